@@ -1,0 +1,1 @@
+"""Thin shims: Hydra only accepts plugins under this name."""

@@ -1,0 +1,97 @@
+"""Every exception of velosweep, its exit status and its remedy.
+
+Exit statuses are part of the data contract: 0 all jobs measured, 1 some jobs failed, 2 refused before
+anything ran, 3 nothing could be measured, 130 interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """What the process returns to the shell."""
+
+    OK = 0
+    SOME_FAILED = 1
+    REFUSED = 2
+    NOTHING_MEASURED = 3
+    INTERRUPTED = 130
+
+
+class VelosweepError(Exception):
+    """Base of all our errors: what happened, with which value; and what to do about it."""
+
+    exit_status = ExitStatus.REFUSED
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+class ConfigError(VelosweepError):
+    """A configuration that can't be run: unknown key, value out of range, empty grid."""
+
+
+class ModelFileError(VelosweepError):
+    """A model file that is missing, unreadable, no GGUF or cut short."""
+
+
+class PairError(VelosweepError):
+    """A draft model that doesn't fit its main model."""
+
+
+class ProgramError(VelosweepError):
+    """llama.cpp's program is missing or can't do what a job asks."""
+
+
+class PromptError(VelosweepError):
+    """A prompt set that can't be read or is empty."""
+
+
+class StorageError(VelosweepError):
+    """A results folder that can't be read, written or trusted."""
+
+
+class SchemaError(StorageError):
+    """A file of a newer schema than this program knows."""
+
+
+class BusyError(VelosweepError):
+    """The device or the sweep folder is in use by another sweep."""
+
+
+class MismatchError(VelosweepError):
+    """Two things that should be alike are not: a resumed environment, or two sweeps to compare."""
+
+
+class LaunchFailed(VelosweepError):
+    """A server did not come up. Recorded in the jobs of that arm; the others go on."""
+
+    exit_status = ExitStatus.SOME_FAILED
+
+
+class RunFailed(VelosweepError):
+    """One run failed: recorded as a sample with status `failed`; never ends a sweep."""
+
+    exit_status = ExitStatus.SOME_FAILED
+
+
+class RunTimeout(RunFailed):
+    """One run did not end in its time: recorded as a sample with status `timeout`."""
+
+
+class Interrupted(VelosweepError):
+    """The person (or the system) asked us to stop; everything measured is on disk."""
+
+    exit_status = ExitStatus.INTERRUPTED
+
+
+class NothingMeasured(VelosweepError):
+    """Every job failed."""
+
+    exit_status = ExitStatus.NOTHING_MEASURED

@@ -223,6 +223,34 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RunSettings:
+    """How to run, none of which changes a result: lanes, waiting, screen, extra files.
+
+    `gpus`: indices or UUIDs; None takes all that llama.cpp can use. `on_busy`: `wait` or `fail`.
+    `verbosity`: -1 quiet, 0 normal, 1 verbose.
+    """
+
+    gpus: tuple[int | str, ...] | None = None
+    gpus_per_lane: int = 1
+    cpu_lanes: int = 1
+    on_busy: str = "wait"
+    dry_run: bool = False
+    report_plots: bool = False
+    report_paths: bool = False
+    verbosity: int = 0
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a sweep ended. `summaries[i]` is job i's summary.json as a mapping, None where it failed; `errors[i]` why."""
+
+    exit_status: int
+    summaries: tuple[Mapping[str, object] | None, ...]
+    errors: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sweep:
     """All jobs of one command and where their results go (`root`, absolute)."""
 

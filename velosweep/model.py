@@ -344,6 +344,7 @@ class Lane:
 
     number: int
     devices: tuple[Device, ...]
+    cores: tuple[int, ...] = ()  # logical processors its servers are confined to; empty: all of the process's
 
     @property
     def label(self) -> str:

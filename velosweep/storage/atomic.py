@@ -1,0 +1,111 @@
+"""Files that are whole or not there: written beside, then moved."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from velosweep.errors import StorageError
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space there, then run `velosweep resume` or `velosweep collate` on the folder",
+    errno.EDQUOT: "your quota is used up; free some space, then run `velosweep resume` or `velosweep collate`",
+    errno.EFBIG: "raise the file size limit (`ulimit -f`), then run `velosweep collate`",
+    errno.EROFS: "the file system is read-only; set hydra.run.dir or hydra.sweep.dir to a folder you can write",
+    errno.EACCES: "you may not write there; set hydra.run.dir or hydra.sweep.dir to a folder you can write",
+    errno.EPERM: "you may not write there; set hydra.run.dir or hydra.sweep.dir to a folder you can write",
+    errno.ENOTDIR: "a file stands where a folder is needed; move it away",
+    errno.EIO: "the disk reports an error; check it before you trust the folder",
+}
+
+
+def storage_error(path: Path, error: OSError, *, doing: str = "write") -> StorageError:
+    """`error` in words, with what to do about it."""
+    code = error.errno or 0
+    reason = os.strerror(code) if code else str(error)
+    return StorageError(f"Can't {doing} {path}: {reason}", remedy=_REMEDIES.get(code))
+
+
+@contextmanager
+def explained(path: Path, *, doing: str = "write") -> Iterator[None]:
+    """Turn the operating system's refusals inside into StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(path, error, doing=doing) from error
+
+
+def make_folder(path: Path) -> None:
+    """Create `path` and its parents with the user's umask. Raises StorageError."""
+    with explained(path, doing="create the folder"):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Make names in `path` durable, where the system can."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:  # Windows opens no folders; renames there are durable by its own rules
+        return
+    try:
+        # Some network file systems refuse to sync a folder: the file itself is safe, only its name is at risk.
+        with suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A path to write to; when the block ends well it becomes `path`, else nothing changes.
+
+    `durable`: fsync file and folder before returning. Without it a power cut may cost the file, never
+    truncate it under its name; for files that can be derived again.
+    Raises StorageError.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with explained(path):
+            yield beside
+            if durable:
+                _sync_file(beside)
+            beside.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def _sync_file(path: Path) -> None:
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Put `content` at `path`, whole or not at all. Raises StorageError."""
+    with replacing(path, durable=durable) as beside:
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            write_all(handle, content)
+        finally:
+            os.close(handle)
+
+
+def write_text(path: Path, content: str, *, durable: bool = True) -> None:
+    """Put `content` at `path` as UTF-8, whole or not at all. Raises StorageError."""
+    write_bytes(path, content.encode("utf-8"), durable=durable)
+
+
+def write_all(handle: int, content: bytes) -> None:
+    """Write everything; one system call unless the system takes less. Raises OSError."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(handle, view) :]

@@ -1,0 +1,169 @@
+"""Reading results back: of one sweep, one job, or a folder of sweeps. `velosweep.load` and `load_results`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from velosweep.errors import StorageError
+from velosweep.storage.paths import RECORD, RESULTS, SAMPLES, SweepPaths
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Filters = Any  # a pyarrow.compute.Expression, or Parquet's list form: [("n_draft", "=", 8), ("status", "=", "ok")]
+
+
+def load(
+    directory: str | os.PathLike[str], *, filters: Filters = None, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The samples under `directory`: one sweep, one job, or a folder of sweeps at any depth.
+
+    A sweep's own file is read and its jobs' copies are not, so that each physical run stands once. A sweep
+    that was interrupted before its files were written is read from its journal.
+    `filters`: a `pyarrow.compute` expression or a list such as [("n_draft", "=", 8), ("status", "=", "ok")];
+    row groups that can't match are not read. `columns`: only these, in this order.
+    Raises StorageError where nothing is found or a file is damaged, SchemaError for a newer program's file.
+    """
+    from velosweep.storage.samples import schema
+
+    return _load(Path(directory), SAMPLES, schema(), filters, columns)
+
+
+def load_results(
+    directory: str | os.PathLike[str], *, filters: Filters = None, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The results under `directory`: one row a job and prompt, and one a job (`prompt_id` null).
+
+    Otherwise as `load`.
+    """
+    from velosweep.storage.results import schema
+
+    return _load(Path(directory), RESULTS, schema(), filters, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """A sweep's samples in canonical order. `damaged`: what could not be read, in words."""
+
+    table: pa.Table
+    damaged: tuple[str, ...]
+
+
+def collect(root: Path) -> Collected:
+    """Everything measured in one sweep: from its journal, else from samples.parquet.
+
+    Raises StorageError where there is neither.
+    """
+    from velosweep.storage.journal_table import journal_to_table
+    from velosweep.storage.samples import in_canonical_order, read_samples
+
+    paths = SweepPaths(root)
+    if paths.journal.is_file():
+        table, damaged = journal_to_table(paths.journal)
+        notes = tuple(f"{paths.journal.name}, line {number}: {why}" for number, why in damaged)
+        return Collected(in_canonical_order(table), notes)
+    if paths.samples.is_file():
+        return Collected(in_canonical_order(read_samples(paths.samples)), ())
+    raise _nothing(root, f"{paths.journal.name} or {SAMPLES}")
+
+
+def find_files(directory: Path, name: str) -> list[Path]:
+    """Files called `name`, one a sweep or job, never a sweep's and its jobs' together; sorted."""
+    if directory.is_file():
+        return [directory]
+    found: list[Path] = []
+    for folder, below, files in os.walk(directory):
+        if name in files or RECORD in files:
+            below.clear()  # what lies below are copies, by job
+            if name in files:
+                found.append(Path(folder, name))
+            elif name == SAMPLES and SweepPaths(Path(folder)).journal.is_file():
+                found.append(SweepPaths(Path(folder)).journal)
+        else:
+            below[:] = sorted(entry for entry in below if not entry.startswith("."))
+    return sorted(found)
+
+
+def _load(directory: Path, name: str, schema: pa.Schema, filters: Filters, columns: Sequence[str] | None) -> pa.Table:
+    import pyarrow as pa
+
+    unknown = [column for column in columns or () if column not in schema.names]
+    if unknown:
+        raise StorageError(f"No column {unknown[0]!r} in {name}", remedy=f"choose of: {', '.join(schema.names)}")
+    files = find_files(directory, name)
+    if not files:
+        raise _nothing(directory, name)
+    parquet = [file for file in files if file.suffix == ".parquet"]
+    tables = [_scan(parquet, schema, filters, columns)] if parquet else []
+    tables += [_from_journal(file, schema, filters, columns) for file in files if file.suffix != ".parquet"]
+    return pa.concat_tables(tables) if len(tables) > 1 else tables[0]
+
+
+def _scan(files: list[Path], schema: pa.Schema, filters: Filters, columns: Sequence[str] | None) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+    import pyarrow.parquet as pq
+
+    from velosweep.storage.samples import check_file_schema, damaged_parquet
+
+    for file in files:
+        try:
+            metadata = pq.read_schema(file).metadata
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise damaged_parquet(file, error) from error
+        check_file_schema(file, metadata)
+    try:
+        data = ds.dataset([str(file) for file in files], schema=schema, format="parquet")
+        return data.to_table(filter=_expression(filters), columns=None if columns is None else list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise damaged_parquet(_culprit(files), error) from error
+
+
+def _culprit(files: list[Path]) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for file in files:
+        try:
+            pq.read_table(file)
+        except (pa.ArrowException, OSError):
+            return file
+    return files[0]
+
+
+def _from_journal(file: Path, schema: pa.Schema, filters: Filters, columns: Sequence[str] | None) -> pa.Table:
+    from velosweep.storage.journal_table import journal_to_table
+
+    table, _ = journal_to_table(file)
+    expression = _expression(filters)
+    if expression is not None:
+        table = table.filter(expression)
+    return table.select(list(columns if columns is not None else schema.names)).cast(
+        schema if columns is None else _part(schema, columns)
+    )
+
+
+def _part(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([schema.field(name) for name in columns]).with_metadata(schema.metadata)
+
+
+def _expression(filters: Filters) -> Any:
+    if filters is None:
+        return None
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    return filters if isinstance(filters, pc.Expression) else pq.filters_to_expression(filters)
+
+
+def _nothing(directory: Path, name: str) -> StorageError:
+    what = "no such folder" if not directory.exists() else f"no {name} in it"
+    return StorageError(
+        f"No results at {directory}: {what}", remedy="name the folder of a sweep, of a job, or of several sweeps"
+    )

@@ -23,7 +23,7 @@ WELCH = "Welch t on logs, assumes no drift between blocks"
 OVER_PROMPTS = "t over the prompts' mean log ratios"
 
 
-class InvalidSample(VelosweepError, ValueError):
+class SampleError(VelosweepError, ValueError):
     """A sample that is no measurement: NaN, infinite or negative. Never dropped in silence."""
 
 
@@ -54,10 +54,10 @@ def t_quantile(confidence: float, df: float) -> float:
 
 
 def require_valid(samples: Sequence[float], *, name: str) -> None:
-    """Raise InvalidSample naming series and index unless every value is finite and not negative."""
+    """Raise SampleError naming series and index unless every value is finite and not negative."""
     for index, value in enumerate(samples):
         if not math.isfinite(value) or value < 0:
-            raise InvalidSample(
+            raise SampleError(
                 f"{name}[{index}] is {value}, which is no measurement",
                 remedy="mark the run as failed or invalid instead of giving it a value",
             )
@@ -77,7 +77,7 @@ def mean_stddev(samples: Sequence[float]) -> tuple[float | None, float | None]:
 
 
 def describe(samples: Sequence[float], *, name: str = "samples") -> Statistics | None:
-    """The specification's figures of one series; None for an empty one. Raises InvalidSample."""
+    """The specification's figures of one series; None for an empty one. Raises SampleError."""
     require_valid(samples, name=name)
     mean, stddev = mean_stddev(samples)
     if mean is None:
@@ -105,7 +105,7 @@ def speedup_stddev(vanilla: Statistics | None, speculative: Statistics | None) -
 def log_ratios(vanilla: Sequence[float], speculative: Sequence[float]) -> list[float] | None:
     """ln(speculative_i / vanilla_i) of paired series; None unless of equal length and all positive.
 
-    Raises InvalidSample for NaN, infinite or negative values.
+    Raises SampleError for NaN, infinite or negative values.
     """
     require_valid(vanilla, name="vanilla")
     require_valid(speculative, name="speculative")

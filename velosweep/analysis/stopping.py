@@ -27,7 +27,7 @@ def decide(vanilla: Sequence[float], speculative: Sequence[float], adaptive: Ada
     """Judge the pairs so far: `vanilla[i]` and `speculative[i]` are the tokens per second of one pair (or pass).
 
     Stops converged at a look (`min_pairs`, then every `look_every`) whose half-width is at most `target`; stops
-    not converged at `max_pairs`. Raises InvalidSample for NaN or negative values.
+    not converged at `max_pairs`. Raises SampleError for NaN or negative values.
     """
     pairs = len(vanilla)
     interval = paired_interval(vanilla, speculative, confidence=adaptive.confidence)

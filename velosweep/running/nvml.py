@@ -1,0 +1,200 @@
+"""What NVIDIA's driver says: GPUs, their heat, clocks, power, energy, memory and processes.
+
+The rest of `running` knows `NvmlLike` only. No driver, no library, an old card: None or an empty tuple, never an
+error, because a machine without an NVIDIA GPU is an ordinary one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+# NVML's bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h) that cost speed. Left out: 0x1 idle, 0x2 and 0x100
+# clocks set by a person, which is what a benchmark wants.
+THROTTLE_REASONS = (
+    (0x04, "power cap"),
+    (0x08, "hardware slowdown"),
+    (0x10, "sync boost"),
+    (0x20, "thermal (software)"),
+    (0x40, "thermal (hardware)"),
+    (0x80, "power brake"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gpu:
+    """One GPU, or one MIG instance (`parent`: its GPU). `split`: a GPU that is used only through its instances."""
+
+    index: int
+    uuid: str
+    name: str
+    memory_bytes: int | None
+    parent: str | None = None
+    split: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GpuProcess:
+    """A process with memory on a GPU; its bytes are None where the driver hides them (containers, WSL)."""
+
+    pid: int
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GpuReading:
+    """A GPU at one moment; None where it can't be read. `energy_j` counts from the driver's start."""
+
+    temperature_c: float | None = None
+    sm_clock_mhz: float | None = None
+    power_w: float | None = None
+    energy_j: float | None = None
+    throttle: tuple[str, ...] | None = None
+    processes: tuple[GpuProcess, ...] | None = None
+
+
+class NvmlLike(Protocol):
+    """What we ask of the driver."""
+
+    def gpus(self) -> tuple[Gpu, ...]:
+        """All GPUs and MIG instances, in the driver's (PCI bus) order; a GPU comes before its instances."""
+
+    def reading(self, uuid: str) -> GpuReading:
+        """The state of one now."""
+
+    def free_bytes(self, uuid: str) -> int | None:
+        """Memory that can be allocated on it now."""
+
+
+def throttle_names(mask: int) -> tuple[str, ...]:
+    """Readable names of the reasons in NVML's bit mask that slow a GPU down."""
+    return tuple(name for bit, name in THROTTLE_REASONS if mask & bit)
+
+
+def open_nvml() -> NvmlLike | None:
+    """The driver's monitoring library, or None where there is none."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    return NvmlDriver(pynvml)
+
+
+class NvmlDriver:
+    """NVML through nvidia-ml-py's module `pynvml` (given, so that a stand-in can take its place)."""
+
+    def __init__(self, pynvml: Any) -> None:
+        self._nvml = pynvml
+        self._handles: dict[str, Any] = {}
+        self._sensors: dict[str, Any] = {}  # a MIG instance has no thermometer: its GPU's is read
+
+    def gpus(self) -> tuple[Gpu, ...]:
+        """All GPUs and MIG instances in the driver's order."""
+        count = self._ask(self._nvml.nvmlDeviceGetCount) or 0
+        found: list[Gpu] = []
+        for index in range(count):
+            handle = self._ask(self._nvml.nvmlDeviceGetHandleByIndex, index)
+            if handle is not None:
+                found += self._gpu_and_instances(index, handle)
+        return tuple(found)
+
+    def reading(self, uuid: str) -> GpuReading:
+        """The state of one now. A MIG instance has its GPU's heat, clock and power; its energy can't be told apart."""
+        nvml, handle = self._nvml, self._handle(uuid)
+        if handle is None:
+            return GpuReading()
+        sensor = self._sensors.get(uuid, handle)
+        energy = None if uuid in self._sensors else self._ask(nvml.nvmlDeviceGetTotalEnergyConsumption, sensor)
+        power = self._ask(nvml.nvmlDeviceGetPowerUsage, sensor)
+        return GpuReading(
+            temperature_c=_float(self._ask(nvml.nvmlDeviceGetTemperature, sensor, nvml.NVML_TEMPERATURE_GPU)),
+            sm_clock_mhz=_float(self._ask(nvml.nvmlDeviceGetClockInfo, sensor, nvml.NVML_CLOCK_SM)),
+            power_w=None if power is None else power / 1000,
+            energy_j=None if energy is None else energy / 1000,
+            throttle=self._throttle(sensor),
+            processes=self._processes(handle),
+        )
+
+    def free_bytes(self, uuid: str) -> int | None:
+        """Memory that can be allocated on it now."""
+        handle = self._handle(uuid)
+        memory = None if handle is None else self._ask(self._nvml.nvmlDeviceGetMemoryInfo, handle)
+        return None if memory is None else int(memory.free)
+
+    def _gpu_and_instances(self, index: int, handle: Any) -> list[Gpu]:
+        nvml = self._nvml
+        uuid = _text(self._ask(nvml.nvmlDeviceGetUUID, handle))
+        if uuid is None:
+            return []
+        self._handles[uuid] = handle
+        mode = self._ask(nvml.nvmlDeviceGetMigMode, handle)
+        split = bool(mode and mode[0])
+        instances = self._instances(index, handle, uuid) if split else []
+        return [self._gpu(index, handle, uuid, parent=None, split=split), *instances]
+
+    def _instances(self, index: int, handle: Any, parent: str) -> list[Gpu]:
+        nvml = self._nvml
+        instances = []
+        for number in range(self._ask(nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
+            instance = self._ask(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number)
+            uuid = None if instance is None else _text(self._ask(nvml.nvmlDeviceGetUUID, instance))
+            if uuid is None:
+                continue
+            self._handles[uuid], self._sensors[uuid] = instance, handle
+            instances.append(self._gpu(index, instance, uuid, parent=parent, split=False))
+        return instances
+
+    def _gpu(self, index: int, handle: Any, uuid: str, *, parent: str | None, split: bool) -> Gpu:
+        memory = self._ask(self._nvml.nvmlDeviceGetMemoryInfo, handle)
+        name = _text(self._ask(self._nvml.nvmlDeviceGetName, handle)) or uuid
+        total = None if memory is None else int(memory.total)
+        return Gpu(index=index, uuid=uuid, name=name, memory_bytes=total, parent=parent, split=split)
+
+    def _handle(self, uuid: str) -> Any:
+        if uuid not in self._handles:
+            self.gpus()
+        return self._handles.get(uuid)
+
+    def _throttle(self, handle: Any) -> tuple[str, ...] | None:
+        nvml = self._nvml
+        ask = getattr(nvml, "nvmlDeviceGetCurrentClocksEventReasons", None)  # named so since driver 535
+        mask = None if ask is None else self._ask(ask, handle)
+        if mask is None:
+            mask = self._ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
+        return None if mask is None else throttle_names(int(mask))
+
+    def _processes(self, handle: Any) -> tuple[GpuProcess, ...] | None:
+        nvml = self._nvml
+        computing = self._ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+        drawing = self._ask(nvml.nvmlDeviceGetGraphicsRunningProcesses, handle)
+        if computing is None and drawing is None:
+            return None
+        memory: dict[int, int | None] = {}
+        for process in [*(drawing or ()), *(computing or ())]:
+            memory[int(process.pid)] = None if process.usedGpuMemory is None else int(process.usedGpuMemory)
+        return tuple(GpuProcess(pid=pid, memory_bytes=held) for pid, held in memory.items())
+
+    def _ask(self, call: Callable[..., T], *arguments: Any) -> T | None:
+        """The answer, or None: cards and drivers differ in what they can tell, and NVML says so by an exception."""
+        try:
+            return call(*arguments)
+        except self._nvml.NVMLError:
+            return None
+
+
+def _text(value: Any) -> str | None:
+    """NVML's strings were bytes until nvidia-ml-py 11."""
+    if value is None:
+        return None
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)

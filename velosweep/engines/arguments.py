@@ -1,0 +1,216 @@
+"""An arm in llama-server's words: every setting that moves a result is said, none is left to a default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from velosweep.engines.capabilities import FLAGS, Capabilities
+from velosweep.errors import ProgramError
+from velosweep.model import Arm, EngineSettings, Lane, Mode, Speculation
+
+# velosweep's name of a kind -> llama.cpp's
+SPEC_TYPES = {"draft": "draft-simple"}
+
+# The kinds' own settings with llama.cpp's defaults of October 2026, so that a drifting default moves nothing.
+PARAMETERS: dict[str, dict[str, int | float | str]] = {
+    "ngram-simple": {"ngram_simple.size_n": 12, "ngram_simple.size_m": 48, "ngram_simple.min_hits": 1},
+    "ngram-map-k": {"ngram_map_k.size_n": 12, "ngram_map_k.size_m": 48, "ngram_map_k.min_hits": 1},
+    "ngram-map-k4v": {"ngram_map_k4v.size_n": 12, "ngram_map_k4v.size_m": 48, "ngram_map_k4v.min_hits": 1},
+    "ngram-mod": {"ngram_mod.n_match": 24, "ngram_mod.n_min": 48, "ngram_mod.n_max": 64},
+    "ngram-cache": {},
+}
+_OPTIONAL_PARAMETERS = {"ngram_cache.static", "ngram_cache.dynamic"}
+# The setting of each draftless kind that is its longest draft: n_draft sets it.
+DRAFT_LENGTH = {
+    "ngram-simple": "ngram_simple.size_m",
+    "ngram-map-k": "ngram_map_k.size_m",
+    "ngram-map-k4v": "ngram_map_k4v.size_m",
+    "ngram-mod": "ngram_mod.n_max",
+}
+
+
+class _Builder:
+    """Collects arguments in one program's spelling."""
+
+    def __init__(self, capabilities: Capabilities) -> None:
+        self._capabilities = capabilities
+        self.argv: list[str] = []
+
+    def need(self, meaning: str, value: object | None = None, *, why: str) -> None:
+        """Say it or refuse: without this the run would be something else than what was asked."""
+        if not self.say(meaning, value):
+            raise ProgramError(
+                f"{self._capabilities.program} (build {self._capabilities.build}) has none of "
+                f"{', '.join(FLAGS[meaning])}, which {why} needs",
+                remedy="use a newer llama.cpp",
+            )
+
+    def say(self, meaning: str, value: object | None = None) -> bool:
+        """Say it where the program has a word for it; whether it had."""
+        name = self._capabilities.name(meaning)
+        if name is None:
+            return False
+        self.argv += [name] if value is None else [name, _text(value)]
+        return True
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def server_arguments(arm: Arm, *, lane: Lane, capabilities: Capabilities, port: int) -> list[str]:
+    """llama-server's arguments (without the program) for `arm` on `lane`.
+
+    Raises ProgramError if this build can't do what the arm asks.
+    """
+    builder = _Builder(capabilities)
+    builder.need("model", arm.main_model, why="every run")
+    builder.need("host", "127.0.0.1", why="a server")
+    builder.need("port", port, why="a server")
+    builder.need("parallel", 1, why="a server that does one thing at a time")
+    _common(builder, arm.engine, lane, capabilities)
+    builder.say("metrics")
+    builder.say("slots")
+    builder.say("no_ui")
+    builder.say("no_context_shift")
+    builder.say("cache_ram", 0)
+    builder.say("no_cache_idle_slots")
+    builder.say("cache_reuse", 0)
+    builder.say("no_kv_unified")
+    if arm.mode is Mode.SPECULATIVE and arm.speculation is not None:
+        _speculation(builder, arm, arm.speculation, lane, capabilities)
+    else:
+        # Where speculation may be the default one day, vanilla has to say so.
+        builder.say("spec_type", "none")
+    return [*builder.argv, *arm.engine.args]
+
+
+def threads_of(engine: EngineSettings) -> int:
+    """Decoding threads; the configuration resolves None before a plan is made, one is the safe reading of it here."""
+    return engine.threads or 1
+
+
+def on_cpu(lane: Lane) -> bool:
+    """Whether the lane has no device but the CPU."""
+    return all(device.kind == "cpu" for device in lane.devices)
+
+
+def _common(builder: _Builder, engine: EngineSettings, lane: Lane, capabilities: Capabilities) -> None:
+    threads = threads_of(engine)
+    cpu = on_cpu(lane)
+    builder.need("context", engine.context, why="every run")
+    builder.need("threads", threads, why="every run")
+    builder.say("threads_batch", engine.threads_batch or threads)
+    builder.say("batch", engine.batch)
+    builder.say("ubatch", engine.ubatch)
+    builder.say("gpu_layers", 0 if cpu else engine.gpu_layers)
+    for argument in _flash_attention(engine.flash_attention, capabilities):
+        builder.argv.append(argument)
+    builder.say("cache_type_k", engine.cache_type_k)
+    builder.say("cache_type_v", engine.cache_type_v)
+    if engine.split_mode is not None:
+        builder.need("split_mode", engine.split_mode, why="engine.split_mode")
+    if engine.tensor_split:
+        builder.need("tensor_split", ",".join(f"{share:g}" for share in engine.tensor_split), why="engine.tensor_split")
+    if cpu:
+        builder.say("device", "none")
+    if not builder.say("load_mode", "mmap" if engine.mmap else "none"):
+        builder.say("mmap" if engine.mmap else "no_mmap")
+    builder.say("fit", "off")
+    builder.say("offline")
+    builder.say("warmup")
+
+
+def _flash_attention(value: str, capabilities: Capabilities) -> Iterator[str]:
+    """`on`, `off` or `auto`; builds before autumn 2025 have a switch instead, off by default."""
+    name = capabilities.name("flash_attention")
+    if name is None:
+        return
+    if capabilities.takes_value("flash_attention"):
+        yield from (name, value)
+    elif value == "on":
+        yield name
+
+
+def _speculation(builder: _Builder, arm: Arm, speculation: Speculation, lane: Lane, capabilities: Capabilities) -> None:
+    if arm.draft_model:
+        builder.need("draft_model", arm.draft_model, why="a draft model")
+    types = [SPEC_TYPES.get(kind, kind) for kind in speculation.kinds]
+    if capabilities.name("spec_type"):
+        known = capabilities.spec_types
+        for kind in types:
+            if known and kind not in known:
+                _refuse_kind(kind, capabilities)
+        builder.say("spec_type", ",".join(types))
+    else:
+        # Builds before 2026 know one kind and take -md for it.
+        for kind in speculation.kinds:
+            if kind != "draft":
+                _refuse_kind(kind, capabilities)
+    if any(kind.startswith("draft") for kind in speculation.kinds):
+        _draft(builder, arm, speculation, lane)
+    _parameters(builder, arm, speculation)
+    if speculation.synthetic_acceptance is not None:
+        # llama.cpp counts the target's own token too.
+        builder.need("synth_len", speculation.synthetic_acceptance + 1, why="speculation.synthetic_acceptance")
+
+
+def _refuse_kind(kind: str, capabilities: Capabilities) -> None:
+    known = ", ".join(t for t in capabilities.spec_types if t != "none") or "a draft model only"
+    raise ProgramError(
+        f"{capabilities.program} (build {capabilities.build}) can't speculate with {kind}; it knows {known}",
+        remedy="choose another speculation, or use a newer llama.cpp",
+    )
+
+
+def _draft(builder: _Builder, arm: Arm, speculation: Speculation, lane: Lane) -> None:
+    engine, cpu, threads = arm.engine, on_cpu(lane), threads_of(arm.engine)
+    builder.need("n_max", arm.n_draft, why="n_draft")
+    builder.need("n_min", speculation.n_min, why="speculation.n_min")
+    builder.need("p_min", speculation.p_min, why="speculation.p_min")
+    builder.say("p_split", 0.1)
+    builder.say("draft_threads", threads)
+    builder.say("draft_threads_batch", engine.threads_batch or threads)
+    builder.say("draft_gpu_layers", 0 if cpu else engine.draft_gpu_layers)
+    builder.say("draft_context", engine.context)
+    builder.say("draft_cache_type_k", engine.draft_cache_type_k)
+    builder.say("draft_cache_type_v", engine.draft_cache_type_v)
+    if cpu:
+        builder.say("draft_device", "none")
+    elif engine.draft_device is not None:
+        builder.need("draft_device", engine.draft_device, why="engine.draft_device")
+
+
+def kind_parameters(arm: Arm) -> dict[str, int | float | str]:
+    """All settings of the arm's draftless kinds: the defaults above, n_draft as their length, then the arm's own.
+
+    Raises ProgramError for a name that no kind of the arm has.
+    """
+    assert arm.speculation is not None  # noqa: S101 - a speculative arm has one
+    settings: dict[str, int | float | str] = {}
+    for kind in arm.speculation.kinds:
+        settings.update(PARAMETERS.get(kind, {}))
+        if kind in DRAFT_LENGTH:
+            settings[DRAFT_LENGTH[kind]] = arm.n_draft
+    if "ngram_mod.n_min" in settings:
+        settings["ngram_mod.n_min"] = min(int(settings["ngram_mod.n_min"]), arm.n_draft)
+    allowed = set(settings) | (_OPTIONAL_PARAMETERS if "ngram-cache" in arm.speculation.kinds else set())
+    for name, value in arm.speculation.parameters:
+        if name not in allowed:
+            known = ", ".join(sorted(allowed)) or "none"
+            raise ProgramError(f"speculation {'+'.join(arm.speculation.kinds)} has no parameter {name}; it has {known}")
+        settings[name] = value
+    return settings
+
+
+def _parameters(builder: _Builder, arm: Arm, speculation: Speculation) -> None:
+    own = {name for name, _ in speculation.parameters}
+    said: set[str] = set()
+    for name, value in kind_parameters(arm).items():
+        before = len(builder.argv)
+        if name in own:
+            builder.need(name, value, why=f"speculation parameter {name}")
+        else:
+            builder.say(name, value)
+        if len(builder.argv) > before:
+            said.add(name)

@@ -1,0 +1,142 @@
+"""The llama.cpp that comes with velosweep (package xllamacpp), driven as llama-server is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import secrets
+import sys
+from pathlib import Path
+
+from velosweep.engines.arguments import SPEC_TYPES, kind_parameters, on_cpu, threads_of
+from velosweep.engines.devices import pinning_environment
+from velosweep.engines.server import ServerSession, start_child
+from velosweep.errors import ProgramError
+from velosweep.model import Arm, Lane, Mode
+
+_FLASH_ATTENTION = {"on": "ENABLED", "off": "DISABLED", "auto": "AUTO"}
+
+
+class EmbeddedEngine:
+    """One child with xllamacpp's server an arm."""
+
+    name = "embedded"
+
+    @property
+    def build(self) -> str:
+        """The package's version: the wheel doesn't say which llama.cpp it was built from."""
+        return embedded_build()
+
+    def launch(self, arm: Arm, *, lane: Lane, log_path: Path) -> ServerSession:
+        """Start a child and return at once. Raises LaunchFailed, ProgramError."""
+        api_key = secrets.token_urlsafe(24)
+        settings = {**embedded_settings(arm, lane=lane), "api_keys": [api_key]}
+        child = start_child(
+            [sys.executable, "-m", "velosweep.engines.embedded_child"],
+            log_path=log_path,
+            environment={**pinning_environment(lane), "PYTHONUNBUFFERED": "1"},
+            stdin=True,
+        )
+        child.send(json.dumps(settings).encode() + b"\n")
+        return ServerSession(arm, child, log_path=log_path, api_key=api_key)
+
+
+def embedded_build() -> str:
+    """`xllamacpp 2026.10.11549`. Raises ProgramError if it isn't installed."""
+    try:
+        return f"xllamacpp {importlib.metadata.version('xllamacpp')}"
+    except importlib.metadata.PackageNotFoundError:
+        raise ProgramError(
+            "The embedded llama.cpp (package xllamacpp) isn't installed",
+            remedy="install velosweep again, or set llama_cpp.path to a llama.cpp of your own",
+        ) from None
+
+
+def _enum(kind: str, member: str) -> dict[str, list[str]]:
+    return {"enum": [kind, member]}
+
+
+def embedded_settings(arm: Arm, *, lane: Lane) -> dict[str, object]:
+    """`arm` as attributes of xllamacpp's CommonParams: dotted name -> value. Raises ProgramError."""
+    engine, threads, cpu = arm.engine, threads_of(arm.engine), on_cpu(lane)
+    if engine.args:
+        raise ProgramError(
+            f"engine.args ({' '.join(engine.args)}) are llama-server's arguments; the embedded llama.cpp takes none",
+            remedy="use engine=server with llama_cpp.path, or the typed keys of engine",
+        )
+    settings: dict[str, object] = {
+        "model.path": arm.main_model,
+        "hostnames": ["127.0.0.1"],
+        "port": 0,
+        "n_parallel": 1,
+        "n_ctx": engine.context,
+        "cpuparams.n_threads": threads,
+        "cpuparams_batch.n_threads": engine.threads_batch or threads,
+        "n_batch": engine.batch,
+        "n_ubatch": engine.ubatch,
+        "n_gpu_layers": 0 if cpu else engine.gpu_layers,
+        "flash_attn_type": _enum(
+            "llama_flash_attn_type", f"LLAMA_FLASH_ATTN_TYPE_{_FLASH_ATTENTION[engine.flash_attention]}"
+        ),
+        "cache_type_k": _ggml_type(engine.cache_type_k),
+        "cache_type_v": _ggml_type(engine.cache_type_v),
+        "load_mode": _enum("llama_load_mode", f"LLAMA_LOAD_MODE_{'MMAP' if engine.mmap else 'NONE'}"),
+        "fit_params": False,
+        "endpoint_metrics": True,
+        "endpoint_slots": True,
+        "ui": False,
+        "ctx_shift": False,
+        "cache_ram_mib": 0,
+        "cache_idle_slots": False,
+        "n_cache_reuse": 0,
+        "kv_unified": False,
+        "warmup": True,
+        "verbosity": 3,
+    }
+    if engine.split_mode is not None:
+        settings["split_mode"] = _enum("llama_split_mode", f"LLAMA_SPLIT_MODE_{engine.split_mode.upper()}")
+    if engine.tensor_split:
+        settings["tensor_split"] = [*engine.tensor_split]
+    if arm.mode is Mode.SPECULATIVE:
+        settings.update(_speculation(arm, cpu=cpu))
+    else:
+        settings["speculative.types"] = [_spec_type("none")]
+    return settings
+
+
+def _ggml_type(name: str) -> dict[str, list[str]]:
+    return _enum("ggml_type", f"GGML_TYPE_{name.upper()}")
+
+
+def _spec_type(kind: str) -> dict[str, list[str]]:
+    name = SPEC_TYPES.get(kind, kind).upper().replace("-", "_")
+    return _enum("common_speculative_type", f"COMMON_SPECULATIVE_TYPE_{name}")
+
+
+def _speculation(arm: Arm, *, cpu: bool) -> dict[str, object]:
+    engine, speculation = arm.engine, arm.speculation
+    assert speculation is not None  # noqa: S101 - a speculative arm has one
+    threads = threads_of(engine)
+    settings: dict[str, object] = {
+        "speculative.types": [_spec_type(kind) for kind in speculation.kinds],
+        "speculative.draft.n_max": arm.n_draft,
+        "speculative.draft.n_min": speculation.n_min,
+        "speculative.draft.p_min": speculation.p_min,
+        "speculative.draft.p_split": 0.1,
+        "speculative.draft.n_gpu_layers": 0 if cpu else engine.draft_gpu_layers,
+        "speculative.draft.cpuparams.n_threads": threads,
+        "speculative.draft.cpuparams_batch.n_threads": engine.threads_batch or threads,
+        "speculative.draft.cache_type_k": _ggml_type(engine.draft_cache_type_k),
+        "speculative.draft.cache_type_v": _ggml_type(engine.draft_cache_type_v),
+    }
+    if arm.draft_model:
+        settings["speculative.draft.mparams.path"] = arm.draft_model
+    if engine.draft_device is not None and not cpu:
+        settings["speculative.draft.devices"] = engine.draft_device
+    if speculation.synthetic_acceptance is not None:
+        settings["speculative.synth_len"] = speculation.synthetic_acceptance + 1
+    for name, value in kind_parameters(arm).items():
+        if name.startswith("ngram_cache."):
+            name = name.replace("ngram_cache.", "ngram_cache.lookup_cache_")
+        settings[f"speculative.{name}"] = value
+    return settings

@@ -1,0 +1,63 @@
+"""llama.cpp from the package xllamacpp, in a process of its own: an abort inside it can't end ours.
+
+Run as `python -m velosweep.engines.embedded_child`. Settings come as one line of JSON on stdin; when stdin ends,
+our parent is gone and so are we. What llama.cpp prints goes to stdout and stderr, which are the log; the address
+is said there as llama-server says it. Imports little, so that it starts fast.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    line = sys.stdin.readline()
+    if not line:
+        os._exit(0)
+    settings: dict[str, Any] = json.loads(line)
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    apply_settings(params, settings, xllamacpp)
+    try:
+        server = xllamacpp.Server(params)
+    except RuntimeError as error:
+        sys.stderr.write(f"error: failed to load model: {error}\n")
+        sys.stderr.flush()
+        # Skip destructors: llama.cpp's threads may be half started.
+        os._exit(1)
+    sys.stderr.write(f"embedded llama.cpp is listening on {server.listening_address}\n")
+    sys.stderr.flush()
+    sys.stdin.read()
+    os._exit(0)
+
+
+def apply_settings(params: Any, settings: dict[str, Any], xllamacpp: Any) -> None:
+    """Set every (dotted) attribute; values of the form {"enum": [type, member]} are looked up.
+
+    Raises AttributeError for one that this xllamacpp has not, rather than measure something else.
+    """
+    for path, value in settings.items():
+        *parents, name = path.split(".")
+        target = params
+        for parent in parents:
+            target = getattr(target, parent)
+        getattr(target, name)  # some bindings accept unknown attributes silently
+        setattr(target, name, _value(value, xllamacpp))
+
+
+def _value(value: Any, xllamacpp: Any) -> Any:
+    if isinstance(value, dict):
+        kind, member = value["enum"]
+        return getattr(getattr(xllamacpp, kind), member)
+    if isinstance(value, list):
+        return [_value(item, xllamacpp) for item in value]
+    return value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,301 @@
+"""Child processes that can't outlive us. The only module that imports subprocess.
+
+A child runs in its own process group, its output goes straight into files (nothing of ours wakes up to copy
+it), and its environment has no LLAMA_ARG_*. If we die in any way, SIGKILL included, the kernel ends it (Linux,
+PR_SET_PDEATHSIG) or a watchdog waiting on a pipe does (other POSIX systems).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+# Run by a bare interpreter that becomes the program. PDEATHSIG is set after the fork and survives execve; doing it
+# in preexec_fn instead would run Python between fork and exec of a threaded process, which may deadlock.
+_GUARD = """
+import os, sys
+parent, fd, argv = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+if sys.platform == "linux":
+    import ctypes
+    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(143)
+else:
+    group = os.getpid()
+    if os.fork() == 0:
+        os.setsid()
+        if os.read(fd, 1) == b"":
+            try:
+                os.killpg(group, 9)
+            except OSError:
+                pass
+        os._exit(0)
+    os.close(fd)
+try:
+    os.execv(argv[0], argv)
+except OSError as error:
+    sys.stderr.write(f"exec: {argv[0]}: {error.strerror}\\n")
+    os._exit(126)
+"""
+
+_SCRUBBED_PREFIX = "LLAMA_ARG_"
+_SCRUBBED = frozenset({"LLAMA_API_KEY", "LLAMA_LOG_FILE", "LLAMA_LOG_VERBOSITY", "LLAMA_LOG_COLORS"})
+
+
+def child_environment(parent: Mapping[str, str], extra: Mapping[str, str | None] | None = None) -> dict[str, str]:
+    """`parent` without what silently changes a llama.cpp run, then `extra` (None removes a variable)."""
+    environment = {
+        name: value for name, value in parent.items() if not name.startswith(_SCRUBBED_PREFIX) and name not in _SCRUBBED
+    }
+    for name, value in (extra or {}).items():
+        if value is None:
+            environment.pop(name, None)
+        else:
+            environment[name] = value
+    return environment
+
+
+class Child:
+    """A running child. Safe to use from any thread."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], watchdog: int | None) -> None:
+        self._popen = popen
+        self._watchdog = watchdog
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int:
+        """Process id; also the id of its process group."""
+        return self._popen.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._popen.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative is the signal that ended it."""
+        return self._popen.poll()
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Its exit code, or None if it still runs after `timeout_s`."""
+        try:
+            return self._popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def send(self, data: bytes, *, close: bool = False) -> None:
+        """Write to its stdin, which must have been asked for. A child that is gone is no error."""
+        stream = self._popen.stdin
+        if stream is None:
+            raise ValueError("the child was started without stdin=True")
+        with contextlib.suppress(BrokenPipeError, OSError):
+            stream.write(data)
+            stream.flush()
+            if close:
+                stream.close()
+
+    def stop(self, *, grace_s: float = 5.0) -> int | None:
+        """Ask its whole group to end, kill what is left after `grace_s`; idempotent, never raises."""
+        with self._lock:
+            if self._popen.poll() is None:
+                self._signal(signal.SIGTERM)
+                if self.wait(grace_s) is None:
+                    self._signal(_KILL)
+                    self.wait(grace_s)
+            # What the leader started may live on in its group.
+            self._signal(_KILL)
+            if self._popen.stdin is not None:
+                with contextlib.suppress(OSError):
+                    self._popen.stdin.close()
+            if self._watchdog is not None:
+                with contextlib.suppress(OSError):
+                    os.write(self._watchdog, b"q")
+                os.close(self._watchdog)
+                self._watchdog = None
+            return self._popen.poll()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.stop(grace_s=0.0)
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(OSError):
+            if hasattr(os, "killpg"):
+                os.killpg(self._popen.pid, number)
+            else:
+                self._popen.kill()
+
+
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    stderr: Path,
+    stdout: Path | None = None,
+    environment: Mapping[str, str | None] | None = None,
+    stdin: bool = False,
+    cwd: Path | None = None,
+) -> Child:
+    """Start `argv` (argv[0] an absolute path), its output appended to the given files, and return at once.
+
+    `stdout` None goes to the same file as stderr. `environment` is laid over the scrubbed one of this process.
+    Raises OSError if the interpreter that becomes the program can't be started; a program that can't be executed
+    shows as exit code 126 with a line in `stderr`.
+    """
+    return _Spawner.current().submit(
+        lambda: _start(argv, stderr=stderr, stdout=stdout, environment=environment, stdin=stdin, cwd=cwd)
+    )
+
+
+def _start(
+    argv: Sequence[str],
+    *,
+    stderr: Path,
+    stdout: Path | None,
+    environment: Mapping[str, str | None] | None,
+    stdin: bool,
+    cwd: Path | None,
+) -> Child:
+    stderr.parent.mkdir(parents=True, exist_ok=True)
+    watchdog_read, watchdog_write = (None, None) if sys.platform in ("linux", "win32") else os.pipe()
+    guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), str(watchdog_read or -1)]
+    command = [*argv] if sys.platform == "win32" else [*guard, *argv]
+    with contextlib.ExitStack() as files:
+        errors = files.enter_context(stderr.open("ab"))
+        output = files.enter_context(stdout.open("ab")) if stdout else errors
+        popen = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            env=child_environment(os.environ, environment),
+            cwd=cwd,
+            # Its own session: Ctrl-C in the terminal reaches us only, and we decide in which order things end.
+            start_new_session=True,
+            pass_fds=() if watchdog_read is None else (watchdog_read,),
+        )
+    if watchdog_read is not None:
+        os.close(watchdog_read)
+    return Child(popen, watchdog_write)
+
+
+class _Spawner:
+    """One thread that starts all children and lives as long as the process.
+
+    PR_SET_PDEATHSIG fires when the *thread* that forked ends, not the process: a server started by a lane's
+    thread would die with that thread.
+    """
+
+    _instance: _Spawner | None = None
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._tasks: queue.SimpleQueue[tuple[Callable[[], Child], Future[Child]]] = queue.SimpleQueue()
+        threading.Thread(target=self._serve, name="velosweep-spawner", daemon=True).start()
+
+    @classmethod
+    def current(cls) -> _Spawner:
+        """The spawner of this process (a fork has no threads but its own, so it gets another)."""
+        with cls._lock:
+            if cls._instance is None or cls._instance._pid != os.getpid():
+                cls._instance = cls()
+            return cls._instance
+
+    def submit(self, task: Callable[[], Child]) -> Child:
+        """Run `task` in the spawner's thread and return what it returns, or raise what it raises."""
+        future: Future[Child] = Future()
+        self._tasks.put((task, future))
+        return future.result()
+
+    def _serve(self) -> None:
+        while True:
+            task, future = self._tasks.get()
+            try:
+                future.set_result(task())
+            except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
+                future.set_exception(error)
+
+
+class Output:
+    """What a short-lived program said: `exit_code` is None when it was stopped after its time."""
+
+    __slots__ = ("exit_code", "stderr", "stdout")
+
+    def __init__(self, exit_code: int | None, stdout: str, stderr: str) -> None:
+        self.exit_code = exit_code
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+def ask(argv: Sequence[str], *, timeout_s: float = 30.0, environment: Mapping[str, str | None] | None = None) -> Output:
+    """Run a program that answers and ends, such as `llama-server --help`. Raises OSError if it can't be started."""
+    try:
+        done = subprocess.run(
+            [*argv],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            env=child_environment(os.environ, environment),
+            start_new_session=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        return Output(None, _text(error.stdout), _text(error.stderr))
+    return Output(done.returncode, _text(done.stdout), _text(done.stderr))
+
+
+def _text(data: bytes | str | None) -> str:
+    return data.decode(errors="replace") if isinstance(data, bytes) else data or ""
+
+
+def describe_exit(code: int | None) -> str:
+    """An exit code in words: `still running`, `exit status 1`, `killed by SIGSEGV (segmentation fault)`."""
+    if code is None:
+        return "still running"
+    # A shell or container between us and the program reports a signal as 128 + n.
+    number = -code if code < 0 else code - 128 if 128 < code < 160 else 0
+    if number <= 0:
+        return f"exit status {code}"
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"killed by signal {number}"
+    words = (signal.strsignal(number) or "").lower()
+    return f"killed by {name} ({words})" if words else f"killed by {name}"
+
+
+def tail(path: Path, *, max_bytes: int = 65536) -> str:
+    """The end of a log file, "" if there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - max_bytes))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def wait_for(condition: Callable[[], bool], deadline: float, *, first_s: float = 0.005, longest_s: float = 0.1) -> bool:
+    """Call `condition` until it is true or perf_counter passes `deadline`, sleeping longer each time."""
+    pause = first_s
+    while not condition():
+        left = deadline - time.perf_counter()
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, longest_s)
+    return True

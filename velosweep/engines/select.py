@@ -1,0 +1,142 @@
+"""Which llama.cpp runs: the one asked for, else the person's own, else the embedded one; and why."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from velosweep.engines.base import Engine
+from velosweep.errors import ProgramError
+from velosweep.model import EngineSettings
+
+HOW_TO_BUILD = (
+    "build it with `cmake -B build && cmake --build build --config Release -j` in llama.cpp's folder and set "
+    "llama_cpp.path to that folder, or leave llama_cpp.path out to use the embedded llama.cpp"
+)
+KINDS = ("auto", "embedded", "server", "binaries", "attached")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """The engine that `auto` (or a name) came to. `program` as in EngineSettings; `reason` one clause for people."""
+
+    kind: str
+    program: str | None
+    build: str
+    reason: str
+
+
+def resolve_engine(settings_kind: str, llama_cpp_path: str | None, environ: Mapping[str, str]) -> Selection:
+    """The contract's order: `llama_cpp.path`, else $LLAMA_CPP_PATH, else llama-server on PATH, else embedded.
+
+    Raises ProgramError if what was asked for by name or by path isn't there or doesn't run.
+    """
+    if settings_kind not in KINDS:
+        raise ProgramError(f"There is no engine {settings_kind!r}", remedy=f"choose one of {', '.join(KINDS)}")
+    if settings_kind == "attached":
+        return Selection(kind="attached", program=None, build="as the servers say", reason="engine=attached")
+    if settings_kind == "embedded":
+        return _embedded("engine=embedded")
+    path, source = _given_path(llama_cpp_path, environ)
+    if settings_kind == "binaries":
+        return _binaries(path, source, environ)
+    if path is not None:
+        program = find_program("llama-server", path)
+        if program is None:
+            raise _not_found("llama-server", path, source)
+        return _server(program, f"{source}={path}")
+    on_path = shutil.which("llama-server", path=environ.get("PATH", os.defpath))
+    if on_path is not None:
+        return _server(str(Path(on_path).resolve()), "llama-server is on PATH")
+    if settings_kind == "server":
+        raise ProgramError("engine=server, but there is no llama-server on PATH", remedy=HOW_TO_BUILD)
+    return _embedded("no llama_cpp.path, no $LLAMA_CPP_PATH and no llama-server on PATH")
+
+
+def _given_path(llama_cpp_path: str | None, environ: Mapping[str, str]) -> tuple[str | None, str]:
+    if llama_cpp_path:
+        return llama_cpp_path, "llama_cpp.path"
+    return environ.get("LLAMA_CPP_PATH") or None, "$LLAMA_CPP_PATH"
+
+
+def _embedded(reason: str) -> Selection:
+    from velosweep.engines.embedded import embedded_build
+
+    return Selection(kind="embedded", program=None, build=embedded_build(), reason=reason)
+
+
+def _server(program: str, reason: str) -> Selection:
+    from velosweep.engines.capabilities import of_program
+
+    return Selection(kind="server", program=program, build=of_program(program).build, reason=reason)
+
+
+def _binaries(path: str | None, source: str, environ: Mapping[str, str]) -> Selection:
+    from velosweep.engines.binaries import BinariesEngine, find_programs
+
+    if path is None:
+        on_path = shutil.which("llama-speculative-simple", path=environ.get("PATH", os.defpath)) or shutil.which(
+            "llama-speculative", path=environ.get("PATH", os.defpath)
+        )
+        if on_path is None:
+            raise ProgramError("engine=binaries, but there is no llama-speculative on PATH", remedy=HOW_TO_BUILD)
+        path, source = str(Path(on_path).resolve().parent), "PATH"
+    folder = find_programs(path)
+    if folder is None:
+        raise _not_found("llama-speculative", path, source)
+    return Selection(
+        kind="binaries", program=str(folder), build=BinariesEngine(str(folder)).build, reason=f"{source}={path}"
+    )
+
+
+def program_folders(path: str) -> tuple[Path, ...]:
+    """Where programs of a llama.cpp at `path` may lie, in the contract's order."""
+    base = Path(path).expanduser()
+    return (base / "build" / "bin", base / "bin", base, base / "build" / "bin" / "Release")
+
+
+def find_program(name: str, path: str) -> str | None:
+    """Absolute path of the program `name` of the llama.cpp at `path` (a folder, or the program itself)."""
+    given = Path(path).expanduser()
+    if given.is_file() and os.access(given, os.X_OK):
+        return str(given.resolve()) if given.stem.startswith(name) or name == "llama-server" else None
+    for folder in program_folders(path):
+        for candidate in (folder / name, folder / f"{name}.exe"):
+            if candidate.is_file() and os.access(candidate, os.X_OK):
+                return str(candidate.resolve())
+    return None
+
+
+def _not_found(program: str, path: str, source: str) -> ProgramError:
+    looked = ", ".join(str(folder) for folder in program_folders(path)[:3])
+    if not Path(path).expanduser().exists():
+        return ProgramError(f"{source}={path} does not exist", remedy=HOW_TO_BUILD)
+    return ProgramError(f"No {program} for {source}={path} (looked in {looked})", remedy=HOW_TO_BUILD)
+
+
+def open_engine(settings: EngineSettings) -> Engine:
+    """The engine of resolved settings. Raises ProgramError."""
+    if settings.kind == "server":
+        from velosweep.engines.server import ServerEngine
+
+        if settings.program is None:
+            raise ProgramError("engine=server without a program", remedy=HOW_TO_BUILD)
+        return ServerEngine(settings.program)
+    if settings.kind == "embedded":
+        from velosweep.engines.embedded import EmbeddedEngine
+
+        return EmbeddedEngine()
+    if settings.kind == "binaries":
+        from velosweep.engines.binaries import BinariesEngine
+
+        if settings.program is None:
+            raise ProgramError("engine=binaries without a folder of programs", remedy=HOW_TO_BUILD)
+        return BinariesEngine(settings.program)
+    if settings.kind == "attached":
+        from velosweep.engines.attached import AttachedEngine
+
+        return AttachedEngine(vanilla_url=settings.vanilla_url, speculative_url=settings.speculative_url)
+    raise ProgramError(f"The engine {settings.kind!r} can't be opened; it must be resolved first")

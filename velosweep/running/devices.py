@@ -187,7 +187,8 @@ def device_key(device: Device) -> str:
 
 
 def _described(device: Device) -> str:
-    return " ".join(str(part) for part in (device.index, device.name, device.uuid or device.program_name) if part)
+    parts = (device.index, device.name, device.uuid or device.program_name)
+    return " ".join(str(part) for part in parts if part is not None)
 
 
 def _shown(gpus: Sequence[int | str]) -> str:

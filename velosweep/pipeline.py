@@ -1,0 +1,247 @@
+"""The whole story: refuse what can't run, plan, measure, store, analyse, report."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from velosweep.errors import ExitStatus
+from velosweep.model import Block, Comparison, Job, JobRecord, Outcome, RunSettings, Sweep, SweepRecord
+from velosweep.planning.schedule import count_measurements, plan_blocks
+from velosweep.reporting.console import print_configuration, print_outcome, print_plan
+from velosweep.reporting.progress import make_observer
+from velosweep.reporting.screen import make_console, say
+from velosweep.running.dispatch import Measured, Progress, measure
+from velosweep.running.interrupts import StopFlag, stop_on_signals
+from velosweep.running.locks import hold
+from velosweep.running.prepare import Prepared, prepare
+from velosweep.running.residency import Residency
+from velosweep.running.resuming import adopt, check_unchanged, earlier_progress
+from velosweep.storage.atomic import write_text
+from velosweep.storage.dataset import collect
+from velosweep.storage.journal import Journal
+from velosweep.storage.paths import SweepPaths
+from velosweep.storage.provenance import read_record, write_record
+from velosweep.storage.results import write_results
+from velosweep.storage.samples import write_samples
+from velosweep.storage.summaries import summary, to_json, write_job_summaries, write_summaries
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from rich.console import Console
+
+_SYNTHETIC_NOTE = (
+    "The model pair is synthetic: random weights of a real architecture, so times and acceptance are real and "
+    "text is not. Name your own with model_pair.main_model=… model_pair.draft_model=…"
+)
+
+
+def run_sweep(
+    jobs: Sequence[Job], *, root: Path, single: bool, command: Sequence[str], settings: RunSettings
+) -> Outcome:
+    """Measure all jobs, or what an earlier run of this folder left to measure, and write every result.
+
+    Raises our errors for all that is refused beforehand; a failed job is part of the outcome.
+    """
+    console = make_console()
+    prepared = prepare(jobs, settings, say=lambda text: say(console, text))
+    paths = SweepPaths(root)
+    before = read_record(paths.record) if paths.record.is_file() else None
+    sweep = Sweep(
+        id=before.sweep_id if before else secrets.token_hex(8),
+        root=str(root),
+        jobs=prepared.jobs,
+        command=tuple(command),
+        single=single,
+    )
+    blocks = plan(prepared)
+    if settings.dry_run:
+        _print_plan(sweep, blocks, prepared, console)
+        return Outcome(exit_status=ExitStatus.OK, summaries=(None,) * len(jobs), errors=(None,) * len(jobs))
+    if before:
+        check_unchanged(before, prepared, force=settings.force)
+    print_configuration(
+        sweep,
+        lanes=prepared.lanes,
+        engine_note="; ".join(prepared.reasons),
+        synthetic_note=_SYNTHETIC_NOTE if any(job.model_pair.synthetic for job in prepared.jobs) else None,
+        console=console,
+        verbosity=settings.verbosity,
+    )
+    measured = _measure(sweep, blocks, prepared, settings, console, before)
+    derived = collate(root)
+    print_outcome(
+        derived.comparisons,
+        derived.record,
+        derived.samples,
+        saved_to=str(root),
+        console=console,
+        verbosity=settings.verbosity,
+    )
+    if measured.interrupted:
+        say(console, f"Interrupted; everything measured is saved. Go on with: velosweep resume {root}")
+    return _outcome(derived, measured)
+
+
+def plan(prepared: Prepared) -> tuple[Block, ...]:
+    """Blocks of arms that are loaded together, as memory and the number of lanes allow."""
+    residency = Residency(lane=prepared.lanes[0], model_bytes=prepared.model_bytes, nvml=prepared.nvml)
+    return plan_blocks(prepared.jobs, lanes=len(prepared.lanes), resident_arms=residency.resident_arms)
+
+
+def _print_plan(sweep: Sweep, blocks: Sequence[Block], prepared: Prepared, console: Console) -> None:
+    print_plan(
+        sweep,
+        blocks,
+        measurements=sum(count_measurements(block) for block in blocks),
+        loads=sum(len(block.arms) * block.jobs[0].protocol.launches for block in blocks),
+        lanes=prepared.lanes,
+        estimated_s=None,
+        console=console,
+    )
+
+
+def _measure(
+    sweep: Sweep,
+    blocks: Sequence[Block],
+    prepared: Prepared,
+    settings: RunSettings,
+    console: Console,
+    before: SweepRecord | None,
+) -> Measured:
+    """Hold the sweep's folder and devices, and run the lanes. The record is written before and after."""
+    root = Path(sweep.root)
+    paths = SweepPaths(root)
+    stop = StopFlag()
+
+    def tell(text: str) -> None:
+        say(console, text)
+
+    devices = [device for lane in prepared.lanes for device in lane.devices]
+    with ExitStack() as stack:
+        stack.enter_context(stop_on_signals(stop, announce=tell))
+        journal = stack.enter_context(Journal(paths.journal, lock=paths.lock))
+        waiting = hold(
+            devices, on_busy=settings.on_busy, sweep=str(root), on_wait=tell, should_stop=lambda: stop.requested
+        )
+        stack.enter_context(waiting)
+        record = adopt(before, sweep, prepared.environment, now=datetime.now(timezone.utc))
+        write_record(paths.record, record)
+        progress = earlier_progress(paths) if before else Progress()
+        observe = stack.enter_context(
+            make_observer(sweep, console=console, quiet=settings.verbosity < 0, verbose=settings.verbosity > 0)
+        )
+        measured = measure(
+            blocks,
+            prepared,
+            sweep_id=sweep.id,
+            root=root,
+            journal=journal,
+            observe=observe,
+            stop=stop,
+            progress=progress,
+        )
+        write_record(paths.record, replace(record, jobs=tuple(_ended(job, measured) for job in record.jobs)))
+    return measured
+
+
+def _ended(job: JobRecord, measured: Measured) -> JobRecord:
+    """A job's record after the lanes have ended; whether some of its runs are there shows in the samples."""
+    if job.id in measured.errors:
+        return replace(job, state="failed", error=measured.errors[job.id])
+    if job.id in measured.ended and not measured.interrupted:
+        return replace(job, state="done", error=None)
+    return job
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Derived:
+    """What a sweep's samples say. `damaged`: what could not be read of them, in words."""
+
+    record: SweepRecord
+    samples: pa.Table
+    comparisons: list[Comparison]
+    summaries: list[dict[str, object]]
+    damaged: tuple[str, ...] = ()
+
+
+def analyse(root: Path) -> Derived:
+    """Read a sweep's samples and work out what they say; writes nothing. Raises StorageError."""
+    from velosweep.analysis.summarise import compare_jobs
+    from velosweep.storage.rebuilt import record_from_samples
+
+    paths = SweepPaths(root)
+    collected = collect(root)
+    record = read_record(paths.record) if paths.record.is_file() else record_from_samples(collected.table)
+    comparisons = compare_jobs(collected.table, jobs={job.id: job for job in record.jobs})
+    return Derived(
+        record=record, samples=collected.table, comparisons=comparisons, summaries=[], damaged=collected.damaged
+    )
+
+
+def collate(root: Path) -> Derived:
+    """Write every derived file of a sweep from its samples: the same samples give the same bytes.
+
+    Raises StorageError.
+    """
+    from velosweep.reporting.html import render_report
+    from velosweep.storage.job_samples import write_job_samples
+
+    derived = analyse(root)
+    record, paths = derived.record, SweepPaths(root)
+    write_samples(paths.samples, derived.samples)
+    write_results(paths.results, derived.comparisons, sweep_id=record.sweep_id)
+    by_job: dict[str, list[Comparison]] = {}
+    for comparison in derived.comparisons:
+        by_job.setdefault(comparison.job_id, []).append(comparison)
+    summaries = []
+    for job in record.jobs:
+        rows = by_job.get(job.id, [])
+        whole = next((row for row in rows if row.prompt_id is None), None)
+        if whole is not None:
+            prompts = [row for row in rows if row.prompt_id is not None]
+            summaries.append(write_job_summaries(paths.job(job), whole, prompts, iterations=job.iterations))
+    if not record.single:
+        write_job_samples(paths, record.jobs, derived.samples)
+    write_summaries(paths.summaries, summaries)
+    _write_outputs(record, summaries)
+    write_text(paths.report, render_report(derived.comparisons, record, derived.samples))
+    return replace(derived, summaries=summaries)
+
+
+def _write_outputs(record: SweepRecord, summaries: Sequence[dict[str, object]]) -> None:
+    """The extra copies that `output=` asks for: a job's summary; several jobs' with one name as an array."""
+    wanted: dict[str, list[dict[str, object]]] = {}
+    with_results = [job for job in record.jobs if job.output]
+    if len(summaries) == len(record.jobs):
+        for job, value in zip(record.jobs, summaries, strict=True):
+            if job.output:
+                wanted.setdefault(job.output, []).append(value)
+    for output, values in wanted.items():
+        write_text(Path(output), to_json(values[0] if len(with_results) == 1 else values) + "\n")
+
+
+def _outcome(derived: Derived, measured: Measured) -> Outcome:
+    """Reduce to an exit status: interrupted, nothing, some or all measured."""
+    whole = {row.job_id: row for row in derived.comparisons if row.prompt_id is None}
+    summaries: list[dict[str, object] | None] = []
+    errors: list[str | None] = []
+    for job in derived.record.jobs:
+        row = whole.get(job.id)
+        good = row is not None and (row.speculative is not None or row.vanilla is not None)
+        summaries.append(summary(row, iterations=job.iterations) if row is not None and good else None)
+        errors.append(measured.errors.get(job.id) or (None if good else "nothing was measured"))
+    if measured.interrupted:
+        status = ExitStatus.INTERRUPTED
+    elif all(value is None for value in summaries):
+        status = ExitStatus.NOTHING_MEASURED
+    elif any(error is not None for error in errors):
+        status = ExitStatus.SOME_FAILED
+    else:
+        status = ExitStatus.OK
+    return Outcome(exit_status=status, summaries=tuple(summaries), errors=tuple(errors))

@@ -1,0 +1,114 @@
+"""Identity is content: a job's id is a hash of what determines its result, never its position."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+
+from velosweep.errors import ConfigError
+from velosweep.model import Arm, EngineSettings, Job, Mode, Protocol, Speculation
+
+# Settings that change how long we wait or try, not what is measured.
+_PATIENCE = ("retries", "load_timeout_s", "run_timeout_s", "cooldown_max_s")
+
+
+def content_hash(value: object) -> str:
+    """Sixteen hex digits of SHA-256 over canonical JSON; equal values give equal hashes on every machine."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def identify(jobs: Sequence[Job], fingerprints: Mapping[str, str]) -> tuple[Job, ...]:
+    """Give every job its id and baseline_id.
+
+    `fingerprints` maps a path (model file or program) to the hash of its content; a path that is not in it
+    stands for itself. Raises ConfigError where two jobs of the grid would measure the same thing.
+    """
+    identified = tuple(_identify(job, fingerprints) for job in jobs)
+    seen: dict[str, Job] = {}
+    for job in identified:
+        twin = seen.setdefault(job.id, job)
+        if twin is not job:
+            raise ConfigError(
+                f"jobs {twin.num} and {job.num} measure the same thing ({' '.join(job.overrides) or 'same settings'})",
+                remedy="take the repeated value out of the grid; for more runs raise iterations",
+            )
+    return identified
+
+
+def _identify(job: Job, fingerprints: Mapping[str, str]) -> Job:
+    baseline = {
+        "main_model": fingerprints.get(job.model_pair.main_model, job.model_pair.main_model),
+        "engine": _engine_content(job.engine, fingerprints, vanilla=True),
+        "prompts": asdict(job.prompts),
+        "n_predict": job.n_predict,
+        "sampling": asdict(job.sampling),
+        "protocol": _protocol_content(job.protocol),
+        "skip_vanilla": job.skip_vanilla,
+    }
+    draft = job.model_pair.draft_model
+    own = {
+        "baseline": baseline,
+        "engine": _engine_content(job.engine, fingerprints, vanilla=False),
+        "draft_model": fingerprints.get(draft, draft) if draft else None,
+        "n_draft": job.n_draft,
+        "speculation": asdict(job.speculation),
+    }
+    return replace(job, id=content_hash(own), baseline_id=content_hash(baseline))
+
+
+def _protocol_content(protocol: Protocol) -> dict[str, object]:
+    return {key: value for key, value in asdict(protocol).items() if key not in (*_PATIENCE, "name")}
+
+
+def _engine_content(engine: EngineSettings, fingerprints: Mapping[str, str], *, vanilla: bool) -> dict[str, object]:
+    content = asdict(engine)
+    content["program"] = fingerprints.get(engine.program, engine.program) if engine.program else None
+    if vanilla:  # what only the draft model sees must not split the baseline
+        for key in [key for key in content if key.startswith("draft_")] + ["speculative_url"]:
+            del content[key]
+    return content
+
+
+def vanilla_arm(job: Job) -> Arm:
+    """The server that runs the main model alone, the same for all jobs with this baseline."""
+    engine = replace(
+        job.engine,
+        draft_gpu_layers=EngineSettings(kind="").draft_gpu_layers,
+        draft_cache_type_k="f16",
+        draft_cache_type_v="f16",
+        draft_device=None,
+        speculative_url=None,
+    )
+    return _arm(Mode.VANILLA, job.model_pair.main_model, None, 0, None, engine)
+
+
+def speculative_arm(job: Job) -> Arm | None:
+    """The job's own arm; None where the job does not speculate (`speculation=none`)."""
+    if not job.speculation.kinds:
+        return None
+    draft_model = job.model_pair.draft_model if job.speculation.needs_draft_model else None
+    return _arm(Mode.SPECULATIVE, job.model_pair.main_model, draft_model, job.n_draft, job.speculation, job.engine)
+
+
+def _arm(
+    mode: Mode,
+    main_model: str,
+    draft_model: str | None,
+    n_draft: int,
+    speculation: Speculation | None,
+    engine: EngineSettings,
+) -> Arm:
+    """An arm's id covers what a server is started with and nothing else, so that jobs can share the server."""
+    content = [mode.value, main_model, draft_model, n_draft, speculation and asdict(speculation), asdict(engine)]
+    return Arm(
+        id=content_hash(content),
+        mode=mode,
+        main_model=main_model,
+        draft_model=draft_model,
+        n_draft=n_draft,
+        speculation=speculation,
+        engine=engine,
+    )

@@ -1,0 +1,179 @@
+"""From jobs as configured to jobs that can run: programs found, models checked, lanes and threads fixed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from velosweep.engines.base import Engine
+from velosweep.engines.gguf import GgufInfo, check_model, check_pair, fingerprint
+from velosweep.engines.models import resolve_model
+from velosweep.engines.select import Selection, open_engine, resolve_engine
+from velosweep.errors import ConfigError
+from velosweep.model import Arm, EngineSettings, Environment, Job, Lane, ModelFile, ModelPair, RunSettings
+from velosweep.planning.identity import identify
+from velosweep.running.cores import resolve_threads
+from velosweep.running.devices import find_lanes
+from velosweep.running.nvml import NvmlLike, open_nvml
+from velosweep.storage.hashing import file_sha256
+from velosweep.storage.provenance import collect_environment
+from velosweep.synthetic.pair import ensure_pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Jobs with absolute paths, resolved engines and ids; and what they run on."""
+
+    jobs: tuple[Job, ...]
+    lanes: tuple[Lane, ...]
+    environment: Environment
+    engines: dict[tuple[str, str | None], Engine]
+    reasons: tuple[str, ...]
+    nvml: NvmlLike | None = None
+
+    def engine_of(self, arm: Arm) -> Engine:
+        """The engine that runs this arm."""
+        return self.engines[arm.engine.kind, arm.engine.program]
+
+    def model_bytes(self, path: str) -> int:
+        """Size of a model file, 0 where it is not ours to see (an attached server's)."""
+        return self._sizes.get(path, 0)
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        return {model.path: model.size_bytes for model in self.environment.models}
+
+
+def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], None] = lambda text: None) -> Prepared:
+    """Refuse what can't run, before anything runs.
+
+    Raises ProgramError, ModelFileError, PairError, ConfigError. `say` gets a line where a step may take long
+    (writing the synthetic pair, fetching a model).
+    """
+    if not jobs:
+        raise ConfigError("the grid is empty: no job to run", remedy="give every swept key at least one value")
+    resolver = _Resolver(say=say)
+    resolved = [resolver.job(job) for job in jobs]
+    engines = {key: open_engine(settings_) for key, settings_ in resolver.engines.items()}
+    nvml = open_nvml()
+    lanes = _lanes(engines, settings, nvml, resolver.reasons.append)
+    threaded = [replace(job, engine=_with_threads(job.engine, len(lanes))) for job in resolved]
+    programs = {program: file_sha256(Path(program)) for _, program in engines if program}
+    content = {path: model.fingerprint for path, model in resolver.models.items()}
+    content |= {program: digest for program, digest in programs.items() if digest}
+    identified = identify(threaded, content)
+    environment = collect_environment(
+        engine=" + ".join(dict.fromkeys(engine.name for engine in engines.values())),
+        program=Path(next(iter(programs))) if len(programs) == 1 else None,
+        llama_cpp_build=" + ".join(dict.fromkeys(engine.build for engine in engines.values())),
+        engine_reason="; ".join(resolver.reasons) or None,
+        devices=tuple(dict.fromkeys(device for lane in lanes for device in lane.devices)),
+        models=tuple(resolver.models.values()),
+    )
+    return Prepared(
+        jobs=identified,
+        lanes=lanes,
+        environment=environment,
+        engines=engines,
+        reasons=tuple(resolver.reasons),
+        nvml=nvml,
+    )
+
+
+def _lanes(
+    engines: dict[tuple[str, str | None], Engine],
+    settings: RunSettings,
+    nvml: NvmlLike | None,
+    note: Callable[[str], None],
+) -> tuple[Lane, ...]:
+    found = {device: None for engine in engines.values() for device in getattr(engine, "devices", tuple)()}
+    return find_lanes(
+        gpus=settings.gpus,
+        gpus_per_lane=settings.gpus_per_lane,
+        cpu_lanes=settings.cpu_lanes,
+        program_devices=tuple(found),
+        nvml=nvml,
+        note=note,
+    )
+
+
+def _with_threads(engine: EngineSettings, lanes: int) -> EngineSettings:
+    threads = resolve_threads(lanes, engine.threads)
+    return replace(engine, threads=threads, threads_batch=engine.threads_batch or threads)
+
+
+@dataclass
+class _Resolver:
+    """Looks every program and model up once, however many jobs name it."""
+
+    say: Callable[[str], None]
+    engines: dict[tuple[str, str | None], EngineSettings] = field(default_factory=dict)
+    models: dict[str, ModelFile] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    _selections: dict[tuple[str, str | None], Selection] = field(default_factory=dict)
+    _headers: dict[str, GgufInfo] = field(default_factory=dict)
+    _paths: dict[tuple[str, str], str] = field(default_factory=dict)
+    _pairs: set[tuple[str, str]] = field(default_factory=set)
+    _synthetic: dict[object, tuple[str, str]] = field(default_factory=dict)
+
+    def job(self, job: Job) -> Job:
+        """The job with its engine and its models found and checked."""
+        engine = self._engine(job.engine)
+        if engine.kind == "attached":
+            return replace(job, engine=engine)
+        return replace(job, engine=engine, model_pair=self._pair(job))
+
+    def _engine(self, engine: EngineSettings) -> EngineSettings:
+        asked = (engine.kind, engine.program)
+        if asked not in self._selections:
+            self._selections[asked] = resolve_engine(engine.kind, engine.program, os.environ)
+            self.reasons.append(self._selections[asked].reason)
+        selection = self._selections[asked]
+        resolved = replace(engine, kind=selection.kind, program=selection.program)
+        self.engines.setdefault((resolved.kind, resolved.program), resolved)
+        return resolved
+
+    def _pair(self, job: Job) -> ModelPair:
+        pair = job.model_pair
+        if pair.synthetic is not None:
+            main, draft = self._synthetic_pair(pair)
+        else:
+            main, draft = pair.main_model, pair.draft_model
+        main = self._model(main, "model_pair.main_model")
+        if not job.speculation.kinds or not job.speculation.needs_draft_model:
+            return replace(pair, main_model=main, draft_model=None)
+        if not draft:
+            raise ConfigError(
+                f"speculation {'+'.join(job.speculation.kinds)} needs a draft model",
+                remedy="set model_pair.draft_model, or choose speculation=ngram-simple, which needs none",
+            )
+        draft = self._model(draft, "model_pair.draft_model")
+        if (main, draft) not in self._pairs and "draft" in job.speculation.kinds:
+            check_pair(self._headers[main], self._headers[draft])
+            self._pairs.add((main, draft))
+        return replace(pair, main_model=main, draft_model=draft)
+
+    def _synthetic_pair(self, pair: ModelPair) -> tuple[str, str]:
+        if pair.synthetic is None:
+            raise ConfigError(f"model pair {pair.name} has no synthetic shape")
+        if pair.synthetic not in self._synthetic:
+            main, draft = ensure_pair(pair.synthetic, on_progress=self.say)
+            self._synthetic[pair.synthetic] = (str(main), str(draft))
+        return self._synthetic[pair.synthetic]
+
+    def _model(self, reference: str, key: str) -> str:
+        if (reference, key) not in self._paths:
+            path = resolve_model(reference, key=key)
+            if path not in self._headers:
+                header = self._headers[path] = check_model(Path(path), key=key)
+                self.models[path] = ModelFile(
+                    path=path,
+                    size_bytes=header.size_bytes,
+                    fingerprint=fingerprint(Path(path)),
+                    description=header.description,
+                )
+            self._paths[reference, key] = path
+        return self._paths[reference, key]

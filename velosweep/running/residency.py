@@ -1,0 +1,83 @@
+"""As many servers stay loaded as memory allows, and none is started without room for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from velosweep.errors import LaunchFailed
+from velosweep.model import Arm, Job, Lane
+from velosweep.planning.identity import speculative_arm, vanilla_arm
+from velosweep.running.memory import MemoryBook, Need, expected_need, fits, free_bytes, is_cpu, shares_files
+from velosweep.running.nvml import NvmlLike
+
+_MOST_ARMS = 64
+
+
+@dataclass(kw_only=True)
+class Residency:
+    """The memory of one lane: what its servers are expected to need, corrected by what they were seen to hold."""
+
+    lane: Lane
+    model_bytes: Callable[[str], int]
+    nvml: NvmlLike | None = None
+    free: Callable[[Lane], int | None] | None = None
+    book: MemoryBook = field(default_factory=MemoryBook)
+
+    def need(self, arm: Arm) -> Need:
+        """Bytes an arm takes, measured where it was loaded before."""
+        draft = (arm.draft_model, self.model_bytes(arm.draft_model)) if arm.draft_model else None
+        expected = expected_need(
+            main=(arm.main_model, self.model_bytes(arm.main_model)),
+            draft=draft,
+            context=arm.engine.context,
+            ubatch=arm.engine.ubatch,
+            on_gpu=not is_cpu(self.lane),
+        )
+        return self.book.need(arm.id, expected)
+
+    def seen(self, arm: Arm, memory_bytes: int) -> None:
+        """A server was measured after loading."""
+        self.book = self.book.seen(arm.id, memory_bytes)
+
+    def resident_arms(self, job: Job) -> int:
+        """How many servers of such a job fit at once, the vanilla one included; at least 2, so that pairs can be."""
+        arm = speculative_arm(job) or vanilla_arm(job)
+        need = self.need(arm)
+        free = self._free_bytes()
+        resident: list[Need] = []
+        while len(resident) < _MOST_ARMS and fits(
+            need, resident=resident, free_bytes=self._left(free, resident, arm), shared_files=self._shared(arm)
+        ):
+            resident.append(need)
+        return max(2, len(resident))
+
+    def require_room(self, arm: Arm, resident: Sequence[Arm]) -> None:
+        """Raises LaunchFailed where `arm` has no room beside the loaded ones."""
+        free = self._free_bytes()
+        need = self.need(arm)
+        loaded = [self.need(other) for other in resident]
+        if free is None or fits(need, resident=loaded, free_bytes=free, shared_files=self._shared(arm)):
+            return
+        raise LaunchFailed(
+            f"No room to load {arm.label}: it needs about {_gib(need.total_bytes)}, {self.lane.label} has "
+            f"{_gib(free)} free beside {len(loaded)} loaded server(s)",
+            remedy="free memory, choose a smaller model or quantisation, or lower engine.context",
+        )
+
+    def _free_bytes(self) -> int | None:
+        return self.free(self.lane) if self.free else free_bytes(self.lane, nvml=self.nvml)
+
+    def _shared(self, arm: Arm) -> bool:
+        return shares_files(self.lane, mmap=arm.engine.mmap)
+
+    def _left(self, free: int | None, resident: Sequence[Need], arm: Arm) -> int | None:
+        """What would be free with `resident` loaded: planning has nothing loaded yet."""
+        if free is None:
+            return None
+        taken = sum(need.private_bytes if self._shared(arm) else need.total_bytes for need in resident)
+        return free - taken
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"

@@ -79,7 +79,7 @@ def rounds(block: Block, launch: int) -> Iterator[Round]:
 
     `abba`: a prompt's direction alternates from iteration to iteration (V 4 8, 8 4 V, ...), so that a drift
     cancels within pairs of iterations. `random`: a seeded permutation a round. `block`: all of an arm, then
-    the next (drift-prone). Prompts take turns, so that no server sees one prompt twice running where the set has several.
+    the next (drift-prone). Prompts take turns: where the set has several, no server sees one twice running.
     """
     protocol = block.jobs[0].protocol
     owners = _owners(block)

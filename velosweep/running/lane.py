@@ -58,7 +58,8 @@ class LaneTools:
     """What a lane is given. Everything that touches disk, screen or clock policy comes from outside.
 
     `require_room(arm, resident)` raises LaunchFailed where memory is too short for one more.
-    `converged(vanilla, speculative, adaptive)` is the stopping rule. `rest(vanilla_ms)` sleeps for a cool-down where the series asks for one.
+    `converged(vanilla, speculative, adaptive)` is the stopping rule. `rest(block, series)` sleeps for a cool-down
+    where the vanilla series asks for one.
     """
 
     engine_of: Callable[[Arm], Engine]
@@ -273,6 +274,7 @@ class _Runner:
     def _measure_with_retries(self, block: Block, measurement: Measurement) -> None:
         """A failed run repeats its whole pair; after `retries` failures in a row the arm is given up."""
         arm = measurement.arm
+        error = "its runs failed"
         for attempt in range(block.jobs[0].protocol.retries + 1):
             if attempt and not self._prepare_retry(block, measurement, attempt):
                 return
@@ -286,7 +288,8 @@ class _Runner:
             if sample.status is Status.OK:
                 self.tools.done[measurement.key] = sample
                 return
-        self._give_up(block, arm, sample.error or "its runs failed")
+            error = sample.error or error
+        self._give_up(block, arm, error)
 
     def _prepare_retry(self, block: Block, measurement: Measurement, attempt: int) -> bool:
         """Repeat the vanilla half of a pair first; False if an end is asked for."""

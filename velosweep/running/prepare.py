@@ -13,7 +13,17 @@ from velosweep.engines.gguf import GgufInfo, check_model, check_pair, fingerprin
 from velosweep.engines.models import resolve_model
 from velosweep.engines.select import Selection, open_engine, resolve_engine
 from velosweep.errors import ConfigError
-from velosweep.model import Arm, EngineSettings, Environment, Job, Lane, ModelFile, ModelPair, RunSettings
+from velosweep.model import (
+    Arm,
+    EngineSettings,
+    Environment,
+    Job,
+    Lane,
+    ModelFile,
+    ModelPair,
+    RunSettings,
+    SyntheticShape,
+)
 from velosweep.planning.identity import identify
 from velosweep.running.cores import resolve_threads
 from velosweep.running.devices import find_lanes
@@ -117,7 +127,7 @@ class _Resolver:
     _headers: dict[str, GgufInfo] = field(default_factory=dict)
     _paths: dict[tuple[str, str], str] = field(default_factory=dict)
     _pairs: set[tuple[str, str]] = field(default_factory=set)
-    _synthetic: dict[object, tuple[str, str]] = field(default_factory=dict)
+    _synthetic: dict[SyntheticShape, tuple[str, str]] = field(default_factory=dict)
 
     def job(self, job: Job) -> Job:
         """The job with its engine and its models found and checked."""
@@ -139,10 +149,10 @@ class _Resolver:
     def _pair(self, job: Job) -> ModelPair:
         pair = job.model_pair
         if pair.synthetic is not None:
-            main, draft = self._synthetic_pair(pair)
+            written, draft = self._synthetic_pair(pair.synthetic)
         else:
-            main, draft = pair.main_model, pair.draft_model
-        main = self._model(main, "model_pair.main_model")
+            written, draft = pair.main_model, pair.draft_model
+        main = self._model(written, "model_pair.main_model")
         if not job.speculation.kinds or not job.speculation.needs_draft_model:
             return replace(pair, main_model=main, draft_model=None)
         if not draft:
@@ -156,13 +166,11 @@ class _Resolver:
             self._pairs.add((main, draft))
         return replace(pair, main_model=main, draft_model=draft)
 
-    def _synthetic_pair(self, pair: ModelPair) -> tuple[str, str]:
-        if pair.synthetic is None:
-            raise ConfigError(f"model pair {pair.name} has no synthetic shape")
-        if pair.synthetic not in self._synthetic:
-            main, draft = ensure_pair(pair.synthetic, on_progress=self.say)
-            self._synthetic[pair.synthetic] = (str(main), str(draft))
-        return self._synthetic[pair.synthetic]
+    def _synthetic_pair(self, shape: SyntheticShape) -> tuple[str, str | None]:
+        if shape not in self._synthetic:
+            main, draft = ensure_pair(shape, on_progress=self.say)
+            self._synthetic[shape] = (str(main), str(draft))
+        return self._synthetic[shape]
 
     def _model(self, reference: str, key: str) -> str:
         if (reference, key) not in self._paths:

@@ -16,15 +16,10 @@ if TYPE_CHECKING:
 
 def write_job_samples(paths: SweepPaths, jobs: Sequence[JobRecord], table: pa.Table) -> None:
     """Write each job's rows into its directory, atomically. Raises StorageError."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     for job in jobs:
-        wanted = pc.is_in(table["job_id"], value_set=_ids(job))
+        wanted = pc.is_in(table["job_id"], value_set=pa.array([job.id, job.baseline_id]))
         make_folder(paths.job(job).root)
         write_samples(paths.job(job).samples, table.filter(wanted), durable=False)
-
-
-def _ids(job: JobRecord) -> pa.Array:
-    import pyarrow as pa
-
-    return pa.array([job.id, job.baseline_id])

@@ -10,16 +10,15 @@ from velosweep.model import Environment, JobRecord, Mode, SweepRecord
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_COLUMNS = ["sweep_id", "job_id", "job_num", "model_pair", "main_model", "draft_model", "speculation", "n_draft", "n_predict", "prompt_set", "prompt_id", "mode", "iteration", "launch", "warmup", "started_at", "host", "device", "engine", "llama_cpp_build"]
+_KEYS = ("job_id", "mode", "prompt_id")
+_FIRST: tuple[str, ...] = ("sweep_id", "job_num", "model_pair", "main_model", "draft_model", "speculation", "n_draft", "n_predict")
+_FIRST += ("prompt_set", "started_at", "host", "device", "engine", "llama_cpp_build")
 
 
 def record_from_samples(table: pa.Table) -> SweepRecord:
     """One job a `job_id` of speculative rows, in order of `job_num`; what samples don't say stays at its default."""
-    rows = table.select(_COLUMNS).group_by(["job_id", "mode", "prompt_id"], use_threads=False)
-    grouped = rows.aggregate(
-        [(name, "first") for name in _COLUMNS if name not in {"job_id", "mode", "prompt_id", "iteration"}]
-        + [("iteration", "max")]
-    ).to_pylist()
+    rows = table.group_by(list(_KEYS), use_threads=False)
+    grouped = rows.aggregate([*((name, "first") for name in _FIRST), ("iteration", "max")]).to_pylist()
     speculative = [row for row in grouped if row["mode"] == Mode.SPECULATIVE.value]
     chosen = speculative or grouped
     jobs: dict[str, list[dict[str, Any]]] = {}

@@ -1,0 +1,188 @@
+"""Blocks, rounds and lanes: what is loaded together and in which order it is measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.planning.jobs import job, jobs_over_n_draft
+from velosweep.errors import ConfigError
+from velosweep.model import Block, Mode, Prompt, PromptSet, Speculation
+from velosweep.planning.identity import identify, speculative_arm, vanilla_arm
+from velosweep.planning.lanes import Estimator, Queues
+from velosweep.planning.schedule import count_measurements, launch_iterations, plan_blocks, rounds, warmups
+
+
+def labels(block: Block, launch: int = 0) -> list[list[str]]:
+    return [[measurement.arm.label for measurement in round_] for round_ in rounds(block, launch)]
+
+
+def test_the_direction_of_rounds_alternates_so_that_a_drift_cancels() -> None:
+    (block,) = plan_blocks(jobs_over_n_draft(4, 8, iterations=3))
+
+    assert labels(block) == [
+        ["vanilla", "n_draft 4", "n_draft 8"],
+        ["n_draft 8", "n_draft 4", "vanilla"],
+        ["vanilla", "n_draft 4", "n_draft 8"],
+    ]
+
+
+def test_every_prompt_alternates_by_itself_when_their_number_is_even() -> None:
+    prompts = PromptSet(name="two", prompts=(Prompt(id="a", text="A"), Prompt(id="b", text="B")))
+    (block,) = plan_blocks(jobs_over_n_draft(4, iterations=2, prompts=prompts))
+
+    firsts = {
+        prompt: [round_[0].arm.label for round_ in rounds(block, 0) if round_[0].prompt.id == prompt] for prompt in "ab"
+    }
+
+    assert firsts == {"a": ["vanilla", "n_draft 4"], "b": ["n_draft 4", "vanilla"]}
+
+
+def test_block_order_measures_all_of_an_arm_before_the_next() -> None:
+    (block,) = plan_blocks(jobs_over_n_draft(4, iterations=2, order="block"))
+
+    assert labels(block) == [["vanilla"], ["vanilla"], ["n_draft 4"], ["n_draft 4"]]
+
+
+def test_random_order_is_the_same_for_the_same_seed_and_another_for_another() -> None:
+    many = jobs_over_n_draft(*range(1, 9), iterations=4, order="random")
+    (block,) = plan_blocks(many)
+    (again,) = plan_blocks(many)
+    (other,) = plan_blocks(jobs_over_n_draft(*range(1, 9), iterations=4, order="random", seed=1))
+
+    assert labels(block) == labels(again)
+    assert labels(block) != labels(other)
+
+
+def test_one_vanilla_arm_serves_all_n_draft() -> None:
+    (block,) = plan_blocks(jobs_over_n_draft(4, 8, 12, iterations=5))
+
+    assert [arm.mode for arm in block.arms].count(Mode.VANILLA) == 1
+    assert count_measurements(block) == 4 * 5
+
+
+def test_skip_vanilla_loads_no_vanilla_arm() -> None:
+    (block,) = plan_blocks(jobs_over_n_draft(4, 8, skip_vanilla=True))
+
+    assert block.vanilla is None
+    assert [arm.label for arm in block.arms] == ["n_draft 4", "n_draft 8"]
+
+
+def test_a_job_without_speculation_is_the_vanilla_arm_alone() -> None:
+    (only,) = identify([job(speculation=Speculation(kinds=()))], {})
+    (block,) = plan_blocks([only])
+
+    assert [arm.label for arm in block.arms] == ["vanilla"]
+
+
+def test_warm_ups_are_one_short_run_an_arm() -> None:
+    (block,) = plan_blocks(jobs_over_n_draft(4, 8))
+
+    assert [(m.arm.label, m.warmup, m.iteration) for m in warmups(block, 0)] == [
+        ("vanilla", True, 0),
+        ("n_draft 4", True, 0),
+        ("n_draft 8", True, 0),
+    ]
+
+
+@given(iterations=st.integers(1, 40), launches=st.integers(1, 7))
+def test_launches_share_the_iterations_out_and_none_is_lost(iterations: int, launches: int) -> None:
+    (only,) = jobs_over_n_draft(4, iterations=iterations)
+    only = replace(only, protocol=replace(only.protocol, launches=launches))
+
+    taken = [iteration for launch in range(launches) for iteration in launch_iterations(only, launch)]
+
+    assert taken == list(range(1, iterations + 1))
+
+
+@given(
+    n_drafts=st.lists(st.integers(1, 64), min_size=1, max_size=20, unique=True),
+    lanes=st.integers(1, 8),
+    room=st.integers(2, 8),
+)
+def test_every_job_is_in_exactly_one_block_and_no_block_is_too_large(
+    n_drafts: list[int], lanes: int, room: int
+) -> None:
+    jobs = jobs_over_n_draft(*n_drafts)
+    blocks = plan_blocks(jobs, lanes=lanes, resident_arms=lambda _: room)
+
+    assert Counter(job.id for block in blocks for job in block.jobs) == Counter(job.id for job in jobs)
+    assert all(len(block.arms) <= room for block in blocks)
+    assert all(block.vanilla is not None for block in blocks)
+
+
+@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=30), lanes=st.integers(1, 6))
+def test_queues_give_every_block_once_to_whoever_asks(lengths: list[int], lanes: int) -> None:
+    blocks = [plan_blocks(jobs_over_n_draft(4, iterations=n, n_predict=10 + i))[0] for i, n in enumerate(lengths)]
+    estimator = Estimator(model_bytes=lambda _: 10**9)
+    queues = Queues(lanes=lanes, estimate=estimator.block_s)
+    queues.fill(blocks)
+
+    taken = [block for _ in blocks if (block := queues.take(0)) is not None]
+
+    assert {id(block) for block in taken} == {id(block) for block in blocks}
+    assert all(queues.take(lane) is None for lane in range(lanes))
+
+
+def test_longest_blocks_start_first_and_lanes_are_balanced() -> None:
+    blocks = [plan_blocks(jobs_over_n_draft(4, iterations=n, n_predict=n + 10))[0] for n in (1, 2, 3, 10)]
+    queues = Queues(lanes=2, estimate=count_measurements)
+    queues.fill(blocks)
+
+    first = queues.take(0)
+
+    assert first is not None
+    assert count_measurements(first) == 20
+    assert [count_measurements(block) for block in queues.queues[1]] == [6, 4, 2]
+
+
+def test_estimates_learn_from_what_was_seen() -> None:
+    (block,) = plan_blocks(jobs_over_n_draft(4, iterations=5, n_predict=100))
+    estimator = Estimator(model_bytes=lambda _: 10**9)
+    before = estimator.run_s(block)
+    estimator.learn_run("main.gguf", 100, 20.0)
+
+    assert before == pytest.approx(10 * 100 * 0.1)
+    assert estimator.run_s(block) == pytest.approx(10 * 20.0)
+
+
+def test_a_value_that_stands_twice_in_the_grid_is_refused() -> None:
+    with pytest.raises(ConfigError, match="jobs 0 and 1 measure the same thing"):
+        identify([job(num=0), job(num=1)], {})
+
+
+def test_identity_is_content_and_not_position() -> None:
+    first, second = identify([job(num=0, n_draft=4), job(num=1, n_draft=8)], {})
+    swapped, _ = identify([job(num=0, n_draft=8), job(num=1, n_draft=4)], {})
+
+    assert swapped.id == second.id
+    assert first.id != second.id
+    assert first.baseline_id == second.baseline_id
+
+
+def test_another_file_under_the_same_name_is_another_job() -> None:
+    (one,) = identify([job()], {"main.gguf": "aaa"})
+    (other,) = identify([job()], {"main.gguf": "bbb"})
+
+    assert one.id != other.id
+    assert one.baseline_id != other.baseline_id
+
+
+def test_another_draft_model_keeps_the_baseline() -> None:
+    (one,) = identify([job()], {"draft.gguf": "aaa"})
+    (other,) = identify([job()], {"draft.gguf": "bbb"})
+
+    assert one.baseline_id == other.baseline_id
+    assert one.id != other.id
+
+
+def test_arms_are_shared_by_jobs_that_differ_only_in_what_is_asked_of_the_server() -> None:
+    short, long = identify([job(num=0, n_predict=10), job(num=1, n_predict=20)], {})
+
+    assert vanilla_arm(short) == vanilla_arm(long)
+    assert speculative_arm(short) == speculative_arm(long)
+    assert short.baseline_id != long.baseline_id

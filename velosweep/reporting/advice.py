@@ -1,0 +1,253 @@
+"""Findings as sentences with their remedies, and why a job shows no speedup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from velosweep.model import Comparison, Finding
+from velosweep.reporting.wording import percent, plural
+
+_SEVERITIES = ("error", "warning", "info")
+
+# code -> (what was seen, the same with its figures, what to do). The figures' names are those analysis gives; a finding
+# without them (another program's, or a later one's) gets the plain words and whatever evidence it has.
+_SENTENCES: Mapping[str, tuple[str, str, str]] = {
+    "outlier": (
+        "Some runs lie far from the others",
+        "{runs} of {of} runs lie far from the others; run {worst_run}: {value:.4g} tok/s, median {median:.4g}",
+        "They are kept and widen the interval: look for another program on the machine, or take more iterations.",
+    ),
+    "outlier:pairs": (
+        "Some pairs lie far from the others",
+        "{runs} of {of} pairs lie far from the others (worst: pair {worst_run})",
+        "They are kept and widen the interval: look for another program on the machine, or take more iterations.",
+    ),
+    "drift": (
+        "Speed drifted while measuring",
+        "Speed drifted by {drift:+.1%} over {runs} runs (p = {p:.2g})",
+        "Ratios of interleaved pairs are protected; for steady absolute figures let the machine warm up, fix the "
+        "clocks or set protocol.cooldown=true.",
+    ),
+    "autocorrelation": (
+        "Successive pairs resemble each other, so the interval may be too narrow",
+        "Successive pairs resemble each other (r = {r1:.2f}), so the interval may be too narrow",
+        "Something disturbs in a rhythm: try protocol.order=random or protocol.launches=3.",
+    ),
+    "cold_start": (
+        "The first run is far slower than the rest",
+        "The first run is {relative:.0%} slower than the rest",
+        "It is kept; a longer warm-up helps: protocol.warmup_tokens=64.",
+    ),
+    "machine_busy": (
+        "Other programs used the machine meanwhile",
+        "Other programs used up to {busy_share:.0%} of the cores ({mean_busy_share:.0%} on average)",
+        "Close them, use fewer threads (engine.threads) or measure again at a quiet hour.",
+    ),
+    "throttled": (
+        "The GPU lowered its clocks while measuring",
+        "The GPU lowered its clocks while measuring: {reasons}",
+        "Ratios of interleaved pairs hold, absolute figures don't: improve cooling or raise the power limit.",
+    ),
+    "heat": (
+        "The GPU grew much hotter over the measurement",
+        "The GPU went from {first_c:.0f} to {hottest_c:.0f} °C",
+        "Set protocol.cooldown=true, or measure once it is warm.",
+    ),
+    "acceptance_jump": (
+        "Acceptance jumped after the first iteration",
+        "Acceptance jumped after the first iteration, from {first_acceptance:.0%} to {later_acceptance:.0%}",
+        "Older llama.cpp builds reuse the last draft context when a prompt repeats: don't believe this speedup; update "
+        "llama.cpp or use several prompts.",
+    ),
+    "zero_variance": (
+        "All runs are exactly alike",
+        "All {runs} runs are exactly alike",
+        "Real times vary: check that the engine measures and doesn't replay; the interval can't be trusted.",
+    ),
+    "too_few_pairs": (
+        "Too few pairs to trust an interval",
+        "Only {pairs} usable pair(s): too few to trust an interval",
+        "Take at least 3, better 5: protocol=standard.",
+    ),
+    "wide_interval": (
+        "The interval is too wide to tell the size of the effect",
+        "The interval is ±{half_width:.1%} wide around {ratio:.2f}×: too wide to tell the size of the effect",
+        "Take more iterations (protocol=rigorous or protocol=adaptive) or quieten the machine.",
+    ),
+    "hodges_lehmann_disagrees": (
+        "A robust estimate lies outside the interval",
+        "A robust estimate, {ratio:.3f}×, lies outside the interval [{ci_low:.3f}, {ci_high:.3f}]",
+        "A few runs pull the mean: look at the samples in order and measure again.",
+    ),
+    "output_diverged": (
+        "Speculative output differs from vanilla output under greedy decoding",
+        "Speculative output differs from vanilla output under greedy decoding in {runs} of {of} runs, at the earliest "
+        "in token {first_token}",
+        "On a CPU with unquantised weights that is a fault; on GPUs and with quantised weights rounding can do it: "
+        "check the quality of the output before deploying.",
+    ),
+    "not_applicable_sampled": (
+        "Output equality can't be checked, because tokens are sampled",
+        "",
+        "Use sampling.temperature=0 to compare token by token.",
+    ),
+    "invalid_runs": (
+        "Runs that measured something else are left out",
+        "{runs} of {of} runs are left out, because they measured something else (nothing drafted, something drafted "
+        "in vanilla, or cut short)",
+        "The samples' error column says why for each.",
+    ),
+    "failed_runs": (
+        "Runs failed or timed out and are left out",
+        "{runs} of {of} runs failed or timed out and are left out",
+        "The samples' error column and the job's log say why; `velosweep resume` tries again what is missing.",
+    ),
+    "not_paired": (
+        "The runs are not interleaved pairs: the interval assumes no drift between blocks",
+        "",
+        "Use protocol.order=abba.",
+    ),
+    "other_gpu_processes": (
+        "Other processes used the GPU",
+        "Up to {processes} other process(es) used the GPU during {runs} runs",
+        "Stop them (`nvidia-smi` lists them) or pick another GPU.",
+    ),
+    "not_converged": (
+        "The interval did not reach its target width before the maximum of pairs",
+        "The interval reached ±{half_width:.1%}, not its target of ±{target:.1%}, before the maximum of pairs",
+        "Raise protocol.adaptive.max_pairs or quieten the machine.",
+    ),
+    "load_failed": ("The server did not start", "", "The job's log holds llama.cpp's own words."),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Advice:
+    """A finding in words. `sentence` says what was seen, with figures; `remedy` what to do."""
+
+    severity: str
+    code: str
+    sentence: str
+    remedy: str
+
+    @property
+    def sign(self) -> str:
+        """A sign that needs no colour."""
+        return {"error": "❌", "warning": "⚠️"}.get(self.severity, "ℹ")
+
+
+def explain(finding: Finding) -> Advice:
+    """The finding as a sentence; an unknown code is named with its evidence, never dropped."""
+    unknown = (f"Finding `{finding.code}`", "", "A newer velosweep may know more; the evidence is as recorded.")
+    general = _SENTENCES.get(finding.code, unknown)
+    plain, figured, remedy = _SENTENCES.get(f"{finding.code}:{finding.subject}", general)
+    seen = _filled(figured, finding.evidence)
+    if seen is None:
+        figures = evidence_words(finding.evidence)
+        seen = f"{plain}{': ' + figures if figures else ''}"
+    about = f"{finding.subject}: " if finding.subject not in _NO_SUBJECT else ""
+    return Advice(severity=finding.severity, code=finding.code, sentence=f"{about}{seen}.", remedy=remedy)
+
+
+# Subjects that the sentences name themselves.
+_NO_SUBJECT = frozenset({"", "pairs", "runs", "gpu", "machine", "output"})
+
+
+def _filled(template: str, evidence: Mapping[str, float | int | str]) -> str | None:
+    try:
+        return template.format_map(evidence) or None
+    except (KeyError, ValueError, TypeError):  # other evidence than this version of the sentence expects
+        return None
+
+
+def evidence_words(evidence: Mapping[str, float | int | str]) -> str:
+    """`first c 41, hottest c 83.2`: the evidence as recorded, floats with three digits."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value:.3g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+        for name, value in evidence.items()
+    )
+
+
+def gathered(rows: Iterable[Comparison], labels: Mapping[str, str]) -> list[tuple[Advice, list[str]]]:
+    """Every distinct finding once, worst first, with the labels of the jobs it stands against."""
+    found: dict[tuple[str, str], tuple[Advice, list[str]]] = {}
+    for row in rows:
+        for finding in row.findings:
+            advice = explain(finding)
+            _, where = found.setdefault((finding.code, advice.sentence), (advice, []))
+            label = labels.get(row.job_id, row.job_id)
+            if label not in where:
+                where.append(label)
+    return sorted(found.values(), key=lambda entry: severity_rank(entry[0].severity))
+
+
+def severity_rank(severity: str) -> int:
+    """0 for error, 1 warning, 2 info, 3 for what we don't know."""
+    return _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
+
+
+# ---------------------------------------------------------------- why no speedup
+
+
+def expected_speedup(alpha: float, cost_ratio: float, n_draft: int) -> float:
+    """Leviathan et al. 2023, Theorem 3.8: (1 - α^(γ+1)) / ((1 - α)(γc + 1)), verification of a batch being free."""
+    tokens = n_draft + 1 if alpha >= 1 else (1 - alpha ** (n_draft + 1)) / (1 - alpha)
+    return float(tokens / (n_draft * cost_ratio + 1))
+
+
+def best_n_draft(alpha: float, cost_ratio: float, *, highest: int = 64) -> tuple[int, float]:
+    """The n_draft that the formula prefers and its speedup there; (0, 1.0) where drafting can't pay."""
+    best = max(range(1, highest + 1), key=lambda n_draft: expected_speedup(alpha, cost_ratio, n_draft))
+    value = expected_speedup(alpha, cost_ratio, best)
+    return (best, value) if value > 1 else (0, 1.0)
+
+
+def reasons_for_modest_speedup(job: Comparison) -> list[str]:
+    """What this job's samples say about why it isn't faster, each with its remedy; the likeliest first."""
+    reasons = [*_acceptance_reasons(job), *_cost_reasons(job), *_formula_reasons(job)]
+    if any(finding.code in {"machine_busy", "throttled", "other_gpu_processes"} for finding in job.findings):
+        reasons.append("A quieter machine: others used it while this was measured")
+    return reasons or [f"Increasing n_draft (current: {job.n_draft})", "Trying different model pairs"]
+
+
+def _acceptance_reasons(job: Comparison) -> list[str]:
+    seen = job.acceptance
+    if seen is None or seen.rate >= 0.6:
+        return []
+    per_round = (
+        f", {seen.tokens_per_round:.1f} tokens a round of up to {job.n_draft + 1}" if seen.tokens_per_round else ""
+    )
+    remedy = "a smaller n_draft" if job.n_draft > 2 and seen.rate >= 0.2 else "a draft of the same model family"
+    return [f"{remedy.capitalize()}: only {percent(seen.rate)} of the drafted tokens were accepted{per_round}"]
+
+
+def _cost_reasons(job: Comparison) -> list[str]:
+    cost = job.cost_ratio
+    if cost is None or cost < 0.15:
+        return []
+    ceiling = (job.n_draft + 1) / (job.n_draft * cost + 1)
+    return [
+        f"A smaller draft model: a draft step costs {cost:.2f} of a main-model step, so that even with every "
+        f"draft accepted n_draft {job.n_draft} could not exceed {ceiling:.2f}×"
+    ]
+
+
+def _formula_reasons(job: Comparison) -> list[str]:
+    alpha = job.acceptance.alpha if job.acceptance else None
+    reasons = []
+    if alpha is not None and job.cost_ratio is not None and 0 <= alpha <= 1 and job.cost_ratio >= 0:
+        best, value = best_n_draft(alpha, job.cost_ratio)
+        if best == 0:
+            reasons.append("Another pair: with this acceptance and draft cost no n_draft pays")
+        elif best != job.n_draft:
+            way = "Increasing" if best > job.n_draft else "Decreasing"
+            reasons.append(
+                f"{way} n_draft to about {best} (current: {job.n_draft}); the formula gives {value:.2f}× there"
+            )
+    if job.expected_speedup is not None and job.speedup is not None and job.expected_speedup > 1.15 * job.speedup:
+        reasons.append(
+            f"Cheaper verification: acceptance and draft cost promise {job.expected_speedup:.2f}×, measured "
+            f"{job.speedup:.2f}×; the rest is checking {plural(job.n_draft + 1, 'token')} at once and overhead"
+        )
+    return reasons

@@ -1,0 +1,254 @@
+"""The answer: what to run now, why it can be believed, and what speaks against it.
+
+Jobs with the same main model, prompt set and n_predict compete for one answer. Ties: a competitor is tied
+where the 95 % interval of the ratio of the two speedups holds 1, the two taken as independent (they
+share the vanilla runs, so this calls a tie sooner than needed, never later).
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from velosweep.model import Comparison, SweepRecord, Verdict
+from velosweep.reporting.advice import Advice, explain, severity_rank
+from velosweep.reporting.wording import (
+    best_estimate,
+    interval,
+    is_synthetic,
+    job_labels,
+    listed,
+    model_name,
+    number,
+    plural,
+    speedup,
+    whole_jobs,
+)
+
+CommandFlags = Callable[[Comparison], Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """`job` is what to run, None where nothing can be advised. `kind`: run, no_reliable_gain, slower or nothing.
+
+    `command`: ready to paste, None where vanilla is the advice. `rests_on`, `ties`, `by_category`, `against`,
+    `notes`: sentences; `against` comes first when shown.
+    """
+
+    question: str
+    kind: str
+    headline: str
+    job: Comparison | None
+    command: str | None
+    rests_on: str
+    ties: tuple[str, ...]
+    by_category: tuple[str, ...]
+    against: tuple[Advice, ...]
+    notes: tuple[str, ...]
+
+
+def answers(
+    comparisons: Iterable[Comparison], record: SweepRecord, *, command_flags: CommandFlags | None = None
+) -> tuple[Answer, ...]:
+    """One answer for each main model, prompt set and n_predict, in the order of the jobs.
+
+    `command_flags(job)` gives the llama-server arguments of this build; without it today's names are used.
+    """
+    rows = list(comparisons)
+    questions: dict[tuple[str, str, int], list[Comparison]] = defaultdict(list)
+    for job in whole_jobs(rows):
+        questions[(job.main_model, job.prompt_set, job.n_predict)].append(job)
+    varies = [len({key[part] for key in questions}) > 1 for part in range(3)]
+    return tuple(
+        _answer(_question(key, varies), jobs, rows, record, command_flags or default_flags)
+        for key, jobs in questions.items()
+    )
+
+
+def _question(key: tuple[str, str, int], varies: Sequence[bool]) -> str:
+    main_model, prompt_set, n_predict = key
+    parts = [model_name(main_model)] if varies[0] else []
+    parts += [f"prompts {prompt_set}"] if varies[1] else []
+    parts += [f"n_predict {n_predict}"] if varies[2] else []
+    return ", ".join(parts)
+
+
+def _answer(
+    question: str, jobs: list[Comparison], rows: list[Comparison], record: SweepRecord, flags: CommandFlags
+) -> Answer:
+    best = leader(jobs)
+    ties = () if best is None else tuple(job for job in jobs if job is not best and tied(job, best))
+    kind = _kind(best)
+    return Answer(
+        question=question,
+        kind=kind,
+        headline=_headline(kind, best, jobs),
+        job=best,
+        command=command_line(flags(best)) if best is not None and kind == "run" else None,
+        rests_on=_rests_on(best, record) if best is not None else "",
+        ties=_tie_words(best, ties, jobs) if best is not None else (),
+        by_category=_category_words(best, jobs, rows) if best is not None else (),
+        against=_against(best) if best is not None else (),
+        notes=_notes(best, jobs, record),
+    )
+
+
+# ---------------------------------------------------------------- who wins
+
+
+def leader(jobs: Iterable[Comparison]) -> Comparison | None:
+    """The job to advise: among those with a usable verdict the one with the highest estimate, `faster` first."""
+    ranked = [job for job in jobs if best_estimate(job) is not None and job.verdict is not Verdict.INVALID]
+    sure = [job for job in ranked if job.verdict is Verdict.FASTER] or ranked
+    return max(sure, key=lambda job: best_estimate(job) or 0.0, default=None)
+
+
+def tied(job: Comparison, best: Comparison) -> bool:
+    """Whether the data can't tell `job` from `best` (rule: see the module)."""
+    value, top = best_estimate(job), best_estimate(best)
+    half, top_half = log_half_width(job), log_half_width(best)
+    if not value or not top or job.verdict is Verdict.INVALID:
+        return False
+    if half is None or top_half is None:
+        return math.isclose(value, top, rel_tol=0.01)
+    return abs(math.log(value) - math.log(top)) <= math.hypot(half, top_half)
+
+
+def log_half_width(job: Comparison) -> float | None:
+    """Half the width of the interval on the log scale, None where there is none."""
+    if not job.ci_low or not job.ci_high or job.ci_low <= 0 or job.ci_high <= 0:
+        return None
+    return (math.log(job.ci_high) - math.log(job.ci_low)) / 2
+
+
+def _kind(best: Comparison | None) -> str:
+    if best is None:
+        return "nothing"
+    return {Verdict.FASTER: "run", Verdict.SLOWER: "slower"}.get(best.verdict, "no_reliable_gain")
+
+
+# ---------------------------------------------------------------- in words
+
+
+def _headline(kind: str, best: Comparison | None, jobs: Sequence[Comparison]) -> str:
+    if best is None:
+        return _without_ratio(jobs)
+    setting = f"{_what(best)} with n_draft {best.n_draft}"
+    if kind == "run":
+        return f"Run {setting}: {speedup(best)}"
+    if kind == "slower":
+        return f"Slower: run without speculation. The least slow, {setting}, is {speedup(best)}"
+    unsure = " (interval not converged)" if best.verdict is Verdict.NOT_CONVERGED else ""
+    if best.ci_low is None:
+        unsure = " (too few pairs for an interval)"
+    return f"No reliable gain{unsure}: the best, {setting}, is {speedup(best)}"
+
+
+def _without_ratio(jobs: Sequence[Comparison]) -> str:
+    measured = [job for job in jobs if job.speculative is not None]
+    if not measured:
+        return "Nothing could be measured"
+    fastest = max(measured, key=lambda job: job.speculative.tokens_per_second.mean if job.speculative else 0.0)
+    rate = fastest.speculative.tokens_per_second.mean if fastest.speculative else None
+    setting = f"{_what(fastest)} with n_draft {fastest.n_draft}"
+    why = "all runs are invalid" if fastest.verdict is Verdict.INVALID and fastest.vanilla else "vanilla was skipped"
+    return f"No speedup known ({why}). Fastest: {setting}, {number(rate, 1)} tok/s"
+
+
+def _what(job: Comparison) -> str:
+    return f"draft {model_name(job.draft_model)}" if job.draft_model else job.speculation
+
+
+def _rests_on(best: Comparison, record: SweepRecord) -> str:
+    entry = next((job for job in record.jobs if job.id == best.job_id), None)
+    prompts = plural(len(entry.prompt_ids), "prompt") if entry else f"prompts {best.prompt_set}"
+    launches = f", {plural(entry.launches, 'launch').replace('launchs', 'launches')}" if entry else ""
+    return (
+        f"{prompts}, {plural(best.n_pairs, 'pair')} of runs{launches}, {best.n_predict} tokens each; {best.device} on "
+        f"{best.host}; {best.engine}, llama.cpp {best.llama_cpp_build}; interval: {best.ci_method or 'none'}"
+    )
+
+
+def _tie_words(best: Comparison, ties: Sequence[Comparison], jobs: Sequence[Comparison]) -> tuple[str, ...]:
+    if not ties:
+        return ()
+    labels = job_labels(jobs)
+    shown = [f"{labels[job.job_id]} ({speedup(job)})" for job in ties[:6]]
+    more = [f"{len(ties) - 6} more"] if len(ties) > 6 else []
+    verb = "is" if len(ties) == 1 else "are"
+    return (
+        f"{listed(shown + more)} {verb} statistically tied with it (the 95 % interval of the ratio of the two speedups "
+        "holds 1)",
+    )
+
+
+def category_ratios(jobs: Iterable[Comparison], rows: Iterable[Comparison]) -> dict[str, dict[str, float]]:
+    """Geometric mean speedup by category and job id, over the prompts of each category."""
+    ids = {job.job_id for job in jobs}
+    logs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        value = best_estimate(row)
+        if row.prompt_id is not None and row.prompt_category and row.job_id in ids and value:
+            logs[row.prompt_category][row.job_id].append(math.log(value))
+    return {
+        category: {job_id: math.exp(sum(values) / len(values)) for job_id, values in of_job.items()}
+        for category, of_job in logs.items()
+    }
+
+
+def _category_words(best: Comparison, jobs: Sequence[Comparison], rows: Sequence[Comparison]) -> tuple[str, ...]:
+    """Where a category would choose otherwise by at least 2 %, or isn't faster at all."""
+    labels = job_labels(jobs)
+    words = []
+    ratios = category_ratios(jobs, rows)
+    for category, of_job in ratios.items() if len(ratios) > 1 else ():
+        winner = max(of_job, key=lambda job_id: of_job[job_id])
+        here = of_job.get(best.job_id)
+        if of_job[winner] <= 1:
+            words.append(f"{category}: no setting is faster (best {labels[winner]}, {of_job[winner]:.2f}×)")
+        elif here is not None and winner != best.job_id and of_job[winner] > 1.02 * here:
+            words.append(f"{category}: {labels[winner]} is better here, {of_job[winner]:.2f}× against {here:.2f}×")
+        elif here is not None and here <= 1:
+            words.append(f"{category}: not faster here, {here:.2f}×")
+    return tuple(words)
+
+
+def _against(best: Comparison) -> tuple[Advice, ...]:
+    serious = [explain(finding) for finding in best.findings if finding.severity in {"error", "warning"}]
+    return tuple(sorted(serious, key=lambda advice: severity_rank(advice.severity)))
+
+
+def _notes(best: Comparison | None, jobs: Sequence[Comparison], record: SweepRecord) -> tuple[str, ...]:
+    notes = []
+    if best is not None and best.population_low is not None:
+        notes.append(f"for prompts like these: {interval(best.population_low, best.population_high)}")
+    if best is not None and best.worst_prompt:
+        notes.append(f"worst prompt: {best.worst_prompt}")
+    compared = sum(best_estimate(job) is not None for job in jobs)
+    if compared > 2:
+        notes.append(f"best of {compared} settings measured, so its figure is a little flattered")
+    if is_synthetic(record):
+        notes.append("synthetic model pair: the times are real, the text is not; choose your own pair before deploying")
+    return tuple(notes)
+
+
+# ---------------------------------------------------------------- the command
+
+
+def default_flags(job: Comparison) -> tuple[str, ...]:
+    """llama-server's arguments by today's names (llama.cpp since June 2026)."""
+    flags = ["-m", job.main_model, "-ngl", "999"]
+    if job.draft_model:
+        flags += ["-md", job.draft_model, "-ngld", "999"]
+    kinds = ["draft-simple" if kind == "draft" else kind for kind in job.speculation.replace("+", ",").split(",")]
+    flags += ["--spec-type", ",".join(kinds), "--spec-draft-n-max", str(job.n_draft)]
+    return (*flags, "--spec-draft-n-min", "0", "--spec-draft-p-min", "0")
+
+
+def command_line(flags: Sequence[str]) -> str:
+    """`llama-server` with `flags`, quoted for a POSIX shell."""
+    return shlex.join(["llama-server", *flags])

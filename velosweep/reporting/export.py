@@ -1,0 +1,111 @@
+"""`velosweep report --format md|csv|json`: the results table for pasting into an issue, a sheet or a program."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime
+from enum import Enum
+
+from velosweep.model import Comparison
+from velosweep.reporting.answer import Answer
+from velosweep.reporting.results_table import job_columns
+from velosweep.reporting.safe import csv_text, markdown_text, shorten_homes
+from velosweep.reporting.wording import whole_jobs
+
+FORMATS = ("md", "csv", "json")
+
+
+def export(
+    comparisons: Iterable[Comparison], answered: Iterable[Answer], form: str, *, show_paths: bool = False
+) -> str:
+    """The results in one of FORMATS, ending with a newline. Raises ValueError for another format.
+
+    Home directories become `~` unless `show_paths`.
+    """
+    writers = {"md": _markdown, "csv": _csv, "json": _json}
+    if form not in writers:
+        raise ValueError(f"no format {form!r}; use one of {', '.join(FORMATS)}")
+    text = writers[form](list(comparisons), list(answered))
+    return text if show_paths else shorten_homes(text)
+
+
+def _markdown(comparisons: list[Comparison], answered: list[Answer]) -> str:
+    lines = []
+    for answer in answered:
+        question = f"{answer.question}: " if answer.question else ""
+        lines += [f"**{markdown_text(question + answer.headline)}**", ""]
+        lines += [line for advice in answer.against for line in (f"- {markdown_text(advice.sentence)}",)]
+        lines += ["```", answer.command, "```", ""] if answer.command else []
+        lines += [markdown_text(f"Rests on {answer.rests_on}"), ""] if answer.rests_on else []
+    columns = [column for column in job_columns(whole_jobs(comparisons)) if any(column.cells)]
+    if columns:
+        lines.append(f"| {' | '.join(markdown_text(column.title) for column in columns)} |")
+        lines.append(f"|{'|'.join('---:' if column.right else '---' for column in columns)}|")
+        cells = zip(*(column.cells for column in columns), strict=True)
+        lines += [f"| {' | '.join(markdown_text(cell) for cell in row)} |" for row in cells]
+    return "\n".join(lines) + "\n"
+
+
+_CSV_FIELDS = (
+    "job_num", "job_id", "model_pair", "main_model", "draft_model", "speculation", "n_draft", "n_predict", "prompt_set",
+    "prompt_id", "prompt_category", "host", "device", "engine", "llama_cpp_build", "n_pairs", "speedup",
+    "speedup_stddev", "speedup_gm", "ci_low", "ci_high", "ci_method", "cost_ratio", "expected_speedup", "verdict",
+)  # fmt: skip
+
+
+def _csv(comparisons: list[Comparison], answered: list[Answer]) -> str:
+    """All rows (jobs and prompts) with full precision; undefined cells are empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    means = ("vanilla_tokens_per_second", "speculative_tokens_per_second", "acceptance", "findings")
+    writer.writerow([*_CSV_FIELDS, *means])
+    for row in comparisons:
+        writer.writerow([_cell(value) for value in (*(getattr(row, name) for name in _CSV_FIELDS), *_extra(row))])
+    return out.getvalue()
+
+
+def _extra(row: Comparison) -> tuple[object, ...]:
+    return (
+        row.vanilla.tokens_per_second.mean if row.vanilla else None,
+        row.speculative.tokens_per_second.mean if row.speculative else None,
+        row.acceptance.rate if row.acceptance else None,
+        "; ".join(str(finding) for finding in row.findings),
+    )
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, float):
+        return repr(value)
+    return csv_text(value) if isinstance(value, str) else value
+
+
+def _json(comparisons: list[Comparison], answered: list[Answer]) -> str:
+    """`{"answers": […], "results": […]}`; results are the comparisons, field by field."""
+    described = [
+        {
+            "question": answer.question,
+            "kind": answer.kind,
+            "headline": answer.headline,
+            "job_id": answer.job.job_id if answer.job else None,
+            "command": answer.command,
+            "rests_on": answer.rests_on,
+            "ties": answer.ties,
+            "by_category": answer.by_category,
+            "against": [advice.sentence for advice in answer.against],
+        }
+        for answer in answered
+    ]
+    rows = [asdict(row) for row in comparisons]
+    return json.dumps({"answers": described, "results": rows}, indent=2, default=_plain, ensure_ascii=False) + "\n"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return str(value)

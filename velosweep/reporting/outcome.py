@@ -1,0 +1,218 @@
+"""What a person reads after a sweep, in the specification's words and layout; the answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from velosweep.model import Comparison, ModeStatistics, SweepRecord, Verdict
+from velosweep.reporting.advice import Advice, gathered, reasons_for_modest_speedup, severity_rank
+from velosweep.reporting.answer import Answer, CommandFlags, answers, default_flags
+from velosweep.reporting.results_table import job_columns
+from velosweep.reporting.safe import clip
+from velosweep.reporting.screen import NORMAL, QUIET, VERBOSE, say, say_all, table_lines, width_of
+from velosweep.reporting.textplot import Point, interval_plot
+from velosweep.reporting.wording import (
+    best_estimate,
+    by_prompt,
+    interval,
+    job_labels,
+    number,
+    percent,
+    plural,
+    plus_minus,
+    series_of,
+    target_of,
+    whole_jobs,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from rich.console import Console
+
+
+def print_outcome(
+    comparisons: Iterable[Comparison],
+    record: SweepRecord,
+    samples: pa.Table | None = None,
+    *,
+    saved_to: str | None,
+    console: Console,
+    verbosity: int = NORMAL,
+    command_flags: CommandFlags | None = None,
+) -> None:
+    """Results of a job as the specification shows them, or a sweep's table and plot; the answer; where it was saved."""
+    rows = list(comparisons)
+    jobs = whole_jobs(rows)
+    if verbosity > QUIET:
+        if len(jobs) == 1:
+            _print_single(jobs[0], record, console)
+        elif jobs:
+            _print_sweep(jobs, console)
+        if verbosity >= VERBOSE or len(jobs) == 1:
+            _print_prompts(jobs, rows, console)
+    answered = answers(rows, record, command_flags=command_flags or default_flags)
+    for answer in answered:
+        _print_answer(answer, record, console, quiet=verbosity <= QUIET)
+    _print_failures(record, samples, console)
+    if verbosity > QUIET:
+        said = {advice.sentence for answer in answered for advice in answer.against}
+        _print_findings(jobs, said, console, verbose=verbosity >= VERBOSE)
+    if saved_to:
+        say(console, f"💾 Results saved to: {saved_to}")
+
+
+def _print_single(job: Comparison, record: SweepRecord, console: Console) -> None:
+    say(console)
+    say(console, "=== Benchmark Results ===", style="bold")
+    for name, stats in (("Vanilla", job.vanilla), ("Speculative", job.speculative)):
+        if stats is not None:
+            say(console)
+            say(console, f"{name} Results:")
+            say_all(console, _mode_lines(stats))
+    say(console)
+    say(console, "=== Performance Comparison ===", style="bold")
+    _print_comparison(job, target_of(record, job.job_id), console)
+
+
+def _mode_lines(stats: ModeStatistics) -> list[str]:
+    rate = stats.tokens_per_second
+    return [
+        f"  Tokens/s:     {plus_minus(rate)} tok/s (min: {number(rate.min)}, max: {number(rate.max)})",
+        f"  TTFT:         {plus_minus(stats.time_to_first_token_ms)} ms",
+        f"  Total time:   {plus_minus(stats.total_time_ms)} ms",
+    ]
+
+
+def _print_comparison(job: Comparison, target: float, console: Console) -> None:
+    if job.speedup is None:
+        why = "vanilla was skipped" if job.vanilla is None else "there are no valid runs"
+        say(console, f"No speedup: {why}")
+    else:
+        spread = "" if job.speedup_stddev is None else f" ± {job.speedup_stddev:.2f}x"
+        say(console, f"📊 Speedup: {job.speedup:.2f}x{spread}", style="bold")
+    if job.ci_low is not None:
+        what = f"Mean ratio {number(job.speedup_gm)}x, 95 % interval {interval(job.ci_low, job.ci_high)}"
+        say(console, f"{what} ({job.ci_method}, {plural(job.n_pairs, 'pair')})", indent=3)
+    if job.acceptance is not None:
+        say(console, acceptance_words(job), indent=3)
+    if job.speedup is not None:
+        _print_target(job, target, console)
+    say(console)
+
+
+def acceptance_words(job: Comparison) -> str:
+    """`Acceptance 42 % [38, 45], 4.4 tokens a round; draft step costs 0.08 of a main step; expected 2.41x`."""
+    seen = job.acceptance
+    if seen is None:
+        return ""
+    text = f"Acceptance {percent(seen.rate)}"
+    if seen.low is not None and seen.high is not None:
+        text += f" [{100 * seen.low:.0f}, {100 * seen.high:.0f}]"
+    if seen.tokens_per_round is not None:
+        text += f", {seen.tokens_per_round:.1f} tokens a round"
+    if job.cost_ratio is not None:
+        text += f"; a draft step costs {job.cost_ratio:.2f} of a main-model step"
+    if job.expected_speedup is not None:
+        text += f"; expected {job.expected_speedup:.2f}x"
+    return text
+
+
+def _print_target(job: Comparison, target: float, console: Console) -> None:
+    if job.speedup is not None and job.speedup >= target and job.verdict is not Verdict.INVALID:
+        say(console, f"✅ Speculative decoding achieved target speedup (>{target:g}x)!", style="green")
+        return
+    say(console, "⚠️ Modest speedup. Consider:", style="yellow")
+    for reason in reasons_for_modest_speedup(job):
+        say(console, f"- {reason}", indent=3)
+
+
+def _print_sweep(jobs: Sequence[Comparison], console: Console) -> None:
+    width = width_of(console)
+    say(console)
+    say(console, "=== Benchmark Results ===", style="bold")
+    say(console)
+    say_all(console, table_lines(job_columns(jobs), width=width))
+    for name, members in series_of(jobs).items():
+        points = _points(members)
+        if len(points) > 1:
+            say(console)
+            say(console, f"Speedup over n_draft{', ' + name if name else ''} (bar: 95 % interval)")
+            say_all(console, interval_plot(points, width=min(width, 90)))
+    say(console)
+
+
+def _points(members: Iterable[Comparison]) -> list[Point]:
+    signs = {Verdict.FASTER: "", Verdict.SLOWER: " slower", Verdict.NO_RELIABLE_GAIN: " ?", Verdict.INVALID: " invalid"}
+    return [
+        Point(label=str(job.n_draft), value=value, low=job.ci_low, high=job.ci_high, note=signs.get(job.verdict, " ?"))
+        for job in members
+        if (value := best_estimate(job)) is not None
+    ]
+
+
+def _print_prompts(jobs: Sequence[Comparison], rows: Sequence[Comparison], console: Console) -> None:
+    labels = job_labels(jobs)
+    for job in jobs:
+        prompts = by_prompt(rows, job.job_id)
+        points = [
+            Point(label=clip(row.prompt_id or "", 24), value=value, low=row.ci_low, high=row.ci_high)
+            for row in prompts
+            if (value := best_estimate(row)) is not None
+        ]
+        if len(points) > 1:
+            say(console, f"Speedup by prompt, {labels[job.job_id]}")
+            say_all(console, interval_plot(points, width=min(width_of(console), 90)))
+            say(console)
+
+
+def _print_answer(answer: Answer, record: SweepRecord, console: Console, *, quiet: bool) -> None:
+    for advice in answer.against:
+        say(console, f"{advice.sign} {advice.sentence} {advice.remedy}", style="yellow")
+    prefix = f"{answer.question}: " if answer.question else ""
+    say(console, f"{prefix}{answer.headline}", style="bold green" if answer.kind == "run" else "bold yellow")
+    if answer.command:
+        say(console, answer.command, indent=2)
+    if quiet:
+        return
+    for line in (*answer.ties, *(f"by category: {words}" for words in answer.by_category), *answer.notes):
+        say(console, f"- {line}", indent=2)
+    if not record.single and answer.job is not None and answer.job.speedup is not None:
+        _print_target(answer.job, target_of(record, answer.job.job_id), console)
+    if answer.rests_on:
+        say(console, f"- rests on {answer.rests_on}", indent=2)
+    say(console)
+
+
+def _print_failures(record: SweepRecord, samples: pa.Table | None, console: Console) -> None:
+    for job in record.jobs:
+        if job.state in {"failed", "partial"}:
+            label = f"job {job.num} (n_draft {job.n_draft})" if not record.single else "The job"
+            what = "failed" if job.state == "failed" else "has failed runs"
+            say(console, f"❌ {label} {what}: {job.error or 'see its samples and log'}", style="red")
+    if samples is not None and samples.num_rows:
+        counts = _status_counts(samples)
+        bad = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()) if status != "ok")
+        if bad:
+            say(console, f"⚠️ Of {samples.num_rows} runs: {bad}; none of these is averaged", style="yellow")
+
+
+def _status_counts(samples: pa.Table) -> dict[str, int]:
+    return dict(Counter(str(status) for status in samples["status"].to_pylist()))
+
+
+def _print_findings(jobs: Sequence[Comparison], said: Collection[str], console: Console, *, verbose: bool) -> None:
+    found = [entry for entry in gathered(jobs, job_labels(jobs)) if verbose or entry[0].sentence not in said]
+    shown = found if verbose else [entry for entry in found if severity_rank(entry[0].severity) < 2]
+    for advice, where in shown:
+        _print_finding(advice, where if len(jobs) > 1 else [], console)
+    hidden = len(found) - len(shown)
+    if hidden:
+        say(console, f"{plural(hidden, 'further remark')} with -v and in report.html")
+
+
+def _print_finding(advice: Advice, where: Sequence[str], console: Console) -> None:
+    shown = [*where[:4], *([f"{len(where) - 4} more"] if len(where) > 4 else [])]
+    at = f" [{', '.join(shown)}]" if where else ""
+    say(console, f"{advice.sign} {advice.sentence}{at} {advice.remedy}")

@@ -1,0 +1,296 @@
+"""What a person sees while it runs. Redraws happen on events only, at most twice a second: no thread of ours
+competes with the cores under measurement."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from velosweep.model import (
+    ArmFailed,
+    ArmLoading,
+    ArmReady,
+    BlockEnded,
+    Event,
+    Job,
+    Measurement,
+    Mode,
+    Observer,
+    RunEnded,
+    RunStarted,
+    Sample,
+    Status,
+    Sweep,
+)
+from velosweep.reporting.before import most_iterations
+from velosweep.reporting.safe import clip
+from velosweep.reporting.screen import say, width_of
+from velosweep.reporting.wording import duration, plural
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+
+
+REDRAW_S = 0.5
+QUIET_LINE_S = 60.0
+MOST_ITERATION_LINES = 80
+
+PassKey = tuple[str, int, int, int]  # owner id, block, launch, iteration
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has happened so far; pure but for being updated. Passes are an arm's runs over one prompt set."""
+
+    sweep: Sweep
+    done: int = 0
+    bad: int = 0
+    blocks: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    doing: dict[int, str] = field(default_factory=dict)
+    decoded: dict[PassKey, list[tuple[int, float, float]]] = field(default_factory=lambda: defaultdict(list))
+
+    def expected(self) -> int:
+        """Measurements known to come, warm-ups apart; adaptive jobs count at their maximum."""
+        own = sum(_runs(job) for job in self.sweep.jobs if job.speculation.kinds)
+        baselines = {job.baseline_id: job for job in self.sweep.jobs if not job.skip_vanilla}
+        shared = sum(_runs(job) * max(len(self.blocks[owner]), 1) for owner, job in baselines.items())
+        return max(own + shared, self.done)
+
+    def ended(self, measurement: Measurement, sample: Sample) -> PassKey | None:
+        """Count a run; the key of its pass if that is complete with it."""
+        if measurement.warmup:
+            return None
+        self.done += 1
+        if sample.status is not Status.OK or not sample.predicted_ms or not sample.predicted_tokens:
+            self.bad += 1
+            return None
+        owner, block, launch, iteration, _ = measurement.key
+        runs = self.decoded[owner, block, launch, iteration]
+        runs.append((sample.predicted_tokens - 1, sample.predicted_ms, sample.total_time_ms or 0.0))
+        complete = len(runs) == len(measurement.job.prompts.prompts)
+        return (owner, block, launch, iteration) if complete else None
+
+    def pass_rate(self, key: PassKey) -> tuple[float, float]:
+        """Tokens per second and total milliseconds of a complete pass."""
+        runs = self.decoded[key]
+        total_ms = sum(run[1] for run in runs)
+        return 1000 * sum(run[0] for run in runs) / total_ms, sum(run[2] for run in runs)
+
+    def running_speedup(self, job: Job) -> tuple[float, float | None, int] | None:
+        """Geometric mean ratio of the complete pairs so far, the relative half-width of its 95 % interval, pairs."""
+        logs = []
+        for (owner, block, launch, iteration), runs in self.decoded.items():
+            other = (job.baseline_id, block, launch, iteration)
+            wanted = len(job.prompts.prompts)
+            if owner == job.id and len(runs) == wanted == len(self.decoded.get(other, ())):
+                logs.append(math.log(self.pass_rate((owner, block, launch, iteration))[0] / self.pass_rate(other)[0]))
+        if not logs:
+            return None
+        mean = sum(logs) / len(logs)
+        return math.exp(mean), _half_width(logs, mean), len(logs)
+
+
+def _runs(job: Job) -> int:
+    return most_iterations(job) * job.protocol.launches * len(job.prompts.prompts)
+
+
+# Student's t, 97.5 %, for 1 to 10 degrees of freedom; beyond that 1.96 + 2.45/df + 2.5/df² is within 0.2 %. The
+# report takes its interval from analysis; this one is for the running display and needs no SciPy while measuring.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+
+def t_quantile(df: int) -> float:
+    """97.5 % point of Student's t, within 0.2 %."""
+    return _T[df - 1] if df <= len(_T) else 1.96 + 2.37 / df + 2.9 / df**2
+
+
+def _half_width(logs: list[float], mean: float) -> float | None:
+    if len(logs) < 2:
+        return None
+    variance = sum((value - mean) ** 2 for value in logs) / (len(logs) - 1)
+    return math.sinh(t_quantile(len(logs) - 1) * math.sqrt(variance / len(logs)))
+
+
+# ---------------------------------------------------------------- the observer
+
+
+@contextmanager
+def make_observer(
+    sweep: Sweep,
+    *,
+    console: Console,
+    quiet: bool = False,
+    verbose: bool = False,
+    done: int = 0,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Observer]:
+    """An Observer for `running`: a live display on a terminal, plain lines elsewhere, only failures when quiet.
+
+    `done`: runs that an earlier start of this sweep took. Callable from several lanes' threads. On leaving,
+    the live display is taken down.
+    """
+    live = _start_live(console) if console.is_terminal and not quiet else None
+    display = _Display(sweep, console=console, live=live, quiet=quiet, verbose=verbose, done=done, clock=clock)
+    try:
+        yield display.observe
+    finally:
+        if live is not None:
+            live.stop()
+
+
+def _start_live(console: Console) -> Live:
+    from rich.live import Live
+
+    live = Live(console=console, auto_refresh=False, transient=True)
+    live.start()
+    return live
+
+
+class _Display:
+    """Turns events into lines and, on a terminal, a live block below them."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        *,
+        console: Console,
+        live: Live | None,
+        quiet: bool,
+        verbose: bool,
+        done: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._tally = Tally(sweep, done=done)
+        self._before = done
+        self._console = console
+        self._live = live
+        self._quiet = quiet
+        self._verbose = verbose
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._started = self._drawn = self._told = clock()
+        self._each_line = verbose or _iteration_lines(sweep) <= MOST_ITERATION_LINES
+        self._label_width = max((len(_arm_label(job)) for job in sweep.jobs), default=0)
+
+    def observe(self, event: Event) -> None:
+        """Take one event; never raises for what it shows."""
+        with self._lock:
+            line = self._take(event)
+            if line and (not self._quiet or isinstance(event, ArmFailed)):
+                say(self._console, line, indent=2)
+            if self._live is not None:
+                self._redraw()
+            elif not self._quiet and not self._each_line:
+                self._tell_seldom()
+
+    def _take(self, event: Event) -> str | None:
+        tally, lane = self._tally, event.lane
+        if isinstance(event, ArmLoading):
+            tally.doing[lane] = f"loading {event.arm.label}"
+            return None
+        if isinstance(event, ArmReady):
+            return f"{event.arm.label} loaded in {event.load_s:.1f} s" if self._verbose else None
+        if isinstance(event, ArmFailed):
+            return f"❌ {event.arm.label} did not run: {event.error}"
+        if isinstance(event, RunStarted):
+            measurement = event.measurement
+            tally.blocks[measurement.job.baseline_id].add(measurement.block)
+            tally.doing[lane] = _doing(measurement)
+            return None
+        if isinstance(event, RunEnded):
+            return self._run_line(event.measurement, event.sample)
+        if isinstance(event, BlockEnded):
+            tally.doing.pop(lane, None)
+        return None
+
+    def _run_line(self, measurement: Measurement, sample: Sample) -> str | None:
+        complete = self._tally.ended(measurement, sample)
+        head = f"Iteration {measurement.iteration + 1}/{most_iterations(measurement.job)}"
+        label = _measured_label(measurement)
+        if sample.status is not Status.OK:
+            return (
+                f"{head}  {label:<{self._label_width}} ... {sample.status.value}: {sample.error or 'no reason given'}"
+            )
+        if complete is None or not self._each_line:
+            return None
+        rate, total_ms = self._tally.pass_rate(complete)
+        return f"{head}  {label:<{self._label_width}} ... {rate:.2f} tok/s ({total_ms:.0f}ms)"
+
+    def _status(self) -> str:
+        tally = self._tally
+        expected = tally.expected()
+        elapsed = self._clock() - self._started
+        bad = f", {tally.bad} not usable" if tally.bad else ""
+        taken = tally.done - self._before
+        left = duration(elapsed / taken * (expected - tally.done)) if taken else "unknown"
+        return f"{tally.done} of {expected} runs{bad}, {duration(elapsed)} gone, {left} left"
+
+    def _tell_seldom(self) -> None:
+        if self._clock() - self._told >= QUIET_LINE_S:
+            self._told = self._clock()
+            say(self._console, f"{self._status()}; {self._leading()}".rstrip("; "), indent=2)
+
+    def _leading(self) -> str:
+        found = [(seen, job) for job in self._tally.sweep.jobs if (seen := self._tally.running_speedup(job))]
+        if not found:
+            return ""
+        (value, half, _), job = max(found, key=lambda entry: entry[0][0])
+        spread = f" ±{100 * half:.0f} %" if half is not None else ""
+        return f"ahead: {_arm_label(job)} {value:.2f}×{spread}"
+
+    def _redraw(self) -> None:
+        """Draw the block anew unless that was done within REDRAW_S."""
+        if self._live is None or self._clock() - self._drawn < REDRAW_S:
+            return
+        from rich.text import Text
+
+        self._drawn = self._clock()
+        width = width_of(self._console) - 1
+        self._live.update(Text("\n".join(clip(line, width) for line in self.block_lines())), refresh=True)
+
+    def block_lines(self) -> list[str]:
+        """The live block: progress bar, what each lane does, the leading jobs."""
+        tally = self._tally
+        share = min(tally.done / max(tally.expected(), 1), 1.0)
+        room = max(min(width_of(self._console) - 60, 40), 8)
+        bar = "━" * round(share * room) + "┄" * (room - round(share * room))
+        lanes = [f"  lane {lane}: {what}" for lane, what in sorted(tally.doing.items())]
+        found = [(seen, job) for job in tally.sweep.jobs if (seen := tally.running_speedup(job))]
+        found.sort(key=lambda entry: -entry[0][0])
+        leaders = [_leader_line(job, *seen) for seen, job in found[:5]]
+        return [f"{bar} {self._status()}", *lanes, *leaders]
+
+
+def _leader_line(job: Job, value: float, half: float | None, pairs: int) -> str:
+    spread = f"±{100 * half:.1f} %" if half is not None else ""
+    return f"  {_arm_label(job):<24} {value:.2f}× {spread:<8} {plural(pairs, 'pair')}"
+
+
+def _iteration_lines(sweep: Sweep) -> int:
+    baselines = {job.baseline_id for job in sweep.jobs if not job.skip_vanilla}
+    most = max((most_iterations(job) * job.protocol.launches for job in sweep.jobs), default=0)
+    return (len(sweep.jobs) + len(baselines)) * most
+
+
+def _arm_label(job: Job) -> str:
+    return f"n_draft {job.n_draft}"
+
+
+def _measured_label(measurement: Measurement) -> str:
+    vanilla = measurement.arm.mode is Mode.VANILLA
+    return ("🔹 " if vanilla else "🔸 ") + measurement.arm.label
+
+
+def _doing(measurement: Measurement) -> str:
+    if measurement.warmup:
+        return f"warming up {measurement.arm.label}"
+    prompts = len(measurement.job.prompts.prompts)
+    prompt = f", prompt {measurement.prompt.id}" if prompts > 1 else ""
+    return f"{measurement.arm.label}, iteration {measurement.iteration + 1}/{most_iterations(measurement.job)}{prompt}"

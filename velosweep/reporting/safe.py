@@ -1,0 +1,76 @@
+"""Text from configurations, models and prompts made safe for the place where it is shown.
+
+A prompt or a path may hold terminal control sequences, Markdown, a spreadsheet formula or a script; shown
+raw, it could act. HTML is escaped by jinja2; `json_for_script` covers data inside a `<script>`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
+_HOMES = re.compile(r"(?:/home/|/Users/|[A-Za-z]:\\Users\\)[^/\\\s'\"]+|/root(?=[/\s'\"]|$)")
+_ASCII = str.maketrans(
+    {
+        "×": "x", "±": "+/-", "–": "-", "—": "-", "…": "...", "·": ".", "→": "->", "≥": ">=", "≤": "<=", "σ": "sd",
+        "α": "alpha", "τ": "tau", "✅": "[ok]", "⚠": "[!]", "❌": "[failed]", "📊": "*", "💾": "*", "🔹": "-",
+        "🔸": "-",
+        "━": "=", "─": "-", "│": "|", "├": "+", "└": "+", "┤": "+", "●": "o", "○": ".", "█": "#", "\ufe0f": "",
+        "\u202f": " ", "\u00a0": " ", "▶": ">", "┄": ".", "┊": ":", "⏸": "", "▲": "^", "▼": "v", "≈": "~", "✗": "x",
+    }
+)  # fmt: skip
+
+
+def terminal_text(text: str) -> str:
+    """`text` on one line without anything a terminal would obey: controls and bidi marks become escapes."""
+    return "".join(_visible(char) for char in text)
+
+
+def _visible(char: str) -> str:
+    if char == "\n":
+        return "⏎"
+    category = unicodedata.category(char)
+    # Cc: ESC, CSI and their kin; Cf: bidirectional overrides; Zl, Zp: line breaks in disguise; Cs: lone halves.
+    if category in {"Cc", "Cs", "Zl", "Zp"} or (category == "Cf" and char != "\u200d"):
+        return f"\\x{ord(char):02x}" if ord(char) < 0x100 else f"\\u{ord(char):04x}"
+    return char
+
+
+def for_encoding(text: str, encoding: str | None) -> str:
+    """`text` in characters that `encoding` has: signs become ASCII look-alikes, the rest `?`."""
+    if encoding is None or encoding.lower().replace("-", "").startswith("utf"):
+        return text
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
+    return text
+
+
+def markdown_text(text: str) -> str:
+    """`text` for a cell of a Markdown table: one line, nothing that formats or links."""
+    return _MARKDOWN.sub(r"\\\1", terminal_text(text).replace("⏎", " "))
+
+
+def csv_text(text: str) -> str:
+    """`text` for a cell of a CSV file: what a spreadsheet would run as a formula starts with an apostrophe."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def shorten_homes(text: str) -> str:
+    """`text` with home directories (and the user names in them) replaced by `~`."""
+    return _HOMES.sub("~", text)
+
+
+def json_for_script(value: object) -> str:
+    """`value` as compact JSON that can't end the `<script>` it stands in. Raises ValueError on NaN."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def clip(text: str, width: int) -> str:
+    """`text` in at most `width` characters, `…` where something is left out."""
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"

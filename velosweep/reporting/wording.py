@@ -1,0 +1,145 @@
+"""Figures and names in words, alike on the screen, in exports and in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import PurePath, PureWindowsPath
+
+from velosweep.model import Comparison, Statistics, SweepRecord, Verdict
+
+VERDICT_WORDS = {
+    Verdict.FASTER: "faster",
+    Verdict.SLOWER: "slower",
+    Verdict.NO_RELIABLE_GAIN: "no reliable gain",
+    Verdict.NOT_CONVERGED: "not converged",
+    Verdict.INVALID: "invalid",
+}
+VERDICT_SIGNS = {
+    Verdict.FASTER: "▲",
+    Verdict.SLOWER: "▼",
+    Verdict.NO_RELIABLE_GAIN: "≈",
+    Verdict.NOT_CONVERGED: "?",
+    Verdict.INVALID: "✗",
+}
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure with fixed decimals; an en dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """A share of 1 as per cent."""
+    return "–" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def plus_minus(stats: Statistics, digits: int = 2) -> str:
+    """`28.43 ± 0.07`; without ± where there is only one sample."""
+    spread = "" if stats.stddev is None else f" ± {stats.stddev:.{digits}f}"
+    return f"{stats.mean:.{digits}f}{spread}"
+
+
+def interval(low: float | None, high: float | None, digits: int = 2) -> str:
+    """`[1.33, 1.49]`, empty where there is none."""
+    return "" if low is None or high is None else f"[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def speedup(comparison: Comparison) -> str:
+    """`1.41× [1.33, 1.49]`: the geometric mean ratio and its 95 % interval."""
+    value = best_estimate(comparison)
+    if value is None:
+        return "no speedup measured"
+    return " ".join(filter(None, (f"{value:.2f}×", interval(comparison.ci_low, comparison.ci_high))))
+
+
+def best_estimate(comparison: Comparison) -> float | None:
+    """The speedup to plot and rank by: the geometric mean, else the specification's ratio of means."""
+    return comparison.speedup_gm if comparison.speedup_gm is not None else comparison.speedup
+
+
+def model_name(path: str | None) -> str:
+    """A model file's name without folder and `.gguf`."""
+    if not path:
+        return "none"
+    name = (PureWindowsPath(path) if "\\" in path else PurePath(path)).name or path
+    return name[:-5] if name.lower().endswith(".gguf") else name
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 job`, `3 jobs`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def listed(items: Iterable[str]) -> str:
+    """`a, b and c`."""
+    *head, last = list(items) or [""]
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def whole_jobs(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """The comparisons over a job's whole prompt set, in the order of the jobs."""
+    rows = [comparison for comparison in comparisons if comparison.prompt_id is None]
+    return sorted(rows, key=lambda row: (row.job_num is None, row.job_num or 0, row.job_id))
+
+
+def by_prompt(comparisons: Iterable[Comparison], job_id: str) -> list[Comparison]:
+    """The comparisons of one job's prompts, as given."""
+    return [row for row in comparisons if row.prompt_id is not None and row.job_id == job_id]
+
+
+def job_labels(rows: Iterable[Comparison]) -> dict[str, str]:
+    """What tells each job from the others, by job id: `n_draft 8`, with pair, kind… only where those vary."""
+    jobs = list(rows)
+    varies = {name: len({getattr(job, name) for job in jobs}) > 1 for name in _SERIES_FIELDS}
+    labels = {job.job_id: _label(job, varies) for job in jobs}
+    if len(set(labels.values())) < len(labels):  # they differ in something a comparison doesn't carry
+        labels = {job.job_id: f"{labels[job.job_id]} (job {job.job_num})" for job in jobs}
+    return labels
+
+
+_SERIES_FIELDS = ("model_pair", "speculation", "prompt_set", "n_predict", "device", "engine")
+
+
+def _label(job: Comparison, varies: dict[str, bool]) -> str:
+    return " · ".join(filter(None, (series_label(job, varies), f"n_draft {job.n_draft}")))
+
+
+def series_label(job: Comparison, varies: dict[str, bool]) -> str:
+    """What tells a job's series (all but n_draft) from the others; empty where there is one series."""
+    parts = []
+    for name in _SERIES_FIELDS:
+        if varies[name]:
+            value = getattr(job, name)
+            parts.append(f"{name} {value}" if name == "n_predict" else str(value))
+    return " · ".join(parts)
+
+
+def series_of(rows: Iterable[Comparison]) -> dict[str, list[Comparison]]:
+    """Jobs that differ only in n_draft, by label, each in order of n_draft."""
+    jobs = list(rows)
+    varies = {name: len({getattr(job, name) for job in jobs}) > 1 for name in _SERIES_FIELDS}
+    series: dict[str, list[Comparison]] = {}
+    for job in jobs:
+        series.setdefault(series_label(job, varies), []).append(job)
+    return {name: sorted(members, key=lambda job: job.n_draft) for name, members in series.items()}
+
+
+def target_of(record: SweepRecord, job_id: str) -> float:
+    """The target speedup a job was held against."""
+    return next((job.target_speedup for job in record.jobs if job.id == job_id), 1.5)
+
+
+def is_synthetic(record: SweepRecord) -> bool:
+    """Whether any job ran the synthetic pair, whose times are real and whose text is not."""
+    return any(job.synthetic for job in record.jobs)
+
+
+SYNTHETIC_NOTE = "Synthetic model pair: the times are real, the text is not."

@@ -186,12 +186,21 @@ def test_a_gpu_seen_by_two_back_ends_is_one_lane():
     assert [lane.devices[0].program_name for lane in found] == ["CUDA0"]
 
 
-def test_a_vulkan_device_of_nvidia_is_known_to_the_driver_too():
-    vulkan = Device(kind="vulkan", name=RTX, program_name="Vulkan0", index=0)
+@pytest.mark.parametrize(
+    ("kind", "variable", "value", "expected"),
+    [
+        ("rocm", "HIP_VISIBLE_DEVICES", "2,3", [(2, None), (3, None)]),
+        ("vulkan", "GGML_VK_VISIBLE_DEVICES", "1,0", [(1, None), (0, None)]),
+        ("cuda", "CUDA_VISIBLE_DEVICES", "GPU-x,3", [(0, "GPU-x"), (3, None)]),
+        ("rocm", "HIP_VISIBLE_DEVICES", "", [(0, None), (1, None)]),
+    ],
+)
+def test_devices_behind_a_visibility_variable_keep_the_number_they_have_without_it(kind, variable, value, expected):
+    program = [Device(kind=kind, name="GPU", program_name=f"X{number}", index=number) for number in range(2)]
 
-    (lane,) = lanes(program=[vulkan], driver=nvml(FakeGpu("GPU-r", RTX)), env={"CUDA_VISIBLE_DEVICES": ""})
+    found = lanes(program=program, env={variable: value})
 
-    assert (lane.devices[0].kind, lane.devices[0].uuid) == ("vulkan", "GPU-r")
+    assert expected == [(lane.devices[0].index, lane.devices[0].uuid) for lane in found]
 
 
 def test_a_card_that_can_tell_little_is_found_all_the_same():

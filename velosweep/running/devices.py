@@ -24,7 +24,9 @@ from velosweep.running.nvml import Gpu, NvmlLike
 
 # A program built with several back ends lists the same GPU once for each: the first of these that it has is used.
 PREFERRED_KINDS = ("cuda", "rocm", "musa", "sycl", "metal", "vulkan", "opencl")
-NVIDIA_KINDS = {"cuda", "vulkan"}
+# What hides devices from a back end, whose own numbers then count what is left. A child is shown its devices by the
+# same variable, so a device's index is always the one that means it there.
+VISIBILITY = {"cuda": "CUDA_VISIBLE_DEVICES", "rocm": "HIP_VISIBLE_DEVICES", "vulkan": "GGML_VK_VISIBLE_DEVICES"}
 
 
 def find_lanes(
@@ -82,12 +84,22 @@ def _usable_gpus(
     ranked = sorted(kinds, key=lambda kind: (PREFERRED_KINDS.index(kind) if kind in PREFERRED_KINDS else 99, kind))
     if not ranked:
         return ()
-    devices = [device for device in program_devices if device.kind == ranked[0]]
+    kind = ranked[0]
+    devices = [device for device in program_devices if device.kind == kind]
     numbered = [device if device.index is not None else replace(device, index=i) for i, device in enumerate(devices)]
-    if ranked[0] not in NVIDIA_KINDS:
-        return tuple(numbered)
-    visible = visible_gpus(driver, environ.get("CUDA_VISIBLE_DEVICES") if ranked[0] == "cuda" else None)
-    return _joined(numbered, visible)
+    visible = environ.get(VISIBILITY.get(kind, ""))
+    if kind == "cuda" and driver:
+        return _joined(numbered, visible_gpus(driver, visible))
+    return tuple(_unhidden(device, position, visible) for position, device in enumerate(numbered))
+
+
+def _unhidden(device: Device, position: int, visible: str | None) -> Device:
+    """The device by the index or UUID that the visibility variable shows it by, where that is set."""
+    entries = [entry.strip() for entry in (visible or "").split(",") if entry.strip()]
+    if position >= len(entries):
+        return device
+    entry = entries[position]
+    return replace(device, index=int(entry)) if entry.isdigit() else replace(device, uuid=entry)
 
 
 def visible_gpus(driver: Sequence[Gpu], cuda_visible_devices: str | None) -> tuple[Gpu, ...]:

@@ -1,0 +1,95 @@
+"""The command line: a verb of ours, or Hydra's grammar. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from velosweep import __version__
+from velosweep.errors import ExitStatus, Interrupted, VelosweepError
+
+VERBS = {
+    "doctor": "what would run here: programs, versions, devices, models, what is missing",
+    "resume": "finish an interrupted sweep",
+    "rerun": "the same experiment again, held against the old results",
+    "collate": "rebuild every derived file of a sweep from its samples",
+    "report": "console summary and report.html of a sweep again",
+    "compare": "two sweeps side by side",
+    "synth": "write a synthetic model pair",
+    "init": "copy the configuration to a folder of your own",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status (see `velosweep.errors`). Never raises but for SystemExit of a verb."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return int(_command(arguments)())
+    except KeyboardInterrupt:
+        return _say(Interrupted("Interrupted"))
+    except BrokenPipeError:
+        _silence_stdout()
+        return int(ExitStatus.SOME_FAILED)
+    except Exception as error:
+        refusal = _as_ours(error)
+        if refusal is None:
+            raise
+        return _say(refusal)
+
+
+def _command(arguments: list[str]) -> Callable[[], int]:
+    """What to run for these arguments."""
+    first = arguments[0] if arguments else ""
+    if first in VERBS:
+        module = importlib.import_module(f"velosweep.commands.{first}")
+        return lambda: int(module.main(arguments[1:]))
+    if first in ("--version", "-V"):
+        return lambda: _print(f"velosweep {__version__}")
+    if first in ("--help", "-h", "help"):
+        from velosweep.sweeping.help import help_page
+
+        return lambda: _print(help_page(VERBS))
+    from velosweep.sweeping.application import run
+
+    return lambda: run(arguments, verbs=tuple(VERBS))
+
+
+def _print(text: str) -> int:
+    sys.stdout.write(text.rstrip("\n") + "\n")
+    return int(ExitStatus.OK)
+
+
+def _as_ours(error: Exception) -> VelosweepError | None:
+    """The refusal an exception stands for; None for a bug, whose traceback is wanted."""
+    if isinstance(error, VelosweepError):
+        return error
+    if isinstance(error, OSError) and error.filename is not None:
+        return VelosweepError(
+            f"{error.filename}: {error.strerror}", remedy="check that the folder exists, is yours and has room"
+        )
+    from velosweep.config.refusals import translate
+
+    return translate(error)
+
+
+def _say(error: VelosweepError) -> int:
+    """One message on stderr; with HYDRA_FULL_ERROR=1 the traceback before it."""
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        import traceback
+
+        traceback.print_exc()
+    sys.stderr.write(f"velosweep: {error.message}\n")
+    if error.remedy:
+        sys.stderr.write(f"  {error.remedy}\n")
+    return int(error.exit_status)
+
+
+def _silence_stdout() -> None:
+    """The reader of our output went away; keep Python from complaining about it again on exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""What Hydra and OmegaConf complain of, in our words: key, value, remedy, nearest known key."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from velosweep.config.schema import walk_keys
+from velosweep.errors import ConfigError, VelosweepError
+
+KEYS = tuple(key for key, _ in walk_keys())
+GROUPS = ("model_pair", "prompts", "engine", "protocol", "speculation", "experiment", "hydra/launcher", "hydra/sweeper")
+# The specification's flags, and words people bring along from llama.cpp's tools.
+ALIASES = {
+    "llama_cpp_path": "llama_cpp.path",
+    "main_model": "model_pair.main_model",
+    "draft_model": "model_pair.draft_model",
+    "model": "model_pair.main_model",
+    "draft": "n_draft",
+    "draft_max": "n_draft",
+    "spec_draft_n_max": "n_draft",
+    "ctx_size": "engine.context",
+    "n_ctx": "engine.context",
+    "n_gpu_layers": "engine.gpu_layers",
+    "ngl": "engine.gpu_layers",
+    "temp": "sampling.temperature",
+    "seed": "sampling.seed",
+}
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant: an alias, the same last part, or the most alike; None if none is."""
+    known = tuple(known)
+    plain = word.replace("-", "_").lstrip("_+")
+    if ALIASES.get(plain) in known:
+        return ALIASES[plain]
+    same_leaf = [key for key in known if key.rsplit(".", 1)[-1] == plain.rsplit(".", 1)[-1]]
+    if len(same_leaf) == 1:
+        return same_leaf[0]
+    for candidates in (known, {key.rsplit(".", 1)[-1]: key for key in known}):
+        match = difflib.get_close_matches(plain, list(candidates), n=1, cutoff=0.7)
+        if match:
+            return candidates[match[0]] if isinstance(candidates, dict) else match[0]
+    return None
+
+
+def unknown_key(key: str) -> ConfigError:
+    """Refusal of a key that doesn't exist, with the one that was probably meant."""
+    guess = nearest(key, (*KEYS, *GROUPS))
+    remedy = f"did you mean {guess}?" if guess else "velosweep --help lists the keys"
+    return ConfigError(f"There is no key {key!r}", remedy=remedy)
+
+
+def translate(error: BaseException) -> VelosweepError | None:
+    """Our refusal for an exception of Hydra or OmegaConf; None where it is neither (a bug, then)."""
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, VelosweepError):
+        return error
+    if isinstance(error, OverrideParseException):
+        return _unreadable_override(error.override, str(error))
+    if isinstance(error, MissingConfigException):
+        return _missing_choice(error)
+    for cause in _chain(error):
+        if isinstance(cause, VelosweepError):
+            return cause
+        if isinstance(cause, OmegaConfBaseException):
+            return _from_omegaconf(cause, str(error))
+    if isinstance(error, HydraException):
+        return _from_hydra(str(error))
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterable[BaseException]:
+    """The error and what caused it, outermost first, ending at the root."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return seen
+
+
+def _unreadable_override(override: str, detail: str) -> ConfigError:
+    reason = detail.splitlines()[0] if detail else "it can't be parsed"
+    key, equals, value = override.partition("=")
+    if not equals:
+        guess = nearest(override, (*KEYS, *GROUPS))
+        hint = f", for instance {guess}=VALUE" if guess else ""
+        return ConfigError(f"{override!r} is no key=value{hint}", remedy="velosweep --help shows how to write them")
+    if override.startswith("-"):
+        return ConfigError(f"There is no option {override!r}", remedy="write key=value; velosweep --help lists both")
+    return ConfigError(f"Can't read {override!r}: {reason}", remedy=_quoting(key, value))
+
+
+def _quoting(key: str, value: str) -> str:
+    """How to write a value that Hydra's grammar takes apart: quotes inside the shell's quotes."""
+    inner = value.replace("\\", "\\\\").replace('"', '\\"').replace("'", "'\\''")
+    advice = f"text with commas, brackets, # or quotes needs inner quotes: '{key}=\"{inner}\"'"
+    return advice + ("; prompts.file=FILE takes prompts as they are" if key.startswith("prompt") else "")
+
+
+def _missing_choice(error: object) -> ConfigError:
+    text = str(error)
+    wanted = str(getattr(error, "missing_cfg_file", None) or "")
+    options = [str(option) for option in getattr(error, "options", None) or ()]
+    group, _, choice = wanted.rpartition("/")
+    if not group:
+        return ConfigError(" ".join(text.split()), remedy="velosweep --info searchpath shows where was looked")
+    guess = nearest(choice, options)
+    remedy = (f"did you mean {group}={guess}? " if guess else "") + (
+        f"There are: {', '.join(sorted(options))}" if options else f"no file of {group}/ was found"
+    )
+    return ConfigError(f"There is no {group}={choice}", remedy=remedy)
+
+
+def _from_hydra(text: str) -> ConfigError:
+    ambiguous = re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'(?:\n| requires)", text, re.DOTALL)
+    if ambiguous:
+        return comma_without_multirun(ambiguous[1])
+    group = re.search(r"Could not override '(.+?)'\.\s*No match in the defaults list", text)
+    if group:
+        return unknown_key(group[1])
+    package = re.search(r"config group '(.+?)' does not\s+exist", text)
+    if package:
+        return unknown_key(package[1])
+    could_not = re.search(r"Could not override '(.+?)'", text)
+    if could_not:
+        return unknown_key(could_not[1])
+    return ConfigError(" ".join(text.split()) or "The configuration can't be composed", remedy="velosweep --help")
+
+
+def comma_without_multirun(override: str) -> ConfigError:
+    """Refusal of a list of values where one is wanted."""
+    key, _, value = override.partition("=")
+    if key in ("prompt", "output") or key.endswith(("model", "path", "file")):
+        remedy = f"{_quoting(key, value)}; to measure each, add -m"
+    else:
+        remedy = f"add -m to measure each (velosweep -m {override}), or write a list as {key}=[{value}]"
+    return ConfigError(f"{override!r} names several values, but this is one job", remedy=remedy)
+
+
+def _from_omegaconf(error: BaseException, outer: str) -> ConfigError:
+    """Unknown key, wrong type, missing value or broken interpolation."""
+    key = str(getattr(error, "full_key", "") or "")
+    reason = str(getattr(error, "msg", "") or error).splitlines()[0]
+    override = re.search(r"Error merging override (.*)", outer)
+    absent = re.search(r"Key '(.+?)' (?:is )?not in", reason)
+    if absent:
+        return unknown_key(key or absent[1])
+    if "Missing mandatory value" in reason:
+        return ConfigError(f"{key or 'A key'} has no value", remedy=f"set {key}=VALUE" if key else None)
+    place = f"{key}: " if key else ""
+    said = f" (from {override[1].strip()!r})" if override else ""
+    remedy = "run `velosweep --help` for what the key takes" if key else "see `velosweep --help`"
+    return ConfigError(f"{place}{_plain(reason)}{said}", remedy=remedy)
+
+
+def _plain(reason: str) -> str:
+    """OmegaConf's sentence with the names that people know."""
+    names = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
+    return re.sub(
+        r"Value '(.*)' of type '.*?' could not be converted to (\w+)",
+        lambda found: f"{found[1]!r} is not {names.get(found[2], found[2])}",
+        reason,
+    )

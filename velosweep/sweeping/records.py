@@ -1,0 +1,111 @@
+"""The `.hydra/` folder of each job, as Hydra writes it, without dumping a configuration a job.
+
+Hydra's three files differ from job to job in the lines of the overridden keys and in five values of `hydra`, so
+the text of each top-level key is kept, and `hydra.yaml` is a template.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from copy import deepcopy
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra._internal.config_loader_impl import get_overrides_dirname
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from velosweep.sweeping.compose import Point
+
+_NUM = 918273645
+_ID, _OUT, _NAME, _TASK = "@job id@", "@output dir@", "@override dirname@", "@overrides@"
+
+
+class Records:
+    """Writes jobs' `.hydra/` folders below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._blocks: dict[Any, str] = {}
+        self._templates: dict[tuple[str, ...], str] = {}
+
+    def write(self, point: Point, *, num: int, directory: str) -> None:
+        """Write config.yaml, hydra.yaml and overrides.yaml of the job whose results go to `root/directory`."""
+        subdir = point.selection.composed.hydra.output_subdir
+        if subdir is None:
+            return
+        folder = self._root / directory / str(subdir)
+        folder.mkdir(parents=True, exist_ok=True)
+        task = [o.input_line or "" for o in point.overrides if not o.is_hydra_override()]
+        lines = "".join(f"- {scalar(line)}\n" for line in task) or "[]\n"
+        _write_text(folder / "config.yaml", self.config_text(point))
+        _write_text(folder / "hydra.yaml", self.hydra_text(point, num, directory, lines))
+        _write_text(folder / "overrides.yaml", lines)
+
+    def config_text(self, point: Point) -> str:
+        """The job's own configuration as YAML."""
+        return "".join(self._block(point, str(key)) for key in point.cfg if key != "hydra")
+
+    def _block(self, point: Point, root: str) -> str:
+        token = (root, point.token(root))
+        if token not in self._blocks:
+            self._blocks[token] = OmegaConf.to_yaml(OmegaConf.masked_copy(point.cfg, [root]))
+        return self._blocks[token]
+
+    def hydra_text(self, point: Point, num: int, directory: str, task_lines: str) -> str:
+        """Hydra's configuration of the job as YAML."""
+        key = point.selection.overrides
+        if key not in self._templates:
+            self._templates[key] = _template(point.selection.composed)
+        indented = "".join(f"    {line}\n" for line in task_lines.splitlines())
+        return (
+            self._templates[key]
+            .replace(f"    - '{_TASK}'\n", indented)
+            .replace(f"num: {_NUM}\n", f"num: {num}\n")
+            .replace(f"'{_ID}'", f"'{num}'")
+            .replace(f"'{_NAME}'", scalar(dirname(point.overrides, point.selection.composed)))
+            .replace(f"'{_OUT}'", scalar(str(self._root / directory)))
+        )
+
+
+def dirname(overrides: Sequence[Override], cfg: DictConfig) -> str:
+    """Hydra's `override_dirname` of a job."""
+    rule = cfg.hydra.job.config.override_dirname
+    name: str = get_overrides_dirname(
+        overrides=[override for override in overrides if not override.is_hydra_override()],
+        kv_sep=rule.kv_sep,
+        item_sep=rule.item_sep,
+        exclude_keys=rule.exclude_keys,
+    )
+    return name
+
+
+@lru_cache(maxsize=4096)
+def scalar(text: str) -> str:
+    """`text` as a YAML scalar on one line."""
+    style = None if text.isprintable() else '"'
+    dumped: str = yaml.safe_dump(
+        [text], default_flow_style=False, default_style=style, allow_unicode=True, width=float("inf")
+    )
+    return dumped[2:].rstrip("\n")
+
+
+def _template(composed: DictConfig) -> str:
+    """hydra.yaml with marks where jobs differ; all marks need YAML's single quotes, so they are found exactly."""
+    cfg = OmegaConf.masked_copy(deepcopy(composed), "hydra")
+    with read_write(cfg), open_dict(cfg):
+        cfg.hydra.job.num = _NUM
+        cfg.hydra.job.id = _ID
+        cfg.hydra.job.override_dirname = _NAME
+        cfg.hydra.runtime.output_dir = _OUT
+        cfg.hydra.overrides.task = [_TASK]
+    return OmegaConf.to_yaml(cfg)
+
+
+def _write_text(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,75 @@
+"""What Hydra calls for one job: `JobTask`. It also carries a sweep's outcome back to the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from velosweep.errors import ExitStatus, VelosweepError
+from velosweep.model import Outcome
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+class JobFailed(VelosweepError):
+    """A job of a sweep was not measured; its record says why."""
+
+    exit_status = ExitStatus.SOME_FAILED
+
+
+class JobTask:
+    """Hydra's task function: one job through the pipeline, in the directory that Hydra made for it.
+
+    `command`: what was typed, for the record. The launcher `gpu_lanes` doesn't call it, it leaves its outcome
+    in `outcome`; other launchers call it once a job, perhaps in other processes (it can be pickled), and then
+    the jobs' statuses come back as what it returns or raises.
+    """
+
+    def __init__(self, command: Sequence[str] = ()) -> None:
+        self.command = list(command)
+        self.outcome: Outcome | None = None
+        self.single_error: Exception | None = None
+
+    def __call__(self, cfg: DictConfig) -> Mapping[str, Any] | None:
+        """The job's summary; raises what kept it from being measured.
+
+        In a single run the error is kept in `single_error` instead, since Hydra would print it in its own way.
+        """
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
+        if HydraConfig.get().mode != RunMode.RUN:
+            return self._measure(cfg)
+        try:
+            return self._measure(cfg)
+        except Exception as error:
+            self.single_error = error
+            return None
+
+    def _measure(self, cfg: DictConfig) -> Mapping[str, Any] | None:
+        from hydra.core.hydra_config import HydraConfig
+
+        from velosweep import pipeline
+        from velosweep.config.load import load_job, load_settings
+
+        hydra = HydraConfig.get()
+        job = load_job(cfg, num=0, overrides=tuple(hydra.overrides.task), directory="")
+        outcome = pipeline.run_sweep(
+            [job],
+            root=Path(hydra.runtime.output_dir),
+            single=True,
+            command=self.command,
+            settings=load_settings(cfg),
+        )
+        self.outcome = outcome
+        if outcome.errors and outcome.errors[0] is not None and self._in_sweep(hydra):
+            raise JobFailed(outcome.errors[0])
+        return outcome.summaries[0] if outcome.summaries else None
+
+    @staticmethod
+    def _in_sweep(hydra: Any) -> bool:
+        from hydra.types import RunMode
+
+        return bool(hydra.mode == RunMode.MULTIRUN)

@@ -6,7 +6,7 @@ it has frozen and freezes again only those that an override touches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,9 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from velosweep.config import sections
 from velosweep.config.checks import Section, at_least, check_output, one_of
+from velosweep.config.refusals import KEYS, unknown_key
 from velosweep.model import Job, PromptSet, Protocol, RunSettings
 
 _Value = TypeVar("_Value")
+_KNOWN = frozenset(KEYS)
 
 
 def load_job(
@@ -67,6 +69,7 @@ class JobLoader:
     ) -> Job:
         """As `load_job`. `token(section)` promises the same values where it gives the same answer."""
         self._token = token
+        _refuse_unknown("", (str(key) for key in cfg if key != "hydra"))
         pair = self._part(cfg, "model_pair", sections.model_pair)
         speculation = self._part(cfg, "speculation", sections.speculation)
         skip_vanilla = bool(cfg.skip_vanilla)
@@ -99,6 +102,7 @@ class JobLoader:
             known: _Value = self._by_token[token]
             return known
         values = OmegaConf.to_container(cfg[name], resolve=True)
+        _refuse_unknown(f"{name}.", values if isinstance(values, dict) else ())
         frozen = self._once(name, repr(values), lambda: freeze(Section(name, values)))
         if token and not _interpolates(cfg[name]):
             self._by_token[token] = frozen
@@ -141,6 +145,13 @@ class JobLoader:
         if iterations == protocol.iterations:
             return protocol
         return self._once("protocol", f"{iterations} {protocol}", lambda: replace(protocol, iterations=iterations))
+
+
+def _refuse_unknown(prefix: str, names: Iterable[object]) -> None:
+    """Refuse a key that isn't in the schema: `+key=value` lets Hydra add any."""
+    for name in names:
+        if f"{prefix}{name}" not in _KNOWN:
+            raise unknown_key(f"{prefix}{name}")
 
 
 def _interpolates(section: DictConfig) -> bool:

@@ -47,6 +47,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 def unknown_key(key: str) -> ConfigError:
     """Refusal of a key that doesn't exist, with the one that was probably meant."""
+    if key in KEYS:
+        return ConfigError(f"{key} was taken out of the configuration", remedy=f"set {key}=VALUE; drop ~{key}")
     guess = nearest(key, (*KEYS, *GROUPS))
     remedy = f"did you mean {guess}?" if guess else "velosweep --help lists the keys"
     return ConfigError(f"There is no key {key!r}", remedy=remedy)

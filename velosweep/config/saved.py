@@ -34,6 +34,18 @@ def load_saved(
     return jobs, settings
 
 
+def copy_saved(source: Path, target: Path, overrides: Sequence[str] = ()) -> None:
+    """Copy a job's `.hydra/` to a new job's folder with `overrides` laid over it, so that it can be resumed too."""
+    import shutil
+
+    from omegaconf import OmegaConf
+
+    shutil.copytree(source / ".hydra", target / ".hydra")
+    if overrides:
+        OmegaConf.save(_read(source / ".hydra" / "config.yaml", overrides), target / ".hydra" / "config.yaml")
+        OmegaConf.save(list(_saved_overrides(source, overrides)), target / ".hydra" / "overrides.yaml")
+
+
 def _read(path: Path, overrides: Sequence[str]) -> DictConfig:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException

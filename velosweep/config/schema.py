@@ -7,9 +7,9 @@ Values are frozen into `velosweep.model` by `velosweep.config.load`; nothing els
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Optional, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-# Optional[...] and not `... | None`: OmegaConf 2.3 reads the annotations at run time on Python 3.10 too.
+# ruff: noqa: RUF009 (`_key` and `_group` return dataclass fields)
 
 
 def _key(default: Any, text: str) -> Any:
@@ -28,7 +28,7 @@ def _group(factory: Any, text: str) -> Any:
 class LlamaCppConf:
     """Where llama.cpp is."""
 
-    path: Optional[str] = _key(None, "folder of a llama.cpp (its build/bin is found), or llama-server itself")
+    path: str | None = _key(None, "folder of a llama.cpp (its build/bin is found), or llama-server itself")
 
 
 @dataclass
@@ -52,9 +52,9 @@ class ModelPairConf:
     """A main model and the draft model that proposes for it."""
 
     name: str = _key("custom", "what results call the pair")
-    main_model: Optional[str] = _key(None, "main model, a GGUF file or hf://owner/repo/file.gguf")
-    draft_model: Optional[str] = _key(None, "draft model, likewise")
-    synthetic: Optional[SyntheticShapeConf] = field(
+    main_model: str | None = _key(None, "main model, a GGUF file or hf://owner/repo/file.gguf")
+    draft_model: str | None = _key(None, "draft model, likewise")
+    synthetic: SyntheticShapeConf | None = field(
         default=None, metadata={"help": "shape of a pair to be written, instead of files"}
     )
 
@@ -65,10 +65,10 @@ class PromptsConf:
 
     name: str = _key("custom", "what results call the set")
     items: list[Any] = _key([], "prompts: strings, or {id, text, category}")
-    file: Optional[str] = _key(None, "file with one prompt a line (.txt) or one object a line (.jsonl)")
-    limit: Optional[int] = _key(None, "take this many, drawn with prompts.seed, evenly over categories")
+    file: str | None = _key(None, "file with one prompt a line (.txt) or one object a line (.jsonl)")
+    limit: int | None = _key(None, "take this many, drawn with prompts.seed, evenly over categories")
     seed: int = _key(0, "seed of that draw")
-    categories: Optional[list[str]] = field(default=None, metadata={"help": "only prompts of these categories"})
+    categories: list[str] | None = field(default=None, metadata={"help": "only prompts of these categories"})
     chat: bool = _key(False, "apply the main model's chat template")
 
 
@@ -80,7 +80,7 @@ class SpeculationConf:
     p_min: float = _key(0.0, "stop drafting below this probability")
     n_min: int = _key(0, "drop drafts shorter than this")
     parameters: dict[str, Any] = _key({}, "settings of one kind, e.g. {ngram_mod.n_match: 24}")
-    synthetic_acceptance: Optional[float] = _key(
+    synthetic_acceptance: float | None = _key(
         None, "let llama.cpp accept this many tokens a round at random (calibration)"
     )
 
@@ -91,8 +91,8 @@ class EngineConf:
 
     kind: str = _key("auto", "auto, embedded, server, binaries or attached")
     context: int = _key(4096, "context, in tokens")
-    threads: Optional[int] = _key(None, "threads for decoding; null: physical cores - 1")
-    threads_batch: Optional[int] = _key(None, "threads for prompts; null: as threads")
+    threads: int | None = _key(None, "threads for decoding; null: physical cores - 1")
+    threads_batch: int | None = _key(None, "threads for prompts; null: as threads")
     batch: int = _key(2048, "logical batch, in tokens")
     ubatch: int = _key(512, "physical batch, in tokens")
     gpu_layers: int = _key(999, "layers of the main model on the GPU")
@@ -102,13 +102,13 @@ class EngineConf:
     cache_type_v: str = _key("f16", "type of the value cache")
     draft_cache_type_k: str = _key("f16", "type of the draft's key cache")
     draft_cache_type_v: str = _key("f16", "type of the draft's value cache")
-    split_mode: Optional[str] = _key(None, "how GPUs share a model: none, layer or row")
+    split_mode: str | None = _key(None, "how GPUs share a model: none, layer or row")
     tensor_split: list[float] = _key([], "share of each GPU, e.g. [3,1]")
-    draft_device: Optional[str] = _key(None, "device of the draft model, as llama-server names it")
+    draft_device: str | None = _key(None, "device of the draft model, as llama-server names it")
     mmap: bool = _key(True, "map the model file instead of reading it")
     args: list[str] = _key([], "further llama-server arguments, verbatim")
-    vanilla_url: Optional[str] = _key(None, "kind=attached: address of a server without speculation")
-    speculative_url: Optional[str] = _key(None, "kind=attached: address of a server with speculation")
+    vanilla_url: str | None = _key(None, "kind=attached: address of a server without speculation")
+    speculative_url: str | None = _key(None, "kind=attached: address of a server with speculation")
 
 
 @dataclass
@@ -132,7 +132,7 @@ class ProtocolConf:
     order: str = _key("abba", "abba, random or block")
     seed: int = _key(0, "seed of order=random")
     warmup_tokens: int = _key(8, "tokens of the warm-up run after each start; 0: none")
-    adaptive: Optional[AdaptiveConf] = field(default=None, metadata={"help": "stop when sure; null: fixed iterations"})
+    adaptive: AdaptiveConf | None = field(default=None, metadata={"help": "stop when sure; null: fixed iterations"})
     retries: int = _key(1, "times a failed run is repeated")
     load_timeout_s: float = _key(600.0, "longest wait for a server to be ready")
     run_timeout_s: float = _key(600.0, "longest wait for one run")
@@ -173,10 +173,10 @@ class SweepConf:
     model_pair: ModelPairConf = _group(ModelPairConf, "main and draft model")
     n_draft: int = _key(8, "tokens drafted a round, at most")
     n_predict: int = _key(100, "tokens to generate a run")
-    prompt: Optional[str] = _key(None, "one prompt, instead of the set of prompts=")
+    prompt: str | None = _key(None, "one prompt, instead of the set of prompts=")
     prompts: PromptsConf = _group(PromptsConf, "prompts measured together")
     iterations: int = _key("${protocol.iterations}", "runs of each mode; default of the protocol")
-    output: Optional[str] = _key(None, "also write the summary to this file")
+    output: str | None = _key(None, "also write the summary to this file")
     skip_vanilla: bool = _key(False, "measure speculative decoding only (no speedup then)")
     target_speedup: float = _key(1.5, "speedup that counts as reached")
     speculation: SpeculationConf = _group(SpeculationConf, "how tokens are proposed")

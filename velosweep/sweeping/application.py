@@ -124,11 +124,11 @@ def _measure(hydra: Hydra, args: argparse.Namespace, command: Sequence[str]) -> 
 
 def _multirun(hydra: Hydra, config_name: str, task: JobTask, overrides: list[str]) -> None:
     """A sweeper that isn't ours throws after the first failed job; what was measured counts all the same."""
-    from velosweep.sweeping.task import JobFailed
+    from velosweep.sweeping.task import JobError
 
     try:
         hydra.multirun(config_name=config_name, task_function=task, overrides=overrides)
-    except JobFailed as error:
+    except JobError as error:
         if task.outcome is None:
             raise
         sys.stderr.write(f"velosweep: {error.message}\n")

@@ -39,23 +39,23 @@ class GridSweep(Sweeper):
         """Called by Hydra before `sweep`."""
         from hydra.core.plugins import Plugins
 
-        self.hydra_context = hydra_context
-        self.task_function = task_function
-        self.config = config
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+        self._context = hydra_context
+        self._task = task_function
+        self._config = config
+        self._launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Write multirun.yaml and launch all jobs; returns their JobReturns by batch."""
-        jobs = expand([f"{key}={value}" for key, value in self.params.items()] + arguments, self.hydra_context)
+        jobs = expand([f"{key}={value}" for key, value in self.params.items()] + arguments, self._context)
         size = self.max_batch_size or len(jobs)
-        sweep_dir = Path(str(self.config.hydra.sweep.dir))
+        sweep_dir = Path(str(self._config.hydra.sweep.dir))
         sweep_dir.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, sweep_dir / "multirun.yaml")
-        batches = [self.launcher.launch(jobs[at : at + size], initial_job_idx=at) for at in range(0, len(jobs), size)]
-        if isinstance(self.task_function, JobTask) and self.task_function.outcome is None:
-            self.task_function.outcome = outcome_of(batches)
+        OmegaConf.save(self._config, sweep_dir / "multirun.yaml")
+        batches = [self._launcher.launch(jobs[at : at + size], initial_job_idx=at) for at in range(0, len(jobs), size)]
+        if isinstance(self._task, JobTask) and self._task.outcome is None:
+            self._task.outcome = outcome_of(batches)
         return batches
 
 

@@ -23,7 +23,7 @@ from velosweep.errors import ConfigError
 from velosweep.model import Job, Outcome, RunSettings
 from velosweep.sweeping.compose import Composer, Point
 from velosweep.sweeping.records import Records, dirname
-from velosweep.sweeping.task import JobFailed, JobTask
+from velosweep.sweeping.task import JobError, JobTask
 
 
 class LaneLauncher(Launcher):
@@ -31,38 +31,38 @@ class LaneLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `launch`."""
-        self.hydra_context = hydra_context
-        self.task_function = task_function
-        self.config = config
+        self._context = hydra_context
+        self._task = task_function
+        self._config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Plan and measure all jobs; returns their JobReturns in order. Raises what refuses the whole sweep."""
         from velosweep import pipeline
 
         setup_globals()
-        HydraConfig.instance().set_config(self.config)
-        root = Path(str(self.config.hydra.sweep.dir)).absolute()
-        grid = Grid(self.config, self.hydra_context, root)
+        HydraConfig.instance().set_config(self._config)
+        root = Path(str(self._config.hydra.sweep.dir)).absolute()
+        grid = Grid(self._config, self._context, root)
         jobs, settings = grid.load(job_overrides, first=initial_job_idx)
         returns = [grid.job_return(overrides, job) for overrides, job in zip(job_overrides, jobs, strict=True)]
         self._on_jobs("on_job_start", grid, returns)
-        command = self.task_function.command if isinstance(self.task_function, JobTask) else []
+        command = self._task.command if isinstance(self._task, JobTask) else []
         outcome = pipeline.run_sweep(jobs, root=root, single=False, command=command, settings=settings)
-        if isinstance(self.task_function, JobTask):
-            self.task_function.outcome = outcome
+        if isinstance(self._task, JobTask):
+            self._task.outcome = outcome
         _report(returns, outcome)
         self._on_jobs("on_job_end", grid, returns)
         return returns
 
     def _on_jobs(self, event: str, grid: Grid, returns: Sequence[LaneReturn]) -> None:
         """Call the person's own callbacks, where there are any: they need a configuration a job."""
-        callbacks = self.hydra_context.callbacks
+        callbacks = self._context.callbacks
         if not callbacks.callbacks:
             return
         for job_return in returns:
             config = grid.config_of(job_return.job_overrides, job_return.job)
             if event == "on_job_start":
-                callbacks.on_job_start(config=config, task_function=self.task_function)
+                callbacks.on_job_start(config=config, task_function=self._task)
             else:
                 callbacks.on_job_end(config=config, job_return=job_return)
 
@@ -83,7 +83,7 @@ class Grid:
         settings: dict[RunSettings, int] = {}
         known: dict[Job, int] = {}
         places: dict[str, int] = {}
-        jobs = []
+        jobs: list[Job] = []
         for num, overrides in enumerate(job_overrides, start=first):
             point = self._composer.compose(overrides)
             directory = self._directory(point, num)
@@ -158,7 +158,7 @@ class LaneReturn(JobReturn):
 def _report(returns: Sequence[LaneReturn], outcome: Outcome) -> None:
     for job_return, summary, error in zip(returns, outcome.summaries, outcome.errors, strict=True):
         job_return.status = JobStatus.COMPLETED if error is None else JobStatus.FAILED
-        job_return.return_value = summary if error is None else JobFailed(error)
+        job_return.return_value = summary if error is None else JobError(error)
 
 
 def _refuse_twin(job: Job, known: dict[Job, int], jobs: Sequence[Job], first: int) -> None:

@@ -6,7 +6,6 @@ the text of each top-level key is kept, and `hydra.yaml` is a template.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import lru_cache
@@ -41,9 +40,9 @@ class Records:
         folder.mkdir(parents=True, exist_ok=True)
         task = [o.input_line or "" for o in point.overrides if not o.is_hydra_override()]
         lines = "".join(f"- {scalar(line)}\n" for line in task) or "[]\n"
-        _write_text(folder / "config.yaml", self.config_text(point))
-        _write_text(folder / "hydra.yaml", self.hydra_text(point, num, directory, lines))
-        _write_text(folder / "overrides.yaml", lines)
+        (folder / "config.yaml").write_text(self.config_text(point), encoding="utf-8")
+        (folder / "hydra.yaml").write_text(self.hydra_text(point, num, directory, lines), encoding="utf-8")
+        (folder / "overrides.yaml").write_text(lines, encoding="utf-8")
 
     def config_text(self, point: Point) -> str:
         """The job's own configuration as YAML."""
@@ -103,9 +102,3 @@ def _template(composed: DictConfig) -> str:
         cfg.hydra.runtime.output_dir = _OUT
         cfg.hydra.overrides.task = [_TASK]
     return OmegaConf.to_yaml(cfg)
-
-
-def _write_text(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)

@@ -7,7 +7,7 @@ files outside of the import system, where dataclasses can't resolve their annota
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
@@ -26,8 +26,8 @@ class GridConf:
     """Settings of the sweeper `grid`."""
 
     _target_: str = "???"
-    max_batch_size: Optional[int] = None
-    params: Optional[dict[str, str]] = None
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
 
 
 def register(group: str, name: str, target: str, conf: Any) -> None:

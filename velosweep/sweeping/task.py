@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-class JobFailed(VelosweepError):
+class JobError(VelosweepError):
     """A job of a sweep was not measured; its record says why."""
 
     exit_status = ExitStatus.SOME_FAILED
@@ -44,7 +44,7 @@ class JobTask:
             return self._measure(cfg)
         try:
             return self._measure(cfg)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (the command line raises it again)
             self.single_error = error
             return None
 
@@ -65,7 +65,7 @@ class JobTask:
         )
         self.outcome = outcome
         if outcome.errors and outcome.errors[0] is not None and self._in_sweep(hydra):
-            raise JobFailed(outcome.errors[0])
+            raise JobError(outcome.errors[0])
         return outcome.summaries[0] if outcome.summaries else None
 
     @staticmethod

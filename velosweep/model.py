@@ -645,6 +645,7 @@ class SweepRecord:
     jobs: tuple[JobRecord, ...]
     environment: Environment
     schema_version: int = SCHEMA_VERSION
+    working_directory: str | None = None  # where the command was given: what its relative paths are relative to
 
 
 # ---------------------------------------------------------------- what happens while it runs

@@ -32,6 +32,13 @@ from velosweep.storage.hashing import file_sha256
 from velosweep.storage.provenance import collect_environment
 from velosweep.synthetic.pair import ensure_pair
 
+EngineKey = tuple[str, str | None, str | None, str | None]
+
+
+def engine_key(engine: EngineSettings) -> EngineKey:
+    """What tells one llama.cpp from another: kind, program, and the addresses of attached servers."""
+    return (engine.kind, engine.program, engine.vanilla_url, engine.speculative_url)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
@@ -40,13 +47,16 @@ class Prepared:
     jobs: tuple[Job, ...]
     lanes: tuple[Lane, ...]
     environment: Environment
-    engines: dict[tuple[str, str | None], Engine]
+    engines: dict[EngineKey, Engine]
     reasons: tuple[str, ...]
     nvml: NvmlLike | None = None
 
     def engine_of(self, arm: Arm) -> Engine:
         """The engine that runs this arm."""
-        return self.engines[arm.engine.kind, arm.engine.program]
+        key = engine_key(arm.engine)
+        if key not in self.engines:  # an attached vanilla arm knows its own address alone
+            self.engines[key] = open_engine(arm.engine)
+        return self.engines[key]
 
     def model_bytes(self, path: str) -> int:
         """Size of a model file, 0 where it is not ours to see (an attached server's)."""
@@ -71,7 +81,7 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     nvml = open_nvml()
     lanes = _lanes(engines, settings, nvml, resolver.reasons.append)
     threaded = [replace(job, engine=_with_threads(job.engine, len(lanes))) for job in resolved]
-    programs = {program: file_sha256(Path(program)) for _, program in engines if program}
+    programs = {program: file_sha256(Path(program)) for _, program, *_ in engines if program}
     content = {path: model.fingerprint for path, model in resolver.models.items()}
     content |= {program: digest for program, digest in programs.items() if digest}
     identified = identify(threaded, content)
@@ -93,8 +103,20 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     )
 
 
+def open_lanes(engine: EngineSettings, settings: RunSettings) -> tuple[tuple[Lane, ...], tuple[str, ...]]:
+    """The lanes that one engine would run on, and what is to be said about them; looks at no model.
+
+    Raises ProgramError and ConfigError.
+    """
+    selection = resolve_engine(engine.kind, engine.program, os.environ)
+    resolved = replace(engine, kind=selection.kind, program=selection.program)
+    notes: list[str] = []
+    lanes = _lanes({engine_key(resolved): open_engine(resolved)}, settings, open_nvml(), notes.append)
+    return lanes, tuple(notes)
+
+
 def _lanes(
-    engines: dict[tuple[str, str | None], Engine],
+    engines: dict[EngineKey, Engine],
     settings: RunSettings,
     nvml: NvmlLike | None,
     note: Callable[[str], None],
@@ -120,7 +142,7 @@ class _Resolver:
     """Looks every program and model up once, however many jobs name it."""
 
     say: Callable[[str], None]
-    engines: dict[tuple[str, str | None], EngineSettings] = field(default_factory=dict)
+    engines: dict[EngineKey, EngineSettings] = field(default_factory=dict)
     models: dict[str, ModelFile] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     _selections: dict[tuple[str, str | None], Selection] = field(default_factory=dict)
@@ -143,7 +165,7 @@ class _Resolver:
             self.reasons.append(self._selections[asked].reason)
         selection = self._selections[asked]
         resolved = replace(engine, kind=selection.kind, program=selection.program)
-        self.engines.setdefault((resolved.kind, resolved.program), resolved)
+        self.engines.setdefault(engine_key(resolved), resolved)
         return resolved
 
     def _pair(self, job: Job) -> ModelPair:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 from velosweep.errors import MismatchError
 from velosweep.model import Environment, Job, JobRecord, Sample, Status, Sweep, SweepRecord
@@ -53,6 +54,7 @@ def adopt(before: SweepRecord | None, sweep: Sweep, environment: Environment, *,
             single=sweep.single,
             jobs=jobs,
             environment=environment,
+            working_directory=str(Path.cwd()),
         )
     known = {job.id: job for job in before.jobs}
     asked = {job.id for job in jobs}

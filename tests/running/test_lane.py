@@ -1,0 +1,398 @@
+"""A lane's schedule, exactly: which runs are taken, in which order, and what happens when one fails.
+
+The engine here is a stand-in with chosen answers; real llama.cpp runs in tests/integration.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from tests.planning.jobs import jobs_over_n_draft
+from velosweep.errors import LaunchFailed, RunFailed, RunTimeout
+from velosweep.model import (
+    Adaptive,
+    Arm,
+    ArmFailed,
+    Block,
+    Conditions,
+    Device,
+    Event,
+    Generation,
+    Job,
+    Lane,
+    Measurement,
+    Mode,
+    Protocol,
+    Request,
+    Sample,
+    Speculation,
+    Status,
+)
+from velosweep.planning.identity import identify
+from velosweep.planning.schedule import plan_blocks
+from velosweep.running.interrupts import StopFlag
+from velosweep.running.lane import LaneTools, run_lane
+from velosweep.running.sampling import SampleMaker
+
+LANE = Lane(number=0, devices=(Device(kind="cpu", name="test CPU"),))
+
+
+@dataclass
+class StandInSession:
+    """Answers like llama.cpp: ten milliseconds a token, drafts in speculative arms."""
+
+    arm: Arm
+    engine: StandInEngine
+    alive: bool = True
+    pid: int | None = None
+    closed: int = 0
+
+    def wait_ready(self, timeout_s: float) -> None:
+        self.engine.on_ready(self.arm)
+
+    def generate(self, request: Request, *, timeout_s: float) -> Generation:
+        self.engine.calls.append(f"{self.arm.label}{'/warmup' if request.prompt.id == 'warmup' else ''}")
+        self.engine.timeouts_s.append(timeout_s)
+        return self.engine.answer(self, request)
+
+    def memory_bytes(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        self.closed += 1
+        self.alive = False
+
+
+@dataclass
+class StandInEngine:
+    name: str = "server"
+    build: str = "b1"
+    calls: list[str] = field(default_factory=list)
+    timeouts_s: list[float] = field(default_factory=list)
+    sessions: list[StandInSession] = field(default_factory=list)
+    answer: Callable[[StandInSession, Request], Generation] = lambda session, request: good(session.arm, request)
+    on_ready: Callable[[Arm], None] = lambda arm: None
+
+    def launch(self, arm: Arm, *, lane: Lane, log_path: Path) -> StandInSession:
+        session = StandInSession(arm=arm, engine=self)
+        self.sessions.append(session)
+        return session
+
+
+def good(
+    arm: Arm, request: Request, *, ms_per_token: float = 10.0, tokens: tuple[int, ...] | None = None
+) -> Generation:
+    count = request.n_predict
+    drafted = 2 * count if arm.mode is Mode.SPECULATIVE else None
+    return Generation(
+        tokens=tokens or tuple(range(count)),
+        text="",
+        prompt_tokens=5,
+        predicted_tokens=count,
+        prompt_ms=3.0,
+        predicted_ms=(count - 1) * ms_per_token,
+        time_to_first_token_ms=4.0,
+        total_time_ms=count * ms_per_token,
+        draft_tokens=drafted,
+        accepted_tokens=count // 2 if drafted else None,
+    )
+
+
+class NoConditions:
+    def begin(self) -> None: ...
+
+    def end(self) -> Conditions:
+        return Conditions()
+
+
+@dataclass
+class Bench:
+    """Runs blocks on a stand-in engine and keeps what came of it."""
+
+    engine: StandInEngine = field(default_factory=StandInEngine)
+    samples: list[Sample] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    done: dict[tuple[str, int, int, int, str], Sample] = field(default_factory=dict)
+    stop: StopFlag = field(default_factory=StopFlag)
+    after_sample: Callable[[Sample], None] = lambda sample: None
+    converged: Callable[[Sequence[float], Sequence[float], Adaptive], bool] = lambda v, s, a: False
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        blocks = iter(plan_blocks(jobs))
+        maker = SampleMaker(sweep_id="s", lane=LANE, host="h", engine_of=lambda arm: self.engine)
+        tools = LaneTools(
+            engine_of=lambda arm: self.engine,
+            lane=LANE,
+            maker=maker,
+            record=self._record,
+            observe=self.events.append,
+            stop=self.stop,
+            monitor=NoConditions(),
+            log_path=lambda arm, launch: Path("log"),
+            done=self.done,
+            converged=self.converged,
+        )
+        run_lane(lambda: next(blocks, None), tools)
+
+    def _record(self, measurement: Measurement, sample: Sample) -> None:
+        self.samples.append(sample)
+        self.after_sample(sample)
+
+    def counted(self) -> Counter[str]:
+        return Counter(
+            f"{sample.mode.value} {sample.n_draft} {sample.status.value}"
+            for sample in self.samples
+            if not sample.warmup
+        )
+
+    def failures(self) -> list[ArmFailed]:
+        return [event for event in self.events if isinstance(event, ArmFailed)]
+
+
+def test_arms_are_warmed_up_and_then_measured_in_alternating_rounds() -> None:
+    bench = Bench()
+    bench.run(jobs_over_n_draft(4, 8, iterations=2))
+
+    assert bench.engine.calls == [
+        "vanilla/warmup",
+        "n_draft 4/warmup",
+        "n_draft 8/warmup",
+        "vanilla",
+        "n_draft 4",
+        "n_draft 8",
+        "n_draft 8",
+        "n_draft 4",
+        "vanilla",
+    ]
+
+
+def test_a_shared_vanilla_run_stands_once_and_belongs_to_no_single_job() -> None:
+    bench = Bench()
+    jobs = jobs_over_n_draft(4, 8, iterations=1)
+    bench.run(jobs)
+
+    vanilla = [s for s in bench.samples if s.mode is Mode.VANILLA and not s.warmup]
+
+    assert [(s.job_id, s.job_num, s.n_draft) for s in vanilla] == [(jobs[0].baseline_id, None, 0)]
+
+
+def test_each_server_is_started_once_and_closed_at_the_end() -> None:
+    bench = Bench()
+    bench.run(jobs_over_n_draft(4, 8, iterations=3))
+
+    assert [session.arm.label for session in bench.engine.sessions] == ["vanilla", "n_draft 4", "n_draft 8"]
+    assert [session.closed for session in bench.engine.sessions] == [1, 1, 1]
+
+
+def test_jobs_that_ask_the_same_server_for_other_lengths_share_it() -> None:
+    bench = Bench()
+    first = jobs_over_n_draft(4, iterations=1, n_predict=10)
+    second = jobs_over_n_draft(4, iterations=1, n_predict=20)
+    bench.run([*first, replace(second[0], num=1)])
+
+    assert [session.arm.label for session in bench.engine.sessions] == ["vanilla", "n_draft 4"]
+
+
+def test_several_launches_start_every_server_anew() -> None:
+    bench = Bench()
+    (job,) = jobs_over_n_draft(4, iterations=4)
+    bench.run(identify([replace(job, protocol=replace(job.protocol, launches=2))], {}))
+
+    assert Counter(session.arm.label for session in bench.engine.sessions) == {"vanilla": 2, "n_draft 4": 2}
+    assert Counter((s.launch, s.iteration) for s in bench.samples if s.mode is Mode.VANILLA and not s.warmup) == {
+        (0, 1): 1,
+        (0, 2): 1,
+        (1, 3): 1,
+        (1, 4): 1,
+    }
+
+
+def test_speculation_that_learns_gets_a_fresh_server_each_iteration() -> None:
+    bench = Bench()
+    jobs = jobs_over_n_draft(4, iterations=3, speculation=Speculation(kinds=("ngram-mod",)))
+    bench.run(jobs)
+
+    assert Counter(session.arm.label for session in bench.engine.sessions) == {"vanilla": 1, "n_draft 4": 3}
+
+
+def test_a_failed_run_repeats_its_whole_pair() -> None:
+    bench = Bench()
+    failing = itertools.count()
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        if session.arm.n_draft == 4 and request.prompt.id != "warmup" and next(failing) == 0:
+            raise RunFailed("the answer was cut short")
+        return good(session.arm, request)
+
+    bench.engine.answer = answer
+    bench.run(jobs_over_n_draft(4, iterations=2))
+
+    assert bench.counted() == {"Vanilla 0 ok": 3, "Speculative 4 failed": 1, "Speculative 4 ok": 2}
+    assert [(s.mode, s.attempt) for s in bench.samples if s.iteration == 1] == [
+        (Mode.VANILLA, 0),
+        (Mode.SPECULATIVE, 0),
+        (Mode.VANILLA, 1),
+        (Mode.SPECULATIVE, 1),
+    ]
+
+
+def test_an_arm_that_keeps_failing_is_given_up_and_the_others_go_on() -> None:
+    bench = Bench()
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        if session.arm.n_draft == 4 and request.prompt.id != "warmup":
+            raise RunFailed("no")
+        return good(session.arm, request)
+
+    bench.engine.answer = answer
+    jobs = jobs_over_n_draft(4, 8, iterations=3)
+    bench.run(jobs)
+
+    assert bench.counted()["Speculative 8 ok"] == 3
+    assert bench.counted()["Speculative 4 failed"] == 2
+    assert [(event.arm.label, [job.id for job in event.jobs]) for event in bench.failures()] == [
+        ("n_draft 4", [jobs[0].id])
+    ]
+
+
+def test_a_server_that_does_not_come_up_fails_its_job_alone() -> None:
+    bench = Bench()
+
+    def on_ready(arm: Arm) -> None:
+        if arm.n_draft == 4:
+            raise LaunchFailed("out of memory")
+
+    bench.engine.on_ready = on_ready
+    bench.run(jobs_over_n_draft(4, 8, iterations=2))
+
+    assert bench.counted() == {"Vanilla 0 ok": 2, "Speculative 8 ok": 2}
+    assert [event.error for event in bench.failures()] == ["out of memory"]
+
+
+def test_without_a_baseline_nothing_is_measured_in_vain() -> None:
+    bench = Bench()
+
+    def on_ready(arm: Arm) -> None:
+        if arm.mode is Mode.VANILLA:
+            raise LaunchFailed("no room")
+
+    bench.engine.on_ready = on_ready
+    bench.run(jobs_over_n_draft(4, 8, iterations=2))
+
+    assert bench.counted() == Counter()
+    assert {job.num for event in bench.failures() for job in event.jobs} == {0, 1}
+
+
+def test_a_run_that_hangs_is_recorded_and_its_server_started_anew() -> None:
+    bench = Bench()
+    hanging = itertools.count()
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        if session.arm.n_draft == 4 and request.prompt.id != "warmup" and next(hanging) == 1:
+            raise RunTimeout("no answer for 9 s")
+        return good(session.arm, request)
+
+    bench.engine.answer = answer
+    bench.run(jobs_over_n_draft(4, iterations=3))
+
+    assert bench.counted()["Speculative 4 timeout"] == 1
+    assert bench.counted()["Speculative 4 ok"] == 3
+    assert Counter(session.arm.label for session in bench.engine.sessions)["n_draft 4"] == 2
+
+
+def test_the_timeout_follows_what_the_arm_has_shown() -> None:
+    bench = Bench()
+    bench.run(jobs_over_n_draft(4, iterations=2, n_predict=100))
+
+    # warm-up and first runs: the bound; then ten times the slowest good run (1 s) and five seconds
+    assert bench.engine.timeouts_s[:4] == [600.0] * 4
+    assert bench.engine.timeouts_s[4:] == [pytest.approx(15.0)] * 2
+
+
+def test_a_speculative_run_that_drafted_nothing_is_invalid() -> None:
+    bench = Bench()
+    bench.engine.answer = lambda session, request: replace(good(session.arm, request), draft_tokens=None)
+    bench.run(jobs_over_n_draft(4, iterations=1))
+
+    statuses = {s.status for s in bench.samples if s.mode is Mode.SPECULATIVE and not s.warmup}
+
+    assert statuses == {Status.INVALID}
+    assert bench.failures()
+
+
+def test_the_first_divergence_from_vanilla_output_is_noted() -> None:
+    bench = Bench()
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        tokens = tuple(range(request.n_predict))
+        if session.arm.n_draft == 8:
+            tokens = (*tokens[:7], 999, *tokens[8:])
+        return good(session.arm, request, tokens=tokens)
+
+    bench.engine.answer = answer
+    bench.run(jobs_over_n_draft(4, 8, iterations=1, n_predict=20))
+
+    divergence = {s.n_draft: s.first_divergence for s in bench.samples if not s.warmup}
+
+    assert divergence == {0: None, 4: None, 8: 7}
+
+
+def test_what_an_earlier_run_measured_is_not_measured_again() -> None:
+    first = Bench()
+    jobs = jobs_over_n_draft(4, 8, iterations=3)
+    first.after_sample = lambda sample: first.stop.request() if len(first.samples) == 8 else None
+    first.run(jobs)
+    second = Bench(done=dict(first.done))
+    second.run(jobs)
+
+    keys = [(s.job_id, s.iteration) for bench in (first, second) for s in bench.samples if not s.warmup]
+
+    assert len(first.samples) == 8
+    assert len(keys) == len(set(keys)) == 9
+
+
+def test_a_request_to_stop_ends_after_the_run_under_way_and_closes_every_server() -> None:
+    bench = Bench()
+    bench.after_sample = lambda sample: bench.stop.request()
+    bench.run(jobs_over_n_draft(4, iterations=5))
+
+    assert len(bench.samples) == 1
+    assert all(session.closed for session in bench.engine.sessions)
+
+
+def test_an_adaptive_protocol_stops_an_arm_that_has_converged_and_goes_on_with_the_others() -> None:
+    bench = Bench()
+    ms = {4: 5.0, 8: 6.0}
+    bench.engine.answer = lambda session, request: good(
+        session.arm, request, ms_per_token=ms.get(session.arm.n_draft, 10.0)
+    )
+    bench.converged = lambda vanilla, speculative, adaptive: (
+        len(speculative) >= (3 if speculative and speculative[0] > 190 else 5)
+    )
+    protocol = Protocol(adaptive=Adaptive(max_pairs=20))
+    jobs = identify([replace(job, protocol=protocol) for job in jobs_over_n_draft(4, 8)], {})
+    bench.run(jobs)
+
+    assert bench.counted() == {"Vanilla 0 ok": 5, "Speculative 4 ok": 3, "Speculative 8 ok": 5}
+
+
+def test_skip_vanilla_measures_speculative_arms_alone() -> None:
+    bench = Bench()
+    bench.run(jobs_over_n_draft(4, iterations=2, skip_vanilla=True))
+
+    assert bench.counted() == {"Speculative 4 ok": 2}
+
+
+def test_rounds_follow_the_block_in_the_order_of_the_plan() -> None:
+    bench = Bench()
+    bench.run(jobs_over_n_draft(4, iterations=2))
+    block_ended = [event.block for event in bench.events if hasattr(event, "block") and isinstance(event.block, Block)]
+
+    assert len(block_ended) == 1
+    assert [sample.order for sample in bench.samples] == list(range(len(bench.samples)))

@@ -1,0 +1,166 @@
+"""`velosweep doctor`: what would run here: programs, versions, devices, models, memory; what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from velosweep.errors import ExitStatus, VelosweepError
+from velosweep.model import EngineSettings, Job, RunSettings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_SIGNS = {"ok": "✅", "note": "ℹ️", "warning": "⚠️", "missing": "❌"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One line of the doctor's account. `state`: ok, note, warning or missing; `remedy` where something is."""
+
+    state: str
+    subject: str
+    text: str
+    remedy: str | None = None
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns 0 where this configuration would run, 2 where something is missing."""
+    from velosweep.config.load import load_job, load_settings
+    from velosweep.reporting.screen import make_console
+    from velosweep.sweeping.application import compose
+
+    cfg = compose(list(argv))
+    checks = list(examine(load_job(cfg), load_settings(cfg)))
+    console = make_console()
+    for check in checks:
+        _print(check, console)
+    missing = [check for check in checks if check.state == "missing"]
+    return int(ExitStatus.REFUSED if missing else ExitStatus.OK)
+
+
+def _print(check: Check, console: Console) -> None:
+    from velosweep.reporting.screen import say
+
+    say(console, f"{_SIGNS[check.state]} {check.subject}: {check.text}")
+    if check.remedy:
+        say(console, f"→ {check.remedy}", indent=4)
+
+
+def examine(job: Job, settings: RunSettings) -> Iterator[Check]:
+    """Everything a sweep of this configuration depends on, each checked by itself so that one lack hides no other."""
+    yield from _machine()
+    yield from _guarded("llama.cpp", lambda: _program(job.engine))
+    yield from _guarded("devices", lambda: _devices(job, settings))
+    yield from _guarded("models", lambda: _models(job, settings))
+    yield from _extras()
+
+
+def _guarded(subject: str, examine_part: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    try:
+        yield from examine_part()
+    except VelosweepError as error:
+        yield Check(state="missing", subject=subject, text=error.message, remedy=error.remedy)
+
+
+def _machine() -> Iterator[Check]:
+    import psutil
+
+    from velosweep import __version__
+    from velosweep.storage.provenance import collect_environment
+
+    machine = collect_environment(engine="", llama_cpp_build="")
+    cores = f"{machine.physical_cores} physical cores"
+    yield Check(
+        state="ok",
+        subject="machine",
+        text=f"{machine.host}: {machine.cpu}, {cores}, {machine.memory_bytes / 2**30:.0f} GiB, {machine.system}",
+    )
+    yield Check(state="ok", subject="velosweep", text=f"{__version__} on Python {machine.python}")
+    load = psutil.getloadavg()[0]
+    if load > machine.physical_cores * 0.5:
+        yield Check(
+            state="warning",
+            subject="load",
+            text=f"the load average is {load:.1f}: something else is running",
+            remedy="measure on a quiet machine; results made now will say so",
+        )
+
+
+def _program(engine: EngineSettings) -> Iterator[Check]:
+    import os
+
+    from velosweep.engines.select import resolve_engine
+
+    selection = resolve_engine(engine.kind, engine.program, os.environ)
+    where = selection.program or "inside velosweep's Python package xllamacpp"
+    text = f"engine {selection.kind}, build {selection.build}, {where} ({selection.reason})"
+    yield Check(state="ok", subject="llama.cpp", text=text)
+    if selection.kind == "embedded":
+        yield Check(
+            state="note",
+            subject="llama.cpp",
+            text="the embedded build has CPU kernels for every machine and none for this one's GPU",
+            remedy="for figures of your own llama.cpp set llama_cpp.path=/path/to/llama.cpp",
+        )
+    if selection.kind == "server" and selection.program:
+        yield from _flags(selection.program)
+
+
+def _flags(program: str) -> Iterator[Check]:
+    from velosweep.engines.capabilities import of_program
+
+    known = of_program(program)
+    meanings = ("draft_model", "n_draft", "p_min", "spec_type", "draft_gpu_layers", "metrics")
+    names = [f"{meaning}={known.name(meaning) or 'no'}" for meaning in meanings]
+    yield Check(state="ok", subject="flags", text=", ".join(names))
+    if known.name("draft_model") is None or known.name("n_draft") is None:
+        yield Check(
+            state="missing",
+            subject="flags",
+            text="this build does not take a draft model",
+            remedy="use a llama.cpp from December 2024 or later",
+        )
+
+
+def _devices(job: Job, settings: RunSettings) -> Iterator[Check]:
+    from velosweep.running.prepare import open_lanes
+
+    lanes, notes = open_lanes(job.engine, settings)
+    for lane in lanes:
+        yield Check(state="ok", subject=f"lane {lane.number}", text=lane.label)
+    for note in notes:
+        yield Check(state="note", subject="devices", text=note)
+
+
+def _models(job: Job, settings: RunSettings) -> Iterator[Check]:
+    from velosweep.running.prepare import prepare
+    from velosweep.running.residency import Residency
+
+    prepared = prepare([job], settings)
+    for model in prepared.environment.models:
+        size = f"{model.size_bytes / 2**20:.0f} MiB"
+        yield Check(state="ok", subject="model", text=f"{model.path}: {model.description or 'GGUF'}, {size}")
+    ready = prepared.jobs[0]
+    if ready.model_pair.draft_model:
+        yield Check(state="ok", subject="pair", text="the draft's vocabulary fits the main model's")
+    residency = Residency(lane=prepared.lanes[0], model_bytes=prepared.model_bytes, nvml=prepared.nvml)
+    count = residency.resident_arms(ready)
+    yield Check(state="ok", subject="memory", text=f"room for {count} loaded servers of this pair at once")
+
+
+def _extras() -> Iterator[Check]:
+    from importlib.util import find_spec
+
+    uses = {
+        "huggingface_hub": ("hf", "models named hf://owner/repo/file.gguf"),
+        "submitit": ("slurm", "hydra/launcher=slurm"),
+        "distributed": ("dask", "hydra/launcher=dask"),
+        "mlflow": ("mlflow", "logging to MLflow"),
+    }
+    absent = [(extra, use) for module, (extra, use) in uses.items() if find_spec(module) is None]
+    for extra, use in absent:
+        yield Check(
+            state="note", subject="extra", text=f"{use} is not installed", remedy=f"pip install 'velosweep[{extra}]'"
+        )

@@ -1,0 +1,56 @@
+"""`velosweep rerun DIR`: the same experiment in a new folder, held against the old results."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from velosweep.commands.saved import SavedSweep, saved_sweep
+from velosweep.config.saved import copy_saved
+from velosweep.errors import StorageError
+from velosweep.pipeline import run_sweep
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit status of the new sweep."""
+    parser = argparse.ArgumentParser(prog="velosweep rerun", description="Repeat a sweep and compare.")
+    parser.add_argument("directory", type=Path, help="the sweep's folder")
+    parser.add_argument("overrides", nargs="*", help="key=value, laid over every job")
+    parser.add_argument("--out", type=Path, help="the new folder; by default outputs/<date>/<time>")
+    parser.add_argument("-q", "--quiet", action="store_true", help="results only")
+    arguments = parser.parse_args(argv)
+    old = saved_sweep(arguments.directory, overrides=arguments.overrides)
+    root = (arguments.out or new_folder()).absolute()
+    if root.exists() and any(root.iterdir()):
+        raise StorageError(f"{root} is not empty", remedy="name a new folder with --out")
+    _copy_configuration(old, root, arguments.overrides)
+    outcome = run_sweep(
+        old.jobs,
+        root=root,
+        single=old.record.single,
+        command=("rerun", *argv),
+        settings=replace(old.settings, verbosity=-1 if arguments.quiet else old.settings.verbosity),
+    )
+    return _compare(old.root, root, int(outcome.exit_status))
+
+
+def new_folder() -> Path:
+    """outputs/<date>/<time>, as Hydra would name it."""
+    now = datetime.now().astimezone()
+    return Path("outputs") / now.strftime("%Y-%m-%d") / now.strftime("%H-%M-%S")
+
+
+def _copy_configuration(old: SavedSweep, root: Path, overrides: Sequence[str]) -> None:
+    """The new sweep can be resumed and rerun too."""
+    for job in old.jobs:
+        copy_saved(old.root / job.directory, root / job.directory, overrides)
+
+
+def _compare(old: Path, new: Path, status: int) -> int:
+    from velosweep.commands.compare import print_reproduction
+
+    print_reproduction(old, new)
+    return status

@@ -210,14 +210,7 @@ def condition_findings(
     import numpy as np
 
     findings = []
-    busy = _known(cpu_busy)
-    if len(busy) and float(np.max(busy)) > BUSY_SHARE:
-        evidence: dict[str, float | int | str] = {"busy_share": float(np.max(busy)), "mean_share": float(np.mean(busy))}
-        findings.append(_finding("machine_busy", evidence, "machine"))
-    elif not len(busy) and logical_cores is not None and len(_known(load)):
-        if float(np.max(_known(load))) > logical_cores:
-            evidence = {"load_average": float(np.max(_known(load))), "cores": logical_cores}
-            findings.append(_finding("machine_busy", evidence, "machine"))
+    findings += _busy(_known(cpu_busy), _known(load), logical_cores)
     if throttle:
         findings.append(_finding("throttled", {"reasons": throttle}, "gpu"))
     else:
@@ -228,6 +221,20 @@ def condition_findings(
         evidence = {"processes": int(np.max(processes)), "runs": int(np.count_nonzero(processes))}
         findings.append(_finding("other_gpu_processes", evidence, "gpu"))
     return findings
+
+
+def _busy(busy: Any, load: Any, logical_cores: int | None) -> list[Finding]:
+    """Others' share of the cores where it was read; else a load above the number of cores, where that is known."""
+    import numpy as np
+
+    if len(busy):
+        share = float(np.max(busy))
+        if share <= BUSY_SHARE:
+            return []
+        return [_finding("machine_busy", {"busy_share": share, "mean_busy_share": float(np.mean(busy))}, "machine")]
+    if logical_cores is None or not len(load) or float(np.max(load)) <= logical_cores:
+        return []
+    return [_finding("machine_busy", {"load_average": float(np.max(load)), "cores": logical_cores}, "machine")]
 
 
 def _clock_drop(clock: Any) -> list[Finding]:

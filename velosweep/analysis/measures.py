@@ -1,0 +1,251 @@
+"""One comparison's figures as arrays: per prompt, or per pass over a whole prompt set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from velosweep.analysis.acceptance import Counts
+from velosweep.analysis.columns import Columns
+from velosweep.analysis.pairing import JobRows
+from velosweep.model import Mode, ModeStatistics, Statistics
+
+METRICS = ("tokens_per_second", "time_to_first_token_ms", "total_time_ms")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmSeries:
+    """One mode's counted figures, in pass order. `time` orders them as they were measured."""
+
+    tokens_per_second: Any
+    time_to_first_token_ms: Any
+    total_time_ms: Any
+    time: Any
+    launch: Any
+
+    def __len__(self) -> int:
+        return len(self.tokens_per_second)
+
+    def statistics(self) -> ModeStatistics | None:
+        """The specification's figures; None for no runs."""
+        if not len(self):
+            return None
+        return ModeStatistics(**{metric: array_statistics(getattr(self, metric)) for metric in METRICS})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measures:
+    """The runs' figures that analysis needs, by row of the table; made once for all jobs."""
+
+    columns: Columns
+    usable: Any
+    failed: Any
+    invalid: Any
+    tokens: Any
+    rounds: Any
+    time: Any
+    finished_us: Any
+    _positions: tuple[Any, Any] | None = field(default=None)
+
+    def series(self, rows: Any) -> ArmSeries:
+        """The figures of these rows (of one prompt)."""
+        columns = self.columns
+        return ArmSeries(
+            tokens_per_second=columns.number("tokens_per_second")[rows],
+            time_to_first_token_ms=columns.number("time_to_first_token_ms")[rows],
+            total_time_ms=columns.number("total_time_ms")[rows],
+            time=self.time[rows],
+            launch=columns.integer("launch")[rows],
+        )
+
+    def suite(self, cube: Any) -> ArmSeries:
+        """The figures of whole passes (`cube`: passes x prompts): the suite's tokens over its time."""
+        import numpy as np
+
+        columns = self.columns
+        tokens = self.tokens[cube]
+        seconds = tokens / columns.number("tokens_per_second")[cube]
+        return ArmSeries(
+            tokens_per_second=tokens.sum(axis=1) / seconds.sum(axis=1),
+            time_to_first_token_ms=columns.number("time_to_first_token_ms")[cube].mean(axis=1),
+            total_time_ms=columns.number("total_time_ms")[cube].sum(axis=1),
+            time=np.mean(self.time[cube], axis=1),
+            launch=columns.integer("launch")[cube[:, 0]],
+        )
+
+    def pass_log_ratios(self, vanilla: Any, speculative: Any) -> Any:
+        """Mean over prompts of each complete pass's log ratios."""
+        import numpy as np
+
+        tps = self.columns.number("tokens_per_second")
+        return np.log(tps[speculative] / tps[vanilla]).mean(axis=1)
+
+    def suite_speedup(self, vanilla: Any, speculative: Any) -> float | None:
+        """Sum of vanilla times over sum of speculative times, at equal tokens (vanilla's) for each prompt."""
+        if not len(vanilla):
+            return None
+        tps = self.columns.number("tokens_per_second")
+        tokens = self.tokens[vanilla].mean(axis=0)
+        before, after = (tokens * (1 / tps[cube]).mean(axis=0) for cube in (vanilla, speculative))
+        return float(before.sum() / after.sum())
+
+    def by_mode(self, rows: Any) -> tuple[Any, Any]:
+        """The rows that are vanilla's, and the others."""
+        text = self.columns.text("mode")
+        vanilla = (
+            text.codes[rows] == text.values.index(Mode.VANILLA.value) if Mode.VANILLA.value in text.values else rows < 0
+        )
+        return rows[vanilla], rows[~vanilla]
+
+    def counts(self, rows: Any) -> Counts | None:
+        """Draft counts of one prompt's runs, a mean over its repeats; None where nothing is known."""
+        import numpy as np
+
+        columns = self.columns
+        drafted, accepted = columns.number("draft_tokens")[rows], columns.number("accepted_tokens")[rows]
+        rows = rows[np.isfinite(drafted) & np.isfinite(accepted) & np.isfinite(self.rounds[rows])]
+        if not len(rows):
+            return None
+        return Counts(
+            drafted=float(np.mean(columns.number("draft_tokens")[rows])),
+            accepted=float(np.mean(columns.number("accepted_tokens")[rows])),
+            rounds=float(np.mean(self.rounds[rows])),
+            per_position=self._per_position(rows),
+        )
+
+    def _per_position(self, rows: Any) -> tuple[float, ...] | None:
+        """Mean accepted counts by draft position; None unless every run has them."""
+        import numpy as np
+
+        if self._positions is None:
+            return None
+        offsets, values = self._positions
+        starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
+        longest = int(lengths.max())
+        if not int(lengths.min()):
+            return None
+        index = starts[:, None] + np.arange(longest)
+        there = np.arange(longest) < lengths[:, None]
+        counts = np.where(there, values[np.minimum(index, len(values) - 1)], 0)
+        return tuple(float(x) for x in counts.mean(axis=0))
+
+    def energy_j_per_token(self, rows: Any) -> float | None:
+        """Joules over generated tokens of these runs; None where energy was not read."""
+        import numpy as np
+
+        energy, tokens = self.columns.number("energy_j")[rows], self.columns.number("predicted_tokens")[rows]
+        known = np.isfinite(energy) & np.isfinite(tokens)
+        total = float(tokens[known].sum())
+        return float(energy[known].sum()) / total if total > 0 else None
+
+
+def measures_of(columns: Columns) -> Measures:
+    """Which rows count, and the figures that aren't a column as they are."""
+    import numpy as np
+
+    tps = columns.number("tokens_per_second")
+    first, total = columns.number("time_to_first_token_ms"), columns.number("total_time_ms")
+    with np.errstate(invalid="ignore"):
+        sound = np.isfinite(tps) & (tps > 0) & np.isfinite(first) & (first >= 0) & np.isfinite(total) & (total > 0)
+    ok, failed = _states(columns)
+    predicted = columns.number("predicted_tokens") - 1
+    rounds = columns.number("rounds")
+    counted = np.where(np.isfinite(rounds), rounds, predicted - columns.number("accepted_tokens"))
+    finished = columns.microseconds("started_at")
+    known = finished > np.iinfo(np.int64).min
+    return Measures(
+        columns=columns,
+        usable=ok & sound,
+        failed=failed,
+        invalid=~failed & ~(ok & sound),
+        tokens=_tokens(columns, predicted),
+        rounds=counted,
+        time=_time(columns, finished, known),
+        finished_us=np.where(
+            known, finished + np.where(np.isfinite(total), total * 1000, 0).astype(np.int64), finished
+        ),
+        _positions=columns.lists("accepted_per_position"),
+    )
+
+
+def _states(columns: Columns) -> tuple[Any, Any]:
+    """Masks of rows that ended well, and of those that failed or timed out (the rest is invalid)."""
+    import numpy as np
+
+    status = columns.text("status")
+    code = {value: index for index, value in enumerate(status.values)}
+    ok = (status.codes == code.get("ok", -2)) | (status.codes == -1)
+    return ok, np.isin(status.codes, [code.get("failed", -2), code.get("timeout", -2)])
+
+
+def _tokens(columns: Columns, predicted: Any) -> Any:
+    """Tokens that decoding produced: predicted - 1; where that is unknown as many as were asked for."""
+    import numpy as np
+
+    asked = np.maximum(columns.integer("n_predict", 2) - 1, 1).astype(float)
+    return np.where(np.isfinite(predicted) & (predicted > 0), predicted, asked)
+
+
+def _time(columns: Columns, started: Any, known: Any) -> Any:
+    """Seconds from the first run; where no times are recorded the order, else the iteration."""
+    if len(known) and known.all():
+        return (started - int(started.min())) / 1e6
+    return (columns.integer("order") if columns.has("order") else columns.integer("iteration")).astype(float)
+
+
+def array_statistics(x: Any) -> Statistics:
+    """The specification's figures of a non-empty array, by two passes."""
+    n = len(x)
+    mean = float(x.sum()) / n
+    deviation = x - mean
+    return Statistics(
+        mean=mean,
+        stddev=float((deviation @ deviation) / (n - 1)) ** 0.5 if n > 1 else None,
+        min=float(x.min()),
+        max=float(x.max()),
+        samples=tuple(x.tolist()),
+    )
+
+
+def used_cubes(measures: Measures, job: JobRows) -> tuple[Any, Any, bool]:
+    """(vanilla, speculative, paired): rows that are averaged, passes x prompts, -1 where none.
+
+    Where any pair has two usable halves only pairs count; else all usable runs of both modes, unpaired.
+    """
+    import numpy as np
+
+    both = (job.speculative >= 0) & (job.vanilla >= 0)
+    both &= measures.usable[job.speculative] & measures.usable[job.vanilla]
+    if both.any():
+        return np.where(both, job.vanilla, -1), np.where(both, job.speculative, -1), True
+    speculative = _usable(measures, job.speculative)
+    if (job.speculative < 0).all():
+        return _usable(measures, job.vanilla), speculative, False
+    return _stacked(measures, job), speculative, False
+
+
+def _usable(measures: Measures, cube: Any) -> Any:
+    import numpy as np
+
+    return np.where((cube >= 0) & measures.usable[cube], cube, -1)
+
+
+def _stacked(measures: Measures, job: JobRows) -> Any:
+    """Vanilla runs that pair with nothing, a column for each prompt."""
+    import numpy as np
+
+    rows = job.all_vanilla[measures.usable[job.all_vanilla]]
+    codes = measures.columns.text("prompt_id").codes[rows] + 1
+    columns = [rows[codes == prompt] for prompt in job.prompts]
+    cube = np.full((max((len(column) for column in columns), default=0), len(columns)), -1, dtype=np.int64)
+    for p, column in enumerate(columns):
+        cube[: len(column), p] = column
+    return cube
+
+
+def complete(vanilla: Any, speculative: Any, *, paired: bool) -> tuple[Any, Any]:
+    """The passes in which every prompt was measured."""
+    full_vanilla, full_speculative = (vanilla >= 0).all(axis=1), (speculative >= 0).all(axis=1)
+    if paired:
+        full_vanilla = full_speculative = full_vanilla & full_speculative
+    return vanilla[full_vanilla], speculative[full_speculative]

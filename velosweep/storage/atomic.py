@@ -17,6 +17,7 @@ _REMEDIES = {
     errno.EROFS: "the file system is read-only; set hydra.run.dir or hydra.sweep.dir to a folder you can write",
     errno.EACCES: "you may not write there; set hydra.run.dir or hydra.sweep.dir to a folder you can write",
     errno.EPERM: "you may not write there; set hydra.run.dir or hydra.sweep.dir to a folder you can write",
+    errno.EEXIST: "a file stands where a folder is needed; move it away",
     errno.ENOTDIR: "a file stands where a folder is needed; move it away",
     errno.EIO: "the disk reports an error; check it before you trust the folder",
 }
@@ -89,7 +90,7 @@ def _sync_file(path: Path) -> None:
         os.close(handle)
 
 
-def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
+def write_bytes(path: Path, content: bytes | memoryview, *, durable: bool = True) -> None:
     """Put `content` at `path`, whole or not at all. Raises StorageError."""
     with replacing(path, durable=durable) as beside:
         handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
@@ -104,7 +105,7 @@ def write_text(path: Path, content: str, *, durable: bool = True) -> None:
     write_bytes(path, content.encode("utf-8"), durable=durable)
 
 
-def write_all(handle: int, content: bytes) -> None:
+def write_all(handle: int, content: bytes | memoryview) -> None:
     """Write everything; one system call unless the system takes less. Raises OSError."""
     view = memoryview(content)
     while view:

@@ -27,9 +27,9 @@ class Check:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns 0 where this configuration would run, 2 where something is missing."""
+    from velosweep.config.compose import compose
     from velosweep.config.load import load_job, load_settings
     from velosweep.reporting.screen import make_console
-    from velosweep.sweeping.application import compose
 
     cfg = compose(list(argv))
     checks = list(examine(load_job(cfg), load_settings(cfg)))

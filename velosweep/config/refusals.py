@@ -75,6 +75,20 @@ def translate(error: BaseException) -> VelosweepError | None:
     return None
 
 
+def check_words(words: Iterable[str], verbs: Iterable[str] = ()) -> None:
+    """Raise ConfigError for a word that can be no override: a command out of place, or a mere word."""
+    for word in words:
+        if word in verbs:
+            raise ConfigError(f"{word!r} must be the first word", remedy=f"write: velosweep {word} …")
+        if "=" in word or word.startswith("~"):
+            continue
+        verb, key = nearest(word, verbs), nearest(word, (*KEYS, *GROUPS))
+        if verb:
+            raise ConfigError(f"There is no command {word!r}", remedy=f"did you mean: velosweep {verb}?")
+        hint = f"did you mean {key}=VALUE?" if key else "velosweep --help lists commands and keys"
+        raise ConfigError(f"{word!r} is neither a command nor key=value", remedy=f"{hint} (texts with spaces: quote)")
+
+
 def _chain(error: BaseException | None) -> Iterable[BaseException]:
     """The error and what caused it, outermost first, ending at the root."""
     seen: list[BaseException] = []

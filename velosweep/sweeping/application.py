@@ -7,14 +7,86 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from velosweep.config.refusals import GROUPS, KEYS, nearest
+from velosweep.config import search_path
+from velosweep.config.compose import VERSION_BASE
+from velosweep.config.refusals import GROUPS, KEYS, check_words, nearest
 from velosweep.errors import ConfigError, ExitStatus
-from velosweep.sweeping import search_path
 from velosweep.sweeping.task import JobTask
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
-    from omegaconf import DictConfig
+
+
+def run(arguments: Sequence[str], *, verbs: Sequence[str] = ()) -> int:
+    """Do what these arguments say; returns the exit status. Raises our errors, and Hydra's where it refuses."""
+    args, parser = _parse(arguments, verbs)
+    from hydra import version
+    from hydra.core.global_hydra import GlobalHydra
+
+    version.setbase(VERSION_BASE)
+    hydra = _start(args)
+    try:
+        if args.hydra_help:
+            hydra.hydra_help(config_name=args.config_name, args_parser=parser, args=args)
+        elif args.cfg:
+            hydra.show_cfg(
+                config_name=args.config_name,
+                overrides=args.overrides,
+                cfg_type=args.cfg,
+                package=args.package,
+                resolve=args.resolve,
+            )
+        elif args.shell_completion:
+            hydra.shell_completion(config_name=args.config_name, overrides=args.overrides)
+        elif args.info:
+            hydra.show_info(args.info, config_name=args.config_name, overrides=args.overrides)
+        else:
+            return _measure(hydra, args, command=["velosweep", *arguments])
+    finally:
+        GlobalHydra.instance().clear()
+    return int(ExitStatus.OK)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses as we do, instead of printing a usage line and leaving."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise ConfigError(f"The command line can't be read: {message}", remedy="see `velosweep --help`")
+
+
+def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+    parser.__class__ = _Parser
+    parser.prog = "velosweep"
+    args, unknown = parser.parse_known_intermixed_args(list(arguments))
+    if unknown:
+        raise _unknown_flag(unknown[0])
+    args.config_name = args.config_name or search_path.PRIMARY
+    if not args.shell_completion:
+        check_words(args.overrides, verbs)
+    doing = [flag for flag in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(args, flag)]
+    if len(doing) > 1:
+        raise ConfigError(f"--{doing[0]} and --{doing[1]} exclude each other", remedy="give one of them")
+    if args.resolve and not args.cfg:
+        raise ConfigError("--resolve is for --cfg", remedy="velosweep --cfg job --resolve")
+    if args.experimental_rerun:
+        raise ConfigError("--experimental-rerun reads a pickle", remedy="use: velosweep rerun DIR")
+    return args, parser
+
+
+def _unknown_flag(flag: str) -> ConfigError:
+    """The specification's flags are keys here."""
+    name = flag.lstrip("-").partition("=")[0]
+    short = {"l": "llama_cpp.path", "d": "model_pair.draft_model", "n": "n_predict"}
+    guess = short.get(name) or nearest(name, (*KEYS, *GROUPS))
+    remedy = f"settings are written key=value: {guess}=VALUE" if guess else "settings are written key=value"
+    return ConfigError(f"There is no option {flag!r}", remedy=f"{remedy}; velosweep --help lists all")
+
+
+def _start(args: argparse.Namespace) -> Hydra:
+    from hydra._internal.hydra import Hydra
 
     return Hydra.create_main_hydra2("velosweep", search_path.build(args.config_dir, args.config_path))
 
@@ -47,23 +119,3 @@ def _multirun(hydra: Hydra, config_name: str, task: JobTask, overrides: list[str
         if task.outcome is None:
             raise
         sys.stderr.write(f"velosweep: {error.message}\n")
-
-
-def compose(overrides: Sequence[str]) -> DictConfig:
-    """The configuration of one job with these overrides, without running anything. Raises as `run` does."""
-    args, _ = _parse(list(overrides), ())
-    from hydra import version
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.types import RunMode
-
-    version.setbase(VERSION_BASE)
-    hydra = _start(args)
-    try:
-        return hydra.compose_config(
-            config_name=args.config_name,
-            overrides=list(args.overrides),
-            run_mode=RunMode.RUN,
-            with_log_configuration=False,
-        )
-    finally:
-        GlobalHydra.instance().clear()

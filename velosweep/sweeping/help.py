@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from velosweep.config.schema import walk_keys
-from velosweep.sweeping.search_path import own_conf, package_conf
+from velosweep.config.search_path import own_conf, package_conf
 
 _EXAMPLES = (
     ("velosweep", "one job: the synthetic pair, vanilla against speculative"),

@@ -122,6 +122,7 @@ class Bench:
     stop: StopFlag = field(default_factory=StopFlag)
     after_sample: Callable[[Sample], None] = lambda sample: None
     converged: Callable[[Sequence[float], Sequence[float], Adaptive], bool] = lambda v, s, a: False
+    rest: Callable[[Protocol, float, float], float] = lambda protocol, baseline, latest: 0.0
 
     def run(self, jobs: Sequence[Job]) -> None:
         blocks = iter(plan_blocks(jobs))
@@ -137,6 +138,7 @@ class Bench:
             log_path=lambda arm, launch: Path("log"),
             done=self.done,
             converged=self.converged,
+            rest=self.rest,
         )
         run_lane(lambda: next(blocks, None), tools)
 
@@ -396,3 +398,26 @@ def test_rounds_follow_the_block_in_the_order_of_the_plan() -> None:
 
     assert len(block_ended) == 1
     assert [sample.order for sample in bench.samples] == list(range(len(bench.samples)))
+
+
+def test_a_machine_that_got_slow_rests_and_is_looked_at_again_at_most_twice() -> None:
+    bench = Bench()
+    slow = itertools.count()
+    bench.engine.answer = lambda session, request: good(
+        session.arm, request, ms_per_token=10.0 if next(slow) < 4 else 20.0
+    )
+    (job,) = jobs_over_n_draft(4, iterations=3)
+    rested: list[tuple[float, float]] = []
+
+    def rest(protocol: Protocol, baseline: float, latest: float) -> float:
+        rested.append((baseline, latest))
+        return 1.0 if latest < baseline * 0.9 else 0.0
+
+    bench.rest = rest
+    bench.run(identify([replace(job, protocol=replace(job.protocol, cooldown=True))], {}))
+
+    probes = [s for s in bench.samples if s.warmup and s.iteration > 0]
+
+    assert [s.iteration for s in probes] == [3, 3]
+    assert all(s.n_predict == 100 for s in probes)
+    assert [latest for _, latest in rested] == pytest.approx([100.0, 50.0, 50.0])

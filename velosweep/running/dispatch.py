@@ -22,11 +22,12 @@ from velosweep.model import (
     Lane,
     Measurement,
     Observer,
+    Protocol,
     RunEnded,
     Sample,
 )
 from velosweep.planning.lanes import Estimator, Queues
-from velosweep.running.conditions import Monitor
+from velosweep.running.conditions import Monitor, rest_needed_s, wait_until_cool
 from velosweep.running.interrupts import StopFlag
 from velosweep.running.lane import Key, LaneTools, run_lane
 from velosweep.running.prepare import Prepared
@@ -154,6 +155,12 @@ def _tools(
     def log_path(arm: Arm, launch: int) -> Path:
         return paths.log(arm.id, launch)
 
+    monitor = Monitor(lane, nvml=prepared.nvml, own_pids=lambda: tuple(watch.pids))
+
+    def rest(protocol: Protocol, baseline: float, latest: float) -> float:
+        needed_s = rest_needed_s(baseline=baseline, latest=latest, protocol=protocol)
+        return wait_until_cool(needed_s, should_stop=lambda: stop.requested) if needed_s else 0.0
+
     residency = Residency(lane=lane, model_bytes=prepared.model_bytes, nvml=prepared.nvml)
     return LaneTools(
         engine_of=prepared.engine_of,
@@ -162,11 +169,12 @@ def _tools(
         record=watch.record,
         observe=watch.event,
         stop=stop,
-        monitor=Monitor(lane, nvml=prepared.nvml, own_pids=lambda: tuple(watch.pids)),
+        monitor=monitor,
         log_path=log_path,
         done=progress.done,
         pids=watch.pids,
         require_room=residency.require_room,
         on_memory=residency.seen,
+        rest=rest,
         converged=lambda vanilla, speculative, adaptive: decide(vanilla, speculative, adaptive).stop,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +32,7 @@ from velosweep.model import (
     Sample,
     Status,
 )
+from velosweep.model import Protocol as RunProtocol
 from velosweep.planning.schedule import Round, launch_iterations, rounds, warmups
 from velosweep.running.interrupts import StopFlag
 from velosweep.running.sampling import Reading, SampleMaker
@@ -58,8 +59,8 @@ class LaneTools:
     """What a lane is given. Everything that touches disk, screen or clock policy comes from outside.
 
     `require_room(arm, resident)` raises LaunchFailed where memory is too short for one more.
-    `converged(vanilla, speculative, adaptive)` is the stopping rule. `rest(block, series)` sleeps for a cool-down
-    where the vanilla series asks for one.
+    `converged(vanilla, speculative, adaptive)` is the stopping rule. `rest(protocol, baseline, latest)` sleeps
+    where the vanilla arm's tokens per second have fallen too far from its first, and returns the seconds.
     """
 
     engine_of: Callable[[Arm], Engine]
@@ -75,7 +76,7 @@ class LaneTools:
     pids: set[int] = field(default_factory=set)  # of all lanes' servers: their work is not somebody else's
     require_room: Callable[[Arm, Sequence[Arm]], None] = lambda arm, resident: None
     on_memory: Callable[[Arm, int], None] = lambda arm, memory: None
-    rest: Callable[[Block, Sequence[float]], None] = lambda block, series: None
+    rest: Callable[[RunProtocol, float, float], float] = lambda protocol, baseline, latest: 0.0
 
 
 def run_lane(next_block: Callable[[], Block | None], tools: LaneTools) -> None:
@@ -127,13 +128,32 @@ class _Runner:
                 if iteration is not None:
                     self._refresh(block)
                 iteration = round_[0].iteration
-                self.tools.rest(block, self._series(block, None, launch))
+                self._cool_down(block, launch, round_[0])
             for measurement in round_:
                 if self.tools.stop.requested:
                     return
                 if measurement.key in self.tools.done or self._finished(block, launch, measurement):
                     continue
                 self._measure_with_retries(block, measurement)
+
+    def _cool_down(self, block: Block, launch: int, first: Measurement) -> None:
+        """Rest while the vanilla arm is slower than in its first round, and look again, at most twice.
+
+        The looks are kept as warm-ups of their iteration: shown, never averaged. A machine that stays slow shows
+        as a drift in the results.
+        """
+        series = self._series(block, None, launch)
+        if block.vanilla is None or not series or not first.job.protocol.cooldown:
+            return
+        latest: float | None = series[-1]
+        for _ in range(2):
+            if latest is None or not self.tools.rest(first.job.protocol, series[0], latest):
+                return
+            if self.tools.stop.requested or block.vanilla.id not in self.sessions:
+                return
+            probe = replace(first, arm=block.vanilla, prompt=first.job.prompts.prompts[0], warmup=True)
+            sample = self._measure_once(block, probe, attempt=0)
+            latest = None if sample is None else sample.tokens_per_second
 
     def _hopeless(self, block: Block) -> bool:
         """Nothing more can be learnt: the baseline is given up, or every speculative arm is."""
@@ -316,7 +336,7 @@ class _Runner:
         job = measurement.job
         request = Request(
             prompt=measurement.prompt,
-            n_predict=job.protocol.warmup_tokens if measurement.warmup else job.n_predict,
+            n_predict=job.protocol.warmup_tokens if measurement.iteration == 0 else job.n_predict,
             sampling=job.sampling,
             chat=job.prompts.chat and not measurement.warmup,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from velosweep.analysis.speedup import (
-    InvalidSample,
+    SampleError,
     describe,
     geometric_mean_interval,
     launch_interval,
@@ -89,7 +89,7 @@ def test_intervals_agree_with_the_worked_case(name, key, function):
 )
 @pytest.mark.parametrize("function", [paired_interval, welch_interval])
 def test_a_sample_that_is_no_measurement_is_refused_by_arm_and_index(name, where, function):
-    with pytest.raises(InvalidSample, match=where.replace("[", r"\[").replace("]", r"\]")):
+    with pytest.raises(SampleError, match=where.replace("[", r"\[").replace("]", r"\]")):
         function(*_series(name))
 
 

@@ -38,14 +38,14 @@ def series_and_pair_findings(
 
 
 def outcome_findings(measures: Measures, rows: Any) -> list[Finding]:
-    """Runs that failed or measured something else, over all attempts in `rows`."""
+    """Runs that failed or measured something else, over all attempts in `rows`; an error if a mode has no other."""
     import numpy as np
 
     return checks.outcome_findings(
         failed=int(np.count_nonzero(measures.failed[rows])),
         invalid=int(np.count_nonzero(measures.invalid[rows])),
         runs=len(rows),
-        usable=bool(measures.usable[rows].any()),
+        usable=all(measures.usable[own].any() for own in measures.by_mode(rows) if len(own)),
     )
 
 

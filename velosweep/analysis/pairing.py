@@ -85,7 +85,7 @@ def arrange(columns: Columns) -> Arrangement:
     order = columns.integer("order")
     rows = rows[np.lexsort((order[rows], attempt[rows], slot[rows], owner[rows]))]
     starts = np.flatnonzero(np.diff(owner[rows], prepend=-1))
-    ends = np.append(starts[1:], len(rows))
+    ends = np.append(starts[1:], len(rows))[: len(starts)]
     return Arrangement(
         columns=columns,
         owners=tuple(

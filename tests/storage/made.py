@@ -139,13 +139,13 @@ def job_record(number: int, **changes: Any) -> JobRecord:
     return JobRecord(**{**values, **changes})
 
 
-def record(jobs: int = 3, **changes: Any) -> SweepRecord:
+def record(count: int = 3, **changes: Any) -> SweepRecord:
     values: dict[str, Any] = {
         "sweep_id": "sweep",
         "created_at": START,
         "command": ("-m", "n_draft=4,8,12"),
         "single": False,
-        "jobs": tuple(job_record(number) for number in range(jobs)),
+        "jobs": tuple(job_record(number) for number in range(count)),
         "environment": environment(),
     }
     return SweepRecord(**{**values, **changes})

@@ -126,7 +126,7 @@ def test_pandas_polars_and_duckdb_read_the_folder_as_it_is(tmp_path: Path) -> No
     everything = polars.scan_parquet(glob).unique().select("tokens_per_second").mean().collect().item()
     assert mean == pytest.approx(everything)
     query = f"select (select count(*) from '{glob}'), (select count(*) from (select distinct * from '{glob}'))"
-    assert [(16 + 3 * 8, 16)] == duckdb.connect().execute(query).fetchall()
+    assert duckdb.connect().execute(query).fetchall() == [(16 + 3 * 8, 16)]
 
 
 def test_a_job_that_shares_a_baseline_takes_the_vanilla_runs_of_its_blocks_only(tmp_path: Path) -> None:

@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _KEYS = ("job_id", "mode", "prompt_id")
-_FIRST: tuple[str, ...] = ("sweep_id", "job_num", "model_pair", "main_model", "draft_model", "speculation", "n_draft", "n_predict")
+_FIRST: tuple[str, ...] = (
+    "sweep_id",
+    "job_num",
+    "model_pair",
+    "main_model",
+    "draft_model",
+    "speculation",
+    "n_draft",
+    "n_predict",
+)
 _FIRST += ("prompt_set", "started_at", "host", "device", "engine", "llama_cpp_build")
 
 

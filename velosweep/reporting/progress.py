@@ -212,7 +212,7 @@ class _Display:
 
     def _run_line(self, measurement: Measurement, sample: Sample) -> str | None:
         complete = self._tally.ended(measurement, sample)
-        head = f"Iteration {measurement.iteration + 1}/{most_iterations(measurement.job)}"
+        head = f"Iteration {measurement.iteration}/{most_iterations(measurement.job)}"
         label = _measured_label(measurement)
         if sample.status is not Status.OK:
             return (
@@ -293,4 +293,4 @@ def _doing(measurement: Measurement) -> str:
         return f"warming up {measurement.arm.label}"
     prompts = len(measurement.job.prompts.prompts)
     prompt = f", prompt {measurement.prompt.id}" if prompts > 1 else ""
-    return f"{measurement.arm.label}, iteration {measurement.iteration + 1}/{most_iterations(measurement.job)}{prompt}"
+    return f"{measurement.arm.label}, iteration {measurement.iteration}/{most_iterations(measurement.job)}{prompt}"

@@ -33,11 +33,12 @@ def job_columns(jobs: Sequence[Comparison]) -> list[Column]:
         column("95 % interval", lambda job: interval(job.ci_low, job.ci_high), sacrifice=1),
         column("accepted", lambda job: percent(job.acceptance.rate) if job.acceptance else "", sacrifice=4),
         column("expected", lambda job: _times(job.expected_speedup), sacrifice=5),
-        column("verdict", _verdict, sacrifice=0, right=False),
+        column("verdict", verdict_words, sacrifice=0, right=False),
     ]
 
 
-def _verdict(job: Comparison) -> str:
+def verdict_words(job: Comparison) -> str:
+    """The verdict; `no baseline` where there is no ratio to judge."""
     if best_estimate(job) is None and job.verdict is not Verdict.INVALID:
         return "no baseline"
     return VERDICT_WORDS[job.verdict]

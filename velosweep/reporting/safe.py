@@ -65,6 +65,11 @@ def shorten_homes(text: str) -> str:
     return _HOMES.sub("~", text)
 
 
+def plot_text(text: str) -> str:
+    """`text` for a name or hover box of Plotly, which would read `<b>` and `&` as mark-up."""
+    return terminal_text(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def json_for_script(value: object) -> str:
     """`value` as compact JSON that can't end the `<script>` it stands in. Raises ValueError on NaN."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

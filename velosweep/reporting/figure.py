@@ -1,0 +1,94 @@
+"""What all figures share: their form, their colours, their axes. A figure is data and layout as Plotly's JSON has
+them, built as plain values, so that the same sweep gives the same bytes and the program needs no Plotly to start.
+
+Strings that begin with `--` stand for colours of the page's style sheet; the page's script puts the
+colour of the light or the dark theme in their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from velosweep.model import Comparison, Verdict
+
+Trace = dict[str, Any]
+
+SERIES_COLOURS = ("--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7")
+SERIES_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon", "star")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
+VANILLA, SPECULATIVE, BAD, MUTED = "--vanilla", "--c1", "--bad", "--muted"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """One plot. `summary` says in words what it shows, for those who don't see it; `caption` how to read it."""
+
+    id: str
+    title: str
+    caption: str
+    summary: str
+    data: Sequence[Trace]
+    layout: Mapping[str, Any] = field(default_factory=dict)
+    height: int = 360
+
+    def as_json(self) -> dict[str, Any]:
+        """What the page's script draws."""
+        return {"data": list(self.data), "layout": {**self.layout, "height": self.height}}
+
+
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    """An axis with a title."""
+    return {"title": {"text": title}, "automargin": True, **more}
+
+
+def n_draft_axis(values: Iterable[int]) -> dict[str, Any]:
+    """n_draft with a tick at each value measured, as far as they fit."""
+    ticks = sorted(set(values))
+    exact = {"tickmode": "array", "tickvals": ticks} if len(ticks) <= 16 else {}
+    return axis("n_draft", **exact)
+
+
+def level(value: float, text: str, *, dash: str = "dot", x_axis: bool = False) -> dict[str, Any]:
+    """A reference line with its name: layout parts `shapes` and `annotations`."""
+    line = {"color": MUTED, "width": 1.5, "dash": dash}
+    along, across = ("y", "x") if x_axis else ("x", "y")
+    shape = {"type": "line", f"{along}ref": "paper", f"{along}0": 0, f"{along}1": 1, "layer": "below", "line": line}
+    shape |= {f"{across}ref": across, f"{across}0": value, f"{across}1": value}
+    note = {"text": text, "showarrow": False, "font": {"color": MUTED, "size": 11}}
+    note |= (
+        {"x": value, "xref": "x", "y": 1, "yref": "paper", "yanchor": "bottom"}
+        if x_axis
+        else {"x": 1, "xref": "paper", "xanchor": "right", "y": value, "yref": "y", "yanchor": "bottom"}
+    )
+    return {"shapes": [shape], "annotations": [note]}
+
+
+def with_levels(layout: Mapping[str, Any], *levels: Mapping[str, Any]) -> dict[str, Any]:
+    """`layout` with several reference lines."""
+    return {
+        **layout,
+        "shapes": [shape for entry in levels for shape in entry["shapes"]],
+        "annotations": [note for entry in levels for note in entry["annotations"]],
+    }
+
+
+def error_bar(centres: Sequence[float], lows: Sequence[float | None], highs: Sequence[float | None]) -> dict[str, Any]:
+    """An asymmetric error bar; nothing where there is no interval."""
+    above = [0.0 if high is None else rounded(high - centre) for centre, high in zip(centres, highs, strict=True)]
+    below = [0.0 if low is None else rounded(centre - low) for centre, low in zip(centres, lows, strict=True)]
+    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.5, "width": 5}
+
+
+def marker_symbol(job: Comparison, index: int) -> str:
+    """The series' shape, hollow where the gain isn't sure, a cross where the result can't be used."""
+    if job.verdict is Verdict.INVALID:
+        return "x"
+    shape = SERIES_SYMBOLS[index % len(SERIES_SYMBOLS)]
+    return shape if job.verdict is Verdict.FASTER else f"{shape}-open"
+
+
+def rounded(value: float, digits: int = 5) -> float:
+    """Five significant digits: enough for any plot, and less to load."""
+    return float(f"{value:.{digits}g}")

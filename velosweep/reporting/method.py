@@ -1,0 +1,71 @@
+"""How it was measured, and on what: the end of the report, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from velosweep.model import Comparison, SweepRecord
+from velosweep.reporting.wording import listed, plural
+
+_ORDERS = {
+    "abba": "Vanilla and speculative runs alternate in rounds whose direction alternates (ABBA), so that a drift of "
+    "the machine falls on both alike.",
+    "random": "Vanilla and speculative runs alternate in rounds of seeded random order, so that a drift of the machine "
+    "falls on both alike.",
+    "block": "All vanilla runs were taken before all speculative runs: a drift of the machine can look like a speedup.",
+}
+
+
+def how_lines(record: SweepRecord, jobs: Sequence[Comparison]) -> tuple[str, ...]:
+    """Paragraphs: the order of runs, what a figure means, the interval, the rules for what is left out."""
+    orders = dict.fromkeys(job.order for job in record.jobs)
+    methods = dict.fromkeys(job.ci_method for job in jobs if job.ci_method)
+    iterations = listed(str(count) for count in dict.fromkeys(job.iterations for job in record.jobs))
+    launches = listed(str(count) for count in dict.fromkeys(job.launches for job in record.jobs))
+    interval = (
+        f"The 95 % intervals are of the mean ratio ({', '.join(methods)})" if methods else "There are no intervals"
+    )
+    lines = [
+        *(_ORDERS.get(order, f"Order of runs: {order}.") for order in orders),
+        f"Iterations: {iterations}; launches of each server: {launches}. Each launch begins with one short warm-up run "
+        "for each server, which is recorded and never averaged.",
+        "Tokens per second is decoding speed: (tokens - 1) over the time from the first to the last token. Time to "
+        "first token and total time count from sending the request.",
+        f"{interval}; speedup is the geometric mean of paired ratios. “± (spec.)” is the specification's propagated "
+        "standard deviation: the spread of a ratio of two single runs, which does not shrink with more runs.",
+        "Failed, timed-out and invalid runs are recorded, named and never averaged; outliers are named, never removed.",
+        "Tied: the 95 % interval of the ratio of two speedups, taken as independent, holds 1.",
+    ]
+    targets = [job.adaptive_target for job in record.jobs if job.adaptive_target is not None]
+    if targets:
+        lines.append(
+            f"Adaptive: pairs were added until the interval was within ±{100 * min(targets):g} %; it is computed at "
+            "97 % so that it holds at 95 % in spite of looking often."
+        )
+    return tuple(lines)
+
+
+def environment_lines(record: SweepRecord) -> tuple[tuple[str, str], ...]:
+    """Names and values of what the figures depend on."""
+    here = record.environment
+    lines = [
+        ("Sweep", f"{record.sweep_id}, {plural(len(record.jobs), 'job')}, {record.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("velosweep", f"{here.velosweep}, Python {here.python}"),
+        ("llama.cpp", f"{here.engine}, build {here.llama_cpp_build}"),
+        ("Engine chosen", here.engine_reason or "as configured"),
+        ("Program", f"{here.program} (SHA-256 {here.program_sha256})" if here.program else "within velosweep"),
+        ("Machine", f"{here.host}, {here.system}"),
+        ("Processor", f"{here.cpu}, {here.physical_cores} cores, {here.logical_cores} threads"),
+        ("Memory", _gigabytes(here.memory_bytes)),
+    ]
+    for device in here.devices:
+        memory = f", {_gigabytes(device.memory_bytes)}" if device.memory_bytes else ""
+        lines.append(("Device", f"{device.name} ({device.kind}){memory}"))
+    for model in here.models:
+        described = f", {model.description}" if model.description else ""
+        lines.append(("Model", f"{model.path} ({_gigabytes(model.size_bytes)}{described}, {model.fingerprint[:16]})"))
+    return tuple(lines)
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

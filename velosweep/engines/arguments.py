@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from velosweep.engines.capabilities import FLAGS, Capabilities
+from velosweep.engines.devices import visible_names
 from velosweep.errors import ProgramError
 from velosweep.model import Arm, EngineSettings, Lane, Mode, Speculation
 
@@ -85,6 +86,25 @@ def server_arguments(arm: Arm, *, lane: Lane, capabilities: Capabilities, port: 
     return [*builder.argv, *arm.engine.args]
 
 
+def program_arguments(arm: Arm, *, lane: Lane, capabilities: Capabilities) -> list[str]:
+    """Arguments of a command-line program (llama-completion, llama-speculative, …) but for prompt and sampling.
+
+    Raises ProgramError if the program can't do what the arm asks.
+    """
+    builder = _Builder(capabilities)
+    builder.need("model", arm.main_model, why="every run")
+    builder.need("ignore_eos", why="a run of a fixed length")
+    _common(builder, arm.engine, lane, capabilities)
+    builder.say("no_escape")
+    if arm.mode is Mode.SPECULATIVE and arm.speculation is not None:
+        _speculation(builder, arm, arm.speculation, lane, capabilities)
+    else:
+        builder.say("no_conversation")
+        builder.say("no_display_prompt")
+        builder.say("spec_type", "none")
+    return [*builder.argv, *arm.engine.args]
+
+
 def threads_of(engine: EngineSettings) -> int:
     """Decoding threads; the configuration resolves None before a plan is made, one is the safe reading of it here."""
     return engine.threads or 1
@@ -112,13 +132,23 @@ def _common(builder: _Builder, engine: EngineSettings, lane: Lane, capabilities:
         builder.need("split_mode", engine.split_mode, why="engine.split_mode")
     if engine.tensor_split:
         builder.need("tensor_split", ",".join(f"{share:g}" for share in engine.tensor_split), why="engine.tensor_split")
-    if cpu:
-        builder.say("device", "none")
+    _devices(builder, engine, lane)
     if not builder.say("load_mode", "mmap" if engine.mmap else "none"):
         builder.say("mmap" if engine.mmap else "no_mmap")
     builder.say("fit", "off")
     builder.say("offline")
     builder.say("warmup")
+
+
+def _devices(builder: _Builder, engine: EngineSettings, lane: Lane) -> None:
+    """The lane's devices by name: a build with two back ends would else use the same GPU through both."""
+    if on_cpu(lane):
+        builder.say("device", "none")
+        return
+    names = visible_names(lane)
+    for_main = [name for name in names if name != engine.draft_device] or names
+    if for_main:
+        builder.say("device", ",".join(for_main))
 
 
 def _flash_attention(value: str, capabilities: Capabilities) -> Iterator[str]:
@@ -136,17 +166,15 @@ def _speculation(builder: _Builder, arm: Arm, speculation: Speculation, lane: La
     if arm.draft_model:
         builder.need("draft_model", arm.draft_model, why="a draft model")
     types = [SPEC_TYPES.get(kind, kind) for kind in speculation.kinds]
-    if capabilities.name("spec_type"):
-        known = capabilities.spec_types
-        for kind in types:
-            if known and kind not in known:
-                _refuse_kind(kind, capabilities)
-        builder.say("spec_type", ",".join(types))
-    else:
-        # Builds before 2026 know one kind and take -md for it.
-        for kind in speculation.kinds:
-            if kind != "draft":
-                _refuse_kind(kind, capabilities)
+    known = capabilities.spec_types
+    if "draft-simple" not in known:
+        # Builds before mid-2026 have no name for it: -md alone means it. Those before 2026 know nothing else.
+        types = [kind for kind in types if kind != "draft-simple"]
+    for kind in types:
+        if kind not in known:
+            _refuse_kind(kind, capabilities)
+    if types:
+        builder.need("spec_type", ",".join(types), why="speculation")
     if any(kind.startswith("draft") for kind in speculation.kinds):
         _draft(builder, arm, speculation, lane)
     _parameters(builder, arm, speculation)
@@ -165,7 +193,7 @@ def _refuse_kind(kind: str, capabilities: Capabilities) -> None:
 
 def _draft(builder: _Builder, arm: Arm, speculation: Speculation, lane: Lane) -> None:
     engine, cpu, threads = arm.engine, on_cpu(lane), threads_of(arm.engine)
-    builder.need("n_max", arm.n_draft, why="n_draft")
+    builder.need("n_draft", arm.n_draft, why="n_draft")
     builder.need("n_min", speculation.n_min, why="speculation.n_min")
     builder.need("p_min", speculation.p_min, why="speculation.p_min")
     builder.say("p_split", 0.1)
@@ -179,6 +207,8 @@ def _draft(builder: _Builder, arm: Arm, speculation: Speculation, lane: Lane) ->
         builder.say("draft_device", "none")
     elif engine.draft_device is not None:
         builder.need("draft_device", engine.draft_device, why="engine.draft_device")
+    elif names := visible_names(lane):
+        builder.say("draft_device", ",".join(names))
 
 
 def kind_parameters(arm: Arm) -> dict[str, int | float | str]:
@@ -205,12 +235,8 @@ def kind_parameters(arm: Arm) -> dict[str, int | float | str]:
 
 def _parameters(builder: _Builder, arm: Arm, speculation: Speculation) -> None:
     own = {name for name, _ in speculation.parameters}
-    said: set[str] = set()
     for name, value in kind_parameters(arm).items():
-        before = len(builder.argv)
         if name in own:
             builder.need(name, value, why=f"speculation parameter {name}")
         else:
             builder.say(name, value)
-        if len(builder.argv) > before:
-            said.add(name)

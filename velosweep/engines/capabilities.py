@@ -53,7 +53,7 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
     # speculation
     "spec_type": ("--spec-type",),
     "draft_model": ("--spec-draft-model", "--model-draft"),
-    "n_max": ("--spec-draft-n-max", "--draft-max", "--draft-n", "--draft"),
+    "n_draft": ("--spec-draft-n-max", "--draft-max", "--draft-n", "--draft"),
     "n_min": ("--spec-draft-n-min", "--draft-min", "--draft-n-min"),
     "p_min": ("--spec-draft-p-min", "--draft-p-min"),
     "p_split": ("--spec-draft-p-split", "--draft-p-split"),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import secrets
 import sys
 from pathlib import Path
 
+from velosweep.engines import process
 from velosweep.engines.arguments import SPEC_TYPES, kind_parameters, on_cpu, threads_of
-from velosweep.engines.devices import pinning_environment
+from velosweep.engines.devices import parse_list, pinning_environment
 from velosweep.engines.server import ServerSession, start_child
 from velosweep.errors import ProgramError
-from velosweep.model import Arm, Lane, Mode
+from velosweep.model import Arm, Device, Lane, Mode
 
+_CHILD = "velosweep.engines.embedded_child"
 _FLASH_ATTENTION = {"on": "ENABLED", "off": "DISABLED", "auto": "AUTO"}
 
 
@@ -27,18 +30,30 @@ class EmbeddedEngine:
         """The package's version: the wheel doesn't say which llama.cpp it was built from."""
         return embedded_build()
 
+    def devices(self) -> tuple[Device, ...]:
+        """The GPUs that the package was built for and finds; the wheels for Linux have none."""
+        return embedded_devices()
+
     def launch(self, arm: Arm, *, lane: Lane, log_path: Path) -> ServerSession:
         """Start a child and return at once. Raises LaunchFailed, ProgramError."""
         api_key = secrets.token_urlsafe(24)
         settings = {**embedded_settings(arm, lane=lane), "api_keys": [api_key]}
         child = start_child(
-            [sys.executable, "-m", "velosweep.engines.embedded_child"],
+            [sys.executable, "-m", _CHILD],
             log_path=log_path,
             environment={**pinning_environment(lane), "PYTHONUNBUFFERED": "1"},
+            lane=lane,
             stdin=True,
         )
         child.send(json.dumps(settings).encode() + b"\n")
         return ServerSession(arm, child, log_path=log_path, api_key=api_key)
+
+
+@functools.cache
+def embedded_devices() -> tuple[Device, ...]:
+    """Asked in a child, as whatever loads llama.cpp."""
+    answer = process.ask([sys.executable, "-m", _CHILD, "--devices"], environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
+    return parse_list(answer.stdout)
 
 
 def embedded_build() -> str:

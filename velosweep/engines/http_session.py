@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from velosweep.engines import http
+from velosweep.engines.repeats import SPACER_PROMPT, SPACER_TOKENS, RepeatRule, rule_for
 from velosweep.errors import RunFailed
 from velosweep.model import Arm, Generation, Mode, Request
 
@@ -45,31 +46,69 @@ def completion_payload(request: Request, *, prompt: str, cache_prompt: bool) -> 
 class HttpDialogue:
     """Asks one server for one arm's runs."""
 
-    def __init__(self, arm: Arm, address: http.Address, *, cache_prompt: bool = False) -> None:
+    def __init__(self, arm: Arm, address: http.Address, *, shared: bool = False) -> None:
+        """`shared`: others may ask the same server, so that its counters have to be read before each run, too."""
         self.address = address
+        self._shared = shared
         self._arm = arm
-        self._cache_prompt = cache_prompt
+        self._rule: RepeatRule | None = None
         self._counters: http.SpeculationCounters | None = None
 
-    def check_mode(self) -> str | None:
-        """None if the server drafts exactly when the arm says so, else what is wrong; asked of /slots.
+    def check_mode(self, *, timeout_s: float) -> str | None:
+        """None if the server drafts exactly when the arm says so, else what is wrong.
 
-        Raises RunFailed if it can't be asked. A build that doesn't tell is judged by its first runs.
+        Asked of /slots and of a first response, which also tells how this build is to be asked for runs. A build
+        that doesn't say whether it drafts is judged by its runs. Raises RunFailed if it can't be asked.
         """
-        self._counters = http.counters(self.address) if self._arm.mode is Mode.SPECULATIVE else None
         speculates = slot_speculates(http.get_json(self.address, "/slots"))
-        if speculates is None or speculates is (self._arm.mode is Mode.SPECULATIVE):
-            return None
-        if speculates:
-            return "the server speculates, although this is the vanilla arm"
-        return "the server does not speculate: it could not use the draft model, most likely an unfit vocabulary"
+        wanted = self._arm.mode is Mode.SPECULATIVE
+        if speculates is not None and speculates is not wanted:
+            return "The server does not speculate" if wanted else "The server speculates, although the arm is vanilla"
+        first = http.complete(self.address, _small_payload(n_predict=1), timeout_s=timeout_s)
+        self._rule = rule_for(first.final)
+        kinds = response_kinds(first.final)
+        if not wanted and kinds:
+            return f"The server speculates ({', '.join(kinds)}), although the arm is vanilla"
+        self._counters = http.counters(self.address) if wanted else None
+        return None
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
         """One run. Raises RunTimeout or RunFailed."""
         prompt = self._templated(request.prompt.text) if request.chat else request.prompt.text
-        payload = completion_payload(request, prompt=prompt, cache_prompt=self._cache_prompt)
+        if self._rule is None:
+            raise RunFailed("The server was asked for a run before it was asked what it does; call wait_ready first")
+        if self._rule.spacer:
+            # Another prompt between two runs.
+            http.complete(self.address, _small_payload(n_predict=SPACER_TOKENS), timeout_s=timeout_s)
+        if self._counters is not None and (self._rule.spacer or self._shared):
+            self._counters = http.counters(self.address)
+        payload = completion_payload(request, prompt=prompt, cache_prompt=self._rule.cache_prompt)
+        if self._rule.takes_draft_length:
+            payload.update(self._draft_length())
         done = http.complete(self.address, payload, timeout_s=timeout_s)
-        return self._generation(done)
+        return self._generation(done, self._rule)
+
+    def _draft_length(self) -> dict[str, object]:
+        """For builds that take it with the request: on a server of somebody else's it makes n_draft the job's."""
+        speculation = self._arm.speculation
+        if speculation is None:
+            return {"speculative.n_max": 0}
+        return {
+            "speculative.n_max": self._arm.n_draft,
+            "speculative.n_min": speculation.n_min,
+            "speculative.p_min": speculation.p_min,
+        }
+
+    def check_draft_length(self, *, timeout_s: float) -> str | None:
+        """None unless the server is seen to draft another number of tokens than n_draft. Raises RunFailed."""
+        if self._arm.mode is Mode.VANILLA or self._rule is None or self._rule.takes_draft_length:
+            return None
+        http.complete(self.address, _small_payload(n_predict=SPACER_TOKENS + self._arm.n_draft), timeout_s=timeout_s)
+        counters = http.counters(self.address)
+        positions = counters.accepted_per_position if counters is not None else None
+        if positions is not None and len(positions) != self._arm.n_draft:
+            return f"the server drafts {len(positions)} tokens a round, not n_draft={self._arm.n_draft}"
+        return None
 
     def _templated(self, text: str) -> str:
         payload = {"messages": [{"role": "user", "content": text}]}
@@ -85,12 +124,14 @@ class HttpDialogue:
             raise RunFailed(f"/apply-template answered without a prompt: {answer!r:.200}")
         return prompt
 
-    def _generation(self, done: http.Completion) -> Generation:
+    def _generation(self, done: http.Completion, rule: RepeatRule) -> Generation:
         predicted = int(done.number("predicted_n"))
         drafted, accepted = done.count("draft_n"), done.count("draft_n_accepted")
         run = self._run_counters(drafted)
         if drafted is None and self._arm.mode is Mode.SPECULATIVE:
             drafted, accepted = run.draft_tokens, run.accepted_tokens
+            if drafted is None and rule.tells_nothing_drafted:
+                drafted = accepted = 0
         return Generation(
             tokens=done.tokens,
             text=done.text,
@@ -119,6 +160,20 @@ class HttpDialogue:
         if drafted is not None and run.draft_tokens != drafted:
             return http.SpeculationCounters()
         return run
+
+
+def _small_payload(*, n_predict: int) -> dict[str, object]:
+    """A request that is not measured."""
+    return {"prompt": SPACER_PROMPT, "n_predict": n_predict, "temperature": 0.0, "seed": 1, "ignore_eos": True}
+
+
+def response_kinds(final: Mapping[str, object]) -> tuple[str, ...]:
+    """The kinds of speculation that a response says it was made with; empty for none, or where it doesn't say."""
+    settings = final.get("generation_settings")
+    if not isinstance(settings, Mapping):
+        return ()
+    said = settings.get("speculative.types", settings.get("speculative.type"))
+    return tuple(kind for kind in str(said or "none").split(",") if kind != "none")
 
 
 def slot_speculates(slots: object) -> bool | None:

@@ -23,7 +23,9 @@ from pathlib import Path
 # in preexec_fn instead would run Python between fork and exec of a threaded process, which may deadlock.
 _GUARD = """
 import os, sys
-parent, fd, argv = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+parent, fd, cores, argv = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]
+if cores and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
 if sys.platform == "linux":
     import ctypes
     ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
@@ -148,15 +150,17 @@ def start(
     environment: Mapping[str, str | None] | None = None,
     stdin: bool = False,
     cwd: Path | None = None,
+    cores: Sequence[int] = (),
 ) -> Child:
     """Start `argv` (argv[0] an absolute path), its output appended to the given files, and return at once.
 
     `stdout` None goes to the same file as stderr. `environment` is laid over the scrubbed one of this process.
+    `cores`: logical processors it may use (where the system can confine it); empty for all of ours.
     Raises OSError if the interpreter that becomes the program can't be started; a program that can't be executed
     shows as exit code 126 with a line in `stderr`.
     """
     return _Spawner.current().submit(
-        lambda: _start(argv, stderr=stderr, stdout=stdout, environment=environment, stdin=stdin, cwd=cwd)
+        lambda: _start(argv, stderr=stderr, stdout=stdout, environment=environment, stdin=stdin, cwd=cwd, cores=cores)
     )
 
 
@@ -168,10 +172,12 @@ def _start(
     environment: Mapping[str, str | None] | None,
     stdin: bool,
     cwd: Path | None,
+    cores: Sequence[int],
 ) -> Child:
     stderr.parent.mkdir(parents=True, exist_ok=True)
     watchdog_read, watchdog_write = (None, None) if sys.platform in ("linux", "win32") else os.pipe()
     guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), str(watchdog_read or -1)]
+    guard.append(",".join(map(str, cores)))
     command = [*argv] if sys.platform == "win32" else [*guard, *argv]
     with contextlib.ExitStack() as files:
         errors = files.enter_context(stderr.open("ab"))

@@ -11,10 +11,10 @@ from pathlib import Path
 from velosweep.engines import failures, http, process
 from velosweep.engines.arguments import server_arguments
 from velosweep.engines.capabilities import Capabilities, of_program
-from velosweep.engines.devices import pinning_environment
+from velosweep.engines.devices import list_devices, pinning_environment
 from velosweep.engines.http_session import HttpDialogue
 from velosweep.errors import LaunchFailed, RunFailed
-from velosweep.model import Arm, Generation, Lane, Request
+from velosweep.model import Arm, Device, Generation, Lane, Request
 
 _LISTENING = re.compile(r"listening on (?:http://)?([^\s:/]+):(\d+)")
 
@@ -34,22 +34,26 @@ class ServerEngine:
         """Version as the program says it."""
         return self.capabilities.build
 
+    def devices(self) -> tuple[Device, ...]:
+        """The GPUs that the program can use, in its order; empty for a build without any."""
+        return list_devices(self._program, self.capabilities)
+
     def launch(self, arm: Arm, *, lane: Lane, log_path: Path) -> ServerSession:
         """Start a server and return at once. Raises LaunchFailed, ProgramError."""
         # Port 0 lets the kernel choose, so that no two servers can meet on one.
         arguments = server_arguments(arm, lane=lane, capabilities=self.capabilities, port=0)
         api_key = secrets.token_urlsafe(24)
         environment = {**pinning_environment(lane), "LLAMA_API_KEY": api_key}
-        child = start_child([self._program, *arguments], log_path=log_path, environment=environment)
+        child = start_child([self._program, *arguments], log_path=log_path, environment=environment, lane=lane)
         return ServerSession(arm, child, log_path=log_path, api_key=api_key)
 
 
 def start_child(
-    argv: list[str], *, log_path: Path, environment: Mapping[str, str | None], stdin: bool = False
+    argv: list[str], *, log_path: Path, environment: Mapping[str, str | None], lane: Lane, stdin: bool = False
 ) -> process.Child:
-    """Start a program with its output in `log_path`. Raises LaunchFailed."""
+    """Start a program on the lane's cores with its output in `log_path`. Raises LaunchFailed."""
     try:
-        return process.start(argv, stderr=log_path, environment=environment, stdin=stdin)
+        return process.start(argv, stderr=log_path, environment=environment, stdin=stdin, cores=lane.cores)
     except OSError as error:
         raise LaunchFailed(f"{argv[0]} can't be started: {error}") from None
 
@@ -62,7 +66,6 @@ class ServerSession:
         self._child = child
         self._log_path = log_path
         self._api_key = api_key
-        self._log_start = 0
         self._dialogue: HttpDialogue | None = None
 
     @property
@@ -95,7 +98,7 @@ class ServerSession:
                 remedy="raise protocol.load_timeout_s, or see the log for what it waits for",
             )
         self._dialogue = HttpDialogue(self._arm, address)
-        self._check_mode(self._dialogue)
+        self._check_mode(self._dialogue, max(1.0, deadline - time.perf_counter()))
 
     def _listening(self) -> http.Address | None:
         match = _LISTENING.search(process.tail(self._log_path))
@@ -103,16 +106,18 @@ class ServerSession:
             return None
         return http.Address(host=match.group(1), port=int(match.group(2)), api_key=self._api_key)
 
-    def _check_mode(self, dialogue: HttpDialogue) -> None:
+    def _check_mode(self, dialogue: HttpDialogue, timeout_s: float) -> None:
         try:
-            wrong = dialogue.check_mode()
+            wrong = dialogue.check_mode(timeout_s=timeout_s)
         except RunFailed as error:
-            wrong = f"it does not answer as llama-server does: {error.message}"
+            if self._child.wait(0.2) is not None:
+                self._fail()
+            wrong = f"It does not answer as llama-server does: {error.message}"
         if wrong is not None:
-            diagnosis = failures.diagnose(process.tail(self._log_path), None)
+            log = process.tail(self._log_path)
             self.close()
-            detail = f" ({diagnosis.cause})" if diagnosis.kind != "unknown" else ""
-            raise LaunchFailed(f"{wrong}{detail} (log: {self._log_path})", remedy=diagnosis.remedy)
+            diagnosis = failures.diagnose(log, None)
+            raise LaunchFailed(f"{wrong}: {diagnosis.cause} (log: {self._log_path})", remedy=diagnosis.remedy)
 
     def _fail(self) -> None:
         log, code = process.tail(self._log_path), self._child.exit_code

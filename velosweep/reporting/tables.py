@@ -177,13 +177,7 @@ def category_grid(answered: Sequence[Answer], jobs: Sequence[Comparison], rows: 
             found.append(Row(cells=cells))
     if len({row.cells[0].text for row in found}) < 2:
         return None
-    titles = (
-        ("category", False),
-        ("main model", False),
-        ("advised setting", True),
-        ("best here", False),
-        ("its speedup", True),
-    )
+    titles = ("category", "main model", "advised setting", "best here", "its speedup")
     return Grid(
         caption="Geometric mean speedup by category",
         columns=tuple(Heading(title=title, right=title in {"advised setting", "its speedup"}) for title in titles),

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from omegaconf import DictConfig, open_dict
 
 from velosweep.config import search_path
-from velosweep.errors import ConfigError
 
 VERSION_BASE = "1.3"
 
@@ -18,28 +17,24 @@ def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictC
     from hydra._internal.hydra import Hydra
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import HydraException
     from hydra.types import RunMode
-    from omegaconf.errors import OmegaConfBaseException
 
-    from velosweep.config.refusals import check_words, translate
+    from velosweep.config.refusals import check_words, expand_home, refusing
 
     check_words(overrides)
     version.setbase(VERSION_BASE)
     hydra = Hydra.create_main_hydra2("velosweep", search_path.build(config_dir))
     try:
-        cfg = hydra.compose_config(
-            config_name=search_path.PRIMARY,
-            overrides=list(overrides),
-            run_mode=RunMode.RUN,
-            from_shell=True,
-            with_log_configuration=False,
-        )
-        HydraConfig.instance().set_config(cfg)
-        with open_dict(cfg):
-            del cfg["hydra"]
-    except (HydraException, OmegaConfBaseException) as error:
-        raise translate(error) or ConfigError(str(error)) from error
+        with refusing():
+            cfg = hydra.compose_config(
+                config_name=search_path.PRIMARY,
+                overrides=expand_home(overrides),
+                run_mode=RunMode.RUN,
+                with_log_configuration=False,
+            )
     finally:
         GlobalHydra.instance().clear()
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
     return cfg

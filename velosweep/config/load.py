@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from velosweep.config import sections
 from velosweep.config.checks import Section, at_least, check_output, one_of
-from velosweep.config.refusals import KEYS, unknown_key
+from velosweep.config.refusals import KEYS, refusing, unknown_key
 from velosweep.model import Job, PromptSet, Protocol, RunSettings
 
 _Value = TypeVar("_Value")
@@ -34,7 +34,12 @@ def load_job(
 
 
 def load_settings(cfg: DictConfig) -> RunSettings:
-    """How to run, which changes no result."""
+    """How to run, which changes no result. Raises ConfigError."""
+    with refusing():
+        return _load_settings(cfg)
+
+
+def _load_settings(cfg: DictConfig) -> RunSettings:
     quiet, verbose = bool(cfg.display.quiet), bool(cfg.display.verbose)
     return RunSettings(
         gpus=sections.gpus(OmegaConf.to_object(cfg.gpus) if OmegaConf.is_config(cfg.gpus) else cfg.gpus),
@@ -69,6 +74,10 @@ class JobLoader:
     ) -> Job:
         """As `load_job`. `token(section)` promises the same values where it gives the same answer."""
         self._token = token
+        with refusing():
+            return self._load(cfg, num, overrides, directory)
+
+    def _load(self, cfg: DictConfig, num: int, overrides: Sequence[str], directory: str) -> Job:
         _refuse_unknown("", (str(key) for key in cfg if key != "hydra"))
         pair = self._part(cfg, "model_pair", sections.model_pair)
         speculation = self._part(cfg, "speculation", sections.speculation)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from velosweep.config.schema import walk_keys
 from velosweep.errors import ConfigError, VelosweepError
@@ -27,6 +29,9 @@ ALIASES = {
     "temp": "sampling.temperature",
     "seed": "sampling.seed",
 }
+
+
+_PATH_KEY = re.compile(r"\+{0,2}(output|[\w.]*\.(main_model|draft_model|path|file|dir))=")
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -73,6 +78,24 @@ def translate(error: BaseException) -> VelosweepError | None:
     if isinstance(error, HydraException):
         return _from_hydra(str(error))
     return None
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn what Hydra and OmegaConf raise within into our refusals."""
+    try:
+        yield
+    except Exception as error:
+        refusal = translate(error)
+        if refusal is None or refusal is error:
+            raise
+        raise refusal from error
+
+
+def expand_home(words: Iterable[str]) -> list[str]:
+    """`~/` of paths made absolute: shells leave it in `model_pair.main_model=~/x.gguf`, and Hydra can't read it."""
+    home = str(Path.home())
+    return [re.sub(r"(?<=[=,\[])~(?=/|$)", lambda _: home, word) if _PATH_KEY.match(word) else word for word in words]
 
 
 def check_words(words: Iterable[str], verbs: Iterable[str] = ()) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from velosweep.config import search_path
 from velosweep.config.compose import VERSION_BASE
-from velosweep.config.refusals import GROUPS, KEYS, check_words, nearest
+from velosweep.config.refusals import GROUPS, KEYS, check_words, expand_home, nearest
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.sweeping.task import JobTask
 
@@ -66,6 +66,7 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> tuple[argparse.Nam
     args.config_name = args.config_name or search_path.PRIMARY
     if not args.shell_completion:
         check_words(args.overrides, verbs)
+        args.overrides = expand_home(args.overrides)
     doing = [flag for flag in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(args, flag)]
     if len(doing) > 1:
         raise ConfigError(f"--{doing[0]} and --{doing[1]} exclude each other", remedy="give one of them")

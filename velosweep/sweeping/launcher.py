@@ -88,13 +88,14 @@ class Grid:
             point = self._composer.compose(overrides)
             directory = self._directory(point, num)
             job = loader.load(point.cfg, num=num, overrides=overrides, directory=directory, token=point.token)
+            settings.setdefault(self._settings(point), num)
+            _refuse_ways(settings)
             _refuse_twin(job, known, jobs, first)
             _refuse_shared_place(directory, num, places)
-            settings.setdefault(self._settings(point), num)
             jobs.append(job)
             if not point.cfg.dry_run:
                 records.write(point, num=num, directory=directory)
-        return jobs, _only(settings)
+        return jobs, next(iter(settings))
 
     def _settings(self, point: Point) -> RunSettings:
         return self._composer.remember(
@@ -181,11 +182,10 @@ def _refuse_shared_place(directory: str, num: int, places: dict[str, int]) -> No
         )
 
 
-def _only(settings: dict[RunSettings, int]) -> RunSettings:
+def _refuse_ways(settings: dict[RunSettings, int]) -> None:
     if len(settings) > 1:
         nums = list(settings.values())
         raise ConfigError(
             f"Jobs {nums[0]} and {nums[1]} are to run in different ways",
             remedy=f"the keys {', '.join(RUN_KEYS)} hold for a whole sweep; give each one value",
         )
-    return next(iter(settings))

@@ -41,14 +41,18 @@ class JobTask:
         from hydra.types import RunMode
 
         if HydraConfig.get().mode != RunMode.RUN:
-            return self._measure(cfg)
+            outcome = self._measure(cfg)
+            if outcome.errors[0] is not None:
+                raise JobError(outcome.errors[0])
+            return outcome.summaries[0]
         try:
-            return self._measure(cfg)
+            self.outcome = self._measure(cfg)
         except Exception as error:  # noqa: BLE001 (the command line raises it again)
             self.single_error = error
             return None
+        return self.outcome.summaries[0]
 
-    def _measure(self, cfg: DictConfig) -> Mapping[str, Any] | None:
+    def _measure(self, cfg: DictConfig) -> Outcome:
         from hydra.core.hydra_config import HydraConfig
 
         from velosweep import pipeline
@@ -56,20 +60,10 @@ class JobTask:
 
         hydra = HydraConfig.get()
         job = load_job(cfg, num=0, overrides=tuple(hydra.overrides.task), directory="")
-        outcome = pipeline.run_sweep(
+        return pipeline.run_sweep(
             [job],
             root=Path(hydra.runtime.output_dir),
             single=True,
             command=self.command,
             settings=load_settings(cfg),
         )
-        self.outcome = outcome
-        if outcome.errors and outcome.errors[0] is not None and self._in_sweep(hydra):
-            raise JobError(outcome.errors[0])
-        return outcome.summaries[0] if outcome.summaries else None
-
-    @staticmethod
-    def _in_sweep(hydra: Any) -> bool:
-        from hydra.types import RunMode
-
-        return bool(hydra.mode == RunMode.MULTIRUN)

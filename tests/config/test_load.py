@@ -1,0 +1,171 @@
+"""What the command line says is what the job holds, or it is refused with key, value and remedy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from velosweep.config.compose import compose
+from velosweep.config.load import JobLoader, load_job, load_settings
+from velosweep.errors import ConfigError
+from velosweep.model import Adaptive, Job, ModelPair
+from velosweep.synthetic.shape import DEFAULT_SHAPE
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LLAMA_CPP_PATH", raising=False)
+    monkeypatch.delenv("VELOSWEEP_MODELS", raising=False)
+
+
+def job(*overrides: str) -> Job:
+    return load_job(compose(overrides), num=0, overrides=overrides)
+
+
+def test_the_defaults_are_the_specification_s() -> None:
+    made = job()
+
+    assert (made.n_draft, made.n_predict, made.protocol.iterations) == (8, 100, 5)
+    assert made.model_pair == ModelPair(name="synthetic", main_model="", synthetic=DEFAULT_SHAPE)
+    assert [prompt.text for prompt in made.prompts.prompts] == ["Explain quantum computing in simple terms"]
+    assert (made.target_speedup, made.skip_vanilla, made.output) == (1.5, False, None)
+    assert (made.id, made.baseline_id, made.engine.kind) == ("", "", "auto")
+
+
+def test_two_files_replace_the_synthetic_pair_and_name_it() -> None:
+    made = job("model_pair.main_model=/m/big-q4.gguf", "model_pair.draft_model=~/small.gguf")
+
+    assert made.model_pair == ModelPair(
+        name="big-q4 + small", main_model="/m/big-q4.gguf", draft_model=str(Path.home() / "small.gguf")
+    )
+
+
+@pytest.mark.parametrize(
+    ("pair", "draft"), [("llama8b_1b", "llama-3.2-1b"), ("llama70b_3b", "llama-3.2-3b"), ("codellama13b_1b", "1b")]
+)
+def test_the_specification_s_pairs_lie_where_the_environment_says(
+    pair: str, draft: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VELOSWEEP_MODELS", "/data/gguf")
+
+    made = job(f"model_pair={pair}").model_pair
+
+    assert made.name == pair
+    assert Path(made.main_model).parent == Path("/data/gguf")
+    assert made.draft_model is not None
+    assert draft in made.draft_model
+
+
+def test_iterations_come_from_the_protocol_unless_given() -> None:
+    assert job("protocol=rigorous").protocol.iterations == 10
+    assert job("protocol=rigorous", "iterations=4").protocol.iterations == 4
+    assert job("protocol.iterations=7").protocol.iterations == 7
+    assert job("protocol=adaptive").protocol.adaptive == Adaptive()
+
+
+def test_llama_cpp_is_where_the_key_or_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert job("llama_cpp.path=/opt/llama.cpp").engine.program == "/opt/llama.cpp"
+    monkeypatch.setenv("LLAMA_CPP_PATH", "/srv/llama.cpp")
+    assert job().engine.program == "/srv/llama.cpp"
+
+
+def test_flash_attention_understands_yaml_s_words_for_true_and_false() -> None:
+    assert job("engine.flash_attention=on").engine.flash_attention == "on"
+    assert job("engine.flash_attention=false").engine.flash_attention == "off"
+
+
+def test_kind_specific_settings_are_flat_and_sorted() -> None:
+    made = job("speculation=ngram-mod", "+speculation.parameters={ngram_mod:{n_min:3,n_match:24}}")
+
+    assert made.speculation.parameters == (("ngram_mod.n_match", 24), ("ngram_mod.n_min", 3))
+
+
+def test_settings_that_change_no_result_are_apart() -> None:
+    settings = load_settings(compose(["gpus=[0,GPU-1a]", "on_busy=fail", "display.quiet=true", "report.plots=true"]))
+
+    assert settings.gpus == (0, "GPU-1a")
+    assert (settings.on_busy, settings.verbosity, settings.report_plots) == ("fail", -1, True)
+    assert load_settings(compose(["gpus=1"])).gpus == (1,)
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("n_draft=0", "n_draft is 0; it must be at least 1"),
+        ("n_draft=abc", "n_draft: 'abc' is not a whole number"),
+        ("n_predict=1", "n_predict is 1"),
+        ("iterations=0", "iterations is 0"),
+        ("iterations=x", "iterations: 'x' is not a whole number"),
+        ("protocol.launches=6", "protocol.launches"),
+        ("n_drafts=4", "did you mean n_draft?"),
+        ("engine.threds=2", "did you mean engine.threads?"),
+        ("main_model=/x.gguf", "did you mean model_pair.main_model?"),
+        ("temperature=1", "did you mean sampling.temperature?"),
+        ("+n_drafts=4", "did you mean n_draft?"),
+        ("+engine.colour=red", "engine.colour"),
+        ("model_pair=lama8b_1b", "did you mean model_pair=llama8b_1b?"),
+        ("model_pairs=x", "did you mean model_pair?"),
+        ("+experiment=ndraft_gird", "did you mean experiment=ndraft_grid?"),
+        ("n_draft=4,8", "add -m"),
+        ("prompt=a,b", 'prompt="a,b"'),
+        ("prompt=f(x", "prompts.file"),
+        ("~n_draft", "n_draft was taken out"),
+        ("n_draft=null", "n_draft"),
+        ("on_busy=never", "choose one of wait, fail"),
+        ("engine.kind=gpu", "choose one of auto, embedded"),
+        ("engine=attached", "engine.vanilla_url"),
+        ("protocol.order=up", "abba, random, block"),
+        ("sampling.temperature=nan", "sampling.temperature is nan"),
+        ("speculation.p_min=1.5", "it can be 1 at most"),
+        ("speculation.kinds=[drft]", "'drft'"),
+        ("model_pair.main_model=/x.gguf", "model_pair.draft_model has no value"),
+        ("model_pair.synthetic.kept_layers=99", "kept_layers"),
+        ("output=.", "is a folder"),
+        ("nonsense", "neither a command nor key=value"),
+        ("model_pair.main_model=${nowhere}", "nowhere"),
+    ],
+)
+def test_what_can_not_be_run_is_refused_with_key_value_and_remedy(override: str, named: str) -> None:
+    def load() -> None:
+        job(override)
+        load_settings(compose([override]))
+
+    with pytest.raises(ConfigError) as caught:
+        load()
+
+    assert named in str(caught.value)
+
+
+def test_gpus_that_are_no_gpus_are_refused() -> None:
+    for value in ("[0,0]", "[-1]", "[]", "[1.5]", "true"):
+        with pytest.raises(ConfigError, match="gpus"):
+            load_settings(compose([f"gpus={value}"]))
+
+
+def test_nothing_to_measure_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nothing to measure"):
+        job("skip_vanilla=true", "speculation=none")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_output_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+
+    with pytest.raises(ConfigError, match="locked"):
+        job(f"output={tmp_path}/locked/summary.json")
+
+
+def test_output_is_absolute_and_may_be_new(tmp_path: Path) -> None:
+    assert job("output=new/deeper/summary.json").output == str(tmp_path / "new/deeper/summary.json")
+
+
+def test_jobs_share_the_parts_that_are_alike() -> None:
+    loader = JobLoader()
+    first = loader.load(compose(["n_draft=4"]), num=0, overrides=(), directory="0")
+    second = loader.load(compose(["n_draft=8"]), num=1, overrides=(), directory="1")
+
+    assert first.engine is second.engine
+    assert first.prompts is second.prompts

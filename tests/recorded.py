@@ -1,0 +1,57 @@
+"""Stands in for the pipeline where only the way to it is tested: keeps what it was given."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import velosweep
+from velosweep.model import Job, Outcome, RunSettings
+
+
+@dataclass
+class Recorded:
+    """Every call of run_sweep; `failing`: numbers of jobs that fail; `raises`: refuses the whole sweep."""
+
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    failing: set[int] = field(default_factory=set)
+    raises: Exception | None = None
+
+    def run_sweep(
+        self, jobs: Sequence[Job], *, root: Path, single: bool, command: Sequence[str], settings: RunSettings
+    ) -> Outcome:
+        if self.raises is not None:
+            raise self.raises
+        self.calls.append({"jobs": jobs, "root": root, "single": single, "command": command, "settings": settings})
+        errors = tuple("no model" if job.num in self.failing else None for job in jobs)
+        return Outcome(
+            exit_status=1 if any(errors) else 0,
+            summaries=tuple(
+                None if error else {"n_draft": job.n_draft} for job, error in zip(jobs, errors, strict=True)
+            ),
+            errors=errors,
+        )
+
+    @property
+    def jobs(self) -> list[Job]:
+        return [job for call in self.calls for job in call["jobs"]]
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Recorded:
+    """A pipeline that only remembers, and an empty folder to stand in."""
+    made = Recorded()
+    module = types.ModuleType("velosweep.pipeline")
+    module.run_sweep = made.run_sweep  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "velosweep.pipeline", module)
+    monkeypatch.setattr(velosweep, "pipeline", module, raising=False)
+    monkeypatch.delenv("LLAMA_CPP_PATH", raising=False)
+    monkeypatch.delenv("VELOSWEEP_MODELS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return made

@@ -1,0 +1,237 @@
+"""A sweep reaches the pipeline as Hydra would have composed it, and Hydra gets back what it expects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.recorded import Recorded, recorded  # noqa: F401
+from velosweep.cli import main
+from velosweep.errors import ModelFileError
+
+
+def folder(recorded: Recorded) -> Path:  # noqa: F811
+    root: Path = recorded.calls[0]["root"]
+    return root
+
+
+def test_all_jobs_of_a_sweep_come_in_one_call_later_keys_fastest(recorded: Recorded) -> None:  # noqa: F811
+    assert main(["-m", "n_draft=4,8", "protocol=quick,rigorous", "hydra.sweep.dir=out"]) == 0
+
+    assert len(recorded.calls) == 1
+    assert [(job.num, job.n_draft, job.protocol.iterations, job.directory) for job in recorded.jobs] == [
+        (0, 4, 3, "0"),
+        (1, 4, 10, "1"),
+        (2, 8, 3, "2"),
+        (3, 8, 10, "3"),
+    ]
+    assert recorded.calls[0]["single"] is False
+    assert recorded.calls[0]["command"][:2] == ["velosweep", "-m"]
+    assert folder(recorded) == Path.cwd() / "out"
+
+
+def test_one_job_is_measured_in_its_own_directory(recorded: Recorded) -> None:  # noqa: F811
+    assert main(["n_draft=3", "hydra.run.dir=out"]) == 0
+
+    assert recorded.calls[0]["single"] is True
+    assert [(job.n_draft, job.directory, job.overrides) for job in recorded.jobs] == [(3, "", ("n_draft=3",))]
+    assert (Path("out") / ".hydra" / "config.yaml").is_file()
+
+
+@pytest.mark.parametrize("flag", [[], ["-m"]])
+def test_an_experiment_file_is_a_whole_sweep_with_or_without_the_flag(
+    recorded: Recorded,  # noqa: F811
+    flag: list[str],
+) -> None:
+    assert main([*flag, "+experiment=ndraft_grid", "n_predict=20"]) == 0
+
+    assert [job.n_draft for job in recorded.jobs] == [2, 4, 8, 12]
+    assert {job.n_predict for job in recorded.jobs} == {20}
+    assert {job.protocol.name for job in recorded.jobs} == {"quick"}
+
+
+GRIDS: list[list[str]] = [
+    ["n_draft=4,8", "engine.context=2048"],
+    ["n_draft=range(1,4)", "protocol=quick,adaptive", "prompt='a, b',c"],
+    ["speculation=draft,none", "+speculation.parameters.x=1,2", "gpus=[0]"],
+    ["model_pair=llama8b_1b,codellama13b_1b", "iterations=2", "engine.tensor_split=[1,2],[3]"],
+    ["+experiment=ndraft_grid", "hydra.job.name=mine", "++n_predict=5,6"],
+    ["prompts.items=[{id:a,text:'x # y',category:null}],[hello]", "output=o.json"],
+]
+
+
+@pytest.mark.parametrize("overrides", GRIDS, ids=lambda overrides: overrides[0])
+def test_the_hydra_folders_hold_what_the_basic_launcher_writes(
+    recorded: Recorded,  # noqa: F811
+    overrides: list[str],
+) -> None:
+    assert main(["-m", *overrides, "hydra.sweep.dir=ours"]) == 0
+    ours = list(recorded.jobs)
+    recorded.calls.clear()
+    assert main(["-m", *overrides, "hydra.sweep.dir=theirs", "hydra/launcher=basic"]) == 0
+
+    for mine, basic in zip(ours, recorded.jobs, strict=True):
+        assert (mine.model_pair, mine.prompts, mine.engine, mine.protocol, mine.speculation) == (
+            basic.model_pair,
+            basic.prompts,
+            basic.engine,
+            basic.protocol,
+            basic.speculation,
+        )
+        assert mine.overrides == basic.overrides
+        for name in ("config.yaml", "overrides.yaml"):
+            path = Path(str(mine.num)) / ".hydra" / name
+            assert read(Path("ours") / path) == read(Path("theirs") / path)
+        assert hydra_part("ours", mine.num) == hydra_part("theirs", mine.num)
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
+def hydra_part(root: str, num: int) -> Any:
+    """hydra.yaml without what differs by the launcher that was chosen."""
+    found = read(Path(root) / str(num) / ".hydra" / "hydra.yaml")["hydra"]
+    assert found["runtime"].pop("output_dir") == str(Path.cwd() / root / str(num))
+    assert str(found["sweep"].pop("dir")) == root
+    del found["launcher"], found["overrides"]["hydra"], found["runtime"]["choices"]["hydra/launcher"]
+    return found
+
+
+def test_multirun_yaml_is_hydra_s(recorded: Recorded) -> None:  # noqa: F811
+    assert main(["-m", "n_draft=4,8", "hydra.sweep.dir=out"]) == 0
+
+    assert read(Path("out/multirun.yaml"))["hydra"]["overrides"]["task"] == ["n_draft=4,8"]
+
+
+def test_a_failed_job_gives_status_1_and_the_others_stand(recorded: Recorded) -> None:  # noqa: F811
+    recorded.failing = {1}
+
+    assert main(["-m", "n_draft=4,8,12"]) == 1
+
+
+def test_the_basic_launcher_measures_each_job_by_itself_and_reports_failures(
+    recorded: Recorded,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["-m", "n_draft=4,8", "hydra/launcher=basic"]) == 0
+    assert [(call["single"], len(call["jobs"])) for call in recorded.calls] == [(True, 1), (True, 1)]
+
+    recorded.failing = {0}
+
+    assert main(["-m", "n_draft=4,8", "hydra/launcher=basic"]) == 3
+
+
+def test_the_basic_sweeper_works_with_our_launcher(recorded: Recorded) -> None:  # noqa: F811
+    assert main(["-m", "n_draft=4,8", "hydra/sweeper=basic"]) == 0
+    recorded.failing = {0}
+    assert main(["-m", "n_draft=4,8", "hydra/sweeper=basic"]) == 1
+
+
+def test_a_refused_sweep_is_one_message_and_status_2(
+    recorded: Recorded,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recorded.raises = ModelFileError("No model at /m/x.gguf", remedy="set model_pair.main_model")
+
+    for arguments in (["-m", "n_draft=4,8"], ["n_draft=4"], ["-m", "n_draft=4,8", "hydra/sweeper=basic"]):
+        assert main(arguments) == 2
+        assert capsys.readouterr().err == "velosweep: No model at /m/x.gguf\n  set model_pair.main_model\n"
+
+
+def test_a_dry_run_leaves_no_job_folders(recorded: Recorded) -> None:  # noqa: F811
+    assert main(["-m", "n_draft=4,8", "dry_run=true", "hydra.sweep.dir=out"]) == 0
+
+    assert recorded.calls[0]["settings"].dry_run is True
+    assert not Path("out/0").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["n_draft=range(5,5)"], "names no value"),
+        (["n_draft=interval(1,5)"], "no end of values"),
+        (["n_draft=4,4"], "are alike"),
+        (["n_draft=4,x"], "'x' is not a whole number"),
+        (["n_draft=4,0"], "n_draft is 0"),
+        (["on_busy=wait,fail", "n_draft=1,2"], "different ways"),
+        (["n_draft=1,2", "hydra.sweep.subdir=same"], "would both write"),
+        (["n_drafts=1,2"], "did you mean n_draft?"),
+        (["model_pair=synthetic,foo"], "There is no model_pair=foo"),
+        (["hydra/launcher=lanes"], "gpu_lanes"),
+    ],
+)
+def test_a_grid_that_can_not_be_run_is_refused_before_the_pipeline(
+    recorded: Recorded,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    named: str,
+) -> None:
+    assert main(["-m", *arguments]) == 2
+
+    assert named in capsys.readouterr().err
+    assert recorded.calls == []
+
+
+def test_a_subdirectory_may_be_named_by_the_overrides(recorded: Recorded) -> None:  # noqa: F811
+    assert main(["-m", "n_draft=4,8", "hydra.sweep.subdir=${hydra.job.override_dirname}", "hydra.sweep.dir=o"]) == 0
+
+    assert [job.directory for job in recorded.jobs] == ["n_draft=4", "n_draft=8"]
+    assert Path("o/n_draft=8/.hydra/config.yaml").is_file()
+
+
+CALLBACK = """
+from hydra.experimental.callback import Callback
+from pathlib import Path
+
+class Log(Callback):
+    def note(self, text):
+        with Path("events.txt").open("a") as file:
+            file.write(text + "\\n")
+    def on_multirun_start(self, config, **kwargs):
+        self.note("start")
+    def on_multirun_end(self, config, **kwargs):
+        self.note("end")
+    def on_job_start(self, config, **kwargs):
+        self.note(f"job {config.hydra.job.num} n_draft {config.n_draft}")
+    def on_job_end(self, config, job_return, **kwargs):
+        self.note(f"done {job_return.status.name} {job_return.cfg.n_draft} {job_return.hydra_cfg.hydra.job.num}")
+"""
+
+
+def test_a_person_s_callbacks_are_called(
+    recorded: Recorded,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("mine").mkdir()
+    Path("mine/my_callbacks.py").write_text(CALLBACK)
+    monkeypatch.syspath_prepend(str(Path("mine").absolute()))
+    recorded.failing = {1}
+
+    assert main(["-m", "n_draft=4,8", "+hydra.callbacks.log._target_=my_callbacks.Log"]) == 1
+
+    assert Path("events.txt").read_text().splitlines() == [
+        "start",
+        "job 0 n_draft 4",
+        "job 1 n_draft 8",
+        "done COMPLETED 4 0",
+        "done FAILED 8 1",
+        "end",
+    ]
+
+
+def test_a_conf_folder_of_one_s_own_adds_and_overrides_group_files(recorded: Recorded) -> None:  # noqa: F811
+    for name, text in {
+        "model_pair/mine.yaml": "name: mine\nmain_model: /m/a.gguf\ndraft_model: /m/b.gguf\n",
+        "protocol/quick.yaml": "name: quick\niterations: 2\n",
+    }.items():
+        path = Path("conf") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    assert main(["-m", "n_draft=4", "model_pair=mine,llama8b_1b", "protocol=quick"]) == 0
+
+    assert [(job.model_pair.name, job.protocol.iterations) for job in recorded.jobs] == [("mine", 2), ("llama8b_1b", 2)]

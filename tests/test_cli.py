@@ -1,0 +1,110 @@
+"""The command line: verbs, help, version, and words for every mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.recorded import Recorded, recorded  # noqa: F401
+from velosweep import __version__
+from velosweep.cli import VERBS, main
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "velosweep", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_version_is_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+
+    assert capsys.readouterr().out == f"velosweep {__version__}\n"
+
+
+def test_version_and_help_import_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys; from velosweep.cli import main; main(['--version']); main(['--help']);"
+        "heavy = {'hydra','omegaconf','pyarrow','numpy','scipy','plotly','gguf','xllamacpp'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_names_every_verb_group_and_key(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+
+    page = capsys.readouterr().out
+    for word in (*VERBS, "llama8b_1b", "ndraft_grid", "n_draft", "protocol.adaptive.target", "--hydra-help"):
+        assert word in page
+
+
+def test_the_configuration_can_be_shown(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    assert main(["--cfg", "job", "n_draft=5"]) == 0
+
+    assert "\nn_draft: 5\n" in capsys.readouterr().out
+    assert recorded.calls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["doctr"], "did you mean: velosweep doctor?"),
+        (["n_draft=3", "resume"], "must be the first word"),
+        (["--n-draft", "4"], "n_draft=VALUE"),
+        (["-d", "x.gguf"], "model_pair.draft_model=VALUE"),
+        (["--experimental-rerun", "x"], "velosweep rerun DIR"),
+        (["--resolve"], "--resolve is for --cfg"),
+        (["-m", "--cfg", "job"], "exclude each other"),
+        (["--cfg", "nothing"], "can't be read"),
+        (["--config-dir", "nowhere"], "nowhere"),
+        (["prompt=Hello", "world"], "'world' is neither"),
+    ],
+)
+def test_a_mistake_gets_one_message_with_a_remedy(
+    recorded: Recorded,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    named: str,
+) -> None:
+    assert main(arguments) == 2
+
+    said = capsys.readouterr()
+    assert named in said.err
+    assert len(said.err.splitlines()) == 2
+    assert said.out == ""
+
+
+def test_a_traceback_comes_only_when_asked_for(
+    recorded: Recorded,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    main(["n_drafts=3"])
+    assert "Traceback" not in capsys.readouterr().err
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    main(["n_drafts=3"])
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_mistakes_exit_with_2_as_a_process(tmp_path: Path) -> None:
+    done = run("n_drafts=3", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "velosweep: There is no key 'n_drafts'\n  did you mean n_draft?\n"
+
+
+def test_completion_can_be_installed_and_knows_groups(tmp_path: Path) -> None:
+    assert "hydra_bash_completion" in run("-sc", "install=bash", cwd=tmp_path).stdout

@@ -67,7 +67,9 @@ def launch_iterations(job: Job, launch: int) -> range:
 
 
 def warmups(block: Block, launch: int) -> Round:
-    """One short run for each arm of a fresh launch; kept and shown, never averaged."""
+    """One short run for each arm of a fresh launch; kept and shown, never averaged (none of 0 tokens)."""
+    if not block.jobs[0].protocol.warmup_tokens:
+        return ()
     return tuple(
         Measurement(arm=arm, job=job, prompt=WARMUP_PROMPT, iteration=0, launch=launch, block=block.number, warmup=True)
         for arm, job in _owners(block)

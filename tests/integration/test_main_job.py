@@ -1,0 +1,189 @@
+"""The main job as a person runs it: the command line, the embedded llama.cpp, the files it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import velosweep
+
+pytestmark = pytest.mark.real
+
+QUICK = ["iterations=2", "n_predict=24"]
+
+
+def run(arguments: list[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "NO_COLOR": "1", **environment}
+    for name in ("LLAMA_CPP_PATH", "HYDRA_FULL_ERROR"):
+        env.pop(name, None)
+    return subprocess.run(
+        [sys.executable, "-m", "velosweep", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=240
+    )
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a small sweep over n_draft on the embedded engine, and what the screen said."""
+    cwd = tmp_path_factory.mktemp("sweep")
+    done = run(["-m", "n_draft=2,4", "engine=embedded", *QUICK, "hydra.sweep.dir=out"], cwd)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    return cwd / "out", done.stdout
+
+
+def test_a_sweep_leaves_every_file_of_the_contract(sweep: tuple[Path, str]) -> None:
+    root, _ = sweep
+    files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and "logs" not in path.parts}
+
+    expected = {"multirun.yaml", "sweep.json", "samples.parquet", "results.parquet", "summaries.json", "report.html"}
+    for job in ("0", "1"):
+        expected |= {f"{job}/summary.json", f"{job}/samples.parquet"}
+        expected |= {f"{job}/.hydra/{name}.yaml" for name in ("config", "hydra", "overrides")}
+
+    assert expected <= files
+    assert not [name for name in files - expected if not name.startswith("journal")]
+
+
+def test_the_summary_is_the_specifications_object(sweep: tuple[Path, str]) -> None:
+    root, _ = sweep
+    summary = json.loads((root / "0" / "summary.json").read_text())
+
+    assert list(summary) == ["config", "vanilla", "speculative", "speedup", "speedup_stddev", "timestamp"]
+    assert summary["config"]["n_draft"] == 2
+    assert summary["config"]["prompt"] == "Explain quantum computing in simple terms"
+    assert [len(summary[mode]["tokens_per_second"]["samples"]) for mode in ("vanilla", "speculative")] == [2, 2]
+    assert summary["speedup"] == pytest.approx(
+        summary["speculative"]["tokens_per_second"]["mean"] / summary["vanilla"]["tokens_per_second"]["mean"]
+    )
+
+
+def test_vanilla_is_measured_once_for_all_n_draft_and_drafts_nothing(sweep: tuple[Path, str]) -> None:
+    root, _ = sweep
+    rows = velosweep.load(root).to_pylist()
+    counted = [row for row in rows if not row["warmup"]]
+    vanilla = [row for row in counted if row["mode"] == "Vanilla"]
+    speculative = [row for row in counted if row["mode"] == "Speculative"]
+
+    assert (len(vanilla), len(speculative)) == (2, 4)
+    assert all(not row["draft_tokens"] for row in vanilla)
+    assert all(row["draft_tokens"] > 0 for row in speculative)
+    assert {row["status"] for row in rows} == {"ok"}
+    assert {row["engine"] for row in rows} == {"embedded"}
+
+
+def test_speculative_output_is_the_vanilla_output_on_the_cpu(sweep: tuple[Path, str]) -> None:
+    root, _ = sweep
+    rows = [row for row in velosweep.load(root).to_pylist() if not row["warmup"]]
+
+    assert len({row["output_sha256"] for row in rows}) == 1
+    assert {row["first_divergence"] for row in rows} == {None}
+
+
+def test_the_screen_says_what_the_specification_shows(sweep: tuple[Path, str]) -> None:
+    root, screen = sweep
+
+    assert "=== VeloLLM Speculative Decoding Benchmark ===" in screen
+    assert "Iteration 1/2" in screen
+    assert "Iteration 2/2" in screen
+    assert "tok/s (" in screen
+    assert "=== Benchmark Results ===" in screen
+    assert f"Results saved to: {root}" in screen
+    assert "times" in screen
+    assert "text is not" in screen
+
+
+def test_collate_rebuilds_every_derived_file_to_the_same_bytes(sweep: tuple[Path, str]) -> None:
+    root, _ = sweep
+    derived = [root / name for name in ("samples.parquet", "results.parquet", "summaries.json", "report.html")]
+    derived += [root / job / name for job in ("0", "1") for name in ("summary.json", "samples.parquet")]
+    before = {path: path.read_bytes() for path in derived}
+    for path in derived:
+        path.unlink()
+    done = run(["collate", str(root)], root.parent)
+
+    assert done.returncode == 0, done.stderr
+    assert {path: path.read_bytes() for path in derived} == before
+
+
+def test_the_folder_is_read_by_pandas_polars_and_duckdb(sweep: tuple[Path, str]) -> None:
+    import duckdb
+    import pandas
+    import polars
+
+    root, _ = sweep
+    rows = pq.read_table(root / "samples.parquet").num_rows
+
+    assert len(pandas.read_parquet(root / "samples.parquet")) == rows
+    assert len(polars.read_parquet(root / "samples.parquet")) == rows
+    assert duckdb.sql(f"select count(*) from '{root}/samples.parquet'").fetchone() == (rows,)
+    assert len(pandas.read_parquet(root / "results.parquet")) == 4
+
+
+def test_a_single_job_has_its_files_in_its_own_directory(tmp_path: Path) -> None:
+    done = run(["n_draft=4", "engine=embedded", "iterations=1", "n_predict=16", "hydra.run.dir=one"], tmp_path)
+    summary = json.loads((tmp_path / "one" / "summary.json").read_text())
+
+    assert done.returncode == 0, done.stderr
+    assert summary["vanilla"]["tokens_per_second"]["stddev"] is None
+    assert "=== Performance Comparison ===" in done.stdout
+    assert "Speedup:" in done.stdout
+
+
+def test_skip_vanilla_leaves_speedup_undefined(tmp_path: Path) -> None:
+    out = tmp_path / "copy.json"
+    arguments = ["skip_vanilla=true", "engine=embedded", *QUICK, "hydra.run.dir=one", f"output={out}"]
+    done = run(arguments, tmp_path)
+    summary = json.loads(out.read_text())
+
+    assert done.returncode == 0, done.stderr
+    assert (summary["vanilla"], summary["speedup"], summary["speedup_stddev"]) == (None, None, None)
+    assert summary == json.loads((tmp_path / "one" / "summary.json").read_text())
+
+
+def test_several_prompts_are_one_suite_and_each_by_itself(tmp_path: Path) -> None:
+    arguments = ["n_draft=4", "prompts=mixed", "engine=embedded", "iterations=1", "n_predict=8", "hydra.run.dir=one"]
+    done = run(arguments, tmp_path)
+    summary = json.loads((tmp_path / "one" / "summary.json").read_text())
+    prompts = list((tmp_path / "one" / "prompts").glob("*.json"))
+    results = velosweep.load_results(tmp_path / "one").to_pylist()
+
+    assert done.returncode == 0, done.stderr
+    assert summary["config"]["prompt"] == "mixed"
+    assert len(prompts) == len(results) - 1 > 1
+
+
+def test_dry_run_prints_the_plan_and_writes_no_sample(tmp_path: Path) -> None:
+    done = run(["-m", "n_draft=4,8,12", "dry_run=true", "engine=embedded", "hydra.sweep.dir=out"], tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "3 jobs" in done.stdout
+    assert "20 measurements" in done.stdout
+    assert not list((tmp_path / "out").rglob("samples.parquet"))
+
+
+def test_an_experiment_file_runs_a_whole_sweep(tmp_path: Path) -> None:
+    done = run(["-m", "+experiment=ndraft_grid", "dry_run=true", "engine=embedded"], tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "jobs" in done.stdout
+
+
+def test_doctor_says_what_would_run(tmp_path: Path) -> None:
+    done = run(["doctor", "engine=embedded"], tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "engine embedded" in done.stdout
+    assert "vocabulary fits" in done.stdout
+
+
+def test_doctor_names_what_is_missing(tmp_path: Path) -> None:
+    done = run(["doctor", "model_pair=llama8b_1b"], tmp_path, VELOSWEEP_MODELS=str(tmp_path))
+
+    assert done.returncode == 2
+    assert "llama-3.1-8b" in done.stdout.lower()

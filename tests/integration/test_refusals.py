@@ -1,0 +1,79 @@
+"""What can't be run is refused before anything runs: exit 2, one message with the value and what to do."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_main_job import run
+from velosweep.synthetic.pair import ensure_pair, pair_paths, write_pair
+from velosweep.synthetic.shape import DEFAULT_SHAPE
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a good pair, and models that are no good each in its own way."""
+    from dataclasses import replace
+
+    folder = tmp_path_factory.mktemp("models")
+    main, draft = ensure_pair(DEFAULT_SHAPE)
+    shutil.copy(main, folder / "main.gguf")
+    shutil.copy(draft, folder / "draft.gguf")
+    (folder / "cut.gguf").write_bytes(main.read_bytes()[: main.stat().st_size // 2])
+    (folder / "junk.gguf").write_bytes(b"no model at all" * 100)
+    (folder / "empty.gguf").touch()
+    (folder / "folder.gguf").mkdir()
+    other = replace(DEFAULT_SHAPE, layers=2, vocabulary=1024)
+    paths = pair_paths(other, folder)
+    write_pair(other, *paths)
+    paths[1].rename(folder / "unfit.gguf")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["n_drafts=4"], ["n_drafts", "n_draft"]),
+        (["n_draft=0"], ["n_draft", "0"]),
+        (["n_draft=many"], ["n_draft", "many"]),
+        (["iterations=0"], ["iterations", "0"]),
+        (["n_predict=-5"], ["n_predict", "-5"]),
+        (["n_draft=4,8"], ["-m"]),
+        (["-m", "n_draft=4,4"], ["4", "same"]),
+        (["llama_cpp.path=/nowhere"], ["/nowhere", "llama_cpp.path"]),
+        (["model_pair.main_model=MODELS/none.gguf", "model_pair.draft_model=MODELS/draft.gguf"], ["none.gguf"]),
+        (
+            ["model_pair.main_model=MODELS/cut.gguf", "model_pair.draft_model=MODELS/draft.gguf"],
+            ["cut.gguf", "cut short"],
+        ),
+        (["model_pair.main_model=MODELS/junk.gguf", "model_pair.draft_model=MODELS/draft.gguf"], ["junk.gguf", "GGUF"]),
+        (["model_pair.main_model=MODELS/empty.gguf", "model_pair.draft_model=MODELS/draft.gguf"], ["empty.gguf"]),
+        (["model_pair.main_model=MODELS/folder.gguf", "model_pair.draft_model=MODELS/draft.gguf"], ["folder.gguf"]),
+        (
+            ["model_pair.main_model=MODELS/main.gguf", "model_pair.draft_model=MODELS/unfit.gguf"],
+            ["unfit.gguf", "vocabular"],
+        ),
+        (["model_pair=llama9b"], ["llama9b", "llama8b_1b"]),
+        (["output=/nowhere/at/all.json"], ["/nowhere"]),
+        (["hydra.run.dir=/proc/none"], ["/proc/none"]),
+        (["engine.kind=magic"], ["magic", "embedded"]),
+        (["gpus=[7]", "engine=embedded"], ["7"]),
+        (["speculation=ngram-bod"], ["ngram-bod", "ngram-mod"]),
+        (["prompts.file=none.jsonl"], ["none.jsonl"]),
+        (["sweep"], ["sweep"]),
+    ],
+    ids=lambda value: " ".join(value).replace("/", "_") if isinstance(value, list) else None,
+)
+def test_it_is_refused_with_one_clear_message(
+    arguments: list[str], said: list[str], models: Path, tmp_path: Path
+) -> None:
+    done = run([argument.replace("MODELS", str(models)) for argument in arguments], tmp_path)
+
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    for word in said:
+        assert word in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 4
+    assert not list(tmp_path.rglob("*.parquet"))

@@ -1,0 +1,136 @@
+"""Every command and example of the README works."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from velosweep.synthetic.pair import ensure_pair
+from velosweep.synthetic.shape import DEFAULT_SHAPE
+
+README = Path(__file__).parent.parent / "README.md"
+TEXT = README.read_text("utf-8")
+DATED = re.compile(r"outputs/\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d")
+PAIRS = {"llama-3.1-8b-q4_k_m.gguf": 0, "llama-3.2-1b-q4_k_m.gguf": 1}
+
+
+def commands(name: str) -> list[str]:
+    """The lines of the bash block marked `<!-- command: name -->`."""
+    block = re.search(rf"<!-- command: {name} -->\n```bash\n(.*?)```", TEXT, re.S)
+
+    assert block is not None, f"README.md has no block {name}"
+    return block.group(1).strip().splitlines()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.S)
+
+
+def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a README command with the `velosweep` of this environment."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "VELOSWEEP_MODELS": str(cwd),
+        "NO_COLOR": "1",
+    }
+    return subprocess.run(command, shell=True, cwd=cwd, env=environment, capture_output=True, text=True, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two models under the names that the README uses, and one finished sweep."""
+    folder = tmp_path_factory.mktemp("readme")
+    pair = ensure_pair(DEFAULT_SHAPE)
+    for name, index in {"main.gguf": 0, "draft.gguf": 1, **PAIRS}.items():
+        shutil.copy(pair[index], folder / name)
+    done = shell("velosweep -m n_draft=4,8 iterations=2 n_predict=16 engine=embedded", folder)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def finished(folder: Path) -> str:
+    return str(max(path.parent for path in (folder / "outputs").glob("*/*/sweep.json")).relative_to(folder))
+
+
+def test_the_main_command_installs_and_runs_the_main_job() -> None:
+    (line,) = commands("main")
+    install, run = line.rsplit(" && ", 1)
+
+    assert install == "python -m venv .venv && .venv/bin/pip install -e ."
+    assert run == ".venv/bin/velosweep -m n_draft=4,8,12"
+
+
+@pytest.mark.real
+def test_the_main_job_runs_as_written(tmp_path: Path) -> None:
+    run = commands("main")[0].rsplit(" && ", 1)[1].removeprefix(".venv/bin/")
+    done = shell(run, tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Iteration 5/5" in done.stdout
+    assert len(list(tmp_path.glob("outputs/*/*/*/summary.json"))) == 3
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    script = (README.parent / ".ci" / "run").read_text("utf-8")
+
+    assert len(commands("tests")) == 1
+    assert "command: tests" in script
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("command", commands("own") + commands("groups"))
+def test_commands_for_own_models_work(command: str, workplace: Path) -> None:
+    if "/path/to/llama.cpp" in command:
+        done = shell(command, workplace)
+
+        assert done.returncode == 2  # nobody has it there: the refusal says what to do
+        assert "/path/to/llama.cpp" in done.stderr
+        return
+    done = shell(f"{command}{'' if 'init' in command else ' engine=embedded'}", workplace)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    if command == "velosweep init":
+        shutil.rmtree(workplace / "conf")
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("command", commands("after"))
+def test_commands_for_after_a_sweep_work(command: str, workplace: Path) -> None:
+    done = shell(DATED.sub(finished(workplace), command), workplace)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("example", blocks("python"), ids=lambda text: text.split()[1])
+def test_analysis_examples_run(example: str, workplace: Path) -> None:
+    source = DATED.sub(finished(workplace), example)
+    done = subprocess.run([sys.executable, "-c", source], cwd=workplace, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.real
+def test_the_sql_example_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import duckdb
+
+    monkeypatch.chdir(workplace)
+    (query,) = blocks("sql")
+    rows = duckdb.sql(query).fetchall()
+
+    assert {0, 4, 8} <= {row[0] for row in rows}
+    assert all(rate > 0 and runs > 0 for _, rate, runs in rows)
+
+
+def test_linked_files_exist() -> None:
+    linked = [target for target in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in target]
+
+    assert [target for target in linked if not (README.parent / target).exists()] == []

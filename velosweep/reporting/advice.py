@@ -134,7 +134,7 @@ class Advice:
     @property
     def sign(self) -> str:
         """A sign that needs no colour."""
-        return {"error": "❌", "warning": "⚠️"}.get(self.severity, "ℹ")
+        return {"error": "✗", "warning": "⚠️"}.get(self.severity, "ℹ")
 
 
 def explain(finding: Finding) -> Advice:

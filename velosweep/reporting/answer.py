@@ -179,11 +179,7 @@ def _tie_words(best: Comparison, ties: Sequence[Comparison], jobs: Sequence[Comp
     labels = job_labels(jobs)
     shown = [f"{labels[job.job_id]} ({speedup(job)})" for job in ties[:6]]
     more = [f"{len(ties) - 6} more"] if len(ties) > 6 else []
-    verb = "is" if len(ties) == 1 else "are"
-    return (
-        f"{listed(shown + more)} {verb} statistically tied with it (the 95 % interval of the ratio of the two speedups "
-        "holds 1)",
-    )
+    return (f"statistically tied with it (the 95 % interval of the ratio holds 1): {listed(shown + more)}",)
 
 
 def category_ratios(jobs: Iterable[Comparison], rows: Iterable[Comparison]) -> dict[str, dict[str, float]]:

@@ -60,14 +60,15 @@ def level(value: float, text: str, *, dash: str = "dot", x_axis: bool = False) -
     note |= (
         {"x": value, "xref": "x", "y": 1, "yref": "paper", "yanchor": "bottom"}
         if x_axis
-        else {"x": 1, "xref": "paper", "xanchor": "right", "y": value, "yref": "y", "yanchor": "bottom"}
+        else {"x": 1.005, "xref": "paper", "xanchor": "left", "y": value, "yref": "y", "yanchor": "middle"}
     )
     return {"shapes": [shape], "annotations": [note]}
 
 
 def with_levels(layout: Mapping[str, Any], *levels: Mapping[str, Any]) -> dict[str, Any]:
-    """`layout` with several reference lines."""
+    """`layout` with several reference lines and room for their names at the right."""
     return {
+        "margin": {"l": 48, "r": 72, "t": 24, "b": 44},
         **layout,
         "shapes": [shape for entry in levels for shape in entry["shapes"]],
         "annotations": [note for entry in levels for note in entry["annotations"]],

@@ -84,7 +84,7 @@ def _speedup_traces(index: int, name: str, members: Sequence[Comparison]) -> lis
                     "color": colour},
         "line": {"color": colour, "width": 2},
         "marker": {"size": 9, "color": colour, "symbol": [marker_symbol(job, index) for job in members],
-                   "line": {"width": 2}},
+                   "line": {"width": 2, "color": colour}},
         "text": [_hover(job) for job in members], "hovertemplate": "%{text}<extra></extra>",
     }  # fmt: skip
     expected = [job for job in members if job.expected_speedup is not None]
@@ -128,7 +128,7 @@ def _forest(rows: Sequence[Comparison], labels: Sequence[str], figure_id: str, t
             "error_x": {**error_bar(mine, [rows[p].ci_low for p in at], [rows[p].ci_high for p in at]),
                         "color": colour},
             "marker": {"size": 9, "color": colour, "symbol": [marker_symbol(rows[p], index) for p in at],
-                       "line": {"width": 2}},
+                       "line": {"width": 2, "color": colour}},
             "text": [f"{labels[p]}: {speedup(rows[p])}" for p in at], "hovertemplate": "%{text}<extra></extra>",
         })  # fmt: skip
     layout = {
@@ -252,6 +252,9 @@ def _heat(
     )
 
 
+MOST_POSITION_LINES = 8
+
+
 def acceptance_figure(jobs: Sequence[Comparison]) -> Figure | None:
     """Share of rounds in which draft position i was accepted; over n_draft where builds don't say positions."""
     with_positions = [job for job in jobs if job.acceptance and job.acceptance.per_position]
@@ -259,13 +262,15 @@ def acceptance_figure(jobs: Sequence[Comparison]) -> Figure | None:
         return _acceptance_over_n_draft([job for job in jobs if job.acceptance])
     labels = job_labels(with_positions)
     longest = {members[-1].job_id for members in series_of(with_positions).values()}
+    if len(with_positions) > MOST_POSITION_LINES:
+        with_positions = [job for job in with_positions if job.job_id in longest][:MOST_POSITION_LINES]
     data: list[Trace] = []
     for index, job in enumerate(sorted(with_positions, key=lambda job: job.job_id not in longest)):
         shares = job.acceptance.per_position if job.acceptance and job.acceptance.per_position else ()
         data.append({
             "type": "scatter", "mode": "lines+markers", "name": labels[job.job_id],
             "x": list(range(1, len(shares) + 1)), "y": [rounded(100 * share) for share in shares],
-            "visible": True if job.job_id in longest or len(with_positions) <= 4 else "legendonly",
+                "visible": True if job.job_id in longest or len(with_positions) <= 4 else "legendonly",
             "line": {"color": SERIES_COLOURS[index % len(SERIES_COLOURS)], "dash": DASHES[index % len(DASHES)]},
             "marker": {"symbol": SERIES_SYMBOLS[index % len(SERIES_SYMBOLS)], "size": 7},
             "hovertemplate": f"{labels[job.job_id]}<br>position %{{x}}: %{{y:.1f}} %<extra></extra>",

@@ -70,7 +70,7 @@ def samples_figure(line: Timeline) -> Figure | None:
     group = _grouping(counted)
     kind = "scattergl" if len(line.rows) >= WEBGL_FROM else "scatter"
     groups: dict[str, list[Row]] = defaultdict(list)
-    for row in counted:
+    for row in sorted(counted, key=lambda row: (str(row.get("model_pair")), row.get("n_draft") or 0)):
         groups[group(row)].append(row)
     data = [_sample_trace(index, name, rows, medians, kind) for index, (name, rows) in enumerate(groups.items())]
     data += _set_apart(line.rows, medians, kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib import resources
@@ -67,7 +68,7 @@ def _template(name: str) -> str:
 def _environment() -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         loader=FunctionLoader(_template),
         autoescape=True,
         undefined=StrictUndefined,
@@ -75,3 +76,10 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["arguments"] = _arguments
+    return environment
+
+
+def _arguments(command: str) -> list[str]:
+    """A command in parts that shouldn't be torn apart at a line's end: a flag with its value."""
+    return re.split(r" (?=-)", command)

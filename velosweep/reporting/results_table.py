@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from velosweep.model import Comparison, Verdict
 from velosweep.reporting.screen import Column
-from velosweep.reporting.wording import VERDICT_WORDS, best_estimate, interval, number, percent
+from velosweep.reporting.wording import VERDICT_SIGNS, VERDICT_WORDS, best_estimate, interval, number, percent
 
 
 def job_columns(jobs: Sequence[Comparison]) -> list[Column]:
@@ -35,6 +35,11 @@ def job_columns(jobs: Sequence[Comparison]) -> list[Column]:
         column("expected", lambda job: _times(job.expected_speedup), sacrifice=5),
         column("verdict", verdict_words, sacrifice=0, right=False),
     ]
+
+
+def verdict_sign(job: Comparison) -> str:
+    """A sign for the verdict that needs no colour."""
+    return "–" if verdict_words(job) == "no baseline" else VERDICT_SIGNS[job.verdict]
 
 
 def verdict_words(job: Comparison) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from velosweep.model import Comparison, Statistics
 from velosweep.reporting.answer import Answer, category_ratios
-from velosweep.reporting.results_table import verdict_words
+from velosweep.reporting.results_table import verdict_sign, verdict_words
 from velosweep.reporting.wording import (
-    VERDICT_SIGNS,
     best_estimate,
     interval,
     job_labels,
@@ -54,105 +53,96 @@ class Grid:
     rows: tuple[Row, ...]
 
 
-def _figure(value: float | None, digits: int = 2, unit: str = "") -> Cell:
+Column = tuple[Heading, Callable[[Comparison], Cell]]
+
+
+def _grid(caption: str, columns: Sequence[Column], jobs: Sequence[Comparison], *, best: Collection[str] = ()) -> Grid:
+    rows = (Row(cells=tuple(cell(job) for _, cell in columns), best=job.job_id in best) for job in jobs)
+    return Grid(caption=caption, columns=tuple(heading for heading, _ in columns), rows=tuple(rows))
+
+
+def _text(title: str, word: Callable[[Comparison], str | None]) -> Column:
+    return Heading(title=title, right=False), lambda job: Cell(text=word(job) or "")
+
+
+def _figure(title: str, value: Callable[[Comparison], float | None], digits: int = 2, unit: str = "") -> Column:
+    return Heading(title=title), lambda job: _figure_cell(value(job), digits, unit)
+
+
+def _figure_cell(value: float | None, digits: int = 2, unit: str = "") -> Cell:
     return Cell(text="–" if value is None else f"{value:.{digits}f}{unit}", value=value, right=True)
 
 
-def _share(value: float | None) -> Cell:
-    return Cell(text=percent(value), value=value, right=True)
+def _share(title: str, value: Callable[[Comparison], float | None]) -> Column:
+    return Heading(title=title), lambda job: Cell(text=percent(value(job)), value=value(job), right=True)
 
 
-def _stats(stats: Statistics | None, digits: int) -> Cell:
-    return Cell(
-        text="–" if stats is None else plus_minus(stats, digits), value=stats.mean if stats else None, right=True
-    )
+def _stats(title: str, stats: Callable[[Comparison], Statistics | None], digits: int = 1) -> Column:
+    def cell(job: Comparison) -> Cell:
+        seen = stats(job)
+        text = "–" if seen is None else plus_minus(seen, digits)
+        return Cell(text=text, value=None if seen is None else seen.mean, right=True)
+
+    return Heading(title=title), cell
 
 
-def _verdict(job: Comparison) -> Cell:
-    return Cell(text=f"{VERDICT_SIGNS[job.verdict]} {verdict_words(job)}", chip=job.verdict.value)
+_N_DRAFT = _figure("n_draft", lambda job: job.n_draft, 0)
+_SPEEDUP = _figure("speedup", best_estimate, 2, "×")
+_INTERVAL: Column = (
+    Heading(title="95 % interval"),
+    lambda job: Cell(text=interval(job.ci_low, job.ci_high) or "–", value=job.ci_low, right=True),
+)
+_VERDICT: Column = (
+    Heading(title="verdict", right=False),
+    lambda job: Cell(text=f"{verdict_sign(job)} {verdict_words(job)}", chip=job.verdict.value),
+)
+_VANILLA = _stats("vanilla tok/s", lambda job: job.vanilla.tokens_per_second if job.vanilla else None)
+_SPECULATIVE = _stats("speculative tok/s", lambda job: job.speculative.tokens_per_second if job.speculative else None)
+_ACCEPTED = _share("accepted", lambda job: job.acceptance.rate if job.acceptance else None)
+_JOB_COLUMNS = (
+    _N_DRAFT,
+    _SPEEDUP,
+    _INTERVAL,
+    _VERDICT,
+    _VANILLA,
+    _SPECULATIVE,
+    _stats("TTFT ms", lambda job: job.speculative.time_to_first_token_ms if job.speculative else None),
+    _ACCEPTED,
+    _figure("tokens/round", lambda job: job.acceptance.tokens_per_round if job.acceptance else None, 1),
+    _figure("draft cost", lambda job: job.cost_ratio),
+    _figure("expected", lambda job: job.expected_speedup, 2, "×"),
+    _figure("pairs", lambda job: job.n_pairs, 0),
+    _figure("± (spec.)", lambda job: job.speedup_stddev),
+)
+_ENERGY = (
+    _figure("J/token vanilla", lambda job: job.energy_j_per_token_vanilla),
+    _figure("J/token speculative", lambda job: job.energy_j_per_token_speculative),
+)
 
 
-_FIGURES = (
-    "n_draft", "speedup", "95 % interval", "± (spec.)", "pairs", "vanilla tok/s", "speculative tok/s", "TTFT ms",
-    "accepted", "tokens/round", "draft cost", "expected",
-)  # fmt: skip
-
-
-def result_grid(jobs: Sequence[Comparison], *, best: set[str]) -> Grid:
-    """One row a job, the advised ones marked."""
-    names = ("model_pair", "speculation", "prompt_set", "n_predict", "device", "engine")
-    varying = [name for name in names if len({getattr(job, name) for job in jobs}) > 1]
-    energy = any(job.energy_j_per_token_speculative is not None for job in jobs)
-    titles = [Heading(title=name, right=name == "n_predict") for name in varying]
-    figures = [
-        "n_draft",
-        "speedup",
-        "95 % interval",
-        "± (spec.)",
-        "pairs",
-        "vanilla tok/s",
-        "speculative tok/s",
-        "TTFT ms",
+def result_grid(jobs: Sequence[Comparison], *, best: Collection[str]) -> Grid:
+    """One row a job, the advised ones marked; parameters that don't vary are left out (but n_draft)."""
+    names = ("model_pair", "speculation", "prompt_set", "device", "engine")
+    varying = [
+        _text(name, lambda job, name=name: str(getattr(job, name)))  # type: ignore[misc]
+        for name in names
+        if len({getattr(job, name) for job in jobs}) > 1
     ]
-    titles += [Heading(title=title) for title in figures]
-    titles += [Heading(title=title) for title in ("accepted", "tokens/round", "draft cost", "expected")]
-    titles += [Heading(title="J/token")] if energy else []
-    titles.append(Heading(title="verdict", right=False))
-    rows = [
-        Row(cells=(*_names(job, varying), *_job_cells(job, energy=energy), _verdict(job)), best=job.job_id in best)
-        for job in jobs
-    ]
-    return Grid(caption="Results of each job", columns=tuple(titles), rows=tuple(rows))
-
-
-def _names(job: Comparison, varying: Sequence[str]) -> list[Cell]:
-    return [Cell(text=str(getattr(job, name)), right=name == "n_predict") for name in varying]
-
-
-def _job_cells(job: Comparison, *, energy: bool) -> list[Cell]:
-    seen = job.acceptance
-    cells = [
-        _figure(job.n_draft, 0),
-        _figure(best_estimate(job), 2, "×"),
-        Cell(text=interval(job.ci_low, job.ci_high) or "–", value=job.ci_low, right=True),
-        _figure(job.speedup_stddev),
-        _figure(job.n_pairs, 0),
-        _stats(job.vanilla.tokens_per_second if job.vanilla else None, 1),
-        _stats(job.speculative.tokens_per_second if job.speculative else None, 1),
-        _stats(job.speculative.time_to_first_token_ms if job.speculative else None, 1),
-        _share(seen.rate if seen else None),
-        _figure(seen.tokens_per_round if seen else None, 1),
-        _figure(job.cost_ratio),
-        _figure(job.expected_speedup, 2, "×"),
-    ]
-    return [*cells, _figure(job.energy_j_per_token_speculative)] if energy else cells
+    if len({job.n_predict for job in jobs}) > 1:
+        varying.append(_figure("n_predict", lambda job: job.n_predict, 0))
+    energy = _ENERGY if any(job.energy_j_per_token_speculative is not None for job in jobs) else ()
+    return _grid("Results of each job", (*varying, *_JOB_COLUMNS, *energy), jobs, best=best)
 
 
 def prompt_grid(rows: Sequence[Comparison], labels: Mapping[str, str]) -> Grid:
     """One row a job and prompt."""
-    headings = ("prompt", "category", "job")
-    figures = ("speedup", "95 % interval", "vanilla tok/s", "speculative tok/s", "accepted")
-    columns = (*(Heading(title=title, right=False) for title in headings), *(Heading(title=title) for title in figures),
-               Heading(title="verdict", right=False))  # fmt: skip
-    return Grid(
-        caption="Results of each prompt",
-        columns=columns,
-        rows=tuple(Row(cells=_prompt_cells(row, labels)) for row in rows),
+    names = (
+        _text("prompt", lambda row: row.prompt_id),
+        _text("category", lambda row: row.prompt_category),
+        _text("job", lambda row: labels.get(row.job_id, row.job_id)),
     )
-
-
-def _prompt_cells(row: Comparison, labels: Mapping[str, str]) -> tuple[Cell, ...]:
-    return (
-        Cell(text=row.prompt_id or ""),
-        Cell(text=row.prompt_category or ""),
-        Cell(text=labels.get(row.job_id, row.job_id)),
-        _figure(best_estimate(row), 2, "×"),
-        Cell(text=interval(row.ci_low, row.ci_high) or "–", value=row.ci_low, right=True),
-        _figure(row.vanilla.tokens_per_second.mean if row.vanilla else None, 1),
-        _figure(row.speculative.tokens_per_second.mean if row.speculative else None, 1),
-        _share(row.acceptance.rate if row.acceptance else None),
-        _verdict(row),
-    )
+    figures = (_SPEEDUP, _INTERVAL, _VERDICT, _VANILLA, _SPECULATIVE, _ACCEPTED)
+    return _grid("Results of each prompt", (*names, *figures), rows)
 
 
 def category_grid(answered: Sequence[Answer], jobs: Sequence[Comparison], rows: Sequence[Comparison]) -> Grid | None:
@@ -170,9 +160,9 @@ def category_grid(answered: Sequence[Answer], jobs: Sequence[Comparison], rows: 
             cells = (
                 Cell(text=category),
                 Cell(text=model_name(best.main_model)),
-                _figure(of_job.get(best.job_id), 2, "×"),
+                _figure_cell(of_job.get(best.job_id), 2, "×"),
                 Cell(text=labels[winner]),
-                _figure(of_job[winner], 2, "×"),
+                _figure_cell(of_job[winner], 2, "×"),
             )
             found.append(Row(cells=cells))
     if len({row.cells[0].text for row in found}) < 2:

@@ -10,7 +10,7 @@
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const themed = (value) => {
     if (typeof value === "string") return /^--[a-z0-9]+$/.test(value) ? colour(value) || value : value;
-    if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map(themed);
+    if (Array.isArray(value)) return typeof value[0] === "number" && typeof value[value.length - 1] !== "string" ? value : value.map(themed);
     if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, themed(v)]));
     return value;
   };
@@ -21,6 +21,7 @@
       autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: colour("--text"), family: "system-ui, 'DejaVu Sans', sans-serif", size: narrow ? 11 : 13 },
       margin: { l: 48, r: 16, t: 24, b: 44 }, hoverlabel: { align: "left" },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--muted"), activecolor: colour("--link") },
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: narrow ? 10 : 12 } },
     };
     const layout = { ...base, ...themed(figure.layout) };
@@ -36,7 +37,7 @@
     const figure = figures[id];
     if (!box || !figure) return;
     box.querySelector(".wait")?.remove();
-    const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+    const config = { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
       toImageButtonOptions: { format: "svg", filename: "velosweep-" + id } };
     Plotly.react(box, themed(figure.data), layoutFor(figure, box.clientWidth), config);
     drawn.add(id);

@@ -25,7 +25,7 @@ DEFAULT_SHAPE = SyntheticShape(
     heads=6,
     kv_heads=2,
     vocabulary=320,
-    eps=0.1,
+    eps=0.03,
     type="f32",
 )
 

@@ -15,7 +15,7 @@ from velosweep.storage.job_samples import write_job_samples
 from velosweep.storage.paths import SweepPaths
 from velosweep.storage.provenance import write_record
 from velosweep.storage.results import write_results
-from velosweep.storage.samples import write_samples
+from velosweep.storage.samples import read_samples, write_samples
 
 
 def write_sweep(root: Path, *, iterations: int = 4) -> SweepPaths:
@@ -44,6 +44,14 @@ def test_a_job_gives_the_rows_its_summary_was_computed_from(tmp_path: Path) -> N
         "base": 4,
         "job1": 4,
     }
+
+
+def test_a_jobs_file_has_the_same_columns_types_and_version_as_the_sweeps(tmp_path: Path) -> None:
+    paths = write_sweep(tmp_path)
+
+    whole, part = read_samples(paths.samples), read_samples(tmp_path / "1" / "samples.parquet")
+
+    assert whole.schema.equals(part.schema, check_metadata=True)
 
 
 def test_a_folder_of_sweeps_gives_each_sweep_once(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from velosweep.model import Comparison, Mode, ModeStatistics, Statistics
 from velosweep.storage.atomic import make_folder, write_text
 from velosweep.storage.paths import JobPaths
 
-Summary = Mapping[str, object]
+Summary = dict[str, object]
 
 
-def summary(comparison: Comparison, *, iterations: int) -> dict[str, object]:
+def summary(comparison: Comparison, *, iterations: int) -> Summary:
     """The specification's object for a job, or for one prompt of it.
 
     `iterations`: as asked for. `config.prompt` is the prompt, or the set's name for a set of several.
@@ -68,19 +68,17 @@ def to_json(value: object, *, indent: int = 0) -> str:
     Raises ValueError for a figure that is not finite.
     """
     inner = " " * (indent + 2)
-    if isinstance(value, Mapping) and value:
-        items = (f"{inner}{_scalar(key)}: {to_json(item, indent=indent + 2)}" for key, item in value.items())
+    if isinstance(value, dict) and value:
+        items = [f"{inner}{_flat(key)}: {to_json(item, indent=indent + 2)}" for key, item in value.items()]
         return "{\n" + ",\n".join(items) + "\n" + " " * indent + "}"
-    if isinstance(value, (list, tuple)) and value:
-        if any(isinstance(item, (Mapping, list, tuple)) for item in value):
-            rows = (inner + to_json(item, indent=indent + 2) for item in value)
-            return "[\n" + ",\n".join(rows) + "\n" + " " * indent + "]"
-        return "[" + ", ".join(_scalar(item) for item in value) + "]"
-    return _scalar(value)
+    if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+        rows = [inner + to_json(item, indent=indent + 2) for item in value]
+        return "[\n" + ",\n".join(rows) + "\n" + " " * indent + "]"
+    return _flat(value)
 
 
-def _scalar(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+# made once: json.dumps would make an encoder a call, and there are some thirty calls a summary
+_flat = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def write_summary(path: Path, value: Summary, *, durable: bool = True) -> None:
@@ -95,7 +93,7 @@ def write_summaries(path: Path, values: Sequence[Summary]) -> None:
 
 def write_job_summaries(
     paths: JobPaths, comparison: Comparison, by_prompt: Sequence[Comparison], *, iterations: int
-) -> dict[str, object]:
+) -> Summary:
     """Write a job's summary.json, and prompts/<id>.json where the set has several; return the summary.
 
     They can be derived again from the samples, so they are moved into place but not synced one by one.

@@ -80,7 +80,7 @@ class GgufInfo:
         return ", ".join(parts)
 
 
-class _Malformed(Exception):
+class MalformedError(Exception):
     """The header contradicts itself or the file."""
 
 
@@ -94,7 +94,7 @@ class _Reader:
 
     def take(self, count: int) -> bytes:
         if count < 0 or count > self.size - self.at:
-            raise _Malformed(f"needs {count} bytes at {self.at}, the file has {self.size}")
+            raise MalformedError(f"needs {count} bytes at {self.at}, the file has {self.size}")
         taken = self.view[self.at : self.at + count]
         self.at += count
         return taken
@@ -107,7 +107,7 @@ class _Reader:
     def count(self) -> int:
         value = int(self.number("Q"))
         if value > _MOST_ENTRIES:
-            raise _Malformed(f"claims {value} entries")
+            raise MalformedError(f"claims {value} entries")
         return value
 
     def text(self) -> bytes:
@@ -120,12 +120,12 @@ class _Reader:
             return self._array(depth)
         code = _SCALARS.get(kind)
         if code is None:
-            raise _Malformed(f"has a value of unknown type {kind}")
+            raise MalformedError(f"has a value of unknown type {kind}")
         return self.number(code)
 
     def _array(self, depth: int) -> tuple[object, ...]:
         if depth >= _DEEPEST_ARRAY:
-            raise _Malformed("nests arrays too deeply")
+            raise MalformedError("nests arrays too deeply")
         kind, count = int(self.number("I")), self.count()
         code = _SCALARS.get(kind)
         if code is not None:
@@ -137,15 +137,15 @@ class _Reader:
     def _texts(self, count: int) -> tuple[bytes, ...]:
         """`count` strings; a loop of its own because a vocabulary has hundreds of thousands."""
         if count > (self.size - self.at) // 8:
-            raise _Malformed(f"claims {count} texts, more than fit")
+            raise MalformedError(f"claims {count} texts, more than fit")
         unpack, view, size, at = struct.Struct("<Q").unpack_from, self.view, self.size, self.at
         texts = []
         for _ in range(count):
             if at + 8 > size:
-                raise _Malformed("ends within a list of texts")
+                raise MalformedError("ends within a list of texts")
             end = at + 8 + unpack(view, at)[0]
             if end > size:
-                raise _Malformed("ends within a text")
+                raise MalformedError("ends within a text")
             texts.append(view[at + 8 : end])
             at = end
         self.at = at
@@ -153,7 +153,7 @@ class _Reader:
 
 
 def read_header(path: Path) -> GgufInfo:
-    """Read the header of one GGUF file. Raises ModelFileError for what is no sound GGUF; OSError for what can't be read."""
+    """Read the header of one GGUF file. Raises ModelFileError for what is no sound GGUF, OSError as reading does."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(4)
@@ -165,7 +165,7 @@ def read_header(path: Path) -> GgufInfo:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
             try:
                 return parse_header(view, path=str(path), size_bytes=size)
-            except (_Malformed, struct.error, OverflowError) as error:
+            except (MalformedError, struct.error, OverflowError) as error:
                 raise ModelFileError(
                     f"{path} is cut short or damaged: its header {error}", remedy="download or copy it again"
                 ) from error
@@ -177,7 +177,7 @@ def parse_header(view: mmap.mmap | bytes, *, path: str, size_bytes: int) -> Gguf
     reader.take(4)
     version = int(reader.number("I"))
     if version not in (2, 3):
-        raise _Malformed(f"has version {version}, 2 and 3 are known" if version < 1 << 16 else "is big-endian")
+        raise MalformedError(f"has version {version}, 2 and 3 are known" if version < 1 << 16 else "is big-endian")
     tensors, keys = reader.count(), reader.count()
     metadata: dict[str, object] = {}
     for _ in range(keys):
@@ -185,7 +185,7 @@ def parse_header(view: mmap.mmap | bytes, *, path: str, size_bytes: int) -> Gguf
         metadata[key] = reader.value(int(reader.number("I")))
     alignment = _whole(metadata.get("general.alignment")) or 32
     if alignment < 1 or alignment > 1 << 20:
-        raise _Malformed(f"claims an alignment of {alignment}")
+        raise MalformedError(f"claims an alignment of {alignment}")
     data_bytes, kinds = _tensor_infos(reader, tensors)
     begin = -(-reader.at // alignment) * alignment
     architecture = _text(metadata.get("general.architecture"))
@@ -205,12 +205,13 @@ def parse_header(view: mmap.mmap | bytes, *, path: str, size_bytes: int) -> Gguf
 
 def _tensor_infos(reader: _Reader, count: int) -> tuple[int, dict[int, int]]:
     """Bytes that the tensors' data reach to, and the weights of each type."""
-    reach, kinds = 0, {}
+    reach = 0
+    kinds: dict[int, int] = {}
     for _ in range(count):
         reader.text()
         dimensions = int(reader.number("I"))
         if dimensions > 8:
-            raise _Malformed(f"has a tensor of {dimensions} dimensions")
+            raise MalformedError(f"has a tensor of {dimensions} dimensions")
         weights = 1
         for _ in range(dimensions):
             weights *= int(reader.number("Q"))

@@ -90,7 +90,15 @@ def _usable_gpus(
     visible = environ.get(VISIBILITY.get(kind, ""))
     if kind == "cuda" and driver:
         return _joined(numbered, visible_gpus(driver, visible))
-    return tuple(_unhidden(device, position, visible) for position, device in enumerate(numbered))
+    unhidden = tuple(_unhidden(device, position, visible) for position, device in enumerate(numbered))
+    return tuple(_known_card(device, unhidden, driver) for device in unhidden) if kind == "vulkan" else unhidden
+
+
+def _known_card(device: Device, all_devices: Sequence[Device], driver: Sequence[Gpu]) -> Device:
+    """A Vulkan device with its NVIDIA card's UUID, for locks and heat; only where its name leaves no doubt."""
+    cards = [gpu for gpu in driver if gpu.parent is None and _same_name(gpu.name, device.name)]
+    twins = [other for other in all_devices if _same_name(other.name, device.name)]
+    return replace(device, uuid=cards[0].uuid) if len(cards) == len(twins) == 1 else device
 
 
 def _unhidden(device: Device, position: int, visible: str | None) -> Device:

@@ -96,8 +96,9 @@ def run(what: str, jobs: int) -> None:
             check=True,
         )
     found = json.loads(done.stdout.strip().splitlines()[-1])
+    each = 1000 * found["seconds"] / found["jobs"]
     print(
-        f"{what:<14}{found['jobs']:>7} jobs {found['seconds']:>8.2f} s {1000 * found['seconds'] / found['jobs']:>8.2f} ms a job"
+        f"{what:<14}{found['jobs']:>7} jobs {found['seconds']:>8.2f} s {each:>8.2f} ms a job"
         f" {found['kib_per_job']:>8.1f} KiB a job",
         flush=True,
     )

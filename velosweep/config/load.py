@@ -15,8 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from velosweep.config import sections
 from velosweep.config.checks import Section, at_least, check_output, one_of
+from velosweep.config.prompts import load_prompts
 from velosweep.config.refusals import KEYS, refusing, unknown_key
-from velosweep.model import Job, PromptSet, Protocol, RunSettings
+from velosweep.config.values import Token, Values
+from velosweep.model import EngineSettings, Job, PromptSet, Protocol, RunSettings
 
 _Value = TypeVar("_Value")
 _KNOWN = frozenset(KEYS)
@@ -59,83 +61,77 @@ class JobLoader:
 
     def __init__(self, *, base: Path | None = None) -> None:
         self._base = base or Path.cwd()
-        self._frozen: dict[tuple[str, str], Any] = {}
-        self._by_token: dict[tuple[str, Hashable], Any] = {}
-        self._token: Callable[[str], Hashable] | None = None
+        self._values = Values()
+        self._frozen: dict[Hashable, Any] = {}
 
     def load(
-        self,
-        cfg: DictConfig,
-        *,
-        num: int,
-        overrides: Sequence[str],
-        directory: str,
-        token: Callable[[str], Hashable] | None = None,
+        self, cfg: DictConfig, *, num: int, overrides: Sequence[str], directory: str, token: Token | None = None
     ) -> Job:
-        """As `load_job`. `token(section)` promises the same values where it gives the same answer."""
-        self._token = token
+        """As `load_job`. `token`: see `Values`."""
         with refusing():
-            return self._load(cfg, num, overrides, directory)
+            self._values.look_at(cfg, token)
+            _refuse_unknown("", (str(key) for key in cfg if key != "hydra"))
+            return self._load(num, overrides, directory)
 
-    def _load(self, cfg: DictConfig, num: int, overrides: Sequence[str], directory: str) -> Job:
-        _refuse_unknown("", (str(key) for key in cfg if key != "hydra"))
-        pair = self._part(cfg, "model_pair", sections.model_pair)
-        speculation = self._part(cfg, "speculation", sections.speculation)
-        skip_vanilla = bool(cfg.skip_vanilla)
+    def _load(self, num: int, overrides: Sequence[str], directory: str) -> Job:
+        values = self._values
+        pair = self._part("model_pair", sections.model_pair)
+        speculation = self._part("speculation", sections.speculation)
+        skip_vanilla = bool(values["skip_vanilla"])
         sections.check_pair(pair, speculation, skip_vanilla=skip_vanilla)
-        path = cfg.llama_cpp.path
-        engine = self._part(cfg, "engine", sections.engine)
         return Job(
             id="",
             num=num,
             baseline_id="",
             model_pair=pair,
-            n_draft=at_least("n_draft", int(cfg.n_draft), 1),
-            n_predict=at_least("n_predict", int(cfg.n_predict), 2),
-            prompts=self._prompts(cfg),
+            n_draft=at_least("n_draft", int(values["n_draft"]), 1),
+            n_predict=at_least("n_predict", int(values["n_predict"]), 2),
+            prompts=self._prompts(),
             speculation=speculation,
-            sampling=self._part(cfg, "sampling", sections.sampling),
-            engine=replace(engine, program=str(Path(path).expanduser())) if path else engine,
-            protocol=self._protocol(cfg),
+            sampling=self._part("sampling", sections.sampling),
+            engine=self._engine(),
+            protocol=self._protocol(),
             skip_vanilla=skip_vanilla,
-            target_speedup=at_least("target_speedup", float(cfg.target_speedup), 0.0),
-            output=check_output(cfg.output, self._base),
+            target_speedup=at_least("target_speedup", float(values["target_speedup"]), 0.0),
+            output=self._once(("output",), lambda: check_output(values["output"], self._base)),
             overrides=tuple(overrides),
             directory=directory,
         )
 
-    def _part(self, cfg: DictConfig, name: str, freeze: Callable[[Section], _Value]) -> _Value:
-        """The section `name`, frozen; the same object for the same values."""
-        token = (name, self._token(name)) if self._token else None
-        if token in self._by_token:
-            known: _Value = self._by_token[token]
-            return known
-        values = OmegaConf.to_container(cfg[name], resolve=True)
-        _refuse_unknown(f"{name}.", values if isinstance(values, dict) else ())
-        frozen = self._once(name, repr(values), lambda: freeze(Section(name, values)))
-        if token and not _interpolates(cfg[name]):
-            self._by_token[token] = frozen
-        return frozen
+    def _part(self, name: str, freeze: Callable[[Section], _Value]) -> _Value:
+        """The section `name`, checked and frozen."""
+        return self._once((name,), lambda: freeze(self._section(name)))
 
-    def _once(self, name: str, values: str, make: Callable[[], _Value]) -> _Value:
-        key = (name, values)
-        if key not in self._frozen:
-            self._frozen[key] = make()
-        found: _Value = self._frozen[key]
+    def _section(self, name: str) -> Section:
+        values = self._values[name]
+        _refuse_unknown(f"{name}.", values if isinstance(values, dict) else ())
+        return Section(name, values)
+
+    def _once(self, keys: tuple[str, ...], make: Callable[[], _Value]) -> _Value:
+        """What `make` gives for the values of these keys; the same object for the same values."""
+        cause: Hashable = self._values.cause(*keys)
+        if cause is None:
+            cause = repr([self._values[key] for key in keys])
+        if (keys, cause) not in self._frozen:
+            self._frozen[keys, cause] = make()
+        found: _Value = self._frozen[keys, cause]
         return found
 
-    def _prompts(self, cfg: DictConfig) -> PromptSet:
-        prompt = cfg.prompt
-        if prompt is None:
-            return self._part(cfg, "prompts", lambda section: self._read_prompts(None, section))
-        values = OmegaConf.to_container(cfg.prompts, resolve=True)
-        return self._once(
-            "prompts", repr((prompt, values)), lambda: self._read_prompts(prompt, Section("prompts", values))
-        )
+    def _engine(self) -> EngineSettings:
+        return self._once(("engine", "llama_cpp"), self._read_engine)
 
-    def _read_prompts(self, prompt: str | None, section: Section) -> PromptSet:
+    def _read_engine(self) -> EngineSettings:
+        settings = sections.engine(self._section("engine"))
+        path = self._section("llama_cpp").optional_text("path")
+        return replace(settings, program=str(Path(path).expanduser())) if path else settings
+
+    def _prompts(self) -> PromptSet:
+        return self._once(("prompt", "prompts"), self._read_prompts)
+
+    def _read_prompts(self) -> PromptSet:
+        section = self._section("prompts")
         return load_prompts(
-            prompt=prompt,
+            prompt=self._values["prompt"],
             name=section.text("name"),
             items=section.sequence("items"),
             file=section.optional_text("file"),
@@ -146,14 +142,15 @@ class JobLoader:
             base=self._base,
         )
 
-    def _protocol(self, cfg: DictConfig) -> Protocol:
-        protocol = self._part(cfg, "protocol", sections.protocol)
-        iterations = at_least("iterations", int(cfg.iterations), 1)
+    def _protocol(self) -> Protocol:
+        return self._once(("protocol", "iterations"), self._read_protocol)
+
+    def _read_protocol(self) -> Protocol:
+        protocol = sections.protocol(self._section("protocol"))
+        iterations = at_least("iterations", int(self._values["iterations"]), 1)
         if protocol.launches > iterations:
             at_least("iterations", iterations, protocol.launches, why="protocol.launches shares them out")
-        if iterations == protocol.iterations:
-            return protocol
-        return self._once("protocol", f"{iterations} {protocol}", lambda: replace(protocol, iterations=iterations))
+        return replace(protocol, iterations=iterations)
 
 
 def _refuse_unknown(prefix: str, names: Iterable[object]) -> None:
@@ -161,20 +158,3 @@ def _refuse_unknown(prefix: str, names: Iterable[object]) -> None:
     for name in names:
         if f"{prefix}{name}" not in _KNOWN:
             raise unknown_key(f"{prefix}{name}")
-
-
-def _interpolates(section: DictConfig) -> bool:
-    """Whether the section's values may depend on other sections (`${...}`, but for environment variables)."""
-    return "${" in repr(OmegaConf.to_container(section, resolve=False)).replace("${oc.env:", "")
-
-
-def load_prompts(*, prompt: str | None, name: str, items: list[Any], **_: Any) -> PromptSet:
-    """Stands in until velosweep.config.prompts lands."""
-    from velosweep.model import Prompt
-
-    if prompt is not None:
-        return PromptSet(name="prompt", prompts=(Prompt(id="prompt", text=prompt),))
-    return PromptSet(
-        name=name,
-        prompts=tuple(Prompt(id=item["id"], text=item["text"], category=item.get("category")) for item in items),
-    )

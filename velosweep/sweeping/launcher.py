@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
@@ -86,16 +87,26 @@ class Grid:
         jobs: list[Job] = []
         for num, overrides in enumerate(job_overrides, start=first):
             point = self._composer.compose(overrides)
+            if self._refers_to_hydra(point):
+                self._numbered(point, num)
             directory = self._directory(point, num)
             job = loader.load(point.cfg, num=num, overrides=overrides, directory=directory, token=point.token)
-            settings.setdefault(self._settings(point), num)
+            way = self._settings(point)
+            settings.setdefault(way, num)
             _refuse_ways(settings)
             _refuse_twin(job, known, jobs, first)
             _refuse_shared_place(directory, num, places)
             jobs.append(job)
-            if not point.cfg.dry_run:
+            if not way.dry_run:
                 records.write(point, num=num, directory=directory)
         return jobs, next(iter(settings))
+
+    def _refers_to_hydra(self, point: Point) -> bool:
+        """Whether a value of the job is made of Hydra's (`output=out-${hydra.job.num}.json`)."""
+        return any("${hydra" in line for line in point.plain.values()) or self._composer.remember(
+            ("refers to hydra", point.selection.overrides),
+            lambda: "${hydra" in repr(own_part(OmegaConf.to_container(point.selection.composed, resolve=False))),
+        )
 
     def _settings(self, point: Point) -> RunSettings:
         return self._composer.remember(
@@ -114,7 +125,7 @@ class Grid:
         with read_write(cfg.hydra), open_dict(cfg.hydra):
             cfg.hydra.job.num = num
             cfg.hydra.job.id = str(num)
-            cfg.hydra.job.override_dirname = dirname(point.overrides, cfg)
+            cfg.hydra.job.override_dirname = dirname(point.overrides, cfg.hydra.job.config.override_dirname)
             cfg.hydra.overrides.task = [o.input_line for o in point.overrides if not o.is_hydra_override()]
         return cfg
 
@@ -130,6 +141,11 @@ class Grid:
     def job_return(self, overrides: Sequence[str], job: Job) -> LaneReturn:
         """What Hydra gets back for a job, to be filled in when it is done."""
         return LaneReturn(overrides, job, lambda: self.config_of(overrides, job))
+
+
+def own_part(config: Any) -> dict[Any, Any]:
+    """A configuration without Hydra's part."""
+    return {key: value for key, value in config.items() if key != "hydra"}
 
 
 class LaneReturn(JobReturn):

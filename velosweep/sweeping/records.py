@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,20 +30,29 @@ class Records:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._blocks: dict[Any, str] = {}
-        self._templates: dict[tuple[str, ...], str] = {}
+        self._templates: dict[tuple[str, ...], Template] = {}
 
     def write(self, point: Point, *, num: int, directory: str) -> None:
         """Write config.yaml, hydra.yaml and overrides.yaml of the job whose results go to `root/directory`."""
-        subdir = point.selection.composed.hydra.output_subdir
-        if subdir is None:
+        template = self._template(point)
+        if template.subdir is None:
             return
-        folder = self._root / directory / str(subdir)
+        folder = self._root / directory / template.subdir
         folder.mkdir(parents=True, exist_ok=True)
-        task = [o.input_line or "" for o in point.overrides if not o.is_hydra_override()]
+        task = [override.input_line or "" for override in point.overrides if not override.is_hydra_override()]
         lines = "".join(f"- {scalar(line)}\n" for line in task) or "[]\n"
+        name = dirname(point.overrides, template)
         (folder / "config.yaml").write_text(self.config_text(point), encoding="utf-8")
-        (folder / "hydra.yaml").write_text(self.hydra_text(point, num, directory, lines), encoding="utf-8")
+        (folder / "hydra.yaml").write_text(
+            template.filled(num, name, str(self._root / directory), lines), encoding="utf-8"
+        )
         (folder / "overrides.yaml").write_text(lines, encoding="utf-8")
+
+    def _template(self, point: Point) -> Template:
+        key = point.selection.overrides
+        if key not in self._templates:
+            self._templates[key] = Template.of(point.selection.composed)
+        return self._templates[key]
 
     def config_text(self, point: Point) -> str:
         """The job's own configuration as YAML."""
@@ -54,25 +64,53 @@ class Records:
             self._blocks[token] = OmegaConf.to_yaml(OmegaConf.masked_copy(point.cfg, [root]))
         return self._blocks[token]
 
-    def hydra_text(self, point: Point, num: int, directory: str, task_lines: str) -> str:
-        """Hydra's configuration of the job as YAML."""
-        key = point.selection.overrides
-        if key not in self._templates:
-            self._templates[key] = _template(point.selection.composed)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Template:
+    """hydra.yaml of a selection of groups, with marks where jobs differ, and what naming a job needs.
+
+    All marks need YAML's single quotes, so they are found exactly.
+    """
+
+    text: str
+    subdir: str | None
+    kv_sep: str
+    item_sep: str
+    exclude_keys: tuple[str, ...]
+
+    @classmethod
+    def of(cls, composed: DictConfig) -> Template:
+        """The template for jobs with this configuration."""
+        cfg = OmegaConf.masked_copy(deepcopy(composed), "hydra")
+        with read_write(cfg), open_dict(cfg):
+            cfg.hydra.job.num = _NUM
+            cfg.hydra.job.id = _ID
+            cfg.hydra.job.override_dirname = _NAME
+            cfg.hydra.runtime.output_dir = _OUT
+            cfg.hydra.overrides.task = [_TASK]
+        rule = composed.hydra.job.config.override_dirname
+        return cls(
+            text=OmegaConf.to_yaml(cfg),
+            subdir=None if composed.hydra.output_subdir is None else str(composed.hydra.output_subdir),
+            kv_sep=rule.kv_sep,
+            item_sep=rule.item_sep,
+            exclude_keys=tuple(rule.exclude_keys),
+        )
+
+    def filled(self, num: int, name: str, output_dir: str, task_lines: str) -> str:
+        """hydra.yaml of one job."""
         indented = "".join(f"    {line}\n" for line in task_lines.splitlines())
         return (
-            self._templates[key]
-            .replace(f"    - '{_TASK}'\n", indented)
+            self.text.replace(f"    - '{_TASK}'\n", indented)
             .replace(f"num: {_NUM}\n", f"num: {num}\n")
             .replace(f"'{_ID}'", f"'{num}'")
-            .replace(f"'{_NAME}'", scalar(dirname(point.overrides, point.selection.composed)))
-            .replace(f"'{_OUT}'", scalar(str(self._root / directory)))
+            .replace(f"'{_NAME}'", scalar(name))
+            .replace(f"'{_OUT}'", scalar(output_dir))
         )
 
 
-def dirname(overrides: Sequence[Override], cfg: DictConfig) -> str:
-    """Hydra's `override_dirname` of a job."""
-    rule = cfg.hydra.job.config.override_dirname
+def dirname(overrides: Sequence[Override], rule: Any) -> str:
+    """Hydra's `override_dirname` of a job; `rule` is hydra.job.config.override_dirname."""
     name: str = get_overrides_dirname(
         overrides=[override for override in overrides if not override.is_hydra_override()],
         kv_sep=rule.kv_sep,
@@ -90,15 +128,3 @@ def scalar(text: str) -> str:
         [text], default_flow_style=False, default_style=style, allow_unicode=True, width=float("inf")
     )
     return dumped[2:].rstrip("\n")
-
-
-def _template(composed: DictConfig) -> str:
-    """hydra.yaml with marks where jobs differ; all marks need YAML's single quotes, so they are found exactly."""
-    cfg = OmegaConf.masked_copy(deepcopy(composed), "hydra")
-    with read_write(cfg), open_dict(cfg):
-        cfg.hydra.job.num = _NUM
-        cfg.hydra.job.id = _ID
-        cfg.hydra.job.override_dirname = _NAME
-        cfg.hydra.runtime.output_dir = _OUT
-        cfg.hydra.overrides.task = [_TASK]
-    return OmegaConf.to_yaml(cfg)

@@ -1,337 +1,287 @@
-"""What a GGUF file says of itself, read fast and without trusting any number in it.
+"""What a model file says of itself, read from its GGUF header: enough to refuse a job before a server is started.
 
-Format: github.com/ggml-org/ggml/blob/master/docs/gguf.md. Only the header is read, through a memory map; nothing is
-allocated by a claimed size, and every length is checked against the file before it is used.
+llama.cpp serves a pair whose vocabularies don't match without a word, as if there were no draft; so the rule is
+checked here. The reader trusts no count or length in the file: nothing is allocated or looped over by a claimed
+size, only by bytes that are there.
 """
 
 from __future__ import annotations
 
-import hashlib
-import mmap
+import math
+import os
 import re
-import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 
+from velosweep.engines.gguf_header import HeaderError, Tokens, Value, parse_header
 from velosweep.errors import ModelFileError, PairError
 
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-_STRING, _ARRAY = 8, 9
-_MOST_ENTRIES = 1 << 22  # keys, tensors or array items; the largest vocabularies have 3e5 tokens
-_DEEPEST_ARRAY = 4
+__all__ = ["GgufInfo", "check_model", "check_pair", "fingerprint", "read_header"]
 
-# (weights a block, bytes a block) by ggml type; a file with another type is only checked to reach its last tensor.
-_BLOCKS = {
-    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40),
-    10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292),
-    16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82),
-    23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2),
-    34: (256, 54), 35: (256, 66), 39: (32, 17),
+MAX_SIZE_DIFFERENCE = 128  # llama.cpp: SPEC_VOCAB_MAX_SIZE_DIFFERENCE
+FIRST_COMPARED_TOKEN = 5  # llama.cpp: SPEC_VOCAB_CHECK_START_TOKEN_ID
+SPLIT_NAME = re.compile(r"^(?P<prefix>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
+
+FILE_TYPES = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
+    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
+    21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
+    29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4", 39: "NVFP4", 40: "Q1_0",
 }  # fmt: skip
-_TYPE_NAMES = {
-    0: "f32", 1: "f16", 2: "q4_0", 3: "q4_1", 6: "q5_0", 7: "q5_1", 8: "q8_0", 10: "q2_k", 11: "q3_k", 12: "q4_k",
-    13: "q5_k", 14: "q6_k", 15: "q8_k", 16: "iq2_xxs", 17: "iq2_xs", 18: "iq3_xxs", 19: "iq1_s", 20: "iq4_nl",
-    21: "iq3_s", 22: "iq2_s", 23: "iq4_xs", 29: "iq1_m", 30: "bf16", 39: "mxfp4",
+"""llama.cpp's LLAMA_FTYPE numbers (`general.file_type`), as people write them."""
+
+# Tokenisers of which llama.cpp makes one vocabulary type.
+VOCABULARY_TYPES = {
+    "llama": "SPM", "gpt2": "BPE", "hybriddna": "BPE", "whitespace": "BPE", "gemma4": "BPE",
+    "bert": "WPM", "t5": "UGM", "rwkv": "RWKV", "plamo2": "PLAMO2", "no_vocab": "none", "none": "none",
 }  # fmt: skip
-
-# llama.cpp's rule for a draft's vocabulary (common/speculative.cpp): same type, BOS and EOS alike, sizes within
-# 128, and token texts equal from id 5 on.
-_SIZES_WITHIN = 128
-_FIRST_COMPARED = 5
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Vocabulary:
-    """A model's tokens as bytes by id, and what llama.cpp compares beside them (None: not said)."""
-
-    model: str | None
-    tokens: tuple[bytes, ...]
-    bos: int | None
-    eos: int | None
-    add_bos: bool | None
-    add_eos: bool | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GgufInfo:
-    """The header of a model file. `expected_bytes`: what the file must hold at least; `size_bytes`: what it holds."""
+    """A model file's header. `size_bytes`: of the file, of all parts for a split model that was checked.
 
-    path: str
-    architecture: str | None
+    `expected_bytes`: the least size its tensors need. `add_bos`, `add_eos`: None where the file leaves it to
+    llama.cpp. `tokens`: the texts by id, as bytes; empty for a model without vocabulary.
+    """
+
+    path: Path
+    architecture: str
     name: str | None
+    file_type: str | None
     layers: int | None
-    context: int | None
-    quantisation: str | None
-    vocabulary: Vocabulary
+    context_length: int | None
+    parameters: int
+    vocabulary_type: str | None
+    tokens: tuple[bytes, ...] = field(repr=False, hash=False)
+    tokens_sha256: str
+    bos: int | None
+    eos: int | None
+    add_bos: bool | None
+    add_eos: bool | None
     size_bytes: int
     expected_bytes: int
-    header_bytes: int
+    split_number: int = 0
+    split_count: int = 1
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of tokens."""
+        return len(self.tokens)
 
     @property
     def description(self) -> str:
-        """For people: `llama, 32 layers, q4_k, 128256 tokens`."""
-        parts = [self.architecture or "unknown architecture"]
+        """One line for people, e.g. `llama 8.0B Q8_0, 32 layers, 8.5 GB`."""
+        size = f"{self.parameters / 1e9:.1f}B" if self.parameters >= 1e9 else f"{self.parameters / 1e6:.0f}M"
+        parts = [f"{self.architecture} {size}" + (f" {self.file_type}" if self.file_type else "")]
         if self.layers is not None:
             parts.append(f"{self.layers} layers")
-        if self.quantisation:
-            parts.append(self.quantisation)
-        parts.append(f"{len(self.vocabulary.tokens)} tokens")
-        return ", ".join(parts)
-
-
-class MalformedError(Exception):
-    """The header contradicts itself or the file."""
-
-
-class _Reader:
-    """A cursor over the mapped header; every read is checked against the end of the file."""
-
-    def __init__(self, view: mmap.mmap | bytes) -> None:
-        self.view = view
-        self.at = 0
-        self.size = len(view)
-
-    def take(self, count: int) -> bytes:
-        if count < 0 or count > self.size - self.at:
-            raise MalformedError(f"needs {count} bytes at {self.at}, the file has {self.size}")
-        taken = self.view[self.at : self.at + count]
-        self.at += count
-        return taken
-
-    def number(self, code: str) -> int | float | bool:
-        form = struct.Struct(f"<{code}")
-        value: int | float | bool = form.unpack(self.take(form.size))[0]
-        return value
-
-    def count(self) -> int:
-        value = int(self.number("Q"))
-        if value > _MOST_ENTRIES:
-            raise MalformedError(f"claims {value} entries")
-        return value
-
-    def text(self) -> bytes:
-        return self.take(int(self.number("Q")))
-
-    def value(self, kind: int, depth: int = 0) -> object:
-        if kind == _STRING:
-            return self.text()
-        if kind == _ARRAY:
-            return self._array(depth)
-        code = _SCALARS.get(kind)
-        if code is None:
-            raise MalformedError(f"has a value of unknown type {kind}")
-        return self.number(code)
-
-    def _array(self, depth: int) -> tuple[object, ...]:
-        if depth >= _DEEPEST_ARRAY:
-            raise MalformedError("nests arrays too deeply")
-        kind, count = int(self.number("I")), self.count()
-        code = _SCALARS.get(kind)
-        if code is not None:
-            return struct.unpack(f"<{count}{code}", self.take(count * struct.calcsize(f"<{code}")))
-        if kind == _STRING:
-            return self._texts(count)
-        return tuple(self.value(kind, depth + 1) for _ in range(count))
-
-    def _texts(self, count: int) -> tuple[bytes, ...]:
-        """`count` strings; a loop of its own because a vocabulary has hundreds of thousands."""
-        if count > (self.size - self.at) // 8:
-            raise MalformedError(f"claims {count} texts, more than fit")
-        unpack, view, size, at = struct.Struct("<Q").unpack_from, self.view, self.size, self.at
-        texts = []
-        for _ in range(count):
-            if at + 8 > size:
-                raise MalformedError("ends within a list of texts")
-            end = at + 8 + unpack(view, at)[0]
-            if end > size:
-                raise MalformedError("ends within a text")
-            texts.append(view[at + 8 : end])
-            at = end
-        self.at = at
-        return tuple(texts)
+        gigabytes = self.size_bytes / 1e9
+        return ", ".join([*parts, f"{gigabytes:.1f} GB" if gigabytes >= 1 else f"{self.size_bytes / 1e6:.0f} MB"])
 
 
 def read_header(path: Path) -> GgufInfo:
-    """Read the header of one GGUF file. Raises ModelFileError for what is no sound GGUF, OSError as reading does."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(4)
-        if start != b"GGUF":
-            raise ModelFileError(
-                f"{path} is not a GGUF file (it begins with {start!r})",
-                remedy="download it again, or convert the model with llama.cpp's convert_hf_to_gguf.py",
-            )
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            try:
-                return parse_header(view, path=str(path), size_bytes=size)
-            except (MalformedError, struct.error, OverflowError) as error:
-                raise ModelFileError(
-                    f"{path} is cut short or damaged: its header {error}", remedy="download or copy it again"
-                ) from error
+    """Read the header of `path`. Raises ModelFileError if it is no GGUF that llama.cpp could read."""
+    remedy = "give a GGUF model file"
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            header = parse_header(file, size)
+    except HeaderError as error:
+        raise ModelFileError(f"{path} is not a GGUF model: {error}", remedy=remedy) from error
+    except OSError as error:
+        raise ModelFileError(f"The model {path} can't be read: {error.strerror}", remedy=remedy) from error
+    return _info(path, size, header.values, header.tokens, header.expected_bytes, header.parameters)
 
 
-def parse_header(view: mmap.mmap | bytes, *, path: str, size_bytes: int) -> GgufInfo:
-    """Parse the header in `view` (the file from its first byte on)."""
-    reader = _Reader(view)
-    reader.take(4)
-    version = int(reader.number("I"))
-    if version not in (2, 3):
-        raise MalformedError(f"has version {version}, 2 and 3 are known" if version < 1 << 16 else "is big-endian")
-    tensors, keys = reader.count(), reader.count()
-    metadata: dict[str, object] = {}
-    for _ in range(keys):
-        key = reader.text().decode("utf-8", "replace")
-        metadata[key] = reader.value(int(reader.number("I")))
-    alignment = _whole(metadata.get("general.alignment")) or 32
-    if alignment < 1 or alignment > 1 << 20:
-        raise MalformedError(f"claims an alignment of {alignment}")
-    data_bytes, kinds = _tensor_infos(reader, tensors)
-    begin = -(-reader.at // alignment) * alignment
-    architecture = _text(metadata.get("general.architecture"))
+def _info(
+    path: Path, size: int, values: dict[str, Value], tokens: Tokens, expected_bytes: int, parameters: int
+) -> GgufInfo:
+    architecture = _text(values, "general.architecture") or "unknown"
+    tokenizer = _text(values, "tokenizer.ggml.model")
+    is_spm = tokenizer == "llama"  # SentencePiece models have these where the file says nothing (llama-vocab.cpp)
+    file_type = _number(values, "general.file_type")
     return GgufInfo(
         path=path,
         architecture=architecture,
-        name=_text(metadata.get("general.name")),
-        layers=_whole(metadata.get(f"{architecture}.block_count")),
-        context=_whole(metadata.get(f"{architecture}.context_length")),
-        quantisation=_TYPE_NAMES.get(max(kinds, key=lambda kind: kinds[kind])) if kinds else None,
-        vocabulary=_vocabulary(metadata),
-        size_bytes=size_bytes,
-        expected_bytes=begin + data_bytes,
-        header_bytes=begin,
+        name=_text(values, "general.name"),
+        file_type=None if file_type is None else FILE_TYPES.get(file_type, f"type {file_type}"),
+        layers=_number(values, f"{architecture}.block_count"),
+        context_length=_number(values, f"{architecture}.context_length"),
+        parameters=parameters,
+        vocabulary_type=None if tokenizer is None else VOCABULARY_TYPES.get(tokenizer, tokenizer),
+        tokens=tokens,
+        tokens_sha256=sha256(b"\0".join(tokens)).hexdigest(),
+        bos=_number(values, "tokenizer.ggml.bos_token_id", default=1 if is_spm else None),
+        eos=_number(values, "tokenizer.ggml.eos_token_id", default=2 if is_spm else None),
+        add_bos=_flag(values, "tokenizer.ggml.add_bos_token", default=True if is_spm else None),
+        add_eos=_flag(values, "tokenizer.ggml.add_eos_token", default=False if is_spm else None),
+        size_bytes=size,
+        expected_bytes=expected_bytes,
+        split_number=_number(values, "split.no") or 0,
+        split_count=max(_number(values, "split.count") or 1, 1),
     )
 
 
-def _tensor_infos(reader: _Reader, count: int) -> tuple[int, dict[int, int]]:
-    """Bytes that the tensors' data reach to, and the weights of each type."""
-    reach = 0
-    kinds: dict[int, int] = {}
-    for _ in range(count):
-        reader.text()
-        dimensions = int(reader.number("I"))
-        if dimensions > 8:
-            raise MalformedError(f"has a tensor of {dimensions} dimensions")
-        weights = 1
-        for _ in range(dimensions):
-            weights *= int(reader.number("Q"))
-        kind, offset = int(reader.number("I")), int(reader.number("Q"))
-        block, block_bytes = _BLOCKS.get(kind, (1, 0))
-        reach = max(reach, offset + weights // block * block_bytes)
-        kinds[kind] = kinds.get(kind, 0) + weights
-    return reach, kinds
+def _text(values: dict[str, Value], key: str) -> str | None:
+    """Text without control characters: it may reach a terminal."""
+    value = values.get(key)
+    if not isinstance(value, bytes):
+        return None
+    return "".join(c if c.isprintable() else "�" for c in value.decode("utf-8", "replace"))[:200]
 
 
-def _vocabulary(metadata: dict[str, object]) -> Vocabulary:
-    tokens = metadata.get("tokenizer.ggml.tokens")
-    return Vocabulary(
-        model=_text(metadata.get("tokenizer.ggml.model")),
-        tokens=tuple(token for token in tokens if isinstance(token, bytes)) if isinstance(tokens, tuple) else (),
-        bos=_whole(metadata.get("tokenizer.ggml.bos_token_id")),
-        eos=_whole(metadata.get("tokenizer.ggml.eos_token_id")),
-        add_bos=_flag(metadata.get("tokenizer.ggml.add_bos_token")),
-        add_eos=_flag(metadata.get("tokenizer.ggml.add_eos_token")),
-    )
+def _number(values: dict[str, Value], key: str, default: int | None = None) -> int | None:
+    value = values.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else default
 
 
-def _text(value: object) -> str | None:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else None
+def _flag(values: dict[str, Value], key: str, default: bool | None) -> bool | None:
+    value = values.get(key)
+    return value if isinstance(value, bool) else default
 
 
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+# ---------------------------------------------------------------- one file
 
 
-def _flag(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
+def check_model(path: str | Path, *, key: str) -> GgufInfo:
+    """The header of a model that can be loaded. `key` is the configuration key that named it.
 
-
-def check_model(path: Path, *, key: str) -> GgufInfo:
-    """The header of a model that can be loaded. Raises ModelFileError naming the file and `key`, what sets it.
-
-    Of a split model (`-00001-of-00003.gguf`) the first part is named and every part must be there.
+    Raises ModelFileError, with what to do, if it is missing, no file, empty, unreadable, no GGUF, cut short, or
+    a part of a split model whose other parts are missing.
     """
-    try:
-        if path.is_dir():
-            raise ModelFileError(f"{path} is a folder, not a model", remedy=f"set {key} to a .gguf file")
-        info = read_header(path)
-    except FileNotFoundError as error:
+    path = Path(path)
+    info = _check_file(path, key)
+    if info.split_count == 1:
+        return info
+    if info.split_number != 0:
         raise ModelFileError(
-            f"No model at {path}", remedy=f"set {key} to your file, or choose model_pair=synthetic"
-        ) from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is empty"
-        raise ModelFileError(f"The model {path} can't be read: {reason}", remedy=f"check {key}") from error
+            f"{path} is part {info.split_number + 1} of {info.split_count} of a split model",
+            remedy=f"set {key} to the first part",
+        )
+    others = [_check_file(part, key) for part in _split_parts(path, info.split_count, key)[1:]]
+    parts = [info, *others]
+    return replace(
+        info,
+        size_bytes=sum(part.size_bytes for part in parts),
+        expected_bytes=sum(part.expected_bytes for part in parts),
+        parameters=sum(part.parameters for part in parts),
+    )
+
+
+def _check_file(path: Path, key: str) -> GgufInfo:
+    remedy = f"set {key} to a GGUF file, or choose model_pair=synthetic"
+    if not path.exists():
+        raise ModelFileError(f"No model at {path}", remedy=remedy)
+    if path.is_dir():
+        raise ModelFileError(f"The model {path} is a directory", remedy=f"set {key} to a .gguf file in it")
+    if not path.is_file():
+        raise ModelFileError(f"The model {path} is not a regular file", remedy=remedy)
+    if not os.access(path, os.R_OK):
+        raise ModelFileError(f"The model {path} can't be read: permission denied", remedy="change its permissions")
+    if path.stat().st_size == 0:
+        raise ModelFileError(f"The model {path} is empty", remedy="download it again")
+    info = read_header(path)
     if info.size_bytes < info.expected_bytes:
         raise ModelFileError(
-            f"{path} is cut short: it has {info.size_bytes} bytes and its header asks for {info.expected_bytes}",
-            remedy="download or copy it again",
+            f"The model {path} is cut short: {info.size_bytes} of {info.expected_bytes} bytes",
+            remedy="download it again",
         )
-    return _with_all_parts(path, info, key)
+    return info
 
 
-def _with_all_parts(path: Path, info: GgufInfo, key: str) -> GgufInfo:
-    match = re.fullmatch(r"(.*)-(\d{5})-of-(\d{5})\.gguf", path.name)
-    if match is None:
-        return info
-    if int(match[2]) != 1:
-        raise ModelFileError(f"{path} is part {int(match[2])} of a split model", remedy=f"set {key} to the first part")
-    from dataclasses import replace
+def _split_parts(path: Path, count: int, key: str) -> list[Path]:
+    match = SPLIT_NAME.match(path.name)
+    if match is None or int(match["count"]) != count or int(match["number"]) != 1:
+        raise ModelFileError(
+            f"{path} is the first of {count} parts of a split model, but not named so",
+            remedy=f"name the parts NAME-00001-of-{count:05d}.gguf and so on, and set {key} to the first",
+        )
+    return [
+        path.with_name(f"{match['prefix']}-{number:05d}-of-{match['count']}.gguf") for number in range(1, count + 1)
+    ]
 
-    size = info.size_bytes
-    for part in range(2, int(match[3]) + 1):
-        other = path.with_name(f"{match[1]}-{part:05d}-of-{match[3]}.gguf")
-        if not other.is_file():
-            raise ModelFileError(f"{path} is the first of {int(match[3])} parts, and {other.name} is missing")
-        size += other.stat().st_size
-    return replace(info, size_bytes=size)
+
+# ---------------------------------------------------------------- a pair
 
 
 def check_pair(main: GgufInfo, draft: GgufInfo) -> None:
-    """Raise PairError where llama.cpp would silently not use `draft` for `main`, by its own rule."""
-    ours, theirs = main.vocabulary, draft.vocabulary
-    differs = _difference(ours, theirs)
-    if differs:
+    """Raise PairError if llama.cpp would not use `draft` for `main` (common_speculative_are_compatible)."""
+    cause = _misfit(main, draft)
+    if cause is not None:
         raise PairError(
-            f"The draft model's vocabulary does not fit the main model's: {differs} ({draft.path} for {main.path}); "
-            "llama.cpp would silently measure vanilla decoding",
-            remedy="choose a draft model of the main model's family",
+            f"The draft model {draft.path} doesn't fit the main model {main.path}: {cause}",
+            remedy="llama.cpp would not draft; choose a draft model of the same family (model_pair.draft_model)",
         )
 
 
-def _difference(main: Vocabulary, draft: Vocabulary) -> str | None:
-    if main.model != draft.model:
-        return f"tokenizer {draft.model} instead of {main.model}"
-    special: tuple[tuple[str, Callable[[Vocabulary], object]], ...] = (
-        ("BOS token", lambda vocabulary: vocabulary.bos),
-        ("EOS token", lambda vocabulary: vocabulary.eos),
-        ("add BOS", lambda vocabulary: vocabulary.add_bos),
-        ("add EOS", lambda vocabulary: vocabulary.add_eos),
-    )
-    for name, value in special:
-        if None not in (value(main), value(draft)) and value(main) != value(draft):
-            return f"{name} {value(draft)} instead of {value(main)}"
-    sizes = len(main.tokens), len(draft.tokens)
-    if abs(sizes[0] - sizes[1]) > _SIZES_WITHIN:
-        return f"{sizes[1]} tokens instead of {sizes[0]}, more than {_SIZES_WITHIN} apart"
-    for index in range(_FIRST_COMPARED, min(sizes)):
-        if main.tokens[index] != draft.tokens[index]:
-            return f"token {index} is {draft.tokens[index]!r} instead of {main.tokens[index]!r}"
+def _misfit(main: GgufInfo, draft: GgufInfo) -> str | None:
+    if main.vocabulary_type != draft.vocabulary_type:
+        return f"vocabulary types {main.vocabulary_type} and {draft.vocabulary_type}"
+    for word, adds, ids in (
+        ("BOS", (main.add_bos, draft.add_bos), (main.bos, draft.bos)),
+        ("EOS", (main.add_eos, draft.add_eos), (main.eos, draft.eos)),
+    ):
+        if None not in adds and adds[0] != adds[1]:
+            return f"only one of them adds {word}"
+        if True in adds and None not in ids and ids[0] != ids[1]:
+            return f"{word} tokens {ids[0]} and {ids[1]}"
+    sizes = main.vocabulary_size, draft.vocabulary_size
+    if abs(sizes[0] - sizes[1]) > MAX_SIZE_DIFFERENCE:
+        return f"vocabularies of {sizes[0]} and {sizes[1]} tokens, more than {MAX_SIZE_DIFFERENCE} apart"
+    if main.tokens_sha256 == draft.tokens_sha256:
+        return None
+    for token in range(FIRST_COMPARED_TOKEN, min(sizes)):
+        if main.tokens[token] != draft.tokens[token]:
+            texts = [ascii(info.tokens[token][:40].decode("utf-8", "replace")) for info in (main, draft)]
+            return f"token {token} is {texts[0]} in one and {texts[1]} in the other"
     return None
 
 
-def fingerprint(path: Path) -> str:
-    """Thirty-two hex digits of SHA-256 over size, head, tail and 64 samples of a file: milliseconds at any size.
+# ---------------------------------------------------------------- identity
 
-    Tells another model or quantisation under the same name; not made to withstand forgery.
+HEAD = 1 << 24
+CHUNKS = 64
+CHUNK = 1 << 16
+
+
+def fingerprint(path: str | Path) -> str:
+    """Hash of a model's size, first 16 MiB (the header of most models) and 64 chunks spread over it, all parts.
+
+    The same for a copy under another name; milliseconds whatever the size. Raises ModelFileError.
     """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        size = path.stat().st_size
-        digest.update(str(size).encode())
-        head, piece = 1 << 20, 1 << 14
-        digest.update(file.read(head))
-        for index in range(64):
-            file.seek(max(0, (size - piece) * (index + 1) // 64))
-            digest.update(file.read(piece))
-    return digest.hexdigest()[:32]
+    digest = sha256()
+    try:
+        for part in _parts_beside(Path(path)):
+            with part.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                digest.update(f"{size}:".encode())
+                digest.update(file.read(HEAD))
+                for offset in _sampled(size):
+                    file.seek(offset)
+                    digest.update(file.read(CHUNK))
+    except OSError as error:
+        raise ModelFileError(f"The model {path} can't be read: {error.strerror}", remedy="check the file") from error
+    return digest.hexdigest()
+
+
+def _parts_beside(path: Path) -> list[Path]:
+    """All parts of a split model by its first part's name, else the file itself."""
+    match = SPLIT_NAME.match(path.name)
+    if match is None:
+        return [path]
+    count = int(match["count"])
+    parts = (
+        path.with_name(f"{match['prefix']}-{number:05d}-of-{match['count']}.gguf") for number in range(1, count + 1)
+    )
+    return [part for part in parts if part.exists()] or [path]
+
+
+def _sampled(size: int) -> Iterator[int]:
+    """Offsets beyond the head, the last chunk among them."""
+    span = size - HEAD - CHUNK
+    if span <= 0:
+        return iter([HEAD] if size > HEAD else [])
+    return iter(sorted({HEAD + math.floor(span * i / (CHUNKS - 1)) for i in range(CHUNKS)}))

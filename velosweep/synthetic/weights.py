@@ -38,7 +38,8 @@ class Pool:
     def values(self, name: str, count: int) -> npt.NDArray[np.float32]:
         """The first `count` (at most CHUNK) unit-variance weights of the tensor `name`, as numbers."""
         start = next(self._starts(name))
-        return self._unit[start : start + count].copy()
+        cut: npt.NDArray[np.float32] = self._unit[start : start + count].copy()
+        return cut
 
     def encode(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """Bytes of `values` (a multiple of 32 of them) in the pool's type."""

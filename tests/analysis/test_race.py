@@ -22,7 +22,7 @@ TRUTHS = [
 def _races(runs, cv):
     for i in range(runs):
         alpha, c, cliff = TRUTHS[i % len(TRUTHS)]
-        engine = StandIn(alpha=alpha, cost_ratio=c, cliff=cliff, cv=cv, seed=1000 + i)
+        engine = StandIn(alpha=alpha, cost_ratio=c, cliff=cliff, cv=cv, seed=70_000 + round(1e8 * cv) + i)
         yield engine, run(engine, settings=Settings(seed=i)).answer()
 
 

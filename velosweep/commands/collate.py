@@ -1,0 +1,35 @@
+"""`velosweep collate DIR`: rebuild every derived file of a sweep from its recorded samples."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from velosweep.errors import ExitStatus, StorageError
+from velosweep.pipeline import collate
+from velosweep.reporting.screen import make_console, say
+from velosweep.reporting.wording import plural
+from velosweep.storage.locking import FolderLock
+from velosweep.storage.paths import SweepPaths
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command: 0 where all was readable, 1 where samples were damaged (the rest is collated)."""
+    parser = argparse.ArgumentParser(
+        prog="velosweep collate",
+        description="Rebuild every derived file of a sweep from its recorded samples, to the same bytes.",
+    )
+    parser.add_argument("directory", type=Path, help="the sweep's folder")
+    arguments = parser.parse_args(argv)
+    root = arguments.directory.expanduser().absolute()
+    if not root.is_dir():
+        raise StorageError(f"No folder {root}", remedy="name the folder of a sweep")
+    with FolderLock(SweepPaths(root).lock):
+        derived = collate(root)
+    errors = make_console(stderr=True)
+    for damage in derived.damaged:
+        say(errors, f"Lost: {damage}")
+    jobs = sum(row.prompt_id is None for row in derived.comparisons)
+    say(make_console(), f"{plural(derived.samples.num_rows, 'sample')} of {plural(jobs, 'job')} collated in {root}")
+    return int(ExitStatus.SOME_FAILED if derived.damaged else ExitStatus.OK)

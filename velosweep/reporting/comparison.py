@@ -1,0 +1,214 @@
+"""Two sweeps side by side, on the screen and as a page: what changed, how surely, and what makes them unlike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from velosweep.reporting.screen import Column, say, say_all, table_lines, width_of
+from velosweep.reporting.wording import interval, listed, number, plural
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+CAVEAT = (
+    "Speeds of two sweeps were measured at different times: their interval assumes that the machine did not drift "
+    "between them. The ratio of the speed-ups does not assume it, where both sweeps interleave their arms."
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RatioShown:
+    """new / old with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f}× {interval(self.low, self.high, 3)}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChangeRow:
+    """How one job moved. `speed` and its ratio are of what the job is about: speculative, else vanilla.
+
+    `real`: a change that stands after correction for the number of jobs; `reproduced`: the sweeps' intervals
+    of the speed-up overlap (None where there is none).
+    """
+
+    label: str
+    old_speed: float | None
+    new_speed: float | None
+    ratio: RatioShown | None
+    vanilla_ratio: RatioShown | None
+    speedup_ratio: RatioShown | None
+    old_speedup: float | None
+    new_speedup: float | None
+    real: bool
+    reproduced: bool | None
+
+    @property
+    def sign(self) -> str:
+        """Tells the kind of change without colour."""
+        if self.ratio is None:
+            return "–"
+        if not self.real:
+            return "≈"
+        return "▲" if self.ratio.value > 1 else "▼"
+
+    @property
+    def words(self) -> str:
+        """What is to be made of it."""
+        if self.ratio is None:
+            return "can't tell"
+        if not self.real:
+            return "no real change"
+        return "faster" if self.ratio.value > 1 else "slower"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparisonShown:
+    """All that is shown. `unlike`: (what, old, new); `only_old`, `only_new`: labels of jobs without a partner."""
+
+    old: str
+    new: str
+    rows: tuple[ChangeRow, ...]
+    unlike: tuple[tuple[str, str, str], ...] = ()
+    only_old: tuple[str, ...] = ()
+    only_new: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """The answer in one sentence."""
+        told = [row for row in self.rows if row.ratio is not None]
+        if not told:
+            return "Nothing to compare: the sweeps share no job with at least two samples each"
+        changed = [row for row in told if row.real]
+        if not changed:
+            return f"No real change in {plural(len(told), 'job')}"
+        named = listed(f"{row.label} is {row.words}: {row.ratio}" for row in changed[:5])
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        return f"{len(changed)} of {plural(len(told), 'job')} really changed: {named}{more}"
+
+    @property
+    def reproduced(self) -> str:
+        """How many speed-ups came out again within their intervals, in one sentence."""
+        judged = [row for row in self.rows if row.reproduced is not None]
+        if not judged:
+            return "Nothing can be said about reproduction: no job has an interval in both sweeps"
+        lost = [row for row in judged if not row.reproduced]
+        said = f"Reproduced within their intervals: {len(judged) - len(lost)} of {plural(len(judged), 'job')}"
+        return f"{said}; not {listed(row.label for row in lost)}" if lost else said
+
+
+def print_comparison(shown: ComparisonShown, console: Console) -> None:
+    """The answer, what makes the sweeps unlike, and a row a job."""
+    say(console, f"Old: {shown.old}")
+    say(console, f"New: {shown.new}")
+    for what, old, new in shown.unlike:
+        say(console, f"⚠ Unlike: {what} was {old or 'unknown'}, is {new or 'unknown'}", style="yellow")
+    say(console)
+    say(console, shown.headline, style="bold")
+    if shown.rows:
+        say(console)
+        say_all(console, table_lines(change_columns(shown.rows), width=width_of(console)))
+        say(console)
+        say(console, CAVEAT, style="dim")
+    for title, labels in (("Only in the old sweep", shown.only_old), ("Only in the new sweep", shown.only_new)):
+        if labels:
+            say(console, f"{title}: {listed(labels)}")
+
+
+def change_columns(rows: Sequence[ChangeRow]) -> list[Column]:
+    """One row a job."""
+
+    def column(title: str, word: Callable[[ChangeRow], str], *, sacrifice: int, right: bool = True) -> Column:
+        return Column(title=title, cells=tuple(word(row) for row in rows), sacrifice=sacrifice, right=right)
+
+    return [
+        column("job", lambda row: row.label, sacrifice=0, right=False),
+        column("old tok/s", lambda row: number(row.old_speed, 1), sacrifice=3),
+        column("new tok/s", lambda row: number(row.new_speed, 1), sacrifice=2),
+        column("new / old", lambda row: str(row.ratio or ""), sacrifice=0),
+        column("vanilla", lambda row: _times(row.vanilla_ratio), sacrifice=5),
+        column("old speedup", lambda row: number(row.old_speedup), sacrifice=6),
+        column("new speedup", lambda row: number(row.new_speedup), sacrifice=6),
+        column("of speedups", lambda row: str(row.speedup_ratio or ""), sacrifice=4),
+        column("change", lambda row: f"{row.sign} {row.words}", sacrifice=0, right=False),
+    ]
+
+
+def _times(ratio: RatioShown | None) -> str:
+    return "" if ratio is None else f"{ratio.value:.3f}×"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mark:
+    """A row of the picture: places across its width in per cent."""
+
+    label: str
+    low: float
+    value: float
+    high: float
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """Intervals on one axis; `one` is where the ratio 1 stands, `ticks` are (place in per cent, label)."""
+
+    marks: tuple[Mark, ...]
+    one: float
+    ticks: tuple[tuple[float, str], ...]
+
+
+def picture_of(rows: Sequence[ChangeRow]) -> Picture | None:
+    """Ratios with their intervals, None where there are none."""
+    told = [(row, row.ratio) for row in rows if row.ratio is not None]
+    if not told:
+        return None
+    low = min(1.0, *(ratio.low for _, ratio in told))
+    high = max(1.0, *(ratio.high for _, ratio in told))
+    margin = 0.05 * (high - low) or 0.05
+    low, high = low - margin, high + margin
+
+    def place(value: float) -> float:
+        return round(100 * (value - low) / (high - low), 3)
+
+    marks = tuple(
+        Mark(
+            label=row.label,
+            low=place(ratio.low),
+            value=place(ratio.value),
+            high=place(ratio.high),
+            kind=row.words.replace(" ", "-").replace("'", ""),
+        )
+        for row, ratio in told
+    )
+    ticks = tuple((place(value), f"{value:.3f}") for value in (low + margin, 1.0, high - margin))
+    return Picture(marks=marks, one=place(1.0), ticks=ticks)
+
+
+def render_comparison(shown: ComparisonShown, *, show_paths: bool = False) -> str:
+    """One page that works offline, without a script. The same values give the same bytes."""
+    from markupsafe import Markup
+
+    from velosweep.reporting.html import _environment, _template
+    from velosweep.reporting.safe import shorten_homes
+
+    columns = change_columns(shown.rows) if shown.rows else []
+    text = (
+        _environment()
+        .get_template("comparison.html.j2")
+        .render(
+            shown=shown,
+            caveat=CAVEAT,
+            titles=[column.title for column in columns],
+            rows=list(zip(*(column.cells for column in columns), strict=True)),
+            picture=picture_of(shown.rows),
+            css=Markup(_template("report.css")),  # noqa: S704 (our own file)
+        )
+    )
+    return text if show_paths else shorten_homes(text)

@@ -42,7 +42,7 @@ class SyntheticShapeConf:
     heads: int = _key(6, "attention heads")
     kv_heads: int = _key(2, "key/value heads")
     vocabulary: int = _key(320, "tokens")
-    eps: float = _key(0.1, "share of the blocks the draft lacks: 0 is always accepted, more is accepted less")
+    eps: float = _key(0.03, "share of the blocks the draft lacks: 0 is always accepted, more is accepted less")
     type: str = _key("f32", "weights: f32, f16, bf16, q8_0, q4_0")
     seed: int = _key(0, "seed of the random weights")
 

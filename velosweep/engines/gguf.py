@@ -242,13 +242,13 @@ def _misfit(main: GgufInfo, draft: GgufInfo) -> str | None:
 
 # ---------------------------------------------------------------- identity
 
-HEAD = 1 << 24
+HEAD = 1 << 23
 CHUNKS = 64
 CHUNK = 1 << 16
 
 
 def fingerprint(path: str | Path) -> str:
-    """Hash of a model's size, first 16 MiB (the header of most models) and 64 chunks spread over it, all parts.
+    """Hash of a model's size, first 8 MiB (the header of most models) and 64 chunks spread over it, all parts.
 
     The same for a copy under another name; milliseconds whatever the size. Raises ModelFileError.
     """

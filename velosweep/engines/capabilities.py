@@ -262,14 +262,19 @@ def _ask(program: str, sha256: str) -> Capabilities:
             f"{program} does not answer --help as llama.cpp does ({ended}): {last[0]}",
             remedy="check llama_cpp.path, or the libraries that the program needs",
         )
-    types = flags.get("--spec-type", "").strip("[]{}")
     return Capabilities(
         program=program,
         sha256=sha256,
         build=parse_version(_version_text(program)),
         flags=flags,
-        spec_types=tuple(t for t in re.split(r"[,|]", types) if re.fullmatch(r"[a-z0-9-]+", t)),
+        spec_types=parse_spec_types(flags),
     )
+
+
+def parse_spec_types(flags: Mapping[str, str]) -> tuple[str, ...]:
+    """The kinds that --spec-type takes: `[none|ngram-mod]` or `none,draft-simple,…`; empty without that flag."""
+    named = flags.get("--spec-type", "").strip("[]{}")
+    return tuple(kind for kind in re.split(r"[,|]", named) if re.fullmatch(r"[a-z0-9-]+", kind))
 
 
 def _version_text(program: str) -> str:

@@ -59,9 +59,28 @@ _RULES = (
         r"(?:draft model[^\n]*vocab[^\n]*(?:must match|not compatible|incompatible|mismatch)"
         r"|vocab[^\n]*draft[^\n]*(?:not compatible|must match)"
         r"|(?:target|draft) (?:and draft )?(?:model )?vocab[^\n]*(?:must match|differ|not compatible)"
-        r"|the (?:target and draft|draft and target) vocabs are not compatible)[^\n]*",
+        r"|the (?:target and draft|draft and target) vocabs are not compatible"
+        r"|the draft model '[^'\n]*' is not compatible with the target model)[^\n]*",
         "the draft model's vocabulary does not fit the main model's",
         "choose a draft model of the same family",
+    ),
+    _Rule(
+        "head",
+        r"(draft model is not (?:eagle3|dflash|dspark)[^\n]*)",
+        "the draft model has not the heads that this speculation needs ({0})",
+        "choose a draft model made for it, or speculation=draft",
+    ),
+    _Rule(
+        "head",
+        r"(?:context type MTP requested but )?model doesn't contain MTP layers|failed to create MTP context",
+        "the main model has no MTP layers, which speculation draft-mtp needs",
+        "choose a model with MTP layers, or another speculation",
+    ),
+    _Rule(
+        "context",
+        r"prompt is too long \([^)\n]*\)",
+        "the prompt does not fit into the context: {line}",
+        "shorten the prompt or raise engine.context",
     ),
     _Rule(
         "memory",

@@ -15,7 +15,7 @@ def judge(generation: Generation, arm: Arm, request: Request) -> str | None:
     return (
         _judge_length(generation, request)
         or _judge_times(generation)
-        or (_judge_vanilla(generation) if arm.mode is Mode.VANILLA else _judge_speculative(generation))
+        or (_judge_vanilla(generation) if arm.mode is Mode.VANILLA else _judge_speculative(generation, arm))
     )
 
 
@@ -53,10 +53,18 @@ def _judge_vanilla(generation: Generation) -> str | None:
     return None
 
 
-def _judge_speculative(generation: Generation) -> str | None:
+def _judge_speculative(generation: Generation, arm: Arm) -> str | None:
+    """None drafted is what an n-gram kind honestly does with a text that repeats nothing; a draft model always drafts.
+
+    `draft_tokens` None: the build does not tell, and its /slots said that it speculates.
+    """
     drafted, accepted = generation.draft_tokens, generation.accepted_tokens
-    if not drafted:
+    if drafted == 0 and _has_draft_model(arm) and generation.predicted_tokens > 1:
         return "nothing was drafted in a speculative run; what was measured is vanilla decoding"
-    if accepted is not None and not 0 <= accepted <= drafted:
+    if drafted is not None and accepted is not None and not 0 <= accepted <= drafted:
         return f"{accepted} of {drafted} drafted tokens accepted is not possible"
     return None
+
+
+def _has_draft_model(arm: Arm) -> bool:
+    return arm.speculation is None or any(kind.startswith("draft") for kind in arm.speculation.kinds)

@@ -1,0 +1,97 @@
+"""`velosweep compare`: which changes between two sweeps are real, and which sweeps can't be held together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.storage.made import environment, journal_of, record, rounds
+from velosweep.cli import main
+from velosweep.errors import ExitStatus
+from velosweep.model import Mode
+from velosweep.storage.provenance import write_record
+
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(name: str, *, speed: float = 1.0, host: str = "here", jobs: int = 3) -> str:
+        """A sweep whose speculative runs have `speed` times 60 tokens a second, within ± 0.4 %."""
+        taken = [
+            replace(
+                one,
+                host=host,
+                tokens_per_second=(28 if one.mode is Mode.VANILLA else 60 * speed) * (1 + 0.002 * (one.order * 7 % 5)),
+            )
+            for one in rounds(jobs, iterations=6)
+        ]
+        paths = journal_of(tmp_path / name, taken)
+        write_record(paths.record, record(jobs, environment=replace(environment(), host=host)))
+        return str(tmp_path / name)
+
+    return write
+
+
+def test_the_same_figures_are_no_change(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["compare", write("old"), write("new"), "--fail-below", "0.97"])
+
+    assert status == ExitStatus.OK
+    assert "No real change in 3 jobs" in capsys.readouterr().out
+
+
+def test_a_real_loss_is_named_and_fails_where_asked(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = write("old"), write("new", speed=0.9)
+
+    assert main(["compare", old, new]) == ExitStatus.OK
+    assert main(["compare", old, new, "--fail-below", "0.97"]) == ExitStatus.SOME_FAILED
+
+    said = capsys.readouterr()
+    assert "3 of 3 jobs really changed: n_draft 4 is slower: 0.900×" in said.out
+    assert "Slower than 0.97: 3 jobs (n_draft 4, n_draft 8, n_draft 12)" in said.err
+
+
+def test_a_real_gain_does_not_fail(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", write("old"), write("new", speed=1.1), "--fail-below", "1"]) == ExitStatus.OK
+    assert "is faster: 1.100×" in capsys.readouterr().out
+
+
+def test_unlike_sweeps_are_refused_with_the_difference(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = write("old"), write("new", host="there")
+
+    assert main(["compare", old, new]) == ExitStatus.REFUSED
+    assert "host was here, is there\n  compare sweeps of one machine" in capsys.readouterr().err
+
+    assert main(["compare", old, new, "--anyway"]) == ExitStatus.OK
+    assert "Unlike: host was here, is there" in capsys.readouterr().out
+
+
+def test_jobs_that_only_one_sweep_has_are_named(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", write("old", jobs=3), write("new", jobs=2)]) == ExitStatus.OK
+    assert "Only in the old sweep: n_draft 12" in capsys.readouterr().out
+
+
+def test_the_page_is_whole_and_needs_no_network(write: Write, tmp_path: Path) -> None:
+    new = write("new", speed=0.9)
+
+    assert main(["compare", write("old"), new, "--html"]) == ExitStatus.OK
+    assert main(["compare", write("old"), new, "--html", str(tmp_path / "page.html")]) == ExitStatus.OK
+
+    page = (Path(new) / "comparison.html").read_text("utf-8")
+    assert (tmp_path / "page.html").read_text("utf-8") == page
+    assert "3 of 3 jobs really changed" in page
+    assert page.count('<circle cx="') == 3
+    assert not any(sign in page for sign in ("http://", "https://", "<script", "src="))
+
+
+@pytest.mark.parametrize("ratio", ["0", "1.5", "-1", "nan"])
+def test_a_ratio_that_makes_no_sense_is_refused(write: Write, ratio: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", write("old"), write("new"), f"--fail-below={ratio}"]) == ExitStatus.REFUSED
+    assert "name a ratio of 1 at most" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_sweep_is_refused(write: Write, tmp_path: Path) -> None:
+    assert main(["compare", write("old"), str(tmp_path / "none")]) == ExitStatus.REFUSED

@@ -29,7 +29,7 @@ def test_nothing_of_one_s_own_is_overwritten(tmp_path: Path, capsys: pytest.Capt
     own.write_text("name: changed\n")
 
     assert main(["init", str(tmp_path)]) == 2
-    assert "model_pair/mine.yaml already" in capsys.readouterr().err
+    assert "prompts/mine.yaml already" in capsys.readouterr().err
     assert own.read_text() == "name: changed\n"
     assert main(["init", str(tmp_path), "--force"]) == 0
     assert own.read_text() != "name: changed\n"

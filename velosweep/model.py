@@ -601,6 +601,7 @@ class JobRecord:
     output: str | None = None
     state: str = "pending"
     error: str | None = None
+    server_arguments: tuple[str, ...] = ()  # llama-server's for this job's setting, fit to be used by others
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

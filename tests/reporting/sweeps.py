@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 
 import pyarrow as pa
 
@@ -60,33 +61,40 @@ THREE_PAIRS = (
 CATEGORIES = ("code", "prose", "reasoning", "translation")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class MadeUp:
     record: SweepRecord
     comparisons: list[Comparison]
     samples: pa.Table
+    runs: tuple[Sample, ...] = ()
 
 
+@lru_cache(maxsize=1)
 def default_sweep() -> MadeUp:
     return make([SYNTHETIC], n_drafts=(4, 8, 12), prompts=1, iterations=5, synthetic=True)
 
 
+@lru_cache(maxsize=1)
 def large_sweep() -> MadeUp:
     return make(THREE_PAIRS, n_drafts=tuple(range(1, 13)), prompts=20, iterations=5, gpu=True)
 
 
+@lru_cache(maxsize=1)
 def ten_thousand_samples() -> MadeUp:
     return make(THREE_PAIRS, n_drafts=tuple(range(1, 13)), prompts=20, iterations=14, gpu=True)
 
 
+@lru_cache(maxsize=1)
 def single_job() -> MadeUp:
     return make([SYNTHETIC], n_drafts=(8,), prompts=1, iterations=5, synthetic=True, single=True)
 
 
+@lru_cache(maxsize=1)
 def skip_vanilla() -> MadeUp:
     return make([SYNTHETIC], n_drafts=(4, 8, 12), prompts=1, iterations=3, synthetic=True, skip=True)
 
 
+@lru_cache(maxsize=1)
 def modest() -> MadeUp:
     pair = replace_pair(SYNTHETIC, alpha=0.3, cost=0.3)
     return make([pair], n_drafts=(4, 8), prompts=1, iterations=5)
@@ -96,6 +104,7 @@ def replace_pair(pair: Pair, **changes: float) -> Pair:
     return replace(pair, **changes)
 
 
+@lru_cache(maxsize=1)
 def with_failures() -> MadeUp:
     made = make([THREE_PAIRS[0]], n_drafts=(2, 4, 8, 16), prompts=1, iterations=10, gpu=True, failing=16, noisy=True)
     findings = (
@@ -119,6 +128,7 @@ def with_failures() -> MadeUp:
     return MadeUp(record=replace(made.record, jobs=jobs), comparisons=rows, samples=made.samples)
 
 
+@lru_cache(maxsize=1)
 def hostile() -> MadeUp:
     """Names and prompts that try to act where they are shown."""
     bad = '</script><img src=x onerror="alert(1)">\x1b]0;owned\x07=cmd|calc'
@@ -165,7 +175,7 @@ def make(
         jobs=tuple(world.job_record(number, pair, n_draft, synthetic) for number, (pair, n_draft) in enumerate(jobs)),
         environment=_environment(gpu, pairs),
     )
-    return MadeUp(record=record, comparisons=rows, samples=samples_table(world.samples))
+    return MadeUp(record=record, comparisons=rows, samples=samples_table(world.samples), runs=tuple(world.samples))
 
 
 def _environment(gpu: bool, pairs: Sequence[Pair]) -> Environment:
@@ -239,9 +249,10 @@ class _World:
             sweep_id="20261001-120000-madeup", job_id=f"job{number}" if number is not None else f"base-{pair.name}",
             job_num=number, model_pair=pair.name, main_model=pair.main, draft_model=pair.draft if n_draft else None,
             speculation="draft" if n_draft else "none", n_draft=n_draft, n_predict=100,
-            prompt_set="suite" if self.prompts > 1 else "default", prompt_id=self.prompt_id(prompt), prompt=self.text,
+            prompt_set="suite" if self.prompts > 1 else "default",
+            prompt_id=self.prompt_id(prompt) if iteration >= 0 else "warmup", prompt=self.text,
             prompt_category=self.category(prompt), mode=Mode.SPECULATIVE if n_draft else Mode.VANILLA,
-            iteration=max(iteration, 0), order=self.order, launch=0, warmup=iteration < 0,
+            iteration=iteration + 1, order=self.order, launch=0, warmup=iteration < 0,
             status=Status.FAILED if failed else Status.OK,
             error="HTTP 500: the server answered with an error" if failed else None,
             tokens_per_second=None if failed else rate, time_to_first_token_ms=None if failed else 35 + 500 / rate,
@@ -349,3 +360,8 @@ def samples_table(samples: Sequence[Sample]) -> pa.Table:
         row["mode"], row["status"] = row["mode"].value, row["status"].value
         row["accepted_per_position"] = list(row["accepted_per_position"] or ()) or None
     return pa.Table.from_pylist(rows)
+
+
+def samples_of(made: MadeUp) -> tuple[Sample, ...]:
+    """The samples as values."""
+    return made.runs

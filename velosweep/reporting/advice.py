@@ -118,6 +118,21 @@ _SENTENCES: Mapping[str, tuple[str, str, str]] = {
         "The interval reached ±{half_width:.1%}, not its target of ±{target:.1%}, before the maximum of pairs",
         "Raise protocol.adaptive.max_pairs or quieten the machine.",
     ),
+    "conditional_on_launch": (
+        "All pairs come from one launch of the servers: what differs between launches is not in the interval",
+        "",
+        "protocol.launches=3 covers it.",
+    ),
+    "incomplete_passes": (
+        "Some passes over the prompts are incomplete and are not in the job's figures",
+        "{passes} of {of} passes lack a prompt's pair and are not in the job's figures",
+        "`velosweep resume` tries again what is missing.",
+    ),
+    "ambiguous_baseline": (
+        "Several vanilla series fit these runs; which was measured beside them can't be told",
+        "",
+        "Read the whole sweep's folder (its sweep.json says which jobs share a baseline).",
+    ),
     "load_failed": ("The server did not start", "", "The job's log holds llama.cpp's own words."),
 }
 

@@ -56,7 +56,7 @@ def answers(
 ) -> tuple[Answer, ...]:
     """One answer for each main model, prompt set and n_predict, in the order of the jobs.
 
-    `command_flags(job)` gives the llama-server arguments of this build; without it today's names are used.
+    `command_flags(job)` gives llama-server's arguments; without it those recorded, else today's names are used.
     """
     rows = list(comparisons)
     questions: dict[tuple[str, str, int], list[Comparison]] = defaultdict(list)
@@ -64,7 +64,7 @@ def answers(
         questions[(job.main_model, job.prompt_set, job.n_predict)].append(job)
     varies = [len({key[part] for key in questions}) > 1 for part in range(3)]
     return tuple(
-        _answer(_question(key, varies), jobs, rows, record, command_flags or default_flags)
+        _answer(_question(key, varies), jobs, rows, record, command_flags or recorded_flags(record))
         for key, jobs in questions.items()
     )
 
@@ -166,9 +166,10 @@ def _what(job: Comparison) -> str:
 def _rests_on(best: Comparison, record: SweepRecord) -> str:
     entry = next((job for job in record.jobs if job.id == best.job_id), None)
     prompts = plural(len(entry.prompt_ids), "prompt") if entry else f"prompts {best.prompt_set}"
+    taken = "runs" if entry and len(entry.prompt_ids) == 1 else "passes"
     launches = f", {plural(entry.launches, 'launch').replace('launchs', 'launches')}" if entry else ""
     return (
-        f"{prompts}, {plural(best.n_pairs, 'pair')} of runs{launches}, {best.n_predict} tokens each; {best.device} on "
+        f"{prompts}, {plural(best.n_pairs, 'pair')} of {taken}{launches}, {best.n_predict} tokens each; {best.device} on "
         f"{best.host}; {best.engine}, llama.cpp {best.llama_cpp_build}; interval: {best.ci_method or 'none'}"
     )
 
@@ -235,14 +236,34 @@ def _notes(best: Comparison | None, jobs: Sequence[Comparison], record: SweepRec
 # ---------------------------------------------------------------- the command
 
 
+def recorded_flags(record: SweepRecord) -> CommandFlags:
+    """The arguments that the engine recorded for this build, else today's names."""
+    recorded = {job.id: job.server_arguments for job in record.jobs if job.server_arguments}
+    return lambda job: recorded.get(job.job_id) or default_flags(job)
+
+
+# The setting that bounds the draft of each draftless kind; the kinds with a draft model share one.
+_DRAFT_LENGTH = {
+    "ngram-simple": "--spec-ngram-simple-size-m",
+    "ngram-map-k": "--spec-ngram-map-k-size-m",
+    "ngram-map-k4v": "--spec-ngram-map-k4v-size-m",
+    "ngram-mod": "--spec-ngram-mod-n-max",
+}
+
+
 def default_flags(job: Comparison) -> tuple[str, ...]:
-    """llama-server's arguments by today's names (llama.cpp since June 2026)."""
+    """llama-server's arguments by the names of llama.cpp since June 2026."""
+    kinds = job.speculation.split("+")
     flags = ["-m", job.main_model, "-ngl", "999"]
     if job.draft_model:
         flags += ["-md", job.draft_model, "-ngld", "999"]
-    kinds = ["draft-simple" if kind == "draft" else kind for kind in job.speculation.replace("+", ",").split(",")]
-    flags += ["--spec-type", ",".join(kinds), "--spec-draft-n-max", str(job.n_draft)]
-    return (*flags, "--spec-draft-n-min", "0", "--spec-draft-p-min", "0")
+    flags += ["--spec-type", ",".join("draft-simple" if kind == "draft" else kind for kind in kinds)]
+    if any(kind.startswith("draft") for kind in kinds):
+        flags += ["--spec-draft-n-max", str(job.n_draft), "--spec-draft-n-min", "0", "--spec-draft-p-min", "0"]
+    for kind in kinds:
+        if kind in _DRAFT_LENGTH:
+            flags += [_DRAFT_LENGTH[kind], str(job.n_draft)]
+    return tuple(flags)
 
 
 def command_line(flags: Sequence[str]) -> str:

@@ -78,7 +78,7 @@ def _iterations(job: Job) -> str:
     adaptive = job.protocol.adaptive
     if adaptive:
         return f"{adaptive.min_pairs} to {adaptive.max_pairs}, until ±{percent(adaptive.target)}"
-    launches = f" × {job.protocol.launches} launches" if job.protocol.launches > 1 else ""
+    launches = f" over {job.protocol.launches} launches" if job.protocol.launches > 1 else ""
     return f"{job.protocol.iterations}{launches}"
 
 
@@ -146,15 +146,16 @@ def plan_totals(blocks: Iterable[Block]) -> PlanTotals:
         for arm in block.arms:
             job = _job_of(block, arm)
             iterations = most_iterations(job)
-            fresh = iterations if arm.speculation is not None and arm.speculation.keeps_state else 1
-            loads += job.protocol.launches * fresh
-            measurements += iterations * job.protocol.launches * len(job.prompts.prompts)
+            fresh = arm.speculation is not None and arm.speculation.keeps_state
+            loads += iterations if fresh else job.protocol.launches
+            measurements += iterations * len(job.prompts.prompts)
     return PlanTotals(loads=loads, measurements=measurements)
 
 
 def most_iterations(job: Job) -> int:
-    """Iterations of a job, for an adaptive one its maximum."""
-    return job.protocol.adaptive.max_pairs if job.protocol.adaptive else job.protocol.iterations
+    """Iterations of a job over all its launches; an adaptive one may take its maximum in every launch."""
+    protocol = job.protocol
+    return protocol.adaptive.max_pairs * protocol.launches if protocol.adaptive else protocol.iterations
 
 
 def _job_of(block: Block, arm: Arm) -> Job:
@@ -184,6 +185,6 @@ def estimated_s(
             if size is None:
                 return None
             run_s = job.n_predict * size / bandwidth + _OVERHEAD_S
-            runs = most_iterations(job) * job.protocol.launches * len(job.prompts.prompts)
+            runs = most_iterations(job) * len(job.prompts.prompts)
             total += runs * run_s + job.protocol.launches * (size / _LOAD_BYTES_PER_S + 1)
     return total / max(len(lanes), 1)

@@ -105,11 +105,12 @@ def _medians(rows: Iterable[Row]) -> dict[tuple[object, ...], float]:
     rates: dict[tuple[object, ...], list[float]] = defaultdict(list)
     for row in rows:
         rates[_arm(row)].append(row["tokens_per_second"])
+        rates[_arm(row)[:-1]].append(row["tokens_per_second"])  # for warm-ups, whose prompt is their own
     return {arm: statistics.median(values) for arm, values in rates.items()}
 
 
 def _relative(row: Row, medians: dict[tuple[object, ...], float]) -> float:
-    median = medians.get(_arm(row))
+    median = medians.get(_arm(row)) or medians.get(_arm(row)[:-1])
     return 100 * (row["tokens_per_second"] / median - 1) if median else 0.0
 
 
@@ -142,7 +143,7 @@ def _sample_trace(
                    "color": SERIES_COLOURS[index % len(SERIES_COLOURS)],
                    "symbol": SERIES_SYMBOLS[index % len(SERIES_SYMBOLS)]},
         "customdata": [[round(row["tokens_per_second"], 2), row.get("n_draft"), row.get("prompt_id"),
-                        (row.get("iteration") or 0) + 1] for row in rows],
+                        row.get("iteration")] for row in rows],
         "hovertemplate": "%{customdata[0]} tok/s (%{y:+.1f} %)<br>n_draft %{customdata[1]}, %{customdata[2]}, "
                          "iteration %{customdata[3]}<extra>%{fullData.name}</extra>",
     }  # fmt: skip

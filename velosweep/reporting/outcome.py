@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from velosweep.model import Comparison, ModeStatistics, SweepRecord, Verdict
 from velosweep.reporting.advice import Advice, gathered, reasons_for_modest_speedup, severity_rank
-from velosweep.reporting.answer import Answer, CommandFlags, answers, default_flags
+from velosweep.reporting.answer import Answer, CommandFlags, answers
 from velosweep.reporting.results_table import job_columns
 from velosweep.reporting.safe import clip
 from velosweep.reporting.screen import NORMAL, QUIET, VERBOSE, say, say_all, table_lines, width_of
@@ -52,7 +52,7 @@ def print_outcome(
             _print_sweep(jobs, console)
         if verbosity >= VERBOSE or len(jobs) == 1:
             _print_prompts(jobs, rows, console)
-    answered = answers(rows, record, command_flags=command_flags or default_flags)
+    answered = answers(rows, record, command_flags=command_flags)
     for answer in answered:
         _print_answer(answer, record, console, quiet=verbosity <= QUIET)
     _print_failures(record, samples, console)

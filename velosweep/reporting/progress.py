@@ -98,7 +98,7 @@ class Tally:
 
 
 def _runs(job: Job) -> int:
-    return most_iterations(job) * job.protocol.launches * len(job.prompts.prompts)
+    return most_iterations(job) * len(job.prompts.prompts)
 
 
 # Student's t, 97.5 %, for 1 to 10 degrees of freedom; beyond that 1.96 + 2.45/df + 2.5/df² is within 0.2 %. The
@@ -275,7 +275,7 @@ def _leader_line(job: Job, value: float, half: float | None, pairs: int) -> str:
 
 def _iteration_lines(sweep: Sweep) -> int:
     baselines = {job.baseline_id for job in sweep.jobs if not job.skip_vanilla}
-    most = max((most_iterations(job) * job.protocol.launches for job in sweep.jobs), default=0)
+    most = max((most_iterations(job) for job in sweep.jobs), default=0)
     return (len(sweep.jobs) + len(baselines)) * most
 
 

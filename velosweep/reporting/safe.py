@@ -57,7 +57,8 @@ def markdown_text(text: str) -> str:
 
 def csv_text(text: str) -> str:
     """`text` for a cell of a CSV file: what a spreadsheet would run as a formula starts with an apostrophe."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    shown = terminal_text(text.replace("\n", " "))
+    return f"'{shown}" if text.startswith(_FORMULA_STARTS) else shown
 
 
 def shorten_homes(text: str) -> str:

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import velosweep.analysis
+from tests.reporting import sweeps
+from velosweep.model import Acceptance, Comparison, Finding
+from velosweep.reporting.advice import (
+    _SENTENCES,
+    best_n_draft,
+    expected_speedup,
+    explain,
+    gathered,
+    reasons_for_modest_speedup,
+)
+from velosweep.reporting.wording import job_labels, whole_jobs
+
+
+def test_every_code_that_analysis_can_emit_has_a_sentence_of_its_own() -> None:
+    folder = Path(velosweep.analysis.__file__).parent
+    source = "\n".join(path.read_text() for path in sorted(folder.glob("*.py")))
+    codes = set(re.findall(r'code="(\w+)"', source)) | set(re.findall(r'_finding\(\s*"(\w+)"', source))
+
+    assert codes
+    assert codes <= set(_SENTENCES)
+
+
+def test_a_finding_is_said_with_its_figures_and_a_remedy() -> None:
+    finding = Finding(
+        code="drift", severity="warning", subject="vanilla", evidence={"drift": -0.041, "p": 0.003, "runs": 9}
+    )
+
+    advice = explain(finding)
+
+    assert advice.sentence == "vanilla: Speed drifted by -4.1% over 9 runs (p = 0.003)."
+    assert "protocol.cooldown=true" in advice.remedy
+
+
+def test_a_finding_with_other_evidence_than_expected_keeps_what_it_has() -> None:
+    advice = explain(Finding(code="drift", severity="warning", subject="vanilla", evidence={"slope": 0.5}))
+
+    assert advice.sentence == "vanilla: Speed drifted while measuring: slope 0.5."
+
+
+def test_an_unknown_finding_is_named_never_dropped() -> None:
+    advice = explain(Finding(code="gremlins", severity="warning", subject="pairs", evidence={"seen": 3}))
+
+    assert "gremlins" in advice.sentence
+    assert "seen 3" in advice.sentence
+
+
+def test_findings_are_gathered_once_worst_first_with_their_jobs() -> None:
+    jobs = whole_jobs(sweeps.default_sweep().comparisons)
+    info = Finding(code="not_applicable_sampled", severity="info", subject="output")
+    error = Finding(code="output_diverged", severity="error", subject="speculative")
+    jobs = [replace(job, findings=(info, error)) for job in jobs]
+
+    found = gathered(jobs, job_labels(jobs))
+
+    assert [advice.severity for advice, _ in found] == ["error", "info"]
+    assert found[0][1] == ["n_draft 4", "n_draft 8", "n_draft 12"]
+
+
+@pytest.mark.parametrize(
+    ("alpha", "cost", "n_draft", "speedup"),
+    [(0.5, 0.02, 4, 1.79), (0.6, 0.1, 3, 1.67), (0.8, 0.05, 8, 3.09), (0.9, 0.2, 7, 2.37)],
+)
+def test_the_best_n_draft_is_that_of_the_design_notes_table(
+    alpha: float, cost: float, n_draft: int, speedup: float
+) -> None:
+    best, value = best_n_draft(alpha, cost)
+
+    assert best == n_draft
+    assert value == pytest.approx(speedup, abs=0.006)
+
+
+def test_where_drafting_can_not_pay_no_n_draft_is_advised() -> None:
+    assert best_n_draft(0.1, 0.5) == (0, 1.0)
+    assert expected_speedup(1.0, 0.0, 4) == 5.0
+
+
+def _job(*, rate: float, alpha: float, cost: float) -> Comparison:
+    job = whole_jobs(sweeps.modest().comparisons)[0]
+    acceptance = Acceptance(
+        rate=rate, low=None, high=None, interval_unit="prompts", alpha=alpha, tokens_per_round=1 + rate * job.n_draft
+    )
+    return replace(job, acceptance=acceptance, cost_ratio=cost, expected_speedup=None, findings=())
+
+
+def test_low_acceptance_and_dear_drafts_are_named_as_reasons() -> None:
+    reasons = " | ".join(reasons_for_modest_speedup(_job(rate=0.11, alpha=0.3, cost=0.3)))
+
+    assert "only 11 % of the drafted tokens were accepted" in reasons
+    assert "a draft step costs 0.30 of a main-model step" in reasons
+
+
+def test_a_better_n_draft_is_named_with_what_it_promises() -> None:
+    reasons = " | ".join(reasons_for_modest_speedup(_job(rate=0.7, alpha=0.8, cost=0.05)))
+
+    assert "Increasing n_draft to about 8 (current: 4); the formula gives 3.09× there" in reasons
+
+
+def test_without_any_evidence_the_specifications_list_is_given() -> None:
+    job = replace(_job(rate=0.5, alpha=0.5, cost=0.1), acceptance=None, cost_ratio=None)
+
+    assert reasons_for_modest_speedup(job) == ["Increasing n_draft (current: 4)", "Trying different model pairs"]

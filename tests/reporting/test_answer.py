@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+
+import pytest
+
+from tests.reporting import sweeps
+from velosweep.model import Comparison, Finding, Verdict
+from velosweep.reporting.answer import answers, default_flags, leader, tied
+from velosweep.reporting.wording import whole_jobs
+
+
+def _with(row: Comparison, value: float, low: float, high: float, verdict: Verdict = Verdict.FASTER) -> Comparison:
+    return replace(row, speedup_gm=value, speedup=value, ci_low=low, ci_high=high, verdict=verdict)
+
+
+@pytest.fixture
+def three() -> list[Comparison]:
+    return whole_jobs(sweeps.default_sweep().comparisons)
+
+
+def test_the_answer_names_draft_n_draft_speedup_and_interval() -> None:
+    made = sweeps.default_sweep()
+
+    (answer,) = answers(made.comparisons, made.record)
+
+    assert answer.headline == "Run draft draft-1x1024 with n_draft 4: 2.07× [2.04, 2.09]"
+    assert answer.kind == "run"
+    assert "1 prompt, 5 pairs of runs" in answer.rests_on
+
+
+def test_the_command_is_ready_to_paste() -> None:
+    made = sweeps.default_sweep()
+
+    (answer,) = answers(made.comparisons, made.record)
+
+    assert answer.command is not None
+    words = shlex.split(answer.command)
+    assert words[0] == "llama-server"
+    assert words[words.index("-md") + 1] == sweeps.SYNTHETIC.draft
+    assert words[words.index("--spec-type") + 1] == "draft-simple"
+    assert words[words.index("--spec-draft-n-max") + 1] == "4"
+
+
+def test_the_builds_own_arguments_are_used_where_they_were_recorded() -> None:
+    made = sweeps.default_sweep()
+    jobs = tuple(replace(job, server_arguments=("--model", "a b.gguf", "--draft-max", "4")) for job in made.record.jobs)
+
+    (answer,) = answers(made.comparisons, replace(made.record, jobs=jobs))
+
+    assert answer.command == "llama-server --model 'a b.gguf' --draft-max 4"
+
+
+def test_a_draftless_kind_has_no_draft_model_in_its_command(three: list[Comparison]) -> None:
+    flags = default_flags(replace(three[0], draft_model=None, speculation="ngram-mod"))
+
+    assert "-md" not in flags
+    assert flags[flags.index("--spec-type") + 1] == "ngram-mod"
+    assert flags[flags.index("--spec-ngram-mod-n-max") + 1] == "4"
+
+
+def test_jobs_that_the_data_can_not_tell_apart_are_tied(three: list[Comparison]) -> None:
+    best = _with(three[0], 1.41, 1.33, 1.49)
+
+    assert tied(_with(three[1], 1.36, 1.28, 1.44), best)
+    assert not tied(_with(three[1], 1.20, 1.18, 1.22), best)
+    assert not tied(_with(three[1], 1.40, 1.30, 1.50, Verdict.INVALID), best)
+
+
+def test_a_sure_gain_is_preferred_to_a_larger_unsure_one(three: list[Comparison]) -> None:
+    unsure = _with(three[0], 1.6, 0.9, 2.8, Verdict.NO_RELIABLE_GAIN)
+    sure = _with(three[1], 1.4, 1.3, 1.5)
+
+    assert leader([unsure, sure]) is sure
+
+
+def test_an_invalid_job_is_never_advised(three: list[Comparison]) -> None:
+    made = sweeps.default_sweep()
+    rows = [replace(row, verdict=Verdict.INVALID) for row in three]
+
+    (answer,) = answers(rows, made.record)
+
+    assert answer.job is None
+    assert answer.command is None
+    assert "all runs are invalid" in answer.headline
+
+
+def test_no_reliable_gain_and_slower_are_said(three: list[Comparison]) -> None:
+    record = sweeps.default_sweep().record
+    unsure = [_with(row, 1.02, 0.97, 1.07, Verdict.NO_RELIABLE_GAIN) for row in three]
+    slower = [_with(row, 0.62, 0.60, 0.63, Verdict.SLOWER) for row in three]
+
+    assert answers(unsure, record)[0].headline.startswith("No reliable gain: the best, draft")
+    assert answers(slower, record)[0].headline.startswith("Slower: run without speculation")
+    assert answers(slower, record)[0].command is None
+
+
+def test_findings_against_the_advised_job_come_with_the_answer(three: list[Comparison]) -> None:
+    record = sweeps.default_sweep().record
+    against = Finding(code="output_diverged", severity="error", subject="speculative")
+    remark = Finding(code="not_applicable_sampled", severity="info", subject="output")
+    rows = [replace(three[0], findings=(remark, against)), *three[1:]]
+
+    (answer,) = answers(rows, record)
+
+    assert [advice.code for advice in answer.against] == ["output_diverged"]
+
+
+def test_each_main_model_gets_its_own_answer() -> None:
+    made = sweeps.large_sweep()
+
+    found = answers(made.comparisons, made.record)
+
+    assert [answer.question for answer in found] == ["llama-3.1-8b-instruct-q4_k_m", "codellama-13b-q4_k_m"]
+
+
+def test_a_category_that_would_choose_otherwise_is_named(three: list[Comparison]) -> None:
+    record = sweeps.default_sweep().record
+    best, other = _with(three[0], 1.5, 1.4, 1.6), _with(three[1], 1.3, 1.2, 1.4)
+    rows = [best, other]
+    for job, code, prose in ((best, 1.9, 0.9), (other, 1.3, 1.3)):
+        for category, value in (("code", code), ("prose", prose)):
+            rows.append(replace(job, prompt_id=category, prompt_category=category, speedup_gm=value))
+
+    (answer,) = answers(rows, record)
+
+    assert answer.by_category == ("prose: n_draft 8 is better here, 1.30× against 0.90×",)
+
+
+def test_skipped_vanilla_gives_no_speedup_but_the_fastest_setting() -> None:
+    made = sweeps.skip_vanilla()
+
+    (answer,) = answers(made.comparisons, made.record)
+
+    assert answer.headline.startswith("No speedup known (vanilla was skipped). Fastest: draft draft-1x1024")
+
+
+def test_nothing_measured_is_said() -> None:
+    made = sweeps.default_sweep()
+    rows = [replace(row, speculative=None, vanilla=None, speedup=None, speedup_gm=None) for row in made.comparisons]
+
+    (answer,) = answers(rows, made.record)
+
+    assert answer.headline == "Nothing could be measured"
+    assert answers([], made.record) == ()

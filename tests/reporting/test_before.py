@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import io
+
+from tests.reporting import asked
+from velosweep.errors import ConfigError
+from velosweep.model import Device, Lane
+from velosweep.reporting.before import configuration_lines, estimated_s, plan_totals
+from velosweep.reporting.console import print_configuration, print_error, print_plan
+from velosweep.reporting.screen import make_console
+
+CPU = (Lane(number=0, devices=(Device(kind="cpu", name="CPU"),)),)
+
+
+def test_the_configuration_block_is_the_specifications() -> None:
+    out = io.StringIO()
+
+    print_configuration(asked.sweep(), console=make_console(out))
+
+    assert out.getvalue() == (
+        "=== VeloLLM Speculative Decoding Benchmark ===\n"
+        "\n"
+        "Configuration:\n"
+        "  Main model: /models/llama-3.1-8b-q4_k_m.gguf\n"
+        "  Draft model: /models/llama-3.2-1b-q4_k_m.gguf\n"
+        "  n_draft: 8\n"
+        "  n_predict: 100\n"
+        "  Iterations: 5\n"
+        "  Prompt: Explain quantum computing in simple terms\n"
+        "\n"
+    )
+
+
+def test_what_varies_over_a_sweep_is_listed() -> None:
+    lines = dict(configuration_lines(asked.sweep((4, 8, 12), prompts=3), lanes=CPU, engine_note="embedded"))
+
+    assert lines["n_draft"] == "4, 8, 12"
+    assert lines["Prompt"] == "default (3 prompts)"
+    assert lines["Jobs"] == "3"
+    assert lines["Engine"] == "embedded"
+
+
+def test_an_adaptive_protocol_says_its_bounds() -> None:
+    lines = dict(configuration_lines(asked.sweep(adaptive=True)))
+
+    assert lines["Iterations"] == "6 to 60, until ±1 %"
+
+
+def test_quiet_says_no_configuration() -> None:
+    out = io.StringIO()
+
+    print_configuration(asked.sweep(), console=make_console(out), verbosity=-1)
+
+    assert out.getvalue() == ""
+
+
+def test_a_plan_counts_servers_loads_and_measurements() -> None:
+    sweep = asked.sweep((4, 8, 12), iterations=5, prompts=2)
+    blocks = (asked.block(sweep),)
+    out = io.StringIO()
+
+    print_plan(sweep, blocks, lanes=CPU, estimated_s=200, console=make_console(out))
+
+    assert plan_totals(blocks).measurements == 4 * 5 * 2
+    assert "3 jobs, 4 servers, 4 loads, 40 measurements on 1 lane" in out.getvalue()
+    assert "Estimated time: roughly 3 min" in out.getvalue()
+    assert "loaded together: vanilla, n_draft 4, n_draft 8, n_draft 12" in out.getvalue()
+
+
+def test_no_time_is_guessed_without_the_models_sizes() -> None:
+    assert estimated_s((asked.block(asked.sweep()),), lanes=CPU) is None
+
+
+def test_an_error_says_what_and_what_to_do() -> None:
+    out = io.StringIO()
+
+    print_error(ConfigError("n_draft=0 is below 1", remedy="choose 1 or more"), console=make_console(out))
+
+    assert out.getvalue() == "Error: n_draft=0 is below 1\n  → choose 1 or more\n"

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from tests.reporting import sweeps
+from velosweep.reporting.answer import answers
+from velosweep.reporting.export import FORMATS, export
+
+
+def exported(made: sweeps.MadeUp, form: str, *, show_paths: bool = False) -> str:
+    return export(made.comparisons, answers(made.comparisons, made.record), form, show_paths=show_paths)
+
+
+def test_markdown_has_the_answer_the_command_and_a_table() -> None:
+    lines = exported(sweeps.default_sweep(), "md").splitlines()
+
+    assert lines[0] == "**Run draft draft-1x1024 with n\\_draft 4: 2.07× \\[2.04, 2.09\\]**"
+    assert any(line.startswith("llama-server -m ~/.cache/") for line in lines)
+    table = [line for line in lines if line.startswith("|")]
+    assert len(table) == 2 + 3
+    assert len({line.count("|") for line in table}) == 1
+
+
+def test_csv_has_every_row_with_full_precision() -> None:
+    made = sweeps.large_sweep()
+
+    rows = list(csv.DictReader(io.StringIO(exported(made, "csv"))))
+
+    assert len(rows) == len(made.comparisons)
+    assert float(rows[0]["speedup_gm"]) == made.comparisons[0].speedup_gm
+    assert rows[0]["prompt_id"] == ""
+    assert rows[0]["verdict"] == "faster"
+
+
+def test_json_has_answers_and_results_field_by_field() -> None:
+    made = sweeps.default_sweep()
+
+    value = json.loads(exported(made, "json"))
+
+    assert value["answers"][0]["job_id"] == "job0"
+    assert [row["n_draft"] for row in value["results"]] == [4, 8, 12]
+    assert value["results"][0]["vanilla"]["tokens_per_second"]["mean"] > 0
+    assert value["results"][0]["verdict"] == "faster"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_hostile_names_are_harmless_and_homes_are_shortened(form: str) -> None:
+    text = exported(sweeps.hostile(), form)
+
+    assert "\x1b" not in text
+    assert "/home/somebody" not in text
+    assert "/home/somebody" in exported(sweeps.hostile(), form, show_paths=True)
+
+
+def test_another_format_is_refused() -> None:
+    with pytest.raises(ValueError, match="no format 'xls'"):
+        exported(sweeps.default_sweep(), "xls")

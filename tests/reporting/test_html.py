@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from tests.reporting import sweeps
+from velosweep.reporting.html import plotly_script, render_report
+from velosweep.reporting.page import make_page
+
+SWEEPS = ("default_sweep", "large_sweep", "with_failures", "single_job", "skip_vanilla", "modest", "hostile")
+
+
+def rendered(name: str) -> str:
+    made: sweeps.MadeUp = getattr(sweeps, name)()
+    return render_report(made.comparisons, made.record, made.samples)
+
+
+def body(name: str) -> str:
+    """The page without Plotly's own script."""
+    return rendered(name).replace(plotly_script(), "")
+
+
+def test_the_same_sweep_gives_the_same_bytes() -> None:
+    assert rendered("default_sweep") == rendered("default_sweep")
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_the_page_is_under_six_megabytes_and_needs_no_network(name: str) -> None:
+    assert len(rendered(name).encode()) < 6_000_000
+    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", body(name))
+    assert "default-src 'none'" in body(name)
+
+
+class Outline(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_figure_has_a_place_a_title_and_words(name: str) -> None:
+    text = body(name)
+    outline = Outline()
+    outline.feed(text)
+    ids = [attributes["id"] for _, attributes in outline.tags if attributes.get("id")]
+    found = re.search(r'<script type="application/json" id="figures">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    figures = json.loads(found.group(1))
+
+    assert figures
+    assert len(ids) == len(set(ids))
+    for figure in figures:
+        assert {f"plot-{figure}", f"title-{figure}", f"text-{figure}"} <= set(ids)
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_links_within_the_page_lead_somewhere(name: str) -> None:
+    text = body(name)
+    targets = re.findall(r'href="#([^"]+)"', text)
+
+    assert targets
+    assert all(f'id="{target}"' in text for target in targets)
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_tables_have_a_cell_under_every_heading(name: str) -> None:
+    made: sweeps.MadeUp = getattr(sweeps, name)()
+    page = make_page(made.comparisons, made.record, made.samples)
+
+    for grid in (page.results, page.prompts, page.categories):
+        if grid is not None:
+            assert {len(row.cells) for row in grid.rows} == {len(grid.columns)}
+            assert [cell.right for cell in grid.rows[0].cells] == [column.right for column in grid.columns]
+
+
+def test_hostile_names_can_not_act() -> None:
+    text = body("hostile")
+    outline = Outline()
+    outline.feed(text)
+
+    assert "img" not in {tag for tag, _ in outline.tags}
+    assert not [name for _, attributes in outline.tags for name in attributes if name.startswith("on")]
+    assert sum(tag == "script" for tag, _ in outline.tags) == 3
+    assert "\x1b" not in text
+    assert "\x07" not in text
+
+
+def test_homes_are_shortened_unless_paths_are_asked_for() -> None:
+    made = sweeps.default_sweep()
+
+    assert "/home/somebody" not in rendered("default_sweep")
+    assert "/home/somebody" in render_report(made.comparisons, made.record, made.samples, show_paths=True)
+
+
+def test_failed_jobs_and_findings_come_before_the_answer() -> None:
+    text = body("with_failures")
+
+    assert text.index("Job 3 (n_draft 16) failed") < text.index('class="headline"')
+    assert text.index("drifted by -4.1%") < text.index('class="headline"')
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+def test_a_sweep_without_samples_or_results_still_has_a_page() -> None:
+    made = sweeps.default_sweep()
+
+    assert "No job has results" in render_report([], made.record, None)
+    assert "Run draft" in render_report(made.comparisons, made.record, made.samples.slice(0, 0))
+
+
+def test_only_the_columns_that_are_there_are_needed() -> None:
+    made = sweeps.default_sweep()
+    samples = made.samples.drop_columns(["load_average", "gpu_clock_mhz", "cpu_busy", "lane", "error"])
+
+    assert "Runs in the order they were taken" in render_report(made.comparisons, made.record, samples)

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import io
+import statistics
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from tests.reporting import sweeps
+from velosweep.model import Comparison, ModeStatistics, Statistics
+from velosweep.reporting.outcome import print_outcome
+from velosweep.reporting.screen import Column, make_console, table_lines
+from velosweep.reporting.wording import whole_jobs
+
+
+def shown(made: sweeps.MadeUp, *, verbosity: int = 0, console: Console | None = None) -> str:
+    out = io.StringIO()
+    print_outcome(
+        made.comparisons,
+        made.record,
+        made.samples,
+        saved_to="results.json",
+        console=console or make_console(out),
+        verbosity=verbosity,
+    )
+    return out.getvalue()
+
+
+def _stats(*values: float) -> Statistics:
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    return Statistics(
+        mean=statistics.fmean(values), stddev=spread, min=min(values), max=max(values), samples=tuple(values)
+    )
+
+
+def _specifications_job() -> Comparison:
+    """The example of the specification, as far as it gives samples."""
+    (job,) = sweeps.single_job().comparisons
+    vanilla = ModeStatistics(
+        tokens_per_second=_stats(28.45, 28.32, 28.51, 28.39, 28.47),
+        time_to_first_token_ms=_stats(232.22, 236.90),
+        total_time_ms=_stats(3521, 3533, 3514, 3529, 3516),
+    )
+    speculative = ModeStatistics(
+        tokens_per_second=_stats(67.23, 66.89, 67.45, 67.01, 67.32),
+        time_to_first_token_ms=_stats(186.11, 192.35),
+        total_time_ms=_stats(1488, 1496, 1483, 1493, 1486),
+    )
+    return replace(
+        job, vanilla=vanilla, speculative=speculative, speedup=2.363, speedup_stddev=0.0097, speedup_gm=2.363
+    )
+
+
+def test_a_single_job_is_shown_in_the_specifications_words_and_layout() -> None:
+    made = sweeps.single_job()
+
+    text = shown(replace(made, comparisons=[_specifications_job()]))
+
+    for line in (
+        "=== Benchmark Results ===",
+        "Vanilla Results:",
+        "  Tokens/s:     28.43 ± 0.07 tok/s (min: 28.32, max: 28.51)",
+        "  Total time:   3522.60 ± 8.20 ms",
+        "Speculative Results:",
+        "  Tokens/s:     67.18 ± 0.23 tok/s (min: 66.89, max: 67.45)",
+        "=== Performance Comparison ===",
+        "📊 Speedup: 2.36x ± 0.01x",
+        "✅ Speculative decoding achieved target speedup (>1.5x)!",
+        "💾 Results saved to: results.json",
+    ):
+        assert line in text.splitlines()
+
+
+def test_a_modest_speedup_gives_the_reasons_the_samples_show() -> None:
+    text = shown(sweeps.modest())
+
+    assert "⚠️ Modest speedup. Consider:" in text
+    assert "only 11 % of the drafted tokens were accepted" in text
+
+
+def test_a_sweep_ends_with_a_table_a_plot_and_the_answer() -> None:
+    text = shown(sweeps.default_sweep())
+
+    assert "n_draft  vanilla tok/s  speculative tok/s  speedup  95 % interval" in text
+    assert "Speedup over n_draft (bar: 95 % interval)" in text
+    assert "Run draft draft-1x1024 with n_draft 4: 2.07× [2.04, 2.09]" in text
+    assert text.rstrip().endswith("💾 Results saved to: results.json")
+
+
+def test_quiet_leaves_the_answer_and_where_it_was_saved() -> None:
+    lines = shown(sweeps.default_sweep(), verbosity=-1).splitlines()
+
+    assert len(lines) == 3
+    assert lines[0].startswith("Run draft")
+    assert lines[1].startswith("  llama-server ")
+
+
+def test_failed_jobs_runs_and_findings_are_named() -> None:
+    text = shown(sweeps.with_failures())
+
+    assert "❌ job 3 (n_draft 16) failed: llama-server ended with 1" in text
+    assert "Of 55 runs: 12 failed; none of these is averaged" in text
+    assert "drifted by -4.1%" in text
+    assert "1 further remark with -v" in text
+    assert "usable pair(s)" in shown(sweeps.with_failures(), verbosity=1)
+
+
+def test_skipped_vanilla_shows_no_invented_speedup() -> None:
+    text = shown(sweeps.skip_vanilla())
+
+    assert "no baseline" in text
+    assert "No speedup known (vanilla was skipped)" in text
+
+
+def test_hostile_names_reach_the_terminal_as_text() -> None:
+    assert "\x1b" not in shown(sweeps.hostile(), verbosity=1)
+    assert "\x07" not in shown(sweeps.hostile(), verbosity=1)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_tables_and_plots_fit_narrow_terminals(width: int) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=True, no_color=True, highlight=False, markup=False)
+
+    shown(sweeps.large_sweep(), console=console)
+
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    assert max(cell_len(Text.from_ansi(line).plain) for line in out.getvalue().splitlines()) <= width
+
+
+def test_no_color_means_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    out = io.StringIO()
+
+    shown(sweeps.default_sweep(), console=make_console(out))
+
+    assert "\x1b[3" not in out.getvalue()
+
+
+def test_columns_give_way_in_order_of_sacrifice() -> None:
+    columns = [
+        Column(title="a", cells=("1", "2")),
+        Column(title="long and dispensable", cells=("x", "y"), sacrifice=2),
+        Column(title="less so", cells=("x", "y"), sacrifice=1),
+        Column(title="empty", cells=("", "")),
+    ]
+
+    assert table_lines(columns, width=80)[0] == "a  long and dispensable  less so"
+    assert table_lines(columns, width=12)[0] == "a  less so"
+    assert table_lines(columns, width=3) == ["a", "─", "1", "2"]
+
+
+def test_each_job_is_in_the_table_once() -> None:
+    made = sweeps.large_sweep()
+
+    assert shown(made).count("llama8b_3b  ") >= 12
+    assert len(whole_jobs(made.comparisons)) == 36

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import io
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
+
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from tests.reporting import asked, sweeps
+from velosweep.model import (
+    ArmFailed,
+    ArmLoading,
+    ArmReady,
+    BlockEnded,
+    Event,
+    Job,
+    Mode,
+    Observer,
+    RunEnded,
+    RunStarted,
+    Sample,
+    Status,
+    Sweep,
+)
+from velosweep.reporting.progress import Tally, make_observer, t_quantile
+from velosweep.reporting.screen import make_console
+
+
+def sample(rate: float, *, total_ms: float, status: Status = Status.OK, error: str | None = None) -> Sample:
+    """A sample of 100 tokens at `rate`."""
+    row = sweeps.samples_of(sweeps.single_job())[0]
+    return replace(
+        row, status=status, error=error, tokens_per_second=rate, predicted_tokens=100, predicted_ms=99 / rate * 1000,
+        total_time_ms=total_ms, warmup=False,
+    )  # fmt: skip
+
+
+def ended(
+    job: Job, mode: Mode, iteration: int, rate: float, *, total_ms: float = 1000, prompt: int = 0, warmup: bool = False
+) -> RunEnded:
+    measurement = asked.measurement(job, mode, iteration + 1, prompt=prompt, warmup=warmup)
+    return RunEnded(lane=0, measurement=measurement, sample=sample(rate, total_ms=total_ms))
+
+
+@contextmanager
+def observing(sweep: Sweep, **settings: bool) -> Iterator[tuple[io.StringIO, Observer]]:
+    out = io.StringIO()
+    with make_observer(sweep, console=make_console(out), **settings) as observe:  # type: ignore[arg-type]
+        yield out, observe
+
+
+def test_iteration_lines_are_the_specifications_and_name_their_arm() -> None:
+    sweep = asked.sweep()
+    (job,) = sweep.jobs
+
+    with observing(sweep) as (out, observe):
+        observe(ended(job, Mode.VANILLA, 0, 28.45, total_ms=3521))
+        observe(ended(job, Mode.SPECULATIVE, 0, 67.23, total_ms=1488))
+
+    assert out.getvalue().splitlines() == [
+        "  Iteration 1/5  🔹 vanilla   ... 28.45 tok/s (3521ms)",
+        "  Iteration 1/5  🔸 n_draft 8 ... 67.23 tok/s (1488ms)",
+    ]
+
+
+def test_a_pass_over_several_prompts_is_one_line() -> None:
+    sweep = asked.sweep(prompts=2)
+    (job,) = sweep.jobs
+
+    with observing(sweep) as (out, observe):
+        observe(ended(job, Mode.VANILLA, 0, 30, total_ms=1000))
+        assert out.getvalue() == ""
+        observe(ended(job, Mode.VANILLA, 0, 60, total_ms=500, prompt=1))
+
+    assert "40.00 tok/s (1500ms)" in out.getvalue()
+
+
+def test_warm_ups_are_not_told_as_iterations() -> None:
+    sweep = asked.sweep()
+
+    with observing(sweep) as (out, observe):
+        observe(ended(sweep.jobs[0], Mode.VANILLA, 0, 30, warmup=True))
+
+    assert out.getvalue() == ""
+
+
+def test_failures_are_told_at_once_even_when_quiet() -> None:
+    sweep = asked.sweep()
+    (job,) = sweep.jobs
+    failure = ArmFailed(lane=0, arm=asked.arm(job, Mode.SPECULATIVE), jobs=(job,), error="out of memory\x1b[2J")
+
+    with observing(sweep, quiet=True) as (out, observe):
+        observe(ended(job, Mode.VANILLA, 0, 30))
+        observe(failure)
+
+    assert out.getvalue() == "  ❌ n_draft 8 did not run: out of memory\\x1b[2J\n"
+
+
+def test_a_failed_run_says_how_and_why() -> None:
+    sweep = asked.sweep()
+    (job,) = sweep.jobs
+    bad = sample(30, total_ms=1, status=Status.INVALID, error="nothing was drafted")
+
+    with observing(sweep) as (out, observe):
+        observe(RunEnded(lane=0, measurement=asked.measurement(job, Mode.SPECULATIVE, 0), sample=bad))
+
+    assert "n_draft 8 ... invalid: nothing was drafted" in out.getvalue()
+
+
+def test_a_large_sweep_says_one_line_a_minute() -> None:
+    sweep = asked.sweep(tuple(range(1, 33)))
+    out = io.StringIO()
+    seconds = count(0, 10)
+
+    with make_observer(sweep, console=make_console(out), clock=lambda: float(next(seconds))) as observe:
+        for job in sweep.jobs:
+            observe(ended(job, Mode.VANILLA, job.num, 30))
+
+    lines = out.getvalue().splitlines()
+    assert 1 <= len(lines) <= len(sweep.jobs) // 3
+    assert " of 165 runs" in lines[0]
+
+
+def test_the_running_speedup_is_the_paired_geometric_mean_with_its_interval() -> None:
+    sweep = asked.sweep()
+    (job,) = sweep.jobs
+    tally = Tally(sweep)
+    ratios = (1.4, 1.5, 1.45)
+    for iteration, ratio in enumerate(ratios):
+        for event in (ended(job, Mode.VANILLA, iteration, 30), ended(job, Mode.SPECULATIVE, iteration, 30 * ratio)):
+            tally.ended(event.measurement, event.sample)
+
+    seen = tally.running_speedup(job)
+
+    assert seen is not None
+    value, half, pairs = seen
+    logs = [math.log(ratio) for ratio in ratios]
+    interval = stats.ttest_1samp(logs, 0).confidence_interval(0.95)
+    assert value == pytest.approx(math.exp(sum(logs) / 3))
+    assert half == pytest.approx(math.sinh((interval.high - interval.low) / 2), rel=1e-3)
+    assert pairs == 3
+
+
+@pytest.mark.parametrize("df", [1, 2, 5, 10, 11, 15, 29, 59, 119, 1000])
+def test_the_quantile_is_students(df: int) -> None:
+    assert t_quantile(df) == pytest.approx(stats.t.ppf(0.975, df), rel=2e-3)
+
+
+def test_the_expected_number_of_runs_counts_a_shared_baseline_once() -> None:
+    tally = Tally(asked.sweep((4, 8, 12), iterations=5, prompts=2))
+
+    assert tally.expected() == (3 + 1) * 5 * 2
+
+
+def test_blocks_add_their_own_baseline() -> None:
+    tally = Tally(asked.sweep((4, 8), iterations=5))
+    tally.blocks["base"].update({0, 1})
+
+    assert tally.expected() == (2 + 2) * 5
+
+
+class Watched(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_live_block_is_drawn_at_most_twice_a_second() -> None:
+    sweep = asked.sweep((4, 8), iterations=200)
+    out = Watched()
+    console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
+    ticks = count(0)
+
+    with make_observer(sweep, console=console, clock=lambda: next(ticks) / 100) as observe:
+        for iteration in range(50):
+            observe(RunStarted(lane=0, measurement=asked.measurement(sweep.jobs[0], Mode.VANILLA, iteration)))
+            observe(ended(sweep.jobs[0], Mode.VANILLA, iteration, 30))
+            observe(ended(sweep.jobs[0], Mode.SPECULATIVE, iteration, 45))
+
+    assert threading.active_count() == threading.main_thread().is_alive()
+    drawn = out.getvalue().count("lane 0:")
+    assert 1 <= drawn <= 2 * (next(ticks) / 100) + 1
+    assert "1.50×" in out.getvalue()
+
+
+def test_every_kind_of_event_is_taken() -> None:
+    sweep = asked.sweep()
+    (job,) = sweep.jobs
+    arm = asked.arm(job, Mode.VANILLA)
+    events: list[Event] = [
+        ArmLoading(lane=0, arm=arm),
+        ArmReady(lane=0, arm=arm, load_s=0.5, memory_bytes=None),
+        RunStarted(lane=0, measurement=asked.measurement(job, Mode.VANILLA, 0)),
+        BlockEnded(lane=0, block=asked.block(sweep)),
+    ]
+
+    with observing(sweep, verbose=True) as (out, observe):
+        for event in events:
+            observe(event)
+
+    assert out.getvalue() == "  vanilla loaded in 0.5 s\n"

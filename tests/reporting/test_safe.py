@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from velosweep.reporting.safe import (
+    clip,
+    csv_text,
+    for_encoding,
+    json_for_script,
+    markdown_text,
+    shorten_homes,
+    terminal_text,
+)
+
+
+@given(st.text())
+def test_nothing_a_terminal_obeys_is_left(text: str) -> None:
+    shown = terminal_text(text)
+
+    assert not [char for char in shown if unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}]
+    assert "\u202e" not in shown
+
+
+def test_an_escape_sequence_is_shown_as_text() -> None:
+    assert terminal_text("a\x1b[2Jb\x9bc\nd") == "a\\x1b[2Jb\\x9bc⏎d"
+
+
+@given(st.recursive(st.text() | st.integers() | st.none(), lambda inner: st.lists(inner), max_leaves=5))
+def test_json_in_a_script_survives_and_can_not_end_it(value: object) -> None:
+    text = json_for_script(value)
+
+    assert json.loads(text) == value
+    assert not set("<>&\u2028\u2029") & set(text)
+
+
+@given(st.text())
+def test_a_markdown_cell_stays_one_cell_and_holds_no_tag(text: str) -> None:
+    cell = markdown_text(text)
+
+    assert "\n" not in cell
+    assert "<" not in cell.replace("\\<", "")
+    assert "|" not in cell.replace("\\|", "")
+
+
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1+cmd", "@SUM(A1)", "\t=1"])
+def test_a_spreadsheet_formula_becomes_text(text: str) -> None:
+    out = io.StringIO()
+    csv.writer(out).writerow([csv_text(text)])
+
+    assert out.getvalue().lstrip('"').startswith("'")
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/home/ada/models/x.gguf", "~/models/x.gguf"),
+        ("/Users/ada l/x.gguf", "~ l/x.gguf"),
+        ("C:\\Users\\ada\\x.gguf", "~\\x.gguf"),
+        ("/root/x.gguf", "~/x.gguf"),
+        ("/rooted/x.gguf", "/rooted/x.gguf"),
+        ("velosweep llama_cpp.path=/home/ada/llama.cpp", "velosweep llama_cpp.path=~/llama.cpp"),
+    ],
+)
+def test_homes_are_shortened(path: str, expected: str) -> None:
+    assert shorten_homes(path) == expected
+
+
+def test_an_ascii_terminal_gets_look_alikes() -> None:
+    assert for_encoding("✅ 1.41× ± 0.02", "ascii") == "[ok] 1.41x +/- 0.02"
+    assert for_encoding("1.41×", "latin-1") == "1.41×"
+    assert for_encoding("漢", "ascii") == "?"
+    assert for_encoding("✅", "UTF-8") == "✅"
+
+
+@given(st.text(), st.integers(min_value=1, max_value=20))
+def test_clipped_text_fits(text: str, width: int) -> None:
+    assert len(clip(text, width)) <= width

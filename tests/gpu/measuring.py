@@ -38,12 +38,12 @@ def fidelity(kit: Kit) -> Result:
     for kind in kit.scale.types:
         folder = kit.work / "sweeps" / f"fidelity-{kind}"
         with pair(kit, kind, 0.0) as model:
-            job = ["speculation=none", f"iterations={kit.scale.repetitions}", f"prompt='{PROMPT}'"]
+            job = ["n_draft=4", f"iterations={kit.scale.repetitions}", f"prompt='{PROMPT}'"]
             kit.velosweep(
                 *kit.overrides(model=model), *job, f"hydra.run.dir={folder}", minutes=6, log=f"fidelity-{kind}"
             )
             samples = velosweep.load(folder).to_pylist()
-            good = [row for row in samples if row["status"] == "ok" and not row["warmup"]]
+            good = [row for row in samples if row["mode"] == "Vanilla" and row["status"] == "ok" and not row["warmup"]]
             depth = good[0]["prompt_tokens"]
             bench = _bench(kit, model["main_model"], ["-p", "0", "-n", str(kit.scale.n_predict), "-d", str(depth)])
         ours = statistics.median(row["tokens_per_second"] for row in good)

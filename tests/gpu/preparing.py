@@ -93,7 +93,7 @@ def _eps_for(kit: Kit, target: float) -> tuple[float, float, int]:
     cheapest = kit.scale.types[-1]
     if target >= 1:
         return 0.0, _alpha(kit, cheapest, 0.0), 1
-    low, high = math.log(1e-3), math.log(2.0)
+    low, high = math.log(5e-3), math.log(0.7)
     best = (0.0, -1.0)
     tries = 0
     while tries < TRIES:

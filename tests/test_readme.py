@@ -39,6 +39,7 @@ def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "VELOSWEEP_MODELS": str(cwd),
         "NO_COLOR": "1",
+        "VELOSWEEP_LOCK_DIR": str(cwd / "locks"),
     }
     return subprocess.run(command, shell=True, cwd=cwd, env=environment, capture_output=True, text=True, timeout=280)
 

@@ -19,7 +19,7 @@ QUICK = ["iterations=2", "n_predict=24"]
 
 
 def run(arguments: list[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "NO_COLOR": "1", **environment}
+    env = {**os.environ, "NO_COLOR": "1", "VELOSWEEP_LOCK_DIR": str(cwd / "locks"), **environment}
     for name in ("LLAMA_CPP_PATH", "HYDRA_FULL_ERROR"):
         env.pop(name, None)
     return subprocess.run(

@@ -41,7 +41,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["iterations=0"], ["iterations", "0"]),
         (["n_predict=-5"], ["n_predict", "-5"]),
         (["n_draft=4,8"], ["-m"]),
-        (["-m", "n_draft=4,4"], ["4", "same"]),
+        (["-m", "n_draft=4,4"], ["n_draft=4", "alike"]),
         (["llama_cpp.path=/nowhere"], ["/nowhere", "llama_cpp.path"]),
         (["model_pair.main_model=MODELS/none.gguf", "model_pair.draft_model=MODELS/draft.gguf"], ["none.gguf"]),
         (
@@ -56,7 +56,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ["unfit.gguf", "vocabular"],
         ),
         (["model_pair=llama9b"], ["llama9b", "llama8b_1b"]),
-        (["output=/nowhere/at/all.json"], ["/nowhere"]),
+        (["output=/proc/none/all.json"], ["/proc/none"]),
         (["hydra.run.dir=/proc/none"], ["/proc/none"]),
         (["engine.kind=magic"], ["magic", "embedded"]),
         (["gpus=[7]", "engine=embedded"], ["7"]),

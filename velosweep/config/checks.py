@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -112,6 +113,9 @@ def check_output(output: str | None, base: Path) -> str | None:
     folder = next(parent for parent in path.parents if parent.exists())
     if not folder.is_dir():
         raise ConfigError(f"output={output}: {folder} is not a folder", remedy=remedy)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"output={output}: {folder} can't be written to", remedy=remedy)
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # root may write everywhere by its rights, and still not in /proc
+            pass
+    except OSError as error:
+        raise ConfigError(f"output={output}: {folder} can't be written to", remedy=remedy) from error
     return str(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,6 +127,13 @@ class Kit:
     def models(self) -> Path:
         """Where synthetic pairs lie."""
         return self.work / "models"
+
+    def folder(self, step: str, name: str) -> Path:
+        """A sweep's folder. What a cut-off step left is resumed; what a failed or finished one left is removed."""
+        folder = self.work / "sweeps" / name
+        if self.mark(step) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        return folder
 
     def left_s(self) -> float:
         """Seconds until the deadline."""

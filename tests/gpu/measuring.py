@@ -36,7 +36,7 @@ def fidelity(kit: Kit) -> Result:
     figures: dict[str, Any] = {}
     surprises, folders = [], []
     for kind in kit.scale.types:
-        folder = kit.work / "sweeps" / f"fidelity-{kind}"
+        folder = kit.folder("fidelity", f"fidelity-{kind}")
         with pair(kit, kind, 0.0) as model:
             job = ["n_draft=4", f"iterations={kit.scale.repetitions}", f"prompt='{PROMPT}'"]
             kit.velosweep(
@@ -89,7 +89,7 @@ def sweep(kit: Kit, kind: str, target: float) -> Result:
     """Speedup over n_draft for one type and acceptance, and the share of the time that was decoding."""
     import velosweep
 
-    folder = kit.work / "sweeps" / f"{kind}-{target}"
+    folder = kit.folder(f"sweep:{kind}:{target}", f"{kind}-{target}")
     drafts = ",".join(str(value) for value in kit.scale.n_drafts)
     with pair(kit, kind, kit.figure("calibrate", f"eps_{target}")) as model:
         job = [f"n_draft={drafts}", "protocol=quick", f"hydra.sweep.dir={folder}"]
@@ -147,7 +147,7 @@ def same_twice(kit: Kit) -> Result:
     import velosweep
 
     kind, target = kit.scale.types[-1], sorted(kit.scale.targets)[1]
-    folders = [kit.work / "sweeps" / f"same-{number}" for number in (1, 2)]
+    folders = [kit.folder("same_twice", f"same-{number}") for number in (1, 2)]
     with pair(kit, kind, kit.figure("calibrate", f"eps_{target}")) as model:
         for folder in folders:
             job = ["n_draft=4", f"iterations={kit.scale.repetitions}", f"hydra.run.dir={folder}"]
@@ -173,7 +173,7 @@ def tune(kit: Kit) -> Result:
     import velosweep
 
     kind, target = kit.scale.types[-1], sorted(kit.scale.targets)[1]
-    folder = kit.work / "sweeps" / "tune"
+    folder = kit.folder("tune", "tune")
     top = max(kit.scale.n_drafts)
     with pair(kit, kind, kit.figure("calibrate", f"eps_{target}")) as model:
         job = ["hydra/sweeper=tune", f"n_draft=range(1,{top + 1})", f"hydra.sweep.dir={folder}"]
@@ -242,7 +242,7 @@ def residency(kit: Kit) -> Result:
 def busy(kit: Kit) -> Result:
     """A second sweep on a device in use is refused with who uses it; the same GPU twice is refused, too."""
     kind = kit.scale.types[-1]
-    folder = kit.work / "sweeps" / "busy"
+    folder = kit.folder("busy", "busy")
     with pair(kit, kind, 0.0) as model:
         overrides = kit.overrides(model=model)
         first = subprocess.Popen(

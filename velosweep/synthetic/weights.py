@@ -14,21 +14,23 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-POOL = 1 << 22
-CHUNK = 1 << 20
+SMALLEST_POOL, LARGEST_POOL = 1 << 16, 1 << 22
 GRAIN = 256  # cuts start here: a multiple of every quantised block
 
 
 class Pool:
     """Weights of one seed. `chunks` yields the bytes of a matrix, row after row, in a GGML type."""
 
-    def __init__(self, seed: int, kind: str) -> None:
+    def __init__(self, seed: int, kind: str, *, largest: int) -> None:
+        """`largest`: weights of the largest tensor; the pool is several times that, within bounds."""
         import numpy as np
         from gguf import GGMLQuantizationType
 
         self._seed = seed
+        self._size = min(max(1 << (8 * largest - 1).bit_length(), SMALLEST_POOL), LARGEST_POOL)
+        self._chunk = self._size // 4
         self._kind = GGMLQuantizationType[kind.upper()]
-        raw = np.asarray(np.random.PCG64(seed).random_raw(POOL // 4), dtype="<u8").view("<u2")
+        raw = np.asarray(np.random.PCG64(seed).random_raw(self._size // 4), dtype="<u8").view("<u2")
         # Uniform with variance 1: (k + 1/2) / 2^16 - 1/2, times sqrt(12).
         self._unit: npt.NDArray[np.float32] = (raw.astype(np.float32) - np.float32(32767.5)) * np.float32(
             12**0.5 / 65536
@@ -36,7 +38,7 @@ class Pool:
         self._scaled: dict[float, npt.NDArray[np.uint8]] = {}
 
     def values(self, name: str, count: int) -> npt.NDArray[np.float32]:
-        """The first `count` (at most CHUNK) unit-variance weights of the tensor `name`, as numbers."""
+        """The first `count` (at most a quarter of the pool) unit-variance weights of the tensor `name`, as numbers."""
         start = next(self._starts(name))
         cut: npt.NDArray[np.float32] = self._unit[start : start + count].copy()
         return cut
@@ -55,10 +57,10 @@ class Pool:
     def chunks(self, name: str, count: int, scale: float) -> Iterator[bytes]:
         """Bytes of `count` weights of standard deviation `scale`, a piece at a time."""
         encoded = self._encoded(scale)
-        per_weight = encoded.size / POOL  # a multiple of 1/256, so offsets are whole
+        per_weight = encoded.size / self._size  # a multiple of 1/256, so offsets are whole
         starts = self._starts(name)
-        for done in range(0, count, CHUNK):
-            size, start = min(CHUNK, count - done), next(starts)
+        for done in range(0, count, self._chunk):
+            size, start = min(self._chunk, count - done), next(starts)
             yield encoded[int(start * per_weight) : int((start + size) * per_weight)].tobytes()
 
     def _encoded(self, scale: float) -> npt.NDArray[np.uint8]:
@@ -74,4 +76,4 @@ class Pool:
 
         bits = np.random.PCG64([self._seed, zlib.crc32(name.encode())])
         while True:
-            yield int(bits.random_raw() >> 11) % ((POOL - CHUNK) // GRAIN) * GRAIN
+            yield int(bits.random_raw() >> 11) % ((self._size - self._chunk) // GRAIN) * GRAIN

@@ -58,7 +58,9 @@ def apply_settings(params: Any, settings: dict[str, Any], xllamacpp: Any) -> Non
         target = params
         for parent in parents:
             target = getattr(target, parent)
-        getattr(target, name)  # some bindings accept unknown attributes silently
+        current = getattr(target, name)  # some bindings accept unknown attributes silently
+        if name == "tensor_split":  # a fixed array of as many shares as llama.cpp can have devices
+            value = [*value, *[0.0] * (len(current) - len(value))]
         setattr(target, name, _value(value, xllamacpp))
 
 

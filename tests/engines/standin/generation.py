@@ -215,6 +215,9 @@ class Server:
         elif path == "/v1/models":
             meta = {"n_params": self.config.get("n_params", 1000), "n_vocab": 260}
             reply(connection, 200, {"data": [{"meta": meta}]})
+        elif path == "/apply-template":
+            text = json.loads(body)["messages"][0]["content"]
+            reply(connection, 200, {"prompt": f"<user>{text}<assistant>"})
         elif path == "/metrics":
             reply(connection, 200, self.metrics().encode())
         else:

@@ -91,6 +91,12 @@ class Interrupted(VelosweepError):
     exit_status = ExitStatus.INTERRUPTED
 
 
+class SweepBroken(VelosweepError):
+    """A sweep that could not go on, such as on a full disk; what was measured before is on disk."""
+
+    exit_status = ExitStatus.SOME_FAILED
+
+
 class NothingMeasured(VelosweepError):
     """Every job failed."""
 

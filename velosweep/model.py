@@ -647,6 +647,7 @@ class SweepRecord:
     environment: Environment
     schema_version: int = SCHEMA_VERSION
     working_directory: str | None = None  # where the command was given: what its relative paths are relative to
+    accepted: tuple[str, ...] = ()  # differences from `environment` under which it was resumed by --force
 
 
 # ---------------------------------------------------------------- what happens while it runs

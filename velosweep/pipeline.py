@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from contextlib import ExitStack
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from velosweep.errors import ExitStatus
+from velosweep.errors import ExitStatus, Interrupted, StorageError, SweepBroken, VelosweepError
 from velosweep.model import Block, Comparison, Job, JobRecord, Outcome, RunSettings, Sweep, SweepRecord
-from velosweep.planning.schedule import count_measurements, plan_blocks
+from velosweep.planning.schedule import count_measurements
 from velosweep.reporting.console import print_configuration, print_outcome, print_plan
 from velosweep.reporting.progress import make_observer
 from velosweep.reporting.screen import make_console, say
@@ -21,8 +22,15 @@ from velosweep.running.interrupts import StopFlag, stop_on_signals
 from velosweep.running.locks import hold
 from velosweep.running.prepare import Prepared, prepare
 from velosweep.running.residency import Residency
-from velosweep.running.resuming import adopt, check_unchanged, earlier_progress
-from velosweep.storage.atomic import write_text
+from velosweep.running.resuming import (
+    adopt,
+    clear_leftovers,
+    earlier_progress,
+    on_earlier_terms,
+    plan_as_data,
+    plan_with_earlier,
+)
+from velosweep.storage.atomic import make_folder, write_text
 from velosweep.storage.dataset import collect
 from velosweep.storage.journal import Journal
 from velosweep.storage.paths import SweepPaths
@@ -46,35 +54,24 @@ def run_sweep(
 ) -> Outcome:
     """Measure all jobs, or what an earlier run of this folder left to measure, and write every result.
 
-    Raises our errors for all that is refused beforehand; a failed job is part of the outcome.
+    Raises our errors for all that is refused beforehand, SweepBroken where measuring or writing had to end early;
+    a failed job is part of the outcome.
     """
     console = make_console()
     prepared = prepare(jobs, settings, say=lambda text: say(console, text))
-    paths = SweepPaths(root)
-    before = read_record(paths.record) if paths.record.is_file() else None
-    sweep = Sweep(
-        id=before.sweep_id if before else secrets.token_hex(8),
-        root=str(root),
-        jobs=prepared.jobs,
-        command=tuple(command),
-        single=single,
-    )
-    blocks = plan(prepared)
+    sweep = Sweep(id="", root=str(root), jobs=prepared.jobs, command=tuple(command), single=single)
     if settings.dry_run:
-        _print_plan(sweep, blocks, prepared, console)
+        _print_plan(sweep, plan(prepared), prepared, console)
         return Outcome(exit_status=ExitStatus.OK, summaries=(None,) * len(jobs), errors=(None,) * len(jobs))
-    if before:
-        check_unchanged(before, prepared, force=settings.force)
-    print_configuration(
-        sweep,
-        lanes=prepared.lanes,
-        engine_note="; ".join(prepared.reasons),
-        synthetic_note=_SYNTHETIC_NOTE if any(job.model_pair.synthetic for job in prepared.jobs) else None,
-        console=console,
-        verbosity=settings.verbosity,
-    )
-    measured = _measure(sweep, blocks, prepared, settings, console, before)
-    derived = collate(root)
+    measured = _measure(sweep, prepared, settings, console)
+    try:
+        derived = collate(root)
+    except StorageError as error:
+        raise _ended_early(measured.broken or error, root) from error
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "Interrupted while writing results; all samples are safe", remedy=f"go on with: {_resume_line(root)}"
+        ) from None
     print_outcome(
         derived.comparisons,
         derived.record,
@@ -83,15 +80,35 @@ def run_sweep(
         console=console,
         verbosity=settings.verbosity,
     )
+    if measured.display_error:
+        say(console, f"The display failed while measuring, and was done without: {measured.display_error}")
+    if measured.broken:
+        raise _ended_early(measured.broken, root) from measured.broken
     if measured.interrupted:
-        say(console, f"Interrupted; everything measured is saved. Go on with: velosweep resume {root}")
+        say(
+            console, f"Interrupted; everything measured is saved. Go on with: velosweep resume {shlex.quote(str(root))}"
+        )
     return _outcome(derived, measured)
 
 
-def plan(prepared: Prepared) -> tuple[Block, ...]:
-    """Blocks of arms that are loaded together, as memory and the number of lanes allow."""
+def _ended_early(cause: Exception, root: Path) -> Exception:
+    """What kept a sweep from its end, in words; a bug stays what it is."""
+    if not isinstance(cause, VelosweepError):
+        return cause
+    steps = (cause.remedy, f"then go on with: {_resume_line(root)}")
+    return SweepBroken(f"The sweep ended early: {cause.message}", remedy="; ".join(filter(None, steps)))
+
+
+def _resume_line(root: Path) -> str:
+    return f"velosweep resume {shlex.quote(str(root))}"
+
+
+def plan(prepared: Prepared, earlier: Mapping[str, tuple[str, int]] | None = None) -> tuple[Block, ...]:
+    """Blocks of arms that are loaded together, as memory and the number of lanes allow; `earlier` ones are kept."""
     residency = Residency(lane=prepared.lanes[0], model_bytes=prepared.model_bytes, nvml=prepared.nvml)
-    return plan_blocks(prepared.jobs, lanes=len(prepared.lanes), resident_arms=residency.resident_arms)
+    return plan_with_earlier(
+        prepared.jobs, earlier or {}, lanes=len(prepared.lanes), resident_arms=residency.resident_arms
+    )
 
 
 def _print_plan(sweep: Sweep, blocks: Sequence[Block], prepared: Prepared, console: Console) -> None:
@@ -106,14 +123,7 @@ def _print_plan(sweep: Sweep, blocks: Sequence[Block], prepared: Prepared, conso
     )
 
 
-def _measure(
-    sweep: Sweep,
-    blocks: Sequence[Block],
-    prepared: Prepared,
-    settings: RunSettings,
-    console: Console,
-    before: SweepRecord | None,
-) -> Measured:
+def _measure(sweep: Sweep, prepared: Prepared, settings: RunSettings, console: Console) -> Measured:
     """Hold the sweep's folder and devices, and run the lanes. The record is written before and after."""
     root = Path(sweep.root)
     paths = SweepPaths(root)
@@ -122,19 +132,37 @@ def _measure(
     def tell(text: str) -> None:
         say(console, text)
 
-    devices = [device for lane in prepared.lanes for device in lane.devices]
     with ExitStack() as stack:
         stack.enter_context(stop_on_signals(stop, announce=tell))
         journal = stack.enter_context(Journal(paths.journal, lock=paths.lock))
+        before = read_record(paths.record) if paths.record.is_file() else None
+        accepted: tuple[str, ...] = ()
+        if before:
+            clear_leftovers(root)
+            prepared, accepted = on_earlier_terms(before, prepared, force=settings.force)
+        sweep = replace(sweep, id=before.sweep_id if before else secrets.token_hex(8), jobs=prepared.jobs)
+        record = adopt(before, sweep, prepared.environment, now=datetime.now(timezone.utc), accepted=accepted)
+        progress = earlier_progress(paths) if before else Progress()
+        blocks = plan(prepared, progress.blocks)
+        _print_configuration(sweep, prepared, settings, console)
         waiting = hold(
-            devices, on_busy=settings.on_busy, sweep=str(root), on_wait=tell, should_stop=lambda: stop.requested
+            [device for lane in prepared.lanes for device in lane.devices],
+            on_busy=settings.on_busy,
+            sweep=str(root),
+            on_wait=tell,
+            should_stop=lambda: stop.requested,
         )
         stack.enter_context(waiting)
-        record = adopt(before, sweep, prepared.environment, now=datetime.now(timezone.utc))
         write_record(paths.record, record)
-        progress = earlier_progress(paths) if before else Progress()
+        journal.note("plan", blocks=plan_as_data(blocks), accepted=list(accepted))
         observe = stack.enter_context(
-            make_observer(sweep, console=console, quiet=settings.verbosity < 0, verbose=settings.verbosity > 0)
+            make_observer(
+                sweep,
+                console=console,
+                quiet=settings.verbosity < 0,
+                verbose=settings.verbosity > 0,
+                done=len(progress.done),
+            )
         )
         measured = measure(
             blocks,
@@ -146,15 +174,27 @@ def _measure(
             stop=stop,
             progress=progress,
         )
-        write_record(paths.record, replace(record, jobs=tuple(_ended(job, measured) for job in record.jobs)))
+        with suppress(StorageError) if measured.broken else nullcontext():
+            write_record(paths.record, replace(record, jobs=tuple(_ended(job, measured) for job in record.jobs)))
     return measured
 
 
+def _print_configuration(sweep: Sweep, prepared: Prepared, settings: RunSettings, console: Console) -> None:
+    print_configuration(
+        sweep,
+        lanes=prepared.lanes,
+        engine_note="; ".join(prepared.reasons),
+        synthetic_note=_SYNTHETIC_NOTE if any(job.model_pair.synthetic for job in prepared.jobs) else None,
+        console=console,
+        verbosity=settings.verbosity,
+    )
+
+
 def _ended(job: JobRecord, measured: Measured) -> JobRecord:
-    """A job's record after the lanes have ended; whether some of its runs are there shows in the samples."""
+    """A job's record after the lanes have ended; one that is not through stays what it was."""
     if job.id in measured.errors:
-        return replace(job, state="failed", error=measured.errors[job.id])
-    if job.id in measured.ended and not measured.interrupted:
+        return replace(job, state="partial" if job.id in measured.begun else "failed", error=measured.errors[job.id])
+    if job.id in measured.ended:
         return replace(job, state="done", error=None)
     return job
 
@@ -223,6 +263,7 @@ def _write_outputs(record: SweepRecord, summaries: Sequence[dict[str, object]]) 
             if job.output:
                 wanted.setdefault(job.output, []).append(value)
     for output, values in wanted.items():
+        make_folder(Path(output).parent)
         write_text(Path(output), to_json(values[0] if len(with_results) == 1 else values) + "\n")
 
 

@@ -37,8 +37,9 @@ from velosweep.model import (
 from velosweep.planning.identity import identify
 from velosweep.planning.schedule import plan_blocks
 from velosweep.running.interrupts import StopFlag
-from velosweep.running.lane import LaneTools, run_lane
+from velosweep.running.lane import run_lane
 from velosweep.running.sampling import SampleMaker
+from velosweep.running.tools import Key, LaneTools, Taken
 
 LANE = Lane(number=0, devices=(Device(kind="cpu", name="test CPU"),))
 
@@ -118,7 +119,7 @@ class Bench:
     engine: StandInEngine = field(default_factory=StandInEngine)
     samples: list[Sample] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    done: dict[tuple[str, int, int, int, str], Sample] = field(default_factory=dict)
+    done: dict[Key, Taken] = field(default_factory=dict)
     stop: StopFlag = field(default_factory=StopFlag)
     after_sample: Callable[[Sample], None] = lambda sample: None
     converged: Callable[[Sequence[float], Sequence[float], Adaptive], bool] = lambda v, s, a: False
@@ -135,7 +136,7 @@ class Bench:
             observe=self.events.append,
             stop=self.stop,
             monitor=NoConditions(),
-            log_path=lambda arm, launch: Path("log"),
+            log_path=lambda arm: Path("log"),
             done=self.done,
             converged=self.converged,
             rest=self.rest,
@@ -319,7 +320,9 @@ def test_the_timeout_follows_what_the_arm_has_shown() -> None:
 
 def test_a_speculative_run_that_drafted_nothing_is_invalid() -> None:
     bench = Bench()
-    bench.engine.answer = lambda session, request: replace(good(session.arm, request), draft_tokens=None)
+    bench.engine.answer = lambda session, request: replace(
+        good(session.arm, request), draft_tokens=0, accepted_tokens=0
+    )
     bench.run(jobs_over_n_draft(4, iterations=1))
 
     statuses = {s.status for s in bench.samples if s.mode is Mode.SPECULATIVE and not s.warmup}

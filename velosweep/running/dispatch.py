@@ -7,7 +7,8 @@ every other worker when one dies. A dead server is the lane's own business; the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from velosweep.model import (
     Block,
     BlockEnded,
     Event,
+    Job,
     Lane,
     Measurement,
     Observer,
@@ -28,31 +30,42 @@ from velosweep.model import (
 )
 from velosweep.planning.lanes import Estimator, Queues
 from velosweep.running.conditions import Monitor, rest_needed_s, wait_until_cool
+from velosweep.running.files import ModelWatch
 from velosweep.running.interrupts import StopFlag
-from velosweep.running.lane import Key, LaneTools, run_lane
+from velosweep.running.lane import run_lane
 from velosweep.running.prepare import Prepared
 from velosweep.running.residency import Residency
 from velosweep.running.sampling import OutputKey, SampleMaker
+from velosweep.running.tools import Key, LaneTools, Taken
 from velosweep.storage.journal import Journal
 from velosweep.storage.paths import SweepPaths
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What an earlier run of this sweep left: good samples by key, vanilla outputs, the next order numbers."""
+    """What an earlier run of this sweep left: good samples by key, vanilla outputs, the next order number, and the
+    block of each job, as (baseline id, number)."""
 
-    done: dict[Key, Sample] = field(default_factory=dict)
+    done: dict[Key, Taken] = field(default_factory=dict)
     outputs: dict[OutputKey, tuple[int, ...]] = field(default_factory=dict)
     next_order: int = 0
+    blocks: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """How the lanes ended: why jobs failed, and which jobs were seen through to their end, by job id."""
+    """How the lanes ended.
+
+    `errors`: why jobs failed. `ended`: the jobs that were seen through to their end. `begun`: those of which there
+    is a good run. `broken`: what kept the sweep from going on (a full disk), `display_error` what silenced the screen.
+    """
 
     errors: dict[str, str]
     ended: frozenset[str]
+    begun: frozenset[str]
     interrupted: bool
+    broken: Exception | None = None
+    display_error: str | None = None
 
 
 def measure(
@@ -66,32 +79,69 @@ def measure(
     stop: StopFlag,
     progress: Progress,
 ) -> Measured:
-    """Run all blocks over the lanes; every sample is in the journal when this returns. Raises StorageError."""
+    """Run all blocks over the lanes. When this returns no server runs and every good sample is in the journal.
+
+    A lane that can't go on ends the others after their runs under way; why is in `broken`.
+    """
     from joblib import Parallel, delayed
 
     watch = _Watch(journal=journal, observe=observe, estimator=Estimator(model_bytes=prepared.model_bytes))
     queues = Queues(lanes=len(prepared.lanes), estimate=watch.estimator.block_s)
     queues.fill(blocks)
     lock = threading.Lock()
-
-    def next_block_for(number: int) -> Callable[[], Block | None]:
-        def next_block() -> Block | None:
-            with lock:
-                return queues.take(number)
-
-        return next_block
+    files = ModelWatch(prepared.environment.models)
+    logs = _Logs(SweepPaths(root))
 
     def lane_task(index: int, lane: Lane) -> None:
-        tools = _tools(lane, prepared, sweep_id, SweepPaths(root), watch, stop, progress)
+        def next_block() -> Block | None:
+            with lock:
+                return queues.take(index)
+
         try:
-            run_lane(next_block_for(index), tools)
-        except BaseException:
-            stop.request()  # a lane that can't go on (disk full) ends the others after the run under way
-            raise
+            run_lane(next_block, _tools(lane, prepared, sweep_id, logs, files, watch, stop, progress))
+        except Exception as error:  # noqa: BLE001 - joblib would leave the other lanes running; the pipeline raises it
+            watch.broken.append(error)
+            stop.request()
 
     tasks = [delayed(lane_task)(index, lane) for index, lane in enumerate(prepared.lanes)]
     Parallel(n_jobs=len(tasks), backend="threading")(tasks)
-    return Measured(errors=watch.errors, ended=frozenset(watch.ended), interrupted=stop.requested)
+    missing = {job.id for block in blocks for job in block.jobs} - watch.ended - watch.errors.keys()
+    return Measured(
+        errors=watch.errors,
+        ended=frozenset(watch.ended),
+        begun=_begun(blocks, progress.done),
+        interrupted=bool(missing) and not watch.broken,
+        broken=watch.broken[0] if watch.broken else None,
+        display_error=watch.display_error,
+    )
+
+
+def _begun(blocks: Sequence[Block], done: dict[Key, Taken]) -> frozenset[str]:
+    """Jobs with a good run of their own; for a vanilla-only job its baseline's."""
+    owners = {key[0] for key in done}
+
+    def owner(job: Job) -> str:
+        return job.id if job.speculation.kinds else job.baseline_id
+
+    return frozenset(job.id for block in blocks for job in block.jobs if owner(job) in owners)
+
+
+class _Logs:
+    """A file of its own for each server that is started: lanes share arms, and a resumed sweep goes on counting."""
+
+    def __init__(self, paths: SweepPaths) -> None:
+        self._paths = paths
+        self._next: dict[str, int] = defaultdict(int)
+        self._lock = threading.Lock()
+
+    def path(self, arm: Arm) -> Path:
+        """A log that is not there yet."""
+        with self._lock:
+            while True:
+                path = self._paths.log(arm.id, self._next[arm.id])
+                self._next[arm.id] += 1
+                if not path.exists():
+                    return path
 
 
 @dataclass(kw_only=True)
@@ -104,9 +154,12 @@ class _Watch:
     errors: dict[str, str] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
     pids: set[int] = field(default_factory=set)
+    broken: list[Exception] = field(default_factory=list)
+    display_error: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def event(self, event: Event) -> None:
+        """Raises StorageError; what the display can't do silences it and nothing else."""
         with self._lock:
             if isinstance(event, ArmFailed):
                 self._failed(event)
@@ -119,7 +172,15 @@ class _Watch:
                 )
             elif isinstance(event, BlockEnded):
                 self.ended.update(job.id for job in event.block.jobs)
+            if self.display_error is None:
+                self._show(event)
+
+    def _show(self, event: Event) -> None:
+        try:
             self.observe(event)
+        except Exception as error:  # noqa: BLE001 - a terminal that is gone must not end a night's measuring
+            self.display_error = f"{type(error).__name__}: {error}"
+            self.journal.note("display", error=self.display_error)
 
     def _failed(self, event: ArmFailed) -> None:
         for job in event.jobs:
@@ -137,7 +198,8 @@ def _tools(
     lane: Lane,
     prepared: Prepared,
     sweep_id: str,
-    paths: SweepPaths,
+    logs: _Logs,
+    files: ModelWatch,
     watch: _Watch,
     stop: StopFlag,
     progress: Progress,
@@ -151,10 +213,6 @@ def _tools(
         on_output=watch.output,
         next_order=progress.next_order,
     )
-
-    def log_path(arm: Arm, launch: int) -> Path:
-        return paths.log(arm.id, launch)
-
     monitor = Monitor(lane, nvml=prepared.nvml, own_pids=lambda: tuple(watch.pids))
 
     def rest(protocol: Protocol, baseline: float, latest: float) -> float:
@@ -170,10 +228,11 @@ def _tools(
         observe=watch.event,
         stop=stop,
         monitor=monitor,
-        log_path=log_path,
+        log_path=logs.path,
         done=progress.done,
         pids=watch.pids,
         require_room=residency.require_room,
+        check_files=files.wrong,
         on_memory=residency.seen,
         rest=rest,
         converged=lambda vanilla, speculative, adaptive: decide(vanilla, speculative, adaptive).stop,

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+Closer = Callable[[], None]
+
 
 class StopFlag:
-    """Asked by lanes between runs; `at_once` runs the registered closers so that no lane stays in a request."""
+    """Asked by lanes between runs; a request runs the registered closers, so that no lane stays in a long wait."""
 
     def __init__(self) -> None:
         self._requested = threading.Event()
         self._at_once = threading.Event()
-        self._closers: dict[int, Callable[[], None]] = {}
-        self._lock = threading.RLock()
+        self._closers: dict[object, tuple[Closer, bool]] = {}
+        self._lock = threading.Lock()
         self.signal_number: int | None = None
 
     @property
@@ -30,28 +33,33 @@ class StopFlag:
         return self._at_once.is_set()
 
     def request(self, *, at_once: bool = False) -> None:
-        """Ask for an end; a second request is one for an end at once."""
-        at_once = at_once or self._requested.is_set()
-        self._requested.set()
-        if not at_once:
-            return
-        self._at_once.set()
+        """Ask for an end after the runs under way, or at once. Not for signal handlers: it waits for servers to end."""
         with self._lock:
-            closers = list(self._closers.values())
-        for close in closers:
-            close()
+            self._requested.set()
+            if at_once:
+                self._at_once.set()
+            due = [close for close, early in self._closers.values() if early or at_once]
+        # side by side: each may take some seconds over a server that doesn't listen
+        threads = [threading.Thread(target=close, daemon=True) for close in due]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     def wait(self, seconds: float) -> bool:
         """Sleep up to `seconds`; True as soon as an end is asked for."""
         return self._requested.wait(seconds)
 
     @contextmanager
-    def closing(self, close: Callable[[], None]) -> Iterator[None]:
-        """Have `close` called if an end at once is asked for while the context lasts."""
-        key = id(close)
+    def closing(self, close: Closer, *, early: bool = False) -> Iterator[None]:
+        """Have `close` called if an end at once (`early`: any end) is asked for, or has been, while this lasts."""
+        key = object()
         with self._lock:
-            self._closers[key] = close
+            self._closers[key] = (close, early)
+            due = self.at_once or (early and self.requested)
         try:
+            if due:
+                close()
             yield
         finally:
             with self._lock:
@@ -62,25 +70,39 @@ class StopFlag:
 def stop_on_signals(stop: StopFlag, *, announce: Callable[[str], None]) -> Iterator[None]:
     """Turn SIGINT, SIGTERM and SIGHUP into requests to `stop`; the former handlers come back afterwards.
 
-    Off the main thread (a Dask worker) Python allows no handlers: the caller's own stop applies there.
+    A signal that is ignored stays so (nohup, a shell's background job). Off the main thread (a Dask worker) Python
+    allows no handlers: the caller's own stop applies there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
 
+    # A handler may interrupt a print or a lock's holder: it only leaves word, and a thread that nobody interrupts acts.
     def handle(number: int, _frame: FrameType | None) -> None:
-        stop.signal_number = number
-        if number == signal.SIGINT and not stop.requested:
-            announce("Interrupted: ending the run under way; Ctrl-C again stops at once")
-            stop.request()
-        else:
-            # a closer waits for processes: off the handler, so that a handler never blocks one
-            threading.Thread(target=stop.request, kwargs={"at_once": True}, daemon=True).start()
+        os.write(write_end, bytes([number]))
 
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    former = {name: signal.signal(getattr(signal, name), handle) for name in names}
+    watcher = threading.Thread(target=_watch, args=(read_end, stop, announce), name="velosweep-signals", daemon=True)
+    watcher.start()
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    former = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield
     finally:
-        for name, handler in former.items():
-            signal.signal(getattr(signal, name), handler)
+        for number, handler in former.items():
+            signal.signal(number, handler)
+        os.close(write_end)
+        watcher.join()
+        os.close(read_end)
+
+
+def _watch(read_end: int, stop: StopFlag, announce: Callable[[str], None]) -> None:
+    """Act on each signal that the handler left word of, until its end of the pipe is closed."""
+    while word := os.read(read_end, 1):
+        stop.signal_number = number = word[0]
+        first = number == signal.SIGINT and not stop.requested
+        stop.request(at_once=not first)
+        if first:
+            announce("Interrupted: ending the run under way; Ctrl-C again stops at once")

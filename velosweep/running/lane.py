@@ -2,139 +2,101 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Protocol
 
-from velosweep.engines.base import Engine, Session
-from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout
+from velosweep.errors import RunFailed, RunTimeout
 from velosweep.model import (
-    Adaptive,
     Arm,
     ArmFailed,
-    ArmLoading,
-    ArmReady,
     Block,
     BlockEnded,
     Conditions,
     Generation,
     Job,
-    Lane,
     Measurement,
     Mode,
-    Observer,
     Request,
     RunEnded,
     RunStarted,
     Sample,
     Status,
 )
-from velosweep.model import Protocol as RunProtocol
 from velosweep.planning.schedule import Round, launch_iterations, rounds, warmups
-from velosweep.running.interrupts import StopFlag
-from velosweep.running.sampling import Reading, SampleMaker
+from velosweep.running.sampling import Reading
+from velosweep.running.servers import Servers
+from velosweep.running.tools import LaneTools, Taken
 
-# A run may take this many times the arm's slowest good run, and this much on top, before it counts as hung.
+# A run may take this many times the slowest good one of its kind, and this much on top, before it counts as hung.
 _TIMEOUT_FACTOR = 10.0
 _TIMEOUT_FLOOR_S = 5.0
 
-Key = tuple[str, int, int, int, str]
-
-
-class Monitor(Protocol):
-    """Reads the machine around a run."""
-
-    def begin(self) -> None:
-        """A run is about to start."""
-
-    def end(self) -> Conditions:
-        """It ended."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LaneTools:
-    """What a lane is given. Everything that touches disk, screen or clock policy comes from outside.
-
-    `require_room(arm, resident)` raises LaunchFailed where memory is too short for one more.
-    `converged(vanilla, speculative, adaptive)` is the stopping rule. `rest(protocol, baseline, latest)` sleeps
-    where the vanilla arm's tokens per second have fallen too far from its first, and returns the seconds.
-    """
-
-    engine_of: Callable[[Arm], Engine]
-    lane: Lane
-    maker: SampleMaker
-    record: Callable[[Measurement, Sample], None]
-    observe: Observer
-    stop: StopFlag
-    monitor: Monitor
-    log_path: Callable[[Arm, int], Path]
-    done: dict[Key, Sample]
-    converged: Callable[[Sequence[float], Sequence[float], Adaptive], bool]
-    pids: set[int] = field(default_factory=set)  # of all lanes' servers: their work is not somebody else's
-    require_room: Callable[[Arm, Sequence[Arm]], None] = lambda arm, resident: None
-    on_memory: Callable[[Arm, int], None] = lambda arm, memory: None
-    rest: Callable[[RunProtocol, float, float], float] = lambda protocol, baseline, latest: 0.0
-
 
 def run_lane(next_block: Callable[[], Block | None], tools: LaneTools) -> None:
-    """Take blocks until there are none or an end is asked for. Servers that the next block needs stay loaded."""
+    """Take blocks until there are none or an end is asked for. Servers that the next block needs stay loaded.
+
+    BlockEnded says that nothing of a block is left to do. Raises StorageError where a sample can't be recorded.
+    """
+    runner = _Runner(tools)
     with ExitStack() as stack:
-        runner = _Runner(tools)
-        stack.callback(runner.close_all)
+        stack.callback(runner.servers.keep_only, ())
         while not tools.stop.requested and (block := next_block()) is not None:
-            runner.run_block(block)
-            tools.observe(BlockEnded(lane=tools.lane.number, block=block))
+            if runner.run_block(block):
+                tools.observe(BlockEnded(lane=tools.lane.number, block=block))
 
 
-@dataclass
 class _Runner:
-    """The sessions of a lane and what its arms have shown."""
+    """A lane at work: its servers, and what its arms have shown. One block at a time."""
 
-    tools: LaneTools
-    sessions: dict[str, Session] = field(default_factory=dict)
-    launches: dict[str, int] = field(default_factory=dict)
-    slowest_s: dict[str, float] = field(default_factory=dict)
-    failures: dict[str, int] = field(default_factory=dict)
-    given_up: set[str] = field(default_factory=set)
-    warmed: set[tuple[str, int]] = field(default_factory=set)
+    def __init__(self, tools: LaneTools) -> None:
+        self.tools = tools
+        self.servers = Servers(tools=tools, on_failed=lambda arm, error: self._give_up(arm, error))
+        self.block: Block | None = None
+        self.given_up: set[str] = set()
+        self.warmed: set[tuple[str, int]] = set()
+        self.unfit: dict[str, str] = {}  # by arm id: why its last warm-up failed
+        self.slowest = Slowest()
+        for key, taken in tools.done.items():
+            self.slowest.learn(key[0], key[-1], taken.total_ms / 1000)
 
     # ------------------------------------------------------------ a block
 
-    def run_block(self, block: Block) -> None:
-        """Measure what is still missing of a block, launch by launch."""
-        for arm in block.arms:  # a new block is a new chance
-            self.failures.pop(arm.id, None)
-            self.given_up.discard(arm.id)
+    def run_block(self, block: Block) -> bool:
+        """Measure what is still missing of a block, launch by launch; False if an end was asked for before its end."""
+        self.block = block
+        self.given_up.clear()  # a new block is a new chance
         for launch in range(block.jobs[0].protocol.launches):
             todo = [round_ for round_ in rounds(block, launch) if any(m.key not in self.tools.done for m in round_)]
-            if not todo or self.tools.stop.requested or self._decided(block, launch):
+            if not todo or self._decided(block, launch):
                 continue
-            self._keep_only(block.arms if launch == 0 else ())
-            self._open(block, block.arms)
-            self._warm_up(block, launch)
-            self._measure_rounds(block, launch, todo)
+            self.servers.keep_only(block.arms if launch == 0 else ())
+            self._open(block, block.arms, launch)
+            if not self._measure_rounds(block, launch, todo):
+                return False
+        return True
 
-    def _measure_rounds(self, block: Block, launch: int, todo: Sequence[Round]) -> None:
+    def _measure_rounds(self, block: Block, launch: int, todo: Sequence[Round]) -> bool:
         iteration: int | None = None
         for round_ in todo:
-            if self.tools.stop.requested or self._hopeless(block):
-                return
+            if self.tools.stop.requested:
+                return False
+            if self._hopeless(block):
+                return True
             if round_[0].iteration != iteration:
                 if self._decided(block, launch):
-                    return
+                    return True
                 if iteration is not None:
-                    self._refresh(block)
+                    self._refresh(block, launch)
                 iteration = round_[0].iteration
                 self._cool_down(block, launch, round_[0])
+            self._check_files(block)
             for measurement in round_:
-                if self.tools.stop.requested:
-                    return
                 if measurement.key in self.tools.done or self._finished(block, launch, measurement):
                     continue
-                self._measure_with_retries(block, measurement)
+                if not self._measure_with_retries(block, round_, measurement):
+                    return False
+        return True
 
     def _cool_down(self, block: Block, launch: int, first: Measurement) -> None:
         """Rest while the vanilla arm is slower than in its first round, and look again, at most twice.
@@ -149,7 +111,7 @@ class _Runner:
         for _ in range(2):
             if latest is None or not self.tools.rest(first.job.protocol, series[0], latest):
                 return
-            if self.tools.stop.requested or block.vanilla.id not in self.sessions:
+            if self.tools.stop.requested or block.vanilla.id not in self.servers.sessions:
                 return
             probe = replace(first, arm=block.vanilla, prompt=first.job.prompts.prompts[0], warmup=True)
             sample = self._measure_once(block, probe, attempt=0)
@@ -159,9 +121,16 @@ class _Runner:
         """Nothing more can be learnt: the baseline is given up, or every speculative arm is."""
         if block.vanilla is not None and block.vanilla.id in self.given_up:
             for arm in block.arms[1:]:
-                self._give_up(block, arm, "the vanilla arm of this comparison failed")
+                self._give_up(arm, "the vanilla arm of this comparison failed")
             return True
         return all(arm.id in self.given_up for arm in block.arms)
+
+    def _check_files(self, block: Block) -> None:
+        """Give up arms whose model files were written to while loaded: their servers read what nobody chose."""
+        for arm in block.arms:
+            wrong = self.tools.check_files(arm, True) if arm.id in self.servers.sessions else None
+            if wrong is not None:
+                self._give_up(arm, wrong)
 
     # ------------------------------------------------------------ adaptive stopping
 
@@ -200,88 +169,39 @@ class _Runner:
             good = [run for run in runs if run is not None and run.predicted_ms]
             if len(good) < len(runs):
                 break
-            tokens = sum((run.predicted_tokens or 1) - 1 for run in good)
-            series.append(tokens / sum(run.predicted_ms or 0.0 for run in good) * 1000)
+            tokens = sum(run.predicted_tokens - 1 for run in good)
+            series.append(tokens / sum(run.predicted_ms for run in good) * 1000)
         return series
 
     # ------------------------------------------------------------ servers
 
-    def _keep_only(self, arms: Sequence[Arm]) -> None:
-        wanted = {arm.id for arm in arms}
-        for arm_id in [arm_id for arm_id in self.sessions if arm_id not in wanted]:
-            self._close(arm_id)
-
-    def _close(self, arm_id: str) -> None:
-        session = self.sessions.pop(arm_id)
-        if session.pid is not None:
-            self.tools.pids.discard(session.pid)
-        session.close()
-
-    def close_all(self) -> None:
-        """End every server of this lane."""
-        self._keep_only(())
-
-    def _open(self, block: Block, arms: Sequence[Arm]) -> None:
-        """Start all servers that are missing, together, then wait for each."""
-        starting: list[tuple[Arm, Session, float]] = []
-        for arm in arms:
-            if arm.id in self.sessions or arm.id in self.given_up or self.tools.stop.requested:
+    def _open(self, block: Block, arms: Sequence[Arm], launch: int) -> None:
+        """Have these arms loaded and warmed up: one short run for each fresh server, kept and never averaged."""
+        wanted = [arm for arm in arms if arm.id not in self.given_up]
+        self.servers.open(wanted, timeout_s=block.jobs[0].protocol.load_timeout_s)
+        for measurement in warmups(block, launch):
+            arm = measurement.arm
+            fresh = (arm.id, self.servers.launches.get(arm.id, 0))
+            if self.tools.stop.requested or arm.id not in self.servers.sessions or fresh in self.warmed:
                 continue
-            self.tools.observe(ArmLoading(lane=self.tools.lane.number, arm=arm))
-            began = time.perf_counter()
-            number = self.launches[arm.id] = self.launches.get(arm.id, -1) + 1
-            try:
-                self.tools.require_room(arm, [other for other in block.arms if other.id in self.sessions])
-                engine = self.tools.engine_of(arm)
-                session = engine.launch(arm, lane=self.tools.lane, log_path=self.tools.log_path(arm, number))
-            except (LaunchFailed, ProgramError) as error:
-                self._give_up(block, arm, str(error))
-                continue
-            self.sessions[arm.id] = session
-            starting.append((arm, session, began))
-        for arm, session, began in starting:
-            self._await(block, arm, session, began)
+            self.warmed.add(fresh)
+            sample = self._measure_once(block, measurement, attempt=0)
+            if sample is not None and sample.error is not None:
+                self.unfit[arm.id] = sample.error
 
-    def _await(self, block: Block, arm: Arm, session: Session, began: float) -> None:
-        try:
-            with self.tools.stop.closing(session.close):
-                session.wait_ready(block.jobs[0].protocol.load_timeout_s)
-        except LaunchFailed as error:
-            self._close(arm.id)
-            if not self.tools.stop.at_once:
-                self._give_up(block, arm, str(error))
-            return
-        if session.pid is not None:
-            self.tools.pids.add(session.pid)
-        memory = session.memory_bytes()
-        if memory is not None:
-            self.tools.on_memory(arm, memory)
-        load_s = time.perf_counter() - began
-        self.tools.observe(ArmReady(lane=self.tools.lane.number, arm=arm, load_s=load_s, memory_bytes=memory))
-
-    def _refresh(self, block: Block) -> None:
+    def _refresh(self, block: Block, launch: int) -> None:
         """Fresh servers for kinds of speculation that learn from one request to the next."""
         stateful = [arm for arm in block.arms if arm.speculation and arm.speculation.keeps_state]
         for arm in stateful:
-            if arm.id in self.sessions:
-                self._close(arm.id)
-        self._open(block, stateful)
+            self.servers.close(arm.id)
+        self._open(block, stateful, launch)
 
-    def _warm_up(self, block: Block, launch: int) -> None:
-        for measurement in warmups(block, launch):
-            arm = measurement.arm
-            session_key = (arm.id, self.launches.get(arm.id, 0))
-            if self.tools.stop.requested or arm.id not in self.sessions or session_key in self.warmed:
-                continue
-            self.warmed.add(session_key)
-            self._measure_once(block, measurement, attempt=0)
-
-    def _give_up(self, block: Block, arm: Arm, error: str) -> None:
-        if arm.id in self.given_up:
+    def _give_up(self, arm: Arm, error: str) -> None:
+        block = self.block
+        if block is None or arm.id in self.given_up:
             return
         self.given_up.add(arm.id)
-        if arm.id in self.sessions:
-            self._close(arm.id)
+        self.servers.close(arm.id)
         jobs: tuple[Job, ...] = tuple(
             job
             for job, own in zip(block.jobs, block.speculative, strict=True)
@@ -291,48 +211,54 @@ class _Runner:
 
     # ------------------------------------------------------------ a run
 
-    def _measure_with_retries(self, block: Block, measurement: Measurement) -> None:
-        """A failed run repeats its whole pair; after `retries` failures in a row the arm is given up."""
-        arm = measurement.arm
-        error = "its runs failed"
-        for attempt in range(block.jobs[0].protocol.retries + 1):
-            if attempt and not self._prepare_retry(block, measurement, attempt):
-                return
-            if arm.id not in self.sessions:
-                self._open(block, [arm])
-            if arm.id in self.given_up or self.tools.stop.requested:
-                return
-            sample = self._measure_once(block, measurement, attempt=attempt)
-            if sample is None:  # given up at once, on request: the run is lost and nothing else
-                return
-            if sample.status is Status.OK:
-                self.tools.done[measurement.key] = sample
-                return
-            error = sample.error or error
-        self._give_up(block, arm, error)
+    def _measure_with_retries(self, block: Block, round_: Round, measurement: Measurement) -> bool:
+        """A failed run repeats its whole pair; what fails `retries` times more is given up.
 
-    def _prepare_retry(self, block: Block, measurement: Measurement, attempt: int) -> bool:
-        """Repeat the vanilla half of a pair first; False if an end is asked for."""
-        if self.tools.stop.requested:
-            return False
-        if measurement.arm.mode is Mode.SPECULATIVE and block.vanilla is not None:
-            other = Measurement(
-                arm=block.vanilla,
-                job=measurement.job,
-                prompt=measurement.prompt,
-                iteration=measurement.iteration,
-                launch=measurement.launch,
-                block=measurement.block,
-            )
-            if other.key in self.tools.done and block.vanilla.id in self.sessions:
-                again = self._measure_once(block, other, attempt=attempt)
-                if again is not None and again.status is Status.OK:
-                    self.tools.done[other.key] = again
+        False if an end was asked for before there was a good run.
+        """
+        error, culprit = "its runs failed", measurement.arm
+        for attempt in range(block.jobs[0].protocol.retries + 1):
+            again = (*self._partners(round_, measurement), measurement) if attempt else (measurement,)
+            for one in again:
+                if self.tools.stop.requested:
+                    return False
+                if one.arm.id not in self.servers.sessions:
+                    self._open(block, [one.arm], one.launch)
+                if one.arm.id in self.given_up:
+                    return True
+                if self.tools.stop.requested:
+                    return False
+                if one.arm.id not in self.servers.sessions:  # it came up, and died over its warm-up
+                    error, culprit = self.unfit.get(one.arm.id, error), one.arm
+                    break
+                sample = self._take(block, one, attempt)
+                if sample is None:  # given up at once, on request: the run is lost and nothing else
+                    return False
+                if sample.status is not Status.OK:
+                    error, culprit = sample.error or error, one.arm
+                    break
+            else:
+                return True
+        self._give_up(culprit, error)
         return True
+
+    def _partners(self, round_: Round, measurement: Measurement) -> Iterator[Measurement]:
+        """The taken runs that are compared with this one: the vanilla run, or for that all speculative ones."""
+        for other in round_:
+            crosses = (other.arm.mode is Mode.VANILLA) is not (measurement.arm.mode is Mode.VANILLA)
+            if crosses and other.key in self.tools.done and other.arm.id not in self.given_up:
+                yield other
+
+    def _take(self, block: Block, measurement: Measurement, attempt: int) -> Sample | None:
+        sample = self._measure_once(block, measurement, attempt=attempt)
+        if sample is not None and sample.status is Status.OK:
+            taken = self.tools.done[measurement.key] = Taken.of(sample)
+            self.slowest.learn(measurement.key[0], measurement.prompt.id, taken.total_ms / 1000)
+        return sample
 
     def _measure_once(self, block: Block, measurement: Measurement, *, attempt: int) -> Sample | None:
         tools, arm = self.tools, measurement.arm
-        session = self.sessions[arm.id]
+        session = self.servers.sessions[arm.id]
         job = measurement.job
         request = Request(
             prompt=measurement.prompt,
@@ -346,14 +272,14 @@ class _Runner:
         outcome: Generation | RunFailed
         try:
             with tools.stop.closing(session.close):
-                outcome = session.generate(request, timeout_s=self._timeout_s(arm, job))
+                outcome = session.generate(request, timeout_s=self._timeout_s(measurement))
         except RunFailed as error:
             outcome = error
         conditions = tools.monitor.end()
-        if tools.stop.at_once:
+        if tools.stop.at_once and isinstance(outcome, RunFailed):
             return None
         if isinstance(outcome, RunTimeout) or not session.alive:
-            self._close(arm.id)
+            self.servers.close(arm.id)
         return self._finish(reading, request, outcome, conditions)
 
     def _finish(
@@ -361,15 +287,28 @@ class _Runner:
     ) -> Sample:
         measurement = reading.measurement
         sample = self.tools.maker.finish(reading, request, outcome, conditions)
-        if sample.status is Status.OK and sample.total_time_ms is not None and not measurement.warmup:
-            seen = self.slowest_s.get(measurement.arm.id, 0.0)
-            self.slowest_s[measurement.arm.id] = max(seen, sample.total_time_ms / 1000)
         self.tools.record(measurement, sample)
         self.tools.observe(RunEnded(lane=self.tools.lane.number, measurement=measurement, sample=sample))
         return sample
 
-    def _timeout_s(self, arm: Arm, job: Job) -> float:
-        slowest = self.slowest_s.get(arm.id)
-        if slowest is None:
-            return job.protocol.run_timeout_s
-        return min(job.protocol.run_timeout_s, slowest * _TIMEOUT_FACTOR + _TIMEOUT_FLOOR_S)
+    def _timeout_s(self, measurement: Measurement) -> float:
+        """What this prompt has taken on this arm says when a run counts as hung; before that the protocol's bound."""
+        bound = measurement.job.protocol.run_timeout_s
+        slowest = self.slowest.seconds(measurement.key[0], measurement.prompt.id)
+        return bound if slowest is None else min(bound, slowest * _TIMEOUT_FACTOR + _TIMEOUT_FLOOR_S)
+
+
+@dataclass
+class Slowest:
+    """The slowest good run of each owner (a job, or a baseline) and prompt, in seconds."""
+
+    _seconds: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def learn(self, owner: str, prompt_id: str, seconds: float) -> None:
+        """A good run took so long."""
+        key = (owner, prompt_id)
+        self._seconds[key] = max(seconds, self._seconds.get(key, 0.0))
+
+    def seconds(self, owner: str, prompt_id: str) -> float | None:
+        """None where there was none."""
+        return self._seconds.get((owner, prompt_id))

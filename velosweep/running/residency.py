@@ -52,11 +52,14 @@ class Residency:
             resident.append(need)
         return max(2, len(resident))
 
-    def require_room(self, arm: Arm, resident: Sequence[Arm]) -> None:
-        """Raises LaunchFailed where `arm` has no room beside the loaded ones."""
-        free = self._free_bytes()
+    def require_room(self, arm: Arm, resident: Sequence[Arm], loading: Sequence[Arm] = ()) -> None:
+        """Raises LaunchFailed where `arm` has no room beside the loaded ones and those that are loading.
+
+        What is loading has not taken its memory yet: its need is taken off what is free now.
+        """
+        free = self._left(self._free_bytes(), [self.need(other) for other in loading], arm)
         need = self.need(arm)
-        loaded = [self.need(other) for other in resident]
+        loaded = [self.need(other) for other in (*resident, *loading)]
         if free is None or fits(need, resident=loaded, free_bytes=free, shared_files=self._shared(arm)):
             return
         raise LaunchFailed(
@@ -72,7 +75,7 @@ class Residency:
         return shares_files(self.lane, mmap=arm.engine.mmap)
 
     def _left(self, free: int | None, resident: Sequence[Need], arm: Arm) -> int | None:
-        """What would be free with `resident` loaded: planning has nothing loaded yet."""
+        """What would be free with `resident` loaded, which aren't yet."""
         if free is None:
             return None
         taken = sum(need.private_bytes if self._shared(arm) else need.total_bytes for need in resident)

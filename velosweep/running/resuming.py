@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from velosweep.errors import MismatchError
-from velosweep.model import Environment, Job, JobRecord, Sample, Status, Sweep, SweepRecord
+from velosweep.model import Block, Environment, Job, JobRecord, Sample, Status, Sweep, SweepRecord
+from velosweep.planning.identity import identify
+from velosweep.planning.schedule import plan_blocks
 from velosweep.running.dispatch import Progress
-from velosweep.running.lane import Key
 from velosweep.running.prepare import Prepared
-from velosweep.storage.journal import read_journal
+from velosweep.running.tools import Key, Taken
+from velosweep.storage.journal import JournalEvent, read_journal
 from velosweep.storage.paths import SweepPaths
 
 
@@ -43,8 +47,19 @@ def job_record(job: Job) -> JobRecord:
     )
 
 
-def adopt(before: SweepRecord | None, sweep: Sweep, environment: Environment, *, now: datetime) -> SweepRecord:
-    """The record of this sweep: an earlier one with today's jobs added and their states kept, or a new one."""
+def adopt(
+    before: SweepRecord | None,
+    sweep: Sweep,
+    environment: Environment,
+    *,
+    now: datetime,
+    accepted: Sequence[str] = (),
+) -> SweepRecord:
+    """The record of this sweep: an earlier one with today's jobs added and their states kept, or a new one.
+
+    An earlier one keeps its environment: `accepted` says what was different when it went on.
+    Raises MismatchError where a job of today would overwrite another one's results.
+    """
     jobs = tuple(job_record(job) for job in sweep.jobs)
     if before is None:
         return SweepRecord(
@@ -59,24 +74,52 @@ def adopt(before: SweepRecord | None, sweep: Sweep, environment: Environment, *,
     known = {job.id: job for job in before.jobs}
     asked = {job.id for job in jobs}
     kept = tuple(job for job in before.jobs if job.id not in asked)
+    _refuse_overwriting(kept, [job for job in jobs if job.id not in known], sweep.root)
     again = tuple(
-        replace(job, state=known[job.id].state, directory=known[job.id].directory) if job.id in known else job
+        replace(job, state=known[job.id].state, error=known[job.id].error, directory=known[job.id].directory)
+        if job.id in known
+        else job
         for job in jobs
     )
-    return replace(before, jobs=tuple(sorted(kept + again, key=lambda job: job.num)))
+    return replace(
+        before,
+        jobs=tuple(sorted(kept + again, key=lambda job: job.num)),
+        accepted=tuple(dict.fromkeys((*before.accepted, *accepted))),
+    )
 
 
-def check_unchanged(before: SweepRecord, prepared: Prepared, *, force: bool) -> None:
-    """Refuse to continue on something else than was measured before; `force` accepts it.
+def _refuse_overwriting(kept: Sequence[JobRecord], added: Sequence[JobRecord], root: str) -> None:
+    places = {job.directory: job for job in kept}
+    for job in added:
+        other = places.get(job.directory)
+        if other is not None:
+            raise MismatchError(
+                f"job {job.num} ({' '.join(job.overrides)}) would overwrite the results of job {other.num} "
+                f"({' '.join(other.overrides)}) in {root}",
+                remedy="choose another hydra.sweep.dir for another sweep; velosweep resume goes on with this one",
+            )
 
-    Raises MismatchError with every difference.
+
+def on_earlier_terms(before: SweepRecord, prepared: Prepared, *, force: bool) -> tuple[Prepared, tuple[str, ...]]:
+    """What was prepared, fit to go on with an earlier sweep; and the differences that were accepted by `force`.
+
+    What differs from the earlier environment is refused (MismatchError with every difference). Where it is accepted,
+    jobs keep the identity that they had with the earlier files, so that what was measured with those counts.
     """
-    changed = differences(before.environment, prepared.environment)
+    changed = tuple(differences(before.environment, prepared.environment))
     if changed and not force:
         raise MismatchError(
             "this sweep was measured under other conditions: " + "; ".join(changed),
             remedy="start a new sweep, or accept the difference with --force (force=true)",
         )
+    if not changed:
+        return prepared, ()
+    content = {model.path: model.fingerprint for model in prepared.environment.models}
+    content |= {model.path: model.fingerprint for model in before.environment.models}
+    program, digest = prepared.environment.program, before.environment.program_sha256
+    if program is not None and digest is not None:
+        content[program] = digest
+    return replace(prepared, jobs=identify(prepared.jobs, content)), changed
 
 
 def differences(old: Environment, new: Environment) -> list[str]:
@@ -101,22 +144,77 @@ def differences(old: Environment, new: Environment) -> list[str]:
     return changed
 
 
+def plan_with_earlier(
+    jobs: Sequence[Job], earlier: Mapping[str, tuple[str, int]], *, lanes: int, resident_arms: Callable[[Job], int]
+) -> tuple[Block, ...]:
+    """Blocks as they were planned before (`earlier`: by job id), and new ones, numbered on, for the jobs not in them.
+
+    A job stays with the baseline that it was measured against, however much memory or how many lanes there are
+    today. Only where a former block no longer fits into memory are its jobs planned, and measured, anew.
+    """
+    former: dict[tuple[str, int], list[Job]] = {}
+    new: list[Job] = []
+    for job in jobs:
+        if job.id in earlier:
+            former.setdefault(earlier[job.id], []).append(job)
+        else:
+            new.append(job)
+    blocks: list[Block] = []
+    for (_, number), group in former.items():
+        (block, *more) = plan_blocks(group, resident_arms=resident_arms)
+        if more:
+            new += group
+        else:
+            blocks.append(replace(block, number=number))
+    first: dict[str, int] = {}
+    for baseline_id, number in earlier.values():
+        first[baseline_id] = max(first.get(baseline_id, 0), number + 1)
+    for block in plan_blocks(new, lanes=lanes, resident_arms=resident_arms) if new else ():
+        blocks.append(replace(block, number=block.number + first.get(block.jobs[0].baseline_id, 0)))
+    return tuple(blocks)
+
+
+def plan_as_data(blocks: Sequence[Block]) -> list[list[object]]:
+    """The blocks as the journal keeps them: baseline id, number and job ids of each."""
+    return [[block.jobs[0].baseline_id, block.number, [job.id for job in block.jobs]] for block in blocks]
+
+
 def earlier_progress(paths: SweepPaths) -> Progress:
-    """Good samples of the journal by key, the vanilla outputs and the next order number. Raises StorageError."""
+    """Good samples of the journal by key, vanilla outputs, the next order number, and each job's block.
+
+    Raises StorageError.
+    """
     contents = read_journal(paths.journal)
-    done: dict[Key, Sample] = {}
+    done: dict[Key, Taken] = {}
     for sample in contents.samples:
         if sample.status is Status.OK and not sample.warmup:
-            done[sample_key(sample)] = sample
+            done[sample_key(sample)] = Taken.of(sample)
     outputs = {
         (event.data["baseline_id"], event.data["prompt_id"]): tuple(event.data["tokens"])
         for event in contents.events
         if event.kind == "output"
     }
     next_order = max((sample.order for sample in contents.samples), default=-1) + 1
-    return Progress(done=done, outputs=outputs, next_order=next_order)
+    return Progress(done=done, outputs=outputs, next_order=next_order, blocks=_earlier_blocks(contents.events))
+
+
+def _earlier_blocks(events: Sequence[JournalEvent]) -> dict[str, tuple[str, int]]:
+    """The last plan that each job was part of."""
+    blocks: dict[str, tuple[str, int]] = {}
+    for event in events:
+        if event.kind == "plan":
+            for baseline_id, number, job_ids in event.data["blocks"]:
+                blocks.update(dict.fromkeys(job_ids, (baseline_id, number)))
+    return blocks
 
 
 def sample_key(sample: Sample) -> Key:
     """The `Measurement.key` that gave this sample."""
     return (sample.job_id, sample.block, sample.launch, sample.iteration, sample.prompt_id)
+
+
+def clear_leftovers(root: Path) -> None:
+    """Remove half-written files that a killed process left beside those they were to become. For the lock's holder."""
+    for path in root.rglob(".*.part"):
+        with suppress(OSError):  # what can't be removed does no harm but to look at
+            path.unlink()

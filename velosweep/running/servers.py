@@ -1,0 +1,115 @@
+"""The servers of one lane: started together where there is room, known by their arm, ended without exception."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from velosweep.engines.base import Session
+from velosweep.errors import LaunchFailed, ProgramError
+from velosweep.model import Arm, ArmLoading, ArmReady
+from velosweep.running.tools import LaneTools
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Start:
+    """A server that was started and isn't waited for yet."""
+
+    arm: Arm
+    session: Session
+    began: float
+
+
+@dataclass(kw_only=True)
+class Servers:
+    """What is loaded on a lane. `on_failed(arm, error)` is told of an arm that did not come up."""
+
+    tools: LaneTools
+    on_failed: Callable[[Arm, str], None]
+    sessions: dict[str, Session] = field(default_factory=dict)
+    launches: dict[str, int] = field(default_factory=dict)  # by arm id: how often started
+    _arms: dict[str, Arm] = field(default_factory=dict)
+
+    def open(self, arms: Sequence[Arm], *, timeout_s: float) -> None:
+        """Start what is missing of `arms`, as many at a time as there is room for, and wait until they answer.
+
+        A load is given up as soon as an end is asked for: nothing is lost with it.
+        """
+        starting: list[_Start] = []
+        for arm in arms:
+            if arm.id in self.sessions:
+                continue
+            if starting and self._refusal(arm, [start.arm for start in starting]) is not None:
+                self._await(starting, timeout_s)  # what they take is known only once they are loaded
+                starting = []
+            if self.tools.stop.requested:
+                break
+            try:
+                starting.append(self._start(arm, [start.arm for start in starting]))
+            except (LaunchFailed, ProgramError) as error:
+                self.on_failed(arm, str(error))
+        self._await(starting, timeout_s)
+
+    def _refusal(self, arm: Arm, loading: Sequence[Arm]) -> LaunchFailed | None:
+        try:
+            self.tools.require_room(arm, self.resident(loading), loading)
+        except LaunchFailed as error:
+            return error
+        return None
+
+    def resident(self, loading: Sequence[Arm] = ()) -> list[Arm]:
+        """The loaded arms but those."""
+        apart = {arm.id for arm in loading}
+        return [self._arms[arm_id] for arm_id in self.sessions if arm_id not in apart]
+
+    def _start(self, arm: Arm, loading: Sequence[Arm]) -> _Start:
+        """Raises LaunchFailed, ProgramError."""
+        refusal = self._refusal(arm, loading)
+        if refusal is not None:
+            raise refusal
+        wrong = self.tools.check_files(arm, False)
+        if wrong is not None:
+            raise LaunchFailed(wrong)
+        self.tools.observe(ArmLoading(lane=self.tools.lane.number, arm=arm))
+        began = time.perf_counter()
+        engine = self.tools.engine_of(arm)
+        session = engine.launch(arm, lane=self.tools.lane, log_path=self.tools.log_path(arm))
+        self.launches[arm.id] = self.launches.get(arm.id, 0) + 1
+        self.sessions[arm.id] = session
+        self._arms[arm.id] = arm
+        if session.pid is not None:
+            self.tools.pids.add(session.pid)
+        return _Start(arm=arm, session=session, began=began)
+
+    def _await(self, starting: Sequence[_Start], timeout_s: float) -> None:
+        for start in starting:
+            arm, session = start.arm, start.session
+            try:
+                with self.tools.stop.closing(session.close, early=True):
+                    session.wait_ready(timeout_s)
+            except LaunchFailed as error:
+                self.close(arm.id)
+                if not self.tools.stop.requested:
+                    self.on_failed(arm, str(error))
+                continue
+            memory = session.memory_bytes()
+            if memory is not None:
+                self.tools.on_memory(arm, memory)
+            load_s = time.perf_counter() - start.began
+            self.tools.observe(ArmReady(lane=self.tools.lane.number, arm=arm, load_s=load_s, memory_bytes=memory))
+
+    def close(self, arm_id: str) -> None:
+        """End an arm's server; nothing where it has none."""
+        session = self.sessions.pop(arm_id, None)
+        if session is None:
+            return
+        if session.pid is not None:
+            self.tools.pids.discard(session.pid)
+        session.close()
+
+    def keep_only(self, arms: Sequence[Arm]) -> None:
+        """End all servers but those."""
+        wanted = {arm.id for arm in arms}
+        for arm_id in [arm_id for arm_id in self.sessions if arm_id not in wanted]:
+            self.close(arm_id)

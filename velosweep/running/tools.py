@@ -1,0 +1,70 @@
+"""What a lane is given to work with: everything that touches disk, screen, memory or clocks comes from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from velosweep.engines.base import Engine
+from velosweep.model import Adaptive, Arm, Conditions, Lane, Measurement, Observer, Sample
+from velosweep.model import Protocol as RunProtocol
+from velosweep.running.interrupts import StopFlag
+from velosweep.running.sampling import SampleMaker
+
+Key = tuple[str, int, int, int, str]
+"""A `Measurement.key`: owner, block, launch, iteration, prompt id."""
+
+
+class Monitor(Protocol):
+    """Reads the machine around a run."""
+
+    def begin(self) -> None:
+        """A run is about to start."""
+
+    def end(self) -> Conditions:
+        """It ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What is remembered of a good sample: a sweep keeps tens of thousands of these, and the journal all the rest."""
+
+    predicted_tokens: int
+    predicted_ms: float
+    total_ms: float
+
+    @classmethod
+    def of(cls, sample: Sample) -> Taken:
+        """The sample's figures."""
+        return cls(sample.predicted_tokens or 0, sample.predicted_ms or 0.0, sample.total_time_ms or 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneTools:
+    """What a lane is given.
+
+    `done`: the good measurements so far, of all lanes and of earlier runs of this sweep.
+    `require_room(arm, resident, loading)` raises LaunchFailed where memory is too short for one more beside those
+    that are loaded and those that are about to be.
+    `check_files(arm, loaded)` says what is wrong with the arm's model files, or None.
+    `converged(vanilla, speculative, adaptive)` is the stopping rule. `rest(protocol, baseline, latest)` sleeps
+    where the vanilla arm's tokens per second have fallen too far from its first, and returns the seconds.
+    """
+
+    engine_of: Callable[[Arm], Engine]
+    lane: Lane
+    maker: SampleMaker
+    record: Callable[[Measurement, Sample], None]
+    observe: Observer
+    stop: StopFlag
+    monitor: Monitor
+    log_path: Callable[[Arm], Path]
+    done: dict[Key, Taken]
+    converged: Callable[[Sequence[float], Sequence[float], Adaptive], bool]
+    pids: set[int] = field(default_factory=set)  # of all lanes' servers: their work is not somebody else's
+    require_room: Callable[[Arm, Sequence[Arm], Sequence[Arm]], None] = lambda arm, resident, loading: None
+    check_files: Callable[[Arm, bool], str | None] = lambda arm, loaded: None
+    on_memory: Callable[[Arm, int], None] = lambda arm, memory: None
+    rest: Callable[[RunProtocol, float, float], float] = lambda protocol, baseline, latest: 0.0

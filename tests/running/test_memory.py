@@ -12,6 +12,7 @@ from velosweep.running.memory import (
     GPU_MARGIN_BYTES,
     MemoryBook,
     Need,
+    cache_bytes,
     expected_need,
     fits,
     free_bytes,
@@ -154,3 +155,11 @@ def test_this_process_holds_memory_on_the_cpu():
 )
 def test_files_are_shared_when_mapped_on_the_cpu(lane, mmap, expected):
     assert expected == shares_files(lane, mmap=mmap)
+
+
+def test_a_cache_of_8b_takes_128_kib_a_token_at_f16_and_a_quarter_at_q4_0():
+    elements = 32 * 8 * 256
+
+    assert cache_bytes(elements, type_k="f16", type_v="f16") == 128 << 10
+    assert cache_bytes(elements, type_k="q4_0", type_v="q4_0") == 36 << 10
+    assert cache_bytes(elements, type_k="f16", type_v="q4_0") == 82 << 10

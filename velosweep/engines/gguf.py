@@ -65,6 +65,7 @@ class GgufInfo:
     expected_bytes: int
     split_number: int = 0
     split_count: int = 1
+    kv_elements_per_token: int | None = None  # numbers the KV cache keeps for a token; None where not of the usual kind
 
     @property
     def vocabulary_size(self) -> int:
@@ -122,7 +123,23 @@ def _info(
         expected_bytes=expected_bytes,
         split_number=_number(values, "split.no") or 0,
         split_count=max(_number(values, "split.count") or 1, 1),
+        kv_elements_per_token=_kv_elements_per_token(values, architecture),
     )
+
+
+def _kv_elements_per_token(values: dict[str, Value], architecture: str) -> int | None:
+    """Layers x KV heads x (key + value length): too many where heads vary by layer, None for compressed keys (MLA)."""
+
+    def number(name: str, default: int | None = None) -> int | None:
+        return _number(values, f"{architecture}.{name}", default)
+
+    layers, heads, width = number("block_count"), number("attention.head_count"), number("embedding_length")
+    if not layers or not heads or not width or number("attention.kv_lora_rank"):
+        return None
+    kv_heads = number("attention.head_count_kv", heads) or heads
+    key = number("attention.key_length", width // heads) or 0
+    value = number("attention.value_length", width // heads) or 0
+    return layers * kv_heads * (key + value) or None
 
 
 def _text(values: dict[str, Value], key: str) -> str | None:

@@ -25,6 +25,17 @@ GPU_CONTEXT_BYTES = 400 << 20  # a CUDA context and its cuBLAS workspace
 KV_SHARE_PER_TOKEN = 3e-5  # KV cache a token by weights: 131072 bytes for 8B at 4.9 GB, the least quantised are over
 COMPUTE_BYTES_PER_BATCH_TOKEN = 1 << 20  # logits of 128k entries at f32, and activations
 
+# bytes a number takes in a GGML block of 32 (ggml-common.h)
+CACHE_TYPE_BYTES = {
+    **dict.fromkeys(("f16", "bf16"), 2.0),
+    "f32": 4.0,
+    "q8_0": 34 / 32,
+    "q5_1": 24 / 32,
+    "q5_0": 22 / 32,
+    "q4_1": 20 / 32,
+    **dict.fromkeys(("q4_0", "iq4_nl"), 18 / 32),
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Need:
@@ -64,6 +75,11 @@ def expected_need(
     fixed = GPU_CONTEXT_BYTES if on_gpu else PROCESS_BYTES
     compute = ubatch * COMPUTE_BYTES_PER_BATCH_TOKEN // (1 if on_gpu else 4) * len(files)
     return Need(files=files, private_bytes=context * per_token + compute + fixed)
+
+
+def cache_bytes(elements: int, *, type_k: str, type_v: str) -> int:
+    """Bytes of a KV cache of that many numbers, half keys and half values; a type that is not known counts as f32."""
+    return int(elements / 2 * sum(CACHE_TYPE_BYTES.get(name, 4.0) for name in (type_k, type_v)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

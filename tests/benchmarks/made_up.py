@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.storage.made import job_record, record
 from velosweep.model import JobRecord, SweepRecord
-from velosweep.storage.samples import COLUMNS, arrow_type, schema
+from velosweep.storage.schema import COLUMNS, arrow_type, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,14 +15,9 @@ from tests.storage.made import journal_of, rounds, sample
 from velosweep.errors import SchemaError, StorageError
 from velosweep.model import Sample
 from velosweep.storage.dataset import collect
-from velosweep.storage.samples import (
-    COLUMNS,
-    in_canonical_order,
-    read_samples,
-    samples_to_table,
-    schema,
-    write_samples,
-)
+from velosweep.storage.ordering import in_canonical_order
+from velosweep.storage.samples import read_samples, samples_to_table, write_samples
+from velosweep.storage.schema import COLUMNS, schema
 
 # The data contract, word for word.
 CONTRACT = """

@@ -28,7 +28,7 @@ def load(
     row groups that can't match are not read. `columns`: only these, in this order.
     Raises StorageError where nothing is found or a file is damaged, SchemaError for a newer program's file.
     """
-    from velosweep.storage.samples import schema
+    from velosweep.storage.schema import schema
 
     return _load(Path(directory), SAMPLES, schema(), filters, columns)
 
@@ -59,7 +59,8 @@ def collect(root: Path) -> Collected:
     Raises StorageError where there is neither.
     """
     from velosweep.storage.journal_table import journal_to_table
-    from velosweep.storage.samples import in_canonical_order, read_samples
+    from velosweep.storage.ordering import in_canonical_order
+    from velosweep.storage.samples import read_samples
 
     paths = SweepPaths(root)
     if paths.journal.is_file():
@@ -108,7 +109,7 @@ def _scan(files: list[Path], schema: pa.Schema, filters: Filters, columns: Seque
     import pyarrow.dataset as ds
     import pyarrow.parquet as pq
 
-    from velosweep.storage.samples import check_file_schema, damaged_parquet
+    from velosweep.storage.schema import check_file_schema, damaged_parquet
 
     for file in files:
         try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from velosweep.model import JobRecord
 from velosweep.storage.atomic import make_folder, write_bytes
+from velosweep.storage.ordering import in_canonical_order, numbers, owner_ranges
 from velosweep.storage.paths import SweepPaths
-from velosweep.storage.samples import STRINGS, file_metadata, in_canonical_order, numbers, owners
+from velosweep.storage.schema import STRINGS, file_metadata, job_metadata, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,9 +27,7 @@ _WRITER: dict[str, Any] = {
 _THREADS = 4
 
 
-def write_job_samples(
-    paths: SweepPaths, jobs: Sequence[JobRecord], table: pa.Table, *, metadata: Mapping[str, str] | None = None
-) -> None:
+def write_job_samples(paths: SweepPaths, jobs: Sequence[JobRecord], table: pa.Table) -> None:
     """Write each job's rows into its directory, atomically; the same rows give the same bytes.
 
     They are copies of rows of `table`, so they are moved into place but not synced one by one.
@@ -40,7 +38,7 @@ def write_job_samples(
         job, rows = part
         folder = paths.job(job)
         make_folder(folder.root)
-        write_bytes(folder.samples, _parquet(rows, metadata), durable=False)
+        write_bytes(folder.samples, _parquet(rows, job_metadata(job)), durable=False)
 
     # Arrow encodes outside the interpreter's lock.
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
@@ -48,13 +46,14 @@ def write_job_samples(
             pass
 
 
-def _parquet(rows: pa.Table, metadata: Mapping[str, str] | None) -> bytes | memoryview:
+def _parquet(rows: pa.Table, metadata: Mapping[str, str]) -> bytes | memoryview:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    plain = rows if rows.schema.equals(schema()) else rows.cast(schema())
     stream = pa.BufferOutputStream()
-    with pq.ParquetWriter(stream, rows.schema, **_WRITER) as writer:
-        writer.write_table(rows.combine_chunks())
+    with pq.ParquetWriter(stream, plain.schema, **_WRITER) as writer:
+        writer.write_table(plain.combine_chunks())
         writer.add_key_value_metadata(file_metadata(metadata))
     return memoryview(stream.getvalue())
 
@@ -67,7 +66,7 @@ def rows_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[Jo
     import pyarrow as pa
 
     ordered = in_canonical_order(table)
-    ranges = _ranges(ordered)
+    ranges = owner_ranges(ordered)
     shared: dict[tuple[str, tuple[int, ...]], pa.Table] = {}
     for job in jobs:
         own = ordered.slice(*ranges.get(job.id, (0, 0)))
@@ -79,15 +78,6 @@ def rows_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[Jo
         if ranges.get(job.baseline_id, (0, 0)) > ranges.get(job.id, (0, 0)) and own.num_rows:
             parts.reverse()
         yield job, pa.concat_tables(parts if job.id != job.baseline_id else [own])
-
-
-def _ranges(ordered: pa.Table) -> dict[str, tuple[int, int]]:
-    """Where each `job_id` stands: (first row, number of rows)."""
-    import numpy as np
-
-    codes, names = owners(ordered)
-    edges = [0, *(np.flatnonzero(codes[1:] != codes[:-1]) + 1).tolist(), len(codes)]
-    return {names[codes[begin]]: (begin, end - begin) for begin, end in pairwise(edges) if end > begin}
 
 
 def _blocks(rows: pa.Table) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ import math
 import os
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from enum import Enum
@@ -15,10 +16,11 @@ from types import TracebackType
 from typing import Any, cast
 from zlib import crc32
 
-from velosweep.errors import SchemaError, StorageError
+from velosweep.errors import StorageError
 from velosweep.model import SCHEMA_VERSION, Mode, Sample, Status
 from velosweep.storage.atomic import explained, make_folder, storage_error, sync_folder, write_all
 from velosweep.storage.locking import FolderLock
+from velosweep.storage.schema import check_schema
 
 # A line is {"crc":"01234567","kind":…}: the checksum covers everything after its comma, so that it can be
 # checked without parsing, and the line is still plain JSON for any other reader.
@@ -91,7 +93,8 @@ class Journal:
                 _sync_data(self._handle)
             except OSError as error:
                 # Half a line would spoil the next one: we are the only writer, so cut it off again.
-                os.ftruncate(self._handle, self._size)
+                with suppress(OSError):  # a disk gone read-only: the torn line is recognised when it is read
+                    os.ftruncate(self._handle, self._size)
                 raise storage_error(self._path, error) from error
             self._size += len(line)
 
@@ -204,12 +207,3 @@ def read_journal(path: Path) -> JournalContents:
         else:
             events.append(JournalEvent(kind=kind, data=row))
     return JournalContents(samples=tuple(samples), events=tuple(events), damaged=tuple(damaged))
-
-
-def check_schema(path: Path, version: int) -> None:
-    """Raises SchemaError for a file that a newer program wrote."""
-    if version > SCHEMA_VERSION:
-        raise SchemaError(
-            f"{path} has schema {version}, this velosweep reads up to {SCHEMA_VERSION}",
-            remedy="upgrade velosweep",
-        )

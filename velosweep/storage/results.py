@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from velosweep.model import Acceptance, Comparison, ModeStatistics
 from velosweep.storage.atomic import replacing
-from velosweep.storage.samples import WRITER, arrow_type, file_metadata, read_parquet
+from velosweep.storage.samples import read_parquet
+from velosweep.storage.schema import WRITER, arrow_type, file_metadata
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,11 +114,23 @@ def write_results(
     path: Path, comparisons: Sequence[Comparison], *, sweep_id: str, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write atomically; the same comparisons give the same bytes. Raises StorageError."""
+    with writing_results(path, sweep_id=sweep_id, metadata=metadata) as add:
+        add(comparisons)
+
+
+@contextmanager
+def writing_results(
+    path: Path, *, sweep_id: str, metadata: Mapping[str, str] | None = None
+) -> Iterator[Callable[[Sequence[Comparison]], None]]:
+    """A function that adds rows; the file is there, whole, when the block has ended well. Raises StorageError."""
     import pyarrow.parquet as pq
 
-    table = results_to_table(comparisons, sweep_id=sweep_id, metadata=metadata)
-    with replacing(path) as beside:
-        pq.write_table(table, beside, **WRITER)
+    with replacing(path) as beside, pq.ParquetWriter(beside, schema(metadata), **WRITER) as writer:
+
+        def add(comparisons: Sequence[Comparison]) -> None:
+            writer.write_table(results_to_table(comparisons, sweep_id=sweep_id, metadata=metadata))
+
+        yield add
 
 
 def read_results(path: Path) -> pa.Table:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
 from velosweep.model import Comparison, Mode, ModeStatistics, Statistics
-from velosweep.storage.atomic import make_folder, write_text
+from velosweep.storage.atomic import make_folder, replacing, write_text
 from velosweep.storage.paths import JobPaths
 
 Summary = dict[str, object]
@@ -88,7 +89,27 @@ def write_summary(path: Path, value: Summary, *, durable: bool = True) -> None:
 
 def write_summaries(path: Path, values: Sequence[Summary]) -> None:
     """Write the jobs' summaries as one array, atomically. Raises StorageError."""
-    write_text(path, to_json(list(values)) + "\n")
+    with writing_summaries(path) as add:
+        for value in values:
+            add(value)
+
+
+@contextmanager
+def writing_summaries(path: Path) -> Iterator[Callable[[Summary], None]]:
+    """A function that adds a summary to the array; the file is there, whole, when the block has ended well.
+
+    Raises StorageError.
+    """
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
+        before = "[\n  "
+
+        def add(value: Summary) -> None:
+            nonlocal before
+            file.write(before + to_json(value, indent=2))
+            before = ",\n  "
+
+        yield add
+        file.write("[]\n" if before.startswith("[") else "\n]\n")
 
 
 def write_job_summaries(

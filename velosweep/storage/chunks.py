@@ -1,0 +1,104 @@
+"""A sweep's samples a few jobs at a time, so that any number of them is collated in bounded memory."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from velosweep.model import JobRecord
+from velosweep.storage.ordering import owner_ranges
+from velosweep.storage.samples import completed
+from velosweep.storage.schema import COLUMNS, STRINGS, check_file_schema, damaged_parquet, schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+# Up to so many rows are worked on at once; a sweep of no more is one chunk. Figures of one baseline's jobs depend
+# on one another (they share cost models), so a baseline's jobs are never divided.
+CHUNK_ROWS = 500_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chunk:
+    """Jobs, and all rows that they need: their own and their vanilla series', in canonical order."""
+
+    jobs: tuple[JobRecord, ...]
+    table: pa.Table
+
+
+def chunks_of_table(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[Chunk]:
+    """A table in memory as one chunk."""
+    yield Chunk(jobs=tuple(jobs), table=table)
+
+
+def chunks_of_file(path: Path, jobs: Sequence[JobRecord]) -> Iterator[Chunk]:
+    """A samples.parquet in canonical order in chunks; texts come dictionary-encoded.
+
+    Raises StorageError for a damaged file, SchemaError for a newer program's.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path, read_dictionary=list(STRINGS), page_checksum_verification=True)
+        check_file_schema(path, file.schema_arrow.metadata)
+        ranges = owner_ranges(file.read(["job_id"]))
+        reader = _Reader(file)
+        for group in _grouped(jobs, ranges):
+            wanted = sorted({ranges[owner] for job in group for owner in (job.baseline_id, job.id) if owner in ranges})
+            yield Chunk(jobs=tuple(group), table=reader.rows(wanted))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise damaged_parquet(path, error) from error
+
+
+def _grouped(jobs: Sequence[JobRecord], ranges: dict[str, tuple[int, int]]) -> Iterator[list[JobRecord]]:
+    """Jobs by baseline, in the order of each baseline's first job, filled up to CHUNK_ROWS."""
+    by_baseline: dict[str, list[JobRecord]] = {}
+    for job in jobs:
+        by_baseline.setdefault(job.baseline_id, []).append(job)
+    chunk: list[JobRecord] = []
+    rows = 0
+    for baseline, members in by_baseline.items():
+        more = sum(ranges.get(owner, (0, 0))[1] for owner in {baseline, *(job.id for job in members)})
+        if chunk and rows + more > CHUNK_ROWS:
+            yield chunk
+            chunk, rows = [], 0
+        chunk.extend(members)
+        rows += more
+    if chunk:
+        yield chunk
+
+
+class _Reader:
+    """Rows of a file by their places; the row groups that were read last are kept, as neighbours share them."""
+
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self._file = file
+        counts = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+        self._begins = [sum(counts[:number]) for number in range(len(counts) + 1)]
+        self._kept: dict[int, pa.Table] = {}
+
+    def rows(self, ranges: Sequence[tuple[int, int]]) -> pa.Table:
+        """The rows of all (first, count), in that order."""
+        import pyarrow as pa
+
+        parts: list[pa.Table] = []
+        needed: dict[int, pa.Table] = {}
+        for first, count in ranges:
+            place = first
+            while place < first + count:
+                number = bisect_right(self._begins, place) - 1
+                end = min(first + count, self._begins[number + 1])
+                if number not in needed:
+                    needed[number] = self._kept.get(number) or self._read(number)
+                parts.append(needed[number].slice(place - self._begins[number], end - place))
+                place = end
+        self._kept = needed
+        return pa.concat_tables(parts).unify_dictionaries() if parts else schema().empty_table()
+
+    def _read(self, number: int) -> pa.Table:
+        return completed(self._file.read_row_group(number)).select(list(COLUMNS))

@@ -99,7 +99,7 @@ def test_a_header_that_claims_terabytes_costs_nothing(tmp_path):
 
 
 def test_a_missing_model_names_the_key_and_the_way_out(tmp_path):
-    with pytest.raises(ModelFileError, match="No model at .*gone.gguf; set model_pair.draft_model .*synthetic"):
+    with pytest.raises(ModelFileError, match=r"No model at .*gone.gguf; set model_pair.draft_model .*synthetic"):
         check_model(tmp_path / "gone.gguf", key="model_pair.draft_model")
 
 
@@ -143,19 +143,19 @@ def test_a_split_model_is_taken_with_all_its_parts(tmp_path):
 
 
 def test_a_split_model_without_a_part_is_refused(tmp_path):
-    with pytest.raises(ModelFileError, match="No model at .*m-00002-of-00002.gguf"):
+    with pytest.raises(ModelFileError, match=r"No model at .*m-00002-of-00002.gguf"):
         check_model(split(tmp_path, 0, 2), key="k")
 
 
 def test_a_split_model_with_a_part_cut_short_is_refused(tmp_path):
     split(tmp_path, 1, 2, cut=100)
 
-    with pytest.raises(ModelFileError, match="00002-of-00002.gguf is cut short"):
+    with pytest.raises(ModelFileError, match=r"00002-of-00002.gguf is cut short"):
         check_model(split(tmp_path, 0, 2), key="k")
 
 
 def test_a_later_part_of_a_split_model_is_refused(tmp_path):
-    with pytest.raises(ModelFileError, match="part 2 of 2 .* first part"):
+    with pytest.raises(ModelFileError, match=r"part 2 of 2 .* first part"):
         check_model(split(tmp_path, 1, 2), key="k")
 
 

@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     shape = shape_of(arguments.overrides)
     main_path, draft_path = ensure_pair(shape, arguments.out and arguments.out.absolute(), on_progress=_say)
-    sys.stdout.write(_account(shape, main_path, draft_path))
+    sys.stdout.write(_account(main_path, draft_path))
     return int(ExitStatus.OK)
 
 
@@ -53,7 +53,7 @@ def _say(message: str) -> None:
     sys.stderr.write(f"{message}\n")
 
 
-def _account(shape: SyntheticShape, main_path: Path, draft_path: Path) -> str:
+def _account(main_path: Path, draft_path: Path) -> str:
     sizes = [f"{path.stat().st_size / 1e6:,.0f} MB" for path in (main_path, draft_path)]
     use = (
         f"velosweep model_pair.main_model={shlex.quote(str(main_path))} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import random
 import re
@@ -13,6 +14,9 @@ from velosweep.errors import PromptError
 from velosweep.model import Prompt, PromptSet
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST_ID = 64
+_LARGEST_FILE = 1 << 28
+_TEXT_KEYS = ("text", "prompt", "turns", "content")
 
 
 def load_prompts(
@@ -29,91 +33,186 @@ def load_prompts(
 ) -> PromptSet:
     """The prompts that a configuration names; a `prompt` of its own goes before the set.
 
-    `file` is relative to `base`. `limit` draws that many with `seed`, evenly over categories, in the set's order.
+    `file` is relative to `base`: a text file (a prompt a line), .jsonl, .json, .yaml. `limit` draws that many with
+    `seed`, evenly over categories, in the set's order. Ids become unique and safe as file names.
     Raises PromptError with file, line and what to do.
     """
     if prompt is not None:
-        if not prompt.strip():
-            raise PromptError("prompt is empty", remedy="give a text, or leave prompt out to use prompts=")
-        return PromptSet(name="prompt", prompts=(Prompt(id="prompt", text=prompt),), chat=chat)
-    found = (
-        list(_from_file(base / Path(file).expanduser()))
-        if file
-        else [_prompt(item, f"prompts.items[{number}]", number) for number, item in enumerate(items)]
-    )
-    if categories is not None:
-        known = sorted({entry.category for entry in found if entry.category})
-        found = [entry for entry in found if entry.category in categories]
-        if not found:
-            raise PromptError(
-                f"no prompt of {file or name} has a category of {list(categories)}",
-                remedy=f"choose from {', '.join(known) or 'none: the prompts have no categories'}",
-            )
+        text = _sound(prompt, "prompt", "give a text, or leave prompt out to use prompts=")
+        return PromptSet(name="prompt", prompts=(Prompt(id="prompt", text=text),), chat=chat)
+    if file:
+        found = list(_from_file(base / Path(file).expanduser()))
+    else:
+        found = [_prompt(item, f"prompts.items[{number}]", number) for number, item in enumerate(items)]
     if not found:
-        raise PromptError(f"the prompt set {name} is empty", remedy="give prompts.items, prompts.file or prompt")
+        raise PromptError(
+            f"The prompt set {file or name} is empty", remedy="give prompts.items, prompts.file or prompt"
+        )
+    if categories is not None:
+        found = _of_categories(found, categories, file or name)
     if limit is not None:
+        if limit < 1:
+            raise PromptError(f"prompts.limit is {limit}", remedy="give 1 or more, or leave it out to use all")
         found = _draw(found, limit, seed)
     return PromptSet(name=name, prompts=tuple(_with_unique_ids(found)), chat=chat)
 
 
+# ---------------------------------------------------------------- files
+
+
 def _from_file(path: Path) -> Iterator[Prompt]:
+    text = _read(path)
+    suffix = path.suffix.lower()
+    if suffix in (".yaml", ".yml"):
+        yield from _from_content(_parse_yaml(path, text), path)
+    elif suffix == ".json" and text.lstrip().startswith("["):
+        yield from _from_content(_parse_json(text, str(path)), path)
+    else:
+        # Not splitlines(): texts in JSON may hold U+2028 and other separators as they are.
+        for number, line in enumerate(text.split("\n"), start=1):
+            where = f"{path}, line {number}"
+            if not line.strip():
+                continue
+            if suffix in (".jsonl", ".json", ".ndjson"):
+                yield _prompt(_parse_json(line, where), where, number)
+            else:
+                remedy = "write a prompt a line"
+                yield Prompt(id=f"line-{number}", text=_sound(line.removesuffix("\r"), where, remedy))
+
+
+def _read(path: Path) -> str:
     try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        with path.open("rb") as opened:
+            data = opened.read(_LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+        reason = getattr(error, "strerror", None) or str(error)
         raise PromptError(f"The prompt file {path} can't be read: {reason}", remedy="check prompts.file") from error
-    if path.suffix in (".yaml", ".yml"):
-        yield from _from_yaml(path, text)
-        return
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        if path.suffix in (".jsonl", ".json"):
-            yield _prompt(_parse_json(path, number, line), f"{path}, line {number}", number)
-        else:
-            yield Prompt(id=f"line-{number}", text=line)
+    if len(data) > _LARGEST_FILE:
+        raise PromptError(f"The prompt file {path} has more than 256 MiB", remedy="check prompts.file")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PromptError(f"{path}, line {line} is not UTF-8 text", remedy="save the file as UTF-8") from error
 
 
-def _from_yaml(path: Path, text: str) -> Iterator[Prompt]:
+def _parse_yaml(path: Path, text: str) -> object:
     import yaml
 
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise PromptError(f"{path} is not YAML: {error}", remedy="check prompts.file") from error
-    items = content.get("items") if isinstance(content, dict) else content
-    if not isinstance(items, list):
-        raise PromptError(f"{path} has no list of prompts", remedy="write a list, or a mapping with `items:`")
-    for number, item in enumerate(items):
+        return yaml.safe_load(text)
+    # Beside its own errors safe_load lets those of Python's dates and numbers through.
+    except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, RecursionError, AttributeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        cause = getattr(error, "problem", None) or str(error).strip().partition("\n")[0] or type(error).__name__
+        raise PromptError(f"{where} is not YAML: {cause}", remedy="check prompts.file") from error
+
+
+def _parse_json(text: str, where: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        remedy = 'write one JSON object a line, e.g. {"question_id": 1, "category": "code", "turns": ["…"]}'
+        raise PromptError(f"{where} is not JSON: {error}", remedy=remedy) from error
+
+
+def _from_content(content: object, path: Path) -> Iterator[Prompt]:
+    """A list of items, a mapping with `items:`, or a mapping from categories to lists."""
+    if isinstance(content, Mapping) and "items" in content:
+        content = content["items"]
+    if isinstance(content, Mapping) and all(isinstance(items, list) for items in content.values()):
+        number = 0
+        for category, items in content.items():
+            for item in items:
+                number += 1
+                yield _prompt(item, f"{path}, {_scalar(category)} item {number}", number, category)
+        return
+    if not isinstance(content, list):
+        remedy = "write a list, a mapping with `items:`, or one from categories to lists"
+        raise PromptError(f"{path} has no list of prompts", remedy=remedy)
+    for number, item in enumerate(content, start=1):
         yield _prompt(item, f"{path}, item {number}", number)
 
 
-def _parse_json(path: Path, number: int, line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise PromptError(
-            f"{path}, line {number} is not JSON: {error}", remedy="write one JSON object a line"
-        ) from error
+# ---------------------------------------------------------------- one prompt
 
 
-def _prompt(item: object, where: str, number: int) -> Prompt:
+def _prompt(item: object, where: str, number: int, category: object = None) -> Prompt:
     if isinstance(item, str):
         item = {"text": item}
     if not isinstance(item, Mapping):
         raise PromptError(f"{where} is neither a text nor an object", remedy="write {id, text, category} or a text")
-    turns = item.get("turns")
-    first_turn = turns[0] if isinstance(turns, list) and turns else None
-    text = next((value for value in (item.get("text"), item.get("prompt"), first_turn) if value is not None), None)
-    if not isinstance(text, str) or not text.strip():
-        raise PromptError(f"{where} has no text", remedy="give it `text`, `prompt` or `turns`")
-    identity = item.get("id", item.get("question_id"))
-    category = item.get("category")
+    text = _text_of(item)
+    identity = _first(item, "id", "question_id")
+    category = _first(item, "category") if category is None else category
+    for key, value in (("id", identity), ("category", category)):
+        if value is not None and _scalar(value) is None:
+            raise PromptError(f"{where} has a {key} that is no text", remedy=f"give a word or a number as {key}")
     return Prompt(
-        id=_UNSAFE.sub("-", str(identity)).strip("-.")[:64] if identity is not None else f"prompt-{number}",
-        text=text,
-        category=None if category is None else str(category),
+        id=f"prompt-{number}" if identity is None else _safe(_scalar(identity) or ""),
+        text=_sound(text, where, "give it `text`, `prompt` or `turns`"),
+        category=_scalar(category),
     )
+
+
+def _text_of(item: Mapping[Any, Any]) -> object:
+    """The prompt: of a conversation's turns the first, each a text or a message with `content`."""
+    value: object = _first(item, *_TEXT_KEYS)
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        value = value[0] if value else None
+    return _first(value, "content") if isinstance(value, Mapping) else value
+
+
+def _first(item: Mapping[Any, Any], *keys: str) -> object:
+    return next((item[key] for key in keys if item.get(key) is not None), None)
+
+
+def _scalar(value: object) -> str | None:
+    """A word or number as text; None for anything nested, whose text could be of any size."""
+    if isinstance(value, str):
+        return _clean(value)
+    try:
+        return str(value) if isinstance(value, (int, float)) else None
+    except ValueError:  # an integer of more digits than Python prints
+        return None
+
+
+def _clean(text: str) -> str:
+    """Text that any file can hold: half surrogate pairs are replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _sound(text: object, where: str, remedy: str) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise PromptError(f"{where} is empty" if where == "prompt" else f"{where} has no text", remedy=remedy)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            f"{where} has half a surrogate pair at character {error.start}", remedy="write the character itself"
+        ) from error
+    return text
+
+
+def _safe(identity: str) -> str:
+    """`identity` as part of a file name on any system."""
+    return _UNSAFE.sub("-", identity).strip("-.")[:_LONGEST_ID].rstrip("-.") or "prompt"
+
+
+# ---------------------------------------------------------------- choosing
+
+
+def _of_categories(found: Sequence[Prompt], categories: Sequence[str], source: str) -> list[Prompt]:
+    known = sorted({entry.category for entry in found if entry.category is not None})
+    for category in categories:
+        if category not in known:
+            near = difflib.get_close_matches(str(category), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known) or 'none: it has none'}"
+            raise PromptError(f"{source} has no prompt of category {category!r}", remedy=hint)
+    if not categories:
+        raise PromptError("prompts.categories is an empty list", remedy=f"choose from {', '.join(known)}")
+    return [entry for entry in found if entry.category in categories]
 
 
 def _draw(found: Sequence[Prompt], limit: int, seed: int) -> list[Prompt]:
@@ -133,11 +232,15 @@ def _draw(found: Sequence[Prompt], limit: int, seed: int) -> list[Prompt]:
 
 
 def _with_unique_ids(found: Sequence[Prompt]) -> Iterator[Prompt]:
-    seen: set[str] = set()
+    """The same prompts; an id that was there before gets a number. File names may not tell cases apart."""
+    taken = {entry.id.lower() for entry in found}
+    seen: dict[str, int] = {}
     for entry in found:
-        identity, copy = entry.id or "prompt", 1
-        while identity.lower() in seen:  # file names may not tell cases apart
-            copy += 1
-            identity = f"{entry.id}-{copy}"
-        seen.add(identity.lower())
+        stem = entry.id.lower()
+        copy = seen[stem] = seen.get(stem, 0) + 1
+        identity = entry.id
+        while copy > 1 and identity.lower() in taken:
+            identity, copy = f"{entry.id}-{copy}", copy + 1
+        seen[stem] = max(seen[stem], copy - 1)
+        taken.add(identity.lower())
         yield entry if identity == entry.id else Prompt(id=identity, text=entry.text, category=entry.category)

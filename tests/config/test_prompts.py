@@ -1,0 +1,250 @@
+"""Prompts from every form that people have, and what is said where one can't be used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from velosweep.config.prompts import load_prompts
+from velosweep.errors import PromptError
+from velosweep.model import Prompt
+
+SPEC_BENCH = [
+    {"question_id": 81, "category": "writing", "turns": ["Compose a post.", "Rewrite it."]},
+    {"question_id": 82, "category": "writing", "turns": ["Draft an email."]},
+    {"question_id": 83, "category": "math", "turns": ["What is 2 + 2?"]},
+    {"question_id": 84, "category": "writing", "turns": ["Tell a story."]},
+]
+
+
+def load(base: Path = Path(), **settings):
+    return load_prompts(**({"prompt": None, "name": "set", "base": base} | settings))
+
+
+def written(folder: Path, name: str, content: str | bytes) -> dict:
+    (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    return {"base": folder, "file": name}
+
+
+def jsonl(folder: Path, objects=SPEC_BENCH) -> dict:
+    return written(folder, "questions.jsonl", "\n".join(json.dumps(item) for item in objects))
+
+
+def test_a_prompt_of_ones_own_goes_before_the_set():
+    found = load(prompt="Say hi", items=["other"], chat=True)
+
+    assert (Prompt(id="prompt", text="Say hi"),) == found.prompts
+    assert found.chat
+
+
+def test_items_of_the_configuration_may_be_texts_or_objects():
+    found = load(items=["One", {"id": "two", "text": "Two", "category": "code"}, {"prompt": "Three"}])
+
+    assert (
+        Prompt(id="prompt-0", text="One"),
+        Prompt(id="two", text="Two", category="code"),
+        Prompt(id="prompt-2", text="Three"),
+    ) == found.prompts
+    assert (found.name, found.chat) == ("set", False)
+
+
+def test_the_form_of_spec_bench_is_read_by_its_first_turns(tmp_path):
+    found = load(**jsonl(tmp_path))
+
+    assert Prompt(id="81", text="Compose a post.", category="writing") == found.prompts[0]
+    assert [prompt.id for prompt in found.prompts] == ["81", "82", "83", "84"]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"text": "Hello"},
+        {"prompt": "Hello"},
+        {"turns": ["Hello", "More"]},
+        {"turns": [{"role": "user", "content": "Hello"}]},
+        {"prompt": ["Hello"]},
+        "Hello",
+        {"text": None, "turns": ["Hello"], "id": None},
+    ],
+)
+def test_every_usual_key_holds_a_prompt(tmp_path, item):
+    assert [prompt.text for prompt in load(**jsonl(tmp_path, [item])).prompts] == ["Hello"]
+
+
+def test_a_line_separator_within_a_json_text_does_not_end_the_line(tmp_path):
+    text = "one\u2028two\x85three"
+    source = written(tmp_path, "q.jsonl", json.dumps({"text": text}, ensure_ascii=False) + "\r\n\r\n")
+
+    assert [text] == [prompt.text for prompt in load(**source).prompts]
+
+
+def test_a_text_file_has_a_prompt_a_line(tmp_path):
+    found = load(**written(tmp_path, "p.txt", "\ufeffFirst\r\n\n  Second\n"))
+
+    assert [(prompt.id, prompt.text) for prompt in found.prompts] == [("line-1", "First"), ("line-3", "  Second")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "- {id: a, text: A, category: x}\n- {id: b, text: B, category: y}\n",
+        "items:\n- {id: a, text: A, category: x}\n- {id: b, text: B, category: y}\n",
+        "x:\n- {id: a, text: A}\ny:\n- {id: b, text: B}\n",
+    ],
+)
+def test_yaml_sets_have_categories(tmp_path, content):
+    found = load(**written(tmp_path, "set.yaml", content))
+
+    assert (Prompt(id="a", text="A", category="x"), Prompt(id="b", text="B", category="y")) == found.prompts
+
+
+def test_a_json_array_is_read_too(tmp_path):
+    found = load(**written(tmp_path, "set.json", json.dumps(SPEC_BENCH, indent=1)))
+
+    assert len(found.prompts) == 4
+
+
+# ---------------------------------------------------------------- choosing
+
+
+def test_a_category_is_chosen(tmp_path):
+    assert [prompt.id for prompt in load(**jsonl(tmp_path), categories=["math"]).prompts] == ["83"]
+
+
+def test_a_category_that_is_not_there_is_refused_with_the_nearest(tmp_path):
+    with pytest.raises(PromptError, match="did you mean math"):
+        load(**jsonl(tmp_path), categories=["writing", "maths"])
+    with pytest.raises(PromptError, match=r"choose from math, writing"):
+        load(**jsonl(tmp_path), categories=["zzz"])
+
+
+def test_a_draw_is_even_over_categories_in_the_sets_order_and_repeatable(tmp_path):
+    items = [{"id": f"{kind}{i}", "text": "t", "category": kind} for kind in "abc" for i in range(50)]
+    draws = [load(**jsonl(tmp_path, items), limit=6, seed=seed).prompts for seed in (1, 1, 2)]
+
+    assert draws[0] == draws[1] != draws[2]
+    assert [prompt.category for prompt in draws[0]] == ["a", "a", "b", "b", "c", "c"]
+
+
+def test_a_limit_above_the_number_takes_all(tmp_path):
+    assert len(load(**jsonl(tmp_path), limit=99).prompts) == 4
+
+
+def test_ids_become_unique_and_safe(tmp_path):
+    ids = ["a", "A", "a", "a-2", "../../etc/passwd", "..", "", "x" * 99, "é/ü", 7, 7.5]
+    found = load(items=[{"id": identity, "text": "t"} for identity in ids])
+
+    assert [prompt.id for prompt in found.prompts] == [
+        "a",
+        "A-3",
+        "a-4",
+        "a-2",
+        "etc-passwd",
+        "prompt",
+        "prompt-2",
+        "x" * 64,
+        "prompt-3",
+        "7",
+        "7.5",
+    ]
+
+
+def test_ten_thousand_prompts_of_one_id_take_no_quadratic_time(tmp_path):
+    found = load(items=[{"id": "same", "text": "t"}] * 10_000)
+
+    assert len({prompt.id for prompt in found.prompts}) == 10_000
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n", "half \ud800"])
+def test_a_prompt_without_text_is_refused(prompt):
+    with pytest.raises(PromptError, match=r"prompt (is empty|has half)"):
+        load(prompt=prompt)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.jsonl", '{"text": "x"}\n{"text": \n', "a.jsonl, line 2 is not JSON"),
+        ("a.jsonl", '{"text": "x"}\n[1]\n', "a.jsonl, line 2 is neither"),
+        ("a.jsonl", '{"turns": []}', "line 1 has no text; give it `text`"),
+        ("a.jsonl", '{"text": 5}', "line 1 has no text"),
+        ("a.jsonl", '{"text": "x", "category": {"a": 1}}', "line 1 has a category that is no text"),
+        ("a.jsonl", '{"text": "\\ud83d!"}', "line 1 has half a surrogate pair at character 0"),
+        ("a.jsonl", "[" * 100_000, "line 1 is not JSON"),
+        ("a.jsonl", '{"id": ' + "9" * 9999 + "}", "line 1 is not JSON"),
+        ("a.jsonl", b'{"text": "x"}\n\xff\n', "line 2 is not UTF-8"),
+        ("a.jsonl", "\n\n", "set a.jsonl is empty"),
+        ("a.txt", "", "set a.txt is empty"),
+        ("a.yaml", "- a\n- {b: ", "a.yaml, line 2 is not YAML"),
+        ("a.yaml", "- 2001-99-99", "is not YAML: month must be"),
+        ("a.yaml", "[" * 5000, "is not YAML"),
+        ("a.yaml", "text", "no list of prompts"),
+        ("a.yaml", "- !!python/object/apply:os.system [ls]", "is not YAML"),
+        ("a.yaml", "- - 1", "item 1 is neither"),
+        ("a.yaml", "items: []", "a.yaml is empty"),
+        ("a.json", "[1, 2", "a.json is not JSON"),
+    ],
+)
+def test_a_file_that_is_no_prompt_set_is_refused_with_its_line(tmp_path, name, content, words):
+    with pytest.raises(PromptError, match=words) as refused:
+        load(**written(tmp_path, name, content))
+    assert refused.value.remedy
+
+
+def test_yaml_that_grows_when_written_out_is_refused(tmp_path):
+    bomb = ["a0: &a0 [x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    content = "\n".join([*bomb, "items:", "- {text: x, category: *a11}"])
+
+    with pytest.raises(PromptError, match="category that is no text"):
+        load(**written(tmp_path, "bomb.yaml", content))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(PromptError, match=r"gone.txt can't be read: No such file .*check prompts.file"):
+        load(base=tmp_path, file="gone.txt")
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_one_is_refused(limit):
+    with pytest.raises(PromptError, match=f"prompts.limit is {limit}"):
+        load(items=["x"], limit=limit)
+
+
+def test_an_empty_set_is_refused():
+    with pytest.raises(PromptError, match="set is empty"):
+        load()
+
+
+# ---------------------------------------------------------------- any input
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["text", "prompt", "turns", "id", "question_id", "category"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(items=st.lists(json_values, max_size=6), limit=st.none() | st.integers(1, 4), seed=st.integers(0, 9))
+def test_any_items_make_a_sound_set_or_our_own_error(items, limit, seed):
+    try:
+        found = load(items=items, limit=limit, seed=seed)
+    except PromptError as error:
+        assert error.remedy  # noqa: PT017 - either end is right
+        return
+    ids = [prompt.id.lower() for prompt in found.prompts]
+
+    assert ids
+    assert len(ids) == len(set(ids)) == (len(items) if limit is None else min(limit, len(items)))
+    assert all(identity.isascii() and "/" not in identity and identity.strip(".-") for identity in ids)
+    assert all(prompt.text.strip() and prompt.text.encode() for prompt in found.prompts)

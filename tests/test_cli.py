@@ -106,5 +106,26 @@ def test_mistakes_exit_with_2_as_a_process(tmp_path: Path) -> None:
     assert done.stderr == "velosweep: There is no key 'n_drafts'\n  did you mean n_draft?\n"
 
 
-def test_completion_can_be_installed_and_knows_groups(tmp_path: Path) -> None:
+def test_completion_can_be_installed(tmp_path: Path) -> None:
     assert "hydra_bash_completion" in run("-sc", "install=bash", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("velosweep model_pair=llama8", "model_pair=llama8b_1b"),
+        ("velosweep n_dr", "n_draft="),
+        ("velosweep -m protocol=q", "protocol=quick"),
+        ("velosweep doc", "doctor"),
+        ("velosweep resume ", ""),
+    ],
+)
+def test_completion_offers_groups_keys_and_verbs(
+    line: str, offered: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+
+    assert main(["-sc", "query=bash"]) == 0
+
+    assert capsys.readouterr().out.split() == ([offered] if offered else [])

@@ -80,10 +80,15 @@ def _say(error: VelosweepError) -> int:
         import traceback
 
         traceback.print_exc()
-    sys.stderr.write(f"velosweep: {error.message}\n")
+    sys.stderr.write(f"velosweep: {_printable(error.message)}\n")
     if error.remedy:
-        sys.stderr.write(f"  {error.remedy}\n")
+        sys.stderr.write(f"  {_printable(error.remedy)}\n")
     return int(error.exit_status)
+
+
+def _printable(text: str) -> str:
+    """What was typed or read from a file can't steer the terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else f"\\x{ord(letter):02x}" for letter in text)
 
 
 def _silence_stdout() -> None:

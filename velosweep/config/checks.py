@@ -32,12 +32,15 @@ class Section:
         return f"{self.name}.{name}"
 
     def optional(self, name: str) -> Any:
-        """The value, None where null."""
-        return self._values.get(name)
+        """The value, None where null. Raises ConfigError for one that is left to be given (`???`)."""
+        value = self._values.get(name)
+        if value == "???":
+            raise ConfigError(f"{self.key(name)} has no value", remedy=f"set {self.key(name)}=VALUE")
+        return value
 
     def required(self, name: str) -> Any:
         """The value; raises ConfigError where null."""
-        value = self._values.get(name)
+        value = self.optional(name)
         if value is None:
             raise ConfigError(f"{self.key(name)} has no value", remedy=f"set {self.key(name)}=VALUE")
         return value
@@ -51,7 +54,7 @@ class Section:
 
     def optional_text(self, name: str) -> str | None:
         """A text; None where null or empty."""
-        value = self._values.get(name)
+        value = self.optional(name)
         return str(value) if value not in (None, "") else None
 
     def whole(self, name: str, least: int | None = None) -> int:
@@ -72,7 +75,10 @@ class Section:
 
     def sequence(self, name: str) -> list[Any]:
         """A list; null is the empty list."""
-        return list(self._values.get(name) or [])
+        value = self.optional(name)
+        if value is not None and not isinstance(value, list):
+            raise ConfigError(f"{self.key(name)} is {value!r}", remedy=f"write a list: {self.key(name)}=[a,b]")
+        return list(value or [])
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of texts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,7 +78,7 @@ def translate(error: BaseException) -> VelosweepError | None:
             return _from_omegaconf(cause, str(error))
     if isinstance(error, HydraException):
         return _from_hydra(str(error))
-    return None
+    return _from_within(error)
 
 
 @contextmanager
@@ -110,6 +111,18 @@ def check_words(words: Iterable[str], verbs: Iterable[str] = ()) -> None:
             raise ConfigError(f"There is no command {word!r}", remedy=f"did you mean: velosweep {verb}?")
         hint = f"did you mean {key}=VALUE?" if key else "velosweep --help lists commands and keys"
         raise ConfigError(f"{word!r} is neither a command nor key=value", remedy=f"{hint} (texts with spaces: quote)")
+
+
+_THEIRS = {"hydra", "omegaconf", "antlr4", "yaml"}
+
+
+def _from_within(error: BaseException) -> ConfigError | None:
+    """Hydra's parts also assert and raise plain ValueErrors at odd overrides; None where it was our code."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if not frames or str(frames[-1][0].f_globals.get("__name__", "")).partition(".")[0] not in _THEIRS:
+        return None
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ConfigError(f"The configuration can't be composed: {reason}", remedy="see `velosweep --help`")
 
 
 def _chain(error: BaseException | None) -> Iterable[BaseException]:

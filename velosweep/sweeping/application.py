@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ def run(arguments: Sequence[str], *, verbs: Sequence[str] = ()) -> int:
                 resolve=args.resolve,
             )
         elif args.shell_completion:
-            hydra.shell_completion(config_name=args.config_name, overrides=args.overrides)
+            _complete(hydra, args, verbs)
         elif args.info:
             hydra.show_info(args.info, config_name=args.config_name, overrides=args.overrides)
         else:
@@ -45,6 +46,17 @@ def run(arguments: Sequence[str], *, verbs: Sequence[str] = ()) -> int:
     finally:
         GlobalHydra.instance().clear()
     return int(ExitStatus.OK)
+
+
+def _complete(hydra: Hydra, args: argparse.Namespace, verbs: Sequence[str]) -> None:
+    """Hydra's completion and our verbs; behind a verb nothing, so that the shell offers files."""
+    words = os.environ.get("COMP_LINE", "").split()[1:]
+    if any(word.startswith("query=") for word in args.overrides) and words:
+        if words[0] in verbs:
+            return
+        if len(words) == 1:
+            sys.stdout.write("".join(f"{verb}\n" for verb in verbs if verb.startswith(words[0])))
+    hydra.shell_completion(config_name=args.config_name, overrides=args.overrides)
 
 
 class _Parser(argparse.ArgumentParser):

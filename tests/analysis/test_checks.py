@@ -105,7 +105,7 @@ def test_a_rhythm_in_the_pairs_is_autocorrelation():
 def test_an_interval_too_wide_for_its_claim_is_said():
     d = np.array([0.0, 0.3, -0.1, 0.2])
 
-    assert "wide_interval" in _codes(checks.pair_findings(d, t_interval(d.tolist())))
+    assert "wide_interval" in _codes(checks.width_findings(t_interval(d.tolist())))
 
 
 def test_a_robust_location_outside_the_interval_is_said():

@@ -98,16 +98,17 @@ def alpha_from_totals(accepted_per_round: float, n_draft: int) -> float | None:
         return None
     if accepted_per_round >= n_draft:
         return 1.0
-    low, high = 0.0, 1.0
-    while high - low > 1e-15:
-        alpha = 0.5 * (low + high)
-        if alpha in (low, high):
-            break
-        if geometric_sum(alpha, n_draft) < accepted_per_round:
-            low = alpha
-        else:
-            high = alpha
-    return 0.5 * (low + high)
+    # The sum is convex and rising: Newton's steps from 1 come down to the root and never pass it.
+    alpha = 1.0
+    while True:
+        total, slope = 0.0, 0.0
+        for _ in range(n_draft):
+            slope = 1 + total + alpha * slope
+            total = alpha * (1 + total)
+        following = alpha - (total - accepted_per_round) / slope
+        if not following < alpha or alpha - following < 1e-15:
+            return max(0.0, alpha)
+        alpha = following
 
 
 def geometric_sum(alpha: float, n_draft: int) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from velosweep.analysis.speedup import Interval, hodges_lehmann
-from velosweep.analysis.trend import MAD_LIMIT, autocorrelation_limit, drift, lag1, wild
+from velosweep.analysis.trend import MAD_LIMIT, ROUNDING, autocorrelation_limit, drift, lag1, wild
 from velosweep.model import Finding
 
 OUTLIER_MIN_RUNS = 5
@@ -106,7 +106,7 @@ def _cold_start(x: Any, subject: str, launch: Any) -> list[Finding]:
     return []
 
 
-def pair_findings(d: Any, interval: Interval | None, *, adaptive_target: float | None = None) -> list[Finding]:
+def pair_findings(d: Any, interval: Interval | None) -> list[Finding]:
     """What the paired log ratios `d` (in order of time) and their interval say of each other."""
     n = len(d)
     findings = []
@@ -118,21 +118,15 @@ def pair_findings(d: Any, interval: Interval | None, *, adaptive_target: float |
         r = lag1(d)
         if r is not None and abs(r) > autocorrelation_limit(n):
             findings.append(_finding("autocorrelation", {"r1": r, "limit": autocorrelation_limit(n), "pairs": n}))
-    if interval is not None:
-        if n >= HODGES_LEHMANN_MIN_PAIRS:
-            findings += _hodges_lehmann(d, interval)
-        findings += width_findings(interval, adaptive_target=adaptive_target)
+    if interval is not None and n >= HODGES_LEHMANN_MIN_PAIRS:
+        findings += _hodges_lehmann(d, interval)
     return findings
 
 
 def _hodges_lehmann(d: Any, interval: Interval) -> list[Finding]:
-    import numpy as np
-
     low, high = math.log(interval.low), math.log(interval.high)
-    if low < float(np.median(d)) < high and low < float(np.min(d)) and float(np.max(d)) < high:
-        return []
     location = hodges_lehmann(d)
-    if location is None or low <= location <= high:
+    if location is None or low - ROUNDING <= location <= high + ROUNDING:
         return []
     evidence = {"ratio": math.exp(location), "ci_low": interval.low, "ci_high": interval.high}
     return [_finding("hodges_lehmann_disagrees", evidence)]

@@ -2,39 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from velosweep.analysis import checks
+from velosweep.analysis import checks, screens
 from velosweep.analysis.measures import ArmSeries, Measures
 from velosweep.analysis.pairing import JobRows
 from velosweep.analysis.ratio import Ratio
 from velosweep.analysis.speedup import PAIRED_ONE_LAUNCH, PAIRED_SEQUENTIAL, WELCH
+from velosweep.analysis.trend import ROUNDING
 from velosweep.model import Finding
+
+_NOT_PAIRED = Finding(code="not_paired", severity="warning", subject="pairs")
+_ONE_LAUNCH = Finding(code="conditional_on_launch", severity="info", subject="pairs")
 
 
 def series_and_pair_findings(
-    vanilla: ArmSeries, speculative: ArmSeries, ratio: Ratio, adaptive_target: float | None
-) -> list[Finding]:
-    """Findings on both arms and on what was made of their pairs."""
+    vanilla: ArmSeries, speculative: ArmSeries, ratios: Sequence[Ratio], adaptive_target: float | None
+) -> list[list[Finding]]:
+    """Findings on both arms of each comparison and on what was made of their pairs."""
+    findings: list[list[Finding]] = [[] for _ in ratios]
+    for subject, arm in (("vanilla", vanilla), ("speculative", speculative)):
+        marked = screens.arms(arm.tokens_per_second, arm.time, arm.launch)
+        for p in marked.nonzero()[0].tolist():
+            findings[p] += _arm_findings(arm, p, subject)
+    for p, marked in enumerate(_marked_pairs(ratios)):
+        ratio = ratios[p]
+        if marked and ratio.log_ratios is not None:
+            findings[p] += checks.pair_findings(_in_time(vanilla, p, ratio.log_ratios), ratio.interval)
+        if ratio.interval is not None:
+            findings[p] += checks.width_findings(ratio.interval, adaptive_target=adaptive_target)
+            if ratio.interval.method == WELCH:
+                findings[p].append(_NOT_PAIRED)
+            elif ratio.interval.method in (PAIRED_ONE_LAUNCH, PAIRED_SEQUENTIAL):
+                findings[p].append(_ONE_LAUNCH)
+    return findings
+
+
+def _arm_findings(arm: ArmSeries, p: int, subject: str) -> list[Finding]:
     import numpy as np
 
-    interval, d = ratio.interval, ratio.log_ratios
-    findings = []
-    for subject, arm in (("vanilla", vanilla), ("speculative", speculative)):
-        order = np.argsort(arm.time, kind="stable")
-        findings += checks.series_findings(
-            arm.tokens_per_second[order], arm.time[order], subject, launch=arm.launch[order]
-        )
-    if d is not None:
-        order = np.argsort(vanilla.time, kind="stable")
-        findings += checks.pair_findings(d[order], interval, adaptive_target=adaptive_target)
-    elif interval is not None:
-        findings += checks.width_findings(interval, adaptive_target=adaptive_target)
-    if interval is not None and interval.method == WELCH:
-        findings.append(Finding(code="not_paired", severity="warning", subject="pairs"))
-    if interval is not None and interval.method in (PAIRED_ONE_LAUNCH, PAIRED_SEQUENTIAL):
-        findings.append(Finding(code="conditional_on_launch", severity="info", subject="pairs"))
-    return findings
+    order = np.argsort(arm.time[:, p], kind="stable")
+    x, time = arm.tokens_per_second[order, p], arm.time[order, p]
+    return checks.series_findings(x, time, subject, launch=arm.launch[order])
+
+
+def _in_time(arm: ArmSeries, p: int, d: Any) -> Any:
+    import numpy as np
+
+    return d[np.argsort(arm.time[:, p], kind="stable")]
+
+
+def _marked_pairs(ratios: Sequence[Ratio]) -> list[bool]:
+    """Which comparisons' log ratios deserve a closer look; all, unless every one has them and an interval."""
+    import numpy as np
+
+    limits = [(r.interval.low, r.interval.high) for r in ratios if r.interval is not None and r.log_ratios is not None]
+    if len(limits) < len(ratios):
+        return [True] * len(ratios)
+    low, high = np.log(np.array(limits).T)
+    d = np.array([ratio.log_ratios for ratio in ratios]).T
+    return list(screens.pairs(d, low - ROUNDING, high + ROUNDING).tolist())
 
 
 def outcome_findings(measures: Measures, rows: Any) -> list[Finding]:
@@ -49,40 +77,53 @@ def outcome_findings(measures: Measures, rows: Any) -> list[Finding]:
     )
 
 
-def output_findings(measures: Measures, speculative: Any, vanilla: Any) -> list[Finding]:
-    """Whether both modes said the same. `vanilla[i]` is the partner of `speculative[i]`; None where unpaired."""
+def output_findings(measures: Measures, speculative: Any, vanilla: Any) -> list[list[Finding]]:
+    """Whether both modes said the same, for each prompt. Cubes of rows; `vanilla` is None where nothing is paired."""
     import numpy as np
 
     columns = measures.columns
-    if not len(speculative):
-        return []
+    runs, prompts = speculative.shape
+    if not runs:
+        return [[] for _ in range(prompts)]
     divergence = columns.number("first_divergence")[speculative]
-    said = columns.text("output_sha256").codes
-    ours, theirs = said[speculative], np.int64(-1) if vanilla is None else said[vanilla]
-    diverged = np.isfinite(divergence) | ((ours >= 0) & (theirs >= 0) & (ours != theirs))
-    row = int(speculative[0])
-    known = divergence[np.isfinite(divergence)]
-    return checks.divergence_findings(
-        diverged=int(np.count_nonzero(diverged)),
-        runs=len(speculative),
-        first=int(known.min()) if len(known) else None,
-        sampled=bool((columns.number("temperature")[speculative] > 0).any()),
-        device=columns.text("device").at(row) or "",
-        main_model=columns.text("main_model").at(row) or "",
-    )
+    known = np.isfinite(divergence)
+    diverged = known
+    if vanilla is not None:
+        said = columns.text("output_sha256").codes
+        ours, theirs = said[speculative], said[vanilla]
+        diverged = known | ((ours >= 0) & (theirs >= 0) & (ours != theirs))
+    sampled = (columns.number("temperature")[speculative] > 0).any(axis=0)
+    counts = diverged.sum(axis=0)
+    speaking = set((sampled | (counts > 0)).nonzero()[0].tolist())
+    row = int(speculative[0, 0])
+    return [
+        checks.divergence_findings(
+            diverged=int(counts[p]),
+            runs=runs,
+            first=int(np.nanmin(divergence[:, p])) if known[:, p].any() else None,
+            sampled=bool(sampled[p]),
+            device=columns.text("device").at(row) or "",
+            main_model=columns.text("main_model").at(row) or "",
+        )
+        if p in speaking
+        else []
+        for p in range(prompts)
+    ]
 
 
-def jump_findings(measures: Measures, cube: Any) -> list[Finding]:
-    """Acceptance of the first pass against the later ones. `cube`: usable runs, passes x prompts."""
+def jump_findings(drafted: Any, accepted: Any) -> list[list[Finding]]:
+    """Acceptance of the first pass against the later ones. Token counts, passes x comparisons."""
     import numpy as np
 
-    drafted = measures.columns.number("draft_tokens")[cube].sum(axis=1)
-    accepted = measures.columns.number("accepted_tokens")[cube].sum(axis=1)
-    known = np.isfinite(drafted) & np.isfinite(accepted) & (drafted > 0)
-    if not len(known) or not known[0]:
-        return []
-    rates = accepted[known] / drafted[known]
-    return checks.acceptance_findings(float(rates[0]), rates[1:].tolist())
+    if len(drafted) < 2:
+        return [[] for _ in range(drafted.shape[1])]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rates = accepted / drafted
+        jumped = rates[1:].mean(axis=0) - rates[0] > checks.ACCEPTANCE_JUMP
+    return [
+        checks.acceptance_findings(float(rates[0, p]), rates[1:, p].tolist()) if jumped[p] else []
+        for p in range(drafted.shape[1])
+    ]
 
 
 def incomplete_findings(passes: int, whole: int, *, paired: bool) -> list[Finding]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from velosweep.analysis.acceptance import Counts
@@ -10,12 +13,16 @@ from velosweep.analysis.columns import Columns
 from velosweep.analysis.pairing import JobRows
 from velosweep.model import Mode, ModeStatistics, Statistics
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 METRICS = ("tokens_per_second", "time_to_first_token_ms", "total_time_ms")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmSeries:
-    """One mode's counted figures, in pass order. `time` orders them as they were measured."""
+    """One mode's counted figures of several comparisons at once: arrays (passes x comparisons) in pass order.
+
+    `time` orders the runs as they were measured; `launch` is the same for all comparisons.
+    """
 
     tokens_per_second: Any
     time_to_first_token_ms: Any
@@ -26,11 +33,15 @@ class ArmSeries:
     def __len__(self) -> int:
         return len(self.tokens_per_second)
 
-    def statistics(self) -> ModeStatistics | None:
-        """The specification's figures; None for no runs."""
+    def statistics(self) -> list[ModeStatistics | None]:
+        """The specification's figures of each comparison; None for no runs."""
         if not len(self):
-            return None
-        return ModeStatistics(**{metric: array_statistics(getattr(self, metric)) for metric in METRICS})
+            return [None] * self.tokens_per_second.shape[1]
+        metrics = [array_statistics(getattr(self, metric)) for metric in METRICS]
+        return [
+            ModeStatistics(tokens_per_second=speed, time_to_first_token_ms=first, total_time_ms=total)
+            for speed, first, total in zip(*metrics, strict=True)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,38 +58,36 @@ class Measures:
     finished_us: Any
     _positions: tuple[Any, Any] | None = field(default=None)
 
-    def series(self, rows: Any) -> ArmSeries:
-        """The figures of these rows (of one prompt)."""
+    def series(self, cube: Any) -> ArmSeries:
+        """The figures of each prompt. `cube`: rows, passes x prompts, all there."""
         columns = self.columns
         return ArmSeries(
-            tokens_per_second=columns.number("tokens_per_second")[rows],
-            time_to_first_token_ms=columns.number("time_to_first_token_ms")[rows],
-            total_time_ms=columns.number("total_time_ms")[rows],
-            time=self.time[rows],
-            launch=columns.integer("launch")[rows],
+            tokens_per_second=columns.number("tokens_per_second")[cube],
+            time_to_first_token_ms=columns.number("time_to_first_token_ms")[cube],
+            total_time_ms=columns.number("total_time_ms")[cube],
+            time=self.time[cube],
+            launch=columns.integer("launch")[cube[:, 0]],
         )
 
     def suite(self, cube: Any) -> ArmSeries:
-        """The figures of whole passes (`cube`: passes x prompts): the suite's tokens over its time."""
-        import numpy as np
-
+        """The figures of whole passes (`cube`: passes x prompts): the suite's tokens over its time, passes x 1."""
         columns = self.columns
         tokens = self.tokens[cube]
         seconds = tokens / columns.number("tokens_per_second")[cube]
         return ArmSeries(
-            tokens_per_second=tokens.sum(axis=1) / seconds.sum(axis=1),
-            time_to_first_token_ms=columns.number("time_to_first_token_ms")[cube].mean(axis=1),
-            total_time_ms=columns.number("total_time_ms")[cube].sum(axis=1),
-            time=np.mean(self.time[cube], axis=1),
+            tokens_per_second=_column(tokens.sum(axis=1) / seconds.sum(axis=1)),
+            time_to_first_token_ms=_column(columns.number("time_to_first_token_ms")[cube].mean(axis=1)),
+            total_time_ms=_column(columns.number("total_time_ms")[cube].sum(axis=1)),
+            time=_column(self.time[cube].mean(axis=1)),
             launch=columns.integer("launch")[cube[:, 0]],
         )
 
     def pass_log_ratios(self, vanilla: Any, speculative: Any) -> Any:
-        """Mean over prompts of each complete pass's log ratios."""
+        """Mean over prompts of each complete pass's log ratios, passes x 1."""
         import numpy as np
 
         tps = self.columns.number("tokens_per_second")
-        return np.log(tps[speculative] / tps[vanilla]).mean(axis=1)
+        return _column(np.log(tps[speculative] / tps[vanilla]).mean(axis=1))
 
     def suite_speedup(self, vanilla: Any, speculative: Any) -> float | None:
         """Sum of vanilla times over sum of speculative times, at equal tokens (vanilla's) for each prompt."""
@@ -97,46 +106,63 @@ class Measures:
         )
         return rows[vanilla], rows[~vanilla]
 
-    def counts(self, rows: Any) -> Counts | None:
-        """Draft counts of one prompt's runs, a mean over its repeats; None where nothing is known."""
+    def counts(self, cube: Any) -> list[Counts | None]:
+        """Draft counts of each prompt's runs, a mean over its repeats; None where they aren't known of every run."""
         import numpy as np
 
+        if not len(cube):
+            return [None] * cube.shape[1]
         columns = self.columns
-        drafted, accepted = columns.number("draft_tokens")[rows], columns.number("accepted_tokens")[rows]
-        rows = rows[np.isfinite(drafted) & np.isfinite(accepted) & np.isfinite(self.rounds[rows])]
-        if not len(rows):
-            return None
-        return Counts(
-            drafted=float(np.mean(columns.number("draft_tokens")[rows])),
-            accepted=float(np.mean(columns.number("accepted_tokens")[rows])),
-            rounds=float(np.mean(self.rounds[rows])),
-            per_position=self._per_position(rows),
-        )
+        sums = [
+            x[cube].mean(axis=0)
+            for x in (columns.number("draft_tokens"), columns.number("accepted_tokens"), self.rounds)
+        ]
+        known: Any = np.isfinite(sums).all(axis=0)
+        positions = self._per_position(cube) if known.any() else None
+        return [
+            Counts(drafted=d, accepted=a, rounds=r, per_position=None if positions is None else positions[p])
+            if known[p]
+            else None
+            for p, (d, a, r) in enumerate(zip(*(x.tolist() for x in sums), strict=True))
+        ]
 
-    def _per_position(self, rows: Any) -> tuple[float, ...] | None:
-        """Mean accepted counts by draft position; None unless every run has them."""
+    def _per_position(self, cube: Any) -> list[tuple[float, ...]] | None:
+        """Mean accepted counts by draft position of each prompt; None unless every run has them."""
         import numpy as np
 
         if self._positions is None:
             return None
         offsets, values = self._positions
-        starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
-        longest = int(lengths.max())
+        starts, lengths = offsets[cube], offsets[cube + 1] - offsets[cube]
         if not int(lengths.min()):
             return None
-        index = starts[:, None] + np.arange(longest)
-        there = np.arange(longest) < lengths[:, None]
-        counts = np.where(there, values[np.minimum(index, len(values) - 1)], 0)
-        return tuple(float(x) for x in counts.mean(axis=0))
+        longest = np.arange(int(lengths.max()))
+        index = starts[..., None] + longest
+        there = longest < lengths[..., None]
+        counts = np.where(there, values[np.minimum(index, len(values) - 1)], 0).mean(axis=0)
+        return [tuple(row) for row in counts.tolist()]
 
-    def energy_j_per_token(self, rows: Any) -> float | None:
-        """Joules over generated tokens of these runs; None where energy was not read."""
-        import numpy as np
+    def energy_j_per_token(self, cube: Any) -> list[float | None]:
+        """Joules over generated tokens of each prompt's runs; None where energy was not read of every run."""
 
-        energy, tokens = self.columns.number("energy_j")[rows], self.columns.number("predicted_tokens")[rows]
-        known = np.isfinite(energy) & np.isfinite(tokens)
-        total = float(tokens[known].sum())
-        return float(energy[known].sum()) / total if total > 0 else None
+        if not len(cube) or not self.columns.has("energy_j"):
+            return [None] * cube.shape[1]
+        joules = self.columns.number("energy_j")[cube].sum(axis=0) / self.columns.number("predicted_tokens")[cube].sum(
+            axis=0
+        )
+        return [x if math.isfinite(x) else None for x in joules.tolist()]
+
+    def finished(self, cubes: Sequence[Any]) -> list[datetime | None]:
+        """When the last of each prompt's runs ended: the same whenever it is computed."""
+        ends = [self.finished_us[cube].max(axis=0) for cube in cubes if len(cube)]
+        if not ends:
+            return [None] * cubes[0].shape[1]
+        latest = ends[0] if len(ends) == 1 else ends[0].clip(min=ends[1])
+        return [_EPOCH + timedelta(microseconds=us) if us >= 0 else None for us in latest.tolist()]
+
+
+def _column(x: Any) -> Any:
+    return x[:, None]
 
 
 def measures_of(columns: Columns) -> Measures:
@@ -193,18 +219,16 @@ def _time(columns: Columns, started: Any, known: Any) -> Any:
     return (columns.integer("order") if columns.has("order") else columns.integer("iteration")).astype(float)
 
 
-def array_statistics(x: Any) -> Statistics:
-    """The specification's figures of a non-empty array, by two passes."""
+def array_statistics(x: Any) -> list[Statistics]:
+    """The specification's figures of each column of an array with at least one row, by two passes."""
+    import numpy as np
+
     n = len(x)
-    mean = float(x.sum()) / n
+    mean = x.sum(axis=0) / n
     deviation = x - mean
-    return Statistics(
-        mean=mean,
-        stddev=float((deviation @ deviation) / (n - 1)) ** 0.5 if n > 1 else None,
-        min=float(x.min()),
-        max=float(x.max()),
-        samples=tuple(x.tolist()),
-    )
+    stddev = np.sqrt((deviation * deviation).sum(axis=0) / (n - 1)).tolist() if n > 1 else [None] * x.shape[1]
+    columns = zip(mean.tolist(), stddev, x.min(axis=0).tolist(), x.max(axis=0).tolist(), x.T.tolist(), strict=True)
+    return [Statistics(mean=m, stddev=s, min=low, max=high, samples=tuple(all_)) for m, s, low, high, all_ in columns]
 
 
 def used_cubes(measures: Measures, job: JobRows) -> tuple[Any, Any, bool]:

@@ -15,6 +15,7 @@ from velosweep.analysis.speedup import (
     PAIRED_SEQUENTIAL,
     Interval,
     t_interval,
+    t_quantile,
     welch_interval,
 )
 from velosweep.model import Adaptive, Finding, Verdict
@@ -41,47 +42,73 @@ class Ratio:
         return Ratio(mean_log=mean, interval=population.interval, log_ratios=self.log_ratios)
 
 
-def over_passes(vanilla: ArmSeries, speculative: ArmSeries, d: Any, *, adaptive: bool = False) -> Ratio:
-    """The mean of the passes' log ratios `d`, by launch means where there are several launches.
+def over_passes(vanilla: ArmSeries, speculative: ArmSeries, d: Any, *, adaptive: bool = False) -> list[Ratio]:
+    """The mean of the passes' log ratios `d` (passes x comparisons), by launch means where there are several launches.
 
     Runs that were not interleaved (all of one mode before the other) are no pairs: they get Welch's interval.
     """
-    if not len(d):
-        return Ratio(mean_log=None, interval=None, log_ratios=d)
-    launches = sorted(set(vanilla.launch.tolist()))
-    if len(launches) == 1 and in_blocks(vanilla.time, speculative.time):
-        return unpaired(vanilla, speculative)
+    n, comparisons = d.shape
+    if not n:
+        return [Ratio(mean_log=None, interval=None, log_ratios=d[:, p]) for p in range(comparisons)]
     confidence = Adaptive().confidence if adaptive else 0.95
-    if len(launches) == 1:
-        method = PAIRED_SEQUENTIAL if adaptive else PAIRED_ONE_LAUNCH
-        interval = t_interval(d.tolist(), confidence=confidence, method=method)
-        return Ratio(mean_log=float(d.mean()), interval=interval, log_ratios=d)
-    means = [float(d[vanilla.launch == launch].mean()) for launch in launches]
-    interval = t_interval(means, confidence=confidence, method=PAIRED_LAUNCHES)
-    return Ratio(mean_log=math.fsum(means) / len(means), interval=interval, log_ratios=d)
+    launches = sorted(set(vanilla.launch.tolist()))
+    if len(launches) > 1:
+        import numpy as np
+
+        means = np.array([d[vanilla.launch == launch].mean(axis=0) for launch in launches])
+        return _ratios(means, d, confidence=confidence, method=PAIRED_LAUNCHES)
+    method = PAIRED_SEQUENTIAL if adaptive else PAIRED_ONE_LAUNCH
+    ratios = _ratios(d, d, confidence=confidence, method=method)
+    blocks = in_blocks(vanilla.time, speculative.time)
+    return [unpaired(vanilla, speculative, p) if blocks[p] else ratio for p, ratio in enumerate(ratios)]
 
 
-def in_blocks(vanilla_time: Any, speculative_time: Any) -> bool:
-    """Whether one mode was measured wholly before the other (at least two runs each)."""
+def _ratios(values: Any, d: Any, *, confidence: float, method: str) -> list[Ratio]:
+    """t intervals of the columns of `values`, each with its column of `d` behind it."""
+    import numpy as np
+
+    n = len(values)
+    center = values.mean(axis=0)
+    means = center.tolist()
+    if n < 2:
+        return [Ratio(mean_log=mean, interval=None, log_ratios=d[:, p]) for p, mean in enumerate(means)]
+    deviation = values - center
+    sd = np.sqrt((deviation * deviation).sum(axis=0) / (n - 1))
+    half = t_quantile(confidence, n - 1) / math.sqrt(n) * sd
+    limits = (np.exp(x).tolist() for x in (center, center - half, center + half))
+    return [
+        Ratio(
+            mean_log=mean,
+            interval=Interval(ratio=ratio, low=low, high=high, method=method, n=n, df=n - 1, sd_log=spread),
+            log_ratios=d[:, p],
+        )
+        for p, (mean, ratio, low, high, spread) in enumerate(zip(means, *limits, sd.tolist(), strict=True))
+    ]
+
+
+def in_blocks(vanilla_time: Any, speculative_time: Any) -> list[bool]:
+    """Whether one mode was measured wholly before the other (at least two runs each), for each comparison."""
     if len(vanilla_time) < 2 or len(speculative_time) < 2:
-        return False
-    return bool(vanilla_time.max() < speculative_time.min() or speculative_time.max() < vanilla_time.min())
+        return [False] * vanilla_time.shape[1]
+    first = vanilla_time.max(axis=0) < speculative_time.min(axis=0)
+    last = speculative_time.max(axis=0) < vanilla_time.min(axis=0)
+    return list((first | last).tolist())
 
 
-def unpaired(vanilla: ArmSeries, speculative: ArmSeries) -> Ratio:
-    """Ratio of geometric means with Welch's interval; None where an arm is empty."""
+def unpaired(vanilla: ArmSeries, speculative: ArmSeries, p: int) -> Ratio:
+    """Ratio of geometric means of comparison `p` with Welch's interval; None where an arm is empty."""
     import numpy as np
 
     if not len(vanilla) or not len(speculative):
         return Ratio(mean_log=None, interval=None)
-    v, s = vanilla.tokens_per_second, speculative.tokens_per_second
+    v, s = vanilla.tokens_per_second[:, p], speculative.tokens_per_second[:, p]
     mean = float(np.log(s).mean() - np.log(v).mean())
     return Ratio(mean_log=mean, interval=welch_interval(v.tolist(), s.tolist()))
 
 
-def over_prompts(mean_logs: Sequence[float | None]) -> Ratio:
+def over_prompts(ratios: Sequence[float | None]) -> Ratio:
     """The geometric mean over prompts with t over prompts: what to expect of prompts like these."""
-    known = [value for value in mean_logs if value is not None]
+    known = [math.log(value) for value in ratios if value is not None]
     if not known:
         return Ratio(mean_log=None, interval=None)
     return Ratio(mean_log=math.fsum(known) / len(known), interval=t_interval(known, method=OVER_PROMPTS))

@@ -223,11 +223,29 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TunerSettings:
+    """How `hydra/sweeper=tune` searches: within `tolerance` of the best at `confidence`.
+
+    `objective`: `tokens_per_second`, `total_time_ms` or `energy_j` (per token). `budget_s`: answer by then,
+    certified or not.
+    """
+
+    tolerance: float = 0.01
+    confidence: float = 0.95
+    objective: str = "tokens_per_second"
+    per_category: bool = False
+    budget_s: float | None = None
+    max_rounds: int = 40
+    confirm_pairs: int = 6
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunSettings:
     """How to run, none of which changes a result: lanes, waiting, screen, extra files.
 
     `gpus`: indices or UUIDs; None takes all that llama.cpp can use. `on_busy`: `wait` or `fail`.
-    `verbosity`: -1 quiet, 0 normal, 1 verbose.
+    `verbosity`: -1 quiet, 0 normal, 1 verbose. `tuner`: search the grid instead of measuring all of it.
     """
 
     gpus: tuple[int | str, ...] | None = None
@@ -239,6 +257,7 @@ class RunSettings:
     report_paths: bool = False
     verbosity: int = 0
     force: bool = False
+    tuner: TunerSettings | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -646,8 +665,74 @@ class SweepRecord:
     jobs: tuple[JobRecord, ...]
     environment: Environment
     schema_version: int = SCHEMA_VERSION
+    tuner: TunerSettings | None = None
     working_directory: str | None = None  # where the command was given: what its relative paths are relative to
     accepted: tuple[str, ...] = ()  # differences from `environment` under which it was resumed by --force
+
+
+# ---------------------------------------------------------------- what a search for the best decides
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TunerDecision:
+    """One line of tuner.parquet: what was known of a candidate after a round, and whether it stayed.
+
+    `job_id` None is the candidate that doesn't speculate. `estimate`, `low`, `high` are in the objective's unit,
+    larger being better; `reason`: predicted, raced or failed. `category`: of the prompts, None for all.
+    """
+
+    category: str | None
+    phase: str
+    round: int
+    job_id: str | None
+    job_num: int | None
+    n_draft: int
+    estimate: float | None
+    low: float | None
+    high: float | None
+    kept: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TunerCandidate:
+    """A candidate as the search ended: `dropped_in` the round it was dropped in, None where it stayed or was not raced.
+
+    `predicted`, `measured`: tokens per second (or the objective), None where not known. `job` None: vanilla.
+    """
+
+    job: Job | None
+    predicted: float | None
+    measured: float | None
+    dropped_in: int | None
+    tied: bool
+    winner: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TunerAnswer:
+    """How a search ended. `speedup` [`low`, `high`]: the winner over vanilla, from fresh pairs alone."""
+
+    category: str | None
+    main_model: str
+    candidates: tuple[TunerCandidate, ...]
+    certified: bool
+    reason: str
+    tolerance: float
+    confidence: float
+    speedup: float | None
+    low: float | None
+    high: float | None
+    measurements: int
+    confirm_measurements: int
+    full_grid_measurements: int
+    measuring_s: float
+    loading_s: float
+
+    @property
+    def winner(self) -> TunerCandidate:
+        """The candidate to run."""
+        return next(candidate for candidate in self.candidates if candidate.winner)
 
 
 # ---------------------------------------------------------------- what happens while it runs

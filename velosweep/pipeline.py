@@ -6,16 +6,28 @@ import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velosweep.errors import ExitStatus, Interrupted, StorageError, SweepBroken, VelosweepError
-from velosweep.model import Block, Comparison, Job, JobRecord, Outcome, RunSettings, Sweep, SweepRecord
-from velosweep.planning.schedule import count_measurements
+from velosweep.model import (
+    Block,
+    Comparison,
+    Job,
+    JobRecord,
+    Outcome,
+    RunSettings,
+    Sweep,
+    SweepRecord,
+    TunerDecision,
+    TunerSettings,
+)
+from velosweep.planning.schedule import count_measurements, plan_blocks
 from velosweep.reporting.console import print_configuration, print_outcome, print_plan
 from velosweep.reporting.progress import make_observer
+from velosweep.reporting.race import print_race
 from velosweep.reporting.screen import make_console, say
 from velosweep.running.dispatch import Measured, Progress, measure
 from velosweep.running.interrupts import StopFlag, stop_on_signals
@@ -30,9 +42,11 @@ from velosweep.running.resuming import (
     plan_as_data,
     plan_with_earlier,
 )
+from velosweep.running.tuning import Guide, guides_for
 from velosweep.storage.atomic import make_folder, write_text
 from velosweep.storage.dataset import collect
-from velosweep.storage.journal import Journal
+from velosweep.storage.decisions import write_decisions
+from velosweep.storage.journal import Journal, read_journal
 from velosweep.storage.paths import SweepPaths
 from velosweep.storage.provenance import read_record, write_record
 from velosweep.storage.results import write_results
@@ -103,8 +117,32 @@ def _resume_line(root: Path) -> str:
     return f"velosweep resume {shlex.quote(str(root))}"
 
 
-def plan(prepared: Prepared, earlier: Mapping[str, tuple[str, int]] | None = None) -> tuple[Block, ...]:
-    """Blocks of arms that are loaded together, as memory and the number of lanes allow; `earlier` ones are kept."""
+def _guides(blocks: Sequence[Block], tuner: TunerSettings, journal: Journal, paths: SweepPaths) -> dict[Block, Guide]:
+    def note(decision: TunerDecision) -> None:
+        journal.note("tuner", **asdict(decision))
+
+    return guides_for(blocks, tuner, read_journal(paths.journal).samples, note)
+
+
+def _tell_races(guides: Mapping[Block, Guide], paths: SweepPaths, console: Console) -> None:
+    """Write every decision of the races to tuner.parquet, and say how they ended."""
+    if not guides:
+        return
+    write_decisions(paths.tuner, [line for guide in guides.values() for line in guide.decisions()])
+    for guide in guides.values():
+        for answer in guide.answers():
+            print_race(answer, console=console)
+
+
+def plan(
+    prepared: Prepared, earlier: Mapping[str, tuple[str, int]] | None = None, *, whole: bool = False
+) -> tuple[Block, ...]:
+    """Blocks of arms that are loaded together, as memory and the number of lanes allow; `earlier` ones are kept.
+
+    `whole`: one block for all jobs of a baseline, whose servers make room for each other.
+    """
+    if whole:
+        return plan_blocks(prepared.jobs, resident_arms=lambda job: len(prepared.jobs) + 1)
     residency = Residency(lane=prepared.lanes[0], model_bytes=prepared.model_bytes, nvml=prepared.nvml)
     return plan_with_earlier(
         prepared.jobs, earlier or {}, lanes=len(prepared.lanes), resident_arms=residency.resident_arms
@@ -142,8 +180,10 @@ def _measure(sweep: Sweep, prepared: Prepared, settings: RunSettings, console: C
             prepared, accepted = on_earlier_terms(before, prepared, force=settings.force)
         sweep = replace(sweep, id=before.sweep_id if before else secrets.token_hex(8), jobs=prepared.jobs)
         record = adopt(before, sweep, prepared.environment, now=datetime.now(timezone.utc), accepted=accepted)
+        record = replace(record, tuner=settings.tuner)
         progress = earlier_progress(paths) if before else Progress()
-        blocks = plan(prepared, progress.blocks)
+        blocks = plan(prepared, progress.blocks, whole=settings.tuner is not None)
+        guides = _guides(blocks, settings.tuner, journal, paths) if settings.tuner else {}
         _print_configuration(sweep, prepared, settings, console)
         waiting = hold(
             [device for lane in prepared.lanes for device in lane.devices],
@@ -173,7 +213,9 @@ def _measure(sweep: Sweep, prepared: Prepared, settings: RunSettings, console: C
             observe=observe,
             stop=stop,
             progress=progress,
+            guides=guides,
         )
+        _tell_races(guides, paths, console)
         with suppress(StorageError) if measured.broken else nullcontext():
             write_record(paths.record, replace(record, jobs=tuple(_ended(job, measured) for job in record.jobs)))
     return measured

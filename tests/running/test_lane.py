@@ -40,6 +40,7 @@ from velosweep.running.interrupts import StopFlag
 from velosweep.running.lane import run_lane
 from velosweep.running.sampling import SampleMaker
 from velosweep.running.tools import Key, LaneTools, Taken
+from velosweep.running.tuning import Guide
 
 LANE = Lane(number=0, devices=(Device(kind="cpu", name="test CPU"),))
 
@@ -124,6 +125,7 @@ class Bench:
     after_sample: Callable[[Sample], None] = lambda sample: None
     converged: Callable[[Sequence[float], Sequence[float], Adaptive], bool] = lambda v, s, a: False
     rest: Callable[[Protocol, float, float], float] = lambda protocol, baseline, latest: 0.0
+    guide: Guide | None = None
 
     def run(self, jobs: Sequence[Job]) -> None:
         blocks = iter(plan_blocks(jobs))
@@ -140,11 +142,14 @@ class Bench:
             done=self.done,
             converged=self.converged,
             rest=self.rest,
+            guide_of=lambda block: self.guide.next_round if self.guide else None,
         )
         run_lane(lambda: next(blocks, None), tools)
 
     def _record(self, measurement: Measurement, sample: Sample) -> None:
         self.samples.append(sample)
+        if self.guide:
+            self.guide.saw(measurement, sample)
         self.after_sample(sample)
 
     def counted(self) -> Counter[str]:

@@ -51,6 +51,9 @@ from velosweep.errors import ConfigError
 
 __all__ = ["Answer", "Candidate", "Decision", "Observation", "Phase", "Race", "Round", "RoundResult", "Settings"]
 
+_FEWEST_PAIRS = 2
+"""A confirmed speedup has an interval, whatever the budget."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Race:
@@ -133,6 +136,9 @@ class Race:
         winner = self._leader
         if winner in (None, self.vanilla) or done >= self.settings.confirm_pairs:
             return None
+        budget = self.settings.budget_s
+        if budget is not None and done >= _FEWEST_PAIRS and self.seconds + 2 * self._typical_s > budget:
+            return None
         pair = (self.vanilla, str(winner)) if done % 2 == 0 else (str(winner), self.vanilla)
         return Round(phase=Phase.CONFIRM, number=done + 1, order=pair)
 
@@ -160,9 +166,14 @@ class Race:
         cost = {candidate.id: candidate.load_s + candidate.run_s * plan.repeats for candidate in self.candidates}
         for result in self.history:
             cost.update({name: seen.seconds for name, seen in result.values.items() if seen.seconds > 0})
-        typical = max(cost.values(), default=0.0)
-        confirming = 2 * self.settings.confirm_pairs * typical
+        confirming = 2 * self.settings.confirm_pairs * self._typical_s
         return self.seconds + sum(cost[name] for name in plan.order) + min(confirming, 0.3 * budget) > budget
+
+    @property
+    def _typical_s(self) -> float:
+        """Seconds of one measurement, on the average so far."""
+        seen = [o.seconds / r.plan.repeats for r in self.history for o in r.values.values() if o.seconds > 0]
+        return sum(seen) / len(seen) if seen else 0.0
 
     # ------------------------------------------------------------ what is known
 

@@ -26,6 +26,12 @@ def main(argv: Sequence[str]) -> int:
         root=saved.root,
         single=saved.record.single,
         command=saved.record.command,
-        settings=replace(saved.settings, dry_run=False, force=arguments.force, verbosity=verbosity),
+        settings=replace(
+            saved.settings,
+            dry_run=False,
+            force=arguments.force,
+            verbosity=verbosity,
+            tuner=saved.record.tuner,
+        ),
     )
     return int(outcome.exit_status)

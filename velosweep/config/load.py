@@ -18,7 +18,7 @@ from velosweep.config.checks import Section, at_least, check_output, one_of
 from velosweep.config.prompts import load_prompts
 from velosweep.config.refusals import KEYS, refusing, unknown_key
 from velosweep.config.values import Token, Values
-from velosweep.model import EngineSettings, Job, PromptSet, Protocol, RunSettings
+from velosweep.model import EngineSettings, Job, PromptSet, Protocol, RunSettings, TunerSettings
 
 _Value = TypeVar("_Value")
 _KNOWN = frozenset(KEYS)
@@ -54,6 +54,12 @@ def _load_settings(cfg: DictConfig) -> RunSettings:
         verbosity=-1 if quiet else int(verbose),
         force=bool(cfg.force),
     )
+
+
+def load_tuner(cfg: DictConfig) -> TunerSettings:
+    """How `hydra/sweeper=tune` searches. Raises ConfigError."""
+    with refusing():
+        return sections.tuner(Section("tuner", OmegaConf.to_container(cfg.tuner, resolve=True)))
 
 
 class JobLoader:

@@ -166,6 +166,20 @@ class DisplayConf:
 
 
 @dataclass
+class TunerConf:
+    """How hydra/sweeper=tune searches the grid."""
+
+    tolerance: float = _key(0.01, "find a setting within this share of the best")
+    confidence: float = _key(0.95, "and be this sure")
+    objective: str = _key("tokens_per_second", "tokens_per_second, total_time_ms or energy_j (per token)")
+    per_category: bool = _key(False, "one search for each category of prompts")
+    budget: str | None = _key(None, "answer by then, certified or not: 90s, 10min, 2h")
+    max_rounds: int = _key(40, "give up certifying after this many rounds")
+    confirm_pairs: int = _key(6, "fresh pairs of the winner against vanilla")
+    seed: int = _key(0, "seed of the order of measurement")
+
+
+@dataclass
 class SweepConf:
     """One job: everything that `velosweep key=value` may set."""
 
@@ -189,11 +203,12 @@ class SweepConf:
     on_busy: str = _key("wait", "device in use by another sweep: wait or fail")
     dry_run: bool = _key(False, "print the plan and run nothing")
     force: bool = _key(False, "accept what changed underneath when resuming")
+    tuner: TunerConf = _group(TunerConf, "how hydra/sweeper=tune searches the grid")
     report: ReportConf = _group(ReportConf, "extra files of a report")
     display: DisplayConf = _group(DisplayConf, "how much is said on the screen")
 
 
-RUN_KEYS = ("gpus", "gpus_per_lane", "cpu_lanes", "on_busy", "dry_run", "force", "report", "display")
+RUN_KEYS = ("gpus", "gpus_per_lane", "cpu_lanes", "on_busy", "dry_run", "force", "report", "display", "tuner")
 """Top-level keys that say how to run and change no result: they hold for a whole sweep."""
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from velosweep.config.checks import Section
 from velosweep.errors import ConfigError
-from velosweep.model import Adaptive, EngineSettings, ModelPair, Protocol, Sampling, Speculation, SyntheticShape
+from velosweep.model import (
+    Adaptive,
+    EngineSettings,
+    ModelPair,
+    Protocol,
+    Sampling,
+    Speculation,
+    SyntheticShape,
+    TunerSettings,
+)
 
 ENGINES = ("auto", "embedded", "server", "binaries", "attached")
 KINDS = (
@@ -218,3 +228,30 @@ def gpus(value: Any) -> tuple[int | str, ...] | None:
     if not named or len(set(named)) < len(named):
         raise ConfigError(f"gpus is {named}", remedy="name each GPU once, e.g. gpus=[0,1]; null takes all")
     return tuple(named)
+
+
+_BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|m|min|h)?")
+_UNIT_S = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, None: 1.0}
+
+
+def tuner(section: Section) -> TunerSettings:
+    """How hydra/sweeper=tune searches."""
+    return TunerSettings(
+        tolerance=section.number("tolerance", 1e-4, 0.5),
+        confidence=section.number("confidence", 0.5, 0.9999),
+        objective=section.choice("objective", ("tokens_per_second", "total_time_ms", "energy_j")),
+        per_category=section.flag("per_category"),
+        budget_s=_seconds(section.optional_text("budget")),
+        max_rounds=section.whole("max_rounds", 3),
+        confirm_pairs=section.whole("confirm_pairs", 2),
+        seed=section.whole("seed"),
+    )
+
+
+def _seconds(budget: str | None) -> float | None:
+    if budget is None:
+        return None
+    match = _BUDGET.fullmatch(budget.strip())
+    if match is None or float(match[1]) <= 0:
+        raise ConfigError(f"tuner.budget is {budget!r}", remedy="write it as 90s, 10min or 2h")
+    return float(match[1]) * _UNIT_S[match[2]]

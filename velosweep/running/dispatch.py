@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from velosweep.model import (
     Sample,
 )
 from velosweep.planning.lanes import Estimator, Queues
+from velosweep.planning.schedule import Round
 from velosweep.running.conditions import Monitor, rest_needed_s, wait_until_cool
 from velosweep.running.files import ModelWatch
 from velosweep.running.interrupts import StopFlag
@@ -37,6 +38,7 @@ from velosweep.running.prepare import Prepared
 from velosweep.running.residency import Residency
 from velosweep.running.sampling import OutputKey, SampleMaker
 from velosweep.running.tools import Key, LaneTools, Taken
+from velosweep.running.tuning import Guide
 from velosweep.storage.journal import Journal
 from velosweep.storage.paths import SweepPaths
 
@@ -56,8 +58,8 @@ class Progress:
 class Measured:
     """How the lanes ended.
 
-    `errors`: why jobs failed. `ended`: the jobs that were seen through to their end. `begun`: those of which there
-    is a good run. `broken`: what kept the sweep from going on (a full disk), `display_error` what silenced the screen.
+    `errors`: why jobs failed. `ended`: the jobs that were seen through to their end. `begun`: those that something
+    can be said of. `broken`: what kept the sweep from going on (a full disk); `display_error`: what silenced the screen.
     """
 
     errors: dict[str, str]
@@ -78,9 +80,11 @@ def measure(
     observe: Observer,
     stop: StopFlag,
     progress: Progress,
+    guides: Mapping[Block, Guide] | None = None,
 ) -> Measured:
     """Run all blocks over the lanes. When this returns no server runs and every good sample is in the journal.
 
+    `guides`: what leads through a block's race, for those that are not measured whole.
     A lane that can't go on ends the others after their runs under way; why is in `broken`.
     """
     from joblib import Parallel, delayed
@@ -98,7 +102,7 @@ def measure(
                 return queues.take(index)
 
         try:
-            run_lane(next_block, _tools(lane, prepared, sweep_id, logs, files, watch, stop, progress))
+            run_lane(next_block, _tools(lane, prepared, sweep_id, logs, files, watch, stop, progress, guides or {}))
         except Exception as error:  # noqa: BLE001 - joblib would leave the other lanes running; the pipeline raises it
             watch.broken.append(error)
             stop.request()
@@ -117,13 +121,18 @@ def measure(
 
 
 def _begun(blocks: Sequence[Block], done: dict[Key, Taken]) -> frozenset[str]:
-    """Jobs with a good run of their own; for a vanilla-only job its baseline's."""
-    owners = {key[0] for key in done}
+    """Jobs that something can be said of: with good runs of their own and, unless that is left out, of vanilla."""
+    owners = {(key[0], key[1]) for key in done}
 
-    def owner(job: Job) -> str:
-        return job.id if job.speculation.kinds else job.baseline_id
+    def wanted(job: Job) -> set[str]:
+        return ({job.id} if job.speculation.kinds else set()) | (set() if job.skip_vanilla else {job.baseline_id})
 
-    return frozenset(job.id for block in blocks for job in block.jobs if owner(job) in owners)
+    return frozenset(
+        job.id
+        for block in blocks
+        for job in block.jobs
+        if all((owner, block.number) in owners for owner in wanted(job))
+    )
 
 
 class _Logs:
@@ -203,6 +212,7 @@ def _tools(
     watch: _Watch,
     stop: StopFlag,
     progress: Progress,
+    guides: Mapping[Block, Guide],
 ) -> LaneTools:
     maker = SampleMaker(
         sweep_id=sweep_id,
@@ -219,13 +229,30 @@ def _tools(
         needed_s = rest_needed_s(baseline=baseline, latest=latest, protocol=protocol)
         return wait_until_cool(needed_s, should_stop=lambda: stop.requested) if needed_s else 0.0
 
+    def record(measurement: Measurement, sample: Sample) -> None:
+        watch.record(measurement, sample)
+        for guide in guides.values():
+            if guide.block.jobs[0].baseline_id == measurement.job.baseline_id:
+                guide.saw(measurement, sample)
+
+    def observe(event: Event) -> None:
+        watch.event(event)
+        if isinstance(event, ArmReady):
+            for guide in guides.values():
+                guide.loading_s += event.load_s if event.arm in guide.block.arms else 0.0
+
+    def guide_of(block: Block) -> Callable[[], Round | None] | None:
+        guide = guides.get(block)
+        return guide.next_round if guide else None
+
     residency = Residency(lane=lane, model_bytes=prepared.model_bytes, nvml=prepared.nvml)
     return LaneTools(
         engine_of=prepared.engine_of,
         lane=lane,
         maker=maker,
-        record=watch.record,
-        observe=watch.event,
+        record=record,
+        guide_of=guide_of,
+        observe=observe,
         stop=stop,
         monitor=monitor,
         log_path=logs.path,

@@ -42,7 +42,8 @@ def run_lane(next_block: Callable[[], Block | None], tools: LaneTools) -> None:
     with ExitStack() as stack:
         stack.callback(runner.servers.keep_only, ())
         while not tools.stop.requested and (block := next_block()) is not None:
-            if runner.run_block(block):
+            guide = tools.guide_of(block)
+            if runner.run_guided(block, guide) if guide else runner.run_block(block):
                 tools.observe(BlockEnded(lane=tools.lane.number, block=block))
 
 
@@ -76,6 +77,26 @@ class _Runner:
                 return False
         return True
 
+    def run_guided(self, block: Block, next_round: Callable[[], Round | None]) -> bool:
+        """Measure what `next_round` asks for, deciding as it goes; False if an end was asked for before its end.
+
+        Servers are started when they are first needed; where memory is short, those that the round does not need
+        make room.
+        """
+        self.block = block
+        self.given_up.clear()
+        while (round_ := next_round()) is not None:
+            self._check_files(block)
+            for measurement in round_:
+                if self.tools.stop.requested:
+                    return False
+                if measurement.key in self.tools.done or measurement.arm.id in self.given_up:
+                    continue
+                self.servers.make_room(measurement.arm, [other.arm for other in round_])
+                if not self._measure_with_retries(block, round_, measurement):
+                    return False
+        return True
+
     def _measure_rounds(self, block: Block, launch: int, todo: Sequence[Round]) -> bool:
         iteration: int | None = None
         for round_ in todo:
@@ -94,6 +115,8 @@ class _Runner:
             for measurement in round_:
                 if measurement.key in self.tools.done or self._finished(block, launch, measurement):
                     continue
+                if self._hopeless(block):
+                    return True
                 if not self._measure_with_retries(block, round_, measurement):
                     return False
         return True

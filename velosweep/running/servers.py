@@ -99,6 +99,16 @@ class Servers:
             load_s = time.perf_counter() - start.began
             self.tools.observe(ArmReady(lane=self.tools.lane.number, arm=arm, load_s=load_s, memory_bytes=memory))
 
+    def make_room(self, arm: Arm, needed: Sequence[Arm]) -> None:
+        """End servers until there is room for `arm`: first those that are not `needed`, then the needed ones."""
+        if arm.id in self.sessions:
+            return
+        wanted = {other.id for other in needed}
+        for loaded in sorted(self.sessions, key=lambda arm_id: arm_id in wanted):
+            if self._refusal(arm, ()) is None:
+                return
+            self.close(loaded)
+
     def close(self, arm_id: str) -> None:
         """End an arm's server; nothing where it has none."""
         session = self.sessions.pop(arm_id, None)

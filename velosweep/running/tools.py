@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from velosweep.engines.base import Engine
-from velosweep.model import Adaptive, Arm, Conditions, Lane, Measurement, Observer, Sample
+from velosweep.model import Adaptive, Arm, Block, Conditions, Lane, Measurement, Observer, Sample
 from velosweep.model import Protocol as RunProtocol
+from velosweep.planning.schedule import Round
 from velosweep.running.interrupts import StopFlag
 from velosweep.running.sampling import SampleMaker
 
@@ -51,6 +52,7 @@ class LaneTools:
     `check_files(arm, loaded)` says what is wrong with the arm's model files, or None.
     `converged(vanilla, speculative, adaptive)` is the stopping rule. `rest(protocol, baseline, latest)` sleeps
     where the vanilla arm's tokens per second have fallen too far from its first, and returns the seconds.
+    `guide_of(block)` gives what decides round by round what is measured, None for the plan's own rounds.
     """
 
     engine_of: Callable[[Arm], Engine]
@@ -68,3 +70,4 @@ class LaneTools:
     check_files: Callable[[Arm, bool], str | None] = lambda arm, loaded: None
     on_memory: Callable[[Arm, int], None] = lambda arm, memory: None
     rest: Callable[[RunProtocol, float, float], float] = lambda protocol, baseline, latest: 0.0
+    guide_of: Callable[[Block], Callable[[], Round | None] | None] = lambda block: None

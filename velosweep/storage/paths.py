@@ -87,6 +87,11 @@ class SweepPaths:
         return self.root / "summaries.json"
 
     @property
+    def tuner(self) -> Path:
+        """Every decision of `hydra/sweeper=tune`, with its evidence."""
+        return self.root / "tuner.parquet"
+
+    @property
     def report(self) -> Path:
         """One page, no network."""
         return self.root / "report.html"

@@ -18,17 +18,19 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from velosweep.config.load import JobLoader, load_settings
+from velosweep.config.load import JobLoader, load_settings, load_tuner
 from velosweep.config.schema import RUN_KEYS
 from velosweep.errors import ConfigError
-from velosweep.model import Job, Outcome, RunSettings
+from velosweep.model import Job, Outcome, RunSettings, TunerSettings
 from velosweep.sweeping.compose import Composer, Point
 from velosweep.sweeping.records import Records, dirname
 from velosweep.sweeping.task import JobError, JobTask
 
 
 class LaneLauncher(Launcher):
-    """Hydra's launcher contract."""
+    """Hydra's launcher contract. `tune`: search the jobs for the fastest instead of measuring all of them."""
+
+    tune = False
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `launch`."""
@@ -45,6 +47,8 @@ class LaneLauncher(Launcher):
         root = Path(str(self._config.hydra.sweep.dir)).absolute()
         grid = Grid(self._config, self._context, root)
         jobs, settings = grid.load(job_overrides, first=initial_job_idx)
+        if self.tune:
+            settings = replace(settings, tuner=grid.tuner(job_overrides[0]))
         returns = [grid.job_return(overrides, job) for overrides, job in zip(job_overrides, jobs, strict=True)]
         self._on_jobs("on_job_start", grid, returns)
         command = self._task.command if isinstance(self._task, JobTask) else []
@@ -125,9 +129,14 @@ class Grid:
         with read_write(cfg.hydra), open_dict(cfg.hydra):
             cfg.hydra.job.num = num
             cfg.hydra.job.id = str(num)
-            cfg.hydra.job.override_dirname = dirname(point.overrides, cfg.hydra.job.config.override_dirname)
+            if not OmegaConf.is_interpolation(cfg.hydra.job, "override_dirname"):  # one from Hydra 1.4 on
+                cfg.hydra.job.override_dirname = dirname(point.overrides, cfg.hydra.job.config.override_dirname)
             cfg.hydra.overrides.task = [o.input_line for o in point.overrides if not o.is_hydra_override()]
         return cfg
+
+    def tuner(self, overrides: Sequence[str]) -> TunerSettings:
+        """How the sweep's candidates are searched."""
+        return load_tuner(self._composer.compose(overrides).cfg)
 
     def config_of(self, overrides: Sequence[str], job: Job) -> DictConfig:
         """A job's whole configuration, `hydra` included, as `run_job` would have it; a copy of its own."""

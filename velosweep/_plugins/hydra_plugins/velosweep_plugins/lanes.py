@@ -1,6 +1,6 @@
 """Launcher `gpu_lanes` and sweeper `grid` for Hydra; the work is in `velosweep.sweeping`."""
 
-from velosweep.sweeping import grid, launcher, registry
+from velosweep.sweeping import grid, launcher, registry, tuner
 
 
 class GpuLanes(launcher.LaneLauncher):
@@ -11,5 +11,10 @@ class Grid(grid.GridSweep):
     """Every combination of the values named."""
 
 
+class Tune(tuner.TuneSweep):
+    """The fastest of those combinations, certified, without measuring all of them."""
+
+
 registry.register("launcher", "gpu_lanes", "lanes.GpuLanes", registry.LauncherConf)
 registry.register("sweeper", "grid", "lanes.Grid", registry.GridConf)
+registry.register("sweeper", "tune", "lanes.Tune", registry.GridConf)

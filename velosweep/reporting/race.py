@@ -1,0 +1,89 @@
+"""How a search for the best setting ended, for the screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from velosweep.model import TunerAnswer, TunerCandidate
+from velosweep.reporting.screen import Column, say, say_all, table_lines, width_of
+from velosweep.reporting.wording import duration, interval, listed, model_name, number, percent, plural
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_SURPRISE = 0.05
+"""A prediction that is off by more than this share is worth a word."""
+
+
+def print_race(answer: TunerAnswer, *, console: Console) -> None:
+    """The winner with its confirmed speedup, ties, who was dropped when, and what the search cost."""
+    about = f", prompts of category {answer.category}" if answer.category else ""
+    say(console)
+    say(console, f"=== Search for the fastest setting{about} ===", style="bold")
+    say(console, _headline(answer), style="bold green" if answer.certified else "bold yellow")
+    for line in _notes(answer):
+        say(console, f"- {line}", indent=2)
+    say(console)
+    say_all(console, table_lines(_columns(answer), width=width_of(console)))
+
+
+def _headline(answer: TunerAnswer) -> str:
+    winner = _name(answer.winner)
+    sure = f"certified within {percent(answer.tolerance)} of the best at {percent(answer.confidence)}"
+    if not answer.certified:
+        sure = f"not certified: {answer.reason}"
+    if answer.winner.job is None:
+        return f"Don't speculate: vanilla is the fastest ({sure})"
+    if answer.speedup is None:
+        return f"{winner} ({sure}); no time was left to confirm its speedup"
+    return f"{winner}: {number(answer.speedup)}x {interval(answer.low, answer.high)} over vanilla ({sure})"
+
+
+def _notes(answer: TunerAnswer) -> list[str]:
+    ties = [_name(candidate) for candidate in answer.candidates if candidate.tied]
+    lines = [f"as good, as far as was told apart: {listed(ties)}"] if ties else []
+    wrong = [
+        f"{_name(c)} (predicted {number(c.predicted)}, measured {number(c.measured)})"
+        for c in answer.candidates
+        if c.predicted and c.measured and abs(c.predicted / c.measured - 1) > _SURPRISE
+    ]
+    if wrong:
+        lines.append(f"the model of acceptance and batch cost was wrong for {listed(wrong)}")
+    taken = f"{plural(answer.measurements, 'measurement')} and {answer.confirm_measurements} to confirm"
+    lines.append(f"{taken}; a certified full grid would take about {answer.full_grid_measurements}")
+    lines.append(f"{duration(answer.measuring_s)} measuring, {duration(answer.loading_s)} loading servers")
+    return lines
+
+
+def _name(candidate: TunerCandidate) -> str:
+    job = candidate.job
+    if job is None:
+        return "no speculation"
+    draft = f"draft {model_name(job.model_pair.draft_model)}, " if job.model_pair.draft_model else ""
+    kinds = "+".join(job.speculation.kinds)
+    kind = "" if kinds == "draft" else f"{kinds}, "
+    p_min = f", p_min {job.speculation.p_min:g}" if job.speculation.p_min else ""
+    return f"{kind}{draft}n_draft {job.n_draft}{p_min}"
+
+
+def _columns(answer: TunerAnswer) -> list[Column]:
+    rows = sorted(answer.candidates, key=lambda c: (c.job is not None, c.job.num if c.job else 0))
+    ended = {True: "winner", False: ""}
+    return [
+        Column(title="candidate", cells=tuple(_name(c) for c in rows), right=False),
+        Column(
+            title="predicted", cells=tuple(number(c.predicted, 1) if c.predicted else "" for c in rows), sacrifice=1
+        ),
+        Column(title="measured", cells=tuple(number(c.measured, 1) if c.measured else "" for c in rows)),
+        Column(
+            title="outcome",
+            right=False,
+            cells=tuple(
+                ended[c.winner]
+                or ("tie" if c.tied else "")
+                or (f"dropped in round {c.dropped_in}" if c.dropped_in else "")
+                or ("raced" if c.measured else "not raced: foretold to be slower")
+                for c in rows
+            ),
+        ),
+    ]

@@ -100,7 +100,7 @@ def test_hodges_lehmann_moves_with_its_series_and_stays_within_it(d, shift):
     assert hodges_lehmann([x + shift for x in d]) == pytest.approx(location + shift, abs=1e-9)
 
 
-@given(seed=st.integers(0, 2**32), n=st.integers(129, 300), skew=st.floats(0.1, 2))
+@given(seed=st.integers(0, 2**32), n=st.integers(65, 300), skew=st.floats(0.1, 2))
 @settings(max_examples=20)
 def test_a_long_series_keeps_its_location_when_it_is_summarised(seed, n, skew):
     x = np.random.default_rng(seed).gamma(skew, size=n)
@@ -108,7 +108,7 @@ def test_a_long_series_keeps_its_location_when_it_is_summarised(seed, n, skew):
     exact = float(np.median(0.5 * (x[rows] + x[columns])))
 
     # Far below the location's own standard error.
-    assert hodges_lehmann(x) == pytest.approx(exact, abs=0.1 * x.std() / np.sqrt(n))
+    assert hodges_lehmann(x) == pytest.approx(exact, abs=0.2 * x.std() / np.sqrt(n))
 
 
 @settings(max_examples=25, deadline=None)

@@ -46,6 +46,7 @@ class Columns:
     """A table of samples, column by column as arrays, each made when it is first asked for."""
 
     table: pa.Table
+    _there: dict[str, bool] = field(default_factory=dict)
     _numbers: dict[str, Any] = field(default_factory=dict)
     _integers: dict[str, Any] = field(default_factory=dict)
     _texts: dict[str, Text] = field(default_factory=dict)
@@ -55,14 +56,17 @@ class Columns:
 
     def has(self, name: str) -> bool:
         """Whether the column is there with at least one value."""
-        return name in self.table.column_names and self.table[name].null_count < len(self)
+        if name not in self._there:
+            self._there[name] = name in self.table.column_names and self.table[name].null_count < len(self)
+        return self._there[name]
 
     def number(self, name: str) -> Any:
         """float64 with NaN for null; all NaN where the column is missing."""
         import numpy as np
 
         if name not in self._numbers:
-            self._numbers[name] = _floats(self.table[name]) if self.has(name) else np.full(len(self), np.nan)
+            missing = np.broadcast_to(np.float64(np.nan), len(self))  # takes no memory
+            self._numbers[name] = _floats(self.table[name]) if self.has(name) else missing
         return self._numbers[name]
 
     def integer(self, name: str, default: int = 0) -> Any:
@@ -78,7 +82,7 @@ class Columns:
                 column = column.cast(pa.int8())
             array = _filled(column.cast(pa.int64()), default)
         else:
-            array = np.full(len(self), default, dtype=np.int64)
+            array = np.broadcast_to(np.int64(default), len(self))
         self._integers[name] = array
         return array
 
@@ -87,9 +91,9 @@ class Columns:
         import numpy as np
         import pyarrow as pa
 
-        least = np.iinfo(np.int64).min
+        least = np.int64(np.iinfo(np.int64).min)
         if not self.has(name):
-            return np.full(len(self), least, dtype=np.int64)
+            return np.broadcast_to(least, len(self))
         if name not in self._integers:
             zone = pa.timestamp("us", tz="UTC")
             column = self.table[name].cast(zone, safe=False).cast(pa.int64())
@@ -177,4 +181,4 @@ def _encoded(column: Any) -> Text:
 def _no_text(rows: int) -> Text:
     import numpy as np
 
-    return Text(codes=np.full(rows, -1, dtype=np.int64), values=())
+    return Text(codes=np.broadcast_to(np.int64(-1), rows), values=())

@@ -77,8 +77,7 @@ def arrange(columns: Columns) -> Arrangement:
     prompt_count = len(columns.text("prompt_id").values) + 1
     place = [columns.text(name).codes for name in ("host", "device", "engine")]
     numbers = [columns.integer(name) for name in ("block", "launch", "iteration")]
-    passes = _ranked(dense([*place, *numbers]))
-    slot = passes * prompt_count + prompt
+    slot = _ranked(dense([*place, *numbers])) * prompt_count + prompt
     attempt = columns.integer("attempt")
     attempts = int(attempt.max()) + 1 if len(attempt) else 1
     owner = dense([columns.text("sweep_id").codes, columns.text("job_id").codes, _modes(columns)])
@@ -98,9 +97,10 @@ def arrange(columns: Columns) -> Arrangement:
 
 
 def _ranked(codes: Any) -> Any:
+    """The codes themselves where they are small enough to be combined with others, else their ranks."""
     import numpy as np
 
-    return np.unique(codes, return_inverse=True)[1]
+    return codes if not len(codes) or int(codes.max()) < 2**32 else np.unique(codes, return_inverse=True)[1]
 
 
 def _modes(columns: Columns) -> Any:
@@ -236,12 +236,13 @@ def job_rows(arrangement: Arrangement, job: FoundJob) -> JobRows:
     leading = arrangement.owners[_either(job)]
     latest = leading.latest
     rows, slots = leading.rows[latest], leading.slots[latest]
-    passes, pass_of = np.unique(slots // arrangement.prompt_count, return_inverse=True)
+    number = slots // arrangement.prompt_count  # sorted, as slots are
+    pass_of = np.cumsum(np.diff(number, prepend=number[:1]) > 0)
     prompts = _prompt_order(arrangement, rows, record)
     column_of = np.full(arrangement.prompt_count, -1)
     column_of[prompts] = np.arange(len(prompts))
     where = (pass_of, column_of[slots % arrangement.prompt_count])
-    cubes = np.full((2, len(passes), len(prompts)), -1, dtype=np.int64)
+    cubes = np.full((2, int(pass_of[-1]) + 1, len(prompts)), -1, dtype=np.int64)
     all_vanilla = np.zeros(0, dtype=np.int64)
     if vanilla is not None:
         all_vanilla = vanilla.rows[vanilla.latest]

@@ -22,6 +22,8 @@ PAIRED_SEQUENTIAL = "paired log-ratio t, 97 % for sequential stopping, condition
 WELCH = "Welch t on logs, assumes no drift between blocks"
 OVER_PROMPTS = "t over the prompts' mean log ratios"
 
+WALSH_MOST = 64
+
 
 class SampleError(VelosweepError, ValueError):
     """A sample that is no measurement: NaN, infinite or negative. Never dropped in silence."""
@@ -202,14 +204,14 @@ def geometric_mean_interval(ratios: Sequence[float], *, confidence: float = 0.95
 def hodges_lehmann(d: Sequence[float]) -> float | None:
     """Median of the Walsh averages (d_i + d_j) / 2, i <= j: a location that one wild pair doesn't move.
 
-    Beyond 128 values the series is summarised by 128 of its quantiles, so that the cost stays bounded.
+    Beyond WALSH_MOST values the series is summarised by so many of its quantiles, so that the cost stays bounded.
     """
     import numpy as np
 
     if not len(d):
         return None
     x = np.sort(np.asarray(d, dtype=float))
-    if len(x) > 128:
-        x = np.quantile(x, (np.arange(128) + 0.5) / 128)
+    if len(x) > WALSH_MOST:
+        x = np.quantile(x, (np.arange(WALSH_MOST) + 0.5) / WALSH_MOST)
     rows, columns = np.triu_indices(len(x))
     return float(np.median(0.5 * (x[rows] + x[columns])))

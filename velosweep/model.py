@@ -666,6 +666,7 @@ class SweepRecord:
     environment: Environment
     schema_version: int = SCHEMA_VERSION
     tuner: TunerSettings | None = None
+    advised: tuple[str, ...] = ()  # ids of the jobs that a search found to be the best
     working_directory: str | None = None  # where the command was given: what its relative paths are relative to
     accepted: tuple[str, ...] = ()  # differences from `environment` under which it was resumed by --force
 

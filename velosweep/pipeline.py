@@ -124,14 +124,15 @@ def _guides(blocks: Sequence[Block], tuner: TunerSettings, journal: Journal, pat
     return guides_for(blocks, tuner, read_journal(paths.journal).samples, note)
 
 
-def _tell_races(guides: Mapping[Block, Guide], paths: SweepPaths, console: Console) -> None:
-    """Write every decision of the races to tuner.parquet, and say how they ended."""
+def _tell_races(guides: Mapping[Block, Guide], paths: SweepPaths, console: Console) -> tuple[str, ...]:
+    """Write every decision of the races to tuner.parquet, say how they ended, and return the winning jobs' ids."""
     if not guides:
-        return
+        return ()
     write_decisions(paths.tuner, [line for guide in guides.values() for line in guide.decisions()])
-    for guide in guides.values():
-        for answer in guide.answers():
-            print_race(answer, console=console)
+    answers = [answer for guide in guides.values() for answer in guide.answers()]
+    for answer in answers:
+        print_race(answer, console=console)
+    return tuple(dict.fromkeys(answer.winner.job.id for answer in answers if answer.winner.job))
 
 
 def plan(
@@ -215,7 +216,7 @@ def _measure(sweep: Sweep, prepared: Prepared, settings: RunSettings, console: C
             progress=progress,
             guides=guides,
         )
-        _tell_races(guides, paths, console)
+        record = replace(record, advised=_tell_races(guides, paths, console))
         with suppress(StorageError) if measured.broken else nullcontext():
             write_record(paths.record, replace(record, jobs=tuple(_ended(job, measured) for job in record.jobs)))
     return measured
@@ -318,7 +319,8 @@ def _outcome(derived: Derived, measured: Measured) -> Outcome:
         row = whole.get(job.id)
         good = row is not None and (row.speculative is not None or row.vanilla is not None)
         summaries.append(summary(row, iterations=job.iterations) if row is not None and good else None)
-        errors.append(measured.errors.get(job.id) or (None if good else "nothing was measured"))
+        spared = derived.record.tuner is not None and not measured.interrupted  # a search needs few of its candidates
+        errors.append(measured.errors.get(job.id) or (None if good or spared else "nothing was measured"))
     if measured.interrupted:
         status = ExitStatus.INTERRUPTED
     elif all(value is None for value in summaries):

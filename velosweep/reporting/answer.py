@@ -80,7 +80,7 @@ def _question(key: tuple[str, str, int], varies: Sequence[bool]) -> str:
 def _answer(
     question: str, jobs: list[Comparison], rows: list[Comparison], record: SweepRecord, flags: CommandFlags
 ) -> Answer:
-    best = leader(jobs)
+    best = leader([job for job in jobs if job.job_id in record.advised] or jobs)
     ties = () if best is None else tuple(job for job in jobs if job is not best and tied(job, best))
     kind = _kind(best)
     return Answer(
@@ -167,10 +167,11 @@ def _rests_on(best: Comparison, record: SweepRecord) -> str:
     entry = next((job for job in record.jobs if job.id == best.job_id), None)
     prompts = plural(len(entry.prompt_ids), "prompt") if entry else f"prompts {best.prompt_set}"
     taken = "runs" if entry and len(entry.prompt_ids) == 1 else "passes"
-    launches = f", {plural(entry.launches, 'launch').replace('launchs', 'launches')}" if entry else ""
+    launches = f", {plural(entry.launches, 'launch')}" if entry else ""
     return (
-        f"{prompts}, {plural(best.n_pairs, 'pair')} of {taken}{launches}, {best.n_predict} tokens each; {best.device} on "
-        f"{best.host}; {best.engine}, llama.cpp {best.llama_cpp_build}; interval: {best.ci_method or 'none'}"
+        f"{prompts}, {plural(best.n_pairs, 'pair')} of {taken}{launches}, {best.n_predict} tokens each; "
+        f"{best.device} on {best.host}; {best.engine}, llama.cpp {best.llama_cpp_build}; "
+        f"interval: {best.ci_method or 'none'}"
     )
 
 

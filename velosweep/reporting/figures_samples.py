@@ -14,8 +14,10 @@ from velosweep.reporting.safe import clip, plot_text
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MOST_POINTS = 20_000
-WEBGL_FROM = 3_000
+# As many points as a browser draws as vector graphics without lag; of more, an even part and all the extremes are
+# shown. WebGL would bear more, but prints badly, needs `eval`, and crawls where there is no GPU.
+MOST_POINTS = 3_000
+MOST_EXTREMES = 200
 MOST_ARMS = 8
 
 _COLUMNS = (
@@ -28,25 +30,18 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timeline:
-    """Samples as rows in the order taken, with `second` since the first; of `taken` so many as a plot can bear."""
+    """Samples as rows in the order taken, with `second` since the first."""
 
     rows: Sequence[Row]
-    taken: int
-
-    @property
-    def thinned(self) -> bool:
-        """Whether only some of the samples are shown."""
-        return len(self.rows) < self.taken
 
 
-def timeline(samples: pa.Table, *, most: int = MOST_POINTS) -> Timeline:
-    """Read the needed columns (those that are there) of a sample table. Every failed run stays when thinning."""
+def timeline(samples: pa.Table) -> Timeline:
+    """Read the needed columns (those that are there) of a sample table."""
     table = samples.select([name for name in _COLUMNS if name in samples.column_names])
     rows: list[Row] = table.to_pylist()
-    taken = len(rows)
     rows = [row for row in rows if row.get("started_at") is not None]
     if not rows:
-        return Timeline(rows=(), taken=taken)
+        return Timeline(rows=())
     for row in rows:
         row["model_pair"], row["prompt_id"] = (
             plot_text(str(row.get("model_pair"))),
@@ -56,9 +51,7 @@ def timeline(samples: pa.Table, *, most: int = MOST_POINTS) -> Timeline:
     start = rows[0]["started_at"]
     for row in rows:
         row["second"] = round((row["started_at"] - start).total_seconds(), 2)
-    step = -(-len(rows) // most)
-    kept = [row for index, row in enumerate(rows) if index % step == 0 or row.get("status") != "ok"]
-    return Timeline(rows=kept, taken=taken)
+    return Timeline(rows=rows)
 
 
 def samples_figure(line: Timeline) -> Figure | None:
@@ -68,13 +61,17 @@ def samples_figure(line: Timeline) -> Figure | None:
         return None
     medians = _medians(counted)
     group = _grouping(counted)
-    kind = "scattergl" if len(line.rows) >= WEBGL_FROM else "scatter"
+    shown = _thinned(counted, medians)
     groups: dict[str, list[Row]] = defaultdict(list)
-    for row in sorted(counted, key=lambda row: (str(row.get("model_pair")), row.get("n_draft") or 0)):
+    for row in sorted(shown, key=lambda row: (str(row.get("model_pair")), row.get("n_draft") or 0)):
         groups[group(row)].append(row)
-    data = [_sample_trace(index, name, rows, medians, kind) for index, (name, rows) in enumerate(groups.items())]
-    data += _set_apart(line.rows, medians, kind)
-    part = f" Shown: {len(line.rows):,} of {line.taken:,} runs, evenly thinned." if line.thinned else ""
+    data = [
+        _sample_trace(index, name, rows, medians, small=len(shown) > 500)
+        for index, (name, rows) in enumerate(groups.items())
+    ]
+    data += _set_apart(line.rows, medians)
+    few = len(shown) < len(counted)
+    part = f" Of {len(counted):,} runs {len(shown):,} are drawn: an even part, and all that lie far off." if few else ""
     extreme = max(counted, key=lambda row: abs(_relative(row, medians)))
     return Figure(
         id="samples",
@@ -91,6 +88,15 @@ def samples_figure(line: Timeline) -> Figure | None:
         },
         height=400,
     )
+
+
+def _thinned(rows: Sequence[Row], medians: dict[tuple[object, ...], float]) -> Sequence[Row]:
+    """At most about MOST_POINTS rows: every nth, and those farthest from their medians."""
+    if len(rows) <= MOST_POINTS:
+        return rows
+    far = sorted((abs(_relative(row, medians)) for row in rows), reverse=True)[MOST_EXTREMES - 1]
+    step = -(-len(rows) // (MOST_POINTS - MOST_EXTREMES))
+    return [row for index, row in enumerate(rows) if index % step == 0 or abs(_relative(row, medians)) >= far]
 
 
 def _counts(row: Row) -> bool:
@@ -134,12 +140,12 @@ def _grouping(rows: Sequence[Row]) -> Callable[[Row], str]:
 
 
 def _sample_trace(
-    index: int, name: str, rows: Sequence[Row], medians: dict[tuple[object, ...], float], kind: str
+    index: int, name: str, rows: Sequence[Row], medians: dict[tuple[object, ...], float], *, small: bool
 ) -> Trace:
     return {
-        "type": kind, "mode": "markers", "name": name, "x": [row["second"] for row in rows],
+        "type": "scatter", "mode": "markers", "name": name, "x": [row["second"] for row in rows],
         "y": [round(_relative(row, medians), 2) for row in rows],
-        "marker": {"size": 7 if kind == "scatter" else 5, "opacity": 0.75,
+        "marker": {"size": 5 if small else 7, "opacity": 0.75,
                    "color": SERIES_COLOURS[index % len(SERIES_COLOURS)],
                    "symbol": SERIES_SYMBOLS[index % len(SERIES_SYMBOLS)]},
         "customdata": [[round(row["tokens_per_second"], 2), row.get("n_draft"), row.get("prompt_id"),
@@ -149,7 +155,7 @@ def _sample_trace(
     }  # fmt: skip
 
 
-def _set_apart(rows: Sequence[Row], medians: dict[tuple[object, ...], float], kind: str) -> list[Trace]:
+def _set_apart(rows: Sequence[Row], medians: dict[tuple[object, ...], float]) -> list[Trace]:
     """Failed runs (on the zero line) and warm-ups (hidden until chosen): kept, shown, never averaged."""
     bad = [row for row in rows if row.get("status", "ok") != "ok"]
     warm = [row for row in rows if row.get("warmup") and row.get("status", "ok") == "ok"
@@ -157,7 +163,7 @@ def _set_apart(rows: Sequence[Row], medians: dict[tuple[object, ...], float], ki
     traces: list[Trace] = []
     if bad:
         traces.append({
-            "type": kind, "mode": "markers", "name": "failed, timed out or invalid",
+            "type": "scatter", "mode": "markers", "name": "failed, timed out or invalid",
             "x": [row["second"] for row in bad], "y": [0] * len(bad),
             "marker": {"symbol": "x", "size": 9, "color": BAD},
             "text": [f"{_name(row)}<br>{row['status']}: {_short(row.get('error'))}" for row in bad],
@@ -165,7 +171,7 @@ def _set_apart(rows: Sequence[Row], medians: dict[tuple[object, ...], float], ki
         })  # fmt: skip
     if warm:
         traces.append({
-            "type": kind, "mode": "markers", "name": "warm-up (not counted)", "visible": "legendonly",
+            "type": "scatter", "mode": "markers", "name": "warm-up (not counted)", "visible": "legendonly",
             "x": [row["second"] for row in warm], "y": [round(_relative(row, medians), 2) for row in warm],
             "marker": {"symbol": "circle-open", "size": 7, "color": MUTED},
             "text": [_name(row) for row in warm], "hovertemplate": "%{text}: %{y:+.1f} %<extra>warm-up</extra>",
@@ -201,6 +207,7 @@ def conditions_figure(line: Timeline) -> Figure | None:
     words = []
     for index, (name, title, factor) in enumerate(strips):
         known = [row for row in line.rows if row.get(name) is not None]
+        known = known[:: -(-len(known) // MOST_POINTS)]
         values = [rounded(row[name] * factor) for row in known]
         number = "" if index == 0 else str(index + 1)
         data.append({

@@ -177,7 +177,7 @@ class _Display:
         self._lock = threading.Lock()
         self._started = self._drawn = self._told = clock()
         self._each_line = verbose or _iteration_lines(sweep) <= MOST_ITERATION_LINES
-        self._label_width = max((len(_arm_label(job)) for job in sweep.jobs), default=0)
+        self._label_width = max((len(_arm_label(job)) + 2 for job in sweep.jobs), default=0)
 
     def observe(self, event: Event) -> None:
         """Take one event; never raises for what it shows."""

@@ -8,12 +8,18 @@ from omegaconf import DictConfig, open_dict
 
 from velosweep.config import search_path
 
-VERSION_BASE = "1.3"
+
+def set_version_base() -> None:
+    """Hydra 1.3 behaves as 1.3 and not as 1.1 when told so; from 1.4 on it is not to be told."""
+    import hydra
+    from hydra import version
+
+    if hydra.__version__.startswith("1.3."):
+        version.setbase("1.3")
 
 
 def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictConfig:
     """The configuration of one job, without Hydra's own part. Raises ConfigError for what can't be composed."""
-    from hydra import version
     from hydra._internal.hydra import Hydra
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
@@ -22,7 +28,7 @@ def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictC
     from velosweep.config.refusals import check_words, expand_home, refusing
 
     check_words(overrides)
-    version.setbase(VERSION_BASE)
+    set_version_base()
     hydra = Hydra.create_main_hydra2("velosweep", search_path.build(config_dir))
     try:
         with refusing():

@@ -9,22 +9,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from velosweep.config import search_path
-from velosweep.config.compose import VERSION_BASE
+from velosweep.config.compose import set_version_base
 from velosweep.config.refusals import GROUPS, KEYS, check_words, expand_home, nearest
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.sweeping.task import JobTask
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
+    from hydra.types import RunMode
 
 
 def run(arguments: Sequence[str], *, verbs: Sequence[str] = ()) -> int:
     """Do what these arguments say; returns the exit status. Raises our errors, and Hydra's where it refuses."""
     args, parser = _parse(arguments, verbs)
-    from hydra import version
     from hydra.core.global_hydra import GlobalHydra
 
-    version.setbase(VERSION_BASE)
+    set_version_base()
     hydra = _start(args)
     try:
         if args.hydra_help:
@@ -110,8 +110,7 @@ def _measure(hydra: Hydra, args: argparse.Namespace, command: Sequence[str]) -> 
 
     task = JobTask(command)
     overrides = list(args.overrides)
-    mode = RunMode.MULTIRUN if args.multirun else hydra.get_mode(config_name=args.config_name, overrides=overrides)
-    mode = mode or RunMode.RUN
+    mode = RunMode.MULTIRUN if args.multirun else _mode(hydra, args.config_name, overrides)
     overrides.append(f"hydra.mode={mode.name}")
     if mode == RunMode.RUN:
         hydra.run(config_name=args.config_name, task_function=task, overrides=overrides)
@@ -120,6 +119,20 @@ def _measure(hydra: Hydra, args: argparse.Namespace, command: Sequence[str]) -> 
     else:
         _multirun(hydra, args.config_name, task, overrides)
     return int(task.outcome.exit_status) if task.outcome else int(ExitStatus.OK)
+
+
+def _mode(hydra: Hydra, config_name: str, overrides: list[str]) -> RunMode:
+    """What hydra.mode says, in an experiment's file too; a sweep's grid needn't be written with -m then."""
+    from hydra.types import RunMode
+
+    cfg = hydra.compose_config(
+        config_name=config_name,
+        overrides=overrides,
+        run_mode=RunMode.MULTIRUN,
+        with_log_configuration=False,
+        validate_sweep_overrides=False,
+    )
+    return cfg.hydra.mode or RunMode.RUN
 
 
 def _multirun(hydra: Hydra, config_name: str, task: JobTask, overrides: list[str]) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
@@ -85,7 +84,8 @@ class Template:
         with read_write(cfg), open_dict(cfg):
             cfg.hydra.job.num = _NUM
             cfg.hydra.job.id = _ID
-            cfg.hydra.job.override_dirname = _NAME
+            if not OmegaConf.is_interpolation(cfg.hydra.job, "override_dirname"):  # one from Hydra 1.4 on
+                cfg.hydra.job.override_dirname = _NAME
             cfg.hydra.runtime.output_dir = _OUT
             cfg.hydra.overrides.task = [_TASK]
         rule = composed.hydra.job.config.override_dirname
@@ -111,13 +111,12 @@ class Template:
 
 def dirname(overrides: Sequence[Override], rule: Any) -> str:
     """Hydra's `override_dirname` of a job; `rule` is hydra.job.config.override_dirname."""
-    name: str = get_overrides_dirname(
-        overrides=[override for override in overrides if not override.is_hydra_override()],
-        kv_sep=rule.kv_sep,
-        item_sep=rule.item_sep,
-        exclude_keys=rule.exclude_keys,
+    lines = sorted(
+        override.input_line or ""
+        for override in overrides
+        if not override.is_hydra_override() and override.key_or_group not in rule.exclude_keys
     )
-    return name
+    return str(rule.item_sep).join(lines).replace("=", rule.kv_sep)
 
 
 @lru_cache(maxsize=4096)

@@ -13,6 +13,8 @@ from hydra.core.config_store import ConfigStore
 
 from velosweep.config import schema
 
+schema.register()
+
 
 @dataclass
 class LauncherConf:
@@ -32,7 +34,6 @@ class GridConf:
 
 def register(group: str, name: str, target: str, conf: Any) -> None:
     """Offer `hydra/<group>=<name>`, made of the class `target` with the settings `conf`."""
-    schema.register()
     ConfigStore.instance().store(
         group=f"hydra/{group}",
         name=name,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from velosweep.model import Arm, Block, Job, Measurement, Prompt
 from velosweep.planning.identity import content_hash, speculative_arm, vanilla_arm
 
-WARMUP_PROMPT = Prompt(id="warmup", text="The quick brown fox jumps over the lazy dog and then")
+WARMUP_PROMPT = Prompt(id="warmup", text="Once upon a time")
 
 Round = tuple[Measurement, ...]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from velosweep.analysis.stopping import decide
@@ -81,10 +81,11 @@ def measure(
     stop: StopFlag,
     progress: Progress,
     guides: Mapping[Block, Guide] | None = None,
+    settle: Callable[[], None] = lambda: None,
 ) -> Measured:
     """Run all blocks over the lanes. When this returns no server runs and every good sample is in the journal.
 
-    `guides`: what leads through a block's race, for those that are not measured whole.
+    `settle` returns when nothing of ours works beside the lanes. `guides`: what leads through a block's race, for those that are not measured whole.
     A lane that can't go on ends the others after their runs under way; why is in `broken`.
     """
     from joblib import Parallel, delayed
@@ -102,7 +103,8 @@ def measure(
                 return queues.take(index)
 
         try:
-            run_lane(next_block, _tools(lane, prepared, sweep_id, logs, files, watch, stop, progress, guides or {}))
+            tools = _tools(lane, prepared, sweep_id, logs, files, watch, stop, progress, guides or {})
+            run_lane(next_block, replace(tools, settle=settle))
         except Exception as error:  # noqa: BLE001 - joblib would leave the other lanes running; the pipeline raises it
             watch.broken.append(error)
             stop.request()

@@ -85,6 +85,7 @@ class _Runner:
         """
         self.block = block
         self.given_up.clear()
+        self.tools.settle()
         while (round_ := next_round()) is not None:
             self._check_files(block)
             for measurement in round_:
@@ -98,6 +99,7 @@ class _Runner:
         return True
 
     def _measure_rounds(self, block: Block, launch: int, todo: Sequence[Round]) -> bool:
+        self.tools.settle()
         iteration: int | None = None
         for round_ in todo:
             if self.tools.stop.requested:

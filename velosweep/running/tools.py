@@ -52,6 +52,7 @@ class LaneTools:
     `check_files(arm, loaded)` says what is wrong with the arm's model files, or None.
     `converged(vanilla, speculative, adaptive)` is the stopping rule. `rest(protocol, baseline, latest)` sleeps
     where the vanilla arm's tokens per second have fallen too far from its first, and returns the seconds.
+    `settle()` is called after loads and warm-ups, before runs that count: it returns when nothing of ours works.
     `guide_of(block)` gives what decides round by round what is measured, None for the plan's own rounds.
     """
 
@@ -70,4 +71,5 @@ class LaneTools:
     check_files: Callable[[Arm, bool], str | None] = lambda arm, loaded: None
     on_memory: Callable[[Arm, int], None] = lambda arm, memory: None
     rest: Callable[[RunProtocol, float, float], float] = lambda protocol, baseline, latest: 0.0
+    settle: Callable[[], None] = lambda: None
     guide_of: Callable[[Block], Callable[[], Round | None] | None] = lambda block: None

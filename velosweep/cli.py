@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -33,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _silence_stdout()
         return int(ExitStatus.SOME_FAILED)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.EIO and error.filename is None:  # the terminal is gone
+            _silence_stdout()
+            return int(ExitStatus.SOME_FAILED)
         refusal = _as_ours(error)
         if refusal is None:
             raise

@@ -110,7 +110,8 @@ class Bench:
         return {
             **kept,
             "STANDIN": str(self.folder / "control.json"),
-            "PYTHONPATH": str(REPOSITORY),
+            # this checkout and its Hydra plugins, wherever the installed ones are
+            "PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "velosweep" / "_plugins"))),
             "XDG_CACHE_HOME": str(self.folder / "cache"),
             "VELOSWEEP_LOCK_DIR": str(self.folder / "locks"),
             "HYDRA_FULL_ERROR": "0",

@@ -12,7 +12,8 @@ mind):
     jitter (relative, seeded by run), models (true: the model files must exist and be non-empty),
     devices (list of names: GPUs that --list-devices shows), state (a folder: see below),
     faults: list of {at: "load" | "run", kind, arm: "vanilla" | "speculative" | n_draft | null for any,
-                     run: k (the k-th measured run of one process, from 1; null: any), times: n (null: always)}
+                     run: k (the k-th run of one process, from 1, the warm-up included; null: any),
+                     from: l (the l-th start of the arm's server and later ones), times: n (null: always)}
 
 `times` counts over all processes, by files claimed in `state`; there stands also `log`, one JSON line for every
 process started and every run (monotonic times of its begin and end, device, arm).
@@ -111,11 +112,20 @@ class Server:
                 continue
             if at == "run" and fault.get("run") not in (None, self.runs):
                 continue
+            if fault.get("from") is not None and self.launch(config) < fault["from"]:
+                continue
             if fault.get("times") is not None and not claim(config, number, fault["times"]):
                 continue
             note(config, event="fault", at=at, kind=fault["kind"], arm=self.arm, n_draft=self.n_draft)
             return fault
         return None
+
+    def launch(self, config):
+        """Which start of this arm's server this is, from 1."""
+        with open(os.path.join(config["state"], "log"), encoding="utf-8") as file:
+            starts = [event for event in map(json.loads, file) if event["event"] == "start"]
+        same = [event["pid"] for event in starts if event["n_draft"] == self.n_draft]
+        return same.index(os.getpid()) + 1
 
     def load(self):
         config = settings()

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -142,7 +142,8 @@ def make_observer(
         yield display.observe
     finally:
         if live is not None:
-            live.stop()
+            with suppress(OSError):  # a terminal that is gone needs no tidying, and must not cost the results
+                live.stop()
 
 
 def _start_live(console: Console) -> Live:

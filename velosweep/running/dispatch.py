@@ -59,7 +59,7 @@ class Measured:
     """How the lanes ended.
 
     `errors`: why jobs failed. `ended`: the jobs that were seen through to their end. `begun`: those that something
-    can be said of. `broken`: what kept the sweep from going on (a full disk); `display_error`: what silenced the screen.
+    can be said of. `broken`: what kept the sweep from going on (a full disk); `display_error`: what silenced it.
     """
 
     errors: dict[str, str]

@@ -1,0 +1,136 @@
+"""The driver interrupted, ended or killed, at every stage: at most the run under way is lost, nothing stays behind,
+and `velosweep resume` finishes the sweep with every measurement exactly once."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.harness import Bench, complete
+
+GRID = [4, 8]
+SWEEP = ("n_draft=4,8", "iterations=2")
+
+STAGES: dict[str, Callable[[Bench], object]] = {
+    "loading": lambda bench: bench.events("start"),
+    "measuring": lambda bench: len(bench.taken()) >= 2,
+    "writing": lambda bench: len(bench.taken()) == 6,
+}
+
+
+def go_on(bench: Bench) -> None:
+    """Resume to the end."""
+    drive = bench.run("resume", str(bench.root))
+
+    assert drive.process.returncode == 0, drive.said
+    complete(bench, n_draft=GRID, iterations=2)
+    assert bench.states() == ["done", "done"]
+    assert bench.table().num_rows == sum(1 for _ in bench.samples())
+    assert bench.leftovers() == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_driver_that_dies_loses_at_most_the_run_under_way(bench: Bench, number: signal.Signals, stage: str) -> None:
+    bench.set(ms_per_token=10, load_s=0.5)
+    drive = bench.sweep(*SWEEP)
+    bench.wait_for(lambda: STAGES[stage](bench))
+    before = len(bench.taken())
+    drive.send(number)
+    status = drive.wait()
+
+    assert len(bench.taken()) >= before
+    assert bench.leftovers() == [] or number == signal.SIGKILL
+    if number == signal.SIGKILL:
+        assert status == -number
+        assert [left for left in bench.leftovers() if "temporary file" not in left] == []
+    elif stage != "writing":
+        assert status == 130, drive.said
+        assert f"velosweep resume {bench.root}" in drive.said
+        assert bench.states() == ["pending", "pending"]
+        assert (bench.root / "results.parquet").is_file()
+    go_on(bench)
+
+
+def test_ctrl_c_once_ends_after_the_run_under_way(bench: Bench) -> None:
+    bench.set(ms_per_token=30)
+    drive = bench.sweep(*SWEEP)
+    bench.wait_for(lambda: len(bench.taken()) >= 2)
+    under_way = len(bench.events("run"))
+    drive.send(signal.SIGINT)
+
+    assert drive.wait() == 130, drive.said
+    assert "Ctrl-C again stops at once" in drive.said
+    assert f"velosweep resume {bench.root}" in drive.said
+    assert len(bench.events("run")) >= under_way
+    measured = [event for event in bench.events("run") if event["measured"]]
+    assert len(measured) == len(bench.samples())  # every run that was begun is on disk
+    go_on(bench)
+
+
+def test_ctrl_c_twice_ends_at_once(bench: Bench) -> None:
+    drive = bench.sweep(*SWEEP, "n_predict=400")
+    bench.wait_for(lambda: len(bench.taken()) >= 2)
+    bench.set(ms_per_token=100)  # the next run takes 40 s
+    bench.wait_for(lambda: len(bench.taken()) >= 2)
+    drive.send(signal.SIGINT)
+    bench.wait_for(lambda: "Ctrl-C again" in drive.said)
+    drive.send(signal.SIGINT)
+
+    assert drive.wait(20) == 130, drive.said
+    bench.set(ms_per_token=0.2)
+    go_on(bench)
+
+
+def test_ctrl_c_gives_up_a_load_at_once(bench: Bench) -> None:
+    bench.fault("hang", at="load", arm="vanilla")
+    drive = bench.sweep(*SWEEP)
+    bench.wait_for(lambda: bench.events("start"))
+    drive.send(signal.SIGINT)
+
+    assert drive.wait(20) == 130, drive.said
+    assert bench.states() == ["pending", "pending"]
+    bench.set(faults=[])
+    go_on(bench)
+
+
+def test_nohup_is_respected(bench: Bench) -> None:
+    bench.set(ms_per_token=5)
+    drive = bench.sweep(*SWEEP, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    bench.wait_for(lambda: len(bench.taken()) >= 1)
+    drive.send(signal.SIGHUP)
+
+    assert drive.wait() == 0, drive.said
+    complete(bench, n_draft=GRID, iterations=2)
+
+
+def test_a_terminal_that_goes_away_silences_the_sweep_and_nothing_else(bench: Bench) -> None:
+    bench.set(ms_per_token=10)
+    master, terminal = pty.openpty()
+    drive = bench.sweep(*SWEEP, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    bench.wait_for(lambda: len(bench.taken()) >= 1)
+    os.close(master)
+    drive.wait()
+
+    complete(bench, n_draft=GRID, iterations=2)
+    assert bench.states() == ["done", "done"]
+    assert bench.table().num_rows == 9
+    assert bench.leftovers() == []
+
+
+def test_a_sweep_that_was_killed_before_its_record_was_written_starts_over(bench: Bench) -> None:
+    bench.fault("hang", at="load", arm="vanilla")
+    drive = bench.sweep(*SWEEP)
+    bench.wait_for((bench.root / "journal.jsonl").exists)
+    drive.send(signal.SIGKILL)
+    drive.wait()
+    (bench.root / "sweep.json").unlink(missing_ok=True)
+    bench.set(faults=[])
+
+    assert bench.sweep(*SWEEP).wait() == 0
+    complete(bench, n_draft=GRID, iterations=2)

@@ -59,7 +59,8 @@ class Measured:
     """How the lanes ended.
 
     `errors`: why jobs failed. `ended`: the jobs that were seen through to their end. `begun`: those that something
-    can be said of. `broken`: what kept the sweep from going on (a full disk); `display_error`: what silenced it.
+    can be said of. `broken`: what kept the sweep from going on (a full disk); `display_error`: what silenced the
+    screen.
     """
 
     errors: dict[str, str]
@@ -85,8 +86,9 @@ def measure(
 ) -> Measured:
     """Run all blocks over the lanes. When this returns no server runs and every good sample is in the journal.
 
-    `settle` returns when nothing of ours works beside the lanes. `guides`: what leads through a block's race, for those that are not measured whole.
-    A lane that can't go on ends the others after their runs under way; why is in `broken`.
+    `guides`: what leads through a block's race, for those that are not measured whole. `settle` returns when nothing
+    of ours works beside the lanes. A lane that can't go on ends the others after their runs under way; why is in
+    `broken`.
     """
     from joblib import Parallel, delayed
 

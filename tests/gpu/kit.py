@@ -4,7 +4,8 @@
     tar xf kit.tar.xz && python3 velosweep-kit/kit/kit.py run --work DIR     there: NVIDIA driver, nvcc, CMake
     python tests/gpu/kit.py run --work DIR --cpu --bin FOLDER                the same steps, small, without a GPU
 
-`run` can be stopped and called again: it goes on with what is not marked as done. It ends with table.md.
+`run` can be stopped and called again: it goes on with what is not marked as done. It ends with table.md
+and results.tar.xz, which holds it and all sweeps.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from measuring import (
 )
 from packing import WHEELS, pack
 from preparing import build, calibrate, install, machine, write_speed
-from table import write_table
+from table import collect, write_table
 
 
 def steps(kit: Kit) -> list[Step]:
@@ -84,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = [step for step in steps(kit) if not options.only or step.name in options.only]
     complete = run_steps(kit, chosen, again=options.again)
     print(write_table(kit, steps(kit)))
+    print(f"To carry away: {collect(kit)}")
     return 0 if complete else 1
 
 

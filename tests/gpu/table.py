@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from frame import Kit, Step
@@ -15,6 +17,21 @@ def write_table(kit: Kit, steps: Sequence[Step]) -> str:
     text = "\n\n".join(part for part in parts if part) + "\n"
     (kit.work / "table.md").write_text(text)
     return text
+
+
+RESULTS = ("*.parquet", "*.json", "multirun.yaml")
+
+
+def collect(kit: Kit) -> Path:
+    """One small archive to carry away: table, marks, logs, and the sweeps without reports, which can be made again."""
+    archive = kit.work / "results.tar.xz"
+    files = [kit.work / "table.md", *sorted(kit.work.glob("marks/*.json")), *sorted(kit.work.glob("logs/*.txt"))]
+    files += sorted(path for pattern in RESULTS for path in kit.work.glob(f"sweeps/*/{pattern}"))
+    with tarfile.open(archive, "w:xz") as tar:
+        for file in files:
+            if file.is_file():
+                tar.add(file, arcname=file.relative_to(kit.work))
+    return archive
 
 
 def _steps(steps: Sequence[Step], marks: dict[str, Any]) -> str:

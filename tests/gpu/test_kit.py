@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from building import build_command, configure_command, merge
 from frame import SMALL, Kit, OutOfTime, Result, Step, StepFailed, run_steps
 from packing import extract_sources, wanted
-from table import write_table
+from table import collect, write_table
 
 
 @pytest.fixture
@@ -171,3 +171,22 @@ def test_programs_do_not_see_llama_cpps_variables(kit, monkeypatch):
     monkeypatch.setenv("LLAMA_ARG_SPEC_TYPE", "ngram-mod")
 
     assert "LLAMA_ARG_SPEC_TYPE" not in kit.environment()
+
+
+def test_what_is_carried_away_holds_figures_and_no_models(kit):
+    for path in (
+        "sweeps/a/samples.parquet",
+        "sweeps/a/report.html",
+        "models/m.gguf",
+        "logs/x.txt",
+        "sweeps/a/sweep.json",
+    ):
+        (kit.work / path).parent.mkdir(parents=True, exist_ok=True)
+        (kit.work / path).write_text("x")
+    run_steps(kit, [Step(name="one", minutes=1, run=lambda kit: Result())])
+    write_table(kit, [])
+
+    with tarfile.open(collect(kit)) as tar:
+        names = sorted(tar.getnames())
+
+    assert names == ["logs/x.txt", "marks/one.json", "sweeps/a/samples.parquet", "sweeps/a/sweep.json", "table.md"]

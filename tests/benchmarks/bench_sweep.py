@@ -1,0 +1,303 @@
+"""What a real sweep on the embedded llama.cpp costs beside its decoding, and whether watching it disturbs it.
+
+    python -m tests.benchmarks.bench_sweep [--repeats 3] [--only share|disturbance|startup|rivals] [--llama-cpp DIR]
+
+share        Σ total_time_ms of samples that count over the wall-clock of the whole command; and the driver's CPU time
+             while lanes measure, as a share of one core.
+disturbance  tokens per second of one server, asked in turn by a lane of ours and by a bare HTTP loop: paired ratios.
+startup      seconds of --version and --help beside a Python that does nothing, and until the first token of a sweep.
+rivals       the same answer by a process per iteration with a baseline per job (needs llama-completion and
+             llama-speculative-simple of --llama-cpp), and llama-bench's vanilla figure, in the same run.
+
+Medians and spreads; machine and load are printed with them. Nothing here asserts a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PYTHON = sys.executable
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", choices=("share", "disturbance", "startup", "rivals"))
+    parser.add_argument("--llama-cpp", type=Path)
+    options = parser.parse_args()
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC")
+    parts = {"share": share, "disturbance": disturbance, "startup": startup}
+    for name, part in parts.items():
+        if options.only in (None, name):
+            part(options.repeats)
+    if options.llama_cpp and options.only in (None, "rivals"):
+        rivals(options.repeats, options.llama_cpp)
+
+
+def show(what: str, values: Sequence[float], unit: str = "") -> None:
+    spread = f" (min {min(values):.4g}, max {max(values):.4g}, {len(values)} runs)"
+    print(f"  {what:<58} {statistics.median(values):.4g}{unit}{spread}")
+
+
+# ---------------------------------------------------------------- share of decoding
+
+
+def share(repeats: int) -> None:
+    print("share of decoding, and the driver's CPU while lanes measure")
+    for label, arguments in (
+        ("default: 3 n_draft x 5 x 100", ["n_draft=4,8,12"]),
+        ("8 n_draft x 5 x 100", ["n_draft=1,2,3,4,6,8,10,12"]),
+        ("8 n_draft x 10 x 256", ["n_draft=1,2,3,4,6,8,10,12", "iterations=10", "n_predict=256"]),
+    ):
+        runs = [timed_sweep(arguments) for _ in range(repeats)]
+        show(f"{label}: share", [run["share"] for run in runs])
+        show(f"{label}: wall-clock", [run["wall_s"] for run in runs], " s")
+        show(f"{label}: driver CPU of one core", [run["driver_cpu"] for run in runs])
+        show(f"{label}: until the first token", [run["first_token_s"] for run in runs], " s")
+
+
+def timed_sweep(arguments: Sequence[str]) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [PYTHON, "-m", "velosweep", "-m", *arguments, "engine=embedded", f"hydra.sweep.dir={folder}/out"]
+        began, began_at = time.perf_counter(), datetime.now(timezone.utc)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment())
+        driver, marks = psutil.Process(process.pid), []
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip().startswith("Iteration"):
+                times = driver.cpu_times()
+                marks.append((time.perf_counter(), times.user + times.system))
+        status = process.wait()
+        wall_s = time.perf_counter() - began
+        assert status == 0, f"velosweep ended with {status}"
+        rows = samples(Path(folder) / "out")
+    counted = [row for row in rows if not row["warmup"] and row["status"] == "ok"]
+    first = min(rows, key=lambda row: row["started_at"])
+    waited_s = (first["started_at"] - began_at).total_seconds() + first["time_to_first_token_ms"] / 1000
+    return {
+        "wall_s": wall_s,
+        "share": sum(row["total_time_ms"] for row in counted) / 1000 / wall_s,
+        "driver_cpu": (marks[-1][1] - marks[0][1]) / (marks[-1][0] - marks[0][0]),
+        "first_token_s": waited_s,
+    }
+
+
+def samples(folder: Path) -> list[dict[str, Any]]:
+    import velosweep
+
+    rows: list[dict[str, Any]] = velosweep.load(folder).to_pylist()
+    return rows
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "NO_COLOR": "1", "VELOSWEEP_LOCK_DIR": tempfile.gettempdir() + "/velosweep-bench-locks"}
+
+
+# ---------------------------------------------------------------- disturbance
+
+
+def disturbance(repeats: int) -> None:
+    """A lane's own way of asking (client, monitor, journal) and a bare loop, in turn, of the same server."""
+    from tests.planning.jobs import job
+    from velosweep.engines.embedded import EmbeddedEngine
+    from velosweep.model import Device, EngineSettings, Lane, Measurement, ModelPair, Request
+    from velosweep.planning.identity import identify, vanilla_arm
+    from velosweep.running.conditions import Monitor
+    from velosweep.running.sampling import SampleMaker
+    from velosweep.storage.journal import Journal
+    from velosweep.synthetic.pair import ensure_pair
+    from velosweep.synthetic.shape import DEFAULT_SHAPE
+
+    print("disturbance: decoding speed under velosweep over that of a bare HTTP loop")
+    main_model, draft_model = map(str, ensure_pair(DEFAULT_SHAPE))
+    (one,) = identify(
+        [
+            job(
+                model_pair=ModelPair(name="synthetic", main_model=main_model, draft_model=draft_model),
+                engine=EngineSettings(kind="embedded", threads=1, threads_batch=1),
+            )
+        ],
+        {},
+    )
+    arm, lane = vanilla_arm(one), Lane(number=0, devices=(Device(kind="cpu", name="CPU"),))
+    engine = EmbeddedEngine()
+    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.jsonl") as journal:
+        session: Any = engine.launch(arm, lane=lane, log_path=Path(folder) / "log")
+        session.wait_ready(60.0)
+        maker = SampleMaker(sweep_id="bench", lane=lane, host="here", engine_of=lambda arm: engine)
+        monitor = Monitor(lane, own_pids=lambda: (session.pid,))
+        prompt = one.prompts.prompts[0]
+        request = Request(prompt=prompt, n_predict=100, sampling=one.sampling)
+        ratios = []
+        for number in range(repeats * 8):
+            pair = {}
+            for who in ("ours", "bare") if number % 2 else ("bare", "ours"):
+                if who == "ours":
+                    measurement = Measurement(arm=arm, job=one, prompt=prompt, iteration=1, launch=0, block=0)
+                    reading = maker.start(measurement, attempt=0, shared=False)
+                    monitor.begin()
+                    outcome = session.generate(request, timeout_s=60.0)
+                    sample = maker.finish(reading, request, outcome, monitor.end())
+                    journal.append(sample)
+                    assert sample.tokens_per_second is not None
+                    pair[who] = sample.tokens_per_second
+                else:
+                    pair[who] = bare_request(session, prompt.text, 100)
+            ratios.append(pair["ours"] / pair["bare"])
+        session.close()
+    show("ratio", ratios)
+
+
+def bare_request(session: Any, prompt: str, n_predict: int) -> float:
+    """What a person's own script would do: one plain request, the answer in one piece."""
+    address = session._dialogue._address
+    payload = {
+        "prompt": prompt, "n_predict": n_predict, "temperature": 0, "cache_prompt": False, "ignore_eos": True, "seed": 42
+    }  # fmt: skip
+    request = urllib.request.Request(
+        f"http://{address.host}:{address.port}/completion",
+        data=json.dumps(payload).encode(),
+        headers={"Content-Type": "application/json", "Authorization": f"Bearer {address.key}"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        timings = json.load(response)["timings"]
+    return float((timings["predicted_n"] - 1) / timings["predicted_ms"] * 1000)
+
+
+# ---------------------------------------------------------------- start-up
+
+
+def startup(repeats: int) -> None:
+    print("start-up")
+    for label, command in (
+        ("python -c pass", [PYTHON, "-c", "pass"]),
+        ("velosweep --version", [PYTHON, "-m", "velosweep", "--version"]),
+        ("velosweep --help", [PYTHON, "-m", "velosweep", "--help"]),
+    ):
+        show(label, [timed(command) for _ in range(repeats * 3)], " s")
+
+
+def timed(command: Sequence[str]) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env=environment())
+    return time.perf_counter() - began
+
+
+# ---------------------------------------------------------------- the others
+
+
+def rivals(repeats: int, llama_cpp: Path) -> None:
+    """The same answer (speedup of three n_draft, five iterations) our way and a process per iteration's way."""
+    from velosweep.synthetic.pair import ensure_pair
+    from velosweep.synthetic.shape import DEFAULT_SHAPE
+
+    main_model, draft_model = map(str, ensure_pair(DEFAULT_SHAPE))
+    folder = llama_cpp / "build" / "bin"
+    print(f"the same answer, n_draft 4, 8, 12, five iterations of 100 tokens, with {folder}")
+    ours, theirs, bench = [], [], []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        with tempfile.TemporaryDirectory() as out:
+            arguments = ["-m", "n_draft=4,8,12", f"llama_cpp.path={llama_cpp}", f"hydra.sweep.dir={out}/out"]
+            subprocess.run(
+                [PYTHON, "-m", "velosweep", *arguments], check=True, stdout=subprocess.DEVNULL, env=environment()
+            )
+            rows = [row for row in samples(Path(out) / "out") if not row["warmup"]]
+        ours.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        decoded = process_per_iteration(folder, main_model, draft_model)
+        theirs.append(time.perf_counter() - began)
+        bench.append(llama_bench(folder, main_model))
+        for mode, n_draft in (("Vanilla", 0), ("Speculative", 4), ("Speculative", 8), ("Speculative", 12)):
+            rates = [row["tokens_per_second"] for row in rows if row["mode"] == mode and row["n_draft"] == n_draft]
+            print(
+                f"  {mode} {n_draft}: ours {statistics.median(rates):.1f} tok/s, "
+                f"a process per iteration {statistics.median(decoded[n_draft]):.1f} tok/s"
+            )
+    show("velosweep: wall-clock", ours, " s")
+    show("a process per iteration, a baseline per job: wall-clock", theirs, " s")
+    show("ratio of wall-clocks", [their / our for our, their in zip(ours, theirs, strict=True)])
+    show("llama-bench: vanilla tok/s (depth 0)", bench)
+
+
+def process_per_iteration(folder: Path, main_model: str, draft_model: str) -> dict[int, list[float]]:
+    """As the specification's program does it, with today's programs and flags: tok/s by n_draft (0: vanilla)."""
+    prompt = "Explain quantum computing in simple terms"
+    common = [
+        "-m",
+        main_model,
+        "-p",
+        prompt,
+        "-n",
+        "100",
+        "-t",
+        "1",
+        "-tb",
+        "1",
+        "-c",
+        "4096",
+        "--temp",
+        "0",
+        "--ignore-eos",
+    ]
+    found: dict[int, list[float]] = {0: [], 4: [], 8: [], 12: []}
+    for n_draft in (4, 8, 12):
+        for _ in range(5):
+            text = errors_of([str(folder / "llama-completion"), *common, "-no-cnv"])
+            rate = re.search(r"(?<!prompt )eval time =.*?([\d.]+) tokens per second", text)
+            assert rate, text[-500:]
+            found[0].append(float(rate[1]))
+        drafting = ["-md", draft_model, "-td", "1", "--spec-type", "draft-simple", "--spec-draft-n-max", str(n_draft)]
+        drafting += ["--spec-draft-n-min", "0", "--spec-draft-p-min", "0"]
+        for _ in range(5):
+            text = errors_of([str(folder / "llama-speculative-simple"), *common, *drafting])
+            rate = re.search(r"decoded\s+\d+ tokens in\s+[\d.]+ seconds, speed:\s+([\d.]+) t/s", text)
+            assert rate, text[-500:]
+            found[n_draft].append(float(rate[1]))
+    return found
+
+
+def errors_of(command: Sequence[str]) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=True
+    )
+    return done.stderr + done.stdout
+
+
+def llama_bench(folder: Path, main_model: str) -> float:
+    command = [
+        str(folder / "llama-bench"),
+        "-m",
+        main_model,
+        "-t",
+        "1",
+        "-p",
+        "0",
+        "-n",
+        "100",
+        "-r",
+        "3",
+        "-o",
+        "json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout)[0]["avg_ts"])
+
+
+if __name__ == "__main__":
+    main()

@@ -165,14 +165,14 @@ def disturbance(repeats: int) -> None:
 
 def bare_request(session: Any, prompt: str, n_predict: int) -> float:
     """What a person's own script would do: one plain request, the answer in one piece."""
-    address = session._dialogue._address
+    address = session._dialogue.address
     payload = {
-        "prompt": prompt, "n_predict": n_predict, "temperature": 0, "cache_prompt": False, "ignore_eos": True, "seed": 42
+        "prompt": prompt, "n_predict": n_predict, "temperature": 0, "cache_prompt": False, "ignore_eos": True,
     }  # fmt: skip
     request = urllib.request.Request(
         f"http://{address.host}:{address.port}/completion",
         data=json.dumps(payload).encode(),
-        headers={"Content-Type": "application/json", "Authorization": f"Bearer {address.key}"},
+        headers={"Content-Type": "application/json", "Authorization": f"Bearer {address.api_key}"},
     )
     with urllib.request.urlopen(request, timeout=60) as response:
         timings = json.load(response)["timings"]

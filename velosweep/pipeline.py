@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -219,8 +219,10 @@ def _measure(sweep: Sweep, prepared: Prepared, settings: RunSettings, console: C
             settle=preload(),
         )
         record = replace(record, advised=_tell_races(guides, paths, console))
-        with suppress(StorageError) if measured.broken else nullcontext():
+        try:
             write_record(paths.record, replace(record, jobs=tuple(_ended(job, measured) for job in record.jobs)))
+        except StorageError as error:
+            measured = replace(measured, broken=measured.broken or error)
     return measured
 
 

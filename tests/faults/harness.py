@@ -122,8 +122,8 @@ class Bench:
         """Where `sweep` writes."""
         return self.folder / "sweep"
 
-    def start(self, *arguments: str, code: str | None = None, **options: Any) -> Drive:
-        """`velosweep arguments…` in a session of its own; `code` is run in the driver before."""
+    def start(self, *arguments: str, code: str | None = None, wrap: Sequence[str] = (), **options: Any) -> Drive:
+        """`velosweep arguments…` in a session of its own; `wrap` stands before it, `code` is run in it first."""
         self.started += 1
         out, err = (self.folder / f"{self.started}.{name}" for name in ("out", "err"))
         command = [sys.executable, "-m", "velosweep", *arguments]
@@ -133,7 +133,7 @@ class Bench:
         options = {"env": self.environment, "start_new_session": True, "stdin": subprocess.DEVNULL, **options}
         with out.open("wb") as stdout, err.open("wb") as stderr:
             options = {"stdout": stdout, "stderr": stderr, **options}
-            process = subprocess.Popen(command, cwd=self.folder / "home", **options)
+            process = subprocess.Popen([*wrap, *command], cwd=self.folder / "home", **options)
         drive = Drive(process=process, out=out, err=err)
         self.drives.append(drive)
         return drive
@@ -151,9 +151,9 @@ class Bench:
             *more,
         ]
 
-    def sweep(self, *more: str, root: Path | None = None, code: str | None = None, **options: Any) -> Drive:
+    def sweep(self, *more: str, root: Path | None = None, **options: Any) -> Drive:
         """Start a sweep."""
-        return self.start(*self.overrides(*more, root=root), code=code, **options)
+        return self.start(*self.overrides(*more, root=root), **options)
 
     def run(self, *arguments: str) -> Drive:
         """Start a command and wait for its end."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Up to so many rows are worked on at once; a sweep of no more is one chunk. Figures of one baseline's jobs depend
 # on one another (they share cost models), so a baseline's jobs are never divided.
-CHUNK_ROWS = 500_000
+CHUNK_ROWS = 250_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from velosweep.errors import StorageError
 from velosweep.storage.paths import RECORD, RESULTS, SAMPLES, SweepPaths
@@ -107,18 +107,23 @@ def _load(directory: Path, name: str, schema: pa.Schema, filters: Filters, colum
 def _scan(files: list[Path], schema: pa.Schema, filters: Filters, columns: Sequence[str] | None) -> pa.Table:
     import pyarrow as pa
     import pyarrow.dataset as ds
-    import pyarrow.parquet as pq
+    import pyarrow.fs
 
     from velosweep.storage.schema import check_file_schema, damaged_parquet
 
-    for file in files:
-        try:
-            metadata = pq.read_schema(file).metadata
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise damaged_parquet(file, error) from error
-        check_file_schema(file, metadata)
+    kind, disk = ds.ParquetFileFormat(), pyarrow.fs.LocalFileSystem()
+    fragments = []
+    file = files[0]
     try:
-        data = ds.dataset([str(file) for file in files], schema=schema, format="parquet")
+        for file in files:
+            # A fragment keeps the footer that it read: it is parsed once, here, for the version and the scan.
+            fragment = kind.make_fragment(str(file), disk)
+            check_file_schema(file, cast("ds.ParquetFileFragment", fragment).metadata.metadata)
+            fragments.append(fragment)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise damaged_parquet(file, error) from error
+    try:
+        data = ds.FileSystemDataset(fragments, schema, kind, disk)
         return data.to_table(filter=_expression(filters), columns=None if columns is None else list(columns))
     except (pa.ArrowException, OSError) as error:
         raise damaged_parquet(_culprit(files), error) from error

@@ -22,7 +22,7 @@ from velosweep.storage.summaries import Summary, write_job_summaries, writing_su
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# A journal of more is not read into memory as a whole: some 1 kB a sample, CHUNK_ROWS of them.
+# A journal of more is not read into memory as a whole: some 1 kB a sample.
 _LARGE_JOURNAL_BYTES = 1024 * CHUNK_ROWS
 
 Compare = Callable[["pa.Table", Mapping[str, JobRecord]], Iterable[Sequence[Comparison]]]

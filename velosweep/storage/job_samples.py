@@ -16,14 +16,11 @@ from velosweep.storage.schema import STRINGS, file_metadata, job_metadata, schem
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# These files are many and small: what costs is a fixed price a column, which no compression and no statistics
-# lower. Without Arrow's copy of the schema they are a third smaller; Parquet's own says the same.
-_WRITER: dict[str, Any] = {
-    "compression": "none",
-    "use_dictionary": list(STRINGS),
-    "write_statistics": False,
-    "store_schema": False,
-}
+# These files are many and small: what costs is a fixed price a column, which no compression, no statistics and few
+# dictionaries lower. Without Arrow's copy of the schema they are a third smaller; Parquet's own says the same.
+_WRITER: dict[str, Any] = {"compression": "none", "write_statistics": False, "store_schema": False}
+_FEW_ROWS = 64
+_LONG_TEXTS = ["main_model", "draft_model", "prompt", "output_sha256", "llama_cpp_build"]
 _THREADS = 4
 
 
@@ -50,10 +47,11 @@ def _parquet(rows: pa.Table, metadata: Mapping[str, str]) -> bytes | memoryview:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    plain = rows if rows.schema.equals(schema()) else rows.cast(schema())
     stream = pa.BufferOutputStream()
-    with pq.ParquetWriter(stream, plain.schema, **_WRITER) as writer:
-        writer.write_table(plain.combine_chunks())
+    dictionaries = _LONG_TEXTS if rows.num_rows < _FEW_ROWS else list(STRINGS)
+    options: dict[str, Any] = {**_WRITER, "use_dictionary": dictionaries}
+    with pq.ParquetWriter(stream, rows.schema, **options) as writer:
+        writer.write_table(rows)
         writer.add_key_value_metadata(file_metadata(metadata))
     return memoryview(stream.getvalue())
 
@@ -61,36 +59,45 @@ def _parquet(rows: pa.Table, metadata: Mapping[str, str]) -> bytes | memoryview:
 def rows_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[JobRecord, pa.Table]]:
     """Each job with its rows: its own, and the vanilla runs of the blocks it was measured in.
 
-    A job without rows of its own (vanilla only, or failed) has all runs of its baseline. In canonical order.
+    A job without rows of its own (vanilla only, or failed) has all runs of its baseline. In canonical order,
+    in at most two chunks, whose edges depend on the rows alone.
     """
     import pyarrow as pa
 
-    ordered = in_canonical_order(table)
+    # Once for all jobs: these calls cost as much for ten rows as for thousands.
+    ordered = in_canonical_order(table).cast(schema()).combine_chunks()
+    block = numbers(ordered, "block", missing=0)
     ranges = owner_ranges(ordered)
-    shared: dict[tuple[str, tuple[int, ...]], pa.Table] = {}
+    shared: dict[tuple[str, bytes], pa.Table] = {}
     for job in jobs:
-        own = ordered.slice(*ranges.get(job.id, (0, 0)))
-        blocks = _blocks(own)
-        key = (job.baseline_id, blocks)
+        begin, count = ranges.get(job.id, (0, 0))
+        first, size = ranges.get(job.baseline_id, (0, 0))
+        own = ordered.slice(begin, count)
+        if job.baseline_id == job.id:
+            yield job, own
+            continue
+        blocks = _distinct(block[begin : begin + count])
+        key = (job.baseline_id, blocks.tobytes())
         if key not in shared:
-            shared[key] = _of_blocks(ordered.slice(*ranges.get(job.baseline_id, (0, 0))), blocks)
-        parts = [shared[key], own]
-        if ranges.get(job.baseline_id, (0, 0)) > ranges.get(job.id, (0, 0)) and own.num_rows:
-            parts.reverse()
-        yield job, pa.concat_tables(parts if job.id != job.baseline_id else [own])
+            shared[key] = _of_blocks(ordered.slice(first, size), block[first : first + size], blocks)
+        parts = [own, shared[key]] if begin < first and count else [shared[key], own]
+        yield job, pa.concat_tables([part for part in parts if part.num_rows] or [own])
 
 
-def _blocks(rows: pa.Table) -> tuple[int, ...]:
+def _distinct(block: Any) -> Any:
     import numpy as np
 
-    return tuple(np.unique(numbers(rows, "block", missing=0)).tolist())
+    if len(block) and block[0] == block[-1] and (block == block[0]).all():
+        return block[:1]
+    return np.unique(block)
 
 
-def _of_blocks(rows: pa.Table, blocks: tuple[int, ...]) -> pa.Table:
+def _of_blocks(rows: pa.Table, block: Any, blocks: Any) -> pa.Table:
     """The rows measured in `blocks`; all where none are named or none others are there."""
     import numpy as np
     import pyarrow as pa
 
-    if not blocks or _blocks(rows) == blocks:
+    inside = np.isin(block, blocks)
+    if not len(blocks) or inside.all():
         return rows
-    return rows.filter(pa.array(np.isin(numbers(rows, "block", missing=0), blocks)))
+    return rows.filter(pa.array(inside)).combine_chunks()

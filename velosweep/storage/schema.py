@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,10 +99,14 @@ def arrow_type(kind: str) -> pa.DataType:
 
 def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
     """The columns of samples.parquet, with `metadata` beside the schema's version."""
+    return _bare_schema().with_metadata(file_metadata(metadata))
+
+
+@lru_cache(maxsize=1)
+def _bare_schema() -> pa.Schema:
     import pyarrow as pa
 
-    columns = [(name, arrow_type(kind)) for name, kind in COLUMNS.items()]
-    return pa.schema(columns).with_metadata(file_metadata(metadata))
+    return pa.schema([(name, arrow_type(kind)) for name, kind in COLUMNS.items()])
 
 
 def file_metadata(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -28,7 +28,8 @@ def print_race(answer: TunerAnswer, *, console: Console) -> None:
 
 
 def _headline(answer: TunerAnswer) -> str:
-    winner = _name(answer.winner)
+    names = _names(answer)
+    winner = names[answer.winner.job.id if answer.winner.job else None]
     sure = f"certified within {percent(answer.tolerance)} of the best at {percent(answer.confidence)}"
     if not answer.certified:
         sure = f"not certified: {answer.reason}"
@@ -40,10 +41,15 @@ def _headline(answer: TunerAnswer) -> str:
 
 
 def _notes(answer: TunerAnswer) -> list[str]:
-    ties = [_name(candidate) for candidate in answer.candidates if candidate.tied]
+    names = _names(answer)
+
+    def name(candidate: TunerCandidate) -> str:
+        return names[candidate.job.id if candidate.job else None]
+
+    ties = [name(candidate) for candidate in answer.candidates if candidate.tied]
     lines = [f"as good, as far as was told apart: {listed(ties)}"] if ties else []
     wrong = [
-        f"{_name(c)} (predicted {number(c.predicted)}, measured {number(c.measured)})"
+        f"{name(c)} (predicted {number(c.predicted)}, measured {number(c.measured)})"
         for c in answer.candidates
         if c.predicted and c.measured and abs(c.predicted / c.measured - 1) > _SURPRISE
     ]
@@ -55,22 +61,31 @@ def _notes(answer: TunerAnswer) -> list[str]:
     return lines
 
 
-def _name(candidate: TunerCandidate) -> str:
-    job = candidate.job
-    if job is None:
-        return "no speculation"
-    draft = f"draft {model_name(job.model_pair.draft_model)}, " if job.model_pair.draft_model else ""
-    kinds = "+".join(job.speculation.kinds)
-    kind = "" if kinds == "draft" else f"{kinds}, "
-    p_min = f", p_min {job.speculation.p_min:g}" if job.speculation.p_min else ""
-    return f"{kind}{draft}n_draft {job.n_draft}{p_min}"
+def _names(answer: TunerAnswer) -> dict[str | None, str]:
+    """What to call each candidate, by job id (None: vanilla): its n_draft, and what else the candidates differ in."""
+    jobs = [candidate.job for candidate in answer.candidates if candidate.job]
+    drafts = {job.model_pair.draft_model for job in jobs}
+    kinds = {job.speculation.kinds for job in jobs}
+    limits = {job.speculation.p_min for job in jobs}
+    names: dict[str | None, str] = {None: "no speculation"}
+    for job in jobs:
+        parts = ["+".join(job.speculation.kinds)] if len(kinds) > 1 else []
+        if len(drafts) > 1 and job.model_pair.draft_model:
+            parts.append(f"draft {model_name(job.model_pair.draft_model)}")
+        parts.append(f"n_draft {job.n_draft}")
+        if len(limits) > 1:
+            parts.append(f"p_min {job.speculation.p_min:g}")
+        names[job.id] = ", ".join(parts)
+    twins = len(set(names.values())) < len(names)
+    return {job.id: " ".join(job.overrides) for job in jobs} | {None: names[None]} if twins else names
 
 
 def _columns(answer: TunerAnswer) -> list[Column]:
     rows = sorted(answer.candidates, key=lambda c: (c.job is not None, c.job.num if c.job else 0))
+    names = _names(answer)
     ended = {True: "winner", False: ""}
     return [
-        Column(title="candidate", cells=tuple(_name(c) for c in rows), right=False),
+        Column(title="candidate", cells=tuple(names[c.job.id if c.job else None] for c in rows), right=False),
         Column(
             title="predicted", cells=tuple(number(c.predicted, 1) if c.predicted else "" for c in rows), sacrifice=1
         ),

@@ -40,8 +40,6 @@ class LaneLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Plan and measure all jobs; returns their JobReturns in order. Raises what refuses the whole sweep."""
-        from velosweep import pipeline
-
         setup_globals()
         HydraConfig.instance().set_config(self._config)
         root = Path(str(self._config.hydra.sweep.dir)).absolute()
@@ -52,12 +50,18 @@ class LaneLauncher(Launcher):
         returns = [grid.job_return(overrides, job) for overrides, job in zip(job_overrides, jobs, strict=True)]
         self._on_jobs("on_job_start", grid, returns)
         command = self._task.command if isinstance(self._task, JobTask) else []
-        outcome = pipeline.run_sweep(jobs, root=root, single=False, command=command, settings=settings)
+        outcome = self.run(jobs, root=root, command=command, settings=settings)
         if isinstance(self._task, JobTask):
             self._task.outcome = outcome
         _report(returns, outcome)
         self._on_jobs("on_job_end", grid, returns)
         return returns
+
+    def run(self, jobs: Sequence[Job], *, root: Path, command: Sequence[str], settings: RunSettings) -> Outcome:
+        """Measure all jobs, here. Raises what refuses the whole sweep."""
+        from velosweep import pipeline
+
+        return pipeline.run_sweep(jobs, root=root, single=False, command=command, settings=settings)
 
     def _on_jobs(self, event: str, grid: Grid, returns: Sequence[LaneReturn]) -> None:
         """Call the person's own callbacks, where there are any: they need a configuration a job."""

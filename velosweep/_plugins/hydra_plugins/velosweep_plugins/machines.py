@@ -1,0 +1,15 @@
+"""Launchers `slurm` and `dask` for Hydra; the work is in `velosweep.sweeping`. Their packages load when used."""
+
+from velosweep.sweeping import dask, registry, slurm
+
+
+class Slurm(slurm.SlurmLanes):
+    """A queue of jobs is one task of a SLURM array."""
+
+
+class Dask(dask.DaskLanes):
+    """A queue of jobs is one future on a Dask worker."""
+
+
+registry.register("launcher", "slurm", "machines.Slurm", slurm.SlurmConf)
+registry.register("launcher", "dask", "machines.Dask", dask.DaskConf)

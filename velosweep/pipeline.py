@@ -230,11 +230,17 @@ def _print_configuration(sweep: Sweep, prepared: Prepared, settings: RunSettings
     print_configuration(
         sweep,
         lanes=prepared.lanes,
-        engine_note="; ".join(prepared.reasons),
+        engine_note=_engine_note(prepared),
         synthetic_note=_SYNTHETIC_NOTE if any(job.model_pair.synthetic for job in prepared.jobs) else None,
         console=console,
         verbosity=settings.verbosity,
     )
+
+
+def _engine_note(prepared: Prepared) -> str:
+    """Which llama.cpp, and why that one."""
+    environment = prepared.environment
+    return f"{environment.engine}, {environment.llama_cpp_build} ({'; '.join(prepared.reasons)})"
 
 
 def _ended(job: JobRecord, measured: Measured) -> JobRecord:

@@ -319,3 +319,17 @@ def test_joules_a_token_come_from_the_counted_runs():
     job = _job(samples)
 
     assert (job.energy_j_per_token_vanilla, job.energy_j_per_token_speculative) == (2.0, 1.5)
+
+
+def test_a_pair_repeated_for_one_job_leaves_the_other_jobs_pairs_as_they_were():
+    samples = sweep([4, 8], iterations=3, speed=lambda n, p, i: 60.0 if n else 30.0)
+    first = next(s for s in samples if s.n_draft == 8 and s.iteration == 1)
+    again = [
+        sample(iteration=1, attempt=1, order=90, tps=20.0),
+        speculative(8, iteration=1, attempt=1, order=91, tps=80.0),
+    ]
+    rows = _compare([replace(s, status=Status.FAILED) if s is first else s for s in samples] + again)
+
+    undisturbed, repeated = (row for row in rows if row.prompt_id is None)
+    assert undisturbed.vanilla.tokens_per_second.samples == (30.0, 30.0, 30.0)
+    assert repeated.vanilla.tokens_per_second.samples == (30.0, 20.0, 30.0)

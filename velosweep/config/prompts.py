@@ -16,6 +16,8 @@ from velosweep.model import Prompt, PromptSet
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_ID = 64
 _LARGEST_FILE = 1 << 28
+_LARGEST_YAML = 1 << 24
+_DEEPEST_YAML = 100
 _TEXT_KEYS = ("text", "prompt", "turns", "content")
 
 
@@ -99,6 +101,10 @@ def _read(path: Path) -> str:
 def _parse_yaml(path: Path, text: str) -> object:
     import yaml
 
+    if len(text) > _LARGEST_YAML:
+        raise PromptError(f"{path} has more than 16 MiB of YAML", remedy="write it as .jsonl, which reads faster")
+    if _deepest(text) > _DEEPEST_YAML:  # PyYAML's time grows with the square of the depth
+        raise PromptError(f"{path} opens {_DEEPEST_YAML} brackets one within another", remedy="check prompts.file")
     try:
         return yaml.safe_load(text)
     # Beside its own errors safe_load lets those of Python's dates and numbers through.
@@ -107,6 +113,15 @@ def _parse_yaml(path: Path, text: str) -> object:
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
         cause = getattr(error, "problem", None) or str(error).strip().partition("\n")[0] or type(error).__name__
         raise PromptError(f"{where} is not YAML: {cause}", remedy="check prompts.file") from error
+
+
+def _deepest(text: str) -> int:
+    """Most brackets that are open at once."""
+    depth = deepest = 0
+    for bracket in re.finditer(r"[\[\]{}]", text):
+        depth = depth + 1 if bracket[0] in "[{" else max(depth - 1, 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _parse_json(text: str, where: str) -> object:

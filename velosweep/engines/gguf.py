@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
-from velosweep.engines.gguf_header import HeaderError, Tokens, Value, parse_header
+from velosweep.engines.gguf_header import Header, HeaderError, Value, parse_header
 from velosweep.errors import ModelFileError, PairError
 
 __all__ = ["GgufInfo", "check_model", "check_pair", "fingerprint", "read_header"]
@@ -94,12 +94,12 @@ def read_header(path: Path) -> GgufInfo:
         raise ModelFileError(f"{path} is not a GGUF model: {error}", remedy=remedy) from error
     except OSError as error:
         raise ModelFileError(f"The model {path} can't be read: {error.strerror}", remedy=remedy) from error
-    return _info(path, size, header.values, header.tokens, header.expected_bytes, header.parameters)
+    return info_from(path, size, header)
 
 
-def _info(
-    path: Path, size: int, values: dict[str, Value], tokens: Tokens, expected_bytes: int, parameters: int
-) -> GgufInfo:
+def info_from(path: Path, size: int, header: Header) -> GgufInfo:
+    """What a header says, with llama.cpp's defaults for what it leaves out."""
+    values, tokens = header.values, header.tokens
     architecture = _text(values, "general.architecture") or "unknown"
     tokenizer = _text(values, "tokenizer.ggml.model")
     is_spm = tokenizer == "llama"  # SentencePiece models have these where the file says nothing (llama-vocab.cpp)
@@ -111,7 +111,7 @@ def _info(
         file_type=None if file_type is None else FILE_TYPES.get(file_type, f"type {file_type}"),
         layers=_number(values, f"{architecture}.block_count"),
         context_length=_number(values, f"{architecture}.context_length"),
-        parameters=parameters,
+        parameters=header.parameters,
         vocabulary_type=None if tokenizer is None else VOCABULARY_TYPES.get(tokenizer, tokenizer),
         tokens=tokens,
         tokens_sha256=sha256(b"\0".join(tokens)).hexdigest(),
@@ -120,7 +120,7 @@ def _info(
         add_bos=_flag(values, "tokenizer.ggml.add_bos_token", default=True if is_spm else None),
         add_eos=_flag(values, "tokenizer.ggml.add_eos_token", default=False if is_spm else None),
         size_bytes=size,
-        expected_bytes=expected_bytes,
+        expected_bytes=header.expected_bytes,
         split_number=_number(values, "split.no") or 0,
         split_count=max(_number(values, "split.count") or 1, 1),
         kv_elements_per_token=_kv_elements_per_token(values, architecture),

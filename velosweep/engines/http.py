@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from velosweep.errors import RunFailed, RunTimeout
 
 _RECEIVE_BYTES = 1 << 18
+_POSITION_DIGITS = 4  # a draft of ten thousand tokens is none; a list as long as a label claims could be any size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +64,7 @@ class Reply:
         """The body as JSON. Raises RunFailed if it isn't."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RunFailed(f"The server answered with something that isn't JSON: {_shown(self.body)}") from None
 
 
@@ -139,7 +140,7 @@ def _parse(pieces: Sequence[tuple[float, bytes]], sent_at: float, what: str) -> 
     try:
         response.begin()
         body = response.read()
-    except (http.client.HTTPException, ValueError) as error:
+    except (http.client.HTTPException, ValueError, OverflowError) as error:  # OverflowError: an absurd length
         raise RunFailed(f"The answer to {what} is cut short or no HTTP ({error!r}): {_shown(raw[-200:])}") from None
     return Reply(
         status=response.status,
@@ -173,7 +174,7 @@ def check_status(reply: Reply, what: str) -> None:
     try:
         error = json.loads(reply.body)["error"]
         message = str(error["message"] if isinstance(error, dict) else error)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     remedy = None
     if "exceed" in message and "context" in message:
@@ -217,7 +218,7 @@ class SpeculationCounters:
         positions = self.accepted_per_position
         if positions is not None:
             earlier = before.accepted_per_position or ()
-            earlier += (0,) * (len(positions) - len(earlier))
+            earlier = (earlier + (0,) * len(positions))[: len(positions)]
             positions = tuple(now - then for now, then in zip(positions, earlier, strict=True))
         return SpeculationCounters(
             rounds=_difference(self.rounds, before.rounds),
@@ -255,7 +256,7 @@ def parse_counters(text: str) -> SpeculationCounters | None:
         base, _, label = name.removeprefix("llamacpp:spec_decode_num_").partition("{")
         if base == "accepted_tokens_per_pos_total":
             digits = label.partition('position="')[2].partition('"')[0]
-            if digits.isdigit():
+            if digits.isascii() and digits.isdigit() and len(digits) <= _POSITION_DIGITS:
                 positions[int(digits)] = number
         else:
             scalars[base] = number
@@ -292,9 +293,12 @@ class Completion:
     def number(self, name: str) -> float:
         """A finite number of `timings`. Raises RunFailed naming the field."""
         value = self.timings.get(name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise RunFailed(f"The server's timings have no usable {name}: {value!r}")
-        return float(value)
+        try:
+            if not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value):
+                return float(value)
+        except OverflowError:  # an integer beyond every float
+            value = "a number beyond all bounds"
+        raise RunFailed(f"The server's timings have no usable {name}: {value!r:.200}")
 
     def count(self, name: str) -> int | None:
         """A non-negative count of `timings`, None where the build has it not."""
@@ -347,7 +351,7 @@ def parse_events(body: bytes) -> list[dict[str, object]]:
             continue
         try:
             event = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RunFailed(f"The stream has an event that isn't JSON: {_shown(data)}") from None
         if not isinstance(event, dict):
             raise RunFailed(f"The stream has an event that isn't a JSON object: {_shown(data)}")

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+_FLAGS = re.MULTILINE | re.ASCII
 # `0.00.771.389 I ` in builds of 2026; before it nothing.
 _STAMP = r"^(?:\d+\.\d+\.\d+\.\d+ [A-Z] )?"
 _PREFIX = r"(?:llama_print_timings|llama_perf_context_print|common_perf_print): *"
-_NUMBER = r"(inf|nan|-?[\d.]+(?:e[+-]?\d+)?)"
+_NUMBER = r"(inf|nan|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
+_INTEGER = r"(\d{1,15})"
 _LINE = re.compile(
-    _STAMP + _PREFIX + r"(prompt eval|eval) time = *" + _NUMBER + r" ms / *(\d+) (?:tokens|runs)\b", re.MULTILINE
+    _STAMP + _PREFIX + r"(prompt eval|eval) time = *" + _NUMBER + r" ms / *" + _INTEGER + r" (?:tokens|runs)\b", _FLAGS
 )
 _PHASE = re.compile(
-    _STAMP + r"(encoded|decoded) +(\d+) tokens in +" + _NUMBER + r" seconds, speed: +" + _NUMBER + r" t/s", re.MULTILINE
+    _STAMP + r"(encoded|decoded) +" + _INTEGER + r" tokens in +" + _NUMBER + r" seconds, speed: +" + _NUMBER + r" t/s",
+    _FLAGS,
 )
-_COUNT = re.compile(_STAMP + r"(n_draft|n_predict|n_drafted|n_accept) *= *(\d+)\s*$", re.MULTILINE)
+_COUNT = re.compile(_STAMP + r"(n_draft|n_predict|n_drafted|n_accept) *= *" + _INTEGER + r"\s*$", _FLAGS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,9 +33,10 @@ from velosweep.analysis.race_model import (
     Calibration,
     calibration_lengths,
     further_length,
+    gathered,
     predict,
 )
-from velosweep.analysis.race_statistics import Standing, standings
+from velosweep.analysis.race_statistics import Standing, full_grid, standings
 from velosweep.analysis.race_values import (
     Answer,
     Candidate,
@@ -45,6 +46,9 @@ from velosweep.analysis.race_values import (
     Round,
     RoundResult,
     Settings,
+    failed,
+    raced,
+    runs_a_load,
 )
 from velosweep.analysis.speedup import PAIRED_ONE_LAUNCH, Interval, t_interval
 from velosweep.errors import ConfigError
@@ -145,18 +149,9 @@ class Race:
     def _round(self, phase: Phase, number: int, ids: Sequence[str]) -> Round:
         order = sorted(ids)
         random.Random(f"{self.settings.seed} {phase.value} {number}").shuffle(order)  # noqa: S311 (no secret)
-        return Round(phase=phase, number=number, order=tuple(order), repeats=self._repeats(ids))
-
-    def _repeats(self, ids: Sequence[str]) -> int:
-        """Runs a load: with a server started for each visit, sqrt(load/run) runs balance loading against telling.
-
-        (The variance of a visit's mean is between-visit + within-visit / m at a cost of load + m * run.)
-        """
-        chosen = [candidate for candidate in self.candidates if candidate.id in set(ids) and candidate.run_s > 0]
-        if not chosen:
-            return 1
-        ratio = sum(c.load_s for c in chosen) / sum(c.run_s for c in chosen)
-        return max(1, min(self.settings.max_repeats, round(math.sqrt(ratio))))
+        chosen = [candidate for candidate in self.candidates if candidate.id in set(ids)]
+        repeats = runs_a_load(chosen, most=self.settings.max_repeats)
+        return Round(phase=phase, number=number, order=tuple(order), repeats=repeats)
 
     def _out_of_budget(self, plan: Round) -> bool:
         """Whether this round would leave too little of the budget to confirm a winner."""
@@ -204,26 +199,8 @@ class Race:
         )
 
     def _calibrations(self, family: Sequence[Candidate]) -> list[Calibration]:
-        runs = []
-        for candidate in family:
-            seen = [r.values[candidate.id] for r in self._rounds(Phase.CALIBRATE) if candidate.id in r.values]
-            seen = [o for o in seen if o.rounds and o.round_ms]
-            rounds = sum(o.rounds or 0.0 for o in seen)
-            if rounds <= 0:
-                continue
-            counts = [o.accepted_per_position for o in seen]
-            known = [c for c in counts if c]
-            width = max((len(c) for c in known), default=0)
-            total = tuple(sum(c[i] for c in known if i < len(c)) for i in range(width))
-            runs.append(
-                Calibration(
-                    n_draft=candidate.n_draft,
-                    rounds=rounds,
-                    round_ms=sum((o.round_ms or 0.0) * (o.rounds or 0.0) for o in seen) / rounds,
-                    accepted_per_position=total if len(known) == len(counts) else None,
-                )
-            )
-        return runs
+        seen = {c.n_draft: [r.values[c.id] for r in self._rounds(Phase.CALIBRATE) if c.id in r.values] for c in family}
+        return [run for n, observations in seen.items() if (run := gathered(n, observations)) is not None]
 
     @cached_property
     def predictions(self) -> Mapping[str, float]:
@@ -326,8 +303,8 @@ class Race:
         ]
         for number, current in self._trail:
             asked = self._rounds(Phase.RACE)[number - 1].plan.order
-            lines += [_line(number, standing) for standing in current]
-            lines += [_failure(number, name) for name in asked if name not in {s.candidate for s in current}]
+            lines += [raced(number, standing) for standing in current]
+            lines += [failed(number, name) for name in asked if name not in {s.candidate for s in current}]
         return lines
 
     def answer(self) -> Answer:
@@ -348,7 +325,12 @@ class Race:
             measurements=self._count(),
             calibration_measurements=self._count(Phase.CALIBRATE),
             confirm_measurements=self._count(Phase.CONFIRM),
-            full_grid_measurements=self._full_grid(),
+            full_grid_measurements=full_grid(
+                len(self.candidates),
+                self._trail[-1][1][0].sd if self._trail and self._trail[-1][1] else None,
+                tolerance=self.settings.tolerance,
+                confidence=self.settings.confidence,
+            ),
             seconds=self.seconds,
             predicted=dict(self.predictions),
             measured={s.candidate: math.exp(s.mean) for _, current in self._trail for s in current},
@@ -387,39 +369,3 @@ class Race:
         """Measurements taken: of a phase, or of calibration and race together."""
         wanted = (Phase.CALIBRATE, Phase.RACE) if phase is None else (phase,)
         return sum(len(r.plan.order) * r.plan.repeats for r in self.history if r.plan.phase in wanted)
-
-    def _full_grid(self) -> int:
-        """What a certified full grid would take: every candidate as often as the noise seen here asks for."""
-        sd = self._trail[-1][1][0].sd if self._trail and self._trail[-1][1] else None
-        candidates = len(self.candidates)
-        if sd is None or candidates < 2:
-            return candidates * self.settings.first_cut
-        slack = -math.log1p(-self.settings.tolerance)
-        quantile = 1.96 if candidates == 2 else _bonferroni(1 - self.settings.confidence, candidates - 1)
-        return candidates * max(2, math.ceil(2 * (quantile * sd / slack) ** 2))
-
-
-def _bonferroni(error: float, comparisons: int) -> float:
-    from statistics import NormalDist
-
-    return NormalDist().inv_cdf(1 - error / comparisons)
-
-
-def _line(number: int, standing: Standing) -> Decision:
-    half = standing.half_width
-    return Decision(
-        phase=Phase.RACE,
-        round=number,
-        candidate=standing.candidate,
-        estimate=math.exp(standing.mean),
-        low=None if math.isinf(half) else math.exp(standing.mean - half),
-        high=None if math.isinf(half) else math.exp(standing.mean + half),
-        kept=standing.kept,
-        reason="raced",
-    )
-
-
-def _failure(number: int, name: str) -> Decision:
-    return Decision(
-        phase=Phase.RACE, round=number, candidate=name, estimate=None, low=None, high=None, kept=False, reason="failed"
-    )

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from velosweep.analysis.race_values import Observation
+
 CALIBRATION_LENGTHS = (1, 4, 16)
 BELOW_BOUNDARY = 7  # n_draft whose batch, 8, is the last before the boundary
 _CLIFF = 0.08
@@ -25,6 +27,23 @@ class Calibration:
     rounds: float
     round_ms: float
     accepted_per_position: tuple[float, ...] | None
+
+
+def gathered(n_draft: int, observations: Sequence[Observation]) -> Calibration | None:
+    """All runs of one draft length together; None where none of them tells its rounds."""
+    seen = [o for o in observations if o.rounds and o.round_ms]
+    rounds = sum(o.rounds or 0.0 for o in seen)
+    if rounds <= 0:
+        return None
+    counts = [o.accepted_per_position for o in seen if o.accepted_per_position]
+    width = max((len(c) for c in counts), default=0)
+    total = tuple(sum(c[i] for c in counts if i < len(c)) for i in range(width))
+    return Calibration(
+        n_draft=n_draft,
+        rounds=rounds,
+        round_ms=sum((o.round_ms or 0.0) * (o.rounds or 0.0) for o in seen) / rounds,
+        accepted_per_position=total if len(counts) == len(seen) else None,
+    )
 
 
 def calibration_lengths(available: Sequence[int]) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from velosweep.analysis.speedup import t_quantile
 
@@ -65,3 +66,11 @@ def residual_variance(rounds: Sequence[Mapping[str, float]]) -> tuple[float, int
         return 0.0, 0
     residuals = values - values.mean() - design @ solution
     return float(residuals @ residuals) / df, df
+
+
+def full_grid(candidates: int, sd: float | None, *, tolerance: float, confidence: float) -> int:
+    """Measurements of a certified full grid: every candidate as often as the noise `sd` of one run asks for."""
+    if sd is None or candidates < 2:
+        return 2 * candidates
+    quantile = NormalDist().inv_cdf(1 - (1 - confidence) / (candidates - 1))
+    return candidates * max(2, math.ceil(2 * (quantile * sd / -math.log1p(-tolerance)) ** 2))

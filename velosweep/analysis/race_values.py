@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from velosweep.analysis.race_statistics import Standing
 from velosweep.analysis.speedup import Interval
 
 
@@ -136,3 +138,37 @@ class Answer:
     predicted: Mapping[str, float]
     measured: Mapping[str, float]
     reason: str
+
+
+def runs_a_load(candidates: Sequence[Candidate], *, most: int) -> int:
+    """Runs of each visit: with a server started for each, sqrt(load/run) runs balance loading against telling.
+
+    (The variance of a visit's mean is between-visit + within-visit / m at a cost of load + m * run.)
+    """
+    known = [candidate for candidate in candidates if candidate.run_s > 0]
+    if not known:
+        return 1
+    ratio = sum(c.load_s for c in known) / sum(c.run_s for c in known)
+    return max(1, min(most, round(math.sqrt(ratio))))
+
+
+def raced(number: int, standing: Standing) -> Decision:
+    """The journal's line of a candidate that was measured in a round."""
+    half = standing.half_width
+    return Decision(
+        phase=Phase.RACE,
+        round=number,
+        candidate=standing.candidate,
+        estimate=math.exp(standing.mean),
+        low=None if math.isinf(half) else math.exp(standing.mean - half),
+        high=None if math.isinf(half) else math.exp(standing.mean + half),
+        kept=standing.kept,
+        reason="raced",
+    )
+
+
+def failed(number: int, name: str) -> Decision:
+    """The journal's line of a candidate that could not be measured."""
+    return Decision(
+        phase=Phase.RACE, round=number, candidate=name, estimate=None, low=None, high=None, kept=False, reason="failed"
+    )

@@ -224,3 +224,35 @@ def test_a_lock_folder_that_is_a_link_is_refused(tmp_path, monkeypatch):
 
     with pytest.raises(StorageError, match="not ours"):
         lock_folder()
+
+
+def test_a_later_device_is_not_held_while_waiting_for_an_earlier_one(holder):
+    holding(holder("GPU-aaaa"))
+    held_meanwhile = []
+
+    with (
+        pytest.raises(Interrupted),
+        hold(
+            [OTHER_GPU, GPU],
+            on_busy="wait",
+            sweep="/s",
+            poll_s=0.01,
+            on_wait=lambda _: held_meanwhile.append(holder_of(OTHER_GPU)),
+            should_stop=lambda: bool(held_meanwhile),
+        ),
+    ):
+        pytest.fail("held twice")
+
+    assert held_meanwhile == [None]
+
+
+def test_a_dead_holders_note_names_nobody_for_the_next_ones_lock(folder, holder):
+    dead = holding(holder("GPU-aaaa"))
+    note = (folder / "GPU-aaaa.json").read_text()
+    dead.kill()
+    dead.wait()
+    holding(holder("GPU-aaaa"))
+    (folder / "GPU-aaaa.json").write_text(note)
+
+    with pytest.raises(BusyError, match="in use by another sweep"), hold([GPU], on_busy="fail", sweep="/s"):
+        pytest.fail("held twice")

@@ -45,6 +45,13 @@ def test_mapped_weights_count_once_for_all_servers_of_a_model():
     assert not fits(speculative, resident=[vanilla], free_bytes=13 * GIB - 1, shared_files=True)
 
 
+def test_another_models_mapped_weights_stay_counted():
+    other, new = need(1, ("/m/other", 10)), need(1, ("/m/main", 10))
+
+    assert fits(new, resident=[other], free_bytes=21 * GIB, shared_files=True)
+    assert not fits(new, resident=[other], free_bytes=21 * GIB - 1, shared_files=True)
+
+
 def test_on_a_gpu_every_server_has_its_own_copy():
     speculative = need(1, ("/m/main", 10), ("/m/draft", 2))
 

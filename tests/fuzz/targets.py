@@ -1,0 +1,173 @@
+"""What is fuzzed: each parser of foreign bytes as a function that lets only our own errors pass in silence.
+
+A server's answer, a model file, a prompt file and a program's output are written by others. Whatever they hold,
+we either understand it or say so; anything else that escapes is a bug.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.engines.gguf_bytes import model, vocabulary
+from velosweep.config.prompts import load_prompts
+from velosweep.engines import http
+from velosweep.engines.gguf import check_pair, info_from
+from velosweep.engines.gguf_header import HeaderError, parse_header
+from velosweep.engines.timings import parse_speculative, parse_vanilla
+from velosweep.errors import VelosweepError
+
+TIMING_NAMES = ("predicted_n", "predicted_ms", "prompt_n", "prompt_ms", "draft_n", "draft_n_accepted")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A parser: `run` takes any bytes, `seeds` are sound inputs to start from."""
+
+    run: Callable[[bytes], None]
+    seeds: Sequence[bytes]
+
+
+def gguf_header(data: bytes) -> None:
+    """The header of a model file, what is made of it, and the comparison with another."""
+    try:
+        header = parse_header(io.BytesIO(data), len(data))
+    except HeaderError:
+        return
+    info = info_from(Path("fuzzed.gguf"), len(data), header)
+    assert info.description.isprintable()
+    with suppress(VelosweepError):
+        check_pair(info, SOUND_INFO)
+
+
+def _prompts(suffix: str) -> Callable[[bytes], None]:
+    path = Path(tempfile.mkdtemp(prefix="velosweep-fuzz-")) / f"prompts{suffix}"
+
+    def run(data: bytes) -> None:
+        path.write_bytes(data)
+        try:
+            found = load_prompts(prompt=None, name="fuzzed", file=path.name, limit=5, base=path.parent)
+        except VelosweepError:
+            return
+        ids = {prompt.id.lower() for prompt in found.prompts}
+        assert len(ids) == len(found.prompts) <= 5
+        assert all(prompt.text.encode() and "/" not in prompt.id for prompt in found.prompts)
+
+    return run
+
+
+def server_answer(data: bytes) -> None:
+    """An HTTP answer as it came over the wire, read as every kind of answer that we ask for."""
+    try:
+        reply = http._parse([(1.0, data[:9]), (2.0, data[9:])], 0.5, "GET /")
+    except VelosweepError:
+        return
+    with suppress(VelosweepError):
+        http.check_status(reply, "GET /")
+    with suppress(VelosweepError):
+        reply.json()
+    server_events(reply.body)
+    metrics(reply.body)
+
+
+def server_events(data: bytes) -> None:
+    """A stream of events, and the figures of its last one."""
+    try:
+        events = http.parse_events(data)
+    except VelosweepError:
+        return
+    for event in events:
+        done = http.Completion(final=event, tokens=(), text="", time_to_first_token_ms=1, total_time_ms=2)
+        for name in TIMING_NAMES:
+            with suppress(VelosweepError):
+                done.number(name)
+            with suppress(VelosweepError):
+                done.count(name)
+
+
+def metrics(data: bytes) -> None:
+    """A page of counters."""
+    found = http.parse_counters(data.decode(errors="replace"))
+    if found is not None:
+        assert len(found.accepted_per_position or ()) <= 10_000
+        found.since(http.SpeculationCounters(rounds=1, accepted_per_position=(1, 2)))
+
+
+def program_output(data: bytes) -> None:
+    """What a program of llama.cpp printed."""
+    text = data.decode(errors="replace")
+    parse_vanilla(text)
+    parse_speculative(text)
+
+
+SOUND_MODEL = model(
+    vocabulary([f"t{i}" for i in range(12)]) | {"llama.block_count": 3, "general.name": "x", "f": 0.5, "a": [1, 2]},
+    {"a.weight": ((64, 2), 0), "b.weight": ((64,), 8)},
+)
+SOUND_INFO = info_from(Path("sound.gguf"), len(SOUND_MODEL), parse_header(io.BytesIO(SOUND_MODEL), len(SOUND_MODEL)))
+
+TIMINGS = dict.fromkeys(TIMING_NAMES, 7) | {"predicted_ms": 1.5}
+EVENTS = b"".join(
+    b"data: " + json.dumps(event).encode() + b"\n\n"
+    for event in ({"content": "x", "tokens": [1], "stop": False}, {"stop": True, "timings": TIMINGS, "tokens": []})
+)
+METRICS = b"""# HELP llamacpp:spec_decode_num_drafts_total x
+llamacpp:spec_decode_num_drafts_total 10
+llamacpp:spec_decode_num_draft_tokens_total 1e3
+llamacpp:spec_decode_num_accepted_tokens_total 20
+llamacpp:spec_decode_num_accepted_tokens_per_pos_total{position="0"} 9
+llamacpp:spec_decode_num_accepted_tokens_per_pos_total{position="12"} 2
+"""
+OUTPUT = b"""0.01.871.711 I common_perf_print: prompt eval time =      50.73 ms /    42 tokens (    1.21 ms per token)
+common_perf_print:        eval time =    1550.03 ms /   199 runs   (    7.79 ms per token,   128.38 tokens per second)
+encoded    8 tokens in    0.058 seconds, speed:  137.931 t/s
+decoded  103 tokens in    0.246 seconds, speed:  419.219 t/s
+n_drafted = 160
+n_accept  = 82
+"""
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+
+JSONL = b"""{"question_id": 81, "category": "writing", "turns": ["One", "Two"]}
+{"prompt": "x"}
+{"text": "y", "id": "z"}
+"""
+YAML = b"""items:
+- {id: a, text: A, category: x}
+- text
+- id: &b b
+  text: >-
+    long
+  category: *b
+- {text: c, id: 2.5}
+"""
+
+# Bytes that mean something to one of the parsers.
+WORDS = [
+    b"\xff" * 8, b"\0" * 8, b"\xff\xff\xff\x7f", b"[" * 3000, b"{" * 50, b"9" * 5000, b"1e999", b"NaN", b"-1",
+    b"\xc2\xb2", b'"\\ud800"', b"data:", b"\r\n\r\n", b"\x1b[2J", b"null", b"0x", b"...", b"\xe2\x80\xa8", b"&a",
+    b"*a", b"!!",
+]  # fmt: skip
+
+TARGETS = {
+    "gguf": Target(run=gguf_header, seeds=[SOUND_MODEL, b"GGUF\x03\0\0\0"]),
+    "jsonl": Target(run=_prompts(".jsonl"), seeds=[JSONL]),
+    "text": Target(run=_prompts(".txt"), seeds=["One\nTwo \u00fc\r\n".encode()]),
+    "yaml": Target(run=_prompts(".yaml"), seeds=[YAML, b"x: [a, b]\ny: [{text: c}]"]),
+    "json": Target(run=_prompts(".json"), seeds=[b'[{"text": "a"}, {"turns": [{"content": "b"}]}]']),
+    "answer": Target(
+        run=server_answer,
+        seeds=[
+            ANSWER + b"Content-Length: %d\r\n\r\n" % len(EVENTS) + EVENTS,
+            ANSWER + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(EVENTS) + EVENTS + b"\r\n0\r\n\r\n",
+            b'HTTP/1.1 400 Bad Request\r\n\r\n{"error": {"message": "exceeds the context"}}',
+        ],
+    ),
+    "events": Target(run=server_events, seeds=[EVENTS, b'error: {"message": "x"}\n']),
+    "metrics": Target(run=metrics, seeds=[METRICS]),
+    "output": Target(run=program_output, seeds=[OUTPUT]),
+}

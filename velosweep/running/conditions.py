@@ -32,7 +32,7 @@ class Monitor:
     """Reads a lane's conditions around runs: `begin()`, the run, `end()`.
 
     `own_pids`: our servers' process ids now; the driver itself is added. Costs well below a millisecond on the CPU
-    (tests/benchmarks), on a GPU a few driver calls.
+    (tests/benchmarks/bench_conditions.py), on a GPU a few driver calls.
     """
 
     def __init__(

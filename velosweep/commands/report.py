@@ -1,4 +1,4 @@
-"""`velosweep report DIR`: the console summary and report.html again, or the results for pasting elsewhere."""
+"""`velosweep report DIR`: the console summary and report.html again, or the results for use elsewhere."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from velosweep.errors import ExitStatus
+from velosweep.errors import ExitStatus, StorageError
 from velosweep.pipeline import Derived, analyse
-from velosweep.storage.atomic import write_text
+from velosweep.storage.atomic import write_bytes, write_text
 from velosweep.storage.paths import SweepPaths
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status. Raises StorageError where DIR is no sweep."""
     arguments = _parser().parse_args(argv)
-    derived = analyse(arguments.directory)
+    root = arguments.directory.expanduser().absolute()
+    derived = analyse(root)
     if arguments.format:
         sys.stdout.write(_exported(derived, arguments.format, show_paths=arguments.paths))
         return int(ExitStatus.OK)
-    _show(derived, arguments.directory, show_paths=arguments.paths, verbosity=arguments.verbosity)
+    _show(derived, root, show_paths=arguments.paths, verbosity=arguments.verbosity)
+    if arguments.plots:
+        _write_plots(derived, root)
+    if arguments.mlflow is not None:
+        _log(derived, root, uri=arguments.mlflow or None)
     return int(ExitStatus.OK)
 
 
@@ -33,6 +38,14 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=("md", "csv", "json"), help="print the results in this form and write nothing"
     )
     parser.add_argument("--paths", action="store_true", help="keep home directories; else they are shortened to ~")
+    parser.add_argument("--plots", action="store_true", help="report.png and report.svg too (extra: plots)")
+    parser.add_argument(
+        "--mlflow",
+        nargs="?",
+        const="",
+        metavar="URI",
+        help="log each job as a run to MLflow (extra: mlflow); without URI where MLFLOW_TRACKING_URI says",
+    )
     told = parser.add_mutually_exclusive_group()
     told.add_argument("-q", "--quiet", dest="verbosity", action="store_const", const=-1, default=0, help="answer only")
     told.add_argument("-v", "--verbose", dest="verbosity", action="store_const", const=1, help="every remark")
@@ -64,3 +77,26 @@ def _show(derived: Derived, root: Path, *, show_paths: bool, verbosity: int) -> 
         console=console,
         verbosity=verbosity,
     )
+
+
+def _write_plots(derived: Derived, root: Path) -> None:
+    from velosweep.reporting.plots import main_plots
+
+    for form, content in main_plots(derived.comparisons, derived.record).items():
+        write_bytes(SweepPaths(root).report.with_suffix(f".{form}"), content)
+
+
+def _log(derived: Derived, root: Path, *, uri: str | None) -> None:
+    from velosweep.reporting.console import make_console, say
+    from velosweep.reporting.trackers import log_to_mlflow
+
+    paths = SweepPaths(root)
+    artefacts = {job.id: [paths.job(job).summary, paths.job(job).samples, paths.report] for job in derived.record.jobs}
+    try:
+        ids = log_to_mlflow(derived.comparisons, derived.record, artefacts=artefacts, tracking_uri=uri)
+    except Exception as error:
+        # MLflow's own errors share no base with ours, and it may be missing when they are to be named.
+        if not type(error).__module__.startswith("mlflow"):
+            raise
+        raise StorageError(f"MLflow refused: {error}", remedy="check --mlflow URI or MLFLOW_TRACKING_URI") from error
+    say(make_console(), f"Logged to MLflow: {len(ids)} runs in experiment velosweep")

@@ -185,16 +185,35 @@ def evidence_words(evidence: Mapping[str, float | int | str]) -> str:
 
 
 def gathered(rows: Iterable[Comparison], labels: Mapping[str, str]) -> list[tuple[Advice, list[str]]]:
-    """Every distinct finding once, worst first, with the labels of the jobs it stands against."""
-    found: dict[tuple[str, str], tuple[Advice, list[str]]] = {}
+    """Each kind of finding once, worst first, with the labels of the jobs it stands against.
+
+    Where jobs differ in the figures, the sentence is the worst job's and its label comes first.
+    """
+    found: dict[tuple[str, str, str], list[tuple[float, str, Finding]]] = {}
     for row in rows:
+        label = labels.get(row.job_id, row.job_id)
         for finding in row.findings:
-            advice = explain(finding)
-            _, where = found.setdefault((finding.code, advice.sentence), (advice, []))
-            label = labels.get(row.job_id, row.job_id)
-            if label not in where:
-                where.append(label)
-    return sorted(found.values(), key=lambda entry: severity_rank(entry[0].severity))
+            kind = (finding.severity, finding.code, finding.subject)
+            found.setdefault(kind, []).append((_badness(finding), label, finding))
+    gathered: list[tuple[Advice, list[str]]] = []
+    for entries in found.values():
+        entries.sort(key=lambda entry: -entry[0])  # stable: jobs keep their order among equals
+        gathered.append((explain(entries[0][2]), list(dict.fromkeys(label for _, label, _ in entries))))
+    return sorted(gathered, key=lambda entry: severity_rank(entry[0].severity))
+
+
+# Which figure of a finding says how bad it is; the others are as bad as each other.
+_BADNESS = {
+    "wide_interval": "half_width", "not_converged": "half_width", "machine_busy": "busy_share", "drift": "drift",
+    "outlier": "runs", "failed_runs": "runs", "invalid_runs": "runs", "output_diverged": "runs", "heat": "hottest_c",
+    "cold_start": "relative", "autocorrelation": "r1", "other_gpu_processes": "processes",
+    "incomplete_passes": "passes",
+}  # fmt: skip
+
+
+def _badness(finding: Finding) -> float:
+    figure = finding.evidence.get(_BADNESS.get(finding.code, ""), 0.0)
+    return abs(figure) if isinstance(figure, (int, float)) else 0.0
 
 
 def severity_rank(severity: str) -> int:

@@ -57,7 +57,7 @@ def print_outcome(
         _print_answer(answer, record, console, quiet=verbosity <= QUIET)
     _print_failures(record, samples, console)
     if verbosity > QUIET:
-        said = {advice.sentence for answer in answered for advice in answer.against}
+        said = {(advice.code, advice.sentence) for answer in answered for advice in answer.against}
         _print_findings(jobs, said, console, verbose=verbosity >= VERBOSE)
     if saved_to:
         say(console, f"💾 Results saved to: {saved_to}")
@@ -202,14 +202,22 @@ def _status_counts(samples: pa.Table) -> dict[str, int]:
     return dict(Counter(str(status) for status in samples["status"].to_pylist()))
 
 
-def _print_findings(jobs: Sequence[Comparison], said: Collection[str], console: Console, *, verbose: bool) -> None:
-    found = [entry for entry in gathered(jobs, job_labels(jobs)) if verbose or entry[0].sentence not in said]
+def _print_findings(
+    jobs: Sequence[Comparison], said: Collection[tuple[str, str]], console: Console, *, verbose: bool
+) -> None:
+    found = [entry for entry in gathered(jobs, job_labels(jobs)) if verbose or not _is_said(entry, said)]
     shown = found if verbose else [entry for entry in found if severity_rank(entry[0].severity) < 2]
     for advice, where in shown:
         _print_finding(advice, where if len(jobs) > 1 else [], console)
     hidden = len(found) - len(shown)
     if hidden:
         say(console, f"{plural(hidden, 'further remark')} with -v and in report.html")
+
+
+def _is_said(entry: tuple[Advice, list[str]], said: Collection[tuple[str, str]]) -> bool:
+    """Whether a finding stands with the answer already and against no other job."""
+    advice, where = entry
+    return len(where) == 1 and (advice.code, advice.sentence) in said
 
 
 def _print_finding(advice: Advice, where: Sequence[str], console: Console) -> None:

@@ -174,7 +174,7 @@ def _where(where: Sequence[str], labels: dict[str, str]) -> str:
     if len(labels) < 2:
         return ""
     if len(where) == len(labels):
-        return "every job"
+        return f"every job, most in {where[0]}"
     return ", ".join([*where[:6], *([f"{len(where) - 6} more"] if len(where) > 6 else [])])
 
 

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.reporting import sweeps
+from velosweep.cli import main
+from velosweep.storage.provenance import write_record
+from velosweep.storage.samples import samples_to_table, write_samples
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """A finished sweep's folder, as far as the report needs it."""
+    made = sweeps.default_sweep()
+    write_record(tmp_path / "sweep.json", made.record)
+    write_samples(tmp_path / "samples.parquet", samples_to_table(made.runs))
+    return tmp_path
+
+
+def test_the_report_is_shown_and_written_again(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(sweep)]) == 0
+
+    shown = capsys.readouterr().out
+    assert "Run draft draft-1x1024 with n_draft 4" in shown
+    assert str(sweep / "report.html") in shown
+    page = (sweep / "report.html").read_text("utf-8")
+    assert "Run draft draft-1x1024 with n_draft 4" in page
+    assert "/home/somebody" not in page
+
+
+def test_paths_are_kept_where_that_is_asked_for(sweep: Path) -> None:
+    assert main(["report", str(sweep), "--paths", "-q"]) == 0
+
+    assert "/home/somebody" in (sweep / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("form", ["md", "csv", "json"])
+def test_an_export_goes_to_stdout_and_nothing_is_written(
+    sweep: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    before = sorted(sweep.rglob("*"))
+
+    assert main(["report", str(sweep), "--format", form]) == 0
+
+    text = capsys.readouterr().out
+    assert sorted(sweep.rglob("*")) == before
+    if form == "json":
+        assert {row["n_draft"] for row in json.loads(text)["results"]} == {4, 8, 12}
+    elif form == "csv":
+        assert {row["n_draft"] for row in csv.DictReader(io.StringIO(text))} == {"4", "8", "12"}
+    else:
+        assert text.startswith("**Run draft draft-1x1024")
+
+
+def test_plots_are_written_beside_the_page(sweep: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the extra plots is not installed")
+
+    assert main(["report", str(sweep), "-q", "--plots"]) == 0
+
+    assert (sweep / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert (sweep / "report.svg").is_file()
+
+
+def test_jobs_are_logged_to_a_local_mlflow_store(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+
+    assert main(["report", str(sweep), "-q", "--mlflow", (tmp_path / "mlruns").as_uri()]) == 0
+
+    assert "Logged to MLflow: 3 runs" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_no_sweep_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+
+    assert str(tmp_path) in capsys.readouterr().err

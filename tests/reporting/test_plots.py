@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.reporting import sweeps
+from velosweep.errors import ConfigError
+from velosweep.reporting.plots import main_plots
+
+
+@pytest.mark.parametrize("name", ["default_sweep", "large_sweep", "single_job", "skip_vanilla", "hostile"])
+def test_a_png_and_an_svg_that_are_the_same_each_time(name: str) -> None:
+    pytest.importorskip("matplotlib", reason="the extra plots is not installed")
+    made: sweeps.MadeUp = getattr(sweeps, name)()
+
+    plots = main_plots(made.comparisons, made.record)
+
+    assert plots["png"].startswith(b"\x89PNG")
+    assert b"<svg" in plots["svg"]
+    assert plots == main_plots(made.comparisons, made.record)
+
+
+def test_nothing_measured_gives_no_plot() -> None:
+    assert main_plots([], sweeps.default_sweep().record) == {}
+
+
+def test_without_matplotlib_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    made = sweeps.default_sweep()
+
+    with pytest.raises(ConfigError, match=r"velosweep\[plots\]"):
+        main_plots(made.comparisons, made.record)

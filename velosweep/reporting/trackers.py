@@ -1,0 +1,118 @@
+"""An optional MLflow logger: one run a job, with its parameters, its metrics with intervals, and its files.
+
+MLflow (extra `mlflow`) is imported when it is asked for, and talks to the store that its own settings name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from velosweep.errors import ConfigError
+from velosweep.model import Comparison, JobRecord, SweepRecord
+from velosweep.reporting.wording import whole_jobs
+
+
+def log_to_mlflow(
+    comparisons: Iterable[Comparison],
+    record: SweepRecord,
+    *,
+    artefacts: Mapping[str, Sequence[Path]] | None = None,
+    tracking_uri: str | None = None,
+    experiment: str = "velosweep",
+) -> tuple[str, ...]:
+    """Log every job as one MLflow run; the runs' ids in the order of the jobs.
+
+    A job that is there already (tag `velosweep.job_id` with the same sweep) is not logged twice: its run is
+    brought up to date. `artefacts`: files by job id; those that are missing are left out. Without `tracking_uri`
+    MLflow's own setting (MLFLOW_TRACKING_URI) holds. Raises ConfigError where MLflow is not installed.
+    """
+    try:
+        from mlflow.tracking import MlflowClient
+    except ImportError as error:
+        raise ConfigError("MLflow is not installed", remedy="pip install 'velosweep[mlflow]'") from error
+    client = MlflowClient(tracking_uri=tracking_uri)
+    found = client.get_experiment_by_name(experiment)
+    experiment_id = found.experiment_id if found else client.create_experiment(experiment)
+    rows = {row.job_id: row for row in whole_jobs(comparisons)}
+    return tuple(
+        _log_job(client, experiment_id, job, rows.get(job.id), record, (artefacts or {}).get(job.id, ()))
+        for job in record.jobs
+    )
+
+
+def _log_job(
+    client: Any,
+    experiment_id: str,
+    job: JobRecord,
+    row: Comparison | None,
+    record: SweepRecord,
+    artefacts: Sequence[Path],
+) -> str:
+    tags = _tags(job, row, record)
+    run_id = _earlier_run(client, experiment_id, job, record) or str(
+        client.create_run(experiment_id, tags=tags, run_name=f"{job.model_pair} n_draft {job.n_draft}").info.run_id
+    )
+    for name, tag in tags.items():
+        client.set_tag(run_id, name, tag)
+    for name, parameter in parameters_of(job).items():
+        client.log_param(run_id, name, parameter)
+    for name, metric in metrics_of(row).items() if row is not None else ():
+        client.log_metric(run_id, name, metric)
+    for path in artefacts:
+        if path.is_file():
+            client.log_artifact(run_id, str(path))
+    client.set_terminated(run_id, status="FAILED" if job.state == "failed" else "FINISHED")
+    return run_id
+
+
+def _earlier_run(client: Any, experiment_id: str, job: JobRecord, record: SweepRecord) -> str | None:
+    wanted = f"tags.`velosweep.sweep_id` = '{record.sweep_id}' and tags.`velosweep.job_id` = '{job.id}'"
+    runs = client.search_runs([experiment_id], filter_string=wanted, max_results=1)
+    return str(runs[0].info.run_id) if runs else None
+
+
+def _tags(job: JobRecord, row: Comparison | None, record: SweepRecord) -> dict[str, str]:
+    here = record.environment
+    tags = {
+        "velosweep.sweep_id": record.sweep_id,
+        "velosweep.job_id": job.id,
+        "velosweep.version": here.velosweep,
+        "velosweep.state": job.state,
+        "velosweep.host": here.host,
+        "velosweep.device": ", ".join(device.name for device in here.devices) or "CPU",
+        "velosweep.engine": here.engine,
+        "velosweep.llama_cpp_build": here.llama_cpp_build,
+    }
+    if row is not None:
+        tags["velosweep.verdict"] = row.verdict.value
+        tags["velosweep.findings"] = "; ".join(str(finding) for finding in row.findings) or "none"
+    if job.error:
+        tags["velosweep.error"] = job.error
+    return tags
+
+
+def parameters_of(job: JobRecord) -> dict[str, str]:
+    """What was asked for, by name."""
+    names = ("model_pair", "main_model", "draft_model", "speculation", "n_draft", "n_predict", "prompt_set",
+             "iterations", "launches", "protocol", "order", "target_speedup", "skip_vanilla")  # fmt: skip
+    return {name: str(getattr(job, name)) for name in names}
+
+
+def metrics_of(row: Comparison) -> dict[str, float]:
+    """What was measured, by name; what is undefined is left out."""
+    plain = ("n_pairs", "speedup", "speedup_stddev", "speedup_gm", "ci_low", "ci_high", "population_low",
+             "population_high", "suite_speedup", "cost_ratio", "expected_speedup", "energy_j_per_token_vanilla",
+             "energy_j_per_token_speculative")  # fmt: skip
+    found: dict[str, float | None] = {name: getattr(row, name) for name in plain}
+    for mode, figures in (("vanilla", row.vanilla), ("speculative", row.speculative)):
+        for metric in ("tokens_per_second", "time_to_first_token_ms", "total_time_ms") if figures else ():
+            stats = getattr(figures, metric)
+            for name in ("mean", "stddev", "min", "max"):
+                found[f"{mode}_{metric}_{name}"] = getattr(stats, name)
+    if row.acceptance is not None:
+        seen = row.acceptance
+        found |= {"acceptance": seen.rate, "acceptance_low": seen.low, "acceptance_high": seen.high}
+        found |= {"alpha": seen.alpha, "tokens_per_round": seen.tokens_per_round}
+    return {name: float(value) for name, value in found.items() if value is not None}

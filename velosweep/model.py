@@ -116,6 +116,14 @@ class Speculation:
     synthetic_acceptance: float | None = None
 
     @property
+    def label(self) -> str:
+        """The `speculation` column: the kinds, and that acceptance was drawn at random where it was."""
+        name = "+".join(self.kinds) or "none"
+        if self.synthetic_acceptance is None:
+            return name
+        return f"{name} (synthetic acceptance {self.synthetic_acceptance:g})"
+
+    @property
     def needs_draft_model(self) -> bool:
         """Whether a draft model file must be given (the ngram kinds and MTP heads need none)."""
         return any(kind.startswith("draft") and kind != "draft-mtp" for kind in self.kinds)

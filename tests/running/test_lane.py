@@ -429,3 +429,16 @@ def test_a_machine_that_got_slow_rests_and_is_looked_at_again_at_most_twice() ->
     assert [s.iteration for s in probes] == [3, 3]
     assert all(s.n_predict == 100 for s in probes)
     assert [latest for _, latest in rested] == pytest.approx([100.0, 50.0, 50.0])
+
+
+def test_acceptance_that_is_drawn_at_random_is_labelled_and_its_text_compared_with_nothing() -> None:
+    bench = Bench()
+    bench.engine.answer = lambda session, request: good(
+        session.arm, request, tokens=tuple(range(request.n_predict)) if session.arm.n_draft == 0 else (7, 7, 7)
+    )
+    speculation = Speculation(synthetic_acceptance=2.0)
+    bench.run(jobs_over_n_draft(4, iterations=1, speculation=speculation))
+    (drawn,) = [s for s in bench.samples if s.mode is Mode.SPECULATIVE and not s.warmup]
+
+    assert drawn.speculation == "draft (synthetic acceptance 2)"
+    assert (drawn.first_divergence, drawn.output_sha256) == (None, None)

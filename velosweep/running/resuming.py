@@ -30,7 +30,7 @@ def job_record(job: Job) -> JobRecord:
         model_pair=job.model_pair.name,
         main_model=job.model_pair.main_model,
         draft_model=job.model_pair.draft_model,
-        speculation="+".join(job.speculation.kinds) or "none",
+        speculation=job.speculation.label,
         n_draft=job.n_draft,
         n_predict=job.n_predict,
         prompt_set=job.prompts.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -79,7 +79,7 @@ class SampleMaker:
             warmup=measurement.warmup,
             status=status,
             error=error,
-            **_figures(generation),
+            **_figures(_without_invalid_output(generation, measurement.arm)),
             first_divergence=self._divergence(measurement, generation, status),
             started_at=reading.started_at,
             lane=self.lane.number,
@@ -121,10 +121,19 @@ class SampleMaker:
                 self.on_output(key, generation.tokens)
             return None
         reference = self.outputs.get(key)
-        if reference is None:
+        if reference is None or _draws_acceptance(measurement.arm):
             return None
         pairs = enumerate(zip(reference, generation.tokens, strict=False))
         return next((index for index, (vanilla, drafted) in pairs if vanilla != drafted), None)
+
+
+def _draws_acceptance(arm: Arm) -> bool:
+    """Whether llama.cpp accepts drafts at random: the text is no output then, and there is nothing to compare."""
+    return arm.speculation is not None and arm.speculation.synthetic_acceptance is not None
+
+
+def _without_invalid_output(generation: Generation | None, arm: Arm) -> Generation | None:
+    return replace(generation, tokens=(), text="") if generation and _draws_acceptance(arm) else generation
 
 
 def _what(measurement: Measurement, shared: bool) -> dict[str, Any]:
@@ -137,7 +146,7 @@ def _what(measurement: Measurement, shared: bool) -> dict[str, Any]:
         "model_pair": job.model_pair.name,
         "main_model": arm.main_model,
         "draft_model": arm.draft_model,
-        "speculation": "none" if arm.speculation is None else "+".join(arm.speculation.kinds),
+        "speculation": "none" if arm.speculation is None else arm.speculation.label,
         "n_draft": arm.n_draft,
         "mode": arm.mode,
         "p_min": None if arm.speculation is None else arm.speculation.p_min,

@@ -1,0 +1,122 @@
+"""Whether the numbers can be believed, on the real embedded llama.cpp.
+
+    python -m tests.benchmarks.bench_believe [--repeats 40] [--only aa|calibration]
+
+aa           One server as both arms: over REPEATS comparisons of five interleaved pairs, how often the 95 % interval
+             holds 1.0.
+calibration  llama.cpp accepts drafts at random at a set mean (--spec-synth-len): tokens a round measured against set,
+             over at least 2,000 tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.planning.jobs import job
+from velosweep.analysis.speedup import paired_interval
+from velosweep.engines.base import Session
+from velosweep.engines.embedded import EmbeddedEngine
+from velosweep.model import Arm, Device, EngineSettings, Job, Lane, ModelPair, Prompt, Request, Speculation
+from velosweep.planning.identity import identify, speculative_arm, vanilla_arm
+from velosweep.running.sampling import tokens_per_second
+from velosweep.synthetic.pair import ensure_pair
+from velosweep.synthetic.shape import DEFAULT_SHAPE
+
+LANE = Lane(number=0, devices=(Device(kind="cpu", name="CPU"),))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--only", choices=("aa", "calibration"))
+    options = parser.parse_args()
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}")
+    if options.only in (None, "aa"):
+        same_server_as_both_arms(options.repeats)
+    if options.only in (None, "calibration"):
+        calibration()
+
+
+def made(**changes: object) -> Job:
+    main_model, draft_model = map(str, ensure_pair(DEFAULT_SHAPE))
+    (one,) = identify(
+        [
+            job(
+                model_pair=ModelPair(name="synthetic", main_model=main_model, draft_model=draft_model),
+                engine=EngineSettings(kind="embedded", threads=1, threads_batch=1),
+                **changes,
+            )
+        ],
+        {},
+    )
+    return one
+
+
+@contextmanager
+def serving(arm: Arm) -> Iterator[Session]:
+    with tempfile.TemporaryDirectory() as folder:
+        session = EmbeddedEngine().launch(arm, lane=LANE, log_path=Path(folder) / "log")
+        try:
+            session.wait_ready(60.0)
+            yield session
+        finally:
+            session.close()
+
+
+def same_server_as_both_arms(repeats: int) -> None:
+    one = made()
+    request = Request(prompt=one.prompts.prompts[0], n_predict=32, sampling=one.sampling)
+    held, widths = 0, []
+    with serving(vanilla_arm(one)) as session:
+
+        def rate() -> float:
+            seen = session.generate(request, timeout_s=60.0)
+            value = tokens_per_second(seen.predicted_tokens, seen.predicted_ms)
+            assert value is not None
+            return value
+
+        for _ in range(repeats):
+            left, right = [], []
+            for pair in range(5):
+                for arm in (left, right) if pair % 2 == 0 else (right, left):
+                    arm.append(rate())
+            interval = paired_interval(left, right)
+            assert interval is not None
+            held += interval.low <= 1.0 <= interval.high
+            widths.append(interval.half_width)
+    widths.sort()
+    print(
+        f"A/A: the interval holds 1.0 in {held} of {repeats} ({held / repeats:.1%}); "
+        f"median half-width ±{widths[len(widths) // 2]:.1%}"
+    )
+
+
+def calibration() -> None:
+    for wanted in (1.0, 2.0, 4.0):
+        one = made(n_draft=8, speculation=Speculation(synthetic_acceptance=wanted))
+        arm = speculative_arm(one)
+        assert arm is not None
+        predicted = accepted = rounds = 0
+        with serving(arm) as session:
+            for number in range(3):
+                prompt = Prompt(id=str(number), text=f"{number} {one.prompts.prompts[0].text}")
+                seen = session.generate(Request(prompt=prompt, n_predict=1000, sampling=one.sampling), timeout_s=300.0)
+                predicted += seen.predicted_tokens
+                accepted += seen.accepted_tokens or 0
+                rounds += (
+                    seen.rounds if seen.rounds is not None else seen.predicted_tokens - (seen.accepted_tokens or 0)
+                )
+        measured = 1 + accepted / rounds
+        print(
+            f"calibration: set {wanted + 1:.3f} tokens a round, measured {measured:.3f} ({measured / (wanted + 1) - 1:+.1%}) "
+            f"over {predicted} tokens"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -157,3 +157,15 @@ def test_a_chat_prompt_goes_through_the_servers_template(tmp_path: Path, model: 
         session.close()
 
     assert plain.text != chat.text
+
+
+def test_a_silenced_log_hides_no_server(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from velosweep.engines import server
+
+    monkeypatch.setattr(server, "_SILENCE_S", 0.0)
+    session = launched(engine_of(tmp_path, "2026-10", silent=True), vanilla(model), tmp_path)
+    try:
+        assert "listening" not in (tmp_path / "vanilla.log").read_text()
+        assert session.generate(request(), timeout_s=5).predicted_tokens == 32
+    finally:
+        session.close()

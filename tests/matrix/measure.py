@@ -48,6 +48,8 @@ class Row:
     def same_tokens(self) -> str:
         """How far speculative and vanilla text agree; a build's verification batches may round otherwise."""
         (plain, *_), (drafting, *_) = self.outputs[Mode.VANILLA], self.outputs[Mode.SPECULATIVE]
+        if not drafting:
+            return ""
         same = next((i for i, pair in enumerate(zip(plain, drafting, strict=False)) if pair[0] != pair[1]), None)
         return "all" if same is None else f"first {same}"
 

@@ -284,6 +284,17 @@ def describe_exit(code: int | None) -> str:
     return f"killed by {name} ({words})" if words else f"killed by {name}"
 
 
+def listening_port(pid: int) -> int | None:
+    """A TCP port that the process listens on, None if there is none or the system won't say."""
+    import psutil
+
+    try:
+        connections = psutil.Process(pid).net_connections(kind="tcp")
+    except (psutil.Error, AttributeError):
+        return None
+    return next((c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN and c.laddr), None)
+
+
 def tail(path: Path, *, max_bytes: int = 65536) -> str:
     """The end of a log file, "" if there is none."""
     try:

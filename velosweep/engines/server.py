@@ -18,6 +18,8 @@ from velosweep.model import Arm, Device, Generation, Lane, Request
 
 _LISTENING = re.compile(r"listening on (?:http://)?([^\s:/]+):(\d+)")
 
+_SILENCE_S = 2.0
+
 
 class ServerEngine:
     """One llama-server process an arm."""
@@ -66,6 +68,7 @@ class ServerSession:
         self._child = child
         self._log_path = log_path
         self._api_key = api_key
+        self._started = time.perf_counter()
         self._dialogue: HttpDialogue | None = None
 
     @property
@@ -102,9 +105,13 @@ class ServerSession:
 
     def _listening(self) -> http.Address | None:
         match = _LISTENING.search(process.tail(self._log_path))
-        if match is None:
-            return None
-        return http.Address(host=match.group(1), port=int(match.group(2)), api_key=self._api_key)
+        if match is not None:
+            return http.Address(host=match.group(1), port=int(match.group(2)), api_key=self._api_key)
+        # A person's own arguments may have silenced the log; the system knows the port, too, but asking it costs more.
+        if time.perf_counter() - self._started > _SILENCE_S:
+            port = process.listening_port(self._child.pid)
+            return http.Address(port=port, api_key=self._api_key) if port else None
+        return None
 
     def _check_mode(self, dialogue: HttpDialogue, timeout_s: float) -> None:
         try:

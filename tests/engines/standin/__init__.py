@@ -12,7 +12,7 @@ from pathlib import Path
 
 HELP = Path(__file__).parents[2] / "golden" / "help"
 
-GENERATIONS: dict[str, dict[str, object]] = {
+_TRAITS: dict[str, dict[str, object]] = {
     # traits: see generation.py
     "2024-12": {
         "build": "4291 (26a8406b)",
@@ -67,6 +67,9 @@ GENERATIONS: dict[str, dict[str, object]] = {
         "vanilla_program": "llama-completion",
     },
 }
+
+# those whose --help is recorded
+GENERATIONS = {name: traits for name, traits in _TRAITS.items() if (HELP / f"{name}-llama-server.txt").exists()}
 
 
 def write(folder: Path, generation: str, **traits: object) -> Path:

@@ -182,7 +182,8 @@ class Server:
         listener.listen(16)
         if self.config.get("unfit"):
             say("0.00.028.030 E spec common_specu: the target and draft vocabs are not compatible")
-        say(f"main: server is listening on http://127.0.0.1:{listener.getsockname()[1]} - starting the main loop")
+        if not self.config.get("silent"):
+            say(f"main: server is listening on http://127.0.0.1:{listener.getsockname()[1]} - starting the main loop")
         while True:
             connection, _ = listener.accept()
             with connection:

@@ -26,10 +26,10 @@ def test_the_report_is_shown_and_written_again(sweep: Path, capsys: pytest.Captu
     assert main(["report", str(sweep)]) == 0
 
     shown = capsys.readouterr().out
-    assert "Run draft draft-1x1024 with n_draft 4" in shown
+    assert "Run the synthetic draft with n_draft 4" in shown
     assert str(sweep / "report.html") in shown
     page = (sweep / "report.html").read_text("utf-8")
-    assert "Run draft draft-1x1024 with n_draft 4" in page
+    assert "Run the synthetic draft with n_draft 4" in page
     assert "/home/somebody" not in page
 
 
@@ -54,7 +54,7 @@ def test_an_export_goes_to_stdout_and_nothing_is_written(
     elif form == "csv":
         assert {row["n_draft"] for row in csv.DictReader(io.StringIO(text))} == {"4", "8", "12"}
     else:
-        assert text.startswith("**Run draft draft-1x1024")
+        assert text.startswith("**Run the synthetic draft")
 
 
 def test_plots_are_written_beside_the_page(sweep: Path) -> None:

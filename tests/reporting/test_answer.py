@@ -25,7 +25,7 @@ def test_the_answer_names_draft_n_draft_speedup_and_interval() -> None:
 
     (answer,) = answers(made.comparisons, made.record)
 
-    assert answer.headline == "Run draft draft-1x1024 with n_draft 4: 2.07× [2.04, 2.09]"
+    assert answer.headline == "Run the synthetic draft with n_draft 4: 2.07× [2.04, 2.09]"
     assert answer.kind == "run"
     assert "1 prompt, 5 pairs of runs" in answer.rests_on
 
@@ -133,7 +133,7 @@ def test_skipped_vanilla_gives_no_speedup_but_the_fastest_setting() -> None:
 
     (answer,) = answers(made.comparisons, made.record)
 
-    assert answer.headline.startswith("No speedup known (vanilla was skipped). Fastest: draft draft-1x1024")
+    assert answer.headline.startswith("No speedup known (vanilla was skipped). Fastest: the synthetic draft")
 
 
 def test_nothing_measured_is_said() -> None:

@@ -184,10 +184,13 @@ def evidence_words(evidence: Mapping[str, float | int | str]) -> str:
     )
 
 
+WORST = " (worst)"
+
+
 def gathered(rows: Iterable[Comparison], labels: Mapping[str, str]) -> list[tuple[Advice, list[str]]]:
     """Each kind of finding once, worst first, with the labels of the jobs it stands against.
 
-    Where jobs differ in the figures, the sentence is the worst job's and its label comes first.
+    Where jobs differ in the figures, the sentence is the worst job's, whose label comes first and says so.
     """
     found: dict[tuple[str, str, str], list[tuple[float, str, Finding]]] = {}
     for row in rows:
@@ -198,7 +201,10 @@ def gathered(rows: Iterable[Comparison], labels: Mapping[str, str]) -> list[tupl
     gathered: list[tuple[Advice, list[str]]] = []
     for entries in found.values():
         entries.sort(key=lambda entry: -entry[0])  # stable: jobs keep their order among equals
-        gathered.append((explain(entries[0][2]), list(dict.fromkeys(label for _, label, _ in entries))))
+        labels_there = list(dict.fromkeys(label for _, label, _ in entries))
+        if entries[0][0] > entries[-1][0]:
+            labels_there[0] += WORST
+        gathered.append((explain(entries[0][2]), labels_there))
     return sorted(gathered, key=lambda entry: severity_rank(entry[0].severity))
 
 

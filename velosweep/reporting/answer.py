@@ -86,7 +86,7 @@ def _answer(
     return Answer(
         question=question,
         kind=kind,
-        headline=_headline(kind, best, jobs),
+        headline=_headline(kind, best, jobs, record),
         job=best,
         command=command_line(flags(best)) if best is not None and kind == "run" else None,
         rests_on=_rests_on(best, record) if best is not None else "",
@@ -134,10 +134,10 @@ def _kind(best: Comparison | None) -> str:
 # ---------------------------------------------------------------- in words
 
 
-def _headline(kind: str, best: Comparison | None, jobs: Sequence[Comparison]) -> str:
+def _headline(kind: str, best: Comparison | None, jobs: Sequence[Comparison], record: SweepRecord) -> str:
     if best is None:
-        return _without_ratio(jobs)
-    setting = f"{_what(best)} with n_draft {best.n_draft}"
+        return _without_ratio(jobs, record)
+    setting = f"{_what(best, record)} with n_draft {best.n_draft}"
     if kind == "run":
         return f"Run {setting}: {speedup(best)}"
     if kind == "slower":
@@ -148,18 +148,20 @@ def _headline(kind: str, best: Comparison | None, jobs: Sequence[Comparison]) ->
     return f"No reliable gain{unsure}: the best, {setting}, is {speedup(best)}"
 
 
-def _without_ratio(jobs: Sequence[Comparison]) -> str:
+def _without_ratio(jobs: Sequence[Comparison], record: SweepRecord) -> str:
     measured = [job for job in jobs if job.speculative is not None]
     if not measured:
         return "Nothing could be measured"
     fastest = max(measured, key=lambda job: job.speculative.tokens_per_second.mean if job.speculative else 0.0)
     rate = fastest.speculative.tokens_per_second.mean if fastest.speculative else None
-    setting = f"{_what(fastest)} with n_draft {fastest.n_draft}"
+    setting = f"{_what(fastest, record)} with n_draft {fastest.n_draft}"
     why = "all runs are invalid" if fastest.verdict is Verdict.INVALID and fastest.vanilla else "vanilla was skipped"
     return f"No speedup known ({why}). Fastest: {setting}, {number(rate, 1)} tok/s"
 
 
-def _what(job: Comparison) -> str:
+def _what(job: Comparison, record: SweepRecord) -> str:
+    if any(entry.id == job.job_id and entry.synthetic for entry in record.jobs):
+        return "the synthetic draft"  # its file name is its whole recipe
     return f"draft {model_name(job.draft_model)}" if job.draft_model else job.speculation
 
 

@@ -217,7 +217,7 @@ def conditions_figure(line: Timeline) -> Figure | None:
         })  # fmt: skip
         top = 1 - index / len(strips)
         layout[f"yaxis{number}"] = axis(title, domain=[round(top - 0.85 / len(strips), 4), round(top, 4)], nticks=4)
-        words.append(f"{title} {min(values):g} to {max(values):g}")
+        words.append(f"{title} {round(min(values), 1):g} to {round(max(values), 1):g}")
     layout["xaxis"] = axis("seconds since the first run", anchor=f"y{len(strips)}" if len(strips) > 1 else "y")
     return Figure(
         id="conditions",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from velosweep.model import Comparison, SweepRecord, Verdict
-from velosweep.reporting.advice import Advice, gathered, reasons_for_modest_speedup
+from velosweep.reporting.advice import WORST, Advice, gathered, reasons_for_modest_speedup
 from velosweep.reporting.answer import Answer, CommandFlags, answers
 from velosweep.reporting.figure import Figure
 from velosweep.reporting.figures import (
@@ -174,7 +174,7 @@ def _where(where: Sequence[str], labels: dict[str, str]) -> str:
     if len(labels) < 2:
         return ""
     if len(where) == len(labels):
-        return f"every job, most in {where[0]}"
+        return f"every job, worst in {where[0].removesuffix(WORST)}" if where[0].endswith(WORST) else "every job"
     return ", ".join([*where[:6], *([f"{len(where) - 6} more"] if len(where) > 6 else [])])
 
 

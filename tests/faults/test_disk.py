@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_a_full_disk_ends_the_sweep_in_words_and_keeps_every_sample(bench: Bench
 
 def fill(path: Path, room: int) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT)
-    with pytest.raises(OSError, match="No space left"):
+    with suppress(OSError):
         while True:
             os.write(handle, bytes(4096))
     os.ftruncate(handle, os.fstat(handle).st_size - room)

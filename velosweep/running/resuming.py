@@ -129,7 +129,7 @@ def differences(old: Environment, new: Environment) -> list[str]:
         "cpu": (old.cpu, new.cpu),
         "engine": (old.engine, new.engine),
         "llama.cpp build": (old.llama_cpp_build, new.llama_cpp_build),
-        "program": (old.program_sha256, new.program_sha256),
+        "program": (_short(old.program_sha256), _short(new.program_sha256)),
         "devices": (
             ", ".join(device.uuid or device.name for device in old.devices),
             ", ".join(device.uuid or device.name for device in new.devices),
@@ -142,6 +142,10 @@ def differences(old: Environment, new: Environment) -> list[str]:
         if now_there is not None and now_there.fingerprint != model.fingerprint:
             changed.append(f"the file {model.path} is another one (was {model.size_bytes} bytes of other content)")
     return changed
+
+
+def _short(digest: str | None) -> str | None:
+    return digest and digest[:12]
 
 
 def plan_with_earlier(

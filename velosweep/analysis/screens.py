@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from velosweep.analysis import checks
-from velosweep.analysis.speedup import WALSH_MOST
+from velosweep.analysis.speedup import quantiles
 from velosweep.analysis.trend import MAD_LIMIT, STRETCHES, autocorrelation_limit, kendall_limit, pairs_of, stretches
 
 
@@ -75,9 +75,7 @@ def _trend(x: Any) -> Any:
 def _walsh_median(d: Any) -> Any:
     import numpy as np
 
-    x = np.sort(d, axis=0)
-    if len(x) > WALSH_MOST:
-        x = np.quantile(x, (np.arange(WALSH_MOST) + 0.5) / WALSH_MOST, axis=0)
+    x = quantiles(np.sort(d, axis=0))
     rows, columns = pairs_of(len(x), with_self=True)
     return _median(0.5 * (x[rows] + x[columns]))
 

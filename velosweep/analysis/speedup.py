@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean
+from typing import Any
 
 from velosweep.errors import VelosweepError
 from velosweep.model import Statistics
@@ -210,8 +211,18 @@ def hodges_lehmann(d: Sequence[float]) -> float | None:
 
     if not len(d):
         return None
-    x = np.sort(np.asarray(d, dtype=float))
-    if len(x) > WALSH_MOST:
-        x = np.quantile(x, (np.arange(WALSH_MOST) + 0.5) / WALSH_MOST)
+    x = quantiles(np.sort(np.asarray(d, dtype=float)))
     rows, columns = np.triu_indices(len(x))
     return float(np.median(0.5 * (x[rows] + x[columns])))
+
+
+def quantiles(x: Any) -> Any:
+    """At most WALSH_MOST evenly spaced quantiles of arrays that are sorted along their first axis."""
+    import numpy as np
+
+    if len(x) <= WALSH_MOST:
+        return x
+    place = (np.arange(WALSH_MOST) + 0.5) / WALSH_MOST * (len(x) - 1)
+    below = place.astype(int)
+    share = (place - below).reshape(-1, *[1] * (x.ndim - 1))
+    return x[below] * (1 - share) + x[below + 1] * share

@@ -113,8 +113,8 @@ def calibration() -> None:
                 )
         measured = 1 + accepted / rounds
         print(
-            f"calibration: set {wanted + 1:.3f} tokens a round, measured {measured:.3f} ({measured / (wanted + 1) - 1:+.1%}) "
-            f"over {predicted} tokens"
+            f"calibration: set {wanted + 1:.3f} tokens a round, measured {measured:.3f} "
+            f"({measured / (wanted + 1) - 1:+.1%}) over {predicted} tokens"
         )
 
 

@@ -59,7 +59,7 @@ class DaskLanes(RemoteLauncher):
                 ): group
                 for group in groups
             }
-            for future in as_completed(futures):
+            for future in as_completed(futures, loop=client.loop):
                 group = futures[future]
                 error = future.exception()
                 if error is not None:
@@ -106,15 +106,16 @@ class DaskLanes(RemoteLauncher):
         return distributed.SpecCluster(workers=workers, scheduler=scheduler, silence_logs=40)
 
     def _environments(self, settings: RunSettings) -> list[Mapping[str, str]]:
-        """The environment of each worker on this machine: the GPUs that it sees."""
+        """The environment of each worker on this machine: the GPUs that it sees, and no chatter."""
+        quiet = {"DASK_LOGGING__DISTRIBUTED": "error"}
         gpus = [str(gpu) for gpu in settings.gpus or ()]
         step = settings.gpus_per_lane
         lanes = [gpus[at : at + step] for at in range(0, len(gpus) - step + 1, step)]
         order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         named: list[Mapping[str, str]] = [
-            {"CUDA_VISIBLE_DEVICES": ",".join(lane), "CUDA_DEVICE_ORDER": order} for lane in lanes
+            {**quiet, "CUDA_VISIBLE_DEVICES": ",".join(lane), "CUDA_DEVICE_ORDER": order} for lane in lanes
         ]
-        return named or [{} for _ in range(int(self._settings["workers"]))]
+        return named or [quiet for _ in range(int(self._settings["workers"]))]
 
 
 def _resources(gpus: int) -> dict[str, float] | None:

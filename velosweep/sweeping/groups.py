@@ -11,6 +11,7 @@ import json
 import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -121,7 +122,11 @@ class RunGroup:
         check_models(group)
         if folder is not None:
             return self._measure(group, Path(folder))
-        with tempfile.TemporaryDirectory(prefix="velosweep-") as own:
+        with (
+            tempfile.TemporaryDirectory(prefix="velosweep-") as own,
+            (Path(own) / "screen.log").open("w") as screen,
+            redirect_stdout(screen),  # a worker's screen is nobody's, or the driver's
+        ):
             return self._measure(group, Path(own))
 
     @staticmethod

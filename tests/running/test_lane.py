@@ -126,6 +126,7 @@ class Bench:
     converged: Callable[[Sequence[float], Sequence[float], Adaptive], bool] = lambda v, s, a: False
     rest: Callable[[Protocol, float, float], float] = lambda protocol, baseline, latest: 0.0
     guide: Guide | None = None
+    settle: Callable[[], None] = lambda: None
 
     def run(self, jobs: Sequence[Job]) -> None:
         blocks = iter(plan_blocks(jobs))
@@ -142,6 +143,7 @@ class Bench:
             done=self.done,
             converged=self.converged,
             rest=self.rest,
+            settle=self.settle,
             guide_of=lambda block: self.guide.next_round if self.guide else None,
         )
         run_lane(lambda: next(blocks, None), tools)
@@ -442,3 +444,11 @@ def test_acceptance_that_is_drawn_at_random_is_labelled_and_its_text_compared_wi
 
     assert drawn.speculation == "draft (synthetic acceptance 2)"
     assert (drawn.first_divergence, drawn.output_sha256) == (None, None)
+
+
+def test_runs_that_count_wait_until_nothing_of_ours_works_beside_them() -> None:
+    bench = Bench()
+    bench.settle = lambda: bench.engine.calls.append("settled")
+    bench.run(jobs_over_n_draft(4, iterations=1))
+
+    assert bench.engine.calls == ["vanilla/warmup", "n_draft 4/warmup", "settled", "vanilla", "n_draft 4"]

@@ -91,7 +91,7 @@ def test_no_reliable_gain_and_slower_are_said(three: list[Comparison]) -> None:
     unsure = [_with(row, 1.02, 0.97, 1.07, Verdict.NO_RELIABLE_GAIN) for row in three]
     slower = [_with(row, 0.62, 0.60, 0.63, Verdict.SLOWER) for row in three]
 
-    assert answers(unsure, record)[0].headline.startswith("No reliable gain: the best, draft")
+    assert answers(unsure, record)[0].headline.startswith("No reliable gain: the best, the synthetic draft")
     assert answers(slower, record)[0].headline.startswith("Slower: run without speculation")
     assert answers(slower, record)[0].command is None
 

@@ -110,7 +110,7 @@ def test_a_sweep_without_samples_or_results_still_has_a_page() -> None:
     made = sweeps.default_sweep()
 
     assert "No job has results" in render_report([], made.record, None)
-    assert "Run draft" in render_report(made.comparisons, made.record, made.samples.slice(0, 0))
+    assert "Run the synthetic draft" in render_report(made.comparisons, made.record, made.samples.slice(0, 0))
 
 
 def test_only_the_columns_that_are_there_are_needed() -> None:

@@ -349,7 +349,7 @@ def _metric(jobs: Sequence[Comparison], metric: str, title: str, unit: str) -> F
             "yaxis": axis(unit, rangemode="tozero"),
             "showlegend": True,
         },
-        height=300,
+        height=300 + 16 * max(len(data) - 2, 0),  # room for the legend
     )
 
 

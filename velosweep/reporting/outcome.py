@@ -60,7 +60,7 @@ def print_outcome(
         said = {(advice.code, advice.sentence) for answer in answered for advice in answer.against}
         _print_findings(jobs, said, console, verbose=verbosity >= VERBOSE)
     if saved_to:
-        say(console, f"💾 Results saved to: {saved_to}")
+        say(console, f"💾 Results saved to: {saved_to}", whole=True)
 
 
 def _print_single(job: Comparison, record: SweepRecord, console: Console) -> None:
@@ -98,7 +98,7 @@ def _print_comparison(job: Comparison, target: float, console: Console) -> None:
     if job.acceptance is not None:
         say(console, acceptance_words(job), indent=3)
     if job.speedup is not None:
-        _print_target(job, target, console)
+        _print_target(job, job.speedup, target, console)
     say(console)
 
 
@@ -119,8 +119,8 @@ def acceptance_words(job: Comparison) -> str:
     return text
 
 
-def _print_target(job: Comparison, target: float, console: Console) -> None:
-    if job.speedup is not None and job.speedup >= target and job.verdict is not Verdict.INVALID:
+def _print_target(job: Comparison, value: float, target: float, console: Console) -> None:
+    if value >= target and job.verdict is not Verdict.INVALID:
         say(console, f"✅ Speculative decoding achieved target speedup (>{target:g}x)!", style="green")
         return
     say(console, "⚠️ Modest speedup. Consider:", style="yellow")
@@ -173,13 +173,14 @@ def _print_answer(answer: Answer, record: SweepRecord, console: Console, *, quie
     prefix = f"{answer.question}: " if answer.question else ""
     say(console, f"{prefix}{answer.headline}", style="bold green" if answer.kind == "run" else "bold yellow")
     if answer.command:
-        say(console, answer.command, indent=2)
+        say(console, answer.command, indent=2, whole=True)
     if quiet:
         return
     for line in (*answer.ties, *(f"by category: {words}" for words in answer.by_category), *answer.notes):
         say(console, f"- {line}", indent=2)
     if not record.single and answer.job is not None and answer.job.speedup is not None:
-        _print_target(answer.job, target_of(record, answer.job.job_id), console)
+        value = best_estimate(answer.job) or answer.job.speedup
+        _print_target(answer.job, value, target_of(record, answer.job.job_id), console)
     if answer.rests_on:
         say(console, f"- rests on {answer.rests_on}", indent=2)
     say(console)

@@ -23,7 +23,7 @@ from velosweep.reporting.figures_samples import conditions_figure, samples_figur
 from velosweep.reporting.method import environment_lines, how_lines
 from velosweep.reporting.safe import plot_text
 from velosweep.reporting.tables import Grid, category_grid, prompt_grid, result_grid
-from velosweep.reporting.wording import job_labels, plural, target_of, whole_jobs
+from velosweep.reporting.wording import best_estimate, job_labels, plural, target_of, whole_jobs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -155,7 +155,8 @@ def _problems(record: SweepRecord, jobs: Sequence[Comparison]) -> tuple[str, ...
 
 def _box(answer: Answer, record: SweepRecord) -> AnswerBox:
     job = answer.job
-    modest = job is not None and job.speedup is not None and job.speedup < target_of(record, job.job_id)
+    value = best_estimate(job) if job is not None else None
+    modest = job is not None and value is not None and value < target_of(record, job.job_id)
     return AnswerBox(
         kind=answer.kind,
         question=answer.question,

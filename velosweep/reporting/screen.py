@@ -27,13 +27,16 @@ def width_of(console: Console) -> int:
     return int(console.width) if console.is_terminal else PLAIN_WIDTH
 
 
-def say(console: Console, text: str = "", *, style: str | None = None, indent: int = 0) -> None:
-    """Print one line, wrapped at words (continuations indented) on a terminal and left whole elsewhere."""
+def say(console: Console, text: str = "", *, style: str | None = None, indent: int = 0, whole: bool = False) -> None:
+    """Print one line, wrapped at words (continuations indented) on a terminal and left whole elsewhere.
+
+    `whole`: leave the wrapping to the terminal, so that a command copied from it is one line.
+    """
     from rich.text import Text
 
     body = for_encoding(terminal_text(text), console.encoding)
-    if not console.is_terminal:
-        console.print(Text(" " * indent + body), soft_wrap=True)
+    if whole or not console.is_terminal:
+        console.print(Text(" " * indent + body, style=style or ""), soft_wrap=True)
         return
     from rich.padding import Padding
 

@@ -89,10 +89,13 @@ def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
     started[0].kill()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="by the kernel on Linux")
-def test_a_killed_driver_leaves_no_child(tmp_path: Path) -> None:
+@pytest.mark.parametrize("watchdog", [False, True], ids=["by the kernel", "by a watchdog"])
+def test_a_killed_driver_leaves_no_child(tmp_path: Path, watchdog: bool) -> None:
+    if sys.platform != "linux" and not watchdog:
+        pytest.skip("only Linux has a death signal")
     script = (
         "import sys, time; from pathlib import Path; from velosweep.engines import process\n"
+        f"process._NEEDS_WATCHDOG = {watchdog}\n"
         "child = process.start([sys.executable, '-IS', '-c', 'import time; time.sleep(9)'], stderr=Path(sys.argv[1]))\n"
         "print(child.pid, flush=True); time.sleep(60)"
     )
@@ -124,6 +127,16 @@ def test_a_program_that_can_not_be_executed_says_so_in_the_log(tmp_path: Path) -
     assert child.wait(10) == 126
     assert "No such file" in (tmp_path / "log").read_text()
     child.stop()
+
+
+def test_a_watchdog_ends_with_the_child_that_it_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_NEEDS_WATCHDOG", True)
+    child = process.start([*PYTHON, "import time; time.sleep(60)"], stderr=tmp_path / "log")
+    assert process.wait_for(lambda: bool(psutil.Process(child.pid).children()), time.perf_counter() + 10)
+    (watchdog,) = psutil.Process(child.pid).children()
+
+    assert child.stop() == -signal.SIGTERM
+    assert ended(watchdog.pid)
 
 
 def test_stopping_twice_is_no_harm(tmp_path: Path) -> None:

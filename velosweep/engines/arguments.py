@@ -96,6 +96,7 @@ def program_arguments(arm: Arm, *, lane: Lane, capabilities: Capabilities) -> li
     builder.need("ignore_eos", why="a run of a fixed length")
     _common(builder, arm.engine, lane, capabilities)
     builder.say("no_escape")
+    builder.say("samplers", "top_k;temperature")  # as the server is asked
     if arm.mode is Mode.SPECULATIVE and arm.speculation is not None:
         _speculation(builder, arm, arm.speculation, lane, capabilities)
     else:

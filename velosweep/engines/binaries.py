@@ -140,6 +140,7 @@ class BinariesSession:
         name = self._capabilities.name
         argv = [*self._argv, str(name("prompt")), prompt, str(name("n_predict")), str(n_predict)]
         argv += [str(name("temperature")), f"{temperature:g}", str(name("seed")), str(seed)]
+        argv += [str(name("top_k")), "1" if temperature <= 0 else "40"] if name("top_k") else []
         before = self._log_path.stat().st_size if self._log_path.exists() else 0
         with tempfile.TemporaryDirectory(prefix="velosweep-") as folder:
             stdout = Path(folder) / "stdout"

@@ -42,6 +42,8 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
     "warmup": ("--warmup",),
     "seed": ("--seed",),
     "temperature": ("--temp",),
+    "top_k": ("--top-k",),
+    "samplers": ("--samplers",),
     "n_predict": ("--predict", "--n-predict"),
     "ignore_eos": ("--ignore-eos",),
     "prompt": ("--prompt",),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from typing import Any
 
 
@@ -31,7 +32,9 @@ def main() -> None:
     except RuntimeError as error:
         sys.stderr.write(f"error: failed to load model: {error}\n")
         sys.stderr.flush()
-        # Skip destructors: llama.cpp's threads may be half started.
+        # llama.cpp's log has a thread of its own, which is about to write the cause. Then skip the destructors:
+        # others of its threads may be half started.
+        time.sleep(0.3)
         os._exit(1)
     sys.stderr.write(f"embedded llama.cpp is listening on {server.listening_address}\n")
     sys.stderr.flush()

@@ -26,7 +26,7 @@ import os, sys
 parent, fd, cores, argv = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]
 if cores and hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
-if sys.platform == "linux":
+if fd < 0:
     import ctypes
     ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
     if os.getppid() != parent:
@@ -48,6 +48,8 @@ except OSError as error:
     sys.stderr.write(f"exec: {argv[0]}: {error.strerror}\\n")
     os._exit(126)
 """
+
+_NEEDS_WATCHDOG = sys.platform not in ("linux", "win32")
 
 _SCRUBBED_PREFIX = "LLAMA_ARG_"
 _SCRUBBED = frozenset({"LLAMA_API_KEY", "LLAMA_LOG_FILE", "LLAMA_LOG_VERBOSITY", "LLAMA_LOG_COLORS"})
@@ -175,8 +177,9 @@ def _start(
     cores: Sequence[int],
 ) -> Child:
     stderr.parent.mkdir(parents=True, exist_ok=True)
-    watchdog_read, watchdog_write = (None, None) if sys.platform in ("linux", "win32") else os.pipe()
-    guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), str(watchdog_read or -1)]
+    watchdog_read, watchdog_write = os.pipe() if _NEEDS_WATCHDOG else (None, None)
+    guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())]
+    guard.append("-1" if watchdog_read is None else str(watchdog_read))
     guard.append(",".join(map(str, cores)))
     command = [*argv] if sys.platform == "win32" else [*guard, *argv]
     with contextlib.ExitStack() as files:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.storage.made import comparison, mode_statistics, statistics
 from velosweep.storage.paths import JobPaths
-from velosweep.storage.summaries import summary, to_json, write_job_summaries, write_summaries, write_summary
+from velosweep.storage.summaries import summary, to_json, write_job_summaries, write_summaries
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "summary.json"
 
@@ -24,7 +24,7 @@ json_values = st.recursive(
 
 
 def test_the_specifications_example_is_written_as_it_prints_it(tmp_path: Path) -> None:
-    write_summary(tmp_path / "summary.json", summary(comparison(), iterations=5))
+    write_job_summaries(JobPaths(tmp_path), comparison(), [], iterations=5)
 
     assert GOLDEN.read_bytes() == (tmp_path / "summary.json").read_bytes()
 

@@ -17,7 +17,7 @@ from velosweep.storage.provenance import read_record
 from velosweep.storage.results import writing_results
 from velosweep.storage.samples import write_row_groups, write_samples
 from velosweep.storage.schema import sweep_metadata
-from velosweep.storage.summaries import Summary, write_job_summaries, writing_summaries
+from velosweep.storage.summaries import Summary, summary, to_json, write_job_texts, writing_summaries
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,10 +62,10 @@ def derive(root: Path, compare: Compare) -> Derived:
             rows = _by_job(compare(chunk.table, {job.id: job for job in chunk.jobs}))
             add_results([row for own in rows.values() for row in own])
             for job in chunk.jobs:
-                value = _write_summary(paths, job, rows.get(job.id, ()))
-                if value is not None:
-                    add_summary(value)
-                    summaries[job.id] = value
+                written = _write_summary(paths, job, rows.get(job.id, ()))
+                if written is not None:
+                    summaries[job.id], text = written
+                    add_summary(text)
             if not record.single:
                 write_job_samples(paths, chunk.jobs, chunk.table)
             comparisons.extend(row if small else _without_samples(row) for own in rows.values() for row in own)
@@ -139,12 +139,15 @@ def _by_job(rows: Iterable[Sequence[Comparison]]) -> dict[str, Sequence[Comparis
     return {own[0].job_id: own for own in rows if own}
 
 
-def _write_summary(paths: SweepPaths, job: JobRecord, rows: Sequence[Comparison]) -> Summary | None:
+def _write_summary(paths: SweepPaths, job: JobRecord, rows: Sequence[Comparison]) -> tuple[Summary, str] | None:
     whole = next((row for row in rows if row.prompt_id is None), None)
     if whole is None:
         return None
     prompts = [row for row in rows if row.prompt_id is not None]
-    return write_job_summaries(paths.job(job), whole, prompts, iterations=job.iterations)
+    value = summary(whole, iterations=job.iterations)
+    text = to_json(value)  # twice the same text: the job's file, and its place in the array
+    write_job_texts(paths.job(job), text, prompts, iterations=job.iterations)
+    return value, text
 
 
 def _without_samples(row: Comparison) -> Comparison:

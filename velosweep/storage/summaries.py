@@ -72,7 +72,7 @@ def to_json(value: object, *, indent: int = 0) -> str:
     if isinstance(value, dict) and value:
         items = [f"{inner}{_flat(key)}: {to_json(item, indent=indent + 2)}" for key, item in value.items()]
         return "{\n" + ",\n".join(items) + "\n" + " " * indent + "}"
-    if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+    if isinstance(value, list) and value and isinstance(value[0], (dict, list)):
         rows = [inner + to_json(item, indent=indent + 2) for item in value]
         return "[\n" + ",\n".join(rows) + "\n" + " " * indent + "]"
     return _flat(value)
@@ -82,30 +82,25 @@ def to_json(value: object, *, indent: int = 0) -> str:
 _flat = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-def write_summary(path: Path, value: Summary, *, durable: bool = True) -> None:
-    """Write one summary atomically. Raises StorageError."""
-    write_text(path, to_json(value) + "\n", durable=durable)
-
-
 def write_summaries(path: Path, values: Sequence[Summary]) -> None:
     """Write the jobs' summaries as one array, atomically. Raises StorageError."""
     with writing_summaries(path) as add:
         for value in values:
-            add(value)
+            add(to_json(value))
 
 
 @contextmanager
-def writing_summaries(path: Path) -> Iterator[Callable[[Summary], None]]:
-    """A function that adds a summary to the array; the file is there, whole, when the block has ended well.
+def writing_summaries(path: Path) -> Iterator[Callable[[str], None]]:
+    """A function that adds a summary (its `to_json`) to the array; the file is there when the block has ended well.
 
     Raises StorageError.
     """
     with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
         before = "[\n  "
 
-        def add(value: Summary) -> None:
+        def add(text: str) -> None:
             nonlocal before
-            file.write(before + to_json(value, indent=2))
+            file.write(before + text.replace("\n", "\n  "))  # texts in JSON hold no line ends: these are the layout's
             before = ",\n  "
 
         yield add
@@ -120,11 +115,17 @@ def write_job_summaries(
     They can be derived again from the samples, so they are moved into place but not synced one by one.
     Raises StorageError.
     """
-    make_folder(paths.root)
     value = summary(comparison, iterations=iterations)
-    write_summary(paths.summary, value, durable=False)
+    write_job_texts(paths, to_json(value), by_prompt, iterations=iterations)
+    return value
+
+
+def write_job_texts(paths: JobPaths, text: str, by_prompt: Sequence[Comparison], *, iterations: int) -> None:
+    """As `write_job_summaries`, for a summary that is `to_json` already."""
+    make_folder(paths.root)
+    write_text(paths.summary, text + "\n", durable=False)
     if len(by_prompt) > 1:
         make_folder(paths.prompts)
         for one in by_prompt:
-            write_summary(paths.prompt(one.prompt_id or "_"), summary(one, iterations=iterations), durable=False)
-    return value
+            content = to_json(summary(one, iterations=iterations)) + "\n"
+            write_text(paths.prompt(one.prompt_id or "_"), content, durable=False)

@@ -144,3 +144,14 @@ def test_nothing_measured_is_said() -> None:
 
     assert answer.headline == "Nothing could be measured"
     assert answers([], made.record) == ()
+
+
+def test_what_a_search_confirmed_is_the_answer_though_another_looks_better() -> None:
+    made = sweeps.default_sweep()
+
+    (answer,) = answers(made.comparisons, replace(made.record, advised=("job1",)))
+
+    assert answer.job is not None
+    assert answer.job.n_draft == 8
+    assert any("confirmed with fresh pairs" in note for note in answer.notes)
+    assert not any("flattered" in note for note in answer.notes)

@@ -223,16 +223,18 @@ def _against(best: Comparison) -> tuple[Advice, ...]:
 
 
 def _notes(best: Comparison | None, jobs: Sequence[Comparison], record: SweepRecord) -> tuple[str, ...]:
-    notes = []
+    notes: list[str] = []
     if best is not None and best.population_low is not None:
         notes.append(f"for prompts like these: {interval(best.population_low, best.population_high)}")
     if best is not None and best.worst_prompt:
         notes.append(f"worst prompt: {best.worst_prompt}")
+    if is_synthetic(record):
+        notes.append("synthetic model pair: the times are real, the text is not; choose your own pair before deploying")
+    if best is not None and best.job_id in record.advised:
+        return (*notes, "found by a search and confirmed with fresh pairs, which alone give this figure")
     compared = sum(best_estimate(job) is not None for job in jobs)
     if compared > 2:
         notes.append(f"best of {compared} settings measured, so its figure is a little flattered")
-    if is_synthetic(record):
-        notes.append("synthetic model pair: the times are real, the text is not; choose your own pair before deploying")
     return tuple(notes)
 
 

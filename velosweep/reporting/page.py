@@ -15,10 +15,10 @@ from velosweep.reporting.figures import (
     acceptance_figure,
     heat_map,
     main_figure,
-    metric_figures,
     prompt_heat_map,
     prompts_figure,
 )
+from velosweep.reporting.figures_metrics import metric_figures
 from velosweep.reporting.figures_samples import conditions_figure, samples_figure, timeline
 from velosweep.reporting.method import environment_lines, how_lines
 from velosweep.reporting.safe import plot_text

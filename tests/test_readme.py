@@ -103,6 +103,15 @@ def test_commands_for_own_models_work(command: str, workplace: Path) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.parametrize("command", commands("tune"))
+def test_the_command_that_finds_the_best_works(command: str, workplace: Path) -> None:
+    done = shell(f"{command.replace('10min', '8s')} engine=embedded n_predict=24", workplace)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "=== Search for the fastest setting ===" in done.stdout
+
+
+@pytest.mark.real
 @pytest.mark.parametrize("command", commands("after"))
 def test_commands_for_after_a_sweep_work(command: str, workplace: Path) -> None:
     done = shell(DATED.sub(finished(workplace), command), workplace)

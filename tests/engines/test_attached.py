@@ -112,8 +112,17 @@ def test_a_wrong_api_key_is_told(serve: Serve, tmp_path: Path) -> None:
     url = serve("2026-10", api_key="right")
     ready(AttachedEngine(vanilla_url=url, speculative_url=None), vanilla(""), tmp_path)
 
-    with pytest.raises(LaunchFailed, match=r"Invalid API Key.*API key"):
+    with pytest.raises(LaunchFailed, match=r"Invalid API Key.*set LLAMA_API_KEY"):
         ready(AttachedEngine(vanilla_url=url.replace("right", "wrong"), speculative_url=None), vanilla(""), tmp_path)
+
+
+def test_the_api_key_may_come_from_the_environment(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = serve("2026-10", api_key="right").replace(":right@", "")
+    monkeypatch.setenv("LLAMA_API_KEY", "right")
+
+    ready(AttachedEngine(vanilla_url=url, speculative_url=None), vanilla(""), tmp_path)
 
 
 def test_nobody_there_is_told_with_the_key_to_correct(tmp_path: Path) -> None:

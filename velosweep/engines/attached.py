@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +19,14 @@ _MODEL_FACTS = ("n_params", "size", "n_vocab", "n_embd", "vocab_type")
 
 
 def parse_url(url: str) -> http.Address:
-    """`http://host:port/prefix`, `http://:KEY@host:port` or `unix:///path/to.sock`. Raises ProgramError."""
+    """`http://host:port/prefix`, `http://:KEY@host:port` or `unix:///path/to.sock`. Raises ProgramError.
+
+    A key that is not in the URL is taken from $LLAMA_API_KEY, which keeps it out of the results' configuration.
+    """
+    from_environment = os.environ.get("LLAMA_API_KEY") or None
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if parts.scheme == "unix":
-        return http.Address(unix=parts.path, host="localhost")
+        return http.Address(unix=parts.path, host="localhost", api_key=from_environment)
     try:
         port = parts.port or 8080
     except ValueError:
@@ -31,7 +36,7 @@ def parse_url(url: str) -> http.Address:
             f"{_without_key(url)} is no address of a llama-server",
             remedy="write http://host:port, or http://:API_KEY@host:port",
         )
-    key = unquote(parts.password) if parts.password else None
+    key = unquote(parts.password) if parts.password else from_environment
     return http.Address(host=parts.hostname, port=port, prefix=parts.path.rstrip("/"), api_key=key)
 
 

@@ -180,7 +180,7 @@ def check_status(reply: Reply, what: str) -> None:
     if "exceed" in message and "context" in message:
         remedy = "shorten the prompt or raise engine.context"
     elif reply.status == 401:
-        remedy = "the server wants an API key; put it into the URL as http://:KEY@host:port"
+        remedy = "set LLAMA_API_KEY to the server's API key"
     raise RunFailed(f"The server answered {what} with status {reply.status}: {message}", remedy=remedy)
 
 

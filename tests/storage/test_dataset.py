@@ -119,6 +119,30 @@ def test_damaged_journal_lines_are_reported_and_the_rest_collected(tmp_path: Pat
     assert collected.damaged == ("journal.jsonl, line 3: torn: the write was cut short",)
 
 
+def test_what_an_earlier_collation_kept_makes_up_for_a_damaged_journal(tmp_path: Path) -> None:
+    paths = write_sweep(tmp_path)
+    whole = collect(tmp_path).table
+    content = bytearray(paths.journal.read_bytes())
+    content[len(content) // 2] ^= 1
+    paths.journal.write_bytes(content)
+
+    collected = collect(tmp_path)
+
+    assert whole.equals(collected.table)
+    assert collected.damaged[-1] == "1 of these saved by samples.parquet"
+
+
+def test_a_damaged_journal_beside_a_damaged_samples_file_gives_what_the_journal_has(tmp_path: Path) -> None:
+    paths = write_sweep(tmp_path)
+    paths.journal.write_bytes(paths.journal.read_bytes()[:-10])
+    paths.samples.write_bytes(b"PAR1")
+
+    collected = collect(tmp_path)
+
+    assert collected.table.num_rows == 15
+    assert "nothing of that could be had from samples.parquet" in collected.damaged[-1]
+
+
 def test_pandas_polars_and_duckdb_read_the_folder_as_it_is(tmp_path: Path) -> None:
     import duckdb
     import pandas

@@ -10,7 +10,7 @@ import pytest
 
 from tests.storage.made import environment, job_record, record
 from velosweep.errors import SchemaError, StorageError
-from velosweep.model import Device, ModelFile
+from velosweep.model import Device, ModelFile, TunerSettings
 from velosweep.storage.hashing import file_sha256
 from velosweep.storage.provenance import collect_environment, read_record, write_record
 
@@ -21,7 +21,12 @@ def test_a_record_is_read_back_as_it_was(tmp_path: Path) -> None:
         devices=(Device(kind="cuda", name="GPU", index=0, memory_bytes=1 << 34),),
         models=(ModelFile(path="/m.gguf", size_bytes=5, fingerprint="f"),),
     )
-    one = record(environment=full, jobs=(job_record(0, adaptive_target=0.01, error="no room", state="failed"),))
+    one = record(
+        environment=full,
+        tuner=TunerSettings(),
+        advised=("job0",),
+        jobs=(job_record(0, adaptive_target=0.01, error="no room", state="failed"),),
+    )
     write_record(tmp_path / "sweep.json", one)
 
     assert one == read_record(tmp_path / "sweep.json")

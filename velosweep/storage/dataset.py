@@ -65,11 +65,34 @@ def collect(root: Path) -> Collected:
     paths = SweepPaths(root)
     if paths.journal.is_file():
         table, damaged = journal_to_table(paths.journal)
-        notes = tuple(f"{paths.journal.name}, line {number}: {why}" for number, why in damaged)
-        return Collected(in_canonical_order(table), notes)
+        notes = [f"{paths.journal.name}, line {number}: {why}" for number, why in damaged]
+        if damaged and paths.samples.is_file():
+            table, note = _with_collated(table, paths.samples)
+            notes.append(note)
+        return Collected(in_canonical_order(table), tuple(notes))
     if paths.samples.is_file():
         return Collected(in_canonical_order(read_samples(paths.samples)), ())
     raise _nothing(root, f"{paths.journal.name} or {SAMPLES}")
+
+
+# What tells a physical run from all others of its sweep.
+_RUN = ("job_id", "mode", "block", "launch", "iteration", "prompt_id", "attempt", "warmup", "order", "started_at")
+
+
+def _with_collated(table: pa.Table, samples: Path) -> tuple[pa.Table, str]:
+    """A damaged journal's rows and those that an earlier collation kept of its lost ones; in words how many."""
+    import pyarrow as pa
+
+    from velosweep.storage.samples import read_samples
+
+    try:
+        kept = read_samples(samples).select(table.column_names)
+    except StorageError as error:
+        return table, f"nothing of that could be had from {samples.name}: {error.message}"
+    known = {tuple(row.values()) for row in table.select(list(_RUN)).to_pylist()}
+    lost = [tuple(row.values()) not in known for row in kept.select(list(_RUN)).to_pylist()]
+    saved = kept.filter(pa.array(lost, type=pa.bool_()))
+    return pa.concat_tables([table, saved.cast(table.schema)]), f"{saved.num_rows} of these saved by {samples.name}"
 
 
 def find_files(directory: Path, name: str) -> list[Path]:

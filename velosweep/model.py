@@ -674,6 +674,8 @@ class SweepRecord:
     environment: Environment
     schema_version: int = SCHEMA_VERSION
     tuner: TunerSettings | None = None
+    show_paths: bool = False  # reports name home directories, too
+    plots: bool = False  # the main plot also as PNG and SVG
     advised: tuple[str, ...] = ()  # ids of the jobs that a search found to be the best
     working_directory: str | None = None  # where the command was given: what its relative paths are relative to
     accepted: tuple[str, ...] = ()  # differences from `environment` under which it was resumed by --force

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +20,11 @@ from velosweep.model import (
     Outcome,
     RunSettings,
     Sweep,
-    SweepRecord,
     TunerDecision,
     TunerSettings,
 )
 from velosweep.planning.schedule import count_measurements, plan_blocks
-from velosweep.reporting.console import print_configuration, print_outcome, print_plan
+from velosweep.reporting.console import estimated_s, print_configuration, print_outcome, print_plan
 from velosweep.reporting.progress import make_observer
 from velosweep.reporting.race import print_race
 from velosweep.reporting.screen import make_console, say
@@ -44,15 +43,14 @@ from velosweep.running.resuming import (
     plan_with_earlier,
 )
 from velosweep.running.tuning import Guide, guides_for
-from velosweep.storage.atomic import make_folder, write_text
+from velosweep.storage.atomic import make_folder, write_bytes, write_text
 from velosweep.storage.dataset import collect
 from velosweep.storage.decisions import write_decisions
+from velosweep.storage.derive import Derived, derive
 from velosweep.storage.journal import Journal, read_journal
 from velosweep.storage.paths import SweepPaths
 from velosweep.storage.provenance import read_record, write_record
-from velosweep.storage.results import write_results
-from velosweep.storage.samples import write_samples
-from velosweep.storage.summaries import summary, to_json, write_job_summaries, write_summaries
+from velosweep.storage.summaries import Summary, to_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -158,7 +156,7 @@ def _print_plan(sweep: Sweep, blocks: Sequence[Block], prepared: Prepared, conso
         measurements=sum(count_measurements(block) for block in blocks),
         loads=sum(len(block.arms) * block.jobs[0].protocol.launches for block in blocks),
         lanes=prepared.lanes,
-        estimated_s=None,
+        estimated_s=estimated_s(blocks, lanes=prepared.lanes, environment=prepared.environment),
         console=console,
     )
 
@@ -181,8 +179,15 @@ def _measure(sweep: Sweep, prepared: Prepared, settings: RunSettings, console: C
             clear_leftovers(root)
             prepared, accepted = on_earlier_terms(before, prepared, force=settings.force)
         sweep = replace(sweep, id=before.sweep_id if before else secrets.token_hex(8), jobs=prepared.jobs)
-        record = adopt(before, sweep, prepared.environment, now=datetime.now(timezone.utc), accepted=accepted)
-        record = replace(record, tuner=settings.tuner)
+        record = adopt(
+            before,
+            sweep,
+            prepared.environment,
+            now=datetime.now(timezone.utc),
+            accepted=accepted,
+            arguments_of=prepared.server_arguments,
+        )
+        record = replace(record, tuner=settings.tuner, show_paths=settings.report_paths, plots=settings.report_plots)
         progress = earlier_progress(paths) if before else Progress()
         blocks = plan(prepared, progress.blocks, whole=settings.tuner is not None)
         guides = _guides(blocks, settings.tuner, journal, paths) if settings.tuner else {}
@@ -252,15 +257,34 @@ def _ended(job: JobRecord, measured: Measured) -> JobRecord:
     return job
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Derived:
-    """What a sweep's samples say. `damaged`: what could not be read of them, in words."""
+def collate(root: Path) -> Derived:
+    """Write every derived file of a sweep from its samples: the same samples give the same bytes.
 
-    record: SweepRecord
-    samples: pa.Table
-    comparisons: list[Comparison]
-    summaries: list[dict[str, object]]
-    damaged: tuple[str, ...] = ()
+    Raises StorageError.
+    """
+    derived = derive(root, _compare)
+    _write_outputs(derived)
+    _write_report(SweepPaths(root), derived)
+    return derived
+
+
+def _compare(samples: pa.Table, jobs: Mapping[str, JobRecord]) -> Iterator[Sequence[Comparison]]:
+    from velosweep.analysis.summarise import iterate_jobs
+
+    return iterate_jobs(samples, jobs=jobs)
+
+
+def _write_report(paths: SweepPaths, derived: Derived) -> None:
+    from velosweep.reporting.html import render_report
+
+    record = derived.record
+    page = render_report(derived.comparisons, record, derived.samples, show_paths=record.show_paths)
+    write_text(paths.report, page)
+    if record.plots:
+        from velosweep.reporting.plots import main_plots
+
+        for form, content in main_plots(derived.comparisons, record).items():
+            write_bytes(paths.report.with_suffix(f".{form}"), content)
 
 
 def analyse(root: Path) -> Derived:
@@ -273,64 +297,35 @@ def analyse(root: Path) -> Derived:
     record = read_record(paths.record) if paths.record.is_file() else record_from_samples(collected.table)
     comparisons = compare_jobs(collected.table, jobs={job.id: job for job in record.jobs})
     return Derived(
-        record=record, samples=collected.table, comparisons=comparisons, summaries=[], damaged=collected.damaged
+        record=record,
+        samples=collected.table,
+        sample_count=collected.table.num_rows,
+        comparisons=comparisons,
+        summaries=[],
+        damaged=collected.damaged,
     )
 
 
-def collate(root: Path) -> Derived:
-    """Write every derived file of a sweep from its samples: the same samples give the same bytes.
-
-    Raises StorageError.
-    """
-    from velosweep.reporting.html import render_report
-    from velosweep.storage.job_samples import write_job_samples
-
-    derived = analyse(root)
-    record, paths = derived.record, SweepPaths(root)
-    write_samples(paths.samples, derived.samples)
-    write_results(paths.results, derived.comparisons, sweep_id=record.sweep_id)
-    by_job: dict[str, list[Comparison]] = {}
-    for comparison in derived.comparisons:
-        by_job.setdefault(comparison.job_id, []).append(comparison)
-    summaries = []
-    for job in record.jobs:
-        rows = by_job.get(job.id, [])
-        whole = next((row for row in rows if row.prompt_id is None), None)
-        if whole is not None:
-            prompts = [row for row in rows if row.prompt_id is not None]
-            summaries.append(write_job_summaries(paths.job(job), whole, prompts, iterations=job.iterations))
-    if not record.single:
-        write_job_samples(paths, record.jobs, derived.samples)
-    write_summaries(paths.summaries, summaries)
-    _write_outputs(record, summaries)
-    write_text(paths.report, render_report(derived.comparisons, record, derived.samples))
-    return replace(derived, summaries=summaries)
-
-
-def _write_outputs(record: SweepRecord, summaries: Sequence[dict[str, object]]) -> None:
+def _write_outputs(derived: Derived) -> None:
     """The extra copies that `output=` asks for: a job's summary; several jobs' with one name as an array."""
-    wanted: dict[str, list[dict[str, object]]] = {}
-    with_results = [job for job in record.jobs if job.output]
-    if len(summaries) == len(record.jobs):
-        for job, value in zip(record.jobs, summaries, strict=True):
-            if job.output:
-                wanted.setdefault(job.output, []).append(value)
+    wanted: dict[str, list[Summary]] = {}
+    asking = [job for job in derived.record.jobs if job.output]
+    for job, value in zip(derived.record.jobs, derived.summaries, strict=True):
+        if job.output and value is not None:
+            wanted.setdefault(job.output, []).append(value)
     for output, values in wanted.items():
         make_folder(Path(output).parent)
-        write_text(Path(output), to_json(values[0] if len(with_results) == 1 else values) + "\n")
+        write_text(Path(output), to_json(values[0] if len(asking) == 1 else values) + "\n")
 
 
 def _outcome(derived: Derived, measured: Measured) -> Outcome:
     """Reduce to an exit status: interrupted, nothing, some or all measured."""
-    whole = {row.job_id: row for row in derived.comparisons if row.prompt_id is None}
-    summaries: list[dict[str, object] | None] = []
-    errors: list[str | None] = []
-    for job in derived.record.jobs:
-        row = whole.get(job.id)
-        good = row is not None and (row.speculative is not None or row.vanilla is not None)
-        summaries.append(summary(row, iterations=job.iterations) if row is not None and good else None)
-        spared = derived.record.tuner is not None and not measured.interrupted  # a search needs few of its candidates
-        errors.append(measured.errors.get(job.id) or (None if good or spared else "nothing was measured"))
+    spared = derived.record.tuner is not None and not measured.interrupted  # a search needs few of its candidates
+    summaries = derived.summaries
+    errors = [
+        measured.errors.get(job.id) or (None if value is not None or spared else "nothing was measured")
+        for job, value in zip(derived.record.jobs, summaries, strict=True)
+    ]
     if measured.interrupted:
         status = ExitStatus.INTERRUPTED
     elif all(value is None for value in summaries):

@@ -31,5 +31,5 @@ def main(argv: Sequence[str]) -> int:
     for damage in derived.damaged:
         say(errors, f"Lost: {damage}")
     jobs = sum(row.prompt_id is None for row in derived.comparisons)
-    say(make_console(), f"{plural(derived.samples.num_rows, 'sample')} of {plural(jobs, 'job')} collated in {root}")
+    say(make_console(), f"{plural(derived.sample_count, 'sample')} of {plural(jobs, 'job')} collated in {root}")
     return int(ExitStatus.SOME_FAILED if derived.damaged else ExitStatus.OK)

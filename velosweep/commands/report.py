@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from velosweep.errors import ExitStatus, StorageError
-from velosweep.pipeline import Derived, analyse
+from velosweep.pipeline import analyse
 from velosweep.storage.atomic import write_bytes, write_text
+from velosweep.storage.derive import Derived
 from velosweep.storage.paths import SweepPaths
 
 

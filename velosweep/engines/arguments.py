@@ -106,6 +106,30 @@ def program_arguments(arm: Arm, *, lane: Lane, capabilities: Capabilities) -> li
     return [*builder.argv, *arm.engine.args]
 
 
+def command_arguments(arm: Arm, *, lane: Lane, capabilities: Capabilities | None = None) -> tuple[str, ...]:
+    """What a person gives llama-server to run this arm: the setting, without what only measuring needs.
+
+    `capabilities`: of the build that was measured; None (the embedded one has no command line) takes today's names.
+    Raises ProgramError as `server_arguments` does.
+    """
+    builder = _Builder(capabilities or todays_names())
+    builder.need("model", arm.main_model, why="every run")
+    builder.say("context", arm.engine.context)
+    builder.say("threads", threads_of(arm.engine))
+    if not on_cpu(lane):
+        builder.say("gpu_layers", arm.engine.gpu_layers)
+    if arm.speculation is not None:
+        _speculation(builder, arm, arm.speculation, lane, capabilities or todays_names())
+    return (*builder.argv, *arm.engine.args)
+
+
+def todays_names() -> Capabilities:
+    """A build that knows every flag by its newest name."""
+    flags = {names[0]: "N" for names in FLAGS.values()}
+    kinds = ("draft-simple", "draft-eagle3", "draft-dflash", "draft-dspark", "draft-mtp", *PARAMETERS)
+    return Capabilities(program="llama-server", sha256="", build="today's", flags=flags, spec_types=kinds)
+
+
 def threads_of(engine: EngineSettings) -> int:
     """Decoding threads; the configuration resolves None before a plan is made, one is the safe reading of it here."""
     return engine.threads or 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from velosweep.engines.arguments import command_arguments
 from velosweep.engines.base import Engine
 from velosweep.engines.gguf import GgufInfo, check_model, check_pair, fingerprint
 from velosweep.engines.models import resolve_model
@@ -24,7 +25,7 @@ from velosweep.model import (
     RunSettings,
     SyntheticShape,
 )
-from velosweep.planning.identity import identify
+from velosweep.planning.identity import identify, speculative_arm
 from velosweep.running.cores import resolve_threads
 from velosweep.running.devices import find_lanes
 from velosweep.running.nvml import NvmlLike, open_nvml
@@ -57,6 +58,15 @@ class Prepared:
         if key not in self.engines:  # an attached vanilla arm knows its own address alone
             self.engines[key] = open_engine(arm.engine)
         return self.engines[key]
+
+    def server_arguments(self, job: Job) -> tuple[str, ...]:
+        """llama-server's arguments that run this job's setting; empty where it is vanilla or can't be said."""
+        arm = speculative_arm(job)
+        if arm is None or arm.engine.kind == "attached":
+            return ()
+        capabilities = getattr(self.engine_of(arm), "capabilities", None)
+        known = capabilities if arm.engine.kind == "server" else None
+        return command_arguments(arm, lane=self.lanes[0], capabilities=known)
 
     def model_bytes(self, path: str) -> int:
         """Size of a model file, 0 where it is not ours to see (an attached server's)."""

@@ -19,10 +19,11 @@ from velosweep.storage.journal import JournalEvent, read_journal
 from velosweep.storage.paths import SweepPaths
 
 
-def job_record(job: Job) -> JobRecord:
+def job_record(job: Job, server_arguments: tuple[str, ...] = ()) -> JobRecord:
     """A job as sweep.json keeps it."""
     return JobRecord(
         id=job.id,
+        server_arguments=server_arguments,
         num=job.num,
         baseline_id=job.baseline_id,
         directory=job.directory,
@@ -54,13 +55,14 @@ def adopt(
     *,
     now: datetime,
     accepted: Sequence[str] = (),
+    arguments_of: Callable[[Job], tuple[str, ...]] = lambda job: (),
 ) -> SweepRecord:
     """The record of this sweep: an earlier one with today's jobs added and their states kept, or a new one.
 
     An earlier one keeps its environment: `accepted` says what was different when it went on.
     Raises MismatchError where a job of today would overwrite another one's results.
     """
-    jobs = tuple(job_record(job) for job in sweep.jobs)
+    jobs = tuple(job_record(job, arguments_of(job)) for job in sweep.jobs)
     if before is None:
         return SweepRecord(
             sweep_id=sweep.id,

@@ -103,6 +103,31 @@ def test_an_iteration_with_a_failed_half_is_dropped_from_pairs_and_shown():
     assert "failed_runs" in _codes(job, severity="warning")
 
 
+def test_a_failed_attempt_never_takes_the_place_of_a_good_one():
+    samples = sweep(iterations=3, speed=lambda n, p, i: (30 if n == 0 else 60) + i)
+    failed = {"status": Status.FAILED, "error": "it died", "tokens_per_second": None, "predicted_ms": None}
+    samples += [
+        replace(sample(iteration=0, order=-2), **failed),  # before the good one, in a run that was resumed
+        replace(sample(iteration=1, attempt=1, order=90), **failed),  # a repetition that came to nothing
+        replace(speculative(iteration=1, attempt=1, order=91), **failed),
+        replace(speculative(iteration=2, order=-1), **failed),
+    ]
+    job = _job(samples)
+
+    assert job.n_pairs == 3
+    assert job.vanilla.tokens_per_second.samples == (30.0, 31.0, 32.0)
+    assert job.speculative.tokens_per_second.samples == (60.0, 61.0, 62.0)
+
+
+def test_a_run_repeated_alone_is_paired_with_the_good_run_of_another_attempt():
+    samples = sweep(iterations=3, speed=lambda n, p, i: (30 if n == 0 else 60) + i)
+    vanilla = next(run for run in samples if run.mode is Mode.VANILLA and run.iteration == 1)
+    samples.remove(vanilla)
+    samples += [replace(vanilla, status=Status.FAILED, error="it died"), replace(vanilla, attempt=1)]
+
+    assert _job(samples).n_pairs == 3
+
+
 def test_the_latest_attempt_counts_with_the_vanilla_run_of_its_own_attempt():
     samples = sweep(iterations=3, speed=lambda n, p, i: 60.0 if n else 30.0)
     first = next(s for s in samples if s.mode is Mode.SPECULATIVE and s.iteration == 1)

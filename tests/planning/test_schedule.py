@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.planning.jobs import job, jobs_over_n_draft
 from velosweep.errors import ConfigError
-from velosweep.model import Block, Mode, Prompt, PromptSet, Speculation
+from velosweep.model import Block, Mode, ModelPair, Prompt, PromptSet, Speculation
 from velosweep.planning.identity import identify, speculative_arm, vanilla_arm
 from velosweep.planning.lanes import Estimator, Queues
 from velosweep.planning.schedule import count_measurements, launch_iterations, plan_blocks, rounds, warmups
@@ -128,16 +128,26 @@ def test_queues_give_every_block_once_to_whoever_asks(lengths: list[int], lanes:
     assert all(queues.take(lane) is None for lane in range(lanes))
 
 
-def test_longest_blocks_start_first_and_lanes_are_balanced() -> None:
-    blocks = [plan_blocks(jobs_over_n_draft(4, iterations=n, n_predict=n + 10))[0] for n in (1, 2, 3, 10)]
+def test_longest_blocks_start_first() -> None:
+    blocks = [plan_blocks(jobs_over_n_draft(n, iterations=n, n_predict=n + 10))[0] for n in (1, 10, 2, 3)]
     queues = Queues(lanes=2, estimate=count_measurements)
     queues.fill(blocks)
 
-    first = queues.take(0)
+    taken = [queues.take(turn % 2) for turn in range(4)]
 
-    assert first is not None
-    assert count_measurements(first) == 20
-    assert [count_measurements(block) for block in queues.queues[1]] == [6, 4, 2]
+    assert [count_measurements(block) for block in taken if block] == [20, 6, 4, 2]
+
+
+def test_a_lane_prefers_what_it_has_loaded_while_the_longest_block_can_wait() -> None:
+    def block_of(model: str, n_predict: int) -> Block:
+        pair = ModelPair(name=model, main_model=model, draft_model=f"draft of {model}")
+        return plan_blocks(jobs_over_n_draft(4, iterations=2, n_predict=n_predict, model_pair=pair))[0]
+
+    queues = Queues(lanes=2, estimate=count_measurements)
+    queues.fill([block_of(model, number) for number, model in enumerate("abbaab", start=10)])
+    taken = [queues.take(lane) for lane in (0, 1, 0)]
+
+    assert [block.jobs[0].model_pair.main_model for block in taken if block] == ["a", "b", "a"]
 
 
 def test_estimates_learn_from_what_was_seen() -> None:

@@ -129,7 +129,7 @@ class Server:
 
     def load(self):
         config = settings()
-        note(config, event="start", arm=self.arm, n_draft=self.n_draft, device=self.device)
+        note(config, event="start", time=time.monotonic(), arm=self.arm, n_draft=self.n_draft, device=self.device)
         fault = self.fault(config, "load")
         kind = fault["kind"] if fault else ""
         if kind.startswith("crash:"):

@@ -1,8 +1,8 @@
 """Which runs belong together: rows of samples arranged into jobs, passes and prompts, each with its vanilla partner.
 
-A *pass* is one iteration of one launch in one block on one machine; a *slot* is a pass and a prompt. A speculative
-run's partner is the vanilla run of the same slot and attempt, else of the slot's latest attempt. Nothing here
-depends on the order of rows.
+A *pass* is one iteration of one launch in one block on one machine; a *slot* is a pass and a prompt. Of several runs
+of a slot the latest attempt counts that went well. A speculative run's partner is the vanilla run of the same slot
+and attempt if that went well, else the slot's latest good one. Nothing here depends on the order of rows.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from velosweep.model import JobRecord, Mode
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Owner:
-    """The counted (not warm-up) runs of one job or baseline in one mode, sorted by slot and attempt.
+    """The counted (not warm-up) runs of one job or baseline in one mode, sorted by slot, good ones last, and attempt.
 
-    `rows` index the table; `slots` and `keys` (slot and attempt in one number) are as long.
+    `rows` index the table; `slots` and `keys` (slot and rank in one number) are as long.
     """
 
     sweep_id: str
@@ -32,7 +32,7 @@ class Owner:
 
     @property
     def latest(self) -> Any:
-        """Positions (into `rows`) of the latest attempt of each slot."""
+        """Positions (into `rows`) of the latest attempt of each slot that went well, if one did."""
         import numpy as np
 
         return np.flatnonzero(np.append(self.slots[1:] != self.slots[:-1], True)) if len(self.slots) else self.slots
@@ -59,7 +59,10 @@ class JobRows:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrangement:
-    """All owners of a table. `slot = pass * prompt_count + prompt`; `attempts` is the number base of `Owner.keys`."""
+    """All owners of a table. `slot = pass * prompt_count + prompt`.
+
+    A run's rank is its attempt, plus `attempts` if it went well; ranks have the number base `2 * attempts`.
+    """
 
     columns: Columns
     owners: tuple[Owner, ...]
@@ -80,20 +83,26 @@ def arrange(columns: Columns) -> Arrangement:
     slot = _ranked(dense([*place, *numbers])) * prompt_count + prompt
     attempt = columns.integer("attempt")
     attempts = int(attempt.max()) + 1 if len(attempt) else 1
+    rank = attempt + attempts * _went_well(columns)
     owner = dense([columns.text("sweep_id").codes, columns.text("job_id").codes, _modes(columns)])
     order = columns.integer("order")
-    rows = rows[np.lexsort((order[rows], attempt[rows], slot[rows], owner[rows]))]
+    rows = rows[np.lexsort((order[rows], rank[rows], slot[rows], owner[rows]))]
     starts = np.flatnonzero(np.diff(owner[rows], prepend=-1))
     ends = np.append(starts[1:], len(rows))[: len(starts)]
     return Arrangement(
         columns=columns,
         owners=tuple(
-            _owner(columns, rows[start:end], slot, attempt, attempts) for start, end in zip(starts, ends, strict=True)
+            _owner(columns, rows[start:end], slot, rank, 2 * attempts) for start, end in zip(starts, ends, strict=True)
         ),
         prompt=prompt,
         prompt_count=prompt_count,
         attempts=attempts,
     )
+
+
+def _went_well(columns: Columns) -> Any:
+    status = columns.text("status")
+    return (status.codes == (status.values.index("ok") if "ok" in status.values else -1)) | (status.codes == -1)
 
 
 def _ranked(codes: Any) -> Any:
@@ -112,7 +121,7 @@ def _modes(columns: Columns) -> Any:
     return text.codes
 
 
-def _owner(columns: Columns, rows: Any, slot: Any, attempt: Any, attempts: int) -> Owner:
+def _owner(columns: Columns, rows: Any, slot: Any, rank: Any, base: int) -> Owner:
     first = int(rows[0])
     slots = slot[rows]
     return Owner(
@@ -121,7 +130,7 @@ def _owner(columns: Columns, rows: Any, slot: Any, attempt: Any, attempts: int) 
         mode=Mode(columns.text("mode").at(first)),
         rows=rows,
         slots=slots,
-        keys=slots * attempts + attempt[rows],
+        keys=slots * base + rank[rows],
     )
 
 
@@ -264,13 +273,15 @@ def job_rows(arrangement: Arrangement, job: FoundJob) -> JobRows:
 
 
 def _partners(vanilla: Owner, keys: Any, slots: Any, attempts: int) -> Any:
-    """Positions in `vanilla.rows`: same slot and attempt, else the slot's latest attempt, else -1."""
+    """Positions in `vanilla.rows`: the good run of the same slot and attempt, else the slot's latest, else -1."""
     import numpy as np
 
-    at = np.minimum(np.searchsorted(vanilla.keys, keys), len(vanilla.keys) - 1)
-    last = np.searchsorted(vanilla.keys, (slots + 1) * attempts) - 1
+    base = 2 * attempts
+    wanted = slots * base + attempts + (keys - slots * base) % attempts
+    at = np.searchsorted(vanilla.keys, wanted, side="right") - 1
+    last = np.searchsorted(vanilla.keys, (slots + 1) * base) - 1
     latest = np.where((last >= 0) & (vanilla.slots[last] == slots), last, -1)
-    return np.where(vanilla.keys[at] == keys, at, latest)
+    return np.where((at >= 0) & (vanilla.keys[at] == wanted), at, latest)
 
 
 def _prompt_order(arrangement: Arrangement, rows: Any, record: JobRecord | None) -> Any:

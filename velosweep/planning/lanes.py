@@ -1,9 +1,7 @@
-"""One serial queue a lane: longest first, balanced by an estimate that learns, with work stealing."""
+"""Which block a lane takes next: longest first, by an estimate that learns, and near to what it has loaded."""
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +26,8 @@ class Estimator:
     _run_foretold_s: float = 0.0
     _load_seen_s: float = 0.0
     _load_foretold_s: float = 0.0
+    # by the identity of the block, which is kept with it: a block's hash is that of all its jobs
+    _blocks: dict[int, tuple[Block, float, float]] = field(default_factory=dict)
 
     def learn_run(self, main_model: str, tokens: int, seconds: float) -> None:
         """A run of `tokens` on this model took `seconds`."""
@@ -45,15 +45,21 @@ class Estimator:
 
     def load_s(self, block: Block) -> float:
         """Time to start a block's servers, over all its launches."""
-        first = block.jobs[0]
-        foretold = len(block.arms) * first.protocol.launches * self._load_s(first.model_pair.main_model)
-        return foretold * _ratio(self._load_seen_s, self._load_foretold_s)
+        return self._foretold(block)[0] * _ratio(self._load_seen_s, self._load_foretold_s)
 
     def run_s(self, block: Block) -> float:
         """Time to take a block's measurements."""
-        first = block.jobs[0]
-        foretold = count_measurements(block) * self._run_s(first.model_pair.main_model, first.n_predict)
-        return foretold * _ratio(self._run_seen_s, self._run_foretold_s)
+        return self._foretold(block)[1] * _ratio(self._run_seen_s, self._run_foretold_s)
+
+    def _foretold(self, block: Block) -> tuple[float, float]:
+        """Seconds of a block's loads, over all launches, and of its measurements, before anything was learnt."""
+        known = self._blocks.get(id(block))
+        if known is None:
+            first = block.jobs[0]
+            loading = len(block.arms) * first.protocol.launches * self._load_s(first.model_pair.main_model)
+            running = count_measurements(block) * self._run_s(first.model_pair.main_model, first.n_predict)
+            known = self._blocks[id(block)] = (block, loading, running)
+        return known[1], known[2]
 
     def _run_s(self, main_model: str, tokens: int) -> float:
         return tokens * self.model_bytes(main_model) / _GUESS_BYTES_PER_S
@@ -68,41 +74,43 @@ def _ratio(seen: float, foretold: float) -> float:
 
 @dataclass(kw_only=True)
 class Queues:
-    """The lanes' queues. Not thread-safe by itself: running holds a lock around it."""
+    """What is left to do, shared by all lanes: none owns what it has not begun, so there is nothing to steal back.
+
+    Not thread-safe by itself: running holds a lock around it.
+    """
 
     lanes: int
     estimate: Callable[[Block], float]
-    queues: list[deque[Block]] = field(default_factory=list)
+    left: list[tuple[Block, frozenset[str]]] = field(default_factory=list)  # with the ids of their arms
+    _loaded: dict[int, frozenset[str]] = field(default_factory=dict)
 
     def fill(self, blocks: Sequence[Block]) -> None:
-        """Longest processing time first: each block goes to the queue that is shortest so far.
-
-        A single lane keeps the order of the grid, where neighbours can share servers.
-        """
-        if self.lanes == 1:
-            self.queues = [deque(blocks)]
-            return
-        self.queues = [deque() for _ in range(self.lanes)]
-        heap = [(0.0, lane) for lane in range(self.lanes)]
-        for block in sorted(blocks, key=self.estimate, reverse=True):
-            length, lane = heapq.heappop(heap)
-            self.queues[lane].append(block)
-            heapq.heappush(heap, (length + self.estimate(block), lane))
+        """Put the blocks of a sweep in."""
+        self.left = [(block, frozenset(arm.id for arm in block.arms)) for block in blocks]
 
     def take(self, lane: int) -> Block | None:
-        """The lane's next block; an idle lane takes the last one of the longest queue.
+        """The lane's next block: the longest by today's estimate.
 
-        A steal pays whenever the victim still has to run what it holds: the thief would be idle otherwise,
-        and the load is the same on either lane, so any block that has not begun may move.
+        While that is no more than half of what is left for each lane, it can wait: then a block goes first that
+        needs servers which the lane has loaded. A single lane keeps the order of the grid, where neighbours share
+        servers.
         """
-        if self.queues[lane]:
-            return self.queues[lane].popleft()
-        victim = max(range(self.lanes), key=lambda other: self._length(other))
-        return self.queues[victim].pop() if self.queues[victim] else None
+        if not self.left:
+            return None
+        block, self._loaded[lane] = self.left.pop(0 if self.lanes == 1 else self._choice(lane))
+        return block
+
+    def _choice(self, lane: int) -> int:
+        seconds = [self.estimate(block) for block, _ in self.left]
+        longest = max(range(len(seconds)), key=seconds.__getitem__)
+        loaded = self._loaded.get(lane, frozenset())
+        if seconds[longest] <= sum(seconds) / self.lanes / 2:
+            near = [index for index, (_, arms) in enumerate(self.left) if not loaded.isdisjoint(arms)]
+            if near:
+                return max(near, key=seconds.__getitem__)
+        return longest
 
     def remaining_s(self) -> float:
-        """Longest queue, in seconds of its blocks that have not begun."""
-        return max((self._length(lane) for lane in range(self.lanes)), default=0.0)
-
-    def _length(self, lane: int) -> float:
-        return sum(self.estimate(block) for block in self.queues[lane])
+        """The least time that all lanes together need for the blocks that have not begun."""
+        seconds = [self.estimate(block) for block, _ in self.left]
+        return max(sum(seconds) / self.lanes, *seconds) if seconds else 0.0

@@ -1,0 +1,154 @@
+"""How busy lanes are kept over a skewed set of jobs.
+
+    python tests/benchmarks/bench_lanes.py [--jobs 2000] [--lanes 64] [--seeds 5] [--real JOBS LANES]
+
+Simulated: `planning.lanes.Queues` and its estimator in virtual time. Jobs' lengths span three powers of ten
+(log-normal tokens, models of 1 to 40 GB), and what the estimator is not told makes each another 0.5 to 2 times as long.
+Share of ideal: the least possible time (all work over all lanes, or the longest job) over the time it took.
+--real: a sweep of JOBS jobs over LANES stand-in GPUs through the command line; shares of the lanes' time, from the
+first server's start to the last run's end, spent on a block (loads and relays included) and on decoding alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import math
+import random
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.planning.jobs import job
+from velosweep.model import Block, Job, ModelPair
+from velosweep.planning.identity import identify
+from velosweep.planning.lanes import Estimator, Queues
+from velosweep.planning.schedule import count_measurements, plan_blocks
+
+GIGABYTE = 10**9
+
+
+@dataclass(frozen=True)
+class Load:
+    """Blocks, the models' sizes by path, and what each block takes in seconds (loading, running)."""
+
+    blocks: tuple[Block, ...]
+    model_bytes: dict[str, int]
+    seconds: dict[str, tuple[float, float]]
+
+
+def skewed(jobs: int, lanes: int, seed: int) -> Load:
+    """A set of jobs whose lengths are log-normal, with a factor that only measuring shows."""
+    chance = random.Random(seed)
+    sizes = {f"model-{size}.gguf": size * GIGABYTE for size in (1, 2, 5, 8, 14, 40)}
+    names = list(sizes)
+    made: list[Job] = []
+    for num in range(jobs):
+        tokens = max(16, int(chance.lognormvariate(math.log(200), 0.8)))
+        model = chance.choices(names, weights=(12, 10, 8, 6, 4, 1))[0]
+        pair = ModelPair(name=model, main_model=model, draft_model="draft.gguf")
+        made.append(job(num=num, n_draft=chance.randint(1, 16), n_predict=tokens, model_pair=pair, directory=str(num)))
+    distinct = {(one.model_pair, one.n_draft, one.n_predict): one for one in made}
+    blocks = plan_blocks(identify(tuple(distinct.values()), {}), lanes=lanes)
+    seconds = {}
+    for block in blocks:
+        first = block.jobs[0]
+        size = sizes[first.model_pair.main_model]
+        run = count_measurements(block) * first.n_predict * size / 3e12
+        seconds[key(block)] = (len(block.arms) * (0.5 + size / 2e9), run * chance.lognormvariate(0, 0.3))
+    return Load(blocks=blocks, model_bytes=sizes, seconds=seconds)
+
+
+def key(block: Block) -> str:
+    return f"{block.jobs[0].baseline_id}/{block.number}"
+
+
+def simulate(load: Load, lanes: int) -> float:
+    """Share of ideal, in virtual time."""
+    estimator = Estimator(model_bytes=lambda path: load.model_bytes.get(path, 0))
+    queues = Queues(lanes=lanes, estimate=estimator.block_s)
+    queues.fill(load.blocks)
+    free = [(0.0, lane) for lane in range(lanes)]
+    end = 0.0
+    while free:
+        now, lane = heapq.heappop(free)
+        block = queues.take(lane)
+        if block is None:
+            end = max(end, now)
+            continue
+        loading, running = load.seconds[key(block)]
+        first = block.jobs[0]
+        for _ in block.arms:
+            estimator.learn_load(first.model_pair.main_model, loading / len(block.arms))
+        runs = count_measurements(block)
+        for _ in range(runs):
+            estimator.learn_run(first.model_pair.main_model, first.n_predict, running / runs)
+        heapq.heappush(free, (now + loading + running, lane))
+    work = [sum(seconds) for seconds in load.seconds.values()]
+    return max(sum(work) / lanes, max(work)) / end
+
+
+def real(jobs: int, lanes: int) -> tuple[float, float, int]:
+    """Shares of lane time on blocks and on decoding in a sweep on stand-in GPUs, and the measurements taken."""
+    from tests.faults.conftest import TINY
+    from tests.faults.harness import Bench
+    from velosweep.synthetic.pair import write_pair
+
+    chance = random.Random(0)
+    tokens = sorted({max(20, int(chance.lognormvariate(math.log(150), 0.8))) for _ in range(jobs)})
+    with tempfile.TemporaryDirectory() as folder:
+        pair = Path(folder) / "main.gguf", Path(folder) / "draft.gguf"
+        write_pair(TINY, *pair)
+        bench = Bench(folder=Path(folder) / "bench", main_model=pair[0], draft_model=pair[1])
+        bench.set(devices=["Stand-in GPU"] * lanes, ms_per_token=10, speculative_factor=0.5)
+        drive = bench.sweep(
+            f"n_predict={','.join(map(str, tokens))}", "n_draft=4", "iterations=3", "display.quiet=true"
+        )
+        status = drive.wait(3600)
+        assert status == 0, drive.said
+        assert bench.leftovers() == []
+        return (*shares(bench.events(), lanes), len(bench.taken()))
+
+
+def shares(events: Sequence[dict], lanes: int) -> tuple[float, float]:
+    """(on a block, decoding) as shares of all lanes' time, from what the servers noted."""
+    runs = [event for event in events if event["event"] == "run"]
+    starts = [event for event in events if event["event"] == "start"]
+    spans: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for event in runs:
+        spans[event["device"]].append((event["begin"], event["end"]))
+    begin, end = min(event["time"] for event in starts), max(event["end"] for event in runs)
+    decoding = sum(stop - start for one in spans.values() for start, stop in one)
+    # a lane is on a block from its first server's start to its last run's end: blocks follow without a pause
+    busy = sum(max(stop for _, stop in spans[device]) - first_start(starts, device) for device in spans)
+    return busy / (lanes * (end - begin)), decoding / (lanes * (end - begin))
+
+
+def first_start(starts: Sequence[dict], device: str) -> float:
+    return min(event["time"] for event in starts if event["device"] == device)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=2000)
+    parser.add_argument("--lanes", type=int, default=64)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--real", type=int, nargs=2, metavar=("JOBS", "LANES"))
+    asked = parser.parse_args()
+    for seed in range(asked.seeds):
+        load = skewed(asked.jobs, asked.lanes, seed)
+        longest = max(map(sum, load.seconds.values())) / (sum(map(sum, load.seconds.values())) / asked.lanes)
+        told = f"{len(load.blocks)} blocks, the longest {longest:.2f} of a lane's share"
+        print(f"simulated, {asked.lanes} lanes, seed {seed}: {simulate(load, asked.lanes):.4f} of ideal ({told})")
+    if asked.real:
+        busy, decoding, taken = real(*asked.real)
+        print(f"real, {asked.real[1]} lanes, {taken} runs: {busy:.3f} of lane time on a block, {decoding:.3f} decoding")
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from tests.reporting import sweeps
-from velosweep.model import Comparison, ModeStatistics, Statistics
+from velosweep.model import Comparison, ModeStatistics, Statistics, Verdict
 from velosweep.reporting.outcome import print_outcome
 from velosweep.reporting.screen import Column, make_console, table_lines
 from velosweep.reporting.wording import whole_jobs
@@ -162,3 +162,13 @@ def test_each_job_is_in_the_table_once() -> None:
 
     assert shown(made).count("llama8b_3b  ") >= 12
     assert len(whole_jobs(made.comparisons)) == 36
+
+
+def test_a_target_that_is_reached_by_chance_perhaps_is_not_called_achieved() -> None:
+    made = sweeps.single_job()
+    unsure = replace(_specifications_job(), ci_low=0.8, ci_high=6.9, verdict=Verdict.NO_RELIABLE_GAIN)
+
+    text = shown(replace(made, comparisons=[unsure]))
+
+    assert "achieved target" not in text
+    assert "Above the target speedup (>1.5x), but not surely" in text

@@ -121,7 +121,10 @@ def acceptance_words(job: Comparison) -> str:
 
 def _print_target(job: Comparison, value: float, target: float, console: Console) -> None:
     if value >= target and job.verdict is not Verdict.INVALID:
-        say(console, f"✅ Speculative decoding achieved target speedup (>{target:g}x)!", style="green")
+        if job.ci_low is not None and job.verdict is not Verdict.FASTER:
+            say(console, f"⚠️ Above the target speedup (>{target:g}x), but not surely: see the interval", style="yellow")
+        else:
+            say(console, f"✅ Speculative decoding achieved target speedup (>{target:g}x)!", style="green")
         return
     say(console, "⚠️ Modest speedup. Consider:", style="yellow")
     for reason in reasons_for_modest_speedup(job):

@@ -5,8 +5,8 @@
 Simulated: `planning.lanes.Queues` and its estimator in virtual time. Jobs' lengths span three powers of ten
 (log-normal tokens, models of 1 to 40 GB), and what the estimator is not told makes each another 0.5 to 2 times as long.
 Share of ideal: the least possible time (all work over all lanes, or the longest job) over the time it took.
---real: a sweep of JOBS jobs over LANES stand-in GPUs through the command line; shares of the lanes' time, from the
-first server's start to the last run's end, spent on a block (loads and relays included) and on decoding alone.
+--real: a sweep of JOBS jobs over LANES stand-in GPUs through the command line, from its first run to its last; share of
+ideal as above with the blocks as long as they were, and the share of all lanes' time that is decoding.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.planning.jobs import job
-from velosweep.model import Block, Job, ModelPair
+from velosweep.model import Block, Job, ModelPair, Sample
 from velosweep.planning.identity import identify
 from velosweep.planning.lanes import Estimator, Queues
 from velosweep.planning.schedule import count_measurements, plan_blocks
@@ -94,43 +94,42 @@ def simulate(load: Load, lanes: int) -> float:
 
 
 def real(jobs: int, lanes: int) -> tuple[float, float, int]:
-    """Shares of lane time on blocks and on decoding in a sweep on stand-in GPUs, and the measurements taken."""
+    """Share of ideal and of decoding in a sweep on stand-in GPUs, and the measurements taken."""
     from tests.faults.conftest import TINY
     from tests.faults.harness import Bench
     from velosweep.synthetic.pair import write_pair
 
     chance = random.Random(0)
-    tokens = sorted({max(20, int(chance.lognormvariate(math.log(150), 0.8))) for _ in range(jobs)})
+    tokens: set[int] = set()
+    while len(tokens) < jobs:
+        tokens.add(max(20, int(chance.lognormvariate(math.log(150), 0.6))))
     with tempfile.TemporaryDirectory() as folder:
         pair = Path(folder) / "main.gguf", Path(folder) / "draft.gguf"
         write_pair(TINY, *pair)
         bench = Bench(folder=Path(folder) / "bench", main_model=pair[0], draft_model=pair[1])
         bench.set(devices=["Stand-in GPU"] * lanes, ms_per_token=10, speculative_factor=0.5)
-        drive = bench.sweep(
-            f"n_predict={','.join(map(str, tokens))}", "n_draft=4", "iterations=3", "display.quiet=true"
-        )
+        drive = bench.sweep(f"n_predict={','.join(map(str, tokens))}", "n_draft=4", "iterations=3")
         status = drive.wait(3600)
         assert status == 0, drive.said
         assert bench.leftovers() == []
-        return (*shares(bench.events(), lanes), len(bench.taken()))
+        return (*shares(bench.samples(), lanes), len(bench.taken()))
 
 
-def shares(events: Sequence[dict], lanes: int) -> tuple[float, float]:
-    """(on a block, decoding) as shares of all lanes' time, from what the servers noted."""
-    runs = [event for event in events if event["event"] == "run"]
-    starts = [event for event in events if event["event"] == "start"]
-    spans: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for event in runs:
-        spans[event["device"]].append((event["begin"], event["end"]))
-    begin, end = min(event["time"] for event in starts), max(event["end"] for event in runs)
-    decoding = sum(stop - start for one in spans.values() for start, stop in one)
-    # a lane is on a block from its first server's start to its last run's end: blocks follow without a pause
-    busy = sum(max(stop for _, stop in spans[device]) - first_start(starts, device) for device in spans)
-    return busy / (lanes * (end - begin)), decoding / (lanes * (end - begin))
+def shares(samples: Sequence[Sample], lanes: int) -> tuple[float, float]:
+    """Least possible time over the time taken, and decoding as a share of all lanes' time.
 
-
-def first_start(starts: Sequence[dict], device: str) -> float:
-    return min(event["time"] for event in starts if event["device"] == device)
+    A block (here one n_predict) lasts from its first run's start to its last one's end.
+    """
+    spans: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for sample in samples:
+        begin = sample.started_at.timestamp()
+        if not sample.warmup:
+            spans[sample.n_predict].append((begin, begin + (sample.total_time_ms or 0) / 1000))
+    lasted = [max(end for _, end in runs) - min(begin for begin, _ in runs) for runs in spans.values()]
+    everything = [span for runs in spans.values() for span in runs]
+    took = max(end for _, end in everything) - min(begin for begin, _ in everything)
+    decoding = sum(end - begin for begin, end in everything)
+    return max(sum(lasted) / lanes, *lasted) / took, decoding / (lanes * took)
 
 
 def main() -> None:
@@ -146,8 +145,8 @@ def main() -> None:
         told = f"{len(load.blocks)} blocks, the longest {longest:.2f} of a lane's share"
         print(f"simulated, {asked.lanes} lanes, seed {seed}: {simulate(load, asked.lanes):.4f} of ideal ({told})")
     if asked.real:
-        busy, decoding, taken = real(*asked.real)
-        print(f"real, {asked.real[1]} lanes, {taken} runs: {busy:.3f} of lane time on a block, {decoding:.3f} decoding")
+        ideal, decoding, taken = real(*asked.real)
+        print(f"real, {asked.real[1]} lanes, {taken} runs: {ideal:.3f} of ideal, {decoding:.3f} of lane time decoding")
 
 
 if __name__ == "__main__":

@@ -142,11 +142,23 @@ def test_a_refused_sweep_is_one_message_and_status_2(
         assert capsys.readouterr().err == "velosweep: No model at /m/x.gguf\n  set model_pair.main_model\n"
 
 
-def test_a_dry_run_leaves_no_job_folders(recorded: Recorded) -> None:  # noqa: F811
-    assert main(["-m", "n_draft=4,8", "dry_run=true", "hydra.sweep.dir=out"]) == 0
+@pytest.mark.parametrize("arguments", [["-m", "n_draft=4,8"], ["n_draft=4"]])
+def test_a_dry_run_leaves_no_folders(recorded: Recorded, arguments: list[str]) -> None:  # noqa: F811
+    assert main([*arguments, "dry_run=true"]) == 0
 
     assert recorded.calls[0]["settings"].dry_run is True
-    assert not Path("out/0").exists()
+    assert list(Path().iterdir()) == []
+
+
+def test_a_refused_job_leaves_no_folder_but_results_of_an_earlier_one_stay(recorded: Recorded) -> None:  # noqa: F811
+    recorded.raises = ModelFileError("No model at /m/x.gguf")
+    assert main(["n_draft=4"]) == 2
+    assert list(Path().iterdir()) == []
+
+    Path("old").mkdir()
+    Path("old/sweep.json").write_text("{}")
+    assert main(["n_draft=4", "hydra.run.dir=old"]) == 2
+    assert {path.name for path in Path("old").iterdir()} == {".hydra", "sweep.json"}
 
 
 @pytest.mark.parametrize(

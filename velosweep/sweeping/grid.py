@@ -50,9 +50,10 @@ class GridSweep(Sweeper):
         """Write multirun.yaml and launch all jobs; returns their JobReturns by batch."""
         jobs = expand([f"{key}={value}" for key, value in self.params.items()] + arguments, self._context)
         size = self.max_batch_size or len(jobs)
-        sweep_dir = Path(str(self._config.hydra.sweep.dir))
-        sweep_dir.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self._config, sweep_dir / "multirun.yaml")
+        if not OmegaConf.select(self._config, "dry_run"):
+            sweep_dir = Path(str(self._config.hydra.sweep.dir))
+            sweep_dir.mkdir(parents=True, exist_ok=True)
+            OmegaConf.save(self._config, sweep_dir / "multirun.yaml")
         batches = [self._launcher.launch(jobs[at : at + size], initial_job_idx=at) for at in range(0, len(jobs), size)]
         if isinstance(self._task, JobTask) and self._task.outcome is None:
             self._task.outcome = outcome_of(batches)

@@ -45,11 +45,16 @@ class JobTask:
             if outcome.errors[0] is not None:
                 raise JobError(outcome.errors[0])
             return outcome.summaries[0]
+        folder = Path(HydraConfig.get().runtime.output_dir)
         try:
             self.outcome = self._measure(cfg)
         except Exception as error:  # noqa: BLE001 (the command line raises it again)
             self.single_error = error
+            if getattr(error, "exit_status", None) == ExitStatus.REFUSED:
+                _leave_nothing(folder)
             return None
+        if cfg.dry_run:
+            _leave_nothing(folder)
         return self.outcome.summaries[0]
 
     def _measure(self, cfg: DictConfig) -> Outcome:
@@ -67,3 +72,16 @@ class JobTask:
             command=self.command,
             settings=load_settings(cfg),
         )
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Remove what Hydra wrote of a job that was not run, and folders that are empty then; results are never touched."""
+    saved = [folder / ".hydra" / name for name in ("config.yaml", "hydra.yaml", "overrides.yaml")]
+    if {path.name for path in folder.iterdir()} != {".hydra"} or set((folder / ".hydra").iterdir()) != set(saved):
+        return
+    for path in saved:
+        path.unlink()
+    for empty in (folder / ".hydra", folder, *folder.parents):
+        if Path.cwd() not in empty.parents or any(empty.iterdir()):
+            return
+        empty.rmdir()

@@ -69,7 +69,7 @@ LOGS = [
     ("context", "prompt does not fit", 1, "main: error: prompt is too long (700 tokens, max 508)"),
     ("unknown", "SIGSEGV", -11, ""),
     ("unknown", "SIGSEGV", 139, ""),
-    ("unknown", "SIGABRT", -6, "/b/llama-context.cpp:2273: GGML_ASSERT(n_outputs_max <= cparams.n_outputs_max) failed"),
+    ("abort", "GGML_ASSERT(n_outputs_max", -6, "/b/llama-context.cpp:2273: GGML_ASSERT(n_outputs_max <= cparams.n_outputs_max) failed"),
 ]  # fmt: skip
 
 

@@ -70,6 +70,15 @@ def test_more_accepted_than_drafted_is_invalid() -> None:
     assert "not possible" in (judge(replace(DRAFTED, accepted_tokens=41), speculative(), request()) or "")
 
 
+def test_another_draft_length_than_the_jobs_is_invalid() -> None:
+    shorter = replace(DRAFTED, accepted_per_position=(12, 8))
+
+    assert "drafts 2 tokens a round" in (judge(shorter, speculative(4), request()) or "")
+    assert judge(shorter, speculative(2), request()) is None
+    own = Speculation(kinds=("ngram-simple",), parameters=(("ngram_simple.size_m", 2),))
+    assert judge(shorter, speculative(4, speculation=own), request()) is None
+
+
 def test_an_overshot_run_counts() -> None:
     assert judge(replace(DRAFTED, predicted_tokens=35), speculative(), request()) is None
 

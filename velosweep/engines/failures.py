@@ -167,6 +167,12 @@ _RULES = (
         "check model_pair.draft_model",
     ),
     _Rule(
+        "abort",
+        r"(GGML_ASSERT\([^\n]*\) failed|fatal error: [^\n]*)",
+        "a check inside llama.cpp failed: {0}",
+        "try other settings or another build; the log has the place, which llama.cpp's developers ask for",
+    ),
+    _Rule(
         "file",
         r"(?:error loading model|failed to load model)[^\n]*",
         "the model can't be loaded",

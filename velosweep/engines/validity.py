@@ -63,7 +63,18 @@ def _judge_speculative(generation: Generation, arm: Arm) -> str | None:
         return "nothing was drafted in a speculative run; what was measured is vanilla decoding"
     if drafted is not None and accepted is not None and not 0 <= accepted <= drafted:
         return f"{accepted} of {drafted} drafted tokens accepted is not possible"
-    return None
+    return _judge_draft_length(generation, arm)
+
+
+def _judge_draft_length(generation: Generation, arm: Arm) -> str | None:
+    """llama.cpp silently drafts less than asked with heads of a fixed length, and ngram-cache always 8 tokens.
+
+    Its counter has one entry for each position that it can draft. Parameters of a kind may say another length.
+    """
+    positions = generation.accepted_per_position
+    if positions is None or len(positions) == arm.n_draft or (arm.speculation and arm.speculation.parameters):
+        return None
+    return f"llama.cpp drafts {len(positions)} tokens a round here, whatever it is told, and not n_draft {arm.n_draft}"
 
 
 def _has_draft_model(arm: Arm) -> bool:

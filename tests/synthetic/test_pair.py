@@ -87,11 +87,19 @@ def test_no_block_writes_the_anchor_and_only_printable_tokens_escape_it(written,
     assert not any(main[f"blk.{b}.{part}.weight"][0].any() for b in range(3) for part in ("attn_output", "ffn_down"))
 
 
+@pytest.mark.parametrize("kind", ["f32", "q8_0"])
+def test_no_two_tokens_are_tied(written, kind):
+    main = tensors(written[kind][0])
+
+    assert len(np.unique(main["output.weight"][0x20:0x7F], axis=0)) == 95
+    assert len(np.unique(main["token_embd.weight"][:259], axis=0)) == 259
+
+
 def test_a_shape_has_the_same_bytes_on_every_machine(written):
     """If this changes on purpose, CONSTRUCTION must go up, or people keep the old files."""
     weights = [b"".join(array.tobytes() for array in tensors(written[kind][0]).values()) for kind in ("f32", "q8_0")]
 
-    assert [sha256(data).hexdigest()[:16] for data in weights] == ["1af6b109853123b4", "fde60ac5508cdea8"]
+    assert [sha256(data).hexdigest()[:16] for data in weights] == ["a48216b87183f6e1", "1af6b109853123b4"]
 
 
 def test_seeds_differ(tmp_path, written):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from velosweep.errors import StorageError
 from velosweep.model import SyntheticShape
-from velosweep.synthetic.shape import DEFAULT_SHAPE, check_shape, file_stem, pair_paths
+from velosweep.synthetic.shape import DEFAULT_SHAPE, SMALLEST_VOCABULARY, check_shape, file_stem, pair_paths
 from velosweep.synthetic.tensors import write_model
 from velosweep.synthetic.weights import Pool
 
@@ -26,7 +26,7 @@ __all__ = ["DEFAULT_SHAPE", "ensure_pair", "pair_paths", "write_pair"]
 def write_pair(shape: SyntheticShape, main_path: Path, draft_path: Path) -> None:
     """Write both files, in bounded memory, replacing what is there. Raises ConfigError for an impossible shape."""
     check_shape(shape)
-    pool = Pool(shape.seed, shape.type, largest=shape.width * max(shape.width, shape.feed_forward))
+    pool = Pool(shape.seed, shape.type, largest=shape.width * max(shape.width, shape.feed_forward, SMALLEST_VOCABULARY))
     write_model(shape, shape.layers, pool, main_path)
     write_model(shape, shape.kept_layers, pool, draft_path)
 

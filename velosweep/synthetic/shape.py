@@ -10,7 +10,7 @@ from pathlib import Path
 from velosweep.errors import ConfigError
 from velosweep.model import SyntheticShape
 
-CONSTRUCTION = 1
+CONSTRUCTION = 2
 """Goes up whenever the same shape gives other bytes; part of the file names, so old files are never taken for new."""
 
 TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0")

@@ -123,23 +123,23 @@ def _norm(name: str, width: int, *, anchor: float) -> Tensor:
 
 def _embeddings(shape: SyntheticShape, pool: Pool) -> Pieces:
     used = range(len(vocabulary.tokens(0)[0]))
-    yield from (_row(pool, f"token_embd.{token}", shape.width, ANCHOR, 1.0) for token in used)
+    yield from (_row(pool, "token_embd", token, shape.width, anchor=ANCHOR, scale=1.0) for token in used)
     yield from pool.chunks("token_embd.padding", (shape.vocabulary - len(used)) * shape.width, 1.0)
 
 
 def _output(shape: SyntheticShape, pool: Pool) -> Pieces:
-    forbidden = pool.encode(_anchored(FORBID, pool.values("", shape.width) * 0)).tobytes()
+    forbidden = pool.encode(_anchored(FORBID, pool.row("", 0, shape.width) * 0)).tobytes()
     for token in range(shape.vocabulary):
         if token in vocabulary.PRINTABLE:
-            yield _row(pool, f"output.{token}", shape.width, 0.0, LOGIT_SCALE / shape.width**0.5)
+            yield _row(pool, "output", token, shape.width, anchor=0.0, scale=LOGIT_SCALE / shape.width**0.5)
         else:
             yield forbidden
 
 
-def _row(pool: Pool, name: str, width: int, anchor: float, scale: float) -> bytes:
+def _row(pool: Pool, table: str, number: int, width: int, *, anchor: float, scale: float) -> bytes:
     import numpy as np
 
-    return pool.encode(_anchored(anchor, pool.values(name, width) * np.float32(scale))).tobytes()
+    return pool.encode(_anchored(anchor, pool.row(table, number, width) * np.float32(scale))).tobytes()
 
 
 def _anchored(anchor: float, row: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SMALLEST_POOL, LARGEST_POOL = 1 << 16, 1 << 22
-GRAIN = 256  # cuts start here: a multiple of every quantised block
+GRAIN = 32  # cuts start at its multiples: a quantised block
 
 
 class Pool:
@@ -37,10 +37,10 @@ class Pool:
         )
         self._scaled: dict[float, npt.NDArray[np.uint8]] = {}
 
-    def values(self, name: str, count: int) -> npt.NDArray[np.float32]:
-        """The first `count` (at most a quarter of the pool) unit-variance weights of the tensor `name`, as numbers."""
-        start = next(self._starts(name))
-        cut: npt.NDArray[np.float32] = self._unit[start : start + count].copy()
+    def row(self, name: str, number: int, width: int) -> npt.NDArray[np.float32]:
+        """Unit-variance weights of a table's row. No two of a table's rows are alike: that would tie two tokens."""
+        start = (next(self._starts(name)) + number * width) % (self._size - width)
+        cut: npt.NDArray[np.float32] = self._unit[start : start + width].copy()
         return cut
 
     def encode(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

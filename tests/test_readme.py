@@ -134,7 +134,7 @@ def test_the_sql_example_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.chdir(workplace)
     (query,) = blocks("sql")
-    rows = duckdb.sql(query).fetchall()
+    rows = duckdb.connect().execute(query).fetchall()
 
     assert {0, 4, 8} <= {row[0] for row in rows}
     assert all(rate > 0 and runs > 0 for _, rate, runs in rows)

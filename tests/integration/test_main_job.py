@@ -121,7 +121,9 @@ def test_the_folder_is_read_by_pandas_polars_and_duckdb(sweep: tuple[Path, str])
 
     assert len(pandas.read_parquet(root / "samples.parquet")) == rows
     assert len(polars.read_parquet(root / "samples.parquet")) == rows
-    assert duckdb.sql(f"select count(*) from '{root}/samples.parquet'").fetchone() == (rows,)
+    counted = duckdb.connect().execute(f"select count(*) from '{root}/samples.parquet'").fetchall()
+
+    assert counted == [(rows,)]
     assert len(pandas.read_parquet(root / "results.parquet")) == 4
 
 

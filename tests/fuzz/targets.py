@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.engines.gguf_bytes import model, vocabulary
 from velosweep.config.prompts import load_prompts
 from velosweep.engines import http
+from velosweep.engines.counters import SpeculationCounters, parse_counters
 from velosweep.engines.gguf import check_pair, info_from
 from velosweep.engines.gguf_header import HeaderError, parse_header
 from velosweep.engines.timings import parse_speculative, parse_vanilla
@@ -92,10 +93,10 @@ def server_events(data: bytes) -> None:
 
 def metrics(data: bytes) -> None:
     """A page of counters."""
-    found = http.parse_counters(data.decode(errors="replace"))
+    found = parse_counters(data.decode(errors="replace"))
     if found is not None:
         assert len(found.accepted_per_position or ()) <= 10_000
-        found.since(http.SpeculationCounters(rounds=1, accepted_per_position=(1, 2)))
+        found.since(SpeculationCounters(rounds=1, accepted_per_position=(1, 2)))
 
 
 def program_output(data: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from velosweep.engines import http
+from velosweep.engines.counters import SpeculationCounters, read_counters
 from velosweep.engines.repeats import SPACER_PROMPT, SPACER_TOKENS, RepeatRule, rule_for
 from velosweep.errors import RunFailed
 from velosweep.model import Arm, Generation, Mode, Request
@@ -53,7 +54,7 @@ class HttpDialogue:
         self._shared = shared
         self._arm = arm
         self._rule: RepeatRule | None = None
-        self._counters: http.SpeculationCounters | None = None
+        self._counters: SpeculationCounters | None = None
 
     def check_mode(self, *, timeout_s: float) -> str | None:
         """None if the server drafts exactly when the arm says so, else what is wrong.
@@ -70,7 +71,7 @@ class HttpDialogue:
         kinds = response_kinds(first.final)
         if not wanted and kinds:
             return f"The server speculates ({', '.join(kinds)}), although the arm is vanilla"
-        self._counters = http.counters(self.address) if wanted else None
+        self._counters = read_counters(self.address) if wanted else None
         return None
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
@@ -82,7 +83,7 @@ class HttpDialogue:
             # Another prompt between two runs.
             http.complete(self.address, _small_payload(n_predict=SPACER_TOKENS), timeout_s=timeout_s)
         if self._counters is not None and (self._rule.spacer or self._shared):
-            self._counters = http.counters(self.address)
+            self._counters = read_counters(self.address)
         payload = completion_payload(request, prompt=prompt, cache_prompt=self._rule.cache_prompt)
         if self._rule.takes_draft_length:
             payload.update(self._draft_length())
@@ -105,7 +106,7 @@ class HttpDialogue:
         if self._arm.mode is Mode.VANILLA or self._rule is None or self._rule.takes_draft_length:
             return None
         http.complete(self.address, _small_payload(n_predict=SPACER_TOKENS + self._arm.n_draft), timeout_s=timeout_s)
-        counters = http.counters(self.address)
+        counters = read_counters(self.address)
         positions = counters.accepted_per_position if counters is not None else None
         if positions is not None and len(positions) != self._arm.n_draft:
             return f"the server drafts {len(positions)} tokens a round, not n_draft={self._arm.n_draft}"
@@ -149,17 +150,17 @@ class HttpDialogue:
             truncated=done.final.get("truncated") is True,
         )
 
-    def _run_counters(self, drafted: int | None) -> http.SpeculationCounters:
+    def _run_counters(self, drafted: int | None) -> SpeculationCounters:
         """This run's share of the server's counters; empty where they disagree with the answer itself."""
         if self._arm.mode is Mode.VANILLA or self._counters is None:
-            return http.SpeculationCounters()
-        now = http.counters(self.address)
+            return SpeculationCounters()
+        now = read_counters(self.address)
         if now is None:
-            return http.SpeculationCounters()
+            return SpeculationCounters()
         run, self._counters = now.since(self._counters), now
         # Another client of the same server, or a build that counts later than it answers.
         if drafted is not None and run.draft_tokens != drafted:
-            return http.SpeculationCounters()
+            return SpeculationCounters()
         return run
 
 

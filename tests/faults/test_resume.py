@@ -87,12 +87,14 @@ def test_what_changed_underneath_is_refused_with_the_difference_and_accepted_by_
 
 def test_another_grid_in_the_same_folder_overwrites_nothing(bench: Bench) -> None:
     bench.sweep("n_draft=4").wait()
-    summary = (bench.root / "0" / "summary.json").read_text()
+    kept = [bench.root / "0" / name for name in ("summary.json", ".hydra/config.yaml", ".hydra/overrides.yaml")]
+    before = [path.read_text() for path in kept]
     drive = bench.sweep("n_draft=8")
 
     assert drive.wait() == 2, drive.said
     assert "would overwrite" in drive.said
-    assert (bench.root / "0" / "summary.json").read_text() == summary
+    assert [path.read_text() for path in kept] == before
+    assert bench.run("resume", str(bench.root)).process.returncode == 0
 
 
 def test_two_processes_never_write_one_sweep(bench: Bench) -> None:

@@ -55,6 +55,9 @@ class Tally:
     blocks: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     doing: dict[int, str] = field(default_factory=dict)
     decoded: dict[PassKey, list[tuple[int, float, float]]] = field(default_factory=lambda: defaultdict(list))
+    baselines: dict[str, list[Job]] = field(default_factory=lambda: defaultdict(list))  # jobs by baseline
+    # by job: how many pairs, the mean of their log ratios, the sum of squared deviations from it (Welford)
+    logs: dict[str, tuple[int, float, float]] = field(default_factory=lambda: defaultdict(lambda: (0, 0.0, 0.0)))
 
     def expected(self) -> int:
         """Measurements known to come, warm-ups apart; adaptive jobs count at their maximum."""
@@ -74,8 +77,24 @@ class Tally:
         owner, block, launch, iteration, _ = measurement.key
         runs = self.decoded[owner, block, launch, iteration]
         runs.append((sample.predicted_tokens - 1, sample.predicted_ms, sample.total_time_ms or 0.0))
-        complete = len(runs) == len(measurement.job.prompts.prompts)
-        return (owner, block, launch, iteration) if complete else None
+        if len(runs) != len(measurement.job.prompts.prompts):
+            return None
+        self._pair(measurement, (owner, block, launch, iteration))
+        return owner, block, launch, iteration
+
+    def _pair(self, measurement: Measurement, complete: PassKey) -> None:
+        """Add the log ratio of each pair that this pass completes: a sum per job, so that a redraw costs nothing."""
+        own, place = measurement.job, complete[1:]
+        if not self.baselines:
+            for job in self.sweep.jobs:
+                self.baselines[job.baseline_id].append(job)
+        for job in self.baselines[own.baseline_id] if measurement.arm.mode is Mode.VANILLA else [own]:
+            keys: tuple[PassKey, PassKey] = ((job.id, *place), (job.baseline_id, *place))
+            if all(len(self.decoded.get(key, ())) == len(job.prompts.prompts) for key in keys):
+                count, mean, squares = self.logs[job.id]
+                step = math.log(self.pass_rate(keys[0])[0] / self.pass_rate(keys[1])[0]) - mean
+                mean += step / (count + 1)
+                self.logs[job.id] = (count + 1, mean, squares + step * step * count / (count + 1))
 
     def pass_rate(self, key: PassKey) -> tuple[float, float]:
         """Tokens per second and total milliseconds of a complete pass."""
@@ -85,16 +104,10 @@ class Tally:
 
     def running_speedup(self, job: Job) -> tuple[float, float | None, int] | None:
         """Geometric mean ratio of the complete pairs so far, the relative half-width of its 95 % interval, pairs."""
-        logs = []
-        for (owner, block, launch, iteration), runs in self.decoded.items():
-            other = (job.baseline_id, block, launch, iteration)
-            wanted = len(job.prompts.prompts)
-            if owner == job.id and len(runs) == wanted == len(self.decoded.get(other, ())):
-                logs.append(math.log(self.pass_rate((owner, block, launch, iteration))[0] / self.pass_rate(other)[0]))
-        if not logs:
+        if job.id not in self.logs:
             return None
-        mean = sum(logs) / len(logs)
-        return math.exp(mean), _half_width(logs, mean), len(logs)
+        count, mean, squares = self.logs[job.id]
+        return math.exp(mean), _half_width(count, squares), count
 
 
 def _runs(job: Job) -> int:
@@ -111,11 +124,11 @@ def t_quantile(df: int) -> float:
     return _T[df - 1] if df <= len(_T) else 1.96 + 2.37 / df + 2.9 / df**2
 
 
-def _half_width(logs: list[float], mean: float) -> float | None:
-    if len(logs) < 2:
+def _half_width(count: int, squares: float) -> float | None:
+    """`squares`: the sum of squared deviations from the mean."""
+    if count < 2:
         return None
-    variance = sum((value - mean) ** 2 for value in logs) / (len(logs) - 1)
-    return math.sinh(t_quantile(len(logs) - 1) * math.sqrt(variance / len(logs)))
+    return math.sinh(t_quantile(count - 1) * math.sqrt(squares / (count - 1) / count))
 
 
 # ---------------------------------------------------------------- the observer

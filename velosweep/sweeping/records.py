@@ -17,6 +17,7 @@ import yaml
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from velosweep.storage.paths import is_sweep
 from velosweep.sweeping.compose import Point
 
 _NUM = 918273645
@@ -28,15 +29,22 @@ class Records:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._begun = is_sweep(root)
         self._blocks: dict[Any, str] = {}
         self._templates: dict[tuple[str, ...], Template] = {}
 
     def write(self, point: Point, *, num: int, directory: str) -> None:
-        """Write config.yaml, hydra.yaml and overrides.yaml of the job whose results go to `root/directory`."""
+        """Write config.yaml, hydra.yaml and overrides.yaml of the job whose results go to `root/directory`.
+
+        Where a sweep stands already, a job's files stay: if it goes on they are the same, if it is another job the
+        pipeline refuses it, and the former one must still be there to be resumed.
+        """
         template = self._template(point)
         if template.subdir is None:
             return
         folder = self._root / directory / template.subdir
+        if self._begun and (folder / "config.yaml").is_file():
+            return
         folder.mkdir(parents=True, exist_ok=True)
         task = [override.input_line or "" for override in point.overrides if not override.is_hydra_override()]
         lines = "".join(f"- {scalar(line)}\n" for line in task) or "[]\n"

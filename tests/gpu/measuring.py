@@ -266,7 +266,12 @@ def busy(kit: Kit) -> Result:
         raise StepFailed(f"the second sweep ended with {second.returncode}: see logs/busy.txt")
     if twice.returncode != 2:
         raise StepFailed(f"gpus=[0,0] ended with {twice.returncode}: see logs/busy-twice.txt")
-    return Result(figures={"said": second.stdout.strip().splitlines()[-1][:140], "first_ended_with": first.returncode})
+    return Result(
+        figures={
+            "said": next(line for line in second.stdout.splitlines() if "in use by" in line)[:140],
+            "first_ended_with": first.returncode,
+        }
+    )
 
 
 def _until(condition: Any, *, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -242,7 +243,9 @@ def residency(kit: Kit) -> Result:
 def busy(kit: Kit) -> Result:
     """A second sweep on a device in use is refused with who uses it; the same GPU twice is refused, too."""
     kind = kit.scale.types[-1]
-    folder = kit.folder("busy", "busy")
+    folder = kit.work / "sweeps" / "busy"
+    for old in (folder, kit.work / "sweeps" / "busy-2"):  # a sweep that goes on may end before the second one asks
+        shutil.rmtree(old, ignore_errors=True)
     with pair(kit, kind, 0.0) as model:
         overrides = kit.overrides(model=model)
         first = subprocess.Popen(

@@ -134,3 +134,17 @@ def test_a_sweep_that_was_killed_before_its_record_was_written_starts_over(bench
 
     assert bench.sweep(*SWEEP).wait() == 0
     complete(bench, n_draft=GRID, iterations=2)
+
+
+def test_a_server_behind_a_wrapper_script_dies_with_the_driver_too(bench: Bench) -> None:
+    real = bench.program.with_name("real-server")
+    bench.program.rename(real)
+    bench.program.write_text(f'#!/bin/sh\n"{real}" "$@"\nexit $?\n')
+    bench.program.chmod(0o755)
+    bench.set(ms_per_token=10)
+    drive = bench.sweep(*SWEEP)
+    bench.wait_for_runs(2)
+    drive.send(signal.SIGKILL)
+    drive.wait()
+
+    assert [left for left in bench.leftovers() if "temporary file" not in left] == []

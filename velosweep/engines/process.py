@@ -2,7 +2,8 @@
 
 A child runs in its own process group, its output goes straight into files (nothing of ours wakes up to copy
 it), and its environment has no LLAMA_ARG_*. If we die in any way, SIGKILL included, the kernel ends it (Linux,
-PR_SET_PDEATHSIG) or a watchdog waiting on a pipe does (other POSIX systems).
+PR_SET_PDEATHSIG) or a watchdog waiting on a pipe does (other POSIX systems, and scripts, which have children of
+their own that the kernel would leave).
 """
 
 from __future__ import annotations
@@ -177,7 +178,8 @@ def _start(
     cores: Sequence[int],
 ) -> Child:
     stderr.parent.mkdir(parents=True, exist_ok=True)
-    watchdog_read, watchdog_write = os.pipe() if _NEEDS_WATCHDOG else (None, None)
+    watched = _NEEDS_WATCHDOG or (sys.platform != "win32" and _is_script(argv[0]))
+    watchdog_read, watchdog_write = os.pipe() if watched else (None, None)
     guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())]
     guard.append("-1" if watchdog_read is None else str(watchdog_read))
     guard.append(",".join(map(str, cores)))
@@ -199,6 +201,15 @@ def _start(
     if watchdog_read is not None:
         os.close(watchdog_read)
     return Child(popen, watchdog_write)
+
+
+def _is_script(program: str) -> bool:
+    """Whether an interpreter runs it: it may start the real program as a child, as packages' wrappers do."""
+    try:
+        with Path(program).open("rb") as file:
+            return file.read(2) == b"#!"
+    except OSError:
+        return False  # the guard will say what is wrong with it
 
 
 class _Spawner:

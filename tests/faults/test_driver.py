@@ -33,8 +33,15 @@ def go_on(bench: Bench) -> None:
     assert bench.leftovers() == []
 
 
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    ("number", "stage"),
+    [
+        *((number, stage) for number in (signal.SIGTERM, signal.SIGKILL) for stage in STAGES),
+        (signal.SIGHUP, "measuring"),
+        pytest.param(signal.SIGHUP, "loading", marks=pytest.mark.long),
+        pytest.param(signal.SIGHUP, "writing", marks=pytest.mark.long),
+    ],
+)
 def test_a_driver_that_dies_loses_at_most_the_run_under_way(bench: Bench, number: signal.Signals, stage: str) -> None:
     bench.set(ms_per_token=10, load_s=0.5)
     drive = bench.sweep(*SWEEP)

@@ -143,7 +143,9 @@ def plan(
     """
     if whole:
         return plan_blocks(prepared.jobs, resident_arms=lambda job: len(prepared.jobs) + 1)
-    residency = Residency(lane=prepared.lanes[0], model_bytes=prepared.model_bytes, nvml=prepared.nvml)
+    residency = Residency(
+        lane=prepared.lanes[0], model_bytes=prepared.model_bytes, kv_elements=prepared.kv_elements, nvml=prepared.nvml
+    )
     return plan_with_earlier(
         prepared.jobs, earlier or {}, lanes=len(prepared.lanes), resident_arms=residency.resident_arms
     )
@@ -321,7 +323,10 @@ def _write_outputs(derived: Derived) -> None:
 def _outcome(derived: Derived, measured: Measured) -> Outcome:
     """Reduce to an exit status: interrupted, nothing, some or all measured."""
     spared = derived.record.tuner is not None and not measured.interrupted  # a search needs few of its candidates
-    summaries = derived.summaries
+    summaries = [
+        value if value is not None and value["vanilla" if job.speculation == "none" else "speculative"] else None
+        for job, value in zip(derived.record.jobs, derived.summaries, strict=True)
+    ]
     errors = [
         measured.errors.get(job.id) or (None if value is not None or spared else "nothing was measured")
         for job, value in zip(derived.record.jobs, summaries, strict=True)

@@ -89,6 +89,7 @@ def test_settings_that_change_no_result_are_apart() -> None:
     assert settings.gpus == (0, "GPU-1a")
     assert (settings.on_busy, settings.verbosity, settings.report_plots) == ("fail", -1, True)
     assert load_settings(compose(["gpus=1"])).gpus == (1,)
+    assert load_settings(compose(["gpus=[]"])).gpus == ()
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_what_can_not_be_run_is_refused_with_key_value_and_remedy(override: str,
 
 
 def test_gpus_that_are_no_gpus_are_refused() -> None:
-    for value in ("[0,0]", "[-1]", "[]", "[1.5]", "true"):
+    for value in ("[0,0]", "[-1]", "[1.5]", "true"):
         with pytest.raises(ConfigError, match="gpus"):
             load_settings(compose([f"gpus={value}"]))
 

@@ -189,3 +189,13 @@ def test_doctor_names_what_is_missing(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "llama-3.1-8b" in done.stdout.lower()
+
+
+def test_a_job_without_speculation_measures_vanilla_alone(tmp_path: Path) -> None:
+    done = run(["speculation=none", "engine=embedded", *QUICK, "hydra.run.dir=one"], tmp_path)
+    summary = json.loads((tmp_path / "one" / "summary.json").read_text())
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert summary["speculative"] is None
+    assert len(summary["vanilla"]["tokens_per_second"]["samples"]) == 2
+    assert "this job does not speculate" in done.stdout

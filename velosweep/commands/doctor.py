@@ -145,7 +145,9 @@ def _models(job: Job, settings: RunSettings) -> Iterator[Check]:
     ready = prepared.jobs[0]
     if ready.model_pair.draft_model:
         yield Check(state="ok", subject="pair", text="the draft's vocabulary fits the main model's")
-    residency = Residency(lane=prepared.lanes[0], model_bytes=prepared.model_bytes, nvml=prepared.nvml)
+    residency = Residency(
+        lane=prepared.lanes[0], model_bytes=prepared.model_bytes, kv_elements=prepared.kv_elements, nvml=prepared.nvml
+    )
     count = residency.resident_arms(ready)
     yield Check(state="ok", subject="memory", text=f"room for {count} loaded servers of this pair at once")
 

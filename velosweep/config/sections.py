@@ -225,7 +225,7 @@ def gpus(value: Any) -> tuple[int | str, ...] | None:
     for gpu in named:
         if isinstance(gpu, bool) or not isinstance(gpu, (int, str)) or gpu == "" or (isinstance(gpu, int) and gpu < 0):
             raise ConfigError(f"gpus has {gpu!r}", remedy="give indices or UUIDs, e.g. gpus=[0,1]; null takes all")
-    if not named or len(set(named)) < len(named):
+    if len(set(named)) < len(named):
         raise ConfigError(f"gpus is {named}", remedy="name each GPU once, e.g. gpus=[0,1]; null takes all")
     return tuple(named)
 

@@ -151,6 +151,9 @@ def _headline(kind: str, best: Comparison | None, jobs: Sequence[Comparison], re
 def _without_ratio(jobs: Sequence[Comparison], record: SweepRecord) -> str:
     measured = [job for job in jobs if job.speculative is not None]
     if not measured:
+        plain = next((job.vanilla for job in jobs if job.vanilla and job.speculation == "none"), None)
+        if plain is not None:
+            return f"Without speculation: {number(plain.tokens_per_second.mean, 1)} tok/s; nothing to compare it with"
         return "Nothing could be measured"
     fastest = max(measured, key=lambda job: job.speculative.tokens_per_second.mean if job.speculative else 0.0)
     rate = fastest.speculative.tokens_per_second.mean if fastest.speculative else None

@@ -88,6 +88,7 @@ def _mode_lines(stats: ModeStatistics) -> list[str]:
 def _print_comparison(job: Comparison, target: float, console: Console) -> None:
     if job.speedup is None:
         why = "vanilla was skipped" if job.vanilla is None else "there are no valid runs"
+        why = "this job does not speculate" if job.speculation == "none" else why
         say(console, f"No speedup: {why}")
     else:
         spread = "" if job.speedup_stddev is None else f" ± {job.speedup_stddev:.2f}x"

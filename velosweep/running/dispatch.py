@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from velosweep.analysis.stopping import decide
+from velosweep.engines.base import Session
 from velosweep.model import (
     Arm,
     ArmFailed,
@@ -34,6 +35,7 @@ from velosweep.running.conditions import Monitor, rest_needed_s, wait_until_cool
 from velosweep.running.files import ModelWatch
 from velosweep.running.interrupts import StopFlag
 from velosweep.running.lane import run_lane
+from velosweep.running.memory import held_bytes, is_cpu
 from velosweep.running.prepare import Prepared
 from velosweep.running.residency import Residency
 from velosweep.running.sampling import OutputKey, SampleMaker
@@ -229,9 +231,25 @@ def _tools(
     )
     monitor = Monitor(lane, nvml=prepared.nvml, own_pids=lambda: tuple(watch.pids))
 
+    def memory(session: Session) -> int | None:
+        if is_cpu(lane):
+            return session.memory_bytes()
+        return held_bytes(lane, [session.pid], nvml=prepared.nvml) if session.pid else None
+
+    cool_c: list[float | None] = []  # the temperature when the vanilla arm was at its first speed
+
     def rest(protocol: Protocol, baseline: float, latest: float) -> float:
+        if not cool_c:
+            cool_c.append(monitor.temperature_c())
         needed_s = rest_needed_s(baseline=baseline, latest=latest, protocol=protocol)
-        return wait_until_cool(needed_s, should_stop=lambda: stop.requested) if needed_s else 0.0
+        if not needed_s:
+            return 0.0
+        return wait_until_cool(
+            needed_s,
+            temperature=monitor.temperature_c,
+            target_c=cool_c[0],
+            should_stop=lambda: stop.requested,
+        )
 
     def record(measurement: Measurement, sample: Sample) -> None:
         watch.record(measurement, sample)
@@ -249,7 +267,9 @@ def _tools(
         guide = guides.get(block)
         return guide.next_round if guide else None
 
-    residency = Residency(lane=lane, model_bytes=prepared.model_bytes, nvml=prepared.nvml)
+    residency = Residency(
+        lane=lane, model_bytes=prepared.model_bytes, kv_elements=prepared.kv_elements, nvml=prepared.nvml
+    )
     return LaneTools(
         engine_of=prepared.engine_of,
         lane=lane,
@@ -264,6 +284,7 @@ def _tools(
         pids=watch.pids,
         require_room=residency.require_room,
         check_files=files.wrong,
+        memory=memory,
         on_memory=residency.seen,
         rest=rest,
         converged=lambda vanilla, speculative, adaptive: decide(vanilla, speculative, adaptive).stop,

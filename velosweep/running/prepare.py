@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +51,7 @@ class Prepared:
     engines: dict[EngineKey, Engine]
     reasons: tuple[str, ...]
     nvml: NvmlLike | None = None
+    headers: Mapping[str, GgufInfo] = field(default_factory=dict)
 
     def engine_of(self, arm: Arm) -> Engine:
         """The engine that runs this arm."""
@@ -71,6 +72,11 @@ class Prepared:
     def model_bytes(self, path: str) -> int:
         """Size of a model file, 0 where it is not ours to see (an attached server's)."""
         return self._sizes.get(path, 0)
+
+    def kv_elements(self, path: str) -> int | None:
+        """Numbers that a model's KV cache keeps for a token, None where its header doesn't tell."""
+        header = self.headers.get(path)
+        return header.kv_elements_per_token if header else None
 
     @cached_property
     def _sizes(self) -> dict[str, int]:
@@ -110,6 +116,7 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
         engines=engines,
         reasons=tuple(resolver.reasons),
         nvml=nvml,
+        headers=resolver.headers,
     )
 
 
@@ -156,7 +163,7 @@ class _Resolver:
     models: dict[str, ModelFile] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     _selections: dict[tuple[str, str | None], Selection] = field(default_factory=dict)
-    _headers: dict[str, GgufInfo] = field(default_factory=dict)
+    headers: dict[str, GgufInfo] = field(default_factory=dict)
     _paths: dict[tuple[str, str], str] = field(default_factory=dict)
     _pairs: set[tuple[str, str]] = field(default_factory=set)
     _synthetic: dict[SyntheticShape, tuple[str, str]] = field(default_factory=dict)
@@ -194,7 +201,7 @@ class _Resolver:
             )
         draft = self._model(draft, "model_pair.draft_model")
         if (main, draft) not in self._pairs and "draft" in job.speculation.kinds:
-            check_pair(self._headers[main], self._headers[draft])
+            check_pair(self.headers[main], self.headers[draft])
             self._pairs.add((main, draft))
         return replace(pair, main_model=main, draft_model=draft)
 
@@ -207,8 +214,8 @@ class _Resolver:
     def _model(self, reference: str, key: str) -> str:
         if (reference, key) not in self._paths:
             path = resolve_model(reference, key=key)
-            if path not in self._headers:
-                header = self._headers[path] = check_model(Path(path), key=key)
+            if path not in self.headers:
+                header = self.headers[path] = check_model(Path(path), key=key)
                 self.models[path] = ModelFile(
                     path=path,
                     size_bytes=header.size_bytes,

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from velosweep.errors import LaunchFailed
 from velosweep.model import Arm, Job, Lane
 from velosweep.planning.identity import speculative_arm, vanilla_arm
-from velosweep.running.memory import MemoryBook, Need, expected_need, fits, free_bytes, is_cpu, shares_files
+from velosweep.running.memory import (
+    MemoryBook,
+    Need,
+    cache_bytes,
+    expected_need,
+    fits,
+    free_bytes,
+    is_cpu,
+    shares_files,
+)
 from velosweep.running.nvml import NvmlLike
 
 _MOST_ARMS = 64
@@ -20,6 +29,7 @@ class Residency:
 
     lane: Lane
     model_bytes: Callable[[str], int]
+    kv_elements: Callable[[str], int | None] = lambda path: None
     nvml: NvmlLike | None = None
     free: Callable[[Lane], int | None] | None = None
     book: MemoryBook = field(default_factory=MemoryBook)
@@ -32,6 +42,7 @@ class Residency:
             draft=draft,
             context=arm.engine.context,
             ubatch=arm.engine.ubatch,
+            kv_bytes_per_token=self._kv_bytes_per_token(arm),
             on_gpu=not is_cpu(self.lane),
         )
         return self.book.need(arm.id, expected)
@@ -67,6 +78,20 @@ class Residency:
             f"{_gib(free)} free beside {len(loaded)} loaded server(s)",
             remedy="free memory, choose a smaller model or quantisation, or lower engine.context",
         )
+
+    def _kv_bytes_per_token(self, arm: Arm) -> int | None:
+        """Of both models; None where a header doesn't tell."""
+        engine = arm.engine
+        elements = self.kv_elements(arm.main_model)
+        if elements is None:
+            return None
+        taken = cache_bytes(elements, type_k=engine.cache_type_k, type_v=engine.cache_type_v)
+        if not arm.draft_model:
+            return taken
+        draft = self.kv_elements(arm.draft_model)
+        if draft is None:
+            return None
+        return taken + cache_bytes(draft, type_k=engine.draft_cache_type_k, type_v=engine.draft_cache_type_v)
 
     def _free_bytes(self) -> int | None:
         return self.free(self.lane) if self.free else free_bytes(self.lane, nvml=self.nvml)

@@ -93,7 +93,7 @@ class Servers:
                 if not self.tools.stop.requested:
                     self.on_failed(arm, str(error))
                 continue
-            memory = session.memory_bytes()
+            memory = self.tools.memory(session)
             if memory is not None:
                 self.tools.on_memory(arm, memory)
             load_s = time.perf_counter() - start.began

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from velosweep.engines.base import Engine
+from velosweep.engines.base import Engine, Session
 from velosweep.model import Adaptive, Arm, Block, Conditions, Lane, Measurement, Observer, Sample
 from velosweep.model import Protocol as RunProtocol
 from velosweep.planning.schedule import Round
@@ -69,6 +69,7 @@ class LaneTools:
     pids: set[int] = field(default_factory=set)  # of all lanes' servers: their work is not somebody else's
     require_room: Callable[[Arm, Sequence[Arm], Sequence[Arm]], None] = lambda arm, resident, loading: None
     check_files: Callable[[Arm, bool], str | None] = lambda arm, loaded: None
+    memory: Callable[[Session], int | None] = lambda session: session.memory_bytes()  # on a GPU: what it holds there
     on_memory: Callable[[Arm, int], None] = lambda arm, memory: None
     rest: Callable[[RunProtocol, float, float], float] = lambda protocol, baseline, latest: 0.0
     settle: Callable[[], None] = lambda: None

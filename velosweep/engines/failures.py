@@ -200,7 +200,8 @@ def diagnose(log: str, exit_code: int | None) -> Diagnosis:
             cause=f"it was {words}, most likely by the system for want of memory",
             remedy="use a smaller model or fewer resident servers; see the system's log (dmesg)",
         )
-    cause = f"it ended with {words}" if exit_code is not None else "it gave no cause"
+    ended = f"it was {words}" if words.startswith("killed") else f"it ended with {words}"
+    cause = ended if exit_code is not None else "it gave no cause"
     return Diagnosis(
         kind="unknown", cause=f"{cause}: {last}" if last else cause, remedy="read the log for the whole story"
     )

@@ -143,9 +143,10 @@ class ServerSession:
             if self._child.wait(0.2) is None:
                 raise
             diagnosis = failures.diagnose(process.tail(self._log_path), self._child.exit_code)
-            words = process.describe_exit(self._child.exit_code)
+            # an unknown cause says itself how it ended
+            how = "" if diagnosis.kind == "unknown" else f" ({process.describe_exit(self._child.exit_code)})"
             raise RunFailed(
-                f"llama.cpp died during the run ({words}): {diagnosis.cause} (log: {self._log_path})",
+                f"llama.cpp died during the run{how}: {diagnosis.cause} (log: {self._log_path})",
                 remedy=diagnosis.remedy,
             ) from error
 

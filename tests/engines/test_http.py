@@ -85,7 +85,7 @@ def test_the_first_token_is_timed_when_it_comes_and_the_last_when_that_does() ->
     with serving(answer) as address:
         done = http.complete(address, {"prompt": "x"}, timeout_s=5.0)
     # bounds that hold on any machine: sleeping is never shorter than asked
-    assert 100 <= done.time_to_first_token_ms <= done.total_time_ms - 100
+    assert 100 <= done.time_to_first_token_ms <= done.total_time_ms - 50  # our own wake-ups may come late, too
 
 
 def test_a_keep_alive_comment_is_no_first_token() -> None:

@@ -209,7 +209,7 @@ def test_every_preset_can_be_written(name):
     ("change", "words"),
     [
         ({"layers": 0}, "layers is 0"),
-        ({"kept_layers": 17}, "kept_layers is 17; it must be at most layers"),
+        ({"kept_layers": 21}, "kept_layers is 21; it must be at most layers"),
         ({"width": 400}, "width is 400"),
         ({"width": 352}, "a multiple of 2 × heads"),
         ({"kv_heads": 4}, "a divisor of heads"),

@@ -35,7 +35,7 @@ class LlamaCppConf:
 class SyntheticShapeConf:
     """Shape of a synthetic pair: random weights, the draft being the target's first blocks."""
 
-    layers: int = _key(16, "transformer blocks of the main model")
+    layers: int = _key(20, "transformer blocks of the main model")
     kept_layers: int = _key(1, "of these, blocks the draft model has")
     width: int = _key(384, "embedding width")
     feed_forward: int = _key(1024, "feed-forward width")

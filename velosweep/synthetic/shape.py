@@ -18,7 +18,7 @@ SMALLEST_VOCABULARY = 259  # 256 bytes, one merge, two control tokens
 QUANTISED_BLOCK = 32
 
 DEFAULT_SHAPE = SyntheticShape(
-    layers=16,
+    layers=20,
     kept_layers=1,
     width=384,
     feed_forward=1024,

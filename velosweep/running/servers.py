@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from velosweep.engines.base import Session
@@ -31,7 +30,6 @@ class Servers:
     sessions: dict[str, Session] = field(default_factory=dict)
     launches: dict[str, int] = field(default_factory=dict)  # by arm id: how often started
     _arms: dict[str, Arm] = field(default_factory=dict)
-    _ready_s: dict[str, float] = field(default_factory=dict)  # by arm id: how long it took to come up
 
     def open(self, arms: Sequence[Arm], *, timeout_s: float) -> None:
         """Start what is missing of `arms`, as many at a time as there is room for, and wait until they answer.
@@ -85,22 +83,20 @@ class Servers:
         return _Start(arm=arm, session=session, began=began)
 
     def _await(self, starting: Sequence[_Start], timeout_s: float) -> None:
-        """Wait for all at once: what a server is asked before it counts as ready takes a tenth of a second each."""
-        if not starting:
-            return
-        with ThreadPoolExecutor(max_workers=len(starting), thread_name_prefix="velosweep-load") as pool:
-            failures = list(pool.map(lambda start: self._failure(start, timeout_s), starting))
-        for start, failure in zip(starting, failures, strict=True):
+        for start in starting:
             arm, session = start.arm, start.session
-            if failure is not None:
+            try:
+                with self.tools.stop.closing(session.close, early=True):
+                    session.wait_ready(timeout_s)
+            except LaunchFailed as error:
                 self.close(arm.id)
                 if not self.tools.stop.requested:
-                    self.on_failed(arm, str(failure))
+                    self.on_failed(arm, str(error))
                 continue
             memory = self.tools.memory(session)
             if memory is not None:
                 self.tools.on_memory(arm, memory)
-            load_s = self._ready_s.pop(arm.id)
+            load_s = time.perf_counter() - start.began
             self.tools.observe(ArmReady(lane=self.tools.lane.number, arm=arm, load_s=load_s, memory_bytes=memory))
 
     def make_room(self, arm: Arm, needed: Sequence[Arm]) -> None:
@@ -112,17 +108,6 @@ class Servers:
             if self._refusal(arm, ()) is None:
                 return
             self.close(loaded)
-
-    def _failure(self, start: _Start, timeout_s: float) -> LaunchFailed | None:
-        """Wait until a server answers; why it doesn't, if it doesn't."""
-        try:
-            with self.tools.stop.closing(start.session.close, early=True):
-                start.session.wait_ready(timeout_s)
-        except LaunchFailed as error:
-            return error
-        finally:
-            self._ready_s[start.arm.id] = time.perf_counter() - start.began
-        return None
 
     def close(self, arm_id: str) -> None:
         """End an arm's server; nothing where it has none."""

@@ -6,7 +6,7 @@ import secrets
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from velosweep.model import (
     Outcome,
     RunSettings,
     Sweep,
+    SweepRecord,
     TunerDecision,
     TunerSettings,
 )
@@ -175,22 +176,8 @@ def _measure(sweep: Sweep, prepared: Prepared, settings: RunSettings, console: C
     with ExitStack() as stack:
         stack.enter_context(stop_on_signals(stop, announce=tell))
         journal = stack.enter_context(Journal(paths.journal, lock=paths.lock))
-        before = read_record(paths.record) if paths.record.is_file() else None
-        accepted: tuple[str, ...] = ()
-        if before:
-            clear_leftovers(root)
-            prepared, accepted = on_earlier_terms(before, prepared, force=settings.force)
-        sweep = replace(sweep, id=before.sweep_id if before else secrets.token_hex(8), jobs=prepared.jobs)
-        record = adopt(
-            before,
-            sweep,
-            prepared.environment,
-            now=datetime.now(timezone.utc),
-            accepted=accepted,
-            arguments_of=prepared.server_arguments,
-        )
-        record = replace(record, tuner=settings.tuner, show_paths=settings.report_paths, plots=settings.report_plots)
-        progress = earlier_progress(paths) if before else Progress()
+        opened = _open(sweep, prepared, settings, paths)
+        sweep, prepared, record, progress = opened.sweep, opened.prepared, opened.record, opened.progress
         blocks = plan(prepared, progress.blocks, whole=settings.tuner is not None)
         guides = _guides(blocks, settings.tuner, journal, paths) if settings.tuner else {}
         _print_configuration(sweep, prepared, settings, console)
@@ -203,7 +190,7 @@ def _measure(sweep: Sweep, prepared: Prepared, settings: RunSettings, console: C
         )
         stack.enter_context(waiting)
         write_record(paths.record, record)
-        journal.note("plan", blocks=plan_as_data(blocks), accepted=list(accepted))
+        journal.note("plan", blocks=plan_as_data(blocks), accepted=list(opened.accepted))
         observe = stack.enter_context(
             make_observer(
                 sweep,
@@ -231,6 +218,42 @@ def _measure(sweep: Sweep, prepared: Prepared, settings: RunSettings, console: C
         except StorageError as error:
             measured = replace(measured, broken=measured.broken or error)
     return measured
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Opened:
+    """A sweep's folder as it is when measuring begins; `accepted`: differences to earlier runs that were forced."""
+
+    sweep: Sweep
+    prepared: Prepared
+    record: SweepRecord
+    progress: Progress
+    accepted: tuple[str, ...]
+
+
+def _open(sweep: Sweep, prepared: Prepared, settings: RunSettings, paths: SweepPaths) -> _Opened:
+    """A new sweep, or an earlier one to go on with, whose terms must be the same. Raises our errors."""
+    before = read_record(paths.record) if paths.record.is_file() else None
+    accepted: tuple[str, ...] = ()
+    if before:
+        clear_leftovers(paths.root)
+        prepared, accepted = on_earlier_terms(before, prepared, force=settings.force)
+    sweep = replace(sweep, id=before.sweep_id if before else secrets.token_hex(8), jobs=prepared.jobs)
+    record = adopt(
+        before,
+        sweep,
+        prepared.environment,
+        now=datetime.now(timezone.utc),
+        accepted=accepted,
+        arguments_of=prepared.server_arguments,
+    )
+    return _Opened(
+        sweep=sweep,
+        prepared=prepared,
+        record=replace(record, tuner=settings.tuner, show_paths=settings.report_paths, plots=settings.report_plots),
+        progress=earlier_progress(paths) if before else Progress(),
+        accepted=accepted,
+    )
 
 
 def _print_configuration(sweep: Sweep, prepared: Prepared, settings: RunSettings, console: Console) -> None:

@@ -10,6 +10,9 @@ from velosweep.engines.repeats import SPACER_PROMPT, SPACER_TOKENS, RepeatRule, 
 from velosweep.errors import RunFailed
 from velosweep.model import Arm, Generation, Mode, Request
 
+# Each server is asked this once before it is measured; a long one would cost as much as some tokens.
+_PROBE_PROMPT = "1"
+
 # Greedy, and nothing that a default of some build could add.
 _PINNED_SAMPLING: Mapping[str, object] = {
     "dynatemp_range": 0.0,
@@ -66,7 +69,7 @@ class HttpDialogue:
         wanted = self._arm.mode is Mode.SPECULATIVE
         if speculates is not None and speculates is not wanted:
             return "The server does not speculate" if wanted else "The server speculates, although the arm is vanilla"
-        first = http.complete(self.address, _small_payload(n_predict=1), timeout_s=timeout_s)
+        first = http.complete(self.address, _small_payload(prompt=_PROBE_PROMPT, n_predict=1), timeout_s=timeout_s)
         self._rule = rule_for(first.final)
         kinds = response_kinds(first.final)
         if not wanted and kinds:
@@ -164,9 +167,9 @@ class HttpDialogue:
         return run
 
 
-def _small_payload(*, n_predict: int) -> dict[str, object]:
+def _small_payload(*, n_predict: int, prompt: str = SPACER_PROMPT) -> dict[str, object]:
     """A request that is not measured."""
-    return {"prompt": SPACER_PROMPT, "n_predict": n_predict, "temperature": 0.0, "seed": 1, "ignore_eos": True}
+    return {"prompt": prompt, "n_predict": n_predict, "temperature": 0.0, "seed": 1, "ignore_eos": True}
 
 
 def response_kinds(final: Mapping[str, object]) -> tuple[str, ...]:

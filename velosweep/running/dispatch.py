@@ -209,6 +209,58 @@ class _Watch:
         self.journal.note("output", baseline_id=key[0], prompt_id=key[1], tokens=list(tokens))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Fittings:
+    """What one lane is given beside its blocks: how it looks at memory and heat, and who hears of its runs."""
+
+    lane: Lane
+    prepared: Prepared
+    watch: _Watch
+    stop: StopFlag
+    guides: Mapping[Block, Guide]
+    monitor: Monitor
+    _cool_c: list[float | None] = field(default_factory=list)
+
+    def memory(self, session: Session) -> int | None:
+        """Bytes that a server holds on the lane's devices, None where that can't be had."""
+        if is_cpu(self.lane):
+            return session.memory_bytes()
+        return held_bytes(self.lane, [session.pid], nvml=self.prepared.nvml) if session.pid else None
+
+    def rest(self, protocol: Protocol, baseline: float, latest: float) -> float:
+        """Wait until the lane is as cool as when the vanilla arm was at its first speed; seconds waited."""
+        if not self._cool_c:
+            self._cool_c.append(self.monitor.temperature_c())
+        needed_s = rest_needed_s(baseline=baseline, latest=latest, protocol=protocol)
+        if not needed_s:
+            return 0.0
+        return wait_until_cool(
+            needed_s,
+            temperature=self.monitor.temperature_c,
+            target_c=self._cool_c[0],
+            should_stop=lambda: self.stop.requested,
+        )
+
+    def record(self, measurement: Measurement, sample: Sample) -> None:
+        """Into the journal, and to the races that the run is part of."""
+        self.watch.record(measurement, sample)
+        for guide in self.guides.values():
+            if guide.block.jobs[0].baseline_id == measurement.job.baseline_id:
+                guide.saw(measurement, sample)
+
+    def observe(self, event: Event) -> None:
+        """Pass an event on; a race counts what its servers' loading takes."""
+        self.watch.event(event)
+        if isinstance(event, ArmReady):
+            for guide in self.guides.values():
+                guide.loading_s += event.load_s if event.arm in guide.block.arms else 0.0
+
+    def guide_of(self, block: Block) -> Callable[[], Round | None] | None:
+        """What says the next round of a block that is raced."""
+        guide = self.guides.get(block)
+        return guide.next_round if guide else None
+
+
 def _tools(
     lane: Lane,
     prepared: Prepared,
@@ -220,63 +272,26 @@ def _tools(
     progress: Progress,
     guides: Mapping[Block, Guide],
 ) -> LaneTools:
-    maker = SampleMaker(
-        sweep_id=sweep_id,
-        lane=lane,
-        host=prepared.environment.host,
-        engine_of=prepared.engine_of,
-        outputs=dict(progress.outputs),
-        on_output=watch.output,
-        next_order=progress.next_order,
-    )
     monitor = Monitor(lane, nvml=prepared.nvml, own_pids=lambda: tuple(watch.pids))
-
-    def memory(session: Session) -> int | None:
-        if is_cpu(lane):
-            return session.memory_bytes()
-        return held_bytes(lane, [session.pid], nvml=prepared.nvml) if session.pid else None
-
-    cool_c: list[float | None] = []  # the temperature when the vanilla arm was at its first speed
-
-    def rest(protocol: Protocol, baseline: float, latest: float) -> float:
-        if not cool_c:
-            cool_c.append(monitor.temperature_c())
-        needed_s = rest_needed_s(baseline=baseline, latest=latest, protocol=protocol)
-        if not needed_s:
-            return 0.0
-        return wait_until_cool(
-            needed_s,
-            temperature=monitor.temperature_c,
-            target_c=cool_c[0],
-            should_stop=lambda: stop.requested,
-        )
-
-    def record(measurement: Measurement, sample: Sample) -> None:
-        watch.record(measurement, sample)
-        for guide in guides.values():
-            if guide.block.jobs[0].baseline_id == measurement.job.baseline_id:
-                guide.saw(measurement, sample)
-
-    def observe(event: Event) -> None:
-        watch.event(event)
-        if isinstance(event, ArmReady):
-            for guide in guides.values():
-                guide.loading_s += event.load_s if event.arm in guide.block.arms else 0.0
-
-    def guide_of(block: Block) -> Callable[[], Round | None] | None:
-        guide = guides.get(block)
-        return guide.next_round if guide else None
-
+    fittings = _Fittings(lane=lane, prepared=prepared, watch=watch, stop=stop, guides=guides, monitor=monitor)
     residency = Residency(
         lane=lane, model_bytes=prepared.model_bytes, kv_elements=prepared.kv_elements, nvml=prepared.nvml
     )
     return LaneTools(
         engine_of=prepared.engine_of,
         lane=lane,
-        maker=maker,
-        record=record,
-        guide_of=guide_of,
-        observe=observe,
+        maker=SampleMaker(
+            sweep_id=sweep_id,
+            lane=lane,
+            host=prepared.environment.host,
+            engine_of=prepared.engine_of,
+            outputs=dict(progress.outputs),
+            on_output=watch.output,
+            next_order=progress.next_order,
+        ),
+        record=fittings.record,
+        guide_of=fittings.guide_of,
+        observe=fittings.observe,
         stop=stop,
         monitor=monitor,
         log_path=logs.path,
@@ -284,8 +299,8 @@ def _tools(
         pids=watch.pids,
         require_room=residency.require_room,
         check_files=files.wrong,
-        memory=memory,
+        memory=fittings.memory,
         on_memory=residency.seen,
-        rest=rest,
+        rest=fittings.rest,
         converged=lambda vanilla, speculative, adaptive: decide(vanilla, speculative, adaptive).stop,
     )

@@ -15,7 +15,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 _Value = TypeVar("_Value")
 
@@ -90,6 +90,20 @@ class Composer:
             plain=plain,
         )
 
+    def _of_master(self) -> DictConfig | None:
+        """What Hydra would compose for a job that selects no group: the sweep's configuration, where it selects none.
+
+        None where it must be composed: the sweep's own fixed overrides did more than write over values.
+        """
+        fixed = [self._parse(line) for line in self._master.hydra.overrides.task]
+        if not all(is_plain and not override.is_add() for override, is_plain in fixed):
+            return None
+        composed = deepcopy(self._master)
+        with read_write(composed.hydra), open_dict(composed.hydra):
+            composed.hydra.overrides.task = []
+            composed.hydra.job.override_dirname = ""
+        return composed
+
     def remember(self, key: tuple[Any, ...], make: Callable[[], _Value]) -> _Value:
         """What `make` returned for this key the first time."""
         if key not in self._remembered:
@@ -117,7 +131,9 @@ class Composer:
 
     def _select(self, overrides: tuple[str, ...]) -> Selection:
         if overrides not in self._selections:
-            composed = self._loader.load_sweep_config(self._master, list(overrides))
+            composed = self._of_master() if not overrides else None
+            if composed is None:
+                composed = self._loader.load_sweep_config(self._master, list(overrides))
             self._selections[overrides] = Selection(overrides=overrides, composed=composed, working=deepcopy(composed))
         return self._selections[overrides]
 

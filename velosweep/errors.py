@@ -70,9 +70,16 @@ class MismatchError(VelosweepError):
 
 
 class LaunchFailed(VelosweepError):
-    """A server did not come up. Recorded in the jobs of that arm; the others go on."""
+    """A server did not come up. Recorded in the jobs of that arm; the others go on.
+
+    `crashed`: a signal ended it, which another try may not meet; what llama.cpp itself refuses it refuses again.
+    """
 
     exit_status = ExitStatus.SOME_FAILED
+
+    def __init__(self, message: str, *, remedy: str | None = None, crashed: bool = False) -> None:
+        super().__init__(message, remedy=remedy)
+        self.crashed = crashed
 
 
 class RunFailed(VelosweepError):

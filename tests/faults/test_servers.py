@@ -12,6 +12,7 @@ import pytest
 
 from tests.faults.harness import Bench
 from velosweep.model import Status
+from velosweep.storage.paths import SweepPaths
 
 # What a person must be able to read of each fault.
 RUN_FAULTS = {
@@ -88,6 +89,17 @@ def test_a_server_that_does_not_come_up_fails_its_job_alone(bench: Bench) -> Non
         assert job["state"] == "failed", kind
         assert words in job["error"], kind
         assert words in drive.said
+    assert bench.leftovers() == []
+
+
+def test_a_server_that_crashes_once_over_its_load_is_started_again_and_a_refusal_is_final(bench: Bench) -> None:
+    grid = arm_with_each(bench, ["crash:SIGSEGV", "crash:SIGABRT", "junk"], at="load", times=1)
+    drive = bench.sweep(grid, "iterations=2", "protocol.retries=1")
+
+    assert drive.wait(120) == 1, drive.said
+    assert bench.states() == ["done", "done", "failed", "done"]
+    starts = Counter(path.name.rpartition("-")[0] for path in SweepPaths(bench.root).logs.glob("*.log"))
+    assert sorted(starts.values()) == [1, 1, 1, 2, 2]  # vanilla, the refused one and the sound one came once
     assert bench.leftovers() == []
 
 

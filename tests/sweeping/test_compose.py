@@ -52,12 +52,16 @@ def test_every_job_is_what_hydra_would_have_composed(hydra: Hydra, words: list[s
         point = composer.compose(overrides)
         expected = hydra.config_loader.load_sweep_config(master, list(overrides))
         assert _own(point.cfg) == _own(expected)
+    point.cfg.hydra.job.num = 3  # a job's configuration is the launcher's to number
 
 
 def _master(hydra: Hydra, words: list[str]) -> object:
-    return hydra.compose_config(
+    """A sweep's configuration as Hydra's launchers get it: read-only."""
+    master = hydra.compose_config(
         config_name=search_path.PRIMARY, overrides=[*words, "hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN
     )
+    OmegaConf.set_readonly(master, True)
+    return master
 
 
 def _jobs(words: list[str]) -> list[list[str]]:

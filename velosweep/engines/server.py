@@ -60,6 +60,9 @@ def start_child(
         raise LaunchFailed(f"{argv[0]} can't be started: {error}") from None
 
 
+_KILLED = -9  # by somebody, or by a system that is out of memory: to load again would do harm
+
+
 class ServerSession:
     """A llama-server that we started."""
 
@@ -130,7 +133,7 @@ class ServerSession:
         log, code = process.tail(self._log_path), self._child.exit_code
         self.close()
         message, remedy = failures.launch_sentence(log, code, self._log_path)
-        raise LaunchFailed(message, remedy=remedy)
+        raise LaunchFailed(message, remedy=remedy, crashed=code is not None and code < 0 and code != _KILLED)
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
         """One run. Raises RunTimeout, RunFailed (with the cause of death if the server died)."""

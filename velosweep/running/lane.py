@@ -203,7 +203,8 @@ class _Runner:
     def _open(self, block: Block, arms: Sequence[Arm], launch: int) -> None:
         """Have these arms loaded and warmed up: one short run for each fresh server, kept and never averaged."""
         wanted = [arm for arm in arms if arm.id not in self.given_up]
-        self.servers.open(wanted, timeout_s=block.jobs[0].protocol.load_timeout_s)
+        protocol = block.jobs[0].protocol
+        self.servers.open(wanted, timeout_s=protocol.load_timeout_s, retries=protocol.retries)
         for measurement in warmups(block, launch):
             arm = measurement.arm
             fresh = (arm.id, self.servers.launches.get(arm.id, 0))

@@ -31,17 +31,18 @@ class Servers:
     launches: dict[str, int] = field(default_factory=dict)  # by arm id: how often started
     _arms: dict[str, Arm] = field(default_factory=dict)
 
-    def open(self, arms: Sequence[Arm], *, timeout_s: float) -> None:
+    def open(self, arms: Sequence[Arm], *, timeout_s: float, retries: int) -> None:
         """Start what is missing of `arms`, as many at a time as there is room for, and wait until they answer.
 
-        A load is given up as soon as an end is asked for: nothing is lost with it.
+        One that crashes over its load is started again, up to `retries` times. A load is given up as soon as an end
+        is asked for: nothing is lost with it.
         """
         starting: list[_Start] = []
         for arm in arms:
             if arm.id in self.sessions:
                 continue
             if starting and self._refusal(arm, [start.arm for start in starting]) is not None:
-                self._await(starting, timeout_s)  # what they take is known only once they are loaded
+                self._await(starting, timeout_s, retries)  # what they take is known only once they are loaded
                 starting = []
             if self.tools.stop.requested:
                 break
@@ -49,7 +50,7 @@ class Servers:
                 starting.append(self._start(arm, [start.arm for start in starting]))
             except (LaunchFailed, ProgramError) as error:
                 self.on_failed(arm, str(error))
-        self._await(starting, timeout_s)
+        self._await(starting, timeout_s, retries)
 
     def _refusal(self, arm: Arm, loading: Sequence[Arm]) -> LaunchFailed | None:
         try:
@@ -82,22 +83,36 @@ class Servers:
             self.tools.pids.add(session.pid)
         return _Start(arm=arm, session=session, began=began)
 
-    def _await(self, starting: Sequence[_Start], timeout_s: float) -> None:
-        for start in starting:
-            arm, session = start.arm, start.session
-            try:
-                with self.tools.stop.closing(session.close, early=True):
-                    session.wait_ready(timeout_s)
-            except LaunchFailed as error:
-                self.close(arm.id)
-                if not self.tools.stop.requested:
-                    self.on_failed(arm, str(error))
-                continue
-            memory = self.tools.memory(session)
-            if memory is not None:
-                self.tools.on_memory(arm, memory)
-            load_s = time.perf_counter() - start.began
-            self.tools.observe(ArmReady(lane=self.tools.lane.number, arm=arm, load_s=load_s, memory_bytes=memory))
+    def _await(self, starting: Sequence[_Start], timeout_s: float, retries: int) -> None:
+        for first in starting:
+            start = first
+            for left in reversed(range(retries + 1)):
+                error = self._came_up(start, timeout_s)
+                if error is None or self.tools.stop.requested:
+                    break
+                try:
+                    if not (left and error.crashed):
+                        raise error
+                    start = self._start(start.arm, ())
+                except (LaunchFailed, ProgramError) as final:
+                    self.on_failed(start.arm, str(final))
+                    break
+
+    def _came_up(self, start: _Start, timeout_s: float) -> LaunchFailed | None:
+        """Wait until a server answers; what kept it from that."""
+        arm, session = start.arm, start.session
+        try:
+            with self.tools.stop.closing(session.close, early=True):
+                session.wait_ready(timeout_s)
+        except LaunchFailed as error:
+            self.close(arm.id)
+            return error
+        memory = self.tools.memory(session)
+        if memory is not None:
+            self.tools.on_memory(arm, memory)
+        load_s = time.perf_counter() - start.began
+        self.tools.observe(ArmReady(lane=self.tools.lane.number, arm=arm, load_s=load_s, memory_bytes=memory))
+        return None
 
     def make_room(self, arm: Arm, needed: Sequence[Arm]) -> None:
         """End servers until there is room for `arm`: first those that are not `needed`, then the needed ones."""

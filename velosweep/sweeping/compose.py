@@ -15,7 +15,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 _Value = TypeVar("_Value")
 
@@ -99,7 +99,9 @@ class Composer:
         if not all(is_plain and not override.is_add() for override, is_plain in fixed):
             return None
         composed = deepcopy(self._master)
-        with read_write(composed.hydra), open_dict(composed.hydra):
+        OmegaConf.set_readonly(composed, None)  # Hydra hands the sweep's to its plugins read-only
+        OmegaConf.set_readonly(composed.hydra, False)
+        with open_dict(composed.hydra):
             composed.hydra.overrides.task = []
             composed.hydra.job.override_dirname = ""
         return composed

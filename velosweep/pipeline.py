@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -64,10 +64,17 @@ _SYNTHETIC_NOTE = (
 
 
 def run_sweep(
-    jobs: Sequence[Job], *, root: Path, single: bool, command: Sequence[str], settings: RunSettings
+    jobs: Sequence[Job],
+    *,
+    root: Path,
+    single: bool,
+    command: Sequence[str],
+    settings: RunSettings,
+    on_line: Callable[[bytes], None] = lambda line: None,
 ) -> Outcome:
     """Measure all jobs, or what an earlier run of this folder left to measure, and write every result.
 
+    `on_line` is called with each line of the journal once it is on disk; it must not raise or wait.
     Raises our errors for all that is refused beforehand, SweepBroken where measuring or writing had to end early;
     a failed job is part of the outcome.
     """
@@ -77,7 +84,7 @@ def run_sweep(
     if settings.dry_run:
         _print_plan(sweep, plan(prepared), prepared, console)
         return Outcome(exit_status=ExitStatus.OK, summaries=(None,) * len(jobs), errors=(None,) * len(jobs))
-    measured = _measure(sweep, prepared, settings, console)
+    measured = _measure(sweep, prepared, settings, console, on_line)
     try:
         derived = collate(root)
     except StorageError as error:
@@ -164,7 +171,9 @@ def _print_plan(sweep: Sweep, blocks: Sequence[Block], prepared: Prepared, conso
     )
 
 
-def _measure(sweep: Sweep, prepared: Prepared, settings: RunSettings, console: Console) -> Measured:
+def _measure(
+    sweep: Sweep, prepared: Prepared, settings: RunSettings, console: Console, on_line: Callable[[bytes], None]
+) -> Measured:
     """Hold the sweep's folder and devices, and run the lanes. The record is written before and after."""
     root = Path(sweep.root)
     paths = SweepPaths(root)
@@ -175,7 +184,7 @@ def _measure(sweep: Sweep, prepared: Prepared, settings: RunSettings, console: C
 
     with ExitStack() as stack:
         stack.enter_context(stop_on_signals(stop, announce=tell))
-        journal = stack.enter_context(Journal(paths.journal, lock=paths.lock))
+        journal = stack.enter_context(Journal(paths.journal, lock=paths.lock, on_line=on_line))
         opened = _open(sweep, prepared, settings, paths)
         sweep, prepared, record, progress = opened.sweep, opened.prepared, opened.record, opened.progress
         blocks = plan(prepared, progress.blocks, whole=settings.tuner is not None)

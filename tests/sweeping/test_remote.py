@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -12,10 +14,12 @@ import pytest
 
 import velosweep
 from tests.faults.conftest import bench, tiny_pair  # noqa: F401
-from tests.faults.harness import Bench
+from tests.faults.harness import Bench, complete
 from velosweep.model import Mode, Sample, Status
+from velosweep.storage.journal import read_journal
 
 SLURM = ("hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.tasks=2")
+ONE_WORKER = ("hydra/launcher=dask", "hydra.launcher.workers=1")
 DASK = ("hydra/launcher=dask", "hydra.launcher.workers=2")
 GRID = ("n_draft=2,4,6", "iterations=3")
 
@@ -118,3 +122,51 @@ def test_a_lost_dask_worker_s_group_is_done_again(bench: Bench) -> None:  # noqa
     assert set(speculative(bench.samples()).values()) == {1}
     assert len(speculative(bench.samples())) == 9
     assert everything_ends(bench)
+
+
+def test_what_a_lost_dask_worker_had_sent_is_kept_and_not_measured_again(bench: Bench) -> None:  # noqa: F811
+    bench.set(ms_per_token=20)
+    drive = bench.sweep(*GRID, *ONE_WORKER, "protocol.warmup_tokens=0")
+    bench.wait_for(lambda: len(arrived(bench.root)) >= 5, timeout_s=120)
+    assert not (bench.root / "journal.jsonl").exists()
+    writers(bench, but=drive.process.pid)[0].kill()
+    before = arrived(bench.root)
+
+    assert drive.wait(200) == 0, drive.said
+
+    complete(bench, n_draft=(2, 4, 6))
+    assert before <= {sample.started_at for sample in bench.samples()}
+    runs = [event for event in bench.events("run") if event["measured"]]
+    assert len(runs) <= 12 + 1  # the one under way when the worker died
+    assert bench.states() == ["done"] * 3
+    assert "Iteration 3/3" in drive.said
+    assert not list(bench.root.glob(".groups/*/journal-*"))
+
+
+def test_a_group_that_goes_to_another_machine_begins_anew(bench: Bench) -> None:  # noqa: F811
+    bench.set(ms_per_token=20)
+    drive = bench.sweep(*GRID, *ONE_WORKER)
+    bench.wait_for(lambda: len(arrived(bench.root)) >= 5, timeout_s=120)
+    before = arrived(bench.root)
+    (record,) = bench.root.glob(".groups/*/sweep.json")
+    content = json.loads(record.read_text())
+    content["environment"]["host"] = "the-machine-that-was-lost"
+    record.write_text(json.dumps(content))
+    writers(bench, but=drive.process.pid)[0].kill()
+
+    assert drive.wait(200) == 0, drive.said
+
+    complete(bench, n_draft=(2, 4, 6))
+    assert not before & {sample.started_at for sample in bench.samples()}
+    (aside,) = bench.root.glob(".groups/*/journal-0.jsonl")
+    assert before <= {sample.started_at for sample in read_journal(aside).samples}
+
+
+def arrived(root: Path) -> set[datetime]:
+    """When the good runs were started that the driver has journalled for its groups."""
+    return {
+        sample.started_at
+        for path in root.glob(".groups/*/journal.jsonl")
+        for sample in read_journal(path).samples
+        if sample.status is Status.OK and not sample.warmup
+    }

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
@@ -52,11 +52,14 @@ class Journal:
 
     Opening creates the file and its folder, takes the sweep's lock (BusyError says who has it) and seals a
     line that an earlier process left torn. Every append is on disk when it returns, or raises StorageError
-    and leaves the journal as it was.
+    and leaves the journal as it was. `on_line` is called with each line once it is on disk, in order.
     """
 
-    def __init__(self, path: Path, *, lock: Path | None = None) -> None:
+    def __init__(
+        self, path: Path, *, lock: Path | None = None, on_line: Callable[[bytes], None] = lambda line: None
+    ) -> None:
         self._path = path
+        self._on_line = on_line
         self._mutex = threading.Lock()
         make_folder(path.parent)
         self._lock = FolderLock(lock or path.with_name("lock"))
@@ -84,6 +87,13 @@ class Journal:
         """Put one event on disk; `data` must be JSON. Raises StorageError."""
         self._write(_line({"kind": kind, **data}))
 
+    def copy(self, line: bytes) -> None:
+        """Put a line of another journal on disk as it is. Raises StorageError, also for a line that is damaged."""
+        why = damage(line)
+        if why is not None:
+            raise StorageError(f"A line for {self._path} is {why}")
+        self._write(line)
+
     def _write(self, line: bytes) -> None:
         with self._mutex:
             if self._handle < 0:
@@ -97,6 +107,7 @@ class Journal:
                     os.ftruncate(self._handle, self._size)
                 raise storage_error(self._path, error) from error
             self._size += len(line)
+            self._on_line(line)
 
     def close(self) -> None:
         """Close the file and release the lock; idempotent."""
@@ -183,6 +194,11 @@ def damage(line: bytes) -> str | None:
     if line[_CHECKSUM] != b"%08x" % crc32(line[_COVERED:-1]):
         return "damaged or edited: its checksum does not fit"
     return None
+
+
+def kind_of(line: bytes) -> str:
+    """What a sound line holds: `journal` (the first one), `sample`, or an event's kind."""
+    return str(json.loads(line)["kind"])
 
 
 def read_journal(path: Path) -> JournalContents:

@@ -1,22 +1,33 @@
 """Launcher `dask`: each group of jobs is a future on a Dask worker. Needs velosweep[dask].
 
-No file system needs to be shared: samples travel back with a group's end and are journalled by the driver at once.
-A lost worker's group is done again on another one, from its start: a vanilla series belongs to one host.
+No file system needs to be shared: each sample travels back as an event when it is taken, and the driver journals it.
+A lost worker's group goes on where it was on another one of the same host and device; elsewhere it begins anew,
+because a vanilla series belongs to one machine.
 """
 
 from __future__ import annotations
 
 import os
+import queue
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from velosweep.errors import ConfigError
+from velosweep.errors import ConfigError, StorageError
 from velosweep.model import RunSettings
-from velosweep.sweeping.groups import Group, RunGroup, group_folder, in_words, keep
+from velosweep.sweeping.gathering import Gathering
+from velosweep.sweeping.groups import Gathered, Group, RunGroup, in_words
 from velosweep.sweeping.remote import RemoteLauncher
+from velosweep.sweeping.travel import Carried
+
+ANSWER_TIMEOUT_S = 60
+"""How long a worker waits for its driver, which answers as soon as it has journalled what came before."""
+
+Arrival = Any
+"""An event's message (a dict), or a future that is done."""
 
 
 @dataclass
@@ -48,26 +59,36 @@ class DaskLanes(RemoteLauncher):
 
     def run_groups(self, groups: Sequence[Group], root: Path, settings: RunSettings) -> dict[str, str]:
         """Run all groups, keep each when it arrives; returns failures by group name, in words."""
-        as_completed = _distributed().as_completed
-        asked = self._settings["gpu_resource"]
-        share = asked if asked is not None else (1 if settings.gpus else 0)
+        nonce = secrets.token_hex(8)  # a scheduler outlives sweeps: no other one's tasks and events are ours
         failures: dict[str, str] = {}
-        with self._client(settings) as client:
-            futures = {
-                client.submit(
-                    RunGroup(), group, None, key=f"velosweep-{group.name}", resources=_resources(share)
-                ): group
-                for group in groups
-            }
-            for future in as_completed(futures, loop=client.loop):
-                group = futures[future]
-                error = future.exception()
-                if error is not None:
-                    failures[group.name] = in_words(error)
+        inbox: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+        with self._client(settings) as client, Gathering(groups, root, settings) as gathering:
+            client.subscribe_topic(nonce, lambda event: inbox.put(event[1]))
+            futures = self._submit(client, groups, nonce, settings)
+            for future in futures:
+                future.add_done_callback(inbox.put)
+            while futures:
+                arrival = inbox.get()
+                if isinstance(arrival, dict):
+                    gathering.take(arrival, lambda name, carried: answer(client, name, carried))
+                    continue
+                group = futures.pop(arrival)
+                error = arrival.exception()
+                if error is None:
+                    gathering.complete(group, arrival.result())
                 else:
-                    keep(group_folder(root, group), future.result())
-                future.release()
+                    failures[group.name] = in_words(error)
+                arrival.release()
+            client.unsubscribe_topic(nonce)
         return failures
+
+    def _submit(self, client: Any, groups: Sequence[Group], nonce: str, settings: RunSettings) -> dict[Any, Group]:
+        asked = self._settings["gpu_resource"]
+        resources = _resources(asked if asked is not None else (1 if settings.gpus else 0))
+        return {
+            client.submit(RunOnWorker(nonce), group, key=f"velosweep-{nonce}-{group.name}", resources=resources): group
+            for group in groups
+        }
 
     @contextmanager
     def _client(self, settings: RunSettings) -> Iterator[Any]:
@@ -94,7 +115,13 @@ class DaskLanes(RemoteLauncher):
         """A process for each worker, with one thread and the GPUs of its lane; a worker that dies is started anew."""
         import dask
 
-        dask.config.set({"distributed.scheduler.allowed-failures": self._settings["allowed_failures"]})
+        dask.config.set(
+            {
+                "distributed.scheduler.allowed-failures": self._settings["allowed_failures"],
+                # a worker sets up its logging as it is imported, before its own environment reaches it
+                "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "error",
+            }
+        )
         workers = {
             number: {
                 "cls": distributed.Nanny,
@@ -116,6 +143,62 @@ class DaskLanes(RemoteLauncher):
             {**quiet, "CUDA_VISIBLE_DEVICES": ",".join(lane), "CUDA_DEVICE_ORDER": order} for lane in lanes
         ]
         return named or [quiet for _ in range(int(self._settings["workers"]))]
+
+
+# ---------------------------------------------------------------- on the worker
+
+
+@dataclass(frozen=True)
+class RunOnWorker:
+    """A group's task. `topic`: of the events that the driver listens to."""
+
+    topic: str
+
+    def __call__(self, group: Group) -> Gathered:
+        """As `RunGroup`."""
+        return RunGroup()(group, None, DaskWire(self.topic, group.name))
+
+
+class DaskWire:
+    """A worker's way to its driver: events of a topic there, a queue of one answer back."""
+
+    def __init__(self, topic: str, group: str) -> None:
+        self._distributed = _distributed()
+        self._worker = self._distributed.get_worker()
+        self._topic = topic
+        self._about = {"group": group, "attempt": secrets.token_hex(8)}
+
+    def _tell(self, kind: str, content: str | bytes = "") -> None:
+        self._worker.log_event(self._topic, {**self._about, "kind": kind, "content": content})
+
+    def carried(self) -> Carried:
+        """As `Wire.carried`."""
+        answers = self._distributed.Queue(self._about["attempt"], client=self._distributed.get_client())
+        self._tell("begin")
+        try:
+            answer = answers.get(timeout=ANSWER_TIMEOUT_S)
+        except self._distributed.TimeoutError as error:
+            raise StorageError("The driver of this sweep does not answer", remedy="run the command again") from error
+        finally:
+            answers.close()
+        return Carried(record=answer["record"], journal=answer["journal"])
+
+    def afresh(self) -> None:
+        """As `Wire.afresh`."""
+        self._tell("afresh")
+
+    def record(self, text: str) -> None:
+        """As `Wire.record`."""
+        self._tell("record", text)
+
+    def line(self, line: bytes) -> None:
+        """As `Wire.line`."""
+        self._tell("line", line)
+
+
+def answer(client: Any, attempt: str, carried: Carried) -> None:
+    """Tell a worker that begins what it can go on with."""
+    _distributed().Queue(attempt, client=client).put({"record": carried.record, "journal": carried.journal})
 
 
 def _resources(gpus: int) -> dict[str, float] | None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from velosweep.errors import ExitStatus, MismatchError, NothingMeasured, StorageError, VelosweepError
 from velosweep.model import Job, JobRecord, Outcome, RunSettings, Sample, SweepRecord
+from velosweep.sweeping.travel import Wire, sender, settle_in
 
 BLOCKS_A_GROUP = 100_000
 """Block numbers of group i start at i times this, so that no two groups share a block."""
@@ -114,10 +115,11 @@ def _group(jobs: Sequence[Job], settings: RunSettings, command: Sequence[str], k
 class RunGroup:
     """Measures a group; can be sent to another process.
 
-    `folder` None: nothing is shared with the driver, so a temporary folder is used and its samples are returned.
+    `folder` None: nothing is shared with the driver, so a temporary folder is used. `wire`: what takes each sample
+    to the driver then, and tells what earlier attempts have brought.
     """
 
-    def __call__(self, group: Group, folder: str | None) -> Gathered:
+    def __call__(self, group: Group, folder: str | None, wire: Wire | None = None) -> Gathered:
         """Raises our errors for what refuses the whole group; a failed job is part of what is gathered."""
         check_models(group)
         if folder is not None:
@@ -127,14 +129,30 @@ class RunGroup:
             (Path(own) / "screen.log").open("w") as screen,
             redirect_stdout(screen),  # a worker's screen is nobody's, or the driver's
         ):
-            return self._measure(group, Path(own))
+            return self._measure(group, Path(own)) if wire is None else self._go_on(group, Path(own), wire)
+
+    def _go_on(self, group: Group, folder: Path, wire: Wire) -> Gathered:
+        """Measure what earlier attempts have not brought; all of it where they were made on another machine."""
+        carried = wire.carried()
+        if carried.record is not None:
+            settle_in(folder / "on", carried)
+            try:
+                return self._measure(group, folder / "on", wire)
+            except MismatchError:  # another host, device or program: comparisons never cross those
+                wire.afresh()
+        return self._measure(group, folder / "anew", wire)
 
     @staticmethod
-    def _measure(group: Group, folder: Path) -> Gathered:
+    def _measure(group: Group, folder: Path, wire: Wire | None = None) -> Gathered:
         from velosweep import pipeline
 
         outcome = pipeline.run_sweep(
-            group.jobs, root=folder, single=False, command=group.command, settings=group.settings
+            group.jobs,
+            root=folder,
+            single=False,
+            command=group.command,
+            settings=group.settings,
+            on_line=(lambda line: None) if wire is None else sender(folder, wire),
         )
         if outcome.exit_status == ExitStatus.INTERRUPTED:
             raise StorageError("The task was asked to end", remedy="run the same command again: it goes on")
@@ -174,20 +192,6 @@ def gather(folder: Path) -> Gathered:
 
     paths = SweepPaths(folder)
     return Gathered(record=read_record(paths.record), samples=tuple(read_journal(paths.journal).samples))
-
-
-def keep(folder: Path, gathered: Gathered) -> None:
-    """Write what came from a worker that shares no file system; replaces an earlier attempt's."""
-    from velosweep.storage.journal import Journal
-    from velosweep.storage.paths import SweepPaths
-    from velosweep.storage.provenance import write_record
-
-    paths = SweepPaths(folder)
-    paths.journal.unlink(missing_ok=True)
-    with Journal(paths.journal, lock=paths.lock) as journal:
-        for sample in gathered.samples:
-            journal.append(sample)
-    write_record(paths.record, gathered.record)
 
 
 def is_done(folder: Path) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 import velosweep
@@ -15,7 +17,8 @@ from velosweep.storage.job_samples import write_job_samples
 from velosweep.storage.paths import SweepPaths
 from velosweep.storage.provenance import write_record
 from velosweep.storage.results import write_results
-from velosweep.storage.samples import read_samples, write_samples
+from velosweep.storage.samples import completed, read_samples, write_samples
+from velosweep.storage.schema import STRINGS
 
 
 def write_sweep(root: Path, *, iterations: int = 4) -> SweepPaths:
@@ -174,3 +177,20 @@ def test_a_job_that_shares_a_baseline_takes_the_vanilla_runs_of_its_blocks_only(
 
     assert sorted(velosweep.load(tmp_path / "0")["order"].to_pylist()) == [0, 1]
     assert sorted(velosweep.load(tmp_path / "1")["order"].to_pylist()) == [2, 3]
+
+
+@pytest.mark.parametrize("iterations", [3, 40])
+def test_a_jobs_file_is_the_same_from_texts_and_from_dictionaries(tmp_path: Path, iterations: int) -> None:
+    taken = [replace(one, prompt_category="code" if one.order % 3 else None) for one in rounds(iterations=iterations)]
+    journal_of(tmp_path, taken)
+    texts = collect(tmp_path).table
+    write_samples(tmp_path / "all.parquet", texts)
+    encoded = completed(pq.read_table(tmp_path / "all.parquet", read_dictionary=list(STRINGS)))
+
+    write_job_samples(SweepPaths(tmp_path / "a"), record().jobs, texts)
+    write_job_samples(SweepPaths(tmp_path / "b"), record().jobs, encoded)
+
+    files = [f"{job.directory}/samples.parquet" for job in record().jobs]
+    assert [(tmp_path / "a" / file).read_bytes() for file in files] == [
+        (tmp_path / "b" / file).read_bytes() for file in files
+    ]

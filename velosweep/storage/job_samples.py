@@ -50,6 +50,7 @@ def _parquet(rows: pa.Table, metadata: Mapping[str, str]) -> bytes | memoryview:
     stream = pa.BufferOutputStream()
     dictionaries = _LONG_TEXTS if rows.num_rows < _FEW_ROWS else list(STRINGS)
     options: dict[str, Any] = {**_WRITER, "use_dictionary": dictionaries}
+    rows = _as_if_encoded_alone(rows)
     with pq.ParquetWriter(stream, rows.schema, **options) as writer:
         writer.write_table(rows)
         writer.add_key_value_metadata(file_metadata(metadata))
@@ -60,12 +61,12 @@ def rows_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[Jo
     """Each job with its rows: its own, and the vanilla runs of the blocks it was measured in.
 
     A job without rows of its own (vanilla only, or failed) has all runs of its baseline. In canonical order,
-    in at most two chunks, whose edges depend on the rows alone.
+    in at most two chunks, whose edges depend on the rows alone; texts stay dictionary-encoded where `table`'s are.
     """
     import pyarrow as pa
 
     # Once for all jobs: these calls cost as much for ten rows as for thousands.
-    ordered = in_canonical_order(table).cast(schema()).combine_chunks()
+    ordered = _conforming(in_canonical_order(table))
     block = numbers(ordered, "block", missing=0)
     ranges = owner_ranges(ordered)
     shared: dict[tuple[str, bytes], pa.Table] = {}
@@ -82,6 +83,45 @@ def rows_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[Jo
             shared[key] = _of_blocks(ordered.slice(first, size), block[first : first + size], blocks)
         parts = [own, shared[key]] if begin < first and count else [shared[key], own]
         yield job, pa.concat_tables([part for part in parts if part.num_rows] or [own])
+
+
+def _conforming(table: pa.Table) -> pa.Table:
+    """The contract's columns and types in one chunk; dictionaries are kept, as texts are dear to write out."""
+    import pyarrow as pa
+
+    kind = pa.dictionary(pa.int32(), pa.string())
+    encoded = {field.name for field in table.schema if pa.types.is_dictionary(field.type)}
+    fields = [field.with_type(kind) if field.name in encoded else field for field in schema()]
+    whole = table.cast(pa.schema(fields).with_metadata(schema().metadata)).combine_chunks()
+    arrays = [_compacted(column) if pa.types.is_dictionary(column.type) else column for column in whole.columns]
+    return pa.Table.from_arrays(arrays, schema=whole.schema)
+
+
+def _as_if_encoded_alone(rows: pa.Table) -> pa.Table:
+    """`rows` with dictionaries such as these rows' own texts make: the same bytes as from texts."""
+    import pyarrow as pa
+
+    arrays = [
+        _compacted(column) if pa.types.is_dictionary(column.type) and not _is_constant(column) else column
+        for column in rows.columns
+    ]
+    return pa.Table.from_arrays(arrays, schema=rows.schema)
+
+
+def _is_constant(column: Any) -> bool:
+    """Whether the dictionary can't hold a text that no row has, nor in another order than theirs."""
+    return not column.null_count and all(len(chunk.dictionary) < 2 for chunk in column.chunks)
+
+
+def _compacted(column: Any) -> Any:
+    """The same texts; the dictionary holds those that occur, as they occur first."""
+    import pyarrow as pa
+
+    column = column.combine_chunks()
+    if isinstance(column, pa.ChunkedArray):  # no rows
+        return column
+    used = column.indices.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(used.indices, column.dictionary.take(used.dictionary))
 
 
 def _distinct(block: Any) -> Any:

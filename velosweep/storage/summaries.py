@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from velosweep.model import Comparison, Mode, ModeStatistics, Statistics
 from velosweep.storage.atomic import make_folder, replacing, write_text
@@ -75,11 +77,38 @@ def to_json(value: object, *, indent: int = 0) -> str:
     if isinstance(value, list) and value and isinstance(value[0], (dict, list)):
         rows = [inner + to_json(item, indent=indent + 2) for item in value]
         return "[\n" + ",\n".join(rows) + "\n" + " " * indent + "]"
+    if isinstance(value, list) and len(value) >= _MANY:
+        return _figures(tuple(value)) if len(value) <= _MOST_KEPT else _figures.__wrapped__(tuple(value))
     return _flat(value)
 
 
 # made once: json.dumps would make an encoder a call, and there are some thirty calls a summary
 _flat = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+_MANY = 32  # below, Python's own way is the quicker
+_MOST_KEPT = 4096  # the texts kept of a cache's 256 entries stay below some 60 MB
+
+
+@lru_cache(maxsize=256)  # the jobs of a baseline share its vanilla series
+def _figures(values: tuple[object, ...]) -> str:
+    """A list in JSON. Floats are laid out by Arrow where that gives the same text as Python, at a third of the time.
+
+    Both write the shortest text that reads back as the same number; whole numbers, small and large ones differ in form.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if set(map(type, values)) != {float}:
+        return _flat(values)
+    x = np.array(values)
+    size = np.abs(x)
+    if not ((size >= 1e-4) & (size < 1e10) & (x != np.floor(x))).all():
+        return _flat(values)
+    texts = pa.array(x).cast(pa.string())
+    whole = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts)
+    joined: Any = pc.binary_join(whole, ", ")
+    return f"[{joined[0].as_py()}]"
 
 
 def write_summaries(path: Path, values: Sequence[Summary]) -> None:

@@ -22,12 +22,15 @@ _Value = TypeVar("_Value")
 
 @dataclass(kw_only=True, slots=True)
 class Selection:
-    """A composed selection of groups. `working` carries the values of `applied` (key -> override as written)."""
+    """A composed selection of groups. `working` carries the values of `applied` (key -> override as written).
+
+    `pristine`: without any, once it was needed.
+    """
 
     overrides: tuple[str, ...]
-    composed: DictConfig
     working: DictConfig
     applied: dict[str, str] = field(default_factory=dict)
+    pristine: DictConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +81,8 @@ class Composer:
                 structural.append(line)
         selection = self._select(tuple(structural))
         if selection.applied.keys() - plain.keys():
-            selection.working, selection.applied = deepcopy(selection.composed), {}
+            selection.pristine = selection.pristine or self._composed(selection.overrides)
+            selection.working, selection.applied = deepcopy(selection.pristine), {}
         for key, line in plain.items():
             if selection.applied.get(key) != line:
                 _write(selection.working, key, values[key], again=key in selection.applied)
@@ -133,11 +137,22 @@ class Composer:
 
     def _select(self, overrides: tuple[str, ...]) -> Selection:
         if overrides not in self._selections:
-            composed = self._of_master() if not overrides else None
-            if composed is None:
-                composed = self._loader.load_sweep_config(self._master, list(overrides))
-            self._selections[overrides] = Selection(overrides=overrides, composed=composed, working=deepcopy(composed))
+            self._selections[overrides] = Selection(overrides=overrides, working=self._composed(overrides))
         return self._selections[overrides]
+
+    def _composed(self, overrides: tuple[str, ...]) -> DictConfig:
+        """What Hydra composes for these overrides; the sweep's own configuration where that was made of the same."""
+        fixed = [(line, *self._parse(line)) for line in self._master.hydra.overrides.task]
+        added = any(is_plain and override.is_add() for _, override, is_plain in fixed)
+        if added or overrides != tuple(line for line, _, is_plain in fixed if not is_plain):
+            return self._loader.load_sweep_config(self._master, list(overrides))
+        composed = deepcopy(self._master)
+        OmegaConf.set_readonly(composed, None)  # Hydra hands the sweep's to its plugins read-only
+        OmegaConf.set_readonly(composed.hydra, False)
+        with open_dict(composed.hydra):
+            composed.hydra.overrides.task = []
+            composed.hydra.job.override_dirname = ""
+        return composed
 
 
 def _write(cfg: DictConfig, key: str, override: Override, *, again: bool) -> None:

@@ -113,7 +113,7 @@ class Grid:
         """Whether a value of the job is made of Hydra's (`output=out-${hydra.job.num}.json`)."""
         return any("${hydra" in line for line in point.plain.values()) or self._composer.remember(
             ("refers to hydra", point.selection.overrides),
-            lambda: "${hydra" in repr(own_part(OmegaConf.to_container(point.selection.composed, resolve=False))),
+            lambda: "${hydra" in repr(own_part(OmegaConf.to_container(point.cfg, resolve=False))),
         )
 
     def _settings(self, point: Point) -> RunSettings:

@@ -7,7 +7,6 @@ the text of each top-level key is kept, and `hydra.yaml` is a template.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -58,7 +57,7 @@ class Records:
     def _template(self, point: Point) -> Template:
         key = point.selection.overrides
         if key not in self._templates:
-            self._templates[key] = Template.of(point.selection.composed)
+            self._templates[key] = Template.of(point.cfg)
         return self._templates[key]
 
     def config_text(self, point: Point) -> str:
@@ -88,7 +87,7 @@ class Template:
     @classmethod
     def of(cls, composed: DictConfig) -> Template:
         """The template for jobs with this configuration."""
-        cfg = OmegaConf.masked_copy(deepcopy(composed), "hydra")
+        cfg = OmegaConf.masked_copy(composed, "hydra")
         with read_write(cfg), open_dict(cfg):
             cfg.hydra.job.num = _NUM
             cfg.hydra.job.id = _ID

@@ -132,7 +132,11 @@ class Composer:
 
     def _is_group(self, key: str) -> bool:
         if key not in self._groups:
-            self._groups[key] = "/" in key or ("." not in key and bool(self._loader.get_group_options(key)))
+            choices, top = self._master.hydra.runtime.choices, "." not in key
+            # To ask for a group's options Hydra reads its search path anew; a plain value of ours can't be one.
+            plain = key in self._master and not isinstance(self._master._get_node(key), DictConfig)
+            asked = top and not plain and bool(self._loader.get_group_options(key))
+            self._groups[key] = "/" in key or key in choices or asked
         return self._groups[key]
 
     def _select(self, overrides: tuple[str, ...]) -> Selection:

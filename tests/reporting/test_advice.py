@@ -40,6 +40,18 @@ def test_a_finding_is_said_with_its_figures_and_a_remedy() -> None:
     assert "protocol.cooldown=true" in advice.remedy
 
 
+def test_an_untrusted_round_is_said_with_both_speeds_and_a_remedy() -> None:
+    evidence = {
+        "rounds": 2, "iterations": "3, 5", "worst_iteration": 5, "speed": 27.0, "first_speed": 30.0, "fall": 0.1
+    }  # fmt: skip
+
+    advice = explain(Finding(code="untrusted", severity="warning", subject="rounds", evidence=evidence))
+
+    assert "2 round(s) (iteration 3, 5)" in advice.sentence
+    assert "27 tok/s before iteration 5 after two rests, 30 in the first round (10.0% slower)" in advice.sentence
+    assert "protocol.cooldown_max_s" in advice.remedy
+
+
 def test_a_finding_with_other_evidence_than_expected_keeps_what_it_has() -> None:
     advice = explain(Finding(code="drift", severity="warning", subject="vanilla", evidence={"slope": 0.5}))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.planning.jobs import jobs_over_n_draft
+from velosweep.analysis.summarise import compare_jobs
 from velosweep.errors import LaunchFailed, RunFailed, RunTimeout
 from velosweep.model import (
     Adaptive,
@@ -28,6 +29,8 @@ from velosweep.model import (
     Lane,
     Measurement,
     Mode,
+    Prompt,
+    PromptSet,
     Protocol,
     Request,
     Sample,
@@ -41,6 +44,7 @@ from velosweep.running.lane import run_lane
 from velosweep.running.sampling import SampleMaker
 from velosweep.running.tools import Key, LaneTools, Taken
 from velosweep.running.tuning import Guide
+from velosweep.storage.samples import samples_to_table
 
 LANE = Lane(number=0, devices=(Device(kind="cpu", name="test CPU"),))
 
@@ -431,6 +435,35 @@ def test_a_machine_that_got_slow_rests_and_is_looked_at_again_at_most_twice() ->
     assert [s.iteration for s in probes] == [3, 3]
     assert all(s.n_predict == 100 for s in probes)
     assert [latest for _, latest in rested] == pytest.approx([100.0, 50.0, 50.0])
+
+
+@pytest.mark.parametrize(("slow_looks", "looks_taken", "marked"), [(0, 1, False), (1, 2, False), (2, 2, True)])
+def test_a_round_after_two_looks_at_a_slow_machine_is_marked_untrusted(
+    slow_looks: int, looks_taken: int, marked: bool
+) -> None:
+    bench = Bench()
+    calls = itertools.count(1)
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        # two warm-ups, four runs of the first round, four of the second: that is when the machine gets slow
+        slow = 7 <= next(calls) <= 10 + slow_looks
+        # the first prompt is slower by itself: a look at it says nothing when held against both
+        ms = 15.0 if request.prompt.id == "p0" else 10.0
+        return good(session.arm, request, ms_per_token=2 * ms if slow else ms)
+
+    bench.engine.answer = answer
+    bench.rest = lambda protocol, baseline, latest: 1.0 if latest < baseline * 0.98 else 0.0
+    (job,) = jobs_over_n_draft(4, iterations=3)
+    prompts = tuple(Prompt(id=f"p{number}", text="Why?") for number in range(2))
+    job = replace(job, prompts=PromptSet(name="two", prompts=prompts))
+    bench.run(identify([replace(job, protocol=replace(job.protocol, cooldown=True))], {}))
+
+    looks = [s for s in bench.samples if s.warmup and s.iteration > 0]
+    (row,) = [row for row in compare_jobs(samples_to_table(bench.samples)) if row.prompt_id is None]
+
+    assert [(s.iteration, s.prompt_id) for s in looks] == [(3, "p0")] * looks_taken
+    assert [finding.code for finding in row.findings if finding.code == "untrusted"] == ["untrusted"] * marked
+    assert row.n_pairs == 3
 
 
 def test_acceptance_that_is_drawn_at_random_is_labelled_and_its_text_compared_with_nothing() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from velosweep.analysis import acceptance, evidence
 from velosweep.analysis.columns import columns_of
+from velosweep.analysis.cooling import Looks, looks_of, untrusted_findings
 from velosweep.analysis.costs import Costs, costs_of
 from velosweep.analysis.measures import ArmSeries, Measures, complete, measures_of, used_cubes
 from velosweep.analysis.pairing import Arrangement, FoundJob, JobRows, arrange, find_jobs, job_rows
@@ -43,6 +44,7 @@ def iterate_jobs(
     arrangement = arrange(columns)
     found = find_jobs(arrangement, jobs or {})
     costs = costs_of(arrangement, measures, found)
+    looks = looks_of(measures)
     for job in found:
         yield _Summary(
             arrangement=arrangement,
@@ -50,6 +52,7 @@ def iterate_jobs(
             job=job,
             rows=job_rows(arrangement, job),
             costs=costs,
+            looks=looks,
             logical_cores=logical_cores,
         ).comparisons()
 
@@ -78,6 +81,7 @@ class _Summary:
     job: FoundJob
     rows: JobRows
     costs: Costs
+    looks: Looks
     logical_cores: int | None
 
     def comparisons(self) -> list[Comparison]:
@@ -315,6 +319,7 @@ class _Summary:
 
         rows = np.concatenate([vanilla.ravel(), speculative.ravel()])
         findings = evidence.machine_findings(self.measures, rows[rows >= 0], self.logical_cores)
+        findings += untrusted_findings(self.measures, self.looks, vanilla[vanilla >= 0])
         if self.rows.ambiguous:
             findings.append(Finding(code="ambiguous_baseline", severity="warning", subject="vanilla"))
         return tuple(findings)

@@ -29,6 +29,14 @@ _SENTENCES: Mapping[str, tuple[str, str, str]] = {
         "Ratios of interleaved pairs are protected; for steady absolute figures let the machine warm up, fix the "
         "clocks or set protocol.cooldown=true.",
     ),
+    "untrusted": (
+        "Rounds were measured although the machine stayed slower than at first",
+        "{rounds} round(s) (iteration {iterations}) were measured although the machine stayed slower than at first: "
+        "vanilla made {speed:.4g} tok/s before iteration {worst_iteration} after two rests, {first_speed:.4g} in the "
+        "first round ({fall:.1%} slower)",
+        "They are kept, and ratios of interleaved pairs are protected: allow longer rests (protocol.cooldown_max_s), "
+        "improve cooling or fix the clocks, and measure again.",
+    ),
     "autocorrelation": (
         "Successive pairs resemble each other, so the interval may be too narrow",
         "Successive pairs resemble each other (r = {r1:.2f}), so the interval may be too narrow",
@@ -166,7 +174,7 @@ def explain(finding: Finding) -> Advice:
 
 
 # Subjects that the sentences name themselves.
-_NO_SUBJECT = frozenset({"", "pairs", "runs", "gpu", "machine", "output"})
+_NO_SUBJECT = frozenset({"", "pairs", "runs", "rounds", "gpu", "machine", "output"})
 
 
 def _filled(template: str, evidence: Mapping[str, float | int | str]) -> str | None:
@@ -213,7 +221,7 @@ _BADNESS = {
     "wide_interval": "half_width", "not_converged": "half_width", "machine_busy": "busy_share", "drift": "drift",
     "outlier": "runs", "failed_runs": "runs", "invalid_runs": "runs", "output_diverged": "runs", "heat": "hottest_c",
     "cold_start": "relative", "autocorrelation": "r1", "other_gpu_processes": "processes",
-    "incomplete_passes": "passes",
+    "incomplete_passes": "passes", "untrusted": "fall",
 }  # fmt: skip
 
 

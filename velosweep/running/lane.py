@@ -126,21 +126,24 @@ class _Runner:
     def _cool_down(self, block: Block, launch: int, first: Measurement) -> None:
         """Rest while the vanilla arm is slower than in its first round, and look again, at most twice.
 
-        The looks are kept as warm-ups of their iteration: shown, never averaged. A machine that stays slow shows
-        as a drift in the results.
+        The looks are kept as warm-ups of their iteration: shown, never averaged, and what the finding `untrusted`
+        is taken from. A look is one prompt's run: it is held against that prompt's in the first round.
         """
         series = self._series(block, None, launch)
         if block.vanilla is None or not series or not first.job.protocol.cooldown:
             return
-        latest: float | None = series[-1]
+        probe = replace(first, arm=block.vanilla, prompt=first.job.prompts.prompts[0], warmup=True)
+        at_first = self.tools.done[replace(probe, iteration=launch_iterations(first.job, launch)[0]).key]
+        baseline, latest = series[0], series[-1]
         for _ in range(2):
-            if latest is None or not self.tools.rest(first.job.protocol, series[0], latest):
+            if not self.tools.rest(first.job.protocol, baseline, latest):
                 return
             if self.tools.stop.requested or block.vanilla.id not in self.servers.sessions:
                 return
-            probe = replace(first, arm=block.vanilla, prompt=first.job.prompts.prompts[0], warmup=True)
             sample = self._measure_once(block, probe, attempt=0)
-            latest = None if sample is None else sample.tokens_per_second
+            if sample is None or sample.tokens_per_second is None:
+                return
+            baseline, latest = at_first.tokens_per_second, sample.tokens_per_second
 
     def _hopeless(self, block: Block) -> bool:
         """Nothing more can be learnt: the baseline is given up, or every speculative arm is."""

@@ -41,6 +41,11 @@ class Taken:
         """The sample's figures."""
         return cls(sample.predicted_tokens or 0, sample.predicted_ms or 0.0, sample.total_time_ms or 0.0)
 
+    @property
+    def tokens_per_second(self) -> float:
+        """Decoding speed, as `Sample.tokens_per_second`; 0 where no time was told."""
+        return (self.predicted_tokens - 1) / self.predicted_ms * 1000 if self.predicted_ms else 0.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class LaneTools:

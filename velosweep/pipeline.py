@@ -32,7 +32,7 @@ from velosweep.reporting.screen import make_console, say
 from velosweep.running.dispatch import Measured, Progress, measure
 from velosweep.running.interrupts import StopFlag, stop_on_signals
 from velosweep.running.locks import hold
-from velosweep.running.preload import preload
+from velosweep.running.preload import Preload
 from velosweep.running.prepare import Prepared, prepare
 from velosweep.running.residency import Residency
 from velosweep.running.resuming import (
@@ -219,7 +219,7 @@ def _measure(
             stop=stop,
             progress=progress,
             guides=guides,
-            settle=preload(),
+            preload=Preload(),
         )
         record = replace(record, advised=_tell_races(guides, paths, console))
         try:

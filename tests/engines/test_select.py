@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.engines import standin
-from velosweep.engines.select import open_engine, resolve_engine
+from velosweep.engines.select import open_engine, resolve_engine, surely_embedded
 from velosweep.errors import ProgramError
 from velosweep.model import EngineSettings
 
@@ -90,3 +90,24 @@ def test_each_resolved_engine_opens(llama: Path) -> None:
 def test_auto_can_not_be_opened() -> None:
     with pytest.raises(ProgramError, match="must be resolved first"):
         open_engine(EngineSettings(kind="auto"))
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "sure"),
+    [
+        (["n_draft=4,8", "engine.threads=2"], {"PATH": ""}, True),
+        (["engine=embedded"], {"PATH": "", "LLAMA_CPP_PATH": "/somewhere"}, True),
+        (["engine=server"], {"PATH": ""}, False),
+        (["llama_cpp.path=/somewhere"], {"PATH": ""}, False),
+        (["+experiment=mine"], {"PATH": ""}, False),
+        ([], {"PATH": "", "LLAMA_CPP_PATH": "/somewhere"}, False),
+    ],
+)
+def test_what_could_choose_another_llama_cpp_is_seen_before_any_configuration(
+    words: list[str], environ: dict[str, str], sure: bool
+) -> None:
+    assert surely_embedded(words, environ) is sure
+
+
+def test_a_llama_server_on_path_is_no_sure_embedded(llama: Path) -> None:
+    assert not surely_embedded([], {"PATH": str(llama / "build/bin")})

@@ -130,6 +130,7 @@ class Bench:
     converged: Callable[[Sequence[float], Sequence[float], Adaptive], bool] = lambda v, s, a: False
     rest: Callable[[Protocol, float, float], float] = lambda protocol, baseline, latest: 0.0
     guide: Guide | None = None
+    loading: Callable[[], None] = lambda: None
     settle: Callable[[], None] = lambda: None
 
     def run(self, jobs: Sequence[Job]) -> None:
@@ -147,6 +148,7 @@ class Bench:
             done=self.done,
             converged=self.converged,
             rest=self.rest,
+            loading=self.loading,
             settle=self.settle,
             guide_of=lambda block: self.guide.next_round if self.guide else None,
         )
@@ -481,7 +483,8 @@ def test_acceptance_that_is_drawn_at_random_is_labelled_and_its_text_compared_wi
 
 def test_runs_that_count_wait_until_nothing_of_ours_works_beside_them() -> None:
     bench = Bench()
+    bench.loading = lambda: bench.engine.calls.append("loading")
     bench.settle = lambda: bench.engine.calls.append("settled")
     bench.run(jobs_over_n_draft(4, iterations=1))
 
-    assert bench.engine.calls == ["vanilla/warmup", "n_draft 4/warmup", "settled", "vanilla", "n_draft 4"]
+    assert bench.engine.calls == ["loading", "vanilla/warmup", "n_draft 4/warmup", "settled", "vanilla", "n_draft 4"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import json
 import secrets
 import sys
+import threading
 from pathlib import Path
 
 from velosweep.engines import process
@@ -49,9 +51,27 @@ class EmbeddedEngine:
         return ServerSession(arm, child, log_path=log_path, api_key=api_key)
 
 
-@functools.cache
 def embedded_devices() -> tuple[Device, ...]:
-    """Asked in a child, as whatever loads llama.cpp."""
+    """Asked in a child, as whatever loads llama.cpp; once."""
+    with _ASKING:
+        return _devices()
+
+
+def ask_devices_early() -> None:
+    """Have `embedded_devices` found out in the background; whoever needs them waits for the rest of it."""
+
+    def ask() -> None:
+        with contextlib.suppress(OSError):  # whoever needs them asks again, and says what is wrong
+            embedded_devices()
+
+    threading.Thread(target=ask, daemon=True, name="velosweep-devices").start()
+
+
+_ASKING = threading.Lock()
+
+
+@functools.cache
+def _devices() -> tuple[Device, ...]:
     answer = process.ask([sys.executable, "-m", _CHILD, "--devices"], environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
     return parse_list(answer.stdout)
 

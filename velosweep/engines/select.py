@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,19 @@ def resolve_engine(settings_kind: str, llama_cpp_path: str | None, environ: Mapp
     if settings_kind == "server":
         raise ProgramError("engine=server, but there is no llama-server on PATH", remedy=HOW_TO_BUILD)
     return _embedded("no llama_cpp.path, no $LLAMA_CPP_PATH and no llama-server on PATH")
+
+
+def surely_embedded(words: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """Whether a command line says nothing that could choose another llama.cpp than the embedded one.
+
+    A guess before any configuration is read, good for work that may turn out to be for nothing.
+    """
+    elsewhere = ("engine=", "engine.kind", "llama_cpp", "experiment")
+    return (
+        not any(word.lstrip("+~").startswith(elsewhere) for word in words)
+        and not environ.get("LLAMA_CPP_PATH")
+        and shutil.which("llama-server", path=environ.get("PATH", os.defpath)) is None
+    ) or "engine=embedded" in words
 
 
 def _given_path(llama_cpp_path: str | None, environ: Mapping[str, str]) -> tuple[str | None, str]:

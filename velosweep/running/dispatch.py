@@ -36,6 +36,7 @@ from velosweep.running.files import ModelWatch
 from velosweep.running.interrupts import StopFlag
 from velosweep.running.lane import run_lane
 from velosweep.running.memory import held_bytes, is_cpu
+from velosweep.running.preload import Preload
 from velosweep.running.prepare import Prepared
 from velosweep.running.residency import Residency
 from velosweep.running.sampling import OutputKey, SampleMaker
@@ -84,13 +85,13 @@ def measure(
     stop: StopFlag,
     progress: Progress,
     guides: Mapping[Block, Guide] | None = None,
-    settle: Callable[[], None] = lambda: None,
+    preload: Preload | None = None,
 ) -> Measured:
     """Run all blocks over the lanes. When this returns no server runs and every good sample is in the journal.
 
-    `guides`: what leads through a block's race, for those that are not measured whole. `settle` returns when nothing
-    of ours works beside the lanes. A lane that can't go on ends the others after their runs under way; why is in
-    `broken`.
+    `guides`: what leads through a block's race, for those that are not measured whole. `preload` works while
+    servers load and never while runs count. A lane that can't go on ends the others after their runs under
+    way; why is in `broken`.
     """
     from joblib import Parallel, delayed
 
@@ -108,7 +109,9 @@ def measure(
 
         try:
             tools = _tools(lane, prepared, sweep_id, logs, files, watch, stop, progress, guides or {})
-            run_lane(next_block, replace(tools, settle=settle))
+            if preload is not None:
+                tools = replace(tools, loading=preload.begin, settle=preload.finish)
+            run_lane(next_block, tools)
         except Exception as error:  # noqa: BLE001 - joblib would leave the other lanes running; the pipeline raises it
             watch.broken.append(error)
             stop.request()

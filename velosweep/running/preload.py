@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 MODULES = (
     "pyarrow.compute",
@@ -20,19 +20,35 @@ MODULES = (
 )
 
 
-def preload(modules: Sequence[str] = MODULES) -> Callable[[], None]:
-    """Import `modules` in the background; returns what waits for the end of it.
+class Preload:
+    """Imports `modules` in the background, once. Safe to use from any thread.
 
     A module that can't be imported is left to whoever needs it, who says so.
     """
-    thread = threading.Thread(target=_import_all, args=(modules,), daemon=True, name="velosweep-preload")
-    thread.start()
-    return thread.join
 
+    def __init__(self, modules: Sequence[str] = MODULES) -> None:
+        self._modules = modules
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
 
-def _import_all(modules: Sequence[str]) -> None:
-    for name in modules:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            return
+    def begin(self) -> None:
+        """Start, if that was not done; returns at once."""
+        self._begun()
+
+    def finish(self) -> None:
+        """Return when all is imported."""
+        self._begun().join()
+
+    def _begun(self) -> threading.Thread:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._import_all, daemon=True, name="velosweep-preload")
+                self._thread.start()
+            return self._thread
+
+    def _import_all(self) -> None:
+        for name in self._modules:
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                return

@@ -84,6 +84,8 @@ class Servers:
         return _Start(arm=arm, session=session, began=began)
 
     def _await(self, starting: Sequence[_Start], timeout_s: float, retries: int) -> None:
+        if starting:
+            self.tools.loading()
         for first in starting:
             start = first
             for left in reversed(range(retries + 1)):

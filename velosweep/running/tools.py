@@ -57,7 +57,8 @@ class LaneTools:
     `check_files(arm, loaded)` says what is wrong with the arm's model files, or None.
     `converged(vanilla, speculative, adaptive)` is the stopping rule. `rest(protocol, baseline, latest)` sleeps
     where the vanilla arm's tokens per second have fallen too far from its first, and returns the seconds.
-    `settle()` is called after loads and warm-ups, before runs that count: it returns when nothing of ours works.
+    `loading()` is called when servers were started and are only waited for. `settle()` is called after loads and
+    warm-ups, before runs that count: it returns when nothing of ours works.
     `guide_of(block)` gives what decides round by round what is measured, None for the plan's own rounds.
     """
 
@@ -77,5 +78,6 @@ class LaneTools:
     memory: Callable[[Session], int | None] = lambda session: session.memory_bytes()  # on a GPU: what it holds there
     on_memory: Callable[[Arm, int], None] = lambda arm, memory: None
     rest: Callable[[RunProtocol, float, float], float] = lambda protocol, baseline, latest: 0.0
+    loading: Callable[[], None] = lambda: None
     settle: Callable[[], None] = lambda: None
     guide_of: Callable[[Block], Callable[[], Round | None] | None] = lambda block: None

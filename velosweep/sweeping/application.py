@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from velosweep.config import search_path
 from velosweep.config.compose import set_version_base
 from velosweep.config.refusals import GROUPS, KEYS, check_words, expand_home, nearest
+from velosweep.engines.embedded import ask_devices_early
+from velosweep.engines.select import surely_embedded
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.sweeping.task import JobTask
 
@@ -25,6 +27,8 @@ def run(arguments: Sequence[str], *, verbs: Sequence[str] = ()) -> int:
     from hydra.core.global_hydra import GlobalHydra
 
     set_version_base()
+    if _measures(args) and surely_embedded(args.overrides, os.environ):
+        ask_devices_early()
     hydra = _start(args)
     try:
         if args.hydra_help:
@@ -46,6 +50,11 @@ def run(arguments: Sequence[str], *, verbs: Sequence[str] = ()) -> int:
     finally:
         GlobalHydra.instance().clear()
     return int(ExitStatus.OK)
+
+
+def _measures(args: argparse.Namespace) -> bool:
+    """Whether the command runs jobs."""
+    return not (args.hydra_help or args.cfg or args.shell_completion or args.info)
 
 
 def _complete(hydra: Hydra, args: argparse.Namespace, verbs: Sequence[str]) -> None:

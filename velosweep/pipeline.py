@@ -344,7 +344,8 @@ def _write_outputs(derived: Derived) -> None:
     """The extra copies that `output=` asks for: a job's summary; several jobs' with one name as an array."""
     wanted: dict[str, list[Summary]] = {}
     asking = [job for job in derived.record.jobs if job.output]
-    for job, value in zip(derived.record.jobs, derived.summaries, strict=True):
+    for number, job in enumerate(derived.record.jobs):
+        value = derived.summaries[number] if job.output else None
         if job.output and value is not None:
             wanted.setdefault(job.output, []).append(value)
     for output, values in wanted.items():

@@ -30,29 +30,64 @@ class Chunk:
     table: pa.Table
 
 
-def chunks_of_table(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[Chunk]:
-    """A table in memory as one chunk."""
-    yield Chunk(jobs=tuple(jobs), table=table)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """Jobs to be worked on together, and where their rows stand in the file: (first, count), ascending."""
+
+    jobs: tuple[JobRecord, ...]
+    ranges: tuple[tuple[int, int], ...]
 
 
-def chunks_of_file(path: Path, jobs: Sequence[JobRecord]) -> Iterator[Chunk]:
-    """A samples.parquet in canonical order in chunks; texts come dictionary-encoded.
+def parts_of_file(path: Path, jobs: Sequence[JobRecord]) -> list[Part]:
+    """How a samples.parquet in canonical order is divided. Raises as `PartReader`."""
+    import pyarrow as pa
+
+    try:
+        ranges = owner_ranges(_opened(path).read(["job_id"]))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise damaged_parquet(path, error) from error
+    return [
+        Part(
+            jobs=tuple(group),
+            ranges=tuple(
+                sorted({ranges[owner] for job in group for owner in (job.baseline_id, job.id) if owner in ranges})
+            ),
+        )
+        for group in _grouped(jobs, ranges)
+    ]
+
+
+class PartReader:
+    """Reads parts of a samples.parquet as chunks; texts come dictionary-encoded.
 
     Raises StorageError for a damaged file, SchemaError for a newer program's.
     """
-    import pyarrow as pa
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
+        self._path = path
+        try:
+            self._reader = _Reader(_opened(path))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise damaged_parquet(path, error) from error
+
+    def chunk(self, part: Part) -> Chunk:
+        """The part's rows."""
+        import pyarrow as pa
+
+        try:
+            return Chunk(jobs=part.jobs, table=self._reader.rows(part.ranges))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise damaged_parquet(self._path, error) from error
+
+
+def _opened(path: Path) -> pq.ParquetFile:
     import pyarrow.parquet as pq
 
-    try:
-        file = pq.ParquetFile(path, read_dictionary=list(STRINGS), page_checksum_verification=True)
-        check_file_schema(path, file.schema_arrow.metadata)
-        ranges = owner_ranges(file.read(["job_id"]))
-        reader = _Reader(file)
-        for group in _grouped(jobs, ranges):
-            wanted = sorted({ranges[owner] for job in group for owner in (job.baseline_id, job.id) if owner in ranges})
-            yield Chunk(jobs=tuple(group), table=reader.rows(wanted))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise damaged_parquet(path, error) from error
+    file = pq.ParquetFile(path, read_dictionary=list(STRINGS), page_checksum_verification=True)
+    check_file_schema(path, file.schema_arrow.metadata)
+    return file
 
 
 def _grouped(jobs: Sequence[JobRecord], ranges: dict[str, tuple[int, int]]) -> Iterator[list[JobRecord]]:

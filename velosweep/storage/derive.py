@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from velosweep.model import Comparison, JobRecord, ModeStatistics, Statistics, SweepRecord
-from velosweep.storage.chunks import CHUNK_ROWS, Chunk, chunks_of_file, chunks_of_table
+from velosweep.model import Comparison, SweepRecord
+from velosweep.storage.atomic import read_text
+from velosweep.storage.chunks import CHUNK_ROWS, Chunk, parts_of_file
 from velosweep.storage.dataset import collect
-from velosweep.storage.job_samples import write_job_samples
 from velosweep.storage.journal_table import Damaged, journal_row_groups
+from velosweep.storage.parts import Compare, Done, Setting, work_on, work_on_all
 from velosweep.storage.paths import SweepPaths
 from velosweep.storage.provenance import read_record
-from velosweep.storage.results import writing_results
+from velosweep.storage.results import writing_result_tables
 from velosweep.storage.samples import write_row_groups, write_samples
 from velosweep.storage.schema import sweep_metadata
-from velosweep.storage.summaries import Summary, summary, to_json, write_job_texts, writing_summaries
+from velosweep.storage.summaries import Summary, WrittenSummaries, writing_summaries
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,22 +26,20 @@ if TYPE_CHECKING:
 # A journal of more is not read into memory as a whole: some 1 kB a sample.
 _LARGE_JOURNAL_BYTES = 1024 * CHUNK_ROWS
 
-Compare = Callable[["pa.Table", Mapping[str, JobRecord]], Iterable[Sequence[Comparison]]]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Derived:
     """What a sweep's samples say. `summaries[i]` is job i's, None where nothing was measured.
 
-    `samples` is None, and comparisons are without their single samples, where there are more than CHUNK_ROWS:
-    they are in samples.parquet. `damaged`: what could not be read, in words.
+    `samples` is None, comparisons are without their single samples, and summaries are read from their files when
+    asked for, where there are more than CHUNK_ROWS. `damaged`: what could not be read, in words.
     """
 
     record: SweepRecord
     samples: pa.Table | None
     sample_count: int
     comparisons: list[Comparison]
-    summaries: list[Summary | None]
+    summaries: Sequence[Summary | None]
     damaged: tuple[str, ...]
 
 
@@ -53,30 +52,43 @@ def derive(root: Path, compare: Compare) -> Derived:
     paths = SweepPaths(root)
     source = _write_samples(paths)
     record = source.record
+    setting = Setting(root=root, sweep_id=record.sweep_id, single=record.single, compare=compare)
     comparisons: list[Comparison] = []
     summaries: dict[str, Summary] = {}
-    small = source.table is not None
-    results = writing_results(paths.results, sweep_id=record.sweep_id, metadata=sweep_metadata(record))
+    written: set[str] = set()
+    jobs = {job.id: job for job in record.jobs}
+    results = writing_result_tables(paths.results, metadata=sweep_metadata(record))
     with results as add_results, writing_summaries(paths.summaries) as add_summary:
-        for chunk in source.chunks:
-            rows = _by_job(compare(chunk.table, {job.id: job for job in chunk.jobs}))
-            add_results([row for own in rows.values() for row in own])
-            for job in chunk.jobs:
-                written = _write_summary(paths, job, rows.get(job.id, ()))
-                if written is not None:
-                    summaries[job.id], text = written
-                    add_summary(text)
-            if not record.single:
-                write_job_samples(paths, chunk.jobs, chunk.table)
-            comparisons.extend(row if small else _without_samples(row) for own in rows.values() for row in own)
+        for done in _work(setting, source):
+            add_results(done.results)
+            comparisons.extend(done.comparisons)
+            written.update(done.written)
+            for job_id, (value, text) in zip(done.written, done.summaries, strict=False):
+                summaries[job_id] = value
+                add_summary(text)
+            if source.table is None:
+                for job_id in done.written:
+                    add_summary(read_text(paths.job(jobs[job_id]).summary))
     return Derived(
         record=record,
         samples=source.table,
         sample_count=source.count,
         comparisons=comparisons,
-        summaries=[summaries.get(job.id) for job in record.jobs],
+        summaries=(
+            WrittenSummaries(paths, record.jobs, written)
+            if source.table is None
+            else [summaries.get(job.id) for job in record.jobs]
+        ),
         damaged=source.damaged,
     )
+
+
+def _work(setting: Setting, source: _Source) -> Iterator[Done]:
+    if source.table is not None:
+        yield work_on(setting, Chunk(jobs=source.record.jobs, table=source.table))
+    else:
+        path = SweepPaths(setting.root).samples
+        yield from work_on_all(setting, path, parts_of_file(path, source.record.jobs))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,12 +98,11 @@ class _Source:
     record: SweepRecord
     table: pa.Table | None
     count: int
-    chunks: Iterator[Chunk]
     damaged: tuple[str, ...]
 
 
 def _write_samples(paths: SweepPaths) -> _Source:
-    """samples.parquet from the journal, or itself where there is none, and how to go through it."""
+    """samples.parquet from the journal, or itself where there is none."""
     import pyarrow.parquet as pq
 
     large = _size(paths.journal) > _LARGE_JOURNAL_BYTES
@@ -106,7 +117,6 @@ def _write_samples(paths: SweepPaths) -> _Source:
                 record=record,
                 table=collected.table,
                 count=collected.table.num_rows,
-                chunks=chunks_of_table(collected.table, record.jobs),
                 damaged=collected.damaged,
             )
     record = _record(paths, None)
@@ -117,7 +127,6 @@ def _write_samples(paths: SweepPaths) -> _Source:
         record=record,
         table=None,
         count=pq.read_metadata(paths.samples).num_rows,
-        chunks=chunks_of_file(paths.samples, record.jobs),
         damaged=tuple(f"{paths.journal.name}, line {number}: {why}" for number, why in damaged),
     )
 
@@ -133,36 +142,3 @@ def _record(paths: SweepPaths, table: pa.Table | None) -> SweepRecord:
     if table is None or paths.record.is_file():
         return read_record(paths.record)
     return record_from_samples(table)
-
-
-def _by_job(rows: Iterable[Sequence[Comparison]]) -> dict[str, Sequence[Comparison]]:
-    return {own[0].job_id: own for own in rows if own}
-
-
-def _write_summary(paths: SweepPaths, job: JobRecord, rows: Sequence[Comparison]) -> tuple[Summary, str] | None:
-    whole = next((row for row in rows if row.prompt_id is None), None)
-    if whole is None:
-        return None
-    prompts = [row for row in rows if row.prompt_id is not None]
-    value = summary(whole, iterations=job.iterations)
-    text = to_json(value)  # twice the same text: the job's file, and its place in the array
-    write_job_texts(paths.job(job), text, prompts, iterations=job.iterations)
-    return value, text
-
-
-def _without_samples(row: Comparison) -> Comparison:
-    return replace(row, vanilla=_slim(row.vanilla), speculative=_slim(row.speculative))
-
-
-def _slim(mode: ModeStatistics | None) -> ModeStatistics | None:
-    if mode is None:
-        return None
-
-    def slim(statistics: Statistics) -> Statistics:
-        return replace(statistics, samples=())
-
-    return ModeStatistics(
-        tokens_per_second=slim(mode.tokens_per_second),
-        time_to_first_token_ms=slim(mode.time_to_first_token_ms),
-        total_time_ms=slim(mode.total_time_ms),
-    )

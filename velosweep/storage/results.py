@@ -114,23 +114,22 @@ def write_results(
     path: Path, comparisons: Sequence[Comparison], *, sweep_id: str, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write atomically; the same comparisons give the same bytes. Raises StorageError."""
-    with writing_results(path, sweep_id=sweep_id, metadata=metadata) as add:
-        add(comparisons)
+    with writing_result_tables(path, metadata=metadata) as add:
+        add(results_to_table(comparisons, sweep_id=sweep_id))
 
 
 @contextmanager
-def writing_results(
-    path: Path, *, sweep_id: str, metadata: Mapping[str, str] | None = None
-) -> Iterator[Callable[[Sequence[Comparison]], None]]:
-    """A function that adds rows; the file is there, whole, when the block has ended well. Raises StorageError."""
+def writing_result_tables(
+    path: Path, *, metadata: Mapping[str, str] | None = None
+) -> Iterator[Callable[[pa.Table], None]]:
+    """A function that adds rows (`results_to_table`); the file is there, whole, when the block has ended well.
+
+    Raises StorageError.
+    """
     import pyarrow.parquet as pq
 
     with replacing(path) as beside, pq.ParquetWriter(beside, schema(metadata), **WRITER) as writer:
-
-        def add(comparisons: Sequence[Comparison]) -> None:
-            writer.write_table(results_to_table(comparisons, sweep_id=sweep_id, metadata=metadata))
-
-        yield add
+        yield writer.write_table
 
 
 def read_results(path: Path) -> pa.Table:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-from velosweep.model import Comparison, Mode, ModeStatistics, Statistics
-from velosweep.storage.atomic import make_folder, replacing, write_text
-from velosweep.storage.paths import JobPaths
+from velosweep.model import Comparison, JobRecord, Mode, ModeStatistics, Statistics
+from velosweep.storage.atomic import make_folder, read_text, replacing, write_text
+from velosweep.storage.paths import JobPaths, SweepPaths
 
 Summary = dict[str, object]
 
@@ -120,20 +120,50 @@ def write_summaries(path: Path, values: Sequence[Summary]) -> None:
 
 @contextmanager
 def writing_summaries(path: Path) -> Iterator[Callable[[str], None]]:
-    """A function that adds a summary (its `to_json`) to the array; the file is there when the block has ended well.
+    """A function that adds a summary (its `to_json`, or its file's text) to the array.
 
-    Raises StorageError.
+    The file is there when the block has ended well. Raises StorageError.
     """
     with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
         before = "[\n  "
 
         def add(text: str) -> None:
             nonlocal before
-            file.write(before + text.replace("\n", "\n  "))  # texts in JSON hold no line ends: these are the layout's
+            # Texts in JSON hold no line ends: these are the layout's.
+            file.write(before + text.rstrip("\n").replace("\n", "\n  "))
             before = ",\n  "
 
         yield add
         file.write("[]\n" if before.startswith("[") else "\n]\n")
+
+
+class WrittenSummaries(Sequence["Summary | None"]):
+    """Jobs' summaries, read from their files each time one is asked for: all of a large sweep need much memory.
+
+    `written`: ids of the jobs that have one; the others' are None. Raises StorageError where one can't be read.
+    """
+
+    def __init__(self, paths: SweepPaths, jobs: Sequence[JobRecord], written: Set[str]) -> None:
+        self._files = [paths.job(job).summary if job.id in written else None for job in jobs]
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @overload
+    def __getitem__(self, index: int) -> Summary | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Summary | None]: ...
+    def __getitem__(self, index: int | slice) -> Summary | list[Summary | None] | None:
+        if isinstance(index, slice):
+            return [_read(file) for file in self._files[index]]
+        return _read(self._files[index])
+
+
+def _read(file: Path | None) -> Summary | None:
+    if file is None:
+        return None
+    value: Summary = json.loads(read_text(file))
+    return value
 
 
 def write_job_summaries(

@@ -1,0 +1,145 @@
+"""What follows from some of a sweep's jobs: worked out here, or where it is much, by several processes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from velosweep.errors import StorageError
+from velosweep.model import Comparison, JobRecord, ModeStatistics, Statistics
+from velosweep.storage.chunks import Chunk, Part, PartReader
+from velosweep.storage.job_samples import write_job_samples
+from velosweep.storage.paths import SweepPaths
+from velosweep.storage.results import results_to_table
+from velosweep.storage.summaries import Summary, summary, to_json, write_job_texts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Starting processes costs a second or two, which fewer parts don't take.
+_FEWEST_PARTS = 3
+_MOST_WORKERS = 8
+_WORKER_BYTES = 700 << 20
+
+Compare = Callable[["pa.Table", Mapping[str, JobRecord]], Iterable[Sequence[Comparison]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """What is the same for all parts of a sweep. `single`: the sweep is one job, which needs no copy of its rows."""
+
+    root: Path
+    sweep_id: str
+    single: bool
+    compare: Compare
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """What a part came to, its jobs' own files being written. `results`: its rows of results.parquet.
+
+    `written`: ids of the jobs that have a summary.json, in the record's order.
+    """
+
+    comparisons: list[Comparison]
+    results: pa.Table
+    written: list[str]
+    summaries: list[tuple[Summary, str]]
+
+
+def work_on(setting: Setting, chunk: Chunk) -> Done:
+    """Compare a chunk's jobs and write the files of each."""
+    paths = SweepPaths(setting.root)
+    found = setting.compare(chunk.table, {job.id: job for job in chunk.jobs})
+    by_job = {rows[0].job_id: rows for rows in found if rows}
+    comparisons = [row for rows in by_job.values() for row in rows]
+    written, summaries = [], []
+    for job in chunk.jobs:
+        one = _write_summary(paths, job, by_job.get(job.id, ()))
+        if one is not None:
+            written.append(job.id)
+            summaries.append(one)
+    if not setting.single:
+        write_job_samples(paths, chunk.jobs, chunk.table)
+    results = results_to_table(comparisons, sweep_id=setting.sweep_id)
+    return Done(comparisons=comparisons, results=results, written=written, summaries=summaries)
+
+
+def work_on_all(setting: Setting, path: Path, parts: Sequence[Part]) -> Iterator[Done]:
+    """As `work_on` for each part of a samples.parquet, in order, without single samples and summaries' values."""
+    workers = _workers(parts)
+    if workers < 2:
+        reader = PartReader(path)
+        for part in parts:
+            yield _slim(work_on(setting, reader.chunk(part)))
+        return
+    from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    # Unlike multiprocessing's, these processes don't run the main module again, which may be anybody's.
+    pool = ProcessPoolExecutor(workers)
+    try:
+        yield from pool.map(partial(_in_worker, setting, path), parts)
+    except BrokenProcessPool as error:
+        raise StorageError(
+            f"A process that worked on {setting.root} was ended from outside: {error}",
+            remedy="memory may be short; free some, then run `velosweep collate` on the folder",
+        ) from error
+    finally:
+        pool.shutdown(wait=True, kill_workers=True)  # all are idle, unless something failed
+
+
+def _workers(parts: Sequence[Part]) -> int:
+    if len(parts) < _FEWEST_PARTS:
+        return 1
+    import psutil
+    from joblib import cpu_count
+
+    fitting = psutil.virtual_memory().available // _WORKER_BYTES
+    return int(min(len(parts), cpu_count(), fitting, _MOST_WORKERS))
+
+
+@lru_cache(maxsize=1)
+def _reader(path: Path) -> PartReader:
+    """Neighbouring parts share row groups, which a worker's reader keeps."""
+    return PartReader(path)
+
+
+def _in_worker(setting: Setting, path: Path, part: Part) -> Done:
+    return _slim(work_on(setting, _reader(path).chunk(part)))
+
+
+def _write_summary(paths: SweepPaths, job: JobRecord, rows: Sequence[Comparison]) -> tuple[Summary, str] | None:
+    whole = next((row for row in rows if row.prompt_id is None), None)
+    if whole is None:
+        return None
+    prompts = [row for row in rows if row.prompt_id is not None]
+    value = summary(whole, iterations=job.iterations)
+    text = to_json(value)  # twice the same text: the job's file, and its place in the array
+    write_job_texts(paths.job(job), text, prompts, iterations=job.iterations)
+    return value, text
+
+
+def _slim(done: Done) -> Done:
+    return replace(done, comparisons=[_without_samples(row) for row in done.comparisons], summaries=[])
+
+
+def _without_samples(row: Comparison) -> Comparison:
+    return replace(row, vanilla=_slim_mode(row.vanilla), speculative=_slim_mode(row.speculative))
+
+
+def _slim_mode(mode: ModeStatistics | None) -> ModeStatistics | None:
+    if mode is None:
+        return None
+
+    def slim(statistics: Statistics) -> Statistics:
+        return replace(statistics, samples=())
+
+    return ModeStatistics(
+        tokens_per_second=slim(mode.tokens_per_second),
+        time_to_first_token_ms=slim(mode.time_to_first_token_ms),
+        total_time_ms=slim(mode.total_time_ms),
+    )

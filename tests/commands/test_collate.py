@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from tests.storage.made import journal_of, record, rounds, sample
+import velosweep
+from tests.storage.made import job_record, journal_of, record, rounds, sample
+from tests.strategies import sample as plain_run
+from tests.strategies import sweep as interleaved
+from tests.strategies import wobble
+from velosweep.analysis.columns import REQUIRED
 from velosweep.cli import main
 from velosweep.errors import ExitStatus
+from velosweep.model import Sample, Status
+from velosweep.storage import schema
 from velosweep.storage.journal import Journal
 from velosweep.storage.provenance import write_record
 
@@ -101,3 +112,93 @@ def test_a_folder_without_a_sweep_is_refused(tmp_path: Path, capsys: pytest.Capt
 
     assert status == ExitStatus.REFUSED
     assert "name the folder of a sweep" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- samples that another program wrote
+
+NEEDED = ("job_id", "mode", "iteration", "tokens_per_second", "time_to_first_token_ms", "total_time_ms")
+COUNTS = ("n_draft", "predicted_tokens", "draft_tokens", "accepted_tokens", "accepted_per_position", "rounds")
+# what only names a setting or a machine, and can't be told when it is left out
+NAMES = ("sweep_id", "job_num", "model_pair", "main_model", "draft_model", "speculation", "n_predict", "prompt_set")
+NAMES += ("prompt", "prompt_category", "host", "device", "engine", "llama_cpp_build", "finished_at", "prompt_id")
+FROM_COUNTS = ("n_draft", "acceptance", "alpha", "tokens_per_round", "cost_ratio", "expected_speedup")
+
+
+def stripped(whole: Path, folder: Path, *columns: str) -> Path:
+    """A folder with nothing but these columns of the sweep's samples, as another program would write them."""
+    folder.mkdir()
+    table = pq.read_table(whole / "samples.parquet", columns=list(columns)).replace_schema_metadata(None)
+    wide = {pa.int32(): pa.int64(), pa.string(): pa.large_string(), pa.list_(pa.int32()): pa.list_(pa.int64())}
+    fields = [pa.field(field.name, wide.get(field.type, field.type)) for field in table.schema]
+    table = table.cast(pa.schema(fields))
+    places = list(range(table.num_rows))
+    random.Random(5).shuffle(places)
+    pq.write_table(table.take(places), folder / "samples.parquet")
+    return folder
+
+
+def figures(root: Path, *but: str) -> list[dict[str, object]]:
+    """The rows of results.parquet without the columns that begin with one of `but`; by job, whole sets last."""
+    rows = velosweep.load_results(root).to_pylist()
+    rows.sort(key=lambda row: (row["job_id"], row["prompt_id"] is None, row["prompt_id"] or ""))
+    return [{name: value for name, value in row.items() if not name.startswith(but)} for row in rows]
+
+
+def measured(root: Path, samples: list[Sample]) -> Path:
+    """A sweep's folder as its own program leaves it, with a record and a journal."""
+    jobs = sorted({(one.job_num, one.job_id) for one in samples if one.job_num is not None})
+    prompts = tuple(dict.fromkeys(one.prompt_id for one in samples))
+    records = tuple(job_record(num, id=name, n_draft=num, prompt_ids=prompts) for num, name in jobs)
+    write_record(journal_of(root, samples).record, record(jobs=records))
+    assert main(["collate", str(root)]) == ExitStatus.OK
+    return root
+
+
+def taken(prompts: tuple[str, ...] = ("p0",)) -> list[Sample]:
+    def speed(n_draft: int, prompt: str, iteration: int) -> float:
+        return 30 * (1 + n_draft / 8) * wobble(iteration + n_draft + len(prompt))
+
+    return interleaved([4, 8], prompts=prompts, speed=speed)
+
+
+def test_the_needed_columns_alone_give_the_same_figures(tmp_path: Path) -> None:
+    whole = measured(tmp_path / "whole", taken())
+    bare = stripped(whole, tmp_path / "bare", *NEEDED)
+
+    assert main(["collate", str(bare)]) == ExitStatus.OK
+
+    assert figures(bare, *NAMES, *FROM_COUNTS) == figures(whole, *NAMES, *FROM_COUNTS)
+    assert [row["n_predict"] for row in figures(bare)] == [0] * 4  # unknown, not the default of a weight
+    for summary in ("4", "8"):
+        ours, theirs = (json.loads((root / job / "summary.json").read_text()) for root, job in
+                        ((whole, summary), (bare, {"4": "0", "8": "1"}[summary])))  # fmt: skip
+        for key in ("vanilla", "speculative", "speedup", "speedup_stddev"):
+            assert theirs[key] == ours[key]
+
+
+def test_with_prompts_counts_and_warm_ups_every_figure_is_the_same(tmp_path: Path) -> None:
+    warm = [plain_run(iteration=0, order=-1, warmup=True, tps=5.0, prompt_id="p10")]
+    bad = [plain_run(iteration=7, order=900, status=Status.FAILED, error="died", tps=None, prompt_id="p0")]
+    whole = measured(tmp_path / "whole", [*taken(("p0", "p10")), *warm, *bad])
+    columns = (*NEEDED, *COUNTS, "prompt_id", "order", "warmup", "status")
+    bare = stripped(whole, tmp_path / "bare", *columns)
+
+    assert main(["collate", str(bare)]) == ExitStatus.OK
+
+    names = tuple(name for name in NAMES if name != "prompt_id")
+    assert figures(bare, *names) == figures(whole, *names)
+    assert len(figures(bare)) == 6
+    assert all(row["acceptance"] is not None and row["expected_speedup"] is not None for row in figures(bare))
+
+
+def test_a_needed_column_that_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = measured(tmp_path / "whole", taken())
+    bare = stripped(whole, tmp_path / "bare", *NEEDED[:-1])
+
+    assert main(["collate", str(bare)]) == ExitStatus.REFUSED
+
+    assert "total_time_ms" in capsys.readouterr().err
+
+
+def test_storage_and_analysis_need_the_same_columns() -> None:
+    assert NEEDED == REQUIRED == schema.NEEDED

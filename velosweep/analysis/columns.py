@@ -48,7 +48,7 @@ class Columns:
     table: pa.Table
     _there: dict[str, bool] = field(default_factory=dict)
     _numbers: dict[str, Any] = field(default_factory=dict)
-    _integers: dict[str, Any] = field(default_factory=dict)
+    _integers: dict[tuple[str, int], Any] = field(default_factory=dict)
     _texts: dict[str, Text] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -74,8 +74,8 @@ class Columns:
         import numpy as np
         import pyarrow as pa
 
-        if name in self._integers:
-            return self._integers[name]
+        if (name, default) in self._integers:
+            return self._integers[name, default]
         if self.has(name):
             column = self.table[name]
             if pa.types.is_boolean(column.type):
@@ -83,7 +83,7 @@ class Columns:
             array = _filled(column.cast(pa.int64()), default)
         else:
             array = np.broadcast_to(np.int64(default), len(self))
-        self._integers[name] = array
+        self._integers[name, default] = array
         return array
 
     def microseconds(self, name: str) -> Any:
@@ -91,14 +91,14 @@ class Columns:
         import numpy as np
         import pyarrow as pa
 
-        least = np.int64(np.iinfo(np.int64).min)
+        least = int(np.iinfo(np.int64).min)
         if not self.has(name):
-            return np.broadcast_to(least, len(self))
-        if name not in self._integers:
+            return np.broadcast_to(np.int64(least), len(self))
+        if (name, least) not in self._integers:
             zone = pa.timestamp("us", tz="UTC")
             column = self.table[name].cast(zone, safe=False).cast(pa.int64())
-            self._integers[name] = _filled(column, least)
-        return self._integers[name]
+            self._integers[name, least] = _filled(column, least)
+        return self._integers[name, least]
 
     def text(self, name: str) -> Text:
         """Codes and vocabulary (in sorted order, so that codes don't depend on the order of rows)."""

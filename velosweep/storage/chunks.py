@@ -86,7 +86,7 @@ def _opened(path: Path) -> pq.ParquetFile:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(path, read_dictionary=list(STRINGS), page_checksum_verification=True)
-    check_file_schema(path, file.schema_arrow.metadata)
+    check_file_schema(path, file.schema_arrow.metadata, file.schema_arrow.names)
     return file
 
 

@@ -141,7 +141,8 @@ def _scan(files: list[Path], schema: pa.Schema, filters: Filters, columns: Seque
         for file in files:
             # A fragment keeps the footer that it read: it is parsed once, here, for the version and the scan.
             fragment = kind.make_fragment(str(file), disk)
-            check_file_schema(file, cast("ds.ParquetFileFragment", fragment).metadata.metadata)
+            footer = cast("ds.ParquetFileFragment", fragment).metadata
+            check_file_schema(file, footer.metadata, footer.schema.names)
             fragments.append(fragment)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged_parquet(file, error) from error

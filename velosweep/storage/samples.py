@@ -78,7 +78,7 @@ def read_parquet(path: Path) -> pa.Table:
 
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
-        check_file_schema(path, file.schema_arrow.metadata)
+        check_file_schema(path, file.schema_arrow.metadata, file.schema_arrow.names)
         return file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged_parquet(path, error) from error

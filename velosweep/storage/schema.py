@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,8 @@ COLUMNS: Mapping[str, str] = {
 
 STRINGS = tuple(name for name, kind in COLUMNS.items() if kind == "string")
 DEFAULTS: Mapping[str, object] = {"block": 0, "attempt": 0}
+# What samples of another program must have at least; all else may be left out where it doesn't apply.
+NEEDED = ("job_id", "mode", "iteration", "tokens_per_second", "time_to_first_token_ms", "total_time_ms")
 # One row group a so many rows: filters skip whole groups, readers need memory for one.
 ROW_GROUP = 131_072
 
@@ -135,11 +137,20 @@ def damaged_parquet(path: Path, error: Exception) -> StorageError:
     )
 
 
-def check_file_schema(path: Path, metadata: Mapping[bytes, bytes] | None) -> None:
-    """Raises StorageError for a Parquet file that isn't ours, SchemaError for one of a newer program."""
+def check_file_schema(path: Path, metadata: Mapping[bytes, bytes] | None, columns: Sequence[str] = ()) -> None:
+    """Raises StorageError for a Parquet file that isn't ours, SchemaError for one of a newer program.
+
+    Samples that another program wrote need no version: the needed `columns` are enough.
+    """
     text = (metadata or {}).get(b"schema_version", b"")
+    missing = [name for name in NEEDED if name not in columns]
+    if not text and not missing:
+        return
     if not text.isdigit():
-        raise StorageError(f"{path} is not a file of velosweep: it has no schema_version", remedy="name another file")
+        raise StorageError(
+            f"{path} is not a file of velosweep: it has no schema_version",
+            remedy=f"name another file; samples that another program wrote lack {', '.join(missing)}",
+        )
     check_schema(path, int(text))
 
 

@@ -1,13 +1,11 @@
 """What a real sweep on the embedded llama.cpp costs beside its decoding, and whether watching it disturbs it.
 
-    python -m tests.benchmarks.bench_sweep [--repeats 3] [--only share|disturbance|startup|rivals] [--llama-cpp DIR]
+    python -m tests.benchmarks.bench_sweep [--repeats 3] [--only share|disturbance|startup]
 
 share        Σ total_time_ms of samples that count over the wall-clock of the whole command; and the driver's CPU time
              while lanes measure, as a share of one core.
 disturbance  tokens per second of one server, asked in turn by a lane of ours and by a bare HTTP loop: paired ratios.
 startup      seconds of --version and --help beside a Python that does nothing, and until the first token of a sweep.
-rivals       the same answer by a process per iteration with a baseline per job (needs llama-completion and
-             llama-speculative-simple of --llama-cpp), and llama-bench's vanilla figure, in the same run.
 
 Medians and spreads; machine and load are printed with them. Nothing here asserts a time.
 """
@@ -16,8 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -37,16 +35,13 @@ PYTHON = sys.executable
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", choices=("share", "disturbance", "startup", "rivals"))
-    parser.add_argument("--llama-cpp", type=Path)
+    parser.add_argument("--only", choices=("share", "disturbance", "startup"))
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC")
     parts = {"share": share, "disturbance": disturbance, "startup": startup}
     for name, part in parts.items():
         if options.only in (None, name):
             part(options.repeats)
-    if options.llama_cpp and options.only in (None, "rivals"):
-        rivals(options.repeats, options.llama_cpp)
 
 
 def show(what: str, values: Sequence[float], unit: str = "") -> None:
@@ -113,6 +108,8 @@ def environment() -> dict[str, str]:
 
 def disturbance(repeats: int) -> None:
     """A lane's own way of asking (client, monitor, journal) and a bare loop, in turn, of the same server."""
+    from scipy.special import stdtrit
+
     from tests.planning.jobs import job
     from velosweep.engines.embedded import EmbeddedEngine
     from velosweep.model import Device, EngineSettings, Lane, Measurement, ModelPair, Request
@@ -144,7 +141,7 @@ def disturbance(repeats: int) -> None:
         prompt = one.prompts.prompts[0]
         request = Request(prompt=prompt, n_predict=100, sampling=one.sampling)
         ratios = []
-        for number in range(repeats * 8):
+        for number in range(-1, repeats * 20):
             pair = {}
             for who in ("ours", "bare") if number % 2 else ("bare", "ours"):
                 if who == "ours":
@@ -157,25 +154,33 @@ def disturbance(repeats: int) -> None:
                     assert sample.tokens_per_second is not None
                     pair[who] = sample.tokens_per_second
                 else:
-                    pair[who] = bare_request(session, prompt.text, 100)
-            ratios.append(pair["ours"] / pair["bare"])
+                    pair[who] = bare_request(session, request)
+            if number >= 0:  # the first pair warms up
+                ratios.append(pair["ours"] / pair["bare"])
         session.close()
+    logs = [math.log(ratio) for ratio in ratios]
+    half = float(stdtrit(len(logs) - 1, 0.975)) * statistics.stdev(logs) / math.sqrt(len(logs))
+    middle = statistics.mean(logs)
     show("ratio", ratios)
+    print(
+        f"  geometric mean {math.exp(middle):.4f} [{math.exp(middle - half):.4f}, {math.exp(middle + half):.4f}] (95 %)"
+    )
 
 
-def bare_request(session: Any, prompt: str, n_predict: int) -> float:
-    """What a person's own script would do: one plain request, the answer in one piece."""
+def bare_request(session: Any, request: Any) -> float:
+    """The same question in a plain request, as a script of one's own would ask it."""
+    from velosweep.engines.http_session import completion_payload
+
     address = session._dialogue.address
-    payload = {
-        "prompt": prompt, "n_predict": n_predict, "temperature": 0, "cache_prompt": False, "ignore_eos": True,
-    }  # fmt: skip
-    request = urllib.request.Request(
+    payload = {**completion_payload(request, prompt=request.prompt.text, cache_prompt=False), "stream": True}
+    asked = urllib.request.Request(
         f"http://{address.host}:{address.port}/completion",
         data=json.dumps(payload).encode(),
         headers={"Content-Type": "application/json", "Authorization": f"Bearer {address.api_key}"},
     )
-    with urllib.request.urlopen(request, timeout=60) as response:
-        timings = json.load(response)["timings"]
+    with urllib.request.urlopen(asked, timeout=60) as response:
+        lines = [line for line in response if line.startswith(b"data: {")]
+    timings = json.loads(lines[-1][6:])["timings"]
     return float((timings["predicted_n"] - 1) / timings["predicted_ms"] * 1000)
 
 
@@ -196,107 +201,6 @@ def timed(command: Sequence[str]) -> float:
     began = time.perf_counter()
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env=environment())
     return time.perf_counter() - began
-
-
-# ---------------------------------------------------------------- the others
-
-
-def rivals(repeats: int, llama_cpp: Path) -> None:
-    """The same answer (speedup of three n_draft, five iterations) our way and a process per iteration's way."""
-    from velosweep.synthetic.pair import ensure_pair
-    from velosweep.synthetic.shape import DEFAULT_SHAPE
-
-    main_model, draft_model = map(str, ensure_pair(DEFAULT_SHAPE))
-    folder = llama_cpp / "build" / "bin"
-    print(f"the same answer, n_draft 4, 8, 12, five iterations of 100 tokens, with {folder}")
-    ours, theirs, bench = [], [], []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        with tempfile.TemporaryDirectory() as out:
-            arguments = ["-m", "n_draft=4,8,12", f"llama_cpp.path={llama_cpp}", f"hydra.sweep.dir={out}/out"]
-            subprocess.run(
-                [PYTHON, "-m", "velosweep", *arguments], check=True, stdout=subprocess.DEVNULL, env=environment()
-            )
-            rows = [row for row in samples(Path(out) / "out") if not row["warmup"]]
-        ours.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        decoded = process_per_iteration(folder, main_model, draft_model)
-        theirs.append(time.perf_counter() - began)
-        bench.append(llama_bench(folder, main_model))
-        for mode, n_draft in (("Vanilla", 0), ("Speculative", 4), ("Speculative", 8), ("Speculative", 12)):
-            rates = [row["tokens_per_second"] for row in rows if row["mode"] == mode and row["n_draft"] == n_draft]
-            print(
-                f"  {mode} {n_draft}: ours {statistics.median(rates):.1f} tok/s, "
-                f"a process per iteration {statistics.median(decoded[n_draft]):.1f} tok/s"
-            )
-    show("velosweep: wall-clock", ours, " s")
-    show("a process per iteration, a baseline per job: wall-clock", theirs, " s")
-    show("ratio of wall-clocks", [their / our for our, their in zip(ours, theirs, strict=True)])
-    show("llama-bench: vanilla tok/s (depth 0)", bench)
-
-
-def process_per_iteration(folder: Path, main_model: str, draft_model: str) -> dict[int, list[float]]:
-    """As the specification's program does it, with today's programs and flags: tok/s by n_draft (0: vanilla)."""
-    prompt = "Explain quantum computing in simple terms"
-    common = [
-        "-m",
-        main_model,
-        "-p",
-        prompt,
-        "-n",
-        "100",
-        "-t",
-        "1",
-        "-tb",
-        "1",
-        "-c",
-        "4096",
-        "--temp",
-        "0",
-        "--ignore-eos",
-    ]
-    found: dict[int, list[float]] = {0: [], 4: [], 8: [], 12: []}
-    for n_draft in (4, 8, 12):
-        for _ in range(5):
-            text = errors_of([str(folder / "llama-completion"), *common, "-no-cnv"])
-            rate = re.search(r"(?<!prompt )eval time =.*?([\d.]+) tokens per second", text)
-            assert rate, text[-500:]
-            found[0].append(float(rate[1]))
-        drafting = ["-md", draft_model, "-td", "1", "--spec-type", "draft-simple", "--spec-draft-n-max", str(n_draft)]
-        drafting += ["--spec-draft-n-min", "0", "--spec-draft-p-min", "0"]
-        for _ in range(5):
-            text = errors_of([str(folder / "llama-speculative-simple"), *common, *drafting])
-            rate = re.search(r"decoded\s+\d+ tokens in\s+[\d.]+ seconds, speed:\s+([\d.]+) t/s", text)
-            assert rate, text[-500:]
-            found[n_draft].append(float(rate[1]))
-    return found
-
-
-def errors_of(command: Sequence[str]) -> str:
-    done = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=True
-    )
-    return done.stderr + done.stdout
-
-
-def llama_bench(folder: Path, main_model: str) -> float:
-    command = [
-        str(folder / "llama-bench"),
-        "-m",
-        main_model,
-        "-t",
-        "1",
-        "-p",
-        "0",
-        "-n",
-        "100",
-        "-r",
-        "3",
-        "-o",
-        "json",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(json.loads(done.stdout)[0]["avg_ts"])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 
 from velosweep.config.compose import compose
 from velosweep.config.load import JobLoader, load_job, load_settings
+from velosweep.config.refusals import check_words
 from velosweep.errors import ConfigError
 from velosweep.model import Adaptive, Job, ModelPair
 from velosweep.synthetic.shape import DEFAULT_SHAPE
@@ -126,6 +127,10 @@ def test_settings_that_change_no_result_are_apart() -> None:
         ("model_pair.synthetic.kept_layers=99", "kept_layers"),
         ("output=.", "is a folder"),
         ("nonsense", "neither a command nor key=value"),
+        ("experiment=mine", "did you mean +experiment=NAME?"),
+        ("n_draft=4;8", "separated by commas: -m n_draft=4,8"),
+        ("prompt=a;b", 'prompt="a;b"'),
+        ("big.gguf", "model_pair.main_model=big.gguf"),
         ("model_pair.main_model=${nowhere}", "nowhere"),
     ],
 )
@@ -138,6 +143,18 @@ def test_what_can_not_be_run_is_refused_with_key_value_and_remedy(override: str,
         load()
 
     assert named in str(caught.value)
+
+
+def test_values_with_spaces_between_them_are_refused_with_how_to_write_them() -> None:
+    with pytest.raises(ConfigError, match="without spaces: n_draft=4,8,12"):
+        check_words(["n_draft=4,", "8,", "12"])
+
+
+def test_the_lexers_class_names_are_not_shown() -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(["prompt=a;b"])
+
+    assert "Exception" not in str(caught.value)
 
 
 def test_gpus_that_are_no_gpus_are_refused() -> None:

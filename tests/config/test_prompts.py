@@ -207,6 +207,13 @@ def test_yaml_that_grows_when_written_out_is_refused(tmp_path):
         load(**written(tmp_path, "bomb.yaml", content))
 
 
+def test_a_file_of_ones_own_is_not_called_by_the_shipped_sets_name(tmp_path):
+    given = written(tmp_path, "mine.txt", "one")
+
+    assert load(name="default", **given).name == "mine"
+    assert load(name="house", **given).name == "house"
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(PromptError, match=r"gone.txt can't be read: No such file .*check prompts.file"):
         load(base=tmp_path, file="gone.txt")

@@ -56,7 +56,8 @@ def load_prompts(
         if limit < 1:
             raise PromptError(f"prompts.limit is {limit}", remedy="give 1 or more, or leave it out to use all")
         found = _draw(found, limit, seed)
-    return PromptSet(name=name, prompts=tuple(_with_unique_ids(found)), chat=chat)
+    shown = Path(file).stem if file and name == "default" else name  # the shipped set's name is not the file's
+    return PromptSet(name=shown, prompts=tuple(_with_unique_ids(found)), chat=chat)
 
 
 # ---------------------------------------------------------------- files

@@ -32,6 +32,7 @@ ALIASES = {
 }
 
 
+_TEXT_KEY = re.compile(r"(^|\.)(prompt|output|main_model|draft_model|path|file|name|args|vanilla_url|speculative_url)$")
 _PATH_KEY = re.compile(r"\+{0,2}(output|[\w.]*\.(main_model|draft_model|path|file|dir))=")
 
 
@@ -56,6 +57,8 @@ def unknown_key(key: str) -> ConfigError:
     if key in KEYS:
         return ConfigError(f"{key} was taken out of the configuration", remedy=f"set {key}=VALUE; drop ~{key}")
     guess = nearest(key, (*KEYS, *GROUPS))
+    if guess == "experiment":  # the one group that has no default, so that Hydra wants it added
+        guess = "+experiment=NAME"
     remedy = f"did you mean {guess}?" if guess else "velosweep --help lists the keys"
     return ConfigError(f"There is no key {key!r}", remedy=remedy)
 
@@ -101,16 +104,27 @@ def expand_home(words: Iterable[str]) -> list[str]:
 
 def check_words(words: Iterable[str], verbs: Iterable[str] = ()) -> None:
     """Raise ConfigError for a word that can be no override: a command out of place, or a mere word."""
+    before = ""
     for word in words:
         if word in verbs:
             raise ConfigError(f"{word!r} must be the first word", remedy=f"write: velosweep {word} …")
-        if "=" in word or word.startswith("~"):
-            continue
-        verb, key = nearest(word, verbs), nearest(word, (*KEYS, *GROUPS))
-        if verb:
-            raise ConfigError(f"There is no command {word!r}", remedy=f"did you mean: velosweep {verb}?")
-        hint = f"did you mean {key}=VALUE?" if key else "velosweep --help lists commands and keys"
-        raise ConfigError(f"{word!r} is neither a command nor key=value", remedy=f"{hint} (texts with spaces: quote)")
+        if "=" not in word and not word.startswith("~"):
+            raise _mere_word(word, before, verbs)
+        before = word
+
+
+def _mere_word(word: str, before: str, verbs: Iterable[str]) -> ConfigError:
+    """Refusal of a word without `=`; `before` is the override in front of it."""
+    if before.endswith(","):
+        return ConfigError(f"{before!r} ends with a comma", remedy="write the values without spaces: n_draft=4,8,12")
+    if word.lower().endswith(".gguf"):
+        remedy = f"write model_pair.main_model={word}, and the draft model as model_pair.draft_model="
+        return ConfigError(f"{word!r} is a file without its key", remedy=remedy)
+    verb, key = nearest(word, verbs), nearest(word, (*KEYS, *GROUPS))
+    if verb:
+        return ConfigError(f"There is no command {word!r}", remedy=f"did you mean: velosweep {verb}?")
+    hint = f"did you mean {key}=VALUE?" if key else "velosweep --help lists commands and keys"
+    return ConfigError(f"{word!r} is neither a command nor key=value", remedy=f"{hint} (texts with spaces: quote)")
 
 
 _THEIRS = {"hydra", "omegaconf", "antlr4", "yaml"}
@@ -143,7 +157,12 @@ def _unreadable_override(override: str, detail: str) -> ConfigError:
         return ConfigError(f"{override!r} is no key=value{hint}", remedy="velosweep --help shows how to write them")
     if override.startswith("-"):
         return ConfigError(f"There is no option {override!r}", remedy="write key=value; velosweep --help lists both")
-    return ConfigError(f"Can't read {override!r}: {reason}", remedy=_quoting(key, value))
+    if re.match(r"\w+Exception: ", reason):  # the lexer's own class name, and the value once more
+        reason = "a character that must be quoted"
+    remedy = _quoting(key, value)
+    if ";" in value and key.lstrip("+") in KEYS and not _TEXT_KEY.search(key):
+        remedy = f"several values are separated by commas: -m {key}={','.join(value.replace(';', ' ').split())}"
+    return ConfigError(f"Can't read {override!r}: {reason}", remedy=remedy)
 
 
 def _quoting(key: str, value: str) -> str:

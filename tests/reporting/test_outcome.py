@@ -72,6 +72,21 @@ def test_a_single_job_is_shown_in_the_specifications_words_and_layout() -> None:
         assert line in text.splitlines()
 
 
+@pytest.mark.parametrize(("skipped", "why"), [(True, "vanilla was skipped"), (False, "there is no valid vanilla run")])
+@pytest.mark.parametrize("made", [sweeps.single_job(), sweeps.default_sweep()], ids=["single", "sweep"])
+def test_a_vanilla_that_failed_is_not_said_to_have_been_skipped(made: sweeps.MadeUp, skipped: bool, why: str) -> None:
+    rows = [replace(row, vanilla=None, speedup=None, speedup_gm=None, ci_low=None, ci_high=None)
+            for row in made.comparisons]  # fmt: skip
+    record = replace(made.record, jobs=tuple(replace(job, skip_vanilla=skipped) for job in made.record.jobs))
+
+    text = shown(replace(made, comparisons=rows, record=record))
+
+    assert f"No speedup known ({why})" in text
+    assert ("vanilla was skipped" in text) is skipped
+    if made is sweeps.single_job():
+        assert f"No speedup: {why}" in text
+
+
 def test_a_modest_speedup_gives_the_reasons_the_samples_show() -> None:
     text = shown(sweeps.modest())
 

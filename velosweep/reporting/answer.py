@@ -26,6 +26,7 @@ from velosweep.reporting.wording import (
     plural,
     speedup,
     whole_jobs,
+    without_speedup,
 )
 
 CommandFlags = Callable[[Comparison], Sequence[str]]
@@ -158,7 +159,8 @@ def _without_ratio(jobs: Sequence[Comparison], record: SweepRecord) -> str:
     fastest = max(measured, key=lambda job: job.speculative.tokens_per_second.mean if job.speculative else 0.0)
     rate = fastest.speculative.tokens_per_second.mean if fastest.speculative else None
     setting = f"{_what(fastest, record)} with n_draft {fastest.n_draft}"
-    why = "all runs are invalid" if fastest.verdict is Verdict.INVALID and fastest.vanilla else "vanilla was skipped"
+    invalid = fastest.verdict is Verdict.INVALID and fastest.vanilla
+    why = "all runs are invalid" if invalid else without_speedup(fastest, record)
     return f"No speedup known ({why}). Fastest: {setting}, {number(rate, 1)} tok/s"
 
 

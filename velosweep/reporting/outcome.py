@@ -25,6 +25,7 @@ from velosweep.reporting.wording import (
     series_of,
     target_of,
     whole_jobs,
+    without_speedup,
 )
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _print_single(job: Comparison, record: SweepRecord, console: Console) -> Non
             say_all(console, _mode_lines(stats))
     say(console)
     say(console, "=== Performance Comparison ===", style="bold")
-    _print_comparison(job, target_of(record, job.job_id), console)
+    _print_comparison(job, record, console)
 
 
 def _mode_lines(stats: ModeStatistics) -> list[str]:
@@ -85,11 +86,9 @@ def _mode_lines(stats: ModeStatistics) -> list[str]:
     ]
 
 
-def _print_comparison(job: Comparison, target: float, console: Console) -> None:
+def _print_comparison(job: Comparison, record: SweepRecord, console: Console) -> None:
     if job.speedup is None:
-        why = "vanilla was skipped" if job.vanilla is None else "there are no valid runs"
-        why = "this job does not speculate" if job.speculation == "none" else why
-        say(console, f"No speedup: {why}")
+        say(console, f"No speedup: {without_speedup(job, record)}")
     else:
         spread = "" if job.speedup_stddev is None else f" ± {job.speedup_stddev:.2f}x"
         say(console, f"📊 Speedup: {job.speedup:.2f}x{spread}", style="bold")
@@ -99,7 +98,7 @@ def _print_comparison(job: Comparison, target: float, console: Console) -> None:
     if job.acceptance is not None:
         say(console, acceptance_words(job), indent=3)
     if job.speedup is not None:
-        _print_target(job, job.speedup, target, console)
+        _print_target(job, job.speedup, target_of(record, job.job_id), console)
     say(console)
 
 

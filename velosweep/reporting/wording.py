@@ -138,6 +138,19 @@ def target_of(record: SweepRecord, job_id: str) -> float:
     return next((job.target_speedup for job in record.jobs if job.id == job_id), 1.5)
 
 
+def without_speedup(job: Comparison, record: SweepRecord) -> str:
+    """Why a job has no speedup: vanilla was left out on request, or what was asked for could not be used."""
+    if job.speculation == "none":
+        return "this job does not speculate"
+    if job.vanilla is None and any(entry.skip_vanilla for entry in record.jobs if entry.id == job.job_id):
+        return "vanilla was skipped"
+    if job.vanilla is None and job.speculative is None:
+        return "there are no valid runs"
+    if job.vanilla is None:
+        return "there is no valid vanilla run"
+    return "there is no valid speculative run" if job.speculative is None else "there are no valid pairs of runs"
+
+
 def is_synthetic(record: SweepRecord) -> bool:
     """Whether any job ran the synthetic pair, whose times are real and whose text is not."""
     return any(job.synthetic for job in record.jobs)

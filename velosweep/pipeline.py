@@ -207,6 +207,7 @@ def _measure(
                 quiet=settings.verbosity < 0,
                 verbose=settings.verbosity > 0,
                 done=len(progress.done),
+                open_ended=settings.tuner is not None,
             )
         )
         measured = measure(

@@ -69,6 +69,29 @@ def test_iteration_lines_are_the_specifications_and_name_their_arm() -> None:
     ]
 
 
+def test_a_search_shows_no_totals_because_it_decides_as_it_goes() -> None:
+    sweep = asked.sweep()
+    (job,) = sweep.jobs
+    out = io.StringIO()
+    seconds = count(0, 61)
+
+    with make_observer(
+        sweep, console=make_console(out), open_ended=True, clock=lambda: float(next(seconds))
+    ) as observe:
+        observe(ended(job, Mode.VANILLA, 5, 30))
+    with make_observer(
+        asked.sweep(tuple(range(1, 33))), console=make_console(out), open_ended=True,
+        clock=lambda: float(next(seconds)),
+    ) as observe:  # fmt: skip
+        observe(ended(job, Mode.VANILLA, 5, 30))
+
+    iteration, status = out.getvalue().splitlines()
+    assert iteration.startswith("  Iteration 6  🔹 vanilla")
+    assert status.startswith("  1 run, ")
+    assert " of " not in status
+    assert "left" not in status
+
+
 def test_a_pass_over_several_prompts_is_one_line() -> None:
     sweep = asked.sweep(prompts=2)
     (job,) = sweep.jobs

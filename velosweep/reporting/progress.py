@@ -142,15 +142,26 @@ def make_observer(
     quiet: bool = False,
     verbose: bool = False,
     done: int = 0,
+    open_ended: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Observer]:
     """An Observer for `running`: a live display on a terminal, plain lines elsewhere, only failures when quiet.
 
-    `done`: runs that an earlier start of this sweep took. Callable from several lanes' threads. On leaving,
+    `done`: runs that an earlier start of this sweep took. `open_ended`: nobody knows how many there will be (a search
+    decides as it goes), so no totals are shown. Callable from several lanes' threads. On leaving,
     the live display is taken down.
     """
     live = _start_live(console) if console.is_terminal and not quiet else None
-    display = _Display(sweep, console=console, live=live, quiet=quiet, verbose=verbose, done=done, clock=clock)
+    display = _Display(
+        sweep,
+        console=console,
+        live=live,
+        quiet=quiet,
+        verbose=verbose,
+        done=done,
+        open_ended=open_ended,
+        clock=clock,
+    )
     try:
         yield display.observe
     finally:
@@ -179,10 +190,12 @@ class _Display:
         quiet: bool,
         verbose: bool,
         done: int,
+        open_ended: bool,
         clock: Callable[[], float],
     ) -> None:
         self._tally = Tally(sweep, done=done)
         self._before = done
+        self._open_ended = open_ended
         self._console = console
         self._live = live
         self._quiet = quiet
@@ -216,7 +229,7 @@ class _Display:
         if isinstance(event, RunStarted):
             measurement = event.measurement
             tally.blocks[measurement.job.baseline_id].add(measurement.block)
-            tally.doing[lane] = _doing(measurement)
+            tally.doing[lane] = self._doing(measurement)
             return None
         if isinstance(event, RunEnded):
             return self._run_line(event.measurement, event.sample)
@@ -226,7 +239,7 @@ class _Display:
 
     def _run_line(self, measurement: Measurement, sample: Sample) -> str | None:
         complete = self._tally.ended(measurement, sample)
-        head = f"Iteration {measurement.iteration}/{most_iterations(measurement.job)}"
+        head = f"Iteration {self._iteration(measurement)}"
         label = _measured_label(measurement)
         if sample.status is not Status.OK:
             return (
@@ -237,11 +250,24 @@ class _Display:
         rate, total_ms = self._tally.pass_rate(complete)
         return f"{head}  {label:<{self._label_width}} ... {rate:.2f} tok/s ({total_ms:.0f}ms)"
 
+    def _doing(self, measurement: Measurement) -> str:
+        if measurement.warmup:
+            return f"warming up {measurement.arm.label}"
+        prompts = len(measurement.job.prompts.prompts)
+        prompt = f", prompt {measurement.prompt.id}" if prompts > 1 else ""
+        return f"{measurement.arm.label}, iteration {self._iteration(measurement)}{prompt}"
+
+    def _iteration(self, measurement: Measurement) -> str:
+        total = "" if self._open_ended else f"/{most_iterations(measurement.job)}"
+        return f"{measurement.iteration}{total}"
+
     def _status(self) -> str:
         tally = self._tally
         expected = tally.expected()
         elapsed = self._clock() - self._started
         bad = f", {tally.bad} not usable" if tally.bad else ""
+        if self._open_ended:
+            return f"{plural(tally.done, 'run')}{bad}, {duration(elapsed)} gone"
         taken = tally.done - self._before
         left = duration(elapsed / taken * (expected - tally.done)) if taken else "unknown"
         return f"{tally.done} of {expected} runs{bad}, {duration(elapsed)} gone, {left} left"
@@ -274,12 +300,12 @@ class _Display:
         tally = self._tally
         share = min(tally.done / max(tally.expected(), 1), 1.0)
         room = max(min(width_of(self._console) - 60, 40), 8)
-        bar = "━" * round(share * room) + "┄" * (room - round(share * room))
+        bar = "━" * round(share * room) + "┄" * (room - round(share * room)) + " "
         lanes = [f"  lane {lane}: {what}" for lane, what in sorted(tally.doing.items())]
         found = [(seen, job) for job in tally.sweep.jobs if (seen := tally.running_speedup(job))]
         found.sort(key=lambda entry: -entry[0][0])
         leaders = [_leader_line(job, *seen) for seen, job in found[:5]]
-        return [f"{bar} {self._status()}", *lanes, *leaders]
+        return [f"{'' if self._open_ended else bar}{self._status()}", *lanes, *leaders]
 
 
 def _leader_line(job: Job, value: float, half: float | None, pairs: int) -> str:
@@ -300,11 +326,3 @@ def _arm_label(job: Job) -> str:
 def _measured_label(measurement: Measurement) -> str:
     vanilla = measurement.arm.mode is Mode.VANILLA
     return ("🔹 " if vanilla else "🔸 ") + measurement.arm.label
-
-
-def _doing(measurement: Measurement) -> str:
-    if measurement.warmup:
-        return f"warming up {measurement.arm.label}"
-    prompts = len(measurement.job.prompts.prompts)
-    prompt = f", prompt {measurement.prompt.id}" if prompts > 1 else ""
-    return f"{measurement.arm.label}, iteration {measurement.iteration}/{most_iterations(measurement.job)}{prompt}"

@@ -108,6 +108,7 @@ def _parameters(section: Section) -> tuple[tuple[str, int | float | str], ...]:
     flat: dict[str, int | float | str] = {}
 
     def walk(prefix: str, value: Any) -> None:
+        """Put every value at or below `prefix` into `flat`. Raises ConfigError for what is no number or text."""
         if isinstance(value, dict):
             for name, inner in value.items():
                 walk(f"{prefix}.{name}" if prefix else str(name), inner)

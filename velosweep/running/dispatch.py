@@ -103,6 +103,8 @@ def measure(
     logs = _Logs(SweepPaths(root))
 
     def lane_task(index: int, lane: Lane) -> None:
+        """Run one lane to its end; never raises."""
+
         def next_block() -> Block | None:
             with lock:
                 return queues.take(index)

@@ -90,10 +90,12 @@ def _block(shape: SyntheticShape, block: int, pool: Pool) -> Iterator[Tensor]:
     damping = 1.0 if block < shape.kept_layers else shape.eps
 
     def matrix(part: str, rows: int, columns: int, scale: float, *, writes: bool = False) -> Tensor:
+        """A weight of the block, of standard deviation scale / sqrt(columns). `writes`: into the residual stream."""
         name = f"blk.{block}.{part}.weight"
         deviation = scale / columns**0.5
 
         def pieces() -> Pieces:
+            """The weight's values, row by row."""
             if not writes:
                 yield from pool.chunks(name, rows * columns, deviation)
                 return

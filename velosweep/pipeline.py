@@ -169,6 +169,8 @@ def _print_plan(sweep: Sweep, blocks: Sequence[Block], prepared: Prepared, conso
         estimated_s=estimated_s(blocks, lanes=prepared.lanes, environment=prepared.environment),
         console=console,
     )
+    for doubt in prepared.doubts():
+        say(console, f"⚠️ {doubt}", style="yellow")
 
 
 def _measure(
@@ -271,10 +273,17 @@ def _print_configuration(sweep: Sweep, prepared: Prepared, settings: RunSettings
         sweep,
         lanes=prepared.lanes,
         engine_note=_engine_note(prepared),
-        synthetic_note=_SYNTHETIC_NOTE if any(job.model_pair.synthetic for job in prepared.jobs) else None,
+        notes=_notes(prepared),
+        searching=settings.tuner is not None,
         console=console,
         verbosity=settings.verbosity,
     )
+
+
+def _notes(prepared: Prepared) -> tuple[str, ...]:
+    """What is to be known of the models before their figures are read."""
+    synthetic = any(job.model_pair.synthetic for job in prepared.jobs)
+    return (*((_SYNTHETIC_NOTE,) if synthetic else ()), *(f"⚠️ {doubt}" for doubt in prepared.doubts()))
 
 
 def _engine_note(prepared: Prepared) -> str:

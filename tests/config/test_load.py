@@ -127,6 +127,7 @@ def test_settings_that_change_no_result_are_apart() -> None:
         ("model_pair.synthetic.kept_layers=99", "kept_layers"),
         ("output=.", "is a folder"),
         ("nonsense", "neither a command nor key=value"),
+        ("n_predict=4096", "set engine.context=8192"),
         ("experiment=mine", "did you mean +experiment=NAME?"),
         ("n_draft=4;8", "separated by commas: -m n_draft=4,8"),
         ("prompt=a;b", 'prompt="a;b"'),

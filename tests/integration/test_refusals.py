@@ -32,6 +32,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("command", [["doctor"], ["dry_run=true"]], ids=["doctor", "plan"])
+def test_a_pair_whose_models_are_exchanged_is_doubted(command: list[str], models: Path, tmp_path: Path) -> None:
+    pair = [f"model_pair.main_model={models}/draft.gguf", f"model_pair.draft_model={models}/main.gguf"]
+
+    done = run([*command, *pair], tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The draft model main.gguf is no smaller than the main model draft.gguf" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

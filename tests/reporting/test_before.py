@@ -46,6 +46,15 @@ def test_an_adaptive_protocol_says_its_bounds() -> None:
     assert lines["Iterations"] == "6 to 60, until ±1 %"
 
 
+def test_a_search_says_no_iterations_and_notes_come_last() -> None:
+    out = io.StringIO()
+
+    print_configuration(asked.sweep(), searching=True, notes=("one", "two"), console=make_console(out))
+
+    assert "  Iterations: as many as the search needs\n" in out.getvalue()
+    assert out.getvalue().endswith("  one\n  two\n\n")
+
+
 def test_quiet_says_no_configuration() -> None:
     out = io.StringIO()
 

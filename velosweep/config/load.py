@@ -85,17 +85,20 @@ class JobLoader:
         speculation = self._part("speculation", sections.speculation)
         skip_vanilla = bool(values["skip_vanilla"])
         sections.check_pair(pair, speculation, skip_vanilla=skip_vanilla)
+        engine = self._engine()
+        n_predict = at_least("n_predict", int(values["n_predict"]), 2)
+        sections.check_length(n_predict, engine)
         return Job(
             id="",
             num=num,
             baseline_id="",
             model_pair=pair,
             n_draft=at_least("n_draft", int(values["n_draft"]), 1),
-            n_predict=at_least("n_predict", int(values["n_predict"]), 2),
+            n_predict=n_predict,
             prompts=self._prompts(),
             speculation=speculation,
             sampling=self._part("sampling", sections.sampling),
-            engine=self._engine(),
+            engine=engine,
             protocol=self._protocol(),
             skip_vanilla=skip_vanilla,
             target_speedup=at_least("target_speedup", float(values["target_speedup"]), 0.0),

@@ -121,6 +121,15 @@ def _parameters(section: Section) -> tuple[tuple[str, int | float | str], ...]:
     return tuple(sorted(flat.items()))
 
 
+def check_length(n_predict: int, engine: EngineSettings) -> None:
+    """Raise ConfigError where no run could be whole: the context takes the prompt and the answer."""
+    if engine.kind != "attached" and n_predict >= engine.context:  # an attached server's context is its own
+        raise ConfigError(
+            f"n_predict is {n_predict}, and engine.context is {engine.context}",
+            remedy=f"the context takes prompt and answer: set engine.context={2 * n_predict}, or lower n_predict",
+        )
+
+
 def check_pair(pair: ModelPair, wanted: Speculation, *, skip_vanilla: bool) -> None:
     """Refuse what leaves nothing to measure."""
     if wanted.needs_draft_model and pair.synthetic is None and not pair.draft_model:

@@ -22,25 +22,29 @@ def print_configuration(
     *,
     lanes: Sequence[Lane] = (),
     engine_note: str | None = None,
-    synthetic_note: str | None = None,
+    notes: Sequence[str] = (),
+    searching: bool = False,
     console: Console,
     verbosity: int = NORMAL,
 ) -> None:
-    """The specification's heading and Configuration block; nothing when quiet."""
+    """The specification's heading and Configuration block; nothing when quiet.
+
+    `notes`: what is to be known of the models, below it. `searching`: the search decides how often is measured.
+    """
     if verbosity <= QUIET:
         return
     say(console, TITLE, style="bold")
     say(console)
     say(console, "Configuration:")
-    for name, value in configuration_lines(sweep, lanes=lanes, engine_note=engine_note):
+    for name, value in configuration_lines(sweep, lanes=lanes, engine_note=engine_note, searching=searching):
         say(console, f"{name}: {value}", indent=2)
-    if synthetic_note:
-        say(console, synthetic_note, style="yellow", indent=2)
+    for note in notes:
+        say(console, note, style="yellow", indent=2)
     say(console)
 
 
 def configuration_lines(
-    sweep: Sweep, *, lanes: Sequence[Lane] = (), engine_note: str | None = None
+    sweep: Sweep, *, lanes: Sequence[Lane] = (), engine_note: str | None = None, searching: bool = False
 ) -> list[tuple[str, str]]:
     """Names and values of the Configuration block; what varies over a sweep is listed."""
     jobs = sweep.jobs
@@ -49,7 +53,7 @@ def configuration_lines(
         ("Draft model", _each(jobs, lambda job: _model(job.model_pair.draft_model, job))),
         ("n_draft", _each(jobs, lambda job: str(job.n_draft))),
         ("n_predict", _each(jobs, lambda job: str(job.n_predict))),
-        ("Iterations", _each(jobs, _iterations)),
+        ("Iterations", "as many as the search needs" if searching else _each(jobs, _iterations)),
         ("Prompt", _each(jobs, _prompt)),
     ]
     kinds = _each(jobs, lambda job: "+".join(job.speculation.kinds) or "none")

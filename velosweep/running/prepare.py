@@ -69,6 +69,17 @@ class Prepared:
         known = capabilities if arm.engine.kind == "server" else None
         return command_arguments(arm, lane=self.lanes[0], capabilities=known)
 
+    def doubts(self) -> tuple[str, ...]:
+        """Sentences on pairs that can run and hardly can be meant: a draft model no smaller than its main model."""
+        drafting = [job.model_pair for job in self.jobs if "draft" in job.speculation.kinds]
+        pairs = dict.fromkeys((pair.main_model, pair.draft_model) for pair in drafting)
+        return tuple(
+            f"The draft model {Path(draft).name} is no smaller than the main model {Path(main).name}: "
+            "it can't speed it up. Were the two exchanged?"
+            for main, draft in pairs
+            if draft and self.model_bytes(draft) >= self.model_bytes(main) > 0
+        )
+
     def model_bytes(self, path: str) -> int:
         """Size of a model file, 0 where it is not ours to see (an attached server's)."""
         return self._sizes.get(path, 0)

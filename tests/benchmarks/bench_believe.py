@@ -1,17 +1,19 @@
 """Whether the numbers can be believed, on the real embedded llama.cpp.
 
-    python -m tests.benchmarks.bench_believe [--repeats 40] [--only aa|calibration]
+    python -m tests.benchmarks.bench_believe [--repeats 40] [--only aa|calibration] [--tokens 20000]
 
 aa           One server as both arms: over REPEATS comparisons of five interleaved pairs, how often the 95 % interval
              holds 1.0.
 calibration  llama.cpp accepts drafts at random at a set mean (--spec-synth-len): tokens a round measured against set,
-             over at least 2,000 tokens.
+             over TOKENS tokens, with the standard error that the spread of runs of 1,000 tokens gives.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import statistics
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,12 +36,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--only", choices=("aa", "calibration"))
+    parser.add_argument("--tokens", type=int, default=20_000)
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}")
     if options.only in (None, "aa"):
         same_server_as_both_arms(options.repeats)
     if options.only in (None, "calibration"):
-        calibration()
+        calibration(options.tokens)
 
 
 def made(**changes: object) -> Job:
@@ -96,25 +99,27 @@ def same_server_as_both_arms(repeats: int) -> None:
     )
 
 
-def calibration() -> None:
+def calibration(tokens: int) -> None:
+    """Draws are fresh with each seed, so runs add up."""
     for wanted in (1.0, 2.0, 4.0):
         one = made(n_draft=8, speculation=Speculation(synthetic_acceptance=wanted))
         arm = speculative_arm(one)
         assert arm is not None
-        predicted = accepted = rounds = 0
+        runs: list[tuple[int, int, int]] = []  # tokens, accepted, rounds of each
         with serving(arm) as session:
-            for number in range(3):
-                prompt = Prompt(id=str(number), text=f"{number} {one.prompts.prompts[0].text}")
+            while sum(run[0] for run in runs) < tokens:
+                prompt = Prompt(id=str(len(runs)), text=f"{len(runs)} {one.prompts.prompts[0].text}")
                 seen = session.generate(Request(prompt=prompt, n_predict=1000, sampling=one.sampling), timeout_s=300.0)
-                predicted += seen.predicted_tokens
-                accepted += seen.accepted_tokens or 0
-                rounds += (
-                    seen.rounds if seen.rounds is not None else seen.predicted_tokens - (seen.accepted_tokens or 0)
-                )
-        measured = 1 + accepted / rounds
+                accepted = seen.accepted_tokens or 0
+                rounds = seen.rounds if seen.rounds is not None else seen.predicted_tokens - accepted
+                runs.append((seen.predicted_tokens, accepted, rounds))
+        measured = 1 + sum(run[1] for run in runs) / sum(run[2] for run in runs)
+        each = [1 + accepted / rounds for _, accepted, rounds in runs]
+        error = statistics.stdev(each) / math.sqrt(len(each)) / measured
         print(
             f"calibration: set {wanted + 1:.3f} tokens a round, measured {measured:.3f} "
-            f"({measured / (wanted + 1) - 1:+.1%}) over {predicted} tokens"
+            f"({measured / (wanted + 1) - 1:+.1%}, standard error {error:.1%}), {sum(run[0] for run in runs)} tokens",
+            flush=True,
         )
 
 

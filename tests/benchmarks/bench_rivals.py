@@ -1,6 +1,6 @@
 """The same answer as others get it, in one run.
 
-    python -m tests.benchmarks.bench_rivals --llama-cpp DIR [--repeats 3]
+    python -m tests.benchmarks.bench_rivals --llama-cpp DIR [--repeats 3] [--optimum PYTHON]
 
 The answer: the speedup of n_draft 4, 8 and 12 over vanilla, five iterations of 100 tokens, one thread, the default
 synthetic pair, every program of the llama.cpp built in DIR (a source tree with build/bin).
@@ -10,6 +10,8 @@ process      a process per iteration and a baseline per job, as the specificatio
 speed-bench  llama.cpp's own client (tools/server/bench/speed-bench), its servers started by hand, one after another.
              Its data set is a download: a module named `datasets` hands it our prompt instead, five times.
 llama-bench  vanilla alone, at depth 0.
+optimum      optimum-benchmark's llama_cpp backend, vanilla alone, by a PYTHON that has it and llama-cpp-python
+             (LLAMA_CPP_LIB_PATH=DIR/build/bin lets that use the same llama.cpp).
 
 Wall-clocks are medians with their spreads; tokens per second are told arm by arm, as a ratio to ours of the same run.
 """
@@ -63,6 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--llama-cpp", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--optimum", metavar="PYTHON")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC")
     ways: dict[str, Callable[[Path], Rates]] = {
@@ -71,6 +74,8 @@ def main() -> None:
         "speed-bench": speed_bench,
         "llama-bench": llama_bench,
     }
+    if options.optimum:
+        ways["optimum"] = lambda _: optimum(options.optimum)
     walls: dict[str, list[float]] = {name: [] for name in ways}
     rates: dict[str, list[Rates]] = {name: [] for name in ways}
     for repeat in range(options.repeats):
@@ -201,6 +206,15 @@ def llama_bench(llama_cpp: Path) -> Rates:
     command += ["-p", "0", "-n", "100", "-r", str(ITERATIONS), "-o", "json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return {0: [float(rate) for rate in json.loads(done.stdout)[0]["samples_ts"]]}
+
+
+def optimum(python: str) -> Rates:
+    script = Path(__file__).with_name("optimum_decode.py")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [python, str(script), MAIN, "100", str(ITERATIONS)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {0: [float(done.stdout.split()[-1])]}
 
 
 if __name__ == "__main__":

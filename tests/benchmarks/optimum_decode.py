@@ -1,4 +1,4 @@
-"""optimum-benchmark's decode figure of a GGUF file: `PYTHON tests/benchmarks/optimum_decode.py MODEL TOKENS ITERATIONS`.
+"""optimum-benchmark's decode figure of a GGUF file: `PYTHON optimum_decode.py MODEL TOKENS ITERATIONS`.
 
 Run by a Python of its own, with optimum-benchmark and llama-cpp-python; prints tokens per second as its report says.
 It fetches models from a hub by name; there is no hub here, so a local file takes the place of the download.

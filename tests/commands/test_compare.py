@@ -19,13 +19,14 @@ Write = Callable[..., str]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    def write(name: str, *, speed: float = 1.0, host: str = "here", jobs: int = 3) -> str:
-        """A sweep whose speculative runs have `speed` times 60 tokens a second, within ± 0.4 %."""
+    def write(name: str, *, speed: float = 1.0, vanilla: float = 1.0, host: str = "here", jobs: int = 3) -> str:
+        """A sweep whose speculative runs have `speed` times 60 tokens a second, within ± 0.4 %; likewise `vanilla`."""
         taken = [
             replace(
                 one,
                 host=host,
-                tokens_per_second=(28 if one.mode is Mode.VANILLA else 60 * speed) * (1 + 0.002 * (one.order * 7 % 5)),
+                tokens_per_second=(28 * vanilla if one.mode is Mode.VANILLA else 60 * speed)
+                * (1 + 0.002 * (one.order * 7 % 5)),
             )
             for one in rounds(jobs, iterations=6)
         ]
@@ -57,6 +58,19 @@ def test_a_real_loss_is_named_and_fails_where_asked(write: Write, capsys: pytest
 def test_a_real_gain_does_not_fail(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", write("old"), write("new", speed=1.1), "--fail-below", "1"]) == ExitStatus.OK
     assert "is faster: 1.100×" in capsys.readouterr().out
+
+
+def test_where_vanilla_moved_alike_the_headline_says_so(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    old = write("old")
+    doubt = "so did vanilla, and no speedup"
+
+    main(["compare", old, write("machine", speed=1.5, vanilla=1.5)])
+    assert doubt in capsys.readouterr().out
+
+    main(["compare", old, write("setting", speed=1.5)])
+    assert doubt not in capsys.readouterr().out
+    main(["compare", old, write("both", speed=0.5, vanilla=1.5)])
+    assert doubt not in capsys.readouterr().out
 
 
 def test_unlike_sweeps_are_refused_with_the_difference(write: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,6 +58,13 @@ def test_what_the_file_leaves_out_is_undefined(tmp_path):
     assert info.vocabulary_size == 0
 
 
+def test_a_missing_file_of_a_shipped_pair_is_refused_with_where_it_is_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("VELOSWEEP_MODELS", str(tmp_path))
+
+    with pytest.raises(ModelFileError, match=r"No model at .*gone.gguf; .*\$VELOSWEEP_MODELS"):
+        check_model(tmp_path / "gone.gguf", key="model_pair.main_model")
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

@@ -146,6 +146,15 @@ def test_nothing_measured_is_said() -> None:
     assert answers([], made.record) == ()
 
 
+def test_a_file_named_draft_is_not_called_draft_draft(three: list[Comparison]) -> None:
+    record = sweeps.default_sweep().record
+    record = replace(record, jobs=tuple(replace(job, synthetic=False) for job in record.jobs))
+
+    (answer,) = answers([replace(row, draft_model="/x/draft.gguf") for row in three], record)
+
+    assert answer.headline.startswith("Run draft.gguf with n_draft")
+
+
 def test_what_a_search_confirmed_is_the_answer_though_another_looks_better() -> None:
     made = sweeps.default_sweep()
 
@@ -153,5 +162,5 @@ def test_what_a_search_confirmed_is_the_answer_though_another_looks_better() -> 
 
     assert answer.job is not None
     assert answer.job.n_draft == 8
-    assert any("confirmed with fresh pairs" in note for note in answer.notes)
+    assert any("confirmed with fresh pairs; this figure is of all its pairs" in note for note in answer.notes)
     assert not any("flattered" in note for note in answer.notes)

@@ -56,6 +56,10 @@ def test_hostile_names_are_harmless_and_homes_are_shortened(form: str) -> None:
     assert "/home/somebody" in exported(sweeps.hostile(), form, show_paths=True)
 
 
+def test_a_sweep_without_results_says_so() -> None:
+    assert export([], [], "md") == "Nothing has been measured yet.\n"
+
+
 def test_another_format_is_refused() -> None:
     with pytest.raises(ValueError, match="no format 'xls'"):
         exported(sweeps.default_sweep(), "xls")

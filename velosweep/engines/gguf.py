@@ -191,6 +191,8 @@ def check_model(path: str | Path, *, key: str) -> GgufInfo:
 def _check_file(path: Path, key: str) -> GgufInfo:
     remedy = f"set {key} to a GGUF file, or choose model_pair=synthetic"
     if not path.exists():
+        if str(path.parent) == os.environ.get("VELOSWEEP_MODELS", "/models"):  # as the shipped pairs are written
+            remedy += "; the pairs of conf/ look for theirs in the folder $VELOSWEEP_MODELS"
         raise ModelFileError(f"No model at {path}", remedy=remedy)
     if path.is_dir():
         raise ModelFileError(f"The model {path} is a directory", remedy=f"set {key} to a .gguf file in it")

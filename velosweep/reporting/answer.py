@@ -167,7 +167,10 @@ def _without_ratio(jobs: Sequence[Comparison], record: SweepRecord) -> str:
 def _what(job: Comparison, record: SweepRecord) -> str:
     if any(entry.id == job.job_id and entry.synthetic for entry in record.jobs):
         return "the synthetic draft"  # its file name is its whole recipe
-    return f"draft {model_name(job.draft_model)}" if job.draft_model else job.speculation
+    if not job.draft_model:
+        return job.speculation
+    name = model_name(job.draft_model)
+    return f"{name}.gguf" if name.lower().startswith("draft") else f"draft {name}"  # never "draft draft"
 
 
 def _rests_on(best: Comparison, record: SweepRecord) -> str:
@@ -236,7 +239,7 @@ def _notes(best: Comparison | None, jobs: Sequence[Comparison], record: SweepRec
     if is_synthetic(record):
         notes.append("synthetic model pair: the times are real, the text is not; choose your own pair before deploying")
     if best is not None and best.job_id in record.advised:
-        return (*notes, "found by a search and confirmed with fresh pairs, which alone give this figure")
+        return (*notes, "found by a search and confirmed with fresh pairs; this figure is of all its pairs")
     compared = sum(best_estimate(job) is not None for job in jobs)
     if compared > 2:
         notes.append(f"best of {compared} settings measured, so its figure is a little flattered")

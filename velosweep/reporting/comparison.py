@@ -59,6 +59,14 @@ class ChangeRow:
         return "▲" if self.ratio.value > 1 else "▼"
 
     @property
+    def drifted(self) -> bool:
+        """Whether vanilla surely moved the same way and the speedup not surely at all: the machine, not the setting."""
+        if self.ratio is None or self.vanilla_ratio is None or self.speedup_ratio is None:
+            return False
+        moved = self.vanilla_ratio.low > 1 if self.ratio.value > 1 else self.vanilla_ratio.high < 1
+        return moved and self.speedup_ratio.low <= 1 <= self.speedup_ratio.high
+
+    @property
     def words(self) -> str:
         """What is to be made of it."""
         if self.ratio is None:
@@ -90,7 +98,10 @@ class ComparisonShown:
             return f"No real change in {plural(len(told), 'job')}"
         named = listed(f"{row.label} is {row.words}: {row.ratio}" for row in changed[:5])
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-        return f"{len(changed)} of {plural(len(told), 'job')} really changed: {named}{more}"
+        drift = (
+            "" if any(not row.drifted for row in changed) else "; so did vanilla, and no speedup: look at the machine"
+        )
+        return f"{len(changed)} of {plural(len(told), 'job')} really changed: {named}{more}{drift}"
 
     @property
     def reproduced(self) -> str:

@@ -41,6 +41,8 @@ def _markdown(comparisons: list[Comparison], answered: list[Answer]) -> str:
         lines += [line for advice in answer.against for line in (f"- {markdown_text(advice.sentence)}",)]
         lines += ["```", answer.command, "```", ""] if answer.command else []
         lines += [markdown_text(f"Rests on {answer.rests_on}"), ""] if answer.rests_on else []
+    if not comparisons:
+        lines.append("Nothing has been measured yet.")
     columns = [column for column in job_columns(whole_jobs(comparisons)) if any(column.cells)]
     if columns:
         lines.append(f"| {' | '.join(markdown_text(column.title) for column in columns)} |")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +13,7 @@ from velosweep.storage.paths import RECORD, RESULTS, SAMPLES, SweepPaths
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.dataset as ds
 
 Filters = Any  # a pyarrow.compute.Expression, or Parquet's list form: [("n_draft", "=", 8), ("status", "=", "ok")]
 
@@ -25,7 +26,7 @@ def load(
     A sweep's own file is read and its jobs' copies are not, so that each physical run stands once. A sweep
     that was interrupted before its files were written is read from its journal.
     `filters`: a `pyarrow.compute` expression or a list such as [("n_draft", "=", 8), ("status", "=", "ok")];
-    row groups that can't match are not read. `columns`: only these, in this order.
+    row groups without a matching row are not read. `columns`: only these, in this order.
     Raises StorageError where nothing is found or a file is damaged, SchemaError for a newer program's file.
     """
     from velosweep.storage.schema import schema
@@ -134,23 +135,60 @@ def _scan(files: list[Path], schema: pa.Schema, filters: Filters, columns: Seque
 
     from velosweep.storage.schema import check_file_schema, damaged_parquet
 
-    kind, disk = ds.ParquetFileFormat(), pyarrow.fs.LocalFileSystem()
+    expression = _expression(filters)
+    encoded = [] if expression is None else _texts_beside(schema, expression)
+    kind, disk = ds.ParquetFileFormat(dictionary_columns=encoded), pyarrow.fs.LocalFileSystem()
     fragments = []
     file = files[0]
     try:
         for file in files:
             # A fragment keeps the footer that it read: it is parsed once, here, for the version and the scan.
-            fragment = kind.make_fragment(str(file), disk)
-            footer = cast("ds.ParquetFileFragment", fragment).metadata
-            check_file_schema(file, footer.metadata, footer.schema.names)
+            fragment = cast("ds.ParquetFileFragment", kind.make_fragment(str(file), disk))
+            check_file_schema(file, fragment.metadata.metadata, fragment.metadata.schema.names)
             fragments.append(fragment)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged_parquet(file, error) from error
     try:
-        data = ds.FileSystemDataset(fragments, schema, kind, disk)
-        return data.to_table(filter=_expression(filters), columns=None if columns is None else list(columns))
+        read = _with_dictionaries(schema, encoded)
+        parts = [part for fragment in fragments for part in _matching(fragment, read, expression)]
+        data = ds.FileSystemDataset(parts, read, kind, disk)
+        table = data.to_table(filter=expression, columns=None if columns is None else list(columns))
+        return table.cast(schema if columns is None else _part(schema, columns))
     except (pa.ArrowException, OSError) as error:
         raise damaged_parquet(_culprit(files), error) from error
+
+
+def _texts_beside(schema: pa.Schema, expression: Any) -> list[str]:
+    """Columns of texts that `expression` does not name: of the many rows read for few, these need not be written out.
+
+    Those it names stay as they are, since not all that an expression may do is done with dictionaries.
+    """
+    import pyarrow as pa
+
+    words = str(expression)
+    return [field.name for field in schema if pa.types.is_string(field.type) and field.name not in words]
+
+
+def _with_dictionaries(schema: pa.Schema, names: Collection[str]) -> pa.Schema:
+    import pyarrow as pa
+
+    kind = pa.dictionary(pa.int32(), pa.string())
+    fields = [field.with_type(kind) if field.name in names else field for field in schema]
+    return pa.schema(fields).with_metadata(schema.metadata)
+
+
+def _matching(fragment: ds.ParquetFileFragment, schema: pa.Schema, expression: Any) -> list[ds.Fragment]:
+    """The row groups of a file that have matching rows, found by the filter's own columns alone.
+
+    Least and greatest values tell little of ids, which are hashes.
+    """
+    if expression is None or fragment.num_row_groups < 2:
+        return [fragment]
+    return [
+        part
+        for part in fragment.split_by_row_group()
+        if part.scanner(schema, filter=expression, columns=[]).count_rows()
+    ]
 
 
 def _culprit(files: list[Path]) -> Path:

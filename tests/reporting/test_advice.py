@@ -110,6 +110,12 @@ def test_low_acceptance_and_dear_drafts_are_named_as_reasons() -> None:
     assert "a draft step costs 0.30 of a main-model step" in reasons
 
 
+def test_what_was_measured_is_the_figure_of_the_headline() -> None:
+    job = replace(_job(rate=0.9, alpha=0.9, cost=0.1), expected_speedup=2.0, speedup=1.33, speedup_gm=1.42)
+
+    assert "promise 2.00×, measured 1.42×" in " | ".join(reasons_for_modest_speedup(job))
+
+
 def test_a_better_n_draft_is_named_with_what_it_promises() -> None:
     reasons = " | ".join(reasons_for_modest_speedup(_job(rate=0.7, alpha=0.8, cost=0.05)))
 

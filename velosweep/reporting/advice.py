@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from velosweep.model import Comparison, Finding
-from velosweep.reporting.wording import percent, plural
+from velosweep.reporting.wording import best_estimate, percent, plural
 
 _SEVERITIES = ("error", "warning", "info")
 
@@ -293,9 +293,10 @@ def _formula_reasons(job: Comparison) -> list[str]:
             reasons.append(
                 f"{way} n_draft to about {best} (current: {job.n_draft}); the formula gives {value:.2f}× there"
             )
-    if job.expected_speedup is not None and job.speedup is not None and job.expected_speedup > 1.15 * job.speedup:
+    measured = best_estimate(job)
+    if job.expected_speedup is not None and measured is not None and job.expected_speedup > 1.15 * measured:
         reasons.append(
             f"Cheaper verification: acceptance and draft cost promise {job.expected_speedup:.2f}×, measured "
-            f"{job.speedup:.2f}×; the rest is checking {plural(job.n_draft + 1, 'token')} at once and overhead"
+            f"{measured:.2f}×; the rest is checking {plural(job.n_draft + 1, 'token')} at once and overhead"
         )
     return reasons

@@ -1,107 +1,199 @@
-"""What collating costs: `python -m tests.benchmarks.bench_collate [ROWS] [JOBS] [PROMPTS]`.
+"""What collating and loading cost, each in a fresh process: `python -m tests.benchmarks.bench_collate [--large]`.
 
-Makes a table of samples as the lanes would have written it (ten n_draft share a baseline), compares all jobs one at a
-time and prints seconds (also of CPU, for busy machines) and the peak of memory, the table's own included and apart.
+`--large` is issue size: 10 million samples of 10,000 jobs, of one and of ten prompts; some 8 GB of disk.
+Without it a twentieth. Seconds from the process's start to its end, of the call alone, of CPU (its own and its
+children's), and the peak of memory of all its processes together (proportional set size, seen twice a second).
+The machine may be shared: its load stands beside each line, and CPU seconds grow with it, too.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import resource
+import shutil
+import statistics
+import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
+import psutil
 
-from velosweep.analysis.summarise import iterate_jobs
+from tests.benchmarks.bench_storage import Shape, write_sweep
+from tests.benchmarks.made_up import made_up_group, made_up_record
+from velosweep.model import Mode, Sample
+from velosweep.storage.journal import Journal
+from velosweep.storage.paths import SweepPaths
+from velosweep.storage.provenance import write_record
 
-N_DRAFTS = 10
+SMALL_JOBS = Shape(jobs=1000, group=10, prompts=1, iterations=5)
+JOURNAL = Shape(jobs=100, group=100, prompts=1, iterations=990)
+SHAPES = {
+    False: [
+        Shape(jobs=500, group=100, prompts=1, iterations=990),
+        Shape(jobs=500, group=100, prompts=10, iterations=99),
+    ],
+    True: [
+        Shape(jobs=10_000, group=100, prompts=1, iterations=990),
+        Shape(jobs=10_000, group=100, prompts=10, iterations=99),
+    ],
+}
+
+_COLLATE = """
+import sys, time
+from pathlib import Path
+from velosweep.pipeline import collate
+begin = time.perf_counter()
+collate(Path(sys.argv[1]))
+print(time.perf_counter() - begin)
+"""
+# The end of a sweep: what measuring has loaded meanwhile is there.
+_COLLATE_AT_THE_END = """
+from velosweep.running.preload import Preload
+Preload().finish()
+""" + _COLLATE.lstrip()
+_LOAD = """
+import sys, time
+import velosweep
+import pyarrow.dataset
+begin = time.perf_counter()
+velosweep.load(sys.argv[1], filters={filters}, columns={columns})
+print(time.perf_counter() - begin)
+"""
 
 
-def made_up_samples(rows: int, jobs: int, prompts: int, seed: int = 0) -> pa.Table:
-    """About `rows` samples of `jobs` jobs in baselines of ten, over `prompts` prompts, interleaved."""
-    rng = np.random.default_rng(seed)
-    baselines = max(1, jobs // N_DRAFTS)
-    arms = N_DRAFTS + 1
-    iterations = max(2, rows // (baselines * arms * prompts))
-    shape = (baselines, iterations, arms, prompts)
-    baseline, iteration, arm, prompt = (index.ravel() for index in np.indices(shape, dtype=np.int32))
-    n = len(baseline)
-    order = np.tile(np.arange(n // baselines, dtype=np.int32), baselines)
-    speed = 30 * np.exp(rng.normal(0, 0.01, n)) * (1 + 0.05 * prompt % 1) * np.where(arm, 1.3 + 0.02 * arm, 1)
-    ms = 99_000 / speed
-    accepted = rng.integers(50, 60, n).astype(np.int32)
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one process cost."""
 
-    def text(codes: np.ndarray, values: Sequence[str | None]) -> pa.DictionaryArray:
-        return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(values, pa.string()))
+    wall_s: float
+    call_s: float
+    cpu_s: float
+    peak_mib: float
 
-    job = np.where(arm, baseline * N_DRAFTS + arm - 1, jobs + baseline)
-    names = [f"job{i:05}" for i in range(baselines * N_DRAFTS)]
-    names += ["-"] * (jobs - len(names)) + [f"base{i}" for i in range(baselines)]
-    drafted = pa.array(arm > 0)
-    nothing = pa.nulls(n, pa.int32())
 
-    def only_drafted(values: np.ndarray) -> pa.Array:
-        return pa.compute.if_else(drafted, pa.array(values.astype(np.int32)), nothing)
+def cost_of(script: str, root: Path) -> Cost:
+    """Run `script` on `root`; it prints the seconds of the call that matters."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begin = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-c", script, str(root)], stdout=subprocess.PIPE, text=True)
+    peak, ended = [0.0], threading.Event()
+    watcher = threading.Thread(target=_watch, args=(process.pid, peak, ended))
+    watcher.start()
+    output, _ = process.communicate()
+    wall_s = time.perf_counter() - begin
+    ended.set()
+    watcher.join()
+    if process.returncode:
+        raise SystemExit(f"it ended with status {process.returncode}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(wall_s=wall_s, call_s=float(output.split()[-1]), cpu_s=cpu_s, peak_mib=peak[0])
 
-    return pa.table(
-        {
-            "sweep_id": text(np.zeros(n), ["sweep"]),
-            "job_id": text(job, names),
-            "job_num": only_drafted(job),
-            "main_model": text(baseline, [f"/models/main{i}-f16.gguf" for i in range(baselines)]),
-            "draft_model": text(np.zeros(n), ["/models/draft-f16.gguf"]),
-            "speculation": text((arm > 0).astype(int), ["none", "draft"]),
-            "n_draft": arm,
-            "n_predict": np.full(n, 100, np.int32),
-            "prompt_set": text(np.zeros(n), ["suite"]),
-            "prompt_id": text(prompt, [f"p{i}" for i in range(prompts)]),
-            "mode": text((arm > 0).astype(int), ["Vanilla", "Speculative"]),
-            "iteration": iteration,
-            "order": order,
-            "launch": np.zeros(n, np.int32),
-            "warmup": pa.array(np.zeros(n, bool)),
-            "status": text(np.zeros(n), ["ok"]),
-            "tokens_per_second": speed,
-            "time_to_first_token_ms": rng.normal(20, 0.2, n),
-            "total_time_ms": ms + 20,
-            "predicted_tokens": np.full(n, 100, np.int32),
-            "predicted_ms": ms,
-            "draft_tokens": only_drafted(arm * 30),
-            "accepted_tokens": only_drafted(np.minimum(accepted, arm * 30)),
-            "rounds": only_drafted(np.full(n, 30)),
-            "started_at": pa.array(
-                1_700_000_000_000_000 + order.astype(np.int64) * 3_000_000, pa.timestamp("us", "UTC")
-            ),
-            "device": text(np.zeros(n), ["NVIDIA H100"]),
-            "host": text(np.zeros(n), ["bench"]),
-            "engine": text(np.zeros(n), ["server"]),
-            "llama_cpp_build": text(np.zeros(n), ["b1"]),
-            "load_average": rng.random(n),
-        }
+
+def _watch(pid: int, peak: list[float], ended: threading.Event) -> None:
+    while not ended.wait(0.5):
+        try:
+            main = psutil.Process(pid)
+            family = [main, *main.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return
+        peak[0] = max(peak[0], sum(_mib(one) for one in family))
+
+
+def _mib(process: psutil.Process) -> float:
+    """Proportional set size where the system tells it cheaply (shared pages once), else the resident size."""
+    try:
+        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text("ascii").splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
+    except (OSError, StopIteration):  # another system, or it has just ended
+        pass
+    try:
+        return float(process.memory_info().rss / 2**20)
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def print_median(what: str, costs: list[Cost]) -> None:
+    """One line of the table: medians, and the least and greatest seconds of the call."""
+    calls = [cost.call_s for cost in costs]
+    wall_s, call_s, cpu_s, peak = (
+        statistics.median(getattr(cost, name) for cost in costs) for name in ("wall_s", "call_s", "cpu_s", "peak_mib")
     )
-
-
-def peak_mb() -> float:
-    """Peak resident memory of this process."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def main(rows: int = 1_000_000, jobs: int = 1_000, prompts: int = 1) -> None:
-    """Print one line of the table."""
-    table = made_up_samples(rows, jobs, prompts)
-    before = peak_mb()
-    start, cpu = time.perf_counter(), time.process_time()
-    comparisons = sum(len(found) for found in iterate_jobs(table))
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     print(
-        f"{table.num_rows:>10,} rows {jobs:>6,} jobs {prompts:>4} prompts: {comparisons:>8,} comparisons in "
-        f"{seconds:6.1f} s, of CPU {cpu:6.1f} s: {table.num_rows / cpu / 1e6:.2f} M rows/s, "
-        f"{cpu / jobs * 1e3:.2f} ms a job, {cpu / comparisons * 1e3:.3f} a comparison; "
-        f"peak {peak_mb():,.0f} MB (before: {before:,.0f}, table {table.nbytes / 1e6:,.0f})"
+        f"{what:<58}{wall_s:>8.2f}{call_s:>8.2f} [{min(calls):7.2f}, {max(calls):7.2f}]{cpu_s:>9.2f}{peak:>9.0f}"
+        f"{len(costs):>4}{os.getloadavg()[0]:>7.1f}",
+        flush=True,
     )
+
+
+def repeated(repeats: int, script: str, source: Path, *, fresh: bool) -> list[Cost]:
+    """`fresh`: each time on a copy (the samples linked, as collating never writes into a file) with nothing derived."""
+    costs = []
+    for _ in range(repeats):
+        root = source
+        if fresh:
+            root = source.with_name(f"{source.name}-copy")
+            shutil.copytree(source, root, copy_function=os.link)
+        costs.append(cost_of(script, root))
+        if fresh:
+            shutil.rmtree(root)
+    return costs
+
+
+def write_journal(root: Path, shape: Shape) -> None:
+    """journal.jsonl and sweep.json, as the lanes leave them; not synced line by line, to be quick."""
+    from unittest.mock import patch
+
+    paths = SweepPaths(root)
+    root.mkdir(parents=True)
+    write_record(
+        paths.record, made_up_record(shape.jobs, group=shape.group, prompts=shape.prompts, iterations=shape.iterations)
+    )
+    with Journal(paths.journal, lock=paths.lock) as journal, patch("velosweep.storage.journal._sync_data"):
+        for first in range(0, shape.jobs, shape.group):
+            rows = made_up_group(first, group=shape.group, prompts=shape.prompts, iterations=shape.iterations)
+            for row in rows.to_pylist():
+                journal.append(Sample(**{**row, "mode": Mode(row["mode"])}))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    times: Callable[..., list[Cost]] = partial(repeated, arguments.repeats)
+    print(f"{'':<58}{'process':>8}{'call, s':>8} {'[least, most]':>18}{'CPU, s':>9}{'MiB':>9}{'n':>4}{'load':>7}")
+    with tempfile.TemporaryDirectory(prefix="velosweep-bench-") as folder:
+        end, journal = Path(folder, "end"), Path(folder, "journal")
+        write_journal(end, SMALL_JOBS)
+        what = f"end of a sweep, {SMALL_JOBS.jobs:,} jobs, {SMALL_JOBS.rows:,} samples"
+        print_median(what, times(_COLLATE_AT_THE_END, end, fresh=True))
+        write_journal(journal, JOURNAL)
+        what = f"collate a journal, {JOURNAL.jobs:,} jobs, {JOURNAL.rows:,} samples"
+        print_median(what, times(_COLLATE, journal, fresh=True))
+        for shape in SHAPES[arguments.large]:
+            root = Path(folder, f"prompts-{shape.prompts}")
+            write_sweep(root, shape)
+            size = f"{shape.jobs:,} jobs, {shape.rows:,} samples, {shape.prompts} prompts"
+            print_median(f"collate {size}", times(_COLLATE, root, fresh=True))
+            for filters, columns in (
+                ([("job_id", "=", f"job-{shape.jobs // 2:08x}")], None),
+                ([("n_draft", "=", 8)], ["job_id", "n_draft", "tokens_per_second"]),
+                ([("n_draft", "=", 8)], None),
+            ):
+                script = _LOAD.format(filters=filters, columns=columns)
+                what = f"  load {filters[0][0]} {'of 3 columns' if columns else ''}"
+                print_median(what, times(script, root, fresh=False))
+            shutil.rmtree(root)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

@@ -663,6 +663,39 @@ class Environment:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SearchCandidate:
+    """What became of one candidate of a search. `job_id` None: no speculation; figures in the objective's unit."""
+
+    name: str
+    job_id: str | None
+    predicted: float | None
+    measured: float | None
+    outcome: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchRecord:
+    """How a search for the fastest setting ended, for sweep.json and for people.
+
+    `job_id`: the winner, None for no speculation. `speedup` [`low`, `high`]: the winner over vanilla from `pairs`
+    fresh pairs alone, None where there was no time left for them. `ties`: names. `notes`: sentences.
+    """
+
+    category: str | None
+    job_id: str | None
+    certified: bool
+    sure: str
+    speedup: float | None
+    low: float | None
+    high: float | None
+    pairs: int
+    headline: str
+    ties: tuple[str, ...]
+    notes: tuple[str, ...]
+    candidates: tuple[SearchCandidate, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SweepRecord:
     """sweep.json: what was asked, where it ran, how each job ended."""
 
@@ -677,6 +710,7 @@ class SweepRecord:
     show_paths: bool = False  # reports name home directories, too
     plots: bool = False  # the main plot also as PNG and SVG
     advised: tuple[str, ...] = ()  # ids of the jobs that a search found to be the best
+    searches: tuple[SearchRecord, ...] = ()  # one a baseline, and one a category where that was asked for
     working_directory: str | None = None  # where the command was given: what its relative paths are relative to
     accepted: tuple[str, ...] = ()  # differences from `environment` under which it was resumed by --force
 

@@ -19,6 +19,7 @@ from velosweep.model import (
     JobRecord,
     Outcome,
     RunSettings,
+    SearchRecord,
     Sweep,
     SweepRecord,
     TunerDecision,
@@ -27,7 +28,7 @@ from velosweep.model import (
 from velosweep.planning.schedule import count_measurements, plan_blocks
 from velosweep.reporting.console import estimated_s, print_configuration, print_outcome, print_plan
 from velosweep.reporting.progress import make_observer
-from velosweep.reporting.race import print_race
+from velosweep.reporting.race import search_record
 from velosweep.reporting.screen import make_console, say
 from velosweep.running.dispatch import Measured, Progress, measure
 from velosweep.running.interrupts import StopFlag, stop_on_signals
@@ -131,15 +132,12 @@ def _guides(blocks: Sequence[Block], tuner: TunerSettings, journal: Journal, pat
     return guides_for(blocks, tuner, read_journal(paths.journal).samples, note)
 
 
-def _tell_races(guides: Mapping[Block, Guide], paths: SweepPaths, console: Console) -> tuple[str, ...]:
-    """Write every decision of the races to tuner.parquet, say how they ended, and return the winning jobs' ids."""
+def _searched(guides: Mapping[Block, Guide], paths: SweepPaths) -> tuple[SearchRecord, ...]:
+    """Write every decision of the races to tuner.parquet, and return how they ended."""
     if not guides:
         return ()
     write_decisions(paths.tuner, [line for guide in guides.values() for line in guide.decisions()])
-    answers = [answer for guide in guides.values() for answer in guide.answers()]
-    for answer in answers:
-        print_race(answer, console=console)
-    return tuple(dict.fromkeys(answer.winner.job.id for answer in answers if answer.winner.job))
+    return tuple(search_record(answer) for guide in guides.values() for answer in guide.answers())
 
 
 def plan(
@@ -224,7 +222,9 @@ def _measure(
             guides=guides,
             preload=Preload(),
         )
-        record = replace(record, advised=_tell_races(guides, paths, console))
+        searches = _searched(guides, paths)
+        advised = tuple(dict.fromkeys(search.job_id for search in searches if search.job_id))
+        record = replace(record, searches=searches, advised=advised)
         try:
             write_record(paths.record, replace(record, jobs=tuple(_ended(job, measured) for job in record.jobs)))
         except StorageError as error:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.reporting import sweeps
-from velosweep.model import Comparison, Finding, Verdict
+from velosweep.model import Comparison, Finding, SearchCandidate, SearchRecord, Verdict
 from velosweep.reporting.answer import answers, default_flags, leader, tied
 from velosweep.reporting.wording import whole_jobs
 
@@ -155,12 +155,55 @@ def test_a_file_named_draft_is_not_called_draft_draft(three: list[Comparison]) -
     assert answer.headline.startswith("Run draft.gguf with n_draft")
 
 
+def searched(winner: str | None, **changes: object) -> SearchRecord:
+    """A search over the default sweep's jobs."""
+    jobs = sweeps.default_sweep().record.jobs
+    plain = SearchRecord(
+        category=None,
+        job_id=winner,
+        certified=True,
+        sure="certified within 1 % of the best at 95 %",
+        speedup=1.4,
+        low=1.3,
+        high=1.5,
+        pairs=6,
+        headline="as the search says it",
+        ties=("n_draft 4",),
+        notes=(),
+        candidates=tuple(
+            SearchCandidate(name=job.id, job_id=job.id, predicted=None, measured=None, outcome="") for job in jobs
+        ),
+    )
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
 def test_what_a_search_confirmed_is_the_answer_though_another_looks_better() -> None:
     made = sweeps.default_sweep()
 
-    (answer,) = answers(made.comparisons, replace(made.record, advised=("job1",)))
+    (answer,) = answers(made.comparisons, replace(made.record, searches=(searched("job1"),)))
 
     assert answer.job is not None
-    assert answer.job.n_draft == 8
-    assert any("confirmed with fresh pairs; this figure is of all its pairs" in note for note in answer.notes)
-    assert not any("flattered" in note for note in answer.notes)
+    assert (answer.kind, answer.job.n_draft) == ("run", 8)
+    assert "n_draft 8: 1.40× [1.30, 1.50]" in answer.headline
+    assert "6 pairs" in answer.rests_on
+    assert "found by a search, certified within 1 % of the best at 95 %" in answer.notes
+    assert "as good, as far as was told apart: n_draft 4" in answer.notes
+    assert not any("best of" in note for note in answer.notes)
+
+
+def test_what_fresh_pairs_do_not_confirm_is_no_gain_whatever_all_pairs_say() -> None:
+    made = sweeps.default_sweep()
+
+    (answer,) = answers(made.comparisons, replace(made.record, searches=(searched("job1", low=0.9),)))
+
+    assert answer.kind == "no_reliable_gain"
+    assert answer.command is None
+
+
+def test_a_search_can_end_with_not_speculating() -> None:
+    made = sweeps.default_sweep()
+    search = searched(None, headline="Don't speculate: vanilla is the fastest")
+
+    (answer,) = answers(made.comparisons, replace(made.record, searches=(search,)))
+
+    assert (answer.kind, answer.headline, answer.command) == ("no_reliable_gain", search.headline, None)

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from tests.reporting import sweeps
+from tests.reporting.test_race import answer
 from velosweep.reporting.html import plotly_script, render_report
 from velosweep.reporting.page import make_page
+from velosweep.reporting.race import search_record
 
 SWEEPS = ("default_sweep", "large_sweep", "with_failures", "single_job", "skip_vanilla", "modest", "hostile")
 
@@ -118,3 +121,14 @@ def test_only_the_columns_that_are_there_are_needed() -> None:
     samples = made.samples.drop_columns(["load_average", "gpu_clock_mhz", "cpu_busy", "lane", "error"])
 
     assert "Runs in the order they were taken" in render_report(made.comparisons, made.record, samples)
+
+
+def test_a_search_is_on_the_page_with_its_candidates_and_how_sure_it_is() -> None:
+    made = sweeps.default_sweep()
+    search = search_record(answer(certified=False, reason="the budget was used up"))
+
+    page = render_report(made.comparisons, replace(made.record, searches=(search,)), made.samples)
+
+    assert "not certified: the budget was used up" in page
+    assert "dropped in round 4" in page
+    assert 'href="#search"' in page

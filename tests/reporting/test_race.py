@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tests.planning.jobs import jobs_over_n_draft
 from velosweep.model import TunerAnswer, TunerCandidate
-from velosweep.reporting.race import print_race
+from velosweep.reporting.race import print_search, search_record
 
 
 def answer(**changes: object) -> TunerAnswer:
@@ -40,7 +40,7 @@ def answer(**changes: object) -> TunerAnswer:
 
 def said(value: TunerAnswer) -> str:
     screen = io.StringIO()
-    print_race(value, console=Console(file=screen, width=200))
+    print_search(search_record(value), console=Console(file=screen, width=200))
     return screen.getvalue()
 
 

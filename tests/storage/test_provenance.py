@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.reporting.test_race import answer
 from tests.storage.made import environment, job_record, record
 from velosweep.errors import SchemaError, StorageError
 from velosweep.model import Device, ModelFile, TunerSettings
+from velosweep.reporting.race import search_record
 from velosweep.storage.hashing import file_sha256
 from velosweep.storage.provenance import collect_environment, read_record, write_record
 
@@ -25,6 +27,7 @@ def test_a_record_is_read_back_as_it_was(tmp_path: Path) -> None:
         environment=full,
         tuner=TunerSettings(),
         advised=("job0",),
+        searches=(search_record(answer()),),
         jobs=(job_record(0, adaptive_target=0.01, error="no room", state="failed"),),
     )
     write_record(tmp_path / "sweep.json", one)

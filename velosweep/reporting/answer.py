@@ -11,9 +11,9 @@ import math
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from velosweep.model import Comparison, SweepRecord, Verdict
+from velosweep.model import Comparison, SearchRecord, SweepRecord, Verdict
 from velosweep.reporting.advice import Advice, explain, severity_rank
 from velosweep.reporting.wording import (
     best_estimate,
@@ -81,21 +81,56 @@ def _question(key: tuple[str, str, int], varies: Sequence[bool]) -> str:
 def _answer(
     question: str, jobs: list[Comparison], rows: list[Comparison], record: SweepRecord, flags: CommandFlags
 ) -> Answer:
-    best = leader([job for job in jobs if job.job_id in record.advised] or jobs)
-    ties = () if best is None else tuple(job for job in jobs if job is not best and tied(job, best))
-    kind = _kind(best)
+    search = _search_of(jobs, record)
+    best = leader(jobs) if search is None else _confirmed(search, jobs)
+    ties = () if best is None else tuple(job for job in jobs if job.job_id != best.job_id and tied(job, best))
+    kind = "no_reliable_gain" if search is not None and search.job_id is None else _kind(best)
     return Answer(
         question=question,
         kind=kind,
-        headline=_headline(kind, best, jobs, record),
+        headline=search.headline if search and search.job_id is None else _headline(kind, best, jobs, record),
         job=best,
         command=command_line(flags(best)) if best is not None and kind == "run" else None,
         rests_on=_rests_on(best, record) if best is not None else "",
-        ties=_tie_words(best, ties, jobs) if best is not None else (),
+        ties=_tie_words(best, ties, jobs) if best is not None and search is None else (),
         by_category=_category_words(best, jobs, rows) if best is not None else (),
         against=_against(best) if best is not None else (),
-        notes=_notes(best, jobs, record),
+        notes=_notes(best, jobs, record) if search is None else (*_search_words(search), *_notes(best, (), record)),
     )
+
+
+def _search_of(jobs: Sequence[Comparison], record: SweepRecord) -> SearchRecord | None:
+    """The search over all prompts that these jobs were candidates of."""
+    ids = {job.job_id for job in jobs}
+    found = (search for search in record.searches if search.category is None)
+    return next((search for search in found if ids & {row.job_id for row in search.candidates}), None)
+
+
+def _confirmed(search: SearchRecord, jobs: Sequence[Comparison]) -> Comparison | None:
+    """The winner with its figure from fresh pairs alone: the pairs that chose it flatter it."""
+    best = next((job for job in jobs if job.job_id == search.job_id), None) or leader(jobs)
+    if best is None or search.job_id is None or search.speedup is None or best.verdict is Verdict.INVALID:
+        return best
+    verdict = Verdict.NO_RELIABLE_GAIN
+    if search.low is not None and search.high is not None:
+        verdict = Verdict.FASTER if search.low > 1 else Verdict.SLOWER if search.high < 1 else verdict
+    return replace(
+        best,
+        speedup_gm=search.speedup,
+        ci_low=search.low,
+        ci_high=search.high,
+        n_pairs=search.pairs,
+        verdict=verdict,
+    )
+
+
+def _search_words(search: SearchRecord) -> tuple[str, ...]:
+    words = [f"found by a search, {search.sure}"]
+    if search.speedup is not None and search.job_id is not None:
+        words.append("the figure is of fresh pairs alone; the table's are of all pairs, which chose and so flatter")
+    if search.ties:
+        words.append(f"as good, as far as was told apart: {listed(search.ties)}")
+    return tuple(words)
 
 
 # ---------------------------------------------------------------- who wins
@@ -238,8 +273,6 @@ def _notes(best: Comparison | None, jobs: Sequence[Comparison], record: SweepRec
         notes.append(f"worst prompt: {best.worst_prompt}")
     if is_synthetic(record):
         notes.append("synthetic model pair: the times are real, the text is not; choose your own pair before deploying")
-    if best is not None and best.job_id in record.advised:
-        return (*notes, "found by a search and confirmed with fresh pairs; this figure is of all its pairs")
     compared = sum(best_estimate(job) is not None for job in jobs)
     if compared > 2:
         notes.append(f"best of {compared} settings measured, so its figure is a little flattered")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from velosweep.model import Comparison, ModeStatistics, SweepRecord, Verdict
 from velosweep.reporting.advice import Advice, gathered, reasons_for_modest_speedup, severity_rank
 from velosweep.reporting.answer import Answer, CommandFlags, answers
+from velosweep.reporting.race import print_search
 from velosweep.reporting.results_table import job_columns
 from velosweep.reporting.safe import clip
 from velosweep.reporting.screen import NORMAL, QUIET, VERBOSE, say, say_all, table_lines, width_of
@@ -53,14 +54,19 @@ def print_outcome(
             _print_sweep(jobs, console)
         if verbosity >= VERBOSE or len(jobs) == 1:
             _print_prompts(jobs, rows, console)
+        for search in record.searches:
+            print_search(search, console=console)
+            say(console)
     answered = answers(rows, record, command_flags=command_flags)
     for answer in answered:
         _print_answer(answer, record, console, quiet=verbosity <= QUIET)
     _print_failures(record, samples, console)
     if verbosity > QUIET:
-        said = {(advice.code, advice.sentence) for answer in answered for advice in answer.against}
+        said = {advice.code for answer in answered for advice in answer.against}
         _print_findings(jobs, said, console, verbose=verbosity >= VERBOSE)
     if saved_to:
+        if verbosity > QUIET:
+            say(console, f"📈 Report: {saved_to}/report.html", whole=True)
         say(console, f"💾 Results saved to: {saved_to}", whole=True)
 
 
@@ -206,22 +212,19 @@ def _status_counts(samples: pa.Table) -> dict[str, int]:
     return dict(Counter(str(status) for status in samples["status"].to_pylist()))
 
 
-def _print_findings(
-    jobs: Sequence[Comparison], said: Collection[tuple[str, str]], console: Console, *, verbose: bool
-) -> None:
-    found = [entry for entry in gathered(jobs, job_labels(jobs)) if verbose or not _is_said(entry, said)]
-    shown = found if verbose else [entry for entry in found if severity_rank(entry[0].severity) < 2]
+def _print_findings(jobs: Sequence[Comparison], said: Collection[str], console: Console, *, verbose: bool) -> None:
+    """`said`: the codes of the findings that stand with an answer already; others' of the kind are for -v."""
+    found = gathered(jobs, job_labels(jobs))
+    if not verbose:
+        found = [entry for entry in found if len(entry[1]) > 1 or entry[0].code not in said]
+    shown = [
+        entry for entry in found if verbose or (severity_rank(entry[0].severity) < 2 and entry[0].code not in said)
+    ]
     for advice, where in shown:
         _print_finding(advice, where if len(jobs) > 1 else [], console)
     hidden = len(found) - len(shown)
     if hidden:
         say(console, f"{plural(hidden, 'further remark')} with -v and in report.html")
-
-
-def _is_said(entry: tuple[Advice, list[str]], said: Collection[tuple[str, str]]) -> bool:
-    """Whether a finding stands with the answer already and against no other job."""
-    advice, where = entry
-    return len(where) == 1 and (advice.code, advice.sentence) in said
 
 
 def _print_finding(advice: Advice, where: Sequence[str], console: Console) -> None:

@@ -21,8 +21,9 @@ from velosweep.reporting.figures import (
 from velosweep.reporting.figures_metrics import metric_figures
 from velosweep.reporting.figures_samples import conditions_figure, samples_figure, timeline
 from velosweep.reporting.method import environment_lines, how_lines
+from velosweep.reporting.race import search_title
 from velosweep.reporting.safe import plot_text
-from velosweep.reporting.tables import Grid, category_grid, prompt_grid, result_grid
+from velosweep.reporting.tables import Grid, category_grid, prompt_grid, result_grid, search_grid
 from velosweep.reporting.wording import best_estimate, job_labels, plural, target_of, whole_jobs
 
 if TYPE_CHECKING:
@@ -48,6 +49,16 @@ class AnswerBox:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SearchBox:
+    """How a search ended, as the page shows it."""
+
+    title: str
+    headline: str
+    notes: tuple[str, ...]
+    candidates: Grid
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
     """Everything the template lays out. `figures` are all figures on the page, in order."""
 
@@ -59,6 +70,7 @@ class Page:
     main_figure: Figure | None
     results: Grid
     heat: Figure | None
+    searches: tuple[SearchBox, ...]
     findings: tuple[tuple[Advice, str], ...]
     acceptance: Figure | None
     samples: Figure | None
@@ -82,6 +94,7 @@ class Page:
     def sections(self) -> list[tuple[str, str]]:
         """Anchors and names of the sections that are there."""
         there = (
+            (self.searches, "search", "Search"),
             (True, "results", "Results"),
             (True, "findings", "Findings"),
             (self.acceptance, "acceptance-section", "Acceptance"),
@@ -118,6 +131,15 @@ def make_page(
         main_figure=figures.main,
         results=result_grid(jobs, best={job.job_id for job in advised}),
         heat=figures.heat,
+        searches=tuple(
+            SearchBox(
+                title=search_title(search),
+                headline=search.headline,
+                notes=search.notes,
+                candidates=search_grid(search),
+            )
+            for search in record.searches
+        ),
         findings=tuple((advice, _where(where, labels)) for advice, where in gathered(jobs, labels)),
         acceptance=figures.acceptance,
         samples=figures.samples,
@@ -147,7 +169,7 @@ def _problems(record: SweepRecord, jobs: Sequence[Comparison]) -> tuple[str, ...
         words.append(f"{len(failed) - 5} more jobs failed")
     pending = sum(job.state == "pending" for job in record.jobs)
     if pending:
-        words.append(f"{plural(pending, 'job')} not measured yet: velosweep resume goes on")
+        words.append(f"{plural(pending, 'job')} not measured yet: velosweep resume with this folder goes on")
     if not jobs and not words:
         words.append("No job has results")
     return tuple(words)

@@ -1,10 +1,10 @@
-"""How a search for the best setting ended, for the screen."""
+"""How a search for the best setting ended, in words."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from velosweep.model import TunerAnswer, TunerCandidate
+from velosweep.model import SearchCandidate, SearchRecord, TunerAnswer, TunerCandidate
 from velosweep.reporting.screen import Column, say, say_all, table_lines, width_of
 from velosweep.reporting.wording import duration, interval, listed, model_name, number, percent, plural
 
@@ -15,24 +15,73 @@ _SURPRISE = 0.05
 """A prediction that is off by more than this share is worth a word."""
 
 
-def print_race(answer: TunerAnswer, *, console: Console) -> None:
+def search_record(answer: TunerAnswer) -> SearchRecord:
+    """An answer as sweep.json keeps it and people read it."""
+    names = _names(answer)
+    winner = answer.winner
+    rows = sorted(answer.candidates, key=lambda c: (c.job is not None, c.job.num if c.job else 0))
+    return SearchRecord(
+        category=answer.category,
+        job_id=winner.job.id if winner.job else None,
+        certified=answer.certified,
+        sure=_sure(answer),
+        speedup=answer.speedup,
+        low=answer.low,
+        high=answer.high,
+        pairs=answer.confirm_measurements // 2,
+        headline=_headline(answer),
+        ties=tuple(names[c.job.id if c.job else None] for c in answer.candidates if c.tied),
+        notes=tuple(_notes(answer)),
+        candidates=tuple(
+            SearchCandidate(
+                name=names[c.job.id if c.job else None],
+                job_id=c.job.id if c.job else None,
+                predicted=c.predicted,
+                measured=c.measured,
+                outcome=_outcome(c),
+            )
+            for c in rows
+        ),
+    )
+
+
+def print_search(search: SearchRecord, *, console: Console) -> None:
     """The winner with its confirmed speedup, ties, who was dropped when, and what the search cost."""
-    about = f", prompts of category {answer.category}" if answer.category else ""
     say(console)
-    say(console, f"=== Search for the fastest setting{about} ===", style="bold")
-    say(console, _headline(answer), style="bold green" if answer.certified else "bold yellow")
-    for line in _notes(answer):
+    say(console, f"=== {search_title(search)} ===", style="bold")
+    say(console, search.headline, style="bold green" if search.certified else "bold yellow")
+    for line in search.notes:
         say(console, f"- {line}", indent=2)
     say(console)
-    say_all(console, table_lines(_columns(answer), width=width_of(console)))
+    say_all(console, table_lines(_columns(search), width=width_of(console)))
+
+
+def search_title(search: SearchRecord) -> str:
+    """`Search for the fastest setting`, and for which prompts."""
+    about = f", prompts of category {search.category}" if search.category else ""
+    return f"Search for the fastest setting{about}"
+
+
+def _sure(answer: TunerAnswer) -> str:
+    if answer.certified:
+        return f"certified within {percent(answer.tolerance)} of the best at {percent(answer.confidence)}"
+    return f"not certified: {answer.reason}"
+
+
+def _outcome(candidate: TunerCandidate) -> str:
+    if candidate.winner:
+        return "winner"
+    if candidate.tied:
+        return "tie"
+    if candidate.dropped_in:
+        return f"dropped in round {candidate.dropped_in}"
+    return "raced" if candidate.measured else "not raced: foretold to be slower"
 
 
 def _headline(answer: TunerAnswer) -> str:
     names = _names(answer)
     winner = names[answer.winner.job.id if answer.winner.job else None]
-    sure = f"certified within {percent(answer.tolerance)} of the best at {percent(answer.confidence)}"
-    if not answer.certified:
-        sure = f"not certified: {answer.reason}"
+    sure = _sure(answer)
     if answer.winner.job is None:
         return f"Don't speculate: vanilla is the fastest ({sure})"
     if answer.speedup is None:
@@ -80,25 +129,15 @@ def _names(answer: TunerAnswer) -> dict[str | None, str]:
     return {job.id: " ".join(job.overrides) for job in jobs} | {None: names[None]} if twins else names
 
 
-def _columns(answer: TunerAnswer) -> list[Column]:
-    rows = sorted(answer.candidates, key=lambda c: (c.job is not None, c.job.num if c.job else 0))
-    names = _names(answer)
-    ended = {True: "winner", False: ""}
+def _columns(search: SearchRecord) -> list[Column]:
+    rows = search.candidates
+
+    def figures(name: str) -> tuple[str, ...]:
+        return tuple(number(value, 1) if (value := getattr(row, name)) else "" for row in rows)
+
     return [
-        Column(title="candidate", cells=tuple(names[c.job.id if c.job else None] for c in rows), right=False),
-        Column(
-            title="predicted", cells=tuple(number(c.predicted, 1) if c.predicted else "" for c in rows), sacrifice=1
-        ),
-        Column(title="measured", cells=tuple(number(c.measured, 1) if c.measured else "" for c in rows)),
-        Column(
-            title="outcome",
-            right=False,
-            cells=tuple(
-                ended[c.winner]
-                or ("tie" if c.tied else "")
-                or (f"dropped in round {c.dropped_in}" if c.dropped_in else "")
-                or ("raced" if c.measured else "not raced: foretold to be slower")
-                for c in rows
-            ),
-        ),
+        Column(title="candidate", cells=tuple(row.name for row in rows), right=False),
+        Column(title="predicted", cells=figures("predicted"), sacrifice=1),
+        Column(title="measured", cells=figures("measured")),
+        Column(title="outcome", cells=tuple(row.outcome for row in rows), right=False),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from velosweep.model import Comparison, Statistics
+from velosweep.model import Comparison, SearchRecord, Statistics
 from velosweep.reporting.answer import Answer, category_ratios
 from velosweep.reporting.results_table import verdict_sign, verdict_words
 from velosweep.reporting.wording import (
@@ -172,4 +172,26 @@ def category_grid(answered: Sequence[Answer], jobs: Sequence[Comparison], rows: 
         caption="Geometric mean speedup by category",
         columns=tuple(Heading(title=title, right=title in {"advised setting", "its speedup"}) for title in titles),
         rows=tuple(found),
+    )
+
+
+def search_grid(search: SearchRecord) -> Grid:
+    """One row a candidate, the winner marked."""
+    rows = (
+        Row(
+            cells=(
+                Cell(text=candidate.name),
+                _figure_cell(candidate.predicted, 1),
+                _figure_cell(candidate.measured, 1),
+                Cell(text=candidate.outcome),
+            ),
+            best=candidate.job_id == search.job_id,
+        )
+        for candidate in search.candidates
+    )
+    titles = {"candidate": False, "predicted": True, "measured": True, "outcome": False}
+    return Grid(
+        caption="Candidates of the search",
+        columns=tuple(Heading(title=title, right=right) for title, right in titles.items()),
+        rows=tuple(rows),
     )

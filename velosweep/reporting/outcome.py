@@ -65,7 +65,7 @@ def print_outcome(
         said = {advice.code for answer in answered for advice in answer.against}
         _print_findings(jobs, said, console, verbose=verbosity >= VERBOSE)
     if saved_to:
-        if verbosity > QUIET:
+        if verbosity > QUIET and not saved_to.endswith(".html"):
             say(console, f"📈 Report: {saved_to}/report.html", whole=True)
         say(console, f"💾 Results saved to: {saved_to}", whole=True)
 

@@ -81,15 +81,17 @@ def work_on_all(setting: Setting, path: Path, parts: Sequence[Part]) -> Iterator
 
     # Unlike multiprocessing's, these processes don't run the main module again, which may be anybody's.
     pool = ProcessPoolExecutor(workers)
+    whole = False
     try:
         yield from pool.map(partial(_in_worker, setting, path), parts)
+        whole = True
     except BrokenProcessPool as error:
         raise StorageError(
             f"A process that worked on {setting.root} was ended from outside: {error}",
             remedy="memory may be short; free some, then run `velosweep collate` on the folder",
         ) from error
-    finally:
-        pool.shutdown(wait=True, kill_workers=True)  # all are idle, unless something failed
+    finally:  # where something failed, the others need not end what they are at
+        pool.shutdown(wait=True, kill_workers=not whole)
 
 
 def _workers(parts: Sequence[Part]) -> int:

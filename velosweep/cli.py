@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import importlib
 import os
 import sys
@@ -26,6 +28,7 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status (see `velosweep.errors`). Never raises but for SystemExit of a verb."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    atexit.register(gc.freeze)  # a process that ends need not look through all it has imported
     try:
         return int(_command(arguments)())
     except KeyboardInterrupt:

@@ -194,7 +194,7 @@ class Protocol:
     launches: int = 1
     order: str = "abba"
     seed: int = 0
-    warmup_tokens: int = 8
+    warmup_tokens: int = 4
     adaptive: Adaptive | None = None
     retries: int = 1
     load_timeout_s: float = 600.0

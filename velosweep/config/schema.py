@@ -131,7 +131,7 @@ class ProtocolConf:
     launches: int = _key(1, "times each server is started anew; iterations are shared out over them")
     order: str = _key("abba", "abba, random or block")
     seed: int = _key(0, "seed of order=random")
-    warmup_tokens: int = _key(8, "tokens of the warm-up run after each start; 0: none")
+    warmup_tokens: int = _key(4, "tokens of the warm-up run after each start; 0: none")
     adaptive: AdaptiveConf | None = field(default=None, metadata={"help": "stop when sure; null: fixed iterations"})
     retries: int = _key(1, "times a failed run is repeated")
     load_timeout_s: float = _key(600.0, "longest wait for a server to be ready")

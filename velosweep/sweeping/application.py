@@ -53,8 +53,8 @@ def run(arguments: Sequence[str], *, verbs: Sequence[str] = ()) -> int:
 
 
 def _measures(args: argparse.Namespace) -> bool:
-    """Whether the command runs jobs."""
-    return not (args.hydra_help or args.cfg or args.shell_completion or args.info)
+    """Whether the command runs jobs, as far as its words tell."""
+    return not ("dry_run=true" in args.overrides or args.hydra_help or args.cfg or args.shell_completion or args.info)
 
 
 def _complete(hydra: Hydra, args: argparse.Namespace, verbs: Sequence[str]) -> None:

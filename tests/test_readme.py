@@ -51,6 +51,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pair = ensure_pair(DEFAULT_SHAPE)
     for name, index in {"main.gguf": 0, "draft.gguf": 1, **PAIRS}.items():
         shutil.copy(pair[index], folder / name)
+    (folder / "questions.txt").write_text("Why is the sky blue?\n")
     done = shell("velosweep -m n_draft=4,8 iterations=2 n_predict=16 engine=embedded", folder)
 
     assert done.returncode == 0, done.stdout + done.stderr

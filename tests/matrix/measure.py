@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from tests.engines.arms import CPU, speculative, vanilla
 from tests.matrix.generations import Pair
+from velosweep.analysis.speedup import paired_interval
 from velosweep.engines.base import Engine, Session
 from velosweep.engines.validity import judge
 from velosweep.model import Arm, Generation, Mode, Prompt, Request, Sampling, Speculation
@@ -31,13 +33,13 @@ class Row:
     acceptances: set[tuple[int | None, int | None]] = field(default_factory=set)
     outputs: dict[Mode, set[str]] = field(default_factory=lambda: {mode: set() for mode in Mode})
     invalid: list[str] = field(default_factory=list)
-    bench: float | None = None
+    bench: list[float] = field(default_factory=list)
 
     def line(self) -> str:
         """A row of the Markdown table."""
         plain, drafting = statistics.median(self.vanilla), statistics.median(self.speculative)
         drafted = ", ".join(f"{accepted}/{drafted}" for drafted, accepted in sorted(self.acceptances, key=str))
-        bench = f"{self.bench:.1f}" if self.bench is not None else ""
+        bench = f"{statistics.median(self.bench):.1f}" if self.bench else ""
         state = "; ".join(dict.fromkeys(self.invalid)) or "ok"
         return (
             f"| {self.generation} | {self.engine} | {self.build} | {plain:.1f} | {drafting:.1f} | "
@@ -61,10 +63,38 @@ HEAD = (
 )
 
 
+def agreement(rows: Sequence[Row]) -> list[str]:
+    """How the other engines of a build, and llama-bench, compare with the first one: paired within rounds."""
+    first, *others = rows
+    lines = []
+    for other in others:
+        lines.append(f"{other.engine} over {first.engine}, vanilla: {_ratio(other.vanilla, first.vanilla)}")
+        lines.append(f"{other.engine} over {first.engine}, speculative: {_ratio(other.speculative, first.speculative)}")
+    if first.bench:
+        lines.append(f"llama-bench over {first.engine}, vanilla: {_ratio(first.bench, first.vanilla)}")
+    return lines
+
+
+def _ratio(values: Sequence[float], base: Sequence[float]) -> str:
+    mean = math.exp(statistics.fmean(math.log(a / b) for a, b in zip(values, base, strict=True)))
+    interval = paired_interval(base, values)
+    return f"{mean:.3f}" + (f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else "")
+
+
 def measure(
-    generation: str, engines: Sequence[Engine], pair: Pair, folder: Path, *, rounds: int, n_predict: int
+    generation: str,
+    engines: Sequence[Engine],
+    pair: Pair,
+    folder: Path,
+    *,
+    rounds: int,
+    n_predict: int,
+    programs: Path | None = None,
 ) -> list[Row]:
-    """Median speeds of `rounds` rounds over all engines, vanilla and speculative in turn, all loaded at once."""
+    """Speeds of `rounds` rounds over all engines, vanilla and speculative in turn, all loaded at once.
+
+    `programs`: where a llama-bench may lie, which then runs once in each round.
+    """
     rows = [Row(generation, engine.name, engine.build) for engine in engines]
     request = Request(prompt=Prompt(id="p", text=PROMPT), n_predict=n_predict, sampling=Sampling())
     sessions: list[tuple[Row, Arm, Session]] = []
@@ -79,6 +109,8 @@ def measure(
         for number in range(rounds):
             for row, arm, session in sessions if number % 2 == 0 else reversed(sessions):
                 note(row, arm, session.generate(request, timeout_s=300), request)
+            if programs is not None and (speed := bench(programs, pair, n_predict)) is not None:
+                rows[0].bench.append(speed)
     finally:
         for _, _, session in sessions:
             session.close()
@@ -108,12 +140,12 @@ def note(row: Row, arm: Arm, run: Generation, request: Request) -> None:
     row.outputs[arm.mode].add(run.text[: request.n_predict])
 
 
-def bench(programs: Path, pair: Pair, n_predict: int, repetitions: int) -> float | None:
+def bench(programs: Path, pair: Pair, n_predict: int) -> float | None:
     """llama-bench's decoding speed of the main model; None where it wasn't built."""
     program = programs / "llama-bench"
     if not program.exists():
         return None
-    argv = [str(program), "-m", pair.main, "-t", "1", "-p", "0", "-n", str(n_predict), "-r", str(repetitions)]
+    argv = [str(program), "-m", pair.main, "-t", "1", "-p", "0", "-n", str(n_predict), "-r", "1"]
     said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     match = re.search(r"tg\d+ *\| *([\d.]+) ±", said)
     return float(match.group(1)) if match else None

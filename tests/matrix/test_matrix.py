@@ -1,7 +1,8 @@
 """Every generation of llama.cpp that can be had, measured: `pytest -m matrix -s tests/matrix`.
 
 Takes an hour the first time (four builds), minutes after that. The table goes to the screen and to matrix.md in the
-folder that $VELOSWEEP_MATRIX names. MATRIX_ONLY=0.3.36,0.2.14 measures only those.
+folder that $VELOSWEEP_MATRIX names. MATRIX_ONLY=0.3.36,0.2.14 measures only those; MATRIX_ROUNDS=40 tells engines of
+one build apart on a noisy machine.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pytest
 
 from tests.matrix import generations
 from tests.matrix.generations import SOURCES, WHEELS, Pair
-from tests.matrix.measure import HEAD, Row, bench, measure
+from tests.matrix.measure import HEAD, Row, agreement, measure
 from velosweep.engines.attached import AttachedEngine
 from velosweep.engines.binaries import BinariesEngine
 from velosweep.engines.embedded import EmbeddedEngine
@@ -77,9 +78,9 @@ def test_a_native_build_by_server_and_by_its_programs(version: str, pair: Pair, 
     wanted(version)
     programs = generations.native(version)
     engines = [ServerEngine(str(programs / "llama-server")), BinariesEngine(str(programs))]
-    rows = measure(SOURCES[version], engines, pair, tmp_path, rounds=ROUNDS, n_predict=N_PREDICT)
-    rows[0].bench = bench(programs, pair, N_PREDICT, ROUNDS)
+    rows = measure(SOURCES[version], engines, pair, tmp_path, rounds=ROUNDS, n_predict=N_PREDICT, programs=programs)
     report(rows)
+    print("\n".join(agreement(rows)))
 
     assert_sound(rows)
 

@@ -84,6 +84,38 @@ def test_the_winner_is_within_the_tolerance_of_the_best_and_cheap_to_find(cv: fl
     assert sorted(taken)[10] <= {0.005: 24, 0.01: 24, 0.02: 60}[cv]
 
 
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("cv", "most"), [(0.005, 24), (0.01, 24), (0.02, 60)])
+def test_500_searches_on_the_lane_are_right_cheap_and_truthfully_confirmed(cv: float, most: int) -> None:
+    n_drafts = range(1, 17)
+    jobs = jobs_over_n_draft(*n_drafts, n_predict=700)
+    near, taken, covered = 0, [], []
+    for seed in range(500):
+        chance = random.Random(1000 + seed)
+        truth = Truth(
+            cv=cv,
+            seed=seed,
+            alpha=chance.uniform(0.5, 0.9),
+            cost=chance.uniform(0.02, 0.1),
+            cliff=chance.uniform(0.0, 1.5),
+        )
+        bench = Bench()
+        bench.engine.answer = truth.answer
+        answer, _ = search(jobs, bench, TunerSettings(seed=seed))
+        near += truth.step_ms(n_draft_of(answer)) <= truth.best(n_drafts) * 1.0101
+        taken.append(answer.measurements)
+        if answer.winner.job is not None and answer.low is not None and answer.high is not None:
+            speedup = truth.step_ms(0) / truth.step_ms(answer.winner.job.n_draft)
+            covered.append(answer.low <= speedup <= answer.high)
+    share = sum(covered) / len(covered)
+    print(f"CV {cv:.1%}: right {near / 500:.3f}, median {sorted(taken)[250]} measurements, covered {share:.3f}")
+
+    assert near >= 0.95 * 500
+    assert sorted(taken)[250] <= most
+    assert share >= 0.93
+
+
 def test_not_speculating_can_win() -> None:
     truth, bench = Truth(cv=0.01, seed=1, alpha=0.1, cost=0.4), Bench()
     bench.engine.answer = truth.answer

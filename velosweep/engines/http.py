@@ -174,7 +174,7 @@ def check_status(reply: Reply, what: str) -> None:
         error = json.loads(reply.body)["error"]
         message = str(error["message"] if isinstance(error, dict) else error)
     except (ValueError, KeyError, TypeError, RecursionError):
-        pass
+        pass  # not in llama-server's form: what came is shown as it is
     remedy = None
     if "exceed" in message and "context" in message:
         remedy = "shorten the prompt or raise engine.context"

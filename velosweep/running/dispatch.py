@@ -93,8 +93,6 @@ def measure(
     servers load and never while runs count. A lane that can't go on ends the others after their runs under
     way; why is in `broken`.
     """
-    from joblib import Parallel, delayed
-
     watch = _Watch(journal=journal, observe=observe, estimator=Estimator(model_bytes=prepared.model_bytes))
     queues = Queues(lanes=len(prepared.lanes), estimate=watch.estimator.block_s)
     queues.fill(blocks)
@@ -118,8 +116,7 @@ def measure(
             watch.broken.append(error)
             stop.request()
 
-    tasks = [delayed(lane_task)(index, lane) for index, lane in enumerate(prepared.lanes)]
-    Parallel(n_jobs=len(tasks), backend="threading")(tasks)
+    _run_all(lane_task, prepared.lanes)
     missing = {job.id for block in blocks for job in block.jobs} - watch.ended - watch.errors.keys()
     return Measured(
         errors=watch.errors,
@@ -129,6 +126,16 @@ def measure(
         broken=watch.broken[0] if watch.broken else None,
         display_error=watch.display_error,
     )
+
+
+def _run_all(lane_task: Callable[[int, Lane], None], lanes: Sequence[Lane]) -> None:
+    """All lanes side by side; a single one here, without the time that importing joblib takes before the first run."""
+    if len(lanes) == 1:
+        lane_task(0, lanes[0])
+        return
+    from joblib import Parallel, delayed
+
+    Parallel(n_jobs=len(lanes), backend="threading")(delayed(lane_task)(*pair) for pair in enumerate(lanes))
 
 
 def _begun(blocks: Sequence[Block], done: dict[Key, Taken]) -> frozenset[str]:

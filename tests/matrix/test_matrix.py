@@ -2,7 +2,7 @@
 
 Takes an hour the first time (four builds), minutes after that. The table goes to the screen and to matrix.md in the
 folder that $VELOSWEEP_MATRIX names. MATRIX_ONLY=0.3.36,0.2.14 measures only those; MATRIX_ROUNDS=40 tells engines of
-one build apart on a noisy machine.
+one build apart on a noisy machine, MATRIX_WIDTH=1536 MATRIX_TOKENS=32 does it with tokens that take ten times as long.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from velosweep.model import SyntheticShape
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(7200)]
 
 ROUNDS = int(os.environ.get("MATRIX_ROUNDS", "6"))
-N_PREDICT = 128
+N_PREDICT = int(os.environ.get("MATRIX_TOKENS", "128"))
+WIDTH = int(os.environ.get("MATRIX_WIDTH", "512"))
 SHAPE = SyntheticShape(
-    layers=8, kept_layers=1, width=512, feed_forward=1536, heads=8, kv_heads=8, vocabulary=260, eps=0.1, seed=0
+    layers=8, kept_layers=1, width=WIDTH, feed_forward=3 * WIDTH, heads=8, kv_heads=8, vocabulary=260, eps=0.1, seed=0
 )
 ONLY = tuple(filter(None, os.environ.get("MATRIX_ONLY", "").split(",")))
 
@@ -36,7 +37,8 @@ def pair() -> Pair:
     """One pair for all generations."""
     from velosweep.synthetic.pair import write_pair
 
-    main, draft = generations.folder() / "main.gguf", generations.folder() / "draft.gguf"
+    size = "" if WIDTH == 512 else f"-{WIDTH}"
+    main, draft = generations.folder() / f"main{size}.gguf", generations.folder() / f"draft{size}.gguf"
     if not draft.exists():
         write_pair(SHAPE, main, draft)
     return Pair(str(main), str(draft))

@@ -179,13 +179,14 @@ def tune(kit: Kit) -> Result:
     with pair(kit, kind, kit.figure("calibrate", f"eps_{target}")) as model:
         job = ["hydra/sweeper=tune", f"n_draft=range(1,{top + 1})", f"hydra.sweep.dir={folder}"]
         said = kit.velosweep("-m", *kit.overrides(model=model), *job, minutes=10, log="tune").stdout
-    rows = [row for row in velosweep.load_results(folder).to_pylist() if row["prompt_id"] is None and row["speedup_gm"]]
-    best = max(rows, key=lambda row: row["speedup_gm"])
+    (search,) = json.loads((folder / "sweep.json").read_text())["searches"]
+    winner = next(one["name"] for one in search["candidates"] if one["job_id"] == search["job_id"])
     grid = kit.figure(f"sweep:{kind}:{target}", "speedups")
     return Result(
         figures={
-            "tuned": best["n_draft"],
-            "tuned_speedup": best["speedup_gm"],
+            "tuned": winner,
+            "tuned_speedup": search["speedup"] or 1.0,
+            "tuned_certified": search["certified"],
             "grid_best": max(grid, key=grid.get),
             "grid_speedup": max(grid.values()),
             "runs": velosweep.load(folder).num_rows,

@@ -17,6 +17,7 @@ import statistics
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tests.planning.jobs import job
@@ -100,7 +101,7 @@ def same_server_as_both_arms(repeats: int) -> None:
 
 
 def calibration(tokens: int) -> None:
-    """Draws are fresh with each seed, so runs add up."""
+    """The server draws from a generator that the request seeds: with a seed each, runs add up."""
     for wanted in (1.0, 2.0, 4.0):
         one = made(n_draft=8, speculation=Speculation(synthetic_acceptance=wanted))
         arm = speculative_arm(one)
@@ -109,7 +110,8 @@ def calibration(tokens: int) -> None:
         with serving(arm) as session:
             while sum(run[0] for run in runs) < tokens:
                 prompt = Prompt(id=str(len(runs)), text=f"{len(runs)} {one.prompts.prompts[0].text}")
-                seen = session.generate(Request(prompt=prompt, n_predict=1000, sampling=one.sampling), timeout_s=300.0)
+                sampling = replace(one.sampling, seed=1 + len(runs))
+                seen = session.generate(Request(prompt=prompt, n_predict=1000, sampling=sampling), timeout_s=300.0)
                 accepted = seen.accepted_tokens or 0
                 rounds = seen.rounds if seen.rounds is not None else seen.predicted_tokens - accepted
                 runs.append((seen.predicted_tokens, accepted, rounds))

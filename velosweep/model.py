@@ -12,6 +12,9 @@ from datetime import datetime
 from enum import Enum
 
 SCHEMA_VERSION = 1
+# What samples must have at least, whoever wrote them; all else may be missing where it doesn't apply.
+NEEDED_COLUMNS = ("job_id", "mode", "iteration", "tokens_per_second", "time_to_first_token_ms", "total_time_ms")
+COOLDOWN_LOOKS = 2  # after so many at a machine that stays slow the lane measures on
 
 
 class Mode(str, Enum):

@@ -17,11 +17,9 @@ from tests.storage.made import job_record, journal_of, record, rounds, sample
 from tests.strategies import sample as plain_run
 from tests.strategies import sweep as interleaved
 from tests.strategies import wobble
-from velosweep.analysis.columns import REQUIRED
 from velosweep.cli import main
 from velosweep.errors import ExitStatus
-from velosweep.model import Sample, Status
-from velosweep.storage import schema
+from velosweep.model import NEEDED_COLUMNS, Sample, Status
 from velosweep.storage.journal import Journal
 from velosweep.storage.provenance import write_record
 
@@ -201,4 +199,4 @@ def test_a_needed_column_that_is_missing_is_named(tmp_path: Path, capsys: pytest
 
 
 def test_storage_and_analysis_need_the_same_columns() -> None:
-    assert NEEDED == REQUIRED == schema.NEEDED
+    assert NEEDED_COLUMNS == NEEDED

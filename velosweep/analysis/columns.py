@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from velosweep.errors import StorageError
+from velosweep.model import NEEDED_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-REQUIRED = ("job_id", "mode", "iteration", "tokens_per_second", "time_to_first_token_ms", "total_time_ms")
-
 # All that compare_jobs reads: a reader of large files can leave the other columns on disk.
 READ = (
-    *REQUIRED,
+    *NEEDED_COLUMNS,
     *("sweep_id", "job_num", "model_pair", "main_model", "draft_model", "speculation", "n_draft", "n_predict"),
     *("prompt_set", "prompt_id", "prompt", "prompt_category", "order", "launch", "warmup", "status"),
     *("predicted_tokens", "predicted_ms", "draft_tokens", "accepted_tokens", "accepted_per_position", "rounds"),
@@ -121,10 +120,11 @@ class Columns:
 
 def columns_of(table: pa.Table) -> Columns:
     """The table's columns. Raises StorageError naming a required column that is missing."""
-    missing = [name for name in REQUIRED if name not in table.column_names]
+    missing = [name for name in NEEDED_COLUMNS if name not in table.column_names]
     if missing:
         raise StorageError(
-            f"The samples have no column {', '.join(missing)}", remedy=f"needed are at least {', '.join(REQUIRED)}"
+            f"The samples have no column {', '.join(missing)}",
+            remedy=f"needed are at least {', '.join(NEEDED_COLUMNS)}",
         )
     return Columns(table=table)
 

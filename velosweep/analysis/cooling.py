@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from velosweep.analysis.measures import Measures
-from velosweep.model import Finding
+from velosweep.model import COOLDOWN_LOOKS, Finding
 
-LOOKS = 2  # after so many the lane measures on
 SLOW_LIMIT = 0.02  # the default of protocol.cooldown_drift
 
 Looks = Mapping[tuple[str, str], Any]
@@ -53,10 +52,10 @@ def untrusted_findings(measures: Measures, looks: Looks, vanilla: Any) -> list[F
     for group in np.unique(np.vstack([place[:, own], iteration[own]]), axis=1).T:
         seen = own[(place[:, own] == group[:3, None]).all(axis=0) & (iteration[own] == group[3])]
         there = vanilla[(place[:, vanilla] == group[:3, None]).all(axis=0) & (iteration[vanilla] < group[3])]
-        if len(seen) < LOOKS or not len(there):
+        if len(seen) < COOLDOWN_LOOKS or not len(there):
             continue
         first = float(speed[there[np.argmin(iteration[there])]])
-        before, last = (float(speed[row]) for row in seen[-LOOKS:])
+        before, last = (float(speed[row]) for row in seen[-COOLDOWN_LOOKS:])
         if last < first and (last < (1 - SLOW_LIMIT) * first or last <= before):
             slow[int(group[3])] = min(slow.get(int(group[3]), (last, first)), (last, first), key=lambda s: s[0] / s[1])
     return [_finding(slow)] if slow else []

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from velosweep.errors import RunFailed, RunTimeout
 from velosweep.model import (
+    COOLDOWN_LOOKS,
     Arm,
     ArmFailed,
     Block,
@@ -135,7 +136,7 @@ class _Runner:
         probe = replace(first, arm=block.vanilla, prompt=first.job.prompts.prompts[0], warmup=True)
         at_first = self.tools.done[replace(probe, iteration=launch_iterations(first.job, launch)[0]).key]
         baseline, latest = series[0], series[-1]
-        for _ in range(2):
+        for _ in range(COOLDOWN_LOOKS):
             if not self.tools.rest(first.job.protocol, baseline, latest):
                 return
             if self.tools.stop.requested or block.vanilla.id not in self.servers.sessions:

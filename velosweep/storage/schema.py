@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from velosweep import __version__
 from velosweep.errors import SchemaError, StorageError
-from velosweep.model import SCHEMA_VERSION, JobRecord, SweepRecord
+from velosweep.model import NEEDED_COLUMNS, SCHEMA_VERSION, JobRecord, SweepRecord
 from velosweep.storage.atomic import storage_error
 from velosweep.storage.plain import to_plain
 
@@ -75,8 +75,6 @@ COLUMNS: Mapping[str, str] = {
 
 STRINGS = tuple(name for name, kind in COLUMNS.items() if kind == "string")
 DEFAULTS: Mapping[str, object] = {"block": 0, "attempt": 0}
-# What samples of another program must have at least; all else may be left out where it doesn't apply.
-NEEDED = ("job_id", "mode", "iteration", "tokens_per_second", "time_to_first_token_ms", "total_time_ms")
 # One row group a so many rows: filters skip whole groups, readers need memory for one.
 ROW_GROUP = 131_072
 
@@ -143,7 +141,7 @@ def check_file_schema(path: Path, metadata: Mapping[bytes, bytes] | None, column
     Samples that another program wrote need no version: the needed `columns` are enough.
     """
     text = (metadata or {}).get(b"schema_version", b"")
-    missing = [name for name in NEEDED if name not in columns]
+    missing = [name for name in NEEDED_COLUMNS if name not in columns]
     if not text and not missing:
         return
     if not text.isdigit():

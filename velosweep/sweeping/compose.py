@@ -94,22 +94,6 @@ class Composer:
             plain=plain,
         )
 
-    def _of_master(self) -> DictConfig | None:
-        """What Hydra would compose for a job that selects no group: the sweep's configuration, where it selects none.
-
-        None where it must be composed: the sweep's own fixed overrides did more than write over values.
-        """
-        fixed = [self._parse(line) for line in self._master.hydra.overrides.task]
-        if not all(is_plain and not override.is_add() for override, is_plain in fixed):
-            return None
-        composed = deepcopy(self._master)
-        OmegaConf.set_readonly(composed, None)  # Hydra hands the sweep's to its plugins read-only
-        OmegaConf.set_readonly(composed.hydra, False)
-        with open_dict(composed.hydra):
-            composed.hydra.overrides.task = []
-            composed.hydra.job.override_dirname = ""
-        return composed
-
     def remember(self, key: tuple[Any, ...], make: Callable[[], _Value]) -> _Value:
         """What `make` returned for this key the first time."""
         if key not in self._remembered:

@@ -70,6 +70,9 @@ def test_the_configuration_can_be_shown(recorded: Recorded, capsys: pytest.Captu
         (["--cfg", "nothing"], "can't be read"),
         (["--config-dir", "nowhere"], "nowhere"),
         (["prompt=Hello", "world"], "'world' is neither"),
+        (["-m", "n_draft=4", "n_draft=8"], "-m n_draft=4,8"),
+        (["doctor", "engine=server", "engine=embedded"], "engine is given twice"),
+        (["rerun", "some/sweep", "iterations=2", "iterations=3"], "iterations is given twice"),
     ],
 )
 def test_a_mistake_gets_one_message_with_a_remedy(

@@ -151,6 +151,27 @@ def test_values_with_spaces_between_them_are_refused_with_how_to_write_them() ->
         check_words(["n_draft=4,", "8,", "12"])
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("n_draft=4", "n_draft=8"), "as 4 and as 8; give it once; to measure each: velosweep -m n_draft=4,8"),
+        (("+n_draft=4", "iterations=3", "++n_draft=8"), "n_draft is given twice"),
+        (("n_draft=4", "n_draft=4"), "n_draft=4 is given twice; give it once"),
+        (("model_pair=synthetic", "model_pair=mine"), "velosweep -m model_pair=synthetic,mine"),
+        (("prompt=a", "prompt=b=c"), """prompts.items=["a","b=c"]"""),
+    ],
+)
+def test_a_key_given_twice_is_refused_with_both_values(words: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(words)
+
+    assert said in str(caught.value)
+
+
+def test_keys_that_only_look_alike_can_all_be_given() -> None:
+    check_words(["engine=server", "engine.kind=server", "hydra/launcher=basic", "~prompts", "prompts=mixed"])
+
+
 def test_the_lexers_class_names_are_not_shown() -> None:
     with pytest.raises(ConfigError) as caught:
         compose(["prompt=a;b"])

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from velosweep.commands.saved import SavedSweep, saved_sweep
+from velosweep.config.refusals import check_words
 from velosweep.config.saved import copy_saved
 from velosweep.errors import StorageError
 from velosweep.pipeline import run_sweep
@@ -22,6 +23,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, help="the new folder; by default outputs/<date>/<time>")
     parser.add_argument("-q", "--quiet", action="store_true", help="results only")
     arguments = parser.parse_args(argv)
+    check_words(arguments.overrides)
     old = saved_sweep(arguments.directory, overrides=arguments.overrides)
     root = (arguments.out or new_folder()).absolute()
     if root.exists() and any(root.iterdir()):

@@ -103,14 +103,30 @@ def expand_home(words: Iterable[str]) -> list[str]:
 
 
 def check_words(words: Iterable[str], verbs: Iterable[str] = ()) -> None:
-    """Raise ConfigError for a word that can be no override: a command out of place, or a mere word."""
+    """Raise ConfigError for a word that can be no override (a command out of place, a mere word), or a key twice."""
     before = ""
+    given: dict[str, str] = {}
     for word in words:
         if word in verbs:
             raise ConfigError(f"{word!r} must be the first word", remedy=f"write: velosweep {word} …")
         if "=" not in word and not word.startswith("~"):
             raise _mere_word(word, before, verbs)
+        key, value = (part.strip() for part in word.lstrip("+").partition("=")[::2])
+        if key in given:
+            raise _given_twice(key, given[key], value)
+        if not word.startswith("~"):  # taking a key out and then giving it anew is two things
+            given[key] = value
         before = word
+
+
+def _given_twice(key: str, first: str, second: str) -> ConfigError:
+    """Refusal of a key with two values: Hydra would take the last, and say nothing."""
+    if key == "prompt":
+        more = f"several prompts are 'prompts.items=[\"{first}\",\"{second}\"]'"
+    else:
+        more = f"to measure each: velosweep -m {key}={first},{second}"
+    said = f"{key} is given twice, as {first} and as {second}" if first != second else f"{key}={first} is given twice"
+    return ConfigError(said, remedy=f"give it once; {more}" if first != second else "give it once")
 
 
 def _mere_word(word: str, before: str, verbs: Iterable[str]) -> ConfigError:

@@ -139,17 +139,17 @@ class Bench:
         return drive
 
     def overrides(self, *more: str, root: Path | None = None) -> list[str]:
-        """A sweep on the stand-in, small and quick."""
-        return [
-            "-m",
+        """A sweep on the stand-in, small and quick, but for what `more` says."""
+        usual = [
             f"llama_cpp.path={self.program}",
             f"model_pair.main_model={self.main_model}",
             f"model_pair.draft_model={self.draft_model}",
             f"hydra.sweep.dir={root or self.root}",
             "n_predict=20",
             "iterations=3",
-            *more,
         ]
+        named = {word.partition("=")[0] for word in more}
+        return ["-m", *(word for word in usual if word.partition("=")[0] not in named), *more]
 
     def sweep(self, *more: str, root: Path | None = None, **options: Any) -> Drive:
         """Start a sweep."""

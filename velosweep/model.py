@@ -257,6 +257,7 @@ class RunSettings:
 
     `gpus`: indices or UUIDs; None takes all that llama.cpp can use. `on_busy`: `wait` or `fail`.
     `verbosity`: -1 quiet, 0 normal, 1 verbose. `tuner`: search the grid instead of measuring all of it.
+    `elsewhere`: other machines measure, so that this one's cores say nothing.
     """
 
     gpus: tuple[int | str, ...] | None = None
@@ -269,6 +270,7 @@ class RunSettings:
     verbosity: int = 0
     force: bool = False
     tuner: TunerSettings | None = None
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

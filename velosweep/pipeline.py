@@ -168,7 +168,7 @@ def _print_plan(sweep: Sweep, blocks: Sequence[Block], prepared: Prepared, conso
         console=console,
     )
     for doubt in prepared.doubts():
-        say(console, f"⚠️ {doubt}", style="yellow")
+        say(console, f"⚠️ {doubt.text}", style="yellow")
 
 
 def _measure(
@@ -283,7 +283,7 @@ def _print_configuration(sweep: Sweep, prepared: Prepared, settings: RunSettings
 def _notes(prepared: Prepared) -> tuple[str, ...]:
     """What is to be known of the models before their figures are read."""
     synthetic = any(job.model_pair.synthetic for job in prepared.jobs)
-    return (*((_SYNTHETIC_NOTE,) if synthetic else ()), *(f"⚠️ {doubt}" for doubt in prepared.doubts()))
+    return (*((_SYNTHETIC_NOTE,) if synthetic else ()), *(f"⚠️ {doubt.text}" for doubt in prepared.doubts()))
 
 
 def _engine_note(prepared: Prepared) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -42,6 +43,25 @@ def test_a_pair_whose_models_are_exchanged_is_doubted(command: list[str], models
     assert "The draft model main.gguf is no smaller than the main model draft.gguf" in done.stdout
 
 
+@pytest.mark.parametrize("command", [["doctor"], ["dry_run=true"]], ids=["doctor", "plan"])
+def test_more_threads_than_cores_are_doubted(command: list[str], tmp_path: Path) -> None:
+    threads = (os.cpu_count() or 1) + 1
+
+    done = run([*command, "engine=embedded", f"engine.threads={threads}"], tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"engine.threads is {threads}, and" in " ".join(done.stdout.split())
+
+
+def test_this_machines_cores_say_nothing_of_the_workers(tmp_path: Path) -> None:
+    remote = ["-m", "n_draft=4", "hydra/launcher=dask", "engine=embedded", "dry_run=true"]
+
+    done = run([*remote, "engine.threads=99999"], tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "engine.threads" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -69,6 +89,8 @@ def test_a_pair_whose_models_are_exchanged_is_doubted(command: list[str], models
         (["output=/proc/none/all.json"], ["/proc/none"]),
         (["hydra.run.dir=/proc/none"], ["/proc/none"]),
         (["engine.kind=magic"], ["magic", "embedded"]),
+        (["engine.threads=99999", "engine=embedded"], ["engine.threads is 99999", "leave it out"]),
+        (["engine.threads_batch=99999", "dry_run=true"], ["engine.threads_batch is 99999"]),
         (["gpus=[7]", "engine=embedded"], ["7"]),
         (["speculation=ngram-bod"], ["ngram-bod", "ngram-mod"]),
         (["prompts.file=none.jsonl"], ["none.jsonl"]),

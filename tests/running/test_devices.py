@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from tests.running.fake_pynvml import FakeGpu, FakePynvml
 from velosweep.errors import ConfigError
 from velosweep.model import Device
-from velosweep.running.cores import cpu_quota, physical_cores, resolve_threads, share_cores, usable_core_count
+from velosweep.running.cores import (
+    check_threads,
+    cpu_quota,
+    crowded,
+    physical_cores,
+    resolve_threads,
+    share_cores,
+    usable_core_count,
+)
 from velosweep.running.devices import device_key, find_lanes, visible_gpus
 from velosweep.running.nvml import NvmlDriver
 
@@ -261,6 +269,29 @@ def test_threads_leave_one_core_free_and_are_at_least_one(lanes, requested, core
 def test_threads_below_one_are_refused():
     with pytest.raises(ConfigError, match=r"engine\.threads is 0"):
         resolve_threads(1, 0)
+
+
+def test_threads_beyond_any_sense_are_refused():
+    check_threads(None, processors=2)
+    check_threads(8, processors=2)
+    with pytest.raises(ConfigError, match=r"engine\.threads is 9, and this machine has 2 logical cores"):
+        check_threads(9, processors=2)
+
+
+@pytest.mark.parametrize(
+    ("threads", "lanes", "processors", "said"),
+    [
+        (2, 1, 2.0, None),
+        (3, 1, 2.0, "engine.threads is 3, and 2 logical cores are ours"),
+        (2, 1, 1.5, "1.5 logical cores"),
+        (1, 2, 2.0, None),
+        (2, 2, 2.0, "2 lanes of 2 threads each"),
+    ],
+)
+def test_more_threads_than_cores_are_doubted(threads, lanes, processors, said):
+    doubt = crowded(threads, lanes=lanes, processors=processors)
+
+    assert doubt is None if said is None else said in doubt
 
 
 def machine(tmp_path, monkeypatch, *, processors, affinity=None, smt=1):

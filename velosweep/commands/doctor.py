@@ -146,7 +146,7 @@ def _models(job: Job, settings: RunSettings) -> Iterator[Check]:
     if ready.model_pair.draft_model:
         yield Check(state="ok", subject="pair", text="the draft's vocabulary fits the main model's")
     for doubt in prepared.doubts():
-        yield Check(state="warning", subject="pair", text=doubt, remedy="choose a draft model a fifth as large or less")
+        yield Check(state="warning", subject=doubt.subject, text=doubt.text, remedy=doubt.remedy)
     residency = Residency(
         lane=prepared.lanes[0], model_bytes=prepared.model_bytes, kv_elements=prepared.kv_elements, nvml=prepared.nvml
     )

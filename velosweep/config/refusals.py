@@ -122,7 +122,7 @@ def check_words(words: Iterable[str], verbs: Iterable[str] = ()) -> None:
 def _given_twice(key: str, first: str, second: str) -> ConfigError:
     """Refusal of a key with two values: Hydra would take the last, and say nothing."""
     if key == "prompt":
-        more = f"several prompts are 'prompts.items=[\"{first}\",\"{second}\"]'"
+        more = f'several prompts are \'prompts.items=["{first}","{second}"]\''
     else:
         more = f"to measure each: velosweep -m {key}={first},{second}"
     said = f"{key} is given twice, as {first} and as {second}" if first != second else f"{key}={first} is given twice"

@@ -6,6 +6,7 @@ machine of 128, 4 it is.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -55,6 +56,39 @@ def resolve_threads(lane_count: int, requested: int | None, *, cores: int | None
         return requested
     available = usable_core_count() if cores is None else cores
     return max(1, (available - 1) // max(1, lane_count))
+
+
+BEYOND_SENSE = 4  # threads for each logical processor of the machine
+
+
+def check_threads(requested: int | None, *, key: str = "engine.threads", processors: int | None = None) -> None:
+    """Raise ConfigError for more threads than this machine could make any sense of.
+
+    `processors` defaults to the machine's logical ones: a narrower affinity or quota is no refusal, see `crowded`.
+    """
+    count = processors or psutil.cpu_count() or 1
+    if requested is not None and requested > BEYOND_SENSE * count:
+        raise ConfigError(
+            f"{key} is {requested}, and this machine has {count} logical cores",
+            remedy=f"set {count} or fewer, or leave it out: then the physical cores but one are used",
+        )
+
+
+def crowded(threads: int, *, lanes: int = 1, processors: float | None = None) -> str | None:
+    """A sentence on more threads than logical processors for us (`processors`, by default asked); else None.
+
+    `lanes`: how many lanes of so many threads share the processors.
+    """
+    count = _usable_processors() if processors is None else processors
+    if threads * lanes <= count:
+        return None
+    each = f"{lanes} lanes of {threads} threads each" if lanes > 1 else f"engine.threads is {threads}"
+    return f"{each}, and {count:g} logical cores are ours: threads that wait for a core make runs slower and less even"
+
+
+def _usable_processors() -> float:
+    quota = cpu_quota()
+    return max(1.0, min(len(_affinity()), math.inf if quota is None else quota))
 
 
 def share_cores(lanes: int, cores: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:

@@ -26,7 +26,7 @@ from velosweep.model import (
     SyntheticShape,
 )
 from velosweep.planning.identity import identify, speculative_arm
-from velosweep.running.cores import resolve_threads
+from velosweep.running.cores import check_threads, crowded, resolve_threads
 from velosweep.running.devices import find_lanes
 from velosweep.running.nvml import NvmlLike, open_nvml
 from velosweep.storage.hashing import file_sha256
@@ -41,6 +41,15 @@ def engine_key(engine: EngineSettings) -> EngineKey:
     return (engine.kind, engine.program, engine.vanilla_url, engine.speculative_url)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Doubt:
+    """What can run and hardly can be meant. `subject`: what it is about, in a word; `remedy`: what to do."""
+
+    subject: str
+    text: str
+    remedy: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """Jobs with absolute paths, resolved engines and ids; and what they run on."""
@@ -52,6 +61,7 @@ class Prepared:
     reasons: tuple[str, ...]
     nvml: NvmlLike | None = None
     headers: Mapping[str, GgufInfo] = field(default_factory=dict)
+    crowding: tuple[Doubt, ...] = ()
 
     def engine_of(self, arm: Arm) -> Engine:
         """The engine that runs this arm."""
@@ -69,16 +79,21 @@ class Prepared:
         known = capabilities if arm.engine.kind == "server" else None
         return command_arguments(arm, lane=self.lanes[0], capabilities=known)
 
-    def doubts(self) -> tuple[str, ...]:
-        """Sentences on pairs that can run and hardly can be meant: a draft model no smaller than its main model."""
+    def doubts(self) -> tuple[Doubt, ...]:
+        """What to warn of: a draft model no smaller than its main model, more threads than cores."""
         drafting = [job.model_pair for job in self.jobs if "draft" in job.speculation.kinds]
         pairs = dict.fromkeys((pair.main_model, pair.draft_model) for pair in drafting)
-        return tuple(
-            f"The draft model {Path(draft).name} is no smaller than the main model {Path(main).name}: "
-            "it can't speed it up. Were the two exchanged?"
+        exchanged = (
+            Doubt(
+                subject="pair",
+                text=f"The draft model {Path(draft).name} is no smaller than the main model {Path(main).name}: "
+                "it can't speed it up. Were the two exchanged?",
+                remedy="choose a draft model a fifth as large or less",
+            )
             for main, draft in pairs
             if draft and self.model_bytes(draft) >= self.model_bytes(main) > 0
         )
+        return (*exchanged, *self.crowding)
 
     def model_bytes(self, path: str) -> int:
         """Size of a model file, 0 where it is not ours to see (an attached server's)."""
@@ -102,6 +117,8 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     """
     if not jobs:
         raise ConfigError("the grid is empty: no job to run", remedy="give every swept key at least one value")
+    if not settings.elsewhere:
+        _check_threads(jobs)
     resolver = _Resolver(say=say)
     resolved = [resolver.job(job) for job in jobs]
     engines = {key: open_engine(settings_) for key, settings_ in resolver.engines.items()}
@@ -128,7 +145,24 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
         reasons=tuple(resolver.reasons),
         nvml=nvml,
         headers=resolver.headers,
+        crowding=() if settings.elsewhere else _crowding(identified, lanes),
     )
+
+
+def _check_threads(jobs: Sequence[Job]) -> None:
+    """Raise ConfigError for threads beyond any sense; an attached server's are its own."""
+    for engine in dict.fromkeys(job.engine for job in jobs if job.engine.kind != "attached"):
+        check_threads(engine.threads)
+        check_threads(engine.threads_batch, key="engine.threads_batch")
+
+
+def _crowding(jobs: Sequence[Job], lanes: Sequence[Lane]) -> tuple[Doubt, ...]:
+    """Threads that outnumber the cores; lanes on GPUs hardly use theirs at the same time."""
+    sharing = len(lanes) if all(device.kind == "cpu" for lane in lanes for device in lane.devices) else 1
+    counts = dict.fromkeys(job.engine.threads for job in jobs if job.engine.kind != "attached")
+    texts = [crowded(threads, lanes=sharing) for threads in counts if threads]
+    remedy = "leave engine.threads out: then the physical cores but one are used"
+    return tuple(Doubt(subject="threads", text=text, remedy=remedy) for text in texts if text)
 
 
 def open_lanes(engine: EngineSettings, settings: RunSettings) -> tuple[tuple[Lane, ...], tuple[str, ...]]:

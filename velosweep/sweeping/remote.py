@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from velosweep.errors import ConfigError
@@ -26,7 +27,7 @@ class RemoteLauncher(LaneLauncher):
     def run(self, jobs: Sequence[Job], *, root: Path, command: Sequence[str], settings: RunSettings) -> Outcome:
         """As `LaneLauncher.run`. Groups that an earlier run of this folder has finished are not run again."""
         if settings.dry_run:
-            return super().run(jobs, root=root, command=command, settings=settings)
+            return super().run(jobs, root=root, command=command, settings=replace(settings, elsewhere=True))
         if settings.tuner is not None:
             raise ConfigError(
                 "hydra/sweeper=tune needs all candidates on one machine", remedy="leave hydra/launcher at gpu_lanes"

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from velosweep.analysis.acceptance import Counts
-from velosweep.analysis.columns import Columns
 from velosweep.analysis.pairing import JobRows
+from velosweep.columns import Columns
 from velosweep.model import Mode, ModeStatistics, Statistics
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

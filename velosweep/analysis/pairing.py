@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from velosweep.analysis.columns import Columns, dense
+from velosweep.columns import Columns, dense
 from velosweep.errors import StorageError
 from velosweep.model import JobRecord, Mode
 

@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from velosweep.analysis import acceptance, evidence
-from velosweep.analysis.columns import columns_of
 from velosweep.analysis.cooling import Looks, looks_of, untrusted_findings
 from velosweep.analysis.costs import Costs, costs_of
 from velosweep.analysis.measures import ArmSeries, Measures, complete, measures_of, used_cubes
 from velosweep.analysis.pairing import Arrangement, FoundJob, JobRows, arrange, find_jobs, job_rows
 from velosweep.analysis.ratio import Ratio, over_passes, over_prompts, unpaired, verdict_of
 from velosweep.analysis.speedup import speedup, speedup_stddev
+from velosweep.columns import columns_of
 from velosweep.model import Acceptance, Comparison, Finding, JobRecord, ModeStatistics, Statistics
 
 if TYPE_CHECKING:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from velosweep.reporting.figure import BAD, MUTED, SERIES_COLOURS, SERIES_SYMBOLS, Figure, Trace, axis, rounded
 from velosweep.reporting.safe import clip, plot_text
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from velosweep.reporting.timeline import Timeline
 
 # As many points as a browser draws as vector graphics without lag; of more, an even part and all the extremes are
 # shown. WebGL would bear more, but prints badly, needs `eval`, and crawls where there is no GPU.
@@ -20,66 +15,30 @@ MOST_POINTS = 3_000
 MOST_EXTREMES = 200
 MOST_ARMS = 8
 
-_COLUMNS = (
-    "model_pair", "speculation", "mode", "n_draft", "prompt_id", "iteration", "order", "warmup", "status", "error",
-    "tokens_per_second", "started_at", "lane", "gpu_temperature_c", "gpu_clock_mhz", "gpu_power_w", "load_average",
-    "cpu_busy",
-)  # fmt: skip
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Timeline:
-    """Samples as rows in the order taken, with `second` since the first."""
-
-    rows: Sequence[Row]
-
-
-def timeline(samples: pa.Table) -> Timeline:
-    """Read the needed columns (those that are there) of a sample table."""
-    table = samples.select([name for name in _COLUMNS if name in samples.column_names])
-    rows: list[Row] = table.to_pylist()
-    rows = [row for row in rows if row.get("started_at") is not None]
-    if not rows:
-        return Timeline(rows=())
-    for row in rows:
-        row["model_pair"], row["prompt_id"] = (
-            plot_text(str(row.get("model_pair"))),
-            plot_text(str(row.get("prompt_id"))),
-        )
-    rows.sort(key=lambda row: (row["started_at"], row.get("order") or 0))
-    start = rows[0]["started_at"]
-    for row in rows:
-        row["second"] = round((row["started_at"] - start).total_seconds(), 2)
-    return Timeline(rows=rows)
-
 
 def samples_figure(line: Timeline) -> Figure | None:
     """Each run's speed against the median of its arm and prompt, so that drift and outliers show whatever the mix."""
-    counted = [row for row in line.rows if _counts(row)]
-    if not counted:
+    import numpy as np
+
+    counted = np.flatnonzero(line.counted)
+    if not len(counted):
         return None
-    medians = _medians(counted)
-    group = _grouping(counted)
-    shown = _thinned(counted, medians)
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in sorted(shown, key=lambda row: (str(row.get("model_pair")), row.get("n_draft") or 0)):
-        groups[group(row)].append(row)
+    shown = _thinned(counted, line.relative)
     data = [
-        _sample_trace(index, name, rows, medians, small=len(shown) > 500)
-        for index, (name, rows) in enumerate(groups.items())
+        _sample_trace(index, name, line, rows, small=len(shown) > 500)
+        for index, (name, rows) in enumerate(_groups(line, counted, shown).items())
     ]
-    data += _set_apart(line.rows, medians)
+    data += _set_apart(line)
     few = len(shown) < len(counted)
     part = f" Of {len(counted):,} runs {len(shown):,} are drawn: an even part, and all that lie far off." if few else ""
-    extreme = max(counted, key=lambda row: abs(_relative(row, medians)))
+    extreme = int(counted[np.abs(line.relative[counted]).argmax()])
     return Figure(
         id="samples",
         title="Runs in the order they were taken",
         caption="Speed of each run against the median of its arm and prompt. Level and even is good; a slope is drift, "
         f"a lone point an outlier, ✗ a run that failed. Warm-ups are in the legend.{part}",
-        summary=f"{len(counted):,} counted runs; the farthest from its median is {_relative(extreme, medians):+.1f} % "
-        f"({_name(extreme)}).",
+        summary=f"{len(counted):,} counted runs; the farthest from its median is {line.relative[extreme]:+.1f} % "
+        f"({line.name(extreme)}).",
         data=data,
         layout={
             "xaxis": axis("seconds since the first run"),
@@ -90,91 +49,76 @@ def samples_figure(line: Timeline) -> Figure | None:
     )
 
 
-def _thinned(rows: Sequence[Row], medians: dict[tuple[object, ...], float]) -> Sequence[Row]:
+def _thinned(rows: Any, relative: Any) -> Any:
     """At most about MOST_POINTS rows: every nth, and those farthest from their medians."""
+    import numpy as np
+
     if len(rows) <= MOST_POINTS:
         return rows
-    far = sorted((abs(_relative(row, medians)) for row in rows), reverse=True)[MOST_EXTREMES - 1]
+    distance = np.abs(relative[rows])
+    far = np.partition(distance, -MOST_EXTREMES)[-MOST_EXTREMES]
     step = -(-len(rows) // (MOST_POINTS - MOST_EXTREMES))
-    return [row for index, row in enumerate(rows) if index % step == 0 or abs(_relative(row, medians)) >= far]
+    return rows[(np.arange(len(rows)) % step == 0) | (distance >= far)]
 
 
-def _counts(row: Row) -> bool:
-    return row.get("status", "ok") == "ok" and not row.get("warmup") and row.get("tokens_per_second") is not None
+def _groups(line: Timeline, counted: Any, shown: Any) -> dict[str, list[int]]:
+    """The rows of each trace: a trace an arm where those are few, a trace a pair and mode where they are many."""
+    import numpy as np
+
+    arms = np.unique(np.stack([line.pair.codes[counted], line.n_draft[counted]]), axis=1).T
+    several_pairs = len(set(arms[:, 0])) > 1
+    label: Callable[[int], str] = line.arm if len(arms) <= MOST_ARMS else _mode_of(line)
+    groups: dict[str, list[int]] = {}
+    for row in shown[np.lexsort((shown, line.n_draft[shown], line.pair.codes[shown]))].tolist():
+        name = f"{line.pair_of(row)}, {label(row)}" if several_pairs else label(row)
+        groups.setdefault(name, []).append(row)
+    return groups
 
 
-def _arm(row: Row) -> tuple[object, ...]:
-    return (row.get("model_pair"), row.get("speculation"), row.get("n_draft"), row.get("prompt_id"))
+def _mode_of(line: Timeline) -> Callable[[int], str]:
+    return lambda row: "speculative" if line.n_draft[row] else "vanilla"
 
 
-def _medians(rows: Iterable[Row]) -> dict[tuple[object, ...], float]:
-    rates: dict[tuple[object, ...], list[float]] = defaultdict(list)
-    for row in rows:
-        rates[_arm(row)].append(row["tokens_per_second"])
-        rates[_arm(row)[:-1]].append(row["tokens_per_second"])  # for warm-ups, whose prompt is their own
-    return {arm: statistics.median(values) for arm, values in rates.items()}
-
-
-def _relative(row: Row, medians: dict[tuple[object, ...], float]) -> float:
-    median = medians.get(_arm(row)) or medians.get(_arm(row)[:-1])
-    return 100 * (row["tokens_per_second"] / median - 1) if median else 0.0
-
-
-def _name(row: Row) -> str:
-    arm = f"n_draft {row['n_draft']}" if row.get("n_draft") else "vanilla"
-    return f"{row.get('model_pair')}, {arm}"
-
-
-def _grouping(rows: Sequence[Row]) -> Callable[[Row], str]:
-    """A trace an arm where those are few; a trace a pair and mode where they are many."""
-    several_pairs = len({row.get("model_pair") for row in rows}) > 1
-
-    def arm(row: Row) -> str:
-        return _name(row) if several_pairs else _name(row).split(", ", 1)[1]
-
-    def mode(row: Row) -> str:
-        word = "speculative" if row.get("n_draft") else "vanilla"
-        return f"{row.get('model_pair')}, {word}" if several_pairs else word
-
-    return arm if len({arm(row) for row in rows}) <= MOST_ARMS else mode
-
-
-def _sample_trace(
-    index: int, name: str, rows: Sequence[Row], medians: dict[tuple[object, ...], float], *, small: bool
-) -> Trace:
+def _sample_trace(index: int, name: str, line: Timeline, rows: list[int], *, small: bool) -> Trace:
+    number, prompt = line.columns.number, line.prompt
     return {
-        "type": "scatter", "mode": "markers", "name": name, "x": [row["second"] for row in rows],
-        "y": [round(_relative(row, medians), 2) for row in rows],
+        "type": "scatter", "mode": "markers", "name": name, "x": line.second[rows].tolist(),
+        "y": line.relative[rows].round(2).tolist(),
         "marker": {"size": 5 if small else 7, "opacity": 0.75,
                    "color": SERIES_COLOURS[index % len(SERIES_COLOURS)],
                    "symbol": SERIES_SYMBOLS[index % len(SERIES_SYMBOLS)]},
-        "customdata": [[round(row["tokens_per_second"], 2), row.get("n_draft"), row.get("prompt_id"),
-                        row.get("iteration")] for row in rows],
+        "customdata": [[round(float(line.rate[row]), 2), _whole(number("n_draft")[row]),
+                        plot_text(str(prompt.at(row))), _whole(number("iteration")[row])] for row in rows],
         "hovertemplate": "%{customdata[0]} tok/s (%{y:+.1f} %)<br>n_draft %{customdata[1]}, %{customdata[2]}, "
                          "iteration %{customdata[3]}<extra>%{fullData.name}</extra>",
     }  # fmt: skip
 
 
-def _set_apart(rows: Sequence[Row], medians: dict[tuple[object, ...], float]) -> list[Trace]:
+def _whole(value: float) -> int | None:
+    return None if value != value else int(value)
+
+
+def _set_apart(line: Timeline) -> list[Trace]:
     """Failed runs (on the zero line) and warm-ups (hidden until chosen): kept, shown, never averaged."""
-    bad = [row for row in rows if row.get("status", "ok") != "ok"]
-    warm = [row for row in rows if row.get("warmup") and row.get("status", "ok") == "ok"
-            and row.get("tokens_per_second") is not None]  # fmt: skip
+    import numpy as np
+
+    bad, warm = np.flatnonzero(line.bad).tolist(), np.flatnonzero(line.warm).tolist()
+    status, error = line.columns.text("status"), line.columns.text("error")
     traces: list[Trace] = []
     if bad:
         traces.append({
             "type": "scatter", "mode": "markers", "name": "failed, timed out or invalid",
-            "x": [row["second"] for row in bad], "y": [0] * len(bad),
+            "x": line.second[bad].tolist(), "y": [0] * len(bad),
             "marker": {"symbol": "x", "size": 9, "color": BAD},
-            "text": [f"{_name(row)}<br>{row['status']}: {_short(row.get('error'))}" for row in bad],
+            "text": [f"{line.name(row)}<br>{status.at(row)}: {_short(error.at(row))}" for row in bad],
             "hovertemplate": "%{text}<extra></extra>",
         })  # fmt: skip
     if warm:
         traces.append({
             "type": "scatter", "mode": "markers", "name": "warm-up (not counted)", "visible": "legendonly",
-            "x": [row["second"] for row in warm], "y": [round(_relative(row, medians), 2) for row in warm],
+            "x": line.second[warm].tolist(), "y": line.relative[warm].round(2).tolist(),
             "marker": {"symbol": "circle-open", "size": 7, "color": MUTED},
-            "text": [_name(row) for row in warm], "hovertemplate": "%{text}: %{y:+.1f} %<extra>warm-up</extra>",
+            "text": [line.name(row) for row in warm], "hovertemplate": "%{text}: %{y:+.1f} %<extra>warm-up</extra>",
         })  # fmt: skip
     return traces
 
@@ -195,23 +139,22 @@ _CONDITIONS = (
 
 def conditions_figure(line: Timeline) -> Figure | None:
     """The machine around the runs, a strip a quantity that could be read."""
-    strips = [
-        (name, title, factor)
-        for name, title, factor in _CONDITIONS
-        if any(row.get(name) is not None for row in line.rows)
-    ]
+    import numpy as np
+
+    strips = [strip for strip in _CONDITIONS if line.columns.has(strip[0])]
     if not strips:
         return None
     data: list[Trace] = []
     layout: dict[str, Any] = {"showlegend": False}
     words = []
     for index, (name, title, factor) in enumerate(strips):
-        known = [row for row in line.rows if row.get(name) is not None]
+        column = line.columns.number(name)
+        known = np.flatnonzero(~np.isnan(column))
         known = known[:: -(-len(known) // MOST_POINTS)]
-        values = [rounded(row[name] * factor) for row in known]
+        values = [rounded(value * factor) for value in column[known].tolist()]
         number = "" if index == 0 else str(index + 1)
         data.append({
-            "type": "scatter", "mode": "lines", "name": title, "x": [row["second"] for row in known], "y": values,
+            "type": "scatter", "mode": "lines", "name": title, "x": line.second[known].tolist(), "y": values,
             "xaxis": "x", "yaxis": f"y{number}", "line": {"color": SERIES_COLOURS[index], "width": 1.5},
             "hovertemplate": f"%{{y}} {title}<extra></extra>",
         })  # fmt: skip

@@ -19,11 +19,12 @@ from velosweep.reporting.figures import (
     prompts_figure,
 )
 from velosweep.reporting.figures_metrics import metric_figures
-from velosweep.reporting.figures_samples import conditions_figure, samples_figure, timeline
+from velosweep.reporting.figures_samples import conditions_figure, samples_figure
 from velosweep.reporting.method import environment_lines, how_lines
 from velosweep.reporting.race import search_title
 from velosweep.reporting.safe import plot_text
 from velosweep.reporting.tables import Grid, category_grid, prompt_grid, result_grid, search_grid
+from velosweep.reporting.timeline import timeline
 from velosweep.reporting.wording import best_estimate, job_labels, plural, target_of, whole_jobs
 
 if TYPE_CHECKING:

@@ -94,6 +94,8 @@ def run_sweep(
         raise Interrupted(
             "Interrupted while writing results; all samples are safe", remedy=f"go on with: {_resume_line(root)}"
         ) from None
+    if measured.nothing_left and settings.verbosity >= 0:
+        say(console, "Nothing was left to measure: this sweep is finished")
     print_outcome(
         derived.comparisons,
         derived.record,

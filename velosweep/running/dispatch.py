@@ -61,17 +61,23 @@ class Progress:
 class Measured:
     """How the lanes ended.
 
-    `errors`: why jobs failed. `ended`: the jobs that were seen through to their end. `begun`: those that something
+    `runs`: how many samples were taken, failed ones too. `errors`: why jobs failed. `ended`: the jobs that were seen through to their end. `begun`: those that something
     can be said of. `broken`: what kept the sweep from going on (a full disk); `display_error`: what silenced the
     screen.
     """
 
+    runs: int
     errors: dict[str, str]
     ended: frozenset[str]
     begun: frozenset[str]
     interrupted: bool
     broken: Exception | None = None
     display_error: str | None = None
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether an earlier run of the sweep had measured everything."""
+        return not (self.runs or self.errors or self.interrupted or self.broken)
 
 
 def measure(
@@ -119,6 +125,7 @@ def measure(
     _run_all(lane_task, prepared.lanes)
     missing = {job.id for block in blocks for job in block.jobs} - watch.ended - watch.errors.keys()
     return Measured(
+        runs=watch.runs,
         errors=watch.errors,
         ended=frozenset(watch.ended),
         begun=_begun(blocks, progress.done),
@@ -178,6 +185,7 @@ class _Watch:
     journal: Journal
     observe: Observer
     estimator: Estimator
+    runs: int = 0
     errors: dict[str, str] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
     pids: set[int] = field(default_factory=set)
@@ -216,6 +224,8 @@ class _Watch:
 
     def record(self, measurement: Measurement, sample: Sample) -> None:
         self.journal.append(sample)
+        with self._lock:
+            self.runs += 1
 
     def output(self, key: OutputKey, tokens: tuple[int, ...]) -> None:
         self.journal.note("output", baseline_id=key[0], prompt_id=key[1], tokens=list(tokens))

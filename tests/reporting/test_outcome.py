@@ -121,6 +121,30 @@ def test_failed_jobs_runs_and_findings_are_named() -> None:
     assert "usable pair(s)" in shown(sweeps.with_failures(), verbosity=1)
 
 
+@pytest.mark.parametrize(
+    ("states", "why"),
+    [
+        (("failed", "failed", "pending"), "2 jobs failed, 1 job did not come to an end (velosweep resume"),
+        (("done", "done", "done"), "no samples of 3 jobs are left"),
+    ],
+)
+@pytest.mark.parametrize("verbosity", [-1, 0])
+def test_a_sweep_without_samples_says_that_nothing_was_measured_and_why(
+    states: tuple[str, ...], why: str, verbosity: int
+) -> None:
+    made = sweeps.default_sweep()
+    jobs = tuple(
+        replace(job, state=state, error="no room for its cache" if state == "failed" else None)
+        for job, state in zip(made.record.jobs, states, strict=True)
+    )
+    nothing = replace(made, comparisons=[], samples=made.samples.slice(0, 0), record=replace(made.record, jobs=jobs))
+
+    text = " ".join(shown(nothing, verbosity=verbosity).split())
+
+    assert f"Nothing was measured: {why}" in text
+    assert ("no room for its cache" in text) == ("failed" in states)
+
+
 def test_skipped_vanilla_shows_no_invented_speedup() -> None:
     text = shown(sweeps.skip_vanilla())
 

@@ -60,6 +60,8 @@ def print_outcome(
     answered = answers(rows, record, command_flags=command_flags)
     for answer in answered:
         _print_answer(answer, record, console, quiet=verbosity <= QUIET)
+    if not jobs:
+        say(console, f"Nothing was measured: {_why_nothing(record)}", style="bold yellow")
     _print_failures(record, samples, console)
     if verbosity > QUIET:
         said = {advice.code for answer in answered for advice in answer.against}
@@ -193,6 +195,18 @@ def _print_answer(answer: Answer, record: SweepRecord, console: Console, *, quie
     if answer.rests_on:
         say(console, f"- rests on {answer.rests_on}", indent=2)
     say(console)
+
+
+def _why_nothing(record: SweepRecord) -> str:
+    """Why a sweep has no results; the errors of failed jobs follow on lines of their own."""
+    states = Counter(job.state for job in record.jobs)
+    failed, pending, rest = states["failed"], states["pending"], states["done"] + states["partial"]
+    words = [f"{plural(failed, 'job')} failed"] if failed else []
+    if pending:
+        words.append(f"{plural(pending, 'job')} did not come to an end (velosweep resume with its folder goes on)")
+    if rest:
+        words.append(f"no samples of {plural(rest, 'job')} are left in its folder")
+    return ", ".join(words) or "it has no jobs"
 
 
 def _print_failures(record: SweepRecord, samples: pa.Table | None, console: Console) -> None:

@@ -206,6 +206,19 @@ def test_runs_in_blocks_get_welchs_interval_and_say_so():
     assert "not_paired" in _codes(job)
 
 
+def test_why_runs_are_no_pairs_is_told_apart():
+    def subject(samples, **options):
+        return next(f.subject for f in _job(samples, **options).findings if f.code == "not_paired")
+
+    in_blocks = sweep(order="block", speed=_noisy)
+    apart = [replace(s, iteration=s.iteration + 100) if s.mode is Mode.VANILLA else s for s in in_blocks]
+
+    assert subject(in_blocks) == "pairs"
+    assert subject(in_blocks, jobs={"j8": record(order="block")}) == "pairs"
+    assert subject(in_blocks, jobs={"j8": record(order="abba")}) == "repeats"
+    assert subject(apart, jobs={"j8": record(order="abba")}) == "passes"
+
+
 def test_modes_that_share_no_iteration_are_compared_unpaired():
     samples = [replace(s, iteration=s.iteration + 100) if s.mode is Mode.VANILLA else s for s in sweep(speed=_noisy)]
 

@@ -8,7 +8,7 @@ import pytest
 
 import velosweep.analysis
 from tests.reporting import sweeps
-from velosweep.model import Acceptance, Comparison, Finding
+from velosweep.model import Acceptance, Comparison, Finding, TunerSettings
 from velosweep.reporting.advice import (
     _SENTENCES,
     best_n_draft,
@@ -16,6 +16,7 @@ from velosweep.reporting.advice import (
     explain,
     gathered,
     reasons_for_modest_speedup,
+    told,
 )
 from velosweep.reporting.wording import job_labels, whole_jobs
 
@@ -126,3 +127,28 @@ def test_without_any_evidence_the_specifications_list_is_given() -> None:
     job = replace(_job(rate=0.5, alpha=0.5, cost=0.1), acceptance=None, cost_ratio=None)
 
     assert reasons_for_modest_speedup(job) == ["Increasing n_draft (current: 4)", "Trying different model pairs"]
+
+
+def test_what_a_search_spares_its_candidates_is_no_reproach() -> None:
+    made = sweeps.default_sweep()
+    codes = ("not_paired", "too_few_pairs", "drift")
+    findings = tuple(Finding(code=code, severity="warning", subject="pairs") for code in codes)
+    rows = [replace(row, findings=findings) for row in made.comparisons]
+    winner, loser = (row for row in rows if row.prompt_id is None and row.n_draft in (4, 8))
+    search = replace(made.record, tuner=TunerSettings(), advised=(winner.job_id,))
+
+    assert [f.code for f in told(loser, made.record)] == list(codes)
+    assert [f.code for f in told(winner, search)] == ["too_few_pairs", "drift"]
+    assert [f.code for f in told(loser, search)] == ["drift"]
+    assert "tuner.confirm_pairs" in explain(findings[1], search).remedy
+    assert "protocol=standard" in explain(findings[1], made.record).remedy
+    assert {advice.code for advice, _ in gathered([loser], {}, search)} == {"drift"}
+
+
+def test_only_runs_that_were_ordered_in_blocks_are_advised_to_be_interleaved() -> None:
+    remedies = {
+        subject: explain(Finding(code="not_paired", severity="warning", subject=subject)).remedy
+        for subject in ("pairs", "passes", "repeats")
+    }
+
+    assert [subject for subject, remedy in remedies.items() if "protocol.order" in remedy] == ["pairs"]

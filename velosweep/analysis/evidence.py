@@ -11,16 +11,22 @@ from velosweep.analysis.pairing import JobRows
 from velosweep.analysis.ratio import Ratio
 from velosweep.analysis.speedup import PAIRED_ONE_LAUNCH, PAIRED_SEQUENTIAL, WELCH
 from velosweep.analysis.trend import ROUNDING
-from velosweep.model import Finding
+from velosweep.model import Finding, JobRecord
 
-_NOT_PAIRED = Finding(code="not_paired", severity="warning", subject="pairs")
 _ONE_LAUNCH = Finding(code="conditional_on_launch", severity="info", subject="pairs")
 
 
 def series_and_pair_findings(
-    vanilla: ArmSeries, speculative: ArmSeries, ratios: Sequence[Ratio], adaptive_target: float | None
+    vanilla: ArmSeries,
+    speculative: ArmSeries,
+    ratios: Sequence[Ratio],
+    adaptive_target: float | None,
+    not_paired: str,
 ) -> list[list[Finding]]:
-    """Findings on both arms of each comparison and on what was made of their pairs."""
+    """Findings on both arms of each comparison and on what was made of their pairs.
+
+    `not_paired`: see `why_not_paired`.
+    """
     findings: list[list[Finding]] = [[] for _ in ratios]
     for subject, arm in (("vanilla", vanilla), ("speculative", speculative)):
         marked = screens.arms(arm.tokens_per_second, arm.time, arm.launch)
@@ -33,10 +39,21 @@ def series_and_pair_findings(
         if ratio.interval is not None:
             findings[p] += checks.width_findings(ratio.interval, adaptive_target=adaptive_target)
             if ratio.interval.method == WELCH:
-                findings[p].append(_NOT_PAIRED)
+                findings[p].append(Finding(code="not_paired", severity="warning", subject=not_paired))
             elif ratio.interval.method in (PAIRED_ONE_LAUNCH, PAIRED_SEQUENTIAL):
                 findings[p].append(_ONE_LAUNCH)
     return findings
+
+
+def why_not_paired(record: JobRecord | None, *, paired: bool) -> str:
+    """What it would lie at that runs are no interleaved pairs, as the finding's subject.
+
+    `passes`: no pass has a good run of both modes; `repeats`: they were to be interleaved, and all that is good of
+    one mode came before the other; `pairs`: so they were ordered.
+    """
+    if not paired:
+        return "passes"
+    return "pairs" if record is None or record.order == "block" else "repeats"
 
 
 def _arm_findings(arm: ArmSeries, p: int, subject: str) -> list[Finding]:

@@ -141,7 +141,9 @@ class _Summary:
             arms[1].statistics(),
             ratios,
             outcomes,
-            evidence.series_and_pair_findings(*arms, ratios, self._target),
+            evidence.series_and_pair_findings(
+                *arms, ratios, self._target, evidence.why_not_paired(self.rows.record, paired=d is not None)
+            ),
             evidence.output_findings(measures, cubes[1], None if d is None else cubes[0]),
             evidence.jump_findings(
                 *(measures.columns.number(n)[cubes[1]] for n in ("draft_tokens", "accepted_tokens"))

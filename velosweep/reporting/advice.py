@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from velosweep.model import Comparison, Finding
+from velosweep.model import Comparison, Finding, SweepRecord
 from velosweep.reporting.wording import best_estimate, percent, plural
 
 _SEVERITIES = ("error", "warning", "info")
@@ -116,6 +116,16 @@ _SENTENCES: Mapping[str, tuple[str, str, str]] = {
         "",
         "Use protocol.order=abba.",
     ),
+    "not_paired:passes": (
+        "No pass has a good run of both modes: the interval assumes that the machine did not drift between them",
+        "",
+        "The samples' error column says why runs failed; `velosweep resume` tries again what is missing.",
+    ),
+    "not_paired:repeats": (
+        "All good runs of one mode came before those of the other: the interval assumes no drift between them",
+        "",
+        "They were to be interleaved, and some failed: the samples' error column says why. Measure again.",
+    ),
     "other_gpu_processes": (
         "Other processes used the GPU",
         "Up to {processes} other process(es) used the GPU during {runs} runs",
@@ -160,11 +170,16 @@ class Advice:
         return {"error": "✗", "warning": "⚠️"}.get(self.severity, "ℹ")
 
 
-def explain(finding: Finding) -> Advice:
-    """The finding as a sentence; an unknown code is named with its evidence, never dropped."""
+def explain(finding: Finding, record: SweepRecord | None = None) -> Advice:
+    """The finding as a sentence; an unknown code is named with its evidence, never dropped.
+
+    `record` says whether there was a search, where other settings help.
+    """
     unknown = (f"Finding `{finding.code}`", "", "A newer velosweep may know more; the evidence is as recorded.")
     general = _SENTENCES.get(finding.code, unknown)
     plain, figured, remedy = _SENTENCES.get(f"{finding.code}:{finding.subject}", general)
+    if record is not None and record.tuner is not None:
+        remedy = _IN_A_SEARCH.get(finding.code, remedy)
     seen = _filled(figured, finding.evidence)
     if seen is None:
         figures = evidence_words(finding.evidence)
@@ -174,7 +189,7 @@ def explain(finding: Finding) -> Advice:
 
 
 # Subjects that the sentences name themselves.
-_NO_SUBJECT = frozenset({"", "pairs", "runs", "rounds", "gpu", "machine", "output"})
+_NO_SUBJECT = frozenset({"", "pairs", "passes", "repeats", "runs", "rounds", "gpu", "machine", "output"})
 
 
 def _filled(template: str, evidence: Mapping[str, float | int | str]) -> str | None:
@@ -192,18 +207,39 @@ def evidence_words(evidence: Mapping[str, float | int | str]) -> str:
     )
 
 
+# What helps where the number of runs is the search's to choose.
+_IN_A_SEARCH = {
+    "too_few_pairs": "Take more to confirm the winner: tuner.confirm_pairs=6.",
+    "wide_interval": "Take more pairs to confirm the winner (tuner.confirm_pairs=12) or quieten the machine.",
+}
+# What a search means to do to its candidates: it leaves those alone that it need not know better.
+_SPARED = frozenset({"not_paired", "incomplete_passes"})
+_SPARED_LOSERS = _SPARED | {"too_few_pairs", "wide_interval"}
+
+
+def told(row: Comparison, record: SweepRecord | None) -> list[Finding]:
+    """The job's findings that a person can do something about; all of them where there was no search."""
+    if record is None or record.tuner is None:
+        return list(row.findings)
+    spared = _SPARED if row.job_id in record.advised and not record.tuner.per_category else _SPARED_LOSERS
+    return [finding for finding in row.findings if finding.code not in spared]
+
+
 WORST = " (worst)"
 
 
-def gathered(rows: Iterable[Comparison], labels: Mapping[str, str]) -> list[tuple[Advice, list[str]]]:
+def gathered(
+    rows: Iterable[Comparison], labels: Mapping[str, str], record: SweepRecord | None = None
+) -> list[tuple[Advice, list[str]]]:
     """Each kind of finding once, worst first, with the labels of the jobs it stands against.
 
+    `record` says whether there was a search, which brings some about on purpose: these are left out.
     Where jobs differ in the figures, the sentence is the worst job's, whose label comes first and says so.
     """
     found: dict[tuple[str, str, str], list[tuple[float, str, Finding]]] = {}
     for row in rows:
         label = labels.get(row.job_id, row.job_id)
-        for finding in row.findings:
+        for finding in told(row, record):
             kind = (finding.severity, finding.code, finding.subject)
             found.setdefault(kind, []).append((_badness(finding), label, finding))
     gathered: list[tuple[Advice, list[str]]] = []
@@ -212,7 +248,7 @@ def gathered(rows: Iterable[Comparison], labels: Mapping[str, str]) -> list[tupl
         labels_there = list(dict.fromkeys(label for _, label, _ in entries))
         if entries[0][0] > entries[-1][0]:
             labels_there[0] += WORST
-        gathered.append((explain(entries[0][2]), labels_there))
+        gathered.append((explain(entries[0][2], record), labels_there))
     return sorted(gathered, key=lambda entry: severity_rank(entry[0].severity))
 
 

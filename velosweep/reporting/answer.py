@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from velosweep.model import Comparison, SearchRecord, SweepRecord, Verdict
-from velosweep.reporting.advice import Advice, explain, severity_rank
+from velosweep.reporting.advice import Advice, explain, severity_rank, told
 from velosweep.reporting.wording import (
     best_estimate,
     interval,
@@ -94,7 +94,7 @@ def _answer(
         rests_on=_rests_on(best, record) if best is not None else "",
         ties=_tie_words(best, ties, jobs) if best is not None and search is None else (),
         by_category=_category_words(best, jobs, rows) if best is not None else (),
-        against=_against(best) if best is not None else (),
+        against=_against(best, record) if best is not None else (),
         notes=_notes(best, jobs, record) if search is None else (*_search_words(search), *_notes(best, (), record)),
     )
 
@@ -260,8 +260,8 @@ def _category_words(best: Comparison, jobs: Sequence[Comparison], rows: Sequence
     return tuple(words)
 
 
-def _against(best: Comparison) -> tuple[Advice, ...]:
-    serious = [explain(finding) for finding in best.findings if finding.severity in {"error", "warning"}]
+def _against(best: Comparison, record: SweepRecord) -> tuple[Advice, ...]:
+    serious = [explain(finding, record) for finding in told(best, record) if finding.severity in {"error", "warning"}]
     return tuple(sorted(serious, key=lambda advice: severity_rank(advice.severity)))
 
 

@@ -65,7 +65,7 @@ def print_outcome(
     _print_failures(record, samples, console)
     if verbosity > QUIET:
         said = {advice.code for answer in answered for advice in answer.against}
-        _print_findings(jobs, said, console, verbose=verbosity >= VERBOSE)
+        _print_findings(jobs, record, said, console, verbose=verbosity >= VERBOSE)
     if saved_to:
         if verbosity > QUIET and not saved_to.endswith(".html"):
             say(console, f"📈 Report: {saved_to}/report.html", whole=True)
@@ -226,9 +226,11 @@ def _status_counts(samples: pa.Table) -> dict[str, int]:
     return dict(Counter(str(status) for status in samples["status"].to_pylist()))
 
 
-def _print_findings(jobs: Sequence[Comparison], said: Collection[str], console: Console, *, verbose: bool) -> None:
+def _print_findings(
+    jobs: Sequence[Comparison], record: SweepRecord, said: Collection[str], console: Console, *, verbose: bool
+) -> None:
     """`said`: the codes of the findings that stand with an answer already; others' of the kind are for -v."""
-    found = gathered(jobs, job_labels(jobs))
+    found = gathered(jobs, job_labels(jobs), record)
     if not verbose:
         found = [entry for entry in found if len(entry[1]) > 1 or entry[0].code not in said]
     shown = [

@@ -141,7 +141,7 @@ def make_page(
             )
             for search in record.searches
         ),
-        findings=tuple((advice, _where(where, labels)) for advice, where in gathered(jobs, labels)),
+        findings=tuple((advice, _where(where, labels)) for advice, where in gathered(jobs, labels, record)),
         acceptance=figures.acceptance,
         samples=figures.samples,
         conditions=figures.conditions,

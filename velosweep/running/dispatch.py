@@ -61,9 +61,9 @@ class Progress:
 class Measured:
     """How the lanes ended.
 
-    `runs`: how many samples were taken, failed ones too. `errors`: why jobs failed. `ended`: the jobs that were seen through to their end. `begun`: those that something
-    can be said of. `broken`: what kept the sweep from going on (a full disk); `display_error`: what silenced the
-    screen.
+    `runs`: how many samples were taken, failed ones too. `errors`: why jobs failed. `ended`: the jobs that were seen
+    through to their end. `begun`: those that something can be said of. `broken`: what kept the sweep from going on
+    (a full disk); `display_error`: what silenced the screen.
     """
 
     runs: int

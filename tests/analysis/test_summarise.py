@@ -8,8 +8,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
+from tests.benchmarks.made_up import made_up_group
 from tests.strategies import START, record, sample, speculative, sweep, wobble
 from velosweep.analysis.summarise import compare_jobs
 from velosweep.errors import StorageError
@@ -371,3 +373,21 @@ def test_a_pair_repeated_for_one_job_leaves_the_other_jobs_pairs_as_they_were():
     undisturbed, repeated = (row for row in rows if row.prompt_id is None)
     assert undisturbed.vanilla.tokens_per_second.samples == (30.0, 30.0, 30.0)
     assert repeated.vanilla.tokens_per_second.samples == (30.0, 20.0, 30.0)
+
+
+@pytest.mark.parametrize("prompts", [1, 3])
+def test_a_job_says_the_same_to_the_last_bit_whatever_jobs_are_beside_it(prompts):
+    group = made_up_group(0, group=4, prompts=prompts, iterations=31)
+    group = group.filter(pa.array([row != 10 * prompts + 1 for row in range(group.num_rows)]))  # a run is missing
+    together = [_without_costs(row) for row in compare_jobs(group)]
+    alone = []
+    for job in range(4):
+        owners = pa.array(["base-00000000", f"job-{job:08x}"])
+        alone += [_without_costs(row) for row in compare_jobs(group.filter(pc.is_in(group["job_id"], owners)))]
+    assert len(together) == 4 * (prompts + 1)
+    assert together == alone
+
+
+def _without_costs(row):
+    """Cost ratios are fitted over a pair's jobs."""
+    return replace(row, cost_ratio=None, expected_speedup=None)

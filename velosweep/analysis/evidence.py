@@ -71,15 +71,16 @@ def _in_time(arm: ArmSeries, p: int, d: Any) -> Any:
 
 
 def _marked_pairs(ratios: Sequence[Ratio]) -> list[bool]:
-    """Which comparisons' log ratios deserve a closer look; all, unless every one has them and an interval."""
+    """Which comparisons' log ratios deserve a closer look; each that doesn't have both them and an interval."""
     import numpy as np
 
-    limits = [(r.interval.low, r.interval.high) for r in ratios if r.interval is not None and r.log_ratios is not None]
-    if len(limits) < len(ratios):
-        return [True] * len(ratios)
-    low, high = np.log(np.array(limits).T)
-    d = np.array([ratio.log_ratios for ratio in ratios]).T
-    return list(screens.pairs(d, low - ROUNDING, high + ROUNDING).tolist())
+    marked = np.ones(len(ratios), dtype=bool)
+    known = [p for p, r in enumerate(ratios) if r.interval is not None and r.log_ratios is not None]
+    if known:
+        low, high = np.log([(r.interval.low, r.interval.high) for r in map(ratios.__getitem__, known) if r.interval]).T
+        d = np.array([ratios[p].log_ratios for p in known]).T
+        marked[known] = screens.pairs(d, low - ROUNDING, high + ROUNDING)
+    return list(marked.tolist())
 
 
 def outcome_findings(measures: Measures, rows: Any) -> list[Finding]:
@@ -112,15 +113,14 @@ def output_findings(measures: Measures, speculative: Any, vanilla: Any) -> list[
     sampled = (columns.number("temperature")[speculative] > 0).any(axis=0)
     counts = diverged.sum(axis=0)
     speaking = set((sampled | (counts > 0)).nonzero()[0].tolist())
-    row = int(speculative[0, 0])
     return [
         checks.divergence_findings(
             diverged=int(counts[p]),
             runs=runs,
             first=int(np.nanmin(divergence[:, p])) if known[:, p].any() else None,
             sampled=bool(sampled[p]),
-            device=columns.text("device").at(row) or "",
-            main_model=columns.text("main_model").at(row) or "",
+            device=columns.text("device").at(speculative[0, p]) or "",
+            main_model=columns.text("main_model").at(speculative[0, p]) or "",
         )
         if p in speaking
         else []
@@ -156,16 +156,22 @@ def machine_findings(measures: Measures, rows: Any, logical_cores: int | None) -
     import numpy as np
 
     columns = measures.columns
-    rows = rows[np.argsort(measures.time[rows], kind="stable")]
+    if columns.has("gpu_clock_mhz") or columns.has("gpu_temperature_c"):  # the others' order tells nothing
+        rows = rows[np.argsort(measures.time[rows], kind="stable")]
     reasons = columns.text("throttle_reasons")
-    seen = sorted({reasons.values[code] for code in np.unique(reasons.codes[rows]) if code >= 0} - {""})
+    codes = np.unique(reasons.codes[rows]) if reasons.values else ()
+    seen = sorted({reasons.values[code] for code in codes if code >= 0} - {""})
+
+    def read(name: str) -> Any:
+        return columns.number(name)[rows] if columns.has(name) else np.zeros(0)
+
     return checks.condition_findings(
-        cpu_busy=columns.number("cpu_busy")[rows],
-        load=columns.number("load_average")[rows],
+        cpu_busy=read("cpu_busy"),
+        load=read("load_average"),
         logical_cores=logical_cores,
-        temperature_c=columns.number("gpu_temperature_c")[rows],
-        clock_mhz=columns.number("gpu_clock_mhz")[rows],
-        gpu_processes=columns.number("gpu_processes")[rows],
+        temperature_c=read("gpu_temperature_c"),
+        clock_mhz=read("gpu_clock_mhz"),
+        gpu_processes=read("gpu_processes"),
         throttle=", ".join(seen) or None,
     )
 

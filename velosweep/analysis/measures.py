@@ -21,7 +21,8 @@ METRICS = ("tokens_per_second", "time_to_first_token_ms", "total_time_ms")
 class ArmSeries:
     """One mode's counted figures of several comparisons at once: arrays (passes x comparisons) in pass order.
 
-    `time` orders the runs as they were measured; `launch` is the same for all comparisons.
+    `time` orders the runs as they were measured; `launch` is the same for all comparisons. A comparison's values lie
+    together in memory, so that sums over them don't depend, to the last bit, on what else is in the arrays.
     """
 
     tokens_per_second: Any
@@ -59,44 +60,48 @@ class Measures:
     _positions: tuple[Any, Any] | None = field(default=None)
 
     def series(self, cube: Any) -> ArmSeries:
-        """The figures of each prompt. `cube`: rows, passes x prompts, all there."""
+        """The figures of each comparison. `cube`: rows, passes x comparisons, all there."""
         columns = self.columns
         return ArmSeries(
-            tokens_per_second=columns.number("tokens_per_second")[cube],
-            time_to_first_token_ms=columns.number("time_to_first_token_ms")[cube],
-            total_time_ms=columns.number("total_time_ms")[cube],
-            time=self.time[cube],
+            tokens_per_second=_picked(columns.number("tokens_per_second"), cube),
+            time_to_first_token_ms=_picked(columns.number("time_to_first_token_ms"), cube),
+            total_time_ms=_picked(columns.number("total_time_ms"), cube),
+            time=_picked(self.time, cube),
             launch=columns.integer("launch")[cube[:, 0]],
         )
 
     def suite(self, cube: Any) -> ArmSeries:
-        """The figures of whole passes (`cube`: passes x prompts): the suite's tokens over its time, passes x 1."""
+        """The figures of whole passes: the suite's tokens over its time. `cube`: passes x comparisons x prompts."""
+        import numpy as np
+
         columns = self.columns
         tokens = self.tokens[cube]
         seconds = tokens / columns.number("tokens_per_second")[cube]
         return ArmSeries(
-            tokens_per_second=_column(tokens.sum(axis=1) / seconds.sum(axis=1)),
-            time_to_first_token_ms=_column(columns.number("time_to_first_token_ms")[cube].mean(axis=1)),
-            total_time_ms=_column(columns.number("total_time_ms")[cube].sum(axis=1)),
-            time=_column(self.time[cube].mean(axis=1)),
-            launch=columns.integer("launch")[cube[:, 0]],
+            tokens_per_second=np.asfortranarray(tokens.sum(axis=2) / seconds.sum(axis=2)),
+            time_to_first_token_ms=np.asfortranarray(columns.number("time_to_first_token_ms")[cube].mean(axis=2)),
+            total_time_ms=np.asfortranarray(columns.number("total_time_ms")[cube].sum(axis=2)),
+            time=np.asfortranarray(self.time[cube].mean(axis=2)),
+            launch=columns.integer("launch")[cube[:, 0, 0]],
         )
 
     def pass_log_ratios(self, vanilla: Any, speculative: Any) -> Any:
-        """Mean over prompts of each complete pass's log ratios, passes x 1."""
+        """Mean over prompts of each complete pass's log ratios, passes x comparisons."""
         import numpy as np
 
         tps = self.columns.number("tokens_per_second")
-        return _column(np.log(tps[speculative] / tps[vanilla]).mean(axis=1))
+        return np.asfortranarray(np.log(tps[speculative] / tps[vanilla]).mean(axis=2))
 
-    def suite_speedup(self, vanilla: Any, speculative: Any) -> float | None:
+    def suite_speedup(self, vanilla: Any, speculative: Any) -> list[float | None]:
         """Sum of vanilla times over sum of speculative times, at equal tokens (vanilla's) for each prompt."""
         if not len(vanilla):
-            return None
+            return [None] * vanilla.shape[1]
         tps = self.columns.number("tokens_per_second")
-        tokens = self.tokens[vanilla].mean(axis=0)
-        before, after = (tokens * (1 / tps[cube]).mean(axis=0) for cube in (vanilla, speculative))
-        return float(before.sum() / after.sum())
+        tokens = _picked(self.tokens, vanilla).mean(axis=0)
+        before, after = (
+            (tokens * (1 / _picked(tps, cube)).mean(axis=0)).sum(axis=1) for cube in (vanilla, speculative)
+        )
+        return list((before / after).tolist())
 
     def by_mode(self, rows: Any) -> tuple[Any, Any]:
         """The rows that are vanilla's, and the others."""
@@ -114,7 +119,7 @@ class Measures:
             return [None] * cube.shape[1]
         columns = self.columns
         sums = [
-            x[cube].mean(axis=0)
+            _picked(x, cube).mean(axis=0)
             for x in (columns.number("draft_tokens"), columns.number("accepted_tokens"), self.rounds)
         ]
         known: Any = np.isfinite(sums).all(axis=0)
@@ -147,9 +152,10 @@ class Measures:
 
         if not len(cube) or not self.columns.has("energy_j"):
             return [None] * cube.shape[1]
-        joules = self.columns.number("energy_j")[cube].sum(axis=0) / self.columns.number("predicted_tokens")[cube].sum(
-            axis=0
+        joules, tokens = (
+            _picked(self.columns.number(name), cube).sum(axis=0) for name in ("energy_j", "predicted_tokens")
         )
+        joules = joules / tokens
         return [x if math.isfinite(x) else None for x in joules.tolist()]
 
     def finished(self, cubes: Sequence[Any]) -> list[datetime | None]:
@@ -161,8 +167,11 @@ class Measures:
         return [_EPOCH + timedelta(microseconds=us) if us >= 0 else None for us in latest.tolist()]
 
 
-def _column(x: Any) -> Any:
-    return x[:, None]
+def _picked(values: Any, cube: Any) -> Any:
+    """`values[cube]`, the first axis lying together in memory (see ArmSeries)."""
+    import numpy as np
+
+    return np.asfortranarray(values[cube])
 
 
 def measures_of(columns: Columns) -> Measures:

@@ -55,8 +55,9 @@ def over_passes(vanilla: ArmSeries, speculative: ArmSeries, d: Any, *, adaptive:
     if len(launches) > 1:
         import numpy as np
 
-        means = np.array([d[vanilla.launch == launch].mean(axis=0) for launch in launches])
-        return _ratios(means, d, confidence=confidence, method=PAIRED_LAUNCHES)
+        of_launches = (np.asfortranarray(d[vanilla.launch == launch]) for launch in launches)
+        means = np.array([values.mean(axis=0) for values in of_launches])
+        return _ratios(np.asfortranarray(means), d, confidence=confidence, method=PAIRED_LAUNCHES)
     method = PAIRED_SEQUENTIAL if adaptive else PAIRED_ONE_LAUNCH
     ratios = _ratios(d, d, confidence=confidence, method=method)
     blocks = in_blocks(vanilla.time, speculative.time)

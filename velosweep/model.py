@@ -331,8 +331,8 @@ class Block:
     @property
     def arms(self) -> tuple[Arm, ...]:
         """The distinct arms, vanilla first."""
-        own = dict.fromkeys(arm for arm in self.speculative if arm is not None)
-        return ((self.vanilla,) if self.vanilla else ()) + tuple(own)
+        own = {arm.id: arm for arm in self.speculative if arm is not None}
+        return ((self.vanilla,) if self.vanilla else ()) + tuple(own.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -71,7 +71,7 @@ def key(block: Block) -> str:
 def simulate(load: Load, lanes: int) -> float:
     """Share of ideal, in virtual time."""
     estimator = Estimator(model_bytes=lambda path: load.model_bytes.get(path, 0))
-    queues = Queues(lanes=lanes, estimate=estimator.block_s)
+    queues = Queues(lanes=lanes, foretold=estimator.foretold, rates=estimator.rates)
     queues.fill(load.blocks)
     free = [(0.0, lane) for lane in range(lanes)]
     end = 0.0

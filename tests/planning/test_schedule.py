@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from tests.planning.jobs import job, jobs_over_n_draft
 from velosweep.errors import ConfigError
-from velosweep.model import Block, Mode, ModelPair, Prompt, PromptSet, Speculation
+from velosweep.model import Block, Mode, Prompt, PromptSet, Speculation
 from velosweep.planning.identity import identify, speculative_arm, vanilla_arm
-from velosweep.planning.lanes import Estimator, Queues
 from velosweep.planning.schedule import count_measurements, launch_iterations, plan_blocks, rounds, warmups
 
 
@@ -113,51 +112,6 @@ def test_every_job_is_in_exactly_one_block_and_no_block_is_too_large(
     assert Counter(job.id for block in blocks for job in block.jobs) == Counter(job.id for job in jobs)
     assert all(len(block.arms) <= room for block in blocks)
     assert all(block.vanilla is not None for block in blocks)
-
-
-@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=30), lanes=st.integers(1, 6))
-def test_queues_give_every_block_once_to_whoever_asks(lengths: list[int], lanes: int) -> None:
-    blocks = [plan_blocks(jobs_over_n_draft(4, iterations=n, n_predict=10 + i))[0] for i, n in enumerate(lengths)]
-    estimator = Estimator(model_bytes=lambda _: 10**9)
-    queues = Queues(lanes=lanes, estimate=estimator.block_s)
-    queues.fill(blocks)
-
-    taken = [block for _ in blocks if (block := queues.take(0)) is not None]
-
-    assert {id(block) for block in taken} == {id(block) for block in blocks}
-    assert all(queues.take(lane) is None for lane in range(lanes))
-
-
-def test_longest_blocks_start_first() -> None:
-    blocks = [plan_blocks(jobs_over_n_draft(n, iterations=n, n_predict=n + 10))[0] for n in (1, 10, 2, 3)]
-    queues = Queues(lanes=2, estimate=count_measurements)
-    queues.fill(blocks)
-
-    taken = [queues.take(turn % 2) for turn in range(4)]
-
-    assert [count_measurements(block) for block in taken if block] == [20, 6, 4, 2]
-
-
-def test_a_lane_prefers_what_it_has_loaded_while_the_longest_block_can_wait() -> None:
-    def block_of(model: str, n_predict: int) -> Block:
-        pair = ModelPair(name=model, main_model=model, draft_model=f"draft of {model}")
-        return plan_blocks(jobs_over_n_draft(4, iterations=2, n_predict=n_predict, model_pair=pair))[0]
-
-    queues = Queues(lanes=2, estimate=count_measurements)
-    queues.fill([block_of(model, number) for number, model in enumerate("abbaab", start=10)])
-    taken = [queues.take(lane) for lane in (0, 1, 0)]
-
-    assert [block.jobs[0].model_pair.main_model for block in taken if block] == ["a", "b", "a"]
-
-
-def test_estimates_learn_from_what_was_seen() -> None:
-    (block,) = plan_blocks(jobs_over_n_draft(4, iterations=5, n_predict=100))
-    estimator = Estimator(model_bytes=lambda _: 10**9)
-    before = estimator.run_s(block)
-    estimator.learn_run("main.gguf", 100, 20.0)
-
-    assert before == pytest.approx(10 * 100 * 0.1)
-    assert estimator.run_s(block) == pytest.approx(10 * 20.0)
 
 
 def test_a_value_that_stands_twice_in_the_grid_is_refused() -> None:

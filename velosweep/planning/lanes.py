@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from velosweep.model import Block
@@ -11,6 +11,26 @@ from velosweep.planning.schedule import count_measurements
 # Before anything was measured: bytes of weights that one lane streams a second, and a server's fixed start.
 _GUESS_BYTES_PER_S = 10e9
 _GUESS_LOAD_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What a block was foretold to take before anything was measured, in seconds: all its loads, all its runs."""
+
+    loading_s: float
+    running_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rates:
+    """How many times as long as foretold loading and running have taken so far."""
+
+    loading: float = 1.0
+    running: float = 1.0
+
+    def seconds(self, work: Work) -> float:
+        """Today's estimate."""
+        return work.loading_s * self.loading + work.running_s * self.running
 
 
 @dataclass(kw_only=True)
@@ -26,8 +46,6 @@ class Estimator:
     _run_foretold_s: float = 0.0
     _load_seen_s: float = 0.0
     _load_foretold_s: float = 0.0
-    # by the identity of the block, which is kept with it: a block's hash is that of all its jobs
-    _blocks: dict[int, tuple[Block, float, float]] = field(default_factory=dict)
 
     def learn_run(self, main_model: str, tokens: int, seconds: float) -> None:
         """A run of `tokens` on this model took `seconds`."""
@@ -39,27 +57,21 @@ class Estimator:
         self._load_seen_s += seconds
         self._load_foretold_s += self._load_s(main_model)
 
-    def block_s(self, block: Block) -> float:
-        """Loads and measurements of a block, in seconds."""
-        return self.load_s(block) + self.run_s(block)
+    def foretold(self, block: Block) -> Work:
+        """A block's loads, over all launches, and its measurements; the same whatever was learnt."""
+        first = block.jobs[0]
+        main_model = first.model_pair.main_model
+        return Work(
+            loading_s=len(block.arms) * first.protocol.launches * self._load_s(main_model),
+            running_s=count_measurements(block) * self._run_s(main_model, first.n_predict),
+        )
 
-    def load_s(self, block: Block) -> float:
-        """Time to start a block's servers, over all its launches."""
-        return self._foretold(block)[0] * _ratio(self._load_seen_s, self._load_foretold_s)
-
-    def run_s(self, block: Block) -> float:
-        """Time to take a block's measurements."""
-        return self._foretold(block)[1] * _ratio(self._run_seen_s, self._run_foretold_s)
-
-    def _foretold(self, block: Block) -> tuple[float, float]:
-        """Seconds of a block's loads, over all launches, and of its measurements, before anything was learnt."""
-        known = self._blocks.get(id(block))
-        if known is None:
-            first = block.jobs[0]
-            loading = len(block.arms) * first.protocol.launches * self._load_s(first.model_pair.main_model)
-            running = count_measurements(block) * self._run_s(first.model_pair.main_model, first.n_predict)
-            known = self._blocks[id(block)] = (block, loading, running)
-        return known[1], known[2]
+    def rates(self) -> Rates:
+        """What was learnt so far."""
+        return Rates(
+            loading=_ratio(self._load_seen_s, self._load_foretold_s),
+            running=_ratio(self._run_seen_s, self._run_foretold_s),
+        )
 
     def _run_s(self, main_model: str, tokens: int) -> float:
         return tokens * self.model_bytes(main_model) / _GUESS_BYTES_PER_S
@@ -72,21 +84,74 @@ def _ratio(seen: float, foretold: float) -> float:
     return seen / foretold if seen > 0 and foretold > 0 else 1.0
 
 
+@dataclass(kw_only=True, slots=True)
+class _Entry:
+    """A block in the queues. It stands on several shelves: the one that takes it marks it for the others."""
+
+    place: int  # in the grid; decides between equals
+    block: Block
+    work: Work
+    arms: frozenset[str]
+    taken: bool = False
+
+
+class _Shelf:
+    """Entries of which the longest can be had at any rates, without a look at all of them.
+
+    Those of one loading time keep their order whatever is learnt. So each such stack is sorted once, and the
+    longest of all is the top of one of them; there are no more stacks than models times numbers of arms.
+    """
+
+    def __init__(self) -> None:
+        self._stacks: dict[float, list[_Entry]] = {}
+
+    def put(self, entry: _Entry) -> None:
+        """Entries come in the order of their running time, the shortest first."""
+        self._stacks.setdefault(entry.work.loading_s, []).append(entry)
+
+    def tops(self) -> Iterator[_Entry]:
+        """The longest that is left of each stack."""
+        for loading_s, stack in list(self._stacks.items()):
+            while stack and stack[-1].taken:
+                stack.pop()
+            if stack:
+                yield stack[-1]
+            else:
+                del self._stacks[loading_s]
+
+
 @dataclass(kw_only=True)
 class Queues:
     """What is left to do, shared by all lanes: none owns what it has not begun, so there is nothing to steal back.
 
-    Not thread-safe by itself: running holds a lock around it.
+    `foretold(block)` is asked once a block and `rates()` once a take. A take weighs a handful of blocks, however
+    many are left. Not thread-safe by itself: running holds a lock around it.
     """
 
     lanes: int
-    estimate: Callable[[Block], float]
-    left: list[tuple[Block, frozenset[str]]] = field(default_factory=list)  # with the ids of their arms
+    foretold: Callable[[Block], Work]
+    rates: Callable[[], Rates]
+    _in_order: Iterator[_Entry] = field(default_factory=lambda: iter(()))
+    _all: _Shelf = field(default_factory=_Shelf)
+    _by_arm: dict[str, _Shelf] = field(default_factory=dict)
     _loaded: dict[int, frozenset[str]] = field(default_factory=dict)
+    _left: Work = field(default_factory=lambda: Work(loading_s=0.0, running_s=0.0))
 
     def fill(self, blocks: Sequence[Block]) -> None:
         """Put the blocks of a sweep in."""
-        self.left = [(block, frozenset(arm.id for arm in block.arms)) for block in blocks]
+        entries = [
+            _Entry(place=place, block=block, work=self.foretold(block), arms=frozenset(arm.id for arm in block.arms))
+            for place, block in enumerate(blocks)
+        ]
+        self._in_order = iter(entries)
+        self._left = Work(
+            loading_s=sum(entry.work.loading_s for entry in entries),
+            running_s=sum(entry.work.running_s for entry in entries),
+        )
+        for entry in sorted(entries, key=lambda entry: (entry.work.running_s, -entry.place)):
+            self._all.put(entry)
+            for arm_id in entry.arms:
+                self._by_arm.setdefault(arm_id, _Shelf()).put(entry)
 
     def take(self, lane: int) -> Block | None:
         """The lane's next block: the longest by today's estimate.
@@ -95,22 +160,25 @@ class Queues:
         needs servers which the lane has loaded. A single lane keeps the order of the grid, where neighbours share
         servers.
         """
-        if not self.left:
+        entry = next(self._in_order, None) if self.lanes == 1 else self._choice(lane)
+        if entry is None:
             return None
-        block, self._loaded[lane] = self.left.pop(0 if self.lanes == 1 else self._choice(lane))
-        return block
+        entry.taken = True
+        self._loaded[lane] = entry.arms
+        self._left = Work(
+            loading_s=self._left.loading_s - entry.work.loading_s,
+            running_s=self._left.running_s - entry.work.running_s,
+        )
+        return entry.block
 
-    def _choice(self, lane: int) -> int:
-        seconds = [self.estimate(block) for block, _ in self.left]
-        longest = max(range(len(seconds)), key=seconds.__getitem__)
-        loaded = self._loaded.get(lane, frozenset())
-        if seconds[longest] <= sum(seconds) / self.lanes / 2:
-            near = [index for index, (_, arms) in enumerate(self.left) if not loaded.isdisjoint(arms)]
-            if near:
-                return max(near, key=seconds.__getitem__)
-        return longest
+    def _choice(self, lane: int) -> _Entry | None:
+        rates = self.rates()
+        longest = _longest(self._all.tops(), rates)
+        if longest is None or rates.seconds(longest.work) > rates.seconds(self._left) / self.lanes / 2:
+            return longest
+        loaded = (self._by_arm[arm_id] for arm_id in self._loaded.get(lane, ()))
+        return _longest((top for shelf in loaded for top in shelf.tops()), rates) or longest
 
-    def remaining_s(self) -> float:
-        """The least time that all lanes together need for the blocks that have not begun."""
-        seconds = [self.estimate(block) for block, _ in self.left]
-        return max(sum(seconds) / self.lanes, *seconds) if seconds else 0.0
+
+def _longest(entries: Iterable[_Entry], rates: Rates) -> _Entry | None:
+    return max(entries, key=lambda entry: (rates.seconds(entry.work), -entry.place), default=None)

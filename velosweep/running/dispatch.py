@@ -100,7 +100,7 @@ def measure(
     way; why is in `broken`.
     """
     watch = _Watch(journal=journal, observe=observe, estimator=Estimator(model_bytes=prepared.model_bytes))
-    queues = Queues(lanes=len(prepared.lanes), estimate=watch.estimator.block_s)
+    queues = Queues(lanes=len(prepared.lanes), foretold=watch.estimator.foretold, rates=watch.estimator.rates)
     queues.fill(blocks)
     lock = threading.Lock()
     files = ModelWatch(prepared.environment.models)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.planning.jobs import job, jobs_over_n_draft
 from velosweep.errors import ConfigError
 from velosweep.model import Block, Mode, Prompt, PromptSet, Speculation
-from velosweep.planning.identity import identify, speculative_arm, vanilla_arm
+from velosweep.planning.identity import content_hash, identify, speculative_arm, vanilla_arm
 from velosweep.planning.schedule import count_measurements, launch_iterations, plan_blocks, rounds, warmups
 
 
@@ -117,6 +117,13 @@ def test_every_job_is_in_exactly_one_block_and_no_block_is_too_large(
 def test_a_value_that_stands_twice_in_the_grid_is_refused() -> None:
     with pytest.raises(ConfigError, match="jobs 0 and 1 measure the same thing"):
         identify([job(num=0), job(num=1)], {})
+
+
+def test_a_dataclass_hashes_as_the_object_of_its_fields_at_every_depth() -> None:
+    (one,) = jobs_over_n_draft(4)
+
+    assert content_hash(one) == content_hash(asdict(one))
+    assert content_hash(one) != content_hash(asdict(job()))
 
 
 def test_identity_is_content_and_not_position() -> None:

@@ -5,19 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
 
 from velosweep.errors import ConfigError
 from velosweep.model import Arm, EngineSettings, Job, Mode, Protocol, Speculation
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # Settings that change how long we wait or try, not what is measured.
 _PATIENCE = ("retries", "load_timeout_s", "run_timeout_s", "cooldown_max_s")
 
 
+def _content(value: DataclassInstance) -> dict[str, object]:
+    """A dataclass's fields by name; `asdict` would copy each value, which is most of what identities cost."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_content)
+
+
 def content_hash(value: object) -> str:
-    """Sixteen hex digits of SHA-256 over canonical JSON; equal values give equal hashes on every machine."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    """Sixteen hex digits of SHA-256 over canonical JSON; equal values give equal hashes on every machine.
+
+    Dataclasses count as objects of their fields. Raises TypeError for what JSON has no form for.
+    """
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()[:16]
 
 
 def identify(jobs: Sequence[Job], fingerprints: Mapping[str, str]) -> tuple[Job, ...]:
@@ -42,9 +56,9 @@ def _identify(job: Job, fingerprints: Mapping[str, str]) -> Job:
     baseline = {
         "main_model": fingerprints.get(job.model_pair.main_model, job.model_pair.main_model),
         "engine": _engine_content(job.engine, fingerprints, vanilla=True),
-        "prompts": asdict(job.prompts),
+        "prompts": job.prompts,
         "n_predict": job.n_predict,
-        "sampling": asdict(job.sampling),
+        "sampling": job.sampling,
         "protocol": _protocol_content(job.protocol),
         "skip_vanilla": job.skip_vanilla,
     }
@@ -54,22 +68,22 @@ def _identify(job: Job, fingerprints: Mapping[str, str]) -> Job:
         "engine": _engine_content(job.engine, fingerprints, vanilla=False),
         "draft_model": fingerprints.get(draft, draft) if draft else None,
         "n_draft": job.n_draft,
-        "speculation": asdict(job.speculation),
+        "speculation": job.speculation,
     }
     return replace(job, id=content_hash(own), baseline_id=content_hash(baseline))
 
 
 def family_of(job: Job) -> str:
     """Hash of what jobs share that differ in n_draft alone."""
-    return content_hash([job.baseline_id, job.model_pair.draft_model, asdict(job.speculation), asdict(job.engine)])
+    return content_hash([job.baseline_id, job.model_pair.draft_model, job.speculation, job.engine])
 
 
 def _protocol_content(protocol: Protocol) -> dict[str, object]:
-    return {key: value for key, value in asdict(protocol).items() if key not in (*_PATIENCE, "name")}
+    return {key: value for key, value in _content(protocol).items() if key not in (*_PATIENCE, "name")}
 
 
 def _engine_content(engine: EngineSettings, fingerprints: Mapping[str, str], *, vanilla: bool) -> dict[str, object]:
-    content = asdict(engine)
+    content = _content(engine)
     content["program"] = fingerprints.get(engine.program, engine.program) if engine.program else None
     if vanilla:  # what only the draft model sees must not split the baseline
         for key in [key for key in content if key.startswith("draft_")] + ["speculative_url"]:
@@ -107,7 +121,7 @@ def _arm(
     engine: EngineSettings,
 ) -> Arm:
     """An arm's id covers what a server is started with and nothing else, so that jobs can share the server."""
-    content = [mode.value, main_model, draft_model, n_draft, speculation and asdict(speculation), asdict(engine)]
+    content = [mode.value, main_model, draft_model, n_draft, speculation, engine]
     return Arm(
         id=content_hash(content),
         mode=mode,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from velosweep.analysis.stopping import decide
@@ -102,37 +102,20 @@ def measure(
     watch = _Watch(journal=journal, observe=observe, estimator=Estimator(model_bytes=prepared.model_bytes))
     queues = Queues(lanes=len(prepared.lanes), foretold=watch.estimator.foretold, rates=watch.estimator.rates)
     queues.fill(blocks)
-    lock = threading.Lock()
-    files = ModelWatch(prepared.environment.models)
-    logs = _Logs(SweepPaths(root))
-
-    def lane_task(index: int, lane: Lane) -> None:
-        """Run one lane to its end; never raises."""
-
-        def next_block() -> Block | None:
-            with lock:
-                return queues.take(index)
-
-        try:
-            tools = _tools(lane, prepared, sweep_id, logs, files, watch, stop, progress, guides or {})
-            if preload is not None:
-                tools = replace(tools, loading=preload.begin, settle=preload.finish)
-            run_lane(next_block, tools)
-        except Exception as error:  # noqa: BLE001 - joblib would leave the other lanes running; the pipeline raises it
-            watch.broken.append(error)
-            stop.request()
-
-    _run_all(lane_task, prepared.lanes)
-    missing = {job.id for block in blocks for job in block.jobs} - watch.ended - watch.errors.keys()
-    return Measured(
-        runs=watch.runs,
-        errors=watch.errors,
-        ended=frozenset(watch.ended),
-        begun=_begun(blocks, progress.done),
-        interrupted=bool(missing) and not watch.broken,
-        broken=watch.broken[0] if watch.broken else None,
-        display_error=watch.display_error,
+    shared = _Shared(
+        sweep_id=sweep_id,
+        prepared=prepared,
+        queues=queues,
+        logs=_Logs(SweepPaths(root)),
+        files=ModelWatch(prepared.environment.models),
+        watch=watch,
+        stop=stop,
+        progress=progress,
+        guides=guides or {},
+        preload=preload,
     )
+    _run_all(shared.run_one, prepared.lanes)
+    return watch.measured(blocks, progress)
 
 
 def _run_all(lane_task: Callable[[int, Lane], None], lanes: Sequence[Lane]) -> None:
@@ -222,6 +205,19 @@ class _Watch:
             self.errors.setdefault(job.id, event.error)
             self.journal.note("job", job_id=job.id, state="failed", error=event.error)
 
+    def measured(self, blocks: Sequence[Block], progress: Progress) -> Measured:
+        """How the sweep ended."""
+        missing = {job.id for block in blocks for job in block.jobs} - self.ended - self.errors.keys()
+        return Measured(
+            runs=self.runs,
+            errors=self.errors,
+            ended=frozenset(self.ended),
+            begun=_begun(blocks, progress.done),
+            interrupted=bool(missing) and not self.broken,
+            broken=self.broken[0] if self.broken else None,
+            display_error=self.display_error,
+        )
+
     def record(self, measurement: Measurement, sample: Sample) -> None:
         self.journal.append(sample)
         with self._lock:
@@ -232,14 +228,40 @@ class _Watch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Shared:
+    """What the lanes of a sweep have in common."""
+
+    sweep_id: str
+    prepared: Prepared
+    queues: Queues
+    logs: _Logs
+    files: ModelWatch
+    watch: _Watch
+    stop: StopFlag
+    progress: Progress
+    guides: Mapping[Block, Guide]
+    preload: Preload | None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run_one(self, index: int, lane: Lane) -> None:
+        """Run one lane to its end; never raises."""
+        try:
+            run_lane(lambda: self._next_block(index), _tools(lane, self))
+        except Exception as error:  # noqa: BLE001 - joblib would leave the other lanes running; the pipeline raises it
+            self.watch.broken.append(error)
+            self.stop.request()
+
+    def _next_block(self, index: int) -> Block | None:
+        with self._lock:
+            return self.queues.take(index)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Fittings:
     """What one lane is given beside its blocks: how it looks at memory and heat, and who hears of its runs."""
 
     lane: Lane
-    prepared: Prepared
-    watch: _Watch
-    stop: StopFlag
-    guides: Mapping[Block, Guide]
+    shared: _Shared
     monitor: Monitor
     _cool_c: list[float | None] = field(default_factory=list)
 
@@ -247,7 +269,7 @@ class _Fittings:
         """Bytes that a server holds on the lane's devices, None where that can't be had."""
         if is_cpu(self.lane):
             return session.memory_bytes()
-        return held_bytes(self.lane, [session.pid], nvml=self.prepared.nvml) if session.pid else None
+        return held_bytes(self.lane, [session.pid], nvml=self.shared.prepared.nvml) if session.pid else None
 
     def rest(self, protocol: Protocol, baseline: float, latest: float) -> float:
         """Wait until the lane is as cool as when the vanilla arm was at its first speed; seconds waited."""
@@ -260,42 +282,33 @@ class _Fittings:
             needed_s,
             temperature=self.monitor.temperature_c,
             target_c=self._cool_c[0],
-            should_stop=lambda: self.stop.requested,
+            should_stop=lambda: self.shared.stop.requested,
         )
 
     def record(self, measurement: Measurement, sample: Sample) -> None:
         """Into the journal, and to the races that the run is part of."""
-        self.watch.record(measurement, sample)
-        for guide in self.guides.values():
+        self.shared.watch.record(measurement, sample)
+        for guide in self.shared.guides.values():
             if guide.block.jobs[0].baseline_id == measurement.job.baseline_id:
                 guide.saw(measurement, sample)
 
     def observe(self, event: Event) -> None:
         """Pass an event on; a race counts what its servers' loading takes."""
-        self.watch.event(event)
+        self.shared.watch.event(event)
         if isinstance(event, ArmReady):
-            for guide in self.guides.values():
+            for guide in self.shared.guides.values():
                 guide.loading_s += event.load_s if event.arm in guide.block.arms else 0.0
 
     def guide_of(self, block: Block) -> Callable[[], Round | None] | None:
         """What says the next round of a block that is raced."""
-        guide = self.guides.get(block)
+        guide = self.shared.guides.get(block)
         return guide.next_round if guide else None
 
 
-def _tools(
-    lane: Lane,
-    prepared: Prepared,
-    sweep_id: str,
-    logs: _Logs,
-    files: ModelWatch,
-    watch: _Watch,
-    stop: StopFlag,
-    progress: Progress,
-    guides: Mapping[Block, Guide],
-) -> LaneTools:
+def _tools(lane: Lane, shared: _Shared) -> LaneTools:
+    prepared, watch, preload = shared.prepared, shared.watch, shared.preload
     monitor = Monitor(lane, nvml=prepared.nvml, own_pids=lambda: tuple(watch.pids))
-    fittings = _Fittings(lane=lane, prepared=prepared, watch=watch, stop=stop, guides=guides, monitor=monitor)
+    fittings = _Fittings(lane=lane, shared=shared, monitor=monitor)
     residency = Residency(
         lane=lane, model_bytes=prepared.model_bytes, kv_elements=prepared.kv_elements, nvml=prepared.nvml
     )
@@ -303,26 +316,32 @@ def _tools(
         engine_of=prepared.engine_of,
         lane=lane,
         maker=SampleMaker(
-            sweep_id=sweep_id,
+            sweep_id=shared.sweep_id,
             lane=lane,
             host=prepared.environment.host,
             engine_of=prepared.engine_of,
-            outputs=dict(progress.outputs),
+            outputs=dict(shared.progress.outputs),
             on_output=watch.output,
-            next_order=progress.next_order,
+            next_order=shared.progress.next_order,
         ),
         record=fittings.record,
         guide_of=fittings.guide_of,
         observe=fittings.observe,
-        stop=stop,
+        stop=shared.stop,
         monitor=monitor,
-        log_path=logs.path,
-        done=progress.done,
+        log_path=shared.logs.path,
+        done=shared.progress.done,
         pids=watch.pids,
         require_room=residency.require_room,
-        check_files=files.wrong,
+        check_files=shared.files.wrong,
         memory=fittings.memory,
         on_memory=residency.seen,
         rest=fittings.rest,
+        loading=preload.begin if preload else _nothing,
+        settle=preload.finish if preload else _nothing,
         converged=lambda vanilla, speculative, adaptive: decide(vanilla, speculative, adaptive).stop,
     )
+
+
+def _nothing() -> None:
+    """What a lane does at a load where no work waits for it."""

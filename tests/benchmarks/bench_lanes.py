@@ -25,43 +25,86 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.planning.jobs import job
-from velosweep.model import Block, Job, ModelPair, Sample
+from velosweep.model import Block, Job, ModelPair, Prompt, PromptSet, Sample
 from velosweep.planning.identity import identify
 from velosweep.planning.lanes import Estimator, Queues
 from velosweep.planning.schedule import count_measurements, plan_blocks
 
-GIGABYTE = 10**9
+MODEL_BYTES = {f"model-{size}.gguf": size * 10**9 for size in (1, 2, 5, 8, 14, 40)}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What a block takes: its servers and the seconds to load them all, its runs and the seconds of them all."""
+
+    servers: int
+    loading_s: float
+    runs: int
+    running_s: float
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return self.loading_s + self.running_s
 
 
 @dataclass(frozen=True)
 class Load:
-    """Blocks, the models' sizes by path, and what each block takes in seconds (loading, running)."""
+    """Blocks, and what each takes."""
 
     blocks: tuple[Block, ...]
-    model_bytes: dict[str, int]
-    seconds: dict[str, tuple[float, float]]
+    spans: dict[str, Span]
+
+    def ideal_s(self, lanes: int) -> float:
+        """The least time it can take: all work over all lanes, or the longest block."""
+        work = [span.seconds for span in self.spans.values()]
+        return max(sum(work) / lanes, *work)
 
 
 def skewed(jobs: int, lanes: int, seed: int) -> Load:
     """A set of jobs whose lengths are log-normal, with a factor that only measuring shows."""
+    return load_of(plan(skewed_jobs(jobs, seed), lanes), seed)
+
+
+def skewed_jobs(jobs: int, seed: int) -> tuple[Job, ...]:
+    """So many jobs, no two of which measure the same thing: a further prompt set for every thousand."""
     chance = random.Random(seed)
-    sizes = {f"model-{size}.gguf": size * GIGABYTE for size in (1, 2, 5, 8, 14, 40)}
-    names = list(sizes)
-    made: list[Job] = []
-    for num in range(jobs):
+    names = list(MODEL_BYTES)
+    made: dict[tuple[str, int, int, int], Job] = {}
+    while len(made) < jobs:
         tokens = max(16, int(chance.lognormvariate(math.log(200), 0.8)))
         model = chance.choices(names, weights=(12, 10, 8, 6, 4, 1))[0]
-        pair = ModelPair(name=model, main_model=model, draft_model="draft.gguf")
-        made.append(job(num=num, n_draft=chance.randint(1, 16), n_predict=tokens, model_pair=pair, directory=str(num)))
-    distinct = {(one.model_pair, one.n_draft, one.n_predict): one for one in made}
-    blocks = plan_blocks(identify(tuple(distinct.values()), {}), lanes=lanes)
-    seconds = {}
+        n_draft, topic = chance.randint(1, 16), chance.randrange(math.ceil(jobs / 1000))
+        made[model, n_draft, tokens, topic] = job(
+            num=len(made),
+            n_draft=n_draft,
+            n_predict=tokens,
+            model_pair=ModelPair(name=model, main_model=model, draft_model="draft.gguf"),
+            prompts=PromptSet(name=f"topic {topic}", prompts=(Prompt(id="only", text=f"Explain topic {topic}"),)),
+            directory=str(len(made)),
+        )
+    return tuple(made.values())
+
+
+def plan(jobs: Sequence[Job], lanes: int) -> tuple[Block, ...]:
+    """What velosweep does before anything is measured: identities, then blocks."""
+    return plan_blocks(identify(jobs, {}), lanes=lanes)
+
+
+def load_of(blocks: tuple[Block, ...], seed: int) -> Load:
+    """The blocks with how long each takes."""
+    chance = random.Random(seed)
+    spans = {}
     for block in blocks:
         first = block.jobs[0]
-        size = sizes[first.model_pair.main_model]
-        run = count_measurements(block) * first.n_predict * size / 3e12
-        seconds[key(block)] = (len(block.arms) * (0.5 + size / 2e9), run * chance.lognormvariate(0, 0.3))
-    return Load(blocks=blocks, model_bytes=sizes, seconds=seconds)
+        size, runs, servers = MODEL_BYTES[first.model_pair.main_model], count_measurements(block), len(block.arms)
+        spans[key(block)] = Span(
+            servers=servers,
+            loading_s=servers * (0.5 + size / 2e9),
+            runs=runs,
+            running_s=runs * first.n_predict * size / 3e12 * chance.lognormvariate(0, 0.3),
+        )
+    return Load(blocks=blocks, spans=spans)
 
 
 def key(block: Block) -> str:
@@ -70,7 +113,7 @@ def key(block: Block) -> str:
 
 def simulate(load: Load, lanes: int) -> float:
     """Share of ideal, in virtual time."""
-    estimator = Estimator(model_bytes=lambda path: load.model_bytes.get(path, 0))
+    estimator = Estimator(model_bytes=MODEL_BYTES.__getitem__)
     queues = Queues(lanes=lanes, foretold=estimator.foretold, rates=estimator.rates)
     queues.fill(load.blocks)
     free = [(0.0, lane) for lane in range(lanes)]
@@ -81,16 +124,13 @@ def simulate(load: Load, lanes: int) -> float:
         if block is None:
             end = max(end, now)
             continue
-        loading, running = load.seconds[key(block)]
-        first = block.jobs[0]
-        for _ in block.arms:
-            estimator.learn_load(first.model_pair.main_model, loading / len(block.arms))
-        runs = count_measurements(block)
-        for _ in range(runs):
-            estimator.learn_run(first.model_pair.main_model, first.n_predict, running / runs)
-        heapq.heappush(free, (now + loading + running, lane))
-    work = [sum(seconds) for seconds in load.seconds.values()]
-    return max(sum(work) / lanes, max(work)) / end
+        span, first = load.spans[key(block)], block.jobs[0]
+        for _ in range(span.servers):
+            estimator.learn_load(first.model_pair.main_model, span.loading_s / span.servers)
+        for _ in range(span.runs):
+            estimator.learn_run(first.model_pair.main_model, first.n_predict, span.running_s / span.runs)
+        heapq.heappush(free, (now + span.seconds, lane))
+    return load.ideal_s(lanes) / end
 
 
 def real(jobs: int, lanes: int) -> tuple[float, float, int]:
@@ -141,7 +181,8 @@ def main() -> None:
     asked = parser.parse_args()
     for seed in range(asked.seeds):
         load = skewed(asked.jobs, asked.lanes, seed)
-        longest = max(map(sum, load.seconds.values())) / (sum(map(sum, load.seconds.values())) / asked.lanes)
+        seconds = [span.seconds for span in load.spans.values()]
+        longest = max(seconds) / (sum(seconds) / asked.lanes)
         told = f"{len(load.blocks)} blocks, the longest {longest:.2f} of a lane's share"
         print(f"simulated, {asked.lanes} lanes, seed {seed}: {simulate(load, asked.lanes):.4f} of ideal ({told})")
     if asked.real:

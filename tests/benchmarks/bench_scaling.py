@@ -4,10 +4,10 @@
 
 planning   identities and blocks of a skewed set of jobs.
 dispatch   that set over 1, 16 and 256 lanes in virtual time: the driver's own work, and the share of the ideal.
-collation  comparing all jobs of a table of samples (ten n_draft a baseline, five iterations).
+collation  comparing all jobs' samples (ten n_draft a baseline, five iterations), as many at a time as collating does.
 
-CPU seconds of one process, the least of three. The exponent is the slope of log time over log jobs from 1,000 jobs on:
-1 is linear.
+CPU seconds of one process, the least of three (fewer, where one takes long); what makes the jobs and samples up is not
+in them. The exponent is the slope of log time over log jobs from 1,000 jobs to the most: 1 is linear.
 """
 
 from __future__ import annotations
@@ -16,20 +16,24 @@ import argparse
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
-from tests.benchmarks.bench_analysis import made_up_samples
-from tests.benchmarks.bench_lanes import simulate, skewed
+from tests.benchmarks.bench_analysis import N_DRAFTS, made_up_samples, peak_mb
+from tests.benchmarks.bench_lanes import load_of, plan, simulate, skewed_jobs
 from velosweep.analysis.summarise import iterate_jobs
+from velosweep.storage.chunks import CHUNK_ROWS
 
 LANES = (1, 16, 256)
 ITERATIONS = 5
+BASELINE_ROWS = (N_DRAFTS + 1) * ITERATIONS
 Curve = dict[int, float]
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -39,30 +43,48 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC")
     counts = [10**power for power in range(1, 1 + int(math.log10(options.most)))]
-    curves: dict[str, Curve] = {"planning": {}, **{f"dispatch, {n} lanes": {} for n in LANES}, "collation": {}}
-    print("jobs     planning s  " + "  ".join(f"dispatch {n:>3} s (share)" for n in LANES) + "  collation s")
+    curves: dict[str, Curve] = {"planning": {}, **{dispatch(n): {} for n in LANES}, "collation": {}}
+    print("   jobs  blocks  planning s " + "  ".join(f"{f'dispatch {n} s':>14} share" for n in LANES) + "  collation s")
     for jobs in counts:
-        load, curves["planning"][jobs] = least(partial(skewed, jobs, 16, seed=0))
-        shares = []
+        made = skewed_jobs(jobs, seed=0)
+        blocks, curves["planning"][jobs] = least(partial(plan, made, 16))
+        print(f"{jobs:>7} {len(blocks):>7} {curves['planning'][jobs]:>11.4f}", end=" ", flush=True)
+        load = load_of(blocks, seed=0)
         for lanes in LANES:
-            share, curves[f"dispatch, {lanes} lanes"][jobs] = least(partial(simulate, load, lanes))
-            shares.append(f"{curves[f'dispatch, {lanes} lanes'][jobs]:>10.4f} ({share:.3f})")
-        table = made_up_samples(max(11 * ITERATIONS, jobs // 10 * 11 * ITERATIONS), jobs, 1)
-        _, curves["collation"][jobs] = least(partial(_compared, table))
-        planned, collated = curves["planning"][jobs], curves["collation"][jobs]
-        print(f"{jobs:>7} {planned:>11.4f}  {'   '.join(shares)}  {collated:.3f}", flush=True)
+            share, curves[dispatch(lanes)][jobs] = least(partial(simulate, load, lanes))
+            print(f"{curves[dispatch(lanes)][jobs]:>14.4f} {share:.3f} ", end=" ", flush=True)
+        del made, blocks, load
+        curves["collation"][jobs] = sum(collation_s(jobs))
+        print(f"{curves['collation'][jobs]:>11.3f}", flush=True)
     for name, curve in curves.items():
         if max(counts) > 1000:
             print(f"exponent of {name}: {exponent(curve):.2f}")
+    print(f"peak of memory {peak_mb():,.0f} MB, load {os.getloadavg()[0]:.2f} at the end")
     if options.plot:
         draw(curves, options.plot)
+
+
+def dispatch(lanes: int) -> str:
+    """The name of its curve."""
+    return f"dispatch, {lanes} lane{'s' * (lanes > 1)}"
+
+
+def collation_s(jobs: int) -> Iterator[float]:
+    """CPU seconds of comparing each chunk of whole baselines, which holds no more rows than a chunk of collating."""
+    most = CHUNK_ROWS // BASELINE_ROWS
+    left = max(1, jobs // N_DRAFTS)
+    while left:
+        baselines = min(left, most)
+        left -= baselines
+        table = made_up_samples(baselines * BASELINE_ROWS, baselines * N_DRAFTS, 1)
+        yield least(partial(_compared, table))[1]
 
 
 def _compared(table: pa.Table) -> int:
     return sum(map(len, iterate_jobs(table)))
 
 
-def least(work: Callable[[], object]) -> tuple[object, float]:
+def least(work: Callable[[], T]) -> tuple[T, float]:
     """What `work` returned, and the least CPU seconds of three tries (of one, where that takes long)."""
     seconds: list[float] = []
     while len(seconds) < 3 and sum(seconds) < 20:
@@ -79,14 +101,24 @@ def exponent(curve: Curve) -> float:
 
 
 def draw(curves: dict[str, Curve], path: Path) -> None:
+    """Seconds over jobs beside lines of exponent 1, and milliseconds a job, which are level where growth is linear."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot(xscale="log", yscale="log", xlabel="jobs", ylabel="CPU seconds")
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    whole, each = figure.subplots(1, 2, subplot_kw={"xscale": "log", "yscale": "log", "xlabel": "jobs"})
     for name, curve in curves.items():
-        axes.plot(list(curve), list(curve.values()), marker="o", label=name)
-    axes.grid(alpha=0.3)
-    axes.legend()
+        label = f"{name} (exponent {exponent(curve):.2f})" if max(curve) > 1000 else name
+        whole.plot(list(curve), list(curve.values()), marker="o", label=label)
+        each.plot(list(curve), [1000 * seconds / jobs for jobs, seconds in curve.items()], marker="o")
+    whole.set(title="CPU time of velosweep's own work", ylabel="CPU seconds", ylim=whole.get_ylim())
+    each.set(title="The same for each job: level is linear", ylabel="CPU milliseconds a job")
+    ends = min(curves["planning"]), max(curves["planning"])
+    for number, per_job_s in enumerate((1e-6, 1e-5, 1e-4, 1e-3, 1e-2)):
+        line = {"color": "0.75", "linewidth": 0.8, "linestyle": "--", "zorder": 0}
+        whole.plot(ends, [jobs * per_job_s for jobs in ends], label=None if number else "linear", **line)
+    for axes in (whole, each):
+        axes.grid(alpha=0.25)
+    figure.legend(loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=120)
 
 

@@ -201,6 +201,29 @@ def test_a_vanilla_only_job_may_share_its_baseline_with_others():
     assert rows[1].speculative is None
 
 
+def test_a_job_whose_speculative_runs_never_came_keeps_its_own_parameters():
+    vanilla = [sample for sample in sweep(speed=_noisy) if sample.mode is Mode.VANILLA]
+    never_ran = {job.id: job for job in (record(), record(n_draft=12))}
+
+    rows = [row for row in _compare(vanilla, jobs=never_ran) if row.prompt_id is None]
+
+    assert [(row.job_id, row.n_draft, row.speculation) for row in rows] == [("j8", 8, "draft"), ("j12", 12, "draft")]
+    for row in rows:
+        assert row.draft_model == record().draft_model
+        assert row.vanilla is not None
+        assert (row.speculative, row.speedup, row.acceptance, row.n_pairs) == (None, None, None, 0)
+        assert row.verdict is Verdict.INVALID
+
+
+def test_a_vanilla_series_that_nobody_knows_stands_for_itself():
+    vanilla = [sample for sample in sweep(speed=_noisy) if sample.mode is Mode.VANILLA]
+
+    job = _job(vanilla)
+
+    assert (job.n_draft, job.speculative) == (0, None)
+    assert job.verdict is not Verdict.INVALID
+
+
 def test_runs_in_blocks_get_welchs_interval_and_say_so():
     job = _job(sweep(order="block", speed=_noisy))
 

@@ -146,6 +146,15 @@ def test_nothing_measured_is_said() -> None:
     assert answers([], made.record) == ()
 
 
+def test_vanilla_alone_is_not_called_nothing() -> None:
+    made = sweeps.default_sweep()
+    rows = [replace(row, speculative=None, speedup=None, speedup_gm=None) for row in made.comparisons]
+
+    (answer,) = answers(rows, made.record)
+
+    assert answer.headline.startswith("No speculative run could be measured; without speculation: ")
+
+
 def test_a_file_named_draft_is_not_called_draft_draft(three: list[Comparison]) -> None:
     record = sweeps.default_sweep().record
     record = replace(record, jobs=tuple(replace(job, synthetic=False) for job in record.jobs))

@@ -118,7 +118,7 @@ class Job:
             self.found, view.acceptance.tokens_per_round if view.acceptance else None
         )
         speeds = _tps(view.vanilla), _tps(view.speculative)
-        measured = view.vanilla is not None or view.speculative is not None
+        measured = view.speculative is not None or (view.vanilla is not None and not self._speculates)
         return Comparison(
             **self._parameters,
             **self._prompt(row, whole=whole),
@@ -142,9 +142,16 @@ class Job:
             energy_j_per_token_speculative=view.energy_speculative,
         )
 
+    @property
+    def _speculates(self) -> bool:
+        """Whether speculative runs belong to the job, be there any or not."""
+        return self.found.speculative is not None or (self.rows.record is not None and self.rows.record.n_draft > 0)
+
     @cached_property
     def n_draft(self) -> int:
         """The job's draft length."""
+        if self.found.speculative is None and self.rows.record is not None:
+            return self.rows.record.n_draft  # the vanilla row is of many
         return int(self.table.measures.columns.integer("n_draft")[self._lead_row])
 
     @cached_property

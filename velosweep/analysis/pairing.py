@@ -196,7 +196,8 @@ class FoundJob:
 def find_jobs(arrangement: Arrangement, records: Mapping[str, JobRecord]) -> list[FoundJob]:
     """Every job that has runs, by (job number, id): those with speculative runs, and the vanilla-only ones.
 
-    Vanilla-only is a record that has no speculative runs and asks for none, and a vanilla series that no job refers to.
+    Vanilla-only is a record that has no speculative runs and asks for none, and a vanilla series that no job with
+    runs refers to: that one stands for the jobs that were to be held against it, for itself where none is known.
     """
     index = baselines(arrangement)
     found = []
@@ -212,11 +213,10 @@ def find_jobs(arrangement: Arrangement, records: Mapping[str, JobRecord]) -> lis
             baseline = [index.by_id.get((sweep, name)) for sweep in sweeps for name in (record.id, record.baseline_id)]
             found += [FoundJob(record=record, speculative=None, vanilla=i) for i in baseline if i is not None][:1]
     used = {job.vanilla for job in found}
-    found += [
-        FoundJob(record=None, speculative=None, vanilla=number)
-        for number, owner in enumerate(arrangement.owners)
-        if owner.mode is Mode.VANILLA and number not in used
-    ]
+    for number, owner in enumerate(arrangement.owners):
+        if owner.mode is Mode.VANILLA and number not in used:
+            without = [r for r in records.values() if r.baseline_id == owner.job_id and r.id not in seen]
+            found += [FoundJob(record=record, speculative=None, vanilla=number) for record in without or (None,)]
     return sorted(found, key=lambda job: _place(arrangement, job))
 
 

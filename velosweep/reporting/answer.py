@@ -187,10 +187,13 @@ def _headline(kind: str, best: Comparison | None, jobs: Sequence[Comparison], re
 def _without_ratio(jobs: Sequence[Comparison], record: SweepRecord) -> str:
     measured = [job for job in jobs if job.speculative is not None]
     if not measured:
-        plain = next((job.vanilla for job in jobs if job.vanilla and job.speculation == "none"), None)
-        if plain is not None:
-            return f"Without speculation: {number(plain.tokens_per_second.mean, 1)} tok/s; nothing to compare it with"
-        return "Nothing could be measured"
+        plain = max((job for job in jobs if job.vanilla), key=lambda job: job.speculation == "none", default=None)
+        if plain is None or plain.vanilla is None:
+            return "Nothing could be measured"
+        alone = f"ithout speculation: {number(plain.vanilla.tokens_per_second.mean, 1)} tok/s"
+        if plain.speculation == "none":
+            return f"W{alone}; nothing to compare it with"
+        return f"No speculative run could be measured; w{alone}"
     fastest = max(measured, key=lambda job: job.speculative.tokens_per_second.mean if job.speculative else 0.0)
     rate = fastest.speculative.tokens_per_second.mean if fastest.speculative else None
     setting = f"{_what(fastest, record)} with n_draft {fastest.n_draft}"

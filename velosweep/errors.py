@@ -6,7 +6,23 @@ anything ran, 3 nothing could be measured, 130 interrupted and resumable.
 
 from __future__ import annotations
 
+import shlex
+import sys
 from enum import IntEnum
+from pathlib import Path
+
+
+def install_extra(extra: str) -> str:
+    """The command that adds one of our extras to this very Python, from the checkout where there is one.
+
+    A bare `pip install velosweep[…]` would look for us on an index, and with another Python's pip perhaps.
+    """
+    checkout = Path(__file__).resolve().parents[1]
+    here = (checkout / "pyproject.toml").is_file()
+    source = (
+        f"-e {shlex.quote(f'{checkout}[{extra}]')}" if here else f"'velosweep-….whl[{extra}]' (the wheel it came as)"
+    )
+    return f"{shlex.quote(sys.executable)} -m pip install {source}"
 
 
 class ExitStatus(IntEnum):

@@ -88,6 +88,21 @@ def test_jobs_that_only_one_sweep_has_are_named(write: Write, capsys: pytest.Cap
     assert "Only in the old sweep: n_draft 12" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("fail_below", [[], ["--fail-below", "0.97"]])
+def test_nothing_to_compare_is_said_and_is_no_success(
+    write: Write, tmp_path: Path, fail_below: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = write("old", jobs=1)
+    other = journal_of(tmp_path / "other", [one for one in rounds(3, iterations=6) if one.job_num in (None, 2)])
+    write_record(other.record, record(3))
+
+    assert main(["compare", old, str(other.root), *fail_below]) == ExitStatus.NOTHING_MEASURED
+
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Nothing to compare: the sweeps have no job in common" in said
+    assert "Only in the old sweep: n_draft 4" in said
+
+
 def test_the_page_is_whole_and_needs_no_network(write: Write, tmp_path: Path) -> None:
     new = write("new", speed=0.9)
 

@@ -182,6 +182,9 @@ def test_doctor_says_what_would_run(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "engine embedded" in done.stdout
     assert "vocabulary fits" in done.stdout
+    assert "MB" in done.stdout
+    assert "iB" not in done.stdout
+    assert "pip install 'velosweep" not in done.stdout  # there is none to be had by that name
 
 
 def test_doctor_names_what_is_missing(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ PAGE = "comparison.html"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command: 1 where `--fail-below` finds a job that really got slower than that, else 0.
+    """Run the command: 1 where `--fail-below` finds a job that really got slower, 3 with nothing to compare, else 0.
 
     Raises MismatchError for sweeps of other engines, machines or models, unless `--anyway`.
     """
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
         named = ", ".join(labels[change.new.job_id] for change in slower)
         say(make_console(stderr=True), f"Slower than {arguments.fail_below}: {plural(len(slower), 'job')} ({named})")
         return int(ExitStatus.SOME_FAILED)
-    return int(ExitStatus.OK)
+    return int(ExitStatus.OK if any(row.ratio for row in shown.rows) else ExitStatus.NOTHING_MEASURED)
 
 
 def print_reproduction(old: Path, new: Path) -> None:
@@ -66,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="velosweep compare",
         description="Hold two sweeps against each other: the ratio new / old of each job with its 95 % interval, and "
-        "which changes are real after correction for the number of jobs.",
+        "which changes are real after correction for the number of jobs. Exits with 3 where there is nothing to "
+        "compare.",
     )
     parser.add_argument("old", type=Path, help="the sweep to compare with")
     parser.add_argument("new", type=Path, help="the sweep in question")

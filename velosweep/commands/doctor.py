@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from velosweep.errors import ExitStatus, VelosweepError
+from velosweep.errors import ExitStatus, VelosweepError, install_extra
 from velosweep.model import EngineSettings, Job, RunSettings
+from velosweep.units import bytes_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,7 +76,7 @@ def _machine() -> Iterator[Check]:
     yield Check(
         state="ok",
         subject="machine",
-        text=f"{machine.host}: {machine.cpu}, {cores}, {machine.memory_bytes / 2**30:.0f} GiB, {machine.system}",
+        text=f"{machine.host}: {machine.cpu}, {cores}, {bytes_words(machine.memory_bytes)}, {machine.system}",
     )
     yield Check(state="ok", subject="velosweep", text=f"{__version__} on Python {machine.python}")
     load = psutil.getloadavg()[0]
@@ -140,8 +141,8 @@ def _models(job: Job, settings: RunSettings) -> Iterator[Check]:
 
     prepared = prepare([job], settings)
     for model in prepared.environment.models:
-        size = f"{model.size_bytes / 2**20:.0f} MiB"
-        yield Check(state="ok", subject="model", text=f"{model.path}: {model.description or 'GGUF'}, {size}")
+        described = model.description or f"GGUF, {bytes_words(model.size_bytes)}"  # a description holds the size
+        yield Check(state="ok", subject="model", text=f"{model.path}: {described}")
     ready = prepared.jobs[0]
     if ready.model_pair.draft_model:
         yield Check(state="ok", subject="pair", text="the draft's vocabulary fits the main model's")
@@ -165,6 +166,4 @@ def _extras() -> Iterator[Check]:
     }
     absent = [(extra, use) for module, (extra, use) in uses.items() if find_spec(module) is None]
     for extra, use in absent:
-        yield Check(
-            state="note", subject="extra", text=f"{use} is not installed", remedy=f"pip install 'velosweep[{extra}]'"
-        )
+        yield Check(state="note", subject="extra", text=f"{use} is not installed", remedy=install_extra(extra))

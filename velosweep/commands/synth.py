@@ -13,6 +13,7 @@ from velosweep.errors import ConfigError, ExitStatus
 from velosweep.model import SyntheticShape
 from velosweep.synthetic.pair import ensure_pair
 from velosweep.synthetic.shape import DEFAULT_SHAPE, PRESETS, shape_from
+from velosweep.units import bytes_words
 
 
 def main(argv: Sequence[str]) -> int:
@@ -54,7 +55,7 @@ def _say(message: str) -> None:
 
 
 def _account(main_path: Path, draft_path: Path) -> str:
-    sizes = [f"{path.stat().st_size / 1e6:,.0f} MB" for path in (main_path, draft_path)]
+    sizes = [bytes_words(path.stat().st_size) for path in (main_path, draft_path)]
     use = (
         f"velosweep model_pair.main_model={shlex.quote(str(main_path))} "
         f"model_pair.draft_model={shlex.quote(str(draft_path))}"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from velosweep.engines.gguf_header import Header, HeaderError, Value, parse_header
 from velosweep.errors import ModelFileError, PairError
+from velosweep.units import bytes_words
 
 __all__ = ["GgufInfo", "check_model", "check_pair", "fingerprint", "read_header"]
 
@@ -78,9 +79,8 @@ class GgufInfo:
         size = f"{self.parameters / 1e9:.1f}B" if self.parameters >= 1e9 else f"{self.parameters / 1e6:.0f}M"
         parts = [f"{self.architecture} {size}" + (f" {self.file_type}" if self.file_type else "")]
         if self.layers is not None:
-            parts.append(f"{self.layers} layers")
-        gigabytes = self.size_bytes / 1e9
-        return ", ".join([*parts, f"{gigabytes:.1f} GB" if gigabytes >= 1 else f"{self.size_bytes / 1e6:.0f} MB"])
+            parts.append(f"{self.layers} layer{'s' if self.layers != 1 else ''}")
+        return ", ".join([*parts, bytes_words(self.size_bytes)])
 
 
 def read_header(path: Path) -> GgufInfo:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from velosweep.errors import ModelFileError
+from velosweep.errors import ModelFileError, install_extra
 
 _HUB = re.compile(r"hf://(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<file>.+)")
 _FIRST_PART = re.compile(r"(?P<stem>.*)-00001-of-(?P<count>\d{5})\.gguf")
@@ -54,7 +54,7 @@ def _fetched(repo: str, file: str, revision: str | None, reference: str, key: st
         from huggingface_hub.errors import HfHubHTTPError
     except ImportError as error:
         raise ModelFileError(
-            f"{key} is {reference!r}, and huggingface_hub is not installed", remedy="pip install 'velosweep[hf]'"
+            f"{key} is {reference!r}, and huggingface_hub is not installed", remedy=install_extra("hf")
         ) from error
     expected: tuple[type[Exception], ...] = (HfHubHTTPError, OSError, ValueError, *_transport_errors())
     try:

@@ -92,7 +92,12 @@ class ComparisonShown:
         """The answer in one sentence."""
         told = [row for row in self.rows if row.ratio is not None]
         if not told:
-            return "Nothing to compare: the sweeps share no job with at least two samples each"
+            why = (
+                "no job that both have has two samples or more in each"
+                if self.rows
+                else "the sweeps have no job in common"
+            )
+            return f"Nothing to compare: {why}"
         changed = [row for row in told if row.real]
         if not changed:
             return f"No real change in {plural(len(told), 'job')}"

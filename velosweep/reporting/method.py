@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from velosweep.model import Comparison, SweepRecord
 from velosweep.reporting.wording import listed, plural
+from velosweep.units import bytes_words
 
 _ORDERS = {
     "abba": "Vanilla and speculative runs alternate in rounds whose direction alternates (ABBA), so that a drift of "
@@ -56,16 +57,12 @@ def environment_lines(record: SweepRecord) -> tuple[tuple[str, str], ...]:
         ("Program", f"{here.program} (SHA-256 {here.program_sha256})" if here.program else "within velosweep"),
         ("Machine", f"{here.host}, {here.system}"),
         ("Processor", f"{here.cpu}, {here.physical_cores} cores, {here.logical_cores} threads"),
-        ("Memory", _gigabytes(here.memory_bytes)),
+        ("Memory", bytes_words(here.memory_bytes)),
     ]
     for device in here.devices:
-        memory = f", {_gigabytes(device.memory_bytes)}" if device.memory_bytes else ""
+        memory = f", {bytes_words(device.memory_bytes)}" if device.memory_bytes else ""
         lines.append(("Device", f"{device.name} ({device.kind}){memory}"))
     for model in here.models:
-        described = f", {model.description}" if model.description else ""
-        lines.append(("Model", f"{model.path} ({_gigabytes(model.size_bytes)}{described}, {model.fingerprint[:16]})"))
+        described = model.description or bytes_words(model.size_bytes)  # a description holds the size
+        lines.append(("Model", f"{model.path} ({described}, {model.fingerprint[:16]})"))
     return tuple(lines)
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from velosweep.errors import ConfigError
+from velosweep.errors import ConfigError, install_extra
 from velosweep.model import Comparison, SweepRecord, Verdict
 from velosweep.reporting.answer import answers
 from velosweep.reporting.wording import best_estimate, job_labels, series_of, target_of, whole_jobs
@@ -33,7 +33,7 @@ def main_plots(comparisons: Iterable[Comparison], record: SweepRecord) -> dict[s
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ConfigError(
-            "report.plots=true needs matplotlib, which is not installed", remedy="pip install 'velosweep[plots]'"
+            "report.plots=true needs matplotlib, which is not installed", remedy=install_extra("plots")
         ) from error
     # The hash salt makes the SVG's ids, and so its bytes, follow from the content alone.
     with mpl.rc_context({"svg.hashsalt": record.sweep_id, "font.size": 11, "svg.fonttype": "path"}):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from velosweep.errors import ConfigError
+from velosweep.errors import ConfigError, install_extra
 from velosweep.model import Comparison, JobRecord, SweepRecord
 from velosweep.reporting.wording import whole_jobs
 
@@ -31,7 +31,7 @@ def log_to_mlflow(
     try:
         from mlflow.tracking import MlflowClient
     except ImportError as error:
-        raise ConfigError("MLflow is not installed", remedy="pip install 'velosweep[mlflow]'") from error
+        raise ConfigError("MLflow is not installed", remedy=install_extra("mlflow")) from error
     client = MlflowClient(tracking_uri=tracking_uri)
     found = client.get_experiment_by_name(experiment)
     experiment_id = found.experiment_id if found else client.create_experiment(experiment)

@@ -19,6 +19,7 @@ from velosweep.running.memory import (
     shares_files,
 )
 from velosweep.running.nvml import NvmlLike
+from velosweep.units import bytes_words
 
 _MOST_ARMS = 64
 
@@ -74,8 +75,8 @@ class Residency:
         if free is None or fits(need, resident=loaded, free_bytes=free, shared_files=self._shared(arm)):
             return
         raise LaunchFailed(
-            f"No room to load {arm.label}: it needs about {_gib(need.total_bytes)}, {self.lane.label} has "
-            f"{_gib(free)} free beside {len(loaded)} loaded server(s)",
+            f"No room to load {arm.label}: it needs about {bytes_words(need.total_bytes)}, {self.lane.label} has "
+            f"{bytes_words(free)} free beside {len(loaded)} loaded server(s)",
             remedy="free memory, choose a smaller model or quantisation, or lower engine.context",
         )
 
@@ -105,7 +106,3 @@ class Residency:
             return None
         taken = sum(need.private_bytes if self._shared(arm) else need.total_bytes for need in resident)
         return free - taken
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from velosweep.errors import ConfigError, StorageError
+from velosweep.errors import ConfigError, StorageError, install_extra
 from velosweep.model import RunSettings
 from velosweep.sweeping.gathering import Gathering
 from velosweep.sweeping.groups import Gathered, Group, RunGroup, in_words
@@ -209,7 +209,5 @@ def _distributed() -> Any:
     try:
         import distributed
     except ImportError as error:
-        raise ConfigError(
-            "hydra/launcher=dask needs the package distributed", remedy="pip install 'velosweep[dask]'"
-        ) from error
+        raise ConfigError("hydra/launcher=dask needs the package distributed", remedy=install_extra("dask")) from error
     return distributed

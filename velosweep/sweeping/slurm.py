@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from velosweep.errors import ConfigError, Interrupted
+from velosweep.errors import ConfigError, Interrupted, install_extra
 from velosweep.model import RunSettings
 from velosweep.sweeping.groups import Group, RunGroup, group_folder, in_words
 from velosweep.sweeping.remote import RemoteLauncher
@@ -98,7 +98,5 @@ def _submitit() -> Any:
     try:
         import submitit
     except ImportError as error:
-        raise ConfigError(
-            "hydra/launcher=slurm needs the package submitit", remedy="pip install 'velosweep[slurm]'"
-        ) from error
+        raise ConfigError("hydra/launcher=slurm needs the package submitit", remedy=install_extra("slurm")) from error
     return submitit

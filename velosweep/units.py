@@ -1,0 +1,8 @@
+"""Amounts in words, alike wherever they are shown."""
+
+from __future__ import annotations
+
+
+def bytes_words(count: int) -> str:
+    """`8.5 GB`, `39 MB`: bytes in powers of ten, as files are sold and listed."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"

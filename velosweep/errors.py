@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
 
@@ -47,6 +48,19 @@ class VelosweepError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+MOST_TOLD = 5
+
+
+def together(problems: Sequence[VelosweepError]) -> VelosweepError:
+    """One error that tells of all `problems` (at least one), of the first one's class; each is told once."""
+    told = list(dict.fromkeys(str(problem) for problem in problems))
+    if len(told) == 1:
+        return problems[0]
+    more = [f"and {len(told) - MOST_TOLD} more"] if len(told) > MOST_TOLD else []
+    lines = "".join(f"\n  - {line}" for line in (*told[:MOST_TOLD], *more))
+    return type(problems[0])(f"{len(told)} things are wrong:{lines}")
 
 
 class ConfigError(VelosweepError):

@@ -168,6 +168,24 @@ def test_a_key_given_twice_is_refused_with_both_values(words: tuple[str, ...], s
     assert said in str(caught.value)
 
 
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        job(f"model_pair.main_model={tmp_path}/none.gguf", "n_draft=0", "protocol.launches=0")
+
+    said = str(caught.value)
+    assert said.startswith("4 things are wrong:\n  - model_pair.draft_model has no value; ")
+    assert f"\n  - No model at {tmp_path}/none.gguf; set model_pair.main_model" in said
+    assert "\n  - n_draft is 0; it must be at least 1" in said
+    assert "\n  - protocol.launches is 0" in said
+
+
+def test_an_attached_servers_model_need_not_be_here(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        job("engine=attached", "engine.vanilla_url=http://x", f"model_pair.main_model={tmp_path}/a.gguf", "n_draft=0")
+
+    assert "No model at" not in str(caught.value)
+
+
 def test_keys_that_only_look_alike_can_all_be_given() -> None:
     check_words(["engine=server", "engine.kind=server", "hydra/launcher=basic", "~prompts", "prompts=mixed"])
 

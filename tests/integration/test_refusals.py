@@ -89,6 +89,8 @@ def test_this_machines_cores_say_nothing_of_the_workers(tmp_path: Path) -> None:
         (["output=/proc/none/all.json"], ["/proc/none"]),
         (["hydra.run.dir=/proc/none"], ["/proc/none"]),
         (["engine.kind=magic"], ["magic", "embedded"]),
+        (["model_pair.main_model=MODELS/a.gguf", "model_pair.draft_model=MODELS/b.gguf"], ["a.gguf", "b.gguf"]),
+        (["model_pair.main_model=nope.gguf", "n_draft=8"], ["nope.gguf", "model_pair.draft_model has no value"]),
         (["engine.threads=99999", "engine=embedded"], ["engine.threads is 99999", "leave it out"]),
         (["engine.threads_batch=99999", "dry_run=true"], ["engine.threads_batch is 99999"]),
         (["gpus=[7]", "engine=embedded"], ["7"]),

@@ -18,7 +18,18 @@ from velosweep.config.checks import Section, at_least, check_output, one_of
 from velosweep.config.prompts import load_prompts
 from velosweep.config.refusals import KEYS, refusing, unknown_key
 from velosweep.config.values import Token, Values
-from velosweep.model import EngineSettings, Job, PromptSet, Protocol, RunSettings, TunerSettings
+from velosweep.errors import VelosweepError, together
+from velosweep.model import (
+    EngineSettings,
+    Job,
+    ModelPair,
+    PromptSet,
+    Protocol,
+    RunSettings,
+    Sampling,
+    Speculation,
+    TunerSettings,
+)
 
 _Value = TypeVar("_Value")
 _KNOWN = frozenset(KEYS)
@@ -80,32 +91,81 @@ class JobLoader:
             return self._load(num, overrides, directory)
 
     def _load(self, num: int, overrides: Sequence[str], directory: str) -> Job:
+        try:
+            return self._job(num, overrides, directory)
+        except VelosweepError as first:
+            raise together([first, *self._problems()]) from first
+
+    def _job(self, num: int, overrides: Sequence[str], directory: str) -> Job:
         values = self._values
-        pair = self._part("model_pair", sections.model_pair)
-        speculation = self._part("speculation", sections.speculation)
-        skip_vanilla = bool(values["skip_vanilla"])
-        sections.check_pair(pair, speculation, skip_vanilla=skip_vanilla)
+        pair, speculation, skip_vanilla = self._what()
         engine = self._engine()
-        n_predict = at_least("n_predict", int(values["n_predict"]), 2)
-        sections.check_length(n_predict, engine)
         return Job(
             id="",
             num=num,
             baseline_id="",
             model_pair=pair,
-            n_draft=at_least("n_draft", int(values["n_draft"]), 1),
-            n_predict=n_predict,
+            n_draft=self._n_draft(),
+            n_predict=self._n_predict(engine),
             prompts=self._prompts(),
             speculation=speculation,
-            sampling=self._part("sampling", sections.sampling),
+            sampling=self._sampling(),
             engine=engine,
             protocol=self._protocol(),
             skip_vanilla=skip_vanilla,
             target_speedup=at_least("target_speedup", float(values["target_speedup"]), 0.0),
-            output=self._once(("output",), lambda: check_output(values["output"], self._base)),
+            output=self._output(),
             overrides=tuple(overrides),
             directory=directory,
         )
+
+    def _problems(self) -> list[VelosweepError]:
+        """What is wrong with each part by itself: asked only where something is, so that all is said at once."""
+        found: list[VelosweepError] = []
+        parts: tuple[Callable[[], object], ...] = (
+            self._what,
+            self._missing_model,
+            self._engine,
+            self._n_draft,
+            lambda: at_least("n_predict", int(self._values["n_predict"]), 2),
+            self._prompts,
+            self._sampling,
+            self._protocol,
+            self._output,
+        )
+        for part in parts:
+            try:
+                part()
+            except VelosweepError as error:
+                found.append(error)
+        return found
+
+    def _what(self) -> tuple[ModelPair, Speculation, bool]:
+        """What is measured: models, how they speculate, and whether without vanilla."""
+        pair = self._part("model_pair", sections.model_pair)
+        speculation = self._part("speculation", sections.speculation)
+        skip_vanilla = bool(self._values["skip_vanilla"])
+        sections.check_pair(pair, speculation, skip_vanilla=skip_vanilla)
+        return pair, speculation, skip_vanilla
+
+    def _missing_model(self) -> None:
+        """Refuse a main model that isn't there, which else is found later: while other things are wrong already."""
+        if self._section("engine").optional("kind") != "attached":  # such a server's models are where it runs
+            sections.check_main_model(self._part("model_pair", sections.model_pair))
+
+    def _n_draft(self) -> int:
+        return at_least("n_draft", int(self._values["n_draft"]), 1)
+
+    def _n_predict(self, engine: EngineSettings) -> int:
+        n_predict = at_least("n_predict", int(self._values["n_predict"]), 2)
+        sections.check_length(n_predict, engine)
+        return n_predict
+
+    def _sampling(self) -> Sampling:
+        return self._part("sampling", sections.sampling)
+
+    def _output(self) -> str | None:
+        return self._once(("output",), lambda: check_output(self._values["output"], self._base))
 
     def _part(self, name: str, freeze: Callable[[Section], _Value]) -> _Value:
         """The section `name`, checked and frozen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -128,6 +129,12 @@ def check_length(n_predict: int, engine: EngineSettings) -> None:
             f"n_predict is {n_predict}, and engine.context is {engine.context}",
             remedy=f"the context takes prompt and answer: set engine.context={2 * n_predict}, or lower n_predict",
         )
+
+
+def check_main_model(pair: ModelPair) -> None:
+    """Raise ConfigError where the main model is a file that isn't there."""
+    if pair.main_model and "://" not in pair.main_model and not os.path.exists(pair.main_model):  # noqa: PTH110
+        raise ConfigError(f"No model at {pair.main_model}", remedy="set model_pair.main_model to a GGUF file")
 
 
 def check_pair(pair: ModelPair, wanted: Speculation, *, skip_vanilla: bool) -> None:

@@ -13,7 +13,7 @@ from velosweep.engines.base import Engine
 from velosweep.engines.gguf import GgufInfo, check_model, check_pair, fingerprint
 from velosweep.engines.models import resolve_model
 from velosweep.engines.select import Selection, open_engine, resolve_engine
-from velosweep.errors import ConfigError
+from velosweep.errors import ConfigError, VelosweepError, together
 from velosweep.model import (
     Arm,
     EngineSettings,
@@ -119,6 +119,7 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
         raise ConfigError("the grid is empty: no job to run", remedy="give every swept key at least one value")
     if not settings.elsewhere:
         _check_threads(jobs)
+    _check_files(jobs)
     resolver = _Resolver(say=say)
     resolved = [resolver.job(job) for job in jobs]
     engines = {key: open_engine(settings_) for key, settings_ in resolver.engines.items()}
@@ -147,6 +148,34 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
         headers=resolver.headers,
         crowding=() if settings.elsewhere else _crowding(identified, lanes),
     )
+
+
+def _check_files(jobs: Sequence[Job]) -> None:
+    """Raise ModelFileError for every model file that isn't there, at once and before anything is fetched or made."""
+    pairs = dict.fromkeys(
+        (job.model_pair, job.speculation.needs_draft_model and bool(job.speculation.kinds))
+        for job in jobs
+        if job.engine.kind != "attached" and job.model_pair.synthetic is None
+    )
+    named = dict.fromkeys(
+        (reference, key)
+        for pair, drafting in pairs
+        for reference, key in (
+            (pair.main_model, "model_pair.main_model"),
+            (pair.draft_model if drafting else None, "model_pair.draft_model"),
+        )
+        if reference and "://" not in reference
+    )
+    problems: list[VelosweepError] = []
+    for reference, key in named:
+        try:
+            path = Path(resolve_model(reference, key=key))
+            if not os.path.exists(path):  # noqa: PTH110 (no error for a name that is too long)
+                check_model(path, key=key)
+        except VelosweepError as error:
+            problems.append(error)
+    if problems:
+        raise together(problems)
 
 
 def _check_threads(jobs: Sequence[Job]) -> None:

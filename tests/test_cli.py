@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tests.recorded import Recorded, recorded  # noqa: F401
 from velosweep import __version__
 from velosweep.cli import VERBS, main
+from velosweep.config.schema import AdaptiveConf, EngineConf, SyntheticShapeConf, describe_keys
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -48,6 +50,21 @@ def test_help_names_every_verb_group_and_key(capsys: pytest.CaptureFixture[str])
     page = capsys.readouterr().out
     for word in (*VERBS, "llama8b_1b", "ndraft_grid", "n_draft", "protocol.adaptive.target", "--hydra-help"):
         assert word in page
+
+
+def test_help_gives_each_key_its_type_and_default_within_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+
+    page = capsys.readouterr().out
+    told = dict(re.findall(r"^  ([\w.]+=\S*)\s+(\w+): ", page, re.MULTILINE))
+    assert told[f"engine.context={EngineConf().context}"] == "int"
+    assert told[f"model_pair.synthetic.feed_forward={SyntheticShapeConf().feed_forward}"] == "int"
+    assert told[f"protocol.adaptive.target={AdaptiveConf().target}"] == "number"
+    assert (told["speculation.kinds=[draft]"], told["speculation.parameters={}"]) == ("list", "map")
+    assert (told["prompts.categories=null"], told["engine.mmap=true"]) == ("list", "bool")
+    assert [name for name, kind in told.items() if kind == "any"] == ["gpus=null"]
+    assert {key.name for key in describe_keys() if key.type} == {name.partition("=")[0] for name in told}
+    assert max(map(len, page.splitlines())) <= 80
 
 
 def test_the_configuration_can_be_shown(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811

@@ -1,13 +1,13 @@
 """Structured configs: every key a person may write, its type, its default and what it means.
 
-Hydra validates YAML and the command line against these classes; `velosweep --help` prints the `help` texts.
+Hydra validates YAML and the command line against these classes; `velosweep --help` prints types, defaults and texts.
 Values are frozen into `velosweep.model` by `velosweep.config.load`; nothing else reads these classes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, get_args, get_type_hints
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from typing import Any, get_args, get_origin, get_type_hints
 
 # ruff: noqa: RUF009 (`_key` and `_group` return dataclass fields)
 
@@ -212,17 +212,64 @@ RUN_KEYS = ("gpus", "gpus_per_lane", "cpu_lanes", "on_busy", "dry_run", "force",
 """Top-level keys that say how to run and change no result: they hold for a whole sweep."""
 
 
-def walk_keys(conf: type = SweepConf, prefix: str = "") -> list[tuple[str, str]]:
-    """All dotted keys with their explanations, sections before their keys, in the order of the schema."""
+@dataclass(frozen=True)
+class KeyInfo:
+    """A dotted key as `--help` shows it. `type` and `default` are as YAML has them; a section's are empty."""
+
+    name: str
+    type: str
+    default: str
+    text: str
+
+
+def describe_keys(conf: type = SweepConf, prefix: str = "") -> list[KeyInfo]:
+    """All dotted keys, sections before their keys, in the order of the schema."""
     hints = get_type_hints(conf)
-    found: list[tuple[str, str]] = []
+    found: list[KeyInfo] = []
     for item in fields(conf):
-        key = f"{prefix}{item.name}"
-        found.append((key, item.metadata["help"]))
-        for inner in (hints[item.name], *get_args(hints[item.name])):
-            if isinstance(inner, type) and is_dataclass(inner):
-                found += walk_keys(inner, f"{key}.")
+        key, hint = f"{prefix}{item.name}", hints[item.name]
+        section = next((one for one in (hint, *get_args(hint)) if isinstance(one, type) and is_dataclass(one)), None)
+        always = section is not None and hint is section
+        found.append(
+            KeyInfo(
+                name=key,
+                type="" if always else "section" if section else _type_word(hint),
+                default="" if always else _yaml_word(item.default if item.default is not MISSING else _made(item)),
+                text=item.metadata["help"],
+            )
+        )
+        if section is not None:
+            found += describe_keys(section, f"{key}.")
     return found
+
+
+_TYPE_WORDS = {int: "int", float: "number", str: "text", bool: "bool", list: "list", dict: "map"}
+
+
+def _type_word(hint: Any) -> str:
+    """`int | None` is an int: that it may be null shows in its default or its text."""
+    for one in (hint, *get_args(hint)):
+        plain = get_origin(one) or one
+        if plain in _TYPE_WORDS:
+            return _TYPE_WORDS[plain]
+    return "any"
+
+
+def _yaml_word(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{','.join(map(_yaml_word, value))}]"
+    return (
+        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else f"{value}"
+    )
+
+
+def _made(item: Field[Any]) -> Any:
+    return item.default_factory() if item.default_factory is not MISSING else None
+
+
+def walk_keys() -> list[tuple[str, str]]:
+    """All dotted keys with their explanations, as `describe_keys`."""
+    return [(key.name, key.text) for key in describe_keys()]
 
 
 def register() -> None:

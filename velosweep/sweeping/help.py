@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from velosweep.config.schema import walk_keys
+from velosweep.config.schema import KeyInfo, describe_keys
 from velosweep.config.search_path import own_conf, package_conf
 
 _EXAMPLES = (
@@ -27,32 +28,51 @@ _FLAGS = (
     ("--hydra-help", "all flags of Hydra, which reads the command line"),
     ("--version", "version"),
 )
+_WIDTH = 80
+_KEY_COLUMN = 36
 _GROUPS = ("model_pair", "prompts", "engine", "protocol", "speculation", "experiment")
 
 
 def help_page(verbs: Mapping[str, str]) -> str:
     """The whole page, plain text."""
     parts = [
-        "velosweep: which draft model and n_draft should I run here, and is the speedup real?\n"
-        "Measures llama.cpp with and without speculative decoding, over every combination you name.\n",
+        "velosweep: which draft model and n_draft should I run here, is the speedup real?\n"
+        "Measures llama.cpp with and without speculative decoding, over every combination\nyou name.\n",
         "  velosweep [-m] [KEY=VALUE ...]        measure\n  velosweep COMMAND ...                 see below\n",
         "Examples\n" + _columns(_EXAMPLES, apart=True),
         "Commands (velosweep COMMAND --help)\n" + _columns(tuple(verbs.items())),
         "Groups: GROUP=NAME takes conf/GROUP/NAME.yaml (+experiment=NAME)\n" + _columns(tuple(_groups())),
-        "Keys\n" + _columns(tuple(walk_keys())),
+        "Keys, with their defaults and types (a group's file may set another default:\n"
+        "velosweep --cfg job shows what holds)\n" + _columns(tuple(map(_key, describe_keys())), least=_KEY_COLUMN),
         "Flags\n" + _columns(_FLAGS),
-        "Exit status: 0 all measured, 1 some jobs failed, 2 refused before anything ran, 3 nothing measured,\n"
-        "130 interrupted (velosweep resume DIR goes on).\n",
+        "Exit status: 0 all measured, 1 some jobs failed, 2 refused before anything ran,\n"
+        "3 nothing measured, 130 interrupted (velosweep resume DIR goes on).\n",
     ]
     return "\n".join(parts)
 
 
-def _columns(rows: tuple[tuple[str, str], ...], *, apart: bool = False) -> str:
-    """Two columns; `apart` puts the explanation on a line of its own, for long first columns."""
+def _key(key: KeyInfo) -> tuple[str, str]:
+    """`engine.context=4096`, and `int: context, in tokens`; a section's name and explanation."""
+    if not key.type:
+        return key.name, key.text
+    return f"{key.name}={key.default}", f"{key.type}: {key.text}"
+
+
+def _columns(rows: tuple[tuple[str, str], ...], *, apart: bool = False, least: int = 0) -> str:
+    """Two columns within 80; `apart` puts the explanation on a line of its own, for long first columns.
+
+    `least` above 0 is the width of the first column, and those that are longer stand on a line of their own.
+    """
     if apart:
         return "".join(f"  {left}\n      {right}\n" for left, right in rows)
-    width = max(len(left) for left, _ in rows) + 2
-    return "".join(f"  {left:<{width}}{right}\n" for left, right in rows)
+    width = least or max(len(left) for left, _ in rows) + 2
+    lines = []
+    for left, right in rows:
+        wrapped = textwrap.wrap(right, _WIDTH - 2 - width, break_on_hyphens=False)
+        first = [] if len(left) + 2 > width else [f"  {left:<{width}}{wrapped.pop(0)}"]
+        lines += first or [f"  {left}"]
+        lines += [f"  {'':<{width}}{line}" for line in wrapped]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _groups() -> list[tuple[str, str]]:

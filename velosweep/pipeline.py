@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import secrets
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from velosweep.collating import ahead_work, collate
 from velosweep.errors import ExitStatus, Interrupted, StorageError, SweepBroken, VelosweepError
 from velosweep.model import (
     Block,
-    Comparison,
     Job,
     JobRecord,
     Outcome,
@@ -30,6 +30,7 @@ from velosweep.reporting.console import estimated_s, print_configuration, print_
 from velosweep.reporting.progress import make_observer
 from velosweep.reporting.race import search_record
 from velosweep.reporting.screen import make_console, say
+from velosweep.running.ahead import Ahead
 from velosweep.running.dispatch import Measured, Progress, measure
 from velosweep.running.interrupts import StopFlag, stop_on_signals
 from velosweep.running.locks import hold
@@ -45,17 +46,13 @@ from velosweep.running.resuming import (
     plan_with_earlier,
 )
 from velosweep.running.tuning import Guide, guides_for
-from velosweep.storage.atomic import make_folder, write_bytes, write_text
-from velosweep.storage.dataset import collect
 from velosweep.storage.decisions import write_decisions
-from velosweep.storage.derive import Derived, derive
+from velosweep.storage.derive import Derived
 from velosweep.storage.journal import Journal, read_journal
 from velosweep.storage.paths import SweepPaths
 from velosweep.storage.provenance import read_record, write_record
-from velosweep.storage.summaries import Summary, to_json
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from rich.console import Console
 
 _SYNTHETIC_NOTE = (
@@ -87,7 +84,7 @@ def run_sweep(
         return Outcome(exit_status=ExitStatus.OK, summaries=(None,) * len(jobs), errors=(None,) * len(jobs))
     measured = _measure(sweep, prepared, settings, console, on_line)
     try:
-        derived = collate(root)
+        derived = collate(root, measured.ready)
     except StorageError as error:
         raise _ended_early(measured.broken or error, root) from error
     except KeyboardInterrupt:
@@ -212,6 +209,7 @@ def _measure(
                 open_ended=settings.tuner is not None,
             )
         )
+        ahead = Ahead(blocks, record.jobs, ahead_work(root, record), Preload())
         measured = measure(
             blocks,
             prepared,
@@ -222,7 +220,7 @@ def _measure(
             stop=stop,
             progress=progress,
             guides=guides,
-            preload=Preload(),
+            ahead=ahead,
         )
         searches = _searched(guides, paths)
         advised = tuple(dict.fromkeys(search.job_id for search in searches if search.job_id))
@@ -231,7 +229,7 @@ def _measure(
             write_record(paths.record, replace(record, jobs=tuple(_ended(job, measured) for job in record.jobs)))
         except StorageError as error:
             measured = replace(measured, broken=measured.broken or error)
-    return measured
+        return replace(measured, ready=ahead.results())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -301,68 +299,6 @@ def _ended(job: JobRecord, measured: Measured) -> JobRecord:
     if job.id in measured.ended:
         return replace(job, state="done", error=None)
     return job
-
-
-def collate(root: Path) -> Derived:
-    """Write every derived file of a sweep from its samples: the same samples give the same bytes.
-
-    Raises StorageError.
-    """
-    derived = derive(root, _compare)
-    _write_outputs(derived)
-    _write_report(SweepPaths(root), derived)
-    return derived
-
-
-def _compare(samples: pa.Table, jobs: Mapping[str, JobRecord]) -> Iterator[Sequence[Comparison]]:
-    from velosweep.analysis.summarise import iterate_jobs
-
-    return iterate_jobs(samples, jobs=jobs)
-
-
-def _write_report(paths: SweepPaths, derived: Derived) -> None:
-    from velosweep.reporting.html import render_report
-
-    record = derived.record
-    page = render_report(derived.comparisons, record, derived.samples, show_paths=record.show_paths)
-    write_text(paths.report, page)
-    if record.plots:
-        from velosweep.reporting.plots import main_plots
-
-        for form, content in main_plots(derived.comparisons, record).items():
-            write_bytes(paths.report.with_suffix(f".{form}"), content)
-
-
-def analyse(root: Path) -> Derived:
-    """Read a sweep's samples and work out what they say; writes nothing. Raises StorageError."""
-    from velosweep.analysis.summarise import compare_jobs
-    from velosweep.storage.rebuilt import record_from_samples
-
-    paths = SweepPaths(root)
-    collected = collect(root)
-    record = read_record(paths.record) if paths.record.is_file() else record_from_samples(collected.table)
-    comparisons = compare_jobs(collected.table, jobs={job.id: job for job in record.jobs})
-    return Derived(
-        record=record,
-        samples=collected.table,
-        sample_count=collected.table.num_rows,
-        comparisons=comparisons,
-        summaries=[],
-        damaged=collected.damaged,
-    )
-
-
-def _write_outputs(derived: Derived) -> None:
-    """The extra copies that `output=` asks for: a job's summary; several jobs' with one name as an array."""
-    wanted: dict[str, list[Summary]] = {}
-    asking = [job for job in derived.record.jobs if job.output]
-    for number, job in enumerate(derived.record.jobs):
-        value = derived.summaries[number] if job.output else None
-        if job.output and value is not None:
-            wanted.setdefault(job.output, []).append(value)
-    for output, values in wanted.items():
-        make_folder(Path(output).parent)
-        write_text(Path(output), to_json(values[0] if len(asking) == 1 else values) + "\n")
 
 
 def _outcome(derived: Derived, measured: Measured) -> Outcome:

@@ -48,7 +48,7 @@ SHAPES = {
 _COLLATE = """
 import sys, time
 from pathlib import Path
-from velosweep.pipeline import collate
+from velosweep.collating import collate
 begin = time.perf_counter()
 collate(Path(sys.argv[1]))
 print(time.perf_counter() - begin)

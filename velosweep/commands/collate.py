@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from velosweep.collating import collate
 from velosweep.errors import ExitStatus, StorageError
-from velosweep.pipeline import collate
 from velosweep.reporting.screen import make_console, say
 from velosweep.reporting.wording import plural
 from velosweep.storage.locking import FolderLock

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from velosweep.analysis.regression import Change, SweepChanges, Unlikeness, compare_sweeps, unlikenesses
 from velosweep.analysis.speedup import Interval
+from velosweep.collating import analyse
 from velosweep.errors import ConfigError, ExitStatus, MismatchError
 from velosweep.model import Comparison, ModeStatistics
-from velosweep.pipeline import analyse
 from velosweep.reporting.comparison import ChangeRow, ComparisonShown, RatioShown, print_comparison, render_comparison
 from velosweep.reporting.screen import make_console, say
 from velosweep.reporting.wording import job_labels, plural

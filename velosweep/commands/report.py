@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from velosweep.collating import analyse
 from velosweep.errors import ExitStatus, StorageError
-from velosweep.pipeline import analyse
 from velosweep.storage.atomic import write_bytes, write_text
 from velosweep.storage.derive import Derived
 from velosweep.storage.paths import SweepPaths

@@ -31,12 +31,12 @@ from velosweep.model import (
 )
 from velosweep.planning.lanes import Estimator, Queues
 from velosweep.planning.schedule import Round
+from velosweep.running.ahead import Ahead
 from velosweep.running.conditions import Monitor, rest_needed_s, wait_until_cool
 from velosweep.running.files import ModelWatch
 from velosweep.running.interrupts import StopFlag
 from velosweep.running.lane import run_lane
 from velosweep.running.memory import held_bytes, is_cpu
-from velosweep.running.preload import Preload
 from velosweep.running.prepare import Prepared
 from velosweep.running.residency import Residency
 from velosweep.running.sampling import OutputKey, SampleMaker
@@ -44,6 +44,7 @@ from velosweep.running.tools import Key, LaneTools, Taken
 from velosweep.running.tuning import Guide
 from velosweep.storage.journal import Journal
 from velosweep.storage.paths import SweepPaths
+from velosweep.storage.ready import Ready
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class Measured:
 
     `runs`: how many samples were taken, failed ones too. `errors`: why jobs failed. `ended`: the jobs that were seen
     through to their end. `begun`: those that something can be said of. `broken`: what kept the sweep from going on
-    (a full disk); `display_error`: what silenced the screen.
+    (a full disk); `display_error`: what silenced the screen; `ready`: jobs whose files are written.
     """
 
     runs: int
@@ -73,6 +74,7 @@ class Measured:
     interrupted: bool
     broken: Exception | None = None
     display_error: str | None = None
+    ready: tuple[Ready, ...] = ()
 
     @property
     def nothing_left(self) -> bool:
@@ -91,15 +93,15 @@ def measure(
     stop: StopFlag,
     progress: Progress,
     guides: Mapping[Block, Guide] | None = None,
-    preload: Preload | None = None,
+    ahead: Ahead | None = None,
 ) -> Measured:
     """Run all blocks over the lanes. When this returns no server runs and every good sample is in the journal.
 
-    `guides`: what leads through a block's race, for those that are not measured whole. `preload` works while
+    `guides`: what leads through a block's race, for those that are not measured whole. `ahead` works while
     servers load and never while runs count. A lane that can't go on ends the others after their runs under
     way; why is in `broken`.
     """
-    watch = _Watch(journal=journal, observe=observe, estimator=Estimator(model_bytes=prepared.model_bytes))
+    watch = _Watch(journal=journal, observe=observe, ahead=ahead, estimator=Estimator(model_bytes=prepared.model_bytes))
     queues = Queues(lanes=len(prepared.lanes), foretold=watch.estimator.foretold, rates=watch.estimator.rates)
     queues.fill(blocks)
     shared = _Shared(
@@ -112,7 +114,7 @@ def measure(
         stop=stop,
         progress=progress,
         guides=guides or {},
-        preload=preload,
+        ahead=ahead,
     )
     _run_all(shared.run_one, prepared.lanes)
     return watch.measured(blocks, progress)
@@ -168,6 +170,7 @@ class _Watch:
     journal: Journal
     observe: Observer
     estimator: Estimator
+    ahead: Ahead | None = None
     runs: int = 0
     errors: dict[str, str] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
@@ -190,6 +193,8 @@ class _Watch:
                 )
             elif isinstance(event, BlockEnded):
                 self.ended.update(job.id for job in event.block.jobs)
+                if self.ahead is not None:
+                    self.ahead.ended(event.block)
             if self.display_error is None:
                 self._show(event)
 
@@ -220,6 +225,8 @@ class _Watch:
 
     def record(self, measurement: Measurement, sample: Sample) -> None:
         self.journal.append(sample)
+        if self.ahead is not None:
+            self.ahead.saw(sample)
         with self._lock:
             self.runs += 1
 
@@ -240,7 +247,7 @@ class _Shared:
     stop: StopFlag
     progress: Progress
     guides: Mapping[Block, Guide]
-    preload: Preload | None
+    ahead: Ahead | None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run_one(self, index: int, lane: Lane) -> None:
@@ -306,7 +313,7 @@ class _Fittings:
 
 
 def _tools(lane: Lane, shared: _Shared) -> LaneTools:
-    prepared, watch, preload = shared.prepared, shared.watch, shared.preload
+    prepared, watch, ahead = shared.prepared, shared.watch, shared.ahead
     monitor = Monitor(lane, nvml=prepared.nvml, own_pids=lambda: tuple(watch.pids))
     fittings = _Fittings(lane=lane, shared=shared, monitor=monitor)
     residency = Residency(
@@ -337,8 +344,8 @@ def _tools(lane: Lane, shared: _Shared) -> LaneTools:
         memory=fittings.memory,
         on_memory=residency.seen,
         rest=fittings.rest,
-        loading=preload.begin if preload else _nothing,
-        settle=preload.finish if preload else _nothing,
+        loading=ahead.begin if ahead else _nothing,
+        settle=ahead.finish if ahead else _nothing,
         converged=lambda vanilla, speculative, adaptive: decide(vanilla, speculative, adaptive).stop,
     )
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from velosweep.model import Comparison, SweepRecord
 from velosweep.storage.atomic import read_text
 from velosweep.storage.chunks import CHUNK_ROWS, Chunk, parts_of_file
 from velosweep.storage.dataset import collect
 from velosweep.storage.journal_table import Damaged, journal_row_groups
-from velosweep.storage.parts import Compare, Done, Setting, work_on, work_on_all
+from velosweep.storage.parts import Compare, Setting, work_on, work_on_all
 from velosweep.storage.paths import SweepPaths
 from velosweep.storage.provenance import read_record
-from velosweep.storage.results import writing_result_tables
+from velosweep.storage.ready import Ready, owners, rows_by_owner
+from velosweep.storage.results import results_to_table, write_results, writing_result_tables
 from velosweep.storage.samples import write_row_groups, write_samples
 from velosweep.storage.schema import sweep_metadata
 from velosweep.storage.summaries import Summary, WrittenSummaries, writing_summaries
@@ -43,52 +44,80 @@ class Derived:
     damaged: tuple[str, ...]
 
 
-def derive(root: Path, compare: Compare) -> Derived:
+def derive(root: Path, compare: Compare, ready: Sequence[Ready] = ()) -> Derived:
     """Write all derived files of a sweep but the report: the same samples give the same bytes.
 
-    `compare(samples, jobs by id)` gives each job's comparisons, its own (`prompt_id` None) among them.
-    Raises StorageError.
+    `compare(samples, jobs by id)` gives each job's comparisons, its own (`prompt_id` None) among them. What is
+    `ready` and still stands is not done again. Raises StorageError.
     """
     paths = SweepPaths(root)
     source = _write_samples(paths)
-    record = source.record
-    setting = Setting(root=root, sweep_id=record.sweep_id, single=record.single, compare=compare)
-    comparisons: list[Comparison] = []
-    summaries: dict[str, Summary] = {}
-    written: set[str] = set()
-    jobs = {job.id: job for job in record.jobs}
-    results = writing_result_tables(paths.results, metadata=sweep_metadata(record))
-    with results as add_results, writing_summaries(paths.summaries) as add_summary:
-        for done in _work(setting, source):
-            add_results(done.results)
-            comparisons.extend(done.comparisons)
-            written.update(done.written)
-            for job_id, (value, text) in zip(done.written, done.summaries, strict=False):
-                summaries[job_id] = value
-                add_summary(text)
-            if source.table is None:
-                for job_id in done.written:
-                    add_summary(read_text(paths.job(jobs[job_id]).summary))
+    setting = Setting(root=root, sweep_id=source.record.sweep_id, single=source.record.single, compare=compare)
+    return _derive_parts(setting, source) if source.table is None else _derive_all(setting, source, source.table, ready)
+
+
+def _derive_all(setting: Setting, source: _Source, table: pa.Table, ready: Sequence[Ready]) -> Derived:
+    """All jobs at once, but for those that are ready."""
+    record, paths = source.record, SweepPaths(setting.root)
+    parts = [one.done for one in _standing(record, table, ready)]
+    settled = {job_id for part in parts for job_id in part.written}
+    left = tuple(job for job in record.jobs if job.id not in settled)
+    if left or not parts:
+        rows = table.filter(_owned_by(table, owners(left))) if parts else table
+        parts.append(work_on(setting, Chunk(jobs=left, table=rows)))
+    comparisons = [row for part in parts for row in part.comparisons]
+    comparisons.sort(key=lambda row: float("inf") if row.job_num is None else row.job_num)
+    summaries = {job_id: one for part in parts for job_id, one in zip(part.written, part.summaries, strict=True)}
+    write_results(paths.results, comparisons, sweep_id=record.sweep_id, metadata=sweep_metadata(record))
+    with writing_summaries(paths.summaries) as add_summary:
+        for job in record.jobs:
+            if job.id in summaries:
+                add_summary(summaries[job.id][1])
+    values = [summaries[job.id][0] if job.id in summaries else None for job in record.jobs]
     return Derived(
         record=record,
-        samples=source.table,
+        samples=table,
         sample_count=source.count,
         comparisons=comparisons,
-        summaries=(
-            WrittenSummaries(paths, record.jobs, written)
-            if source.table is None
-            else [summaries.get(job.id) for job in record.jobs]
-        ),
+        summaries=values,
         damaged=source.damaged,
     )
 
 
-def _work(setting: Setting, source: _Source) -> Iterator[Done]:
-    if source.table is not None:
-        yield work_on(setting, Chunk(jobs=source.record.jobs, table=source.table))
-    else:
-        path = SweepPaths(setting.root).samples
-        yield from work_on_all(setting, path, parts_of_file(path, source.record.jobs))
+def _standing(record: SweepRecord, table: pa.Table, ready: Sequence[Ready]) -> list[Ready]:
+    jobs, rows = {job.id: job for job in record.jobs}, rows_by_owner(table) if ready else {}
+    return [one for one in ready if one.stands(jobs, rows)]
+
+
+def _owned_by(table: pa.Table, names: Set[str]) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.is_in(table["job_id"], pa.array(sorted(names), pa.string()))
+
+
+def _derive_parts(setting: Setting, source: _Source) -> Derived:
+    """Some jobs at a time, side by side, so that any number of samples fits into memory."""
+    record, paths = source.record, SweepPaths(setting.root)
+    comparisons: list[Comparison] = []
+    written: set[str] = set()
+    jobs = {job.id: job for job in record.jobs}
+    results = writing_result_tables(paths.results, metadata=sweep_metadata(record))
+    with results as add_results, writing_summaries(paths.summaries) as add_summary:
+        for done in work_on_all(setting, paths.samples, parts_of_file(paths.samples, record.jobs)):
+            add_results(results_to_table(done.comparisons, sweep_id=record.sweep_id))
+            comparisons.extend(done.comparisons)
+            written.update(done.written)
+            for job_id in done.written:
+                add_summary(read_text(paths.job(jobs[job_id]).summary))
+    return Derived(
+        record=record,
+        samples=None,
+        sample_count=source.count,
+        comparisons=comparisons,
+        summaries=WrittenSummaries(paths, record.jobs, written),
+        damaged=source.damaged,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,6 @@ from velosweep.model import Comparison, JobRecord, ModeStatistics, Statistics
 from velosweep.storage.chunks import Chunk, Part, PartReader
 from velosweep.storage.job_samples import write_job_samples
 from velosweep.storage.paths import SweepPaths
-from velosweep.storage.results import results_to_table
 from velosweep.storage.summaries import Summary, summary, to_json, write_job_texts
 
 if TYPE_CHECKING:
@@ -39,13 +38,12 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Done:
-    """What a part came to, its jobs' own files being written. `results`: its rows of results.parquet.
+    """What a part came to, its jobs' own files being written.
 
-    `written`: ids of the jobs that have a summary.json, in the record's order.
+    `written`: ids of the jobs that have a summary.json, in the record's order, and the `summaries` of as many.
     """
 
     comparisons: list[Comparison]
-    results: pa.Table
     written: list[str]
     summaries: list[tuple[Summary, str]]
 
@@ -64,8 +62,7 @@ def work_on(setting: Setting, chunk: Chunk) -> Done:
             summaries.append(one)
     if not setting.single:
         write_job_samples(paths, chunk.jobs, chunk.table)
-    results = results_to_table(comparisons, sweep_id=setting.sweep_id)
-    return Done(comparisons=comparisons, results=results, written=written, summaries=summaries)
+    return Done(comparisons=comparisons, written=written, summaries=summaries)
 
 
 def work_on_all(setting: Setting, path: Path, parts: Sequence[Part]) -> Iterator[Done]:

@@ -280,12 +280,12 @@ def _records(
 
 def conclude(root: Path, settings: RunSettings) -> Outcome:
     """Derive every file of the merged sweep, show its results, and say how it ended."""
-    from velosweep import pipeline
+    from velosweep.collating import collate
     from velosweep.reporting.console import print_outcome
     from velosweep.reporting.screen import make_console
     from velosweep.storage.paths import SweepPaths
 
-    derived = pipeline.collate(root)
+    derived = collate(root)
     print_outcome(
         derived.comparisons,
         derived.record,

@@ -1,0 +1,141 @@
+"""Jobs that are through are worked out while servers load, and never while runs count."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.planning.jobs import job
+from tests.storage.made import job_record, sample, speculative
+from velosweep.errors import StorageError
+from velosweep.model import JobRecord, Sample
+from velosweep.planning.schedule import plan_blocks
+from velosweep.running import ahead as module
+from velosweep.running.ahead import Ahead
+from velosweep.running.preload import Preload
+from velosweep.storage.parts import Done
+from velosweep.storage.ready import Ready
+
+JOBS = tuple(job(id=f"job{number}", num=number, baseline_id="base", n_draft=4 + number) for number in range(3))
+RECORDS = tuple(job_record(number) for number in range(3))
+TAKEN = (sample(0), *(speculative(number + 1, number) for number in range(3)))
+
+
+class Work:
+    """Remembers what it was given; waits while `gate` is shut."""
+
+    def __init__(self, *, error: StorageError | None = None) -> None:
+        self.error = error
+        self.given: list[tuple[list[str], int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, jobs: Sequence[JobRecord], samples: Sequence[Sample]) -> Ready:
+        self.gate.wait(20)
+        self.given.append(([job.id for job in jobs], len(samples)))
+        if self.error:
+            raise self.error
+        rows = {one.job_id: 1 for one in samples}
+        return Ready(jobs=tuple(jobs), rows=rows, done=Done(comparisons=[], written=[], summaries=[]))
+
+
+def made(work: Work, *, room: int = 64, records: Sequence[JobRecord] = RECORDS) -> tuple[Ahead, Any]:
+    blocks = plan_blocks(JOBS, resident_arms=lambda _: room)
+    return Ahead(blocks, records, work, Preload(())), blocks
+
+
+def measured(ahead: Ahead, blocks: Any) -> None:
+    for one in TAKEN:
+        ahead.saw(one)
+    for block in blocks:
+        ahead.ended(block)
+
+
+def test_a_block_that_ended_is_worked_out_at_the_next_load_and_waited_for() -> None:
+    work = Work()
+    work.gate.clear()
+    ahead, blocks = made(work)
+
+    measured(ahead, blocks)
+    assert not ahead.working
+    ahead.begin()
+    assert ahead.working
+    threading.Timer(0.05, work.gate.set).start()
+    ahead.finish()
+
+    assert not ahead.working
+    assert work.given == [(["job0", "job1", "job2"], 4)]
+    assert [one.jobs for one in ahead.results()] == [RECORDS]
+
+
+def test_before_runs_that_count_nothing_new_is_begun() -> None:
+    work = Work()
+    ahead, blocks = made(work)
+    ahead.begin()
+    ahead.finish()
+
+    measured(ahead, blocks)
+    ahead.finish()
+
+    assert work.given == []
+    assert ahead.results() == ()
+
+
+def test_a_baseline_in_several_blocks_waits_for_the_last() -> None:
+    work = Work()
+    ahead, blocks = made(work, room=2)
+    assert len(blocks) == 3
+    for one in TAKEN:
+        ahead.saw(one)
+
+    for block in blocks[:2]:
+        ahead.ended(block)
+        ahead.begin()
+        ahead.finish()
+    assert work.given == []
+    ahead.ended(blocks[2])
+    ahead.begin()
+    ahead.finish()
+
+    assert work.given == [(["job0", "job1", "job2"], 4)]
+
+
+def test_a_draft_measured_as_a_main_model_leaves_all_to_the_end() -> None:
+    work = Work()
+    both = replace(RECORDS[2], main_model=RECORDS[0].draft_model)
+    ahead, blocks = made(work, records=(*RECORDS[:2], both))
+
+    measured(ahead, blocks)
+    ahead.begin()
+    ahead.finish()
+
+    assert work.given == []
+
+
+@pytest.mark.parametrize("limit", ["MOST_WAITING", "MOST_KEPT"])
+def test_more_than_fits_into_memory_is_left_to_the_end(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, limit, 3)
+    ahead, blocks = made(Work())
+
+    measured(ahead, blocks)
+    ahead.begin()
+    ahead.finish()
+
+    assert ahead.results() == ()
+
+
+def test_what_goes_wrong_is_left_to_the_end() -> None:
+    work = Work(error=StorageError("No space", remedy="free some"))
+    ahead, blocks = made(work)
+
+    measured(ahead, blocks)
+    ahead.begin()
+    ahead.finish()
+
+    assert len(work.given) == 1
+    assert ahead.results() == ()
+    assert ahead.error is work.error

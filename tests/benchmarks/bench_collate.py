@@ -53,11 +53,32 @@ begin = time.perf_counter()
 collate(Path(sys.argv[1]))
 print(time.perf_counter() - begin)
 """
-# The end of a sweep: what measuring has loaded meanwhile is there.
+# The end of a sweep: what was done while servers loaded is there, all but the last block's jobs.
 _COLLATE_AT_THE_END = """
+import sys, time
+from collections import defaultdict
+from pathlib import Path
+from velosweep.collating import ahead_work, collate
 from velosweep.running.preload import Preload
+from velosweep.storage.journal import read_journal
+from velosweep.storage.paths import SweepPaths
+from velosweep.storage.provenance import read_record
+from velosweep.storage.ready import owners
 Preload().finish()
-""" + _COLLATE.lstrip()
+root = Path(sys.argv[1])
+record, samples = read_record(SweepPaths(root).record), defaultdict(list)
+for one in read_journal(SweepPaths(root).journal).samples:
+    samples[one.job_id].append(one)
+blocks = defaultdict(list)
+for job in record.jobs:
+    blocks[job.baseline_id].append(job)
+work, ready = ahead_work(root, record), []
+for jobs in list(blocks.values())[:-1]:
+    ready.append(work(jobs, [one for owner in sorted(owners(jobs)) for one in samples[owner]]))
+begin = time.perf_counter()
+collate(root, ready)
+print(time.perf_counter() - begin)
+"""
 _LOAD = """
 import sys, time
 import velosweep
@@ -174,8 +195,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="velosweep-bench-") as folder:
         end, journal = Path(folder, "end"), Path(folder, "journal")
         write_journal(end, SMALL_JOBS)
-        what = f"end of a sweep, {SMALL_JOBS.jobs:,} jobs, {SMALL_JOBS.rows:,} samples"
-        print_median(what, times(_COLLATE_AT_THE_END, end, fresh=True))
+        size = f"{SMALL_JOBS.jobs:,} jobs, {SMALL_JOBS.rows:,} samples"
+        print_median(f"end of a sweep, {size}", times(_COLLATE_AT_THE_END, end, fresh=True))
+        print_median(f"collate, {size}", times(_COLLATE, end, fresh=True))
         write_journal(journal, JOURNAL)
         what = f"collate a journal, {JOURNAL.jobs:,} jobs, {JOURNAL.rows:,} samples"
         print_median(what, times(_COLLATE, journal, fresh=True))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from velosweep.model import Comparison, SearchRecord, SweepRecord, Verdict
@@ -30,6 +30,9 @@ from velosweep.reporting.wording import (
 )
 
 CommandFlags = Callable[[Comparison], Sequence[str]]
+
+
+PromptRows = Mapping[str, Sequence[Comparison]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,10 +67,9 @@ def answers(
     for job in whole_jobs(rows):
         questions[(job.main_model, job.prompt_set, job.n_predict)].append(job)
     varies = [len({key[part] for key in questions}) > 1 for part in range(3)]
-    return tuple(
-        _answer(_question(key, varies), jobs, rows, record, command_flags or recorded_flags(record))
-        for key, jobs in questions.items()
-    )
+    of_jobs = prompt_rows(rows)
+    flags = command_flags or recorded_flags(record)
+    return tuple(_answer(_question(key, varies), jobs, of_jobs, record, flags) for key, jobs in questions.items())
 
 
 def _question(key: tuple[str, str, int], varies: Sequence[bool]) -> str:
@@ -79,7 +81,7 @@ def _question(key: tuple[str, str, int], varies: Sequence[bool]) -> str:
 
 
 def _answer(
-    question: str, jobs: list[Comparison], rows: list[Comparison], record: SweepRecord, flags: CommandFlags
+    question: str, jobs: list[Comparison], rows: PromptRows, record: SweepRecord, flags: CommandFlags
 ) -> Answer:
     search = _search_of(jobs, record)
     best = leader(jobs) if search is None else _confirmed(search, jobs)
@@ -232,21 +234,30 @@ def _tie_words(best: Comparison, ties: Sequence[Comparison], jobs: Sequence[Comp
     return (f"statistically tied with it (the 95 % interval of the ratio holds 1): {listed(shown + more)}",)
 
 
-def category_ratios(jobs: Iterable[Comparison], rows: Iterable[Comparison]) -> dict[str, dict[str, float]]:
-    """Geometric mean speedup by category and job id, over the prompts of each category."""
-    ids = {job.job_id for job in jobs}
-    logs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+def prompt_rows(rows: Iterable[Comparison]) -> PromptRows:
+    """The rows of prompts that have a category, by job id."""
+    found: dict[str, list[Comparison]] = defaultdict(list)
     for row in rows:
-        value = best_estimate(row)
-        if row.prompt_id is not None and row.prompt_category and row.job_id in ids and value:
-            logs[row.prompt_category][row.job_id].append(math.log(value))
+        if row.prompt_id is not None and row.prompt_category:
+            found[row.job_id].append(row)
+    return found
+
+
+def category_ratios(jobs: Iterable[Comparison], rows: PromptRows) -> dict[str, dict[str, float]]:
+    """Geometric mean speedup by category and job id, over the prompts of each category."""
+    logs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for job in jobs:
+        for row in rows.get(job.job_id, ()):
+            value = best_estimate(row)
+            if row.prompt_category and value:
+                logs[row.prompt_category][row.job_id].append(math.log(value))
     return {
         category: {job_id: math.exp(sum(values) / len(values)) for job_id, values in of_job.items()}
         for category, of_job in logs.items()
     }
 
 
-def _category_words(best: Comparison, jobs: Sequence[Comparison], rows: Sequence[Comparison]) -> tuple[str, ...]:
+def _category_words(best: Comparison, jobs: Sequence[Comparison], rows: PromptRows) -> tuple[str, ...]:
     """Where a category would choose otherwise by at least 2 %, or isn't faster at all."""
     labels = job_labels(jobs)
     words = []

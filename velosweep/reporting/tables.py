@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from velosweep.model import Comparison, SearchRecord, Statistics
-from velosweep.reporting.answer import Answer, category_ratios
+from velosweep.reporting.answer import Answer, category_ratios, prompt_rows
 from velosweep.reporting.results_table import verdict_sign, verdict_words
 from velosweep.reporting.wording import (
     best_estimate,
@@ -147,15 +148,17 @@ def prompt_grid(rows: Sequence[Comparison], labels: Mapping[str, str]) -> Grid:
 
 def category_grid(answered: Sequence[Answer], jobs: Sequence[Comparison], rows: Sequence[Comparison]) -> Grid | None:
     """One row a category and answer: the advised setting there, and the best setting there. None without categories."""
-    labels = job_labels(jobs)
+    labels, of_jobs = job_labels(jobs), prompt_rows(rows)
+    alike: dict[object, list[Comparison]] = defaultdict(list)
+    for job in jobs:
+        alike[job.main_model, job.prompt_set, job.n_predict].append(job)
     found: list[Row] = []
     for answer in answered:
         best = answer.job
         if best is None:
             continue
-        same = [job for job in jobs if job.main_model == best.main_model and job.prompt_set == best.prompt_set
-                and job.n_predict == best.n_predict]  # fmt: skip
-        for category, of_job in category_ratios(same, rows).items():
+        same = alike[best.main_model, best.prompt_set, best.n_predict]
+        for category, of_job in category_ratios(same, of_jobs).items():
             winner = max(of_job, key=lambda job_id, of_job=of_job: of_job[job_id])  # type: ignore[misc]
             cells = (
                 Cell(text=category),

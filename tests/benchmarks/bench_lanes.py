@@ -35,8 +35,13 @@ MODEL_BYTES = {f"model-{size}.gguf": size * 10**9 for size in (1, 2, 5, 8, 14, 4
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What a block takes: its servers and the seconds to load them all, its runs and the seconds of them all."""
+    """What a block takes: its servers and the seconds to load them all, its runs and the seconds of them all.
 
+    With what the estimator is told of each, so that no time goes to looking for it.
+    """
+
+    main_model: str
+    tokens: int
     servers: int
     loading_s: float
     runs: int
@@ -50,10 +55,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Load:
-    """Blocks, and what each takes."""
+    """Blocks, and what each takes, by the block's identity."""
 
     blocks: tuple[Block, ...]
-    spans: dict[str, Span]
+    spans: dict[int, Span]
 
     def ideal_s(self, lanes: int) -> float:
         """The least time it can take: all work over all lanes, or the longest block."""
@@ -98,17 +103,15 @@ def load_of(blocks: tuple[Block, ...], seed: int) -> Load:
     for block in blocks:
         first = block.jobs[0]
         size, runs, servers = MODEL_BYTES[first.model_pair.main_model], count_measurements(block), len(block.arms)
-        spans[key(block)] = Span(
+        spans[id(block)] = Span(
+            main_model=first.model_pair.main_model,
+            tokens=first.n_predict,
             servers=servers,
             loading_s=servers * (0.5 + size / 2e9),
             runs=runs,
             running_s=runs * first.n_predict * size / 3e12 * chance.lognormvariate(0, 0.3),
         )
     return Load(blocks=blocks, spans=spans)
-
-
-def key(block: Block) -> str:
-    return f"{block.jobs[0].baseline_id}/{block.number}"
 
 
 def simulate(load: Load, lanes: int) -> float:
@@ -124,11 +127,11 @@ def simulate(load: Load, lanes: int) -> float:
         if block is None:
             end = max(end, now)
             continue
-        span, first = load.spans[key(block)], block.jobs[0]
+        span = load.spans[id(block)]
         for _ in range(span.servers):
-            estimator.learn_load(first.model_pair.main_model, span.loading_s / span.servers)
+            estimator.learn_load(span.main_model, span.loading_s / span.servers)
         for _ in range(span.runs):
-            estimator.learn_run(first.model_pair.main_model, first.n_predict, span.running_s / span.runs)
+            estimator.learn_run(span.main_model, span.tokens, span.running_s / span.runs)
         heapq.heappush(free, (now + span.seconds, lane))
     return load.ideal_s(lanes) / end
 

@@ -131,7 +131,7 @@ class Queues:
     lanes: int
     foretold: Callable[[Block], Work]
     rates: Callable[[], Rates]
-    _in_order: Iterator[_Entry] = field(default_factory=lambda: iter(()))
+    _in_order: Iterator[Block] = field(default_factory=lambda: iter(()))
     _all: _Shelf = field(default_factory=_Shelf)
     _by_arm: dict[str, _Shelf] = field(default_factory=dict)
     _loaded: dict[int, frozenset[str]] = field(default_factory=dict)
@@ -139,11 +139,13 @@ class Queues:
 
     def fill(self, blocks: Sequence[Block]) -> None:
         """Put the blocks of a sweep in."""
+        if self.lanes == 1:
+            self._in_order = iter(tuple(blocks))
+            return
         entries = [
             _Entry(place=place, block=block, work=self.foretold(block), arms=frozenset(arm.id for arm in block.arms))
             for place, block in enumerate(blocks)
         ]
-        self._in_order = iter(entries)
         self._left = Work(
             loading_s=sum(entry.work.loading_s for entry in entries),
             running_s=sum(entry.work.running_s for entry in entries),
@@ -160,7 +162,9 @@ class Queues:
         needs servers which the lane has loaded. A single lane keeps the order of the grid, where neighbours share
         servers.
         """
-        entry = next(self._in_order, None) if self.lanes == 1 else self._choice(lane)
+        if self.lanes == 1:
+            return next(self._in_order, None)
+        entry = self._choice(lane)
         if entry is None:
             return None
         entry.taken = True
@@ -181,4 +185,9 @@ class Queues:
 
 
 def _longest(entries: Iterable[_Entry], rates: Rates) -> _Entry | None:
-    return max(entries, key=lambda entry: (rates.seconds(entry.work), -entry.place), default=None)
+    longest, most_s = None, -1.0
+    for entry in entries:
+        seconds = rates.seconds(entry.work)
+        if longest is None or seconds > most_s or (seconds == most_s and entry.place < longest.place):
+            longest, most_s = entry, seconds
+    return longest

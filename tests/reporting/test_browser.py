@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,17 +136,44 @@ def test_colours_follow_the_scheme_while_the_page_is_open(browser: Any, tmp_path
     wait_until(browser, f"{ink} !== '{light}'")
 
 
+@pytest.fixture
+def phone(browser: Any) -> Iterator[None]:
+    """The browser as a phone of 390 pixels."""
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    yield
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.usefixtures("phone")
 @pytest.mark.parametrize("name", ["large_sweep", "with_failures"])
 def test_nothing_is_wider_than_a_phone(browser: Any, tmp_path: Path, name: str) -> None:
-    phone = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
-    try:
-        opened(browser, tmp_path, name)
-        draw_all(browser)
+    opened(browser, tmp_path, name)
+    draw_all(browser)
 
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+
+
+_HINT = "return document.querySelector('#results ~ .hint').checkVisibility()"
+_BUTTONS = "return document.querySelectorAll('#plot-main .modebar-btn').length > 0"
+
+
+@pytest.mark.usefixtures("phone")
+def test_on_a_phone_a_table_says_that_it_scrolls_and_no_buttons_lie_on_the_legend(browser: Any, tmp_path: Path) -> None:
+    opened(browser, tmp_path, "default_sweep")
+
+    wait_until(browser, _HINT, seconds=30)
+    assert not browser.execute_script(_BUTTONS)
+
+
+def test_where_the_table_fits_no_hint_is_shown_and_plots_have_their_buttons(browser: Any, tmp_path: Path) -> None:
+    opened(browser, tmp_path, "default_sweep")
+
+    wait_until(browser, _BUTTONS, seconds=30)
+    browser.execute_script("document.querySelector('#results ~ .scroll table').style.fontSize = '8px'")
+    wait_until(browser, _HINT.replace("return ", "return !"), seconds=30)
+    browser.execute_script("document.querySelector('#results ~ .scroll table').style.fontSize = '30px'")
+    wait_until(browser, _HINT, seconds=30)
 
 
 def test_ten_thousand_samples_open_with_no_more_points_than_a_browser_bears(

@@ -4,6 +4,7 @@
   const drawn = new Set();
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const printing = matchMedia("print");
+  const phone = matchMedia("(max-width: 40rem)");
   const still = matchMedia("(prefers-reduced-motion: reduce)");
 
   // Colours are the style sheet's: a string "--name" in a figure stands for that property.
@@ -37,7 +38,8 @@
     const figure = figures[id];
     if (!box || !figure) return;
     box.querySelector(".wait")?.remove();
-    const config = { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
+    // On a phone the buttons would lie on the legend, and fingers need none of them.
+    const config = { responsive: true, displaylogo: false, displayModeBar: phone.matches ? false : "hover", modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
       toImageButtonOptions: { format: "svg", filename: "velosweep-" + id } };
     Plotly.react(box, themed(figure.data), layoutFor(figure, box.clientWidth), config);
     drawn.add(id);
@@ -45,6 +47,7 @@
 
   const redraw = () => drawn.forEach(draw);
   dark.addEventListener("change", redraw);
+  phone.addEventListener("change", redraw);
   const all = () => Object.keys(figures).forEach(draw);
   addEventListener("beforeprint", () => { document.querySelectorAll("details").forEach((d) => { d.open = true; }); all(); });
   printing.addEventListener("change", all);
@@ -56,6 +59,12 @@
     }
   }, { rootMargin: "600px" });
   document.querySelectorAll(".plot").forEach((box) => near.observe(box));
+
+  // Tables that hide columns say so.
+  const fits = new ResizeObserver((entries) => {
+    for (const { target } of entries) target.previousElementSibling.hidden = target.scrollWidth <= target.clientWidth;
+  });
+  document.querySelectorAll(".scroll").forEach((box) => fits.observe(box));
 
   // Sorting: numbers by data-v, else the text; the order goes round ascending, descending.
   const valueOf = (row, column) => {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import UserDict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -33,14 +34,27 @@ class Work:
         self.given: list[tuple[list[str], int]] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.counts = 0
 
     def __call__(self, jobs: Sequence[JobRecord], samples: Sequence[Sample]) -> Ready:
         self.gate.wait(20)
         self.given.append(([job.id for job in jobs], len(samples)))
         if self.error:
             raise self.error
-        rows = {one.job_id: 1 for one in samples}
+        rows = Rows(self, samples)
         return Ready(jobs=tuple(jobs), rows=rows, done=Done(comparisons=[], written=[], summaries=[]))
+
+
+class Rows(UserDict[str, int]):
+    """The rows of each owner; tells the work how often they are counted."""
+
+    def __init__(self, work: Work, samples: Sequence[Sample]) -> None:
+        super().__init__({one.job_id: 1 for one in samples})
+        self.work = work
+
+    def values(self) -> Any:
+        self.work.counts += 1
+        return super().values()
 
 
 def made(work: Work, *, room: int = 64, records: Sequence[JobRecord] = RECORDS) -> tuple[Ahead, Any]:
@@ -126,6 +140,20 @@ def test_more_than_fits_into_memory_is_left_to_the_end(limit: str, monkeypatch: 
     ahead.finish()
 
     assert ahead.results() == ()
+
+
+def test_what_is_kept_is_counted_once_however_many_baselines_there_are() -> None:
+    jobs = [job(id=f"job{number}", num=number, baseline_id=f"base{number}") for number in range(20)]
+    records = [replace(job_record(number), baseline_id=f"base{number}") for number in range(20)]
+    work, blocks = Work(), plan_blocks(jobs)
+    ahead = Ahead(blocks, records, work, Preload(()))
+
+    for block in blocks:
+        ahead.ended(block)
+    ahead.begin()
+    ahead.finish()
+
+    assert len(ahead.results()) == len(work.given) == work.counts == 20
 
 
 def test_what_goes_wrong_is_left_to_the_end() -> None:

@@ -41,6 +41,7 @@ class Ahead:
         self._waiting = 0
         self._due: deque[tuple[list[JobRecord], list[Sample]]] = deque()
         self._ready: list[Ready] = []
+        self._kept = 0  # their rows
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self.error: VelosweepError | None = None
@@ -107,7 +108,8 @@ class Ahead:
                 return
             with self._lock:
                 self._ready.append(one)
-                if sum(sum(other.rows.values()) for other in self._ready) > MOST_KEPT:
+                self._kept += sum(one.rows.values())
+                if self._kept > MOST_KEPT:
                     self._ready.clear()
                     self._give_up()
 

@@ -67,6 +67,20 @@ def test_help_gives_each_key_its_type_and_default_within_80_columns(capsys: pyte
     assert max(map(len, page.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("group", ["hydra/launcher", "hydra/sweeper"])
+def test_help_names_the_choices_that_hydra_has(
+    recorded: Recorded,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+    group: str,
+) -> None:
+    assert main(["-m", f"{group}=nothing-like-it"]) == 2
+    there = set(capsys.readouterr().err.partition("There are: ")[2].strip().split(", "))
+    main(["--help"])
+
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith(f"  {group} "))
+    assert set(line.removeprefix(f"  {group} ").strip().split(", ")) == there
+
+
 def test_the_configuration_can_be_shown(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
     assert main(["--cfg", "job", "n_draft=5"]) == 0
 
@@ -87,6 +101,16 @@ def test_the_configuration_can_be_shown(recorded: Recorded, capsys: pytest.Captu
         (["--cfg", "nothing"], "can't be read"),
         (["--config-dir", "nowhere"], "nowhere"),
         (["prompt=Hello", "world"], "'world' is neither"),
+        (["tune", "-m", "n_draft=4,8"], "-m hydra/sweeper=tune"),
+        (["-m", "sweep", "n_draft=4,8"], "a sweep is: velosweep -m"),
+        (["doctor", "-v"], "There is no option '-v' here"),
+        (["-m", "n_draft=4..8"], "-m 'n_draft=range(4,9)'"),
+        (["-m", "n_draft=[4,8]"], "-m n_draft=4,8"),
+        (["engine.args=--foo"], "write a list: 'engine.args=[--foo]'"),
+        (["+model_pair.colour=red"], "model_pair has name, main_model"),
+        (["model_pair=conf/model_pair/llama8b_1b.yaml"], "did you mean model_pair=llama8b_1b?"),
+        (["gpus=0,1"], "gpus=[0,1]"),
+        (["report", "x", "--format", "md", "--format", "csv"], "--format is given twice, as md and as csv"),
         (["-m", "n_draft=4", "n_draft=8"], "-m n_draft=4,8"),
         (["doctor", "engine=server", "engine=embedded"], "engine is given twice"),
         (["rerun", "some/sweep", "iterations=2", "iterations=3"], "iterations is given twice"),

@@ -88,6 +88,13 @@ def test_jobs_that_only_one_sweep_has_are_named(write: Write, capsys: pytest.Cap
     assert "Only in the old sweep: n_draft 12" in capsys.readouterr().out
 
 
+def test_a_sweep_is_not_compared_with_itself(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    old = write("old")
+
+    assert main(["compare", old, f"{old}/."]) == ExitStatus.REFUSED
+    assert "are one sweep" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("fail_below", [[], ["--fail-below", "0.97"]])
 def test_nothing_to_compare_is_said_and_is_no_success(
     write: Write, tmp_path: Path, fail_below: list[str], capsys: pytest.CaptureFixture[str]

@@ -42,3 +42,11 @@ def test_the_whole_configuration_can_be_copied_and_still_works(recorded: Recorde
     assert main([]) == 0
 
     assert [job.n_draft for job in recorded.jobs] == [5]
+
+
+def test_the_next_step_can_be_pasted_for_a_folder_with_spaces(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", str(tmp_path / "my sweeps")]) == 0
+
+    assert f"cd '{tmp_path}/my sweeps' && velosweep +experiment=mine" in capsys.readouterr().out

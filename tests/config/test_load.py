@@ -9,7 +9,7 @@ import pytest
 
 from velosweep.config.compose import compose
 from velosweep.config.load import JobLoader, load_job, load_settings
-from velosweep.config.refusals import check_words
+from velosweep.config.words import check_words, quote_letters
 from velosweep.errors import ConfigError
 from velosweep.model import Adaptive, Job, ModelPair
 from velosweep.synthetic.shape import DEFAULT_SHAPE
@@ -184,6 +184,30 @@ def test_an_attached_servers_model_need_not_be_here(tmp_path: Path) -> None:
         job("engine=attached", "engine.vanilla_url=http://x", f"model_pair.main_model={tmp_path}/a.gguf", "n_draft=0")
 
     assert "No model at" not in str(caught.value)
+
+
+def test_letters_beyond_ascii_need_no_quotes(tmp_path: Path) -> None:
+    found = job("prompt=Erkläre es kurz", f"model_pair.main_model={tmp_path}/ü b.gguf", "model_pair.draft_model=ö.gguf")
+
+    assert found.prompts.prompts[0].text == "Erkläre es kurz"
+    assert (found.model_pair.main_model, found.model_pair.draft_model) == (f"{tmp_path}/ü b.gguf", "ö.gguf")
+    assert quote_letters(["prompt='schön'", "x=ä,ö", "n_draft=4", "~ä"]) == [
+        "prompt='schön'",
+        "x=ä,ö",
+        "n_draft=4",
+        "~ä",
+    ]
+
+
+def test_an_experiment_without_its_package_is_told_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    (tmp_path / "conf/experiment/bare.yaml").write_text("n_draft: 4\n")
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ConfigError, match="# @package _global_"):
+        job("+experiment=bare")
 
 
 def test_keys_that_only_look_alike_can_all_be_given() -> None:

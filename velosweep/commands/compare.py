@@ -27,6 +27,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.fail_below is not None and not 0 < arguments.fail_below <= 1:
         raise ConfigError(f"--fail-below is {arguments.fail_below}", remedy="name a ratio of 1 at most, such as 0.97")
+    if _root(arguments.old).resolve() == _root(arguments.new).resolve():
+        raise ConfigError(f"{arguments.old} and {arguments.new} are one sweep", remedy="name two")
     old, new = analyse(_root(arguments.old)), analyse(_root(arguments.new))
     unlike = unlikenesses(old.record, new.record)
     if unlike and not arguments.anyway:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ def _refuse_overwriting(target: Path, names: Sequence[str] | dict[str, str]) -> 
 
 def _next_steps(directory: Path, names: Sequence[str]) -> str:
     lines = [f"Wrote {directory / 'conf' / name}" for name in names]
-    here = "" if directory == Path() else f"cd {directory} && "
+    here = "" if directory == Path() else f"cd {shlex.quote(str(directory))} && "
     lines += [
         "",
         "Next: put your models' paths into conf/model_pair/mine.yaml, then",

@@ -8,19 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from velosweep.collating import analyse
-from velosweep.errors import ExitStatus, StorageError
+from velosweep.errors import ConfigError, ExitStatus, StorageError
 from velosweep.storage.atomic import write_bytes, write_text
 from velosweep.storage.derive import Derived
 from velosweep.storage.paths import SweepPaths
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command; returns the exit status. Raises StorageError where DIR is no sweep."""
+    """Run the command; returns the exit status. Raises StorageError where DIR is no sweep, and ConfigError."""
     arguments = _parser().parse_args(argv)
+    if arguments.format and len(arguments.format) > 1:
+        raise ConfigError(f"--format is given twice, as {' and as '.join(arguments.format)}", remedy="give it once")
     root = arguments.directory.expanduser().absolute()
     derived = analyse(root)
     if arguments.format:
-        sys.stdout.write(_exported(derived, arguments.format, show_paths=arguments.paths))
+        sys.stdout.write(_exported(derived, arguments.format[0], show_paths=arguments.paths))
         return int(ExitStatus.OK)
     _show(derived, root, show_paths=arguments.paths, verbosity=arguments.verbosity)
     if arguments.plots:
@@ -36,7 +38,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("directory", type=Path, help="the sweep's folder")
     parser.add_argument(
-        "--format", choices=("md", "csv", "json"), help="print the results in this form and write nothing"
+        "--format",
+        choices=("md", "csv", "json"),
+        action="append",
+        help="print the results in this form and write nothing",
     )
     parser.add_argument("--paths", action="store_true", help="keep home directories; else they are shortened to ~")
     parser.add_argument("--plots", action="store_true", help="report.png and report.svg too (extra: plots)")

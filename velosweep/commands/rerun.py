@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 from velosweep.commands.saved import SavedSweep, saved_sweep
-from velosweep.config.refusals import check_words
 from velosweep.config.saved import copy_saved
+from velosweep.config.words import check_words, expand_home, quote_letters
 from velosweep.errors import StorageError
 from velosweep.pipeline import run_sweep
 
@@ -24,11 +24,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("-q", "--quiet", action="store_true", help="results only")
     arguments = parser.parse_args(argv)
     check_words(arguments.overrides)
-    old = saved_sweep(arguments.directory, overrides=arguments.overrides)
+    overrides = quote_letters(expand_home(arguments.overrides))
+    old = saved_sweep(arguments.directory, overrides=overrides)
     root = (arguments.out or new_folder()).absolute()
     if root.exists() and any(root.iterdir()):
         raise StorageError(f"{root} is not empty", remedy="name a new folder with --out")
-    _copy_configuration(old, root, arguments.overrides)
+    _copy_configuration(old, root, overrides)
     outcome = run_sweep(
         old.jobs,
         root=root,

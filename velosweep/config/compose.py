@@ -25,7 +25,8 @@ def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictC
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from velosweep.config.refusals import check_words, expand_home, refusing
+    from velosweep.config.refusals import refusing
+    from velosweep.config.words import check_words, expand_home, quote_letters
 
     check_words(overrides)
     set_version_base()
@@ -34,7 +35,7 @@ def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictC
         with refusing():
             cfg = hydra.compose_config(
                 config_name=search_path.PRIMARY,
-                overrides=expand_home(overrides),
+                overrides=quote_letters(expand_home(overrides)),
                 run_mode=RunMode.RUN,
                 with_log_configuration=False,
             )

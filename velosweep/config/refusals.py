@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from velosweep.config.schema import walk_keys
+from velosweep.config.schema import describe_keys
 from velosweep.errors import ConfigError, VelosweepError
 
-KEYS = tuple(key for key, _ in walk_keys())
+_TYPES = {key.name: key.type for key in describe_keys()}
+KEYS = tuple(_TYPES)
 GROUPS = ("model_pair", "prompts", "engine", "protocol", "speculation", "experiment", "hydra/launcher", "hydra/sweeper")
 # The specification's flags, and words people bring along from llama.cpp's tools.
 ALIASES = {
@@ -33,7 +34,6 @@ ALIASES = {
 
 
 _TEXT_KEY = re.compile(r"(^|\.)(prompt|output|main_model|draft_model|path|file|name|args|vanilla_url|speculative_url)$")
-_PATH_KEY = re.compile(r"\+{0,2}(output|[\w.]*\.(main_model|draft_model|path|file|dir))=")
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -60,7 +60,16 @@ def unknown_key(key: str) -> ConfigError:
     if guess == "experiment":  # the one group that has no default, so that Hydra wants it added
         guess = "+experiment=NAME"
     remedy = f"did you mean {guess}?" if guess else "velosweep --help lists the keys"
+    section = key.rpartition(".")[0]
+    if section and guess and section.startswith(guess):
+        remedy = f"{section} has {', '.join(_leaves(section))}"
     return ConfigError(f"There is no key {key!r}", remedy=remedy)
+
+
+def _leaves(section: str) -> list[str]:
+    """The names of a section's keys."""
+    names = (key.removeprefix(f"{section}.") for key in KEYS if key.startswith(f"{section}."))
+    return [name for name in names if "." not in name]
 
 
 def translate(error: BaseException) -> VelosweepError | None:
@@ -94,53 +103,6 @@ def refusing() -> Iterator[None]:
         if refusal is None or refusal is error:
             raise
         raise refusal from error
-
-
-def expand_home(words: Iterable[str]) -> list[str]:
-    """`~/` of paths made absolute: shells leave it in `model_pair.main_model=~/x.gguf`, and Hydra can't read it."""
-    home = str(Path.home())
-    return [re.sub(r"(?<=[=,\[])~(?=/|$)", lambda _: home, word) if _PATH_KEY.match(word) else word for word in words]
-
-
-def check_words(words: Iterable[str], verbs: Iterable[str] = ()) -> None:
-    """Raise ConfigError for a word that can be no override (a command out of place, a mere word), or a key twice."""
-    before = ""
-    given: dict[str, str] = {}
-    for word in words:
-        if word in verbs:
-            raise ConfigError(f"{word!r} must be the first word", remedy=f"write: velosweep {word} …")
-        if "=" not in word and not word.startswith("~"):
-            raise _mere_word(word, before, verbs)
-        key, value = (part.strip() for part in word.lstrip("+").partition("=")[::2])
-        if key in given:
-            raise _given_twice(key, given[key], value)
-        if not word.startswith("~"):  # taking a key out and then giving it anew is two things
-            given[key] = value
-        before = word
-
-
-def _given_twice(key: str, first: str, second: str) -> ConfigError:
-    """Refusal of a key with two values: Hydra would take the last, and say nothing."""
-    if key == "prompt":
-        more = f'several prompts are \'prompts.items=["{first}","{second}"]\''
-    else:
-        more = f"to measure each: velosweep -m {key}={first},{second}"
-    said = f"{key} is given twice, as {first} and as {second}" if first != second else f"{key}={first} is given twice"
-    return ConfigError(said, remedy=f"give it once; {more}" if first != second else "give it once")
-
-
-def _mere_word(word: str, before: str, verbs: Iterable[str]) -> ConfigError:
-    """Refusal of a word without `=`; `before` is the override in front of it."""
-    if before.endswith(","):
-        return ConfigError(f"{before!r} ends with a comma", remedy="write the values without spaces: n_draft=4,8,12")
-    if word.lower().endswith(".gguf"):
-        remedy = f"write model_pair.main_model={word}, and the draft model as model_pair.draft_model="
-        return ConfigError(f"{word!r} is a file without its key", remedy=remedy)
-    verb, key = nearest(word, verbs), nearest(word, (*KEYS, *GROUPS))
-    if verb:
-        return ConfigError(f"There is no command {word!r}", remedy=f"did you mean: velosweep {verb}?")
-    hint = f"did you mean {key}=VALUE?" if key else "velosweep --help lists commands and keys"
-    return ConfigError(f"{word!r} is neither a command nor key=value", remedy=f"{hint} (texts with spaces: quote)")
 
 
 _THEIRS = {"hydra", "omegaconf", "antlr4", "yaml"}
@@ -193,9 +155,13 @@ def _missing_choice(error: object) -> ConfigError:
     wanted = str(getattr(error, "missing_cfg_file", None) or "")
     options = [str(option) for option in getattr(error, "options", None) or ()]
     group, _, choice = wanted.rpartition("/")
+    for known in GROUPS:  # a file's path in place of its name
+        if wanted.startswith(f"{known}/"):
+            group, choice = known, wanted.removeprefix(f"{known}/")
     if not group:
         return ConfigError(" ".join(text.split()), remedy="velosweep --info searchpath shows where was looked")
-    guess = nearest(choice, options)
+    stem = Path(choice).stem
+    guess = stem if stem in options else nearest(choice, options)
     remedy = (f"did you mean {group}={guess}? " if guess else "") + (
         f"There are: {', '.join(sorted(options))}" if options else f"no file of {group}/ was found"
     )
@@ -224,7 +190,9 @@ def comma_without_multirun(override: str) -> ConfigError:
     if key in ("prompt", "output") or key.endswith(("model", "path", "file")):
         remedy = f"{_quoting(key, value)}; to measure each, add -m"
     else:
-        remedy = f"add -m to measure each (velosweep -m {override}), or write a list as {key}=[{value}]"
+        remedy = f"add -m to measure each: velosweep -m {override}"
+        if _TYPES.get(key.lstrip("+")) in ("list", "any"):
+            remedy += f"; or write a list as {key}=[{value}]"
     return ConfigError(f"{override!r} names several values, but this is one job", remedy=remedy)
 
 
@@ -234,6 +202,10 @@ def _from_omegaconf(error: BaseException, outer: str) -> ConfigError:
     reason = str(getattr(error, "msg", "") or error).splitlines()[0]
     override = re.search(r"Error merging override (.*)", outer)
     absent = re.search(r"Key '(.+?)' (?:is )?not in", reason)
+    if absent and (key or absent[1]) == "experiment":  # it was found, and its keys were put below its own name
+        return ConfigError(
+            "The experiment's file sets keys below 'experiment'", remedy="let its first line be: # @package _global_"
+        )
     if absent:
         return unknown_key(key or absent[1])
     if "Missing mandatory value" in reason:
@@ -241,11 +213,27 @@ def _from_omegaconf(error: BaseException, outer: str) -> ConfigError:
     place = f"{key}: " if key else ""
     said = f" (from {override[1].strip()!r})" if override else ""
     remedy = "run `velosweep --help` for what the key takes" if key else "see `velosweep --help`"
+    if override:
+        remedy = _shape_of_value(key, override[1].strip().partition("=")[2]) or remedy
     return ConfigError(f"{place}{_plain(reason)}{said}", remedy=remedy)
+
+
+def _shape_of_value(key: str, value: str) -> str | None:
+    """How to write a value of another shape than the key takes: several for one, or one for a list."""
+    if _TYPES.get(key) == "list":
+        return f"write a list: '{key}=[{value}]'"
+    span = re.fullmatch(r"(\d+)\s*(?:\.\.+|-|:|to)\s*(\d+)", value)
+    if span:
+        return f"several values are: -m '{key}=range({span[1]},{int(span[2]) + 1})', whose end is left out"
+    if value.startswith("[") and value.endswith("]") and "," in value:
+        return f"several values are: -m {key}={value[1:-1].replace(' ', '')}"
+    return None
 
 
 def _plain(reason: str) -> str:
     """OmegaConf's sentence with the names that people know."""
+    if "is not a ListConfig" in reason:
+        return "this is not a list"
     names = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
     return re.sub(
         r"Value '(.*)' of type '.*?' could not be converted to (\w+)",

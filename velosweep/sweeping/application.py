@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from velosweep.config import search_path
 from velosweep.config.compose import set_version_base
-from velosweep.config.refusals import GROUPS, KEYS, check_words, expand_home, nearest
+from velosweep.config.refusals import GROUPS, KEYS, nearest
+from velosweep.config.words import check_words, expand_home, quote_letters
 from velosweep.engines.embedded import ask_devices_early
 from velosweep.engines.select import surely_embedded
 from velosweep.errors import ConfigError, ExitStatus
@@ -87,7 +88,7 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> tuple[argparse.Nam
     args.config_name = args.config_name or search_path.PRIMARY
     if not args.shell_completion:
         check_words(args.overrides, verbs)
-        args.overrides = expand_home(args.overrides)
+        args.overrides = quote_letters(expand_home(args.overrides))
     doing = [flag for flag in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(args, flag)]
     if len(doing) > 1:
         raise ConfigError(f"--{doing[0]} and --{doing[1]} exclude each other", remedy="give one of them")

@@ -81,7 +81,7 @@ def _groups() -> list[tuple[str, str]]:
     found = [(group, ", ".join(_choices(folders, group))) for group in _GROUPS]
     return [
         *((group, choices) for group, choices in found if choices),
-        ("hydra/launcher", "gpu_lanes, basic, joblib, slurm, dask"),
+        ("hydra/launcher", "gpu_lanes, basic, slurm, dask"),
         ("hydra/sweeper", "grid, tune, basic"),
     ]
 

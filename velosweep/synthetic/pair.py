@@ -57,7 +57,7 @@ def ensure_pair(
     except OSError as error:
         raise StorageError(
             f"The synthetic model pair can't be written to {folder}: {error.strerror or error}",
-            remedy="free some space or set XDG_CACHE_HOME to a folder that can be written",
+            remedy="free some space, or name a folder that can be written: --out of synth, else XDG_CACHE_HOME",
         ) from error
     return paths
 

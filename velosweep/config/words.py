@@ -1,0 +1,86 @@
+"""The command line's words before Hydra reads them: what can be none is refused, what it can't read is quoted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from velosweep.config.refusals import GROUPS, KEYS, nearest
+from velosweep.errors import ConfigError
+
+_PATH_KEY = re.compile(r"\+{0,2}(output|[\w.]*\.(main_model|draft_model|path|file|dir))=")
+
+
+def expand_home(words: Iterable[str]) -> list[str]:
+    """`~/` of paths made absolute: shells leave it in `model_pair.main_model=~/x.gguf`, and Hydra can't read it."""
+    home = str(Path.home())
+    return [re.sub(r"(?<=[=,\[])~(?=/|$)", lambda _: home, word) if _PATH_KEY.match(word) else word for word in words]
+
+
+_GRAMMAR = frozenset("'\"\\,$[](){}")
+
+
+def quote_letters(words: Iterable[str]) -> list[str]:
+    """Values with letters beyond ASCII put in quotes, without which Hydra's grammar knows no ü; not those of lists."""
+    return [_quoted(word) for word in words]
+
+
+def _quoted(word: str) -> str:
+    key, equals, value = word.partition("=")
+    plain = value.isascii() or not equals or not _GRAMMAR.isdisjoint(value)
+    return word if plain else f'{key}="{value}"'
+
+
+def check_words(words: Iterable[str], verbs: Iterable[str] = ()) -> None:
+    """Raise ConfigError for a word that can be no override (a command out of place, a mere word), or a key twice."""
+    before = ""
+    given: dict[str, str] = {}
+    for word in words:
+        if word in verbs:
+            raise ConfigError(f"{word!r} must be the first word", remedy=f"write: velosweep {word} …")
+        if "=" not in word and not word.startswith("~"):
+            raise _mere_word(word, before, verbs)
+        key, value = (part.strip() for part in word.lstrip("+").partition("=")[::2])
+        if key in given:
+            raise _given_twice(key, given[key], value)
+        if not word.startswith("~"):  # taking a key out and then giving it anew is two things
+            given[key] = value
+        before = word
+
+
+def _given_twice(key: str, first: str, second: str) -> ConfigError:
+    """Refusal of a key with two values: Hydra would take the last, and say nothing."""
+    if key == "prompt":
+        more = f'several prompts are \'prompts.items=["{first}","{second}"]\''
+    else:
+        more = f"to measure each: velosweep -m {key}={first},{second}"
+    said = f"{key} is given twice, as {first} and as {second}" if first != second else f"{key}={first} is given twice"
+    return ConfigError(said, remedy=f"give it once; {more}" if first != second else "give it once")
+
+
+_SEARCH = "a search is: velosweep -m hydra/sweeper=tune 'n_draft=range(1,17)'"
+_SAID_OTHERWISE = {
+    **dict.fromkeys(("tune", "search", "optimize", "autotune"), _SEARCH),
+    **dict.fromkeys(("plan", "dry-run", "dryrun"), "add dry_run=true to what you would run"),
+    **dict.fromkeys(("run", "bench", "benchmark", "measure"), "leave the word out: velosweep n_draft=8"),
+    **dict.fromkeys(("sweep", "grid", "multirun"), "a sweep is: velosweep -m n_draft=4,8,12"),
+}
+
+
+def _mere_word(word: str, before: str, verbs: Iterable[str]) -> ConfigError:
+    """Refusal of a word without `=`; `before` is the override in front of it."""
+    if before.endswith(","):
+        return ConfigError(f"{before!r} ends with a comma", remedy="write the values without spaces: n_draft=4,8,12")
+    if word.lower().endswith(".gguf"):
+        remedy = f"write model_pair.main_model={word}, and the draft model as model_pair.draft_model="
+        return ConfigError(f"{word!r} is a file without its key", remedy=remedy)
+    if word.startswith("-"):
+        return ConfigError(f"There is no option {word!r} here", remedy="settings are written key=value")
+    if word in _SAID_OTHERWISE:
+        return ConfigError(f"There is no command {word!r}", remedy=_SAID_OTHERWISE[word])
+    verb, key = nearest(word, verbs), nearest(word, (*KEYS, *GROUPS))
+    if verb:
+        return ConfigError(f"There is no command {word!r}", remedy=f"did you mean: velosweep {verb}?")
+    hint = f"did you mean {key}=VALUE?" if key else "velosweep --help lists commands and keys"
+    return ConfigError(f"{word!r} is neither a command nor key=value", remedy=f"{hint} (texts with spaces: quote)")

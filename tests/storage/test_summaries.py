@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.storage.made import comparison, mode_statistics, statistics
@@ -51,22 +51,19 @@ def test_a_set_of_several_prompts_is_named_by_its_name() -> None:
 
 
 def test_figures_keep_every_digit() -> None:
-    assert to_json([0.1, 0.1 + 0.2, 1e-7, 3521.0]) == "[0.1, 0.30000000000000004, 1e-07, 3521.0]"
+    assert to_json([0.1, 0.1 + 0.2, 1e-7, 3521.0]) == "[0.1, 0.30000000000000004, 1e-7, 3521.0]"
 
 
-ordinary = st.floats(min_value=1e-6, max_value=1e12)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
+def test_figures_are_on_one_line_and_read_back_as_they_were(figures: list[float]) -> None:
+    text = to_json(figures)
+
+    assert json.loads(text) == figures
+    assert text.count(", ") == text.count(",") == max(0, len(figures) - 1)
 
 
-@given(st.lists(ordinary | ordinary.map(round).map(float) | ordinary.map(lambda x: -x), min_size=32, max_size=40))
-@example([*[0.5] * 32, 12345678901.5])
-@example([*[0.5] * 32, 28.0])
-@example([*[0.5] * 32, 0.00001])
-def test_many_figures_are_written_as_few_are(figures: list[float]) -> None:
-    assert json.dumps(figures) == to_json(figures)
-
-
-def test_many_values_that_are_no_figures_are_written_as_few_are() -> None:
-    mixed = [0.5, 1, True, None, "text"] * 10
+def test_values_that_are_no_figures_keep_their_commas() -> None:
+    mixed = [0.5, 1, True, None, "a,b", ["c,d"], {"e,f": 1}]
 
     assert json.dumps(mixed) == to_json(mixed)
 

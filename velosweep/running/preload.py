@@ -6,10 +6,12 @@ Importing SciPy, pyarrow and jinja2 takes a second. Runs that count wait until i
 from __future__ import annotations
 
 import importlib
+import sys
 import threading
 from collections.abc import Sequence
 
 MODULES = (
+    "orjson",
     "pyarrow.compute",
     "pyarrow.parquet",
     "scipy.special",
@@ -52,3 +54,5 @@ class Preload:
                 importlib.import_module(name)
             except ImportError:
                 return
+        if "pyarrow" in sys.modules:
+            sys.modules["pyarrow"].array([0])  # its first array looks for pandas, and imports it where it is there

@@ -90,3 +90,22 @@ def test_any_name_becomes_one_harmless_component(tmp_path: Path, name: str) -> N
     assert not path.name.startswith(".")
     path.parent.mkdir()
     path.write_text("can be written")
+
+
+@pytest.mark.parametrize("content", [b"\xff same", memoryview(b"\xff same")])
+def test_what_can_be_derived_again_is_left_alone_where_it_says_the_same(
+    tmp_path: Path, content: bytes | memoryview
+) -> None:
+    path, link = tmp_path / "file", tmp_path / "link"
+    write_bytes(path, content, durable=False)
+    link.symlink_to(path)
+    inode = path.stat().st_ino
+
+    write_bytes(path, content, durable=False)
+    write_bytes(link, content, durable=False)
+    assert path.stat().st_ino == inode
+    assert not link.is_symlink()
+    write_bytes(path, b"\xff that", durable=False)
+    assert path.read_bytes() == b"\xff that"
+    write_bytes(path, b"\xff that")
+    assert path.stat().st_ino != inode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -91,13 +92,28 @@ def _sync_file(path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes | memoryview, *, durable: bool = True) -> None:
-    """Put `content` at `path`, whole or not at all. Raises StorageError."""
+    """Put `content` at `path`, whole or not at all. Raises StorageError.
+
+    Without `durable` (see `replacing`) a file that holds just that is left alone: to make one costs more than to read.
+    """
+    if not durable and _holds(path, content):
+        return
     with replacing(path, durable=durable) as beside:
         handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
         try:
             write_all(handle, content)
         finally:
             os.close(handle)
+
+
+def _holds(path: Path, content: bytes | memoryview) -> bool:
+    """Whether a regular file is there with this content."""
+    try:
+        if not stat.S_ISREG((there := path.lstat()).st_mode) or there.st_size != len(content):
+            return False
+        return path.read_bytes() == bytes(content)
+    except OSError:  # what is wrong with it shows when it is replaced
+        return False
 
 
 def write_text(path: Path, content: str, *, durable: bool = True) -> None:

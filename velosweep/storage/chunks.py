@@ -123,7 +123,7 @@ class _Reader:
 
         parts: list[pa.Table] = []
         needed: dict[int, pa.Table] = {}
-        for first, count in ranges:
+        for first, count in _joined(ranges):
             place = first
             while place < first + count:
                 number = bisect_right(self._begins, place) - 1
@@ -137,3 +137,14 @@ class _Reader:
 
     def _read(self, number: int) -> pa.Table:
         return completed(self._file.read_row_group(number)).select(list(COLUMNS))
+
+
+def _joined(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The same rows with neighbouring ranges made one: each piece of a table costs every call on it."""
+    begin, end = 0, 0
+    for first, count in ranges:
+        if first != end:
+            yield begin, end - begin
+            begin = first
+        end = first + count
+    yield begin, end - begin

@@ -134,8 +134,8 @@ def _slim_mode(mode: ModeStatistics | None) -> ModeStatistics | None:
     if mode is None:
         return None
 
-    def slim(statistics: Statistics) -> Statistics:
-        return replace(statistics, samples=())
+    def slim(whole: Statistics) -> Statistics:
+        return Statistics(mean=whole.mean, stddev=whole.stddev, min=whole.min, max=whole.max, samples=())
 
     return ModeStatistics(
         tokens_per_second=slim(mode.tokens_per_second),

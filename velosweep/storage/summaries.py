@@ -87,7 +87,10 @@ def _figures(values: list[object]) -> str:
     """A list on one line; numbers, of which there may be millions, by a library that takes a tenth of Python's time."""
     import orjson
 
-    text = orjson.dumps(values).decode()
+    try:
+        text = orjson.dumps(values).decode()
+    except TypeError:  # an integer of more than 64 bits, half a character
+        return _flat(values)
     # Texts may hold commas, and null may be a figure that is not finite: Python's own refuses it.
     if any(sign in text for sign in ('"', "null", "{")) or "[" in text[1:]:
         return _flat(values)

@@ -178,15 +178,13 @@ def _with_dictionaries(schema: pa.Schema, names: Collection[str]) -> pa.Schema:
 
 
 def _matching(fragment: ds.ParquetFileFragment, schema: pa.Schema, expression: Any) -> list[ds.Fragment]:
-    """The row groups of a file that have matching rows, found by the filter's own columns alone.
-
-    Least and greatest values tell little of ids, which are hashes.
-    """
+    """The row groups of a file that have matching rows: by their least and greatest values, which tell little of ids
+    as those are hashes, and then by the filter's own columns alone."""
     if expression is None or fragment.num_row_groups < 2:
         return [fragment]
     return [
         part
-        for part in fragment.split_by_row_group()
+        for part in fragment.split_by_row_group(expression, schema)
         if part.scanner(schema, filter=expression, columns=[]).count_rows()
     ]
 

@@ -29,5 +29,5 @@ def test_without_matplotlib_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     made = sweeps.default_sweep()
 
-    with pytest.raises(ConfigError, match=r"velosweep\[plots\]"):
+    with pytest.raises(ConfigError, match=r"pip install .*\[plots\]"):
         main_plots(made.comparisons, made.record)

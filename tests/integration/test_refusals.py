@@ -93,6 +93,7 @@ def test_this_machines_cores_say_nothing_of_the_workers(tmp_path: Path) -> None:
         (["model_pair.main_model=nope.gguf", "n_draft=8"], ["nope.gguf", "model_pair.draft_model has no value"]),
         (["engine.threads=99999", "engine=embedded"], ["engine.threads is 99999", "leave it out"]),
         (["engine.threads_batch=99999", "dry_run=true"], ["engine.threads_batch is 99999"]),
+        (["engine.args=[--mlock]", "engine=embedded"], ["--mlock", "engine=server"]),
         (["gpus=[7]", "engine=embedded"], ["7"]),
         (["speculation=ngram-bod"], ["ngram-bod", "ngram-mod"]),
         (["prompts.file=none.jsonl"], ["none.jsonl"]),

@@ -16,7 +16,7 @@ from velosweep.engines.arguments import SPEC_TYPES, kind_parameters, on_cpu, thr
 from velosweep.engines.devices import parse_list, pinning_environment
 from velosweep.engines.server import ServerSession, start_child
 from velosweep.errors import ProgramError
-from velosweep.model import Arm, Device, Lane, Mode
+from velosweep.model import Arm, Device, EngineSettings, Lane, Mode
 
 _CHILD = "velosweep.engines.embedded_child"
 _FLASH_ATTENTION = {"on": "ENABLED", "off": "DISABLED", "auto": "AUTO"}
@@ -91,14 +91,18 @@ def _enum(kind: str, member: str) -> dict[str, list[str]]:
     return {"enum": [kind, member]}
 
 
-def embedded_settings(arm: Arm, *, lane: Lane) -> dict[str, object]:
-    """`arm` as attributes of xllamacpp's CommonParams: dotted name -> value. Raises ProgramError."""
-    engine, threads, cpu = arm.engine, threads_of(arm.engine), on_cpu(lane)
+def check_engine(engine: EngineSettings) -> None:
+    """Raise ProgramError for what the embedded llama.cpp can't be told."""
     if engine.args:
         raise ProgramError(
             f"engine.args ({' '.join(engine.args)}) are llama-server's arguments; the embedded llama.cpp takes none",
             remedy="use engine=server with llama_cpp.path, or the typed keys of engine",
         )
+
+
+def embedded_settings(arm: Arm, *, lane: Lane) -> dict[str, object]:
+    """`arm` as attributes of xllamacpp's CommonParams: dotted name -> value."""
+    engine, threads, cpu = arm.engine, threads_of(arm.engine), on_cpu(lane)
     settings: dict[str, object] = {
         "model.path": arm.main_model,
         "hostnames": ["127.0.0.1"],

@@ -122,6 +122,7 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     _check_files(jobs)
     resolver = _Resolver(say=say)
     resolved = [resolver.job(job) for job in jobs]
+    _check_embedded(resolved)
     engines = {key: open_engine(settings_) for key, settings_ in resolver.engines.items()}
     nvml = open_nvml()
     lanes = _lanes(engines, settings, nvml, resolver.reasons.append)
@@ -176,6 +177,16 @@ def _check_files(jobs: Sequence[Job]) -> None:
             problems.append(error)
     if problems:
         raise together(problems)
+
+
+def _check_embedded(jobs: Sequence[Job]) -> None:
+    """Raise ProgramError for settings that the embedded llama.cpp has no place for."""
+    told = dict.fromkeys(job.engine for job in jobs if job.engine.kind == "embedded")
+    if told:
+        from velosweep.engines.embedded import check_engine
+
+        for engine in told:
+            check_engine(engine)
 
 
 def _check_threads(jobs: Sequence[Job]) -> None:

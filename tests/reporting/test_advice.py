@@ -8,7 +8,7 @@ import pytest
 
 import velosweep.analysis
 from tests.reporting import sweeps
-from velosweep.model import Acceptance, Comparison, Finding, TunerSettings
+from velosweep.model import Acceptance, Comparison, Finding, TunerSettings, Verdict
 from velosweep.reporting.advice import (
     _SENTENCES,
     best_n_draft,
@@ -121,6 +121,45 @@ def test_a_better_n_draft_is_named_with_what_it_promises() -> None:
     reasons = " | ".join(reasons_for_modest_speedup(_job(rate=0.7, alpha=0.8, cost=0.05)))
 
     assert "Increasing n_draft to about 8 (current: 4); the formula gives 3.09× there" in reasons
+
+
+def _measured(job: Comparison, **speedups: float) -> list[Comparison]:
+    """Jobs of `job`'s series: n4=1.25 is n_draft 4 measured at 1.25×."""
+    return [
+        replace(job, job_id=name, n_draft=int(name[1:]), speedup_gm=value, verdict=Verdict.FASTER)
+        for name, value in speedups.items()
+    ]
+
+
+def test_no_n_draft_is_advised_that_the_same_series_has_measured() -> None:
+    job = replace(_job(rate=0.5, alpha=0.6, cost=0.2), speedup_gm=1.25, expected_speedup=None)
+    best, promised = best_n_draft(0.6, 0.2)
+    other = replace(job, model_pair="another", job_id="other", n_draft=best, speedup_gm=1.24)
+
+    alone = " | ".join(reasons_for_modest_speedup(job, [other]))
+    refuted = " | ".join(reasons_for_modest_speedup(job, _measured(job, **{f"n{best}": 1.24})))
+    surpassed = " | ".join(reasons_for_modest_speedup(job, _measured(job, n16=promised + 0.01)))
+
+    assert best == 2
+    assert f"n_draft to about {best}" in alone
+    assert "n_draft" not in refuted.replace("that even with every draft accepted n_draft", "")
+    assert "A draft of the same model family" in refuted
+    assert "n_draft to about" not in surpassed
+
+
+def test_what_a_measurement_surpasses_is_not_called_impossible() -> None:
+    job = replace(_job(rate=0.7, alpha=0.3, cost=0.9), n_draft=4, speedup_gm=1.3, expected_speedup=None)
+
+    reasons = " | ".join(reasons_for_modest_speedup(job))
+
+    assert "no n_draft pays" not in reasons
+    assert "could not exceed" not in reasons
+
+
+def test_a_longer_draft_that_was_measured_is_not_in_the_general_list() -> None:
+    job = replace(_job(rate=0.9, alpha=0.8, cost=0.05), acceptance=None, cost_ratio=None, expected_speedup=None)
+
+    assert reasons_for_modest_speedup(job, _measured(job, n8=1.1)) == ["Trying different model pairs"]
 
 
 def test_without_any_evidence_the_specifications_list_is_given() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from velosweep.model import Comparison, Finding, SweepRecord
-from velosweep.reporting.wording import best_estimate, percent, plural
+from velosweep.model import Comparison, Finding, SweepRecord, Verdict
+from velosweep.reporting.wording import best_estimate, percent, plural, same_series
 
 _SEVERITIES = ("error", "warning", "info")
 
@@ -287,23 +287,37 @@ def best_n_draft(alpha: float, cost_ratio: float, *, highest: int = 64) -> tuple
     return (best, value) if value > 1 else (0, 1.0)
 
 
-def reasons_for_modest_speedup(job: Comparison) -> list[str]:
-    """What this job's samples say about why it isn't faster, each with its remedy; the likeliest first."""
-    reasons = [*_acceptance_reasons(job), *_cost_reasons(job), *_formula_reasons(job)]
+def reasons_for_modest_speedup(job: Comparison, measured: Iterable[Comparison] = ()) -> list[str]:
+    """What this job's samples say about why it isn't faster, each with its remedy; the likeliest first.
+
+    `measured`: the sweep's jobs. Nothing is advised that those of the job's own series refute.
+    """
+    series = [row for row in same_series(job, measured) if best_estimate(row) and row.verdict is not Verdict.INVALID]
+    reasons = [*_acceptance_reasons(job, series), *_cost_reasons(job), *_formula_reasons(job, series)]
     if any(finding.code in {"machine_busy", "throttled", "other_gpu_processes"} for finding in job.findings):
         reasons.append("A quieter machine: others used it while this was measured")
-    return reasons or [f"Increasing n_draft (current: {job.n_draft})", "Trying different model pairs"]
+    return reasons or _general_reasons(job, series)
 
 
-def _acceptance_reasons(job: Comparison) -> list[str]:
+def _general_reasons(job: Comparison, series: Sequence[Comparison]) -> list[str]:
+    """The specification's list, for want of evidence; without the first where a longer draft was measured."""
+    pairs = ["Trying different model pairs"]
+    if any(row.n_draft > job.n_draft for row in series):
+        return pairs
+    return [f"Increasing n_draft (current: {job.n_draft})", *pairs]
+
+
+def _acceptance_reasons(job: Comparison, series: Sequence[Comparison]) -> list[str]:
     seen = job.acceptance
     if seen is None or seen.rate >= 0.6:
         return []
     per_round = (
         f", {seen.tokens_per_round:.1f} tokens a round of up to {job.n_draft + 1}" if seen.tokens_per_round else ""
     )
-    remedy = "a smaller n_draft" if job.n_draft > 2 and seen.rate >= 0.2 else "a draft of the same model family"
-    return [f"{remedy.capitalize()}: only {percent(seen.rate)} of the drafted tokens were accepted{per_round}"]
+    shorter_tried = any(row.n_draft < job.n_draft for row in series)
+    shorter = job.n_draft > 2 and seen.rate >= 0.2 and not shorter_tried
+    remedy = "A smaller n_draft" if shorter else "A draft of the same model family"
+    return [f"{remedy}: only {percent(seen.rate)} of the drafted tokens were accepted{per_round}"]
 
 
 def _cost_reasons(job: Comparison) -> list[str]:
@@ -311,24 +325,19 @@ def _cost_reasons(job: Comparison) -> list[str]:
     if cost is None or cost < 0.15:
         return []
     ceiling = (job.n_draft + 1) / (job.n_draft * cost + 1)
+    if ceiling <= (best_estimate(job) or 0.0):  # a cost that the measurement itself refutes
+        return []
     return [
         f"A smaller draft model: a draft step costs {cost:.2f} of a main-model step, so that even with every "
         f"draft accepted n_draft {job.n_draft} could not exceed {ceiling:.2f}×"
     ]
 
 
-def _formula_reasons(job: Comparison) -> list[str]:
+def _formula_reasons(job: Comparison, series: Sequence[Comparison]) -> list[str]:
     alpha = job.acceptance.alpha if job.acceptance else None
     reasons = []
     if alpha is not None and job.cost_ratio is not None and 0 <= alpha <= 1 and job.cost_ratio >= 0:
-        best, value = best_n_draft(alpha, job.cost_ratio)
-        if best == 0:
-            reasons.append("Another pair: with this acceptance and draft cost no n_draft pays")
-        elif best != job.n_draft:
-            way = "Increasing" if best > job.n_draft else "Decreasing"
-            reasons.append(
-                f"{way} n_draft to about {best} (current: {job.n_draft}); the formula gives {value:.2f}× there"
-            )
+        reasons += _length_reasons(job, series, *best_n_draft(alpha, job.cost_ratio))
     measured = best_estimate(job)
     if job.expected_speedup is not None and measured is not None and job.expected_speedup > 1.15 * measured:
         reasons.append(
@@ -336,3 +345,14 @@ def _formula_reasons(job: Comparison) -> list[str]:
             f"{measured:.2f}×; the rest is checking {plural(job.n_draft + 1, 'token')} at once and overhead"
         )
     return reasons
+
+
+def _length_reasons(job: Comparison, series: Sequence[Comparison], best: int, value: float) -> list[str]:
+    """The formula's n_draft where it promises more than any measured and has not been measured itself."""
+    reached = max((best_estimate(row) or 0.0 for row in (job, *series)), default=0.0)
+    if best == 0:
+        return ["Another pair: with this acceptance and draft cost no n_draft pays"] if reached <= 1 else []
+    if value <= reached or any(row.n_draft == best for row in (job, *series)):
+        return []
+    way = "Increasing" if best > job.n_draft else "Decreasing"
+    return [f"{way} n_draft to about {best} (current: {job.n_draft}); the formula gives {value:.2f}× there"]

@@ -59,7 +59,7 @@ def print_outcome(
             say(console)
     answered = answers(rows, record, command_flags=command_flags)
     for answer in answered:
-        _print_answer(answer, record, console, quiet=verbosity <= QUIET)
+        _print_answer(answer, jobs, record, console, quiet=verbosity <= QUIET)
     if not jobs:
         say(console, f"Nothing was measured: {_why_nothing(record)}", style="bold yellow")
     _print_failures(record, samples, console)
@@ -127,7 +127,9 @@ def acceptance_words(job: Comparison) -> str:
     return text
 
 
-def _print_target(job: Comparison, value: float, target: float, console: Console) -> None:
+def _print_target(
+    job: Comparison, value: float, target: float, console: Console, *, measured: Sequence[Comparison] = ()
+) -> None:
     if value >= target and job.verdict is not Verdict.INVALID:
         if job.ci_low is not None and job.verdict is not Verdict.FASTER:
             say(console, f"⚠️ Above the target speedup (>{target:g}x), but not surely: see the interval", style="yellow")
@@ -135,7 +137,7 @@ def _print_target(job: Comparison, value: float, target: float, console: Console
             say(console, f"✅ Speculative decoding achieved target speedup (>{target:g}x)!", style="green")
         return
     say(console, "⚠️ Modest speedup. Consider:", style="yellow")
-    for reason in reasons_for_modest_speedup(job):
+    for reason in reasons_for_modest_speedup(job, measured):
         say(console, f"- {reason}", indent=3)
 
 
@@ -178,7 +180,9 @@ def _print_prompts(jobs: Sequence[Comparison], rows: Sequence[Comparison], conso
             say(console)
 
 
-def _print_answer(answer: Answer, record: SweepRecord, console: Console, *, quiet: bool) -> None:
+def _print_answer(
+    answer: Answer, jobs: Sequence[Comparison], record: SweepRecord, console: Console, *, quiet: bool
+) -> None:
     for advice in answer.against:
         say(console, f"{advice.sign} {advice.sentence} {advice.remedy}", style="yellow")
     prefix = f"{answer.question}: " if answer.question else ""
@@ -191,7 +195,7 @@ def _print_answer(answer: Answer, record: SweepRecord, console: Console, *, quie
         say(console, f"- {line}", indent=2)
     if not record.single and answer.job is not None and answer.job.speedup is not None:
         value = best_estimate(answer.job) or answer.job.speedup
-        _print_target(answer.job, value, target_of(record, answer.job.job_id), console)
+        _print_target(answer.job, value, target_of(record, answer.job.job_id), console, measured=jobs)
     if answer.rests_on:
         say(console, f"- rests on {answer.rests_on}", indent=2)
     say(console)

@@ -128,7 +128,7 @@ def make_page(
         subtitle=_subtitle(record),
         version=record.environment.velosweep,
         problems=_problems(record, jobs),
-        answers=tuple(_box(answer, record) for answer in answered),
+        answers=tuple(_box(answer, jobs, record) for answer in answered),
         main_figure=figures.main,
         results=result_grid(jobs, best={job.job_id for job in advised}),
         heat=figures.heat,
@@ -176,7 +176,7 @@ def _problems(record: SweepRecord, jobs: Sequence[Comparison]) -> tuple[str, ...
     return tuple(words)
 
 
-def _box(answer: Answer, record: SweepRecord) -> AnswerBox:
+def _box(answer: Answer, jobs: Sequence[Comparison], record: SweepRecord) -> AnswerBox:
     job = answer.job
     value = best_estimate(job) if job is not None else None
     modest = job is not None and value is not None and value < target_of(record, job.job_id)
@@ -187,7 +187,7 @@ def _box(answer: Answer, record: SweepRecord) -> AnswerBox:
         command=answer.command,
         ties=answer.ties,
         by_category=answer.by_category,
-        reasons=tuple(reasons_for_modest_speedup(job)) if job is not None and modest else (),
+        reasons=tuple(reasons_for_modest_speedup(job, jobs)) if job is not None and modest else (),
         notes=answer.notes,
         rests_on=answer.rests_on,
         against=answer.against,

@@ -133,6 +133,15 @@ def series_of(rows: Iterable[Comparison]) -> dict[str, list[Comparison]]:
     return {name: sorted(members, key=lambda job: job.n_draft) for name, members in series.items()}
 
 
+def same_series(job: Comparison, rows: Iterable[Comparison]) -> list[Comparison]:
+    """The jobs among `rows` that differ from `job` in n_draft only, `job` apart."""
+
+    def series(row: Comparison) -> tuple[object, ...]:
+        return (row.main_model, row.draft_model, *(getattr(row, name) for name in _SERIES_FIELDS))
+
+    return [row for row in rows if row.prompt_id is None and row.job_id != job.job_id and series(row) == series(job)]
+
+
 def target_of(record: SweepRecord, job_id: str) -> float:
     """The target speedup a job was held against."""
     return next((job.target_speedup for job in record.jobs if job.id == job_id), 1.5)

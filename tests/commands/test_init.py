@@ -8,6 +8,7 @@ import pytest
 
 from tests.recorded import Recorded, recorded  # noqa: F401
 from velosweep.cli import main
+from velosweep.config.search_path import package_conf
 
 
 def test_the_files_are_found_and_make_a_sweep(
@@ -50,3 +51,14 @@ def test_the_next_step_can_be_pasted_for_a_folder_with_spaces(
     assert main(["init", str(tmp_path / "my sweeps")]) == 0
 
     assert f"cd '{tmp_path}/my sweeps' && velosweep +experiment=mine" in capsys.readouterr().out
+
+
+def test_velosweeps_own_configuration_stays_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(package_conf().parent)
+
+    assert main(["init"]) == 2
+
+    assert "velosweep's own configuration" in capsys.readouterr().err
+    assert not (package_conf() / "experiment" / "mine.yaml").exists()

@@ -24,6 +24,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--force", action="store_true", help="overwrite files that are there")
     arguments = parser.parse_args(argv)
     target = arguments.directory / "conf"
+    if target.resolve() == package_conf().resolve():
+        raise ConfigError(
+            f"{target} here is velosweep's own configuration, which every folder sees",
+            remedy="make a folder of your own: velosweep init bench",
+        )
     files = starter_files(everything=arguments.all)
     if not arguments.force:
         _refuse_overwriting(target, files)

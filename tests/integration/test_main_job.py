@@ -191,7 +191,17 @@ def test_doctor_names_what_is_missing(tmp_path: Path) -> None:
     done = run(["doctor", "model_pair=llama8b_1b"], tmp_path, VELOSWEEP_MODELS=str(tmp_path))
 
     assert done.returncode == 2
-    assert "llama-3.1-8b" in done.stdout.lower()
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("    - No model at") and "llama-3.1-8b" in line for line in lines)
+    assert "⏎" not in done.stdout
+
+
+def test_doctor_says_each_lack_once(tmp_path: Path) -> None:
+    done = run(["doctor", "llama_cpp.path=/nonexistent"], tmp_path)
+
+    assert done.returncode == 2
+    assert done.stdout.count("/nonexistent") == 1
+    assert "❌ devices: unknown without llama.cpp" in done.stdout
 
 
 def test_a_job_without_speculation_measures_vanilla_alone(tmp_path: Path) -> None:

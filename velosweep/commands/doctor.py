@@ -44,24 +44,33 @@ def main(argv: Sequence[str]) -> int:
 def _print(check: Check, console: Console) -> None:
     from velosweep.reporting.screen import say
 
-    say(console, f"{_SIGNS[check.state]} {check.subject}: {check.text}")
+    first, *more = check.text.splitlines() or [""]
+    say(console, f"{_SIGNS[check.state]} {check.subject}: {first}")
+    for line in more:
+        say(console, line.strip(), indent=4)
     if check.remedy:
         say(console, f"→ {check.remedy}", indent=4)
 
 
 def examine(job: Job, settings: RunSettings) -> Iterator[Check]:
     """Everything a sweep of this configuration depends on, each checked by itself so that one lack hides no other."""
+    told: dict[str, str] = {}
     yield from _machine()
-    yield from _guarded("llama.cpp", lambda: _program(job.engine))
-    yield from _guarded("devices", lambda: _devices(job, settings))
-    yield from _guarded("models", lambda: _models(job, settings))
+    yield from _guarded("llama.cpp", lambda: _program(job.engine), told)
+    yield from _guarded("devices", lambda: _devices(job, settings), told)
+    yield from _guarded("models", lambda: _models(job, settings), told)
     yield from _extras()
 
 
-def _guarded(subject: str, examine_part: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+def _guarded(subject: str, examine_part: Callable[[], Iterator[Check]], told: dict[str, str]) -> Iterator[Check]:
+    """What a part says, and what keeps it from that; `told`: the subjects that said so already, by message."""
     try:
         yield from examine_part()
     except VelosweepError as error:
+        if error.message in told:
+            yield Check(state="missing", subject=subject, text=f"unknown without {told[error.message]}")
+            return
+        told[error.message] = subject
         yield Check(state="missing", subject=subject, text=error.message, remedy=error.remedy)
 
 
@@ -102,8 +111,8 @@ def _program(engine: EngineSettings) -> Iterator[Check]:
         yield Check(
             state="note",
             subject="llama.cpp",
-            text="the embedded build has CPU kernels for every machine and none for this one's GPU",
-            remedy="for figures of your own llama.cpp set llama_cpp.path=/path/to/llama.cpp",
+            text="the embedded llama.cpp computes on the CPU alone",
+            remedy="for a GPU, or for figures of your own llama.cpp, set llama_cpp.path=/path/to/llama.cpp",
         )
     if selection.kind == "server" and selection.program:
         yield from _flags(selection.program)

@@ -189,6 +189,9 @@ def _measure(
         blocks = plan(prepared, progress.blocks, whole=settings.tuner is not None)
         guides = _guides(blocks, settings.tuner, journal, paths) if settings.tuner else {}
         _print_configuration(sweep, prepared, settings, console)
+        at_most = sum(count_measurements(block) for block in blocks)
+        if 0 < len(progress.done) < at_most and settings.verbosity >= 0:
+            tell(f"Going on: {len(progress.done)} of at most {at_most} measurements are there already")
         waiting = hold(
             [device for lane in prepared.lanes for device in lane.devices],
             on_busy=settings.on_busy,

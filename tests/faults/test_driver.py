@@ -130,6 +130,39 @@ def test_a_terminal_that_goes_away_silences_the_sweep_and_nothing_else(bench: Be
     assert bench.leftovers() == []
 
 
+@pytest.mark.parametrize(("lines", "again"), [(0, False), (12, False), (0, True)])
+def test_a_pipe_that_nobody_reads_any_more_stops_no_sweep(bench: Bench, lines: int, again: bool) -> None:
+    if again:
+        drive = bench.sweep(*SWEEP, "n_predict=20")
+        bench.wait_for_runs(1)
+        drive.send(signal.SIGINT)
+        assert drive.wait() == 130, drive.said
+    reading, writing = os.pipe()
+    words = ["resume", str(bench.root)] if again else bench.overrides(*SWEEP)
+    drive = bench.start(*words, stdout=writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as screen:
+        for _ in range(lines):
+            screen.readline()
+
+    assert drive.wait() == 0, drive.said
+    assert drive.said.count("nobody reads the screen any more (Broken pipe); the sweep goes on without it") == 1
+    assert len(drive.said.splitlines()) == 1
+    complete(bench, n_draft=GRID, iterations=2)
+    assert (bench.root / "report.html").is_file()
+
+
+def test_a_failure_keeps_its_exit_status_where_neither_screen_is_read(bench: Bench) -> None:
+    bench.fault("oom", at="load")
+    reading, writing = os.pipe()
+    drive = bench.sweep(*SWEEP, stdout=writing, stderr=writing)
+    os.close(writing)
+    os.close(reading)
+
+    assert drive.wait() == 3
+    assert bench.states() == ["failed", "failed"]
+
+
 def test_a_sweep_that_was_killed_before_its_record_was_written_starts_over(bench: Bench) -> None:
     bench.fault("hang", at="load", arm="vanilla")
     drive = bench.sweep(*SWEEP)

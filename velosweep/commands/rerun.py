@@ -13,6 +13,7 @@ from velosweep.config.saved import copy_saved
 from velosweep.config.words import check_words, expand_home, quote_letters
 from velosweep.errors import StorageError
 from velosweep.pipeline import run_sweep
+from velosweep.reporting.streams import outlive_readers
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,6 +31,7 @@ def main(argv: Sequence[str]) -> int:
     if root.exists() and any(root.iterdir()):
         raise StorageError(f"{root} is not empty", remedy="name a new folder with --out")
     _copy_configuration(old, root, overrides)
+    outlive_readers()
     outcome = run_sweep(
         old.jobs,
         root=root,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from velosweep.commands.saved import saved_sweep
 from velosweep.pipeline import run_sweep
+from velosweep.reporting.streams import outlive_readers
 
 
 def main(argv: Sequence[str]) -> int:
@@ -21,6 +22,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     saved = saved_sweep(arguments.directory)
     verbosity = -1 if arguments.quiet else 1 if arguments.verbose else saved.settings.verbosity
+    outlive_readers()
     outcome = run_sweep(
         saved.jobs,
         root=saved.root,

@@ -15,6 +15,7 @@ from velosweep.config.words import check_words, expand_home, quote_letters
 from velosweep.engines.embedded import ask_devices_early
 from velosweep.engines.select import surely_embedded
 from velosweep.errors import ConfigError, ExitStatus
+from velosweep.reporting.streams import outlive_readers
 from velosweep.sweeping.task import JobTask
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def run(arguments: Sequence[str], *, verbs: Sequence[str] = ()) -> int:
     from hydra.core.global_hydra import GlobalHydra
 
     set_version_base()
+    if _measures(args):
+        outlive_readers()
     if _measures(args) and surely_embedded(args.overrides, os.environ):
         ask_devices_early()
     hydra = _start(args)

@@ -216,3 +216,43 @@ def test_a_search_can_end_with_not_speculating() -> None:
     (answer,) = answers(made.comparisons, replace(made.record, searches=(search,)))
 
     assert (answer.kind, answer.headline, answer.command) == ("no_reliable_gain", search.headline, None)
+
+
+def _with_prompts(**changes: object) -> tuple[str, ...]:
+    """The notes of a job over several prompts whose whole row has `changes`."""
+    made = sweeps.make([sweeps.SYNTHETIC], n_drafts=(8,), prompts=4, iterations=5)
+    rows = [row if row.prompt_id is not None else replace(row, **changes) for row in made.comparisons]  # type: ignore[arg-type]
+    (answer,) = answers(rows, made.record)
+    return answer.notes
+
+
+def test_the_intervals_over_passes_and_over_prompts_say_what_each_is_of() -> None:
+    notes = " | ".join(_with_prompts(ci_low=1.3, ci_high=1.6, population_low=1.2, population_high=1.7))
+
+    assert "for these same prompts measured again" in notes
+    assert "other prompts like these: [1.20, 1.70] (95 %, from how these prompts differ)" in notes
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_pairs": 2, "verdict": Verdict.FASTER},
+        {"n_pairs": 5, "verdict": Verdict.NO_RELIABLE_GAIN, "ci_low": 0.9, "ci_high": 2.29},
+        {"n_pairs": 5, "verdict": Verdict.FASTER, "ci_low": 1.13, "ci_high": 1.82},
+    ],
+)
+def test_the_interval_over_prompts_is_left_out_where_it_would_claim_more_than_the_verdict(
+    changes: dict[str, object],
+) -> None:
+    notes = _with_prompts(population_low=1.13, population_high=1.82, **changes)
+
+    assert not any("prompts like these" in note for note in notes)
+
+
+def test_the_worst_prompt_comes_with_its_figure() -> None:
+    made = sweeps.make([sweeps.SYNTHETIC], n_drafts=(8,), prompts=4, iterations=5)
+    worst = next(row for row in made.comparisons if row.prompt_id == "translation-03")
+
+    (note,) = (note for note in _with_prompts() if note.startswith("worst prompt"))
+
+    assert note == f"worst prompt: translation-03, {worst.speedup_gm:.2f}× [{worst.ci_low:.2f}, {worst.ci_high:.2f}]"

@@ -29,6 +29,9 @@ from velosweep.reporting.wording import (
     without_speedup,
 )
 
+FEWEST_PASSES = 3
+"""With fewer the interval over passes is not to be trusted (analysis finds `too_few_pairs`)."""
+
 CommandFlags = Callable[[Comparison], Sequence[str]]
 
 
@@ -97,7 +100,11 @@ def _answer(
         ties=_tie_words(best, ties, jobs) if best is not None and search is None else (),
         by_category=_category_words(best, jobs, rows) if best is not None else (),
         against=_against(best, record) if best is not None else (),
-        notes=_notes(best, jobs, record) if search is None else (*_search_words(search), *_notes(best, (), record)),
+        notes=(
+            *(() if search is None else _search_words(search)),
+            *(() if best is None else _prompt_words(best, rows.get(best.job_id, ()))),
+            *_notes(jobs if search is None else (), record),
+        ),
     )
 
 
@@ -235,10 +242,10 @@ def _tie_words(best: Comparison, ties: Sequence[Comparison], jobs: Sequence[Comp
 
 
 def prompt_rows(rows: Iterable[Comparison]) -> PromptRows:
-    """The rows of prompts that have a category, by job id."""
+    """The rows of prompts, by job id."""
     found: dict[str, list[Comparison]] = defaultdict(list)
     for row in rows:
-        if row.prompt_id is not None and row.prompt_category:
+        if row.prompt_id is not None:
             found[row.job_id].append(row)
     return found
 
@@ -279,12 +286,34 @@ def _against(best: Comparison, record: SweepRecord) -> tuple[Advice, ...]:
     return tuple(sorted(serious, key=lambda advice: severity_rank(advice.severity)))
 
 
-def _notes(best: Comparison | None, jobs: Sequence[Comparison], record: SweepRecord) -> tuple[str, ...]:
+def _prompt_words(best: Comparison, prompts: Sequence[Comparison]) -> list[str]:
+    """What to expect of other prompts, and of the worst of these."""
+    words = []
+    if _tells_of_other_prompts(best):
+        over_prompts = interval(best.population_low, best.population_high)
+        words.append(
+            "the interval above is for these same prompts measured again (from how passes differ); the mean of other "
+            f"prompts like these: {over_prompts} (95 %, from how these prompts differ)"
+        )
+    worst = next((row for row in prompts if row.prompt_id == best.worst_prompt), None)
+    if best.worst_prompt:
+        figure = "" if worst is None else f", {speedup(worst)}"
+        words.append(f"worst prompt: {best.worst_prompt}{figure}")
+    return words
+
+
+def _tells_of_other_prompts(best: Comparison) -> bool:
+    """Whether the interval over prompts adds to the run's own: not where that one can't be trusted (each prompt's mean
+    is then as uncertain), is the same, or speaks of a gain or a loss less surely."""
+    low, high = best.population_low, best.population_high
+    if low is None or high is None or best.n_pairs < FEWEST_PASSES or (low, high) == (best.ci_low, best.ci_high):
+        return False
+    gain, loss = best.verdict is Verdict.FASTER, best.verdict is Verdict.SLOWER
+    return (low <= 1 or gain) and (high >= 1 or loss)
+
+
+def _notes(jobs: Sequence[Comparison], record: SweepRecord) -> tuple[str, ...]:
     notes: list[str] = []
-    if best is not None and best.population_low is not None:
-        notes.append(f"for prompts like these: {interval(best.population_low, best.population_high)}")
-    if best is not None and best.worst_prompt:
-        notes.append(f"worst prompt: {best.worst_prompt}")
     if is_synthetic(record):
         notes.append("synthetic model pair: the times are real, the text is not; choose your own pair before deploying")
     compared = sum(best_estimate(job) is not None for job in jobs)

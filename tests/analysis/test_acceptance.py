@@ -153,3 +153,11 @@ def test_from_several_draft_lengths_the_cost_ratio_is_their_slope_and_a_cliff_st
 
 def test_one_draft_length_does_not_tell_draft_cost_from_batch_cost():
     assert cost_model(_rounds(0.1, lambda k: 1.0, 8), 10.0) is None
+
+
+def test_a_counters_room_for_longer_drafts_is_no_position():
+    exact = estimate([Counts(drafted=50, accepted=39, rounds=25, per_position=(20, 19))], 2)
+
+    padded = estimate([Counts(drafted=50, accepted=39, rounds=25, per_position=(20, 19, 0, 0))], 2)
+
+    assert exact == padded

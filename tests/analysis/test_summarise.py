@@ -414,3 +414,22 @@ def test_a_job_says_the_same_to_the_last_bit_whatever_jobs_are_beside_it(prompts
 def _without_costs(row):
     """Cost ratios are fitted over a pair's jobs."""
     return replace(row, cost_ratio=None, expected_speedup=None)
+
+
+def _with_positions(*n_drafts):
+    """A sweep over `n_drafts` whose positions are accepted 20, 19, 18… times of 25."""
+    found = []
+    for run in sweep(n_drafts, speed=_noisy):
+        counts = tuple(20 - i for i in range(run.n_draft)) or None
+        found.append(replace(run, accepted_per_position=counts, accepted_tokens=sum(counts) if counts else None))
+    return found
+
+
+def test_a_job_measured_beside_longer_drafts_has_no_positions_and_no_alpha_but_its_own():
+    alone = _job(_with_positions(2))
+
+    (beside,) = (row for row in _compare(_with_positions(2, 4, 8)) if row.prompt_id is None and row.n_draft == 2)
+
+    assert beside.acceptance.per_position == pytest.approx((0.8, 0.76))
+    assert beside.acceptance.alpha == pytest.approx(alone.acceptance.alpha)
+    assert beside.acceptance.alpha == pytest.approx((20 + 19) / (20 + 19 + 25 - 19))

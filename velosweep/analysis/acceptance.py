@@ -169,6 +169,8 @@ def estimate(prompts: Sequence[Counts], n_draft: int) -> Acceptance | None:
         return None
     rounds = math.fsum(counts.rounds for counts in prompts)
     positions = _sum_positions(prompts)
+    while positions is not None and len(positions) > max(n_draft, 1) and positions[-1] == 0:
+        positions.pop()  # a counter's room for longer drafts than these: no position of theirs
     if positions is not None and rounds > 0:
         alpha = alpha_from_positions(positions, rounds)
     else:

@@ -132,7 +132,11 @@ class Measures:
         ]
 
     def _per_position(self, cube: Any) -> list[tuple[float, ...]] | None:
-        """Mean accepted counts by draft position of each prompt; None unless every run has them."""
+        """Mean accepted counts by draft position of each prompt; None unless every run has them.
+
+        Each as long as its own runs' lists: jobs of other draft lengths may stand in the same cube, and a position that
+        can't be drafted is no position at which nothing was accepted.
+        """
         import numpy as np
 
         if self._positions is None:
@@ -145,7 +149,8 @@ class Measures:
         index = starts[..., None] + longest
         there = longest < lengths[..., None]
         counts = np.where(there, values[np.minimum(index, len(values) - 1)], 0).mean(axis=0)
-        return [tuple(row) for row in counts.tolist()]
+        own = lengths.max(axis=0).tolist()
+        return [tuple(row[:length]) for row, length in zip(counts.tolist(), own, strict=True)]
 
     def energy_j_per_token(self, cube: Any) -> list[float | None]:
         """Joules over generated tokens of each prompt's runs; None where energy was not read of every run."""

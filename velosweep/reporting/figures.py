@@ -266,7 +266,7 @@ def acceptance_figure(jobs: Sequence[Comparison]) -> Figure | None:
         with_positions = [job for job in with_positions if job.job_id in longest][:MOST_POSITION_LINES]
     data: list[Trace] = []
     for index, job in enumerate(sorted(with_positions, key=lambda job: job.job_id not in longest)):
-        shares = job.acceptance.per_position if job.acceptance and job.acceptance.per_position else ()
+        shares = _drafted(job)
         data.append({
             "type": "scatter", "mode": "lines+markers", "name": labels[job.job_id],
             "x": list(range(1, len(shares) + 1)), "y": [rounded(100 * share) for share in shares],
@@ -287,6 +287,12 @@ def acceptance_figure(jobs: Sequence[Comparison]) -> Figure | None:
         layout={"xaxis": axis("position in the draft", dtick=1 if max(job.n_draft for job in jobs) <= 16 else None),
                 "yaxis": axis("accepted (% of rounds)", range=[0, 102])},
     )  # fmt: skip
+
+
+def _drafted(job: Comparison) -> tuple[float, ...]:
+    """Acceptance at the positions that the job can draft; results of earlier versions go on with zeros."""
+    shares = job.acceptance.per_position if job.acceptance and job.acceptance.per_position else ()
+    return shares if any(shares[job.n_draft :]) else shares[: job.n_draft]
 
 
 def _acceptance_over_n_draft(jobs: Sequence[Comparison]) -> Figure | None:

@@ -82,11 +82,26 @@ def error_bar(centres: Sequence[float], lows: Sequence[float | None], highs: Seq
     return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.5, "width": 5}
 
 
+def series_colour(index: int) -> str:
+    """The colour of the `index`th series."""
+    return SERIES_COLOURS[index % len(SERIES_COLOURS)]
+
+
+def series_symbol(index: int) -> str:
+    """The shape of the `index`th series: with its colour no two of the first 49 are alike."""
+    return SERIES_SYMBOLS[(index + index // len(SERIES_COLOURS)) % len(SERIES_SYMBOLS)]
+
+
+def series_dash(index: int) -> str:
+    """The line's dashes of the `index`th series."""
+    return DASHES[(index + index // len(SERIES_COLOURS)) % len(DASHES)]
+
+
 def marker_symbol(job: Comparison, index: int) -> str:
     """The series' shape, hollow where the gain isn't sure, a cross where the result can't be used."""
     if job.verdict is Verdict.INVALID:
         return "x"
-    shape = SERIES_SYMBOLS[index % len(SERIES_SYMBOLS)]
+    shape = series_symbol(index)
     return shape if job.verdict is Verdict.FASTER else f"{shape}-open"
 
 

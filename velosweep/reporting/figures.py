@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from velosweep.model import Comparison, Statistics
 from velosweep.reporting.figure import (
-    DASHES,
-    SERIES_COLOURS,
-    SERIES_SYMBOLS,
     SPECULATIVE,
     VANILLA,
     Figure,
@@ -19,6 +16,9 @@ from velosweep.reporting.figure import (
     marker_symbol,
     n_draft_axis,
     rounded,
+    series_colour,
+    series_dash,
+    series_symbol,
     with_levels,
 )
 from velosweep.reporting.wording import (
@@ -75,7 +75,7 @@ def speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
 
 
 def _speedup_traces(index: int, name: str, members: Sequence[Comparison]) -> list[Trace]:
-    colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
+    colour = series_colour(index)
     values = [rounded(best_estimate(job) or 0.0) for job in members]
     measured: Trace = {
         "type": "scatter", "mode": "lines+markers", "name": name, "legendgroup": str(index),
@@ -120,7 +120,7 @@ def _forest(rows: Sequence[Comparison], labels: Sequence[str], figure_id: str, t
     data: list[Trace] = []
     for index, group in enumerate(groups):
         at = [place for place, row in enumerate(rows) if (row.prompt_category or "") == group]
-        colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
+        colour = series_colour(index)
         mine = [values[place] for place in at]
         data.append({
             "type": "scatter", "mode": "markers", "name": group or "measured", "x": mine,
@@ -255,24 +255,29 @@ def _heat(
 MOST_POSITION_LINES = 8
 
 
-def acceptance_figure(jobs: Sequence[Comparison]) -> Figure | None:
-    """Share of rounds in which draft position i was accepted; over n_draft where builds don't say positions."""
+def acceptance_figure(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Figure | None:
+    """Share of rounds in which draft position i was accepted; over n_draft where builds don't say positions.
+
+    Shown at once: each series' longest draft, and the jobs whose ids are `advised`, which come first.
+    """
     with_positions = [job for job in jobs if job.acceptance and job.acceptance.per_position]
     if not with_positions:
         return _acceptance_over_n_draft([job for job in jobs if job.acceptance])
     labels = job_labels(with_positions)
     longest = {members[-1].job_id for members in series_of(with_positions).values()}
+    with_positions.sort(key=lambda job: (job.job_id not in advised, job.job_id not in longest))
+    shown = {job.job_id for job in with_positions if job.job_id in {*advised, *longest}}
     if len(with_positions) > MOST_POSITION_LINES:
-        with_positions = [job for job in with_positions if job.job_id in longest][:MOST_POSITION_LINES]
+        with_positions = [job for job in with_positions if job.job_id in shown][:MOST_POSITION_LINES]
     data: list[Trace] = []
-    for index, job in enumerate(sorted(with_positions, key=lambda job: job.job_id not in longest)):
+    for index, job in enumerate(with_positions):
         shares = _drafted(job)
         data.append({
             "type": "scatter", "mode": "lines+markers", "name": labels[job.job_id],
             "x": list(range(1, len(shares) + 1)), "y": [rounded(100 * share) for share in shares],
-                "visible": True if job.job_id in longest or len(with_positions) <= 4 else "legendonly",
-            "line": {"color": SERIES_COLOURS[index % len(SERIES_COLOURS)], "dash": DASHES[index % len(DASHES)]},
-            "marker": {"symbol": SERIES_SYMBOLS[index % len(SERIES_SYMBOLS)], "size": 7},
+            "visible": True if job.job_id in shown or len(with_positions) <= 4 else "legendonly",
+            "line": {"color": series_colour(index), "dash": series_dash(index)},
+            "marker": {"symbol": series_symbol(index), "size": 7},
             "hovertemplate": f"{labels[job.job_id]}<br>position %{{x}}: %{{y:.1f}} %<extra></extra>",
         })  # fmt: skip
     first = with_positions[0].acceptance
@@ -307,8 +312,8 @@ def _acceptance_over_n_draft(jobs: Sequence[Comparison]) -> Figure | None:
         data.append({
             "type": "scatter", "mode": "lines+markers", "name": name or "acceptance", "y": rates,
             "x": [job.n_draft for job in members], "error_y": error_bar(rates, lows, highs),
-            "line": {"color": SERIES_COLOURS[index % len(SERIES_COLOURS)]},
-            "marker": {"symbol": SERIES_SYMBOLS[index % len(SERIES_SYMBOLS)], "size": 8},
+            "line": {"color": series_colour(index)},
+            "marker": {"symbol": series_symbol(index), "size": 8},
             "hovertemplate": "n_draft %{x}: %{y:.1f} %<extra></extra>",
         })  # fmt: skip
     return Figure(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from velosweep.model import Comparison, ModeStatistics, Statistics
-from velosweep.reporting.figure import SERIES_COLOURS, SERIES_SYMBOLS, Figure, Trace, axis, n_draft_axis, rounded
+from velosweep.reporting.figure import Figure, Trace, axis, n_draft_axis, rounded, series_colour, series_symbol
 from velosweep.reporting.wording import listed, plus_minus, series_of
 
 _METRICS = (
@@ -51,10 +51,10 @@ def _metric_trace(
     there = [job for job in members if _has(job, vanilla)]
     if not there:
         return []
-    colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
+    colour = series_colour(index)
     stats = [_stats(job, metric, vanilla) for job in there]
     mode = "vanilla" if vanilla else "speculative"
-    shape = SERIES_SYMBOLS[index % len(SERIES_SYMBOLS)]
+    shape = series_symbol(index)
     return [{
         "type": "scatter", "mode": "lines+markers", "name": f"{name}, {mode}" if name else mode,
         "x": [job.n_draft for job in there], "y": [rounded(entry.mean) for entry in stats],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from velosweep.reporting.figure import BAD, MUTED, SERIES_COLOURS, SERIES_SYMBOLS, Figure, Trace, axis, rounded
+from velosweep.reporting.figure import BAD, MUTED, Figure, Trace, axis, rounded, series_colour, series_symbol
 from velosweep.reporting.safe import clip, plot_text
 from velosweep.reporting.timeline import Timeline
 
@@ -85,8 +85,8 @@ def _sample_trace(index: int, name: str, line: Timeline, rows: list[int], *, sma
         "type": "scatter", "mode": "markers", "name": name, "x": line.second[rows].tolist(),
         "y": line.relative[rows].round(2).tolist(),
         "marker": {"size": 5 if small else 7, "opacity": 0.75,
-                   "color": SERIES_COLOURS[index % len(SERIES_COLOURS)],
-                   "symbol": SERIES_SYMBOLS[index % len(SERIES_SYMBOLS)]},
+                   "color": series_colour(index),
+                   "symbol": series_symbol(index)},
         "customdata": [[round(float(line.rate[row]), 2), _whole(number("n_draft")[row]),
                         plot_text(str(prompt.at(row))), _whole(number("iteration")[row])] for row in rows],
         "hovertemplate": "%{customdata[0]} tok/s (%{y:+.1f} %)<br>n_draft %{customdata[1]}, %{customdata[2]}, "
@@ -155,7 +155,7 @@ def conditions_figure(line: Timeline) -> Figure | None:
         number = "" if index == 0 else str(index + 1)
         data.append({
             "type": "scatter", "mode": "lines", "name": title, "x": line.second[known].tolist(), "y": values,
-            "xaxis": "x", "yaxis": f"y{number}", "line": {"color": SERIES_COLOURS[index], "width": 1.5},
+            "xaxis": "x", "yaxis": f"y{number}", "line": {"color": series_colour(index), "width": 1.5},
             "hovertemplate": f"%{{y}} {title}<extra></extra>",
         })  # fmt: skip
         top = 1 - index / len(strips)

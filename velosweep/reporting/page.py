@@ -227,7 +227,7 @@ def _figures(
     return _Figures(
         main=main,
         heat=heat_map(jobs),
-        acceptance=acceptance_figure(jobs),
+        acceptance=acceptance_figure(jobs, {job.job_id for job in chosen}),
         samples=samples_figure(line) if line else None,
         conditions=conditions_figure(line) if line else None,
         metrics=tuple(metrics),

@@ -72,7 +72,7 @@ def _draw(axes: Axes, jobs: Sequence[Comparison], record: SweepRecord) -> None:
 
 def _speedup_over_n_draft(axes: Axes, jobs: Sequence[Comparison], target: float) -> None:
     for index, (name, members) in enumerate(series_of(jobs).items()):
-        colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
+        colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[(index + index // len(_COLOURS)) % len(_MARKERS)]
         drafts = [job.n_draft for job in members]
         values = [best_estimate(job) or 0.0 for job in members]
         axes.errorbar(drafts, values, yerr=_errors(members), color=colour, capsize=3, label=_plain(name) or "measured")

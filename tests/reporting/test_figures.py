@@ -1,0 +1,36 @@
+"""What the figures show, as data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.reporting import sweeps
+from velosweep.reporting.figure import series_colour, series_symbol
+from velosweep.reporting.figures import acceptance_figure
+from velosweep.reporting.wording import whole_jobs
+
+
+def test_no_two_of_the_first_49_series_look_alike() -> None:
+    assert len({(series_colour(index), series_symbol(index)) for index in range(49)}) == 49
+
+
+def test_the_advised_setting_is_shown_in_the_acceptance_figure_beside_the_longest() -> None:
+    jobs = whole_jobs(sweeps.make([sweeps.SYNTHETIC], n_drafts=(1, 2, 3, 4, 6, 8), prompts=1, iterations=3).comparisons)
+    winner = next(job for job in jobs if job.n_draft == 3)
+
+    figure = acceptance_figure(jobs, {winner.job_id})
+
+    assert figure is not None
+    assert [trace["name"] for trace in figure.data if trace["visible"] is True] == ["n_draft 3", "n_draft 8"]
+    assert figure.summary.startswith("n_draft 3:")
+
+
+def test_results_of_earlier_versions_show_no_position_that_can_not_be_drafted() -> None:
+    jobs = whole_jobs(sweeps.default_sweep().comparisons)
+    assert jobs[0].acceptance is not None
+    padded = replace(jobs[0].acceptance, per_position=(0.9, 0.8, 0.7, 0.6, 0.0, 0.0))
+
+    figure = acceptance_figure([replace(jobs[0], acceptance=padded)])
+
+    assert figure is not None
+    assert figure.data[0]["x"] == [1, 2, 3, 4]

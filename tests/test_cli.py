@@ -88,6 +88,14 @@ def test_the_configuration_can_be_shown(recorded: Recorded, capsys: pytest.Captu
     assert recorded.calls == []
 
 
+@pytest.mark.parametrize("words", [["--cfg", "job", "-p", "sampling"], ["--info", "searchpath"], ["-i", "searchpath"]])
+def test_hydras_own_flags_are_left_to_it(words: list[str], tmp_path: Path) -> None:
+    done = run(*words, cwd=tmp_path)  # by itself: --info leaves Hydra's logging behind
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -95,6 +103,11 @@ def test_the_configuration_can_be_shown(recorded: Recorded, capsys: pytest.Captu
         (["n_draft=3", "resume"], "must be the first word"),
         (["--n-draft", "4"], "n_draft=VALUE"),
         (["-d", "x.gguf"], "model_pair.draft_model=VALUE"),
+        (["-p", "hello", "iterations=1"], "prompt=VALUE"),
+        (["-i", "3", "n_draft=4"], "iterations=VALUE"),
+        (["hydra/sweeper=tune", "n_draft=range(1,9)"], "add -m: velosweep -m hydra/sweeper=tune 'n_draft=range(1,9)'"),
+        (["tuner.budget=soon"], "write a time and its unit: 90s, 10min or 2h"),
+        (["-m", "hydra/sweeper=tune", "n_draft=4,8", "tuner.budget=5"], "tuner.budget is '5'"),
         (["--experimental-rerun", "x"], "velosweep rerun DIR"),
         (["--resolve"], "--resolve is for --cfg"),
         (["-m", "--cfg", "job"], "exclude each other"),

@@ -80,7 +80,7 @@ def run_sweep(
     prepared = prepare(jobs, settings, say=lambda text: say(console, text))
     sweep = Sweep(id="", root=str(root), jobs=prepared.jobs, command=tuple(command), single=single)
     if settings.dry_run:
-        _print_plan(sweep, plan(prepared), prepared, console)
+        _print_plan(sweep, plan(prepared), prepared, settings.tuner, console)
         return Outcome(exit_status=ExitStatus.OK, summaries=(None,) * len(jobs), errors=(None,) * len(jobs))
     measured = _measure(sweep, prepared, settings, console, on_line)
     try:
@@ -156,7 +156,9 @@ def plan(
     )
 
 
-def _print_plan(sweep: Sweep, blocks: Sequence[Block], prepared: Prepared, console: Console) -> None:
+def _print_plan(
+    sweep: Sweep, blocks: Sequence[Block], prepared: Prepared, search: TunerSettings | None, console: Console
+) -> None:
     print_plan(
         sweep,
         blocks,
@@ -164,6 +166,7 @@ def _print_plan(sweep: Sweep, blocks: Sequence[Block], prepared: Prepared, conso
         loads=sum(len(block.arms) * block.jobs[0].protocol.launches for block in blocks),
         lanes=prepared.lanes,
         estimated_s=estimated_s(blocks, lanes=prepared.lanes, environment=prepared.environment),
+        search=search,
         console=console,
     )
     for doubt in prepared.doubts():

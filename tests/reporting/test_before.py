@@ -4,7 +4,7 @@ import io
 
 from tests.reporting import asked
 from velosweep.errors import ConfigError
-from velosweep.model import Device, Lane
+from velosweep.model import Device, Lane, TunerSettings
 from velosweep.reporting.before import configuration_lines, estimated_s, plan_totals
 from velosweep.reporting.console import print_configuration, print_error, print_plan
 from velosweep.reporting.screen import make_console
@@ -74,6 +74,19 @@ def test_a_plan_counts_servers_loads_and_measurements() -> None:
     assert "3 jobs, 4 servers, 4 loads, 40 measurements on 1 lane" in out.getvalue()
     assert "Estimated time: roughly 3 min" in out.getvalue()
     assert "loaded together: vanilla, n_draft 4, n_draft 8, n_draft 12" in out.getvalue()
+
+
+def test_the_plan_of_a_search_says_its_limit_and_that_the_grid_is_more_than_it_needs() -> None:
+    out = io.StringIO()
+    sweep = asked.sweep()
+    search = TunerSettings(budget_s=600, max_rounds=12)
+
+    print_plan(sweep, (asked.block(sweep),), lanes=CPU, search=search, console=make_console(out))
+
+    said = out.getvalue()
+    assert "A search for the fastest of 1 candidate, to 1 %, within 10 min of measuring" in said
+    assert "over 12 rounds at most" in said
+    assert said.index("The whole grid, which a search seldom needs:") < said.index("measurements")
 
 
 def test_no_time_is_guessed_without_the_models_sizes() -> None:

@@ -100,6 +100,7 @@ class JobLoader:
         values = self._values
         pair, speculation, skip_vanilla = self._what()
         engine = self._engine()
+        self._part("tuner", sections.tuner)  # a job of its own has no use for it, and says all the same what is wrong
         return Job(
             id="",
             num=num,
@@ -131,6 +132,7 @@ class JobLoader:
             self._prompts,
             self._sampling,
             self._protocol,
+            lambda: self._part("tuner", sections.tuner),
             self._output,
         )
         for part in parts:

@@ -247,8 +247,8 @@ def gpus(value: Any) -> tuple[int | str, ...] | None:
     return tuple(named)
 
 
-_BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|m|min|h)?")
-_UNIT_S = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, None: 1.0}
+_BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|m|min|h)")
+_UNIT_S = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 def tuner(section: Section) -> TunerSettings:
@@ -270,5 +270,5 @@ def _seconds(budget: str | None) -> float | None:
         return None
     match = _BUDGET.fullmatch(budget.strip())
     if match is None or float(match[1]) <= 0:
-        raise ConfigError(f"tuner.budget is {budget!r}", remedy="write it as 90s, 10min or 2h")
+        raise ConfigError(f"tuner.budget is {budget!r}", remedy="write a time and its unit: 90s, 10min or 2h")
     return float(match[1]) * _UNIT_S[match[2]]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from velosweep.model import Arm, Block, Environment, Job, Lane, Sweep
+from velosweep.model import Arm, Block, Environment, Job, Lane, Sweep, TunerSettings
 from velosweep.reporting.safe import clip
 from velosweep.reporting.screen import NORMAL, QUIET, Column, say, say_all, table_lines, width_of
 from velosweep.reporting.wording import duration, percent, plural
@@ -78,6 +78,16 @@ def _model(path: str | None, job: Job) -> str:
     return f"synthetic ({job.model_pair.name})" if job.model_pair.synthetic else "none"
 
 
+def _search_lines(search: TunerSettings, candidates: int) -> tuple[str, ...]:
+    # The grid's count is no bound: a close race may repeat its last candidates more often than `iterations` says.
+    budget = "without a time limit" if search.budget_s is None else f"within {duration(search.budget_s)} of measuring"
+    return (
+        f"A search for the fastest of {plural(candidates, 'candidate')}, to {percent(search.tolerance)}, {budget}: it "
+        f"measures what it needs to be sure, over {search.max_rounds} rounds at most",
+        "The whole grid, which a search seldom needs:",
+    )
+
+
 def _iterations(job: Job) -> str:
     adaptive = job.protocol.adaptive
     if adaptive:
@@ -99,14 +109,19 @@ def print_plan(
     loads: int | None = None,
     lanes: Sequence[Lane] = (),
     estimated_s: float | None = None,
+    search: TunerSettings | None = None,
     console: Console,
 ) -> None:
     """What would run (`dry_run=true`): jobs, servers, loads, measurements, estimated time.
 
     Counts not given are summed from the blocks; `estimated_s` also by this module's function of that name.
+    `search`: the jobs are a search's candidates, of which nobody knows beforehand how often each is measured.
     """
     totals = plan_totals(blocks)
     say(console, "Plan (nothing is run):", style="bold")
+    if search is not None:
+        for line in _search_lines(search, len(sweep.jobs)):
+            say(console, line, indent=2)
     counts = [
         plural(len(sweep.jobs), "job"),
         plural(len({arm.id for block in blocks for arm in block.arms}), "server"),

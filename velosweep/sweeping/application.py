@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -76,6 +77,8 @@ class _Parser(argparse.ArgumentParser):
     """Refuses as we do, instead of printing a usage line and leaving."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
+        if message.startswith("argument --info/-i: invalid choice"):  # Hydra's -i, and the specification's
+            raise _unknown_flag("-i")
         raise ConfigError(f"The command line can't be read: {message}", remedy="see `velosweep --help`")
 
 
@@ -88,6 +91,8 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> tuple[argparse.Nam
     args, unknown = parser.parse_known_intermixed_args(list(arguments))
     if unknown:
         raise _unknown_flag(unknown[0])
+    if args.package is not None and not args.cfg:  # Hydra's -p, which it heeds for --cfg alone
+        raise _unknown_flag("-p")
     args.config_name = args.config_name or search_path.PRIMARY
     if not args.shell_completion:
         check_words(args.overrides, verbs)
@@ -105,7 +110,7 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> tuple[argparse.Nam
 def _unknown_flag(flag: str) -> ConfigError:
     """The specification's flags are keys here."""
     name = flag.lstrip("-").partition("=")[0]
-    short = {"l": "llama_cpp.path", "d": "model_pair.draft_model", "n": "n_predict"}
+    short = {"l": "llama_cpp.path", "d": "model_pair.draft_model", "n": "n_predict", "p": "prompt", "i": "iterations"}
     guess = short.get(name) or nearest(name, (*KEYS, *GROUPS))
     remedy = f"settings are written key=value: {guess}=VALUE" if guess else "settings are written key=value"
     return ConfigError(f"There is no option {flag!r}", remedy=f"{remedy}; velosweep --help lists all")
@@ -135,7 +140,10 @@ def _measure(hydra: Hydra, args: argparse.Namespace, command: Sequence[str]) -> 
 
 
 def _mode(hydra: Hydra, config_name: str, overrides: list[str]) -> RunMode:
-    """What hydra.mode says, in an experiment's file too; a sweep's grid needn't be written with -m then."""
+    """What hydra.mode says, in an experiment's file too; a sweep's grid needn't be written with -m then.
+
+    Raises ConfigError for a search that is to be one job.
+    """
     from hydra.types import RunMode
 
     cfg = hydra.compose_config(
@@ -145,7 +153,13 @@ def _mode(hydra: Hydra, config_name: str, overrides: list[str]) -> RunMode:
         with_log_configuration=False,
         validate_sweep_overrides=False,
     )
-    return cfg.hydra.mode or RunMode.RUN
+    mode: RunMode = cfg.hydra.mode or RunMode.RUN
+    if mode == RunMode.RUN and cfg.hydra.runtime.choices.get("hydra/sweeper") == "tune":
+        raise ConfigError(
+            "hydra/sweeper=tune searches over several values, and this is one job",
+            remedy=f"add -m: {shlex.join(['velosweep', '-m', *overrides])}",
+        )
+    return mode
 
 
 def _multirun(hydra: Hydra, config_name: str, task: JobTask, overrides: list[str]) -> None:

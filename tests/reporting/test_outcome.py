@@ -211,3 +211,15 @@ def test_a_target_that_is_reached_by_chance_perhaps_is_not_called_achieved() -> 
 
     assert "achieved target" not in text
     assert "Above the target speedup (>1.5x), but not surely" in text
+
+
+def test_runs_that_are_no_pairs_are_marked_in_their_row() -> None:
+    made = sweeps.default_sweep()
+    loser, *others = made.comparisons
+    loser = replace(loser, n_pairs=0, ci_low=1.13, ci_high=1.7, ci_method="Welch t on logs, assumes no drift")
+    made = replace(made, comparisons=[loser, *others])
+
+    screen = shown(made)
+
+    assert "[1.13, 1.70] unpaired" in screen
+    assert screen.count("unpaired") == 1

@@ -45,19 +45,43 @@ def said(value: TunerAnswer) -> str:
 
 
 def test_the_winner_stands_with_its_confirmed_speedup_and_how_sure_that_is() -> None:
-    assert "n_draft 4: 1.70x [1.65, 1.75] over vanilla (certified within 1 % of the best at 95 %)" in said(answer())
+    assert (
+        "n_draft 4: 1.70x [1.65, 1.75] over vanilla (certified at 95 %: no other setting that was raced is more than "
+        "1 % faster)" in said(answer())
+    )
 
 
 def test_what_was_dropped_when_and_at_what_cost_is_told() -> None:
     screen = said(answer())
 
     assert "dropped in round 4" in screen
-    assert "21 measurements and 12 to confirm; a certified full grid would take about 76" in screen
+    assert "21 measurements and 12 to confirm; a plain grid takes 15 and certifies nothing, a full grid" in screen
+    assert "as sure as a certificate, at the noise seen here, about 76" in screen
     assert "30 s measuring, 2 s loading servers" in screen
 
 
 def test_a_wrong_prediction_is_named() -> None:
-    assert "wrong for n_draft 2 (predicted 50.00, measured 40.00)" in said(answer())
+    assert "off by more than 5 % for n_draft 2 (predicted 50.00, measured 40.00)" in said(answer())
+
+
+def test_what_only_the_model_speaks_against_is_said_to_be_uncertified() -> None:
+    vanilla, two, four = answer().candidates
+    value = answer(candidates=(vanilla, replace(two, measured=None, dropped_in=None), replace(four, measured=40.0)))
+
+    screen = said(value)
+
+    assert (
+        "not raced and so not covered by a certificate: n_draft 2 (only the model's prediction speaks against" in screen
+    )
+    assert "not covered" not in said(answer())
+
+
+def test_ties_say_what_was_and_was_not_shown() -> None:
+    vanilla, two, four = answer().candidates
+
+    assert "not shown to be slower by more than 1 %: n_draft 2" in said(
+        answer(candidates=(vanilla, replace(two, tied=True), four))
+    )
 
 
 def test_an_answer_that_is_not_certified_says_why() -> None:

@@ -210,7 +210,8 @@ def evidence_words(evidence: Mapping[str, float | int | str]) -> str:
 # What helps where the number of runs is the search's to choose.
 _IN_A_SEARCH = {
     "too_few_pairs": "Take more to confirm the winner: tuner.confirm_pairs=6.",
-    "wide_interval": "Take more pairs to confirm the winner (tuner.confirm_pairs=12) or quieten the machine.",
+    "wide_interval": "This is of the gain over vanilla, not of which setting wins. Take more pairs to confirm the "
+    "winner (tuner.confirm_pairs=12) or quieten the machine.",
 }
 # What a search means to do to its candidates: it leaves those alone that it need not know better.
 _SPARED = frozenset({"not_paired", "incomplete_passes"})

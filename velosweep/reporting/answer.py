@@ -138,7 +138,7 @@ def _search_words(search: SearchRecord) -> tuple[str, ...]:
     if search.speedup is not None and search.job_id is not None:
         words.append("the figure is of fresh pairs alone; the table's are of all pairs, which chose and so flatter")
     if search.ties:
-        words.append(f"as good, as far as was told apart: {listed(search.ties)}")
+        words.append(f"not shown to be slower by more than the search's tolerance: {listed(search.ties)}")
     return tuple(words)
 
 

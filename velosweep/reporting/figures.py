@@ -30,9 +30,11 @@ from velosweep.reporting.wording import (
     listed,
     number,
     percent,
+    plural,
     plus_minus,
     series_of,
     speedup,
+    unpaired,
 )
 
 
@@ -103,7 +105,8 @@ def _speedup_traces(index: int, name: str, members: Sequence[Comparison]) -> lis
 def _hover(job: Comparison) -> str:
     accepted = f"<br>acceptance {percent(job.acceptance.rate)}" if job.acceptance else ""
     return (
-        f"<b>n_draft {job.n_draft}: {speedup(job)}</b><br>{VERDICT_WORDS[job.verdict]}, {job.n_pairs} pairs{accepted}"
+        f"<b>n_draft {job.n_draft}: {speedup(job)}</b><br>{VERDICT_WORDS[job.verdict]}, "
+        f"{'unpaired runs' if unpaired(job) else plural(job.n_pairs, 'pair')}{accepted}"
     )
 
 

@@ -32,7 +32,9 @@ def how_lines(record: SweepRecord, jobs: Sequence[Comparison]) -> tuple[str, ...
         "for each server, which is recorded and never averaged.",
         "Tokens per second is decoding speed: (tokens - 1) over the time from the first to the last token. Time to "
         "first token and total time count from sending the request.",
-        f"{interval}; speedup is the geometric mean of paired ratios. “± (spec.)” is the specification's propagated "
+        f"{interval}; speedup is the geometric mean of paired ratios; “unpaired”: the ratio of "
+        "the geometric means of runs that are no interleaved pairs, by Welch's t, which a drift of the machine can "
+        "shift. “± (spec.)” is the specification's propagated "
         "standard deviation: the spread of a ratio of two single runs, which does not shrink with more runs.",
         "Failed, timed-out and invalid runs are recorded, named and never averaged; outliers are named, never removed.",
         "Tied: the 95 % interval of the ratio of two speedups, taken as independent, holds 1.",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from velosweep.model import SearchCandidate, SearchRecord, TunerAnswer, TunerCandidate
+from velosweep.reporting.before import most_iterations
 from velosweep.reporting.screen import Column, say, say_all, table_lines, width_of
 from velosweep.reporting.wording import duration, interval, listed, model_name, number, percent, plural
 
@@ -64,7 +66,8 @@ def search_title(search: SearchRecord) -> str:
 
 def _sure(answer: TunerAnswer) -> str:
     if answer.certified:
-        return f"certified within {percent(answer.tolerance)} of the best at {percent(answer.confidence)}"
+        most, sure = percent(answer.tolerance), percent(answer.confidence)
+        return f"certified at {sure}: no other setting that was raced is more than {most} faster"
     return f"not certified: {answer.reason}"
 
 
@@ -75,7 +78,9 @@ def _outcome(candidate: TunerCandidate) -> str:
         return "tie"
     if candidate.dropped_in:
         return f"dropped in round {candidate.dropped_in}"
-    return "raced" if candidate.measured else "not raced: foretold to be slower"
+    if candidate.measured:
+        return "raced"
+    return "not raced" if candidate.predicted is None else "not raced: predicted to be slower"
 
 
 def _headline(answer: TunerAnswer) -> str:
@@ -96,18 +101,53 @@ def _notes(answer: TunerAnswer) -> list[str]:
         return names[candidate.job.id if candidate.job else None]
 
     ties = [name(candidate) for candidate in answer.candidates if candidate.tied]
-    lines = [f"as good, as far as was told apart: {listed(ties)}"] if ties else []
+    lines = [f"not shown to be slower by more than {percent(answer.tolerance)}: {listed(ties)}"] if ties else []
+    lines += _model_notes(answer, name)
+    lines.append(_cost_note(answer))
+    lines.append(f"{duration(answer.measuring_s)} measuring, {duration(answer.loading_s)} loading servers")
+    return lines
+
+
+def _model_notes(answer: TunerAnswer, name: Callable[[TunerCandidate], str]) -> list[str]:
+    """Where the model was wrong, and what rests on it alone: the certificate doesn't cover what was not raced."""
+    lines = []
     wrong = [
         f"{name(c)} (predicted {number(c.predicted)}, measured {number(c.measured)})"
         for c in answer.candidates
         if c.predicted and c.measured and abs(c.predicted / c.measured - 1) > _SURPRISE
     ]
     if wrong:
-        lines.append(f"the model of acceptance and batch cost was wrong for {listed(wrong)}")
-    taken = f"{plural(answer.measurements, 'measurement')} and {answer.confirm_measurements} to confirm"
-    lines.append(f"{taken}; a certified full grid would take about {answer.full_grid_measurements}")
-    lines.append(f"{duration(answer.measuring_s)} measuring, {duration(answer.loading_s)} loading servers")
+        lines.append(
+            f"the model of acceptance and batch cost was off by more than {percent(_SURPRISE)} for {listed(wrong)}"
+        )
+    unraced = [name(c) for c in answer.candidates if _left_out(c)]
+    if unraced:
+        lines.append(
+            f"not raced and so not covered by a certificate: {listed(unraced)} (only the model's prediction speaks "
+            "against them; a plain grid measures them)"
+        )
     return lines
+
+
+def _left_out(candidate: TunerCandidate) -> bool:
+    """Whether nothing but the model speaks against a candidate that speculates (vanilla is measured to confirm)."""
+    return candidate.job is not None and candidate.predicted is not None and _unraced(candidate)
+
+
+def _unraced(candidate: TunerCandidate) -> bool:
+    return not (candidate.measured or candidate.winner or candidate.dropped_in)
+
+
+def _cost_note(answer: TunerAnswer) -> str:
+    """What the search took, beside a plain grid, and a grid that would be as sure as a certificate."""
+    jobs = [candidate.job for candidate in answer.candidates if candidate.job]
+    passes = [most_iterations(job) for job in jobs]
+    plain = sum(passes) + max(passes, default=0)  # and vanilla
+    return (
+        f"{plural(answer.measurements, 'measurement')} and {answer.confirm_measurements} to confirm; a plain grid takes"
+        f" {plain} and certifies nothing, a full grid as sure as a certificate, at the noise seen here, about "
+        f"{answer.full_grid_measurements}"
+    )
 
 
 def _names(answer: TunerAnswer) -> dict[str | None, str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from velosweep.model import Comparison, Verdict
 from velosweep.reporting.screen import Column
-from velosweep.reporting.wording import VERDICT_SIGNS, VERDICT_WORDS, best_estimate, interval, number, percent
+from velosweep.reporting.wording import VERDICT_SIGNS, VERDICT_WORDS, best_estimate, interval_words, number, percent
 
 
 def job_columns(jobs: Sequence[Comparison]) -> list[Column]:
@@ -30,7 +30,7 @@ def job_columns(jobs: Sequence[Comparison]) -> list[Column]:
         column("speculative tok/s", lambda job: _rate(job, vanilla=False), sacrifice=2),
         column("TTFT ms", _ttft, sacrifice=6),
         column("speedup", lambda job: _times(best_estimate(job)), sacrifice=0),
-        column("95 % interval", lambda job: interval(job.ci_low, job.ci_high), sacrifice=1),
+        column("95 % interval", interval_words, sacrifice=1),
         column("accepted", lambda job: percent(job.acceptance.rate) if job.acceptance else "", sacrifice=4),
         column("expected", lambda job: _times(job.expected_speedup), sacrifice=5),
         column("verdict", verdict_words, sacrifice=0, right=False),

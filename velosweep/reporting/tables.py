@@ -11,7 +11,7 @@ from velosweep.reporting.answer import Answer, category_ratios, prompt_rows
 from velosweep.reporting.results_table import verdict_sign, verdict_words
 from velosweep.reporting.wording import (
     best_estimate,
-    interval,
+    interval_words,
     job_labels,
     model_name,
     percent,
@@ -91,7 +91,7 @@ _N_DRAFT = _figure("n_draft", lambda job: job.n_draft, 0)
 _SPEEDUP = _figure("speedup", best_estimate, 2, "×")
 _INTERVAL: Column = (
     Heading(title="95 % interval"),
-    lambda job: Cell(text=interval(job.ci_low, job.ci_high) or "–", value=job.ci_low, right=True),
+    lambda job: Cell(text=interval_words(job) or "–", value=job.ci_low, right=True),
 )
 _VERDICT: Column = (
     Heading(title="verdict", right=False),

@@ -44,6 +44,17 @@ def interval(low: float | None, high: float | None, digits: int = 2) -> str:
     return "" if low is None or high is None else f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def unpaired(comparison: Comparison) -> bool:
+    """Whether the interval is of runs that are no interleaved pairs (as of what a search dropped): Welch's."""
+    return comparison.ci_low is not None and "welch" in (comparison.ci_method or "").lower()
+
+
+def interval_words(comparison: Comparison) -> str:
+    """`[1.33, 1.49]`, with `unpaired` where it is: such an interval is not protected from drift."""
+    text = interval(comparison.ci_low, comparison.ci_high)
+    return f"{text} unpaired" if unpaired(comparison) else text
+
+
 def speedup(comparison: Comparison) -> str:
     """`1.41× [1.33, 1.49]`: the geometric mean ratio and its 95 % interval."""
     value = best_estimate(comparison)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,6 +17,7 @@ from velosweep.model import (
     Block,
     Job,
     JobRecord,
+    Observer,
     Outcome,
     RunSettings,
     SearchRecord,
@@ -188,13 +189,10 @@ def _measure(
         stack.enter_context(stop_on_signals(stop, announce=tell))
         journal = stack.enter_context(Journal(paths.journal, lock=paths.lock, on_line=on_line))
         opened = _open(sweep, prepared, settings, paths)
-        sweep, prepared, record, progress = opened.sweep, opened.prepared, opened.record, opened.progress
+        prepared, progress = opened.prepared, opened.progress
         blocks = plan(prepared, progress.blocks, whole=settings.tuner is not None)
         guides = _guides(blocks, settings.tuner, journal, paths) if settings.tuner else {}
-        _print_configuration(sweep, prepared, settings, console)
-        at_most = sum(count_measurements(block) for block in blocks)
-        if 0 < len(progress.done) < at_most and settings.verbosity >= 0:
-            tell(f"Going on: {len(progress.done)} of at most {at_most} measurements are there already")
+        _print_configuration(opened, blocks, settings, console)
         waiting = hold(
             [device for lane in prepared.lanes for device in lane.devices],
             on_busy=settings.on_busy,
@@ -203,23 +201,14 @@ def _measure(
             should_stop=lambda: stop.requested,
         )
         stack.enter_context(waiting)
-        write_record(paths.record, record)
+        write_record(paths.record, opened.record)
         journal.note("plan", blocks=plan_as_data(blocks), accepted=list(opened.accepted))
-        observe = stack.enter_context(
-            make_observer(
-                sweep,
-                console=console,
-                quiet=settings.verbosity < 0,
-                verbose=settings.verbosity > 0,
-                done=len(progress.done),
-                open_ended=settings.tuner is not None,
-            )
-        )
-        ahead = Ahead(blocks, record.jobs, ahead_work(root, record), Preload())
+        observe = stack.enter_context(_observer(opened, settings, console))
+        ahead = Ahead(blocks, opened.record.jobs, ahead_work(root, opened.record), Preload())
         measured = measure(
             blocks,
             prepared,
-            sweep_id=sweep.id,
+            sweep_id=opened.sweep.id,
             root=root,
             journal=journal,
             observe=observe,
@@ -228,14 +217,31 @@ def _measure(
             guides=guides,
             ahead=ahead,
         )
-        searches = _searched(guides, paths)
-        advised = tuple(dict.fromkeys(search.job_id for search in searches if search.job_id))
-        record = replace(record, searches=searches, advised=advised)
-        try:
-            write_record(paths.record, replace(record, jobs=tuple(_ended(job, measured) for job in record.jobs)))
-        except StorageError as error:
-            measured = replace(measured, broken=measured.broken or error)
+        measured = _recorded(measured, opened.record, guides, paths)
         return replace(measured, ready=ahead.results())
+
+
+def _observer(opened: _Opened, settings: RunSettings, console: Console) -> AbstractContextManager[Observer]:
+    return make_observer(
+        opened.sweep,
+        console=console,
+        quiet=settings.verbosity < 0,
+        verbose=settings.verbosity > 0,
+        done=len(opened.progress.done),
+        open_ended=settings.tuner is not None,
+    )
+
+
+def _recorded(measured: Measured, record: SweepRecord, guides: Mapping[Block, Guide], paths: SweepPaths) -> Measured:
+    """Write how jobs and searches ended; a disk that takes no more is how the sweep ended."""
+    searches = _searched(guides, paths)
+    advised = tuple(dict.fromkeys(search.job_id for search in searches if search.job_id))
+    jobs = tuple(_ended(job, measured) for job in record.jobs)
+    try:
+        write_record(paths.record, replace(record, searches=searches, advised=advised, jobs=jobs))
+    except StorageError as error:
+        return replace(measured, broken=measured.broken or error)
+    return measured
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -274,16 +280,19 @@ def _open(sweep: Sweep, prepared: Prepared, settings: RunSettings, paths: SweepP
     )
 
 
-def _print_configuration(sweep: Sweep, prepared: Prepared, settings: RunSettings, console: Console) -> None:
+def _print_configuration(opened: _Opened, blocks: Sequence[Block], settings: RunSettings, console: Console) -> None:
     print_configuration(
-        sweep,
-        lanes=prepared.lanes,
-        engine_note=_engine_note(prepared),
-        notes=_notes(prepared),
+        opened.sweep,
+        lanes=opened.prepared.lanes,
+        engine_note=_engine_note(opened.prepared),
+        notes=_notes(opened.prepared),
         searching=settings.tuner is not None,
         console=console,
         verbosity=settings.verbosity,
     )
+    done, at_most = len(opened.progress.done), sum(count_measurements(block) for block in blocks)
+    if 0 < done < at_most and settings.verbosity >= 0:
+        say(console, f"Going on: {done} of at most {at_most} measurements are there already")
 
 
 def _notes(prepared: Prepared) -> tuple[str, ...]:

@@ -67,6 +67,18 @@ def test_help_gives_each_key_its_type_and_default_within_80_columns(capsys: pyte
     assert max(map(len, page.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_command_shows_its_own_help(verb: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status = main([verb, flag])
+    except SystemExit as left:  # argparse's way
+        status = int(left.code or 0)
+
+    assert status == 0
+    assert f"usage: velosweep {verb} " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("group", ["hydra/launcher", "hydra/sweeper"])
 def test_help_names_the_choices_that_hydra_has(
     recorded: Recorded,  # noqa: F811
@@ -114,6 +126,18 @@ def test_hydras_own_flags_are_left_to_it(words: list[str], tmp_path: Path) -> No
         (["--cfg", "nothing"], "can't be read"),
         (["--config-dir", "nowhere"], "nowhere"),
         (["prompt=Hello", "world"], "'world' is neither"),
+        (["prompt=Hello", "big", "world", "n_draft=4"], "quote it: 'prompt=Hello big world'\n"),
+        (["model_pair.main_model=my", "models/main.gguf"], "quote it: 'model_pair.main_model=my models/main.gguf'"),
+        (["model_pair.main_model=a.gguf", "b.gguf"], "the draft model as model_pair.draft_model="),
+        (["n_draft = 4"], "write it as n_draft=4\n"),
+        (["n_draft==4"], "write it as n_draft=4\n"),
+        (["N_DRAFT=4"], "did you mean n_draft?"),
+        (["dry_run"], "write dry_run=true"),
+        (["run", "n_draft=4", "prompt=a b"], "leave the word out: velosweep n_draft=4 'prompt=a b'\n"),
+        (["n_draft=range(1,9)"], "velosweep -m 'n_draft=range(1,9)'"),
+        (["n_draft=choice(1,2)", "n_draft=3"], "velosweep -m 'n_draft=choice(1,2),3'"),
+        (["prompt=hi", "prompts.file=q.txt"], "one would be ignored"),
+        (["prompts.file=p.csv"], "write it as .txt (a prompt a line), .jsonl, .json or .yaml"),
         (["tune", "-m", "n_draft=4,8"], "-m hydra/sweeper=tune"),
         (["-m", "sweep", "n_draft=4,8"], "a sweep is: velosweep -m"),
         (["doctor", "-v"], "There is no option '-v' here"),

@@ -57,8 +57,10 @@ def test_a_path_without_server_is_refused_with_how_to_build(tmp_path: Path) -> N
 
     with pytest.raises(ProgramError, match=r"No llama-server for llama_cpp\.path=.*build/bin.*cmake --build"):
         resolve_engine("auto", str(tmp_path / "empty"), {"PATH": ""})
-    with pytest.raises(ProgramError, match=r"\$LLAMA_CPP_PATH=/no/where does not exist.*cmake"):
+    with pytest.raises(ProgramError, match=r"\$LLAMA_CPP_PATH=/no/where does not exist.*unset it"):
         resolve_engine("auto", None, {"PATH": "", "LLAMA_CPP_PATH": "/no/where"})
+    with pytest.raises(ProgramError, match=r"\$LLAMA_CPP_PATH=/no/where/ does not exist; that environment variable"):
+        resolve_engine("auto", "/no/where", {"PATH": "", "LLAMA_CPP_PATH": "/no/where/"})
 
 
 def test_a_named_engine_that_is_not_there_is_refused() -> None:

@@ -117,7 +117,8 @@ def test_failed_jobs_runs_and_findings_are_named() -> None:
     assert "❌ job 3 (n_draft 16) failed: llama-server ended with 1" in text
     assert "Of 55 runs: 12 failed; none of these is averaged" in text
     assert "drifted by -4.1%" in text
-    assert "3 further remarks with -v" in text
+    assert "3 further remarks in report.html, or with: velosweep report " in text
+    assert " -v\n" in text
     assert "usable pair(s)" in shown(sweeps.with_failures(), verbosity=1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,6 +33,9 @@ def main(argv: Sequence[str]) -> int:
     from velosweep.config.load import load_job, load_settings
     from velosweep.reporting.screen import make_console
 
+    if {"-h", "--help"} & set(argv):
+        _parser().print_help()
+        return int(ExitStatus.OK)
     cfg = compose(list(argv))
     checks = list(examine(load_job(cfg), load_settings(cfg)))
     console = make_console()
@@ -39,6 +43,16 @@ def main(argv: Sequence[str]) -> int:
         _print(check, console)
     missing = [check for check in checks if check.state == "missing"]
     return int(ExitStatus.REFUSED if missing else ExitStatus.OK)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="velosweep doctor",
+        description="Say what would run here with these settings: programs, versions, devices, models, memory, and "
+        "what is missing. Exits with 2 where something is.",
+    )
+    parser.add_argument("overrides", nargs="*", help="key=value, as for a sweep; see velosweep --help")
+    return parser
 
 
 def _print(check: Check, console: Console) -> None:

@@ -18,6 +18,8 @@ _LONGEST_ID = 64
 _LARGEST_FILE = 1 << 28
 _LARGEST_YAML = 1 << 24
 _DEEPEST_YAML = 100
+_OTHER_FORMATS = frozenset((".csv", ".tsv", ".parquet", ".arrow", ".xlsx", ".xls", ".toml", ".xml", ".gz", ".zip"))
+_FORMATS = "write it as .txt (a prompt a line), .jsonl, .json or .yaml (items of text, id and category)"
 _TEXT_KEYS = ("text", "prompt", "turns", "content")
 
 
@@ -64,8 +66,10 @@ def load_prompts(
 
 
 def _from_file(path: Path) -> Iterator[Prompt]:
-    text = _read(path)
     suffix = path.suffix.lower()
+    if suffix in _OTHER_FORMATS:
+        raise PromptError(f"The prompt file {path} is of a kind that isn't read", remedy=_FORMATS)
+    text = _read(path)
     if suffix in (".yaml", ".yml"):
         yield from _from_content(_parse_yaml(path, text), path)
     elif suffix == ".json" and text.lstrip().startswith("["):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -34,12 +35,15 @@ ALIASES = {
 
 
 _TEXT_KEY = re.compile(r"(^|\.)(prompt|output|main_model|draft_model|path|file|name|args|vanilla_url|speculative_url)$")
+TEXT_KEYS = frozenset(key for key in KEYS if _TEXT_KEY.search(key))
+BOOLEANS = frozenset(key for key, kind in _TYPES.items() if kind == "bool")
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant: an alias, the same last part, or the most alike; None if none is."""
     known = tuple(known)
     plain = word.replace("-", "_").lstrip("_+")
+    plain = plain if plain in known else plain.lower()
     if ALIASES.get(plain) in known:
         return ALIASES[plain]
     same_leaf = [key for key in known if key.rsplit(".", 1)[-1] == plain.rsplit(".", 1)[-1]]
@@ -139,7 +143,8 @@ def _unreadable_override(override: str, detail: str) -> ConfigError:
         reason = "a character that must be quoted"
     remedy = _quoting(key, value)
     if ";" in value and key.lstrip("+") in KEYS and not _TEXT_KEY.search(key):
-        remedy = f"several values are separated by commas: -m {key}={','.join(value.replace(';', ' ').split())}"
+        separated = f"{key}={','.join(value.replace(';', ' ').split())}"
+        remedy = f"several values are separated by commas: -m {shlex.quote(separated)}"
     return ConfigError(f"Can't read {override!r}: {reason}", remedy=remedy)
 
 
@@ -190,9 +195,9 @@ def comma_without_multirun(override: str) -> ConfigError:
     if key in ("prompt", "output") or key.endswith(("model", "path", "file")):
         remedy = f"{_quoting(key, value)}; to measure each, add -m"
     else:
-        remedy = f"add -m to measure each: velosweep -m {override}"
+        remedy = f"add -m to measure each: velosweep -m {shlex.quote(override)}"
         if _TYPES.get(key.lstrip("+")) in ("list", "any"):
-            remedy += f"; or write a list as {key}=[{value}]"
+            remedy += f"; or write a list as '{key}=[{value}]'"
     return ConfigError(f"{override!r} names several values, but this is one job", remedy=remedy)
 
 
@@ -226,7 +231,8 @@ def _shape_of_value(key: str, value: str) -> str | None:
     if span:
         return f"several values are: -m '{key}=range({span[1]},{int(span[2]) + 1})', whose end is left out"
     if value.startswith("[") and value.endswith("]") and "," in value:
-        return f"several values are: -m {key}={value[1:-1].replace(' ', '')}"
+        several = shlex.quote(f"{key}={value[1:-1].replace(' ', '')}")
+        return f"several values are: -m {several}"
     return None
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 
-from velosweep.config.refusals import GROUPS, KEYS, nearest
+from velosweep.config.refusals import BOOLEANS, GROUPS, KEYS, TEXT_KEYS, nearest
 from velosweep.errors import ConfigError
 
 _PATH_KEY = re.compile(r"\+{0,2}(output|[\w.]*\.(main_model|draft_model|path|file|dir))=")
@@ -36,17 +38,42 @@ def check_words(words: Iterable[str], verbs: Iterable[str] = ()) -> None:
     """Raise ConfigError for a word that can be no override (a command out of place, a mere word), or a key twice."""
     before = ""
     given: dict[str, str] = {}
-    for word in words:
+    words = list(words)
+    for place, word in enumerate(words):
         if word in verbs:
             raise ConfigError(f"{word!r} must be the first word", remedy=f"write: velosweep {word} …")
         if "=" not in word and not word.startswith("~"):
-            raise _mere_word(word, before, verbs)
+            raise _cut_apart(words, place) or _mere_word(word, before, verbs, [w for w in words if w != word])
+        _check_equals(word)
         key, value = (part.strip() for part in word.lstrip("+").partition("=")[::2])
         if key in given:
             raise _given_twice(key, given[key], value)
         if not word.startswith("~"):  # taking a key out and then giving it anew is two things
             given[key] = value
         before = word
+    if given.get("prompt", "null") != "null" and given.get("prompts.file", "null") != "null":
+        raise ConfigError("prompt and prompts.file are both given, and one would be ignored", remedy="give one of them")
+
+
+def _check_equals(word: str) -> None:
+    """Raise ConfigError for `n_draft = 4` in one word, and for `n_draft==4`."""
+    key, _, value = word.partition("=")
+    name = key.strip().lstrip("+~")
+    if name not in KEYS or (key == key.strip() and (name in TEXT_KEYS or not value.startswith("="))):
+        return
+    if (meant := value.lstrip("= ").rstrip()) and (key, value) != (key.strip(), meant):
+        raise ConfigError(f"Can't read {word!r}", remedy=f"write it as {shlex.quote(f'{key.strip()}={meant}')}")
+
+
+def _cut_apart(words: Sequence[str], place: int) -> ConfigError | None:
+    """Refusal of a path or text whose spaces the shell took for ends of words; None where it isn't that."""
+    before = words[place - 1] if place else ""
+    key, equals, value = before.partition("=")
+    if not equals or key.lstrip("+") not in TEXT_KEYS or value.lower().endswith(".gguf"):
+        return None
+    rest = list(takewhile(lambda word: "=" not in word, words[place:]))
+    whole = shlex.quote(" ".join([before, *rest]))
+    return ConfigError(f"{words[place]!r} is neither a command nor key=value", remedy=f"quote it: {whole}")
 
 
 def _given_twice(key: str, first: str, second: str) -> ConfigError:
@@ -54,7 +81,7 @@ def _given_twice(key: str, first: str, second: str) -> ConfigError:
     if key == "prompt":
         more = f'several prompts are \'prompts.items=["{first}","{second}"]\''
     else:
-        more = f"to measure each: velosweep -m {key}={first},{second}"
+        more = f"to measure each: velosweep -m {shlex.quote(f'{key}={first},{second}')}"
     said = f"{key} is given twice, as {first} and as {second}" if first != second else f"{key}={first} is given twice"
     return ConfigError(said, remedy=f"give it once; {more}" if first != second else "give it once")
 
@@ -63,13 +90,13 @@ _SEARCH = "a search is: velosweep -m hydra/sweeper=tune 'n_draft=range(1,17)'"
 _SAID_OTHERWISE = {
     **dict.fromkeys(("tune", "search", "optimize", "autotune"), _SEARCH),
     **dict.fromkeys(("plan", "dry-run", "dryrun"), "add dry_run=true to what you would run"),
-    **dict.fromkeys(("run", "bench", "benchmark", "measure"), "leave the word out: velosweep n_draft=8"),
-    **dict.fromkeys(("sweep", "grid", "multirun"), "a sweep is: velosweep -m n_draft=4,8,12"),
+    **dict.fromkeys(("run", "bench", "benchmark", "measure"), "leave the word out: velosweep {n_draft=8}"),
+    **dict.fromkeys(("sweep", "grid", "multirun"), "a sweep is: velosweep -m {n_draft=4,8,12}"),
 }
 
 
-def _mere_word(word: str, before: str, verbs: Iterable[str]) -> ConfigError:
-    """Refusal of a word without `=`; `before` is the override in front of it."""
+def _mere_word(word: str, before: str, verbs: Iterable[str], others: Sequence[str]) -> ConfigError:
+    """Refusal of a word without `=`; `before` is the override in front of it, `others` are all but the word."""
     if before.endswith(","):
         return ConfigError(f"{before!r} ends with a comma", remedy="write the values without spaces: n_draft=4,8,12")
     if word.lower().endswith(".gguf"):
@@ -78,7 +105,10 @@ def _mere_word(word: str, before: str, verbs: Iterable[str]) -> ConfigError:
     if word.startswith("-"):
         return ConfigError(f"There is no option {word!r} here", remedy="settings are written key=value")
     if word in _SAID_OTHERWISE:
-        return ConfigError(f"There is no command {word!r}", remedy=_SAID_OTHERWISE[word])
+        remedy = re.sub(r"\{(.*)\}", lambda example: shlex.join(others) or example[1], _SAID_OTHERWISE[word])
+        return ConfigError(f"There is no command {word!r}", remedy=remedy)
+    if word in BOOLEANS:
+        return ConfigError(f"{word!r} has no value", remedy=f"write {word}=true")
     verb, key = nearest(word, verbs), nearest(word, (*KEYS, *GROUPS))
     if verb:
         return ConfigError(f"There is no command {word!r}", remedy=f"did you mean: velosweep {verb}?")

@@ -16,6 +16,11 @@ HOW_TO_BUILD = (
     "build it with `cmake -B build && cmake --build build --config Release -j` in llama.cpp's folder and set "
     "llama_cpp.path to that folder, or leave llama_cpp.path out to use the embedded llama.cpp"
 )
+_VARIABLE = "$LLAMA_CPP_PATH"
+_OTHER_VARIABLE = (
+    "that environment variable names llama.cpp's folder, built with `cmake -B build && cmake --build build --config "
+    "Release -j`: set it anew, or unset it to use the llama-server on PATH, else the embedded llama.cpp"
+)
 KINDS = ("auto", "embedded", "server", "binaries", "attached")
 
 
@@ -70,9 +75,10 @@ def surely_embedded(words: Sequence[str], environ: Mapping[str, str]) -> bool:
 
 
 def _given_path(llama_cpp_path: str | None, environ: Mapping[str, str]) -> tuple[str | None, str]:
-    if llama_cpp_path:
+    variable = environ.get("LLAMA_CPP_PATH") or None
+    if llama_cpp_path and not (variable and Path(llama_cpp_path) == Path(variable).expanduser()):
         return llama_cpp_path, "llama_cpp.path"
-    return environ.get("LLAMA_CPP_PATH") or None, "$LLAMA_CPP_PATH"
+    return variable, _VARIABLE  # the shipped configuration sets llama_cpp.path to it
 
 
 def _embedded(reason: str) -> Selection:
@@ -125,9 +131,10 @@ def find_program(name: str, path: str) -> str | None:
 
 def _not_found(program: str, path: str, source: str) -> ProgramError:
     looked = ", ".join(str(folder) for folder in program_folders(path)[:3])
+    remedy = _OTHER_VARIABLE if source == _VARIABLE else HOW_TO_BUILD
     if not Path(path).expanduser().exists():
-        return ProgramError(f"{source}={path} does not exist", remedy=HOW_TO_BUILD)
-    return ProgramError(f"No {program} for {source}={path} (looked in {looked})", remedy=HOW_TO_BUILD)
+        return ProgramError(f"{source}={path} does not exist", remedy=remedy)
+    return ProgramError(f"No {program} for {source}={path} (looked in {looked})", remedy=remedy)
 
 
 def open_engine(settings: EngineSettings) -> Engine:

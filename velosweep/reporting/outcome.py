@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -65,7 +66,7 @@ def print_outcome(
     _print_failures(record, samples, console)
     if verbosity > QUIET:
         said = {advice.code for answer in answered for advice in answer.against}
-        _print_findings(jobs, record, said, console, verbose=verbosity >= VERBOSE)
+        _print_findings(jobs, record, said, console, verbose=verbosity >= VERBOSE, saved_to=saved_to)
     if saved_to:
         if verbosity > QUIET and not saved_to.endswith(".html"):
             say(console, f"📈 Report: {saved_to}/report.html", whole=True)
@@ -231,7 +232,13 @@ def _status_counts(samples: pa.Table) -> dict[str, int]:
 
 
 def _print_findings(
-    jobs: Sequence[Comparison], record: SweepRecord, said: Collection[str], console: Console, *, verbose: bool
+    jobs: Sequence[Comparison],
+    record: SweepRecord,
+    said: Collection[str],
+    console: Console,
+    *,
+    verbose: bool,
+    saved_to: str | None,
 ) -> None:
     """`said`: the codes of the findings that stand with an answer already; others' of the kind are for -v."""
     found = gathered(jobs, job_labels(jobs), record)
@@ -244,7 +251,9 @@ def _print_findings(
         _print_finding(advice, where if len(jobs) > 1 else [], console)
     hidden = len(found) - len(shown)
     if hidden:
-        say(console, f"{plural(hidden, 'further remark')} with -v and in report.html")
+        folder = (saved_to or "DIR").removesuffix("/report.html")
+        command = f"velosweep report {shlex.quote(folder)} -v"
+        say(console, f"{plural(hidden, 'further remark')} in report.html, or with: {command}", whole=True)
 
 
 def _print_finding(advice: Advice, where: Sequence[str], console: Console) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -31,9 +32,19 @@ def test_csv_has_every_row_with_full_precision() -> None:
     rows = list(csv.DictReader(io.StringIO(exported(made, "csv"))))
 
     assert len(rows) == len(made.comparisons)
-    assert float(rows[0]["speedup_gm"]) == made.comparisons[0].speedup_gm
+    assert float(rows[0]["speedup_geometric_mean"]) == made.comparisons[0].speedup_gm
     assert rows[0]["prompt_id"] == ""
     assert rows[0]["verdict"] == "faster"
+
+
+def test_csv_names_the_shown_speedup_first_and_calls_no_other_so() -> None:
+    made = sweeps.default_sweep()
+    made = replace(made, comparisons=[replace(made.comparisons[0], speedup_gm=1.25, speedup=1.2153)])
+
+    (row,) = csv.DictReader(io.StringIO(exported(made, "csv")))
+
+    speedups = [(name, row[name]) for name in row if name.startswith("speedup") and "stddev" not in name]
+    assert speedups == [("speedup_geometric_mean", "1.25"), ("speedup_ratio_of_means", "1.2153")]
 
 
 def test_json_has_answers_and_results_field_by_field() -> None:

@@ -41,7 +41,7 @@ def test_the_same_figures_are_no_change(write: Write, capsys: pytest.CaptureFixt
     status = main(["compare", write("old"), write("new"), "--fail-below", "0.97"])
 
     assert status == ExitStatus.OK
-    assert "No real change in 3 jobs" in capsys.readouterr().out
+    assert "No change found in 3 jobs" in capsys.readouterr().out
 
 
 def test_a_real_loss_is_named_and_fails_where_asked(write: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from velosweep.reporting.screen import Column, say, say_all, table_lines, width_of
-from velosweep.reporting.wording import interval, listed, number, plural
+from velosweep.reporting.wording import interval, listed, number, percent, plural
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 CAVEAT = (
+    "new / old: of the job's own speed, with its 95 % interval. vanilla: the same of vanilla, which says how the "
+    "machine moved. of speedups: new / old of the speed-ups, each against the vanilla of its own sweep. "
     "Speeds of two sweeps were measured at different times: their interval assumes that the machine did not drift "
     "between them. The ratio of the speed-ups does not assume it, where both sweeps interleave their arms."
 )
+
+VAGUE = 0.1
+"""Intervals that would hide a larger change than this show no reproduction by overlapping."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +31,11 @@ class RatioShown:
     value: float
     low: float
     high: float
+
+    @property
+    def blind(self) -> float:
+        """The change, as a share, under which the interval would hold 1 about half the time or more: unseen."""
+        return math.sqrt(self.high / self.low) - 1 if self.low > 0 else math.inf
 
     def __str__(self) -> str:
         return f"{self.value:.3f}× {interval(self.low, self.high, 3)}"
@@ -67,12 +78,22 @@ class ChangeRow:
         return moved and self.speedup_ratio.low <= 1 <= self.speedup_ratio.high
 
     @property
+    def judged_by(self) -> RatioShown | None:
+        """What reproduction is judged by: the ratio of the speed-ups, else that of the speeds."""
+        return self.speedup_ratio or self.ratio
+
+    @property
+    def vague(self) -> bool:
+        """Whether the sweeps agree only because their intervals are too wide to tell them apart."""
+        return bool(self.reproduced) and (self.judged_by is None or self.judged_by.blind > VAGUE)
+
+    @property
     def words(self) -> str:
         """What is to be made of it."""
         if self.ratio is None:
             return "can't tell"
         if not self.real:
-            return "no real change"
+            return "no change found"
         return "faster" if self.ratio.value > 1 else "slower"
 
 
@@ -100,7 +121,7 @@ class ComparisonShown:
             return f"Nothing to compare: {why}"
         changed = [row for row in told if row.real]
         if not changed:
-            return f"No real change in {plural(len(told), 'job')}"
+            return f"No change found in {plural(len(told), 'job')}; {_unseen(row.ratio for row in told)}"
         named = listed(f"{row.label} is {row.words}: {row.ratio}" for row in changed[:5])
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
         drift = (
@@ -110,13 +131,24 @@ class ComparisonShown:
 
     @property
     def reproduced(self) -> str:
-        """How many speed-ups came out again within their intervals, in one sentence."""
+        """How many speed-ups came out again within intervals narrow enough to tell, in one sentence."""
         judged = [row for row in self.rows if row.reproduced is not None]
         if not judged:
             return "Nothing can be said about reproduction: no job has an interval in both sweeps"
         lost = [row for row in judged if not row.reproduced]
-        said = f"Reproduced within their intervals: {len(judged) - len(lost)} of {plural(len(judged), 'job')}"
-        return f"{said}; not {listed(row.label for row in lost)}" if lost else said
+        vague = [row for row in judged if row.vague]
+        sure = len(judged) - len(lost) - len(vague)
+        said = f"Reproduced within their intervals: {sure} of {plural(len(judged), 'job')}"
+        said += f"; not {listed(row.label for row in lost)}" if lost else ""
+        if vague:
+            said += f"; can't tell of {listed(row.label for row in vague)}: {_unseen(row.judged_by for row in vague)}"
+        return said
+
+
+def _unseen(ratios: Iterable[RatioShown | None]) -> str:
+    """How small a change the widest of these intervals would have hidden."""
+    widest = max((ratio.blind for ratio in ratios if ratio is not None), default=math.inf)
+    return f"one under about {percent(max(widest, 0.01))} would not have been seen"
 
 
 def print_comparison(shown: ComparisonShown, console: Console) -> None:

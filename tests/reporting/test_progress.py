@@ -204,11 +204,30 @@ def test_on_a_terminal_the_live_block_is_drawn_at_most_twice_a_second() -> None:
             observe(RunStarted(lane=0, measurement=asked.measurement(sweep.jobs[0], Mode.VANILLA, iteration)))
             observe(ended(sweep.jobs[0], Mode.VANILLA, iteration, 30))
             observe(ended(sweep.jobs[0], Mode.SPECULATIVE, iteration, 45))
+        observe(RunStarted(lane=0, measurement=asked.measurement(sweep.jobs[0], Mode.VANILLA, 50)))
 
     assert threading.active_count() == threading.main_thread().is_alive()
     drawn = out.getvalue().count("lane 0:")
     assert 1 <= drawn <= 2 * (next(ticks) / 100) + 1
     assert "1.50×" in out.getvalue()
+
+
+def test_the_live_block_names_the_run_that_is_being_measured() -> None:
+    sweep = asked.sweep((4,), iterations=5)
+    (job,) = sweep.jobs
+    out = Watched()
+    console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
+    now = [0.0]
+
+    with make_observer(sweep, console=console, clock=lambda: now[0]) as observe:
+        for mode, rate in ((Mode.VANILLA, 30.0), (Mode.SPECULATIVE, 45.0)):
+            observe(RunStarted(lane=0, measurement=asked.measurement(job, mode, 1)))
+            now[0] += 1.0  # it takes a second, and the next starts at once
+            observe(ended(job, mode, 0, rate))
+        observe(RunStarted(lane=0, measurement=asked.measurement(job, Mode.VANILLA, 2)))
+        drawn = [line for line in out.getvalue().splitlines() if "lane 0:" in line]
+
+    assert "vanilla, iteration 2" in drawn[-1]
 
 
 def test_every_kind_of_event_is_taken() -> None:

@@ -213,7 +213,10 @@ class _Display:
             if line and (not self._quiet or isinstance(event, ArmFailed)):
                 say(self._console, line, indent=2)
             if self._live is not None:
-                self._redraw()
+                # The next run starts within a moment of the end of one: drawn at the end, the block would name the run
+                # that is over for as long as the next one takes.
+                if not isinstance(event, RunEnded):
+                    self._redraw()
             elif not self._quiet and not self._each_line:
                 self._tell_seldom()
 

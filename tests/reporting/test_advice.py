@@ -48,7 +48,7 @@ def test_an_untrusted_round_is_said_with_both_speeds_and_a_remedy() -> None:
 
     advice = explain(Finding(code="untrusted", severity="warning", subject="rounds", evidence=evidence))
 
-    assert "2 round(s) (iteration 3, 5)" in advice.sentence
+    assert "In 2 rounds (iteration 3, 5)" in advice.sentence
     assert "27 tok/s before iteration 5 after two rests, 30 in the first round (10.0% slower)" in advice.sentence
     assert "protocol.cooldown_max_s" in advice.remedy
 
@@ -191,3 +191,10 @@ def test_only_runs_that_were_ordered_in_blocks_are_advised_to_be_interleaved() -
     }
 
     assert [subject for subject, remedy in remedies.items() if "protocol.order" in remedy] == ["pairs"]
+
+
+@pytest.mark.parametrize(("pairs", "said"), [(1, "Only 1 usable pair:"), (2, "Only 2 usable pairs:")])
+def test_one_is_not_counted_as_several(pairs: int, said: str) -> None:
+    finding = Finding(code="too_few_pairs", severity="warning", subject="pairs", evidence={"pairs": pairs})
+
+    assert explain(finding).sentence.startswith(said)

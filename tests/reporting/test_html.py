@@ -116,6 +116,15 @@ def test_a_sweep_without_samples_or_results_still_has_a_page() -> None:
     assert "Run the synthetic draft" in render_report(made.comparisons, made.record, made.samples.slice(0, 0))
 
 
+def test_a_page_without_results_has_no_empty_table_and_says_nothing_of_intervals() -> None:
+    text = render_report([], sweeps.default_sweep().record, None).replace(plotly_script(), "")
+
+    assert "Nothing has been measured yet." in text
+    assert 'class="sortable"' not in text
+    assert "More columns" not in text
+    assert "There are no intervals" not in text
+
+
 def test_only_the_columns_that_are_there_are_needed() -> None:
     made = sweeps.default_sweep()
     samples = made.samples.drop_columns(["load_average", "gpu_clock_mhz", "cpu_busy", "lane", "error"])

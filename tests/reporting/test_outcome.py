@@ -10,6 +10,7 @@ from rich.console import Console
 from tests.reporting import sweeps
 from velosweep.model import Comparison, ModeStatistics, Statistics, Verdict
 from velosweep.reporting.outcome import print_outcome
+from velosweep.reporting.results_table import job_columns
 from velosweep.reporting.screen import Column, make_console, table_lines
 from velosweep.reporting.wording import whole_jobs
 
@@ -103,12 +104,29 @@ def test_a_sweep_ends_with_a_table_a_plot_and_the_answer() -> None:
     assert text.rstrip().endswith("💾 Results saved to: results.json")
 
 
-def test_quiet_leaves_the_answer_and_where_it_was_saved() -> None:
+def test_quiet_leaves_the_results_the_answer_and_where_it_was_saved() -> None:
     lines = shown(sweeps.default_sweep(), verbosity=-1).splitlines()
 
-    assert len(lines) == 3
-    assert lines[0].startswith("Run the synthetic draft")
-    assert lines[1].startswith("  llama-server ")
+    assert any(line.startswith("n_draft  vanilla tok/s") for line in lines)
+    assert not any("bar: 95 % interval" in line for line in lines)
+    assert lines[-3].startswith("Run the synthetic draft")
+    assert lines[-2].startswith("  llama-server ")
+    assert "📊 Speedup:" in shown(sweeps.single_job(), verbosity=-1)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_a_speedup_is_never_shown_without_what_it_is_made_of(width: int) -> None:
+    columns = job_columns(whole_jobs(sweeps.default_sweep().comparisons), width=width)
+
+    heading = table_lines(columns, width=width)[0]
+
+    speculative = "spec. tok/s" if width == 60 else "speculative tok/s"
+    assert heading.startswith(f"n_draft  vanilla tok/s  {speculative}")
+    assert "speedup  95 % interval" in heading.replace("TTFT ms  ", "")
+
+
+def test_what_is_expected_is_explained_where_it_is_shown() -> None:
+    assert "expected: what acceptance and the draft's cost promise" in shown(sweeps.default_sweep())
 
 
 def test_failed_jobs_runs_and_findings_are_named() -> None:
@@ -119,7 +137,7 @@ def test_failed_jobs_runs_and_findings_are_named() -> None:
     assert "drifted by -4.1%" in text
     assert "3 further remarks in report.html, or with: velosweep report " in text
     assert " -v\n" in text
-    assert "usable pair(s)" in shown(sweeps.with_failures(), verbosity=1)
+    assert "Only 5 usable pairs:" in shown(sweeps.with_failures(), verbosity=1)
 
 
 @pytest.mark.parametrize(

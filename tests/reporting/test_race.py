@@ -46,7 +46,7 @@ def said(value: TunerAnswer) -> str:
 
 def test_the_winner_stands_with_its_confirmed_speedup_and_how_sure_that_is() -> None:
     assert (
-        "n_draft 4: 1.70x [1.65, 1.75] over vanilla (certified at 95 %: no other setting that was raced is more than "
+        "n_draft 4: 1.70× [1.65, 1.75] over vanilla (certified at 95 %: no other setting that was raced is more than "
         "1 % faster)" in said(answer())
     )
 

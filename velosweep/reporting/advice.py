@@ -31,7 +31,7 @@ _SENTENCES: Mapping[str, tuple[str, str, str]] = {
     ),
     "untrusted": (
         "Rounds were measured although the machine stayed slower than at first",
-        "{rounds} round(s) (iteration {iterations}) were measured although the machine stayed slower than at first: "
+        "In {rounds:#round} (iteration {iterations}) it was measured although the machine stayed slower than at first: "
         "vanilla made {speed:.4g} tok/s before iteration {worst_iteration} after two rests, {first_speed:.4g} in the "
         "first round ({fall:.1%} slower)",
         "They are kept, and ratios of interleaved pairs are protected: allow longer rests (protocol.cooldown_max_s), "
@@ -75,7 +75,7 @@ _SENTENCES: Mapping[str, tuple[str, str, str]] = {
     ),
     "too_few_pairs": (
         "Too few pairs to trust an interval",
-        "Only {pairs} usable pair(s): too few to trust an interval",
+        "Only {pairs:#usable pair}: too few to trust an interval",
         "Take at least 3, better 5: protocol=standard.",
     ),
     "wide_interval": (
@@ -128,7 +128,7 @@ _SENTENCES: Mapping[str, tuple[str, str, str]] = {
     ),
     "other_gpu_processes": (
         "Other processes used the GPU",
-        "Up to {processes} other process(es) used the GPU during {runs} runs",
+        "Up to {processes:#other process} used the GPU during {runs:#run}",
         "Stop them (`nvidia-smi` lists them) or pick another GPU.",
     ),
     "not_converged": (
@@ -192,9 +192,17 @@ def explain(finding: Finding, record: SweepRecord | None = None) -> Advice:
 _NO_SUBJECT = frozenset({"", "pairs", "passes", "repeats", "runs", "rounds", "gpu", "machine", "output"})
 
 
+class _Count(int):
+    """A number that a sentence can count with: `{pairs:#usable pair}` is `1 usable pair` or `2 usable pairs`."""
+
+    def __format__(self, spec: str) -> str:
+        return plural(self, spec[1:]) if spec.startswith("#") else super().__format__(spec)
+
+
 def _filled(template: str, evidence: Mapping[str, float | int | str]) -> str | None:
     try:
-        return template.format_map(evidence) or None
+        figures = {name: _Count(value) if isinstance(value, int) else value for name, value in evidence.items()}
+        return template.format_map(figures) or None
     except (KeyError, ValueError, TypeError):  # other evidence than this version of the sentence expects
         return None
 

@@ -20,22 +20,15 @@ _ORDERS = {
 def how_lines(record: SweepRecord, jobs: Sequence[Comparison]) -> tuple[str, ...]:
     """Paragraphs: the order of runs, what a figure means, the interval, the rules for what is left out."""
     orders = dict.fromkeys(job.order for job in record.jobs)
-    methods = dict.fromkeys(job.ci_method for job in jobs if job.ci_method)
     iterations = listed(str(count) for count in dict.fromkeys(job.iterations for job in record.jobs))
     launches = listed(str(count) for count in dict.fromkeys(job.launches for job in record.jobs))
-    interval = (
-        f"The 95 % intervals are of the mean ratio ({', '.join(methods)})" if methods else "There are no intervals"
-    )
     lines = [
         *(_ORDERS.get(order, f"Order of runs: {order}.") for order in orders),
         f"Iterations: {iterations}; launches of each server: {launches}. Each launch begins with one short warm-up run "
         "for each server, which is recorded and never averaged.",
         "Tokens per second is decoding speed: (tokens - 1) over the time from the first to the last token. Time to "
         "first token and total time count from sending the request.",
-        f"{interval}; speedup is the geometric mean of paired ratios; “unpaired”: the ratio of "
-        "the geometric means of runs that are no interleaved pairs, by Welch's t, which a drift of the machine can "
-        "shift. “± (spec.)” is the specification's propagated "
-        "standard deviation: the spread of a ratio of two single runs, which does not shrink with more runs.",
+        *_interval_lines(jobs),
         "Failed, timed-out and invalid runs are recorded, named and never averaged; outliers are named, never removed.",
         "Tied: the 95 % interval of the ratio of two speedups, taken as independent, holds 1.",
     ]
@@ -46,6 +39,22 @@ def how_lines(record: SweepRecord, jobs: Sequence[Comparison]) -> tuple[str, ...
             "97 % so that it holds at 95 % in spite of looking often."
         )
     return tuple(lines)
+
+
+def _interval_lines(jobs: Sequence[Comparison]) -> list[str]:
+    """What the intervals are of; nothing where there is no result to have one."""
+    if not jobs:
+        return []
+    methods = dict.fromkeys(job.ci_method for job in jobs if job.ci_method)
+    interval = (
+        f"The 95 % intervals are of the mean ratio ({', '.join(methods)})" if methods else "There are no intervals"
+    )
+    return [
+        f"{interval}; speedup is the geometric mean of paired ratios; “unpaired”: the ratio of "
+        "the geometric means of runs that are no interleaved pairs, by Welch's t, which a drift of the machine can "
+        "shift. “± (spec.)” is the specification's propagated "
+        "standard deviation: the spread of a ratio of two single runs, which does not shrink with more runs."
+    ]
 
 
 def environment_lines(record: SweepRecord) -> tuple[tuple[str, str], ...]:

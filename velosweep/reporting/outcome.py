@@ -48,11 +48,11 @@ def print_outcome(
     """Results of a job as the specification shows them, or a sweep's table and plot; the answer; where it was saved."""
     rows = list(comparisons)
     jobs = whole_jobs(rows)
+    if len(jobs) == 1:
+        _print_single(jobs[0], record, console)
+    elif jobs:
+        _print_sweep(jobs, console, plot=verbosity > QUIET)
     if verbosity > QUIET:
-        if len(jobs) == 1:
-            _print_single(jobs[0], record, console)
-        elif jobs:
-            _print_sweep(jobs, console)
         if verbosity >= VERBOSE or len(jobs) == 1:
             _print_prompts(jobs, rows, console)
         for search in record.searches:
@@ -102,7 +102,7 @@ def _print_comparison(job: Comparison, record: SweepRecord, console: Console) ->
         spread = "" if job.speedup_stddev is None else f" ± {job.speedup_stddev:.2f}x"
         say(console, f"📊 Speedup: {job.speedup:.2f}x{spread}", style="bold")
     if job.ci_low is not None:
-        what = f"Mean ratio {number(job.speedup_gm)}x, 95 % interval {interval(job.ci_low, job.ci_high)}"
+        what = f"Mean ratio {number(job.speedup_gm)}×, 95 % interval {interval(job.ci_low, job.ci_high)}"
         say(console, f"{what} ({job.ci_method}, {plural(job.n_pairs, 'pair')})", indent=3)
     if job.acceptance is not None:
         say(console, acceptance_words(job), indent=3)
@@ -112,7 +112,7 @@ def _print_comparison(job: Comparison, record: SweepRecord, console: Console) ->
 
 
 def acceptance_words(job: Comparison) -> str:
-    """`Acceptance 42 % [38, 45], 4.4 tokens a round; draft step costs 0.08 of a main step; expected 2.41x`."""
+    """`Acceptance 42 % [38, 45], 4.4 tokens a round; draft step costs 0.08 of a main step; expected 2.41×`."""
     seen = job.acceptance
     if seen is None:
         return ""
@@ -124,7 +124,7 @@ def acceptance_words(job: Comparison) -> str:
     if job.cost_ratio is not None:
         text += f"; a draft step costs {job.cost_ratio:.2f} of a main-model step"
     if job.expected_speedup is not None:
-        text += f"; expected {job.expected_speedup:.2f}x"
+        text += f"; expected {job.expected_speedup:.2f}×"
     return text
 
 
@@ -142,13 +142,16 @@ def _print_target(
         say(console, f"- {reason}", indent=3)
 
 
-def _print_sweep(jobs: Sequence[Comparison], console: Console) -> None:
+def _print_sweep(jobs: Sequence[Comparison], console: Console, *, plot: bool) -> None:
     width = width_of(console)
     say(console)
     say(console, "=== Benchmark Results ===", style="bold")
     say(console)
-    say_all(console, table_lines(job_columns(jobs), width=width))
-    for name, members in series_of(jobs).items():
+    lines = table_lines(job_columns(jobs, width=width), width=width)
+    say_all(console, lines)
+    if "expected" in lines[0]:
+        say(console, "expected: what acceptance and the draft's cost promise, were checking drafts free", style="dim")
+    for name, members in series_of(jobs).items() if plot else ():
         points = _points(members)
         if len(points) > 1:
             say(console)

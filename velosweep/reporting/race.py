@@ -91,7 +91,7 @@ def _headline(answer: TunerAnswer) -> str:
         return f"Don't speculate: vanilla is the fastest ({sure})"
     if answer.speedup is None:
         return f"{winner} ({sure}); no time was left to confirm its speedup"
-    return f"{winner}: {number(answer.speedup)}x {interval(answer.low, answer.high)} over vanilla ({sure})"
+    return f"{winner}: {number(answer.speedup)}× {interval(answer.low, answer.high)} over vanilla ({sure})"
 
 
 def _notes(answer: TunerAnswer) -> list[str]:

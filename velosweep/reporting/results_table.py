@@ -8,9 +8,16 @@ from velosweep.model import Comparison, Verdict
 from velosweep.reporting.screen import Column
 from velosweep.reporting.wording import VERDICT_SIGNS, VERDICT_WORDS, best_estimate, interval_words, number, percent
 
+# n_draft, vanilla tok/s, speculative tok/s, speedup and an interval take this many columns beside each other.
+NARROW = 70
 
-def job_columns(jobs: Sequence[Comparison]) -> list[Column]:
-    """One row a job; columns of parameters that don't vary are left out (but n_draft)."""
+
+def job_columns(jobs: Sequence[Comparison], *, width: int | None = None) -> list[Column]:
+    """One row a job; columns of parameters that don't vary are left out (but n_draft).
+
+    `width` of the screen: on a narrow one a title is shortened. What gives way last is what a speedup is made of.
+    """
+    short = width is not None and width < NARROW
 
     def column(title: str, word: Callable[[Comparison], str], *, sacrifice: int, right: bool = True) -> Column:
         return Column(title=title, cells=tuple(word(job) for job in jobs), sacrifice=sacrifice, right=right)
@@ -26,14 +33,14 @@ def job_columns(jobs: Sequence[Comparison]) -> list[Column]:
     return [
         *varying,
         column("n_draft", lambda job: str(job.n_draft), sacrifice=0),
-        column("vanilla tok/s", lambda job: _rate(job, vanilla=True), sacrifice=3),
-        column("speculative tok/s", lambda job: _rate(job, vanilla=False), sacrifice=2),
-        column("TTFT ms", _ttft, sacrifice=6),
+        column("vanilla tok/s", lambda job: _rate(job, vanilla=True), sacrifice=1),
+        column("spec. tok/s" if short else "speculative tok/s", lambda job: _rate(job, vanilla=False), sacrifice=2),
+        column("TTFT ms", _ttft, sacrifice=7),
         column("speedup", lambda job: _times(best_estimate(job)), sacrifice=0),
-        column("95 % interval", interval_words, sacrifice=1),
-        column("accepted", lambda job: percent(job.acceptance.rate) if job.acceptance else "", sacrifice=4),
-        column("expected", lambda job: _times(job.expected_speedup), sacrifice=5),
-        column("verdict", verdict_words, sacrifice=0, right=False),
+        column("95 % interval", interval_words, sacrifice=3),
+        column("accepted", lambda job: percent(job.acceptance.rate) if job.acceptance else "", sacrifice=5),
+        column("expected", lambda job: _times(job.expected_speedup), sacrifice=6),
+        column("verdict", verdict_words, sacrifice=4, right=False),
     ]
 
 

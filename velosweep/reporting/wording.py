@@ -86,7 +86,7 @@ def duration(seconds: float) -> str:
 
 def plural(count: int, noun: str) -> str:
     """`1 job`, `3 jobs`, `2 launches`."""
-    ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
+    ending = "" if count == 1 else "es" if noun.endswith(("ch", "s")) else "s"
     return f"{count} {noun}{ending}"
 
 

@@ -94,6 +94,9 @@ def run_sweep(
         ) from None
     if measured.nothing_left and settings.verbosity >= 0:
         say(console, "Nothing was left to measure: this sweep is finished")
+    if measured.interrupted and not derived.sample_count:
+        say(console, f"Interrupted before anything was measured. Go on with: {_resume_line(root)}", whole=True)
+        return _outcome(derived, measured)
     print_outcome(
         derived.comparisons,
         derived.record,
@@ -107,9 +110,7 @@ def run_sweep(
     if measured.broken:
         raise _ended_early(measured.broken, root) from measured.broken
     if measured.interrupted:
-        say(
-            console, f"Interrupted; everything measured is saved. Go on with: velosweep resume {shlex.quote(str(root))}"
-        )
+        say(console, f"Interrupted; everything measured is saved. Go on with: {_resume_line(root)}", whole=True)
     return _outcome(derived, measured)
 
 

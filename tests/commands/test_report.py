@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,28 @@ def test_the_report_is_shown_and_written_again(sweep: Path, capsys: pytest.Captu
     page = (sweep / "report.html").read_text("utf-8")
     assert "Run the synthetic draft with n_draft 4" in page
     assert "/home/somebody" not in page
+
+
+def test_a_folder_of_sweeps_is_listed_with_each_ones_answer(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for place in ("2026-11-24/one", "2026-11-24/the other"):
+        folder = sweep.parent / "outputs" / place
+        shutil.copytree(sweep, folder)
+
+    assert main(["report", str(sweep.parent / "outputs")]) == 0
+
+    shown = capsys.readouterr().out
+    assert "holds 2 sweeps" in shown
+    assert "2026-11-24/one: Run the synthetic draft with n_draft 4" in shown
+    assert f"velosweep report '{folder}'" in shown
+    assert not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("form", ["text", "html"])
+def test_a_format_that_there_is_not_is_refused_with_those_there_are(
+    sweep: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(sweep), "--format", form]) == 2
+    assert "choose md, csv or json; without --format it is the screen's text" in capsys.readouterr().err
 
 
 def test_paths_are_kept_where_that_is_asked_for(sweep: Path) -> None:

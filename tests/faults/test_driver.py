@@ -100,6 +100,8 @@ def test_ctrl_c_gives_up_a_load_at_once(bench: Bench) -> None:
     drive.send(signal.SIGINT)
 
     assert drive.wait(20) == 130, drive.said
+    assert f"Interrupted before anything was measured. Go on with: velosweep resume {bench.root}\n" in drive.said
+    assert not any(word in drive.said for word in ("Nothing was measured", "Report:", "saved"))
     assert bench.states() == ["pending", "pending"]
     bench.set(faults=[])
     go_on(bench)

@@ -248,3 +248,12 @@ def test_a_rerun_repeats_the_experiment_and_ends_with_the_comparison(bench: Benc
     assert resumed.process.returncode == 0, resumed.said
     assert resumed.said.index("Nothing was left to measure") < resumed.said.index("Benchmark Results")
     assert bench.leftovers() == []
+
+
+def test_a_rerun_does_not_set_what_the_sweep_varies(bench: Bench) -> None:
+    assert bench.sweep("n_draft=4,8", "iterations=1").wait() == 0
+    drive = bench.run("rerun", str(bench.root), "n_draft=16", "--out", str(bench.folder / "again"))
+
+    assert drive.process.returncode == 2
+    assert "This sweep varies n_draft (4, 8)\n  leave n_draft= out" in drive.said
+    assert not (bench.folder / "again").exists()

@@ -142,6 +142,18 @@ def test_a_refused_sweep_is_one_message_and_status_2(
         assert capsys.readouterr().err == "velosweep: No model at /m/x.gguf\n  set model_pair.main_model\n"
 
 
+def test_a_refused_sweep_leaves_no_folder_of_its_own_and_others_as_they_were(recorded: Recorded) -> None:  # noqa: F811
+    recorded.raises = ModelFileError("No model at /m/x.gguf")
+    assert main(["-m", "n_draft=4,8"]) == 2
+    assert main(["-m", "n_draft=4,4", "hydra.sweep.dir=deep/out"]) == 2
+    assert list(Path().iterdir()) == []
+
+    Path("out").mkdir()
+    Path("out/note.txt").write_text("mine")
+    assert main(["-m", "n_draft=4,8", "hydra.sweep.dir=out"]) == 2
+    assert Path("out/note.txt").read_text() == "mine"
+
+
 @pytest.mark.parametrize("arguments", [["-m", "n_draft=4,8"], ["n_draft=4"]])
 def test_a_dry_run_leaves_no_folders(recorded: Recorded, arguments: list[str]) -> None:  # noqa: F811
     assert main([*arguments, "dry_run=true"]) == 0

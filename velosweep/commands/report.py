@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from velosweep.collating import analyse
 from velosweep.errors import ConfigError, ExitStatus, StorageError
+from velosweep.reporting.wording import plural
 from velosweep.storage.atomic import write_bytes, write_text
 from velosweep.storage.derive import Derived
-from velosweep.storage.paths import SweepPaths
+from velosweep.storage.paths import RECORD, SweepPaths
+
+_FORMATS = ("md", "csv", "json")
+_MOST_LISTED = 20
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status. Raises StorageError where DIR is no sweep, and ConfigError."""
     arguments = _parser().parse_args(argv)
-    if arguments.format and len(arguments.format) > 1:
-        raise ConfigError(f"--format is given twice, as {' and as '.join(arguments.format)}", remedy="give it once")
+    _check_formats(arguments.format or ())
     root = arguments.directory.expanduser().absolute()
+    if not _has_results(root) and (found := _sweeps_below(root)):
+        return _list(found, root)
     derived = analyse(root)
     if arguments.format:
         sys.stdout.write(_exported(derived, arguments.format[0], show_paths=arguments.paths))
@@ -32,6 +38,46 @@ def main(argv: Sequence[str]) -> int:
     return int(ExitStatus.OK)
 
 
+def _check_formats(formats: Sequence[str]) -> None:
+    if len(formats) > 1:
+        raise ConfigError(f"--format is given twice, as {' and as '.join(formats)}", remedy="give it once")
+    for form in formats:
+        if form not in _FORMATS:
+            remedy = "choose md, csv or json; without --format it is the screen's text, and report.html is written"
+            raise ConfigError(f"There is no format {form!r}", remedy=remedy)
+
+
+def _has_results(folder: Path) -> bool:
+    paths = SweepPaths(folder)
+    return any(path.exists() for path in (paths.record, paths.journal, paths.samples))
+
+
+def _sweeps_below(folder: Path) -> list[Path]:
+    """Sweeps as they lie in `outputs` or in a day's folder of it; no deeper, for `folder` may be a whole home."""
+    found = (record.parent for depth in ("*", "*/*") for record in folder.glob(f"{depth}/{RECORD}"))
+    return sorted(path for path in found if ".groups" not in path.parts)
+
+
+def _list(found: Sequence[Path], folder: Path) -> int:
+    """Each sweep's answer in one line; the exit status."""
+    from velosweep.reporting.answer import answers
+    from velosweep.reporting.screen import make_console, say
+
+    console = make_console()
+    say(console, f"{folder} holds {plural(len(found), 'sweep')}:")
+    for root in found[-_MOST_LISTED:]:
+        try:
+            derived = analyse(root)
+            told = "; ".join(answer.headline for answer in answers(derived.comparisons, derived.record))
+        except StorageError as error:
+            told = error.message
+        say(console, f"{root.relative_to(folder)}: {told or 'nothing was measured'}", indent=2)
+    if len(found) > _MOST_LISTED:
+        say(console, f"(the last {_MOST_LISTED})", indent=2)
+    say(console, f"One of them: velosweep report {shlex.quote(str(found[-1]))}", whole=True)
+    return int(ExitStatus.OK)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="velosweep report", description="Show a sweep's results again and write its report.html again."
@@ -39,9 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("directory", type=Path, help="the sweep's folder")
     parser.add_argument(
         "--format",
-        choices=("md", "csv", "json"),
+        metavar="{md,csv,json}",
         action="append",
-        help="print the results in this form and write nothing",
+        help="print the results in this form and write nothing (without it: the screen's text, and report.html)",
     )
     parser.add_argument("--paths", action="store_true", help="keep home directories; else they are shortened to ~")
     parser.add_argument("--plots", action="store_true", help="report.png and report.svg too (extra: plots)")

@@ -11,7 +11,7 @@ from pathlib import Path
 from velosweep.commands.saved import SavedSweep, saved_sweep
 from velosweep.config.saved import copy_saved
 from velosweep.config.words import check_words, expand_home, quote_letters
-from velosweep.errors import StorageError
+from velosweep.errors import ConfigError, StorageError
 from velosweep.pipeline import run_sweep
 from velosweep.reporting.streams import outlive_readers
 
@@ -26,6 +26,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     check_words(arguments.overrides)
     overrides = quote_letters(expand_home(arguments.overrides))
+    _refuse_varied(arguments.directory, overrides)
     old = saved_sweep(arguments.directory, overrides=overrides)
     root = (arguments.out or new_folder()).absolute()
     if root.exists() and any(root.iterdir()):
@@ -40,6 +41,18 @@ def main(argv: Sequence[str]) -> int:
         settings=replace(old.settings, verbosity=-1 if arguments.quiet else old.settings.verbosity),
     )
     return _compare(old.root, root, int(outcome.exit_status))
+
+
+def _refuse_varied(directory: Path, overrides: Sequence[str]) -> None:
+    """Raise ConfigError for a key of `overrides` that the sweep varies: its jobs would all be the same one."""
+    for key in (override.partition("=")[0].lstrip("+") for override in overrides):
+        lines = {line: None for job in saved_sweep(directory).jobs for line in job.overrides}
+        values = [line.partition("=")[2] for line in lines if line.partition("=")[0].lstrip("+") == key]
+        if len(values) > 1:
+            raise ConfigError(
+                f"This sweep varies {key} ({', '.join(values[:8])}{', …' if len(values) > 8 else ''})",
+                remedy=f"leave {key}= out; for other values of it measure a new sweep: velosweep -m {key}=…",
+            )
 
 
 def new_folder() -> Path:

@@ -62,7 +62,8 @@ def print_outcome(
     for answer in answered:
         _print_answer(answer, jobs, record, console, quiet=verbosity <= QUIET)
     if not jobs:
-        say(console, f"Nothing was measured: {_why_nothing(record)}", style="bold yellow")
+        what = "No job came to a result" if samples is not None and samples.num_rows else "Nothing was measured"
+        say(console, f"{what}: {_why_nothing(record)}", style="bold yellow")
     _print_failures(record, samples, console)
     if verbosity > QUIET:
         said = {advice.code for answer in answered for advice in answer.against}

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from velosweep.config.refusals import translate
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.model import Outcome
-from velosweep.sweeping.task import JobTask
+from velosweep.sweeping.task import JobTask, remove_empty
 
 
 class GridSweep(Sweeper):
@@ -50,14 +50,42 @@ class GridSweep(Sweeper):
         """Write multirun.yaml and launch all jobs; returns their JobReturns by batch."""
         jobs = expand([f"{key}={value}" for key, value in self.params.items()] + arguments, self._context)
         size = self.max_batch_size or len(jobs)
+        sweep_dir = Path(str(self._config.hydra.sweep.dir)).absolute()
+        ours = not sweep_dir.exists()
         if not OmegaConf.select(self._config, "dry_run"):
-            sweep_dir = Path(str(self._config.hydra.sweep.dir))
             sweep_dir.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self._config, sweep_dir / "multirun.yaml")
-        batches = [self._launcher.launch(jobs[at : at + size], initial_job_idx=at) for at in range(0, len(jobs), size)]
+        try:
+            batches = [self._launcher.launch(jobs[i : i + size], initial_job_idx=i) for i in range(0, len(jobs), size)]
+        except Exception as error:
+            if ours and getattr(translate(error), "exit_status", None) == ExitStatus.REFUSED:
+                remove_unmeasured(sweep_dir)
+            raise
         if isinstance(self._task, JobTask) and self._task.outcome is None:
             self._task.outcome = outcome_of(batches)
         return batches
+
+
+_WRITTEN_BEFOREHAND = frozenset(("multirun.yaml", "config.yaml", "hydra.yaml", "overrides.yaml"))
+
+
+def remove_unmeasured(folder: Path) -> None:
+    """Remove a refused sweep's new folder, and the ones above it in the current folder that are empty then.
+
+    Left as it is where it holds anything but configurations.
+    """
+    if not folder.is_dir():
+        return
+    found = sorted(folder.rglob("*"), reverse=True)  # what lies in a folder before the folder
+    files = [path for path in found if not path.is_dir() or path.is_symlink()]
+    if any(path.name not in _WRITTEN_BEFOREHAND and path.lstat().st_size for path in files):
+        return
+    for path in files:
+        path.unlink()
+    for path in found:
+        if path not in files:
+            path.rmdir()
+    remove_empty(folder)
 
 
 def expand(arguments: Sequence[str], hydra_context: HydraContext) -> list[list[str]]:

@@ -81,7 +81,12 @@ def _leave_nothing(folder: Path) -> None:
         return
     for path in saved:
         path.unlink()
-    for empty in (folder / ".hydra", folder, *folder.parents):
+    remove_empty(folder / ".hydra")
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove `folder` and those above it while they are empty and below the current folder."""
+    for empty in (folder, *folder.parents):
         if Path.cwd() not in empty.parents or any(empty.iterdir()):
             return
         empty.rmdir()

@@ -106,7 +106,8 @@ def test_nothing_to_compare_is_said_and_is_no_success(
     assert main(["compare", old, str(other.root), *fail_below]) == ExitStatus.NOTHING_MEASURED
 
     said = " ".join(capsys.readouterr().out.split())
-    assert "Nothing to compare: the sweeps have no job in common" in said
+    assert "Nothing to compare: the sweeps have no job in common: n_draft is 4 in the old one, 12 in the new" in said
+    assert "n_predict is" not in said
     assert "Only in the old sweep: n_draft 4" in said
 
 

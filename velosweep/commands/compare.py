@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from velosweep.analysis.regression import Change, SweepChanges, Unlikeness, compare_sweeps, unlikenesses
@@ -13,7 +13,7 @@ from velosweep.errors import ConfigError, ExitStatus, MismatchError
 from velosweep.model import Comparison, ModeStatistics
 from velosweep.reporting.comparison import ChangeRow, ComparisonShown, RatioShown, print_comparison, render_comparison
 from velosweep.reporting.screen import make_console, say
-from velosweep.reporting.wording import job_labels, plural
+from velosweep.reporting.wording import job_labels, listed, plural
 from velosweep.storage.atomic import write_text
 
 PAGE = "comparison.html"
@@ -103,7 +103,26 @@ def _shown(changes: SweepChanges, unlike: Sequence[Unlikeness], *, old: str, new
         unlike=tuple((one.what, one.old, one.new) for one in unlike),
         only_old=tuple(_label(row, before) for row in changes.only_old),
         only_new=tuple(_label(row, labels) for row in changes.only_new),
+        apart=_apart(changes.only_old, changes.only_new) if not changes.changes else (),
     )
+
+
+def _apart(old: Sequence[Comparison], new: Sequence[Comparison]) -> tuple[tuple[str, str, str], ...]:
+    """The settings by which jobs are matched that have no value in common, as (what, old, new)."""
+    parts: tuple[tuple[str, Callable[[Comparison], str]], ...] = (
+        ("main model", lambda row: Path(row.main_model).name),
+        ("draft model", lambda row: Path(row.draft_model or "none").name),
+        ("speculation", lambda row: row.speculation),
+        ("n_draft", lambda row: str(row.n_draft)),
+        ("n_predict", lambda row: str(row.n_predict)),
+        ("prompts", lambda row: row.prompt_set),
+    )
+    found = []
+    for what, value_of in parts:
+        before, after = (list(dict.fromkeys(map(value_of, rows))) for rows in (old, new))
+        if before and after and not set(before) & set(after):
+            found.append((what, listed(before), listed(after)))
+    return tuple(found)
 
 
 def _labels(changes: SweepChanges) -> dict[str, str]:

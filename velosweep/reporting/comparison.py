@@ -99,7 +99,10 @@ class ChangeRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComparisonShown:
-    """All that is shown. `unlike`: (what, old, new); `only_old`, `only_new`: labels of jobs without a partner."""
+    """All that is shown. `unlike`: (what, old, new); `only_old`, `only_new`: labels of jobs without a partner.
+
+    `apart`: (what, old, new) of settings that no job of one sweep shares with one of the other.
+    """
 
     old: str
     new: str
@@ -107,6 +110,7 @@ class ComparisonShown:
     unlike: tuple[tuple[str, str, str], ...] = ()
     only_old: tuple[str, ...] = ()
     only_new: tuple[str, ...] = ()
+    apart: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def headline(self) -> str:
@@ -118,7 +122,8 @@ class ComparisonShown:
                 if self.rows
                 else "the sweeps have no job in common"
             )
-            return f"Nothing to compare: {why}"
+            parts = "; ".join(f"{what} is {old} in the old one, {new} in the new one" for what, old, new in self.apart)
+            return f"Nothing to compare: {why}{': ' if parts else ''}{parts}"
         changed = [row for row in told if row.real]
         if not changed:
             return f"No change found in {plural(len(told), 'job')}; {_unseen(row.ratio for row in told)}"

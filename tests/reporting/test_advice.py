@@ -147,6 +147,13 @@ def test_no_n_draft_is_advised_that_the_same_series_has_measured() -> None:
     assert "n_draft to about" not in surpassed
 
 
+def test_what_the_formula_prefers_by_a_hair_is_not_advised() -> None:
+    job = replace(_job(rate=0.8, alpha=0.85, cost=0.37), n_draft=4, speedup_gm=1.25, expected_speedup=1.54)
+
+    assert best_n_draft(0.85, 0.37) == (3, pytest.approx(1.51, abs=0.01))
+    assert "n_draft to about" not in " | ".join(reasons_for_modest_speedup(job))
+
+
 def test_what_a_measurement_surpasses_is_not_called_impossible() -> None:
     job = replace(_job(rate=0.7, alpha=0.3, cost=0.9), n_draft=4, speedup_gm=1.3, expected_speedup=None)
 

@@ -23,15 +23,15 @@ def test_intervals_too_wide_to_tell_are_not_called_reproduced() -> None:
     said = _shown(_row("n_draft 4", 0.755, 1.307), _row("n_draft 8", 0.99, 1.01)).reproduced
 
     assert said == (
-        "Reproduced within their intervals: 1 of 2 jobs; can't tell of n_draft 4: one under about 32 % would not have "
-        "been seen"
+        "Reproduced within their intervals: 1 of 2 jobs; can't tell of n_draft 4: a change under about 32 % would not "
+        "have been seen"
     )
 
 
 def test_no_change_found_comes_with_what_would_not_have_been_seen() -> None:
     shown = _shown(_row("n_draft 4", 0.755, 1.307), _row("n_draft 8", 0.99, 1.01))
 
-    assert shown.headline == "No change found in 2 jobs; one under about 32 % would not have been seen"
+    assert shown.headline == "No change found in 2 jobs; a change under about 32 % would not have been seen"
     assert shown.rows[0].words == "no change found"
 
 

@@ -346,7 +346,8 @@ def _formula_reasons(job: Comparison, series: Sequence[Comparison]) -> list[str]
     alpha = job.acceptance.alpha if job.acceptance else None
     reasons = []
     if alpha is not None and job.cost_ratio is not None and 0 <= alpha <= 1 and job.cost_ratio >= 0:
-        reasons += _length_reasons(job, series, *best_n_draft(alpha, job.cost_ratio))
+        here = expected_speedup(alpha, job.cost_ratio, job.n_draft)
+        reasons += _length_reasons(job, series, *best_n_draft(alpha, job.cost_ratio), here=here)
     measured = best_estimate(job)
     if job.expected_speedup is not None and measured is not None and job.expected_speedup > 1.15 * measured:
         reasons.append(
@@ -356,12 +357,22 @@ def _formula_reasons(job: Comparison, series: Sequence[Comparison]) -> list[str]
     return reasons
 
 
-def _length_reasons(job: Comparison, series: Sequence[Comparison], best: int, value: float) -> list[str]:
-    """The formula's n_draft where it promises more than any measured and has not been measured itself."""
+WORTH_TRYING = 1.02
+"""A setting that would gain less than this over the best measured is not worth a sweep."""
+
+
+def _length_reasons(
+    job: Comparison, series: Sequence[Comparison], best: int, value: float, *, here: float
+) -> list[str]:
+    """The formula's n_draft where it promises more than any measured and has not been measured itself.
+
+    `here`: what it promises of this job, of which only so much was measured.
+    """
     reached = max((best_estimate(row) or 0.0 for row in (job, *series)), default=0.0)
     if best == 0:
         return ["Another pair: with this acceptance and draft cost no n_draft pays"] if reached <= 1 else []
-    if value <= reached or any(row.n_draft == best for row in (job, *series)):
+    likely = value * min((best_estimate(job) or here) / here, 1.0)
+    if likely <= WORTH_TRYING * reached or any(row.n_draft == best for row in (job, *series)):
         return []
     way = "Increasing" if best > job.n_draft else "Decreasing"
     return [f"{way} n_draft to about {best} (current: {job.n_draft}); the formula gives {value:.2f}× there"]

@@ -153,7 +153,7 @@ class ComparisonShown:
 def _unseen(ratios: Iterable[RatioShown | None]) -> str:
     """How small a change the widest of these intervals would have hidden."""
     widest = max((ratio.blind for ratio in ratios if ratio is not None), default=math.inf)
-    return f"one under about {percent(max(widest, 0.01))} would not have been seen"
+    return f"a change under about {percent(max(widest, 0.01))} would not have been seen"
 
 
 def print_comparison(shown: ComparisonShown, console: Console) -> None:

@@ -70,9 +70,7 @@ def test_what_only_the_model_speaks_against_is_said_to_be_uncertified() -> None:
 
     screen = said(value)
 
-    assert (
-        "not raced and so not covered by a certificate: n_draft 2 (only the model's prediction speaks against" in screen
-    )
+    assert "not raced and so not covered by a certificate: n_draft 2 (left out by the model's prediction" in screen
     assert "not covered" not in said(answer())
 
 

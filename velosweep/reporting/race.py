@@ -123,8 +123,8 @@ def _model_notes(answer: TunerAnswer, name: Callable[[TunerCandidate], str]) -> 
     unraced = [name(c) for c in answer.candidates if _left_out(c)]
     if unraced:
         lines.append(
-            f"not raced and so not covered by a certificate: {listed(unraced)} (only the model's prediction speaks "
-            "against them; a plain grid measures them)"
+            f"not raced and so not covered by a certificate: {listed(unraced)} (left out by the model's "
+            "prediction; a plain grid measures them)"
         )
     return lines
 

@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.bench_sweep [--repeats 3] [--only share|disturbance|startup]
 
-share        Σ total_time_ms of samples that count over the wall-clock of the whole command; and the driver's CPU time
-             while lanes measure, as a share of one core.
+share        Σ total_time_ms of samples that count over the wall-clock of the whole command; the driver's CPU time
+             while lanes measure, as a share of one core; seconds until the first token.
 disturbance  tokens per second of one server, asked in turn by a lane of ours and by a bare HTTP loop: paired ratios.
-startup      seconds of --version and --help beside a Python that does nothing, and until the first token of a sweep.
+startup      seconds of --version and --help beside a Python that does nothing.
 
 Medians and spreads; machine and load are printed with them. Nothing here asserts a time.
 """
@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Sequence
@@ -71,15 +72,13 @@ def timed_sweep(arguments: Sequence[str]) -> dict[str, float]:
         command = [PYTHON, "-m", "velosweep", "-m", *arguments, "engine=embedded", f"hydra.sweep.dir={folder}/out"]
         began, began_at = time.perf_counter(), datetime.now(timezone.utc)
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment())
-        driver, marks = psutil.Process(process.pid), []
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.strip().startswith("Iteration"):
-                times = driver.cpu_times()
-                marks.append((time.perf_counter(), times.user + times.system))
-        status = process.wait()
+        marks: list[tuple[float, float]] = []
+        watcher = threading.Thread(target=_watch, args=(psutil.Process(process.pid), marks))
+        watcher.start()
+        process.communicate()
         wall_s = time.perf_counter() - began
-        assert status == 0, f"velosweep ended with {status}"
+        watcher.join()
+        assert process.returncode == 0, f"velosweep ended with {process.returncode}"
         rows = samples(Path(folder) / "out")
     counted = [row for row in rows if not row["warmup"] and row["status"] == "ok"]
     first = min(rows, key=lambda row: row["started_at"])
@@ -87,9 +86,29 @@ def timed_sweep(arguments: Sequence[str]) -> dict[str, float]:
     return {
         "wall_s": wall_s,
         "share": sum(row["total_time_ms"] for row in counted) / 1000 / wall_s,
-        "driver_cpu": (marks[-1][1] - marks[0][1]) / (marks[-1][0] - marks[0][0]),
+        "driver_cpu": _cpu_share(marks, counted),
         "first_token_s": waited_s,
     }
+
+
+def _watch(driver: psutil.Process, marks: list[tuple[float, float]]) -> None:
+    """Note the driver's CPU seconds four times a second, until it ends."""
+    while True:
+        try:
+            times = driver.cpu_times()
+        except psutil.Error:
+            return
+        if driver.status() == psutil.STATUS_ZOMBIE:
+            return
+        marks.append((time.time(), times.user + times.system))
+        time.sleep(0.25)
+
+
+def _cpu_share(marks: Sequence[tuple[float, float]], counted: Sequence[dict[str, Any]]) -> float:
+    """Of one core, between the first counted run's start and the last one's."""
+    begins = [row["started_at"].timestamp() for row in counted]
+    within = [mark for mark in marks if min(begins) <= mark[0] <= max(begins)]
+    return (within[-1][1] - within[0][1]) / (within[-1][0] - within[0][0])
 
 
 def samples(folder: Path) -> list[dict[str, Any]]:

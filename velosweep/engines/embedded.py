@@ -76,6 +76,7 @@ def _devices() -> tuple[Device, ...]:
     return parse_list(answer.stdout)
 
 
+@functools.cache  # asked for every run, and the answer lies in some 1,600 lines of metadata
 def embedded_build() -> str:
     """`xllamacpp 2026.10.11549`. Raises ProgramError if it isn't installed."""
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.engines.arms import CPU, gpu_lane, request, speculative, vanilla
-from velosweep.engines.embedded import EmbeddedEngine, embedded_settings
+from velosweep.engines.embedded import EmbeddedEngine, check_engine, embedded_settings
 from velosweep.engines.validity import judge
 from velosweep.errors import LaunchFailed, ProgramError
 from velosweep.model import Arm, Generation, Speculation, SyntheticShape
@@ -67,7 +67,7 @@ def test_a_gpu_lane_gets_its_layers() -> None:
 
 def test_server_arguments_are_refused_with_the_way_out() -> None:
     with pytest.raises(ProgramError, match=r"engine\.args.*use engine=server"):
-        embedded_settings(vanilla(args=("--jinja",)), lane=CPU)
+        check_engine(vanilla(args=("--jinja",)).engine)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,18 @@ def test_a_real_loss_is_named_and_fails_where_asked(write: Write, capsys: pytest
     assert "Slower than 0.97: 3 jobs (n_draft 4, n_draft 8, n_draft 12)" in said.err
 
 
+def test_the_screen_says_of_reproduction_what_the_page_says(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+
+    main(["compare", write("old"), write("new"), "--html", str(page)])
+
+    sentence = "Reproduced within their intervals: 3 of 3 jobs"
+    assert capsys.readouterr().out.count(sentence) == 1
+    assert sentence in page.read_text("utf-8")
+
+
 def test_a_real_gain_does_not_fail(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", write("old"), write("new", speed=1.1), "--fail-below", "1"]) == ExitStatus.OK
     assert "is faster: 1.100×" in capsys.readouterr().out

@@ -48,6 +48,22 @@ def test_a_folder_of_sweeps_is_listed_with_each_ones_answer(sweep: Path, capsys:
     assert not (folder / "report.html").exists()
 
 
+@pytest.mark.parametrize("words", [("--format", "csv"), ("--plots",), ("--mlflow",)])
+def test_what_is_made_of_one_sweep_is_refused_for_a_folder_of_them(
+    sweep: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = sweep.with_name(f"{sweep.name} and others")
+    for place in ("one", "the other"):
+        shutil.copytree(sweep, folder / place)
+
+    assert main(["report", str(folder), *words]) == 2
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"holds 2 sweeps, and {words[0]} is for one" in said.err
+    assert f"'{folder / 'the other'}'" in said.err
+
+
 @pytest.mark.parametrize("form", ["text", "html"])
 def test_a_format_that_there_is_not_is_refused_with_those_there_are(
     sweep: Path, form: str, capsys: pytest.CaptureFixture[str]

@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.planning.jobs import job as make_job
 from tests.running.fake_pynvml import FakeGpu, FakePynvml
+from velosweep.errors import LaunchFailed
 from velosweep.model import Device, Lane
+from velosweep.planning.identity import vanilla_arm
 from velosweep.running.memory import (
     GPU_MARGIN_BYTES,
     MemoryBook,
@@ -20,6 +23,7 @@ from velosweep.running.memory import (
     shares_files,
 )
 from velosweep.running.nvml import NvmlDriver
+from velosweep.running.residency import Residency
 
 GIB = 1 << 30
 CPU_LANE = Lane(number=0, devices=(Device(kind="cpu", name="CPU"),))
@@ -170,3 +174,14 @@ def test_a_cache_of_8b_takes_128_kib_a_token_at_f16_and_a_quarter_at_q4_0():
     assert cache_bytes(elements, type_k="f16", type_v="f16") == 128 << 10
     assert cache_bytes(elements, type_k="q4_0", type_v="q4_0") == 36 << 10
     assert cache_bytes(elements, type_k="f16", type_v="q4_0") == 82 << 10
+
+
+@pytest.mark.parametrize(("loaded", "said"), [(1, "beside 1 loaded server"), (2, "beside 2 loaded servers")])
+def test_a_server_without_room_is_told_what_is_loaded_beside_it(loaded, said):
+    arm = vanilla_arm(make_job())
+    residency = Residency(lane=GPU_LANE, model_bytes=lambda path: 5 * GIB, free=lambda lane: GIB)
+
+    with pytest.raises(LaunchFailed) as refusal:
+        residency.require_room(arm, [arm] * loaded)
+
+    assert refusal.value.message.endswith(said)

@@ -58,10 +58,7 @@ def print_reproduction(old: Path, new: Path) -> None:
     before, after = analyse(old), analyse(new)
     changes = compare_sweeps(before.comparisons, after.comparisons)
     shown = _shown(changes, unlikenesses(before.record, after.record), old=str(old), new=str(new))
-    console = make_console()
-    print_comparison(shown, console)
-    say(console)
-    say(console, shown.reproduced, style="bold")
+    print_comparison(shown, make_console())
 
 
 def _parser() -> argparse.ArgumentParser:

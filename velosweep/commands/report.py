@@ -25,6 +25,7 @@ def main(argv: Sequence[str]) -> int:
     _check_formats(arguments.format or ())
     root = arguments.directory.expanduser().absolute()
     if not _has_results(root) and (found := _sweeps_below(root)):
+        _refuse_for_many(arguments, found)
         return _list(found, root)
     derived = analyse(root)
     if arguments.format:
@@ -56,6 +57,16 @@ def _sweeps_below(folder: Path) -> list[Path]:
     """Sweeps as they lie in `outputs` or in a day's folder of it; no deeper, for `folder` may be a whole home."""
     found = (record.parent for depth in ("*", "*/*") for record in folder.glob(f"{depth}/{RECORD}"))
     return sorted(path for path in found if ".groups" not in path.parts)
+
+
+def _refuse_for_many(arguments: argparse.Namespace, found: Sequence[Path]) -> None:
+    """Raise ConfigError for what is made of one sweep, and would be left undone for a folder of them."""
+    wanted = {"--format": arguments.format, "--plots": arguments.plots, "--mlflow": arguments.mlflow is not None}
+    if unmet := [flag for flag, asked in wanted.items() if asked]:
+        raise ConfigError(
+            f"{arguments.directory} holds {plural(len(found), 'sweep')}, and {unmet[0]} is for one",
+            remedy=f"name one of them, such as {shlex.quote(str(found[-1]))}; velosweep.load_results reads all at once",
+        )
 
 
 def _list(found: Sequence[Path], folder: Path) -> int:
@@ -151,4 +162,4 @@ def _log(derived: Derived, root: Path, *, uri: str | None) -> None:
         if not type(error).__module__.startswith("mlflow"):
             raise
         raise StorageError(f"MLflow refused: {error}", remedy="check --mlflow URI or MLFLOW_TRACKING_URI") from error
-    say(make_console(), f"Logged to MLflow: {len(ids)} runs in experiment velosweep")
+    say(make_console(), f"Logged to MLflow: {plural(len(ids), 'run')} in experiment velosweep")

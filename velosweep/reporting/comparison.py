@@ -157,13 +157,14 @@ def _unseen(ratios: Iterable[RatioShown | None]) -> str:
 
 
 def print_comparison(shown: ComparisonShown, console: Console) -> None:
-    """The answer, what makes the sweeps unlike, and a row a job."""
+    """The answer, what came out again, what makes the sweeps unlike, and a row a job."""
     say(console, f"Old: {shown.old}")
     say(console, f"New: {shown.new}")
     for what, old, new in shown.unlike:
         say(console, f"⚠ Unlike: {what} was {old or 'unknown'}, is {new or 'unknown'}", style="yellow")
     say(console)
     say(console, shown.headline, style="bold")
+    say(console, shown.reproduced)
     if shown.rows:
         say(console)
         say_all(console, table_lines(change_columns(shown.rows), width=width_of(console)))

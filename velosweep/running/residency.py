@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from velosweep.errors import LaunchFailed
 from velosweep.model import Arm, Job, Lane
 from velosweep.planning.identity import speculative_arm, vanilla_arm
+from velosweep.reporting.wording import plural
 from velosweep.running.memory import (
     MemoryBook,
     Need,
@@ -76,7 +77,7 @@ class Residency:
             return
         raise LaunchFailed(
             f"No room to load {arm.label}: it needs about {bytes_words(need.total_bytes)}, {self.lane.label} has "
-            f"{bytes_words(free)} free beside {len(loaded)} loaded server(s)",
+            f"{bytes_words(free)} free beside {plural(len(loaded), 'loaded server')}",
             remedy="free memory, choose a smaller model or quantisation, or lower engine.context",
         )
 

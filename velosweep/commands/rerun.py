@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
         old.jobs,
         root=root,
         single=old.record.single,
-        command=("rerun", *argv),
+        command=("velosweep", "rerun", *argv),
         settings=replace(old.settings, verbosity=-1 if arguments.quiet else old.settings.verbosity),
     )
     return _compare(old.root, root, int(outcome.exit_status))

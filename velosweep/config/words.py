@@ -34,8 +34,11 @@ def _quoted(word: str) -> str:
     return word if plain else f'{key}="{value}"'
 
 
-def check_words(words: Iterable[str], verbs: Iterable[str] = ()) -> None:
-    """Raise ConfigError for a word that can be no override (a command out of place, a mere word), or a key twice."""
+def check_words(words: Iterable[str], verbs: Iterable[str] = (), *, multirun: bool = False) -> None:
+    """Raise ConfigError for a word that can be no override (a command out of place, a mere word), or a key twice.
+
+    `multirun`: -m was given, and stands in the command that a remedy shows.
+    """
     before = ""
     given: dict[str, str] = {}
     words = list(words)
@@ -43,7 +46,10 @@ def check_words(words: Iterable[str], verbs: Iterable[str] = ()) -> None:
         if word in verbs:
             raise ConfigError(f"{word!r} must be the first word", remedy=f"write: velosweep {word} …")
         if "=" not in word and not word.startswith("~"):
-            raise _cut_apart(words, place) or _mere_word(word, before, verbs, [w for w in words if w != word])
+            others = [other for other in words if other != word]
+            if others and (multirun or word in _SWEEPS or any(map(_SEVERAL.match, others))):
+                others = ["-m", *others]
+            raise _cut_apart(words, place) or _mere_word(word, before, verbs, others)
         _check_equals(word)
         key, value = (part.strip() for part in word.lstrip("+").partition("=")[::2])
         if key in given:
@@ -86,17 +92,20 @@ def _given_twice(key: str, first: str, second: str) -> ConfigError:
     return ConfigError(said, remedy=f"give it once; {more}" if first != second else "give it once")
 
 
+_SEVERAL = re.compile(rf"(?!(?:{'|'.join(map(re.escape, TEXT_KEYS))})=)[^=]+=(?:[\w.-]+,|range\(|choice\()")
+"""A word that gives several values, as far as can be told before Hydra reads it."""
 _SEARCH = "a search is: velosweep -m hydra/sweeper=tune 'n_draft=range(1,17)'"
+_SWEEPS = ("sweep", "grid", "multirun")
 _SAID_OTHERWISE = {
     **dict.fromkeys(("tune", "search", "optimize", "autotune"), _SEARCH),
     **dict.fromkeys(("plan", "dry-run", "dryrun"), "add dry_run=true to what you would run"),
     **dict.fromkeys(("run", "bench", "benchmark", "measure"), "leave the word out: velosweep {n_draft=8}"),
-    **dict.fromkeys(("sweep", "grid", "multirun"), "a sweep is: velosweep -m {n_draft=4,8,12}"),
+    **dict.fromkeys(_SWEEPS, "a sweep is: velosweep {-m n_draft=4,8,12}"),
 }
 
 
 def _mere_word(word: str, before: str, verbs: Iterable[str], others: Sequence[str]) -> ConfigError:
-    """Refusal of a word without `=`; `before` is the override in front of it, `others` are all but the word."""
+    """Refusal of a word without `=`; `before` is the override in front of it, `others` what is right beside it."""
     if before.endswith(","):
         return ConfigError(f"{before!r} ends with a comma", remedy="write the values without spaces: n_draft=4,8,12")
     if word.lower().endswith(".gguf"):

@@ -95,7 +95,7 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> tuple[argparse.Nam
         raise _unknown_flag("-p")
     args.config_name = args.config_name or search_path.PRIMARY
     if not args.shell_completion:
-        check_words(args.overrides, verbs)
+        check_words(args.overrides, verbs, multirun=args.multirun)
         args.overrides = quote_letters(expand_home(args.overrides))
     doing = [flag for flag in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(args, flag)]
     if len(doing) > 1:

@@ -10,6 +10,7 @@ from rich.console import Console
 from tests.planning.jobs import jobs_over_n_draft
 from velosweep.model import TunerAnswer, TunerCandidate
 from velosweep.reporting.race import print_search, search_record
+from velosweep.reporting.tables import search_grid
 
 
 def answer(**changes: object) -> TunerAnswer:
@@ -77,9 +78,12 @@ def test_what_only_the_model_speaks_against_is_said_to_be_uncertified() -> None:
 def test_ties_say_what_was_and_was_not_shown() -> None:
     vanilla, two, four = answer().candidates
 
-    assert "not shown to be slower by more than 1 %: n_draft 2" in said(
-        answer(candidates=(vanilla, replace(two, tied=True), four))
-    )
+    tied = answer(candidates=(vanilla, replace(two, tied=True), four))
+
+    assert "not shown to be slower by more than 1 %: n_draft 2" in said(tied)
+    assert "tie: not shown over 1 % slower than the winner" in said(tied)
+    row = search_grid(search_record(tied)).rows[1]
+    assert row.cells[-1].text == "tie: not shown over 1 % slower than the winner"
 
 
 def test_an_answer_that_is_not_certified_says_why() -> None:

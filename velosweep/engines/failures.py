@@ -125,7 +125,7 @@ _RULES = (
         "program",
         r"^exec: (\S+): ([^\n]+)",
         "{0} can't be executed: {1}",
-        "check llama_cpp.path, and that the program is built for this machine",
+        "build it on this machine, or set llama_cpp.path to a llama.cpp that is",
     ),
     _Rule(
         "file",

@@ -52,10 +52,10 @@ def resolve_engine(settings_kind: str, llama_cpp_path: str | None, environ: Mapp
         program = find_program("llama-server", path)
         if program is None:
             raise _not_found("llama-server", path, source)
-        return _server(program, f"{source}={path}")
+        return _server(program, f"{source}={path}", remedy=_OTHER_VARIABLE if source == _VARIABLE else None)
     on_path = shutil.which("llama-server", path=environ.get("PATH", os.defpath))
     if on_path is not None:
-        return _server(str(Path(on_path).resolve()), "llama-server is on PATH")
+        return _found_on_path(on_path)
     if settings_kind == "server":
         raise ProgramError("engine=server, but there is no llama-server on PATH", remedy=HOW_TO_BUILD)
     return _embedded("no llama_cpp.path, no $LLAMA_CPP_PATH and no llama-server on PATH")
@@ -87,10 +87,26 @@ def _embedded(reason: str) -> Selection:
     return Selection(kind="embedded", program=None, build=embedded_build(), reason=reason)
 
 
-def _server(program: str, reason: str) -> Selection:
+def _server(program: str, reason: str, *, remedy: str | None = None) -> Selection:
+    """`remedy` instead of the program's own, for one that `llama_cpp.path` doesn't name."""
     from velosweep.engines.capabilities import of_program
 
-    return Selection(kind="server", program=program, build=of_program(program).build, reason=reason)
+    try:
+        build = of_program(program).build
+    except ProgramError as error:
+        raise ProgramError(error.message, remedy=remedy or error.remedy) from error
+    return Selection(kind="server", program=program, build=build, reason=reason)
+
+
+def _found_on_path(on_path: str) -> Selection:
+    """Nobody named this program: where it doesn't work, it is said where it was found."""
+    try:
+        return _server(str(Path(on_path).resolve()), "llama-server is on PATH")
+    except ProgramError as error:
+        raise ProgramError(
+            f"The llama-server that was found on PATH, {on_path}, does not work: {error.message}",
+            remedy="mend it or take it off PATH; or set llama_cpp.path to another llama.cpp, or choose engine=embedded",
+        ) from error
 
 
 def _binaries(path: str | None, source: str, environ: Mapping[str, str]) -> Selection:

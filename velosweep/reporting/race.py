@@ -40,7 +40,7 @@ def search_record(answer: TunerAnswer) -> SearchRecord:
                 job_id=c.job.id if c.job else None,
                 predicted=c.predicted,
                 measured=c.measured,
-                outcome=_outcome(c),
+                outcome=_outcome(c, answer.tolerance),
             )
             for c in rows
         ),
@@ -71,11 +71,11 @@ def _sure(answer: TunerAnswer) -> str:
     return f"not certified: {answer.reason}"
 
 
-def _outcome(candidate: TunerCandidate) -> str:
+def _outcome(candidate: TunerCandidate, tolerance: float) -> str:
     if candidate.winner:
         return "winner"
     if candidate.tied:
-        return "tie"
+        return f"tie: not shown over {percent(tolerance)} slower than the winner"
     if candidate.dropped_in:
         return f"dropped in round {candidate.dropped_in}"
     if candidate.measured:

@@ -9,9 +9,12 @@ from rich.console import Console
 
 from tests.reporting import sweeps
 from velosweep.model import Comparison, ModeStatistics, Statistics, Verdict
+from velosweep.reporting.export import export
+from velosweep.reporting.html import render_report
 from velosweep.reporting.outcome import print_outcome
-from velosweep.reporting.results_table import job_columns
+from velosweep.reporting.results_table import job_columns, reasons_of_failed, with_failed
 from velosweep.reporting.screen import Column, make_console, table_lines
+from velosweep.reporting.tables import result_grid
 from velosweep.reporting.wording import whole_jobs
 
 
@@ -127,6 +130,46 @@ def test_a_speedup_is_never_shown_without_what_it_is_made_of(width: int) -> None
 
 def test_what_is_expected_is_explained_where_it_is_shown() -> None:
     assert "expected: what acceptance and the draft's cost promise" in shown(sweeps.default_sweep())
+
+
+def _with_a_job_that_never_ran(baseline: bool = True) -> sweeps.MadeUp:
+    made = sweeps.with_failures()
+    jobs = [
+        replace(job, baseline_id=job.baseline_id if baseline or job.n_draft != 16 else "") for job in made.record.jobs
+    ]
+    rows = [row for row in made.comparisons if row.n_draft != 16]
+    return replace(made, comparisons=rows, record=replace(made.record, jobs=tuple(jobs)))
+
+
+@pytest.mark.parametrize("baseline", [True, False])
+def test_a_job_that_failed_beside_others_has_a_row_that_says_so(baseline: bool) -> None:
+    made = _with_a_job_that_never_ran(baseline)
+
+    rows = shown(made).partition("Speedup over n_draft")[0].splitlines()
+    titles = next(line for line in rows if line.startswith("n_draft"))
+    row = next(line for line in rows if line.split()[:1] == ["16"])
+    vanilla = [line.split()[1] for line in rows if line.split()[:1] == ["4"]]
+    assert row[titles.index("speedup") :].startswith(" failed")
+    assert row.endswith("llama-server ended with…")
+    assert (row.split()[1:2] == vanilla) == baseline
+    page = result_grid(
+        with_failed(whole_jobs(made.comparisons), made.record), best=(), failed=reasons_of_failed(made.record)
+    )
+    (verdict,) = [cell for cell in page.rows[3].cells if cell.chip]
+    assert verdict.text.startswith("✗ failed: llama-server ended with 1: failed to allocate")
+    assert "✗ failed: llama-server ended with 1" in render_report(made.comparisons, made.record, made.samples)
+    assert "| 16 |" in export(made.comparisons, (), "md", record=made.record)
+
+
+def test_a_sweep_of_which_one_job_is_left_still_has_a_table() -> None:
+    made = _with_a_job_that_never_ran()
+    jobs = tuple(job for job in made.record.jobs if job.n_draft in (4, 16))
+    left = [row for row in made.comparisons if row.n_draft == 4]
+
+    text = shown(replace(made, comparisons=left, record=replace(made.record, jobs=jobs)))
+
+    assert "Vanilla Results:" not in text
+    assert [line.split()[0] for line in text.splitlines() if line.split()[:1] in (["4"], ["16"])] == ["4", "16"]
 
 
 def test_failed_jobs_runs_and_findings_are_named() -> None:

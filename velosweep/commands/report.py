@@ -120,7 +120,7 @@ def _exported(derived: Derived, form: str, *, show_paths: bool) -> str:
     from velosweep.reporting.export import export
 
     answered = answers(derived.comparisons, derived.record)
-    return export(derived.comparisons, answered, form, show_paths=show_paths)
+    return export(derived.comparisons, answered, form, record=derived.record, show_paths=show_paths)
 
 
 def _show(derived: Derived, root: Path, *, show_paths: bool, verbosity: int) -> None:

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from datetime import datetime
 from enum import Enum
 
-from velosweep.model import Comparison
+from velosweep.model import Comparison, SweepRecord
 from velosweep.reporting.answer import Answer
-from velosweep.reporting.results_table import job_columns
+from velosweep.reporting.results_table import job_columns, reasons_of_failed, with_failed
 from velosweep.reporting.safe import csv_text, markdown_text, shorten_homes
 from velosweep.reporting.wording import whole_jobs
 
@@ -20,20 +20,30 @@ FORMATS = ("md", "csv", "json")
 
 
 def export(
-    comparisons: Iterable[Comparison], answered: Iterable[Answer], form: str, *, show_paths: bool = False
+    comparisons: Iterable[Comparison],
+    answered: Iterable[Answer],
+    form: str,
+    *,
+    record: SweepRecord | None = None,
+    show_paths: bool = False,
 ) -> str:
     """The results in one of FORMATS, ending with a newline. Raises ValueError for another format.
 
-    Home directories become `~` unless `show_paths`.
+    Home directories become `~` unless `show_paths`. `record` names jobs that failed, which then have rows in md.
     """
-    writers = {"md": _markdown, "csv": _csv, "json": _json}
+    rows, told = list(comparisons), list(answered)
+    writers = {
+        "md": lambda: _markdown(rows, told, record),
+        "csv": lambda: _csv(rows),
+        "json": lambda: _json(rows, told),
+    }
     if form not in writers:
         raise ValueError(f"no format {form!r}; use one of {', '.join(FORMATS)}")
-    text = writers[form](list(comparisons), list(answered))
+    text = writers[form]()
     return text if show_paths else shorten_homes(text)
 
 
-def _markdown(comparisons: list[Comparison], answered: list[Answer]) -> str:
+def _markdown(comparisons: list[Comparison], answered: list[Answer], record: SweepRecord | None) -> str:
     lines = []
     for answer in answered:
         question = f"{answer.question}: " if answer.question else ""
@@ -43,7 +53,10 @@ def _markdown(comparisons: list[Comparison], answered: list[Answer]) -> str:
         lines += [markdown_text(f"Rests on {answer.rests_on}"), ""] if answer.rests_on else []
     if not comparisons:
         lines.append("Nothing has been measured yet.")
-    columns = [column for column in job_columns(whole_jobs(comparisons)) if any(column.cells)]
+    jobs = whole_jobs(comparisons)
+    shown = with_failed(jobs, record) if record else jobs
+    failed = reasons_of_failed(record) if record else {}
+    columns = [column for column in job_columns(shown, failed=failed) if any(column.cells)]
     if columns:
         lines.append(f"| {' | '.join(markdown_text(column.title) for column in columns)} |")
         lines.append(f"|{'|'.join('---:' if column.right else '---' for column in columns)}|")
@@ -67,7 +80,7 @@ _CSV_FIELDS = {
 }  # fmt: skip
 
 
-def _csv(comparisons: list[Comparison], answered: list[Answer]) -> str:
+def _csv(comparisons: list[Comparison]) -> str:
     """All rows (jobs and prompts) with full precision; undefined cells are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -11,7 +11,7 @@ from velosweep.model import Comparison, ModeStatistics, SweepRecord, Verdict
 from velosweep.reporting.advice import Advice, gathered, reasons_for_modest_speedup, severity_rank
 from velosweep.reporting.answer import Answer, CommandFlags, answers
 from velosweep.reporting.race import print_search
-from velosweep.reporting.results_table import job_columns
+from velosweep.reporting.results_table import job_columns, reasons_of_failed, with_failed
 from velosweep.reporting.safe import clip
 from velosweep.reporting.screen import NORMAL, QUIET, VERBOSE, say, say_all, table_lines, width_of
 from velosweep.reporting.textplot import Point, interval_plot
@@ -48,10 +48,11 @@ def print_outcome(
     """Results of a job as the specification shows them, or a sweep's table and plot; the answer; where it was saved."""
     rows = list(comparisons)
     jobs = whole_jobs(rows)
-    if len(jobs) == 1:
+    table = with_failed(jobs, record)
+    if len(table) == 1:
         _print_single(jobs[0], record, console)
     elif jobs:
-        _print_sweep(jobs, console, plot=verbosity > QUIET)
+        _print_sweep(table, record, console, plot=verbosity > QUIET)
     if verbosity > QUIET:
         if verbosity >= VERBOSE or len(jobs) == 1:
             _print_prompts(jobs, rows, console)
@@ -143,12 +144,12 @@ def _print_target(
         say(console, f"- {reason}", indent=3)
 
 
-def _print_sweep(jobs: Sequence[Comparison], console: Console, *, plot: bool) -> None:
+def _print_sweep(jobs: Sequence[Comparison], record: SweepRecord, console: Console, *, plot: bool) -> None:
     width = width_of(console)
     say(console)
     say(console, "=== Benchmark Results ===", style="bold")
     say(console)
-    lines = table_lines(job_columns(jobs, width=width), width=width)
+    lines = table_lines(job_columns(jobs, width=width, failed=reasons_of_failed(record)), width=width)
     say_all(console, lines)
     if "expected" in lines[0]:
         say(console, "expected: what acceptance and the draft's cost promise, were checking drafts free", style="dim")

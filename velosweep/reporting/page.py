@@ -22,6 +22,7 @@ from velosweep.reporting.figures_metrics import metric_figures
 from velosweep.reporting.figures_samples import conditions_figure, samples_figure
 from velosweep.reporting.method import environment_lines, how_lines
 from velosweep.reporting.race import search_title
+from velosweep.reporting.results_table import reasons_of_failed, with_failed
 from velosweep.reporting.safe import plot_text
 from velosweep.reporting.tables import Grid, category_grid, prompt_grid, result_grid, search_grid
 from velosweep.reporting.timeline import timeline
@@ -130,7 +131,9 @@ def make_page(
         problems=_problems(record, jobs),
         answers=tuple(_box(answer, jobs, record) for answer in answered),
         main_figure=figures.main,
-        results=result_grid(jobs, best={job.job_id for job in advised}),
+        results=result_grid(
+            with_failed(jobs, record), best={job.job_id for job in advised}, failed=reasons_of_failed(record)
+        ),
         heat=figures.heat,
         searches=tuple(
             SearchBox(

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from velosweep.model import Comparison, SearchRecord, Statistics
+from velosweep.model import Comparison, SearchRecord, Statistics, Verdict
 from velosweep.reporting.answer import Answer, category_ratios, prompt_rows
 from velosweep.reporting.results_table import verdict_sign, verdict_words
+from velosweep.reporting.safe import clip
 from velosweep.reporting.wording import (
     best_estimate,
     interval_words,
@@ -93,8 +94,9 @@ _INTERVAL: Column = (
     Heading(title="95 % interval"),
     lambda job: Cell(text=interval_words(job) or "–", value=job.ci_low, right=True),
 )
+_VERDICT_HEADING = Heading(title="verdict", right=False)
 _VERDICT: Column = (
-    Heading(title="verdict", right=False),
+    _VERDICT_HEADING,
     lambda job: Cell(text=f"{verdict_sign(job)} {verdict_words(job)}", chip=job.verdict.value),
 )
 _VANILLA = _stats("vanilla tok/s", lambda job: job.vanilla.tokens_per_second if job.vanilla else None)
@@ -121,8 +123,28 @@ _ENERGY = (
 )
 
 
-def result_grid(jobs: Sequence[Comparison], *, best: Collection[str]) -> Grid:
-    """One row a job, the advised ones marked; parameters that don't vary are left out (but n_draft)."""
+# A failed job's reason in its row; the whole of it stands at the head of the page.
+_REASON_LENGTH = 60
+
+
+def _verdict_or_failure(failed: Mapping[str, str]) -> Column:
+    def cell(job: Comparison) -> Cell:
+        reason = failed.get(job.job_id)
+        return (
+            _VERDICT[1](job)
+            if reason is None
+            else Cell(text=f"✗ failed: {clip(reason, _REASON_LENGTH)}", chip=Verdict.INVALID.value)
+        )
+
+    return _VERDICT_HEADING, cell
+
+
+def result_grid(jobs: Sequence[Comparison], *, best: Collection[str], failed: Mapping[str, str] | None = None) -> Grid:
+    """One row a job, the advised ones marked; parameters that don't vary are left out (but n_draft).
+
+    `failed`: reasons by job id; such a job is called failed, not invalid.
+    """
+    columns = [_verdict_or_failure(failed or {}) if column is _VERDICT else column for column in _JOB_COLUMNS]
     names = ("model_pair", "speculation", "prompt_set", "device", "engine")
     varying = [
         _text(name, lambda job, name=name: str(getattr(job, name)))  # type: ignore[misc]
@@ -132,7 +154,7 @@ def result_grid(jobs: Sequence[Comparison], *, best: Collection[str]) -> Grid:
     if len({job.n_predict for job in jobs}) > 1:
         varying.append(_figure("n_predict", lambda job: job.n_predict, 0))
     energy = _ENERGY if any(job.energy_j_per_token_speculative is not None for job in jobs) else ()
-    return _grid("Results of each job", (*varying, *_JOB_COLUMNS, *energy), jobs, best=best)
+    return _grid("Results of each job", (*varying, *columns, *energy), jobs, best=best)
 
 
 def prompt_grid(rows: Sequence[Comparison], labels: Mapping[str, str]) -> Grid:

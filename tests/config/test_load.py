@@ -132,7 +132,7 @@ def test_settings_that_change_no_result_are_apart() -> None:
         ("n_draft=4;8", "separated by commas: -m n_draft=4,8"),
         ("prompt=a;b", 'prompt="a;b"'),
         ("big.gguf", "model_pair.main_model=big.gguf"),
-        ("model_pair.main_model=${nowhere}", "nowhere"),
+        ("model_pair.main_model=${nowhere}", "${nowhere} names a key that there isn't; write the value itself"),
     ],
 )
 def test_what_can_not_be_run_is_refused_with_key_value_and_remedy(override: str, named: str) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, open_dict
 
 from velosweep.config import search_path
+
+if TYPE_CHECKING:
+    from hydra._internal.hydra import Hydra
+    from hydra.core.config_search_path import ConfigSearchPath
 
 
 def set_version_base() -> None:
@@ -18,9 +23,19 @@ def set_version_base() -> None:
         version.setbase("1.3")
 
 
+def start_hydra(search_path: ConfigSearchPath) -> Hydra:
+    """Hydra, reading `search_path`; its files are refused by name where they hold no configuration."""
+    from hydra._internal.hydra import Hydra
+
+    from velosweep.config.sources import check_sources
+
+    hydra = Hydra.create_main_hydra2("velosweep", search_path)
+    check_sources(hydra)
+    return hydra
+
+
 def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictConfig:
     """The configuration of one job, without Hydra's own part. Raises ConfigError for what can't be composed."""
-    from hydra._internal.hydra import Hydra
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -30,7 +45,7 @@ def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictC
 
     check_words(overrides)
     set_version_base()
-    hydra = Hydra.create_main_hydra2("velosweep", search_path.build(config_dir))
+    hydra = start_hydra(search_path.build(config_dir))
     try:
         with refusing():
             cfg = hydra.compose_config(

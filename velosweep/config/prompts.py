@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from velosweep.config.yaml_words import mistake_of
 from velosweep.errors import PromptError
 from velosweep.model import Prompt, PromptSet
 
@@ -114,10 +115,8 @@ def _parse_yaml(path: Path, text: str) -> object:
         return yaml.safe_load(text)
     # Beside its own errors safe_load lets those of Python's dates and numbers through.
     except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, RecursionError, AttributeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        cause = getattr(error, "problem", None) or str(error).strip().partition("\n")[0] or type(error).__name__
-        raise PromptError(f"{where} is not YAML: {cause}", remedy="check prompts.file") from error
+        mistake = mistake_of(error)
+        raise PromptError(f"{path}{mistake.place} is not YAML: {mistake.what}", remedy=mistake.remedy) from error
 
 
 def _deepest(text: str) -> int:

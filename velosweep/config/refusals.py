@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from velosweep.config.schema import describe_keys
+from velosweep.config.unreadable import quoting, refusal_of
+from velosweep.config.yaml_words import mistake_of
 from velosweep.errors import ConfigError, VelosweepError
 
 _TYPES = {key.name: key.type for key in describe_keys()}
@@ -63,7 +65,7 @@ def unknown_key(key: str) -> ConfigError:
     guess = nearest(key, (*KEYS, *GROUPS))
     if guess == "experiment":  # the one group that has no default, so that Hydra wants it added
         guess = "+experiment=NAME"
-    remedy = f"did you mean {guess}?" if guess else "velosweep --help lists the keys"
+    remedy = f"did you mean {guess}?" if guess else _HELP
     section = key.rpartition(".")[0]
     if section and guess and section.startswith(guess):
         remedy = f"{section} has {', '.join(_leaves(section))}"
@@ -80,6 +82,7 @@ def translate(error: BaseException) -> VelosweepError | None:
     """Our refusal for an exception of Hydra or OmegaConf; None where it is neither (a bug, then)."""
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     if isinstance(error, VelosweepError):
         return error
@@ -87,6 +90,8 @@ def translate(error: BaseException) -> VelosweepError | None:
         return _unreadable_override(error.override, str(error))
     if isinstance(error, MissingConfigException):
         return _missing_choice(error)
+    if isinstance(error, YAMLError):
+        return _unreadable_file(error)
     for cause in _chain(error):
         if isinstance(cause, VelosweepError):
             return cause
@@ -109,6 +114,14 @@ def refusing() -> Iterator[None]:
         raise refusal from error
 
 
+def _unreadable_file(error: Exception) -> ConfigError:
+    mistake = mistake_of(error)
+    return ConfigError(
+        f"{mistake.file or 'A YAML file'}{mistake.place} is not YAML: {mistake.what}", remedy=mistake.remedy
+    )
+
+
+_HELP = "velosweep --help lists the keys"
 _THEIRS = {"hydra", "omegaconf", "antlr4", "yaml"}
 
 
@@ -118,6 +131,12 @@ def _from_within(error: BaseException) -> ConfigError | None:
     if not frames or str(frames[-1][0].f_globals.get("__name__", "")).partition(".")[0] not in _THEIRS:
         return None
     reason = " ".join(str(error).split()) or type(error).__name__
+    defaults = re.search(r"Invalid defaults list in '(.+?)'", reason)
+    if defaults:
+        return ConfigError(
+            f"What stands below `defaults:` in {defaults[1]}.yaml is no list",
+            remedy="write each on a line of its own behind a dash: - override /model_pair: NAME",
+        )
     return ConfigError(f"The configuration can't be composed: {reason}", remedy="see `velosweep --help`")
 
 
@@ -131,28 +150,19 @@ def _chain(error: BaseException | None) -> Iterable[BaseException]:
 
 
 def _unreadable_override(override: str, detail: str) -> ConfigError:
-    reason = detail.splitlines()[0] if detail else "it can't be parsed"
-    key, equals, value = override.partition("=")
+    key, equals, _ = override.partition("=")
     if not equals:
         guess = nearest(override, (*KEYS, *GROUPS))
         hint = f", for instance {guess}=VALUE" if guess else ""
         return ConfigError(f"{override!r} is no key=value{hint}", remedy="velosweep --help shows how to write them")
     if override.startswith("-"):
         return ConfigError(f"There is no option {override!r}", remedy="write key=value; velosweep --help lists both")
-    if re.match(r"\w+Exception: ", reason):  # the lexer's own class name, and the value once more
-        reason = "a character that must be quoted"
-    remedy = _quoting(key, value)
-    if ";" in value and key.lstrip("+") in KEYS and not _TEXT_KEY.search(key):
-        separated = f"{key}={','.join(value.replace(';', ' ').split())}"
-        remedy = f"several values are separated by commas: -m {shlex.quote(separated)}"
-    return ConfigError(f"Can't read {override!r}: {reason}", remedy=remedy)
-
-
-def _quoting(key: str, value: str) -> str:
-    """How to write a value that Hydra's grammar takes apart: quotes inside the shell's quotes."""
-    inner = value.replace("\\", "\\\\").replace('"', '\\"').replace("'", "'\\''")
-    advice = f"text with commas, brackets, # or quotes needs inner quotes: '{key}=\"{inner}\"'"
-    return advice + ("; prompts.file=FILE takes prompts as they are" if key.startswith("prompt") else "")
+    name = key.strip().lstrip("+~")
+    if not re.fullmatch(r"[\w$./@:-]+", name) or name.strip(".") != name:
+        guess = nearest(re.sub(r"\s+", "_", name.strip(". ")), (*KEYS, *GROUPS))
+        return ConfigError(f"There is no key {name!r}", remedy=f"did you mean {guess}?" if guess else _HELP)
+    known = "choice" if name in GROUPS else _TYPES.get(name)
+    return refusal_of(override, detail, kind="text" if known != "list" and _TEXT_KEY.search(name) else known)
 
 
 def _missing_choice(error: object) -> ConfigError:
@@ -193,7 +203,7 @@ def comma_without_multirun(override: str) -> ConfigError:
     """Refusal of a list of values where one is wanted."""
     key, _, value = override.partition("=")
     if key in ("prompt", "output") or key.endswith(("model", "path", "file")):
-        remedy = f"{_quoting(key, value)}; to measure each, add -m"
+        remedy = f"{quoting(key, value)}; to measure each, add -m"
     else:
         remedy = f"add -m to measure each: velosweep -m {shlex.quote(override)}"
         if _TYPES.get(key.lstrip("+")) in ("list", "any"):
@@ -203,6 +213,8 @@ def comma_without_multirun(override: str) -> ConfigError:
 
 def _from_omegaconf(error: BaseException, outer: str) -> ConfigError:
     """Unknown key, wrong type, missing value or broken interpolation."""
+    from omegaconf.errors import GrammarParseError
+
     key = str(getattr(error, "full_key", "") or "")
     reason = str(getattr(error, "msg", "") or error).splitlines()[0]
     override = re.search(r"Error merging override (.*)", outer)
@@ -213,14 +225,35 @@ def _from_omegaconf(error: BaseException, outer: str) -> ConfigError:
         )
     if absent:
         return unknown_key(key or absent[1])
+    place = f"{key}: " if key else ""
+    if isinstance(error, GrammarParseError):
+        return unreadable_interpolation(place)
+    nowhere = re.search(r"Interpolation key '(.+?)' not found", reason)
+    if nowhere:
+        return ConfigError(
+            f"{place}${{{nowhere[1]}}} names a key that there isn't",
+            remedy="write the value itself; an environment variable is ${oc.env:NAME}",
+        )
     if "Missing mandatory value" in reason:
         return ConfigError(f"{key or 'A key'} has no value", remedy=f"set {key}=VALUE" if key else None)
-    place = f"{key}: " if key else ""
     said = f" (from {override[1].strip()!r})" if override else ""
     remedy = "run `velosweep --help` for what the key takes" if key else "see `velosweep --help`"
+    several = re.search(r"Value '([^']+,[^']+)'", reason)
     if override:
         remedy = _shape_of_value(key, override[1].strip().partition("=")[2]) or remedy
+    elif several:  # from a file
+        remedy = (
+            "several values belong below hydra.sweeper.params, as in conf/experiment/ndraft_grid.yaml, or on the "
+            f"command line: -m {shlex.quote(f'{key}={several[1]}')}"
+        )
     return ConfigError(f"{place}{_plain(reason)}{said}", remedy=remedy)
+
+
+def unreadable_interpolation(place: str) -> ConfigError:
+    """Refusal of a ${…} at `place` that OmegaConf's grammar can't read."""
+    return ConfigError(
+        f"{place}a ${{ can't be read", remedy="close it with }, or write \\${ where no more than the signs is meant"
+    )
 
 
 def _shape_of_value(key: str, value: str) -> str | None:

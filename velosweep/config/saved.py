@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from velosweep.config.load import JobLoader, load_settings
 from velosweep.config.refusals import translate
+from velosweep.config.yaml_words import mistake_of
 from velosweep.errors import ConfigError, StorageError
 from velosweep.model import Job, RunSettings
 
@@ -60,7 +61,10 @@ def _read(path: Path, overrides: Sequence[str]) -> DictConfig:
             f"The saved configuration {path} can't be read: {error.strerror or error}",
             remedy="run the original command again with hydra.sweep.dir set to this folder",
         ) from error
-    except (YAMLError, OmegaConfBaseException) as error:
+    except YAMLError as error:
+        mistake = mistake_of(error)
+        raise StorageError(f"The saved configuration {path}{mistake.place} is damaged: {mistake.what}") from error
+    except OmegaConfBaseException as error:
         raise StorageError(f"The saved configuration {path} is damaged: {error}") from error
     for override in overrides:
         _apply(merged, override)

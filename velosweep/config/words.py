@@ -50,6 +50,8 @@ def check_words(words: Iterable[str], verbs: Iterable[str] = (), *, multirun: bo
             if others and (multirun or word in _SWEEPS or any(map(_SEVERAL.match, others))):
                 others = ["-m", *others]
             raise _cut_apart(words, place) or _mere_word(word, before, verbs, others)
+        if not word.partition("=")[0].strip(" +~"):
+            raise ConfigError(f"{word!r} has no key", remedy="settings are written key=value, such as n_draft=8")
         _check_equals(word)
         key, value = (part.strip() for part in word.lstrip("+").partition("=")[::2])
         if key in given:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from velosweep.config import search_path
-from velosweep.config.compose import set_version_base
+from velosweep.config.compose import set_version_base, start_hydra
 from velosweep.config.refusals import GROUPS, KEYS, nearest
 from velosweep.config.words import check_words, expand_home, quote_letters
 from velosweep.engines.embedded import ask_devices_early
@@ -34,7 +34,7 @@ def run(arguments: Sequence[str], *, verbs: Sequence[str] = ()) -> int:
         outlive_readers()
     if _measures(args) and surely_embedded(args.overrides, os.environ):
         ask_devices_early()
-    hydra = _start(args)
+    hydra = start_hydra(search_path.build(args.config_dir, args.config_path))
     try:
         if args.hydra_help:
             hydra.hydra_help(config_name=args.config_name, args_parser=parser, args=args)
@@ -114,12 +114,6 @@ def _unknown_flag(flag: str) -> ConfigError:
     guess = short.get(name) or nearest(name, (*KEYS, *GROUPS))
     remedy = f"settings are written key=value: {guess}=VALUE" if guess else "settings are written key=value"
     return ConfigError(f"There is no option {flag!r}", remedy=f"{remedy}; velosweep --help lists all")
-
-
-def _start(args: argparse.Namespace) -> Hydra:
-    from hydra._internal.hydra import Hydra
-
-    return Hydra.create_main_hydra2("velosweep", search_path.build(args.config_dir, args.config_path))
 
 
 def _measure(hydra: Hydra, args: argparse.Namespace, command: Sequence[str]) -> int:

@@ -1,0 +1,53 @@
+"""Overrides that Hydra's grammar can't read."""
+
+from __future__ import annotations
+
+import pytest
+
+from velosweep.config.compose import compose
+from velosweep.errors import ConfigError
+
+THEIRS = (
+    "mismatched input",
+    "extraneous input",
+    "no viable",
+    "Error parsing",
+    "BRACKET_OPEN",
+    "<EOF>",
+    "defaults list",
+)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("n_draft=[4,8", "[ is never closed; one value is n_draft=4; several are -m n_draft=4,8,12"),
+        ("n_draft=range(1,", "( is never closed; one value"),
+        ("n_draft=4)", ") closes nothing"),
+        ("n_draft=[4)", ") closes nothing"),
+        ("n_draft=4,", "a value is missing beside a comma"),
+        ("n_draft=4,,8", "a value is missing beside a comma"),
+        ("n_draft=rang(1,4)", "there is no function rang(); one value is n_draft=4"),
+        ("n_draft=range(a,b)", "range() can't take what is in its brackets"),
+        ("n_draft=int(abc)", "int() can't take what is in its brackets"),
+        ("n_draft=4 # x", "it holds a character that must be in quotes"),
+        ("engine.args=[--foo", "[ is never closed; write a list: 'engine.args=[--foo]'"),
+        ("engine.args=--a,", "a value is missing beside a comma; write a list: 'engine.args=[A,B]'"),
+        ("model_pair=[a,b", "[ is never closed; one value is model_pair=VALUE; several are -m model_pair=A,B"),
+        ("prompt=Hello: (yes", "it holds a character that must be in quotes; text with"),
+        ("prompt=is(it)", "it holds a character that must be in quotes; text with"),
+        ("prompt=a=b", """'prompt="a=b"'"""),
+        ("n draft=4", "There is no key 'n draft'; did you mean n_draft?"),
+        (".n_draft=4", "There is no key '.n_draft'; did you mean n_draft?"),
+        ("n_draft=${x", "{ is never closed"),
+        ("=4", "'=4' has no key"),
+        ("~", "'~' has no key"),
+    ],
+)
+def test_it_is_refused_in_the_words_of_who_wrote_it(override: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose([override])
+
+    assert said in str(caught.value)
+    assert caught.value.remedy
+    assert not any(word in str(caught.value) for word in THEIRS)

@@ -111,6 +111,14 @@ def test_low_acceptance_and_dear_drafts_are_named_as_reasons() -> None:
     assert "a draft step costs 0.30 of a main-model step" in reasons
 
 
+def test_a_busy_machine_is_named_once() -> None:
+    busy = Finding(code="machine_busy", severity="warning", subject="machine", evidence={})
+    job = replace(_job(rate=0.9, alpha=0.9, cost=0.01), acceptance=None, findings=(busy,))
+
+    assert [reason.partition(":")[0] for reason in reasons_for_modest_speedup(job)] == ["A quieter machine"]
+    assert reasons_for_modest_speedup(job, said={"machine_busy"}) == []
+
+
 def test_what_was_measured_is_the_figure_of_the_headline() -> None:
     job = replace(_job(rate=0.9, alpha=0.9, cost=0.1), expected_speedup=2.0, speedup=1.33, speedup_gm=1.42)
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from tests.reporting import sweeps
-from velosweep.model import Comparison, ModeStatistics, Statistics, Verdict
+from velosweep.model import Comparison, Finding, ModeStatistics, Statistics, Verdict
 from velosweep.reporting.export import export
 from velosweep.reporting.html import render_report
 from velosweep.reporting.outcome import print_outcome
@@ -105,6 +105,29 @@ def test_a_sweep_ends_with_a_table_a_plot_and_the_answer() -> None:
     assert "Speedup over n_draft (bar: 95 % interval)" in text
     assert "Run the synthetic draft with n_draft 4: 2.07× [2.04, 2.09]" in text
     assert text.rstrip().endswith("💾 Results saved to: results.json")
+
+
+def test_what_a_sweep_rests_on_stands_with_its_answer_and_nothing_is_said_twice() -> None:
+    made = sweeps.single_job()
+    busy = Finding(
+        code="machine_busy", severity="warning", subject="machine", evidence={"busy_share": 0.9, "mean_share": 0.8}
+    )
+    rows = [replace(row, speedup=1.1, speedup_gm=1.1, ci_low=0.9, ci_high=1.3, verdict=Verdict.NO_RELIABLE_GAIN,
+                    expected_speedup=None, cost_ratio=None, acceptance=None, findings=(busy,))
+            for row in made.comparisons]  # fmt: skip
+
+    text = shown(replace(made, comparisons=rows, record=replace(made.record, single=False)))
+    lines = text[text.index("No reliable gain:") :].splitlines()
+
+    assert [line.strip().partition(" ")[2].partition(" ")[0] for line in lines[1:3]] == ["synthetic", "rests"]
+    assert lines[3] == "⚠️ Modest speedup. Consider: a quieter machine, as said above"
+
+
+def test_two_points_need_no_plot_beside_the_table() -> None:
+    made = sweeps.default_sweep()
+    two = [row for row in made.comparisons if row.n_draft != 12]
+
+    assert "Speedup over n_draft" not in shown(replace(made, comparisons=two))
 
 
 def test_quiet_leaves_the_results_the_answer_and_where_it_was_saved() -> None:

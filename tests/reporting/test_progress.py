@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -228,6 +229,24 @@ def test_the_live_block_names_the_run_that_is_being_measured() -> None:
         drawn = [line for line in out.getvalue().splitlines() if "lane 0:" in line]
 
     assert "vanilla, iteration 2" in drawn[-1]
+
+
+@pytest.mark.parametrize(("second", "said"), [(15.0, r"×±>100 % 2 pairs"), (45.5, r"×±\d\.\d % 2 pairs")])
+def test_an_interval_of_two_pairs_is_no_figure_of_a_hundred_thousand(second: float, said: str) -> None:
+    sweep = asked.sweep((4,), iterations=5)
+    (job,) = sweep.jobs
+    out = Watched()
+    console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
+    seconds = count(0, 10)
+
+    with make_observer(sweep, console=console, clock=lambda: float(next(seconds))) as observe:
+        for iteration, rate in enumerate((45.0, second)):
+            observe(ended(job, Mode.VANILLA, iteration, 30))
+            observe(ended(job, Mode.SPECULATIVE, iteration, rate))
+        observe(RunStarted(lane=0, measurement=asked.measurement(job, Mode.VANILLA, 3)))
+
+    last = next(line for line in reversed(out.getvalue().splitlines()) if "2 pairs" in line)
+    assert re.search(said, re.sub(" +", " ", last).replace("× ", "×"))
 
 
 def test_every_kind_of_event_is_taken() -> None:

@@ -80,8 +80,8 @@ def test_ties_say_what_was_and_was_not_shown() -> None:
 
     tied = answer(candidates=(vanilla, replace(two, tied=True), four))
 
-    assert "not shown to be slower by more than 1 %: n_draft 2" in said(tied)
-    assert "tie: not shown over 1 % slower than the winner" in said(tied)
+    assert said(tied).count("tie: not shown over 1 % slower than the winner") == 1
+    assert "not shown to be slower" not in said(tied)  # once is enough
     row = search_grid(search_record(tied)).rows[1]
     assert row.cells[-1].text == "tie: not shown over 1 % slower than the winner"
 

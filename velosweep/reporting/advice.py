@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from velosweep.model import Comparison, Finding, SweepRecord, Verdict
@@ -296,16 +296,23 @@ def best_n_draft(alpha: float, cost_ratio: float, *, highest: int = 64) -> tuple
     return (best, value) if value > 1 else (0, 1.0)
 
 
-def reasons_for_modest_speedup(job: Comparison, measured: Iterable[Comparison] = ()) -> list[str]:
+_DISTURBED = frozenset({"machine_busy", "throttled", "other_gpu_processes"})
+
+
+def reasons_for_modest_speedup(
+    job: Comparison, measured: Iterable[Comparison] = (), *, said: Collection[str] = ()
+) -> list[str]:
     """What this job's samples say about why it isn't faster, each with its remedy; the likeliest first.
 
-    `measured`: the sweep's jobs. Nothing is advised that those of the job's own series refute.
+    `measured`: the sweep's jobs. Nothing is advised that those of the job's own series refute. `said`: codes of the
+    findings that stand beside the reasons; empty where these say it all.
     """
     series = [row for row in same_series(job, measured) if best_estimate(row) and row.verdict is not Verdict.INVALID]
     reasons = [*_acceptance_reasons(job, series), *_cost_reasons(job), *_formula_reasons(job, series)]
-    if any(finding.code in {"machine_busy", "throttled", "other_gpu_processes"} for finding in job.findings):
+    disturbed = _DISTURBED & {finding.code for finding in job.findings}
+    if disturbed - set(said):
         reasons.append("A quieter machine: others used it while this was measured")
-    return reasons or _general_reasons(job, series)
+    return reasons or ([] if disturbed else _general_reasons(job, series))
 
 
 def _general_reasons(job: Comparison, series: Sequence[Comparison]) -> list[str]:

@@ -131,16 +131,25 @@ def acceptance_words(job: Comparison) -> str:
 
 
 def _print_target(
-    job: Comparison, value: float, target: float, console: Console, *, measured: Sequence[Comparison] = ()
+    job: Comparison,
+    value: float,
+    target: float,
+    console: Console,
+    *,
+    measured: Sequence[Comparison] = (),
+    said: Collection[str] = (),
 ) -> None:
+    """`said`: codes of the findings that are told above."""
     if value >= target and job.verdict is not Verdict.INVALID:
         if job.ci_low is not None and job.verdict is not Verdict.FASTER:
             say(console, f"⚠️ Above the target speedup (>{target:g}x), but not surely: see the interval", style="yellow")
         else:
             say(console, f"✅ Speculative decoding achieved target speedup (>{target:g}x)!", style="green")
         return
-    say(console, "⚠️ Modest speedup. Consider:", style="yellow")
-    for reason in reasons_for_modest_speedup(job, measured):
+    reasons = reasons_for_modest_speedup(job, measured, said=said)
+    also = "" if reasons else " a quieter machine, as said above"
+    say(console, f"⚠️ Modest speedup. Consider:{also}", style="yellow")
+    for reason in reasons:
         say(console, f"- {reason}", indent=3)
 
 
@@ -155,7 +164,7 @@ def _print_sweep(jobs: Sequence[Comparison], record: SweepRecord, console: Conso
         say(console, "expected: what acceptance and the draft's cost promise, were checking drafts free", style="dim")
     for name, members in series_of(jobs).items() if plot else ():
         points = _points(members)
-        if len(points) > 1:
+        if len(points) > 2:  # of two the table says as much
             say(console)
             say(console, f"Speedup over n_draft{', ' + name if name else ''} (bar: 95 % interval)")
             say_all(console, interval_plot(points, width=min(width, 90)))
@@ -197,13 +206,14 @@ def _print_answer(
         say(console, answer.command, indent=2, whole=True)
     if quiet:
         return
-    for line in (*answer.ties, *(f"by category: {words}" for words in answer.by_category), *answer.notes):
+    by_category = (f"by category: {words}" for words in answer.by_category)
+    rests_on = (f"rests on {answer.rests_on}",) if answer.rests_on else ()
+    for line in (*answer.ties, *by_category, *answer.notes, *rests_on):
         say(console, f"- {line}", indent=2)
     if not record.single and answer.job is not None and answer.job.speedup is not None:
         value = best_estimate(answer.job) or answer.job.speedup
-        _print_target(answer.job, value, target_of(record, answer.job.job_id), console, measured=jobs)
-    if answer.rests_on:
-        say(console, f"- rests on {answer.rests_on}", indent=2)
+        said = {advice.code for advice in answer.against}
+        _print_target(answer.job, value, target_of(record, answer.job.job_id), console, measured=jobs, said=said)
     say(console)
 
 

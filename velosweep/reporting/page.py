@@ -190,7 +190,9 @@ def _box(answer: Answer, jobs: Sequence[Comparison], record: SweepRecord) -> Ans
         command=answer.command,
         ties=answer.ties,
         by_category=answer.by_category,
-        reasons=tuple(reasons_for_modest_speedup(job, jobs)) if job is not None and modest else (),
+        reasons=tuple(reasons_for_modest_speedup(job, jobs, said={advice.code for advice in answer.against}))
+        if job is not None and modest
+        else (),
         notes=answer.notes,
         rests_on=answer.rests_on,
         against=answer.against,

@@ -285,7 +285,7 @@ class _Display:
         if not found:
             return ""
         (value, half, _), job = max(found, key=lambda entry: entry[0][0])
-        spread = f" ±{100 * half:.0f} %" if half is not None else ""
+        spread = f" {_spread(half, 0)}" if half is not None else ""
         return f"ahead: {_arm_label(job)} {value:.2f}×{spread}"
 
     def _redraw(self) -> None:
@@ -312,8 +312,13 @@ class _Display:
 
 
 def _leader_line(job: Job, value: float, half: float | None, pairs: int) -> str:
-    spread = f"±{100 * half:.1f} %" if half is not None else ""
+    spread = _spread(half, 1) if half is not None else ""
     return f"  {_arm_label(job):<24} {value:.2f}× {spread:<8} {plural(pairs, 'pair')}"
+
+
+def _spread(half: float, digits: int) -> str:
+    """`±3.1 %`; what is wider than the ratio itself tells no more by its figure (two pairs can give ±164318.7 %)."""
+    return "±>100 %" if half > 1 else f"±{100 * half:.{digits}f} %"
 
 
 def _iteration_lines(sweep: Sweep) -> int:

@@ -100,9 +100,7 @@ def _notes(answer: TunerAnswer) -> list[str]:
     def name(candidate: TunerCandidate) -> str:
         return names[candidate.job.id if candidate.job else None]
 
-    ties = [name(candidate) for candidate in answer.candidates if candidate.tied]
-    lines = [f"not shown to be slower by more than {percent(answer.tolerance)}: {listed(ties)}"] if ties else []
-    lines += _model_notes(answer, name)
+    lines = _model_notes(answer, name)
     lines.append(_cost_note(answer))
     lines.append(f"{duration(answer.measuring_s)} measuring, {duration(answer.loading_s)} loading servers")
     return lines

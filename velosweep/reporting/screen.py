@@ -16,7 +16,7 @@ PLAIN_WIDTH = 100  # without a terminal nobody wraps; plots and tables still nee
 
 
 def make_console(file: IO[str] | None = None, *, stderr: bool = False) -> Console:
-    """A console on `file` (default stdout): colour where there is a terminal and no NO_COLOR, plain otherwise."""
+    """A console on `file` (default stdout): colour where there is a terminal and no NO_COLOR (bold and dim stay)."""
     from rich.console import Console
 
     return Console(file=file, stderr=stderr, highlight=False, markup=False, emoji=False)

@@ -22,8 +22,9 @@ from velosweep.reporting.wording import (
 NARROW = 70
 
 
-# A failed job's reason beside a verdict; the whole of it stands in a line of its own.
-_REASON_LENGTH = 24
+# How much of a failed job's reason stands beside the verdicts: on a screen it costs no other column its place, and the
+# whole of it stands in a line of its own.
+_REASON_ON_SCREEN, _REASON = 16, 60
 
 
 def with_failed(jobs: Sequence[Comparison], record: SweepRecord) -> list[Comparison]:
@@ -84,7 +85,7 @@ def job_columns(
 
     def verdict(job: Comparison) -> str:
         reason = reasons.get(job.job_id)
-        return verdict_words(job) if reason is None else clip(reason, _REASON_LENGTH)
+        return verdict_words(job) if reason is None else clip(reason, _REASON if width is None else _REASON_ON_SCREEN)
 
     names = ("model_pair", "speculation", "prompt_set", "device", "engine")
     varying = [

@@ -38,7 +38,7 @@ def test_then_the_variable_then_path_then_the_embedded(llama: Path) -> None:
 
 
 def test_a_broken_program_is_told_by_where_it_was_found(tmp_path: Path) -> None:
-    program = tmp_path / "build/bin/llama-server"
+    program = tmp_path.resolve() / "build/bin/llama-server"
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\necho no such library >&2\nexit 127\n", encoding="utf-8")
     program.chmod(0o755)
@@ -47,11 +47,15 @@ def test_a_broken_program_is_told_by_where_it_was_found(tmp_path: Path) -> None:
         resolve_engine("auto", None, {"PATH": str(program.parent)})
     with pytest.raises(ProgramError, match=r"does not answer --help.*check llama_cpp\.path"):
         resolve_engine("auto", str(tmp_path), {"PATH": ""})
-    with pytest.raises(ProgramError, match=r"does not answer --help.*that environment variable names"):
+    with pytest.raises(
+        ProgramError, match=r"^\$LLAMA_CPP_PATH=.*does not answer --help.*that environment variable names"
+    ):
         resolve_engine("auto", None, {"LLAMA_CPP_PATH": str(tmp_path), "PATH": ""})
 
     assert on_path.value.message.startswith(f"The llama-server that was found on PATH, {program}, does not work: ")
-    assert "no such library" in on_path.value.message
+    assert on_path.value.message.endswith(
+        "it does not answer --help as llama.cpp does (exit status 127): no such library"
+    )
     assert on_path.value.remedy is not None
     assert on_path.value.remedy.startswith("mend it or take it off PATH; or set llama_cpp.path")
 

@@ -52,7 +52,7 @@ def resolve_engine(settings_kind: str, llama_cpp_path: str | None, environ: Mapp
         program = find_program("llama-server", path)
         if program is None:
             raise _not_found("llama-server", path, source)
-        return _server(program, f"{source}={path}", remedy=_OTHER_VARIABLE if source == _VARIABLE else None)
+        return _server_of_variable(program, path) if source == _VARIABLE else _server(program, f"{source}={path}")
     on_path = shutil.which("llama-server", path=environ.get("PATH", os.defpath))
     if on_path is not None:
         return _found_on_path(on_path)
@@ -87,24 +87,28 @@ def _embedded(reason: str) -> Selection:
     return Selection(kind="embedded", program=None, build=embedded_build(), reason=reason)
 
 
-def _server(program: str, reason: str, *, remedy: str | None = None) -> Selection:
-    """`remedy` instead of the program's own, for one that `llama_cpp.path` doesn't name."""
+def _server(program: str, reason: str) -> Selection:
     from velosweep.engines.capabilities import of_program
 
+    return Selection(kind="server", program=program, build=of_program(program).build, reason=reason)
+
+
+def _server_of_variable(program: str, path: str) -> Selection:
     try:
-        build = of_program(program).build
+        return _server(program, f"{_VARIABLE}={path}")
     except ProgramError as error:
-        raise ProgramError(error.message, remedy=remedy or error.remedy) from error
-    return Selection(kind="server", program=program, build=build, reason=reason)
+        raise ProgramError(f"{_VARIABLE}={path}: {error.message}", remedy=_OTHER_VARIABLE) from error
 
 
 def _found_on_path(on_path: str) -> Selection:
     """Nobody named this program: where it doesn't work, it is said where it was found."""
+    program = str(Path(on_path).resolve())
     try:
-        return _server(str(Path(on_path).resolve()), "llama-server is on PATH")
+        return _server(program, "llama-server is on PATH")
     except ProgramError as error:
+        why = error.message.replace(f"{program} ", "it ", 1) if program == on_path else error.message
         raise ProgramError(
-            f"The llama-server that was found on PATH, {on_path}, does not work: {error.message}",
+            f"The llama-server that was found on PATH, {on_path}, does not work: {why}",
             remedy="mend it or take it off PATH; or set llama_cpp.path to another llama.cpp, or choose engine=embedded",
         ) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from velosweep.analysis import checks, screens
@@ -29,9 +30,8 @@ def series_and_pair_findings(
     """
     findings: list[list[Finding]] = [[] for _ in ratios]
     for subject, arm in (("vanilla", vanilla), ("speculative", speculative)):
-        marked = screens.arms(arm.tokens_per_second, arm.time, arm.launch)
-        for p in marked.nonzero()[0].tolist():
-            findings[p] += _arm_findings(arm, p, subject)
+        for p, found in enumerate(arm.once(partial(_arm_findings, subject=subject))):
+            findings[p] += found
     for p, marked in enumerate(_marked_pairs(ratios)):
         ratio = ratios[p]
         if marked and ratio.log_ratios is not None:
@@ -56,7 +56,13 @@ def why_not_paired(record: JobRecord | None, *, paired: bool) -> str:
     return "pairs" if record is None or record.order == "block" else "repeats"
 
 
-def _arm_findings(arm: ArmSeries, p: int, subject: str) -> list[Finding]:
+def _arm_findings(arm: ArmSeries, *, subject: str) -> list[list[Finding]]:
+    """Findings on the series of each comparison; few have any."""
+    marked = screens.arms(arm.tokens_per_second, arm.time, arm.launch)
+    return [_series_findings(arm, p, subject) if look else [] for p, look in enumerate(marked.tolist())]
+
+
+def _series_findings(arm: ArmSeries, p: int, subject: str) -> list[Finding]:
     import numpy as np
 
     order = np.argsort(arm.time[:, p], kind="stable")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 from velosweep.analysis.acceptance import Counts
 from velosweep.analysis.pairing import JobRows
 from velosweep.columns import Columns
 from velosweep.model import Mode, ModeStatistics, Statistics
+
+T = TypeVar("T")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 METRICS = ("tokens_per_second", "time_to_first_token_ms", "total_time_ms")
@@ -23,6 +25,7 @@ class ArmSeries:
 
     `time` orders the runs as they were measured; `launch` is the same for all comparisons. A comparison's values lie
     together in memory, so that sums over them don't depend, to the last bit, on what else is in the arrays.
+    `alike`: for each comparison the first one of the same runs, as jobs of a baseline have; None if there are none.
     """
 
     tokens_per_second: Any
@@ -30,19 +33,46 @@ class ArmSeries:
     total_time_ms: Any
     time: Any
     launch: Any
+    alike: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens_per_second)
 
     def statistics(self) -> list[ModeStatistics | None]:
         """The specification's figures of each comparison; None for no runs."""
-        if not len(self):
-            return [None] * self.tokens_per_second.shape[1]
-        metrics = [array_statistics(getattr(self, metric)) for metric in METRICS]
-        return [
-            ModeStatistics(tokens_per_second=speed, time_to_first_token_ms=first, total_time_ms=total)
-            for speed, first, total in zip(*metrics, strict=True)
-        ]
+        return self.once(_statistics)
+
+    def once(self, work: Callable[[ArmSeries], Sequence[T]]) -> list[T]:
+        """What `work` says of each comparison of a series, asked once for those of the same runs."""
+        if self.alike is None:
+            return list(work(self))
+        leads = sorted(set(self.alike))
+        place = {lead: index for index, lead in enumerate(leads)}
+        said = work(self._of(leads))
+        return [said[place[lead]] for lead in self.alike]
+
+    def _of(self, comparisons: Sequence[int]) -> ArmSeries:
+        import numpy as np
+
+        arrays = (np.asfortranarray(getattr(self, name)[:, comparisons]) for name in (*METRICS, "time"))
+        speed, first, total, time = arrays
+        return ArmSeries(
+            tokens_per_second=speed,
+            time_to_first_token_ms=first,
+            total_time_ms=total,
+            time=time,
+            launch=self.launch,
+        )
+
+
+def _statistics(series: ArmSeries) -> list[ModeStatistics | None]:
+    if not len(series):
+        return [None] * series.tokens_per_second.shape[1]
+    metrics = [array_statistics(getattr(series, metric)) for metric in METRICS]
+    return [
+        ModeStatistics(tokens_per_second=speed, time_to_first_token_ms=first, total_time_ms=total)
+        for speed, first, total in zip(*metrics, strict=True)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +98,7 @@ class Measures:
             total_time_ms=_picked(columns.number("total_time_ms"), cube),
             time=_picked(self.time, cube),
             launch=columns.integer("launch")[cube[:, 0]],
+            alike=_alike(cube),
         )
 
     def suite(self, cube: Any) -> ArmSeries:
@@ -83,6 +114,7 @@ class Measures:
             total_time_ms=np.asfortranarray(columns.number("total_time_ms")[cube].sum(axis=2)),
             time=np.asfortranarray(self.time[cube].mean(axis=2)),
             launch=columns.integer("launch")[cube[:, 0, 0]],
+            alike=_alike(cube),
         )
 
     def pass_log_ratios(self, vanilla: Any, speculative: Any) -> Any:
@@ -177,6 +209,13 @@ def _picked(values: Any, cube: Any) -> Any:
     import numpy as np
 
     return np.asfortranarray(values[cube])
+
+
+def _alike(cube: Any) -> list[int] | None:
+    """See ArmSeries; the second axis of `cube` is the comparisons'."""
+    first: dict[bytes, int] = {}
+    alike = [first.setdefault(cube[:, p].tobytes(), p) for p in range(cube.shape[1])]
+    return alike if len(first) < len(alike) else None
 
 
 def measures_of(columns: Columns) -> Measures:

@@ -48,8 +48,8 @@ class Done:
     summaries: list[tuple[Summary, str]]
 
 
-def work_on(setting: Setting, chunk: Chunk) -> Done:
-    """Compare a chunk's jobs and write the files of each."""
+def work_on(setting: Setting, chunk: Chunk, *, threads: int = 4) -> Done:
+    """Compare a chunk's jobs and write the files of each, by at most so many `threads`."""
     paths = SweepPaths(setting.root)
     found = setting.compare(chunk.table, {job.id: job for job in chunk.jobs})
     by_job = {rows[0].job_id: rows for rows in found if rows}
@@ -61,7 +61,7 @@ def work_on(setting: Setting, chunk: Chunk) -> Done:
             written.append(job.id)
             summaries.append(one)
     if not setting.single:
-        write_job_samples(paths, chunk.jobs, chunk.table)
+        write_job_samples(paths, chunk.jobs, chunk.table, threads=threads)
     return Done(comparisons=comparisons, written=written, summaries=summaries)
 
 
@@ -108,7 +108,8 @@ def _reader(path: Path) -> PartReader:
 
 
 def _in_worker(setting: Setting, path: Path, part: Part) -> Done:
-    return _slim(work_on(setting, _reader(path).chunk(part)))
+    """Each core has a worker: threads would only take turns."""
+    return _slim(work_on(setting, _reader(path).chunk(part), threads=1))
 
 
 def _write_summary(paths: SweepPaths, job: JobRecord, rows: Sequence[Comparison]) -> tuple[Summary, str] | None:

@@ -90,8 +90,9 @@ def completed(table: pa.Table, columns: Sequence[str] | None = None) -> pa.Table
 
     arrays: list[Any] = []
     names: list[str] = []
+    there = set(table.column_names)
     for name in columns if columns is not None else COLUMNS:
-        if name in table.column_names:
+        if name in there:
             arrays.append(table[name])
         elif name in COLUMNS:
             arrays.append(_missing(name, table.num_rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.storage.made import comparison, mode_statistics, statistics
 from velosweep.storage.paths import JobPaths
-from velosweep.storage.summaries import summary, to_json, write_job_summaries, write_summaries
+from velosweep.storage.summaries import JobSummaries, summary, to_json, writing_summaries
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "summary.json"
 
@@ -24,7 +25,7 @@ json_values = st.recursive(
 
 
 def test_the_specifications_example_is_written_as_it_prints_it(tmp_path: Path) -> None:
-    write_job_summaries(JobPaths(tmp_path), comparison(), [], iterations=5)
+    JobSummaries().write(JobPaths(tmp_path), comparison(), [], iterations=5)
 
     assert GOLDEN.read_bytes() == (tmp_path / "summary.json").read_bytes()
 
@@ -88,7 +89,7 @@ def test_several_prompts_have_a_file_each_whatever_they_are_called(tmp_path: Pat
     names = ["quantum", "../../etc/passwd", ".hidden", "a/b", "Grüße"]
     by_prompt = [comparison(prompt_id=name, prompt=name) for name in names]
 
-    write_job_summaries(JobPaths(tmp_path / "job"), comparison(), by_prompt, iterations=5)
+    JobSummaries().write(JobPaths(tmp_path / "job"), comparison(), by_prompt, iterations=5)
 
     written = sorted(path.name for path in (tmp_path / "job" / "prompts").iterdir())
     assert written == ["Gr_e.json", "_.._etc_passwd.json", "a_b.json", "hidden.json", "quantum.json"]
@@ -96,14 +97,28 @@ def test_several_prompts_have_a_file_each_whatever_they_are_called(tmp_path: Pat
 
 
 def test_one_prompt_has_no_file_of_its_own(tmp_path: Path) -> None:
-    write_job_summaries(JobPaths(tmp_path), comparison(), [comparison(prompt_id="quantum")], iterations=5)
+    JobSummaries().write(JobPaths(tmp_path), comparison(), [comparison(prompt_id="quantum")], iterations=5)
 
     assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
 
 
 def test_summaries_are_one_array(tmp_path: Path) -> None:
-    one = summary(comparison(), iterations=5)
+    one, content = JobSummaries().write(JobPaths(tmp_path), comparison(), [], iterations=5)
 
-    write_summaries(tmp_path / "summaries.json", [one, one])
+    with writing_summaries(tmp_path / "summaries.json") as add:
+        add(content)
+        add(content)
 
     assert [one, one] == json.loads((tmp_path / "summaries.json").read_text("utf-8"))
+
+
+def test_what_jobs_share_is_in_each_ones_file(tmp_path: Path) -> None:
+    one, writer = comparison(), JobSummaries()
+    jobs = [one, replace(one, speedup=2.0), comparison(), replace(one, vanilla=None)]
+
+    for number, job in enumerate(jobs):
+        writer.write(JobPaths(tmp_path / str(number)), job, [], iterations=5)
+
+    for number, job in enumerate(jobs):
+        text = (tmp_path / str(number) / "summary.json").read_text("utf-8")
+        assert text == to_json(summary(job, iterations=5)) + "\n"

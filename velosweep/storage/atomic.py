@@ -121,10 +121,10 @@ def write_text(path: Path, content: str, *, durable: bool = True) -> None:
     write_bytes(path, content.encode("utf-8"), durable=durable)
 
 
-def read_text(path: Path) -> str:
-    """A file of UTF-8, its line ends as they are. Raises StorageError."""
+def read_bytes(path: Path) -> bytes:
+    """What is in a file. Raises StorageError."""
     with explained(path, doing="read"):
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes()
 
 
 def write_all(handle: int, content: bytes | memoryview) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from velosweep.model import Comparison, SweepRecord
-from velosweep.storage.atomic import read_text
+from velosweep.storage.atomic import read_bytes
 from velosweep.storage.chunks import CHUNK_ROWS, Chunk, parts_of_file
 from velosweep.storage.dataset import collect
 from velosweep.storage.journal_table import Damaged, journal_row_groups
@@ -109,7 +109,7 @@ def _derive_parts(setting: Setting, source: _Source) -> Derived:
             comparisons.extend(done.comparisons)
             written.update(done.written)
             for job_id in done.written:
-                add_summary(read_text(paths.job(jobs[job_id]).summary))
+                add_summary(read_bytes(paths.job(jobs[job_id]).summary))
     return Derived(
         record=record,
         samples=None,

@@ -54,7 +54,7 @@ class _Rows:
         plain = pa.schema([field for field in schema() if field.name not in self._texts])
         self._plain = ordered.select(plain.names).cast(plain).combine_chunks()
         kinds = [field.with_type(_encoded_type()) if field.name in self._texts else field for field in schema()]
-        self._schema = pa.schema(kinds, metadata=schema().metadata)
+        self._schema = pa.schema(kinds).with_metadata(schema().metadata)
         self._shared: dict[tuple[str, bytes], _Part] = {}
         self._alike: dict[int, dict[str, Any]] = {}
 

@@ -13,7 +13,7 @@ from velosweep.model import Comparison, JobRecord, ModeStatistics, Statistics
 from velosweep.storage.chunks import Chunk, Part, PartReader
 from velosweep.storage.job_samples import write_job_samples
 from velosweep.storage.paths import SweepPaths
-from velosweep.storage.summaries import Summary, summary, to_json, write_job_texts
+from velosweep.storage.summaries import JobSummaries, Summary
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +45,7 @@ class Done:
 
     comparisons: list[Comparison]
     written: list[str]
-    summaries: list[tuple[Summary, str]]
+    summaries: list[tuple[Summary, bytes]]
 
 
 def work_on(setting: Setting, chunk: Chunk, *, threads: int = 4) -> Done:
@@ -54,12 +54,15 @@ def work_on(setting: Setting, chunk: Chunk, *, threads: int = 4) -> Done:
     found = setting.compare(chunk.table, {job.id: job for job in chunk.jobs})
     by_job = {rows[0].job_id: rows for rows in found if rows}
     comparisons = [row for rows in by_job.values() for row in rows]
-    written, summaries = [], []
+    written, summaries, writer = [], [], JobSummaries()
     for job in chunk.jobs:
-        one = _write_summary(paths, job, by_job.get(job.id, ()))
-        if one is not None:
-            written.append(job.id)
-            summaries.append(one)
+        rows = by_job.get(job.id, ())
+        whole = next((row for row in rows if row.prompt_id is None), None)
+        if whole is None:
+            continue
+        prompts = [row for row in rows if row.prompt_id is not None]
+        summaries.append(writer.write(paths.job(job), whole, prompts, iterations=job.iterations))
+        written.append(job.id)
     if not setting.single:
         write_job_samples(paths, chunk.jobs, chunk.table, threads=threads)
     return Done(comparisons=comparisons, written=written, summaries=summaries)
@@ -110,17 +113,6 @@ def _reader(path: Path) -> PartReader:
 def _in_worker(setting: Setting, path: Path, part: Part) -> Done:
     """Each core has a worker: threads would only take turns."""
     return _slim(work_on(setting, _reader(path).chunk(part), threads=1))
-
-
-def _write_summary(paths: SweepPaths, job: JobRecord, rows: Sequence[Comparison]) -> tuple[Summary, str] | None:
-    whole = next((row for row in rows if row.prompt_id is None), None)
-    if whole is None:
-        return None
-    prompts = [row for row in rows if row.prompt_id is not None]
-    value = summary(whole, iterations=job.iterations)
-    text = to_json(value)  # twice the same text: the job's file, and its place in the array
-    write_job_texts(paths.job(job), text, prompts, iterations=job.iterations)
-    return value, text
 
 
 def _slim(done: Done) -> Done:

@@ -13,7 +13,7 @@ from velosweep.storage.schema import (
     COLUMNS,
     DEFAULTS,
     ROW_GROUP,
-    WRITER,
+    SAMPLES_WRITER,
     arrow_type,
     check_file_schema,
     damaged_parquet,
@@ -53,7 +53,7 @@ def write_row_groups(
     import pyarrow.parquet as pq
 
     wanted = schema(metadata)
-    with replacing(path, durable=durable) as beside, pq.ParquetWriter(beside, wanted, **WRITER) as writer:
+    with replacing(path, durable=durable) as beside, pq.ParquetWriter(beside, wanted, **SAMPLES_WRITER) as writer:
         for group in groups:
             # Chunks decide where pages end, and would make the bytes depend on where the rows came from.
             whole = group.select(wanted.names).cast(wanted).combine_chunks()

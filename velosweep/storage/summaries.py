@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import overload
 
 from velosweep.model import Comparison, JobRecord, Mode, ModeStatistics, Statistics
-from velosweep.storage.atomic import make_folder, read_text, replacing, write_text
+from velosweep.storage.atomic import make_folder, read_bytes, replacing, write_bytes
 from velosweep.storage.paths import JobPaths, SweepPaths
 
 Summary = dict[str, object]
@@ -64,11 +64,19 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+class LaidOut(str):
+    """JSON already, laid out for the place where it stands."""
+
+    __slots__ = ()
+
+
 def to_json(value: object, *, indent: int = 0) -> str:
     """JSON laid out as the specification prints it: two spaces, lists of numbers on one line.
 
     Raises ValueError for a figure that is not finite.
     """
+    if isinstance(value, LaidOut):
+        return value
     inner = " " * (indent + 2)
     if isinstance(value, dict) and value:
         items = [f"{inner}{_flat(key)}: {to_json(item, indent=indent + 2)}" for key, item in value.items()]
@@ -97,30 +105,23 @@ def _figures(values: list[object]) -> str:
     return text.replace(",", ", ")
 
 
-def write_summaries(path: Path, values: Sequence[Summary]) -> None:
-    """Write the jobs' summaries as one array, atomically. Raises StorageError."""
-    with writing_summaries(path) as add:
-        for value in values:
-            add(to_json(value))
-
-
 @contextmanager
-def writing_summaries(path: Path) -> Iterator[Callable[[str], None]]:
-    """A function that adds a summary (its `to_json`, or its file's text) to the array.
+def writing_summaries(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """A function that adds a summary (what is in its file) to the array.
 
     The file is there when the block has ended well. Raises StorageError.
     """
-    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
-        before = "[\n  "
+    with replacing(path) as beside, beside.open("wb") as file:
+        before = b"[\n  "
 
-        def add(text: str) -> None:
+        def add(content: bytes) -> None:
             nonlocal before
             # Texts in JSON hold no line ends: these are the layout's.
-            file.write(before + text.rstrip("\n").replace("\n", "\n  "))
-            before = ",\n  "
+            file.write(before + content.rstrip(b"\n").replace(b"\n", b"\n  "))
+            before = b",\n  "
 
         yield add
-        file.write("[]\n" if before.startswith("[") else "\n]\n")
+        file.write(b"[]\n" if before.startswith(b"[") else b"\n]\n")
 
 
 class WrittenSummaries(Sequence["Summary | None"]):
@@ -148,29 +149,39 @@ class WrittenSummaries(Sequence["Summary | None"]):
 def _read(file: Path | None) -> Summary | None:
     if file is None:
         return None
-    value: Summary = json.loads(read_text(file))
+    value: Summary = json.loads(read_bytes(file))
     return value
 
 
-def write_job_summaries(
-    paths: JobPaths, comparison: Comparison, by_prompt: Sequence[Comparison], *, iterations: int
-) -> Summary:
-    """Write a job's summary.json, and prompts/<id>.json where the set has several; return the summary.
+class JobSummaries:
+    """Writes jobs' summary.json; the series of a baseline, which its jobs share, is laid out once."""
 
-    They can be derived again from the samples, so they are moved into place but not synced one by one.
-    Raises StorageError.
-    """
-    value = summary(comparison, iterations=iterations)
-    write_job_texts(paths, to_json(value), by_prompt, iterations=iterations)
-    return value
+    def __init__(self) -> None:
+        self._laid_out: dict[int, tuple[ModeStatistics, LaidOut]] = {}
 
+    def write(
+        self, paths: JobPaths, comparison: Comparison, by_prompt: Sequence[Comparison], *, iterations: int
+    ) -> tuple[Summary, bytes]:
+        """Write a job's summary.json, and prompts/<id>.json where the set has several.
 
-def write_job_texts(paths: JobPaths, text: str, by_prompt: Sequence[Comparison], *, iterations: int) -> None:
-    """As `write_job_summaries`, for a summary that is `to_json` already."""
-    make_folder(paths.root)
-    write_text(paths.summary, text + "\n", durable=False)
-    if len(by_prompt) > 1:
-        make_folder(paths.prompts)
-        for one in by_prompt:
-            content = to_json(summary(one, iterations=iterations)) + "\n"
-            write_text(paths.prompt(one.prompt_id or "_"), content, durable=False)
+        Returns the summary and what is in its file. They can be derived again from the samples, so they are moved into
+        place but not synced one by one. Raises StorageError.
+        """
+        make_folder(paths.root)
+        value, content = self._of(comparison, iterations)
+        write_bytes(paths.summary, content, durable=False)
+        if len(by_prompt) > 1:
+            make_folder(paths.prompts)
+            for one in by_prompt:
+                write_bytes(paths.prompt(one.prompt_id or "_"), self._of(one, iterations)[1], durable=False)
+        return value, content
+
+    def _of(self, comparison: Comparison, iterations: int) -> tuple[Summary, bytes]:
+        value = summary(comparison, iterations=iterations)
+        shown = value if comparison.vanilla is None else {**value, "vanilla": self._mode(comparison.vanilla, value)}
+        return value, (to_json(shown) + "\n").encode()
+
+    def _mode(self, statistics: ModeStatistics, value: Summary) -> LaidOut:
+        if id(statistics) not in self._laid_out:  # kept with its text: the number is its own as long as it is there
+            self._laid_out[id(statistics)] = statistics, LaidOut(to_json(value["vanilla"], indent=2))
+        return self._laid_out[id(statistics)][1]

@@ -25,12 +25,11 @@ from pathlib import Path
 
 import psutil
 
-from tests.benchmarks.bench_storage import Shape, write_sweep
-from tests.benchmarks.made_up import made_up_group, made_up_record
+from tests.benchmarks.bench_storage import Shape, write_asked, write_sweep
+from tests.benchmarks.made_up import made_up_group
 from velosweep.model import Mode, Sample
 from velosweep.storage.journal import Journal
 from velosweep.storage.paths import SweepPaths
-from velosweep.storage.provenance import write_record
 
 SMALL_JOBS = Shape(jobs=1000, group=10, prompts=1, iterations=5)
 JOURNAL = Shape(jobs=100, group=100, prompts=1, iterations=990)
@@ -173,10 +172,7 @@ def write_journal(root: Path, shape: Shape) -> None:
     from unittest.mock import patch
 
     paths = SweepPaths(root)
-    root.mkdir(parents=True)
-    write_record(
-        paths.record, made_up_record(shape.jobs, group=shape.group, prompts=shape.prompts, iterations=shape.iterations)
-    )
+    write_asked(root, shape)
     with Journal(paths.journal, lock=paths.lock) as journal, patch("velosweep.storage.journal._sync_data"):
         for first in range(0, shape.jobs, shape.group):
             rows = made_up_group(first, group=shape.group, prompts=shape.prompts, iterations=shape.iterations)

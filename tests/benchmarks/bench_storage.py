@@ -23,6 +23,7 @@ import velosweep
 from tests.benchmarks.made_up import made_up_group, made_up_record
 from tests.storage.made import journal_of, record, rounds, sample
 from velosweep.analysis.summarise import iterate_jobs
+from velosweep.model import SweepRecord
 from velosweep.storage.derive import derive
 from velosweep.storage.journal import Journal, read_journal
 from velosweep.storage.journal_table import journal_to_table
@@ -60,11 +61,18 @@ def timed(what: str, count: int, unit: str) -> Iterator[None]:
     print(f"{what:<44}{count:>10} {unit:<8}{wall:>8.2f} s wall {cpu:>8.2f} s CPU {per:>10.1f} µs each", flush=True)
 
 
+def write_asked(root: Path, shape: Shape) -> SweepRecord:
+    """sweep.json and the jobs' folders, which are there from the beginning: Hydra saves each job's configuration."""
+    asked = made_up_record(shape.jobs, group=shape.group, prompts=shape.prompts, iterations=shape.iterations)
+    for job in asked.jobs:
+        SweepPaths(root).job(job).root.mkdir(parents=True)
+    write_record(SweepPaths(root).record, asked)
+    return asked
+
+
 def write_sweep(root: Path, shape: Shape) -> None:
     """samples.parquet and sweep.json, in canonical order, one group of jobs in memory at a time."""
-    asked = made_up_record(shape.jobs, group=shape.group, prompts=shape.prompts, iterations=shape.iterations)
-    root.mkdir(parents=True, exist_ok=True)
-    write_record(SweepPaths(root).record, asked)
+    asked = write_asked(root, shape)
     write_row_groups(SweepPaths(root).samples, _row_groups(shape), metadata=sweep_metadata(asked))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
+_AHEAD_OF_FILTER = 2  # batches that wait for a filter: more cost memory and gain no time
+_PLACE = "place in the file"  # no column's name
 Filters = Any  # a pyarrow.compute.Expression, or Parquet's list form: [("n_draft", "=", 8), ("status", "=", "ok")]
 
 
@@ -137,7 +139,8 @@ def _scan(files: list[Path], schema: pa.Schema, filters: Filters, columns: Seque
 
     expression = _expression(filters)
     encoded = [] if expression is None else _texts_beside(schema, expression)
-    kind, disk = ds.ParquetFileFormat(dictionary_columns=encoded), pyarrow.fs.LocalFileSystem()
+    # What lies on a disk need not be fetched in large pieces, which double the memory.
+    kind, disk = ds.ParquetFileFormat(dictionary_columns=encoded, pre_buffer=False), pyarrow.fs.LocalFileSystem()
     fragments = []
     file = files[0]
     try:
@@ -152,7 +155,9 @@ def _scan(files: list[Path], schema: pa.Schema, filters: Filters, columns: Seque
         read = _with_dictionaries(schema, encoded)
         parts = [part for fragment in fragments for part in _matching(fragment, read, expression)]
         data = ds.FileSystemDataset(parts, read, kind, disk)
-        table = data.to_table(filter=expression, columns=None if columns is None else list(columns))
+        names = None if columns is None else list(columns)
+        ahead = 16 if expression is None else _AHEAD_OF_FILTER
+        table = data.to_table(filter=expression, columns=names, batch_readahead=ahead)
         return table.cast(schema if columns is None else _part(schema, columns))
     except (pa.ArrowException, OSError) as error:
         raise damaged_parquet(_culprit(files), error) from error
@@ -178,15 +183,22 @@ def _with_dictionaries(schema: pa.Schema, names: Collection[str]) -> pa.Schema:
 
 
 def _matching(fragment: ds.ParquetFileFragment, schema: pa.Schema, expression: Any) -> list[ds.Fragment]:
-    """The row groups of a file that have matching rows: by their least and greatest values, which tell little of ids
-    as those are hashes, and then by the filter's own columns alone."""
+    """The row groups of a file that have matching rows, as one fragment, since each opens the file anew: by their least
+    and greatest values, which tell little of ids as those are hashes, and then by the filter's own columns alone."""
+    import numpy as np
+    import pyarrow as pa
+
     if expression is None or fragment.num_row_groups < 2:
         return [fragment]
-    return [
-        part
-        for part in fragment.split_by_row_group(expression, schema)
-        if part.scanner(schema, filter=expression, columns=[]).count_rows()
-    ]
+    subset: Callable[..., ds.ParquetFileFragment] = cast("Any", fragment).subset
+    likely = subset(filter=expression, schema=schema)
+    groups = likely.row_groups
+    words = str(expression)
+    rows = likely.to_table(schema=schema, columns=[name for name in schema.names if name in words])
+    found = rows.append_column(_PLACE, pa.array(np.arange(rows.num_rows))).filter(expression)[_PLACE].to_numpy()
+    ends = np.cumsum([group.num_rows for group in groups])
+    matching = np.unique(np.searchsorted(ends, found, side="right")).tolist()
+    return [subset(row_group_ids=[groups[number].id for number in matching])] if matching else []
 
 
 def _culprit(files: list[Path]) -> Path:

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -96,6 +96,55 @@ def test_a_keep_alive_comment_is_no_first_token() -> None:
 
     with serving(answer) as address:
         assert http.complete(address, {"prompt": "x"}, timeout_s=5.0).time_to_first_token_ms >= 100
+
+
+def test_between_the_first_event_and_the_last_the_client_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[int] = []
+
+    def counted(pieces: Sequence[tuple[float, bytes]], *rest: object) -> http.Reply:
+        woken.append(len(pieces))
+        return parse(pieces, *rest)  # type: ignore[arg-type]
+
+    parse = http._parse
+    monkeypatch.setattr(http, "_parse", counted)
+
+    def answer(connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(HEAD)
+        for _ in range(200):
+            connection.sendall(event(content="a", tokens=[97], padding=" " * 60))
+            time.sleep(0.001)
+        connection.sendall(FINAL + END)
+
+    with serving(answer) as address:
+        done = http.complete(address, {"prompt": "x"}, timeout_s=20.0)
+    assert len(done.tokens) == 200
+    assert woken[0] < 100
+
+
+def test_few_bytes_are_not_waited_for_beyond_the_deadline() -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(HEAD + event(content="a", tokens=[97]))
+        time.sleep(0.2)
+        connection.sendall(event(content="b", tokens=[98]))
+        connection.settimeout(5)
+        connection.recv(1)  # until the client gives up
+
+    came = len(HEAD + event(content="a", tokens=[97]) + event(content="b", tokens=[98]))
+    with serving(answer) as address, pytest.raises(RunTimeout, match=f"{came} bytes came"):
+        http.complete(address, {"prompt": "x"}, timeout_s=1.0)
+
+
+def test_a_last_event_that_is_short_is_seen_soon_where_the_server_keeps_the_connection_open() -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(HEAD + event(content="a", tokens=[97]))
+        time.sleep(0.05)
+        connection.sendall(FINAL + END)
+        connection.settimeout(5)
+        connection.recv(1)
+
+    with serving(answer) as address:
+        assert http.complete(address, {"prompt": "x"}, timeout_s=4.0).tokens == (97,)
 
 
 def test_a_server_that_keeps_the_connection_open_is_not_waited_for() -> None:

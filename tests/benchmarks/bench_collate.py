@@ -1,6 +1,6 @@
 """What collating and loading cost, each in a fresh process: `python -m tests.benchmarks.bench_collate [--large]`.
 
-`--large` is issue size: 10 million samples of 10,000 jobs, of one and of ten prompts; some 8 GB of disk.
+`--large` is issue size: 10 million samples of 10,000 jobs, of one and of ten prompts; some 20 GB of disk.
 Without it a twentieth. Seconds from the process's start to its end, of the call alone, of CPU (its own and its
 children's), and the peak of memory of all its processes together (proportional set size, seen twice a second).
 The machine may be shared: its load stands beside each line, and CPU seconds grow with it, too.
@@ -154,16 +154,19 @@ def print_median(what: str, costs: list[Cost]) -> None:
 
 
 def repeated(repeats: int, script: str, source: Path, *, fresh: bool) -> list[Cost]:
-    """`fresh`: each time on a copy (the samples linked, as collating never writes into a file) with nothing derived."""
-    costs = []
-    for _ in range(repeats):
-        root = source
-        if fresh:
-            root = source.with_name(f"{source.name}-copy")
-            shutil.copytree(source, root, copy_function=os.link)
-        costs.append(cost_of(script, root))
-        if fresh:
-            shutil.rmtree(root)
+    """`fresh`: each time on a copy (the samples linked, as collating never writes into a file) with nothing derived.
+
+    The copies stay until all are timed: making files costs ext4 several times as much for minutes after many were
+    deleted.
+    """
+    if not fresh:
+        return [cost_of(script, source) for _ in range(repeats)]
+    copies = [source.with_name(f"{source.name}-{number}") for number in range(repeats)]
+    for copy in copies:
+        shutil.copytree(source, copy, copy_function=os.link)
+    costs = [cost_of(script, copy) for copy in copies]
+    for copy in copies:
+        shutil.rmtree(copy)
     return costs
 
 

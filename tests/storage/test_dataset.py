@@ -12,6 +12,7 @@ import pytest
 import velosweep
 from tests.storage.made import comparison, job_record, journal_of, record, rounds, sample
 from velosweep.errors import StorageError
+from velosweep.model import Sample
 from velosweep.storage import samples
 from velosweep.storage.dataset import collect
 from velosweep.storage.job_samples import write_job_samples
@@ -181,9 +182,14 @@ def test_a_job_that_shares_a_baseline_takes_the_vanilla_runs_of_its_blocks_only(
 
 
 @pytest.mark.parametrize("iterations", [3, 40])
-def test_a_jobs_file_is_the_same_from_texts_and_from_dictionaries(tmp_path: Path, iterations: int) -> None:
-    taken = [replace(one, prompt_category="code" if one.order % 3 else None) for one in rounds(iterations=iterations)]
-    journal_of(tmp_path, taken)
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_a_jobs_file_is_the_same_from_texts_and_from_dictionaries(tmp_path: Path, iterations: int, blocks: int) -> None:
+    def changed(one: Sample) -> Sample:
+        block = one.iteration % blocks
+        own = 0 if one.job_id == "job0" else block  # a job of the first block alone needs not all vanilla runs
+        return replace(one, prompt_category="code" if one.order % 3 else None, block=own)
+
+    journal_of(tmp_path, [changed(one) for one in rounds(iterations=iterations)])
     texts = collect(tmp_path).table
     write_samples(tmp_path / "all.parquet", texts)
     encoded = completed(pq.read_table(tmp_path / "all.parquet", read_dictionary=list(STRINGS)))
@@ -192,6 +198,7 @@ def test_a_jobs_file_is_the_same_from_texts_and_from_dictionaries(tmp_path: Path
     write_job_samples(SweepPaths(tmp_path / "b"), record().jobs, encoded)
 
     files = [f"{job.directory}/samples.parquet" for job in record().jobs]
+    assert (pq.read_metadata(tmp_path / "a" / files[0]).num_rows < 2 * iterations) is (blocks > 1)
     assert [(tmp_path / "a" / file).read_bytes() for file in files] == [
         (tmp_path / "b" / file).read_bytes() for file in files
     ]

@@ -34,7 +34,7 @@ def refused(folder: Path, group: str, content: str | bytes) -> str:
         ("name: p\nfile: /a.txt\n  limit: 3\n", "FILE, line 3 is not YAML: a colon where none can be"),
         ("name: p\n\tfile: a\n", "FILE, line 2 is not YAML: a tab, where YAML wants spaces; indent with spaces"),
         ("name: p\nitems: {a: b\n\n", "FILE, line 2 is not YAML: a bracket is never closed: } is missing; close it"),
-        ("name: {a: b\nlimit: 3\n", "FILE, line 1 is not YAML: in the brackets that open here , or } is missing"),
+        ("name: {a: b\nlimit: 3\n", "FILE, line 1 is not YAML: in the brackets that open here a comma or } is missing"),
         ("name: p\nitems: [a, b\n", "FILE, line 2 is not YAML: a bracket is never closed: ] is missing; close it"),
         ('name: "p\nfile: a\n', "FILE, line 1 is not YAML: a quote is never closed; close it"),
         ("name: p\nname: q\n", "FILE, line 2 is not YAML: the key name stands twice; leave one of them"),

@@ -35,7 +35,8 @@ _KNOWN = (
     (r"mapping values are not allowed here", "a colon where none can be: the line is indented too far, or its text "
      "holds ': '", f"{_INDENT}; put a text with ': ' in quotes"),
     (r"expected ',' or '(.)'.*<stream end>", "a bracket is never closed: {0} is missing", "close it"),
-    (r"expected ',' or '(.)'", "in the brackets that open here , or {0} is missing", "put it in, or quote the text"),
+    (r"expected ',' or '(.)'", "in the brackets that open here a comma or {0} is missing",
+     "put it in, or quote the text"),
     (r"found unexpected end of stream", "a quote is never closed", "close it"),
     (r"found duplicate key (.+)", "the key {0} stands twice", "leave one of them"),
     (r"could not find expected ':'", "this is no key: value", "write `key: value`, with a space after the colon"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from velosweep.model import Comparison, JobRecord, SweepRecord, Verdict
 from velosweep.reporting.safe import clip
@@ -23,8 +23,8 @@ NARROW = 70
 
 
 # How much of a failed job's reason stands beside the verdicts: on a screen it costs no other column its place, and the
-# whole of it stands in a line of its own.
-_REASON_ON_SCREEN, _REASON = 16, 60
+# whole of it stands elsewhere.
+_REASON_ON_SCREEN, REASON_LENGTH = 16, 60
 
 
 def with_failed(jobs: Sequence[Comparison], record: SweepRecord) -> list[Comparison]:
@@ -42,16 +42,7 @@ def with_failed(jobs: Sequence[Comparison], record: SweepRecord) -> list[Compari
 
 def _failed_row(entry: JobRecord, sibling: Comparison | None, other: Comparison) -> Comparison:
     """`sibling` has the same baseline; `other` is any job, whose machine and engine were the failed one's too."""
-    same = (
-        "model_pair",
-        "main_model",
-        "draft_model",
-        "speculation",
-        "n_draft",
-        "n_predict",
-        "prompt_set",
-        "iterations",
-    )
+    same = {field.name for field in fields(JobRecord)} & {field.name for field in fields(Comparison)}
     return replace(
         sibling or other,
         **{name: getattr(entry, name) for name in same},
@@ -85,7 +76,11 @@ def job_columns(
 
     def verdict(job: Comparison) -> str:
         reason = reasons.get(job.job_id)
-        return verdict_words(job) if reason is None else clip(reason, _REASON if width is None else _REASON_ON_SCREEN)
+        return (
+            verdict_words(job)
+            if reason is None
+            else clip(reason, REASON_LENGTH if width is None else _REASON_ON_SCREEN)
+        )
 
     names = ("model_pair", "speculation", "prompt_set", "device", "engine")
     varying = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from velosweep.model import Comparison, SearchRecord, Statistics, Verdict
 from velosweep.reporting.answer import Answer, category_ratios, prompt_rows
-from velosweep.reporting.results_table import verdict_sign, verdict_words
+from velosweep.reporting.results_table import REASON_LENGTH, verdict_sign, verdict_words
 from velosweep.reporting.safe import clip
 from velosweep.reporting.wording import (
     best_estimate,
@@ -123,17 +123,13 @@ _ENERGY = (
 )
 
 
-# A failed job's reason in its row; the whole of it stands at the head of the page.
-_REASON_LENGTH = 60
-
-
 def _verdict_or_failure(failed: Mapping[str, str]) -> Column:
     def cell(job: Comparison) -> Cell:
         reason = failed.get(job.job_id)
         return (
             _VERDICT[1](job)
             if reason is None
-            else Cell(text=f"✗ failed: {clip(reason, _REASON_LENGTH)}", chip=Verdict.INVALID.value)
+            else Cell(text=f"✗ failed: {clip(reason, REASON_LENGTH)}", chip=Verdict.INVALID.value)
         )
 
     return _VERDICT_HEADING, cell

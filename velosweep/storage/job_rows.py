@@ -175,13 +175,11 @@ def _encoded_type() -> pa.DictionaryType[Any, Any, Any]:
 
 
 def _only(codes: Any) -> int | None:
-    """The code that all have; None for several or none."""
+    """The number that all have; None for several or none."""
     return int(codes[0]) if len(codes) and codes[0] == codes[-1] and (codes == codes[0]).all() else None
 
 
 def _distinct(block: Any) -> Any:
     import numpy as np
 
-    if len(block) and block[0] == block[-1] and (block == block[0]).all():
-        return block[:1]
-    return np.unique(block)
+    return np.unique(block) if _only(block) is None else block[:1]

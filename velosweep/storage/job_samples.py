@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 # dictionaries lower. Without Arrow's copy of the schema they are a third smaller; Parquet's own says the same.
 _WRITER: dict[str, Any] = {"compression": "none", "write_statistics": False, "store_schema": False}
 _FEW_ROWS = 64
+THREADS = 4
 _LONG_TEXTS = ["main_model", "draft_model", "prompt", "output_sha256", "llama_cpp_build"]
 
 
-def write_job_samples(paths: SweepPaths, jobs: Sequence[JobRecord], table: pa.Table, *, threads: int = 4) -> None:
+def write_job_samples(paths: SweepPaths, jobs: Sequence[JobRecord], table: pa.Table, *, threads: int = THREADS) -> None:
     """Write each job's rows into its directory, atomically; the same rows give the same bytes.
 
     They are copies of rows of `table`, so they are moved into place but not synced one by one. `threads`: at most so

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from velosweep.errors import StorageError
 from velosweep.model import Comparison, JobRecord, ModeStatistics, Statistics
 from velosweep.storage.chunks import Chunk, Part, PartReader
-from velosweep.storage.job_samples import write_job_samples
+from velosweep.storage.job_samples import THREADS, write_job_samples
 from velosweep.storage.paths import SweepPaths
 from velosweep.storage.summaries import JobSummaries, Summary
 
@@ -48,7 +48,7 @@ class Done:
     summaries: list[tuple[Summary, bytes]]
 
 
-def work_on(setting: Setting, chunk: Chunk, *, threads: int = 4) -> Done:
+def work_on(setting: Setting, chunk: Chunk, *, threads: int = THREADS) -> Done:
     """Compare a chunk's jobs and write the files of each, by at most so many `threads`."""
     paths = SweepPaths(setting.root)
     found = setting.compare(chunk.table, {job.id: job for job in chunk.jobs})

@@ -116,14 +116,14 @@ def file_metadata(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 # zstd 1 halves the default's size at its speed; dictionaries make repeated text (prompts, paths) nearly free.
-# Checksums of pages tell a damaged file from a strange figure. Of samples no two times are the same: dictionaries of
-# them make the file a fifth larger, and a third slower to write and to read.
+# Checksums of pages tell a damaged file from a strange figure.
 WRITER: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 1,
     "use_dictionary": True,
     "write_page_checksum": True,
 }
+# No two times are the same: dictionaries of them make the file a fifth larger and slower to write and to read.
 SAMPLES_WRITER: dict[str, Any] = {
     **WRITER,
     "use_dictionary": [

@@ -97,6 +97,7 @@ def test_settings_that_change_no_result_are_apart() -> None:
     ("override", "named"),
     [
         ("n_draft=0", "n_draft is 0; it must be at least 1"),
+        ("n_draft=999999", "n_draft is 999999, and engine.context is 4096"),
         ("n_draft=abc", "n_draft: 'abc' is not a whole number"),
         ("n_predict=1", "n_predict is 1"),
         ("iterations=0", "iterations is 0"),

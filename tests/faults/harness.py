@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -228,7 +229,8 @@ class Bench:
 
     def _leftovers(self) -> Iterator[str]:
         for process in self.processes():
-            yield f"process {process.pid} {' '.join(process.cmdline()[:3])}"
+            with suppress(psutil.Error):  # it ended since it was listed
+                yield f"process {process.pid} {' '.join(process.cmdline()[:3])}"
         for path in self.folder.rglob("*"):
             if path.suffix in (".part", ".tmp") or path.name.endswith("~"):
                 yield f"temporary file {path.relative_to(self.folder)}"

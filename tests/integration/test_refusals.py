@@ -53,6 +53,15 @@ def test_more_threads_than_cores_are_doubted(command: list[str], tmp_path: Path)
     assert f"engine.threads is {threads}, and" in " ".join(done.stdout.split())
 
 
+def test_a_draft_longer_than_a_run_is_doubted(tmp_path: Path) -> None:
+    done = run(["-m", "n_draft=4,50", "n_predict=50", "dry_run=true"], tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = " ".join(done.stdout.split())
+    assert "n_draft 50 is longer than a run of n_predict 50" in said
+    assert "n_draft 4 is" not in said
+
+
 def test_this_machines_cores_say_nothing_of_the_workers(tmp_path: Path) -> None:
     remote = ["-m", "n_draft=4", "hydra/launcher=dask", "engine=embedded", "dry_run=true"]
 

@@ -106,7 +106,7 @@ class JobLoader:
             num=num,
             baseline_id="",
             model_pair=pair,
-            n_draft=self._n_draft(),
+            n_draft=self._n_draft(engine),
             n_predict=self._n_predict(engine),
             prompts=self._prompts(),
             speculation=speculation,
@@ -127,7 +127,7 @@ class JobLoader:
             self._what,
             self._missing_model,
             self._engine,
-            self._n_draft,
+            lambda: at_least("n_draft", int(self._values["n_draft"]), 1),
             lambda: at_least("n_predict", int(self._values["n_predict"]), 2),
             self._prompts,
             self._sampling,
@@ -155,8 +155,10 @@ class JobLoader:
         if self._section("engine").optional("kind") != "attached":  # such a server's models are where it runs
             sections.check_main_model(self._part("model_pair", sections.model_pair))
 
-    def _n_draft(self) -> int:
-        return at_least("n_draft", int(self._values["n_draft"]), 1)
+    def _n_draft(self, engine: EngineSettings) -> int:
+        n_draft = at_least("n_draft", int(self._values["n_draft"]), 1)
+        sections.check_draft_length(n_draft, engine)
+        return n_draft
 
     def _n_predict(self, engine: EngineSettings) -> int:
         n_predict = at_least("n_predict", int(self._values["n_predict"]), 2)

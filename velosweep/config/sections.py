@@ -131,6 +131,15 @@ def check_length(n_predict: int, engine: EngineSettings) -> None:
         )
 
 
+def check_draft_length(n_draft: int, engine: EngineSettings) -> None:
+    """Raise ConfigError for a draft that no context holds: a typing error, and a llama-server counts each position."""
+    if engine.kind != "attached" and n_draft >= engine.context:
+        raise ConfigError(
+            f"n_draft is {n_draft}, and engine.context is {engine.context}",
+            remedy="the context takes prompt, answer and draft; drafts of 2 to 16 tokens are usual",
+        )
+
+
 def check_main_model(pair: ModelPair) -> None:
     """Raise ConfigError where the main model is a file that isn't there."""
     if pair.main_model and "://" not in pair.main_model and not os.path.exists(pair.main_model):  # noqa: PTH110

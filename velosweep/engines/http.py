@@ -137,7 +137,7 @@ def _receive(connection: socket.socket, deadline: float, pieces: list[tuple[floa
         # A chunked body's last chunk; JSON has its line ends escaped, so no token can look like it.
         if data.endswith(b"0\r\n\r\n") and b"".join(d for _, d in pieces[-2:]).endswith(b"\r\n0\r\n\r\n"):
             return
-        if not begun and b"data:" in b"".join(d for _, d in pieces):
+        if not begun and b"data:" in b"".join(d for _, d in pieces[-2:]):
             begun = True
             with suppress(OSError):  # a system that has it not wakes us as before
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _EVENTS_BYTES)

@@ -80,7 +80,7 @@ class Prepared:
         return command_arguments(arm, lane=self.lanes[0], capabilities=known)
 
     def doubts(self) -> tuple[Doubt, ...]:
-        """What to warn of: a draft model no smaller than its main model, more threads than cores."""
+        """What to warn of: a draft no smaller than its main model or longer than a run, more threads than cores."""
         drafting = [job.model_pair for job in self.jobs if "draft" in job.speculation.kinds]
         pairs = dict.fromkeys((pair.main_model, pair.draft_model) for pair in drafting)
         exchanged = (
@@ -93,7 +93,20 @@ class Prepared:
             for main, draft in pairs
             if draft and self.model_bytes(draft) >= self.model_bytes(main) > 0
         )
-        return (*exchanged, *self.crowding)
+        return (*exchanged, *self._long_drafts(), *self.crowding)
+
+    def _long_drafts(self) -> tuple[Doubt, ...]:
+        """Drafts longer than a run: llama.cpp drafts at most what the run still may generate, less one."""
+        lengths = dict.fromkeys((job.n_draft, job.n_predict) for job in self.jobs if job.n_draft >= job.n_predict)
+        return tuple(
+            Doubt(
+                subject="n_draft",
+                text=f"n_draft {n_draft} is longer than a run of n_predict {n_predict}: a server drafts no more than "
+                f"the run has left, so it measures what n_draft {max(n_predict - 2, 1)} would",
+                remedy=f"raise n_predict above {n_draft}, or take shorter drafts",
+            )
+            for n_draft, n_predict in lengths
+        )
 
     def model_bytes(self, path: str) -> int:
         """Size of a model file, 0 where it is not ours to see (an attached server's)."""

@@ -20,7 +20,8 @@ from velosweep.model import JobRecord, Mode
 class Owner:
     """The counted (not warm-up) runs of one job or baseline in one mode, sorted by slot, good ones last, and attempt.
 
-    `rows` index the table; `slots` and `keys` (slot and rank in one number) are as long.
+    `rows` index the table; `slots` and `keys` (slot and rank in one number) are as long. `latest`: positions (into
+    them) of the latest attempt of each slot that went well, if one did.
     """
 
     sweep_id: str
@@ -29,13 +30,7 @@ class Owner:
     rows: Any
     slots: Any
     keys: Any
-
-    @property
-    def latest(self) -> Any:
-        """Positions (into `rows`) of the latest attempt of each slot that went well, if one did."""
-        import numpy as np
-
-        return np.flatnonzero(np.append(self.slots[1:] != self.slots[:-1], True)) if len(self.slots) else self.slots
+    latest: Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,6 +117,8 @@ def _modes(columns: Columns) -> Any:
 
 
 def _owner(columns: Columns, rows: Any, slot: Any, rank: Any, base: int) -> Owner:
+    import numpy as np
+
     first = int(rows[0])
     slots = slot[rows]
     return Owner(
@@ -131,6 +128,7 @@ def _owner(columns: Columns, rows: Any, slot: Any, rank: Any, base: int) -> Owne
         rows=rows,
         slots=slots,
         keys=slots * base + rank[rows],
+        latest=np.flatnonzero(np.append(slots[1:] != slots[:-1], True)),
     )
 
 
@@ -276,6 +274,8 @@ def _partners(vanilla: Owner, keys: Any, slots: Any, attempts: int) -> Any:
     """Positions in `vanilla.rows`: the good run of the same slot and attempt, else the slot's latest, else -1."""
     import numpy as np
 
+    if np.array_equal(vanilla.keys, keys):
+        return np.arange(len(keys))  # as where nothing failed
     base = 2 * attempts
     wanted = slots * base + attempts + (keys - slots * base) % attempts
     at = np.searchsorted(vanilla.keys, wanted, side="right") - 1

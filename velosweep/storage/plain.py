@@ -6,6 +6,7 @@ import types
 import typing
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any, TypeVar, Union
 
 T = TypeVar("T")
@@ -13,8 +14,10 @@ T = TypeVar("T")
 
 def to_plain(value: Any) -> Any:
     """A frozen value of the model as JSON values: dataclasses as objects, times as RFC 3339."""
+    if type(value) in _JSON:
+        return value
     if is_dataclass(value):
-        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+        return {name: to_plain(getattr(value, name)) for name, _, _ in _fields(value.__class__)}
     if isinstance(value, (list, tuple)):
         return [to_plain(item) for item in value]
     if isinstance(value, datetime):
@@ -22,28 +25,32 @@ def to_plain(value: Any) -> Any:
     return value
 
 
+_JSON = frozenset({str, int, float, bool, type(None)})
+
+
 def from_plain(kind: type[T], value: dict[str, Any]) -> T:
     """The inverse of `to_plain`; keys that `kind` doesn't know are left out, absent ones take their default.
 
     Raises KeyError, TypeError or ValueError for what doesn't fit.
     """
-    hints = _hints(kind)
     given = {}
-    for field in fields(kind):  # type: ignore[arg-type]
-        if field.name in value:
-            given[field.name] = _decode(hints[field.name], value[field.name])
-        elif field.default is MISSING and field.default_factory is MISSING:
-            raise KeyError(field.name)
+    for name, hint, needed in _fields(typing.cast("Any", kind)):
+        if name in value:
+            found = value[name]
+            given[name] = found if type(found) is hint else _decode(hint, found)
+        elif needed:
+            raise KeyError(name)
     return kind(**given)
 
 
-_HINTS: dict[type, dict[str, Any]] = {}
-
-
-def _hints(kind: type) -> dict[str, Any]:
-    if kind not in _HINTS:
-        _HINTS[kind] = typing.get_type_hints(kind)
-    return _HINTS[kind]
+@lru_cache
+def _fields(kind: type) -> tuple[tuple[str, Any, bool], ...]:
+    """Name and type of each field, and whether it has no default."""
+    hints = typing.get_type_hints(kind)
+    return tuple(
+        (field.name, hints[field.name], field.default is MISSING and field.default_factory is MISSING)
+        for field in fields(kind)
+    )
 
 
 def _decode(hint: Any, value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from velosweep.model import Comparison, JobRecord, Sample, SweepRecord
 from velosweep.storage.atomic import make_folder, write_bytes, write_text
+from velosweep.storage.crew import without_collector
 from velosweep.storage.dataset import collect
 from velosweep.storage.derive import Derived, derive
 from velosweep.storage.parts import Setting
@@ -26,10 +27,13 @@ def collate(root: Path, ready: Sequence[Ready] = ()) -> Derived:
 
     `ready`: see `derive`. Raises StorageError.
     """
-    derived = derive(root, _compare, ready)
+    with without_collector():
+        return derive(root, _compare, ready, partial(_write_the_rest, SweepPaths(root)))
+
+
+def _write_the_rest(paths: SweepPaths, derived: Derived) -> None:
     _write_outputs(derived)
-    _write_report(SweepPaths(root), derived)
-    return derived
+    _write_report(paths, derived)
 
 
 def ahead_work(root: Path, record: SweepRecord) -> Callable[[Sequence[JobRecord], Sequence[Sample]], Ready]:

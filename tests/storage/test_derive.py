@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,8 +61,8 @@ def files(root: Path) -> dict[str, bytes]:
 def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is large: the journal, and a sweep of more than one baseline."""
     monkeypatch.setattr(derive, "_LARGE_JOURNAL_BYTES", 0)
-    for module in (derive, chunks):
-        monkeypatch.setattr(module, "CHUNK_ROWS", 30)
+    monkeypatch.setattr(derive, "CHUNK_ROWS", 30)
+    monkeypatch.setattr(chunks, "PART_ROWS", 30)
 
 
 @pytest.fixture
@@ -85,14 +86,66 @@ def test_in_pieces_the_same_bytes_are_written(tmp_path: Path, request: pytest.Fi
     request.getfixturevalue("in_pieces")
     pieces = derived(sweep(tmp_path / "pieces").root)
 
-    one, other = files(tmp_path / "whole"), files(tmp_path / "pieces")
-    results = [pq.read_table(tmp_path / name / "results.parquet").to_pylist() for name in ("whole", "pieces")]
-    assert results[0] == results[1]
-    assert {name: content for name, content in one.items() if name != "results.parquet"} == {
-        name: content for name, content in other.items() if name != "results.parquet"
-    }
+    assert files(tmp_path / "whole") == files(tmp_path / "pieces")
     assert list(whole.summaries) == list(pieces.summaries)
     assert pq.ParquetFile(tmp_path / "pieces" / "samples.parquet").num_row_groups == 5
+
+
+def test_in_pieces_jobs_keep_their_order_where_baselines_take_turns(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    def taking_turns(root: Path) -> SweepPaths:
+        taken, asked = two_baselines()
+        turns = [asked.jobs[number] for number in (0, 3, 1, 4, 2, 5)]
+        numbers = {job.id: number for number, job in enumerate(turns)}
+        paths = journal_of(root, [replace(one, job_num=numbers.get(one.job_id)) for one in taken])
+        jobs = tuple(replace(job, num=number, directory=str(number)) for number, job in enumerate(turns))
+        write_record(paths.record, replace(asked, jobs=jobs))
+        return paths
+
+    whole = derived(taking_turns(tmp_path / "whole").root)
+    request.getfixturevalue("in_pieces")
+    pieces = derived(taking_turns(tmp_path / "pieces").root)
+
+    assert files(tmp_path / "whole") == files(tmp_path / "pieces")
+    assert [row.job_num for row in whole.comparisons] == [row.job_num for row in pieces.comparisons]
+
+
+@pytest.mark.usefixtures("in_pieces")
+def test_a_large_file_whose_rows_are_in_another_order_is_refused(tmp_path: Path) -> None:
+    paths = sweep(tmp_path)
+    derived(tmp_path)
+    paths.journal.unlink()
+    table = pq.read_table(paths.samples)
+    pq.write_table(table.sort_by([("order", "ascending")]), paths.samples)
+
+    with pytest.raises(StorageError, match=r"rows of job_id .* do not stand together"):
+        derived(tmp_path)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_what_else_is_to_be_made_is_made_of_what_is_returned(
+    tmp_path: Path, request: pytest.FixtureRequest, *, large: bool
+) -> None:
+    if large:
+        request.getfixturevalue("in_pieces")
+    given: list[Derived] = []
+
+    result = derive.derive(sweep(tmp_path).root, lambda table, jobs: iterate_jobs(table, jobs=jobs), then=given.append)
+
+    assert [id(one) for one in given] == [id(result)]
+    assert len(json.loads((tmp_path / "summaries.json").read_bytes())) == 6
+
+
+@pytest.mark.usefixtures("in_pieces")
+def test_where_the_report_fails_no_half_array_is_left(tmp_path: Path) -> None:
+    def fail(_: Derived) -> None:
+        raise StorageError("no space left")
+
+    with pytest.raises(StorageError, match="no space left"):
+        derive.derive(sweep(tmp_path).root, lambda table, jobs: iterate_jobs(table, jobs=jobs), then=fail)
+
+    assert not [path for path in tmp_path.iterdir() if "summaries" in path.name]
 
 
 @pytest.mark.usefixtures("in_pieces")

@@ -14,7 +14,7 @@ from tests.storage.test_derive import derived, files, sweep
 from velosweep.analysis.summarise import iterate_jobs
 from velosweep.errors import StorageError
 from velosweep.model import Comparison, JobRecord
-from velosweep.storage import chunks, derive, parts
+from velosweep.storage import chunks, crew, derive
 
 pytestmark = pytest.mark.usefixtures("in_pieces")
 
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.usefixtures("in_pieces")
 def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is large: the journal, and a sweep of more than one baseline."""
     monkeypatch.setattr(derive, "_LARGE_JOURNAL_BYTES", 0)
-    for module in (derive, chunks):
-        monkeypatch.setattr(module, "CHUNK_ROWS", 30)
+    monkeypatch.setattr(derive, "CHUNK_ROWS", 30)
+    monkeypatch.setattr(chunks, "PART_ROWS", 30)
 
 
 @pytest.fixture
 def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two, however few the parts and the processors."""
-    monkeypatch.setattr(parts, "_workers", lambda _: 2)
+    monkeypatch.setattr(crew, "_workers", lambda _: 2)
 
 
 def compare_elsewhere(samples: pa.Table, jobs: Mapping[str, JobRecord]) -> Iterator[Sequence[Comparison]]:
@@ -76,7 +76,3 @@ def test_a_process_that_is_killed_leaves_a_sweep_that_can_be_collated_again(tmp_
 
     assert "velosweep collate" in (caught.value.remedy or "")
     assert not paths.results.exists()
-
-
-def test_few_parts_are_not_worth_a_process() -> None:
-    assert parts._workers([]) == 1

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.storage.made import comparison, mode_statistics, statistics
 from velosweep.storage.paths import JobPaths
-from velosweep.storage.summaries import JobSummaries, summary, to_json, writing_summaries
+from velosweep.storage.summaries import JobSummaries, summary, to_json
+from velosweep.storage.summary_array import writing_summaries
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "summary.json"
 

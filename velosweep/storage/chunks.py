@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-# Up to so many rows are worked on at once; a sweep of no more is one chunk. Figures of one baseline's jobs depend
-# on one another (they share cost models), so a baseline's jobs are never divided.
+# A sweep of no more rows is worked on as a whole.
 CHUNK_ROWS = 250_000
+# Of a larger one so many at a time: with more, memory grows and the processor's cache helps less. Figures of one
+# baseline's jobs depend on one another (they share cost models), so a baseline's jobs are never divided.
+PART_ROWS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +93,7 @@ def _opened(path: Path) -> pq.ParquetFile:
 
 
 def _grouped(jobs: Sequence[JobRecord], ranges: dict[str, tuple[int, int]]) -> Iterator[list[JobRecord]]:
-    """Jobs by baseline, in the order of each baseline's first job, filled up to CHUNK_ROWS."""
+    """Jobs by baseline, in the order of each baseline's first job, filled up to PART_ROWS."""
     by_baseline: dict[str, list[JobRecord]] = {}
     for job in jobs:
         by_baseline.setdefault(job.baseline_id, []).append(job)
@@ -99,7 +101,7 @@ def _grouped(jobs: Sequence[JobRecord], ranges: dict[str, tuple[int, int]]) -> I
     rows = 0
     for baseline, members in by_baseline.items():
         more = sum(ranges.get(owner, (0, 0))[1] for owner in {baseline, *(job.id for job in members)})
-        if chunk and rows + more > CHUNK_ROWS:
+        if chunk and rows + more > PART_ROWS:
             yield chunk
             chunk, rows = [], 0
         chunk.extend(members)
@@ -129,14 +131,13 @@ class _Reader:
                 number = bisect_right(self._begins, place) - 1
                 end = min(first + count, self._begins[number + 1])
                 if number not in needed:
-                    needed[number] = self._kept.get(number) or self._read(number)
+                    needed[number] = self._kept.get(number) or self._file.read_row_group(number)
                 parts.append(needed[number].slice(place - self._begins[number], end - place))
                 place = end
         self._kept = needed
-        return pa.concat_tables(parts).unify_dictionaries() if parts else schema().empty_table()
-
-    def _read(self, number: int) -> pa.Table:
-        return completed(self._file.read_row_group(number)).select(list(COLUMNS))
+        if not parts:
+            return schema().empty_table()
+        return completed(pa.concat_tables(parts).unify_dictionaries()).select(list(COLUMNS))
 
 
 def _joined(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:

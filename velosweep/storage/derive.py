@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from velosweep.model import Comparison, SweepRecord
-from velosweep.storage.atomic import read_bytes
 from velosweep.storage.chunks import CHUNK_ROWS, Chunk, parts_of_file
+from velosweep.storage.crew import crew
 from velosweep.storage.dataset import collect
 from velosweep.storage.journal_table import Damaged, journal_row_groups
-from velosweep.storage.parts import Compare, Setting, work_on, work_on_all
+from velosweep.storage.parts import Compare, Setting, prepare, work_on, work_on_all
 from velosweep.storage.paths import SweepPaths
 from velosweep.storage.provenance import read_record
 from velosweep.storage.ready import Ready, owners, rows_by_owner
-from velosweep.storage.results import results_to_table, write_results, writing_result_tables
+from velosweep.storage.results import results_to_table, write_result_tables, write_results
 from velosweep.storage.samples import write_row_groups, write_samples
 from velosweep.storage.schema import sweep_metadata
-from velosweep.storage.summaries import Summary, WrittenSummaries, writing_summaries
+from velosweep.storage.summaries import Summary, WrittenSummaries
+from velosweep.storage.summary_array import array_of, array_parts, write_array_part, writing_summaries
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,16 +46,28 @@ class Derived:
     damaged: tuple[str, ...]
 
 
-def derive(root: Path, compare: Compare, ready: Sequence[Ready] = ()) -> Derived:
+Then = Callable[[Derived], None]
+
+
+def _nothing_more(_: Derived) -> None:
+    """What is derived is all that is wanted."""
+
+
+def derive(root: Path, compare: Compare, ready: Sequence[Ready] = (), then: Then = _nothing_more) -> Derived:
     """Write all derived files of a sweep but the report: the same samples give the same bytes.
 
     `compare(samples, jobs by id)` gives each job's comparisons, its own (`prompt_id` None) among them. What is
-    `ready` and still stands is not done again. Raises StorageError.
+    `ready` and still stands is not done again. `then` is called with what is returned, of a large sweep while
+    other processes put the last file together. Raises StorageError.
     """
     paths = SweepPaths(root)
     source = _write_samples(paths)
     setting = Setting(root=root, sweep_id=source.record.sweep_id, single=source.record.single, compare=compare)
-    return _derive_parts(setting, source) if source.table is None else _derive_all(setting, source, source.table, ready)
+    if source.table is None:
+        return _derive_parts(setting, source, then)
+    derived = _derive_all(setting, source, source.table, ready)
+    then(derived)
+    return derived
 
 
 def _derive_all(setting: Setting, source: _Source, table: pa.Table, ready: Sequence[Ready]) -> Derived:
@@ -66,7 +80,7 @@ def _derive_all(setting: Setting, source: _Source, table: pa.Table, ready: Seque
         rows = table.filter(_owned_by(table, owners(left))) if parts else table
         parts.append(work_on(setting, Chunk(jobs=left, table=rows)))
     comparisons = [row for part in parts for row in part.comparisons]
-    comparisons.sort(key=lambda row: float("inf") if row.job_num is None else row.job_num)
+    comparisons.sort(key=_place)
     summaries = {job_id: one for part in parts for job_id, one in zip(part.written, part.summaries, strict=True)}
     write_results(paths.results, comparisons, sweep_id=record.sweep_id, metadata=sweep_metadata(record))
     with writing_summaries(paths.summaries) as add_summary:
@@ -84,6 +98,11 @@ def _derive_all(setting: Setting, source: _Source, table: pa.Table, ready: Seque
     )
 
 
+def _place(row: Comparison) -> float:
+    """Jobs stand in the order of their numbers, wherever their rows are."""
+    return float("inf") if row.job_num is None else row.job_num
+
+
 def _standing(record: SweepRecord, table: pa.Table, ready: Sequence[Ready]) -> list[Ready]:
     jobs, rows = {job.id: job for job in record.jobs}, rows_by_owner(table) if ready else {}
     return [one for one in ready if one.stands(jobs, rows)]
@@ -96,28 +115,36 @@ def _owned_by(table: pa.Table, names: Set[str]) -> Any:
     return pc.is_in(table["job_id"], pa.array(sorted(names), pa.string()))
 
 
-def _derive_parts(setting: Setting, source: _Source) -> Derived:
+def _derive_parts(setting: Setting, source: _Source, then: Then) -> Derived:
     """Some jobs at a time, side by side, so that any number of samples fits into memory."""
     record, paths = source.record, SweepPaths(setting.root)
-    comparisons: list[Comparison] = []
-    written: set[str] = set()
-    jobs = {job.id: job for job in record.jobs}
-    results = writing_result_tables(paths.results, metadata=sweep_metadata(record))
-    with results as add_results, writing_summaries(paths.summaries) as add_summary:
-        for done in work_on_all(setting, paths.samples, parts_of_file(paths.samples, record.jobs)):
-            add_results(results_to_table(done.comparisons, sweep_id=record.sweep_id))
-            comparisons.extend(done.comparisons)
-            written.update(done.written)
-            for job_id in done.written:
-                add_summary(read_bytes(paths.job(jobs[job_id]).summary))
-    return Derived(
-        record=record,
-        samples=None,
-        sample_count=source.count,
-        comparisons=comparisons,
-        summaries=WrittenSummaries(paths, record.jobs, written),
-        damaged=source.damaged,
-    )
+    found: list[Comparison] = []
+    results: list[pa.Table] = []
+    sizes: dict[str, int] = {}
+    pieces = min(source.count // CHUNK_ROWS, len({job.baseline_id for job in record.jobs}))
+    with crew(setting.root, pieces, partial(prepare, setting)) as workers:
+        parts = parts_of_file(paths.samples, record.jobs)
+        for done in work_on_all(setting, workers, paths.samples, parts):
+            found.extend(done.comparisons)
+            results.append(results_to_table(done.comparisons, sweep_id=record.sweep_id))
+            sizes.update(zip(done.written, done.sizes, strict=True))
+        order = sorted(range(len(found)), key=lambda number: _place(found[number]))
+        write_result_tables(paths.results, results, order, metadata=sweep_metadata(record))
+        derived = Derived(
+            record=record,
+            samples=None,
+            sample_count=source.count,
+            comparisons=[found[number] for number in order],
+            summaries=WrittenSummaries(paths, record.jobs, sizes.keys()),
+            damaged=source.damaged,
+        )
+        array = array_parts([(paths.job(job).summary, sizes[job.id]) for job in record.jobs if job.id in sizes])
+        with array_of(paths.summaries, array) as beside:
+            put = workers.map(partial(write_array_part, beside), array)
+            then(derived)
+            for _ in put:
+                pass
+    return derived
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,9 +161,10 @@ def _write_samples(paths: SweepPaths) -> _Source:
     """samples.parquet from the journal, or itself where there is none."""
     import pyarrow.parquet as pq
 
-    large = _size(paths.journal) > _LARGE_JOURNAL_BYTES
+    large, count = _size(paths.journal) > _LARGE_JOURNAL_BYTES, None
     if not large and not paths.journal.is_file() and paths.samples.is_file():
-        large = pq.read_metadata(paths.samples).num_rows > CHUNK_ROWS
+        count = pq.read_metadata(paths.samples).num_rows
+        large = count > CHUNK_ROWS
     if not large:
         collected = collect(paths.root)
         record = _record(paths, collected.table)
@@ -155,7 +183,7 @@ def _write_samples(paths: SweepPaths) -> _Source:
     return _Source(
         record=record,
         table=None,
-        count=pq.read_metadata(paths.samples).num_rows,
+        count=pq.read_metadata(paths.samples).num_rows if count is None else count,
         damaged=tuple(f"{paths.journal.name}, line {number}: {why}" for number, why in damaged),
     )
 

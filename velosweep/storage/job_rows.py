@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from velosweep.model import JobRecord
-from velosweep.storage.ordering import in_canonical_order, numbers, owner_ranges
+from velosweep.storage.ordering import numbers, owner_ranges
 from velosweep.storage.schema import COLUMNS, STRINGS, schema
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def rows_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[JobRecord, pa.Table]]:
-    """Each job with its rows, in canonical order, with the contract's columns and types.
+    """Each job with its rows of a `table` in canonical order, with the contract's columns and types.
 
     A job without rows of its own (vanilla only, or failed) has all runs of its baseline. In at most two chunks, whose
     edges depend on the rows alone; where `table`'s texts are dictionaries they are so, too, in one chunk: of what these
@@ -46,13 +46,12 @@ class _Rows:
     def __init__(self, table: pa.Table) -> None:
         import pyarrow as pa
 
-        ordered = in_canonical_order(table)
-        self._block = numbers(ordered, "block", missing=0)
-        self._ranges = owner_ranges(ordered)
-        self._texts = {name: _Text(ordered[name]) for name in STRINGS if pa.types.is_dictionary(ordered[name].type)}
+        self._block = numbers(table, "block", missing=0)
+        self._ranges = owner_ranges(table)
+        self._texts = {name: _Text(table[name]) for name in STRINGS if pa.types.is_dictionary(table[name].type)}
         self._differing = [name for name, text in self._texts.items() if text.only is None]
         plain = pa.schema([field for field in schema() if field.name not in self._texts])
-        self._plain = ordered.select(plain.names).cast(plain).combine_chunks()
+        self._plain = table.select(plain.names).cast(plain).combine_chunks()
         kinds = [field.with_type(_encoded_type()) if field.name in self._texts else field for field in schema()]
         self._schema = pa.schema(kinds).with_metadata(schema().metadata)
         self._shared: dict[tuple[str, bytes], _Part] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -74,9 +75,37 @@ def owners(table: pa.Table) -> tuple[Any, list[str]]:
 
 
 def owner_ranges(ordered: pa.Table) -> dict[str, tuple[int, int]]:
-    """Where each `job_id` stands in a table in canonical order: (first row, number of rows)."""
+    """Where each `job_id` stands in a table in canonical order: (first row, number of rows).
+
+    Raises ValueError where rows of one do not stand together.
+    """
+    ranges: dict[str, tuple[int, int]] = {}
+    row = 0
+    for chunk in _encoded_chunks(ordered["job_id"]):
+        for name, count in _runs(chunk):
+            first, before = ranges.get(name, (row, 0))
+            if first + before != row:
+                raise ValueError(f"rows of job_id {name} do not stand together")
+            ranges[name] = (first, before + count)
+            row += count
+    return ranges
+
+
+def _encoded_chunks(column: Any) -> list[Any]:
+    """The chunks of a column of texts as dictionaries, each its own: made one, those of millions take far longer."""
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(column.type):
+        column = column.fill_null("").dictionary_encode()
+    return list(column.chunks)
+
+
+def _runs(chunk: Any) -> Iterator[tuple[str, int]]:
+    """Each text as often as it stands one after another."""
     import numpy as np
 
-    codes, names = owners(ordered)
+    codes, names = chunk.indices.to_numpy(), chunk.dictionary.to_pylist()
     edges = [0, *(np.flatnonzero(codes[1:] != codes[:-1]) + 1).tolist(), len(codes)]
-    return {names[codes[begin]]: (begin, end - begin) for begin, end in pairwise(edges) if end > begin}
+    for begin, end in pairwise(edges):
+        if end > begin:
+            yield names[codes[begin]], end - begin

@@ -8,20 +8,17 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from velosweep.errors import StorageError
-from velosweep.model import Comparison, JobRecord, ModeStatistics, Statistics
+from velosweep.model import Comparison, JobRecord, ModeStatistics
 from velosweep.storage.chunks import Chunk, Part, PartReader
+from velosweep.storage.crew import Crew
 from velosweep.storage.job_samples import THREADS, write_job_samples
 from velosweep.storage.paths import SweepPaths
+from velosweep.storage.schema import schema
 from velosweep.storage.summaries import JobSummaries, Summary
+from velosweep.storage.summary_array import item_size
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-# Starting processes costs a second or two, which fewer parts don't take.
-_FEWEST_PARTS = 3
-_MOST_WORKERS = 8
-_WORKER_BYTES = 700 << 20
 
 Compare = Callable[["pa.Table", Mapping[str, JobRecord]], Iterable[Sequence[Comparison]]]
 
@@ -40,11 +37,13 @@ class Setting:
 class Done:
     """What a part came to, its jobs' own files being written.
 
-    `written`: ids of the jobs that have a summary.json, in the record's order, and the `summaries` of as many.
+    `written`: ids of the jobs that have a summary.json, in the record's order, and the `summaries` of as many;
+    `sizes`: see `item_size`.
     """
 
     comparisons: list[Comparison]
     written: list[str]
+    sizes: list[int]
     summaries: list[tuple[Summary, bytes]]
 
 
@@ -65,43 +64,22 @@ def work_on(setting: Setting, chunk: Chunk, *, threads: int = THREADS) -> Done:
         written.append(job.id)
     if not setting.single:
         write_job_samples(paths, chunk.jobs, chunk.table, threads=threads)
-    return Done(comparisons=comparisons, written=written, summaries=summaries)
+    sizes = [item_size(content) for _, content in summaries]
+    return Done(comparisons=comparisons, written=written, sizes=sizes, summaries=summaries)
 
 
-def work_on_all(setting: Setting, path: Path, parts: Sequence[Part]) -> Iterator[Done]:
+def work_on_all(setting: Setting, crew: Crew, path: Path, parts: Sequence[Part]) -> Iterator[Done]:
     """As `work_on` for each part of a samples.parquet, in order, without single samples and summaries' values."""
-    workers = _workers(parts)
-    if workers < 2:
+    if crew.alone:
         reader = PartReader(path)
-        for part in parts:
-            yield _slim(work_on(setting, reader.chunk(part)))
-        return
-    from joblib.externals.loky import ProcessPoolExecutor
-    from joblib.externals.loky.process_executor import BrokenProcessPool
-
-    # Unlike multiprocessing's, these processes don't run the main module again, which may be anybody's.
-    pool = ProcessPoolExecutor(workers)
-    whole = False
-    try:
-        yield from pool.map(partial(_in_worker, setting, path), parts)
-        whole = True
-    except BrokenProcessPool as error:
-        raise StorageError(
-            f"A process that worked on {setting.root} was ended from outside: {error}",
-            remedy="memory may be short; free some, then run `velosweep collate` on the folder",
-        ) from error
-    finally:  # where something failed, the others need not end what they are at
-        pool.shutdown(wait=True, kill_workers=not whole)
+        return (_slim(work_on(setting, reader.chunk(part))) for part in parts)
+    return crew.map(partial(_in_worker, setting, path), parts)
 
 
-def _workers(parts: Sequence[Part]) -> int:
-    if len(parts) < _FEWEST_PARTS:
-        return 1
-    import psutil
-    from joblib import cpu_count
-
-    fitting = psutil.virtual_memory().available // _WORKER_BYTES
-    return int(min(len(parts), cpu_count(), fitting, _MOST_WORKERS))
+def prepare(setting: Setting) -> None:
+    """Load what any part will need."""
+    for _ in setting.compare(schema().empty_table(), {}):
+        pass
 
 
 @lru_cache(maxsize=1)
@@ -116,22 +94,19 @@ def _in_worker(setting: Setting, path: Path, part: Part) -> Done:
 
 
 def _slim(done: Done) -> Done:
-    return replace(done, comparisons=[_without_samples(row) for row in done.comparisons], summaries=[])
+    """Without single samples. A baseline's figures are one value in all of its jobs, and stay so."""
+    slim: dict[int, ModeStatistics] = {}
+
+    def of(mode: ModeStatistics | None) -> ModeStatistics | None:
+        return None if mode is None else slim.get(id(mode)) or slim.setdefault(id(mode), _slim_mode(mode))
+
+    comparisons = [replace(row, vanilla=of(row.vanilla), speculative=of(row.speculative)) for row in done.comparisons]
+    return replace(done, comparisons=comparisons, summaries=[])
 
 
-def _without_samples(row: Comparison) -> Comparison:
-    return replace(row, vanilla=_slim_mode(row.vanilla), speculative=_slim_mode(row.speculative))
-
-
-def _slim_mode(mode: ModeStatistics | None) -> ModeStatistics | None:
-    if mode is None:
-        return None
-
-    def slim(whole: Statistics) -> Statistics:
-        return Statistics(mean=whole.mean, stddev=whole.stddev, min=whole.min, max=whole.max, samples=())
-
+def _slim_mode(mode: ModeStatistics) -> ModeStatistics:
     return ModeStatistics(
-        tokens_per_second=slim(mode.tokens_per_second),
-        time_to_first_token_ms=slim(mode.time_to_first_token_ms),
-        total_time_ms=slim(mode.total_time_ms),
+        tokens_per_second=replace(mode.tokens_per_second, samples=()),
+        time_to_first_token_ms=replace(mode.time_to_first_token_ms, samples=()),
+        total_time_ms=replace(mode.total_time_ms, samples=()),
     )

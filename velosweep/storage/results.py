@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,22 +113,24 @@ def write_results(
     path: Path, comparisons: Sequence[Comparison], *, sweep_id: str, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write atomically; the same comparisons give the same bytes. Raises StorageError."""
-    with writing_result_tables(path, metadata=metadata) as add:
-        add(results_to_table(comparisons, sweep_id=sweep_id))
+    table = results_to_table(comparisons, sweep_id=sweep_id)
+    write_result_tables(path, [table], range(table.num_rows), metadata=metadata)
 
 
-@contextmanager
-def writing_result_tables(
-    path: Path, *, metadata: Mapping[str, str] | None = None
-) -> Iterator[Callable[[pa.Table], None]]:
-    """A function that adds rows (`results_to_table`); the file is there, whole, when the block has ended well.
-
-    Raises StorageError.
-    """
+def write_result_tables(
+    path: Path, tables: Sequence[pa.Table], order: Sequence[int], *, metadata: Mapping[str, str] | None = None
+) -> None:
+    """As `write_results`, from the rows of several tables (`results_to_table`), of which `order` gives the places."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with replacing(path) as beside, pq.ParquetWriter(beside, schema(metadata), **WRITER) as writer:
-        yield writer.write_table
+    wanted = schema(metadata)
+    rows = pa.concat_tables([schema().empty_table(), *tables])
+    if list(order) != list(range(rows.num_rows)):
+        rows = rows.take(pa.array(order))
+    with replacing(path) as beside, pq.ParquetWriter(beside, wanted, **WRITER) as writer:
+        # Chunks decide where pages end, and would make the bytes depend on how the rows came.
+        writer.write_table(rows.combine_chunks().cast(wanted))
 
 
 def read_results(path: Path) -> pa.Table:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Sequence, Set
 from datetime import datetime, timezone
+from functools import lru_cache
+from math import isfinite
 from pathlib import Path
 from typing import overload
 
 from velosweep.model import Comparison, JobRecord, Mode, ModeStatistics, Statistics
-from velosweep.storage.atomic import make_folder, read_bytes, replacing, write_bytes
+from velosweep.storage.atomic import make_folder, read_bytes, write_bytes
 from velosweep.storage.paths import JobPaths, SweepPaths
 
 Summary = dict[str, object]
@@ -75,11 +76,13 @@ def to_json(value: object, *, indent: int = 0) -> str:
 
     Raises ValueError for a figure that is not finite.
     """
+    if type(value) is float and isfinite(value):
+        return repr(value)  # as json has it
     if isinstance(value, LaidOut):
         return value
     inner = " " * (indent + 2)
     if isinstance(value, dict) and value:
-        items = [f"{inner}{_flat(key)}: {to_json(item, indent=indent + 2)}" for key, item in value.items()]
+        items = [f"{inner}{_key(key)}: {to_json(item, indent=indent + 2)}" for key, item in value.items()]
         return "{\n" + ",\n".join(items) + "\n" + " " * indent + "}"
     if isinstance(value, list) and value and isinstance(value[0], (dict, list)):
         rows = [inner + to_json(item, indent=indent + 2) for item in value]
@@ -89,6 +92,7 @@ def to_json(value: object, *, indent: int = 0) -> str:
 
 # made once: json.dumps would make an encoder a call, and there are some thirty calls a summary
 _flat = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_key = lru_cache(maxsize=256)(_flat)
 
 
 def _figures(values: list[object]) -> str:
@@ -96,32 +100,13 @@ def _figures(values: list[object]) -> str:
     import orjson
 
     try:
-        text = orjson.dumps(values).decode()
+        line = orjson.dumps(values)
     except TypeError:  # an integer of more than 64 bits, half a character
         return _flat(values)
-    # Texts may hold commas, and null may be a figure that is not finite: Python's own refuses it.
-    if any(sign in text for sign in ('"', "null", "{")) or "[" in text[1:]:
+    # Texts may hold commas, and null (the n) may be a figure that is not finite: Python's own refuses it.
+    if any(sign in line for sign in (b'"', b"n", b"{")) or line.rfind(b"[") > 0:
         return _flat(values)
-    return text.replace(",", ", ")
-
-
-@contextmanager
-def writing_summaries(path: Path) -> Iterator[Callable[[bytes], None]]:
-    """A function that adds a summary (what is in its file) to the array.
-
-    The file is there when the block has ended well. Raises StorageError.
-    """
-    with replacing(path) as beside, beside.open("wb") as file:
-        before = b"[\n  "
-
-        def add(content: bytes) -> None:
-            nonlocal before
-            # Texts in JSON hold no line ends: these are the layout's.
-            file.write(before + content.rstrip(b"\n").replace(b"\n", b"\n  "))
-            before = b",\n  "
-
-        yield add
-        file.write(b"[]\n" if before.startswith(b"[") else b"\n]\n")
+    return line.replace(b",", b", ").decode()
 
 
 class WrittenSummaries(Sequence["Summary | None"]):

@@ -42,7 +42,7 @@ def test_parts_written_in_any_order_are_the_whole(tmp_path: Path, count: int) ->
 
     assert (tmp_path / "whole.json").read_bytes() == (tmp_path / "parts.json").read_bytes()
     assert [value["n_draft"] for value in json.loads((tmp_path / "parts.json").read_bytes())] == list(range(count))
-    assert (tmp_path / "parts.json").read_bytes().startswith(b"[\n  {\n    \"n_draft\": 0" if count else b"[]\n")
+    assert (tmp_path / "parts.json").read_bytes().startswith(b'[\n  {\n    "n_draft": 0' if count else b"[]\n")
     assert len(parts) == (count + 1) // 2
 
 

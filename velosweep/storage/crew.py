@@ -18,6 +18,8 @@ S = TypeVar("S")
 _FEWEST_PIECES = 3
 _MOST_WORKERS = 8
 _WORKER_BYTES = 700 << 20
+# Each core has a worker: threads of its libraries would only take turns.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def crew(root: Path, pieces: int, prepare: Callable[[], object]) -> Iterator[Cre
     from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
 
     # Unlike multiprocessing's, these processes don't run the main module again, which may be anybody's.
-    pool = ProcessPoolExecutor(workers, initializer=_begin, initargs=(prepare,))
+    pool = ProcessPoolExecutor(workers, initializer=_begin, initargs=(prepare,), env=_ONE_THREAD)
     pool.submit(int)  # the first piece of work starts them all
     whole = False
     try:

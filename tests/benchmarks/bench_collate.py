@@ -1,9 +1,11 @@
 """What collating and loading cost, each in a fresh process: `python -m tests.benchmarks.bench_collate [--large]`.
 
 `--large` is issue size: 10 million samples of 10,000 jobs, of one and of ten prompts; some 20 GB of disk.
-Without it a twentieth. Seconds from the process's start to its end, of the call alone, of CPU (its own and its
-children's), and the peak of memory of all its processes together (proportional set size, seen twice a second).
-The machine may be shared: its load stands beside each line, and CPU seconds grow with it, too.
+Without it a twentieth. Seconds of the call; beside it of the process from its start to its end, of CPU (its own and
+its children's), and the peak of memory of all its processes together (proportional set size, seen twice a second).
+The machine may be shared: its load stands beside each line, and CPU seconds grow with it, too. A virtual machine whose
+host takes free memory back pays up to 10 µs for the first touch of each page: where memory has been free before, the
+large sweep's 4 GB cost several seconds more than where files fill it, as they do on a machine in use.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,8 +28,10 @@ from pathlib import Path
 import psutil
 
 from tests.benchmarks.bench_storage import Shape, write_asked, write_sweep
+from tests.benchmarks.figures import Figure, machine, of_runs, show
 from tests.benchmarks.made_up import made_up_group
 from velosweep.model import Mode, Sample
+from velosweep.reporting.wording import plural
 from velosweep.storage.journal import Journal
 from velosweep.storage.paths import SweepPaths
 
@@ -43,6 +47,8 @@ SHAPES = {
         Shape(jobs=10_000, group=100, prompts=10, iterations=99),
     ],
 }
+# Asked of the large ones.
+_COLLATE_S, _PEAK_MIB, _LOAD_S = 20, 1430, 1  # 1.5 GB
 
 _COLLATE = """
 import sys, time
@@ -140,17 +146,13 @@ def _mib(process: psutil.Process) -> float:
         return 0.0
 
 
-def print_median(what: str, costs: list[Cost]) -> None:
-    """One line of the table: medians, and the least and greatest seconds of the call."""
-    calls = [cost.call_s for cost in costs]
-    wall_s, call_s, cpu_s, peak = (
-        statistics.median(getattr(cost, name) for cost in costs) for name in ("wall_s", "call_s", "cpu_s", "peak_mib")
-    )
-    print(
-        f"{what:<58}{wall_s:>8.2f}{call_s:>8.2f} [{min(calls):7.2f}, {max(calls):7.2f}]{cpu_s:>9.2f}{peak:>9.0f}"
-        f"{len(costs):>4}{os.getloadavg()[0]:>7.1f}",
-        flush=True,
-    )
+def told(what: str, costs: list[Cost], most_s: float | None = None, most_mib: float | None = None) -> Iterator[Figure]:
+    """Seconds of the call, with the rest that it costs; the peak of memory where something is asked of it."""
+    call, wall, cpu = ([getattr(cost, name) for cost in costs] for name in ("call_s", "wall_s", "cpu_s"))
+    rest = f"process {statistics.median(wall):.2f} s, CPU {statistics.median(cpu):.1f} s, load {os.getloadavg()[0]:.1f}"
+    yield of_runs(f"{what} ({rest})", call, " s", most=most_s)
+    if most_mib is not None:
+        yield of_runs(f"{what}: peak of memory", [cost.peak_mib for cost in costs], " MiB", most=most_mib)
 
 
 def repeated(repeats: int, script: str, source: Path, *, fresh: bool) -> list[Cost]:
@@ -183,37 +185,44 @@ def write_journal(root: Path, shape: Shape) -> None:
                 journal.append(Sample(**{**row, "mode": Mode(row["mode"])}))
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--large", action="store_true")
-    parser.add_argument("--repeats", type=int, default=3)
-    arguments = parser.parse_args()
-    times: Callable[..., list[Cost]] = partial(repeated, arguments.repeats)
-    print(f"{'':<58}{'process':>8}{'call, s':>8} {'[least, most]':>18}{'CPU, s':>9}{'MiB':>9}{'n':>4}{'load':>7}")
+def collating(repeats: int, *, large: bool) -> Iterator[Figure]:
+    """All that this benchmark tells; what is asked is asked of the large sweep."""
+    times: Callable[..., list[Cost]] = partial(repeated, repeats)
     with tempfile.TemporaryDirectory(prefix="velosweep-bench-") as folder:
         end, journal = Path(folder, "end"), Path(folder, "journal")
         write_journal(end, SMALL_JOBS)
         size = f"{SMALL_JOBS.jobs:,} jobs, {SMALL_JOBS.rows:,} samples"
-        print_median(f"end of a sweep, {size}", times(_COLLATE_AT_THE_END, end, fresh=True))
-        print_median(f"collate, {size}", times(_COLLATE, end, fresh=True))
+        yield from told(f"end of a sweep, {size}", times(_COLLATE_AT_THE_END, end, fresh=True))
+        yield from told(f"collate, {size}", times(_COLLATE, end, fresh=True))
         write_journal(journal, JOURNAL)
         what = f"collate a journal, {JOURNAL.jobs:,} jobs, {JOURNAL.rows:,} samples"
-        print_median(what, times(_COLLATE, journal, fresh=True))
-        for shape in SHAPES[arguments.large]:
+        yield from told(what, times(_COLLATE, journal, fresh=True))
+        for shape in SHAPES[large]:
             root = Path(folder, f"prompts-{shape.prompts}")
             write_sweep(root, shape)
-            size = f"{shape.jobs:,} jobs, {shape.rows:,} samples, {shape.prompts} prompts"
-            print_median(f"collate {size}", times(_COLLATE, root, fresh=True))
+            size = f"{shape.jobs:,} jobs, {shape.rows:,} samples, {plural(shape.prompts, 'prompt')}"
+            asked = (_COLLATE_S, _PEAK_MIB) if large else ()
+            yield from told(f"collate {size}", times(_COLLATE, root, fresh=True), *asked)
             for filters, columns in (
                 ([("job_id", "=", f"job-{shape.jobs // 2:08x}")], None),
                 ([("n_draft", "=", 8)], ["job_id", "n_draft", "tokens_per_second"]),
                 ([("n_draft", "=", 8)], None),
             ):
                 script = _LOAD.format(filters=filters, columns=columns)
-                what = f"  load {filters[0][0]} {'of 3 columns' if columns else ''}"
-                print_median(what, times(script, root, fresh=False))
+                what = f"load one {filters[0][0]}{', 3 columns' if columns else ''}, {plural(shape.prompts, 'prompt')}"
+                yield from told(what, times(script, root, fresh=False), _LOAD_S if large else None)
             shutil.rmtree(root)
+
+
+def main() -> None:
+    """Print each figure as it comes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    print(machine())
+    for figure in collating(arguments.repeats, large=arguments.large):
+        show(figure)
 
 
 if __name__ == "__main__":

@@ -32,10 +32,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 
-from tests.benchmarks.bench_sweep import environment, samples, show
+from tests.benchmarks.bench_sweep import environment, samples
+from tests.benchmarks.figures import Figure, machine, of_runs, show
 from velosweep.synthetic.pair import ensure_pair
 from velosweep.synthetic.shape import DEFAULT_SHAPE
 
@@ -67,26 +67,33 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--optimum", metavar="PYTHON")
     options = parser.parse_args()
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC")
+    print(machine())
+    for figure in rivals(options.llama_cpp, options.repeats, options.optimum):
+        show(figure)
+
+
+def rivals(llama_cpp: Path, repeats: int, optimum_python: str | None) -> Iterator[Figure]:
+    """Wall-clocks of all ways, in turn, and how far each one's tokens per second are from ours."""
     ways: dict[str, Callable[[Path], Rates]] = {
         "velosweep": velosweep,
         "process": process_per_iteration,
         "speed-bench": speed_bench,
         "llama-bench": llama_bench,
     }
-    if options.optimum:
-        ways["optimum"] = lambda _: optimum(options.optimum)
+    if optimum_python:
+        ways["optimum"] = lambda _: optimum(optimum_python)
     walls: dict[str, list[float]] = {name: [] for name in ways}
     rates: dict[str, list[Rates]] = {name: [] for name in ways}
-    for repeat in range(options.repeats):
+    for repeat in range(repeats):
         for name in list(ways)[:: 1 if repeat % 2 == 0 else -1]:
             began = time.perf_counter()
-            rates[name].append(ways[name](options.llama_cpp))
+            rates[name].append(ways[name](llama_cpp))
             walls[name].append(time.perf_counter() - began)
     for name in ways:
-        show(f"{name}: wall-clock", walls[name], " s")
+        yield of_runs(f"{name}: wall-clock", walls[name], " s")
         if name in ("process", "speed-bench"):
-            show(f"{name}: wall-clock over ours", [a / b for a, b in zip(walls[name], walls["velosweep"], strict=True)])
+            over = [theirs / ours for theirs, ours in zip(walls[name], walls["velosweep"], strict=True)]
+            yield of_runs(f"{name}: wall-clock over ours", over)
     for name in list(ways)[1:]:
         for n_draft in rates[name][0]:
             ratios = [
@@ -94,7 +101,7 @@ def main() -> None:
                 for theirs, ours in zip(rates[name], rates["velosweep"], strict=True)
             ]
             arm = f"n_draft {n_draft}" if n_draft else "vanilla"
-            show(f"{name}, {arm}: {middle(rates[name][-1][n_draft]):.1f} tok/s, over ours", ratios)
+            yield of_runs(f"{name}, {arm}: {middle(rates[name][-1][n_draft]):.1f} tok/s, over ours", ratios)
 
 
 def middle(values: Sequence[float]) -> float:

@@ -8,7 +8,7 @@ collation  comparing all jobs' samples (ten n_draft a baseline, five iterations)
 
 CPU seconds of one process, medians of up to five tries (of what fits into a minute); what makes the jobs and samples
 up is not in them. The exponent is the slope of log time over log jobs from 1,000 jobs to the most: 1 is linear; beside
-it the widest spread of tries from 1,000 jobs on, as a part of their median. 1,000 jobs over 256 lanes are three blocks
+it what the least and greatest tries at both ends would make of it. 1,000 jobs over 256 lanes are three blocks
 a lane, which can't wait: nothing near is looked for, so that more jobs cost a little more each, up to 10,000.
 """
 
@@ -19,7 +19,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -29,8 +28,9 @@ import pyarrow as pa
 
 from tests.benchmarks.bench_analysis import N_DRAFTS, made_up_samples, peak_mb
 from tests.benchmarks.bench_lanes import load_of, plan, simulate, skewed_jobs
+from tests.benchmarks.figures import Figure, machine, show
 from velosweep.analysis.summarise import iterate_jobs
-from velosweep.storage.chunks import CHUNK_ROWS
+from velosweep.storage.chunks import PART_ROWS
 
 LANES = (1, 16, 256)
 ITERATIONS = 5
@@ -46,8 +46,15 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=100_000)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC")
-    counts = [10**power for power in range(1, 1 + int(math.log10(options.most)))]
+    print(machine())
+    for figure in growth(options.most, options.plot):
+        show(figure)
+    print(f"peak of memory {peak_mb():,.0f} MB, load {os.getloadavg()[0]:.2f} at the end")
+
+
+def growth(most: int, plot: Path | None) -> Iterator[Figure]:
+    """Prints the curves as a table, then tells the exponent of each."""
+    counts = [10**power for power in range(1, 1 + int(math.log10(most)))]
     curves: dict[str, Curve] = {"planning": {}, **{dispatch(n): {} for n in LANES}, "collation": {}}
     print("   jobs  blocks  planning s " + "  ".join(f"{f'dispatch {n} s':>14} share" for n in LANES) + "  collation s")
     for jobs in counts:
@@ -61,12 +68,31 @@ def main() -> None:
         del made, blocks, load
         curves["collation"][jobs] = [sum(tries) for tries in zip(*collating(jobs), strict=False)]
         print(f"{median(curves['collation'][jobs]):>11.3f}", flush=True)
-    for name, curve in curves.items():
-        if max(counts) > 1000:
-            print(f"exponent of {name}: {exponent(curve):.2f}, tries within {spread(curve):.0%}")
-    print(f"peak of memory {peak_mb():,.0f} MB, load {os.getloadavg()[0]:.2f} at the end")
-    if options.plot:
-        draw(curves, options.plot)
+    if plot:
+        draw(curves, plot)
+    if most > 1000:
+        for name, curve in curves.items():
+            yield told(name, curve)
+
+
+def told(name: str, curve: Curve) -> Figure:
+    """The exponent, and what it would be with the least and greatest tries at the ends."""
+    (first, early), (last, late) = min(at_least_1000(curve)), max(at_least_1000(curve))
+    decades = math.log(last / first)
+    return Figure(
+        what=f"{name}: exponent from {first:,} to {last:,} jobs, {median(late):.3g} CPU s",
+        value=math.log(median(late) / median(early)) / decades,
+        low=math.log(min(late) / max(early)) / decades,
+        high=math.log(max(late) / min(early)) / decades,
+        runs=len(late),
+        spread="tries",
+        most=1.1,
+    )
+
+
+def at_least_1000(curve: Curve) -> list[tuple[int, Tries]]:
+    """What is large enough to be told from what starting costs."""
+    return [(jobs, tries) for jobs, tries in curve.items() if jobs >= 1000]
 
 
 def dispatch(lanes: int) -> str:
@@ -76,7 +102,7 @@ def dispatch(lanes: int) -> str:
 
 def collating(jobs: int) -> Iterator[Tries]:
     """Comparing each chunk of whole baselines, which holds no more rows than a chunk of collating."""
-    most = CHUNK_ROWS // BASELINE_ROWS
+    most = PART_ROWS // BASELINE_ROWS
     left = max(1, jobs // N_DRAFTS)
     while left:
         baselines = min(left, most)
@@ -99,16 +125,6 @@ def timed(work: Callable[[], T]) -> tuple[T, Tries]:
     return result, tries
 
 
-def exponent(curve: Curve) -> float:
-    points = [(math.log(jobs), math.log(median(tries))) for jobs, tries in curve.items() if jobs >= 1000]
-    (x0, y0), (x1, y1) = points[0], points[-1]
-    return (y1 - y0) / (x1 - x0)
-
-
-def spread(curve: Curve) -> float:
-    return max((max(tries) - min(tries)) / median(tries) for jobs, tries in curve.items() if jobs >= 1000)
-
-
 def draw(curves: dict[str, Curve], path: Path) -> None:
     """Seconds over jobs beside lines of exponent 1, and milliseconds a job, which are level where growth is linear."""
     from matplotlib.figure import Figure
@@ -116,7 +132,7 @@ def draw(curves: dict[str, Curve], path: Path) -> None:
     figure = Figure(figsize=(11, 5), layout="constrained")
     whole, each = figure.subplots(1, 2, subplot_kw={"xscale": "log", "yscale": "log", "xlabel": "jobs"})
     for name, curve in curves.items():
-        label = f"{name} (exponent {exponent(curve):.2f})" if max(curve) > 1000 else name
+        label = f"{name} (exponent {told(name, curve).value:.2f})" if max(curve) > 1000 else name
         seconds = {jobs: median(tries) for jobs, tries in curve.items()}
         whole.plot(list(seconds), list(seconds.values()), marker="o", label=label)
         each.plot(list(seconds), [1000 * all_s / jobs for jobs, all_s in seconds.items()], marker="o")

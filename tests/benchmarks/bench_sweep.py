@@ -3,7 +3,8 @@
     python -m tests.benchmarks.bench_sweep [--repeats 3] [--only share|disturbance|startup]
 
 share        Σ total_time_ms of samples that count over the wall-clock of the whole command; the driver's CPU time
-             while lanes measure, as a share of one core; seconds until the first token.
+             while lanes measure, as a share of one core; seconds until the first token; whether warm-ups are long
+             enough.
 disturbance  tokens per second of one server, asked in turn by a lane of ours and by a bare HTTP loop: paired ratios.
 startup      seconds of --version and --help beside a Python that does nothing.
 
@@ -23,12 +24,15 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from tests.benchmarks.figures import Figure, machine, of_runs, show
 
 PYTHON = sys.executable
 
@@ -38,33 +42,32 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", choices=("share", "disturbance", "startup"))
     options = parser.parse_args()
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC")
+    print(machine())
     parts = {"share": share, "disturbance": disturbance, "startup": startup}
     for name, part in parts.items():
         if options.only in (None, name):
-            part(options.repeats)
-
-
-def show(what: str, values: Sequence[float], unit: str = "") -> None:
-    spread = f" (min {min(values):.4g}, max {max(values):.4g}, {len(values)} runs)"
-    print(f"  {what:<58} {statistics.median(values):.4g}{unit}{spread}")
+            for figure in part(options.repeats):
+                show(figure)
 
 
 # ---------------------------------------------------------------- share of decoding
 
 
-def share(repeats: int) -> None:
-    print("share of decoding, and the driver's CPU while lanes measure")
-    for label, arguments in (
-        ("default: 3 n_draft x 5 x 100", ["n_draft=4,8,12"]),
-        ("8 n_draft x 5 x 100", ["n_draft=1,2,3,4,6,8,10,12"]),
-        ("8 n_draft x 10 x 256", ["n_draft=1,2,3,4,6,8,10,12", "iterations=10", "n_predict=256"]),
+def share(repeats: int) -> Iterator[Figure]:
+    """The share of decoding, and the driver's CPU while lanes measure."""
+    grid = "n_draft=1,2,3,4,6,8,10,12"
+    for label, least, arguments in (
+        ("default: 3 n_draft x 5 x 100", None, ["n_draft=4,8,12"]),
+        ("8 n_draft x 5 x 100", 0.90, [grid]),
+        ("8 n_draft x 10 x 256", 0.95, [grid, "iterations=10", "n_predict=256"]),
     ):
         runs = [timed_sweep(arguments) for _ in range(repeats)]
-        show(f"{label}: share", [run["share"] for run in runs])
-        show(f"{label}: wall-clock", [run["wall_s"] for run in runs], " s")
-        show(f"{label}: driver CPU of one core", [run["driver_cpu"] for run in runs])
-        show(f"{label}: until the first token", [run["first_token_s"] for run in runs], " s")
+        waited_most = 2.5 if least is None else None
+        yield of_runs(f"{label}: share of decoding", [run["share"] for run in runs], least=least)
+        yield of_runs(f"{label}: wall-clock", [run["wall_s"] for run in runs], " s")
+        yield of_runs(f"{label}: driver's CPU of one core", [run["driver_cpu"] for run in runs], most=0.01)
+        yield of_runs(f"{label}: first token", [run["first_token_s"] for run in runs], " s", most=waited_most)
+        yield of_runs(f"{label}: first counted run over the others", [run["first_run"] for run in runs])
 
 
 def timed_sweep(arguments: Sequence[str]) -> dict[str, float]:
@@ -88,7 +91,17 @@ def timed_sweep(arguments: Sequence[str]) -> dict[str, float]:
         "share": sum(row["total_time_ms"] for row in counted) / 1000 / wall_s,
         "driver_cpu": _cpu_share(marks, counted),
         "first_token_s": waited_s,
+        "first_run": _first_over_others(counted),
     }
+
+
+def _first_over_others(counted: Sequence[dict[str, Any]]) -> float:
+    """Speed of the arms' first counted runs over the median of each one's later ones, on the mean: below 1 as far as
+    warm-ups are too short."""
+    arms: dict[int, list[float]] = defaultdict(list)
+    for row in sorted(counted, key=lambda row: row["started_at"]):
+        arms[row["n_draft"] or 0].append(row["tokens_per_second"])
+    return statistics.fmean(speeds[0] / statistics.median(speeds[1:]) for speeds in arms.values())
 
 
 def _watch(driver: psutil.Process, marks: list[tuple[float, float]]) -> None:
@@ -125,7 +138,7 @@ def environment() -> dict[str, str]:
 # ---------------------------------------------------------------- disturbance
 
 
-def disturbance(repeats: int) -> None:
+def disturbance(repeats: int) -> Iterator[Figure]:
     """A lane's own way of asking (client, monitor, journal) and a bare loop, in turn, of the same server."""
     from scipy.special import stdtrit
 
@@ -139,7 +152,6 @@ def disturbance(repeats: int) -> None:
     from velosweep.synthetic.pair import ensure_pair
     from velosweep.synthetic.shape import DEFAULT_SHAPE
 
-    print("disturbance: decoding speed under velosweep over that of a bare HTTP loop")
     main_model, draft_model = map(str, ensure_pair(DEFAULT_SHAPE))
     (one,) = identify(
         [
@@ -180,9 +192,16 @@ def disturbance(repeats: int) -> None:
     logs = [math.log(ratio) for ratio in ratios]
     half = float(stdtrit(len(logs) - 1, 0.975)) * statistics.stdev(logs) / math.sqrt(len(logs))
     middle = statistics.mean(logs)
-    show("ratio", ratios)
-    print(
-        f"  geometric mean {math.exp(middle):.4f} [{math.exp(middle - half):.4f}, {math.exp(middle + half):.4f}] (95 %)"
+    yield of_runs("tokens per second over a bare HTTP loop's: single pairs", ratios)
+    yield Figure(
+        what="tokens per second over a bare HTTP loop's: geometric mean",
+        value=math.exp(middle),
+        low=math.exp(middle - half),
+        high=math.exp(middle + half),
+        runs=len(ratios),
+        spread="95 %",
+        least=0.99,
+        most=1.01,
     )
 
 
@@ -206,14 +225,14 @@ def bare_request(session: Any, request: Any) -> float:
 # ---------------------------------------------------------------- start-up
 
 
-def startup(repeats: int) -> None:
-    print("start-up")
-    for label, command in (
-        ("python -c pass", [PYTHON, "-c", "pass"]),
-        ("velosweep --version", [PYTHON, "-m", "velosweep", "--version"]),
-        ("velosweep --help", [PYTHON, "-m", "velosweep", "--help"]),
+def startup(repeats: int) -> Iterator[Figure]:
+    """A Python that does nothing, and the two quickest commands."""
+    for label, most, command in (
+        ("python -c pass", None, [PYTHON, "-c", "pass"]),
+        ("velosweep --version", 0.25, [PYTHON, "-m", "velosweep", "--version"]),
+        ("velosweep --help", 0.6, [PYTHON, "-m", "velosweep", "--help"]),
     ):
-        show(label, [timed(command) for _ in range(repeats * 3)], " s")
+        yield of_runs(label, [timed(command) for _ in range(repeats * 3)], " s", most=most)
 
 
 def timed(command: Sequence[str]) -> float:

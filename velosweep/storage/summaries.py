@@ -76,17 +76,19 @@ def to_json(value: object, *, indent: int = 0) -> str:
 
     Raises ValueError for a figure that is not finite.
     """
-    if type(value) is float and isfinite(value):
+    if value is None:
+        return "null"
+    if type(value) is int or (type(value) is float and isfinite(value)):
         return repr(value)  # as json has it
     if isinstance(value, LaidOut):
         return value
-    inner = " " * (indent + 2)
+    between = ",\n" + " " * (indent + 2)
     if isinstance(value, dict) and value:
-        items = [f"{inner}{_key(key)}: {to_json(item, indent=indent + 2)}" for key, item in value.items()]
-        return "{\n" + ",\n".join(items) + "\n" + " " * indent + "}"
+        items = [f"{_key(key)}: {to_json(item, indent=indent + 2)}" for key, item in value.items()]
+        return f"{{{between[1:]}{between.join(items)}\n{' ' * indent}}}"
     if isinstance(value, list) and value and isinstance(value[0], (dict, list)):
-        rows = [inner + to_json(item, indent=indent + 2) for item in value]
-        return "[\n" + ",\n".join(rows) + "\n" + " " * indent + "]"
+        items = [to_json(item, indent=indent + 2) for item in value]
+        return f"[{between[1:]}{between.join(items)}\n{' ' * indent}]"
     return _figures(value) if isinstance(value, list) else _flat(value)
 
 

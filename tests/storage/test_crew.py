@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,23 @@ def test_many_pieces_come_back_in_order_from_processes_that_look_for_no_cycles(
     assert [piece for _, _, piece in done] == list(range(9))
     assert os.getpid() not in {process for process, _, _ in done}
     assert not any(enabled for _, enabled, _ in done)
+
+
+def test_processes_begin_before_there_is_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "_workers", lambda _: 2)
+
+    with crew.crew(tmp_path, 9, partial(leave_a_mark, tmp_path)):
+        latest = time.monotonic() + 60
+        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < latest:
+            time.sleep(0.05)
+        marks = {int(path.name) for path in tmp_path.iterdir()}
+
+    assert (len(marks), os.getpid() in marks) == (2, False)
+
+
+def leave_a_mark(folder: Path) -> None:
+    """Which process was here."""
+    (folder / str(os.getpid())).touch()
 
 
 def test_a_process_that_cannot_begin_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

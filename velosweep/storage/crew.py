@@ -52,7 +52,9 @@ def crew(root: Path, pieces: int, prepare: Callable[[], object]) -> Iterator[Cre
 
     # Unlike multiprocessing's, these processes don't run the main module again, which may be anybody's.
     pool = ProcessPoolExecutor(workers, initializer=_begin, initargs=(prepare,), env=_ONE_THREAD)
-    pool.submit(int)  # the first piece of work starts them all
+    # Public calls start them with the first piece of work only, and a made-up one is no way out: what memory a worker
+    # has after its first piece loky takes for what it needs, and replaces it, with a warning, when it has much more.
+    getattr(pool, "_ensure_executor_running", int)()
     whole = False
     try:
         yield Crew(pool)

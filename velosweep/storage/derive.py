@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from velosweep.model import Comparison, SweepRecord
 from velosweep.storage.chunks import CHUNK_ROWS, Chunk, parts_of_file
-from velosweep.storage.crew import crew
+from velosweep.storage.crew import Crew, crew
 from velosweep.storage.dataset import collect
 from velosweep.storage.journal_table import Damaged, journal_row_groups
 from velosweep.storage.parts import Compare, Setting, prepare, work_on, work_on_all
@@ -118,23 +118,14 @@ def _owned_by(table: pa.Table, names: Set[str]) -> Any:
 def _derive_parts(setting: Setting, source: _Source, then: Then) -> Derived:
     """Some jobs at a time, side by side, so that any number of samples fits into memory."""
     record, paths = source.record, SweepPaths(setting.root)
-    found: list[Comparison] = []
-    results: list[pa.Table] = []
-    sizes: dict[str, int] = {}
     pieces = min(source.count // CHUNK_ROWS, len({job.baseline_id for job in record.jobs}))
     with crew(setting.root, pieces, partial(prepare, setting)) as workers:
-        parts = parts_of_file(paths.samples, record.jobs)
-        for done in work_on_all(setting, workers, paths.samples, parts):
-            found.extend(done.comparisons)
-            results.append(results_to_table(done.comparisons, sweep_id=record.sweep_id))
-            sizes.update(zip(done.written, done.sizes, strict=True))
-        order = sorted(range(len(found)), key=lambda number: _place(found[number]))
-        write_result_tables(paths.results, results, order, metadata=sweep_metadata(record))
+        comparisons, sizes = _work_through(setting, record, workers)
         derived = Derived(
             record=record,
             samples=None,
             sample_count=source.count,
-            comparisons=[found[number] for number in order],
+            comparisons=comparisons,
             summaries=WrittenSummaries(paths, record.jobs, sizes.keys()),
             damaged=source.damaged,
         )
@@ -145,6 +136,21 @@ def _derive_parts(setting: Setting, source: _Source, then: Then) -> Derived:
             for _ in put:
                 pass
     return derived
+
+
+def _work_through(setting: Setting, record: SweepRecord, workers: Crew) -> tuple[list[Comparison], dict[str, int]]:
+    """All jobs' comparisons, which are in results.parquet then, and the sizes (see `Done`) of their summaries by id."""
+    paths = SweepPaths(setting.root)
+    found: list[Comparison] = []
+    results: list[pa.Table] = []
+    sizes: dict[str, int] = {}
+    for done in work_on_all(setting, workers, paths.samples, parts_of_file(paths.samples, record.jobs)):
+        found.extend(done.comparisons)
+        results.append(results_to_table(done.comparisons, sweep_id=record.sweep_id))
+        sizes.update(zip(done.written, done.sizes, strict=True))
+    order = sorted(range(len(found)), key=lambda number: _place(found[number]))
+    write_result_tables(paths.results, results, order, metadata=sweep_metadata(record))
+    return [found[number] for number in order], sizes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -42,7 +42,7 @@ class Work:
         if self.error:
             raise self.error
         rows = Rows(self, samples)
-        return Ready(jobs=tuple(jobs), rows=rows, done=Done(comparisons=[], written=[], summaries=[]))
+        return Ready(jobs=tuple(jobs), rows=rows, done=Done(comparisons=[], written=[], sizes=[], summaries=[]))
 
 
 class Rows(UserDict[str, int]):

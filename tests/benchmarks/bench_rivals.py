@@ -11,7 +11,7 @@ speed-bench  llama.cpp's own client (tools/server/bench/speed-bench), its server
              Its data set is a download: a module named `datasets` hands it our prompt instead, five times.
 llama-bench  vanilla alone, at depth 0.
 optimum      optimum-benchmark's llama_cpp backend, vanilla alone, by a PYTHON that has it and llama-cpp-python
-             (LLAMA_CPP_LIB_PATH=DIR/build/bin lets that use the same llama.cpp).
+             (which is told to use the same llama.cpp).
 
 Wall-clocks are medians with their spreads; tokens per second are told arm by arm, as a ratio to ours of the same run.
 """
@@ -81,7 +81,7 @@ def rivals(llama_cpp: Path, repeats: int, optimum_python: str | None) -> Iterato
         "llama-bench": llama_bench,
     }
     if optimum_python:
-        ways["optimum"] = lambda _: optimum(optimum_python)
+        ways["optimum"] = lambda llama_cpp: optimum(optimum_python, llama_cpp)
     walls: dict[str, list[float]] = {name: [] for name in ways}
     rates: dict[str, list[Rates]] = {name: [] for name in ways}
     for repeat in range(repeats):
@@ -215,11 +215,18 @@ def llama_bench(llama_cpp: Path) -> Rates:
     return {0: [float(rate) for rate in json.loads(done.stdout)[0]["samples_ts"]]}
 
 
-def optimum(python: str) -> Rates:
+def optimum(python: str, llama_cpp: Path) -> Rates:
     script = Path(__file__).with_name("optimum_decode.py")
     with tempfile.TemporaryDirectory() as folder:
         command = [python, str(script), MAIN, "100", str(ITERATIONS)]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "LLAMA_CPP_LIB_PATH": str(llama_cpp / "build" / "bin")},
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     return {0: [float(done.stdout.split()[-1])]}
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from velosweep.storage.provenance import cpu_name
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
@@ -60,7 +62,8 @@ def of_runs(
 
 def machine() -> str:
     """Where and when it was measured, and beside what."""
-    return f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"
+    now = datetime.now(timezone.utc)
+    return f"{cpu_name()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, {now:%Y-%m-%d %H:%M} UTC"
 
 
 def show(figure: Figure) -> None:

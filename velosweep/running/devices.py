@@ -8,11 +8,9 @@ CUDA_DEVICE_ORDER=PCI_BUS_ID.
 from __future__ import annotations
 
 import os
-import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import psutil
 
@@ -21,6 +19,7 @@ from velosweep.model import Device, Lane
 from velosweep.running.cores import physical_cores, share_cores
 from velosweep.running.cores import resolve_threads as resolve_threads
 from velosweep.running.nvml import Gpu, NvmlLike
+from velosweep.storage.provenance import cpu_name
 
 # A program built with several back ends lists the same GPU once for each: the first of these that it has is used.
 PREFERRED_KINDS = ("cuda", "rocm", "musa", "sycl", "metal", "vulkan", "opencl")
@@ -67,7 +66,7 @@ def find_lanes(
 
 def cpu_device() -> Device:
     """The CPU as a device, by the name its maker gave it."""
-    return Device(kind="cpu", name=_cpu_name(), memory_bytes=psutil.virtual_memory().total)
+    return Device(kind="cpu", name=cpu_name(), memory_bytes=psutil.virtual_memory().total)
 
 
 def _cpu_lanes(count: int) -> tuple[Lane, ...]:
@@ -213,12 +212,3 @@ def _described(device: Device) -> str:
 
 def _shown(gpus: Sequence[int | str]) -> str:
     return "[" + ",".join(str(gpu) for gpu in gpus) + "]"
-
-
-def _cpu_name() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(errors="replace")
-    except OSError:
-        text = ""
-    match = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
-    return match[1].strip() if match else platform.processor() or platform.machine() or "CPU"

@@ -78,7 +78,7 @@ def cpu_name() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
             key, _, value = line.partition(":")
-            if key.strip() in {"model name", "Hardware", "cpu model"} and value.strip():
+            if key.strip() in {"model name", "Model", "Hardware", "cpu model"} and value.strip():
                 return " ".join(value.split())
     except OSError:  # no Linux
         pass

@@ -30,6 +30,7 @@ from tests.benchmarks.bench_analysis import N_DRAFTS, made_up_samples, peak_mb
 from tests.benchmarks.bench_lanes import load_of, plan, simulate, skewed_jobs
 from tests.benchmarks.figures import Figure, machine, show
 from velosweep.analysis.summarise import iterate_jobs
+from velosweep.running.collector import long_lived
 from velosweep.storage.chunks import PART_ROWS
 
 LANES = (1, 16, 256)
@@ -63,7 +64,8 @@ def growth(most: int, plot: Path | None) -> Iterator[Figure]:
         print(f"{jobs:>7} {len(blocks):>7} {median(curves['planning'][jobs]):>11.4f}", end=" ", flush=True)
         load = load_of(blocks, seed=0)
         for lanes in LANES:
-            share, curves[dispatch(lanes)][jobs] = timed(partial(simulate, load, lanes))
+            with long_lived():  # as measuring does
+                share, curves[dispatch(lanes)][jobs] = timed(partial(simulate, load, lanes))
             print(f"{median(curves[dispatch(lanes)][jobs]):>14.4f} {share:.3f} ", end=" ", flush=True)
         del made, blocks, load
         curves["collation"][jobs] = [sum(tries) for tries in zip(*collating(jobs), strict=False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from velosweep.errors import StorageError
 from velosweep.model import Device, Lane, Sample
 from velosweep.planning.schedule import plan_blocks
 from velosweep.running.ahead import Ahead
+from velosweep.running.collector import long_lived
 from velosweep.running.dispatch import Measured, Progress, measure
 from velosweep.running.interrupts import StopFlag
 from velosweep.running.preload import Preload
@@ -70,6 +72,37 @@ def test_every_job_is_measured_once_over_any_number_of_lanes(tmp_path: Path, lan
     assert measured.ended == measured.begun == {job.id for job in JOBS}
     assert (measured.errors, measured.interrupted, measured.broken) == ({}, False, None)
     assert len(samples) == len({(s.job_id, s.mode) for s in samples}) == 2 * len(JOBS)
+
+
+def test_what_is_there_when_measuring_begins_is_not_looked_through_for_cycles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path / "journal")
+    append: Callable[[Sample], None] = journal.append
+    frozen: list[int] = []
+
+    def looking(sample: Sample) -> None:
+        frozen.append(gc.get_freeze_count())
+        append(sample)
+
+    monkeypatch.setattr(journal, "append", looking)
+    run(tmp_path, lanes=2, engine=StandInEngine(), stop=StopFlag(), journal=journal)
+    journal.close()
+
+    assert len(frozen) >= 2 * len(JOBS)
+    assert min(frozen) > len(JOBS)
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_somebody_froze_before_stays_frozen() -> None:
+    gc.freeze()
+    try:
+        count = gc.get_freeze_count()
+        with long_lived():
+            pass
+        assert gc.get_freeze_count() == count
+    finally:
+        gc.unfreeze()
 
 
 def test_work_beside_the_lanes_begins_with_a_load_and_ends_before_runs_that_count(tmp_path: Path) -> None:

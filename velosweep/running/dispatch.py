@@ -32,6 +32,7 @@ from velosweep.model import (
 from velosweep.planning.lanes import Estimator, Queues
 from velosweep.planning.schedule import Round
 from velosweep.running.ahead import Ahead
+from velosweep.running.collector import long_lived
 from velosweep.running.conditions import Monitor, rest_needed_s, wait_until_cool
 from velosweep.running.files import ModelWatch
 from velosweep.running.interrupts import StopFlag
@@ -116,7 +117,8 @@ def measure(
         guides=guides or {},
         ahead=ahead,
     )
-    _run_all(shared.run_one, prepared.lanes)
+    with long_lived():
+        _run_all(shared.run_one, prepared.lanes)
     return watch.measured(blocks, progress)
 
 

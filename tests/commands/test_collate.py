@@ -122,6 +122,21 @@ NAMES += ("prompt", "prompt_category", "host", "device", "engine", "llama_cpp_bu
 FROM_COUNTS = ("n_draft", "acceptance", "alpha", "tokens_per_round", "cost_ratio", "expected_speedup")
 
 
+def test_a_folder_of_sweeps_is_refused_with_the_latest_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for time in ("09-00-00", "10-00-00"):
+        sweep(tmp_path / "2026-11-25" / time)
+    before = derived(tmp_path)
+    capsys.readouterr()
+
+    assert main(["collate", str(tmp_path)]) == ExitStatus.REFUSED
+    said = capsys.readouterr().err
+    assert "no journal.jsonl or samples.parquet in it" in said
+    assert f"name one sweep, such as {tmp_path / '2026-11-25' / '10-00-00'}\n" in said
+    assert derived(tmp_path) == before
+
+
 def stripped(whole: Path, folder: Path, *columns: str) -> Path:
     """A folder with nothing but these columns of the sweep's samples, as another program would write them."""
     folder.mkdir()

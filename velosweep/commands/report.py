@@ -12,8 +12,9 @@ from velosweep.collating import analyse
 from velosweep.errors import ConfigError, ExitStatus, StorageError
 from velosweep.reporting.wording import plural
 from velosweep.storage.atomic import write_bytes, write_text
+from velosweep.storage.dataset import sweeps_below
 from velosweep.storage.derive import Derived
-from velosweep.storage.paths import RECORD, SweepPaths
+from velosweep.storage.paths import SweepPaths
 
 _FORMATS = ("md", "csv", "json")
 _MOST_LISTED = 20
@@ -24,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     _check_formats(arguments.format or ())
     root = arguments.directory.expanduser().absolute()
-    if not _has_results(root) and (found := _sweeps_below(root)):
+    if not _has_results(root) and (found := sweeps_below(root)):
         _refuse_for_many(arguments, found)
         return _list(found, root)
     derived = analyse(root)
@@ -51,12 +52,6 @@ def _check_formats(formats: Sequence[str]) -> None:
 def _has_results(folder: Path) -> bool:
     paths = SweepPaths(folder)
     return any(path.exists() for path in (paths.record, paths.journal, paths.samples))
-
-
-def _sweeps_below(folder: Path) -> list[Path]:
-    """Sweeps as they lie in `outputs` or in a day's folder of it; no deeper, for `folder` may be a whole home."""
-    found = (record.parent for depth in ("*", "*/*") for record in folder.glob(f"{depth}/{RECORD}"))
-    return sorted(path for path in found if ".groups" not in path.parts)
 
 
 def _refuse_for_many(arguments: argparse.Namespace, found: Sequence[Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,9 @@ def collect(root: Path) -> Collected:
         return Collected(in_canonical_order(table), tuple(notes))
     if paths.samples.is_file():
         return Collected(in_canonical_order(read_samples(paths.samples)), ())
-    raise _nothing(root, f"{paths.journal.name} or {SAMPLES}")
+    found = sweeps_below(root)
+    remedy = f"name one sweep, such as {shlex.quote(str(found[-1]))}" if found else "name the folder of a sweep"
+    raise _nothing(root, f"{paths.journal.name} or {SAMPLES}", remedy)
 
 
 # What tells a physical run from all others of its sweep.
@@ -96,6 +99,12 @@ def _with_collated(table: pa.Table, samples: Path) -> tuple[pa.Table, str]:
     lost = [tuple(row.values()) not in known for row in kept.select(list(_RUN)).to_pylist()]
     saved = kept.filter(pa.array(lost, type=pa.bool_()))
     return pa.concat_tables([table, saved.cast(table.schema)]), f"{saved.num_rows} of these saved by {samples.name}"
+
+
+def sweeps_below(folder: Path) -> list[Path]:
+    """Sweeps as they lie in `outputs` or in a day's folder of it; no deeper, for `folder` may be a whole home."""
+    found = (record.parent for depth in ("*", "*/*") for record in folder.glob(f"{depth}/{RECORD}"))
+    return sorted(path for path in found if ".groups" not in path.parts)
 
 
 def find_files(directory: Path, name: str) -> list[Path]:
@@ -123,7 +132,7 @@ def _load(directory: Path, name: str, schema: pa.Schema, filters: Filters, colum
         raise StorageError(f"No column {unknown[0]!r} in {name}", remedy=f"choose of: {', '.join(schema.names)}")
     files = find_files(directory, name)
     if not files:
-        raise _nothing(directory, name)
+        raise _nothing(directory, name, "name the folder of a sweep, of a job, or of several sweeps")
     parquet = [file for file in files if file.suffix == ".parquet"]
     tables = [_scan(parquet, schema, filters, columns)] if parquet else []
     tables += [_from_journal(file, schema, filters, columns) for file in files if file.suffix != ".parquet"]
@@ -240,8 +249,6 @@ def _expression(filters: Filters) -> Any:
     return filters if isinstance(filters, pc.Expression) else pq.filters_to_expression(filters)
 
 
-def _nothing(directory: Path, name: str) -> StorageError:
+def _nothing(directory: Path, name: str, remedy: str) -> StorageError:
     what = "no such folder" if not directory.exists() else f"no {name} in it"
-    return StorageError(
-        f"No results at {directory}: {what}", remedy="name the folder of a sweep, of a job, or of several sweeps"
-    )
+    return StorageError(f"No results at {directory}: {what}", remedy=remedy)

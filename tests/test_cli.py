@@ -131,6 +131,8 @@ def test_hydras_own_flags_are_left_to_it(words: list[str], tmp_path: Path) -> No
         (["model_pair.main_model=a.gguf", "b.gguf"], "the draft model as model_pair.draft_model="),
         (["n_draft = 4"], "write it as n_draft=4\n"),
         (["n_draft==4"], "write it as n_draft=4\n"),
+        (["n_draft@=4"], "write it as n_draft=4\n"),
+        (["-m", "n_draft@lane=4,8"], "write it as n_draft=4,8\n"),
         (["N_DRAFT=4"], "did you mean n_draft?"),
         (["dry_run"], "write dry_run=true"),
         (["run", "n_draft=4", "prompt=a b"], "leave the word out: velosweep n_draft=4 'prompt=a b'\n"),

@@ -64,9 +64,12 @@ def check_words(words: Iterable[str], verbs: Iterable[str] = (), *, multirun: bo
 
 
 def _check_equals(word: str) -> None:
-    """Raise ConfigError for `n_draft = 4` in one word, and for `n_draft==4`."""
+    """Raise ConfigError for `n_draft = 4` in one word, for `n_draft==4` and for `n_draft@=4`, which is for groups."""
     key, _, value = word.partition("=")
     name = key.strip().lstrip("+~")
+    bare, package, _ = name.partition("@")
+    if package and bare in KEYS:
+        raise ConfigError(f"Can't read {word!r}", remedy=f"write it as {shlex.quote(f'{bare}={value}')}")
     if name not in KEYS or (key == key.strip() and (name in TEXT_KEYS or not value.startswith("="))):
         return
     if (meant := value.lstrip("= ").rstrip()) and (key, value) != (key.strip(), meant):

@@ -77,6 +77,10 @@ def run_sweep(
     Raises our errors for all that is refused beforehand, SweepBroken where measuring or writing had to end early;
     a failed job is part of the outcome.
     """
+    if settings.report_plots:
+        from velosweep.reporting.plots import require_matplotlib
+
+        require_matplotlib()
     console = make_console()
     prepared = prepare(jobs, settings, say=lambda text: say(console, text))
     sweep = Sweep(id="", root=str(root), jobs=prepared.jobs, command=tuple(command), single=single)

@@ -151,6 +151,16 @@ def test_from_several_draft_lengths_the_cost_ratio_is_their_slope_and_a_cliff_st
     assert model.batch_cost == pytest.approx({3: 1.3, 5: 1.3, 7: 1.3})
 
 
+def test_the_slope_leaves_no_batch_cheaper_than_a_single_token() -> None:
+    # From 5 to 9 tokens a batch costs more by a step: of two arms the slope alone would say that drafting does.
+    model = cost_model(_rounds(0.3, {5: 1.2, 9: 2.4}.__getitem__, 4, 8), 10.0)
+
+    assert model is not None
+    assert model.cost_ratio == pytest.approx(0.35)  # 0.6 from the slope, of which a round of 2.4 leaves 1.4 / 4
+    assert model.batch_cost[5] == pytest.approx(1.0)
+    assert min(model.batch_cost.values()) >= 1 - 1e-12
+
+
 def test_one_draft_length_does_not_tell_draft_cost_from_batch_cost():
     assert cost_model(_rounds(0.1, lambda k: 1.0, 8), 10.0) is None
 

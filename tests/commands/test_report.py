@@ -96,6 +96,17 @@ def test_an_export_goes_to_stdout_and_nothing_is_written(
         assert text.startswith("**Run the synthetic draft")
 
 
+@pytest.mark.parametrize("flags", [["--plots"], ["--mlflow"]])
+def test_what_writes_is_refused_beside_a_format(
+    sweep: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(sweep), "--format", "csv", *flags]) == 2
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"--format only prints, and {flags[0]} writes" in said.err
+
+
 def test_plots_are_written_beside_the_page(sweep: Path) -> None:
     pytest.importorskip("matplotlib", reason="the extra plots is not installed")
 

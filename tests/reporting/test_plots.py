@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.reporting import sweeps
 from velosweep.errors import ConfigError
+from velosweep.model import RunSettings
+from velosweep.pipeline import run_sweep
 from velosweep.reporting.plots import main_plots
 
 
@@ -31,3 +34,13 @@ def test_without_matplotlib_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch)
 
     with pytest.raises(ConfigError, match=r"pip install .*\[plots\]"):
         main_plots(made.comparisons, made.record)
+
+
+def test_plots_without_matplotlib_are_refused_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+    with pytest.raises(ConfigError, match=r"report\.plots=true needs matplotlib"):
+        run_sweep((), root=tmp_path / "out", single=True, command=(), settings=RunSettings(report_plots=True))
+    assert list(tmp_path.iterdir()) == []

@@ -10,9 +10,9 @@ of k over a single step. Draft length and batch size move together (k = gamma + 
 two unknowns, and several arms give only the slope d(T/t)/d(gamma) = c + v'. Two ways out, the first where it is there:
 - `draft_ms_per_token`: the draft model was itself measured as a main model on the same machine, so c is known and
   v(k) = T/t - gamma*c is what remains;
-- several n_draft of one pair: c is taken as the Theil-Sen slope of T/t over gamma. It then holds a verified token's
-  share of the wider batch too (an upper limit of the draft's own cost), and v(k) - 1 is the fixed cost of a round plus
-  whatever isn't linear, such as a kernel boundary.
+- several n_draft of one pair: c is taken as the Theil-Sen slope of T/t over gamma, but no more than leaves each v(k)
+  at 1. It then holds a verified token's share of the wider batch too (an upper limit of the draft's own cost), and
+  v(k) - 1 is the fixed cost of a round plus whatever isn't linear, such as a kernel boundary.
 With one arm and no measured draft, c and v are None, not guessed.
 """
 
@@ -245,7 +245,10 @@ def cost_model(
     if points and draft_ms_per_token is not None and draft_ms_per_token > 0:
         c, source = draft_ms_per_token / vanilla_ms_per_token, "draft measured"
     elif slopes:
-        c, source = max(0.0, median(slopes)), "slope over n_draft"
+        # Checking several tokens takes at least as long as checking one, so what is left of a round beside that bounds
+        # what drafting takes: of two arms alone the slope books all that the larger batch costs to the draft.
+        bound = min((relative - 1) / drafted for drafted, relative, _ in points)
+        c, source = max(0.0, min(median(slopes), bound)), "slope over n_draft"
     else:
         return None
     batch_cost = {n_draft + 1: relative - drafted * c for drafted, relative, n_draft in points}

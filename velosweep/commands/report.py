@@ -24,6 +24,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status. Raises StorageError where DIR is no sweep, and ConfigError."""
     arguments = _parser().parse_args(argv)
     _check_formats(arguments.format or ())
+    _refuse_beside_format(arguments)
     root = arguments.directory.expanduser().absolute()
     if not _has_results(root) and (found := sweeps_below(root)):
         _refuse_for_many(arguments, found)
@@ -47,6 +48,13 @@ def _check_formats(formats: Sequence[str]) -> None:
         if form not in _FORMATS:
             remedy = "choose md, csv or json; without --format it is the screen's text, and report.html is written"
             raise ConfigError(f"There is no format {form!r}", remedy=remedy)
+
+
+def _refuse_beside_format(arguments: argparse.Namespace) -> None:
+    """Raise ConfigError for what --format, which writes nothing, would leave undone."""
+    wanted = {"--plots": arguments.plots, "--mlflow": arguments.mlflow is not None}
+    if arguments.format and (unmet := [flag for flag, asked in wanted.items() if asked]):
+        raise ConfigError(f"--format only prints, and {unmet[0]} writes", remedy="run velosweep report once with each")
 
 
 def _has_results(folder: Path) -> bool:

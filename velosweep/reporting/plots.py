@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from velosweep.errors import ConfigError, install_extra
@@ -19,6 +20,12 @@ _COLOURS = ("#0b62b8", "#b34700", "#00785a", "#a3308f", "#7a5c00", "#2e6f8e", "#
 _MARKERS = ("o", "s", "D", "^", "p", "h", "*")
 
 
+def require_matplotlib() -> None:
+    """Raises ConfigError where it is not installed."""
+    if find_spec("matplotlib") is None:
+        raise ConfigError("report.plots=true needs matplotlib, which is not installed", remedy=install_extra("plots"))
+
+
 def main_plots(comparisons: Iterable[Comparison], record: SweepRecord) -> dict[str, bytes]:
     """The main plot by format (`png`, `svg`); the same input gives the same bytes. Empty where nothing was measured.
 
@@ -28,13 +35,10 @@ def main_plots(comparisons: Iterable[Comparison], record: SweepRecord) -> dict[s
     jobs = whole_jobs(rows)
     if not any(job.speculative or job.vanilla for job in jobs):
         return {}
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(
-            "report.plots=true needs matplotlib, which is not installed", remedy=install_extra("plots")
-        ) from error
+    require_matplotlib()
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     # The hash salt makes the SVG's ids, and so its bytes, follow from the content alone.
     with mpl.rc_context({"svg.hashsalt": record.sweep_id, "font.size": 11, "svg.fonttype": "path"}):
         figure = Figure(figsize=(8, 4.5), dpi=200, layout="constrained")

@@ -77,10 +77,7 @@ def run_sweep(
     Raises our errors for all that is refused beforehand, SweepBroken where measuring or writing had to end early;
     a failed job is part of the outcome.
     """
-    if settings.report_plots:
-        from velosweep.reporting.plots import require_matplotlib
-
-        require_matplotlib()
+    _check_extras(settings)
     console = make_console()
     prepared = prepare(jobs, settings, say=lambda text: say(console, text))
     sweep = Sweep(id="", root=str(root), jobs=prepared.jobs, command=tuple(command), single=single)
@@ -116,6 +113,14 @@ def run_sweep(
     if measured.interrupted:
         say(console, f"Interrupted; everything measured is saved. Go on with: {_resume_line(root)}", whole=True)
     return _outcome(derived, measured)
+
+
+def _check_extras(settings: RunSettings) -> None:
+    """Raise ConfigError for what is wanted after measuring and is not installed."""
+    if settings.report_plots:
+        from velosweep.reporting.plots import require_matplotlib
+
+        require_matplotlib()
 
 
 def _ended_early(cause: Exception, root: Path) -> Exception:

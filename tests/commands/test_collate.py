@@ -112,16 +112,6 @@ def test_a_folder_without_a_sweep_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert "name the folder of a sweep" in capsys.readouterr().err
 
 
-# ---------------------------------------------------------------- samples that another program wrote
-
-NEEDED = ("job_id", "mode", "iteration", "tokens_per_second", "time_to_first_token_ms", "total_time_ms")
-COUNTS = ("n_draft", "predicted_tokens", "draft_tokens", "accepted_tokens", "accepted_per_position", "rounds")
-# what only names a setting or a machine, and can't be told when it is left out
-NAMES = ("sweep_id", "job_num", "model_pair", "main_model", "draft_model", "speculation", "n_predict", "prompt_set")
-NAMES += ("prompt", "prompt_category", "host", "device", "engine", "llama_cpp_build", "finished_at", "prompt_id")
-FROM_COUNTS = ("n_draft", "acceptance", "alpha", "tokens_per_round", "cost_ratio", "expected_speedup")
-
-
 def test_a_folder_of_sweeps_is_refused_with_the_latest_of_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,6 +125,16 @@ def test_a_folder_of_sweeps_is_refused_with_the_latest_of_them(
     assert "no journal.jsonl or samples.parquet in it" in said
     assert f"name one sweep, such as {tmp_path / '2026-11-25' / '10-00-00'}\n" in said
     assert derived(tmp_path) == before
+
+
+# ---------------------------------------------------------------- samples that another program wrote
+
+NEEDED = ("job_id", "mode", "iteration", "tokens_per_second", "time_to_first_token_ms", "total_time_ms")
+COUNTS = ("n_draft", "predicted_tokens", "draft_tokens", "accepted_tokens", "accepted_per_position", "rounds")
+# what only names a setting or a machine, and can't be told when it is left out
+NAMES = ("sweep_id", "job_num", "model_pair", "main_model", "draft_model", "speculation", "n_predict", "prompt_set")
+NAMES += ("prompt", "prompt_category", "host", "device", "engine", "llama_cpp_build", "finished_at", "prompt_id")
+FROM_COUNTS = ("n_draft", "acceptance", "alpha", "tokens_per_round", "cost_ratio", "expected_speedup")
 
 
 def stripped(whole: Path, folder: Path, *columns: str) -> Path:

@@ -52,9 +52,14 @@ def _check_formats(formats: Sequence[str]) -> None:
 
 def _refuse_beside_format(arguments: argparse.Namespace) -> None:
     """Raise ConfigError for what --format, which writes nothing, would leave undone."""
-    wanted = {"--plots": arguments.plots, "--mlflow": arguments.mlflow is not None}
-    if arguments.format and (unmet := [flag for flag, asked in wanted.items() if asked]):
+    if arguments.format and (unmet := _writing(arguments)):
         raise ConfigError(f"--format only prints, and {unmet[0]} writes", remedy="run velosweep report once with each")
+
+
+def _writing(arguments: argparse.Namespace) -> list[str]:
+    """The flags given that write more than the page."""
+    wanted = {"--plots": arguments.plots, "--mlflow": arguments.mlflow is not None}
+    return [flag for flag, asked in wanted.items() if asked]
 
 
 def _has_results(folder: Path) -> bool:
@@ -64,8 +69,7 @@ def _has_results(folder: Path) -> bool:
 
 def _refuse_for_many(arguments: argparse.Namespace, found: Sequence[Path]) -> None:
     """Raise ConfigError for what is made of one sweep, and would be left undone for a folder of them."""
-    wanted = {"--format": arguments.format, "--plots": arguments.plots, "--mlflow": arguments.mlflow is not None}
-    if unmet := [flag for flag, asked in wanted.items() if asked]:
+    if unmet := [*(["--format"] if arguments.format else []), *_writing(arguments)]:
         raise ConfigError(
             f"{arguments.directory} holds {plural(len(found), 'sweep')}, and {unmet[0]} is for one",
             remedy=f"name one of them, such as {shlex.quote(str(found[-1]))}; velosweep.load_results reads all at once",

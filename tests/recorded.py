@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import velosweep
-from velosweep.model import Job, Outcome, RunSettings
+from velosweep.config.settings import Job, RunSettings
+from velosweep.outcome import Outcome
 
 
 @dataclass
@@ -47,9 +48,9 @@ class Recorded:
 def recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Recorded:
     """A pipeline that only remembers, and an empty folder to stand in."""
     made = Recorded()
-    module = types.ModuleType("velosweep.pipeline")
+    module = types.ModuleType("velosweep.sweep")
     module.run_sweep = made.run_sweep  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "velosweep.pipeline", module)
+    monkeypatch.setitem(sys.modules, "velosweep.sweep", module)
     monkeypatch.setattr(velosweep, "pipeline", module, raising=False)
     monkeypatch.delenv("LLAMA_CPP_PATH", raising=False)
     monkeypatch.delenv("VELOSWEEP_MODELS", raising=False)

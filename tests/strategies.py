@@ -9,7 +9,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from velosweep.model import JobRecord, Mode, Sample, Status
+from velosweep.records import JobRecord
+from velosweep.values import Mode, Sample, Status
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 

@@ -25,7 +25,7 @@ __all__ = ["__version__", "load", "load_results"]
 
 # Reading needs pyarrow (0.1 s), which `velosweep --version` must not pay for; and this package's root, which
 # everything imports, must not depend on its storage.
-_ELSEWHERE = {"load": "velosweep.storage.dataset", "load_results": "velosweep.storage.dataset"}
+_ELSEWHERE = {"load": "velosweep.results.loading", "load_results": "velosweep.results.loading"}
 
 
 def __getattr__(name: str) -> Any:

@@ -55,10 +55,10 @@ def _command(arguments: list[str]) -> Callable[[], int]:
     if first in ("--version", "-V"):
         return lambda: _print(f"velosweep {__version__}")
     if first in ("--help", "-h", "help"):
-        from velosweep.sweeping.help import help_page
+        from velosweep.hydra_app.help_page import help_page
 
         return lambda: _print(help_page(VERBS))
-    from velosweep.sweeping.application import run
+    from velosweep.hydra_app.application import run
 
     return lambda: run(arguments, verbs=tuple(VERBS))
 
@@ -76,7 +76,7 @@ def _as_ours(error: Exception) -> VelosweepError | None:
         return VelosweepError(
             f"{error.filename}: {error.strerror}", remedy="check that the folder exists, is yours and has room"
         )
-    from velosweep.config.refusals import translate
+    from velosweep.config.hydra_errors import translate
 
     return translate(error)
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from velosweep.analysis.summarise import iterate_jobs
+from velosweep.statistics.summarise import iterate_jobs
 
 N_DRAFTS = 10
 

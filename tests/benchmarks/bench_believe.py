@@ -21,14 +21,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.planning.jobs import job
-from velosweep.analysis.speedup import paired_interval
-from velosweep.engines.base import Session
-from velosweep.engines.embedded import EmbeddedEngine
-from velosweep.model import Arm, Device, EngineSettings, Job, Lane, ModelPair, Prompt, Request, Speculation
-from velosweep.planning.identity import identify, speculative_arm, vanilla_arm
-from velosweep.running.sampling import tokens_per_second
-from velosweep.synthetic.pair import ensure_pair
-from velosweep.synthetic.shape import DEFAULT_SHAPE
+from velosweep.config.settings import EngineSettings, Job, ModelPair, Prompt, Speculation
+from velosweep.llama_cpp.embedded import EmbeddedEngine
+from velosweep.llama_cpp.engine import Request, ServerConfig, Session
+from velosweep.measuring.sample_rows import tokens_per_second
+from velosweep.models.synthetic.pair import ensure_pair
+from velosweep.models.synthetic.shape import DEFAULT_SHAPE
+from velosweep.planning.identity import identify, speculative_server, vanilla_server
+from velosweep.statistics.intervals import paired_interval
+from velosweep.values import Device, Lane
 
 LANE = Lane(number=0, devices=(Device(kind="cpu", name="CPU"),))
 
@@ -62,7 +63,7 @@ def made(**changes: object) -> Job:
 
 
 @contextmanager
-def serving(arm: Arm) -> Iterator[Session]:
+def serving(arm: ServerConfig) -> Iterator[Session]:
     with tempfile.TemporaryDirectory() as folder:
         session = EmbeddedEngine().launch(arm, lane=LANE, log_path=Path(folder) / "log")
         try:
@@ -76,7 +77,7 @@ def same_server_as_both_arms(repeats: int) -> None:
     one = made()
     request = Request(prompt=one.prompts.prompts[0], n_predict=32, sampling=one.sampling)
     held, widths = 0, []
-    with serving(vanilla_arm(one)) as session:
+    with serving(vanilla_server(one)) as session:
 
         def rate() -> float:
             seen = session.generate(request, timeout_s=60.0)
@@ -104,7 +105,7 @@ def calibration(tokens: int) -> None:
     """The server draws from a generator that the request seeds: with a seed each, runs add up."""
     for wanted in (1.0, 2.0, 4.0):
         one = made(n_draft=8, speculation=Speculation(synthetic_acceptance=wanted))
-        arm = speculative_arm(one)
+        arm = speculative_server(one)
         assert arm is not None
         runs: list[tuple[int, int, int]] = []  # tokens, accepted, rounds of each
         with serving(arm) as session:

@@ -33,10 +33,10 @@ import psutil
 from tests.benchmarks.bench_storage import Shape, write_asked, write_sweep
 from tests.benchmarks.figures import Figure, machine, of_runs, show
 from tests.benchmarks.made_up import made_up_group
-from velosweep.model import Mode, Sample
-from velosweep.reporting.wording import plural
-from velosweep.storage.journal import Journal
-from velosweep.storage.paths import SweepPaths
+from velosweep.results.journal import Journal
+from velosweep.results.paths import SweepPaths
+from velosweep.units import plural
+from velosweep.values import Mode, Sample
 
 SMALL_JOBS = Shape(jobs=1000, group=10, prompts=1, iterations=5)
 JOURNAL = Shape(jobs=100, group=100, prompts=1, iterations=990)
@@ -56,7 +56,7 @@ _COLLATE_S, _PEAK_MIB, _LOAD_S = 20, 1430, 1  # 1.5 GB
 _COLLATE = """
 import sys, time
 from pathlib import Path
-from velosweep.collating import collate
+from velosweep.collation import collate
 begin = time.perf_counter()
 collate(Path(sys.argv[1]))
 print(time.perf_counter() - begin)
@@ -66,12 +66,12 @@ _COLLATE_AT_THE_END = """
 import sys, time
 from collections import defaultdict
 from pathlib import Path
-from velosweep.collating import ahead_work, collate
-from velosweep.running.preload import Preload
-from velosweep.storage.journal import read_journal
-from velosweep.storage.paths import SweepPaths
-from velosweep.storage.provenance import read_record
-from velosweep.storage.ready import owners
+from velosweep.collation import ahead_work, collate
+from velosweep.measuring.preload import Preload
+from velosweep.results.journal import read_journal
+from velosweep.results.paths import SweepPaths
+from velosweep.results.sweep_record import read_record
+from velosweep.results.precomputed import owners
 Preload().finish()
 root = Path(sys.argv[1])
 record, samples = read_record(SweepPaths(root).record), defaultdict(list)
@@ -196,7 +196,7 @@ def write_journal(root: Path, shape: Shape) -> None:
 
     paths = SweepPaths(root)
     write_asked(root, shape)
-    with Journal(paths.journal, lock=paths.lock) as journal, patch("velosweep.storage.journal._sync_data"):
+    with Journal(paths.journal, lock=paths.lock) as journal, patch("velosweep.results.journal._sync_data"):
         for first in range(0, shape.jobs, shape.group):
             rows = made_up_group(first, group=shape.group, prompts=shape.prompts, iterations=shape.iterations)
             for row in rows.to_pylist():

@@ -11,9 +11,9 @@ import subprocess
 import sys
 import time
 
-from velosweep.model import Device, Lane
-from velosweep.running.conditions import Monitor
-from velosweep.running.nvml import open_nvml
+from velosweep.machine.conditions import Monitor
+from velosweep.machine.nvml import open_nvml
+from velosweep.values import Device, Lane
 
 SERVERS = 8
 

@@ -25,10 +25,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.planning.jobs import job
-from velosweep.model import Block, Job, ModelPair, Prompt, PromptSet, Sample
+from velosweep.config.settings import Job, ModelPair, Prompt, PromptSet
 from velosweep.planning.identity import identify
-from velosweep.planning.lanes import Estimator, Queues
-from velosweep.planning.schedule import count_measurements, plan_blocks
+from velosweep.planning.lane_queue import Estimator, Queues
+from velosweep.planning.server_groups import ServerGroup, count_measurements, plan_groups
+from velosweep.values import Sample
 
 MODEL_BYTES = {f"model-{size}.gguf": size * 10**9 for size in (1, 2, 5, 8, 14, 40)}
 
@@ -57,7 +58,7 @@ class Span:
 class Load:
     """Blocks, and what each takes, by the block's identity."""
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[ServerGroup, ...]
     spans: dict[int, Span]
 
     def ideal_s(self, lanes: int) -> float:
@@ -91,18 +92,18 @@ def skewed_jobs(jobs: int, seed: int) -> tuple[Job, ...]:
     return tuple(made.values())
 
 
-def plan(jobs: Sequence[Job], lanes: int) -> tuple[Block, ...]:
+def plan(jobs: Sequence[Job], lanes: int) -> tuple[ServerGroup, ...]:
     """What velosweep does before anything is measured: identities, then blocks."""
-    return plan_blocks(identify(jobs, {}), lanes=lanes)
+    return plan_groups(identify(jobs, {}), lanes=lanes)
 
 
-def load_of(blocks: tuple[Block, ...], seed: int) -> Load:
+def load_of(blocks: tuple[ServerGroup, ...], seed: int) -> Load:
     """The blocks with how long each takes."""
     chance = random.Random(seed)
     spans = {}
     for block in blocks:
         first = block.jobs[0]
-        size, runs, servers = MODEL_BYTES[first.model_pair.main_model], count_measurements(block), len(block.arms)
+        size, runs, servers = MODEL_BYTES[first.model_pair.main_model], count_measurements(block), len(block.servers)
         spans[id(block)] = Span(
             main_model=first.model_pair.main_model,
             tokens=first.n_predict,
@@ -140,7 +141,7 @@ def real(jobs: int, lanes: int) -> tuple[float, float, int]:
     """Share of ideal and of decoding in a sweep on stand-in GPUs, and the measurements taken."""
     from tests.faults.conftest import TINY
     from tests.faults.harness import Bench
-    from velosweep.synthetic.pair import write_pair
+    from velosweep.models.synthetic.pair import write_pair
 
     chance = random.Random(0)
     tokens: set[int] = set()

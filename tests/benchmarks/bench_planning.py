@@ -26,9 +26,9 @@ def ours(jobs: int) -> None:
     import types
 
     import velosweep
-    from velosweep.model import Outcome
+    from velosweep.outcome import Outcome
 
-    pipeline = types.ModuleType("velosweep.pipeline")
+    pipeline = types.ModuleType("velosweep.sweep")
     reached: list[float] = []
 
     def run_sweep(planned, **_):  # type: ignore[no-untyped-def]
@@ -36,7 +36,7 @@ def ours(jobs: int) -> None:
         return Outcome(exit_status=0, summaries=(None,) * len(planned), errors=(None,) * len(planned))
 
     pipeline.run_sweep = run_sweep  # type: ignore[attr-defined]
-    sys.modules["velosweep.pipeline"] = velosweep.pipeline = pipeline  # type: ignore[attr-defined]
+    sys.modules["velosweep.sweep"] = velosweep.sweep = pipeline  # type: ignore[attr-defined]
     from velosweep.cli import main
 
     main(["n_draft=3"])  # imports and caches, so that the growth is the jobs'

@@ -29,9 +29,9 @@ import pyarrow as pa
 from tests.benchmarks.bench_analysis import N_DRAFTS, made_up_samples, peak_mb
 from tests.benchmarks.bench_lanes import load_of, plan, simulate, skewed_jobs
 from tests.benchmarks.figures import Figure, machine, show
-from velosweep.analysis.summarise import iterate_jobs
-from velosweep.running.collector import long_lived
-from velosweep.storage.chunks import PART_ROWS
+from velosweep.measuring.gc_frozen import long_lived
+from velosweep.results.chunks import PART_ROWS
+from velosweep.statistics.summarise import iterate_jobs
 
 LANES = (1, 16, 256)
 ITERATIONS = 5

@@ -21,16 +21,16 @@ import pyarrow as pa
 
 import velosweep
 from tests.benchmarks.made_up import made_up_group, made_up_record
-from tests.storage.made import journal_of, record, rounds, sample
-from velosweep.analysis.summarise import iterate_jobs
-from velosweep.model import SweepRecord
-from velosweep.storage.derive import derive
-from velosweep.storage.journal import Journal, read_journal
-from velosweep.storage.journal_table import journal_to_table
-from velosweep.storage.paths import SweepPaths
-from velosweep.storage.provenance import write_record
-from velosweep.storage.samples import write_row_groups
-from velosweep.storage.schema import ROW_GROUP, sweep_metadata
+from tests.results.made import journal_of, record, rounds, sample
+from velosweep.records import SweepRecord
+from velosweep.results.derived_files import derive
+from velosweep.results.journal import Journal, read_journal
+from velosweep.results.journal_table import journal_to_table
+from velosweep.results.parquet_schema import ROW_GROUP, sweep_metadata
+from velosweep.results.paths import SweepPaths
+from velosweep.results.samples_file import write_row_groups
+from velosweep.results.sweep_record import write_record
+from velosweep.statistics.summarise import iterate_jobs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ def _unsynced(journal: Journal, one: object) -> None:
     """Appending without its fdatasync, to make a large file quickly."""
     from unittest.mock import patch
 
-    with patch("velosweep.storage.journal._sync_data"):
+    with patch("velosweep.results.journal._sync_data"):
         journal.append(one)  # type: ignore[arg-type]
 
 

@@ -144,14 +144,17 @@ def disturbance(repeats: int) -> Iterator[Figure]:
     from scipy.special import stdtrit
 
     from tests.planning.jobs import job
-    from velosweep.engines.embedded import EmbeddedEngine
-    from velosweep.model import Device, EngineSettings, Lane, Measurement, ModelPair, Request
-    from velosweep.planning.identity import identify, vanilla_arm
-    from velosweep.running.conditions import Monitor
-    from velosweep.running.sampling import SampleMaker
-    from velosweep.storage.journal import Journal
-    from velosweep.synthetic.pair import ensure_pair
-    from velosweep.synthetic.shape import DEFAULT_SHAPE
+    from velosweep.config.settings import EngineSettings, ModelPair
+    from velosweep.llama_cpp.embedded import EmbeddedEngine
+    from velosweep.llama_cpp.engine import Request
+    from velosweep.machine.conditions import Monitor
+    from velosweep.measuring.sample_rows import SampleMaker
+    from velosweep.models.synthetic.pair import ensure_pair
+    from velosweep.models.synthetic.shape import DEFAULT_SHAPE
+    from velosweep.planning.identity import identify, vanilla_server
+    from velosweep.planning.server_groups import Measurement
+    from velosweep.results.journal import Journal
+    from velosweep.values import Device, Lane
 
     main_model, draft_model = map(str, ensure_pair(DEFAULT_SHAPE))
     (one,) = identify(
@@ -163,7 +166,7 @@ def disturbance(repeats: int) -> Iterator[Figure]:
         ],
         {},
     )
-    arm, lane = vanilla_arm(one), Lane(number=0, devices=(Device(kind="cpu", name="CPU"),))
+    arm, lane = vanilla_server(one), Lane(number=0, devices=(Device(kind="cpu", name="CPU"),))
     engine = EmbeddedEngine()
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.jsonl") as journal:
         session: Any = engine.launch(arm, lane=lane, log_path=Path(folder) / "log")
@@ -177,7 +180,7 @@ def disturbance(repeats: int) -> Iterator[Figure]:
             pair = {}
             for who in ("ours", "bare") if number % 2 else ("bare", "ours"):
                 if who == "ours":
-                    measurement = Measurement(arm=arm, job=one, prompt=prompt, iteration=1, launch=0, block=0)
+                    measurement = Measurement(server=arm, job=one, prompt=prompt, iteration=1, launch=0, group=0)
                     reading = maker.start(measurement, attempt=0, shared=False)
                     monitor.begin()
                     outcome = session.generate(request, timeout_s=60.0)
@@ -208,7 +211,7 @@ def disturbance(repeats: int) -> Iterator[Figure]:
 
 def bare_request(session: Any, request: Any) -> float:
     """The same question in a plain request, as a script of one's own would ask it."""
-    from velosweep.engines.http_session import completion_payload
+    from velosweep.llama_cpp.session import completion_payload
 
     address = session._dialogue.address
     payload = {**completion_payload(request, prompt=request.prompt.text, cache_prompt=False), "stream": True}

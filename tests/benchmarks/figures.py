@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from velosweep.storage.provenance import cpu_name
+from velosweep.machine.environment import cpu_name
 
 
 @dataclass(frozen=True, kw_only=True)

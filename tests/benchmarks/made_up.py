@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from tests.storage.made import job_record, record
-from velosweep.model import JobRecord, SweepRecord
-from velosweep.storage.schema import COLUMNS, arrow_type, schema
+from tests.results.made import job_record, record
+from velosweep.records import JobRecord, SweepRecord
+from velosweep.results.parquet_schema import COLUMNS, arrow_type, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import velosweep
-from tests.storage.made import job_record, journal_of, record, rounds, sample
+from tests.results.made import job_record, journal_of, record, rounds, sample
 from tests.strategies import sample as plain_run
 from tests.strategies import sweep as interleaved
 from tests.strategies import wobble
 from velosweep.cli import main
 from velosweep.errors import ExitStatus
-from velosweep.model import NEEDED_COLUMNS, Sample, Status
-from velosweep.storage.journal import Journal
-from velosweep.storage.provenance import write_record
+from velosweep.results.journal import Journal
+from velosweep.results.sweep_record import write_record
+from velosweep.values import NEEDED_COLUMNS, Sample, Status
 
 
 def sweep(root: Path) -> Path:

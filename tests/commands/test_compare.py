@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.made import environment, journal_of, record, rounds
+from tests.results.made import environment, journal_of, record, rounds
 from velosweep.cli import main
 from velosweep.errors import ExitStatus
-from velosweep.model import Mode
-from velosweep.storage.provenance import write_record
+from velosweep.results.sweep_record import write_record
+from velosweep.values import Mode
 
 Write = Callable[..., str]
 

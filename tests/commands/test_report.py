@@ -10,8 +10,8 @@ import pytest
 
 from tests.reporting import sweeps
 from velosweep.cli import main
-from velosweep.storage.provenance import write_record
-from velosweep.storage.samples import samples_to_table, write_samples
+from velosweep.results.samples_file import samples_to_table, write_samples
+from velosweep.results.sweep_record import write_record
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from velosweep.commands.synth import main, shape_of
-from velosweep.engines.gguf import check_model
 from velosweep.errors import ConfigError
-from velosweep.synthetic.shape import PRESETS
+from velosweep.models.gguf_model import check_model
+from velosweep.models.synthetic.shape import PRESETS
 
 TINY = ["layers=2", "width=64", "feed_forward=64", "heads=2", "kv_heads=1", "type=q8_0"]
 

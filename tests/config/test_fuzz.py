@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from velosweep.config.compose import compose
+from velosweep.config.composing import compose
+from velosweep.config.hydra_errors import GROUPS, KEYS, nearest
 from velosweep.config.load import load_job, load_settings
-from velosweep.config.refusals import GROUPS, KEYS, nearest
+from velosweep.config.settings import Job
 from velosweep.errors import VelosweepError
-from velosweep.model import Job
 
 ODD = [
     *("null", "true", "[]", "{}", "[1,2]", "{a:b}", "1,2", "range(1,3)", "''", "'a,b'", '"(x)"', "???", "1e400", "nan"),

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from velosweep.config.compose import compose
+from velosweep.config.command_words import check_words, quote_letters
+from velosweep.config.composing import compose
 from velosweep.config.load import JobLoader, load_job, load_settings
-from velosweep.config.words import check_words, quote_letters
+from velosweep.config.settings import Adaptive, Job, ModelPair
 from velosweep.errors import ConfigError
-from velosweep.model import Adaptive, Job, ModelPair
-from velosweep.synthetic.shape import DEFAULT_SHAPE
+from velosweep.models.synthetic.shape import DEFAULT_SHAPE
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from velosweep.config.prompts import load_prompts
+from velosweep.config.settings import Prompt
 from velosweep.errors import PromptError
-from velosweep.model import Prompt
 
 SPEC_BENCH = [
     {"question_id": 81, "category": "writing", "turns": ["Compose a post.", "Rewrite it."]},

@@ -10,8 +10,8 @@ import yaml
 
 from velosweep.config import schema, sections
 from velosweep.config.search_path import package_conf
-from velosweep.model import Adaptive, EngineSettings, Protocol, Sampling, Speculation, SyntheticShape
-from velosweep.synthetic.shape import DEFAULT_SHAPE
+from velosweep.config.settings import Adaptive, EngineSettings, Protocol, Sampling, Speculation, SyntheticShape
+from velosweep.models.synthetic.shape import DEFAULT_SHAPE
 
 GROUPS = {
     "model_pair": schema.ModelPairConf,

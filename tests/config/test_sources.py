@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from velosweep.config.compose import compose
+from velosweep.config.composing import compose
 from velosweep.errors import ConfigError
 
 # Words of the parsers' own, which no message may show.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from velosweep.config.compose import compose
+from velosweep.config.composing import compose
 from velosweep.errors import ConfigError
 
 THEIRS = (

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import Bench
-from velosweep.model import SyntheticShape
-from velosweep.synthetic.pair import write_pair
+from velosweep.config.settings import SyntheticShape
+from velosweep.models.synthetic.pair import write_pair
 
 TINY = SyntheticShape(
     layers=2,

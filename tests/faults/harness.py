@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 
 import velosweep
 from tests.standin import llama_server
-from velosweep.model import Sample, Status
-from velosweep.storage.journal import read_journal
+from velosweep.results.journal import read_journal
+from velosweep.values import Sample, Status
 
 REPOSITORY = Path(velosweep.__file__).resolve().parents[1]
 PATIENCE_S = 60.0

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.faults.harness import Bench, complete
-from velosweep.model import Status
-from velosweep.running.cores import physical_cores
+from velosweep.machine.cores import physical_cores
+from velosweep.values import Status
 
 SWEEP = ("n_draft=4,8", "iterations=2")
 two_cores = pytest.mark.skipif(len(physical_cores()) < 2, reason="two CPU lanes need two cores")

@@ -11,8 +11,8 @@ from collections import Counter
 import pytest
 
 from tests.faults.harness import Bench
-from velosweep.model import Status
-from velosweep.storage.paths import SweepPaths
+from velosweep.results.paths import SweepPaths
+from velosweep.values import Status
 
 # What a person must be able to read of each fault.
 RUN_FAULTS = {

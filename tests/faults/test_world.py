@@ -67,7 +67,7 @@ def test_a_touched_model_is_still_the_same(bench: Bench) -> None:
 def test_a_clock_set_back_moves_no_figure(bench: Bench) -> None:
     code = """
 import time, datetime
-import velosweep.running.sampling as sampling
+import velosweep.measuring.sample_rows as sampling
 
 class SetBack(datetime.datetime):
     asked = 0

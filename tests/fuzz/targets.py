@@ -14,14 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.engines.gguf_bytes import model, vocabulary
+from tests.llama_cpp.gguf_bytes import model, vocabulary
 from velosweep.config.prompts import load_prompts
-from velosweep.engines import http
-from velosweep.engines.counters import SpeculationCounters, parse_counters
-from velosweep.engines.gguf import check_pair, info_from
-from velosweep.engines.gguf_header import HeaderError, parse_header
-from velosweep.engines.timings import parse_speculative, parse_vanilla
 from velosweep.errors import VelosweepError
+from velosweep.llama_cpp import client as http
+from velosweep.llama_cpp.draft_counters import SpeculationCounters, parse_counters
+from velosweep.llama_cpp.printed_timings import parse_speculative, parse_vanilla
+from velosweep.models.gguf_header import HeaderError, parse_header
+from velosweep.models.gguf_model import check_pair, info_from
 
 TIMING_NAMES = ("predicted_n", "predicted_ms", "prompt_n", "prompt_ms", "draft_n", "draft_n_accepted")
 

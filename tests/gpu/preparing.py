@@ -127,8 +127,8 @@ def _alpha(kit: Kit, kind: str, eps: float) -> float:
 @contextmanager
 def pair(kit: Kit, kind: str, eps: float, *, keep: bool = False) -> Iterator[dict[str, str]]:
     """A pair's files while the body runs, as values of `model_pair`; kept where asked, for they are large."""
-    from velosweep.model import SyntheticShape
-    from velosweep.synthetic.pair import pair_paths, write_pair
+    from velosweep.config.settings import SyntheticShape
+    from velosweep.models.synthetic.pair import pair_paths, write_pair
 
     shape = SyntheticShape(**asdict(kit.scale.shape), eps=eps, type=kind)
     kit.models.mkdir(parents=True, exist_ok=True)

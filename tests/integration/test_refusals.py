@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_main_job import run
-from velosweep.synthetic.pair import ensure_pair, pair_paths, write_pair
-from velosweep.synthetic.shape import DEFAULT_SHAPE
+from velosweep.models.synthetic.pair import ensure_pair, pair_paths, write_pair
+from velosweep.models.synthetic.shape import DEFAULT_SHAPE
 
 
 @pytest.fixture(scope="module")

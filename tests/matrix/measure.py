@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.engines.arms import CPU, speculative, vanilla
+from tests.llama_cpp.arms import CPU, speculative, vanilla
 from tests.matrix.generations import Pair
-from velosweep.analysis.speedup import paired_interval
-from velosweep.engines.base import Engine, Session
-from velosweep.engines.validity import judge
-from velosweep.model import Arm, Generation, Mode, Prompt, Request, Sampling, Speculation
+from velosweep.config.settings import Prompt, Sampling, Speculation
+from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig, Session
+from velosweep.measuring.validity import judge
+from velosweep.statistics.intervals import paired_interval
+from velosweep.values import Mode
 
 PROMPT = "Explain quantum computing in simple terms"
 N_DRAFT = 4
@@ -97,7 +98,7 @@ def measure(
     """
     rows = [Row(generation, engine.name, engine.build) for engine in engines]
     request = Request(prompt=Prompt(id="p", text=PROMPT), n_predict=n_predict, sampling=Sampling())
-    sessions: list[tuple[Row, Arm, Session]] = []
+    sessions: list[tuple[Row, ServerConfig, Session]] = []
     try:
         for row, engine in zip(rows, engines, strict=True):
             for arm in arms(engine.name, pair):
@@ -117,7 +118,7 @@ def measure(
     return rows
 
 
-def arms(kind: str, pair: Pair) -> tuple[Arm, Arm]:
+def arms(kind: str, pair: Pair) -> tuple[ServerConfig, ServerConfig]:
     """Both modes of the pair."""
     plain = vanilla(pair.main, kind=kind, threads_batch=1)
     drafting = speculative(
@@ -126,7 +127,7 @@ def arms(kind: str, pair: Pair) -> tuple[Arm, Arm]:
     return plain, drafting
 
 
-def note(row: Row, arm: Arm, run: Generation, request: Request) -> None:
+def note(row: Row, arm: ServerConfig, run: Generation, request: Request) -> None:
     """Keep a run."""
     reason = judge(run, arm, request)
     if reason is not None:

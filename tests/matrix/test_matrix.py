@@ -15,11 +15,11 @@ import pytest
 from tests.matrix import generations
 from tests.matrix.generations import SOURCES, WHEELS, Pair
 from tests.matrix.measure import HEAD, Row, agreement, measure
-from velosweep.engines.attached import AttachedEngine
-from velosweep.engines.binaries import BinariesEngine
-from velosweep.engines.embedded import EmbeddedEngine
-from velosweep.engines.server import ServerEngine
-from velosweep.model import SyntheticShape
+from velosweep.config.settings import SyntheticShape
+from velosweep.llama_cpp.attached import AttachedEngine
+from velosweep.llama_cpp.binaries import BinariesEngine
+from velosweep.llama_cpp.embedded import EmbeddedEngine
+from velosweep.llama_cpp.server import ServerEngine
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(7200)]
 
@@ -35,7 +35,7 @@ ONLY = tuple(filter(None, os.environ.get("MATRIX_ONLY", "").split(",")))
 @pytest.fixture(scope="module")
 def pair() -> Pair:
     """One pair for all generations."""
-    from velosweep.synthetic.pair import write_pair
+    from velosweep.models.synthetic.pair import write_pair
 
     size = "" if WIDTH == 512 else f"-{WIDTH}"
     main, draft = generations.folder() / f"main{size}.gguf", generations.folder() / f"draft{size}.gguf"

@@ -10,8 +10,8 @@ import pytest
 from tests.matrix import generations
 from tests.matrix.generations import Pair
 from tests.matrix.measure import measure
-from velosweep.engines.attached import AttachedEngine
-from velosweep.model import SyntheticShape
+from velosweep.config.settings import SyntheticShape
+from velosweep.llama_cpp.attached import AttachedEngine
 
 VERSION = "0.2.14"
 SHAPE = SyntheticShape(
@@ -21,7 +21,7 @@ SHAPE = SyntheticShape(
 
 @pytest.mark.real
 def test_a_llama_cpp_of_early_2026_is_measured_without_its_repeat_artefact(tmp_path: Path) -> None:
-    from velosweep.synthetic.pair import write_pair
+    from velosweep.models.synthetic.pair import write_pair
 
     try:
         generations.wheel(VERSION)

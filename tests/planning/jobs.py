@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from velosweep.model import EngineSettings, Job, ModelPair, Prompt, PromptSet, Protocol, Sampling, Speculation
+from velosweep.config.settings import EngineSettings, Job, ModelPair, Prompt, PromptSet, Protocol, Sampling, Speculation
 from velosweep.planning.identity import identify
 
 PROMPTS = PromptSet(name="default", prompts=(Prompt(id="quantum", text="Explain quantum computing"),))

@@ -10,20 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.planning.jobs import job, jobs_over_n_draft
+from velosweep.config.settings import Prompt, PromptSet, Speculation
 from velosweep.errors import ConfigError
-from velosweep.model import Block, Mode, Prompt, PromptSet, Speculation
-from velosweep.planning.identity import content_hash, identify, speculative_arm, vanilla_arm
-from velosweep.planning.schedule import count_measurements, launch_iterations, plan_blocks, rounds, warmups
+from velosweep.planning.identity import content_hash, identify, speculative_server, vanilla_server
+from velosweep.planning.server_groups import (
+    ServerGroup,
+    count_measurements,
+    launch_iterations,
+    plan_groups,
+    rounds,
+    warmups,
+)
+from velosweep.values import Mode
 
 
-def labels(block: Block, launch: int = 0) -> list[list[str]]:
-    return [[measurement.arm.label for measurement in round_] for round_ in rounds(block, launch)]
+def labels(group: ServerGroup, launch: int = 0) -> list[list[str]]:
+    return [[measurement.server.label for measurement in round_] for round_ in rounds(group, launch)]
 
 
 def test_the_direction_of_rounds_alternates_so_that_a_drift_cancels() -> None:
-    (block,) = plan_blocks(jobs_over_n_draft(4, 8, iterations=3))
+    (group,) = plan_groups(jobs_over_n_draft(4, 8, iterations=3))
 
-    assert labels(block) == [
+    assert labels(group) == [
         ["vanilla", "n_draft 4", "n_draft 8"],
         ["n_draft 8", "n_draft 4", "vanilla"],
         ["vanilla", "n_draft 4", "n_draft 8"],
@@ -32,56 +40,57 @@ def test_the_direction_of_rounds_alternates_so_that_a_drift_cancels() -> None:
 
 def test_every_prompt_alternates_by_itself_when_their_number_is_even() -> None:
     prompts = PromptSet(name="two", prompts=(Prompt(id="a", text="A"), Prompt(id="b", text="B")))
-    (block,) = plan_blocks(jobs_over_n_draft(4, iterations=2, prompts=prompts))
+    (group,) = plan_groups(jobs_over_n_draft(4, iterations=2, prompts=prompts))
 
     firsts = {
-        prompt: [round_[0].arm.label for round_ in rounds(block, 0) if round_[0].prompt.id == prompt] for prompt in "ab"
+        prompt: [round_[0].server.label for round_ in rounds(group, 0) if round_[0].prompt.id == prompt]
+        for prompt in "ab"
     }
 
     assert firsts == {"a": ["vanilla", "n_draft 4"], "b": ["n_draft 4", "vanilla"]}
 
 
 def test_block_order_measures_all_of_an_arm_before_the_next() -> None:
-    (block,) = plan_blocks(jobs_over_n_draft(4, iterations=2, order="block"))
+    (group,) = plan_groups(jobs_over_n_draft(4, iterations=2, order="block"))
 
-    assert labels(block) == [["vanilla"], ["vanilla"], ["n_draft 4"], ["n_draft 4"]]
+    assert labels(group) == [["vanilla"], ["vanilla"], ["n_draft 4"], ["n_draft 4"]]
 
 
 def test_random_order_is_the_same_for_the_same_seed_and_another_for_another() -> None:
     many = jobs_over_n_draft(*range(1, 9), iterations=4, order="random")
-    (block,) = plan_blocks(many)
-    (again,) = plan_blocks(many)
-    (other,) = plan_blocks(jobs_over_n_draft(*range(1, 9), iterations=4, order="random", seed=1))
+    (group,) = plan_groups(many)
+    (again,) = plan_groups(many)
+    (other,) = plan_groups(jobs_over_n_draft(*range(1, 9), iterations=4, order="random", seed=1))
 
-    assert labels(block) == labels(again)
-    assert labels(block) != labels(other)
+    assert labels(group) == labels(again)
+    assert labels(group) != labels(other)
 
 
 def test_one_vanilla_arm_serves_all_n_draft() -> None:
-    (block,) = plan_blocks(jobs_over_n_draft(4, 8, 12, iterations=5))
+    (group,) = plan_groups(jobs_over_n_draft(4, 8, 12, iterations=5))
 
-    assert [arm.mode for arm in block.arms].count(Mode.VANILLA) == 1
-    assert count_measurements(block) == 4 * 5
+    assert [server.mode for server in group.servers].count(Mode.VANILLA) == 1
+    assert count_measurements(group) == 4 * 5
 
 
 def test_skip_vanilla_loads_no_vanilla_arm() -> None:
-    (block,) = plan_blocks(jobs_over_n_draft(4, 8, skip_vanilla=True))
+    (group,) = plan_groups(jobs_over_n_draft(4, 8, skip_vanilla=True))
 
-    assert block.vanilla is None
-    assert [arm.label for arm in block.arms] == ["n_draft 4", "n_draft 8"]
+    assert group.vanilla is None
+    assert [server.label for server in group.servers] == ["n_draft 4", "n_draft 8"]
 
 
 def test_a_job_without_speculation_is_the_vanilla_arm_alone() -> None:
     (only,) = identify([job(speculation=Speculation(kinds=()))], {})
-    (block,) = plan_blocks([only])
+    (group,) = plan_groups([only])
 
-    assert [arm.label for arm in block.arms] == ["vanilla"]
+    assert [server.label for server in group.servers] == ["vanilla"]
 
 
 def test_warm_ups_are_one_short_run_an_arm() -> None:
-    (block,) = plan_blocks(jobs_over_n_draft(4, 8))
+    (group,) = plan_groups(jobs_over_n_draft(4, 8))
 
-    assert [(m.arm.label, m.warmup, m.iteration) for m in warmups(block, 0)] == [
+    assert [(m.server.label, m.warmup, m.iteration) for m in warmups(group, 0)] == [
         ("vanilla", True, 0),
         ("n_draft 4", True, 0),
         ("n_draft 8", True, 0),
@@ -107,11 +116,11 @@ def test_every_job_is_in_exactly_one_block_and_no_block_is_too_large(
     n_drafts: list[int], lanes: int, room: int
 ) -> None:
     jobs = jobs_over_n_draft(*n_drafts)
-    blocks = plan_blocks(jobs, lanes=lanes, resident_arms=lambda _: room)
+    groups = plan_groups(jobs, lanes=lanes, resident_servers=lambda _: room)
 
-    assert Counter(job.id for block in blocks for job in block.jobs) == Counter(job.id for job in jobs)
-    assert all(len(block.arms) <= room for block in blocks)
-    assert all(block.vanilla is not None for block in blocks)
+    assert Counter(job.id for group in groups for job in group.jobs) == Counter(job.id for job in jobs)
+    assert all(len(group.servers) <= room for group in groups)
+    assert all(group.vanilla is not None for group in groups)
 
 
 def test_a_value_that_stands_twice_in_the_grid_is_refused() -> None:
@@ -154,6 +163,6 @@ def test_another_draft_model_keeps_the_baseline() -> None:
 def test_arms_are_shared_by_jobs_that_differ_only_in_what_is_asked_of_the_server() -> None:
     short, long = identify([job(num=0, n_predict=10), job(num=1, n_predict=20)], {})
 
-    assert vanilla_arm(short) == vanilla_arm(long)
-    assert speculative_arm(short) == speculative_arm(long)
+    assert vanilla_server(short) == vanilla_server(long)
+    assert speculative_server(short) == speculative_server(long)
     assert short.baseline_id != long.baseline_id

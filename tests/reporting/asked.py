@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from velosweep.model import (
+from velosweep.config.settings import (
     Adaptive,
-    Arm,
-    Block,
     EngineSettings,
     Job,
-    Measurement,
-    Mode,
     ModelPair,
     Prompt,
     PromptSet,
@@ -20,6 +16,9 @@ from velosweep.model import (
     Speculation,
     Sweep,
 )
+from velosweep.llama_cpp.engine import ServerConfig
+from velosweep.planning.server_groups import Measurement, ServerGroup
+from velosweep.values import Mode
 
 MAIN, DRAFT = "/models/llama-3.1-8b-q4_k_m.gguf", "/models/llama-3.2-1b-q4_k_m.gguf"
 
@@ -51,10 +50,10 @@ def sweep(n_drafts: Sequence[int] = (8,), *, iterations: int = 5, prompts: int =
     return Sweep(id="sweep", root="/tmp/sweep", jobs=jobs, single=len(jobs) == 1)
 
 
-def arm(of: Job, mode: Mode) -> Arm:
+def arm(of: Job, mode: Mode) -> ServerConfig:
     """The arm of a job in a mode."""
     fast = mode is Mode.SPECULATIVE
-    return Arm(
+    return ServerConfig(
         id=of.id if fast else of.baseline_id,
         mode=mode,
         main_model=MAIN,
@@ -65,9 +64,9 @@ def arm(of: Job, mode: Mode) -> Arm:
     )
 
 
-def block(of: Sweep) -> Block:
+def block(of: Sweep) -> ServerGroup:
     """All jobs of a sweep loaded together."""
-    return Block(
+    return ServerGroup(
         number=0,
         jobs=of.jobs,
         vanilla=arm(of.jobs[0], Mode.VANILLA),
@@ -78,11 +77,11 @@ def block(of: Sweep) -> Block:
 def measurement(of: Job, mode: Mode, iteration: int, *, prompt: int = 0, warmup: bool = False) -> Measurement:
     """One run of a job in a mode."""
     return Measurement(
-        arm=arm(of, mode),
+        server=arm(of, mode),
         job=of,
         prompt=of.prompts.prompts[prompt],
         iteration=iteration,
         launch=0,
-        block=0,
+        group=0,
         warmup=warmup,
     )

@@ -1,7 +1,7 @@
 """Made-up sweeps for the tests and pictures of reporting: samples drawn from a seeded model, and their statistics.
 
 The statistics here are deliberately simple (paired log ratios with a normal quantile); what velosweep
-computes is tested in tests/analysis.
+computes is tested in tests/statistics.
 """
 
 from __future__ import annotations
@@ -16,22 +16,9 @@ from functools import lru_cache
 
 import pyarrow as pa
 
-from velosweep.model import (
-    Acceptance,
-    Comparison,
-    Device,
-    Environment,
-    Finding,
-    JobRecord,
-    Mode,
-    ModelFile,
-    ModeStatistics,
-    Sample,
-    Statistics,
-    Status,
-    SweepRecord,
-    Verdict,
-)
+from velosweep.records import Environment, JobRecord, ModelFile, SweepRecord
+from velosweep.statistics.comparison import Acceptance, Comparison, Finding, ModeStatistics, Statistics
+from velosweep.values import Device, Mode, Sample, Status, Verdict
 
 START = datetime(2026, 10, 1, 12, 0, tzinfo=timezone.utc)
 T = {1: 12.7, 2: 4.3, 3: 3.18, 4: 2.78, 5: 2.57, 9: 2.26}

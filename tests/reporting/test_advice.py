@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import velosweep.analysis
+import velosweep.statistics
 from tests.reporting import sweeps
-from velosweep.model import Acceptance, Comparison, Finding, TunerSettings, Verdict
+from velosweep.config.settings import TunerSettings
 from velosweep.reporting.advice import (
     _SENTENCES,
     best_n_draft,
@@ -19,10 +19,12 @@ from velosweep.reporting.advice import (
     told,
 )
 from velosweep.reporting.wording import job_labels, whole_jobs
+from velosweep.statistics.comparison import Acceptance, Comparison, Finding
+from velosweep.values import Verdict
 
 
 def test_every_code_that_analysis_can_emit_has_a_sentence_of_its_own() -> None:
-    folder = Path(velosweep.analysis.__file__).parent
+    folder = Path(velosweep.statistics.__file__).parent
     source = "\n".join(path.read_text() for path in sorted(folder.glob("*.py")))
     codes = set(re.findall(r'code="(\w+)"', source)) | set(re.findall(r'_finding\(\s*"(\w+)"', source))
 

@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 
 from tests.reporting import sweeps
-from velosweep.model import Comparison, Finding, SearchCandidate, SearchRecord, Verdict
+from velosweep.records import SearchCandidate, SearchRecord
 from velosweep.reporting.answer import answers, default_flags, leader, tied
 from velosweep.reporting.wording import whole_jobs
+from velosweep.statistics.comparison import Comparison, Finding
+from velosweep.values import Verdict
 
 
 def _with(row: Comparison, value: float, low: float, high: float, verdict: Verdict = Verdict.FASTER) -> Comparison:

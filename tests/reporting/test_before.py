@@ -3,11 +3,12 @@ from __future__ import annotations
 import io
 
 from tests.reporting import asked
+from velosweep.config.settings import TunerSettings
 from velosweep.errors import ConfigError
-from velosweep.model import Device, Lane, TunerSettings
 from velosweep.reporting.before import configuration_lines, estimated_s, plan_totals
 from velosweep.reporting.console import print_configuration, print_error, print_plan
 from velosweep.reporting.screen import make_console
+from velosweep.values import Device, Lane
 
 CPU = (Lane(number=0, devices=(Device(kind="cpu", name="CPU"),)),)
 

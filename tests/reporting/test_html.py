@@ -11,7 +11,7 @@ from tests.reporting import sweeps
 from tests.reporting.test_race import answer
 from velosweep.reporting.html import plotly_script, render_report
 from velosweep.reporting.page import make_page
-from velosweep.reporting.race import search_record
+from velosweep.reporting.search_words import search_record
 
 SWEEPS = ("default_sweep", "large_sweep", "with_failures", "single_job", "skip_vanilla", "modest", "hostile")
 

@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 
 from tests.reporting import sweeps
-from velosweep.model import Comparison, Finding, ModeStatistics, Statistics, Verdict
 from velosweep.reporting.export import export
 from velosweep.reporting.html import render_report
 from velosweep.reporting.outcome import print_outcome
@@ -16,6 +15,8 @@ from velosweep.reporting.results_table import job_columns, reasons_of_failed, wi
 from velosweep.reporting.screen import Column, make_console, table_lines
 from velosweep.reporting.tables import result_grid
 from velosweep.reporting.wording import whole_jobs
+from velosweep.statistics.comparison import Comparison, Finding, ModeStatistics, Statistics
+from velosweep.values import Verdict
 
 
 def shown(made: sweeps.MadeUp, *, verbosity: int = 0, console: Console | None = None) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.reporting import sweeps
+from velosweep.config.settings import RunSettings
 from velosweep.errors import ConfigError
-from velosweep.model import RunSettings
-from velosweep.pipeline import run_sweep
 from velosweep.reporting.plots import main_plots
+from velosweep.sweep import run_sweep
 
 
 @pytest.mark.parametrize("name", ["default_sweep", "large_sweep", "single_job", "skip_vanilla", "hostile"])

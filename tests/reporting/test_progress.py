@@ -14,23 +14,20 @@ from rich.console import Console
 from scipy import stats
 
 from tests.reporting import asked, sweeps
-from velosweep.model import (
-    ArmFailed,
-    ArmLoading,
-    ArmReady,
-    BlockEnded,
+from velosweep.config.settings import Job, Sweep
+from velosweep.measuring.events import (
     Event,
-    Job,
-    Mode,
+    GroupEnded,
     Observer,
     RunEnded,
     RunStarted,
-    Sample,
-    Status,
-    Sweep,
+    ServerFailed,
+    ServerLoading,
+    ServerReady,
 )
 from velosweep.reporting.progress import Tally, make_observer, t_quantile
 from velosweep.reporting.screen import make_console
+from velosweep.values import Mode, Sample, Status
 
 
 def sample(rate: float, *, total_ms: float, status: Status = Status.OK, error: str | None = None) -> Sample:
@@ -117,7 +114,7 @@ def test_warm_ups_are_not_told_as_iterations() -> None:
 def test_failures_are_told_at_once_even_when_quiet() -> None:
     sweep = asked.sweep()
     (job,) = sweep.jobs
-    failure = ArmFailed(lane=0, arm=asked.arm(job, Mode.SPECULATIVE), jobs=(job,), error="out of memory\x1b[2J")
+    failure = ServerFailed(lane=0, server=asked.arm(job, Mode.SPECULATIVE), jobs=(job,), error="out of memory\x1b[2J")
 
     with observing(sweep, quiet=True) as (out, observe):
         observe(ended(job, Mode.VANILLA, 0, 30))
@@ -254,10 +251,10 @@ def test_every_kind_of_event_is_taken() -> None:
     (job,) = sweep.jobs
     arm = asked.arm(job, Mode.VANILLA)
     events: list[Event] = [
-        ArmLoading(lane=0, arm=arm),
-        ArmReady(lane=0, arm=arm, load_s=0.5, memory_bytes=None),
+        ServerLoading(lane=0, server=arm),
+        ServerReady(lane=0, server=arm, load_s=0.5, memory_bytes=None),
         RunStarted(lane=0, measurement=asked.measurement(job, Mode.VANILLA, 0)),
-        BlockEnded(lane=0, block=asked.block(sweep)),
+        GroupEnded(lane=0, block=asked.block(sweep)),
     ]
 
     with observing(sweep, verbose=True) as (out, observe):

@@ -8,9 +8,9 @@ from dataclasses import replace
 from rich.console import Console
 
 from tests.planning.jobs import jobs_over_n_draft
-from velosweep.model import TunerAnswer, TunerCandidate
-from velosweep.reporting.race import print_search, search_record
+from velosweep.reporting.search_words import print_search, search_record
 from velosweep.reporting.tables import search_grid
+from velosweep.tuning.answer import TunerAnswer, TunerCandidate
 
 
 def answer(**changes: object) -> TunerAnswer:

@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from velosweep.collating import collate
+from velosweep.collation import collate
 from velosweep.errors import ExitStatus, StorageError
 from velosweep.reporting.screen import make_console, say
-from velosweep.reporting.wording import plural
-from velosweep.storage.locking import FolderLock
-from velosweep.storage.paths import SweepPaths
+from velosweep.results.paths import SweepPaths
+from velosweep.results.sweep_lock import FolderLock
+from velosweep.units import plural
 
 
 def main(argv: Sequence[str]) -> int:

@@ -6,15 +6,22 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from velosweep.analysis.regression import Change, SweepChanges, Unlikeness, compare_sweeps, unlikenesses
-from velosweep.analysis.speedup import Interval
-from velosweep.collating import analyse
+from velosweep.collation import analyse
 from velosweep.errors import ConfigError, ExitStatus, MismatchError
-from velosweep.model import Comparison, ModeStatistics
+from velosweep.files import write_text
 from velosweep.reporting.comparison import ChangeRow, ComparisonShown, RatioShown, print_comparison, render_comparison
 from velosweep.reporting.screen import make_console, say
-from velosweep.reporting.wording import job_labels, listed, plural
-from velosweep.storage.atomic import write_text
+from velosweep.reporting.wording import job_labels, listed
+from velosweep.statistics.comparison import Comparison, ModeStatistics
+from velosweep.statistics.intervals import Interval
+from velosweep.statistics.sweep_changes import (
+    Change,
+    EnvironmentDifference,
+    SweepChanges,
+    compare_sweeps,
+    environment_differences,
+)
+from velosweep.units import plural
 
 PAGE = "comparison.html"
 
@@ -30,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     if _root(arguments.old).resolve() == _root(arguments.new).resolve():
         raise ConfigError(f"{arguments.old} and {arguments.new} are one sweep", remedy="name two")
     old, new = analyse(_root(arguments.old)), analyse(_root(arguments.new))
-    unlike = unlikenesses(old.record, new.record)
+    unlike = environment_differences(old.record, new.record)
     if unlike and not arguments.anyway:
         raise MismatchError(
             "the sweeps can't be held against each other: " + "; ".join(_said(one) for one in unlike),
@@ -57,7 +64,7 @@ def print_reproduction(old: Path, new: Path) -> None:
     """What a rerun shows at its end: what differs in the environment, and which results came out again."""
     before, after = analyse(old), analyse(new)
     changes = compare_sweeps(before.comparisons, after.comparisons)
-    shown = _shown(changes, unlikenesses(before.record, after.record), old=str(old), new=str(new))
+    shown = _shown(changes, environment_differences(before.record, after.record), old=str(old), new=str(new))
     print_comparison(shown, make_console())
 
 
@@ -86,11 +93,11 @@ def _root(directory: Path) -> Path:
     return directory.expanduser().absolute()
 
 
-def _said(unlike: Unlikeness) -> str:
+def _said(unlike: EnvironmentDifference) -> str:
     return f"{unlike.what} was {unlike.old or 'unknown'}, is {unlike.new or 'unknown'}"
 
 
-def _shown(changes: SweepChanges, unlike: Sequence[Unlikeness], *, old: str, new: str) -> ComparisonShown:
+def _shown(changes: SweepChanges, unlike: Sequence[EnvironmentDifference], *, old: str, new: str) -> ComparisonShown:
     labels = _labels(changes)
     before = job_labels([*(change.old for change in changes.changes), *changes.only_old])
     return ComparisonShown(

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from velosweep.config.settings import EngineSettings, Job, RunSettings
 from velosweep.errors import ExitStatus, VelosweepError, install_extra
-from velosweep.model import EngineSettings, Job, RunSettings
 from velosweep.units import bytes_words
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Check:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns 0 where this configuration would run, 2 where something is missing."""
-    from velosweep.config.compose import compose
+    from velosweep.config.composing import compose
     from velosweep.config.load import load_job, load_settings
     from velosweep.reporting.screen import make_console
 
@@ -92,7 +92,7 @@ def _machine() -> Iterator[Check]:
     import psutil
 
     from velosweep import __version__
-    from velosweep.storage.provenance import collect_environment
+    from velosweep.machine.environment import collect_environment
 
     machine = collect_environment(engine="", llama_cpp_build="")
     cores = f"{machine.physical_cores} physical cores"
@@ -115,7 +115,7 @@ def _machine() -> Iterator[Check]:
 def _program(engine: EngineSettings) -> Iterator[Check]:
     import os
 
-    from velosweep.engines.select import resolve_engine
+    from velosweep.llama_cpp.selection import resolve_engine
 
     selection = resolve_engine(engine.kind, engine.program, os.environ)
     where = selection.program or "inside velosweep's Python package xllamacpp"
@@ -133,7 +133,7 @@ def _program(engine: EngineSettings) -> Iterator[Check]:
 
 
 def _flags(program: str) -> Iterator[Check]:
-    from velosweep.engines.capabilities import of_program
+    from velosweep.llama_cpp.capabilities import of_program
 
     known = of_program(program)
     meanings = ("draft_model", "n_draft", "p_min", "spec_type", "draft_gpu_layers", "metrics")
@@ -149,7 +149,7 @@ def _flags(program: str) -> Iterator[Check]:
 
 
 def _devices(job: Job, settings: RunSettings) -> Iterator[Check]:
-    from velosweep.running.prepare import open_lanes
+    from velosweep.measuring.prepare import open_lanes
 
     lanes, notes = open_lanes(job.engine, settings)
     for lane in lanes:
@@ -159,8 +159,8 @@ def _devices(job: Job, settings: RunSettings) -> Iterator[Check]:
 
 
 def _models(job: Job, settings: RunSettings) -> Iterator[Check]:
-    from velosweep.running.prepare import prepare
-    from velosweep.running.residency import Residency
+    from velosweep.measuring.prepare import prepare
+    from velosweep.measuring.residency import Residency
 
     prepared = prepare([job], settings)
     for model in prepared.environment.models:
@@ -174,7 +174,7 @@ def _models(job: Job, settings: RunSettings) -> Iterator[Check]:
     residency = Residency(
         lane=prepared.lanes[0], model_bytes=prepared.model_bytes, kv_elements=prepared.kv_elements, nvml=prepared.nvml
     )
-    count = residency.resident_arms(ready)
+    count = residency.resident_servers(ready)
     yield Check(state="ok", subject="memory", text=f"room for {count} loaded servers of this pair at once")
 
 

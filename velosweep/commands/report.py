@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from velosweep.collating import analyse
+from velosweep.collation import analyse
 from velosweep.errors import ConfigError, ExitStatus, StorageError
-from velosweep.reporting.wording import plural
-from velosweep.storage.atomic import write_bytes, write_text
-from velosweep.storage.dataset import sweeps_below
-from velosweep.storage.derive import Derived
-from velosweep.storage.paths import SweepPaths
+from velosweep.files import write_bytes, write_text
+from velosweep.results.derived_files import Derived
+from velosweep.results.loading import sweeps_below
+from velosweep.results.paths import SweepPaths
+from velosweep.units import plural
 
 _FORMATS = ("md", "csv", "json")
 _MOST_LISTED = 20

@@ -8,12 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from velosweep.commands.saved import SavedSweep, saved_sweep
-from velosweep.config.saved import copy_saved
-from velosweep.config.words import check_words, expand_home, quote_letters
+from velosweep.commands.saved_sweep import SavedSweep, saved_sweep
+from velosweep.config.command_words import check_words, expand_home, quote_letters
+from velosweep.config.saved_jobs import copy_saved
 from velosweep.errors import ConfigError, StorageError
-from velosweep.pipeline import run_sweep
 from velosweep.reporting.streams import outlive_readers
+from velosweep.sweep import run_sweep
 
 
 def main(argv: Sequence[str]) -> int:

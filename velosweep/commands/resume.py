@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from velosweep.commands.saved import saved_sweep
-from velosweep.pipeline import run_sweep
+from velosweep.commands.saved_sweep import saved_sweep
 from velosweep.reporting.streams import outlive_readers
+from velosweep.sweep import run_sweep
 
 
 def main(argv: Sequence[str]) -> int:

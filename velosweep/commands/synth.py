@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from velosweep.config.settings import SyntheticShape
 from velosweep.errors import ConfigError, ExitStatus
-from velosweep.model import SyntheticShape
-from velosweep.synthetic.pair import ensure_pair
-from velosweep.synthetic.shape import DEFAULT_SHAPE, PRESETS, shape_from
+from velosweep.models.synthetic.pair import ensure_pair
+from velosweep.models.synthetic.shape import DEFAULT_SHAPE, PRESETS, shape_from
 from velosweep.units import bytes_words
 
 

@@ -1,4 +1,4 @@
-"""Hydra's DictConfig ends here: checked, frozen values of `velosweep.model` go on.
+"""Hydra's DictConfig ends here: checked, frozen values of `velosweep.config.settings` go on.
 
 A sweep of 10,000 jobs loads 10,000 configurations that differ in a few keys, so `JobLoader` keeps the sections
 it has frozen and freezes again only those that an override touches.
@@ -15,11 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from velosweep.config import sections
 from velosweep.config.checks import Section, at_least, check_output, one_of
+from velosweep.config.hydra_errors import KEYS, refusing, unknown_key
 from velosweep.config.prompts import load_prompts
-from velosweep.config.refusals import KEYS, refusing, unknown_key
-from velosweep.config.values import Token, Values
-from velosweep.errors import VelosweepError, together
-from velosweep.model import (
+from velosweep.config.resolving import Token, Values
+from velosweep.config.settings import (
     EngineSettings,
     Job,
     ModelPair,
@@ -30,6 +29,7 @@ from velosweep.model import (
     Speculation,
     TunerSettings,
 )
+from velosweep.errors import VelosweepError, together
 
 _Value = TypeVar("_Value")
 _KNOWN = frozenset(KEYS)

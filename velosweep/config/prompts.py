@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from velosweep.config.yaml_words import mistake_of
+from velosweep.config.settings import Prompt, PromptSet
+from velosweep.config.yaml_errors import mistake_of
 from velosweep.errors import PromptError
-from velosweep.model import Prompt, PromptSet
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_ID = 64

@@ -1,7 +1,7 @@
 """Structured configs: every key a person may write, its type, its default and what it means.
 
 Hydra validates YAML and the command line against these classes; `velosweep --help` prints types, defaults and texts.
-Values are frozen into `velosweep.model` by `velosweep.config.load`; nothing else reads these classes.
+Values are frozen into `velosweep.config.settings` by `velosweep.config.load`; nothing else reads these classes.
 """
 
 from __future__ import annotations

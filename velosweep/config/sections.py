@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from velosweep.config.checks import Section
-from velosweep.errors import ConfigError
-from velosweep.model import (
+from velosweep.config.settings import (
     Adaptive,
     EngineSettings,
     ModelPair,
@@ -20,6 +19,7 @@ from velosweep.model import (
     SyntheticShape,
     TunerSettings,
 )
+from velosweep.errors import ConfigError
 
 ENGINES = ("auto", "embedded", "server", "binaries", "attached")
 KINDS = (
@@ -67,7 +67,7 @@ def _name_of_files(pair: ModelPair) -> str:
 
 
 def synthetic_shape(section: Section) -> SyntheticShape:
-    """Shape of a synthetic pair; whether it can be written is for `velosweep.synthetic` to say."""
+    """Shape of a synthetic pair; whether it can be written is for `velosweep.models.synthetic` to say."""
     layers = section.whole("layers", 1)
     kept = section.whole("kept_layers", 1)
     if kept > layers:

@@ -9,7 +9,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import GrammarParseError
 
-from velosweep.config.refusals import GROUPS, unreadable_interpolation
+from velosweep.config.hydra_errors import GROUPS, unreadable_interpolation
 from velosweep.errors import ConfigError
 
 if TYPE_CHECKING:

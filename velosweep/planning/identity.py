@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
+from velosweep.config.settings import EngineSettings, Job, Protocol, Speculation
 from velosweep.errors import ConfigError
-from velosweep.model import Arm, EngineSettings, Job, Mode, Protocol, Speculation
+from velosweep.llama_cpp.engine import ServerConfig
+from velosweep.values import Mode
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -91,7 +93,7 @@ def _engine_content(engine: EngineSettings, fingerprints: Mapping[str, str], *, 
     return content
 
 
-def vanilla_arm(job: Job) -> Arm:
+def vanilla_server(job: Job) -> ServerConfig:
     """The server that runs the main model alone, the same for all jobs with this baseline."""
     engine = replace(
         job.engine,
@@ -104,7 +106,7 @@ def vanilla_arm(job: Job) -> Arm:
     return _arm(Mode.VANILLA, job.model_pair.main_model, None, 0, None, engine)
 
 
-def speculative_arm(job: Job) -> Arm | None:
+def speculative_server(job: Job) -> ServerConfig | None:
     """The job's own arm; None where the job does not speculate (`speculation=none`)."""
     if not job.speculation.kinds:
         return None
@@ -119,10 +121,10 @@ def _arm(
     n_draft: int,
     speculation: Speculation | None,
     engine: EngineSettings,
-) -> Arm:
+) -> ServerConfig:
     """An arm's id covers what a server is started with and nothing else, so that jobs can share the server."""
     content = [mode.value, main_model, draft_model, n_draft, speculation, engine]
-    return Arm(
+    return ServerConfig(
         id=content_hash(content),
         mode=mode,
         main_model=main_model,

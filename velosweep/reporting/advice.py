@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from velosweep.model import Comparison, Finding, SweepRecord, Verdict
-from velosweep.reporting.wording import best_estimate, percent, plural, same_series
+from velosweep.records import SweepRecord
+from velosweep.reporting.wording import best_estimate, percent, same_series
+from velosweep.statistics.comparison import Comparison, Finding
+from velosweep.units import plural
+from velosweep.values import Verdict
 
 _SEVERITIES = ("error", "warning", "info")
 

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from velosweep.model import Comparison, SearchRecord, SweepRecord, Verdict
+from velosweep.records import SearchRecord, SweepRecord
 from velosweep.reporting.advice import Advice, explain, severity_rank, told
 from velosweep.reporting.wording import (
     best_estimate,
@@ -23,11 +23,13 @@ from velosweep.reporting.wording import (
     listed,
     model_name,
     number,
-    plural,
     speedup,
     whole_jobs,
     without_speedup,
 )
+from velosweep.statistics.comparison import Comparison
+from velosweep.units import plural
+from velosweep.values import Verdict
 
 FEWEST_PASSES = 3
 """With fewer the interval over passes is not to be trusted (analysis finds `too_few_pairs`)."""

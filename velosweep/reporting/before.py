@@ -6,10 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from velosweep.model import Arm, Block, Environment, Job, Lane, Sweep, TunerSettings
+from velosweep.config.settings import Job, Sweep, TunerSettings
+from velosweep.llama_cpp.engine import ServerConfig
+from velosweep.planning.server_groups import ServerGroup
+from velosweep.records import Environment
 from velosweep.reporting.safe import clip
 from velosweep.reporting.screen import NORMAL, QUIET, Column, say, say_all, table_lines, width_of
-from velosweep.reporting.wording import duration, percent, plural
+from velosweep.reporting.wording import duration, percent
+from velosweep.units import plural
+from velosweep.values import Lane
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,7 +108,7 @@ def _prompt(job: Job) -> str:
 
 def print_plan(
     sweep: Sweep,
-    blocks: Sequence[Block],
+    groups: Sequence[ServerGroup],
     *,
     measurements: int | None = None,
     loads: int | None = None,
@@ -117,24 +122,24 @@ def print_plan(
     Counts not given are summed from the blocks; `estimated_s` also by this module's function of that name.
     `search`: the jobs are a search's candidates, of which nobody knows beforehand how often each is measured.
     """
-    totals = plan_totals(blocks)
+    totals = plan_totals(groups)
     say(console, "Plan (nothing is run):", style="bold")
     if search is not None:
         for line in _search_lines(search, len(sweep.jobs)):
             say(console, line, indent=2)
     counts = [
         plural(len(sweep.jobs), "job"),
-        plural(len({arm.id for block in blocks for arm in block.arms}), "server"),
+        plural(len({server.id for group in groups for server in group.servers}), "server"),
         plural(totals.loads if loads is None else loads, "load"),
         plural(totals.measurements if measurements is None else measurements, "measurement"),
     ]
     say(console, f"{', '.join(counts)} on {plural(max(len(lanes), 1), 'lane')}", indent=2)
     guess = "unknown (the models' sizes are not known)" if estimated_s is None else f"roughly {duration(estimated_s)}"
     say(console, f"Estimated time: {guess}", indent=2)
-    for block in blocks:
-        arms = ", ".join(arm.label for arm in block.arms)
-        upto = " at most" if any(job.protocol.adaptive for job in block.jobs) else ""
-        say(console, f"Block {block.number}, loaded together{upto}: {arms}", indent=2)
+    for group in groups:
+        servers = ", ".join(server.label for server in group.servers)
+        upto = " at most" if any(job.protocol.adaptive for job in group.jobs) else ""
+        say(console, f"Block {group.number}, loaded together{upto}: {servers}", indent=2)
     columns = [
         Column(title="job", cells=tuple(str(job.num) for job in sweep.jobs)),
         Column(title="pair", cells=tuple(job.model_pair.name for job in sweep.jobs), right=False),
@@ -158,14 +163,14 @@ class PlanTotals:
     measurements: int
 
 
-def plan_totals(blocks: Iterable[Block]) -> PlanTotals:
+def plan_totals(groups: Iterable[ServerGroup]) -> PlanTotals:
     """Sums over the blocks. A kind that keeps state is loaded anew for each iteration."""
     loads = measurements = 0
-    for block in blocks:
-        for arm in block.arms:
-            job = _job_of(block, arm)
+    for group in groups:
+        for server in group.servers:
+            job = _job_of(group, server)
             iterations = most_iterations(job)
-            fresh = arm.speculation is not None and arm.speculation.keeps_state
+            fresh = server.speculation is not None and server.speculation.keeps_state
             loads += iterations if fresh else job.protocol.launches
             measurements += iterations * len(job.prompts.prompts)
     return PlanTotals(loads=loads, measurements=measurements)
@@ -177,9 +182,9 @@ def most_iterations(job: Job) -> int:
     return protocol.adaptive.max_pairs * protocol.launches if protocol.adaptive else protocol.iterations
 
 
-def _job_of(block: Block, arm: Arm) -> Job:
+def _job_of(group: ServerGroup, server: ServerConfig) -> Job:
     """A job that the arm measures (any for the shared vanilla arm)."""
-    return next((job for job, own in zip(block.jobs, block.speculative, strict=True) if own == arm), block.jobs[0])
+    return next((job for job, own in zip(group.jobs, group.speculative, strict=True) if own == server), group.jobs[0])
 
 
 # Decoding reads every weight once a token, so that memory bandwidth bounds it. What is usual, for a rough guess
@@ -191,16 +196,16 @@ _OVERHEAD_S = 0.05  # a request's prompt and round trip
 
 
 def estimated_s(
-    blocks: Iterable[Block], *, lanes: Sequence[Lane] = (), environment: Environment | None = None
+    groups: Iterable[ServerGroup], *, lanes: Sequence[Lane] = (), environment: Environment | None = None
 ) -> float | None:
     """A rough guess of the duration from the models' sizes, None where a size is not known."""
     sizes = {model.path: model.size_bytes for model in environment.models} if environment else {}
     gpu = any(device.kind != "cpu" for lane in lanes for device in lane.devices)
     bandwidth = _GPU_BYTES_PER_S if gpu else _CPU_BYTES_PER_S
     total = 0.0
-    for block in blocks:
-        for arm in block.arms:
-            job, size = _job_of(block, arm), sizes.get(arm.main_model)
+    for group in groups:
+        for server in group.servers:
+            job, size = _job_of(group, server), sizes.get(server.main_model)
             if size is None:
                 return None
             run_s = job.n_predict * size / bandwidth + _OVERHEAD_S

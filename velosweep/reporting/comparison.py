@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from velosweep.reporting.screen import Column, say, say_all, table_lines, width_of
-from velosweep.reporting.wording import interval, listed, number, percent, plural
+from velosweep.reporting.wording import interval, listed, number, percent
+from velosweep.units import plural
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,11 +10,12 @@ from dataclasses import asdict
 from datetime import datetime
 from enum import Enum
 
-from velosweep.model import Comparison, SweepRecord
+from velosweep.records import SweepRecord
 from velosweep.reporting.answer import Answer
 from velosweep.reporting.results_table import job_columns, reasons_of_failed, with_failed
 from velosweep.reporting.safe import csv_text, markdown_text, shorten_homes
 from velosweep.reporting.wording import whole_jobs
+from velosweep.statistics.comparison import Comparison
 
 FORMATS = ("md", "csv", "json")
 

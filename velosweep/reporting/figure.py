@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from velosweep.model import Comparison, Verdict
+from velosweep.statistics.comparison import Comparison
+from velosweep.values import Verdict
 
 Trace = dict[str, Any]
 

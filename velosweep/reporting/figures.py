@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from velosweep.model import Comparison, Statistics
 from velosweep.reporting.figure import (
     SPECULATIVE,
     VANILLA,
@@ -30,12 +29,13 @@ from velosweep.reporting.wording import (
     listed,
     number,
     percent,
-    plural,
     plus_minus,
     series_of,
     speedup,
     unpaired,
 )
+from velosweep.statistics.comparison import Comparison, Statistics
+from velosweep.units import plural
 
 
 def main_figure(jobs: Sequence[Comparison], rows: Sequence[Comparison], target: float) -> Figure | None:

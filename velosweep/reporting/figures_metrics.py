@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from velosweep.model import Comparison, ModeStatistics, Statistics
 from velosweep.reporting.figure import Figure, Trace, axis, n_draft_axis, rounded, series_colour, series_symbol
 from velosweep.reporting.wording import listed, plus_minus, series_of
+from velosweep.statistics.comparison import Comparison, ModeStatistics, Statistics
 
 _METRICS = (
     ("tokens_per_second", "Tokens per second", "tokens/s"),

@@ -9,10 +9,11 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from velosweep.model import Comparison, SweepRecord
+from velosweep.records import SweepRecord
 from velosweep.reporting.answer import CommandFlags
 from velosweep.reporting.page import make_page
 from velosweep.reporting.safe import json_for_script, shorten_homes
+from velosweep.statistics.comparison import Comparison
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from velosweep.model import Comparison, SweepRecord
-from velosweep.reporting.wording import listed, plural
-from velosweep.units import bytes_words
+from velosweep.records import SweepRecord
+from velosweep.reporting.wording import listed
+from velosweep.statistics.comparison import Comparison
+from velosweep.units import bytes_words, plural
 
 _ORDERS = {
     "abba": "Vanilla and speculative runs alternate in rounds whose direction alternates (ABBA), so that a drift of "

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from velosweep.model import Comparison, ModeStatistics, SweepRecord, Verdict
+from velosweep.records import SweepRecord
 from velosweep.reporting.advice import Advice, gathered, reasons_for_modest_speedup, severity_rank
 from velosweep.reporting.answer import Answer, CommandFlags, answers
-from velosweep.reporting.race import print_search
 from velosweep.reporting.results_table import job_columns, reasons_of_failed, with_failed
 from velosweep.reporting.safe import clip
 from velosweep.reporting.screen import NORMAL, QUIET, VERBOSE, say, say_all, table_lines, width_of
+from velosweep.reporting.search_words import print_search
 from velosweep.reporting.textplot import Point, interval_plot
 from velosweep.reporting.wording import (
     best_estimate,
@@ -22,13 +22,15 @@ from velosweep.reporting.wording import (
     job_labels,
     number,
     percent,
-    plural,
     plus_minus,
     series_of,
     target_of,
     whole_jobs,
     without_speedup,
 )
+from velosweep.statistics.comparison import Comparison, ModeStatistics
+from velosweep.units import plural
+from velosweep.values import Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from velosweep.model import Comparison, SweepRecord, Verdict
+from velosweep.records import SweepRecord
 from velosweep.reporting.advice import WORST, Advice, gathered, reasons_for_modest_speedup
 from velosweep.reporting.answer import Answer, CommandFlags, answers
 from velosweep.reporting.figure import Figure
@@ -21,12 +21,15 @@ from velosweep.reporting.figures import (
 from velosweep.reporting.figures_metrics import metric_figures
 from velosweep.reporting.figures_samples import conditions_figure, samples_figure
 from velosweep.reporting.method import environment_lines, how_lines
-from velosweep.reporting.race import search_title
 from velosweep.reporting.results_table import reasons_of_failed, with_failed
 from velosweep.reporting.safe import plot_text
+from velosweep.reporting.search_words import search_title
 from velosweep.reporting.tables import Grid, category_grid, prompt_grid, result_grid, search_grid
 from velosweep.reporting.timeline import timeline
-from velosweep.reporting.wording import best_estimate, job_labels, plural, target_of, whole_jobs
+from velosweep.reporting.wording import best_estimate, job_labels, target_of, whole_jobs
+from velosweep.statistics.comparison import Comparison
+from velosweep.units import plural
+from velosweep.values import Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,9 +8,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from velosweep.errors import ConfigError, install_extra
-from velosweep.model import Comparison, SweepRecord, Verdict
+from velosweep.records import SweepRecord
 from velosweep.reporting.answer import answers
 from velosweep.reporting.wording import best_estimate, job_labels, series_of, target_of, whole_jobs
+from velosweep.statistics.comparison import Comparison
+from velosweep.values import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,26 +12,24 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from velosweep.model import (
-    ArmFailed,
-    ArmLoading,
-    ArmReady,
-    BlockEnded,
+from velosweep.config.settings import Job, Sweep
+from velosweep.measuring.events import (
     Event,
-    Job,
-    Measurement,
-    Mode,
+    GroupEnded,
     Observer,
     RunEnded,
     RunStarted,
-    Sample,
-    Status,
-    Sweep,
+    ServerFailed,
+    ServerLoading,
+    ServerReady,
 )
+from velosweep.planning.server_groups import Measurement
 from velosweep.reporting.before import most_iterations
 from velosweep.reporting.safe import clip
 from velosweep.reporting.screen import say, width_of
-from velosweep.reporting.wording import duration, plural
+from velosweep.reporting.wording import duration
+from velosweep.units import plural
+from velosweep.values import Mode, Sample, Status
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +50,7 @@ class Tally:
     sweep: Sweep
     done: int = 0
     bad: int = 0
-    blocks: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    groups: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     doing: dict[int, str] = field(default_factory=dict)
     decoded: dict[PassKey, list[tuple[int, float, float]]] = field(default_factory=lambda: defaultdict(list))
     baselines: dict[str, list[Job]] = field(default_factory=lambda: defaultdict(list))  # jobs by baseline
@@ -63,7 +61,7 @@ class Tally:
         """Measurements known to come, warm-ups apart; adaptive jobs count at their maximum."""
         own = sum(_runs(job) for job in self.sweep.jobs if job.speculation.kinds)
         baselines = {job.baseline_id: job for job in self.sweep.jobs if not job.skip_vanilla}
-        shared = sum(_runs(job) * max(len(self.blocks[owner]), 1) for owner, job in baselines.items())
+        shared = sum(_runs(job) * max(len(self.groups[owner]), 1) for owner, job in baselines.items())
         return max(own + shared, self.done)
 
     def ended(self, measurement: Measurement, sample: Sample) -> PassKey | None:
@@ -74,13 +72,13 @@ class Tally:
         if sample.status is not Status.OK or not sample.predicted_ms or not sample.predicted_tokens:
             self.bad += 1
             return None
-        owner, block, launch, iteration, _ = measurement.key
-        runs = self.decoded[owner, block, launch, iteration]
+        owner, group, launch, iteration, _ = measurement.key
+        runs = self.decoded[owner, group, launch, iteration]
         runs.append((sample.predicted_tokens - 1, sample.predicted_ms, sample.total_time_ms or 0.0))
         if len(runs) != len(measurement.job.prompts.prompts):
             return None
-        self._pair(measurement, (owner, block, launch, iteration))
-        return owner, block, launch, iteration
+        self._pair(measurement, (owner, group, launch, iteration))
+        return owner, group, launch, iteration
 
     def _pair(self, measurement: Measurement, complete: PassKey) -> None:
         """Add the log ratio of each pair that this pass completes: a sum per job, so that a redraw costs nothing."""
@@ -88,7 +86,7 @@ class Tally:
         if not self.baselines:
             for job in self.sweep.jobs:
                 self.baselines[job.baseline_id].append(job)
-        for job in self.baselines[own.baseline_id] if measurement.arm.mode is Mode.VANILLA else [own]:
+        for job in self.baselines[own.baseline_id] if measurement.server.mode is Mode.VANILLA else [own]:
             keys: tuple[PassKey, PassKey] = ((job.id, *place), (job.baseline_id, *place))
             if all(len(self.decoded.get(key, ())) == len(job.prompts.prompts) for key in keys):
                 count, mean, squares = self.logs[job.id]
@@ -210,7 +208,7 @@ class _Display:
         """Take one event; never raises for what it shows."""
         with self._lock:
             line = self._take(event)
-            if line and (not self._quiet or isinstance(event, ArmFailed)):
+            if line and (not self._quiet or isinstance(event, ServerFailed)):
                 say(self._console, line, indent=2)
             if self._live is not None:
                 # The next run starts within a moment of the end of one: drawn at the end, the block would name the run
@@ -222,21 +220,21 @@ class _Display:
 
     def _take(self, event: Event) -> str | None:
         tally, lane = self._tally, event.lane
-        if isinstance(event, ArmLoading):
-            tally.doing[lane] = f"loading {event.arm.label}"
+        if isinstance(event, ServerLoading):
+            tally.doing[lane] = f"loading {event.server.label}"
             return None
-        if isinstance(event, ArmReady):
-            return f"{event.arm.label} loaded in {event.load_s:.1f} s" if self._verbose else None
-        if isinstance(event, ArmFailed):
-            return f"❌ {event.arm.label} did not run: {event.error}"
+        if isinstance(event, ServerReady):
+            return f"{event.server.label} loaded in {event.load_s:.1f} s" if self._verbose else None
+        if isinstance(event, ServerFailed):
+            return f"❌ {event.server.label} did not run: {event.error}"
         if isinstance(event, RunStarted):
             measurement = event.measurement
-            tally.blocks[measurement.job.baseline_id].add(measurement.block)
+            tally.groups[measurement.job.baseline_id].add(measurement.group)
             tally.doing[lane] = self._doing(measurement)
             return None
         if isinstance(event, RunEnded):
             return self._run_line(event.measurement, event.sample)
-        if isinstance(event, BlockEnded):
+        if isinstance(event, GroupEnded):
             tally.doing.pop(lane, None)
         return None
 
@@ -255,10 +253,10 @@ class _Display:
 
     def _doing(self, measurement: Measurement) -> str:
         if measurement.warmup:
-            return f"warming up {measurement.arm.label}"
+            return f"warming up {measurement.server.label}"
         prompts = len(measurement.job.prompts.prompts)
         prompt = f", prompt {measurement.prompt.id}" if prompts > 1 else ""
-        return f"{measurement.arm.label}, iteration {self._iteration(measurement)}{prompt}"
+        return f"{measurement.server.label}, iteration {self._iteration(measurement)}{prompt}"
 
     def _iteration(self, measurement: Measurement) -> str:
         total = "" if self._open_ended else f"/{most_iterations(measurement.job)}"
@@ -332,5 +330,5 @@ def _arm_label(job: Job) -> str:
 
 
 def _measured_label(measurement: Measurement) -> str:
-    vanilla = measurement.arm.mode is Mode.VANILLA
-    return ("🔹 " if vanilla else "🔸 ") + measurement.arm.label
+    vanilla = measurement.server.mode is Mode.VANILLA
+    return ("🔹 " if vanilla else "🔸 ") + measurement.server.label

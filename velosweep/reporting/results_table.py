@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 
-from velosweep.model import Comparison, JobRecord, SweepRecord, Verdict
+from velosweep.records import JobRecord, SweepRecord
 from velosweep.reporting.safe import clip
 from velosweep.reporting.screen import Column
 from velosweep.reporting.wording import (
@@ -17,6 +17,8 @@ from velosweep.reporting.wording import (
     percent,
     whole_jobs,
 )
+from velosweep.statistics.comparison import Comparison
+from velosweep.values import Verdict
 
 # n_draft, vanilla tok/s, speculative tok/s, speedup and an interval take this many columns beside each other.
 NARROW = 70

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from velosweep.model import Comparison, SearchRecord, Statistics, Verdict
+from velosweep.records import SearchRecord
 from velosweep.reporting.answer import Answer, category_ratios, prompt_rows
 from velosweep.reporting.results_table import REASON_LENGTH, verdict_sign, verdict_words
 from velosweep.reporting.safe import clip
@@ -18,6 +18,8 @@ from velosweep.reporting.wording import (
     percent,
     plus_minus,
 )
+from velosweep.statistics.comparison import Comparison, Statistics
+from velosweep.values import Verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

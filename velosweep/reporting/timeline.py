@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from velosweep.columns import Columns, Text, dense
 from velosweep.reporting.safe import plot_text
+from velosweep.statistics.columns import Columns, Text, dense
 
 if TYPE_CHECKING:
     import pyarrow as pa

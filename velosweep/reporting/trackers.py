@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from velosweep.errors import ConfigError, install_extra
-from velosweep.model import Comparison, JobRecord, SweepRecord
+from velosweep.records import JobRecord, SweepRecord
 from velosweep.reporting.wording import whole_jobs
+from velosweep.statistics.comparison import Comparison
 
 
 def log_to_mlflow(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import PurePath, PureWindowsPath
 
-from velosweep.model import Comparison, Statistics, SweepRecord, Verdict
+from velosweep.records import SweepRecord
+from velosweep.statistics.comparison import Comparison, Statistics
+from velosweep.values import Verdict
 
 VERDICT_WORDS = {
     Verdict.FASTER: "faster",
@@ -82,12 +84,6 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 job`, `3 jobs`, `2 launches`."""
-    ending = "" if count == 1 else "es" if noun.endswith(("ch", "s")) else "s"
-    return f"{count} {noun}{ending}"
 
 
 def listed(items: Iterable[str]) -> str:

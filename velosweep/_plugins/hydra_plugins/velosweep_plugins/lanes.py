@@ -1,6 +1,7 @@
-"""Launcher `gpu_lanes` and sweeper `grid` for Hydra; the work is in `velosweep.sweeping`."""
+"""Launcher `gpu_lanes` and sweeper `grid` for Hydra; the work is in `velosweep.hydra_app`."""
 
-from velosweep.sweeping import grid, launcher, registry, tuner
+from velosweep.hydra_app import grid, launcher, registry
+from velosweep.hydra_app import tune as tuner
 
 
 class GpuLanes(launcher.LaneLauncher):

@@ -1,6 +1,6 @@
-"""Launchers `slurm` and `dask` for Hydra; the work is in `velosweep.sweeping`. Their packages load when used."""
+"""Launchers `slurm` and `dask` for Hydra; the work is in `velosweep.hydra_app`. Their packages load when used."""
 
-from velosweep.sweeping import dask, registry, slurm
+from velosweep.hydra_app import dask, registry, slurm
 
 
 class Slurm(slurm.SlurmLanes):

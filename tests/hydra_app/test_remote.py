@@ -1,0 +1,172 @@
+"""A sweep shared out over SLURM tasks or Dask workers takes the samples that a local one takes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+import pytest
+
+import velosweep
+from tests.faults.conftest import bench, tiny_pair  # noqa: F401
+from tests.faults.harness import Bench, complete
+from velosweep.results.journal import read_journal
+from velosweep.values import Mode, Sample, Status
+
+SLURM = ("hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.tasks=2")
+ONE_WORKER = ("hydra/launcher=dask", "hydra.launcher.workers=1")
+DASK = ("hydra/launcher=dask", "hydra.launcher.workers=2")
+GRID = ("n_draft=2,4,6", "iterations=3")
+
+pytestmark = pytest.mark.timeout(280)
+
+
+def speculative(samples: tuple[Sample, ...]) -> Counter[tuple[str, int | None, int, str]]:
+    """The good measurements of the jobs' own arms: the same wherever they were taken."""
+    return Counter(
+        (sample.job_id, sample.job_num, sample.iteration, sample.prompt_id)
+        for sample in samples
+        if sample.status is Status.OK and not sample.warmup and sample.mode is Mode.SPECULATIVE
+    )
+
+
+@pytest.mark.parametrize("launcher", [SLURM, DASK], ids=["slurm", "dask"])
+def test_the_same_samples_are_taken_as_by_the_local_launcher(bench: Bench, launcher: tuple[str, ...]) -> None:  # noqa: F811
+    local, remote = bench.folder / "local", bench.folder / "remote"
+    here = bench.sweep(*GRID, root=local)
+    assert here.wait(120) == 0, here.said
+
+    drive = bench.sweep(*GRID, *launcher, root=remote)
+
+    assert drive.wait(200) == 0, drive.said
+    assert speculative(bench.samples(remote)) == speculative(bench.samples(local))
+    assert bench.states(remote) == ["done"] * 3
+    assert velosweep.load(remote).num_rows == len(bench.samples(remote))
+    assert {path.name for path in remote.iterdir()} >= {"0", "1", "2", "samples.parquet", "summaries.json"}
+    assert everything_ends(bench)
+
+
+def test_each_group_has_a_vanilla_series_of_its_own(bench: Bench) -> None:  # noqa: F811
+    assert bench.sweep(*GRID, *SLURM).wait(200) == 0
+
+    blocks: dict[int, set[tuple[Mode, int]]] = {}
+    for sample in bench.samples():
+        if not sample.warmup:
+            blocks.setdefault(sample.block, set()).add((sample.mode, sample.iteration))
+    lanes = {sample.lane for sample in bench.samples()}
+
+    assert lanes == {0, 1}
+    for taken in blocks.values():
+        assert {(mode, iteration) for mode in Mode for iteration in (1, 2, 3)} <= taken
+
+
+def test_a_killed_slurm_task_costs_the_others_nothing_and_the_same_command_goes_on(bench: Bench) -> None:  # noqa: F811
+    bench.set(ms_per_token=20)
+    drive = bench.sweep(*GRID, *SLURM)
+    bench.wait_for(lambda: groups_with_samples(bench.root), timeout_s=120)
+    victim = groups_with_samples(bench.root)[0]
+    writers(bench, victim.name)[0].kill()
+
+    assert drive.wait(200) == 1, drive.said
+    assert "failed" in bench.states() or "partial" in bench.states()
+    assert "done" in bench.states()
+    kept = speculative(bench.samples())
+
+    bench.set(ms_per_token=1)
+    again = bench.sweep(*GRID, *SLURM)
+
+    assert again.wait(200) == 0, again.said
+    assert bench.states() == ["done"] * 3
+    assert kept <= speculative(bench.samples())
+    assert set(speculative(bench.samples()).values()) == {1}
+
+
+def groups_with_samples(root: Path) -> list[Path]:
+    """Folders of groups that have measured something."""
+    return [path.parent for path in root.glob(".groups/*/journal.jsonl") if b'"kind":"sample"' in path.read_bytes()]
+
+
+def everything_ends(bench: Bench) -> bool:  # noqa: F811
+    """Whether all processes of the sweep end within ten seconds."""
+    deadline = time.monotonic() + 10
+    while bench.processes() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not bench.processes()
+
+
+def writers(bench: Bench, folder: str = "", *, but: int | None = None) -> list[psutil.Process]:  # noqa: F811
+    """Processes that write a journal whose path holds `folder`."""
+    found = []
+    for process in bench.processes():
+        with suppress(psutil.Error):
+            paths = [file.path for file in process.open_files()]
+            if process.pid != but and any(path.endswith("journal.jsonl") and folder in path for path in paths):
+                found.append(process)
+    return found
+
+
+def test_a_lost_dask_worker_s_group_is_done_again(bench: Bench) -> None:  # noqa: F811
+    bench.set(ms_per_token=20)
+    drive = bench.sweep(*GRID, *DASK)
+    bench.wait_for(lambda: bench.events("run"), timeout_s=120)
+    writers(bench, but=drive.process.pid)[0].kill()
+
+    assert drive.wait(200) == 0, drive.said
+
+    assert bench.states() == ["done"] * 3
+    assert set(speculative(bench.samples()).values()) == {1}
+    assert len(speculative(bench.samples())) == 9
+    assert everything_ends(bench)
+
+
+def test_what_a_lost_dask_worker_had_sent_is_kept_and_not_measured_again(bench: Bench) -> None:  # noqa: F811
+    bench.set(ms_per_token=20)
+    drive = bench.sweep(*GRID, *ONE_WORKER, "protocol.warmup_tokens=0")
+    bench.wait_for(lambda: len(arrived(bench.root)) >= 5, timeout_s=120)
+    assert not (bench.root / "journal.jsonl").exists()
+    writers(bench, but=drive.process.pid)[0].kill()
+    before = arrived(bench.root)
+
+    assert drive.wait(200) == 0, drive.said
+
+    complete(bench, n_draft=(2, 4, 6))
+    assert before <= {sample.started_at for sample in bench.samples()}
+    runs = [event for event in bench.events("run") if event["measured"]]
+    assert len(runs) <= 12 + 1  # the one under way when the worker died
+    assert bench.states() == ["done"] * 3
+    assert "Iteration 3/3" in drive.said
+    assert not list(bench.root.glob(".groups/*/journal-*"))
+
+
+def test_a_group_that_goes_to_another_machine_begins_anew(bench: Bench) -> None:  # noqa: F811
+    bench.set(ms_per_token=20)
+    drive = bench.sweep(*GRID, *ONE_WORKER)
+    bench.wait_for(lambda: len(arrived(bench.root)) >= 5, timeout_s=120)
+    before = arrived(bench.root)
+    (record,) = bench.root.glob(".groups/*/sweep.json")
+    content = json.loads(record.read_text())
+    content["environment"]["host"] = "the-machine-that-was-lost"
+    record.write_text(json.dumps(content))
+    writers(bench, but=drive.process.pid)[0].kill()
+
+    assert drive.wait(200) == 0, drive.said
+
+    complete(bench, n_draft=(2, 4, 6))
+    assert not before & {sample.started_at for sample in bench.samples()}
+    (aside,) = bench.root.glob(".groups/*/journal-0.jsonl")
+    assert before <= {sample.started_at for sample in read_journal(aside).samples}
+
+
+def arrived(root: Path) -> set[datetime]:
+    """When the good runs were started that the driver has journalled for its groups."""
+    return {
+        sample.started_at
+        for path in root.glob(".groups/*/journal.jsonl")
+        for sample in read_journal(path).samples
+        if sample.status is Status.OK and not sample.warmup
+    }

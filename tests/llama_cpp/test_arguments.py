@@ -1,0 +1,200 @@
+"""An arm in the words of each generation of llama.cpp."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.llama_cpp import standin
+from tests.llama_cpp.servers import CPU, gpu_lane, speculative, vanilla
+from tests.llama_cpp.test_capabilities import recorded
+from velosweep.config.settings import Speculation
+from velosweep.errors import ProgramError
+from velosweep.llama_cpp.arguments import kind_parameters, program_arguments, server_arguments
+from velosweep.llama_cpp.capabilities import parse_help
+from velosweep.llama_cpp.engine import ServerConfig
+from velosweep.values import Lane
+
+
+def server(server: ServerConfig, generation: str = "2026-10", lane: Lane = CPU) -> list[str]:
+    """llama-server's arguments of a generation."""
+    return server_arguments(server, lane=lane, capabilities=recorded(f"{generation}-llama-server"), port=0)
+
+
+def value(argv: list[str], flag: str) -> str:
+    """What follows `flag`."""
+    return argv[argv.index(flag) + 1]
+
+
+SERVER_GENERATIONS = sorted(
+    match.group(1) for file in standin.HELP.iterdir() if (match := re.match(r"(.+)-llama-server\.txt", file.name))
+)
+
+
+@pytest.mark.parametrize("generation", SERVER_GENERATIONS)
+def test_only_flags_that_the_build_has_are_used(generation: str) -> None:
+    known = parse_help((standin.HELP / f"{generation}-llama-server.txt").read_text())
+    argv = server(speculative(), generation) + server(vanilla(), generation)
+
+    assert [flag for flag in argv if flag.startswith("-") and flag not in known] == []
+
+
+@pytest.mark.parametrize("generation", SERVER_GENERATIONS)
+def test_every_default_that_drifted_is_said(generation: str) -> None:
+    argv = " ".join(server(speculative(6), generation))
+
+    assert re.search(r"--(spec-draft-n-max|draft-max|draft|draft-n) 6\b", argv)
+    assert re.search(r"--(spec-draft-n-min|draft-min|draft-n-min) 0\b", argv)
+    assert re.search(r"--(spec-draft-p-min|draft-p-min) 0\b", argv)
+    assert re.search(r"--(spec-draft-ngl|gpu-layers-draft|n-gpu-layers-draft) 0\b", argv)
+    for flag in ("--ctx-size 4096", "--threads 1", "--threads-batch 1", "--parallel 1", "--host 127.0.0.1"):
+        assert flag in argv
+
+
+def test_vanilla_says_that_it_does_not_speculate() -> None:
+    argv = server(vanilla())
+
+    assert value(argv, "--spec-type") == "none"
+    assert "--spec-draft-model" not in argv
+
+
+def test_a_draft_model_is_named_as_draft_simple_where_that_is_needed_and_not_where_it_is_unknown() -> None:
+    assert value(server(speculative()), "--spec-type") == "draft-simple"
+    early = replace(recorded("2026-10-llama-server"), spec_types=("none", "ngram-mod"))
+
+    assert "--spec-type" not in server_arguments(speculative(), lane=CPU, capabilities=early, port=0)
+    assert "--spec-type" not in server(speculative(), "2024-12")
+
+
+def test_kinds_are_combined() -> None:
+    server = speculative(8, speculation=Speculation(kinds=("draft", "ngram-mod")))
+
+    assert value(server(server), "--spec-type") == "draft-simple,ngram-mod"
+
+
+@pytest.mark.parametrize(
+    ("kind", "flag", "given_value"),
+    [
+        ("ngram-simple", "--spec-ngram-simple-size-m", "6"),
+        ("ngram-map-k", "--spec-ngram-map-k-size-m", "6"),
+        ("ngram-map-k4v", "--spec-ngram-map-k4v-size-m", "6"),
+        ("ngram-mod", "--spec-ngram-mod-n-max", "6"),
+    ],
+)
+def test_n_draft_is_the_draft_length_of_the_ngram_kinds(kind: str, flag: str, given_value: str) -> None:
+    server = speculative(6, draft_model=None, speculation=Speculation(kinds=(kind,)))
+
+    assert value(server(server), flag) == given_value
+    assert "--spec-draft-model" not in server(server)
+
+
+@pytest.mark.parametrize("kind", ["draft-eagle3", "draft-dflash", "draft-dspark", "draft-mtp"])
+def test_head_based_kinds_go_by_their_own_name(kind: str) -> None:
+    assert value(server(speculative(speculation=Speculation(kinds=(kind,)))), "--spec-type") == kind
+
+
+def test_a_kind_that_the_build_lacks_is_refused_with_those_it_has() -> None:
+    server = speculative(draft_model=None, speculation=Speculation(kinds=("ngram-mod",)))
+
+    with pytest.raises(ProgramError, match=r"can't speculate with ngram-mod; it knows a draft model only"):
+        server(server, "2024-12")
+
+
+def test_parameters_of_a_kind_override_its_defaults() -> None:
+    parameters = (("ngram_mod.n_match", 16), ("ngram_mod.n_max", 32))
+    server = speculative(8, draft_model=None, speculation=Speculation(kinds=("ngram-mod",), parameters=parameters))
+    argv = server(server)
+
+    assert (
+        value(argv, "--spec-ngram-mod-n-match"),
+        value(argv, "--spec-ngram-mod-n-max"),
+        value(argv, "--spec-ngram-mod-n-min"),
+    ) == ("16", "32", "8")
+
+
+def test_a_parameter_of_another_kind_is_refused() -> None:
+    speculation = Speculation(kinds=("ngram-simple",), parameters=(("ngram_mod.n_match", 16),))
+
+    with pytest.raises(ProgramError, match=r"no parameter ngram_mod.n_match; it has ngram_simple"):
+        kind_parameters(speculative(speculation=speculation))
+
+
+def test_synthetic_acceptance_counts_the_targets_own_token() -> None:
+    argv = server(speculative(speculation=Speculation(synthetic_acceptance=2.5)))
+
+    assert value(argv, "--spec-synth-len") == "3.5"
+
+
+def test_synthetic_acceptance_is_refused_where_the_build_has_none() -> None:
+    with pytest.raises(ProgramError, match=r"--spec-synth-len, which speculation.synthetic_acceptance needs"):
+        server(speculative(speculation=Speculation(synthetic_acceptance=2.5)), "2024-12")
+
+
+def test_flash_attention_is_a_switch_in_old_builds() -> None:
+    assert value(server(vanilla(flash_attention="auto")), "--flash-attn") == "auto"
+    assert "--flash-attn" not in server(vanilla(flash_attention="auto"), "2024-12")
+    on = server(vanilla(flash_attention="on"), "2024-12")
+    assert on[on.index("--flash-attn") + 1].startswith("--")
+
+
+def test_a_gpu_lane_is_named_by_what_its_child_sees() -> None:
+    lane = gpu_lane("", "", "GPU-a", "GPU-b")
+    lane = replace(lane, devices=lane.devices[2:])
+    argv = server(speculative(), lane=lane)
+
+    assert (value(argv, "--device"), value(argv, "--spec-draft-device")) == ("CUDA0,CUDA1", "CUDA0,CUDA1")
+    assert value(argv, "--n-gpu-layers") == "999"
+
+
+def test_a_draft_on_a_device_of_its_own_leaves_the_others_to_the_main_model() -> None:
+    argv = server(speculative(draft_device="CUDA1"), lane=gpu_lane("GPU-a", "GPU-b"))
+
+    assert (value(argv, "--device"), value(argv, "--spec-draft-device")) == ("CUDA0", "CUDA1")
+
+
+def test_a_cpu_lane_uses_no_gpu_of_a_gpu_build() -> None:
+    argv = server(speculative())
+
+    assert (
+        value(argv, "--device"),
+        value(argv, "--spec-draft-device"),
+        value(argv, "--n-gpu-layers"),
+    ) == ("none", "none", "0")
+
+
+def test_the_persons_own_arguments_come_last() -> None:
+    assert server(vanilla(args=("--override-kv", "a=int:1")))[-2:] == ["--override-kv", "a=int:1"]
+
+
+def test_programs_are_not_told_what_is_fatal_to_them() -> None:
+    simple = recorded("2026-10-llama-speculative-simple")
+    argv = program_arguments(speculative(), lane=CPU, capabilities=simple)
+
+    assert not {"--no-display-prompt", "--no-warmup", "--warmup", "--no-conversation"} & set(argv)
+    assert [flag for flag in argv if flag.startswith("-") and flag not in simple.flags] == []
+    completion = recorded("2026-10-llama-completion")
+    assert {"--no-display-prompt", "--no-conversation"} <= set(
+        program_arguments(vanilla(), lane=CPU, capabilities=completion)
+    )
+
+
+@given(
+    context=st.integers(1, 10**6),
+    threads=st.integers(1, 256),
+    batch=st.integers(1, 8192),
+    n_draft=st.integers(1, 64),
+    p_min=st.floats(0, 1).map(lambda value: round(value, 3)),
+)
+def test_what_is_asked_is_what_is_said(context: int, threads: int, batch: int, n_draft: int, p_min: float) -> None:
+    server = speculative(n_draft, speculation=Speculation(p_min=p_min), context=context, threads=threads, batch=batch)
+    argv = server(server)
+
+    assert context == int(value(argv, "--ctx-size"))
+    assert threads == int(value(argv, "--threads")) == int(value(argv, "--spec-draft-threads"))
+    assert batch == int(value(argv, "--batch-size"))
+    assert n_draft == int(value(argv, "--spec-draft-n-max"))
+    assert p_min == float(value(argv, "--spec-draft-p-min"))

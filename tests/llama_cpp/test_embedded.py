@@ -1,0 +1,134 @@
+"""The embedded llama.cpp: its settings, and real runs of a small synthetic pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.llama_cpp.servers import CPU, gpu_lane, request, speculative, vanilla
+from velosweep.config.settings import Speculation, SyntheticShape
+from velosweep.errors import LaunchFailed, ProgramError
+from velosweep.llama_cpp.embedded import EmbeddedEngine, check_engine, embedded_settings
+from velosweep.llama_cpp.engine import Generation, ServerConfig
+from velosweep.measuring.validity import judge
+
+SHAPE = SyntheticShape(
+    layers=4, kept_layers=1, width=64, feed_forward=128, heads=4, kv_heads=4, vocabulary=260, eps=0.2, seed=3
+)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A pair of less than a megabyte."""
+    from velosweep.models.synthetic.pair import write_pair
+
+    folder = tmp_path_factory.mktemp("pair")
+    write_pair(SHAPE, folder / "main.gguf", folder / "draft.gguf")
+    return str(folder / "main.gguf"), str(folder / "draft.gguf")
+
+
+def run_of(server: ServerConfig, tmp_path: Path, *, times: int = 1) -> list[Generation]:
+    """Runs of the embedded engine."""
+    session = EmbeddedEngine().launch(server, lane=CPU, log_path=tmp_path / f"{server.label}.log")
+    try:
+        session.wait_ready(60)
+        return [session.generate(request(n_predict=48), timeout_s=60) for _ in range(times)]
+    finally:
+        session.close()
+
+
+def test_every_default_that_drifted_is_said() -> None:
+    settings = embedded_settings(speculative(6, speculation=Speculation(p_min=0.5, n_min=1)), lane=CPU)
+
+    assert {
+        "speculative.draft.n_max": 6,
+        "speculative.draft.n_min": 1,
+        "speculative.draft.p_min": 0.5,
+        "speculative.draft.n_gpu_layers": 0,
+        "n_ctx": 4096,
+        "n_parallel": 1,
+        "cpuparams.n_threads": 1,
+        "cache_ram_mib": 0,
+        "fit_params": False,
+    }.items() <= settings.items()
+
+
+def test_vanilla_says_that_it_does_not_speculate() -> None:
+    settings: dict[str, Any] = embedded_settings(vanilla(), lane=CPU)
+
+    assert settings["speculative.types"] == [{"enum": ["common_speculative_type", "COMMON_SPECULATIVE_TYPE_NONE"]}]
+
+
+def test_a_gpu_lane_gets_its_layers() -> None:
+    assert embedded_settings(vanilla(gpu_layers=20), lane=gpu_lane("GPU-a"))["n_gpu_layers"] == 20
+
+
+def test_server_arguments_are_refused_with_the_way_out() -> None:
+    with pytest.raises(ProgramError, match=r"engine\.args.*use engine=server"):
+        check_engine(vanilla(args=("--jinja",)).engine)
+
+
+@pytest.mark.parametrize(
+    "kinds", [("draft",), ("ngram-simple",), ("ngram-mod",), ("ngram-cache",), ("draft", "ngram-map-k")]
+)
+def test_every_setting_is_one_that_this_xllamacpp_has(kinds: tuple[str, ...]) -> None:
+    xllamacpp = pytest.importorskip("xllamacpp")
+    from velosweep.llama_cpp.embedded_child import apply_settings
+
+    server = speculative(
+        speculation=Speculation(kinds=kinds, synthetic_acceptance=1.5), tensor_split=(1.0,), split_mode="layer"
+    )
+    apply_settings(xllamacpp.CommonParams(), embedded_settings(server, lane=CPU), xllamacpp)
+
+
+@pytest.mark.real
+def test_greedy_speculation_gives_the_vanilla_text_and_honest_figures(pair: tuple[str, str], tmp_path: Path) -> None:
+    main, draft = pair
+    plain = run_of(vanilla(main), tmp_path)[0]
+    server = speculative(4, main_model=main, draft_model=draft)
+    first, again = run_of(server, tmp_path, times=2)
+
+    assert judge(plain, vanilla(main), request(n_predict=48)) is None
+    assert judge(first, server, request(n_predict=48)) is None
+    assert plain.tokens == first.tokens == again.tokens
+    assert (first.draft_tokens, first.accepted_tokens) == (again.draft_tokens, again.accepted_tokens)
+    assert first.accepted_per_position is not None
+    assert len(first.accepted_per_position) == 4
+    assert sum(first.accepted_per_position) == first.accepted_tokens
+
+
+@pytest.mark.real
+def test_a_missing_draft_is_told_and_not_measured_as_vanilla(pair: tuple[str, str], tmp_path: Path) -> None:
+    with pytest.raises(LaunchFailed, match=r"gone\.gguf can't be opened"):
+        run_of(speculative(main_model=pair[0], draft_model="/gone.gguf"), tmp_path)
+
+
+@pytest.mark.real
+def test_a_damaged_model_is_told(tmp_path: Path) -> None:
+    junk = tmp_path / "junk.gguf"
+    junk.write_bytes(b"this is no model" * 100)
+
+    with pytest.raises(LaunchFailed, match="no GGUF or is damaged"):
+        run_of(vanilla(str(junk)), tmp_path)
+
+
+@pytest.mark.real
+def test_an_abort_inside_llama_cpp_ends_the_child_only(pair: tuple[str, str], tmp_path: Path) -> None:
+    main, draft = pair
+    from velosweep.errors import RunFailed
+
+    with pytest.raises((LaunchFailed, RunFailed), match=r"SIGABRT.*GGML_ASSERT"):
+        run_of(speculative(0, main_model=main, draft_model=draft), tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _no_children() -> Iterator[None]:
+    import psutil
+
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    yield
+
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before

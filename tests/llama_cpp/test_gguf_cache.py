@@ -1,0 +1,39 @@
+"""How much KV cache a token takes, by the model file's header."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.llama_cpp.gguf_bytes import model
+from velosweep.models.gguf_model import read_header
+
+LLAMA_8B = {
+    "llama.block_count": 32,
+    "llama.embedding_length": 4096,
+    "llama.attention.head_count": 32,
+    "llama.attention.head_count_kv": 8,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, 32 * 8 * 256),
+        ({"llama.attention.head_count_kv": 32}, 32 * 32 * 256),
+        ({"llama.attention.key_length": 64, "llama.attention.value_length": 32}, 32 * 8 * 96),
+        ({"llama.attention.kv_lora_rank": 512}, None),
+        ({"llama.attention.head_count": 0}, None),
+    ],
+)
+def test_the_cache_of_a_token_is_layers_by_heads_by_lengths(tmp_path, changes, expected):
+    path = tmp_path / "model.gguf"
+    path.write_bytes(model({"general.architecture": "llama", **LLAMA_8B, **changes}))
+
+    assert read_header(path).kv_elements_per_token == expected
+
+
+def test_a_header_that_says_nothing_leaves_it_undefined(tmp_path):
+    path = tmp_path / "model.gguf"
+    path.write_bytes(model({}))
+
+    assert read_header(path).kv_elements_per_token is None

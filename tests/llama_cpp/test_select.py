@@ -1,0 +1,138 @@
+"""Which llama.cpp runs, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.llama_cpp import standin
+from velosweep.config.settings import EngineSettings
+from velosweep.errors import ProgramError
+from velosweep.llama_cpp.selection import open_engine, resolve_engine, surely_embedded
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Path:
+    """A llama.cpp of one's own."""
+    return standin.write(tmp_path / "llama.cpp", "2026-10")
+
+
+def test_the_path_of_the_configuration_comes_first(llama: Path) -> None:
+    found = resolve_engine("auto", str(llama), {"LLAMA_CPP_PATH": "/elsewhere", "PATH": ""})
+
+    assert ("server", str((llama / "build/bin/llama-server").resolve())) == (found.kind, found.program)
+    assert found.build.startswith("0.5.0-dev")
+    assert found.reason == f"llama_cpp.path={llama}"
+
+
+def test_then_the_variable_then_path_then_the_embedded(llama: Path) -> None:
+    by_variable = resolve_engine("auto", None, {"LLAMA_CPP_PATH": str(llama), "PATH": ""})
+    on_path = resolve_engine("auto", None, {"PATH": str(llama / "build/bin")})
+    embedded = resolve_engine("auto", None, {"PATH": ""})
+
+    assert by_variable.reason == f"$LLAMA_CPP_PATH={llama}"
+    assert (on_path.kind, on_path.reason) == ("server", "llama-server is on PATH")
+    assert (embedded.kind, embedded.program) == ("embedded", None)
+    assert embedded.build.startswith("xllamacpp ")
+
+
+def test_a_broken_program_is_told_by_where_it_was_found(tmp_path: Path) -> None:
+    program = tmp_path.resolve() / "build/bin/llama-server"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\necho no such library >&2\nexit 127\n", encoding="utf-8")
+    program.chmod(0o755)
+
+    with pytest.raises(ProgramError) as on_path:
+        resolve_engine("auto", None, {"PATH": str(program.parent)})
+    with pytest.raises(ProgramError, match=r"does not answer --help.*check llama_cpp\.path"):
+        resolve_engine("auto", str(tmp_path), {"PATH": ""})
+    with pytest.raises(
+        ProgramError, match=r"^\$LLAMA_CPP_PATH=.*does not answer --help.*that environment variable names"
+    ):
+        resolve_engine("auto", None, {"LLAMA_CPP_PATH": str(tmp_path), "PATH": ""})
+
+    assert on_path.value.message.startswith(f"The llama-server that was found on PATH, {program}, does not work: ")
+    assert on_path.value.message.endswith(
+        "it does not answer --help as llama.cpp does (exit status 127): no such library"
+    )
+    assert on_path.value.remedy is not None
+    assert on_path.value.remedy.startswith("mend it or take it off PATH; or set llama_cpp.path")
+
+
+@pytest.mark.parametrize("inner", ["build/bin", "bin", "."])
+def test_each_usual_folder_is_looked_into(inner: str, llama: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "other" / inner
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    (llama / "build/bin").rename(folder)
+
+    assert resolve_engine("auto", str(tmp_path / "other"), {"PATH": ""}).kind == "server"
+
+
+def test_the_program_itself_may_be_named(llama: Path) -> None:
+    program = llama / "build/bin/llama-server"
+
+    assert resolve_engine("server", str(program), {"PATH": ""}).program == str(program.resolve())
+
+
+def test_a_path_without_server_is_refused_with_how_to_build(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(ProgramError, match=r"No llama-server for llama_cpp\.path=.*build/bin.*cmake --build"):
+        resolve_engine("auto", str(tmp_path / "empty"), {"PATH": ""})
+    with pytest.raises(ProgramError, match=r"\$LLAMA_CPP_PATH=/no/where does not exist.*unset it"):
+        resolve_engine("auto", None, {"PATH": "", "LLAMA_CPP_PATH": "/no/where"})
+    with pytest.raises(ProgramError, match=r"\$LLAMA_CPP_PATH=/no/where/ does not exist; that environment variable"):
+        resolve_engine("auto", "/no/where", {"PATH": "", "LLAMA_CPP_PATH": "/no/where/"})
+
+
+def test_a_named_engine_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ProgramError, match="no llama-server on PATH"):
+        resolve_engine("server", None, {"PATH": ""})
+    with pytest.raises(ProgramError, match="no llama-speculative on PATH"):
+        resolve_engine("binaries", None, {"PATH": ""})
+    with pytest.raises(ProgramError, match="no engine 'sever'; choose one of auto, embedded"):
+        resolve_engine("sever", None, {"PATH": ""})
+
+
+def test_binaries_are_found_by_path_and_on_path(llama: Path) -> None:
+    by_path = resolve_engine("binaries", str(llama), {"PATH": ""})
+    on_path = resolve_engine("binaries", None, {"PATH": str(llama / "build/bin")})
+
+    assert (llama / "build/bin").resolve() == Path(by_path.program or "") == Path(on_path.program or "")
+
+
+def test_each_resolved_engine_opens(llama: Path) -> None:
+    for kind in ("server", "binaries", "embedded"):
+        found = resolve_engine(kind, None if kind == "embedded" else str(llama), {"PATH": ""})
+        engine = open_engine(EngineSettings(kind=found.kind, program=found.program))
+
+        assert (kind, found.build) == (engine.name, engine.build)
+    attached = open_engine(EngineSettings(kind="attached", vanilla_url="http://127.0.0.1:9"))
+    assert attached.name == "attached"
+
+
+def test_auto_can_not_be_opened() -> None:
+    with pytest.raises(ProgramError, match="must be resolved first"):
+        open_engine(EngineSettings(kind="auto"))
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "sure"),
+    [
+        (["n_draft=4,8", "engine.threads=2"], {"PATH": ""}, True),
+        (["engine=embedded"], {"PATH": "", "LLAMA_CPP_PATH": "/somewhere"}, True),
+        (["engine=server"], {"PATH": ""}, False),
+        (["llama_cpp.path=/somewhere"], {"PATH": ""}, False),
+        (["+experiment=mine"], {"PATH": ""}, False),
+        ([], {"PATH": "", "LLAMA_CPP_PATH": "/somewhere"}, False),
+    ],
+)
+def test_what_could_choose_another_llama_cpp_is_seen_before_any_configuration(
+    words: list[str], environ: dict[str, str], sure: bool
+) -> None:
+    assert surely_embedded(words, environ) is sure
+
+
+def test_a_llama_server_on_path_is_no_sure_embedded(llama: Path) -> None:
+    assert not surely_embedded([], {"PATH": str(llama / "build/bin")})

@@ -1,0 +1,137 @@
+"""All lanes together: every block once, what a lane is told beside its blocks, and how they end."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.measuring.test_lane import StandInEngine
+from tests.planning.jobs import jobs_over_n_draft
+from tests.results.made import environment
+from velosweep.errors import StorageError
+from velosweep.measuring.background_collator import BackgroundCollator
+from velosweep.measuring.dispatch import Measured, Progress, measure
+from velosweep.measuring.gc_frozen import long_lived
+from velosweep.measuring.interrupts import StopFlag
+from velosweep.measuring.preload import Preload
+from velosweep.measuring.prepare import Prepared, engine_key
+from velosweep.planning.server_groups import plan_groups
+from velosweep.results.journal import Journal, read_journal
+from velosweep.values import Device, Lane, Sample
+
+
+class Told(BackgroundCollator):
+    """Writes down among the engine's calls when it is told what."""
+
+    def __init__(self, calls: list[str]) -> None:
+        super().__init__((), (), lambda jobs, samples: pytest.fail("nothing is due"), Preload(()))
+        self.calls = calls
+
+    def begin(self) -> None:
+        self.calls.append("begin")
+
+    def finish(self) -> None:
+        self.calls.append("finish")
+
+
+JOBS = tuple(job for n_predict in range(10, 16) for job in jobs_over_n_draft(4, iterations=1, n_predict=n_predict))
+
+
+def run(folder: Path, *, lanes: int, engine: StandInEngine, stop: StopFlag, journal: Journal) -> Measured:
+    cpu = Device(kind="cpu", name="test CPU")
+    prepared = Prepared(
+        jobs=JOBS,
+        lanes=tuple(Lane(number=number, devices=(cpu,)) for number in range(lanes)),
+        environment=environment(),
+        engines={engine_key(JOBS[0].engine): engine},
+        reasons=(),
+    )
+    return measure(
+        plan_groups(JOBS, lanes=lanes),
+        prepared,
+        sweep_id="s",
+        root=folder,
+        journal=journal,
+        observe=lambda event: None,
+        stop=stop,
+        progress=Progress(),
+        ahead=Told(engine.calls),
+    )
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_every_job_is_measured_once_over_any_number_of_lanes(tmp_path: Path, lanes: int) -> None:
+    journal = Journal(tmp_path / "journal")
+    measured = run(tmp_path, lanes=lanes, engine=StandInEngine(), stop=StopFlag(), journal=journal)
+    journal.close()
+    samples = [sample for sample in read_journal(tmp_path / "journal").samples if not sample.warmup]
+
+    assert measured.ended == measured.begun == {job.id for job in JOBS}
+    assert (measured.errors, measured.interrupted, measured.broken) == ({}, False, None)
+    assert len(samples) == len({(s.job_id, s.mode) for s in samples}) == 2 * len(JOBS)
+
+
+def test_what_is_there_when_measuring_begins_is_not_looked_through_for_cycles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path / "journal")
+    append: Callable[[Sample], None] = journal.append
+    frozen: list[int] = []
+
+    def looking(sample: Sample) -> None:
+        frozen.append(gc.get_freeze_count())
+        append(sample)
+
+    monkeypatch.setattr(journal, "append", looking)
+    run(tmp_path, lanes=2, engine=StandInEngine(), stop=StopFlag(), journal=journal)
+    journal.close()
+
+    assert len(frozen) >= 2 * len(JOBS)
+    assert min(frozen) > len(JOBS)
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_somebody_froze_before_stays_frozen() -> None:
+    gc.freeze()
+    try:
+        count = gc.get_freeze_count()
+        with long_lived():
+            pass
+        assert gc.get_freeze_count() == count
+    finally:
+        gc.unfreeze()
+
+
+def test_work_beside_the_lanes_begins_with_a_load_and_ends_before_runs_that_count(tmp_path: Path) -> None:
+    engine = StandInEngine()
+    journal = Journal(tmp_path / "journal")
+    run(tmp_path, lanes=1, engine=engine, stop=StopFlag(), journal=journal)
+    journal.close()
+
+    assert engine.calls[:6] == ["begin", "vanilla/warmup", "n_draft 4/warmup", "finish", "vanilla", "n_draft 4"]
+
+
+def test_a_lane_that_cannot_record_ends_the_others_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path / "journal")
+    append: Callable[[Sample], None] = journal.append
+    left = iter(range(5))
+
+    def full(sample: Sample) -> None:
+        if next(left, None) is None:
+            raise StorageError("the disk is full")
+        append(sample)
+
+    monkeypatch.setattr(journal, "append", full)
+    stop = StopFlag()
+    measured = run(tmp_path, lanes=2, engine=StandInEngine(), stop=stop, journal=journal)
+    journal.close()
+
+    assert str(measured.broken) == "the disk is full"
+    assert stop.requested
+    assert not measured.interrupted
+    assert len(measured.ended) < len(JOBS)

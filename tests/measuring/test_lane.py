@@ -1,0 +1,476 @@
+"""A lane's schedule, exactly: which runs are taken, in which order, and what happens when one fails.
+
+The engine here is a stand-in with chosen answers; real llama.cpp runs in tests/integration.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from tests.planning.jobs import jobs_over_n_draft
+from velosweep.config.settings import Adaptive, Job, Prompt, PromptSet, Protocol, Speculation
+from velosweep.errors import LaunchFailed, RunFailed, RunTimeout
+from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
+from velosweep.machine.conditions import Conditions
+from velosweep.measuring.events import Event, ServerFailed
+from velosweep.measuring.interrupts import StopFlag
+from velosweep.measuring.lane_context import CompletedRun, Key, LaneContext
+from velosweep.measuring.lane_runner import run_lane
+from velosweep.measuring.sample_rows import SampleMaker
+from velosweep.measuring.search_driver import SearchDriver
+from velosweep.planning.identity import identify
+from velosweep.planning.server_groups import Measurement, ServerGroup, plan_groups
+from velosweep.results.samples_file import samples_to_table
+from velosweep.statistics.summarise import compare_jobs
+from velosweep.values import Device, Lane, Mode, Sample, Status
+
+LANE = Lane(number=0, devices=(Device(kind="cpu", name="test CPU"),))
+
+
+@dataclass
+class StandInSession:
+    """Answers like llama.cpp: ten milliseconds a token, drafts in speculative arms."""
+
+    server: ServerConfig
+    engine: StandInEngine
+    alive: bool = True
+    pid: int | None = None
+    closed: int = 0
+
+    def wait_ready(self, timeout_s: float) -> None:
+        self.engine.on_ready(self.server)
+
+    def generate(self, request: Request, *, timeout_s: float) -> Generation:
+        self.engine.calls.append(f"{self.server.label}{'/warmup' if request.prompt.id == 'warmup' else ''}")
+        self.engine.timeouts_s.append(timeout_s)
+        return self.engine.answer(self, request)
+
+    def memory_bytes(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        self.closed += 1
+        self.alive = False
+
+
+@dataclass
+class StandInEngine:
+    name: str = "server"
+    build: str = "b1"
+    calls: list[str] = field(default_factory=list)
+    timeouts_s: list[float] = field(default_factory=list)
+    sessions: list[StandInSession] = field(default_factory=list)
+    answer: Callable[[StandInSession, Request], Generation] = lambda session, request: good(session.server, request)
+    on_ready: Callable[[ServerConfig], None] = lambda server: None
+
+    def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> StandInSession:
+        session = StandInSession(server=server, engine=self)
+        self.sessions.append(session)
+        return session
+
+
+def good(
+    server: ServerConfig, request: Request, *, ms_per_token: float = 10.0, tokens: tuple[int, ...] | None = None
+) -> Generation:
+    count = request.n_predict
+    drafted = 2 * count if server.mode is Mode.SPECULATIVE else None
+    return Generation(
+        tokens=tokens or tuple(range(count)),
+        text="",
+        prompt_tokens=5,
+        predicted_tokens=count,
+        prompt_ms=3.0,
+        predicted_ms=(count - 1) * ms_per_token,
+        time_to_first_token_ms=4.0,
+        total_time_ms=count * ms_per_token,
+        draft_tokens=drafted,
+        accepted_tokens=count // 2 if drafted else None,
+    )
+
+
+class NoConditions:
+    def begin(self) -> None: ...
+
+    def end(self) -> Conditions:
+        return Conditions()
+
+
+@dataclass
+class Bench:
+    """Runs blocks on a stand-in engine and keeps what came of it."""
+
+    engine: StandInEngine = field(default_factory=StandInEngine)
+    samples: list[Sample] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    done: dict[Key, CompletedRun] = field(default_factory=dict)
+    stop: StopFlag = field(default_factory=StopFlag)
+    after_sample: Callable[[Sample], None] = lambda sample: None
+    converged: Callable[[Sequence[float], Sequence[float], Adaptive], bool] = lambda v, s, a: False
+    rest: Callable[[Protocol, float, float], float] = lambda protocol, baseline, latest: 0.0
+    guide: SearchDriver | None = None
+    loading: Callable[[], None] = lambda: None
+    settle: Callable[[], None] = lambda: None
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        groups = iter(plan_groups(jobs))
+        maker = SampleMaker(sweep_id="s", lane=LANE, host="h", engine_of=lambda server: self.engine)
+        tools = LaneContext(
+            engine_of=lambda server: self.engine,
+            lane=LANE,
+            maker=maker,
+            record=self._record,
+            observe=self.events.append,
+            stop=self.stop,
+            monitor=NoConditions(),
+            log_path=lambda server: Path("log"),
+            done=self.done,
+            converged=self.converged,
+            rest=self.rest,
+            loading=self.loading,
+            settle=self.settle,
+            guide_of=lambda group: self.guide.next_round if self.guide else None,
+        )
+        run_lane(lambda: next(groups, None), tools)
+
+    def _record(self, measurement: Measurement, sample: Sample) -> None:
+        self.samples.append(sample)
+        if self.guide:
+            self.guide.saw(measurement, sample)
+        self.after_sample(sample)
+
+    def counted(self) -> Counter[str]:
+        return Counter(
+            f"{sample.mode.value} {sample.n_draft} {sample.status.value}"
+            for sample in self.samples
+            if not sample.warmup
+        )
+
+    def failures(self) -> list[ServerFailed]:
+        return [event for event in self.events if isinstance(event, ServerFailed)]
+
+
+def test_arms_are_warmed_up_and_then_measured_in_alternating_rounds() -> None:
+    bench = Bench()
+    bench.run(jobs_over_n_draft(4, 8, iterations=2))
+
+    assert bench.engine.calls == [
+        "vanilla/warmup",
+        "n_draft 4/warmup",
+        "n_draft 8/warmup",
+        "vanilla",
+        "n_draft 4",
+        "n_draft 8",
+        "n_draft 8",
+        "n_draft 4",
+        "vanilla",
+    ]
+
+
+def test_a_shared_vanilla_run_stands_once_and_belongs_to_no_single_job() -> None:
+    bench = Bench()
+    jobs = jobs_over_n_draft(4, 8, iterations=1)
+    bench.run(jobs)
+
+    vanilla = [s for s in bench.samples if s.mode is Mode.VANILLA and not s.warmup]
+
+    assert [(s.job_id, s.job_num, s.n_draft) for s in vanilla] == [(jobs[0].baseline_id, None, 0)]
+
+
+def test_each_server_is_started_once_and_closed_at_the_end() -> None:
+    bench = Bench()
+    bench.run(jobs_over_n_draft(4, 8, iterations=3))
+
+    assert [session.server.label for session in bench.engine.sessions] == ["vanilla", "n_draft 4", "n_draft 8"]
+    assert [session.closed for session in bench.engine.sessions] == [1, 1, 1]
+
+
+def test_jobs_that_ask_the_same_server_for_other_lengths_share_it() -> None:
+    bench = Bench()
+    first = jobs_over_n_draft(4, iterations=1, n_predict=10)
+    second = jobs_over_n_draft(4, iterations=1, n_predict=20)
+    bench.run([*first, replace(second[0], num=1)])
+
+    assert [session.server.label for session in bench.engine.sessions] == ["vanilla", "n_draft 4"]
+
+
+def test_several_launches_start_every_server_anew() -> None:
+    bench = Bench()
+    (job,) = jobs_over_n_draft(4, iterations=4)
+    bench.run(identify([replace(job, protocol=replace(job.protocol, launches=2))], {}))
+
+    assert Counter(session.server.label for session in bench.engine.sessions) == {"vanilla": 2, "n_draft 4": 2}
+    assert Counter((s.launch, s.iteration) for s in bench.samples if s.mode is Mode.VANILLA and not s.warmup) == {
+        (0, 1): 1,
+        (0, 2): 1,
+        (1, 3): 1,
+        (1, 4): 1,
+    }
+
+
+def test_speculation_that_learns_gets_a_fresh_server_each_iteration() -> None:
+    bench = Bench()
+    jobs = jobs_over_n_draft(4, iterations=3, speculation=Speculation(kinds=("ngram-mod",)))
+    bench.run(jobs)
+
+    assert Counter(session.server.label for session in bench.engine.sessions) == {"vanilla": 1, "n_draft 4": 3}
+
+
+def test_a_failed_run_repeats_its_whole_pair() -> None:
+    bench = Bench()
+    failing = itertools.count()
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        if session.server.n_draft == 4 and request.prompt.id != "warmup" and next(failing) == 0:
+            raise RunFailed("the answer was cut short")
+        return good(session.server, request)
+
+    bench.engine.answer = answer
+    bench.run(jobs_over_n_draft(4, iterations=2))
+
+    assert bench.counted() == {"Vanilla 0 ok": 3, "Speculative 4 failed": 1, "Speculative 4 ok": 2}
+    assert [(s.mode, s.attempt) for s in bench.samples if s.iteration == 1] == [
+        (Mode.VANILLA, 0),
+        (Mode.SPECULATIVE, 0),
+        (Mode.VANILLA, 1),
+        (Mode.SPECULATIVE, 1),
+    ]
+
+
+def test_an_arm_that_keeps_failing_is_given_up_and_the_others_go_on() -> None:
+    bench = Bench()
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        if session.server.n_draft == 4 and request.prompt.id != "warmup":
+            raise RunFailed("no")
+        return good(session.server, request)
+
+    bench.engine.answer = answer
+    jobs = jobs_over_n_draft(4, 8, iterations=3)
+    bench.run(jobs)
+
+    assert bench.counted()["Speculative 8 ok"] == 3
+    assert bench.counted()["Speculative 4 failed"] == 2
+    assert [(event.server.label, [job.id for job in event.jobs]) for event in bench.failures()] == [
+        ("n_draft 4", [jobs[0].id])
+    ]
+
+
+def test_a_server_that_does_not_come_up_fails_its_job_alone() -> None:
+    bench = Bench()
+
+    def on_ready(server: ServerConfig) -> None:
+        if server.n_draft == 4:
+            raise LaunchFailed("out of memory")
+
+    bench.engine.on_ready = on_ready
+    bench.run(jobs_over_n_draft(4, 8, iterations=2))
+
+    assert bench.counted() == {"Vanilla 0 ok": 2, "Speculative 8 ok": 2}
+    assert [event.error for event in bench.failures()] == ["out of memory"]
+
+
+def test_without_a_baseline_nothing_is_measured_in_vain() -> None:
+    bench = Bench()
+
+    def on_ready(server: ServerConfig) -> None:
+        if server.mode is Mode.VANILLA:
+            raise LaunchFailed("no room")
+
+    bench.engine.on_ready = on_ready
+    bench.run(jobs_over_n_draft(4, 8, iterations=2))
+
+    assert bench.counted() == Counter()
+    assert {job.num for event in bench.failures() for job in event.jobs} == {0, 1}
+
+
+def test_a_run_that_hangs_is_recorded_and_its_server_started_anew() -> None:
+    bench = Bench()
+    hanging = itertools.count()
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        if session.server.n_draft == 4 and request.prompt.id != "warmup" and next(hanging) == 1:
+            raise RunTimeout("no answer for 9 s")
+        return good(session.server, request)
+
+    bench.engine.answer = answer
+    bench.run(jobs_over_n_draft(4, iterations=3))
+
+    assert bench.counted()["Speculative 4 timeout"] == 1
+    assert bench.counted()["Speculative 4 ok"] == 3
+    assert Counter(session.server.label for session in bench.engine.sessions)["n_draft 4"] == 2
+
+
+def test_the_timeout_follows_what_the_arm_has_shown() -> None:
+    bench = Bench()
+    bench.run(jobs_over_n_draft(4, iterations=2, n_predict=100))
+
+    # warm-up and first runs: the bound; then ten times the slowest good run (1 s) and five seconds
+    assert bench.engine.timeouts_s[:4] == [600.0] * 4
+    assert bench.engine.timeouts_s[4:] == [pytest.approx(15.0)] * 2
+
+
+def test_a_speculative_run_that_drafted_nothing_is_invalid() -> None:
+    bench = Bench()
+    bench.engine.answer = lambda session, request: replace(
+        good(session.server, request), draft_tokens=0, accepted_tokens=0
+    )
+    bench.run(jobs_over_n_draft(4, iterations=1))
+
+    statuses = {s.status for s in bench.samples if s.mode is Mode.SPECULATIVE and not s.warmup}
+
+    assert statuses == {Status.INVALID}
+    assert bench.failures()
+
+
+def test_the_first_divergence_from_vanilla_output_is_noted() -> None:
+    bench = Bench()
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        tokens = tuple(range(request.n_predict))
+        if session.server.n_draft == 8:
+            tokens = (*tokens[:7], 999, *tokens[8:])
+        return good(session.server, request, tokens=tokens)
+
+    bench.engine.answer = answer
+    bench.run(jobs_over_n_draft(4, 8, iterations=1, n_predict=20))
+
+    divergence = {s.n_draft: s.first_divergence for s in bench.samples if not s.warmup}
+
+    assert divergence == {0: None, 4: None, 8: 7}
+
+
+def test_what_an_earlier_run_measured_is_not_measured_again() -> None:
+    first = Bench()
+    jobs = jobs_over_n_draft(4, 8, iterations=3)
+    first.after_sample = lambda sample: first.stop.request() if len(first.samples) == 8 else None
+    first.run(jobs)
+    second = Bench(done=dict(first.done))
+    second.run(jobs)
+
+    keys = [(s.job_id, s.iteration) for bench in (first, second) for s in bench.samples if not s.warmup]
+
+    assert len(first.samples) == 8
+    assert len(keys) == len(set(keys)) == 9
+
+
+def test_a_request_to_stop_ends_after_the_run_under_way_and_closes_every_server() -> None:
+    bench = Bench()
+    bench.after_sample = lambda sample: bench.stop.request()
+    bench.run(jobs_over_n_draft(4, iterations=5))
+
+    assert len(bench.samples) == 1
+    assert all(session.closed for session in bench.engine.sessions)
+
+
+def test_an_adaptive_protocol_stops_an_arm_that_has_converged_and_goes_on_with_the_others() -> None:
+    bench = Bench()
+    ms = {4: 5.0, 8: 6.0}
+    bench.engine.answer = lambda session, request: good(
+        session.server, request, ms_per_token=ms.get(session.server.n_draft, 10.0)
+    )
+    bench.converged = lambda vanilla, speculative, adaptive: (
+        len(speculative) >= (3 if speculative and speculative[0] > 190 else 5)
+    )
+    protocol = Protocol(adaptive=Adaptive(max_pairs=20))
+    jobs = identify([replace(job, protocol=protocol) for job in jobs_over_n_draft(4, 8)], {})
+    bench.run(jobs)
+
+    assert bench.counted() == {"Vanilla 0 ok": 5, "Speculative 4 ok": 3, "Speculative 8 ok": 5}
+
+
+def test_skip_vanilla_measures_speculative_arms_alone() -> None:
+    bench = Bench()
+    bench.run(jobs_over_n_draft(4, iterations=2, skip_vanilla=True))
+
+    assert bench.counted() == {"Speculative 4 ok": 2}
+
+
+def test_rounds_follow_the_block_in_the_order_of_the_plan() -> None:
+    bench = Bench()
+    bench.run(jobs_over_n_draft(4, iterations=2))
+    block_ended = [
+        event.group for event in bench.events if hasattr(event, "group") and isinstance(event.group, ServerGroup)
+    ]
+
+    assert len(block_ended) == 1
+    assert [sample.order for sample in bench.samples] == list(range(len(bench.samples)))
+
+
+def test_a_machine_that_got_slow_rests_and_is_looked_at_again_at_most_twice() -> None:
+    bench = Bench()
+    slow = itertools.count()
+    bench.engine.answer = lambda session, request: good(
+        session.server, request, ms_per_token=10.0 if next(slow) < 4 else 20.0
+    )
+    (job,) = jobs_over_n_draft(4, iterations=3)
+    rested: list[tuple[float, float]] = []
+
+    def rest(protocol: Protocol, baseline: float, latest: float) -> float:
+        rested.append((baseline, latest))
+        return 1.0 if latest < baseline * 0.9 else 0.0
+
+    bench.rest = rest
+    bench.run(identify([replace(job, protocol=replace(job.protocol, cooldown=True))], {}))
+
+    probes = [s for s in bench.samples if s.warmup and s.iteration > 0]
+
+    assert [s.iteration for s in probes] == [3, 3]
+    assert all(s.n_predict == 100 for s in probes)
+    assert [latest for _, latest in rested] == pytest.approx([100.0, 50.0, 50.0])
+
+
+@pytest.mark.parametrize(("slow_looks", "looks_taken", "marked"), [(0, 1, False), (1, 2, False), (2, 2, True)])
+def test_a_round_after_two_looks_at_a_slow_machine_is_marked_untrusted(
+    slow_looks: int, looks_taken: int, marked: bool
+) -> None:
+    bench = Bench()
+    calls = itertools.count(1)
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        # two warm-ups, four runs of the first round, four of the second: that is when the machine gets slow
+        slow = 7 <= next(calls) <= 10 + slow_looks
+        # the first prompt is slower by itself: a look at it says nothing when held against both
+        ms = 15.0 if request.prompt.id == "p0" else 10.0
+        return good(session.server, request, ms_per_token=2 * ms if slow else ms)
+
+    bench.engine.answer = answer
+    bench.rest = lambda protocol, baseline, latest: 1.0 if latest < baseline * 0.98 else 0.0
+    (job,) = jobs_over_n_draft(4, iterations=3)
+    prompts = tuple(Prompt(id=f"p{number}", text="Why?") for number in range(2))
+    job = replace(job, prompts=PromptSet(name="two", prompts=prompts))
+    bench.run(identify([replace(job, protocol=replace(job.protocol, cooldown=True))], {}))
+
+    looks = [s for s in bench.samples if s.warmup and s.iteration > 0]
+    (row,) = [row for row in compare_jobs(samples_to_table(bench.samples)) if row.prompt_id is None]
+
+    assert [(s.iteration, s.prompt_id) for s in looks] == [(3, "p0")] * looks_taken
+    assert [finding.code for finding in row.findings if finding.code == "untrusted"] == ["untrusted"] * marked
+    assert row.n_pairs == 3
+
+
+def test_acceptance_that_is_drawn_at_random_is_labelled_and_its_text_compared_with_nothing() -> None:
+    bench = Bench()
+    bench.engine.answer = lambda session, request: good(
+        session.server, request, tokens=tuple(range(request.n_predict)) if session.server.n_draft == 0 else (7, 7, 7)
+    )
+    speculation = Speculation(synthetic_acceptance=2.0)
+    bench.run(jobs_over_n_draft(4, iterations=1, speculation=speculation))
+    (drawn,) = [s for s in bench.samples if s.mode is Mode.SPECULATIVE and not s.warmup]
+
+    assert drawn.speculation == "draft (synthetic acceptance 2)"
+    assert (drawn.first_divergence, drawn.output_sha256) == (None, None)
+
+
+def test_runs_that_count_wait_until_nothing_of_ours_works_beside_them() -> None:
+    bench = Bench()
+    bench.loading = lambda: bench.engine.calls.append("loading")
+    bench.settle = lambda: bench.engine.calls.append("settled")
+    bench.run(jobs_over_n_draft(4, iterations=1))
+
+    assert bench.engine.calls == ["loading", "vanilla/warmup", "n_draft 4/warmup", "settled", "vanilla", "n_draft 4"]

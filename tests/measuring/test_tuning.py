@@ -1,0 +1,213 @@
+"""The search for the best setting through the real lane, on a stand-in engine whose truth is known."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from tests.measuring.test_lane import Bench, StandInSession, good
+from tests.planning.jobs import jobs_over_n_draft
+from velosweep.config.settings import Job, Prompt, PromptSet, TunerSettings
+from velosweep.errors import ConfigError, RunFailed
+from velosweep.llama_cpp.engine import Generation, Request
+from velosweep.measuring.search_driver import SearchDriver, search_drivers
+from velosweep.planning.server_groups import plan_groups
+from velosweep.tuning.answer import TunerAnswer
+from velosweep.values import Mode
+
+
+class Truth:
+    """Acceptance decays with position, a draft step costs 5 % of a main step, batches above 8 cost a jump more."""
+
+    def __init__(self, *, cv: float, seed: int, alpha: float = 0.8, cost: float = 0.05, cliff: float = 0.5) -> None:
+        self.alpha, self.cost, self.cliff, self.cv = alpha, cost, cliff, cv
+        self.random = random.Random(seed)
+
+    def tokens_per_round(self, n_draft: int) -> float:
+        return sum(self.alpha**i for i in range(n_draft + 1))
+
+    def step_ms(self, n_draft: int) -> float:
+        if n_draft == 0:
+            return 10.0
+        batch = 1.0 + 0.02 * n_draft + (self.cliff if n_draft + 1 > 8 else 0.0)
+        return 10.0 * (self.cost * n_draft + batch) / self.tokens_per_round(n_draft)
+
+    def answer(self, session: StandInSession, request: Request) -> Generation:
+        n_draft = session.server.n_draft
+        noisy = self.step_ms(n_draft) * self.random.lognormvariate(0.0, self.cv)
+        plain = good(session.server, request, ms_per_token=noisy)
+        if session.server.mode is Mode.VANILLA:
+            return plain
+        steps = request.n_predict - 1
+        rounds = max(1, round(steps / self.tokens_per_round(n_draft)))
+        positions = tuple(round(rounds * self.alpha**i) for i in range(1, n_draft + 1))
+        return replace(
+            plain,
+            draft_tokens=rounds * n_draft,
+            accepted_tokens=sum(positions),
+            accepted_per_position=positions,
+            rounds=rounds,
+        )
+
+    def best(self, n_drafts: Sequence[int]) -> float:
+        return min(self.step_ms(n) for n in (0, *n_drafts))
+
+
+def search(
+    jobs: Sequence[Job], bench: Bench, settings: TunerSettings | None = None
+) -> tuple[TunerAnswer, SearchDriver]:
+    groups = plan_groups(jobs, resident_servers=lambda job: 100)
+    drivers = search_drivers(groups, settings or TunerSettings(), list(bench.samples), lambda decision: None)
+    (guide,) = drivers.values()
+    bench.guide = guide
+    bench.run(jobs)
+    (answer,) = guide.answers()
+    return answer, guide
+
+
+def n_draft_of(answer: TunerAnswer) -> int:
+    return answer.winner.job.n_draft if answer.winner.job else 0
+
+
+@pytest.mark.parametrize("cv", [0.005, 0.01, 0.02])
+def test_the_winner_is_within_the_tolerance_of_the_best_and_cheap_to_find(cv: float) -> None:
+    n_drafts = range(1, 17)
+    jobs = jobs_over_n_draft(*n_drafts, n_predict=700)
+    near, taken = 0, []
+    for seed in range(20):
+        truth, bench = Truth(cv=cv, seed=seed), Bench()
+        bench.engine.answer = truth.answer
+        answer, _ = search(jobs, bench, TunerSettings(seed=seed))
+        near += truth.step_ms(n_draft_of(answer)) <= truth.best(n_drafts) * 1.0101
+        taken.append(answer.measurements)
+
+    assert near >= 19
+    assert sorted(taken)[10] <= {0.005: 24, 0.01: 24, 0.02: 60}[cv]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("cv", "most"), [(0.005, 24), (0.01, 24), (0.02, 60)])
+def test_500_searches_on_the_lane_are_right_cheap_and_truthfully_confirmed(cv: float, most: int) -> None:
+    n_drafts = range(1, 17)
+    jobs = jobs_over_n_draft(*n_drafts, n_predict=700)
+    near, taken, covered = 0, [], []
+    for seed in range(500):
+        chance = random.Random(1000 + seed)
+        truth = Truth(
+            cv=cv,
+            seed=seed,
+            alpha=chance.uniform(0.5, 0.9),
+            cost=chance.uniform(0.02, 0.1),
+            cliff=chance.uniform(0.0, 1.5),
+        )
+        bench = Bench()
+        bench.engine.answer = truth.answer
+        answer, _ = search(jobs, bench, TunerSettings(seed=seed))
+        near += truth.step_ms(n_draft_of(answer)) <= truth.best(n_drafts) * 1.0101
+        taken.append(answer.measurements)
+        if answer.winner.job is not None and answer.low is not None and answer.high is not None:
+            speedup = truth.step_ms(0) / truth.step_ms(answer.winner.job.n_draft)
+            covered.append(answer.low <= speedup <= answer.high)
+    share = sum(covered) / len(covered)
+    print(f"CV {cv:.1%}: right {near / 500:.3f}, median {sorted(taken)[250]} measurements, covered {share:.3f}")
+
+    assert near >= 0.95 * 500
+    assert sorted(taken)[250] <= most
+    assert share >= 0.93
+
+
+def test_not_speculating_can_win() -> None:
+    truth, bench = Truth(cv=0.01, seed=1, alpha=0.1, cost=0.4), Bench()
+    bench.engine.answer = truth.answer
+    answer, _ = search(jobs_over_n_draft(2, 4, 8, n_predict=300), bench)
+
+    assert answer.winner.job is None
+    assert answer.certified
+
+
+def test_every_measurement_is_an_ordinary_sample_taken_once() -> None:
+    truth, bench = Truth(cv=0.01, seed=2), Bench()
+    bench.engine.answer = truth.answer
+    answer, guide = search(jobs_over_n_draft(*range(1, 9), n_predict=300), bench)
+    keys = Counter((s.job_id, s.iteration, s.prompt_id) for s in bench.samples if not s.warmup)
+
+    assert set(keys.values()) == {1}
+    assert len(keys) == answer.measurements + answer.confirm_measurements
+    assert [line.kept for line in guide.decisions() if line.job_id == answer.winner.job.id][-1]
+
+
+def test_a_search_that_was_interrupted_takes_the_same_decisions_and_goes_on() -> None:
+    jobs = jobs_over_n_draft(*range(1, 9), n_predict=300)
+    truth, whole = Truth(cv=0.0, seed=3), Bench()
+    whole.engine.answer = truth.answer
+    expected, guide = search(jobs, whole)
+
+    first = Bench()
+    first.engine.answer = truth.answer
+    first.after_sample = lambda sample: first.stop.request() if len(first.samples) == 12 else None
+    search(jobs, first)
+    second = Bench(done=dict(first.done), samples=list(first.samples))
+    second.engine.answer = truth.answer
+    resumed, again = search(jobs, second)
+
+    assert (resumed.winner, resumed.measurements) == (expected.winner, expected.measurements)
+    assert again.decisions() == guide.decisions()
+    assert len({(s.job_id, s.iteration) for s in second.samples if not s.warmup}) == len(
+        [s for s in second.samples if not s.warmup]
+    )
+
+
+def test_a_candidate_that_cannot_run_is_dropped_and_the_others_are_searched() -> None:
+    truth, bench = Truth(cv=0.01, seed=4), Bench()
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        if session.server.n_draft == 4:
+            raise RunFailed("no")
+        return truth.answer(session, request)
+
+    bench.engine.answer = answer
+    found, guide = search(jobs_over_n_draft(2, 4, 6, 8, n_predict=300), bench)
+
+    assert n_draft_of(found) in (6, 8, 2)
+    assert any(line.reason == "failed" for line in guide.decisions() if line.n_draft == 4)
+
+
+def test_each_category_of_prompts_has_a_winner_of_its_own() -> None:
+    prompts = PromptSet(
+        name="two",
+        prompts=(Prompt(id="a", text="A", category="code"), Prompt(id="b", text="B", category="prose")),
+    )
+    code, prose = Truth(cv=0.002, seed=5, alpha=0.95), Truth(cv=0.002, seed=5, alpha=0.2)
+    bench = Bench()
+    bench.engine.answer = lambda session, request: (code if request.prompt.id == "a" else prose).answer(
+        session, request
+    )
+    jobs = jobs_over_n_draft(1, 4, 7, n_predict=400, prompts=prompts)
+    groups = plan_groups(jobs)
+    (guide,) = search_drivers(groups, TunerSettings(per_category=True), [], lambda decision: None).values()
+    bench.guide = guide
+    bench.run(jobs)
+
+    assert {answer.category: n_draft_of(answer) for answer in guide.answers()} == {"code": 7, "prose": 1}
+
+
+def test_a_budget_gives_an_answer_and_says_that_it_is_not_certified() -> None:
+    truth, bench = Truth(cv=0.05, seed=6), Bench()
+    bench.engine.answer = truth.answer
+    answer, _ = search(jobs_over_n_draft(*range(1, 17), n_predict=300), bench, TunerSettings(budget_s=30.0))
+
+    assert not answer.certified
+    assert answer.winner is not None
+    assert answer.measuring_s < 45.0
+
+
+def test_skip_vanilla_leaves_nothing_to_confirm_against() -> None:
+    groups = plan_groups(jobs_over_n_draft(4, 8, skip_vanilla=True))
+
+    with pytest.raises(ConfigError, match="vanilla"):
+        search_drivers(groups, TunerSettings(), [], lambda decision: None)

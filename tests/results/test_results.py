@@ -1,0 +1,77 @@
+"""results.parquet: one row a job and prompt, and one a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.results.made import comparison
+from velosweep.errors import StorageError
+from velosweep.results.results_file import COLUMNS, read_results, schema, write_results
+from velosweep.statistics.comparison import Acceptance
+from velosweep.values import Verdict
+
+CONTRACT = """
+prompt_id n_pairs vanilla_tokens_per_second_mean speculative_total_time_ms_max speedup speedup_stddev speedup_gm
+ci_low ci_high ci_method acceptance acceptance_low acceptance_high alpha tokens_per_round cost_ratio
+expected_speedup verdict findings
+"""
+
+
+def test_the_contracts_columns_are_there_in_its_order() -> None:
+    wanted = CONTRACT.split()
+
+    assert wanted == [name for name in COLUMNS if name in wanted]
+
+
+def test_each_mode_has_four_figures_of_three_metrics() -> None:
+    of_modes = [name for name in COLUMNS if name.startswith(("vanilla_", "speculative_"))]
+
+    assert len(of_modes) == 24
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    acceptance = Acceptance(
+        rate=0.7, low=0.6, high=0.8, interval_unit="prompts", alpha=0.85, tokens_per_round=3.1, per_position=(0.9, 0.5)
+    )
+    rows = [comparison(acceptance=acceptance), comparison(prompt_id="quantum", verdict=Verdict.INVALID, vanilla=None)]
+    write_results(tmp_path / "results.parquet", rows, sweep_id="sweep")
+
+    table = read_results(tmp_path / "results.parquet")
+    whole, prompt = table.to_pylist()
+
+    assert schema().equals(table.schema, check_metadata=True)
+    assert (
+        whole["prompt_id"],
+        whole["acceptance"],
+        whole["alpha"],
+        whole["acceptance_per_position"],
+    ) == (None, 0.7, 0.85, [0.9, 0.5])
+    assert (
+        whole["vanilla_tokens_per_second_mean"],
+        whole["vanilla_tokens_per_second_stddev"],
+        whole["speculative_tokens_per_second_mean"],
+    ) == (28.428, 0.073, 67.18)
+    assert whole["findings"] == ["outlier(vanilla: z=12.5)"]
+    assert (
+        prompt["prompt_id"],
+        prompt["verdict"],
+        prompt["vanilla_tokens_per_second_mean"],
+    ) == ("quantum", "invalid", None)
+
+
+def test_the_same_comparisons_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_results(tmp_path / name, [comparison()], sweep_id="sweep")
+
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "results.parquet"
+    write_results(path, [comparison()], sweep_id="sweep")
+    path.write_bytes(path.read_bytes()[:-20])
+
+    with pytest.raises(StorageError, match=r"results\.parquet is damaged"):
+        read_results(path)

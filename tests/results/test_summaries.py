@@ -1,0 +1,125 @@
+"""summary.json is the specification's object, no more and no less."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.results.made import comparison, mode_statistics, statistics
+from velosweep.results.paths import JobPaths
+from velosweep.results.summaries import JobSummaries, summary, to_json
+from velosweep.results.summary_array import writing_summaries
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "summary.json"
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=30,
+)
+
+
+def test_the_specifications_example_is_written_as_it_prints_it(tmp_path: Path) -> None:
+    JobSummaries().write(JobPaths(tmp_path), comparison(), [], iterations=5)
+
+    assert GOLDEN.read_bytes() == (tmp_path / "summary.json").read_bytes()
+
+
+def test_what_was_not_measured_is_null() -> None:
+    alone = comparison(vanilla=None, speedup=None, speedup_stddev=None, finished_at=None)
+
+    value = summary(alone, iterations=5)
+
+    assert [value[key] for key in ("vanilla", "speedup", "speedup_stddev", "timestamp")] == [None] * 4
+    assert list(json.loads(GOLDEN.read_text("utf-8"))) == list(value)
+
+
+def test_one_sample_has_no_standard_deviation() -> None:
+    once = comparison(vanilla=mode_statistics(statistics(28.4, mean=28.4, stddev=None)))
+
+    assert '"stddev": null,\n      "min": 28.4' in to_json(summary(once, iterations=1))
+
+
+def test_a_set_of_several_prompts_is_named_by_its_name() -> None:
+    value = summary(comparison(prompt=None, prompt_set="mixed"), iterations=5)
+
+    assert value["config"]["prompt"] == "mixed"  # type: ignore[index]
+
+
+def test_figures_keep_every_digit() -> None:
+    assert to_json([0.1, 0.1 + 0.2, 1e-7, 3521.0]) == "[0.1, 0.30000000000000004, 1e-7, 3521.0]"
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
+def test_figures_are_on_one_line_and_read_back_as_they_were(figures: list[float]) -> None:
+    text = to_json(figures)
+
+    assert json.loads(text) == figures
+    assert text.count(", ") == text.count(",") == max(0, len(figures) - 1)
+
+
+def test_values_that_are_no_figures_keep_their_commas() -> None:
+    mixed = [0.5, 1, True, None, "a,b", ["c,d"], {"e,f": 1}]
+
+    assert json.dumps(mixed) == to_json(mixed)
+
+
+def test_many_figures_with_one_that_is_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_json([*[0.5] * 32, math.inf])
+
+
+@given(json_values)
+def test_the_layout_changes_no_value(value: object) -> None:
+    assert value == json.loads(to_json(value))
+
+
+@pytest.mark.parametrize("figure", [math.nan, math.inf, -math.inf])
+def test_a_figure_that_is_not_finite_is_never_written(figure: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_json({"mean": figure})
+
+
+def test_several_prompts_have_a_file_each_whatever_they_are_called(tmp_path: Path) -> None:
+    names = ["quantum", "../../etc/passwd", ".hidden", "a/b", "Grüße"]
+    by_prompt = [comparison(prompt_id=name, prompt=name) for name in names]
+
+    JobSummaries().write(JobPaths(tmp_path / "job"), comparison(), by_prompt, iterations=5)
+
+    written = sorted(path.name for path in (tmp_path / "job" / "prompts").iterdir())
+    assert written == ["Gr_e.json", "_.._etc_passwd.json", "a_b.json", "hidden.json", "quantum.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["job"]
+
+
+def test_one_prompt_has_no_file_of_its_own(tmp_path: Path) -> None:
+    JobSummaries().write(JobPaths(tmp_path), comparison(), [comparison(prompt_id="quantum")], iterations=5)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_summaries_are_one_array(tmp_path: Path) -> None:
+    one, content = JobSummaries().write(JobPaths(tmp_path), comparison(), [], iterations=5)
+
+    with writing_summaries(tmp_path / "summaries.json") as add:
+        add(content)
+        add(content)
+
+    assert [one, one] == json.loads((tmp_path / "summaries.json").read_text("utf-8"))
+
+
+def test_what_jobs_share_is_in_each_ones_file(tmp_path: Path) -> None:
+    one, writer = comparison(), JobSummaries()
+    jobs = [one, replace(one, speedup=2.0), comparison(), replace(one, vanilla=None)]
+
+    for number, job in enumerate(jobs):
+        writer.write(JobPaths(tmp_path / str(number)), job, [], iterations=5)
+
+    for number, job in enumerate(jobs):
+        text = (tmp_path / str(number) / "summary.json").read_text("utf-8")
+        assert text == to_json(summary(job, iterations=5)) + "\n"

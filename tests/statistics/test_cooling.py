@@ -1,0 +1,82 @@
+"""Rounds that began on a slow machine are marked, from the samples alone."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from tests.strategies import sample, sweep
+from velosweep.results.samples_file import samples_to_table
+from velosweep.statistics.comparison import Finding
+from velosweep.statistics.summarise import compare_jobs
+from velosweep.values import Sample, Verdict
+
+
+def look(iteration: int, number: int, tps: float, **changes: object) -> Sample:
+    """A vanilla warm-up before the round of `iteration`."""
+    values = {"iteration": iteration, "order": 100 * iteration + number, "warmup": True, "tps": tps, **changes}
+    return sample(**values)
+
+
+def rounds(**changes: object) -> list[Sample]:
+    """Four rounds from iteration 1 on, vanilla at 30 tokens per second in the first and 27 later."""
+    taken = sweep(iterations=4, speed=lambda n, p, i: (30.0 if i == 0 else 27.0) * (1 if n == 0 else 2) + 0.01 * i)
+    return [
+        replace(one, iteration=one.iteration + 1, order=100 * (one.iteration + 1) + 50 + one.order, **changes)
+        for one in taken
+    ]
+
+
+def untrusted(samples: list[Sample]) -> list[Finding]:
+    found = [row for row in compare_jobs(samples_to_table(samples)) if row.prompt_id is None]
+    return [finding for row in found for finding in row.findings if finding.code == "untrusted"]
+
+
+def test_a_round_after_two_slow_looks_is_untrusted_and_counts_all_the_same() -> None:
+    samples = [*rounds(), look(3, 0, 27.5), look(3, 1, 27.0)]
+    (finding,) = untrusted(samples)
+
+    assert (finding.severity, finding.subject) == ("warning", "rounds")
+    assert finding.evidence == {
+        "rounds": 1,
+        "iterations": "3",
+        "worst_iteration": 3,
+        "speed": 27.0,
+        "first_speed": 30.0,
+        "fall": pytest.approx(0.1),
+    }
+    (job,) = [row for row in compare_jobs(samples_to_table(samples)) if row.prompt_id is None]
+    assert (job.n_pairs, job.verdict) == (4, Verdict.FASTER)
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        [],
+        [look(3, 0, 27.0)],
+        [look(3, 0, 27.0), look(3, 1, 29.9)],
+        [look(3, 0, 27.0), look(3, 1, 30.5)],
+        [look(3, 0, 27.0), look(3, 1, 27.0), look(3, 2, 29.9)],
+        [look(3, 0, 27.0), look(4, 0, 27.0)],
+        [look(3, 0, 27.0, launch=1), look(3, 1, 27.0, launch=1)],
+        [look(3, 0, 27.0, job_id="other"), look(3, 1, 27.0, job_id="other")],
+    ],
+    ids=["none", "one", "cool again", "faster", "cool after a resume", "one each", "another launch", "another series"],
+)
+def test_a_round_that_began_as_fast_as_at_first_is_not(looks: list[Sample]) -> None:
+    assert untrusted([*rounds(), *looks]) == []
+
+
+def test_a_second_look_that_is_no_faster_is_too_slow_by_whatever_limit_the_first_was() -> None:
+    assert untrusted([*rounds(), look(2, 0, 29.8), look(2, 1, 29.7)])
+
+
+def test_several_rounds_are_one_finding_with_the_worst_and_rows_may_come_in_any_order() -> None:
+    samples = [*rounds(), *(look(i, n, 28.0 - i) for i in (2, 4) for n in (0, 1))]
+    random.Random(3).shuffle(samples)
+    (finding,) = untrusted(samples)
+
+    assert (finding.evidence["rounds"], finding.evidence["iterations"]) == (2, "2, 4")
+    assert (finding.evidence["worst_iteration"], finding.evidence["speed"]) == (4, 24.0)

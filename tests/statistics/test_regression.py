@@ -1,0 +1,149 @@
+"""Two sweeps side by side: which changes are real, which are noise, and what forbids the comparison."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timezone
+
+import numpy as np
+import pytest
+
+from tests.strategies import sweep
+from velosweep.records import Environment, ModelFile, SweepRecord
+from velosweep.results.samples_file import samples_to_table
+from velosweep.statistics.summarise import compare_jobs
+from velosweep.statistics.sweep_changes import compare_sweeps, environment_differences
+from velosweep.values import Device
+
+
+def _compared(n_drafts, factor=None, seed=0, cv=0.005, prompts=("p0",), iterations=8):
+    rng = np.random.default_rng(seed)
+    factor = factor or {}
+
+    def speed(n, prompt, iteration):
+        return 30 * (1 + n / 8) * factor.get(n, 1.0) * float(np.exp(rng.normal(0, cv)))
+
+    return compare_jobs(samples_to_table(sweep(n_drafts, iterations=iterations, prompts=prompts, speed=speed)))
+
+
+def test_a_job_that_got_slower_is_a_real_change_and_fails_the_limit():
+    old = _compared([4, 8], seed=1)
+    new = _compared([4, 8], {8: 0.9}, seed=2)
+
+    result = compare_sweeps(old, new)
+
+    same, slower = result.changes
+    assert (same.real, slower.real) == (False, True)
+    assert slower.ratio.ratio == pytest.approx(0.9, rel=0.01)
+    assert slower.ratio.low < 0.9 * 1.01 < slower.ratio.high * 1.01
+    assert [change.new.n_draft for change in result.below(0.97)] == [8]
+    assert result.below(0.8) == ()
+
+
+def test_vanilla_that_moved_is_told_apart_from_the_speedup():
+    change = compare_sweeps(_compared([8], seed=1), _compared([8], {0: 0.9, 8: 0.9}, seed=2)).changes[0]
+
+    assert change.vanilla_ratio.high < 1
+    assert change.speedup_ratio.low < 1 < change.speedup_ratio.high
+    assert change.reproduced
+
+
+def test_a_sweep_against_itself_changed_nothing():
+    rows = _compared([4, 8])
+
+    result = compare_sweeps(rows, rows)
+
+    assert all(c.ratio.ratio == 1 and not c.real and c.reproduced for c in result.changes)
+    assert (result.only_old, result.only_new) == ((), ())
+
+
+def test_many_equal_jobs_seldom_look_changed():
+    lengths = list(range(1, 21))
+    wrong = 0
+    for seed in range(8):
+        old, new = _compared(lengths, seed=100 + seed, iterations=5), _compared(lengths, seed=200 + seed, iterations=5)
+        result = compare_sweeps(old, new)
+        wrong += any(change.real for change in result.changes)
+        assert result.changes[0].comparisons == 20
+
+    # 5 % of families, not 64 % as without the correction.
+    assert wrong <= 2
+
+
+def test_jobs_of_one_sweep_only_are_listed():
+    result = compare_sweeps(_compared([4, 8]), _compared([8, 12]))
+
+    assert [c.new.n_draft for c in result.changes] == [8]
+    assert [row.n_draft for row in result.only_old] == [4]
+    assert [row.n_draft for row in result.only_new] == [12]
+
+
+def test_jobs_with_another_id_match_by_what_they_asked_for():
+    old = _compared([8])
+    new = [replace(row, job_id="other", main_model="/elsewhere/main-f16.gguf") for row in _compared([8], seed=3)]
+
+    assert len(compare_sweeps(old, new).changes) == 1
+
+
+def test_prompts_are_compared_on_request():
+    old, new = _compared([8], prompts=("a", "b")), _compared([8], prompts=("a", "b"), seed=5)
+
+    assert [c.new.prompt_id for c in compare_sweeps(old, new, per_prompt=True).changes] == ["a", "b", None]
+    assert [c.new.prompt_id for c in compare_sweeps(old, new).changes] == [None]
+
+
+def test_a_single_run_has_no_interval_and_no_verdict():
+    change = compare_sweeps(_compared([8], iterations=1), _compared([8], iterations=1)).changes[0]
+
+    assert (change.ratio, change.p, change.real, change.reproduced) == (None, None, False, None)
+
+
+def _record(**changes):
+    environment = Environment(
+        velosweep="1",
+        python="3.11",
+        host="bench",
+        system="Linux",
+        cpu="EPYC",
+        physical_cores=2,
+        logical_cores=4,
+        memory_bytes=1,
+        devices=(Device(kind="cuda", name="H100"),),
+        engine="embedded",
+        program=None,
+        program_sha256=None,
+        llama_cpp_build="b1",
+        models=(ModelFile(path="/a/main.gguf", size_bytes=1, fingerprint="f1"),),
+    )
+    return SweepRecord(
+        sweep_id="s",
+        created_at=datetime(2026, 1, 1, tzinfo=timezone.utc),
+        command=(),
+        single=False,
+        jobs=(),
+        environment=replace(environment, **changes),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"engine": "server"}, "engine"),
+        ({"llama_cpp_build": "b2"}, "build"),
+        ({"host": "other"}, "host"),
+        ({"cpu": "Xeon"}, "cpu"),
+        ({"devices": (Device(kind="cuda", name="A100"),)}, "devices"),
+        ({"models": (ModelFile(path="/b/main.gguf", size_bytes=1, fingerprint="f2"),)}, "model main.gguf"),
+    ],
+)
+def test_unlike_sweeps_say_what_differs(changes, what):
+    (found,) = environment_differences(_record(), _record(**changes))
+
+    assert found.what == what
+    assert found.old != found.new
+
+
+def test_models_that_moved_but_are_the_same_are_alike():
+    moved = (ModelFile(path="/b/main.gguf", size_bytes=1, fingerprint="f1"),)
+
+    assert environment_differences(_record(), _record(models=moved)) == []

@@ -1,0 +1,62 @@
+"""One configuration from the command line's words, for those who don't run it as Hydra's job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, open_dict
+
+from velosweep.config import search_path
+
+if TYPE_CHECKING:
+    from hydra._internal.hydra import Hydra
+    from hydra.core.config_search_path import ConfigSearchPath
+
+
+def set_version_base() -> None:
+    """Hydra 1.3 behaves as 1.3 and not as 1.1 when told so; from 1.4 on it is not to be told."""
+    import hydra
+    from hydra import version
+
+    if hydra.__version__.startswith("1.3."):
+        version.setbase("1.3")
+
+
+def start_hydra(search_path: ConfigSearchPath) -> Hydra:
+    """Hydra, reading `search_path`; its files are refused by name where they hold no configuration."""
+    from hydra._internal.hydra import Hydra
+
+    from velosweep.config.sources import check_sources
+
+    hydra = Hydra.create_main_hydra2("velosweep", search_path)
+    check_sources(hydra)
+    return hydra
+
+
+def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictConfig:
+    """The configuration of one job, without Hydra's own part. Raises ConfigError for what can't be composed."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from velosweep.config.command_words import check_words, expand_home, quote_letters
+    from velosweep.config.hydra_errors import refusing
+
+    check_words(overrides)
+    set_version_base()
+    hydra = start_hydra(search_path.build(config_dir))
+    try:
+        with refusing():
+            cfg = hydra.compose_config(
+                config_name=search_path.PRIMARY,
+                overrides=quote_letters(expand_home(overrides)),
+                run_mode=RunMode.RUN,
+                with_log_configuration=False,
+            )
+    finally:
+        GlobalHydra.instance().clear()
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg

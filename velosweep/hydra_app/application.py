@@ -1,0 +1,168 @@
+"""Velosweep as a Hydra application: Hydra's flags and grammar, our search path, errors and exit status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from velosweep.config import search_path
+from velosweep.config.command_words import check_words, expand_home, quote_letters
+from velosweep.config.composing import set_version_base, start_hydra
+from velosweep.config.hydra_errors import GROUPS, KEYS, nearest
+from velosweep.errors import ConfigError, ExitStatus
+from velosweep.hydra_app.task import JobTask
+from velosweep.llama_cpp.embedded import ask_devices_early
+from velosweep.llama_cpp.selection import surely_embedded
+from velosweep.reporting.streams import outlive_readers
+
+if TYPE_CHECKING:
+    from hydra._internal.hydra import Hydra
+    from hydra.types import RunMode
+
+
+def run(arguments: Sequence[str], *, verbs: Sequence[str] = ()) -> int:
+    """Do what these arguments say; returns the exit status. Raises our errors, and Hydra's where it refuses."""
+    args, parser = _parse(arguments, verbs)
+    from hydra.core.global_hydra import GlobalHydra
+
+    set_version_base()
+    if _measures(args):
+        outlive_readers()
+    if _measures(args) and surely_embedded(args.overrides, os.environ):
+        ask_devices_early()
+    hydra = start_hydra(search_path.build(args.config_dir, args.config_path))
+    try:
+        if args.hydra_help:
+            hydra.hydra_help(config_name=args.config_name, args_parser=parser, args=args)
+        elif args.cfg:
+            hydra.show_cfg(
+                config_name=args.config_name,
+                overrides=args.overrides,
+                cfg_type=args.cfg,
+                package=args.package,
+                resolve=args.resolve,
+            )
+        elif args.shell_completion:
+            _complete(hydra, args, verbs)
+        elif args.info:
+            hydra.show_info(args.info, config_name=args.config_name, overrides=args.overrides)
+        else:
+            return _measure(hydra, args, command=["velosweep", *arguments])
+    finally:
+        GlobalHydra.instance().clear()
+    return int(ExitStatus.OK)
+
+
+def _measures(args: argparse.Namespace) -> bool:
+    """Whether the command runs jobs, as far as its words tell."""
+    return not ("dry_run=true" in args.overrides or args.hydra_help or args.cfg or args.shell_completion or args.info)
+
+
+def _complete(hydra: Hydra, args: argparse.Namespace, verbs: Sequence[str]) -> None:
+    """Hydra's completion and our verbs; behind a verb nothing, so that the shell offers files."""
+    words = os.environ.get("COMP_LINE", "").split()[1:]
+    if any(word.startswith("query=") for word in args.overrides) and words:
+        if words[0] in verbs:
+            return
+        if len(words) == 1:
+            sys.stdout.write("".join(f"{verb}\n" for verb in verbs if verb.startswith(words[0])))
+    hydra.shell_completion(config_name=args.config_name, overrides=args.overrides)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses as we do, instead of printing a usage line and leaving."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        if message.startswith("argument --info/-i: invalid choice"):  # Hydra's -i, and the specification's
+            raise _unknown_flag("-i")
+        raise ConfigError(f"The command line can't be read: {message}", remedy="see `velosweep --help`")
+
+
+def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+    parser.__class__ = _Parser
+    parser.prog = "velosweep"
+    args, unknown = parser.parse_known_intermixed_args(list(arguments))
+    if unknown:
+        raise _unknown_flag(unknown[0])
+    if args.package is not None and not args.cfg:  # Hydra's -p, which it heeds for --cfg alone
+        raise _unknown_flag("-p")
+    args.config_name = args.config_name or search_path.PRIMARY
+    if not args.shell_completion:
+        check_words(args.overrides, verbs, multirun=args.multirun)
+        args.overrides = quote_letters(expand_home(args.overrides))
+    doing = [flag for flag in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(args, flag)]
+    if len(doing) > 1:
+        raise ConfigError(f"--{doing[0]} and --{doing[1]} exclude each other", remedy="give one of them")
+    if args.resolve and not args.cfg:
+        raise ConfigError("--resolve is for --cfg", remedy="velosweep --cfg job --resolve")
+    if args.experimental_rerun:
+        raise ConfigError("--experimental-rerun reads a pickle", remedy="use: velosweep rerun DIR")
+    return args, parser
+
+
+def _unknown_flag(flag: str) -> ConfigError:
+    """The specification's flags are keys here."""
+    name = flag.lstrip("-").partition("=")[0]
+    short = {"l": "llama_cpp.path", "d": "model_pair.draft_model", "n": "n_predict", "p": "prompt", "i": "iterations"}
+    guess = short.get(name) or nearest(name, (*KEYS, *GROUPS))
+    remedy = f"settings are written key=value: {guess}=VALUE" if guess else "settings are written key=value"
+    return ConfigError(f"There is no option {flag!r}", remedy=f"{remedy}; velosweep --help lists all")
+
+
+def _measure(hydra: Hydra, args: argparse.Namespace, command: Sequence[str]) -> int:
+    """Run one job or a sweep, as -m or the configuration's hydra.mode has it."""
+    from hydra.types import RunMode
+
+    task = JobTask(command)
+    overrides = list(args.overrides)
+    mode = RunMode.MULTIRUN if args.multirun else _mode(hydra, args.config_name, overrides)
+    overrides.append(f"hydra.mode={mode.name}")
+    if mode == RunMode.RUN:
+        hydra.run(config_name=args.config_name, task_function=task, overrides=overrides)
+        if task.single_error is not None:
+            raise task.single_error
+    else:
+        _multirun(hydra, args.config_name, task, overrides)
+    return int(task.outcome.exit_status) if task.outcome else int(ExitStatus.OK)
+
+
+def _mode(hydra: Hydra, config_name: str, overrides: list[str]) -> RunMode:
+    """What hydra.mode says, in an experiment's file too; a sweep's grid needn't be written with -m then.
+
+    Raises ConfigError for a search that is to be one job.
+    """
+    from hydra.types import RunMode
+
+    cfg = hydra.compose_config(
+        config_name=config_name,
+        overrides=overrides,
+        run_mode=RunMode.MULTIRUN,
+        with_log_configuration=False,
+        validate_sweep_overrides=False,
+    )
+    mode: RunMode = cfg.hydra.mode or RunMode.RUN
+    if mode == RunMode.RUN and cfg.hydra.runtime.choices.get("hydra/sweeper") == "tune":
+        raise ConfigError(
+            "hydra/sweeper=tune searches over several values, and this is one job",
+            remedy=f"add -m: {shlex.join(['velosweep', '-m', *overrides])}",
+        )
+    return mode
+
+
+def _multirun(hydra: Hydra, config_name: str, task: JobTask, overrides: list[str]) -> None:
+    """A sweeper that isn't ours throws after the first failed job; what was measured counts all the same."""
+    from velosweep.hydra_app.task import JobError
+
+    try:
+        hydra.multirun(config_name=config_name, task_function=task, overrides=overrides)
+    except JobError as error:
+        if task.outcome is None:
+            raise
+        sys.stderr.write(f"velosweep: {error.message}\n")

@@ -1,0 +1,127 @@
+"""Sweeper `grid`: every combination of the values named, handed over in one batch.
+
+Hydra's basic sweeper composes each job once only to see whether it can be composed, and throws after the first
+failed job; here the launcher composes, and a failed job is a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from velosweep.config.hydra_errors import translate
+from velosweep.errors import ConfigError, ExitStatus
+from velosweep.hydra_app.task import JobTask, remove_empty
+from velosweep.outcome import Outcome
+
+
+class GridSweep(Sweeper):
+    """Hydra's sweeper contract. `params` are overrides from YAML; the command line wins over them.
+
+    `max_batch_size` hands jobs over in batches; leave it null, since jobs of different batches share nothing.
+    """
+
+    def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
+        self.max_batch_size = max_batch_size
+        self.params = dict(params or {})
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before `sweep`."""
+        from hydra.core.plugins import Plugins
+
+        self._context = hydra_context
+        self._task = task_function
+        self._config = config
+        self._launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        """Write multirun.yaml and launch all jobs; returns their JobReturns by batch."""
+        jobs = expand([f"{key}={value}" for key, value in self.params.items()] + arguments, self._context)
+        size = self.max_batch_size or len(jobs)
+        sweep_dir = Path(str(self._config.hydra.sweep.dir)).absolute()
+        ours = not sweep_dir.exists()
+        if not OmegaConf.select(self._config, "dry_run"):
+            sweep_dir.mkdir(parents=True, exist_ok=True)
+            OmegaConf.save(self._config, sweep_dir / "multirun.yaml")
+        try:
+            batches = [self._launcher.launch(jobs[i : i + size], initial_job_idx=i) for i in range(0, len(jobs), size)]
+        except Exception as error:
+            if ours and getattr(translate(error), "exit_status", None) == ExitStatus.REFUSED:
+                remove_unmeasured(sweep_dir)
+            raise
+        if isinstance(self._task, JobTask) and self._task.outcome is None:
+            self._task.outcome = outcome_of(batches)
+        return batches
+
+
+_WRITTEN_BEFOREHAND = frozenset(("multirun.yaml", "config.yaml", "hydra.yaml", "overrides.yaml"))
+
+
+def remove_unmeasured(folder: Path) -> None:
+    """Remove a refused sweep's new folder, and the ones above it in the current folder that are empty then.
+
+    Left as it is where it holds anything but configurations.
+    """
+    if not folder.is_dir():
+        return
+    found = sorted(folder.rglob("*"), reverse=True)  # what lies in a folder before the folder
+    files = [path for path in found if not path.is_dir() or path.is_symlink()]
+    if any(path.name not in _WRITTEN_BEFOREHAND and path.lstat().st_size for path in files):
+        return
+    for path in files:
+        path.unlink()
+    for path in found:
+        if path not in files:
+            path.rmdir()
+    remove_empty(folder)
+
+
+def expand(arguments: Sequence[str], hydra_context: HydraContext) -> list[list[str]]:
+    """The overrides of each job, later keys varying fastest. Raises ConfigError for an empty or endless grid."""
+    parser = OverridesParser.create(config_loader=hydra_context.config_loader)
+    parsed = parser.parse_overrides(list(arguments))
+    for override in parsed:
+        if override.is_sweep_override() and not override.is_discrete_sweep():
+            raise ConfigError(
+                f"{override.input_line!r} has no end of values",
+                remedy="name them: a,b,c or range(start,stop,step); hydra/sweeper=tune searches",
+            )
+    jobs = BasicSweeper.split_arguments(parsed, None)[0]
+    if not jobs:
+        empty = next((override.input_line for override in parsed if _is_empty(override)), "the grid")
+        raise ConfigError(f"{empty!r} names no value, so there is no job", remedy="range(1,5) is 1, 2, 3, 4")
+    return jobs
+
+
+def _is_empty(override: Override) -> bool:
+    return override.is_sweep_override() and next(iter(override.sweep_string_iterator()), None) is None
+
+
+def outcome_of(batches: Sequence[Sequence[JobReturn]]) -> Outcome:
+    """Exit status of jobs that ran one by one under a launcher that isn't ours."""
+    errors: list[str | None] = []
+    summaries: list[Any] = []
+    for job in (job for batch in batches for job in batch):
+        failed = job.status != JobStatus.COMPLETED
+        summaries.append(None if failed else job.return_value)
+        errors.append(str(translate(job._return_value) or repr(job._return_value)) if failed else None)
+    return Outcome(exit_status=int(_status(errors)), summaries=tuple(summaries), errors=tuple(errors))
+
+
+def _status(errors: Sequence[str | None]) -> ExitStatus:
+    failed = sum(error is not None for error in errors)
+    if not failed:
+        return ExitStatus.OK
+    return ExitStatus.NOTHING_MEASURED if failed == len(errors) else ExitStatus.SOME_FAILED

@@ -1,0 +1,290 @@
+"""What one llama.cpp program can do, found by asking it: `--help` and `--version`, never by its build number.
+
+The one table of what we mean and what each generation of llama.cpp calls it is `FLAGS`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from velosweep.errors import ProgramError
+from velosweep.llama_cpp import process
+
+# What we mean -> its names, newest first. The first that a program supports is used.
+FLAGS: Mapping[str, tuple[str, ...]] = {
+    "model": ("--model",),
+    "context": ("--ctx-size",),
+    "threads": ("--threads",),
+    "threads_batch": ("--threads-batch",),
+    "batch": ("--batch-size",),
+    "ubatch": ("--ubatch-size",),
+    "gpu_layers": ("--n-gpu-layers", "--gpu-layers"),
+    "flash_attention": ("--flash-attn",),
+    "cache_type_k": ("--cache-type-k",),
+    "cache_type_v": ("--cache-type-v",),
+    "split_mode": ("--split-mode",),
+    "tensor_split": ("--tensor-split",),
+    "device": ("--device",),
+    "load_mode": ("--load-mode",),
+    "mmap": ("--mmap",),
+    "no_mmap": ("--no-mmap",),
+    "fit": ("--fit",),
+    "offline": ("--offline",),
+    "warmup": ("--warmup",),
+    "seed": ("--seed",),
+    "temperature": ("--temp",),
+    "top_k": ("--top-k",),
+    "samplers": ("--samplers",),
+    "n_predict": ("--predict", "--n-predict"),
+    "ignore_eos": ("--ignore-eos",),
+    "prompt": ("--prompt",),
+    "prompt_file": ("--file",),
+    "no_display_prompt": ("--no-display-prompt",),
+    "no_conversation": ("--no-conversation", "-no-cnv"),
+    "no_escape": ("--no-escape",),
+    "perf": ("--perf",),
+    # speculation
+    "spec_type": ("--spec-type",),
+    "draft_model": ("--spec-draft-model", "--model-draft"),
+    "n_draft": ("--spec-draft-n-max", "--draft-max", "--draft-n", "--draft"),
+    "n_min": ("--spec-draft-n-min", "--draft-min", "--draft-n-min"),
+    "p_min": ("--spec-draft-p-min", "--draft-p-min"),
+    "p_split": ("--spec-draft-p-split", "--draft-p-split"),
+    "draft_threads": ("--spec-draft-threads", "--threads-draft"),
+    "draft_threads_batch": ("--spec-draft-threads-batch", "--threads-batch-draft"),
+    "draft_gpu_layers": ("--spec-draft-ngl", "--gpu-layers-draft", "--n-gpu-layers-draft"),
+    "draft_device": ("--spec-draft-device", "--device-draft"),
+    "draft_context": ("--ctx-size-draft",),
+    "draft_cache_type_k": ("--spec-draft-type-k", "--cache-type-k-draft"),
+    "draft_cache_type_v": ("--spec-draft-type-v", "--cache-type-v-draft"),
+    "synth_len": ("--spec-synth-len",),
+    "synth_rates": ("--spec-synth-rates",),
+    "ngram_size_n": ("--spec-ngram-size-n",),
+    "ngram_size_m": ("--spec-ngram-size-m",),
+    "ngram_min_hits": ("--spec-ngram-min-hits",),
+    "ngram_mod.n_match": ("--spec-ngram-mod-n-match",),
+    "ngram_mod.n_min": ("--spec-ngram-mod-n-min",),
+    "ngram_mod.n_max": ("--spec-ngram-mod-n-max",),
+    "ngram_simple.size_n": ("--spec-ngram-simple-size-n", "--spec-ngram-size-n"),
+    "ngram_simple.size_m": ("--spec-ngram-simple-size-m", "--spec-ngram-size-m"),
+    "ngram_simple.min_hits": ("--spec-ngram-simple-min-hits", "--spec-ngram-min-hits"),
+    "ngram_map_k.size_n": ("--spec-ngram-map-k-size-n", "--spec-ngram-size-n"),
+    "ngram_map_k.size_m": ("--spec-ngram-map-k-size-m", "--spec-ngram-size-m"),
+    "ngram_map_k.min_hits": ("--spec-ngram-map-k-min-hits", "--spec-ngram-min-hits"),
+    "ngram_map_k4v.size_n": ("--spec-ngram-map-k4v-size-n", "--spec-ngram-size-n"),
+    "ngram_map_k4v.size_m": ("--spec-ngram-map-k4v-size-m", "--spec-ngram-size-m"),
+    "ngram_map_k4v.min_hits": ("--spec-ngram-map-k4v-min-hits", "--spec-ngram-min-hits"),
+    "ngram_cache.static": ("--lookup-cache-static",),
+    "ngram_cache.dynamic": ("--lookup-cache-dynamic",),
+    # server
+    "host": ("--host",),
+    "port": ("--port",),
+    "parallel": ("--parallel",),
+    "metrics": ("--metrics",),
+    "slots": ("--slots",),
+    "no_ui": ("--no-ui", "--no-webui"),
+    "no_context_shift": ("--no-context-shift",),
+    "cache_ram": ("--cache-ram",),
+    "cache_reuse": ("--cache-reuse",),
+    "no_cache_idle_slots": ("--no-cache-idle-slots",),
+    "no_kv_unified": ("--no-kv-unified",),
+    "list_devices": ("--list-devices",),
+}
+
+_CACHE_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capabilities:
+    """The flags of one program (`flags`: every spelling -> what follows it, "" for a switch) and its version."""
+
+    program: str
+    sha256: str
+    build: str
+    flags: Mapping[str, str]
+    spec_types: tuple[str, ...] = ()
+
+    def name(self, meaning: str) -> str | None:
+        """What this program calls `meaning` (a key of FLAGS); None if it has no such flag."""
+        return next((flag for flag in FLAGS[meaning] if flag in self.flags), None)
+
+    def takes_value(self, meaning: str) -> bool:
+        """Whether the flag of `meaning` is followed by a value."""
+        name = self.name(meaning)
+        return name is not None and bool(self.flags[name])
+
+
+_ENTRY = re.compile(r"^(-{1,2}[A-Za-z])")
+_REMOVED = "has been removed"
+
+
+def parse_help(text: str) -> dict[str, str]:
+    """`--help` to {flag: what follows it}. Flags that are listed only to say that they were removed are left out.
+
+    An entry starts in column 0 with a dash (up to two spaces before it in builds of 2023) and goes on in indented
+    lines. `-t,    --threads N      number of …` -> {"-t": "N", "--threads": "N"}.
+    """
+    flags: dict[str, str] = {}
+    removed: set[str] = set()
+    for entry in _entries(text):
+        names, value = _signature(entry[0])
+        if any(_REMOVED in line for line in entry):
+            removed.update(names)
+        else:
+            flags.update(dict.fromkeys(names, value))
+    return {name: value for name, value in flags.items() if name not in removed}
+
+
+def _entries(text: str) -> list[list[str]]:
+    entries: list[list[str]] = []
+    for line in text.splitlines():
+        stripped = line[2:] if line.startswith("  -") else line
+        if _ENTRY.match(stripped):
+            entries.append([stripped])
+        elif entries and line.startswith(" "):
+            entries[-1].append(line)
+    return entries
+
+
+def _signature(line: str) -> tuple[list[str], str]:
+    """Flag spellings and the value's placeholder at the start of an entry's first line."""
+    names, position = [], 0
+    while match := re.compile(r"\s*(-{1,2}[A-Za-z][A-Za-z0-9_-]*)(,|(?= )|$)").match(line, position):
+        names.append(match.group(1))
+        position = match.end()
+        if match.group(2) != ",":
+            break
+    rest = line[position:]
+    # One space, then the placeholder; two or more lead to the description.
+    value = re.match(r" (?! )(\S+(?: \S+)*?)(?=\s{2,}|$)", rest)
+    return names, value.group(1) if value else ""
+
+
+_memory: dict[str, Capabilities] = {}
+_lock = threading.Lock()
+
+
+def of_program(program: str, *, cache_dir: Path | None = None) -> Capabilities:
+    """Ask `program` once; the answer is kept in memory and, by the program's hash, in the user's cache folder.
+
+    Raises ProgramError if it can't be run or doesn't answer as llama.cpp does.
+    """
+    path = str(Path(program).resolve())
+    with _lock:
+        found = _memory.get(path)
+        if found is None:
+            found = _memory[path] = _load_or_ask(path, cache_dir)
+        return found
+
+
+def _load_or_ask(program: str, cache_dir: Path | None) -> Capabilities:
+    sha256 = program_sha256(program)
+    folder = cache_dir or _default_cache_dir()
+    file = folder / f"{sha256}.json"
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        if stored["version"] == _CACHE_VERSION:
+            return Capabilities(
+                program=program,
+                sha256=sha256,
+                build=stored["build"],
+                flags=stored["flags"],
+                spec_types=tuple(stored["spec_types"]),
+            )
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # Never asked before, or an unreadable cache: ask.
+    asked = _ask(program, sha256)
+    _store(file, asked)
+    return asked
+
+
+def program_sha256(program: str) -> str:
+    """Hash of the program and of the llama.cpp libraries beside it (recent builds keep everything in those)."""
+    path = Path(program)
+    digest = hashlib.sha256()
+    try:
+        libraries = sorted(p for p in path.parent.iterdir() if re.match(r"lib(llama|ggml|mtmd).*\.(so|dylib)", p.name))
+        for file in (path, *libraries):
+            digest.update(file.name.encode())
+            status = file.stat()
+            if file == path:
+                with file.open("rb") as stream:
+                    while data := stream.read(1 << 20):
+                        digest.update(data)
+            else:  # Libraries for GPUs are hundreds of megabytes: their size and time stand for them.
+                digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+    except OSError as error:
+        raise ProgramError(f"The llama.cpp program {program} can't be read: {error.strerror}") from None
+    return digest.hexdigest()
+
+
+def _default_cache_dir() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("velosweep") / "capabilities"
+
+
+def _store(file: Path, capabilities: Capabilities) -> None:
+    """Best effort: a cache that can't be written costs a tenth of a second the next time."""
+    data = {
+        "version": _CACHE_VERSION,
+        "build": capabilities.build,
+        "flags": dict(capabilities.flags),
+        "spec_types": list(capabilities.spec_types),
+    }
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=file.parent, prefix=file.name)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(data, stream)
+        Path(name).replace(file)
+
+
+def _ask(program: str, sha256: str) -> Capabilities:
+    try:
+        answer = process.ask([program, "--help"])
+    except OSError as error:
+        raise ProgramError(
+            f"{program} can't be run: {error.strerror}", remedy="check that it is built for this machine"
+        ) from None
+    flags = parse_help(answer.stdout) or parse_help(answer.stderr)
+    if "--model" not in flags:
+        last = (answer.stderr.strip() or answer.stdout.strip()).splitlines()[-1:] or ["it printed nothing"]
+        ended = process.describe_exit(answer.exit_code)
+        raise ProgramError(
+            f"{program} does not answer --help as llama.cpp does ({ended}): {last[0]}",
+            remedy="check llama_cpp.path, or the libraries that the program needs",
+        )
+    return Capabilities(
+        program=program,
+        sha256=sha256,
+        build=parse_version(_version_text(program)),
+        flags=flags,
+        spec_types=parse_spec_types(flags),
+    )
+
+
+def parse_spec_types(flags: Mapping[str, str]) -> tuple[str, ...]:
+    """The kinds that --spec-type takes: `[none|ngram-mod]` or `none,draft-simple,…`; empty without that flag."""
+    named = flags.get("--spec-type", "").strip("[]{}")
+    return tuple(kind for kind in re.split(r"[,|]", named) if re.fullmatch(r"[a-z0-9-]+", kind))
+
+
+def _version_text(program: str) -> str:
+    answer = process.ask([program, "--version"])
+    return answer.stderr + "\n" + answer.stdout
+
+
+def parse_version(text: str) -> str:
+    """`version: 4191 (0bbd2262)` -> `4191 (0bbd2262)`; "unknown" if it says none."""
+    match = re.search(r"^version: *(.+?)\s*$", text, re.MULTILINE)
+    return match.group(1) if match else "unknown"

@@ -1,0 +1,96 @@
+"""Which devices a program sees, and how a child is confined to some of them."""
+
+from __future__ import annotations
+
+import re
+
+from velosweep.llama_cpp import process
+from velosweep.llama_cpp.capabilities import Capabilities
+from velosweep.values import Device, Lane
+
+# Beginning of the name in llama.cpp's list -> kind. CPU-side helpers (BLAS, AMX) and RPC servers are no devices here.
+_KINDS = {
+    "CUDA": "cuda",
+    "ROCm": "rocm",
+    "MUSA": "musa",
+    "Vulkan": "vulkan",
+    "Metal": "metal",
+    "MTL": "metal",
+    "SYCL": "sycl",
+    "GPUOpenCL": "opencl",
+    "OpenCL": "opencl",
+    "CANN": "cann",
+}
+_LINE = re.compile(r"^\s+([A-Za-z]+?)(\d*): (.+?) \((\d+) MiB, (\d+) MiB free\)\s*$")
+_HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES")
+
+
+def list_devices(program: str, capabilities: Capabilities) -> tuple[Device, ...]:
+    """The GPUs that `program` can use, by its own list; empty for a build that has none or can't list them."""
+    flag = capabilities.name("list_devices")
+    if flag is None:
+        return ()
+    # nvidia-smi's order and CUDA's own differ unless both go by the bus.
+    answer = process.ask([program, flag], timeout_s=60.0, environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
+    return parse_list(answer.stdout)
+
+
+def parse_list(text: str) -> tuple[Device, ...]:
+    """`--list-devices` to devices. `  CUDA0: NVIDIA H100 (81079 MiB, 80555 MiB free)` -> cuda, index 0."""
+    devices = []
+    for line in text.splitlines():
+        match = _LINE.match(line)
+        kind = _KINDS.get(match.group(1)) if match else None
+        if match is None or kind is None:
+            continue
+        prefix, index, name, total, _ = match.groups()
+        devices.append(
+            Device(
+                kind=kind,
+                name=name,
+                index=int(index) if index else None,
+                memory_bytes=int(total) << 20,
+                program_name=prefix + index,
+            )
+        )
+    return tuple(devices)
+
+
+def visible_names(lane: Lane) -> list[str]:
+    """What a child pinned to the lane calls its devices: what is visible is numbered from 0 again.
+
+    Empty where a device's name isn't known.
+    """
+    names = []
+    for position, device in enumerate(device for device in lane.devices if device.kind != "cpu"):
+        if device.program_name is None:
+            return []
+        prefix = device.program_name.rstrip("0123456789")
+        hidden = device.kind in ("cuda", "rocm", "vulkan", "sycl")
+        names.append(f"{prefix}{position}" if hidden else device.program_name)
+    return names
+
+
+def pinning_environment(lane: Lane) -> dict[str, str | None]:
+    """Variables that show a child only the lane's devices; for a lane of the CPU, none of a GPU's."""
+    gpus = [device for device in lane.devices if device.kind != "cpu"]
+    if not gpus:
+        return {**dict.fromkeys(_HIDING, ""), "ROCR_VISIBLE_DEVICES": None}
+    environment: dict[str, str | None] = {}
+    indices = ",".join(str(device.index) for device in gpus)
+    kind = gpus[0].kind
+    if kind == "cuda":
+        environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(device.uuid or str(device.index) for device in gpus)
+    elif kind == "rocm":
+        if all((device.uuid or "").startswith("GPU-") for device in gpus):
+            # HIP_VISIBLE_DEVICES takes no UUIDs; HIP then counts what ROCR leaves.
+            environment["ROCR_VISIBLE_DEVICES"] = ",".join(device.uuid or "" for device in gpus)
+            environment["HIP_VISIBLE_DEVICES"] = None
+        else:
+            environment["HIP_VISIBLE_DEVICES"] = indices
+    elif kind == "vulkan":
+        environment["GGML_VK_VISIBLE_DEVICES"] = indices
+    elif kind == "sycl":
+        environment["ONEAPI_DEVICE_SELECTOR"] = f"level_zero:{indices}"
+    return environment

@@ -1,0 +1,77 @@
+"""llama-server's own count of what was drafted and accepted, from /metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from velosweep.errors import RunFailed
+from velosweep.llama_cpp import client as http
+
+_POSITION_DIGITS = 4  # a draft of ten thousand tokens is none; a list as long as a label claims could be any size
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpeculationCounters:
+    """llama-server's cumulative counters; differences of two are one run's. None where a build has them not."""
+
+    rounds: int | None = None
+    draft_tokens: int | None = None
+    accepted_tokens: int | None = None
+    accepted_per_position: tuple[int, ...] | None = None
+
+    def since(self, before: SpeculationCounters) -> SpeculationCounters:
+        """What happened between two readings."""
+        positions = self.accepted_per_position
+        if positions is not None:
+            earlier = before.accepted_per_position or ()
+            earlier = (earlier + (0,) * len(positions))[: len(positions)]
+            positions = tuple(now - then for now, then in zip(positions, earlier, strict=True))
+        return SpeculationCounters(
+            rounds=_difference(self.rounds, before.rounds),
+            draft_tokens=_difference(self.draft_tokens, before.draft_tokens),
+            accepted_tokens=_difference(self.accepted_tokens, before.accepted_tokens),
+            accepted_per_position=positions,
+        )
+
+
+def _difference(now: int | None, then: int | None) -> int | None:
+    return None if now is None else now - (then or 0)
+
+
+def read_counters(address: http.Address, *, timeout_s: float = 10.0) -> SpeculationCounters | None:
+    """Read /metrics; None where it is switched off, out of reach or says nothing of speculation."""
+    try:
+        reply = http.fetch(address, "GET", "/metrics", timeout_s=timeout_s)
+    except RunFailed:
+        return None
+    return parse_counters(reply.body.decode(errors="replace")) if reply.status == 200 else None
+
+
+def parse_counters(text: str) -> SpeculationCounters | None:
+    """Prometheus text to counters; None if there is no speculative one."""
+    scalars: dict[str, int] = {}
+    positions: dict[int, int] = {}
+    for line in text.splitlines():
+        if not line.startswith("llamacpp:spec_decode_num_"):
+            continue
+        name, _, value = line.rpartition(" ")
+        try:
+            number = int(float(value))
+        except (ValueError, OverflowError):
+            continue
+        base, _, label = name.removeprefix("llamacpp:spec_decode_num_").partition("{")
+        if base == "accepted_tokens_per_pos_total":
+            digits = label.partition('position="')[2].partition('"')[0]
+            if digits.isascii() and digits.isdigit() and len(digits) <= _POSITION_DIGITS:
+                positions[int(digits)] = number
+        else:
+            scalars[base] = number
+    if not scalars:
+        return None
+    per_position = tuple(positions.get(i, 0) for i in range(max(positions) + 1)) if positions else None
+    return SpeculationCounters(
+        rounds=scalars.get("drafts_total"),
+        draft_tokens=scalars.get("draft_tokens_total"),
+        accepted_tokens=scalars.get("accepted_tokens_total"),
+        accepted_per_position=per_position,
+    )

@@ -1,0 +1,108 @@
+"""What every engine offers: launch an arm, generate, close. Nothing here touches a process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from velosweep.config.settings import EngineSettings, Prompt, Sampling, Speculation
+from velosweep.values import Lane, Mode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerConfig:
+    """One loaded server configuration; jobs share it. Vanilla arms have n_draft 0 and no speculation."""
+
+    id: str
+    mode: Mode
+    main_model: str
+    draft_model: str | None
+    n_draft: int
+    speculation: Speculation | None
+    engine: EngineSettings
+
+    @property
+    def label(self) -> str:
+        """Short name for the screen: `vanilla` or `n_draft 8`."""
+        return "vanilla" if self.mode is Mode.VANILLA else f"n_draft {self.n_draft}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What one run asks of a session."""
+
+    prompt: Prompt
+    n_predict: int
+    sampling: Sampling
+    chat: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Generation:
+    """What llama.cpp and the client's clock said of one run.
+
+    `time_to_first_token_ms` and `total_time_ms` are the client's, from sending the request until the
+    first and the last token; the other times are llama.cpp's own. `draft_tokens` is None where nothing
+    was drafted (a vanilla run) or the engine cannot tell. `accepted_per_position[i]`: how often
+    draft position i was accepted; None where the build does not say.
+    """
+
+    tokens: tuple[int, ...]
+    text: str
+    prompt_tokens: int
+    predicted_tokens: int
+    prompt_ms: float
+    predicted_ms: float
+    time_to_first_token_ms: float
+    total_time_ms: float
+    draft_tokens: int | None = None
+    accepted_tokens: int | None = None
+    accepted_per_position: tuple[int, ...] | None = None
+    rounds: int | None = None
+    truncated: bool = False
+
+
+class Session(Protocol):
+    """One running llama.cpp that serves one arm."""
+
+    def wait_ready(self, timeout_s: float) -> None:
+        """Block until it answers and does what the arm says (drafts, or does not).
+
+        Raises LaunchFailed with cause, remedy and the log's path.
+        """
+
+    def generate(self, request: Request, *, timeout_s: float) -> Generation:
+        """Run one request. Raises RunTimeout or RunFailed; `alive` then says whether to launch anew."""
+
+    def memory_bytes(self) -> int | None:
+        """Memory it holds now (resident set; device memory where that can be read), None if unknown."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be asked."""
+
+    @property
+    def pid(self) -> int | None:
+        """Process that does the decoding, None where there is none of ours."""
+
+    def close(self) -> None:
+        """End it and everything it started; never raises, idempotent."""
+
+
+class Engine(Protocol):
+    """A way to run llama.cpp."""
+
+    @property
+    def name(self) -> str:
+        """`server`, `embedded`, `binaries` or `attached`; the `engine` column."""
+
+    @property
+    def build(self) -> str:
+        """What the program says of its version; the `llama_cpp_build` column."""
+
+    def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> Session:
+        """Start a server for `server` pinned to the lane's devices and return at once.
+
+        Raises LaunchFailed if it can't be started, ProgramError if the build can't do what the arm asks.
+        """

@@ -1,0 +1,190 @@
+"""A llama-server that serves one arm: the rules of asking it, whoever started it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from velosweep.errors import RunFailed
+from velosweep.llama_cpp import client as http
+from velosweep.llama_cpp.draft_counters import SpeculationCounters, read_counters
+from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
+from velosweep.llama_cpp.prompt_repeats import SPACER_PROMPT, SPACER_TOKENS, RepeatRule, rule_for
+from velosweep.values import Mode
+
+# Each server is asked this once before it is measured; a long one would cost as much as some tokens.
+_PROBE_PROMPT = "1"
+
+# Greedy, and nothing that a default of some build could add.
+_PINNED_SAMPLING: Mapping[str, object] = {
+    "dynatemp_range": 0.0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "xtc_probability": 0.0,
+    "repeat_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "dry_multiplier": 0.0,
+    "mirostat": 0,
+    "n_probs": 0,
+    "samplers": ["top_k", "temperature"],
+}
+
+
+def completion_payload(request: Request, *, prompt: str, cache_prompt: bool) -> dict[str, object]:
+    """The body of POST /completion for one measured run."""
+    return {
+        "prompt": prompt,
+        "n_predict": request.n_predict,
+        "temperature": request.sampling.temperature,
+        "seed": request.sampling.seed,
+        "cache_prompt": cache_prompt,
+        "ignore_eos": True,
+        "return_tokens": True,
+        "timings_per_token": False,
+        "stop": [],
+        # With a temperature of 0 the best token is taken anyway; finding 40 of them first costs time at every step.
+        "top_k": 1 if request.sampling.temperature <= 0 else 40,
+        **_PINNED_SAMPLING,
+    }
+
+
+class ServerClient:
+    """Asks one server for one arm's runs."""
+
+    def __init__(self, server: ServerConfig, address: http.Address, *, shared: bool = False) -> None:
+        """`shared`: others may ask the same server, so that its counters have to be read before each run, too."""
+        self.address = address
+        self._shared = shared
+        self._arm = server
+        self._rule: RepeatRule | None = None
+        self._counters: SpeculationCounters | None = None
+
+    def check_mode(self, *, timeout_s: float) -> str | None:
+        """None if the server drafts exactly when the arm says so, else what is wrong.
+
+        Asked of /slots and of a first response, which also tells how this build is to be asked for runs. A build
+        that doesn't say whether it drafts is judged by its runs. Raises RunFailed if it can't be asked.
+        """
+        speculates = slot_speculates(http.get_json(self.address, "/slots"))
+        wanted = self._arm.mode is Mode.SPECULATIVE
+        if speculates is not None and speculates is not wanted:
+            return "The server does not speculate" if wanted else "The server speculates, although the arm is vanilla"
+        first = http.complete(self.address, _small_payload(prompt=_PROBE_PROMPT, n_predict=1), timeout_s=timeout_s)
+        self._rule = rule_for(first.final)
+        kinds = response_kinds(first.final)
+        if not wanted and kinds:
+            return f"The server speculates ({', '.join(kinds)}), although the arm is vanilla"
+        self._counters = read_counters(self.address) if wanted else None
+        return None
+
+    def generate(self, request: Request, *, timeout_s: float) -> Generation:
+        """One run. Raises RunTimeout or RunFailed."""
+        prompt = self._templated(request.prompt.text) if request.chat else request.prompt.text
+        if self._rule is None:
+            raise RunFailed("The server was asked for a run before it was asked what it does; call wait_ready first")
+        if self._rule.spacer:
+            # Another prompt between two runs.
+            http.complete(self.address, _small_payload(n_predict=SPACER_TOKENS), timeout_s=timeout_s)
+        if self._counters is not None and (self._rule.spacer or self._shared):
+            self._counters = read_counters(self.address)
+        payload = completion_payload(request, prompt=prompt, cache_prompt=self._rule.cache_prompt)
+        if self._rule.takes_draft_length:
+            payload.update(self._draft_length())
+        done = http.complete(self.address, payload, timeout_s=timeout_s)
+        return self._generation(done, self._rule)
+
+    def _draft_length(self) -> dict[str, object]:
+        """For builds that take it with the request: on a server of somebody else's it makes n_draft the job's."""
+        speculation = self._arm.speculation
+        if speculation is None:
+            return {"speculative.n_max": 0}
+        return {
+            "speculative.n_max": self._arm.n_draft,
+            "speculative.n_min": speculation.n_min,
+            "speculative.p_min": speculation.p_min,
+        }
+
+    def check_draft_length(self, *, timeout_s: float) -> str | None:
+        """None unless the server is seen to draft another number of tokens than n_draft. Raises RunFailed."""
+        if self._arm.mode is Mode.VANILLA or self._rule is None or self._rule.takes_draft_length:
+            return None
+        http.complete(self.address, _small_payload(n_predict=SPACER_TOKENS + self._arm.n_draft), timeout_s=timeout_s)
+        counters = read_counters(self.address)
+        positions = counters.accepted_per_position if counters is not None else None
+        if positions is not None and len(positions) != self._arm.n_draft:
+            return f"the server drafts {len(positions)} tokens a round, not n_draft={self._arm.n_draft}"
+        return None
+
+    def _templated(self, text: str) -> str:
+        payload = {"messages": [{"role": "user", "content": text}]}
+        reply = http.fetch(self.address, "POST", "/apply-template", payload, timeout_s=30.0)
+        if reply.status in (404, 501):
+            raise RunFailed(
+                "This llama-server has no /apply-template", remedy="set prompts.chat=false or use a newer llama.cpp"
+            )
+        http.check_status(reply, "POST /apply-template")
+        answer = reply.json()
+        prompt = answer.get("prompt") if isinstance(answer, Mapping) else None
+        if not isinstance(prompt, str):
+            raise RunFailed(f"/apply-template answered without a prompt: {answer!r:.200}")
+        return prompt
+
+    def _generation(self, done: http.Completion, rule: RepeatRule) -> Generation:
+        predicted = int(done.number("predicted_n"))
+        drafted, accepted = done.count("draft_n"), done.count("draft_n_accepted")
+        run = self._run_counters(drafted)
+        if drafted is None and self._arm.mode is Mode.SPECULATIVE:
+            drafted, accepted = run.draft_tokens, run.accepted_tokens
+            if drafted is None and rule.tells_nothing_drafted:
+                drafted = accepted = 0
+        return Generation(
+            tokens=done.tokens,
+            text=done.text,
+            prompt_tokens=int(done.number("prompt_n")),
+            predicted_tokens=predicted,
+            prompt_ms=done.number("prompt_ms"),
+            predicted_ms=done.number("predicted_ms"),
+            time_to_first_token_ms=done.time_to_first_token_ms,
+            total_time_ms=done.total_time_ms,
+            draft_tokens=drafted,
+            accepted_tokens=accepted,
+            accepted_per_position=run.accepted_per_position,
+            rounds=run.rounds,
+            truncated=done.final.get("truncated") is True,
+        )
+
+    def _run_counters(self, drafted: int | None) -> SpeculationCounters:
+        """This run's share of the server's counters; empty where they disagree with the answer itself."""
+        if self._arm.mode is Mode.VANILLA or self._counters is None:
+            return SpeculationCounters()
+        now = read_counters(self.address)
+        if now is None:
+            return SpeculationCounters()
+        run, self._counters = now.since(self._counters), now
+        # Another client of the same server, or a build that counts later than it answers.
+        if drafted is not None and run.draft_tokens != drafted:
+            return SpeculationCounters()
+        return run
+
+
+def _small_payload(*, n_predict: int, prompt: str = SPACER_PROMPT) -> dict[str, object]:
+    """A request that is not measured."""
+    return {"prompt": prompt, "n_predict": n_predict, "temperature": 0.0, "seed": 1, "ignore_eos": True}
+
+
+def response_kinds(final: Mapping[str, object]) -> tuple[str, ...]:
+    """The kinds of speculation that a response says it was made with; empty for none, or where it doesn't say."""
+    settings = final.get("generation_settings")
+    if not isinstance(settings, Mapping):
+        return ()
+    said = settings.get("speculative.types", settings.get("speculative.type"))
+    return tuple(kind for kind in str(said or "none").split(",") if kind != "none")
+
+
+def slot_speculates(slots: object) -> bool | None:
+    """What /slots says of speculation; None where the build does not."""
+    if isinstance(slots, list) and slots and isinstance(slots[0], Mapping):
+        value = slots[0].get("speculative")
+        return value if isinstance(value, bool) else None
+    return None

@@ -1,0 +1,67 @@
+"""Whether a model file still is what the sweep began with: checked before each load and between rounds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from velosweep.errors import VelosweepError
+from velosweep.llama_cpp.engine import ServerConfig
+from velosweep.models.gguf_model import fingerprint
+from velosweep.records import ModelFile
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """Which file stands under a name, and when it was last written to."""
+
+    device: int
+    inode: int
+    size: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: str) -> _State:
+        """Raises OSError."""
+        found = Path(path).stat()
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+class ModelWatch:
+    """The model files of a sweep, as they were when it began. Safe to ask from several lanes."""
+
+    def __init__(self, models: Sequence[ModelFile]) -> None:
+        self._expected = {model.path: model.fingerprint for model in models}
+        self._known: dict[str, _State] = {}
+        self._lock = threading.Lock()
+        for path in self._expected:
+            self._look(path, loaded=False)
+
+    def wrong(self, server: ServerConfig, loaded: bool) -> str | None:
+        """Why the arm can't be loaded, or (`loaded`) why what it reads now is not what it read; None if all is well.
+
+        A loaded server keeps the file that it opened: one that was moved away or replaced does it no harm until the
+        next load, one that is written to does.
+        """
+        paths = [path for path in (server.main_model, server.draft_model) if path in self._expected]
+        with self._lock:
+            return next((words for path in paths if path is not None and (words := self._look(path, loaded))), None)
+
+    def _look(self, path: str, loaded: bool) -> str | None:
+        try:
+            now = _State.of(path)
+        except OSError as error:
+            return None if loaded else f"The model file {path} is gone: {error.strerror}; put it back and resume"
+        known = self._known.get(path)
+        if now == known or (loaded and known is not None and (now.device, now.inode) != (known.device, known.inode)):
+            return None
+        try:
+            same = fingerprint(Path(path)) == self._expected[path]
+        except (OSError, VelosweepError):
+            same = False  # cut short or no model any more
+        if not same:
+            return f"The model file {path} was changed during the sweep; put the former one back and resume"
+        self._known[path] = now
+        return None

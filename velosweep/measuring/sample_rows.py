@@ -1,0 +1,193 @@
+"""From what llama.cpp said of a run to a row of samples.parquet."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from velosweep.errors import RunFailed, RunTimeout
+from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig
+from velosweep.machine.conditions import Conditions
+from velosweep.measuring.validity import judge
+from velosweep.planning.server_groups import Measurement
+from velosweep.values import Lane, Mode, Sample, Status
+
+OutputKey = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PendingSample:
+    """A run that has begun."""
+
+    measurement: Measurement
+    order: int
+    attempt: int
+    shared: bool
+    started_at: datetime
+
+
+@dataclass(kw_only=True)
+class SampleMaker:
+    """Makes the samples of one lane.
+
+    `outputs` holds the vanilla tokens by (baseline id, prompt id): what speculative output must equal under
+    greedy decoding. `on_output` is called once for each, so that a resumed sweep has them too.
+    """
+
+    sweep_id: str
+    lane: Lane
+    host: str
+    engine_of: Callable[[ServerConfig], Engine]
+    outputs: dict[OutputKey, tuple[int, ...]] = field(default_factory=dict)
+    on_output: Callable[[OutputKey, tuple[int, ...]], None] = lambda key, tokens: None
+    next_order: int = 0
+
+    def __post_init__(self) -> None:
+        self._order = itertools.count(self.next_order)
+
+    def start(self, measurement: Measurement, *, attempt: int, shared: bool) -> PendingSample:
+        """Note order and wall-clock time of a run that is about to be sent."""
+        return PendingSample(
+            measurement=measurement,
+            order=next(self._order),
+            attempt=attempt,
+            shared=shared,
+            started_at=datetime.now(timezone.utc),
+        )
+
+    def finish(
+        self, reading: PendingSample, request: Request, outcome: Generation | RunFailed, conditions: Conditions
+    ) -> Sample:
+        """The row of this run, whatever came of it."""
+        measurement = reading.measurement
+        generation = outcome if isinstance(outcome, Generation) else None
+        status, error = self._status(outcome, measurement.server, request)
+        engine = self.engine_of(measurement.server)
+        return Sample(
+            **_what(measurement, reading.shared),
+            sweep_id=self.sweep_id,
+            n_predict=request.n_predict,
+            prompt_set=measurement.job.prompts.name,
+            prompt_id=request.prompt.id,
+            prompt=request.prompt.text,
+            prompt_category=request.prompt.category,
+            iteration=measurement.iteration,
+            order=reading.order,
+            launch=measurement.launch,
+            warmup=measurement.warmup,
+            status=status,
+            error=error,
+            **_figures(_without_invalid_output(generation, measurement.server)),
+            first_divergence=self._divergence(measurement, generation, status),
+            started_at=reading.started_at,
+            lane=self.lane.number,
+            device=self.lane.label,
+            host=self.host,
+            engine=engine.name,
+            llama_cpp_build=engine.build,
+            gpu_temperature_c=conditions.gpu_temperature_c,
+            gpu_clock_mhz=conditions.gpu_clock_mhz,
+            gpu_power_w=conditions.gpu_power_w,
+            energy_j=conditions.energy_j,
+            load_average=conditions.load_average,
+            block=measurement.group,
+            attempt=reading.attempt,
+            temperature=request.sampling.temperature,
+            throttle_reasons=conditions.throttle_reasons,
+            gpu_processes=conditions.gpu_processes,
+            cpu_busy=conditions.cpu_busy,
+        )
+
+    @staticmethod
+    def _status(outcome: Generation | RunFailed, server: ServerConfig, request: Request) -> tuple[Status, str | None]:
+        if isinstance(outcome, RunTimeout):
+            return Status.TIMEOUT, str(outcome)
+        if isinstance(outcome, RunFailed):
+            return Status.FAILED, str(outcome)
+        reason = judge(outcome, server, request)
+        return (Status.INVALID, reason) if reason else (Status.OK, None)
+
+    def _divergence(self, measurement: Measurement, generation: Generation | None, status: Status) -> int | None:
+        """Index of the first token that differs from the vanilla output; None where none does or none can."""
+        job = measurement.job
+        if generation is None or measurement.warmup or job.sampling.temperature > 0 or not generation.tokens:
+            return None
+        key = (job.baseline_id, measurement.prompt.id)
+        if measurement.server.mode is Mode.VANILLA:
+            if status is Status.OK and key not in self.outputs:
+                self.outputs[key] = generation.tokens
+                self.on_output(key, generation.tokens)
+            return None
+        reference = self.outputs.get(key)
+        if reference is None or _draws_acceptance(measurement.server):
+            return None
+        pairs = enumerate(zip(reference, generation.tokens, strict=False))
+        return next((index for index, (vanilla, drafted) in pairs if vanilla != drafted), None)
+
+
+def _draws_acceptance(server: ServerConfig) -> bool:
+    """Whether llama.cpp accepts drafts at random: the text is no output then, and there is nothing to compare."""
+    return server.speculation is not None and server.speculation.synthetic_acceptance is not None
+
+
+def _without_invalid_output(generation: Generation | None, server: ServerConfig) -> Generation | None:
+    return replace(generation, tokens=(), text="") if generation and _draws_acceptance(server) else generation
+
+
+def _what(measurement: Measurement, shared: bool) -> dict[str, Any]:
+    """The columns that say what was run. A vanilla run belongs to the baseline, not to one of its jobs."""
+    job, server = measurement.job, measurement.server
+    vanilla = server.mode is Mode.VANILLA
+    return {
+        "job_id": job.baseline_id if vanilla else job.id,
+        "job_num": None if vanilla and shared else job.num,
+        "model_pair": job.model_pair.name,
+        "main_model": server.main_model,
+        "draft_model": server.draft_model,
+        "speculation": "none" if server.speculation is None else server.speculation.label,
+        "n_draft": server.n_draft,
+        "mode": server.mode,
+        "p_min": None if server.speculation is None else server.speculation.p_min,
+    }
+
+
+def _figures(generation: Generation | None) -> dict[str, Any]:
+    if generation is None:
+        names = (
+            "tokens_per_second time_to_first_token_ms total_time_ms prompt_tokens predicted_tokens prompt_ms "
+            "predicted_ms draft_tokens accepted_tokens accepted_per_position output_sha256 rounds"
+        )
+        return dict.fromkeys(names.split())
+    return {
+        "tokens_per_second": tokens_per_second(generation.predicted_tokens, generation.predicted_ms),
+        "time_to_first_token_ms": generation.time_to_first_token_ms,
+        "total_time_ms": generation.total_time_ms,
+        "prompt_tokens": generation.prompt_tokens,
+        "predicted_tokens": generation.predicted_tokens,
+        "prompt_ms": generation.prompt_ms,
+        "predicted_ms": generation.predicted_ms,
+        "draft_tokens": generation.draft_tokens,
+        "accepted_tokens": generation.accepted_tokens,
+        "accepted_per_position": generation.accepted_per_position,
+        "output_sha256": _output_hash(generation),
+        "rounds": generation.rounds,
+    }
+
+
+def tokens_per_second(predicted_tokens: int, predicted_ms: float) -> float | None:
+    """Decoding speed: the first token is the prompt's, so n tokens took n - 1 steps."""
+    return (predicted_tokens - 1) / predicted_ms * 1000 if predicted_tokens > 1 and predicted_ms > 0 else None
+
+
+def _output_hash(generation: Generation) -> str | None:
+    if generation.tokens:
+        content = ",".join(map(str, generation.tokens))
+    elif generation.text:
+        content = generation.text
+    else:
+        return None
+    return hashlib.sha256(content.encode()).hexdigest()

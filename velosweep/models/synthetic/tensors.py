@@ -1,0 +1,177 @@
+"""One synthetic model: which tensors it has, what is in them, and how they are written a piece at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from velosweep.config.settings import SyntheticShape
+from velosweep.models.synthetic import vocabulary
+from velosweep.models.synthetic.weights import Pool
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+# The first coordinate of the residual stream is the same for every token and no block writes to it: through it
+# the output layer forbids every token that is not printable ASCII, so that text is valid UTF-8 at any temperature.
+ANCHOR = 4.0
+FORBID = -20.0
+
+# Standard deviations of what the parts compute from unit-variance input. Attention is sharp and its share of the
+# residual stream large, so that the next token depends on the whole history: greedy text of a random model whose
+# next token depends on the last one alone falls into loops.
+QUERY_KEY_SCALE = 1.6
+ATTENTION_SCALE = 2.0
+FEED_FORWARD_SCALE = 2.0
+LOGIT_SCALE = 4.0
+
+CONTEXT = 32768
+Pieces = Iterator[bytes]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tensor:
+    """Its name, rows and columns (rows 0: a vector), and its bytes on demand. `plain`: f32 whatever the file's type."""
+
+    name: str
+    rows: int
+    columns: int
+    pieces: Callable[[], Pieces]
+    plain: bool = False
+
+
+def write_model(shape: SyntheticShape, layers: int, pool: Pool, path: Path) -> None:
+    """Write the model of the shape's first `layers` blocks."""
+    import numpy as np
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter
+
+    tensors = list(tensors_of(shape, layers, pool))
+    writer = GGUFWriter(path, "llama")
+    try:
+        _add_metadata(writer, shape, layers)
+        for tensor in tensors:
+            kind = GGMLQuantizationType.F32 if tensor.plain else GGMLQuantizationType[shape.type.upper()]
+            weights, size = GGML_QUANT_SIZES[kind]
+            count = max(tensor.rows, 1) * tensor.columns
+            dims = [tensor.rows, tensor.columns] if tensor.rows else [tensor.columns]
+            writer.add_tensor_info(tensor.name, dims, np.dtype(np.float32), count // weights * size, kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        assert writer.fout is not None  # noqa: S101 - opened by the lines above
+        file = writer.fout[0]
+        for tensor in tensors:
+            writer.write_padding(file, file.tell())
+            for piece in tensor.pieces():
+                file.write(piece)
+        writer.write_padding(file, file.tell())
+    finally:
+        writer.close()
+
+
+def tensors_of(shape: SyntheticShape, layers: int, pool: Pool) -> Iterator[Tensor]:
+    """The tensors in the file's order. Those of a block are the same in the main and the draft model."""
+    width = shape.width
+    yield Tensor(
+        name="token_embd.weight", rows=shape.vocabulary, columns=width, pieces=lambda: _embeddings(shape, pool)
+    )
+    for block in range(layers):
+        yield from _block(shape, block, pool)
+    yield _norm("output_norm.weight", width, anchor=1.0)
+    yield Tensor(name="output.weight", rows=shape.vocabulary, columns=width, pieces=lambda: _output(shape, pool))
+
+
+def _block(shape: SyntheticShape, block: int, pool: Pool) -> Iterator[Tensor]:
+    width, hidden = shape.width, shape.feed_forward
+    kv_width = width // shape.heads * shape.kv_heads
+    damping = 1.0 if block < shape.kept_layers else shape.eps
+
+    def matrix(part: str, rows: int, columns: int, scale: float, *, writes: bool = False) -> Tensor:
+        """A weight of the block, of standard deviation scale / sqrt(columns). `writes`: into the residual stream."""
+        name = f"blk.{block}.{part}.weight"
+        deviation = scale / columns**0.5
+
+        def pieces() -> Pieces:
+            """The weight's values, row by row."""
+            if not writes:
+                yield from pool.chunks(name, rows * columns, deviation)
+                return
+            yield pool.zeros(columns)  # the anchor is left alone
+            yield from pool.chunks(name, (rows - 1) * columns, deviation * damping)
+
+        return Tensor(name=name, rows=rows, columns=columns, pieces=pieces)
+
+    yield _norm(f"blk.{block}.attn_norm.weight", width, anchor=0.0)
+    yield matrix("attn_q", width, width, QUERY_KEY_SCALE)
+    yield matrix("attn_k", kv_width, width, QUERY_KEY_SCALE)
+    yield matrix("attn_v", kv_width, width, 1.0)
+    yield matrix("attn_output", width, width, ATTENTION_SCALE, writes=True)
+    yield _norm(f"blk.{block}.ffn_norm.weight", width, anchor=0.0)
+    yield matrix("ffn_gate", hidden, width, 1.0)
+    yield matrix("ffn_up", hidden, width, 1.0)
+    yield matrix("ffn_down", width, hidden, FEED_FORWARD_SCALE, writes=True)
+
+
+def _norm(name: str, width: int, *, anchor: float) -> Tensor:
+    import numpy as np
+
+    values = np.ones(width, dtype="<f4")
+    values[0] = anchor
+    return Tensor(name=name, rows=0, columns=width, pieces=lambda: iter([values.tobytes()]), plain=True)
+
+
+def _embeddings(shape: SyntheticShape, pool: Pool) -> Pieces:
+    used = range(len(vocabulary.tokens(0)[0]))
+    yield from (_row(pool, "token_embd", token, shape.width, anchor=ANCHOR, scale=1.0) for token in used)
+    yield from pool.chunks("token_embd.padding", (shape.vocabulary - len(used)) * shape.width, 1.0)
+
+
+def _output(shape: SyntheticShape, pool: Pool) -> Pieces:
+    forbidden = pool.encode(_anchored(FORBID, pool.row("", 0, shape.width) * 0)).tobytes()
+    for token in range(shape.vocabulary):
+        if token in vocabulary.PRINTABLE:
+            yield _row(pool, "output", token, shape.width, anchor=0.0, scale=LOGIT_SCALE / shape.width**0.5)
+        else:
+            yield forbidden
+
+
+def _row(pool: Pool, table: str, number: int, width: int, *, anchor: float, scale: float) -> bytes:
+    import numpy as np
+
+    return pool.encode(_anchored(anchor, pool.row(table, number, width) * np.float32(scale))).tobytes()
+
+
+def _anchored(anchor: float, row: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    row[0] = anchor
+    return row
+
+
+def _add_metadata(writer: Any, shape: SyntheticShape, layers: int) -> None:
+    from gguf import LlamaFileType, TokenType
+
+    types = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0", "q4_0": "MOSTLY_Q4_0"}
+    writer.add_name(f"velosweep synthetic, {layers} of {shape.layers} blocks, eps {shape.eps}")
+    writer.add_description("Random weights: times are real, text is not")
+    writer.add_file_type(LlamaFileType[types[shape.type]])
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(shape.width)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(shape.feed_forward)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.kv_heads)
+    writer.add_rope_dimension_count(shape.width // shape.heads)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(shape.vocabulary)
+    texts, kinds = vocabulary.tokens(shape.vocabulary)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(texts)
+    writer.add_token_types([TokenType(kind) for kind in kinds])
+    writer.add_token_merges([vocabulary.MERGE])
+    writer.add_bos_token_id(vocabulary.BOS)
+    writer.add_eos_token_id(vocabulary.EOS)
+    writer.add_add_bos_token(True)
+    writer.add_add_eos_token(False)

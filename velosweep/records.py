@@ -1,0 +1,145 @@
+"""What sweep.json and tuner.parquet keep: what was asked, where it ran, how each job ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from velosweep.config.settings import TunerSettings
+from velosweep.values import SCHEMA_VERSION, Device
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRecord:
+    """A job as sweep.json keeps it. `state`: pending, done, partial (some runs failed) or failed."""
+
+    id: str
+    num: int
+    baseline_id: str
+    directory: str
+    overrides: tuple[str, ...]
+    model_pair: str
+    main_model: str
+    draft_model: str | None
+    speculation: str
+    n_draft: int
+    n_predict: int
+    prompt_set: str
+    prompt_ids: tuple[str, ...]
+    iterations: int
+    launches: int = 1
+    protocol: str = "standard"
+    order: str = "abba"
+    adaptive_target: float | None = None
+    target_speedup: float = 1.5
+    skip_vanilla: bool = False
+    synthetic: bool = False
+    output: str | None = None
+    state: str = "pending"
+    error: str | None = None
+    server_arguments: tuple[str, ...] = ()  # llama-server's for this job's setting, fit to be used by others
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelFile:
+    """A model as it was when measured. `fingerprint`: hash of header, size and sampled weights."""
+
+    path: str
+    size_bytes: int
+    fingerprint: str
+    description: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Environment:
+    """What the figures depend on beside the configuration; compared on resume, rerun and compare."""
+
+    velosweep: str
+    python: str
+    host: str
+    system: str
+    cpu: str
+    physical_cores: int
+    logical_cores: int
+    memory_bytes: int
+    devices: tuple[Device, ...]
+    engine: str
+    program: str | None
+    program_sha256: str | None
+    llama_cpp_build: str
+    engine_reason: str | None = None
+    models: tuple[ModelFile, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchCandidate:
+    """What became of one candidate of a search. `job_id` None: no speculation; figures in the objective's unit."""
+
+    name: str
+    job_id: str | None
+    predicted: float | None
+    measured: float | None
+    outcome: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchRecord:
+    """How a search for the fastest setting ended, for sweep.json and for people.
+
+    `job_id`: the winner, None for no speculation. `speedup` [`low`, `high`]: the winner over vanilla from `pairs`
+    fresh pairs alone, None where there was no time left for them. `ties`: names. `notes`: sentences.
+    """
+
+    category: str | None
+    job_id: str | None
+    certified: bool
+    sure: str
+    speedup: float | None
+    low: float | None
+    high: float | None
+    pairs: int
+    headline: str
+    ties: tuple[str, ...]
+    notes: tuple[str, ...]
+    candidates: tuple[SearchCandidate, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepRecord:
+    """sweep.json: what was asked, where it ran, how each job ended."""
+
+    sweep_id: str
+    created_at: datetime
+    command: tuple[str, ...]
+    single: bool
+    jobs: tuple[JobRecord, ...]
+    environment: Environment
+    schema_version: int = SCHEMA_VERSION
+    tuner: TunerSettings | None = None
+    show_paths: bool = False  # reports name home directories, too
+    plots: bool = False  # the main plot also as PNG and SVG
+    advised: tuple[str, ...] = ()  # ids of the jobs that a search found to be the best
+    searches: tuple[SearchRecord, ...] = ()  # one a baseline, and one a category where that was asked for
+    working_directory: str | None = None  # where the command was given: what its relative paths are relative to
+    accepted: tuple[str, ...] = ()  # differences from `environment` under which it was resumed by --force
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TunerDecision:
+    """One line of tuner.parquet: what was known of a candidate after a round, and whether it stayed.
+
+    `job_id` None is the candidate that doesn't speculate. `estimate`, `low`, `high` are in the objective's unit,
+    larger being better; `reason`: predicted, raced or failed. `category`: of the prompts, None for all.
+    """
+
+    category: str | None
+    phase: str
+    round: int
+    job_id: str | None
+    job_num: int | None
+    n_draft: int
+    estimate: float | None
+    low: float | None
+    high: float | None
+    kept: bool
+    reason: str

@@ -1,0 +1,225 @@
+"""Each sample on disk when it exists: one checksummed JSON line a sample or event, appended and synced."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timezone
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+from zlib import crc32
+
+from velosweep.errors import StorageError
+from velosweep.files import explained, make_folder, storage_error, sync_folder, write_all
+from velosweep.results.parquet_schema import check_schema
+from velosweep.results.sweep_lock import FolderLock
+from velosweep.values import SCHEMA_VERSION, Mode, Sample, Status
+
+# A line is {"crc":"01234567","kind":…}: the checksum covers everything after its comma, so that it can be
+# checked without parsing, and the line is still plain JSON for any other reader.
+_CHECKSUM = slice(8, 16)
+_COVERED = 18
+_HEAD = b'{"crc":"'
+_SAMPLE_FIELDS = tuple(field.name for field in fields(Sample))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JournalEvent:
+    """Something that happened beside the samples: `launch`, `job`, `tuner` … with plain JSON values."""
+
+    kind: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JournalContents:
+    """What could be read. `damaged`: (line number from 1, why) of lines that could not."""
+
+    samples: tuple[Sample, ...]
+    events: tuple[JournalEvent, ...]
+    damaged: tuple[tuple[int, str], ...]
+
+
+class Journal:
+    """Appends to one sweep's journal; safe to share between threads, exclusive between processes.
+
+    Opening creates the file and its folder, takes the sweep's lock (BusyError says who has it) and seals a
+    line that an earlier process left torn. Every append is on disk when it returns, or raises StorageError
+    and leaves the journal as it was. `on_line` is called with each line once it is on disk, in order.
+    """
+
+    def __init__(
+        self, path: Path, *, lock: Path | None = None, on_line: Callable[[bytes], None] = lambda line: None
+    ) -> None:
+        self._path = path
+        self._on_line = on_line
+        self._mutex = threading.Lock()
+        make_folder(path.parent)
+        self._lock = FolderLock(lock or path.with_name("lock"))
+        try:
+            with explained(path):
+                self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            self._size = os.fstat(self._handle).st_size
+            self._begin()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _begin(self) -> None:
+        if self._size == 0:
+            self._write(_line({"kind": "journal", "schema_version": SCHEMA_VERSION}))
+            sync_folder(self._path.parent)
+        elif os.pread(self._handle, 1, self._size - 1) != b"\n":
+            self._write(b"\n")
+
+    def append(self, sample: Sample) -> None:
+        """Put one sample on disk. Raises StorageError."""
+        self._write(_line({"kind": "sample", **sample_to_row(sample)}))
+
+    def note(self, kind: str, **data: object) -> None:
+        """Put one event on disk; `data` must be JSON. Raises StorageError."""
+        self._write(_line({"kind": kind, **data}))
+
+    def copy(self, line: bytes) -> None:
+        """Put a line of another journal on disk as it is. Raises StorageError, also for a line that is damaged."""
+        why = damage(line)
+        if why is not None:
+            raise StorageError(f"A line for {self._path} is {why}")
+        self._write(line)
+
+    def _write(self, line: bytes) -> None:
+        with self._mutex:
+            if self._handle < 0:
+                raise StorageError(f"The journal {self._path} is closed")
+            try:
+                write_all(self._handle, line)
+                _sync_data(self._handle)
+            except OSError as error:
+                # Half a line would spoil the next one: we are the only writer, so cut it off again.
+                with suppress(OSError):  # a disk gone read-only: the torn line is recognised when it is read
+                    os.ftruncate(self._handle, self._size)
+                raise storage_error(self._path, error) from error
+            self._size += len(line)
+            self._on_line(line)
+
+    def close(self) -> None:
+        """Close the file and release the lock; idempotent."""
+        with self._mutex:
+            if self._handle >= 0:
+                os.close(self._handle)
+                self._handle = -1
+        self._lock.release()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _sync_data(handle: int) -> None:
+    # fdatasync spares the inode's times; systems without it have only fsync.
+    getattr(os, "fdatasync", os.fsync)(handle)
+
+
+def _line(values: Mapping[str, object]) -> bytes:
+    text = json.dumps(values, separators=(",", ":"), allow_nan=False)
+    if "\\ud" in text:  # perhaps a lone surrogate (undecodable bytes of a log): no other reader takes them
+        text = json.dumps(_without_surrogates(values), separators=(",", ":"), allow_nan=False)
+    body = text[1:].encode("ascii")
+    return b'{"crc":"%08x",%s\n' % (crc32(body), body)
+
+
+def _without_surrogates(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, Mapping):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_surrogates(item) for item in value]
+    return value
+
+
+def sample_to_row(sample: Sample) -> dict[str, object]:
+    """A sample as JSON values. A figure that is not finite is undefined, hence None."""
+    return {name: _plain(getattr(sample, name)) for name in _SAMPLE_FIELDS}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def row_to_sample(row: Mapping[str, Any]) -> Sample:
+    """The inverse of `sample_to_row`; what a newer program added is left out.
+
+    Raises KeyError, TypeError or ValueError for what is no sample.
+    """
+    values = {name: row[name] for name in _SAMPLE_FIELDS if name in row}
+    values["mode"] = Mode(values["mode"])
+    values["status"] = Status(values["status"])
+    values["started_at"] = datetime.fromisoformat(values["started_at"].replace("Z", "+00:00"))
+    positions = values.get("accepted_per_position")
+    values["accepted_per_position"] = None if positions is None else tuple(positions)
+    return Sample(**values)
+
+
+def scan(path: Path) -> Iterator[tuple[int, bytes, str | None]]:
+    """Every line as (number from 1, its bytes, why it can't be trusted or None). Raises StorageError."""
+    with explained(path, doing="read"), path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            yield number, line, damage(line)
+
+
+def damage(line: bytes) -> str | None:
+    """Why a line can't be trusted, None where it can."""
+    if not line.endswith(b"\n"):
+        return "torn: the write was cut short"
+    if not line.startswith(_HEAD) or line[_CHECKSUM.stop : _COVERED] != b'",':
+        return "not a journal line"
+    if line[_CHECKSUM] != b"%08x" % crc32(line[_COVERED:-1]):
+        return "damaged or edited: its checksum does not fit"
+    return None
+
+
+def kind_of(line: bytes) -> str:
+    """What a sound line holds: `journal` (the first one), `sample`, or an event's kind."""
+    return str(json.loads(line)["kind"])
+
+
+def read_journal(path: Path) -> JournalContents:
+    """Everything that can be read. Raises StorageError, or SchemaError for a newer program's journal."""
+    samples: list[Sample] = []
+    events: list[JournalEvent] = []
+    damaged: list[tuple[int, str]] = []
+    for number, line, why in scan(path):
+        if why is not None:
+            damaged.append((number, why))
+            continue
+        row = cast("dict[str, Any]", json.loads(line))
+        kind = row.pop("kind")
+        del row["crc"]
+        if kind == "sample":
+            try:
+                samples.append(row_to_sample(row))
+            except (KeyError, TypeError, ValueError) as error:
+                damaged.append((number, f"not a sample: {error}"))
+        elif kind == "journal":
+            check_schema(path, row["schema_version"])
+        else:
+            events.append(JournalEvent(kind=kind, data=row))
+    return JournalContents(samples=tuple(samples), events=tuple(events), damaged=tuple(damaged))

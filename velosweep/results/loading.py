@@ -1,0 +1,254 @@
+"""Reading results back: of one sweep, one job, or a folder of sweeps. `velosweep.load` and `load_results`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from velosweep.errors import StorageError
+from velosweep.results.paths import RECORD, RESULTS, SAMPLES, SweepPaths
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+_AHEAD_OF_FILTER = 2  # batches that wait for a filter: more cost memory and gain no time
+_PLACE = "place in the file"  # no column's name
+Filters = Any  # a pyarrow.compute.Expression, or Parquet's list form: [("n_draft", "=", 8), ("status", "=", "ok")]
+
+
+def load(
+    directory: str | os.PathLike[str], *, filters: Filters = None, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The samples under `directory`: one sweep, one job, or a folder of sweeps at any depth.
+
+    A sweep's own file is read and its jobs' copies are not, so that each physical run stands once. A sweep
+    that was interrupted before its files were written is read from its journal.
+    `filters`: a `pyarrow.compute` expression or a list such as [("n_draft", "=", 8), ("status", "=", "ok")];
+    row groups without a matching row are not read. `columns`: only these, in this order.
+    Raises StorageError where nothing is found or a file is damaged, SchemaError for a newer program's file.
+    """
+    from velosweep.results.parquet_schema import schema
+
+    return _load(Path(directory), SAMPLES, schema(), filters, columns)
+
+
+def load_results(
+    directory: str | os.PathLike[str], *, filters: Filters = None, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The results under `directory`: one row a job and prompt, and one a job (`prompt_id` null).
+
+    Otherwise as `load`.
+    """
+    from velosweep.results.results_file import schema
+
+    return _load(Path(directory), RESULTS, schema(), filters, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """A sweep's samples in canonical order. `damaged`: what could not be read, in words."""
+
+    table: pa.Table
+    damaged: tuple[str, ...]
+
+
+def collect(root: Path) -> Collected:
+    """Everything measured in one sweep: from its journal, else from samples.parquet.
+
+    Raises StorageError where there is neither.
+    """
+    from velosweep.results.journal_table import journal_to_table
+    from velosweep.results.row_order import in_canonical_order
+    from velosweep.results.samples_file import read_samples
+
+    paths = SweepPaths(root)
+    if paths.journal.is_file():
+        table, damaged = journal_to_table(paths.journal)
+        notes = [f"{paths.journal.name}, line {number}: {why}" for number, why in damaged]
+        if damaged and paths.samples.is_file():
+            table, note = _with_collated(table, paths.samples)
+            notes.append(note)
+        return Collected(in_canonical_order(table), tuple(notes))
+    if paths.samples.is_file():
+        return Collected(in_canonical_order(read_samples(paths.samples)), ())
+    found = sweeps_below(root)
+    remedy = f"name one sweep, such as {shlex.quote(str(found[-1]))}" if found else "name the folder of a sweep"
+    raise _nothing(root, f"{paths.journal.name} or {SAMPLES}", remedy)
+
+
+# What tells a physical run from all others of its sweep.
+_RUN = ("job_id", "mode", "block", "launch", "iteration", "prompt_id", "attempt", "warmup", "order", "started_at")
+
+
+def _with_collated(table: pa.Table, samples: Path) -> tuple[pa.Table, str]:
+    """A damaged journal's rows and those that an earlier collation kept of its lost ones; in words how many."""
+    import pyarrow as pa
+
+    from velosweep.results.samples_file import read_samples
+
+    try:
+        kept = read_samples(samples).select(table.column_names)
+    except StorageError as error:
+        return table, f"nothing of that could be had from {samples.name}: {error.message}"
+    known = {tuple(row.values()) for row in table.select(list(_RUN)).to_pylist()}
+    lost = [tuple(row.values()) not in known for row in kept.select(list(_RUN)).to_pylist()]
+    saved = kept.filter(pa.array(lost, type=pa.bool_()))
+    return pa.concat_tables([table, saved.cast(table.schema)]), f"{saved.num_rows} of these saved by {samples.name}"
+
+
+def sweeps_below(folder: Path) -> list[Path]:
+    """Sweeps as they lie in `outputs` or in a day's folder of it; no deeper, for `folder` may be a whole home."""
+    found = (record.parent for depth in ("*", "*/*") for record in folder.glob(f"{depth}/{RECORD}"))
+    return sorted(path for path in found if ".groups" not in path.parts)
+
+
+def find_files(directory: Path, name: str) -> list[Path]:
+    """Files called `name`, one a sweep or job, never a sweep's and its jobs' together; sorted."""
+    if directory.is_file():
+        return [directory]
+    found: list[Path] = []
+    for folder, below, files in os.walk(directory):
+        if name in files or RECORD in files:
+            below.clear()  # what lies below are copies, by job
+            if name in files:
+                found.append(Path(folder, name))
+            elif name == SAMPLES and SweepPaths(Path(folder)).journal.is_file():
+                found.append(SweepPaths(Path(folder)).journal)
+        else:
+            below[:] = sorted(entry for entry in below if not entry.startswith("."))
+    return sorted(found)
+
+
+def _load(directory: Path, name: str, schema: pa.Schema, filters: Filters, columns: Sequence[str] | None) -> pa.Table:
+    import pyarrow as pa
+
+    unknown = [column for column in columns or () if column not in schema.names]
+    if unknown:
+        raise StorageError(f"No column {unknown[0]!r} in {name}", remedy=f"choose of: {', '.join(schema.names)}")
+    files = find_files(directory, name)
+    if not files:
+        raise _nothing(directory, name, "name the folder of a sweep, of a job, or of several sweeps")
+    parquet = [file for file in files if file.suffix == ".parquet"]
+    tables = [_scan(parquet, schema, filters, columns)] if parquet else []
+    tables += [_from_journal(file, schema, filters, columns) for file in files if file.suffix != ".parquet"]
+    return pa.concat_tables(tables) if len(tables) > 1 else tables[0]
+
+
+def _scan(files: list[Path], schema: pa.Schema, filters: Filters, columns: Sequence[str] | None) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+    import pyarrow.fs
+
+    from velosweep.results.parquet_schema import check_file_schema, damaged_parquet
+
+    expression = _expression(filters)
+    encoded = [] if expression is None else _texts_beside(schema, expression)
+    # What lies on a disk need not be fetched in large pieces, which double the memory.
+    kind, disk = ds.ParquetFileFormat(dictionary_columns=encoded, pre_buffer=False), pyarrow.fs.LocalFileSystem()
+    fragments = []
+    file = files[0]
+    try:
+        for file in files:
+            # A fragment keeps the footer that it read: it is parsed once, here, for the version and the scan.
+            fragment = cast("ds.ParquetFileFragment", kind.make_fragment(str(file), disk))
+            check_file_schema(file, fragment.metadata.metadata, fragment.metadata.schema.names)
+            fragments.append(fragment)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise damaged_parquet(file, error) from error
+    try:
+        read = _with_dictionaries(schema, encoded)
+        parts = [part for fragment in fragments for part in _matching(fragment, read, expression)]
+        data = ds.FileSystemDataset(parts, read, kind, disk)
+        names = None if columns is None else list(columns)
+        ahead = 16 if expression is None else _AHEAD_OF_FILTER
+        table = data.to_table(filter=expression, columns=names, batch_readahead=ahead)
+        return table.cast(schema if columns is None else _part(schema, columns))
+    except (pa.ArrowException, OSError) as error:
+        raise damaged_parquet(_culprit(files), error) from error
+
+
+def _texts_beside(schema: pa.Schema, expression: Any) -> list[str]:
+    """Columns of texts that `expression` does not name: of the many rows read for few, these need not be written out.
+
+    Those it names stay as they are, since not all that an expression may do is done with dictionaries.
+    """
+    import pyarrow as pa
+
+    words = str(expression)
+    return [field.name for field in schema if pa.types.is_string(field.type) and field.name not in words]
+
+
+def _with_dictionaries(schema: pa.Schema, names: Collection[str]) -> pa.Schema:
+    import pyarrow as pa
+
+    kind = pa.dictionary(pa.int32(), pa.string())
+    fields = [field.with_type(kind) if field.name in names else field for field in schema]
+    return pa.schema(fields).with_metadata(schema.metadata)
+
+
+def _matching(fragment: ds.ParquetFileFragment, schema: pa.Schema, expression: Any) -> list[ds.Fragment]:
+    """The row groups of a file that have matching rows, as one fragment, since each opens the file anew: by their least
+    and greatest values, which tell little of ids as those are hashes, and then by the filter's own columns alone."""
+    import numpy as np
+    import pyarrow as pa
+
+    if expression is None or fragment.num_row_groups < 2:
+        return [fragment]
+    subset: Callable[..., ds.ParquetFileFragment] = cast("Any", fragment).subset
+    likely = subset(filter=expression, schema=schema)
+    groups = likely.row_groups
+    words = str(expression)
+    rows = likely.to_table(schema=schema, columns=[name for name in schema.names if name in words])
+    found = rows.append_column(_PLACE, pa.array(np.arange(rows.num_rows))).filter(expression)[_PLACE].to_numpy()
+    ends = np.cumsum([group.num_rows for group in groups])
+    matching = np.unique(np.searchsorted(ends, found, side="right")).tolist()
+    return [subset(row_group_ids=[groups[number].id for number in matching])] if matching else []
+
+
+def _culprit(files: list[Path]) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for file in files:
+        try:
+            pq.read_table(file)
+        except (pa.ArrowException, OSError):
+            return file
+    return files[0]
+
+
+def _from_journal(file: Path, schema: pa.Schema, filters: Filters, columns: Sequence[str] | None) -> pa.Table:
+    from velosweep.results.journal_table import journal_to_table
+
+    table, _ = journal_to_table(file)
+    expression = _expression(filters)
+    if expression is not None:
+        table = table.filter(expression)
+    return table.select(list(columns if columns is not None else schema.names)).cast(
+        schema if columns is None else _part(schema, columns)
+    )
+
+
+def _part(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([schema.field(name) for name in columns]).with_metadata(schema.metadata)
+
+
+def _expression(filters: Filters) -> Any:
+    if filters is None:
+        return None
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    return filters if isinstance(filters, pc.Expression) else pq.filters_to_expression(filters)
+
+
+def _nothing(directory: Path, name: str, remedy: str) -> StorageError:
+    what = "no such folder" if not directory.exists() else f"no {name} in it"
+    return StorageError(f"No results at {directory}: {what}", remedy=remedy)

@@ -1,0 +1,114 @@
+"""What samples mean: the statistics of one job, or of one of its prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from velosweep.values import Verdict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """Something a reader must know before believing a number.
+
+    `code`: stable name, e.g. `outlier`, `drift`; `severity`: `error` (result can't be used), `warning`, `info`;
+    `subject`: what it is about (`vanilla`, `speculative`, `pairs`, a prompt id); `evidence`: figures by name.
+    """
+
+    code: str
+    severity: str
+    subject: str
+    evidence: Mapping[str, float | int | str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        figures = ", ".join(
+            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in self.evidence.items()
+        )
+        return f"{self.code}({self.subject}{': ' + figures if figures else ''})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statistics:
+    """The specification's figures of one metric. `stddev` (n-1) is None for one sample."""
+
+    mean: float
+    stddev: float | None
+    min: float
+    max: float
+    samples: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModeStatistics:
+    """The three metrics of one mode."""
+
+    tokens_per_second: Statistics
+    time_to_first_token_ms: Statistics
+    total_time_ms: Statistics
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Acceptance:
+    """How the drafts fared. Rates in 0..1; `alpha` per-token acceptance, `tokens_per_round` tau."""
+
+    rate: float
+    low: float | None
+    high: float | None
+    interval_unit: str
+    alpha: float | None
+    tokens_per_round: float | None
+    per_position: tuple[float, ...] | None = None
+    tokens_per_round_low: float | None = None
+    tokens_per_round_high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Statistics of one job and prompt (`prompt_id`), or of a job over its set (`prompt_id` None).
+
+    The first fields are the job's parameters, as in its samples. `speedup`, `speedup_stddev` are the
+    specification's; `speedup_gm` with [ci_low, ci_high] is the geometric-mean ratio and its 95 % interval by
+    `ci_method`. `population_low/high`: the interval for "prompts like these" (None for one prompt).
+    """
+
+    job_id: str
+    job_num: int | None
+    model_pair: str
+    main_model: str
+    draft_model: str | None
+    speculation: str
+    n_draft: int
+    n_predict: int
+    prompt_set: str
+    prompt_id: str | None
+    prompt: str | None
+    prompt_category: str | None
+    host: str
+    device: str
+    engine: str
+    llama_cpp_build: str
+    iterations: int
+    n_pairs: int
+    vanilla: ModeStatistics | None
+    speculative: ModeStatistics | None
+    speedup: float | None
+    speedup_stddev: float | None
+    speedup_gm: float | None
+    ci_low: float | None
+    ci_high: float | None
+    ci_method: str | None
+    acceptance: Acceptance | None
+    cost_ratio: float | None
+    expected_speedup: float | None
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    finished_at: datetime | None
+    population_low: float | None = None
+    population_high: float | None = None
+    suite_speedup: float | None = None
+    worst_prompt: str | None = None
+    energy_j_per_token_vanilla: float | None = None
+    energy_j_per_token_speculative: float | None = None

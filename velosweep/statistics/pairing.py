@@ -1,0 +1,303 @@
+"""Which runs belong together: rows of samples arranged into jobs, passes and prompts, each with its vanilla partner.
+
+A *pass* is one iteration of one launch in one block on one machine; a *slot* is a pass and a prompt. Of several runs
+of a slot the latest attempt counts that went well. A speculative run's partner is the vanilla run of the same slot
+and attempt if that went well, else the slot's latest good one. Nothing here depends on the order of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from velosweep.errors import StorageError
+from velosweep.records import JobRecord
+from velosweep.statistics.columns import Columns, dense
+from velosweep.values import Mode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Owner:
+    """The counted (not warm-up) runs of one job or baseline in one mode, sorted by slot, good ones last, and attempt.
+
+    `rows` index the table; `slots` and `keys` (slot and rank in one number) are as long. `latest`: positions (into
+    them) of the latest attempt of each slot that went well, if one did.
+    """
+
+    sweep_id: str
+    job_id: str
+    mode: Mode
+    rows: Any
+    slots: Any
+    keys: Any
+    latest: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRows:
+    """One job's runs as cubes of row indices (passes x prompts), -1 where there is none.
+
+    `vanilla[k, p]` is the partner of `speculative[k, p]`. A vanilla-only job has all -1 in `speculative`.
+    `others` are attempts that a later one replaced; `all_vanilla` every latest vanilla run, paired or not.
+    """
+
+    job_id: str
+    sweep_id: str
+    record: JobRecord | None
+    prompts: Any
+    speculative: Any
+    vanilla: Any
+    others: Any
+    all_vanilla: Any
+    ambiguous: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrangement:
+    """All owners of a table. `slot = pass * prompt_count + prompt`.
+
+    A run's rank is its attempt, plus `attempts` if it went well; ranks have the number base `2 * attempts`.
+    """
+
+    columns: Columns
+    owners: tuple[Owner, ...]
+    prompt: Any
+    prompt_count: int
+    attempts: int
+
+
+def arrange(columns: Columns) -> Arrangement:
+    """Sort the counted rows by owner, slot and attempt. Raises StorageError for an unknown mode."""
+    import numpy as np
+
+    rows = np.flatnonzero(columns.integer("warmup") == 0)
+    prompt = columns.text("prompt_id").codes + 1
+    prompt_count = len(columns.text("prompt_id").values) + 1
+    place = [columns.text(name).codes for name in ("host", "device", "engine")]
+    numbers = [columns.integer(name) for name in ("block", "launch", "iteration")]
+    slot = _ranked(dense([*place, *numbers])) * prompt_count + prompt
+    attempt = columns.integer("attempt")
+    attempts = int(attempt.max()) + 1 if len(attempt) else 1
+    rank = attempt + attempts * _went_well(columns)
+    owner = dense([columns.text("sweep_id").codes, columns.text("job_id").codes, _modes(columns)])
+    order = columns.integer("order")
+    rows = rows[np.lexsort((order[rows], rank[rows], slot[rows], owner[rows]))]
+    starts = np.flatnonzero(np.diff(owner[rows], prepend=-1))
+    ends = np.append(starts[1:], len(rows))[: len(starts)]
+    return Arrangement(
+        columns=columns,
+        owners=tuple(
+            _owner(columns, rows[start:end], slot, rank, 2 * attempts) for start, end in zip(starts, ends, strict=True)
+        ),
+        prompt=prompt,
+        prompt_count=prompt_count,
+        attempts=attempts,
+    )
+
+
+def _went_well(columns: Columns) -> Any:
+    status = columns.text("status")
+    return (status.codes == (status.values.index("ok") if "ok" in status.values else -1)) | (status.codes == -1)
+
+
+def _ranked(codes: Any) -> Any:
+    """The codes themselves where they are small enough to be combined with others, else their ranks."""
+    import numpy as np
+
+    return codes if not len(codes) or int(codes.max()) < 2**32 else np.unique(codes, return_inverse=True)[1]
+
+
+def _modes(columns: Columns) -> Any:
+    text = columns.text("mode")
+    unknown = set(text.values) - {mode.value for mode in Mode}
+    if unknown or (len(columns) and int(text.codes.min()) < 0):
+        named = ", ".join(sorted(unknown)) or "null"
+        raise StorageError(f"Samples of mode {named}", remedy=f"mode is {' or '.join(mode.value for mode in Mode)}")
+    return text.codes
+
+
+def _owner(columns: Columns, rows: Any, slot: Any, rank: Any, base: int) -> Owner:
+    import numpy as np
+
+    first = int(rows[0])
+    slots = slot[rows]
+    return Owner(
+        sweep_id=columns.text("sweep_id").at(first) or "",
+        job_id=columns.text("job_id").at(first) or "",
+        mode=Mode(columns.text("mode").at(first)),
+        rows=rows,
+        slots=slots,
+        keys=slots * base + rank[rows],
+        latest=np.flatnonzero(np.append(slots[1:] != slots[:-1], True)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Baselines:
+    """Finds the vanilla owner of a job: its own id, its record's baseline id, else by what the columns say."""
+
+    arrangement: Arrangement
+    by_id: Mapping[tuple[str, str], int]
+    by_signature: Mapping[tuple[object, ...], list[int]]
+
+    def find(self, owner: Owner, record: JobRecord | None) -> tuple[int | None, bool]:
+        """Index of the vanilla owner (None: there is none), and whether several fitted equally."""
+        for job_id in (owner.job_id, record.baseline_id if record else None):
+            if job_id is not None and (owner.sweep_id, job_id) in self.by_id:
+                return self.by_id[owner.sweep_id, job_id], False
+        if record is not None and record.skip_vanilla:
+            return None, False
+        fitting = self.by_signature.get(signature(self.arrangement.columns, owner), [])
+        if len(fitting) < 2:
+            return (fitting[0] if fitting else None), False
+        return max(fitting, key=lambda index: self._shared_slots(owner, index)), True
+
+    def _shared_slots(self, owner: Owner, index: int) -> int:
+        import numpy as np
+
+        return len(np.intersect1d(owner.slots, self.arrangement.owners[index].slots))
+
+
+def signature(columns: Columns, owner: Owner) -> tuple[object, ...]:
+    """What a vanilla series must share with a job to be its baseline, when no baseline id says so."""
+    row = int(owner.rows[0])
+    texts = ("main_model", "prompt_set", "device", "host", "engine", "llama_cpp_build")
+    return (
+        owner.sweep_id,
+        *(columns.text(name).at(row) for name in texts),
+        int(columns.integer("n_predict")[row]),
+        float(columns.number("temperature")[row]) if columns.has("temperature") else None,
+    )
+
+
+def baselines(arrangement: Arrangement) -> Baselines:
+    """Index the vanilla owners."""
+    by_id: dict[tuple[str, str], int] = {}
+    by_signature: dict[tuple[object, ...], list[int]] = {}
+    for index, owner in enumerate(arrangement.owners):
+        if owner.mode is Mode.VANILLA:
+            by_id[owner.sweep_id, owner.job_id] = index
+            by_signature.setdefault(signature(arrangement.columns, owner), []).append(index)
+    return Baselines(arrangement=arrangement, by_id=by_id, by_signature=by_signature)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundJob:
+    """A job's owners by index: its own runs (None: vanilla only) and its baseline (None: there is none)."""
+
+    record: JobRecord | None
+    speculative: int | None
+    vanilla: int | None
+    ambiguous: bool = False
+
+
+def find_jobs(arrangement: Arrangement, records: Mapping[str, JobRecord]) -> list[FoundJob]:
+    """Every job that has runs, by (job number, id): those with speculative runs, and the vanilla-only ones.
+
+    Vanilla-only is a record that has no speculative runs and asks for none, and a vanilla series that no job with
+    runs refers to: that one stands for the jobs that were to be held against it, for itself where none is known.
+    """
+    index = baselines(arrangement)
+    found = []
+    for number, owner in enumerate(arrangement.owners):
+        if owner.mode is Mode.SPECULATIVE:
+            record = records.get(owner.job_id)
+            vanilla, ambiguous = index.find(owner, record)
+            found.append(FoundJob(record=record, speculative=number, vanilla=vanilla, ambiguous=ambiguous))
+    seen = {arrangement.owners[job.speculative].job_id for job in found if job.speculative is not None}
+    sweeps = sorted({owner.sweep_id for owner in arrangement.owners})
+    for record in records.values():
+        if record.id not in seen and record.n_draft == 0:
+            baseline = [index.by_id.get((sweep, name)) for sweep in sweeps for name in (record.id, record.baseline_id)]
+            found += [FoundJob(record=record, speculative=None, vanilla=i) for i in baseline if i is not None][:1]
+    used = {job.vanilla for job in found}
+    for number, owner in enumerate(arrangement.owners):
+        if owner.mode is Mode.VANILLA and number not in used:
+            without = [r for r in records.values() if r.baseline_id == owner.job_id and r.id not in seen]
+            found += [FoundJob(record=record, speculative=None, vanilla=number) for record in without or (None,)]
+    return sorted(found, key=lambda job: _place(arrangement, job))
+
+
+def _place(arrangement: Arrangement, job: FoundJob) -> tuple[float, str, str]:
+    owner = arrangement.owners[_either(job)]
+    number = arrangement.columns.number("job_num")[int(owner.rows[0])]
+    if job.record is not None:
+        return (job.record.num, owner.sweep_id, job.record.id)
+    return (float(number) if number == number else float("inf"), owner.sweep_id, owner.job_id)
+
+
+def _either(job: FoundJob) -> int:
+    leading = job.speculative if job.speculative is not None else job.vanilla
+    if leading is None:
+        raise ValueError("a job has at least one kind of runs")
+    return leading
+
+
+def job_rows(arrangement: Arrangement, job: FoundJob) -> JobRows:
+    """Cubes of one job from its owners."""
+    import numpy as np
+
+    speculative = None if job.speculative is None else arrangement.owners[job.speculative]
+    vanilla = None if job.vanilla is None else arrangement.owners[job.vanilla]
+    record = job.record
+    leading = arrangement.owners[_either(job)]
+    latest = leading.latest
+    rows, slots = leading.rows[latest], leading.slots[latest]
+    number = slots // arrangement.prompt_count  # sorted, as slots are
+    pass_of = np.cumsum(np.diff(number, prepend=number[:1]) > 0)
+    prompts = _prompt_order(arrangement, rows, record)
+    column_of = np.full(arrangement.prompt_count, -1)
+    column_of[prompts] = np.arange(len(prompts))
+    where = (pass_of, column_of[slots % arrangement.prompt_count])
+    cubes = np.full((2, int(pass_of[-1]) + 1, len(prompts)), -1, dtype=np.int64)
+    all_vanilla = np.zeros(0, dtype=np.int64)
+    if vanilla is not None:
+        all_vanilla = vanilla.rows[vanilla.latest]
+        partner = _partners(vanilla, leading.keys[latest], slots, arrangement.attempts)
+        cubes[1][where] = np.where(partner >= 0, vanilla.rows[partner], -1)
+    if speculative is not None:
+        cubes[0][where] = rows
+    return JobRows(
+        job_id=record.id if record else leading.job_id,
+        sweep_id=leading.sweep_id,
+        record=record,
+        prompts=prompts,
+        speculative=cubes[0],
+        vanilla=cubes[1],
+        others=np.delete(leading.rows, latest),
+        all_vanilla=all_vanilla,
+        ambiguous=job.ambiguous,
+    )
+
+
+def _partners(vanilla: Owner, keys: Any, slots: Any, attempts: int) -> Any:
+    """Positions in `vanilla.rows`: the good run of the same slot and attempt, else the slot's latest, else -1."""
+    import numpy as np
+
+    if np.array_equal(vanilla.keys, keys):
+        return np.arange(len(keys))  # as where nothing failed
+    base = 2 * attempts
+    wanted = slots * base + attempts + (keys - slots * base) % attempts
+    at = np.searchsorted(vanilla.keys, wanted, side="right") - 1
+    last = np.searchsorted(vanilla.keys, (slots + 1) * base) - 1
+    latest = np.where((last >= 0) & (vanilla.slots[last] == slots), last, -1)
+    return np.where((at >= 0) & (vanilla.keys[at] == wanted), at, latest)
+
+
+def _prompt_order(arrangement: Arrangement, rows: Any, record: JobRecord | None) -> Any:
+    """Prompt codes as the record lists them, else as they were first measured (by `order`, then by id)."""
+    import numpy as np
+
+    codes = arrangement.prompt[rows]
+    present = np.unique(codes)
+    if record is not None and record.prompt_ids:
+        rank = {prompt: index for index, prompt in enumerate(record.prompt_ids)}
+        names = arrangement.columns.text("prompt_id").values
+        last = len(rank)
+        return np.array(sorted(present, key=lambda code: (rank.get(names[code - 1], last) if code else last, code)))
+    if len(present) < 2:
+        return present
+    first = np.full(int(present[-1]) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, codes, arrangement.columns.integer("order")[rows])
+    return present[np.lexsort((present, first[present]))]

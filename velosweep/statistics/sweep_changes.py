@@ -1,0 +1,237 @@
+"""Two sweeps side by side: what changed, which changes are real, and what makes them unlike.
+
+The speeds of two sweeps were measured at different times, so no pairing protects them: the ratio new / old of a mode's
+tokens per second has Welch's interval on logs and its caveat, drift between the sweeps (another heat, another load).
+The ratio of the two *speed-ups* is protected where both are interleaved: each is relative to its own vanilla.
+
+With m jobs compared at 95 % each, one in twenty changes looks real without being so. `real` is therefore judged with
+Holm's correction over all jobs of the comparison, and the intervals stay the plain 95 % ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from velosweep.records import Environment, SweepRecord
+from velosweep.statistics.comparison import Comparison, ModeStatistics
+from velosweep.statistics.intervals import Interval, mean_stddev, t_quantile, welch_interval
+
+BETWEEN_SWEEPS = "Welch t on logs, assumes no drift between sweeps"
+BETWEEN_SPEEDUPS = "difference of the two log speed-ups"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """How one job (or one of its prompts) moved from the old sweep to the new.
+
+    `ratio`: speculative tokens per second, new over old (vanilla's, where the job has nothing else). `speedup_ratio`:
+    the same for the speed-ups. `p` of "no change" in `ratio`; `real` after correction for the number of jobs, with
+    `comparisons` saying how many. `reproduced`: the intervals of both speed-ups (or of both speeds) overlap.
+    """
+
+    old: Comparison
+    new: Comparison
+    ratio: Interval | None
+    vanilla_ratio: Interval | None
+    speedup_ratio: Interval | None
+    p: float | None
+    real: bool
+    comparisons: int
+    reproduced: bool | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepChanges:
+    """All changes, and the jobs that only one of the sweeps has."""
+
+    changes: tuple[Change, ...]
+    only_old: tuple[Comparison, ...]
+    only_new: tuple[Comparison, ...]
+
+    def below(self, ratio: float) -> tuple[Change, ...]:
+        """Whole jobs that are slower than `ratio` of the old, and really changed: what `--fail-below` is about."""
+        return tuple(
+            change
+            for change in self.changes
+            if change.new.prompt_id is None and change.real and change.ratio is not None and change.ratio.ratio < ratio
+        )
+
+
+def compare_sweeps(
+    old: Sequence[Comparison], new: Sequence[Comparison], *, per_prompt: bool = False, confidence: float = 0.95
+) -> SweepChanges:
+    """Match jobs by id, else by what they asked for, and compare each with its counterpart.
+
+    `per_prompt` compares the prompts' rows too (they then count as comparisons). Jobs keep the new sweep's order.
+    """
+    before = {_exact(row): row for row in old if per_prompt or row.prompt_id is None}
+    alike = {_asked(row): row for row in before.values()}
+    changes, only_new, matched = [], [], set()
+    for row in new:
+        if row.prompt_id is not None and not per_prompt:
+            continue
+        counterpart = before.get(_exact(row)) or alike.get(_asked(row))
+        if counterpart is None:
+            only_new.append(row)
+            continue
+        matched.add(_exact(counterpart))
+        changes.append(_change(counterpart, row, confidence))
+    return SweepChanges(
+        changes=tuple(_judged(changes, confidence)),
+        only_old=tuple(row for key, row in before.items() if key not in matched),
+        only_new=tuple(only_new),
+    )
+
+
+def _exact(row: Comparison) -> tuple[object, ...]:
+    return (row.job_id, row.prompt_id)
+
+
+def _asked(row: Comparison) -> tuple[object, ...]:
+    """What a job asked for, apart from paths and settings that its id also holds."""
+    models = (_name(row.main_model), _name(row.draft_model or ""))
+    return (*models, row.speculation, row.n_draft, row.n_predict, row.prompt_set, row.prompt_id)
+
+
+def _name(path: str) -> str:
+    return path.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _change(old: Comparison, new: Comparison, confidence: float) -> Change:
+    fast = _between(old.speculative, new.speculative, confidence)
+    base = _between(old.vanilla, new.vanilla, confidence)
+    ratio = fast if old.speculative and new.speculative else base
+    return Change(
+        old=old,
+        new=new,
+        ratio=ratio,
+        vanilla_ratio=base,
+        speedup_ratio=_speedup_ratio(old, new, confidence),
+        p=None if ratio is None else p_of_no_change(ratio),
+        real=False,
+        comparisons=0,
+        reproduced=_reproduced(old, new),
+    )
+
+
+def _between(old: ModeStatistics | None, new: ModeStatistics | None, confidence: float) -> Interval | None:
+    if old is None or new is None:
+        return None
+    interval = welch_interval(old.tokens_per_second.samples, new.tokens_per_second.samples, confidence=confidence)
+    if interval is None:
+        return None
+    return replace(interval, method=BETWEEN_SWEEPS)
+
+
+def _log_speedup(row: Comparison) -> tuple[float, float, int] | None:
+    """Mean of the paired log ratios, its standard error and degrees of freedom, from the row's own samples."""
+    if row.vanilla is None or row.speculative is None or row.n_pairs < 2:
+        return None
+    vanilla, speculative = row.vanilla.tokens_per_second.samples, row.speculative.tokens_per_second.samples
+    if len(vanilla) != len(speculative):
+        return None
+    mean, sd = mean_stddev([math.log(s / v) for v, s in zip(vanilla, speculative, strict=True)])
+    return None if mean is None or sd is None else (mean, sd / math.sqrt(len(vanilla)), len(vanilla) - 1)
+
+
+def _speedup_ratio(old: Comparison, new: Comparison, confidence: float) -> Interval | None:
+    """new speed-up / old speed-up, both from interleaved pairs; None where either isn't."""
+    before, after = _log_speedup(old), _log_speedup(new)
+    if before is None or after is None:
+        return None
+    center = after[0] - before[0]
+    variances = (before[1] ** 2, after[1] ** 2)
+    error = math.sqrt(sum(variances))
+    df = sum(variances) ** 2 / (variances[0] ** 2 / before[2] + variances[1] ** 2 / after[2]) if error else math.inf
+    half = t_quantile(confidence, df) * error if error else 0.0
+    return Interval(
+        ratio=math.exp(center),
+        low=math.exp(center - half),
+        high=math.exp(center + half),
+        method=BETWEEN_SPEEDUPS,
+        n=min(before[2], after[2]) + 1,
+        df=df,
+        sd_log=error,
+    )
+
+
+def p_of_no_change(interval: Interval) -> float:
+    """Two-sided p of ratio 1 for a t interval on logs whose `sd_log` is the standard error of the mean log."""
+    from scipy.special import stdtr
+
+    if interval.sd_log == 0:
+        return 1.0 if interval.ratio == 1 else 0.0
+    return float(2 * stdtr(interval.df, -abs(math.log(interval.ratio)) / interval.sd_log))
+
+
+def _judged(changes: Sequence[Change], confidence: float) -> list[Change]:
+    """Holm: the smallest p against error/m, the next against error/(m-1), until one fails."""
+    tested = sorted((i for i, change in enumerate(changes) if change.p is not None), key=lambda i: changes[i].p or 0.0)
+    real: set[int] = set()
+    for rank, index in enumerate(tested):
+        if (changes[index].p or 0.0) > (1 - confidence) / (len(tested) - rank):
+            break
+        real.add(index)
+    return [replace(change, real=i in real, comparisons=len(tested)) for i, change in enumerate(changes)]
+
+
+def _reproduced(old: Comparison, new: Comparison) -> bool | None:
+    """Whether the intervals of both speed-ups overlap; without speed-ups those of the speeds; None where undefined."""
+    if old.ci_low is not None and old.ci_high is not None and new.ci_low is not None and new.ci_high is not None:
+        return old.ci_low <= new.ci_high and new.ci_low <= old.ci_high
+    spans = [_span(row.speculative or row.vanilla) for row in (old, new)]
+    if spans[0] is None or spans[1] is None:
+        return None
+    return spans[0][0] <= spans[1][1] and spans[1][0] <= spans[0][1]
+
+
+def _span(mode: ModeStatistics | None) -> tuple[float, float] | None:
+    """95 % t interval of a mode's mean tokens per second."""
+    if mode is None or mode.tokens_per_second.stddev is None:
+        return None
+    samples = mode.tokens_per_second.samples
+    half = t_quantile(0.95, len(samples) - 1) * mode.tokens_per_second.stddev / math.sqrt(len(samples))
+    return fmean(samples) - half, fmean(samples) + half
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnvironmentDifference:
+    """Something on which two sweeps depend and differ. `what`: engine, build, program, host, cpu, devices or model."""
+
+    what: str
+    old: str
+    new: str
+
+
+def environment_differences(old: SweepRecord, new: SweepRecord) -> list[EnvironmentDifference]:
+    """Why two sweeps' figures can't be held against each other; empty for like ones.
+
+    Models are alike by fingerprint under the same file name, wherever the files lie.
+    """
+    before, after = old.environment, new.environment
+    pairs = [
+        ("engine", before.engine, after.engine),
+        ("build", before.llama_cpp_build, after.llama_cpp_build),
+        ("program", before.program_sha256 or "", after.program_sha256 or ""),
+        ("host", before.host, after.host),
+        ("cpu", f"{before.cpu}, {before.physical_cores} cores", f"{after.cpu}, {after.physical_cores} cores"),
+        ("devices", _devices(before), _devices(after)),
+    ]
+    found = [EnvironmentDifference(what=what, old=a, new=b) for what, a, b in pairs if a != b]
+    theirs = _fingerprints(after)
+    return found + [
+        EnvironmentDifference(what=f"model {name}", old=fingerprint, new=theirs[name])
+        for name, fingerprint in _fingerprints(before).items()
+        if name in theirs and theirs[name] != fingerprint
+    ]
+
+
+def _devices(environment: Environment) -> str:
+    return " + ".join(sorted(f"{device.kind} {device.name}" for device in environment.devices))
+
+
+def _fingerprints(environment: Environment) -> Mapping[str, str]:
+    return {_name(model.path): model.fingerprint for model in environment.models}

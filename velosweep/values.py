@@ -1,0 +1,126 @@
+"""What every layer knows: modes, outcomes, devices, lanes, and a run as a row of samples.parquet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+SCHEMA_VERSION = 1
+
+
+# What samples must have at least, whoever wrote them; all else may be missing where it doesn't apply.
+NEEDED_COLUMNS = ("job_id", "mode", "iteration", "tokens_per_second", "time_to_first_token_ms", "total_time_ms")
+
+
+COOLDOWN_LOOKS = 2  # after so many at a machine that stays slow the lane measures on
+
+
+class Mode(str, Enum):
+    """The specification's two modes, spelt as its JSON spells them."""
+
+    VANILLA = "Vanilla"
+    SPECULATIVE = "Speculative"
+
+
+class Status(str, Enum):
+    """How a run ended. Only `ok` runs are averaged."""
+
+    OK = "ok"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    INVALID = "invalid"
+
+
+class Verdict(str, Enum):
+    """What a job's interval says: `faster` if ci_low > 1, `slower` if ci_high < 1."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    NO_RELIABLE_GAIN = "no_reliable_gain"
+    NOT_CONVERGED = "not_converged"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """What a lane runs on. `kind`: cpu, cuda, rocm, vulkan, metal, sycl. `uuid` where the vendor has one."""
+
+    kind: str
+    name: str
+    index: int | None = None
+    uuid: str | None = None
+    memory_bytes: int | None = None
+    program_name: str | None = None  # what `--device` calls it, e.g. CUDA0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lane:
+    """One serial queue: a GPU, a fixed group of GPUs, or the CPU (no devices of kind other than cpu)."""
+
+    number: int
+    devices: tuple[Device, ...]
+    cores: tuple[int, ...] = ()  # logical processors its servers are confined to; empty: all of the process's
+
+    @property
+    def label(self) -> str:
+        """Device names joined for people and for the `device` column."""
+        return " + ".join(device.name for device in self.devices)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One physical run: a row of samples.parquet. Field names and order are the columns of the contract."""
+
+    sweep_id: str
+    job_id: str
+    job_num: int | None
+    model_pair: str
+    main_model: str
+    draft_model: str | None
+    speculation: str
+    n_draft: int
+    n_predict: int
+    prompt_set: str
+    prompt_id: str
+    prompt: str
+    prompt_category: str | None
+    mode: Mode
+    iteration: int
+    order: int
+    launch: int
+    warmup: bool
+    status: Status
+    error: str | None
+    tokens_per_second: float | None
+    time_to_first_token_ms: float | None
+    total_time_ms: float | None
+    prompt_tokens: int | None
+    predicted_tokens: int | None
+    prompt_ms: float | None
+    predicted_ms: float | None
+    draft_tokens: int | None
+    accepted_tokens: int | None
+    accepted_per_position: tuple[int, ...] | None
+    output_sha256: str | None
+    first_divergence: int | None
+    started_at: datetime
+    lane: int
+    device: str
+    host: str
+    engine: str
+    llama_cpp_build: str
+    gpu_temperature_c: float | None
+    gpu_clock_mhz: float | None
+    gpu_power_w: float | None
+    energy_j: float | None
+    load_average: float | None
+    # beyond the contract's list ("more columns may follow")
+    block: int = 0
+    attempt: int = 0
+    rounds: int | None = None
+    p_min: float | None = None
+    temperature: float | None = None
+    throttle_reasons: str | None = None
+    gpu_processes: int | None = None
+    cpu_busy: float | None = None

@@ -27,8 +27,8 @@ from typing import TypeVar
 import pyarrow as pa
 
 from tests.benchmarks.bench_analysis import N_DRAFTS, made_up_samples, peak_mb
-from tests.benchmarks.bench_lanes import load_of, plan, simulate, skewed_jobs
 from tests.benchmarks.figures import Figure, machine, show
+from tests.planning.virtual_lanes import load_of, plan, simulate, skewed_jobs
 from velosweep.measuring.gc_frozen import long_lived
 from velosweep.results.chunks import PART_ROWS
 from velosweep.statistics.summarise import iterate_jobs

@@ -27,7 +27,7 @@ from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.residency import Residency
 from velosweep.measuring.sample_rows import OutputKey, SampleMaker
 from velosweep.measuring.search_driver import SearchDriver
-from velosweep.planning.lane_queue import Estimator, Queues
+from velosweep.planning.lane_queue import Estimator, LaneQueue
 from velosweep.planning.server_groups import Measurement, Round, ServerGroup
 from velosweep.results.journal import Journal
 from velosweep.results.paths import SweepPaths
@@ -91,12 +91,10 @@ def measure(
     way; why is in `broken`.
     """
     watch = _Watch(journal=journal, observe=observe, ahead=ahead, estimator=Estimator(model_bytes=prepared.model_bytes))
-    queues = Queues(lanes=len(prepared.lanes), foretold=watch.estimator.foretold, rates=watch.estimator.rates)
-    queues.fill(groups)
     shared = _Shared(
         sweep_id=sweep_id,
         prepared=prepared,
-        queues=queues,
+        queue=LaneQueue(groups, lanes=len(prepared.lanes), estimator=watch.estimator),
         logs=_Logs(SweepPaths(root)),
         files=ModelWatch(prepared.environment.models),
         watch=watch,
@@ -230,7 +228,7 @@ class _Shared:
 
     sweep_id: str
     prepared: Prepared
-    queues: Queues
+    queue: LaneQueue
     logs: _Logs
     files: ModelWatch
     watch: _Watch
@@ -238,19 +236,14 @@ class _Shared:
     progress: Progress
     search_drivers: Mapping[ServerGroup, SearchDriver]
     ahead: BackgroundCollator | None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run_one(self, index: int, lane: Lane) -> None:
         """Run one lane to its end; never raises."""
         try:
-            run_lane(lambda: self._next_block(index), _tools(lane, self))
+            run_lane(lambda: self.queue.take(index), _tools(lane, self))
         except Exception as error:  # noqa: BLE001 - joblib would leave the other lanes running; the pipeline raises it
             self.watch.broken.append(error)
             self.stop.request()
-
-    def _next_block(self, index: int) -> ServerGroup | None:
-        with self._lock:
-            return self.queues.take(index)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,29 +103,29 @@ def vanilla_server(job: Job) -> ServerConfig:
         draft_device=None,
         speculative_url=None,
     )
-    return _arm(Mode.VANILLA, job.model_pair.main_model, None, 0, None, engine)
+    return _server(Mode.VANILLA, job, None, 0, None, engine)
 
 
 def speculative_server(job: Job) -> ServerConfig | None:
-    """The job's own arm; None where the job does not speculate (`speculation=none`)."""
+    """The job's own server; None where the job does not speculate (`speculation=none`)."""
     if not job.speculation.kinds:
         return None
     draft_model = job.model_pair.draft_model if job.speculation.needs_draft_model else None
-    return _arm(Mode.SPECULATIVE, job.model_pair.main_model, draft_model, job.n_draft, job.speculation, job.engine)
+    return _server(Mode.SPECULATIVE, job, draft_model, job.n_draft, job.speculation, job.engine)
 
 
-def _arm(
+def _server(
     mode: Mode,
-    main_model: str,
+    job: Job,
     draft_model: str | None,
     n_draft: int,
     speculation: Speculation | None,
     engine: EngineSettings,
 ) -> ServerConfig:
-    """An arm's id covers what a server is started with and nothing else, so that jobs can share the server."""
-    content = [mode.value, main_model, draft_model, n_draft, speculation, engine]
+    """Its id covers what a server is started with and nothing else, so that jobs can share the server."""
+    main_model = job.model_pair.main_model
     return ServerConfig(
-        id=content_hash(content),
+        id=content_hash([mode.value, main_model, draft_model, n_draft, speculation, engine]),
         mode=mode,
         main_model=main_model,
         draft_model=draft_model,

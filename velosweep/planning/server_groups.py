@@ -1,4 +1,4 @@
-"""Jobs to blocks, blocks to rounds: what is loaded together, and in which order it is measured."""
+"""Jobs to server groups, groups to rounds: what is loaded together, and in which order it is measured."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from velosweep.config.settings import Job, Prompt
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.planning.identity import content_hash, speculative_server, vanilla_server
-from velosweep.values import Mode
+from velosweep.values import Mode, Sample
+
+Key = tuple[str, int, int, int, str]
+"""Identity of a measurement within a sweep: owner (job id or baseline id), group, launch, iteration, prompt id."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerGroup:
-    """Arms that are resident together: the shared vanilla arm (None under skip_vanilla) and each job's own.
+    """Servers that are loaded together: the shared vanilla server (None under skip_vanilla) and each job's own.
 
-    All jobs have the same baseline_id. `number` tells blocks of one baseline apart; every block has its
-    own vanilla runs, so that no comparison crosses blocks. `speculative[i]` is the arm of `jobs[i]`
-    (None for a vanilla-only job).
+    All jobs have the same baseline_id. `number` tells groups of one baseline apart; every group has its own vanilla
+    runs, so that no comparison crosses groups. `speculative[i]` is the server of `jobs[i]` (None for a vanilla-only
+    job).
     """
 
     number: int
@@ -29,17 +32,17 @@ class ServerGroup:
 
     @property
     def servers(self) -> tuple[ServerConfig, ...]:
-        """The distinct arms, vanilla first."""
+        """The distinct servers, vanilla first."""
         own = {server.id: server for server in self.speculative if server is not None}
         return ((self.vanilla,) if self.vanilla else ()) + tuple(own.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """One run to take: which arm, which prompt, which iteration (pairs vanilla with speculative).
+    """One run to take: which server, which prompt, which iteration (pairs vanilla with speculative).
 
-    `job` is the job whose sample it is; for a shared vanilla run any job of the block (its prompts,
-    n_predict and sampling are the same).
+    `job` is the job whose sample it is; for a shared vanilla run any job of the group (its prompts, n_predict and
+    sampling are the same). `group` is the group's number.
     """
 
     server: ServerConfig
@@ -51,10 +54,15 @@ class Measurement:
     warmup: bool = False
 
     @property
-    def key(self) -> tuple[str, int, int, int, str]:
-        """Identity of the measurement within a sweep: owner id, block, launch, iteration, prompt id."""
+    def key(self) -> Key:
+        """What it is known by within the sweep."""
         owner = self.job.baseline_id if self.server.mode is Mode.VANILLA else self.job.id
         return (owner, self.group, self.launch, self.iteration, self.prompt.id)
+
+
+def sample_key(sample: Sample) -> Key:
+    """The `Measurement.key` that gave this sample."""
+    return (sample.job_id, sample.block, sample.launch, sample.iteration, sample.prompt_id)
 
 
 WARMUP_PROMPT = Prompt(id="warmup", text="Once upon a time")
@@ -67,7 +75,7 @@ def plan_groups(
 ) -> tuple[ServerGroup, ...]:
     """Group jobs that share a vanilla series; split a group where memory or idle lanes ask for it.
 
-    `resident_servers(job)`: how many servers of such a job fit at once, the vanilla one included. Every block
+    `resident_servers(job)`: how many servers of such a job fit at once, the vanilla one included. Every group
     measures its own vanilla runs, so a split costs one vanilla series and never mixes baselines.
     """
     by_baseline: dict[str, list[Job]] = {}
@@ -80,15 +88,14 @@ def plan_groups(
         room = max(1, resident_servers(alike[0]) - with_vanilla)
         if lanes > 1:
             room = min(room, max(1, share - with_vanilla))
-        for number, chunk in enumerate(_even_chunks(alike, room)):
-            groups.append(_group(number, chunk))
+        groups += [_group(number, chunk) for number, chunk in enumerate(_even_chunks(alike, room))]
     return tuple(groups)
 
 
-def _even_chunks(group: Sequence[Job], room: int) -> Iterator[Sequence[Job]]:
-    pieces = math.ceil(len(group) / room)
+def _even_chunks(jobs: Sequence[Job], room: int) -> Iterator[Sequence[Job]]:
+    pieces = math.ceil(len(jobs) / room)
     for piece in range(pieces):
-        yield group[piece * len(group) // pieces : (piece + 1) * len(group) // pieces]
+        yield jobs[piece * len(jobs) // pieces : (piece + 1) * len(jobs) // pieces]
 
 
 def _group(number: int, jobs: Sequence[Job]) -> ServerGroup:
@@ -102,7 +109,7 @@ def _group(number: int, jobs: Sequence[Job]) -> ServerGroup:
 
 
 def launch_iterations(job: Job, launch: int) -> range:
-    """Iterations of one launch, numbered through over all launches: the protocol's are shared out evenly.
+    """Iterations of one launch, numbered on over all launches: the protocol's are spread evenly over them.
 
     Under an adaptive protocol every launch may take up to `max_pairs`.
     """
@@ -115,7 +122,7 @@ def launch_iterations(job: Job, launch: int) -> range:
 
 
 def warmups(group: ServerGroup, launch: int) -> Round:
-    """One short run for each arm of a fresh launch; kept and shown, never averaged (none of 0 tokens)."""
+    """One short run for each server of a fresh launch; kept and shown, never averaged. None under warmup_tokens=0."""
     if not group.jobs[0].protocol.warmup_tokens:
         return ()
     return tuple(
@@ -127,11 +134,11 @@ def warmups(group: ServerGroup, launch: int) -> Round:
 
 
 def rounds(group: ServerGroup, launch: int) -> Iterator[Round]:
-    """Every round of a launch: each resident arm once on one prompt.
+    """Every round of a launch: each server once on one prompt.
 
     `abba`: a prompt's direction alternates from iteration to iteration (V 4 8, 8 4 V, ...), so that a drift
-    cancels within pairs of iterations. `random`: a seeded permutation a round. `group`: all of an arm, then
-    the next (drift-prone). Prompts take turns: where the set has several, no server sees one twice running.
+    cancels within pairs of iterations. `random`: a seeded permutation each round. `block`: all runs of a server, then
+    the next server (drift-prone). Prompts take turns: where the set has several, no server sees one twice in a row.
     """
     protocol = group.jobs[0].protocol
     owners = _owners(group)
@@ -150,7 +157,7 @@ def rounds(group: ServerGroup, launch: int) -> Iterator[Round]:
 
 
 def count_measurements(group: ServerGroup) -> int:
-    """Runs that count (no warm-ups) a block takes at most."""
+    """The most runs that a group takes, warm-ups left out."""
     first = group.jobs[0]
     passes = sum(len(launch_iterations(first, launch)) for launch in range(first.protocol.launches))
     return len(group.servers) * len(first.prompts.prompts) * passes
@@ -165,7 +172,7 @@ def _passes(group: ServerGroup, launch: int) -> Iterator[tuple[int, int, Prompt]
 
 
 def _owners(group: ServerGroup) -> list[tuple[ServerConfig, Job]]:
-    """Each arm with the job whose samples it gives; the shared vanilla arm stands with the first job."""
+    """Each server with the job whose samples it gives; the shared vanilla server goes with the first job."""
     owners = [(group.vanilla, group.jobs[0])] if group.vanilla else []
     owners += [(server, job) for server, job in zip(group.speculative, group.jobs, strict=True) if server]
     return owners

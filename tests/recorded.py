@@ -51,7 +51,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Recorded:
     module = types.ModuleType("velosweep.sweep")
     module.run_sweep = made.run_sweep  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "velosweep.sweep", module)
-    monkeypatch.setattr(velosweep, "pipeline", module, raising=False)
+    monkeypatch.setattr(velosweep, "sweep", module, raising=False)
     monkeypatch.delenv("LLAMA_CPP_PATH", raising=False)
     monkeypatch.delenv("VELOSWEEP_MODELS", raising=False)
     monkeypatch.chdir(tmp_path)

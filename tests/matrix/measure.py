@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.llama_cpp.arms import CPU, speculative, vanilla
+from tests.llama_cpp.servers import CPU, speculative, vanilla
 from tests.matrix.generations import Pair
 from velosweep.config.settings import Prompt, Sampling, Speculation
 from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig, Session

@@ -181,7 +181,7 @@ def test_the_expected_number_of_runs_counts_a_shared_baseline_once() -> None:
 
 def test_blocks_add_their_own_baseline() -> None:
     tally = Tally(asked.sweep((4, 8), iterations=5))
-    tally.blocks["base"].update({0, 1})
+    tally.groups["base"].update({0, 1})
 
     assert tally.expected() == (2 + 2) * 5
 
@@ -254,7 +254,7 @@ def test_every_kind_of_event_is_taken() -> None:
         ServerLoading(lane=0, server=arm),
         ServerReady(lane=0, server=arm, load_s=0.5, memory_bytes=None),
         RunStarted(lane=0, measurement=asked.measurement(job, Mode.VANILLA, 0)),
-        GroupEnded(lane=0, block=asked.block(sweep)),
+        GroupEnded(lane=0, group=asked.block(sweep)),
     ]
 
     with observing(sweep, verbose=True) as (out, observe):

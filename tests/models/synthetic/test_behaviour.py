@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.llama_cpp.arms import CPU, speculative, vanilla
+from tests.llama_cpp.servers import CPU, speculative, vanilla
 from velosweep.config.settings import Prompt, Sampling, SyntheticShape
 from velosweep.llama_cpp.embedded import EmbeddedEngine
 from velosweep.llama_cpp.engine import Request

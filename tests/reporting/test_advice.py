@@ -11,8 +11,6 @@ from tests.reporting import sweeps
 from velosweep.config.settings import TunerSettings
 from velosweep.reporting.advice import (
     _SENTENCES,
-    best_n_draft,
-    expected_speedup,
     explain,
     gathered,
     reasons_for_modest_speedup,
@@ -20,6 +18,7 @@ from velosweep.reporting.advice import (
 )
 from velosweep.reporting.wording import job_labels, whole_jobs
 from velosweep.statistics.comparison import Acceptance, Comparison, Finding
+from velosweep.statistics.ranking import best_n_draft
 from velosweep.values import Verdict
 
 
@@ -78,24 +77,6 @@ def test_findings_are_gathered_once_worst_first_with_their_jobs() -> None:
 
     assert [advice.severity for advice, _ in found] == ["error", "info"]
     assert found[0][1] == ["n_draft 4", "n_draft 8", "n_draft 12"]
-
-
-@pytest.mark.parametrize(
-    ("alpha", "cost", "n_draft", "speedup"),
-    [(0.5, 0.02, 4, 1.79), (0.6, 0.1, 3, 1.67), (0.8, 0.05, 8, 3.09), (0.9, 0.2, 7, 2.37)],
-)
-def test_the_best_n_draft_is_that_of_the_design_notes_table(
-    alpha: float, cost: float, n_draft: int, speedup: float
-) -> None:
-    best, value = best_n_draft(alpha, cost)
-
-    assert best == n_draft
-    assert value == pytest.approx(speedup, abs=0.006)
-
-
-def test_where_drafting_can_not_pay_no_n_draft_is_advised() -> None:
-    assert best_n_draft(0.1, 0.5) == (0, 1.0)
-    assert expected_speedup(1.0, 0.0, 4) == 5.0
 
 
 def _job(*, rate: float, alpha: float, cost: float) -> Comparison:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.reporting import sweeps
 from velosweep.records import SearchCandidate, SearchRecord
-from velosweep.reporting.answer import answers, default_flags, leader, tied
+from velosweep.reporting.answer import answers, default_flags
 from velosweep.reporting.wording import whole_jobs
 from velosweep.statistics.comparison import Comparison, Finding
 from velosweep.values import Verdict
@@ -60,21 +60,6 @@ def test_a_draftless_kind_has_no_draft_model_in_its_command(three: list[Comparis
     assert "-md" not in flags
     assert flags[flags.index("--spec-type") + 1] == "ngram-mod"
     assert flags[flags.index("--spec-ngram-mod-n-max") + 1] == "4"
-
-
-def test_jobs_that_the_data_can_not_tell_apart_are_tied(three: list[Comparison]) -> None:
-    best = _with(three[0], 1.41, 1.33, 1.49)
-
-    assert tied(_with(three[1], 1.36, 1.28, 1.44), best)
-    assert not tied(_with(three[1], 1.20, 1.18, 1.22), best)
-    assert not tied(_with(three[1], 1.40, 1.30, 1.50, Verdict.INVALID), best)
-
-
-def test_a_sure_gain_is_preferred_to_a_larger_unsure_one(three: list[Comparison]) -> None:
-    unsure = _with(three[0], 1.6, 0.9, 2.8, Verdict.NO_RELIABLE_GAIN)
-    sure = _with(three[1], 1.4, 1.3, 1.5)
-
-    assert leader([unsure, sure]) is sure
 
 
 def test_an_invalid_job_is_never_advised(three: list[Comparison]) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from velosweep.records import SweepRecord
-from velosweep.reporting.wording import best_estimate, percent, same_series
+from velosweep.reporting.wording import percent, same_series
+from velosweep.statistics.acceptance import leviathan_speedup
 from velosweep.statistics.comparison import Comparison, Finding
+from velosweep.statistics.ranking import best_estimate, best_n_draft
 from velosweep.units import plural
 from velosweep.values import Verdict
 
@@ -286,19 +288,6 @@ def severity_rank(severity: str) -> int:
 # ---------------------------------------------------------------- why no speedup
 
 
-def expected_speedup(alpha: float, cost_ratio: float, n_draft: int) -> float:
-    """Leviathan et al. 2023, Theorem 3.8: (1 - α^(γ+1)) / ((1 - α)(γc + 1)), verification of a batch being free."""
-    tokens = n_draft + 1 if alpha >= 1 else (1 - alpha ** (n_draft + 1)) / (1 - alpha)
-    return float(tokens / (n_draft * cost_ratio + 1))
-
-
-def best_n_draft(alpha: float, cost_ratio: float, *, highest: int = 64) -> tuple[int, float]:
-    """The n_draft that the formula prefers and its speedup there; (0, 1.0) where drafting can't pay."""
-    best = max(range(1, highest + 1), key=lambda n_draft: expected_speedup(alpha, cost_ratio, n_draft))
-    value = expected_speedup(alpha, cost_ratio, best)
-    return (best, value) if value > 1 else (0, 1.0)
-
-
 _DISTURBED = frozenset({"machine_busy", "throttled", "other_gpu_processes"})
 
 
@@ -356,7 +345,7 @@ def _formula_reasons(job: Comparison, series: Sequence[Comparison]) -> list[str]
     alpha = job.acceptance.alpha if job.acceptance else None
     reasons = []
     if alpha is not None and job.cost_ratio is not None and 0 <= alpha <= 1 and job.cost_ratio >= 0:
-        here = expected_speedup(alpha, job.cost_ratio, job.n_draft)
+        here = leviathan_speedup(alpha, job.n_draft, job.cost_ratio) or 0.0
         reasons += _length_reasons(job, series, *best_n_draft(alpha, job.cost_ratio), here=here)
     measured = best_estimate(job)
     if job.expected_speedup is not None and measured is not None and job.expected_speedup > 1.15 * measured:
@@ -381,7 +370,7 @@ def _length_reasons(
     reached = max((best_estimate(row) or 0.0 for row in (job, *series)), default=0.0)
     if best == 0:
         return ["Another pair: with this acceptance and draft cost no n_draft pays"] if reached <= 1 else []
-    likely = value * min((best_estimate(job) or here) / here, 1.0)
+    likely = value * min((best_estimate(job) or here) / here, 1.0) if here else 0.0
     if likely <= WORTH_TRYING * reached or any(row.n_draft == best for row in (job, *series)):
         return []
     way = "Increasing" if best > job.n_draft else "Decreasing"

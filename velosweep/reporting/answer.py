@@ -1,13 +1,10 @@
 """The answer: what to run now, why it can be believed, and what speaks against it.
 
-Jobs with the same main model, prompt set and n_predict compete for one answer. Ties: a competitor is tied
-where the 95 % interval of the ratio of the two speedups holds 1, the two taken as independent (they
-share the vanilla runs, so this calls a tie sooner than needed, never later).
+Jobs with the same main model, prompt set and n_predict compete for one answer.
 """
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +13,6 @@ from dataclasses import dataclass, replace
 from velosweep.records import SearchRecord, SweepRecord
 from velosweep.reporting.advice import Advice, explain, severity_rank, told
 from velosweep.reporting.wording import (
-    best_estimate,
     interval,
     is_synthetic,
     job_labels,
@@ -28,6 +24,7 @@ from velosweep.reporting.wording import (
     without_speedup,
 )
 from velosweep.statistics.comparison import Comparison
+from velosweep.statistics.ranking import best_estimate, category_speedups, fastest, tied
 from velosweep.units import plural
 from velosweep.values import Verdict
 
@@ -89,7 +86,7 @@ def _answer(
     question: str, jobs: list[Comparison], rows: PromptRows, record: SweepRecord, flags: CommandFlags
 ) -> Answer:
     search = _search_of(jobs, record)
-    best = leader(jobs) if search is None else _confirmed(search, jobs)
+    best = fastest(jobs) if search is None else _confirmed(search, jobs)
     ties = () if best is None else tuple(job for job in jobs if job.job_id != best.job_id and tied(job, best))
     kind = "no_reliable_gain" if search is not None and search.job_id is None else _kind(best)
     return Answer(
@@ -119,7 +116,7 @@ def _search_of(jobs: Sequence[Comparison], record: SweepRecord) -> SearchRecord 
 
 def _confirmed(search: SearchRecord, jobs: Sequence[Comparison]) -> Comparison | None:
     """The winner with its figure from fresh pairs alone: the pairs that chose it flatter it."""
-    best = next((job for job in jobs if job.job_id == search.job_id), None) or leader(jobs)
+    best = next((job for job in jobs if job.job_id == search.job_id), None) or fastest(jobs)
     if best is None or search.job_id is None or search.speedup is None or best.verdict is Verdict.INVALID:
         return best
     verdict = Verdict.NO_RELIABLE_GAIN
@@ -142,34 +139,6 @@ def _search_words(search: SearchRecord) -> tuple[str, ...]:
     if search.ties:
         words.append(f"not shown to be slower by more than the search's tolerance: {listed(search.ties)}")
     return tuple(words)
-
-
-# ---------------------------------------------------------------- who wins
-
-
-def leader(jobs: Iterable[Comparison]) -> Comparison | None:
-    """The job to advise: among those with a usable verdict the one with the highest estimate, `faster` first."""
-    ranked = [job for job in jobs if best_estimate(job) is not None and job.verdict is not Verdict.INVALID]
-    sure = [job for job in ranked if job.verdict is Verdict.FASTER] or ranked
-    return max(sure, key=lambda job: best_estimate(job) or 0.0, default=None)
-
-
-def tied(job: Comparison, best: Comparison) -> bool:
-    """Whether the data can't tell `job` from `best` (rule: see the module)."""
-    value, top = best_estimate(job), best_estimate(best)
-    half, top_half = log_half_width(job), log_half_width(best)
-    if not value or not top or job.verdict is Verdict.INVALID:
-        return False
-    if half is None or top_half is None:
-        return math.isclose(value, top, rel_tol=0.01)
-    return abs(math.log(value) - math.log(top)) <= math.hypot(half, top_half)
-
-
-def log_half_width(job: Comparison) -> float | None:
-    """Half the width of the interval on the log scale, None where there is none."""
-    if not job.ci_low or not job.ci_high or job.ci_low <= 0 or job.ci_high <= 0:
-        return None
-    return (math.log(job.ci_high) - math.log(job.ci_low)) / 2
 
 
 def _kind(best: Comparison | None) -> str:
@@ -205,11 +174,11 @@ def _without_ratio(jobs: Sequence[Comparison], record: SweepRecord) -> str:
         if plain.speculation == "none":
             return f"W{alone}; nothing to compare it with"
         return f"No speculative run could be measured; w{alone}"
-    fastest = max(measured, key=lambda job: job.speculative.tokens_per_second.mean if job.speculative else 0.0)
-    rate = fastest.speculative.tokens_per_second.mean if fastest.speculative else None
-    setting = f"{_what(fastest, record)} with n_draft {fastest.n_draft}"
-    invalid = fastest.verdict is Verdict.INVALID and fastest.vanilla
-    why = "all runs are invalid" if invalid else without_speedup(fastest, record)
+    quickest = max(measured, key=lambda job: job.speculative.tokens_per_second.mean if job.speculative else 0.0)
+    rate = quickest.speculative.tokens_per_second.mean if quickest.speculative else None
+    setting = f"{_what(quickest, record)} with n_draft {quickest.n_draft}"
+    invalid = quickest.verdict is Verdict.INVALID and quickest.vanilla
+    why = "all runs are invalid" if invalid else without_speedup(quickest, record)
     return f"No speedup known ({why}). Fastest: {setting}, {number(rate, 1)} tok/s"
 
 
@@ -252,25 +221,11 @@ def prompt_rows(rows: Iterable[Comparison]) -> PromptRows:
     return found
 
 
-def category_ratios(jobs: Iterable[Comparison], rows: PromptRows) -> dict[str, dict[str, float]]:
-    """Geometric mean speedup by category and job id, over the prompts of each category."""
-    logs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for job in jobs:
-        for row in rows.get(job.job_id, ()):
-            value = best_estimate(row)
-            if row.prompt_category and value:
-                logs[row.prompt_category][row.job_id].append(math.log(value))
-    return {
-        category: {job_id: math.exp(sum(values) / len(values)) for job_id, values in of_job.items()}
-        for category, of_job in logs.items()
-    }
-
-
 def _category_words(best: Comparison, jobs: Sequence[Comparison], rows: PromptRows) -> tuple[str, ...]:
     """Where a category would choose otherwise by at least 2 %, or isn't faster at all."""
     labels = job_labels(jobs)
     words = []
-    ratios = category_ratios(jobs, rows)
+    ratios = category_speedups(row for job in jobs for row in rows.get(job.job_id, ()))
     for category, of_job in ratios.items() if len(ratios) > 1 else ():
         winner = max(of_job, key=lambda job_id: of_job[job_id])
         here = of_job.get(best.job_id)

@@ -23,7 +23,6 @@ from velosweep.reporting.figure import (
 from velosweep.reporting.wording import (
     VERDICT_SIGNS,
     VERDICT_WORDS,
-    best_estimate,
     by_prompt,
     job_labels,
     listed,
@@ -35,6 +34,7 @@ from velosweep.reporting.wording import (
     unpaired,
 )
 from velosweep.statistics.comparison import Comparison, Statistics
+from velosweep.statistics.ranking import best_estimate
 from velosweep.units import plural
 
 

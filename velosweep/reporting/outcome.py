@@ -16,7 +16,6 @@ from velosweep.reporting.screen import NORMAL, QUIET, VERBOSE, say, say_all, tab
 from velosweep.reporting.search_words import print_search
 from velosweep.reporting.textplot import Point, interval_plot
 from velosweep.reporting.wording import (
-    best_estimate,
     by_prompt,
     interval,
     job_labels,
@@ -29,6 +28,7 @@ from velosweep.reporting.wording import (
     without_speedup,
 )
 from velosweep.statistics.comparison import Comparison, ModeStatistics
+from velosweep.statistics.ranking import best_estimate
 from velosweep.units import plural
 from velosweep.values import Verdict
 

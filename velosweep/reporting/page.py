@@ -26,8 +26,9 @@ from velosweep.reporting.safe import plot_text
 from velosweep.reporting.search_words import search_title
 from velosweep.reporting.tables import Grid, category_grid, prompt_grid, result_grid, search_grid
 from velosweep.reporting.timeline import timeline
-from velosweep.reporting.wording import best_estimate, job_labels, target_of, whole_jobs
+from velosweep.reporting.wording import job_labels, target_of, whole_jobs
 from velosweep.statistics.comparison import Comparison
+from velosweep.statistics.ranking import best_estimate
 from velosweep.units import plural
 from velosweep.values import Verdict
 

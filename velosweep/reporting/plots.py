@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from velosweep.errors import ConfigError, install_extra
 from velosweep.records import SweepRecord
 from velosweep.reporting.answer import answers
-from velosweep.reporting.wording import best_estimate, job_labels, series_of, target_of, whole_jobs
+from velosweep.reporting.wording import job_labels, series_of, target_of, whole_jobs
 from velosweep.statistics.comparison import Comparison
+from velosweep.statistics.ranking import best_estimate
 from velosweep.values import Verdict
 
 if TYPE_CHECKING:

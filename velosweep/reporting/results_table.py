@@ -11,13 +11,13 @@ from velosweep.reporting.screen import Column
 from velosweep.reporting.wording import (
     VERDICT_SIGNS,
     VERDICT_WORDS,
-    best_estimate,
     interval_words,
     number,
     percent,
     whole_jobs,
 )
 from velosweep.statistics.comparison import Comparison
+from velosweep.statistics.ranking import best_estimate
 from velosweep.values import Verdict
 
 # n_draft, vanilla tok/s, speculative tok/s, speedup and an interval take this many columns beside each other.

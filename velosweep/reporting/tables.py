@@ -7,11 +7,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from velosweep.records import SearchRecord
-from velosweep.reporting.answer import Answer, category_ratios, prompt_rows
+from velosweep.reporting.answer import Answer, prompt_rows
 from velosweep.reporting.results_table import REASON_LENGTH, verdict_sign, verdict_words
 from velosweep.reporting.safe import clip
 from velosweep.reporting.wording import (
-    best_estimate,
     interval_words,
     job_labels,
     model_name,
@@ -19,6 +18,7 @@ from velosweep.reporting.wording import (
     plus_minus,
 )
 from velosweep.statistics.comparison import Comparison, Statistics
+from velosweep.statistics.ranking import best_estimate, category_speedups
 from velosweep.values import Verdict
 
 
@@ -178,7 +178,7 @@ def category_grid(answered: Sequence[Answer], jobs: Sequence[Comparison], rows: 
         if best is None:
             continue
         same = alike[best.main_model, best.prompt_set, best.n_predict]
-        for category, of_job in category_ratios(same, of_jobs).items():
+        for category, of_job in category_speedups(row for job in same for row in of_jobs.get(job.job_id, ())).items():
             winner = max(of_job, key=lambda job_id, of_job=of_job: of_job[job_id])  # type: ignore[misc]
             cells = (
                 Cell(text=category),

@@ -7,6 +7,7 @@ from pathlib import PurePath, PureWindowsPath
 
 from velosweep.records import SweepRecord
 from velosweep.statistics.comparison import Comparison, Statistics
+from velosweep.statistics.ranking import best_estimate
 from velosweep.values import Verdict
 
 VERDICT_WORDS = {
@@ -63,11 +64,6 @@ def speedup(comparison: Comparison) -> str:
     if value is None:
         return "no speedup measured"
     return " ".join(filter(None, (f"{value:.2f}×", interval(comparison.ci_low, comparison.ci_high))))
-
-
-def best_estimate(comparison: Comparison) -> float | None:
-    """The speedup to plot and rank by: the geometric mean, else the specification's ratio of means."""
-    return comparison.speedup_gm if comparison.speedup_gm is not None else comparison.speedup
 
 
 def model_name(path: str | None) -> str:

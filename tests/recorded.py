@@ -1,9 +1,7 @@
-"""Stands in for the pipeline where only the way to it is tested: keeps what it was given."""
+"""Stands in for `run_sweep` where only the way to it is tested: keeps what it was given."""
 
 from __future__ import annotations
 
-import sys
-import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +9,9 @@ from typing import Any
 
 import pytest
 
-import velosweep
+from velosweep import cli
 from velosweep.config.settings import Job, RunSettings
-from velosweep.outcome import Outcome
+from velosweep.results.sweep_outcome import SweepOutcome
 
 
 @dataclass
@@ -26,18 +24,22 @@ class Recorded:
 
     def run_sweep(
         self, jobs: Sequence[Job], *, root: Path, single: bool, command: Sequence[str], settings: RunSettings
-    ) -> Outcome:
+    ) -> SweepOutcome:
         if self.raises is not None:
             raise self.raises
         self.calls.append({"jobs": jobs, "root": root, "single": single, "command": command, "settings": settings})
         errors = tuple("no model" if job.num in self.failing else None for job in jobs)
-        return Outcome(
+        return SweepOutcome(
             exit_status=1 if any(errors) else 0,
             summaries=tuple(
                 None if error else {"n_draft": job.n_draft} for job, error in zip(jobs, errors, strict=True)
             ),
             errors=errors,
         )
+
+    def main(self, arguments: Sequence[str]) -> int:
+        """velosweep's command line with this in place of measuring."""
+        return cli.main(arguments, run_sweep=self.run_sweep)
 
     @property
     def jobs(self) -> list[Job]:
@@ -46,13 +48,8 @@ class Recorded:
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Recorded:
-    """A pipeline that only remembers, and an empty folder to stand in."""
-    made = Recorded()
-    module = types.ModuleType("velosweep.sweep")
-    module.run_sweep = made.run_sweep  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "velosweep.sweep", module)
-    monkeypatch.setattr(velosweep, "sweep", module, raising=False)
+    """A `run_sweep` that only remembers, and an empty folder to stand in."""
     monkeypatch.delenv("LLAMA_CPP_PATH", raising=False)
     monkeypatch.delenv("VELOSWEEP_MODELS", raising=False)
     monkeypatch.chdir(tmp_path)
-    return made
+    return Recorded()

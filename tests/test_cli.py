@@ -85,16 +85,16 @@ def test_help_names_the_choices_that_hydra_has(
     capsys: pytest.CaptureFixture[str],
     group: str,
 ) -> None:
-    assert main(["-m", f"{group}=nothing-like-it"]) == 2
+    assert recorded.main(["-m", f"{group}=nothing-like-it"]) == 2
     there = set(capsys.readouterr().err.partition("There are: ")[2].strip().split(", "))
-    main(["--help"])
+    recorded.main(["--help"])
 
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith(f"  {group} "))
     assert set(line.removeprefix(f"  {group} ").strip().split(", ")) == there
 
 
 def test_the_configuration_can_be_shown(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    assert main(["--cfg", "job", "n_draft=5"]) == 0
+    assert recorded.main(["--cfg", "job", "n_draft=5"]) == 0
 
     assert "\nn_draft: 5\n" in capsys.readouterr().out
     assert recorded.calls == []
@@ -167,7 +167,7 @@ def test_a_mistake_gets_one_message_with_a_remedy(
     arguments: list[str],
     named: str,
 ) -> None:
-    assert main(arguments) == 2
+    assert recorded.main(arguments) == 2
 
     said = capsys.readouterr()
     assert named in said.err
@@ -180,10 +180,10 @@ def test_a_traceback_comes_only_when_asked_for(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    main(["n_drafts=3"])
+    recorded.main(["n_drafts=3"])
     assert "Traceback" not in capsys.readouterr().err
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    main(["n_drafts=3"])
+    recorded.main(["n_drafts=3"])
     assert "Traceback" in capsys.readouterr().err
 
 

@@ -9,9 +9,13 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from velosweep import __version__
 from velosweep.errors import ExitStatus, Interrupted, VelosweepError
+
+if TYPE_CHECKING:
+    from velosweep.hydra_app.task import RunSweep
 
 VERBS = {
     "doctor": "what would run here: programs, versions, devices, models, what is missing",
@@ -25,12 +29,15 @@ VERBS = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status (see `velosweep.errors`). Never raises but for SystemExit of a verb."""
+def main(argv: Sequence[str] | None = None, *, run_sweep: RunSweep | None = None) -> int:
+    """Run one command; returns its exit status (see `velosweep.errors`). Never raises but for SystemExit of a verb.
+
+    `run_sweep`: what measures the jobs that Hydra's grammar names, by default `velosweep.sweep.run_sweep`.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     atexit.register(gc.freeze)  # a process that ends need not look through all it has imported
     try:
-        return int(_command(arguments)())
+        return int(_command(arguments, run_sweep)())
     except KeyboardInterrupt:
         return _say(Interrupted("Interrupted"))
     except BrokenPipeError:
@@ -46,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(refusal)
 
 
-def _command(arguments: list[str]) -> Callable[[], int]:
+def _command(arguments: list[str], run_sweep: RunSweep | None) -> Callable[[], int]:
     """What to run for these arguments."""
     first = arguments[0] if arguments else ""
     if first in VERBS:
@@ -60,7 +67,7 @@ def _command(arguments: list[str]) -> Callable[[], int]:
         return lambda: _print(help_page(VERBS))
     from velosweep.hydra_app.application import run
 
-    return lambda: run(arguments, verbs=tuple(VERBS))
+    return lambda: run(arguments, verbs=tuple(VERBS), run_sweep=run_sweep)
 
 
 def _print(text: str) -> int:

@@ -31,7 +31,6 @@ from velosweep.measuring.resuming import (
     plan_with_earlier,
 )
 from velosweep.measuring.search_driver import SearchDriver, search_drivers
-from velosweep.outcome import Outcome
 from velosweep.planning.server_groups import ServerGroup, count_measurements, plan_groups
 from velosweep.records import JobRecord, SearchRecord, SweepRecord, TunerDecision
 from velosweep.reporting.console import estimated_s, print_configuration, print_outcome, print_plan
@@ -42,6 +41,7 @@ from velosweep.results.decisions_file import write_decisions
 from velosweep.results.derived_files import Derived
 from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
+from velosweep.results.sweep_outcome import SweepOutcome
 from velosweep.results.sweep_record import read_record, write_record
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def run_sweep(
     command: Sequence[str],
     settings: RunSettings,
     on_line: Callable[[bytes], None] = lambda line: None,
-) -> Outcome:
+) -> SweepOutcome:
     """Measure all jobs, or what an earlier run of this folder left to measure, and write every result.
 
     `on_line` is called with each line of the journal once it is on disk; it must not raise or wait.
@@ -74,7 +74,7 @@ def run_sweep(
     sweep = Sweep(id="", root=str(root), jobs=prepared.jobs, command=tuple(command), single=single)
     if settings.dry_run:
         _print_plan(sweep, plan(prepared), prepared, settings.tuner, console)
-        return Outcome(exit_status=ExitStatus.OK, summaries=(None,) * len(jobs), errors=(None,) * len(jobs))
+        return SweepOutcome(exit_status=ExitStatus.OK, summaries=(None,) * len(jobs), errors=(None,) * len(jobs))
     measured = _measure(sweep, prepared, settings, console, on_line)
     try:
         derived = collate(root, measured.ready)
@@ -323,7 +323,7 @@ def _ended(job: JobRecord, measured: Measured) -> JobRecord:
     return job
 
 
-def _outcome(derived: Derived, measured: Measured) -> Outcome:
+def _outcome(derived: Derived, measured: Measured) -> SweepOutcome:
     """Reduce to an exit status: interrupted, nothing, some or all measured."""
     spared = derived.record.tuner is not None and not measured.interrupted  # a search needs few of its candidates
     summaries = [
@@ -342,4 +342,4 @@ def _outcome(derived: Derived, measured: Measured) -> Outcome:
         status = ExitStatus.SOME_FAILED
     else:
         status = ExitStatus.OK
-    return Outcome(exit_status=status, summaries=tuple(summaries), errors=tuple(errors))
+    return SweepOutcome(exit_status=status, summaries=tuple(summaries), errors=tuple(errors))

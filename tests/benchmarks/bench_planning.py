@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_planning.py [JOBS ...] [--plain N]
 
-Ours: sweeps of JOBS jobs (default 1000 and 10000) through `velosweep -m`, the pipeline replaced by one that returns
+Ours: sweeps of JOBS jobs (default 1000 and 10000) through `velosweep -m`, with a `run_sweep` that returns
 at once; `.hydra/` folders and multirun.yaml are written. Plain: the same configuration under Hydra's basic launcher
 and sweeper, and under its joblib launcher where that is installed, with N jobs (default 50), a task that does nothing.
 Each in a process of its own: seconds, milliseconds a job, and memory growth a job from the peak resident set.
@@ -23,26 +23,19 @@ from pathlib import Path
 
 def ours(jobs: int) -> None:
     """One sweep of `jobs` jobs, nothing measured; prints seconds of load and of the whole command."""
-    import types
+    from velosweep.cli import main
+    from velosweep.results.sweep_outcome import SweepOutcome
 
-    import velosweep
-    from velosweep.outcome import Outcome
-
-    pipeline = types.ModuleType("velosweep.sweep")
     reached: list[float] = []
 
     def run_sweep(planned, **_):  # type: ignore[no-untyped-def]
         reached.append(time.perf_counter())
-        return Outcome(exit_status=0, summaries=(None,) * len(planned), errors=(None,) * len(planned))
+        return SweepOutcome.not_run(len(planned))
 
-    pipeline.run_sweep = run_sweep  # type: ignore[attr-defined]
-    sys.modules["velosweep.sweep"] = velosweep.sweep = pipeline  # type: ignore[attr-defined]
-    from velosweep.cli import main
-
-    main(["n_draft=3"])  # imports and caches, so that the growth is the jobs'
+    main(["n_draft=3"], run_sweep=run_sweep)  # imports and caches, so that the growth is the jobs'
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    status = main(["-m", *grid(jobs), "hydra.sweep.dir=out"])
+    status = main(["-m", *grid(jobs), "hydra.sweep.dir=out"], run_sweep=run_sweep)
     assert status == 0
     report(jobs, reached[-1] - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 

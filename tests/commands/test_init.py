@@ -15,10 +15,10 @@ def test_the_files_are_found_and_make_a_sweep(
     recorded: Recorded,  # noqa: F811
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["init"]) == 0
+    assert recorded.main(["init"]) == 0
     assert "velosweep +experiment=mine" in capsys.readouterr().out
 
-    assert main(["+experiment=mine"]) == 0
+    assert recorded.main(["+experiment=mine"]) == 0
 
     assert [job.n_draft for job in recorded.jobs] == [2, 4, 8, 12, 16]
     assert {(job.model_pair.name, job.prompts.name, job.n_predict) for job in recorded.jobs} == {("mine", "mine", 200)}
@@ -37,10 +37,10 @@ def test_nothing_of_one_s_own_is_overwritten(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_the_whole_configuration_can_be_copied_and_still_works(recorded: Recorded) -> None:  # noqa: F811
-    assert main(["init", "--all"]) == 0
+    assert recorded.main(["init", "--all"]) == 0
     Path("conf/sweep.yaml").write_text(Path("conf/sweep.yaml").read_text().replace("n_draft: 8 ", "n_draft: 5 "))
 
-    assert main([]) == 0
+    assert recorded.main([]) == 0
 
     assert [job.n_draft for job in recorded.jobs] == [5]
 

@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from tests.recorded import Recorded, recorded  # noqa: F401
-from velosweep.cli import main
 from velosweep.errors import ModelFileError
 
 
@@ -19,7 +18,7 @@ def folder(recorded: Recorded) -> Path:  # noqa: F811
 
 
 def test_all_jobs_of_a_sweep_come_in_one_call_later_keys_fastest(recorded: Recorded) -> None:  # noqa: F811
-    assert main(["-m", "n_draft=4,8", "protocol=quick,rigorous", "hydra.sweep.dir=out"]) == 0
+    assert recorded.main(["-m", "n_draft=4,8", "protocol=quick,rigorous", "hydra.sweep.dir=out"]) == 0
 
     assert len(recorded.calls) == 1
     assert [(job.num, job.n_draft, job.protocol.iterations, job.directory) for job in recorded.jobs] == [
@@ -34,7 +33,7 @@ def test_all_jobs_of_a_sweep_come_in_one_call_later_keys_fastest(recorded: Recor
 
 
 def test_one_job_is_measured_in_its_own_directory(recorded: Recorded) -> None:  # noqa: F811
-    assert main(["n_draft=3", "hydra.run.dir=out"]) == 0
+    assert recorded.main(["n_draft=3", "hydra.run.dir=out"]) == 0
 
     assert recorded.calls[0]["single"] is True
     assert [(job.n_draft, job.directory, job.overrides) for job in recorded.jobs] == [(3, "", ("n_draft=3",))]
@@ -46,7 +45,7 @@ def test_an_experiment_file_is_a_whole_sweep_with_or_without_the_flag(
     recorded: Recorded,  # noqa: F811
     flag: list[str],
 ) -> None:
-    assert main([*flag, "+experiment=ndraft_grid", "n_predict=20"]) == 0
+    assert recorded.main([*flag, "+experiment=ndraft_grid", "n_predict=20"]) == 0
 
     assert [job.n_draft for job in recorded.jobs] == [2, 4, 8, 12]
     assert {job.n_predict for job in recorded.jobs} == {20}
@@ -68,10 +67,10 @@ def test_the_hydra_folders_hold_what_the_basic_launcher_writes(
     recorded: Recorded,  # noqa: F811
     overrides: list[str],
 ) -> None:
-    assert main(["-m", *overrides, "hydra.sweep.dir=ours"]) == 0
+    assert recorded.main(["-m", *overrides, "hydra.sweep.dir=ours"]) == 0
     ours = list(recorded.jobs)
     recorded.calls.clear()
-    assert main(["-m", *overrides, "hydra.sweep.dir=theirs", "hydra/launcher=basic"]) == 0
+    assert recorded.main(["-m", *overrides, "hydra.sweep.dir=theirs", "hydra/launcher=basic"]) == 0
 
     for mine, basic in zip(ours, recorded.jobs, strict=True):
         assert (mine.model_pair, mine.prompts, mine.engine, mine.protocol, mine.speculation) == (
@@ -84,7 +83,7 @@ def test_the_hydra_folders_hold_what_the_basic_launcher_writes(
         assert mine.overrides == basic.overrides
         for name in ("config.yaml", "overrides.yaml"):
             path = Path(str(mine.num)) / ".hydra" / name
-            assert read(Path("ours") / path) == read(Path("theirs") / path)
+            assert (Path("ours") / path).read_text() == (Path("theirs") / path).read_text()
         assert hydra_part("ours", mine.num) == hydra_part("theirs", mine.num)
 
 
@@ -102,7 +101,7 @@ def hydra_part(root: str, num: int) -> Any:
 
 
 def test_multirun_yaml_is_hydra_s(recorded: Recorded) -> None:  # noqa: F811
-    assert main(["-m", "n_draft=4,8", "hydra.sweep.dir=out"]) == 0
+    assert recorded.main(["-m", "n_draft=4,8", "hydra.sweep.dir=out"]) == 0
 
     assert read(Path("out/multirun.yaml"))["hydra"]["overrides"]["task"] == ["n_draft=4,8"]
 
@@ -110,25 +109,25 @@ def test_multirun_yaml_is_hydra_s(recorded: Recorded) -> None:  # noqa: F811
 def test_a_failed_job_gives_status_1_and_the_others_stand(recorded: Recorded) -> None:  # noqa: F811
     recorded.failing = {1}
 
-    assert main(["-m", "n_draft=4,8,12"]) == 1
+    assert recorded.main(["-m", "n_draft=4,8,12"]) == 1
 
 
 def test_the_basic_launcher_measures_each_job_by_itself_and_reports_failures(
     recorded: Recorded,  # noqa: F811
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["-m", "n_draft=4,8", "hydra/launcher=basic"]) == 0
+    assert recorded.main(["-m", "n_draft=4,8", "hydra/launcher=basic"]) == 0
     assert [(call["single"], len(call["jobs"])) for call in recorded.calls] == [(True, 1), (True, 1)]
 
     recorded.failing = {0}
 
-    assert main(["-m", "n_draft=4,8", "hydra/launcher=basic"]) == 3
+    assert recorded.main(["-m", "n_draft=4,8", "hydra/launcher=basic"]) == 3
 
 
 def test_the_basic_sweeper_works_with_our_launcher(recorded: Recorded) -> None:  # noqa: F811
-    assert main(["-m", "n_draft=4,8", "hydra/sweeper=basic"]) == 0
+    assert recorded.main(["-m", "n_draft=4,8", "hydra/sweeper=basic"]) == 0
     recorded.failing = {0}
-    assert main(["-m", "n_draft=4,8", "hydra/sweeper=basic"]) == 1
+    assert recorded.main(["-m", "n_draft=4,8", "hydra/sweeper=basic"]) == 1
 
 
 def test_a_refused_sweep_is_one_message_and_status_2(
@@ -138,25 +137,25 @@ def test_a_refused_sweep_is_one_message_and_status_2(
     recorded.raises = ModelFileError("No model at /m/x.gguf", remedy="set model_pair.main_model")
 
     for arguments in (["-m", "n_draft=4,8"], ["n_draft=4"], ["-m", "n_draft=4,8", "hydra/sweeper=basic"]):
-        assert main(arguments) == 2
+        assert recorded.main(arguments) == 2
         assert capsys.readouterr().err == "velosweep: No model at /m/x.gguf\n  set model_pair.main_model\n"
 
 
 def test_a_refused_sweep_leaves_no_folder_of_its_own_and_others_as_they_were(recorded: Recorded) -> None:  # noqa: F811
     recorded.raises = ModelFileError("No model at /m/x.gguf")
-    assert main(["-m", "n_draft=4,8"]) == 2
-    assert main(["-m", "n_draft=4,4", "hydra.sweep.dir=deep/out"]) == 2
+    assert recorded.main(["-m", "n_draft=4,8"]) == 2
+    assert recorded.main(["-m", "n_draft=4,4", "hydra.sweep.dir=deep/out"]) == 2
     assert list(Path().iterdir()) == []
 
     Path("out").mkdir()
     Path("out/note.txt").write_text("mine")
-    assert main(["-m", "n_draft=4,8", "hydra.sweep.dir=out"]) == 2
+    assert recorded.main(["-m", "n_draft=4,8", "hydra.sweep.dir=out"]) == 2
     assert Path("out/note.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("arguments", [["-m", "n_draft=4,8"], ["n_draft=4"]])
 def test_a_dry_run_leaves_no_folders(recorded: Recorded, arguments: list[str]) -> None:  # noqa: F811
-    assert main([*arguments, "dry_run=true"]) == 0
+    assert recorded.main([*arguments, "dry_run=true"]) == 0
 
     assert recorded.calls[0]["settings"].dry_run is True
     assert list(Path().iterdir()) == []
@@ -164,12 +163,12 @@ def test_a_dry_run_leaves_no_folders(recorded: Recorded, arguments: list[str]) -
 
 def test_a_refused_job_leaves_no_folder_but_results_of_an_earlier_one_stay(recorded: Recorded) -> None:  # noqa: F811
     recorded.raises = ModelFileError("No model at /m/x.gguf")
-    assert main(["n_draft=4"]) == 2
+    assert recorded.main(["n_draft=4"]) == 2
     assert list(Path().iterdir()) == []
 
     Path("old").mkdir()
     Path("old/sweep.json").write_text("{}")
-    assert main(["n_draft=4", "hydra.run.dir=old"]) == 2
+    assert recorded.main(["n_draft=4", "hydra.run.dir=old"]) == 2
     assert {path.name for path in Path("old").iterdir()} == {".hydra", "sweep.json"}
 
 
@@ -181,7 +180,7 @@ def test_a_refused_job_leaves_no_folder_but_results_of_an_earlier_one_stay(recor
         (["n_draft=4,4"], "are alike"),
         (["n_draft=4,x"], "'x' is not a whole number"),
         (["n_draft=4,0"], "n_draft is 0"),
-        (["on_busy=wait,fail", "n_draft=1,2"], "different ways"),
+        (["on_busy=wait,fail", "n_draft=1,2"], "different run settings"),
         (["n_draft=1,2", "hydra.sweep.subdir=same"], "would both write"),
         (["n_drafts=1,2"], "did you mean n_draft?"),
         (["model_pair=synthetic,foo"], "There is no model_pair=foo"),
@@ -194,14 +193,17 @@ def test_a_grid_that_can_not_be_run_is_refused_before_the_pipeline(
     arguments: list[str],
     named: str,
 ) -> None:
-    assert main(["-m", *arguments]) == 2
+    assert recorded.main(["-m", *arguments]) == 2
 
     assert named in capsys.readouterr().err
     assert recorded.calls == []
 
 
 def test_a_subdirectory_may_be_named_by_the_overrides(recorded: Recorded) -> None:  # noqa: F811
-    assert main(["-m", "n_draft=4,8", "hydra.sweep.subdir=${hydra.job.override_dirname}", "hydra.sweep.dir=o"]) == 0
+    assert (
+        recorded.main(["-m", "n_draft=4,8", "hydra.sweep.subdir=${hydra.job.override_dirname}", "hydra.sweep.dir=o"])
+        == 0
+    )
 
     assert [job.directory for job in recorded.jobs] == ["n_draft=4", "n_draft=8"]
     assert Path("o/n_draft=8/.hydra/config.yaml").is_file()
@@ -235,7 +237,7 @@ def test_a_person_s_callbacks_are_called(
     monkeypatch.syspath_prepend(str(Path("mine").absolute()))
     recorded.failing = {1}
 
-    assert main(["-m", "n_draft=4,8", "+hydra.callbacks.log._target_=my_callbacks.Log"]) == 1
+    assert recorded.main(["-m", "n_draft=4,8", "+hydra.callbacks.log._target_=my_callbacks.Log"]) == 1
 
     assert Path("events.txt").read_text().splitlines() == [
         "start",
@@ -256,6 +258,6 @@ def test_a_conf_folder_of_one_s_own_adds_and_overrides_group_files(recorded: Rec
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    assert main(["-m", "n_draft=4", "model_pair=mine,llama8b_1b", "protocol=quick"]) == 0
+    assert recorded.main(["-m", "n_draft=4", "model_pair=mine,llama8b_1b", "protocol=quick"]) == 0
 
     assert [(job.model_pair.name, job.protocol.iterations) for job in recorded.jobs] == [("mine", 2), ("llama8b_1b", 2)]

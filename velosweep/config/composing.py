@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from velosweep.config import search_path
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
     from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.override_parser.types import Override
 
 
 def set_version_base() -> None:
@@ -60,3 +62,22 @@ def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictC
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg
+
+
+def write_value(cfg: DictConfig, override: Override, *, again: bool = False) -> None:
+    """Write an override's value into `cfg` as Hydra does; `again`: `+key` wrote it before.
+
+    Raises ConfigError for a `+key` that is there, ConfigCompositionException for what OmegaConf refuses.
+    """
+    from hydra.errors import ConfigCompositionException
+
+    from velosweep.errors import ConfigError
+
+    key, value, line = override.key_or_group, override.value(), override.input_line
+    try:
+        there = override.is_add() and not again and OmegaConf.select(cfg, key, throw_on_missing=False) is not None
+        if there and not isinstance(value, (dict, list)):
+            raise ConfigError(f"There is a key {key!r} already", remedy=f"leave the + out: {str(line).lstrip('+')}")
+        OmegaConf.update(cfg, key, value, merge=True, force_add=override.is_add() or override.is_force_add())
+    except OmegaConfBaseException as error:
+        raise ConfigCompositionException(f"Error merging override {line}") from error

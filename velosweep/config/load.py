@@ -6,7 +6,8 @@ it has frozen and freezes again only those that an override touches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +18,6 @@ from velosweep.config import sections
 from velosweep.config.checks import Section, at_least, check_output, one_of
 from velosweep.config.hydra_errors import KEYS, refusing, unknown_key
 from velosweep.config.prompts import load_prompts
-from velosweep.config.resolving import Token, Values
 from velosweep.config.settings import (
     EngineSettings,
     Job,
@@ -33,6 +33,8 @@ from velosweep.errors import VelosweepError, together
 
 _Value = TypeVar("_Value")
 _KNOWN = frozenset(KEYS)
+_REFERENCE = re.compile(r"\$\{(?:oc\.env:|([A-Za-z_]\w*)[.}])")
+_TOP_LEVEL = tuple(key for key in KEYS if "." not in key)
 
 
 def load_job(
@@ -78,17 +80,46 @@ class JobLoader:
 
     def __init__(self, *, base: Path | None = None) -> None:
         self._base = base or Path.cwd()
-        self._values = Values()
-        self._frozen: dict[Hashable, Any] = {}
+        self._values: Mapping[str, Any] = {}
+        self._frozen: dict[tuple[tuple[str, ...], str], Any] = {}
+        self._resolutions: dict[tuple[str, ...] | None, Any] = {}
 
     def load(
-        self, cfg: DictConfig, *, num: int, overrides: Sequence[str], directory: str, token: Token | None = None
+        self,
+        cfg: DictConfig,
+        *,
+        num: int,
+        overrides: Sequence[str],
+        directory: str,
+        unresolved: Mapping[str, Any] | None = None,
     ) -> Job:
-        """As `load_job`. `token`: see `Values`."""
+        """As `load_job`. `unresolved`: `cfg` as `OmegaConf.to_container` gives it, where the caller has that."""
         with refusing():
-            self._values.look_at(cfg, token)
-            _refuse_unknown("", (str(key) for key in cfg if key != "hydra"))
+            self._values = self._resolved(
+                cfg, unresolved or {str(key): _plain(cfg, str(key), resolve=False) for key in cfg}
+            )
+            _refuse_unknown("", self._values)
+            for key in _TOP_LEVEL:
+                if key not in self._values:
+                    raise unknown_key(key)
             return self._load(num, overrides, directory)
+
+    def _resolved(self, cfg: DictConfig, unresolved: Mapping[str, Any]) -> dict[str, Any]:
+        """All top-level values but Hydra's as plain lists, dicts and scalars. Raises what OmegaConf raises.
+
+        OmegaConf takes a millisecond for an interpolation, so what alike ones gave is remembered.
+        """
+        values: dict[str, Any] = {}
+        for key, value in unresolved.items():
+            if key == "hydra" or "${" not in repr(value):
+                values[key] = value
+                continue
+            cause = _cause(value, unresolved)
+            if cause is None or cause not in self._resolutions:
+                self._resolutions[cause] = _plain(cfg, key, resolve=True)
+            values[key] = self._resolutions[cause]
+        values.pop("hydra", None)
+        return values
 
     def _load(self, num: int, overrides: Sequence[str], directory: str) -> Job:
         try:
@@ -182,12 +213,10 @@ class JobLoader:
 
     def _once(self, keys: tuple[str, ...], make: Callable[[], _Value]) -> _Value:
         """What `make` gives for the values of these keys; the same object for the same values."""
-        cause: Hashable = self._values.cause(*keys)
-        if cause is None:
-            cause = repr([self._values[key] for key in keys])
-        if (keys, cause) not in self._frozen:
-            self._frozen[keys, cause] = make()
-        found: _Value = self._frozen[keys, cause]
+        cause = (keys, repr([self._values[key] for key in keys]))
+        if cause not in self._frozen:
+            self._frozen[cause] = make()
+        found: _Value = self._frozen[cause]
         return found
 
     def _engine(self) -> EngineSettings:
@@ -224,6 +253,21 @@ class JobLoader:
         if protocol.launches > iterations:
             at_least("iterations", iterations, protocol.launches, why="protocol.launches shares them out")
         return replace(protocol, iterations=iterations)
+
+
+def _cause(value: Any, values: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """All that decides what the interpolations in `value` resolve to; None where that can't be told by its text."""
+    text = repr(value)
+    names = _REFERENCE.findall(text)
+    referred = [repr(values.get(name)) for name in names if name]
+    if len(names) != text.count("${") or any("${" in other for other in referred):
+        return None
+    return (text, *referred)
+
+
+def _plain(cfg: DictConfig, key: str, *, resolve: bool) -> Any:
+    value = cfg[key]
+    return OmegaConf.to_container(value, resolve=resolve) if OmegaConf.is_config(value) else value
 
 
 def _refuse_unknown(prefix: str, names: Iterable[object]) -> None:

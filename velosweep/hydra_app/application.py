@@ -14,7 +14,7 @@ from velosweep.config.command_words import check_words, expand_home, quote_lette
 from velosweep.config.composing import set_version_base, start_hydra
 from velosweep.config.hydra_errors import GROUPS, KEYS, nearest
 from velosweep.errors import ConfigError, ExitStatus
-from velosweep.hydra_app.task import JobTask
+from velosweep.hydra_app.task import JobError, JobTask, RunSweep
 from velosweep.llama_cpp.embedded import ask_devices_early
 from velosweep.llama_cpp.selection import surely_embedded
 from velosweep.reporting.streams import outlive_readers
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from hydra.types import RunMode
 
 
-def run(arguments: Sequence[str], *, verbs: Sequence[str] = ()) -> int:
-    """Do what these arguments say; returns the exit status. Raises our errors, and Hydra's where it refuses."""
+def run(arguments: Sequence[str], *, verbs: Sequence[str] = (), run_sweep: RunSweep | None = None) -> int:
+    """Do what these arguments say; returns the exit status. Raises our errors, and Hydra's where it refuses.
+
+    `run_sweep`: what measures jobs, by default `velosweep.sweep.run_sweep`.
+    """
     args, parser = _parse(arguments, verbs)
     from hydra.core.global_hydra import GlobalHydra
 
@@ -51,7 +54,7 @@ def run(arguments: Sequence[str], *, verbs: Sequence[str] = ()) -> int:
         elif args.info:
             hydra.show_info(args.info, config_name=args.config_name, overrides=args.overrides)
         else:
-            return _measure(hydra, args, command=["velosweep", *arguments])
+            return _measure(hydra, args, JobTask(["velosweep", *arguments], run_sweep))
     finally:
         GlobalHydra.instance().clear()
     return int(ExitStatus.OK)
@@ -116,11 +119,10 @@ def _unknown_flag(flag: str) -> ConfigError:
     return ConfigError(f"There is no option {flag!r}", remedy=f"{remedy}; velosweep --help lists all")
 
 
-def _measure(hydra: Hydra, args: argparse.Namespace, command: Sequence[str]) -> int:
+def _measure(hydra: Hydra, args: argparse.Namespace, task: JobTask) -> int:
     """Run one job or a sweep, as -m or the configuration's hydra.mode has it."""
     from hydra.types import RunMode
 
-    task = JobTask(command)
     overrides = list(args.overrides)
     mode = RunMode.MULTIRUN if args.multirun else _mode(hydra, args.config_name, overrides)
     overrides.append(f"hydra.mode={mode.name}")
@@ -129,7 +131,12 @@ def _measure(hydra: Hydra, args: argparse.Namespace, command: Sequence[str]) -> 
         if task.single_error is not None:
             raise task.single_error
     else:
-        _multirun(hydra, args.config_name, task, overrides)
+        try:
+            hydra.multirun(config_name=args.config_name, task_function=task, overrides=overrides)
+        except JobError as error:  # a sweeper that isn't ours throws after the first failed job
+            if task.outcome is None:
+                raise
+            sys.stderr.write(f"velosweep: {error.message}\n")
     return int(task.outcome.exit_status) if task.outcome else int(ExitStatus.OK)
 
 
@@ -154,15 +161,3 @@ def _mode(hydra: Hydra, config_name: str, overrides: list[str]) -> RunMode:
             remedy=f"add -m: {shlex.join(['velosweep', '-m', *overrides])}",
         )
     return mode
-
-
-def _multirun(hydra: Hydra, config_name: str, task: JobTask, overrides: list[str]) -> None:
-    """A sweeper that isn't ours throws after the first failed job; what was measured counts all the same."""
-    from velosweep.hydra_app.task import JobError
-
-    try:
-        hydra.multirun(config_name=config_name, task_function=task, overrides=overrides)
-    except JobError as error:
-        if task.outcome is None:
-            raise
-        sys.stderr.write(f"velosweep: {error.message}\n")

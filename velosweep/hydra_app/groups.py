@@ -20,8 +20,8 @@ from typing import Any
 from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import ExitStatus, MismatchError, NothingMeasured, StorageError, VelosweepError
 from velosweep.hydra_app.remote_journal import JournalChannel, sender, settle_in
-from velosweep.outcome import Outcome
 from velosweep.records import JobRecord, SweepRecord
+from velosweep.results.sweep_outcome import SweepOutcome
 from velosweep.values import Sample
 
 SERVER_GROUPS_A_GROUP = 100_000
@@ -281,7 +281,7 @@ def _records(
     return tuple(records[num] for num in sorted(records))
 
 
-def conclude(root: Path, settings: RunSettings) -> Outcome:
+def conclude(root: Path, settings: RunSettings) -> SweepOutcome:
     """Derive every file of the merged sweep, show its results, and say how it ended."""
     from velosweep.collation import collate
     from velosweep.reporting.console import print_outcome
@@ -309,7 +309,7 @@ def conclude(root: Path, settings: RunSettings) -> Outcome:
     failed = sum(error is not None for error in errors)
     status = ExitStatus.OK if not failed else ExitStatus.SOME_FAILED
     status = ExitStatus.NOTHING_MEASURED if all(summary is None for summary in summaries) else status
-    return Outcome(exit_status=int(status), summaries=tuple(summaries), errors=tuple(errors))
+    return SweepOutcome(exit_status=int(status), summaries=tuple(summaries), errors=tuple(errors))
 
 
 def in_words(error: BaseException) -> str:

@@ -1,151 +1,223 @@
-"""One configuration a job, cheaply.
+"""The configuration of each job of a sweep, and the job's `.hydra/` folder as Hydra writes it.
 
-Composing takes Hydra 60 ms. Jobs of a grid differ in a few plain values, so each selection of group files is
-composed once into a working configuration, and a job's values are written over those of the job before it.
+Composing takes Hydra about 60 ms and dumping a configuration 10. So Hydra composes once for each choice of group files,
+a job's plain values are written over those of the job before it, and each different section is dumped once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-_Value = TypeVar("_Value")
+from velosweep.config.composing import write_value
+from velosweep.config.schema import describe_keys
+from velosweep.results.paths import is_sweep
+
+_VALUE_KEYS = frozenset(key.name for key in describe_keys() if key.type)
 
 
 @dataclass(kw_only=True, slots=True)
-class Selection:
-    """A composed selection of groups. `working` carries the values of `applied` (key -> override as written).
+class JobConfig:
+    """A job's configuration, valid until the next job's is composed.
 
-    `pristine`: without any, once it was needed.
+    `unresolved`: the same as plain dicts, lists and scalars. `overrides`: the job's own, without Hydra's.
     """
 
-    overrides: tuple[str, ...]
-    working: DictConfig
-    applied: dict[str, str] = field(default_factory=dict)
-    pristine: DictConfig | None = None
+    num: int
+    cfg: DictConfig
+    unresolved: dict[str, Any]
+    overrides: tuple[Override, ...]
+
+    @property
+    def override_lines(self) -> list[str]:
+        """The overrides as they were written."""
+        return [override.input_line or "" for override in self.overrides]
+
+    def refers_to_hydra(self) -> bool:
+        """Whether a value is made of Hydra's, as in `output=out-${hydra.job.num}.json`."""
+        return any("${hydra" in repr(value) for key, value in self.unresolved.items() if key != "hydra")
+
+    def number(self) -> None:
+        """Write into `cfg` what only a job has: its number, its overrides and the directory name made of them."""
+        hydra = self.cfg.hydra
+        with read_write(hydra), open_dict(hydra):
+            hydra.job.num, hydra.job.id = self.num, str(self.num)
+            if not self._interpolates_dirname():
+                hydra.job.override_dirname = self._override_dirname()
+            hydra.overrides.task = self.override_lines
+
+    def hydra_part(self, output_dir: str) -> dict[str, Any]:
+        """The content of the job's hydra.yaml."""
+        hydra = self.unresolved["hydra"]
+        job = {**hydra["job"], "num": self.num, "id": str(self.num)}
+        if not self._interpolates_dirname():
+            job["override_dirname"] = self._override_dirname()
+        return {
+            **hydra,
+            "job": job,
+            "overrides": {**hydra["overrides"], "task": self.override_lines},
+            "runtime": {**hydra["runtime"], "output_dir": output_dir},
+        }
+
+    def _interpolates_dirname(self) -> bool:
+        """From Hydra 1.4 on it is an interpolation."""
+        return "${" in str(self.unresolved["hydra"]["job"]["override_dirname"])
+
+    def _override_dirname(self) -> str:
+        rule = self.unresolved["hydra"]["job"]["config"]["override_dirname"]
+        named = [o.input_line or "" for o in self.overrides if o.key_or_group not in rule["exclude_keys"]]
+        return str(rule["item_sep"].join(sorted(named)).replace("=", rule["kv_sep"]))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Point:
-    """A job's configuration, `cfg`, valid until the next one is composed.
-
-    `touched[root]` tells everything that the value of a top-level key depends on apart from other keys: equal
-    tokens mean equal sections (unless they interpolate).
-    """
+@dataclass(kw_only=True, slots=True)
+class _Composition:
+    """What Hydra composed for a choice of groups, with the values of the latest job. `added`: keys given as +key."""
 
     cfg: DictConfig
-    selection: Selection
-    overrides: tuple[Override, ...]
-    plain: dict[str, str]
-
-    def token(self, root: str) -> tuple[Any, ...]:
-        """What decided the section `root`: the selection of groups and the values written into it."""
-        inside = f"{root}."
-        return (
-            self.selection.overrides,
-            *(line for key, line in self.plain.items() if key == root or key.startswith(inside)),
-        )
+    unresolved: dict[str, Any]
+    added: set[str]
 
 
-class Composer:
-    """Composes the jobs of one sweep after another. `master` is the sweep's own configuration."""
+class JobConfigs:
+    """Composes the jobs of one sweep, whose own configuration is `sweep`, one after another."""
 
-    def __init__(self, master: DictConfig, loader: ConfigLoader) -> None:
-        self._master = master
+    def __init__(self, sweep: DictConfig, loader: ConfigLoader) -> None:
+        self._sweep = sweep
         self._loader = loader
         self._parser = OverridesParser.create(config_loader=loader)
-        self._parsed: dict[str, tuple[Override, bool]] = {}
-        self._groups: dict[str, bool] = {}
-        self._selections: dict[tuple[str, ...], Selection] = {}
-        self._remembered: dict[tuple[Any, ...], Any] = {}
+        self._parsed: dict[str, Override] = {}
+        self._compositions: dict[tuple[tuple[str, ...], ...], _Composition] = {}
 
-    def compose(self, overrides: Sequence[str]) -> Point:
-        """The configuration of the job with these overrides. Raises what Hydra raises for illegal ones."""
+    def compose(self, overrides: Sequence[str], num: int) -> JobConfig:
+        """The configuration of job `num`. Raises ConfigError, and what Hydra raises for overrides of groups."""
         parsed = [self._parse(line) for line in overrides]
-        plain: dict[str, str] = {}
-        values: dict[str, Override] = {}
-        structural = []
-        for line, (override, is_plain) in zip(overrides, parsed, strict=True):
-            if is_plain:
-                key = override.key_or_group
-                plain[key], values[key] = line, override
-            else:
-                structural.append(line)
-        selection = self._select(tuple(structural))
-        if selection.applied.keys() - plain.keys():
-            selection.pristine = selection.pristine or self._composed(selection.overrides)
-            selection.working, selection.applied = deepcopy(selection.pristine), {}
-        for key, line in plain.items():
-            if selection.applied.get(key) != line:
-                _write(selection.working, key, values[key], again=key in selection.applied)
-                selection.applied[key] = line
-        return Point(
-            cfg=selection.working,
-            selection=selection,
-            overrides=tuple(override for override, _ in parsed),
-            plain=plain,
-        )
+        values = [override for override in parsed if _is_value(override)]
+        groups = tuple(override.input_line or "" for override in parsed if not _is_value(override))
+        made = self._composed(groups, keys=tuple(override.key_or_group for override in values))
+        for override in values:
+            write_value(made.cfg, override, again=override.key_or_group in made.added)
+            if override.is_add():
+                made.added.add(override.key_or_group)
+            top = override.key_or_group.partition(".")[0]
+            made.unresolved[top] = _unresolved(made.cfg, top, override)
+        own = tuple(override for override in parsed if not override.is_hydra_override())
+        return JobConfig(num=num, cfg=made.cfg, unresolved=made.unresolved, overrides=own)
 
-    def remember(self, key: tuple[Any, ...], make: Callable[[], _Value]) -> _Value:
-        """What `make` returned for this key the first time."""
-        if key not in self._remembered:
-            self._remembered[key] = make()
-        found: _Value = self._remembered[key]
-        return found
-
-    def _parse(self, line: str) -> tuple[Override, bool]:
-        """The override and whether it only writes a plain value."""
+    def _parse(self, line: str) -> Override:
         if line not in self._parsed:
-            override = self._parser.parse_override(line)
-            self._parsed[line] = (override, self._is_plain(override))
+            self._parsed[line] = self._parser.parse_override(line)
         return self._parsed[line]
 
-    def _is_plain(self, override: Override) -> bool:
-        key = override.key_or_group
-        if override.is_delete() or override.package is not None or override.is_hydra_override():
-            return False
-        return not isinstance(override.value(), (dict, list)) and not self._is_group(key)
+    def _composed(self, groups: tuple[str, ...], keys: tuple[str, ...]) -> _Composition:
+        """The composition of `groups` for jobs that all give the same `keys`, so that none keeps another's value."""
+        if (groups, keys) not in self._compositions:
+            sweeps_own = [self._parse(line) for line in self._sweep.hydra.overrides.task]
+            if groups == tuple(override.input_line for override in sweeps_own if not _is_value(override)):
+                cfg = self._copy_of_sweep()
+                added = {o.key_or_group for o in sweeps_own if o.is_add() and not o.is_sweep_override()}
+            else:
+                cfg, added = self._loader.load_sweep_config(self._sweep, list(groups)), set()
+            unresolved: Any = OmegaConf.to_container(cfg, enum_to_str=True)
+            self._compositions[groups, keys] = _Composition(cfg=cfg, unresolved=unresolved, added=added)
+        return self._compositions[groups, keys]
 
-    def _is_group(self, key: str) -> bool:
-        if key not in self._groups:
-            choices, top = self._master.hydra.runtime.choices, "." not in key
-            # To ask for a group's options Hydra reads its search path anew; a plain value of ours can't be one.
-            plain = key in self._master and not isinstance(self._master._get_node(key), DictConfig)
-            asked = top and not plain and bool(self._loader.get_group_options(key))
-            self._groups[key] = "/" in key or key in choices or asked
-        return self._groups[key]
-
-    def _select(self, overrides: tuple[str, ...]) -> Selection:
-        if overrides not in self._selections:
-            self._selections[overrides] = Selection(overrides=overrides, working=self._composed(overrides))
-        return self._selections[overrides]
-
-    def _composed(self, overrides: tuple[str, ...]) -> DictConfig:
-        """What Hydra composes for these overrides; the sweep's own configuration where that was made of the same."""
-        fixed = [(line, *self._parse(line)) for line in self._master.hydra.overrides.task]
-        added = any(is_plain and override.is_add() for _, override, is_plain in fixed)
-        if added or overrides != tuple(line for line, _, is_plain in fixed if not is_plain):
-            return self._loader.load_sweep_config(self._master, list(overrides))
-        composed = deepcopy(self._master)
-        OmegaConf.set_readonly(composed, None)  # Hydra hands the sweep's to its plugins read-only
-        OmegaConf.set_readonly(composed.hydra, False)
-        with open_dict(composed.hydra):
-            composed.hydra.overrides.task = []
-            composed.hydra.job.override_dirname = ""
-        return composed
+    def _copy_of_sweep(self) -> DictConfig:
+        """The sweep's configuration, which Hydra hands to plugins read-only, as one that jobs may write into."""
+        cfg = deepcopy(self._sweep)
+        OmegaConf.set_readonly(cfg, None)
+        OmegaConf.set_readonly(cfg.hydra, False)
+        with open_dict(cfg.hydra):
+            cfg.hydra.overrides.task = []
+            cfg.hydra.job.override_dirname = ""
+        return cfg
 
 
-def _write(cfg: DictConfig, key: str, override: Override, *, again: bool) -> None:
-    """Write one value as Hydra does; `again`: over one that was written before (`+key` may then exist)."""
-    if again and override.is_add():
-        OmegaConf.update(cfg, key, override.value(), merge=True, force_add=True)
-    else:
-        ConfigLoaderImpl._apply_overrides_to_config([override], cfg)
+def _unresolved(cfg: DictConfig, top: str, override: Override) -> Any:
+    """The top-level value that `override` was written into, as a plain one."""
+    if OmegaConf.is_interpolation(cfg, top):
+        return override.value()
+    return OmegaConf.to_container(cfg[top], enum_to_str=True) if OmegaConf.is_config(cfg[top]) else cfg[top]
+
+
+def _is_value(override: Override) -> bool:
+    """Whether an override only writes a value: no group, nothing taken out, no mapping, which would be merged."""
+    key = override.key_or_group
+    plain = ("." in key or key in _VALUE_KEYS) and "/" not in key and override.package is None
+    return plain and not (override.is_delete() or override.is_hydra_override() or isinstance(override.value(), dict))
+
+
+# ---------------------------------------------------------------- the .hydra folder
+
+
+class HydraFolders:
+    """Writes jobs' `.hydra/` folders below `root`. Most sections are the same in all, and are dumped once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._goes_on = is_sweep(root)
+        self._texts: dict[tuple[str, str, str], str] = {}
+
+    def write(self, config: JobConfig, directory: str) -> None:
+        """Write config.yaml, hydra.yaml and overrides.yaml of the job whose results go to `root/directory`.
+
+        Where a sweep stands already, a job's files stay: if it goes on they are the same, if it is another job the
+        sweep is refused, and the former one must still be there to be resumed.
+        """
+        subdir = config.unresolved["hydra"]["output_subdir"]
+        if subdir is None:
+            return
+        folder = self._root / directory / str(subdir)
+        if self._goes_on and (folder / "config.yaml").is_file():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        own = {key: value for key, value in config.unresolved.items() if key != "hydra"}
+        hydra = config.hydra_part(output_dir=str(self._root / directory))
+        (folder / "config.yaml").write_text(self._sections("", own), encoding="utf-8")
+        (folder / "hydra.yaml").write_text("hydra:\n" + self._sections("hydra", hydra), encoding="utf-8")
+        (folder / "overrides.yaml").write_text(to_yaml(config.override_lines), encoding="utf-8")
+
+    def _sections(self, parent: str, sections: dict[str, Any]) -> str:
+        return "".join(self._section(parent, key, value) for key, value in sections.items())
+
+    def _section(self, parent: str, key: str, value: Any) -> str:
+        """The lines of one key below `parent` ("" at the top)."""
+        known = (parent, key, repr(value))
+        if known not in self._texts:
+            text = to_yaml({parent: {key: value}} if parent else {key: value})
+            self._texts[known] = text.partition("\n")[2] if parent else text
+        return self._texts[known]
+
+
+_BOOLEANS = ("y", "yes", "n", "no", "true", "false", "on", "off")
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Writes YAML as OmegaConf does, several times as fast."""
+
+
+def _represent_text(dumper: Any, text: str) -> Any:
+    """Text that OmegaConf would read as a number or a bool (`1e3`, `n`) needs quotes, which libyaml does not see to."""
+    if text.lower() not in _BOOLEANS:
+        try:
+            float(text)
+        except ValueError:
+            return dumper.represent_str(text)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def to_yaml(content: Any) -> str:
+    """Plain values as `OmegaConf.to_yaml` writes them."""
+    text: str = yaml.dump(content, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
+    return text

@@ -11,7 +11,7 @@ from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import ConfigError
 from velosweep.hydra_app.groups import Group, conclude, group_folder, is_done, merge, share_out
 from velosweep.hydra_app.launcher import LaneLauncher
-from velosweep.outcome import Outcome
+from velosweep.results.sweep_outcome import SweepOutcome
 
 
 class RemoteLauncher(LaneLauncher):
@@ -25,7 +25,7 @@ class RemoteLauncher(LaneLauncher):
     def run_groups(self, groups: Sequence[Group], root: Path, settings: RunSettings) -> dict[str, str]:
         """Measure all groups and leave each in its folder; returns failures by group name, in words."""
 
-    def run(self, jobs: Sequence[Job], *, root: Path, command: Sequence[str], settings: RunSettings) -> Outcome:
+    def run(self, jobs: Sequence[Job], *, root: Path, command: Sequence[str], settings: RunSettings) -> SweepOutcome:
         """As `LaneLauncher.run`. Groups that an earlier run of this folder has finished are not run again."""
         if settings.dry_run:
             return super().run(jobs, root=root, command=command, settings=replace(settings, elsewhere=True))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from velosweep.errors import ExitStatus, VelosweepError
-from velosweep.outcome import Outcome
+from velosweep.results.sweep_outcome import SweepOutcome
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+RunSweep = Callable[..., SweepOutcome]
+"""`velosweep.sweep.run_sweep`, or what stands in for it."""
+
+_HYDRAS_FILES = ("multirun.yaml", "config.yaml", "hydra.yaml", "overrides.yaml")
 
 
 class JobError(VelosweepError):
@@ -20,17 +25,26 @@ class JobError(VelosweepError):
 
 
 class JobTask:
-    """Hydra's task function: one job through the pipeline, in the directory that Hydra made for it.
+    """Hydra's task function: measures one job in the directory that Hydra made for it.
 
-    `command`: what was typed, for the record. The launcher `gpu_lanes` doesn't call it, it leaves its outcome
-    in `outcome`; other launchers call it once a job, perhaps in other processes (it can be pickled), and then
-    the jobs' statuses come back as what it returns or raises.
+    `command`: what was typed, for the record. Our launchers don't call it: they measure all jobs with `run_sweep` and
+    leave what came of it in `outcome`. Other launchers call it once a job, perhaps in other processes (it can be
+    pickled), and then the jobs' statuses come back as what it returns or raises.
     """
 
-    def __init__(self, command: Sequence[str] = ()) -> None:
+    def __init__(self, command: Sequence[str] = (), run_sweep: RunSweep | None = None) -> None:
         self.command = list(command)
-        self.outcome: Outcome | None = None
+        self.outcome: SweepOutcome | None = None
         self.single_error: Exception | None = None
+        self._run_sweep = run_sweep
+
+    def run_sweep(self, jobs: Sequence[Any], **how: Any) -> SweepOutcome:
+        """As `velosweep.sweep.run_sweep`."""
+        if self._run_sweep is None:
+            from velosweep.sweep import run_sweep
+
+            return run_sweep(jobs, **how)
+        return self._run_sweep(jobs, **how)
 
     def __call__(self, cfg: DictConfig) -> Mapping[str, Any] | None:
         """The job's summary; raises what kept it from being measured.
@@ -51,21 +65,20 @@ class JobTask:
         except Exception as error:  # noqa: BLE001 (the command line raises it again)
             self.single_error = error
             if getattr(error, "exit_status", None) == ExitStatus.REFUSED:
-                _leave_nothing(folder)
+                _remove_if_only_hydras(folder)
             return None
         if cfg.dry_run:
-            _leave_nothing(folder)
+            _remove_if_only_hydras(folder)
         return self.outcome.summaries[0]
 
-    def _measure(self, cfg: DictConfig) -> Outcome:
+    def _measure(self, cfg: DictConfig) -> SweepOutcome:
         from hydra.core.hydra_config import HydraConfig
 
-        from velosweep import sweep as pipeline
         from velosweep.config.load import load_job, load_settings
 
         hydra = HydraConfig.get()
         job = load_job(cfg, num=0, overrides=tuple(hydra.overrides.task), directory="")
-        return pipeline.run_sweep(
+        return self.run_sweep(
             [job],
             root=Path(hydra.runtime.output_dir),
             single=True,
@@ -74,19 +87,28 @@ class JobTask:
         )
 
 
-def _leave_nothing(folder: Path) -> None:
-    """Remove what Hydra wrote of a job that was not run, and folders that are empty then; results are never touched."""
-    saved = [folder / ".hydra" / name for name in ("config.yaml", "hydra.yaml", "overrides.yaml")]
-    if {path.name for path in folder.iterdir()} != {".hydra"} or set((folder / ".hydra").iterdir()) != set(saved):
+def _remove_if_only_hydras(folder: Path) -> None:
+    if {path.name for path in folder.iterdir()} == {".hydra"}:
+        remove_unmeasured(folder)
+
+
+def remove_unmeasured(folder: Path) -> None:
+    """Remove the folder of a sweep that was not run, and those above it in the current folder that are empty then.
+
+    Left as it is where it holds anything but the configurations that Hydra writes beforehand, and empty files.
+    """
+    if not folder.is_dir():
         return
-    for path in saved:
+    found = sorted(folder.rglob("*"), reverse=True)  # a folder's content before the folder
+    folders = [path for path in found if path.is_dir() and not path.is_symlink()]
+    files = [path for path in found if path not in folders]
+    if any(path.name not in _HYDRAS_FILES and path.lstat().st_size for path in files):
+        return
+    for path in files:
         path.unlink()
-    remove_empty(folder / ".hydra")
-
-
-def remove_empty(folder: Path) -> None:
-    """Remove `folder` and those above it while they are empty and below the current folder."""
-    for empty in (folder, *folder.parents):
-        if Path.cwd() not in empty.parents or any(empty.iterdir()):
+    for path in folders:
+        path.rmdir()
+    for path in (folder, *folder.parents):
+        if Path.cwd() not in path.parents or any(path.iterdir()):
             return
-        empty.rmdir()
+        path.rmdir()

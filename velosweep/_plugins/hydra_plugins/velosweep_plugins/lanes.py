@@ -1,18 +1,17 @@
-"""Launcher `gpu_lanes` and sweeper `grid` for Hydra; the work is in `velosweep.hydra_app`."""
+"""Launcher `gpu_lanes` and sweepers `grid` and `tune` for Hydra; the work is in `velosweep.hydra_app`."""
 
-from velosweep.hydra_app import grid, launcher, registry
-from velosweep.hydra_app import tune as tuner
+from velosweep.hydra_app import launcher, registry, sweepers
 
 
 class GpuLanes(launcher.LaneLauncher):
     """All jobs together, one serial queue a GPU."""
 
 
-class Grid(grid.GridSweep):
+class Grid(sweepers.GridSweep):
     """Every combination of the values named."""
 
 
-class Tune(tuner.TuneSweep):
+class Tune(sweepers.TuneSweep):
     """The fastest of those combinations, certified, without measuring all of them."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import product
 
@@ -13,7 +14,8 @@ from omegaconf import OmegaConf
 
 from velosweep.config import search_path
 from velosweep.config.composing import set_version_base
-from velosweep.hydra_app.job_configs import Composer
+from velosweep.errors import ConfigError
+from velosweep.hydra_app.job_configs import JobConfigs, to_yaml
 
 
 @pytest.fixture
@@ -21,15 +23,6 @@ def hydra() -> Iterator[Hydra]:
     set_version_base()
     yield Hydra.create_main_hydra2("velosweep", search_path.build(None))
     GlobalHydra.instance().clear()
-
-
-def test_a_sweep_without_groups_is_not_composed_twice(hydra: Hydra, monkeypatch: pytest.MonkeyPatch) -> None:
-    master = _master(hydra, ["n_draft=4,8"])
-    monkeypatch.setattr(hydra.config_loader, "load_sweep_config", lambda *_: pytest.fail("composed again"))
-
-    composer = Composer(master, hydra.config_loader)
-
-    assert [composer.compose([f"n_draft={n}"]).cfg.n_draft for n in (4, 8)] == [4, 8]
 
 
 @pytest.mark.parametrize(
@@ -42,17 +35,46 @@ def test_a_sweep_without_groups_is_not_composed_twice(hydra: Hydra, monkeypatch:
         pytest.param(["n_draft=4,8", "protocol=quick,adaptive"], id="with a grid of groups"),
         pytest.param(["n_draft=4,8", "hydra.sweep.dir=elsewhere"], id="with a key of Hydra's"),
         pytest.param(["n_draft=4", "++model_pair.name=mine"], id="with an addition"),
+        pytest.param(["+speculation.parameters.x=1,2", "n_draft=4"], id="with a grid of additions"),
+        pytest.param(["engine.tensor_split=[1],[2]", "n_draft=4"], id="with a grid of lists"),
     ],
 )
 def test_every_job_is_what_hydra_would_have_composed(hydra: Hydra, words: list[str]) -> None:
     master = _master(hydra, words)
-    composer = Composer(master, hydra.config_loader)
+    configs = JobConfigs(master, hydra.config_loader)
 
-    for overrides in _jobs(words):
-        point = composer.compose(overrides)
+    for num, overrides in enumerate(_jobs(words)):
+        config = configs.compose(overrides, num)
         expected = hydra.config_loader.load_sweep_config(master, list(overrides))
-        assert _own(point.cfg) == _own(expected)
-    point.cfg.hydra.job.num = 3  # a job's configuration is the launcher's to number
+        assert _own(config.cfg) == _own(expected)
+        assert config.unresolved["n_draft"] == expected.n_draft
+        config.number()
+        assert config.cfg.hydra.job.num == num
+
+
+def test_a_job_without_a_key_of_the_one_before_does_not_keep_its_value(hydra: Hydra) -> None:
+    configs = JobConfigs(_master(hydra, ["n_draft=4,8"]), hydra.config_loader)
+
+    found = [configs.compose(overrides, 0).cfg.n_predict for overrides in (["n_predict=5", "n_draft=4"], ["n_draft=8"])]
+
+    assert found == [5, 100]
+
+
+def test_a_key_that_is_there_is_not_added(hydra: Hydra) -> None:
+    configs = JobConfigs(_master(hydra, ["+n_draft=4,8"]), hydra.config_loader)
+
+    with pytest.raises(ConfigError, match="There is a key 'n_draft' already"):
+        configs.compose(["+n_draft=4"], 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1e3", "12", "0x1f", "1_000", "true", "off", "null", "~", "a: b", "# c", "ü ✓", "two\nlines", "", " x ", "nan"],
+)
+def test_texts_are_written_as_omegaconf_writes_them(text: str) -> None:
+    content = {"prompt": text, "items": [text, {"n": 1.5, "none": None, "yes": True}], "empty": [], "map": {}}
+
+    assert to_yaml(content) == OmegaConf.to_yaml(OmegaConf.create(content))
 
 
 def _master(hydra: Hydra, words: list[str]) -> object:
@@ -70,12 +92,14 @@ def _jobs(words: list[str]) -> list[list[str]]:
     for word in words:
         key, _, value = word.partition("=")
         if not key.startswith("hydra."):
-            lists.append([word] if value.startswith("[") else [f"{key}={one}" for one in value.split(",")])
+            lists.append([f"{key}={one}" for one in re.findall(r"\[.*?\]|[^,]+", value)])
     return [list(combination) for combination in product(*lists)]
 
 
 def _own(cfg: object) -> dict[object, object]:
     """All but what only a numbered job has, which the launcher writes."""
     plain = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[arg-type]
-    del plain["hydra"]["overrides"]["task"], plain["hydra"]["job"]["override_dirname"]  # type: ignore[index, arg-type, call-overload]
+    del plain["hydra"]["overrides"]["task"]  # type: ignore[index, arg-type, call-overload]
+    for key in ("override_dirname", "num", "id"):
+        del plain["hydra"]["job"][key]  # type: ignore[index, arg-type, call-overload]
     return plain  # type: ignore[return-value]

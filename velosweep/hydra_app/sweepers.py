@@ -1,4 +1,4 @@
-"""Sweeper `grid`: every combination of the values named, handed over in one batch.
+"""Sweepers `grid` (every combination of the values named) and `tune` (the fastest of them), handed over in one batch.
 
 Hydra's basic sweeper composes each job once only to see whether it can be composed, and throws after the first
 failed job; here the launcher composes, and a failed job is a result.
@@ -6,13 +6,14 @@ failed job; here the launcher composes, and a failed job is a result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
@@ -21,8 +22,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from velosweep.config.hydra_errors import translate
 from velosweep.errors import ConfigError, ExitStatus
-from velosweep.hydra_app.task import JobTask, remove_empty
-from velosweep.outcome import Outcome
+from velosweep.hydra_app.launcher import LaneLauncher
+from velosweep.hydra_app.task import JobTask, remove_unmeasured
+from velosweep.results.sweep_outcome import SweepOutcome
 
 
 class GridSweep(Sweeper):
@@ -37,8 +39,6 @@ class GridSweep(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
-        from hydra.core.plugins import Plugins
-
         self._context = hydra_context
         self._task = task_function
         self._config = config
@@ -51,14 +51,14 @@ class GridSweep(Sweeper):
         jobs = expand([f"{key}={value}" for key, value in self.params.items()] + arguments, self._context)
         size = self.max_batch_size or len(jobs)
         sweep_dir = Path(str(self._config.hydra.sweep.dir)).absolute()
-        ours = not sweep_dir.exists()
+        is_new = not sweep_dir.exists()
         if not OmegaConf.select(self._config, "dry_run"):
             sweep_dir.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self._config, sweep_dir / "multirun.yaml")
         try:
             batches = [self._launcher.launch(jobs[i : i + size], initial_job_idx=i) for i in range(0, len(jobs), size)]
         except Exception as error:
-            if ours and getattr(translate(error), "exit_status", None) == ExitStatus.REFUSED:
+            if is_new and getattr(translate(error), "exit_status", None) == ExitStatus.REFUSED:
                 remove_unmeasured(sweep_dir)
             raise
         if isinstance(self._task, JobTask) and self._task.outcome is None:
@@ -66,26 +66,20 @@ class GridSweep(Sweeper):
         return batches
 
 
-_WRITTEN_BEFOREHAND = frozenset(("multirun.yaml", "config.yaml", "hydra.yaml", "overrides.yaml"))
+class TuneSweep(GridSweep):
+    """As the grid sweeper, but the launcher searches the jobs for the fastest. Needs the launcher gpu_lanes."""
 
-
-def remove_unmeasured(folder: Path) -> None:
-    """Remove a refused sweep's new folder, and the ones above it in the current folder that are empty then.
-
-    Left as it is where it holds anything but configurations.
-    """
-    if not folder.is_dir():
-        return
-    found = sorted(folder.rglob("*"), reverse=True)  # what lies in a folder before the folder
-    files = [path for path in found if not path.is_dir() or path.is_symlink()]
-    if any(path.name not in _WRITTEN_BEFOREHAND and path.lstat().st_size for path in files):
-        return
-    for path in files:
-        path.unlink()
-    for path in found:
-        if path not in files:
-            path.rmdir()
-    remove_empty(folder)
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before `sweep`. Raises ConfigError for what would split the candidates."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        if not isinstance(self._launcher, LaneLauncher):
+            raise ConfigError(
+                "hydra/sweeper=tune plans all candidates together, and this launcher runs jobs one by one",
+                remedy="leave hydra/launcher at gpu_lanes",
+            )
+        if self.max_batch_size is not None:
+            raise ConfigError("hydra.sweeper.max_batch_size splits the candidates", remedy="leave it null")
+        self._launcher.tune = True
 
 
 def expand(arguments: Sequence[str], hydra_context: HydraContext) -> list[list[str]]:
@@ -109,19 +103,14 @@ def _is_empty(override: Override) -> bool:
     return override.is_sweep_override() and next(iter(override.sweep_string_iterator()), None) is None
 
 
-def outcome_of(batches: Sequence[Sequence[JobReturn]]) -> Outcome:
-    """Exit status of jobs that ran one by one under a launcher that isn't ours."""
+def outcome_of(batches: Sequence[Sequence[JobReturn]]) -> SweepOutcome:
+    """The outcome of jobs that ran one by one under a launcher that isn't ours."""
     errors: list[str | None] = []
-    summaries: list[Any] = []
+    summaries: list[Mapping[str, Any] | None] = []
     for job in (job for batch in batches for job in batch):
         failed = job.status != JobStatus.COMPLETED
         summaries.append(None if failed else job.return_value)
         errors.append(str(translate(job._return_value) or repr(job._return_value)) if failed else None)
-    return Outcome(exit_status=int(_status(errors)), summaries=tuple(summaries), errors=tuple(errors))
-
-
-def _status(errors: Sequence[str | None]) -> ExitStatus:
-    failed = sum(error is not None for error in errors)
-    if not failed:
-        return ExitStatus.OK
-    return ExitStatus.NOTHING_MEASURED if failed == len(errors) else ExitStatus.SOME_FAILED
+    if not any(errors):  # a dry run has no summaries either
+        return SweepOutcome(exit_status=int(ExitStatus.OK), summaries=tuple(summaries), errors=tuple(errors))
+    return SweepOutcome.of(summaries, errors)

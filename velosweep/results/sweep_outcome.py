@@ -1,0 +1,39 @@
+"""How a sweep ended: what the command line makes its exit status of, and Hydra its jobs' return values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from velosweep.errors import ExitStatus
+
+Summary = Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepOutcome:
+    """How a sweep ended. `summaries[i]` is job i's summary.json as a mapping, None where it failed; `errors[i]` why."""
+
+    exit_status: int
+    summaries: tuple[Summary | None, ...]
+    errors: tuple[str | None, ...]
+
+    @classmethod
+    def of(
+        cls, summaries: Sequence[Summary | None], errors: Sequence[str | None], *, interrupted: bool = False
+    ) -> SweepOutcome:
+        """The outcome of these jobs: interrupted, nothing, some or all measured."""
+        if interrupted:
+            status = ExitStatus.INTERRUPTED
+        elif all(summary is None for summary in summaries):
+            status = ExitStatus.NOTHING_MEASURED
+        elif any(error is not None for error in errors):
+            status = ExitStatus.SOME_FAILED
+        else:
+            status = ExitStatus.OK
+        return cls(exit_status=int(status), summaries=tuple(summaries), errors=tuple(errors))
+
+    @classmethod
+    def not_run(cls, jobs: int) -> SweepOutcome:
+        """The outcome of a dry run."""
+        return cls(exit_status=int(ExitStatus.OK), summaries=(None,) * jobs, errors=(None,) * jobs)

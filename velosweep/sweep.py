@@ -30,7 +30,6 @@ from velosweep.measuring.resuming import (
     plan_as_data,
     plan_with_earlier,
 )
-from velosweep.measuring.search_driver import SearchDriver, search_drivers
 from velosweep.planning.server_groups import ServerGroup, count_measurements, plan_groups
 from velosweep.records import JobRecord, SearchRecord, SweepRecord, TunerDecision
 from velosweep.reporting.console import estimated_s, print_configuration, print_outcome, print_plan
@@ -43,6 +42,7 @@ from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_outcome import SweepOutcome
 from velosweep.results.sweep_record import read_record, write_record
+from velosweep.tuning.search_driver import SearchDriver, search_drivers
 
 if TYPE_CHECKING:
     from rich.console import Console

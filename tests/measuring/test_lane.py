@@ -23,11 +23,11 @@ from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.lane_context import CompletedRun, Key, LaneContext
 from velosweep.measuring.lane_runner import run_lane
 from velosweep.measuring.sample_rows import SampleMaker
-from velosweep.measuring.search_driver import SearchDriver
 from velosweep.planning.identity import identify
 from velosweep.planning.server_groups import Measurement, ServerGroup, plan_groups
 from velosweep.results.samples_file import samples_to_table
 from velosweep.statistics.summarise import compare_jobs
+from velosweep.tuning.search_driver import SearchDriver
 from velosweep.values import Device, Lane, Mode, Sample, Status
 
 LANE = Lane(number=0, devices=(Device(kind="cpu", name="test CPU"),))

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.reporting import sweeps
-from tests.reporting.test_race import answer
+from tests.reporting.test_search_words import answer
 from velosweep.reporting.html import plotly_script, render_report
 from velosweep.reporting.page import make_page
 from velosweep.reporting.search_words import search_record

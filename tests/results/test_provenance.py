@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reporting.test_race import answer
+from tests.reporting.test_search_words import answer
 from tests.results.made import environment, job_record, record
 from velosweep.config.settings import TunerSettings
 from velosweep.errors import SchemaError, StorageError

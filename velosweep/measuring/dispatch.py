@@ -26,13 +26,13 @@ from velosweep.measuring.model_files import ModelWatch
 from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.residency import Residency
 from velosweep.measuring.sample_rows import OutputKey, SampleMaker
-from velosweep.measuring.search_driver import SearchDriver
 from velosweep.planning.lane_queue import Estimator, LaneQueue
 from velosweep.planning.server_groups import Measurement, Round, ServerGroup
 from velosweep.results.journal import Journal
 from velosweep.results.paths import SweepPaths
 from velosweep.results.precomputed import PrecomputedResults
 from velosweep.statistics.stopping import decide
+from velosweep.tuning.search_driver import SearchDriver
 from velosweep.values import Lane, Sample
 
 

@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from velosweep.records import SearchCandidate, SearchRecord
 from velosweep.reporting.before import most_iterations
 from velosweep.reporting.screen import Column, say, say_all, table_lines, width_of
 from velosweep.reporting.wording import duration, interval, listed, model_name, number, percent
-from velosweep.tuning.answer import TunerAnswer, TunerCandidate
+from velosweep.tuning.search_values import SearchAnswer
 from velosweep.units import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _SURPRISE = 0.05
-"""A prediction that is off by more than this share is worth a word."""
+"""A prediction that is off by more than this share is mentioned."""
 
 
-def search_record(answer: TunerAnswer) -> SearchRecord:
+def search_record(answer: SearchAnswer) -> SearchRecord:
     """An answer as sweep.json keeps it and people read it."""
     names = _names(answer)
-    winner = answer.winner
-    rows = sorted(answer.candidates, key=lambda c: (c.job is not None, c.job.num if c.job else 0))
+    sure = _sure(answer)
+    winner = answer.jobs[answer.winner]
+    confirmed = answer.confirmed
     return SearchRecord(
         category=answer.category,
-        job_id=winner.job.id if winner.job else None,
+        job_id=winner.id if winner else None,
         certified=answer.certified,
-        sure=_sure(answer),
-        speedup=answer.speedup,
-        low=answer.low,
-        high=answer.high,
+        sure=sure,
+        speedup=confirmed.ratio if confirmed else None,
+        low=confirmed.low if confirmed else None,
+        high=confirmed.high if confirmed else None,
         pairs=answer.confirm_measurements // 2,
-        headline=_headline(answer),
-        ties=tuple(names[c.job.id if c.job else None] for c in answer.candidates if c.tied),
-        notes=tuple(_notes(answer)),
+        headline=_headline(answer, names[answer.winner], sure),
+        ties=tuple(name for key, name in names.items() if key in answer.ties),
+        notes=tuple(_notes(answer, names)),
         candidates=tuple(
             SearchCandidate(
-                name=names[c.job.id if c.job else None],
-                job_id=c.job.id if c.job else None,
-                predicted=c.predicted,
-                measured=c.measured,
-                outcome=_outcome(c, answer.tolerance),
+                name=names[key],
+                job_id=job.id if job else None,
+                predicted=answer.predicted.get(key),
+                measured=answer.measured.get(key),
+                outcome=_outcome(answer, key),
             )
-            for c in rows
+            for key, job in answer.jobs.items()
         ),
     )
 
@@ -66,82 +67,68 @@ def search_title(search: SearchRecord) -> str:
     return f"Search for the fastest setting{about}"
 
 
-def _sure(answer: TunerAnswer) -> str:
+def _sure(answer: SearchAnswer) -> str:
     if answer.certified:
-        most, sure = percent(answer.tolerance), percent(answer.confidence)
+        most, sure = percent(answer.settings.tolerance), percent(answer.settings.confidence)
         return f"certified at {sure}: no other setting that was raced is more than {most} faster"
     return f"not certified: {answer.reason}"
 
 
-def _outcome(candidate: TunerCandidate, tolerance: float) -> str:
-    if candidate.winner:
-        return "winner"
-    if candidate.tied:
-        return f"tie: not shown over {percent(tolerance)} slower than the winner"
-    if candidate.dropped_in:
-        return f"dropped in round {candidate.dropped_in}"
-    if candidate.measured:
-        return "raced"
-    return "not raced" if candidate.predicted is None else "not raced: predicted to be slower"
-
-
-def _headline(answer: TunerAnswer) -> str:
-    names = _names(answer)
-    winner = names[answer.winner.job.id if answer.winner.job else None]
-    sure = _sure(answer)
-    if answer.winner.job is None:
+def _headline(answer: SearchAnswer, winner: str, sure: str) -> str:
+    if answer.jobs[answer.winner] is None:
         return f"Don't speculate: vanilla is the fastest ({sure})"
-    if answer.speedup is None:
+    if answer.confirmed is None:
         return f"{winner} ({sure}); no time was left to confirm its speedup"
-    return f"{winner}: {number(answer.speedup)}× {interval(answer.low, answer.high)} over vanilla ({sure})"
+    limits = interval(answer.confirmed.low, answer.confirmed.high)
+    return f"{winner}: {number(answer.confirmed.ratio)}× {limits} over vanilla ({sure})"
 
 
-def _notes(answer: TunerAnswer) -> list[str]:
-    names = _names(answer)
+def _outcome(answer: SearchAnswer, candidate: str) -> str:
+    if candidate == answer.winner:
+        return "winner"
+    if candidate in answer.ties:
+        return f"tie: not shown over {percent(answer.settings.tolerance)} slower than the winner"
+    if candidate in answer.dropped:
+        return f"dropped in round {answer.dropped[candidate]}"
+    if candidate in answer.measured:
+        return "raced"
+    return "not raced: predicted to be slower" if candidate in answer.predicted else "not raced"
 
-    def name(candidate: TunerCandidate) -> str:
-        return names[candidate.job.id if candidate.job else None]
 
-    lines = _model_notes(answer, name)
-    lines.append(_cost_note(answer))
-    lines.append(f"{duration(answer.measuring_s)} measuring, {duration(answer.loading_s)} loading servers")
-    return lines
-
-
-def _model_notes(answer: TunerAnswer, name: Callable[[TunerCandidate], str]) -> list[str]:
-    """Where the model was wrong, and what rests on it alone: the certificate doesn't cover what was not raced."""
-    lines = []
-    wrong = [
-        f"{name(c)} (predicted {number(c.predicted)}, measured {number(c.measured)})"
-        for c in answer.candidates
-        if c.predicted and c.measured and abs(c.predicted / c.measured - 1) > _SURPRISE
+def _notes(answer: SearchAnswer, names: Mapping[str, str]) -> list[str]:
+    """Where the model was wrong, what no certificate covers, and what the search cost."""
+    notes = []
+    surprises = [
+        f"{name} (predicted {number(answer.predicted[key])}, measured {number(answer.measured[key])})"
+        for key, name in names.items()
+        if key in answer.predicted
+        and key in answer.measured
+        and abs(answer.predicted[key] / answer.measured[key] - 1) > _SURPRISE
     ]
-    if wrong:
-        lines.append(
-            f"the model of acceptance and batch cost was off by more than {percent(_SURPRISE)} for {listed(wrong)}"
+    if surprises:
+        notes.append(
+            f"the model of acceptance and batch cost was off by more than {percent(_SURPRISE)} for {listed(surprises)}"
         )
-    unraced = [name(c) for c in answer.candidates if _left_out(c)]
-    if unraced:
-        lines.append(
-            f"not raced and so not covered by a certificate: {listed(unraced)} (left out by the model's "
+    not_measured = [  # vanilla is measured to confirm
+        names[key]
+        for key, job in answer.jobs.items()
+        if job
+        and key in answer.predicted
+        and not (key in answer.measured or key in answer.dropped or key == answer.winner)
+    ]
+    if not_measured:
+        notes.append(
+            f"not raced and so not covered by a certificate: {listed(not_measured)} (left out by the model's "
             "prediction; a plain grid measures them)"
         )
-    return lines
+    notes.append(_cost(answer))
+    notes.append(f"{duration(answer.measuring_s)} measuring, {duration(answer.loading_s)} loading servers")
+    return notes
 
 
-def _left_out(candidate: TunerCandidate) -> bool:
-    """Whether nothing but the model speaks against a candidate that speculates (vanilla is measured to confirm)."""
-    return candidate.job is not None and candidate.predicted is not None and _unraced(candidate)
-
-
-def _unraced(candidate: TunerCandidate) -> bool:
-    return not (candidate.measured or candidate.winner or candidate.dropped_in)
-
-
-def _cost_note(answer: TunerAnswer) -> str:
-    """What the search took, beside a plain grid, and a grid that would be as sure as a certificate."""
-    jobs = [candidate.job for candidate in answer.candidates if candidate.job]
-    passes = [most_iterations(job) for job in jobs]
+def _cost(answer: SearchAnswer) -> str:
+    """The search's measurements, those of a plain grid, and those of a grid that is as sure as a certificate."""
+    passes = [most_iterations(job) for job in answer.jobs.values() if job]
     plain = sum(passes) + max(passes, default=0)  # and vanilla
     return (
         f"{plural(answer.measurements, 'measurement')} and {answer.confirm_measurements} to confirm; a plain grid takes"
@@ -150,23 +137,27 @@ def _cost_note(answer: TunerAnswer) -> str:
     )
 
 
-def _names(answer: TunerAnswer) -> dict[str | None, str]:
-    """What to call each candidate, by job id (None: vanilla): its n_draft, and what else the candidates differ in."""
-    jobs = [candidate.job for candidate in answer.candidates if candidate.job]
+def _names(answer: SearchAnswer) -> dict[str, str]:
+    """What to call each candidate, by id: its n_draft, and what else the candidates differ in."""
+    jobs = [job for job in answer.jobs.values() if job]
     drafts = {job.model_pair.draft_model for job in jobs}
     kinds = {job.speculation.kinds for job in jobs}
     limits = {job.speculation.p_min for job in jobs}
-    names: dict[str | None, str] = {None: "no speculation"}
-    for job in jobs:
+    names: dict[str, str] = {}
+    for key, job in answer.jobs.items():
+        if job is None:
+            names[key] = "no speculation"
+            continue
         parts = ["+".join(job.speculation.kinds)] if len(kinds) > 1 else []
         if len(drafts) > 1 and job.model_pair.draft_model:
             parts.append(f"draft {model_name(job.model_pair.draft_model)}")
         parts.append(f"n_draft {job.n_draft}")
         if len(limits) > 1:
             parts.append(f"p_min {job.speculation.p_min:g}")
-        names[job.id] = ", ".join(parts)
-    twins = len(set(names.values())) < len(names)
-    return {job.id: " ".join(job.overrides) for job in jobs} | {None: names[None]} if twins else names
+        names[key] = ", ".join(parts)
+    if len(set(names.values())) < len(names):
+        names.update({job.id: " ".join(job.overrides) for job in jobs})
+    return names
 
 
 def _columns(search: SearchRecord) -> list[Column]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from velosweep.files import replacing
@@ -19,9 +19,8 @@ def write_decisions(path: Path, decisions: Sequence[TunerDecision]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = [item.name for item in fields(TunerDecision)]
-    schema = pa.schema([(name, getattr(pa, _TYPES.get(name, "float64"))()) for name in names])
-    columns = [pa.array([getattr(row, name) for row in decisions], type=schema.field(name).type) for name in names]
-    table = pa.Table.from_arrays(columns, schema=schema.with_metadata(file_metadata()))
+    columns = [(column.name, getattr(pa, _TYPES.get(column.name, "float64"))()) for column in fields(TunerDecision)]
+    schema = pa.schema(columns).with_metadata(file_metadata())
+    table = pa.Table.from_pylist([asdict(decision) for decision in decisions], schema=schema)
     with replacing(path) as beside:
         pq.write_table(table, beside)

@@ -1,381 +1,279 @@
-"""Find the fastest candidate within a tolerance, certified, for a fraction of a grid's measurements.
+"""Find the fastest setting within a tolerance, with a certificate, for a fraction of a grid's measurements.
 
-    calibrate -> shortlist by the model -> race with paired elimination -> confirm against vanilla -> done
+    calibration -> shortlist by predicted speed -> elimination rounds -> confirmation against vanilla
 
-A `BestArmSearch` is a value: candidates, settings and the history of rounds. Everything else is derived from these,
-so that a journalled history replays to the same decisions and an interrupted race resumes. The caller asks
-`next_round()`, measures what it names in the order it names it, and goes on with `race.after(results)`:
+A `BestArmSearch` is a value: candidates, settings and the rounds measured so far. All else is derived from these, so
+that an interrupted search takes the same decisions from the same samples, and goes on. The caller measures what
+`next_round()` names, in that order:
 
-    race = Race(candidates=..., settings=...)
-    while (plan := race.next_round()) is not None:
-        race = race.after(RoundResult(plan=plan, values=measure(plan)))
-    answer = race.answer()
+    search = BestArmSearch(vanilla=..., jobs=..., settings=...)
+    while (asked := search.next_round()) is not None:
+        search = search.after(asked, measure(asked))
+    answer = search.answer()
 
-Values are natural logs of "more is better" figures (tokens per second; minus the log of a time or an energy).
-Candidates of one `family` differ in n_draft only and share the model; families have no order among them. The candidate
-with n_draft 0 (vanilla) always takes part: "don't speculate" can win.
-
-Statistics: rounds measure every survivor once in random order. From round `first_cut` on: s^2 is the residual variance
-of log value = candidate + round, hw = t_{1-.05/(K0-1), df} * sqrt(2 s^2 / r); a candidate with mean + hw below the
-best's mean is dropped; the race ends when no other's mean + hw exceeds the best's by more than the tolerance. After
-`max_rounds` the answer is not certified. Ties are all that were not shown to be worse by more than the tolerance.
+Candidates are named by id: jobs, and vanilla, which always takes part and may win. Values are logs of figures of which
+more is better (tokens per second; minus the log of a time or an energy). A search that ends before it is decided is
+not certified.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from velosweep.config.settings import Job, TunerSettings
 from velosweep.errors import ConfigError
-from velosweep.statistics.intervals import PAIRED_ONE_LAUNCH, Interval, t_interval
-from velosweep.tuning.best_arm_statistics import Standing, full_grid, standings
-from velosweep.tuning.best_arm_values import (
-    Answer,
-    Candidate,
-    Decision,
-    Observation,
-    Phase,
-    Round,
-    RoundResult,
-    Settings,
-    failed,
-    raced,
-    runs_a_load,
-)
-from velosweep.tuning.throughput_model import (
-    Calibration,
-    calibration_lengths,
-    further_length,
-    gathered,
-    predict,
-)
+from velosweep.records import TunerDecision
+from velosweep.statistics.intervals import Interval, t_interval
+from velosweep.tuning.calibration import Calibration
+from velosweep.tuning.elimination import Elimination
+from velosweep.tuning.search_values import Observation, Phase, SearchAnswer, SearchRound
 
-__all__ = [
-    "Answer",
-    "BestArmSearch",
-    "Candidate",
-    "Decision",
-    "Observation",
-    "Phase",
-    "Round",
-    "RoundResult",
-    "Settings",
-]
-
-_FEWEST_PAIRS = 2
-"""A confirmed speedup has an interval, whatever the budget."""
+_LEAST_SHORTLIST = 3
+_LEAST_PAIRS = 2  # confirmation takes so many pairs whatever the budget: one pair has no interval
 
 
 @dataclass(frozen=True, kw_only=True)
 class BestArmSearch:
-    """Candidates, settings and what was measured; see the module. Raises ConfigError for unfit candidates."""
+    """A search over `jobs` and vanilla; see the module.
 
-    candidates: tuple[Candidate, ...]
-    settings: Settings = field(default_factory=Settings)
-    history: tuple[RoundResult, ...] = ()
+    `vanilla`: the id under which vanilla is measured. `category`: of the prompts, None for all. `short_suite`: a
+    single short prompt says little about acceptance, so that the shortlist is wider.
+    """
 
-    def __post_init__(self) -> None:
-        ids = [candidate.id for candidate in self.candidates]
-        if len(set(ids)) < len(ids):
-            raise ConfigError("Two candidates of a race have the same id", remedy="give each cell of the grid its own")
-        if sum(candidate.n_draft == 0 for candidate in self.candidates) != 1:
-            raise ConfigError("A race needs exactly one candidate that doesn't speculate", remedy="add n_draft 0 once")
+    vanilla: str
+    jobs: tuple[Job, ...]
+    settings: TunerSettings = field(default_factory=TunerSettings)
+    category: str | None = None
+    short_suite: bool = False
+    history: tuple[SearchRound, ...] = ()
 
-    @property
-    def vanilla(self) -> str:
-        """The candidate that doesn't speculate."""
-        return next(candidate.id for candidate in self.candidates if candidate.n_draft == 0)
+    def after(self, asked: SearchRound, observations: Mapping[str, Observation]) -> BestArmSearch:
+        """The search with one more round."""
+        return replace(self, history=(*self.history, replace(asked, observations=observations)))
 
-    def after(self, result: RoundResult) -> BestArmSearch:
-        """The race with one more round."""
-        return replace(self, history=(*self.history, result))
+    # ------------------------------------------------------------ what to measure next
 
-    # ------------------------------------------------------------ what comes next
+    def next_round(self) -> SearchRound | None:
+        """What to measure now; None when the search is over."""
+        for propose in (self._calibration_round, self._elimination_round):
+            asked = propose()
+            if asked is not None and self._affordable(asked):
+                return asked
+        return self._confirmation_round()
 
-    def next_round(self) -> Round | None:
-        """What to measure now; None when the race is over."""
-        calibrating = self._calibration_round()
-        if calibrating is not None and not self._out_of_budget(calibrating):
-            return calibrating
-        racing = self._racing_round()
-        if racing is not None and not self._out_of_budget(racing):
-            return racing
-        return self._confirming_round()
+    def _calibration_round(self) -> SearchRound | None:
+        if self.settings.objective != "tokens_per_second" or len(self.calibration.rounds) < len(self.history):
+            return None  # the model predicts nothing else; or elimination has begun
+        candidates = self.calibration.candidates()
+        return self._shuffled(Phase.CALIBRATION, candidates) if candidates else None
 
-    def _calibration_round(self) -> Round | None:
-        if not self.settings.use_model or self._rounds(Phase.RACE) or self._rounds(Phase.CONFIRM):
+    def _elimination_round(self) -> SearchRound | None:
+        exhausted = len(self.elimination.rounds) >= self.settings.max_rounds
+        if self.elimination.decided or exhausted or self._rounds(Phase.CONFIRMATION):
             return None
-        done = self._rounds(Phase.CALIBRATE)
-        tokens = sum(o.tokens for result in done for o in result.values.values())
-        too_little = tokens < self.settings.calibration_tokens and len(done) < self.settings.calibration_rounds
-        wanted = self._calibration_set(again=too_little) or self._further_calibration()
-        return self._round(Phase.CALIBRATE, len(done) + 1, wanted) if wanted else None
+        return self._shuffled(Phase.ELIMINATION, self.elimination.remaining)
 
-    def _calibration_set(self, *, again: bool) -> list[str]:
-        """Vanilla and the calibrated lengths of each family worth it, without failed and (unless `again`) known ones.
-
-        A length that fails gives way to its neighbour.
-        """
-        failed = self._failed
-        known = {name for result in self._rounds(Phase.CALIBRATE) for name in result.plan.order}
-        wanted = []
-        for family in self._families:
-            able = {candidate.n_draft: candidate.id for candidate in family if candidate.id not in failed}
-            wanted += [able[n] for n in calibration_lengths(list(able)) if again or able[n] not in known]
-        vanilla = [self.vanilla] if again or self.vanilla not in known else []
-        return [*(name for name in vanilla if name not in failed), *wanted] if wanted else []
-
-    def _further_calibration(self) -> list[str]:
-        wanted = []
-        for family in self._families:
-            lengths = {candidate.n_draft: candidate.id for candidate in family}
-            runs = self._calibrations(family)
-            n = further_length(list(lengths), runs)
-            if n is not None and lengths[n] not in self._failed:
-                wanted.append(lengths[n])
-        return wanted
-
-    def _racing_round(self) -> Round | None:
-        done = self._rounds(Phase.RACE)
-        if self._decided or len(done) >= self.settings.max_rounds or self._rounds(Phase.CONFIRM):
+    def _confirmation_round(self) -> SearchRound | None:
+        """The leader and vanilla, in alternating order."""
+        done = len(self._rounds(Phase.CONFIRMATION))
+        leader, budget = self._leader, self.settings.budget_s
+        if leader is None or leader == self.vanilla or done >= self.settings.confirm_pairs:
             return None
-        return self._round(Phase.RACE, len(done) + 1, list(self._survivors))
-
-    def _confirming_round(self) -> Round | None:
-        """One ABBA pair of the winner and vanilla a round."""
-        done = len(self._rounds(Phase.CONFIRM))
-        winner = self._leader
-        if winner in (None, self.vanilla) or done >= self.settings.confirm_pairs:
+        if budget is not None and done >= _LEAST_PAIRS and self.seconds + 2 * self._typical_s > budget:
             return None
-        budget = self.settings.budget_s
-        if budget is not None and done >= _FEWEST_PAIRS and self.seconds + 2 * self._typical_s > budget:
-            return None
-        pair = (self.vanilla, str(winner)) if done % 2 == 0 else (str(winner), self.vanilla)
-        return Round(phase=Phase.CONFIRM, number=done + 1, order=pair)
+        pair = (self.vanilla, leader) if done % 2 == 0 else (leader, self.vanilla)
+        return SearchRound(phase=Phase.CONFIRMATION, number=done + 1, order=pair)
 
-    def _round(self, phase: Phase, number: int, ids: Sequence[str]) -> Round:
-        order = sorted(ids)
+    def _shuffled(self, phase: Phase, candidates: Iterable[str]) -> SearchRound:
+        order = sorted(candidates)
+        number = len(self._rounds(phase)) + 1
         random.Random(f"{self.settings.seed} {phase.value} {number}").shuffle(order)  # noqa: S311 (no secret)
-        chosen = [candidate for candidate in self.candidates if candidate.id in set(ids)]
-        repeats = runs_a_load(chosen, most=self.settings.max_repeats)
-        return Round(phase=phase, number=number, order=tuple(order), repeats=repeats)
+        return SearchRound(phase=phase, number=number, order=tuple(order))
 
-    def _out_of_budget(self, plan: Round) -> bool:
-        """Whether this round would leave too little of the budget to confirm a winner."""
+    def _affordable(self, asked: SearchRound) -> bool:
+        """Whether enough of the budget would be left after this round to confirm a winner."""
         budget = self.settings.budget_s
         if budget is None or not self.history:
-            return False
-        cost = {candidate.id: candidate.load_s + candidate.run_s * plan.repeats for candidate in self.candidates}
-        for result in self.history:
-            cost.update({name: seen.seconds for name, seen in result.values.items() if seen.seconds > 0})
-        confirming = 2 * self.settings.confirm_pairs * self._typical_s
-        return self.seconds + sum(cost[name] for name in plan.order) + min(confirming, 0.3 * budget) > budget
-
-    @property
-    def _typical_s(self) -> float:
-        """Seconds of one measurement, on the average so far."""
-        seen = [o.seconds / r.plan.repeats for r in self.history for o in r.values.values() if o.seconds > 0]
-        return sum(seen) / len(seen) if seen else 0.0
+            return True
+        cost = {name: seen.seconds for r in self.history for name, seen in r.observations.items() if seen.seconds > 0}
+        confirming = min(2 * self.settings.confirm_pairs * self._typical_s, 0.3 * budget)
+        return self.seconds + sum(cost.get(name, 0.0) for name in asked.order) + confirming <= budget
 
     # ------------------------------------------------------------ what is known
 
     @property
     def seconds(self) -> float:
-        """Time spent measuring and loading."""
-        return sum(seen.seconds for result in self.history for seen in result.values.values())
-
-    def _rounds(self, phase: Phase) -> list[RoundResult]:
-        return [result for result in self.history if result.plan.phase is phase]
-
-    @cached_property
-    def _families(self) -> list[list[Candidate]]:
-        families: dict[str, list[Candidate]] = {}
-        for candidate in self.candidates:
-            if candidate.n_draft > 0:
-                families.setdefault(candidate.family, []).append(candidate)
-        return [sorted(family, key=lambda c: c.n_draft) for family in families.values()]
-
-    @cached_property
-    def _failed(self) -> frozenset[str]:
-        """Candidates that failed in some round: they can't be run here."""
-        return frozenset(
-            name
-            for result in self.history
-            for name in result.plan.order
-            if name not in result.values or result.values[name].log_value is None
-        )
-
-    def _calibrations(self, family: Sequence[Candidate]) -> list[Calibration]:
-        seen = {c.n_draft: [r.values[c.id] for r in self._rounds(Phase.CALIBRATE) if c.id in r.values] for c in family}
-        return [run for n, observations in seen.items() if (run := gathered(n, observations)) is not None]
-
-    @cached_property
-    def predictions(self) -> Mapping[str, float]:
-        """Tokens per second that the model foretells; empty for candidates it can't."""
-        result: dict[str, float] = {}
-        for family in self._families:
-            foretold = predict([c.n_draft for c in family], self._calibrations(family)) if self._calibrated else None
-            result.update({c.id: foretold[c.n_draft] for c in family} if foretold else {})
-        seen = [r.values[self.vanilla].log_value for r in self._rounds(Phase.CALIBRATE) if self.vanilla in r.values]
-        known = [value for value in seen if value is not None]
-        if known and result:
-            result[self.vanilla] = math.exp(sum(known) / len(known))
-        return result
+        """Time spent measuring."""
+        return sum(seen.seconds for asked in self.history for seen in asked.observations.values())
 
     @property
-    def _calibrated(self) -> bool:
-        return bool(self._rounds(Phase.CALIBRATE))
+    def _typical_s(self) -> float:
+        """Mean seconds of a measurement."""
+        seen = [o.seconds for asked in self.history for o in asked.observations.values() if o.seconds > 0]
+        return sum(seen) / len(seen) if seen else 0.0
+
+    @cached_property
+    def _jobs(self) -> dict[str, Job | None]:
+        """Every candidate's job, None for vanilla."""
+        return {self.vanilla: None, **{job.id: job for job in self.jobs}}
+
+    def _rounds(self, phase: Phase) -> list[SearchRound]:
+        return [asked for asked in self.history if asked.phase is phase]
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The calibration rounds."""
+        return Calibration(vanilla=self.vanilla, jobs=self.jobs, rounds=self._rounds(Phase.CALIBRATION))
 
     @cached_property
     def shortlist(self) -> tuple[str, ...]:
-        """Candidates that are raced: those the model can't foretell, and the best of those it can."""
-        able = [c.id for c in self.candidates if c.id not in self._failed_before_racing]
-        foretold = self.predictions
-        unknown = [name for name in able if name not in foretold]
-        ranked = sorted((name for name in able if name in foretold), key=lambda name: -foretold[name])
+        """Candidates for elimination: those without a prediction, and the best of those with one."""
+        predicted = self.calibration.predictions
+        able = [name for name in self._jobs if name not in self.calibration.failed]
+        unknown = [name for name in able if name not in predicted]
+        ranked = sorted((name for name in able if name in predicted), key=lambda name: -predicted[name])
         if not ranked:
             return tuple(unknown)
-        least, most = self.settings.shortlist_size
-        near = [n for n in ranked if foretold[n] >= self.settings.shortlist_share * foretold[ranked[0]]]
-        return tuple(sorted([*unknown, *(near[:most] if len(near) >= least else ranked[:least])]))
+        share, most = (0.85, 10) if self.short_suite else (0.92, 6)
+        near = [name for name in ranked if predicted[name] >= share * predicted[ranked[0]]]
+        chosen = near[:most] if len(near) >= _LEAST_SHORTLIST else ranked[:_LEAST_SHORTLIST]
+        return tuple(sorted([*unknown, *chosen]))
 
     @cached_property
-    def _failed_before_racing(self) -> frozenset[str]:
-        return replace(self, history=tuple(self._rounds(Phase.CALIBRATE)))._failed if self.history else frozenset()
-
-    @cached_property
-    def _trail(self) -> list[tuple[int, list[Standing]]]:
-        """After each race round: the standing of every candidate that took part."""
-        alive = self.shortlist
-        trail: list[tuple[int, list[Standing]]] = []
-        seen: list[dict[str, float]] = []
-        for result in self._rounds(Phase.RACE):
-            values = {n: o.log_value for n, o in result.values.items() if n in alive and o.log_value is not None}
-            seen.append(values)
-            current = standings(
-                seen,
-                [name for name in alive if name in values],
-                rivals=len(self.shortlist) - 1,
-                confidence=self.settings.confidence,
-                cut=len(seen) >= self.settings.first_cut,
-            )
-            trail.append((result.plan.number, current))
-            alive = tuple(standing.candidate for standing in current if standing.kept)
-        return trail
-
-    @property
-    def _survivors(self) -> tuple[str, ...]:
-        return tuple(s.candidate for s in self._trail[-1][1] if s.kept) if self._trail else self.shortlist
-
-    @property
-    def _decided(self) -> bool:
-        """Whether no survivor can be better than the best by more than the tolerance."""
-        if len(self._survivors) <= 1:
-            return True
-        if not self._trail or self._trail[-1][0] < self.settings.first_cut:
-            return False
-        alive = [standing for standing in self._trail[-1][1] if standing.kept]
-        best = max(alive, key=lambda standing: standing.mean)
-        slack = -math.log1p(-self.settings.tolerance)
-        return all(s.mean - best.mean + s.half_width <= slack for s in alive if s is not best)
+    def elimination(self) -> Elimination:
+        """The elimination rounds."""
+        return Elimination(
+            shortlist=self.shortlist,
+            rounds=[
+                {name: seen.log_value for name, seen in asked.observations.items() if seen.log_value is not None}
+                for asked in self._rounds(Phase.ELIMINATION)
+            ],
+            settings=self.settings,
+        )
 
     @property
     def _leader(self) -> str | None:
-        """Best of the race so far; before any race round the best foretold, else the best seen while calibrating."""
-        if self._trail:
-            alive = [standing for standing in self._trail[-1][1] if standing.kept]
-            return max(alive, key=lambda standing: standing.mean).candidate if alive else None
+        """The best of elimination so far; before its first round the best predicted, None where nothing is known."""
+        if self.elimination.rounds:
+            return self.elimination.best.candidate if self.elimination.best else None
         able = [name for name in self.shortlist if name not in self._failed]
-        if self.predictions:
-            return max(able, key=lambda name: self.predictions.get(name, 0.0), default=None)
+        predicted = self.calibration.predictions
+        if predicted:
+            return max(able, key=lambda name: predicted.get(name, 0.0), default=None)
         return able[0] if len(able) == 1 else None
 
-    # ------------------------------------------------------------ what is told
+    @property
+    def _failed(self) -> set[str]:
+        return {name for asked in self.history for name in asked.order if asked.log_value(name) is None}
 
-    def decisions(self) -> list[Decision]:
-        """The journal: every decision with its evidence, in order."""
-        lines = [
-            Decision(
-                phase=Phase.CALIBRATE,
-                round=len(self._rounds(Phase.CALIBRATE)),
-                candidate=candidate.id,
-                estimate=self.predictions.get(candidate.id),
-                low=None,
-                high=None,
-                kept=candidate.id in self.shortlist,
-                reason="failed" if candidate.id in self._failed_before_racing else "predicted",
+    def _confirmed(self, leader: str) -> Interval | None:
+        """The leader over vanilla, from the confirmation rounds."""
+        pairs = [(asked.log_value(leader), asked.log_value(self.vanilla)) for asked in self._rounds(Phase.CONFIRMATION)]
+        logs = [own - vanilla for own, vanilla in pairs if own is not None and vanilla is not None]
+        return t_interval(logs, confidence=self.settings.confidence)
+
+    # ------------------------------------------------------------ what came of it
+
+    def decisions(self) -> list[TunerDecision]:
+        """Every decision with its evidence, in order."""
+        predicted, failed = self.calibration.predictions, self.calibration.failed
+        rows = [
+            self._decision(
+                name,
+                Phase.CALIBRATION,
+                len(self.calibration.rounds),
+                estimate=predicted.get(name),
+                kept=name in self.shortlist,
+                reason="failed" if name in failed else "predicted",
             )
-            for candidate in self.candidates
-            if self._calibrated and (candidate.id in self.predictions or candidate.id in self._failed_before_racing)
+            for name in self._jobs
+            if name in predicted or name in failed
         ]
-        for number, current in self._trail:
-            asked = self._rounds(Phase.RACE)[number - 1].plan.order
-            lines += [raced(number, standing) for standing in current]
-            lines += [failed(number, name) for name in asked if name not in {s.candidate for s in current}]
-        return lines
+        for asked, standings in zip(self._rounds(Phase.ELIMINATION), self.elimination.standings, strict=True):
+            for standing in standings:
+                estimate, low, high = standing.estimate
+                rows.append(
+                    self._decision(
+                        standing.candidate,
+                        asked.phase,
+                        asked.number,
+                        estimate=estimate,
+                        low=low,
+                        high=high,
+                        kept=standing.kept,
+                        reason="raced",
+                    )
+                )
+            failures = [name for name in asked.order if asked.log_value(name) is None]
+            rows += [self._decision(name, asked.phase, asked.number, kept=False, reason="failed") for name in failures]
+        return rows
 
-    def answer(self) -> Answer:
-        """What the race says now; certified only if it ran to its end. Raises ConfigError if nothing was measured."""
+    def _decision(
+        self,
+        candidate: str,
+        phase: Phase,
+        number: int,
+        *,
+        estimate: float | None = None,
+        low: float | None = None,
+        high: float | None = None,
+        kept: bool,
+        reason: str,
+    ) -> TunerDecision:
+        job = self._jobs[candidate]
+        return TunerDecision(
+            category=self.category,
+            phase=phase.value,
+            round=number,
+            job_id=job.id if job else None,
+            job_num=job.num if job else None,
+            n_draft=job.n_draft if job else 0,
+            estimate=estimate,
+            low=low,
+            high=high,
+            kept=kept,
+            reason=reason,
+        )
+
+    def answer(self) -> SearchAnswer:
+        """How the search ended, or stands. Raises ConfigError if nothing was measured."""
         leader = self._leader
         if leader is None:
-            raise ConfigError("No candidate of the race could be measured", remedy="see the jobs' logs for the cause")
+            raise ConfigError("No candidate of the search could be measured", remedy="see the jobs' logs for the cause")
         confirmed = self._confirmed(leader)
         refuted = confirmed is not None and confirmed.high < 1
         winner = self.vanilla if refuted else leader
-        certified = self._decided and bool(self._trail or len(self.shortlist) == 1) and not refuted
-        return Answer(
+        measured = bool(self.elimination.rounds) or len(self.shortlist) == 1
+        certified = self.elimination.decided and measured and not refuted
+        counts = Counter(asked.phase for asked in self.history for _ in asked.order)
+        return SearchAnswer(
+            category=self.category,
+            settings=self.settings,
+            jobs=self._jobs,
             winner=winner,
             certified=certified,
-            ties=tuple(name for name in self._within_tolerance() if name != winner),
-            dropped={d.candidate: d.round for d in self.decisions() if d.phase is Phase.RACE and not d.kept},
-            confirmed=confirmed,
-            measurements=self._count(),
-            calibration_measurements=self._count(Phase.CALIBRATE),
-            confirm_measurements=self._count(Phase.CONFIRM),
-            full_grid_measurements=full_grid(
-                len(self.candidates),
-                self._trail[-1][1][0].sd if self._trail and self._trail[-1][1] else None,
-                tolerance=self.settings.tolerance,
-                confidence=self.settings.confidence,
-            ),
-            seconds=self.seconds,
-            predicted=dict(self.predictions),
-            measured={s.candidate: math.exp(s.mean) for _, current in self._trail for s in current},
             reason=self._reason(certified=certified, refuted=refuted),
+            ties=self.elimination.ties - self._failed - {winner},
+            dropped=self.elimination.dropped,
+            predicted=self.calibration.predictions,
+            measured={s.candidate: math.exp(s.mean) for current in self.elimination.standings for s in current},
+            confirmed=confirmed,
+            measurements=counts[Phase.CALIBRATION] + counts[Phase.ELIMINATION],
+            confirm_measurements=counts[Phase.CONFIRMATION],
+            full_grid_measurements=self.elimination.full_grid_measurements(len(self._jobs)),
+            measuring_s=self.seconds,
         )
-
-    def _within_tolerance(self) -> list[str]:
-        """Raced candidates that were never shown to be worse than the best by more than the tolerance."""
-        slack = -math.log1p(-self.settings.tolerance)
-        last: dict[str, bool] = {}
-        for _, current in self._trail:
-            best = max((standing.mean for standing in current), default=0.0)
-            last.update({s.candidate: s.mean + s.half_width + slack >= best for s in current})
-        return sorted(name for name, near in last.items() if near and name not in self._failed)
 
     def _reason(self, *, certified: bool, refuted: bool) -> str:
         if refuted:
             return "fresh pairs against vanilla refuted the winner"
         if certified:
             return "no other candidate can be better by more than the tolerance"
-        if len(self._rounds(Phase.RACE)) >= self.settings.max_rounds:
+        if len(self.elimination.rounds) >= self.settings.max_rounds:
             return "the rounds were used up before the candidates could be told apart"
         return "the budget was used up"
-
-    def _confirmed(self, winner: str) -> Interval | None:
-        d = [
-            (result.values[winner].log_value or 0.0) - (result.values[self.vanilla].log_value or 0.0)
-            for result in self._rounds(Phase.CONFIRM)
-            if all(
-                name in result.values and result.values[name].log_value is not None for name in (winner, self.vanilla)
-            )
-        ]
-        return t_interval(d, confidence=self.settings.confidence, method=PAIRED_ONE_LAUNCH)
-
-    def _count(self, phase: Phase | None = None) -> int:
-        """Measurements taken: of a phase, or of calibration and race together."""
-        wanted = (Phase.CALIBRATE, Phase.RACE) if phase is None else (phase,)
-        return sum(len(r.plan.order) * r.plan.repeats for r in self.history if r.plan.phase in wanted)

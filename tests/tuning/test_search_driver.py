@@ -14,9 +14,9 @@ from tests.planning.jobs import jobs_over_n_draft
 from velosweep.config.settings import Job, Prompt, PromptSet, TunerSettings
 from velosweep.errors import ConfigError, RunFailed
 from velosweep.llama_cpp.engine import Generation, Request
-from velosweep.measuring.search_driver import SearchDriver, search_drivers
 from velosweep.planning.server_groups import plan_groups
-from velosweep.tuning.answer import TunerAnswer
+from velosweep.tuning.search_driver import SearchDriver, search_drivers
+from velosweep.tuning.search_values import SearchAnswer
 from velosweep.values import Mode
 
 
@@ -59,18 +59,19 @@ class Truth:
 
 def search(
     jobs: Sequence[Job], bench: Bench, settings: TunerSettings | None = None
-) -> tuple[TunerAnswer, SearchDriver]:
+) -> tuple[SearchAnswer, SearchDriver]:
     groups = plan_groups(jobs, resident_servers=lambda job: 100)
     drivers = search_drivers(groups, settings or TunerSettings(), list(bench.samples), lambda decision: None)
-    (guide,) = drivers.values()
-    bench.guide = guide
+    (driver,) = drivers.values()
+    bench.guide = driver
     bench.run(jobs)
-    (answer,) = guide.answers()
-    return answer, guide
+    (answer,) = driver.answers()
+    return answer, driver
 
 
-def n_draft_of(answer: TunerAnswer) -> int:
-    return answer.winner.job.n_draft if answer.winner.job else 0
+def n_draft_of(answer: SearchAnswer) -> int:
+    job = answer.jobs[answer.winner]
+    return job.n_draft if job else 0
 
 
 @pytest.mark.parametrize("cv", [0.005, 0.01, 0.02])
@@ -110,9 +111,9 @@ def test_500_searches_on_the_lane_are_right_cheap_and_truthfully_confirmed(cv: f
         answer, _ = search(jobs, bench, TunerSettings(seed=seed))
         near += truth.step_ms(n_draft_of(answer)) <= truth.best(n_drafts) * 1.0101
         taken.append(answer.measurements)
-        if answer.winner.job is not None and answer.low is not None and answer.high is not None:
-            speedup = truth.step_ms(0) / truth.step_ms(answer.winner.job.n_draft)
-            covered.append(answer.low <= speedup <= answer.high)
+        if n_draft_of(answer) and answer.confirmed is not None:
+            speedup = truth.step_ms(0) / truth.step_ms(n_draft_of(answer))
+            covered.append(answer.confirmed.low <= speedup <= answer.confirmed.high)
     share = sum(covered) / len(covered)
     print(f"CV {cv:.1%}: right {near / 500:.3f}, median {sorted(taken)[250]} measurements, covered {share:.3f}")
 
@@ -126,26 +127,26 @@ def test_not_speculating_can_win() -> None:
     bench.engine.answer = truth.answer
     answer, _ = search(jobs_over_n_draft(2, 4, 8, n_predict=300), bench)
 
-    assert answer.winner.job is None
+    assert answer.jobs[answer.winner] is None
     assert answer.certified
 
 
 def test_every_measurement_is_an_ordinary_sample_taken_once() -> None:
     truth, bench = Truth(cv=0.01, seed=2), Bench()
     bench.engine.answer = truth.answer
-    answer, guide = search(jobs_over_n_draft(*range(1, 9), n_predict=300), bench)
+    answer, driver = search(jobs_over_n_draft(*range(1, 9), n_predict=300), bench)
     keys = Counter((s.job_id, s.iteration, s.prompt_id) for s in bench.samples if not s.warmup)
 
     assert set(keys.values()) == {1}
     assert len(keys) == answer.measurements + answer.confirm_measurements
-    assert [line.kept for line in guide.decisions() if line.job_id == answer.winner.job.id][-1]
+    assert [line.kept for line in driver.decisions() if line.job_id == answer.winner][-1]
 
 
 def test_a_search_that_was_interrupted_takes_the_same_decisions_and_goes_on() -> None:
     jobs = jobs_over_n_draft(*range(1, 9), n_predict=300)
     truth, whole = Truth(cv=0.0, seed=3), Bench()
     whole.engine.answer = truth.answer
-    expected, guide = search(jobs, whole)
+    expected, driver = search(jobs, whole)
 
     first = Bench()
     first.engine.answer = truth.answer
@@ -156,7 +157,7 @@ def test_a_search_that_was_interrupted_takes_the_same_decisions_and_goes_on() ->
     resumed, again = search(jobs, second)
 
     assert (resumed.winner, resumed.measurements) == (expected.winner, expected.measurements)
-    assert again.decisions() == guide.decisions()
+    assert again.decisions() == driver.decisions()
     assert len({(s.job_id, s.iteration) for s in second.samples if not s.warmup}) == len(
         [s for s in second.samples if not s.warmup]
     )
@@ -171,10 +172,10 @@ def test_a_candidate_that_cannot_run_is_dropped_and_the_others_are_searched() ->
         return truth.answer(session, request)
 
     bench.engine.answer = answer
-    found, guide = search(jobs_over_n_draft(2, 4, 6, 8, n_predict=300), bench)
+    found, driver = search(jobs_over_n_draft(2, 4, 6, 8, n_predict=300), bench)
 
     assert n_draft_of(found) in (6, 8, 2)
-    assert any(line.reason == "failed" for line in guide.decisions() if line.n_draft == 4)
+    assert any(line.reason == "failed" for line in driver.decisions() if line.n_draft == 4)
 
 
 def test_each_category_of_prompts_has_a_winner_of_its_own() -> None:
@@ -189,11 +190,11 @@ def test_each_category_of_prompts_has_a_winner_of_its_own() -> None:
     )
     jobs = jobs_over_n_draft(1, 4, 7, n_predict=400, prompts=prompts)
     groups = plan_groups(jobs)
-    (guide,) = search_drivers(groups, TunerSettings(per_category=True), [], lambda decision: None).values()
-    bench.guide = guide
+    (driver,) = search_drivers(groups, TunerSettings(per_category=True), [], lambda decision: None).values()
+    bench.guide = driver
     bench.run(jobs)
 
-    assert {answer.category: n_draft_of(answer) for answer in guide.answers()} == {"code": 7, "prose": 1}
+    assert {answer.category: n_draft_of(answer) for answer in driver.answers()} == {"code": 7, "prose": 1}
 
 
 def test_a_budget_gives_an_answer_and_says_that_it_is_not_certified() -> None:

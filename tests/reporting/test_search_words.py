@@ -8,28 +8,30 @@ from dataclasses import replace
 from rich.console import Console
 
 from tests.planning.jobs import jobs_over_n_draft
+from velosweep.config.settings import TunerSettings
 from velosweep.reporting.search_words import print_search, search_record
 from velosweep.reporting.tables import search_grid
-from velosweep.tuning.answer import TunerAnswer, TunerCandidate
+from velosweep.statistics.intervals import PAIRED_ONE_LAUNCH, Interval
+from velosweep.tuning.search_values import SearchAnswer
+
+TWO, FOUR = jobs_over_n_draft(2, 4)
+VANILLA = TWO.baseline_id
+CONFIRMED = Interval(ratio=1.7, low=1.65, high=1.75, method=PAIRED_ONE_LAUNCH, n=6, df=5.0, sd_log=0.02)
 
 
-def answer(**changes: object) -> TunerAnswer:
-    two, four = jobs_over_n_draft(2, 4)
-    plain = TunerAnswer(
+def answer(**changes: object) -> SearchAnswer:
+    plain = SearchAnswer(
         category=None,
-        main_model="main.gguf",
-        candidates=(
-            TunerCandidate(job=None, predicted=30.0, measured=None, dropped_in=None, tied=False, winner=False),
-            TunerCandidate(job=two, predicted=50.0, measured=40.0, dropped_in=4, tied=False, winner=False),
-            TunerCandidate(job=four, predicted=51.0, measured=51.0, dropped_in=None, tied=False, winner=True),
-        ),
+        settings=TunerSettings(),
+        jobs={VANILLA: None, TWO.id: TWO, FOUR.id: FOUR},
+        winner=FOUR.id,
         certified=True,
         reason="no other candidate can be better by more than the tolerance",
-        tolerance=0.01,
-        confidence=0.95,
-        speedup=1.7,
-        low=1.65,
-        high=1.75,
+        ties=frozenset(),
+        dropped={TWO.id: 4},
+        predicted={VANILLA: 30.0, TWO.id: 50.0, FOUR.id: 51.0},
+        measured={TWO.id: 40.0, FOUR.id: 51.0},
+        confirmed=CONFIRMED,
         measurements=21,
         confirm_measurements=12,
         full_grid_measurements=76,
@@ -39,7 +41,7 @@ def answer(**changes: object) -> TunerAnswer:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def said(value: TunerAnswer) -> str:
+def said(value: SearchAnswer) -> str:
     screen = io.StringIO()
     print_search(search_record(value), console=Console(file=screen, width=200))
     return screen.getvalue()
@@ -66,19 +68,14 @@ def test_a_wrong_prediction_is_named() -> None:
 
 
 def test_what_only_the_model_speaks_against_is_said_to_be_uncertified() -> None:
-    vanilla, two, four = answer().candidates
-    value = answer(candidates=(vanilla, replace(two, measured=None, dropped_in=None), replace(four, measured=40.0)))
-
-    screen = said(value)
+    screen = said(answer(dropped={}, measured={FOUR.id: 40.0}))
 
     assert "not raced and so not covered by a certificate: n_draft 2 (left out by the model's prediction" in screen
     assert "not covered" not in said(answer())
 
 
 def test_ties_say_what_was_and_was_not_shown() -> None:
-    vanilla, two, four = answer().candidates
-
-    tied = answer(candidates=(vanilla, replace(two, tied=True), four))
+    tied = answer(ties=frozenset({TWO.id}))
 
     assert said(tied).count("tie: not shown over 1 % slower than the winner") == 1
     assert "not shown to be slower" not in said(tied)  # once is enough
@@ -93,7 +90,16 @@ def test_an_answer_that_is_not_certified_says_why() -> None:
 
 
 def test_not_speculating_is_an_answer() -> None:
-    vanilla, two, four = answer().candidates
-    value = answer(candidates=(replace(vanilla, winner=True), two, replace(four, winner=False)), speedup=None)
+    assert "Don't speculate: vanilla is the fastest" in said(answer(winner=VANILLA, confirmed=None))
 
-    assert "Don't speculate: vanilla is the fastest" in said(value)
+
+def test_candidates_are_named_by_what_they_differ_in() -> None:
+    ngram = replace(FOUR, id="ngram", speculation=replace(FOUR.speculation, kinds=("ngram-mod",), p_min=0.5))
+
+    search = search_record(answer(jobs={VANILLA: None, FOUR.id: FOUR, "ngram": ngram}, winner="ngram"))
+
+    assert [candidate.name for candidate in search.candidates] == [
+        "no speculation",
+        f"{'+'.join(FOUR.speculation.kinds)}, n_draft 4, p_min {FOUR.speculation.p_min:g}",
+        "ngram-mod, n_draft 4, p_min 0.5",
+    ]

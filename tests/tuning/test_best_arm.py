@@ -1,0 +1,268 @@
+"""Searches on a simulated engine whose truth is known: right, certified, cheap; and every way a search can end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.tuning.simulated_engine import SimulatedEngine, candidates, n_draft_of, run, search_over_n_draft
+from velosweep.config.settings import ModelPair, TunerSettings
+from velosweep.errors import ConfigError
+from velosweep.tuning.best_arm import BestArmSearch
+from velosweep.tuning.search_values import Observation, Phase, SearchRound
+
+TRUTHS = [
+    (alpha, c, cliff) for alpha in (0.5, 0.6, 0.7, 0.8, 0.9) for c in (0.02, 0.05, 0.1) for cliff in (0, 0.8, 1.5)
+]
+
+
+def simulated(runs: int, cv: float) -> Iterator[tuple[SimulatedEngine, BestArmSearch]]:
+    for i in range(runs):
+        alpha, c, cliff = TRUTHS[i % len(TRUTHS)]
+        engine = SimulatedEngine(alpha=alpha, cost_ratio=c, cliff=cliff, cv=cv, seed=70_000 + round(1e8 * cv) + i)
+        yield engine, run(engine, TunerSettings(seed=i))
+
+
+def is_right(engine: SimulatedEngine, search: BestArmSearch) -> bool:
+    best = max(engine.speed(n) for n in range(17))
+    return engine.speed(n_draft_of(search.answer().winner)) >= 0.99 * best
+
+
+@pytest.mark.parametrize(("runs", "cv"), [(30, 0.005), (30, 0.01), (15, 0.02)])
+def test_the_winner_is_within_a_per_cent_of_the_best(runs: int, cv: float) -> None:
+    right = [is_right(*one) for one in simulated(runs, cv)]
+
+    assert np.mean(right) >= 0.95
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("cv", "most"), [(0.005, 24), (0.01, 24), (0.02, 48)])
+def test_500_searches_are_right_cheap_and_truthfully_confirmed(cv: float, most: int) -> None:
+    right, measurements, covered = [], [], []
+    for engine, search in simulated(500, cv):
+        answer = search.answer()
+        right.append(is_right(engine, search))
+        measurements.append(answer.measurements)
+        if answer.confirmed:
+            # The candidate that was held against vanilla; where that refuted it, vanilla is the winner.
+            (candidate,) = {n for r in search.history if r.phase is Phase.CONFIRMATION for n in r.order} - {"n0"}
+            truth = engine.speed(n_draft_of(candidate)) / engine.speed(0)
+            covered.append(answer.confirmed.low <= truth <= answer.confirmed.high)
+
+    assert np.mean(right) >= 0.95
+    assert np.median(measurements) <= most
+    assert np.mean(covered) >= 0.93
+
+
+def test_at_a_cv_of_1_per_cent_a_search_over_16_takes_at_most_24_measurements() -> None:
+    measurements = [search.answer().measurements for _, search in simulated(30, 0.01)]
+
+    assert np.median(measurements) <= 24
+
+
+def unrelated(number: int = 16, **settings: object) -> BestArmSearch:
+    """A search over vanilla and candidates k00, k01, … of families of their own, which no model can compare."""
+    plain = candidates(1)[0]
+    pairs = [ModelPair(name="pair", main_model="main.gguf", draft_model=f"draft{i}.gguf") for i in range(number)]
+    jobs = tuple(
+        replace(plain, id=f"k{i:02}", baseline_id="none", model_pair=pair, n_draft=8) for i, pair in enumerate(pairs)
+    )
+    return BestArmSearch(vanilla="none", jobs=jobs, settings=TunerSettings(**settings))  # type: ignore[arg-type]
+
+
+def speeds(search: BestArmSearch, speed: float, vanilla: float) -> dict[str, float]:
+    return {"none": math.log(vanilla)} | {job.id: math.log(speed) for job in search.jobs}
+
+
+def observed(
+    asked: SearchRound, means: Mapping[str, float], rng: np.random.Generator, cv: float = 0.01
+) -> dict[str, Observation]:
+    noise = rng.normal(0, cv)
+    return {n: Observation(log_value=means[n] + noise + rng.normal(0, cv), seconds=1.0) for n in asked.order}
+
+
+def finish(
+    search: BestArmSearch,
+    means: Mapping[str, float] | Callable[[Phase], Mapping[str, float]],
+    seed: int = 0,
+    cv: float = 0.01,
+) -> BestArmSearch:
+    rng = np.random.default_rng(seed)
+    while (asked := search.next_round()) is not None:
+        truth = means(asked.phase) if callable(means) else means
+        search = search.after(asked, observed(asked, truth, rng, cv))
+    return search
+
+
+def test_sixteen_equal_candidates_end_as_ties() -> None:
+    ties = []
+    for seed in range(10):
+        search = unrelated(seed=seed)
+        answer = finish(search, speeds(search, 60.0, 30.0), seed).answer()
+        ties.append(len(answer.ties))
+        assert "none" in answer.dropped
+        assert answer.confirmed is not None
+        assert answer.confirmed.low <= 2.0 * 1.02
+
+    assert np.mean(ties) >= 14.5
+
+
+def test_candidates_that_no_model_compares_are_all_measured() -> None:
+    search = unrelated(4)
+    means = {"none": math.log(50)} | {job.id: math.log(51 + i) for i, job in enumerate(search.jobs)}
+
+    search = finish(search, means)
+
+    assert {asked.phase for asked in search.history} == {Phase.ELIMINATION, Phase.CONFIRMATION}
+    assert search.answer().winner == "k03"
+
+
+def test_not_speculating_can_win_and_needs_no_confirmation() -> None:
+    answer = run(SimulatedEngine(alpha=0.1, cost_ratio=0.5, seed=3)).answer()
+
+    assert (answer.winner, answer.confirmed, answer.confirm_measurements) == ("n0", None, 0)
+    assert answer.certified
+
+
+def test_a_winner_that_fresh_pairs_refute_gives_way_to_vanilla() -> None:
+    search = unrelated(3)
+    answer = finish(
+        search,
+        lambda phase: speeds(search, 60.0, 50.0) if phase is Phase.ELIMINATION else speeds(search, 40.0, 50.0),
+        seed=1,
+    ).answer()
+
+    assert (answer.winner, answer.certified) == ("none", False)
+    assert answer.confirmed is not None
+    assert answer.confirmed.high < 1
+
+
+def test_the_confirmed_ratio_comes_from_fresh_abba_pairs_only() -> None:
+    search = run(SimulatedEngine(seed=5), TunerSettings(confirm_pairs=4))
+
+    answer = search.answer()
+    rounds = [asked for asked in search.history if asked.phase is Phase.CONFIRMATION]
+    logs = [(asked.log_value(answer.winner) or 0.0) - (asked.log_value("n0") or 0.0) for asked in rounds]
+    mean, t = np.mean(logs), 3.182446305284263  # Student's t, two-sided 95 %, 3 degrees of freedom
+    half = t * np.std(logs, ddof=1) / 2
+    assert [asked.order for asked in rounds] == [("n0", answer.winner), (answer.winner, "n0")] * 2
+    assert answer.confirmed is not None
+    assert answer.confirmed.n == 4
+    assert [answer.confirmed.ratio, answer.confirmed.low, answer.confirmed.high] == pytest.approx(
+        [math.exp(mean), math.exp(mean - half), math.exp(mean + half)], rel=1e-9
+    )
+
+
+def test_a_replayed_history_decides_the_same() -> None:
+    search = run(SimulatedEngine(seed=7), TunerSettings(seed=3))
+
+    again = search_over_n_draft(search.settings)
+    for asked in search.history:
+        assert again.next_round() == replace(asked, observations={})
+        again = again.after(asked, asked.observations)
+
+    assert again.next_round() is None
+    assert again.decisions() == search.decisions()
+
+
+def test_every_candidate_has_a_decision_with_its_evidence() -> None:
+    search = run(SimulatedEngine(seed=7))
+
+    decisions = search.decisions()
+
+    assert {d.job_id or "n0" for d in decisions} == {f"n{n}" for n in range(17)}
+    late = [d for d in decisions if d.phase == "race" and d.round >= 3]
+    assert all(d.low < d.estimate < d.high for d in late)  # type: ignore[operator]
+    assert {d.job_id or "n0" for d in late if not d.kept} == set(search.answer().dropped)
+
+
+def test_a_candidate_that_fails_is_dropped_and_the_search_goes_on() -> None:
+    search = unrelated(4)
+    means = speeds(search, 60.0, 30.0) | {"k02": math.log(90.0)}
+    rng = np.random.default_rng(0)
+    while (asked := search.next_round()) is not None:
+        seen = observed(asked, means, rng)
+        search = search.after(asked, {n: replace(o, log_value=None) if n == "k02" else o for n, o in seen.items()})
+
+    assert search.answer().winner != "k02"
+    assert [d.reason for d in search.decisions() if d.job_id == "k02"] == ["failed"]
+
+
+def test_a_failure_while_calibrating_keeps_the_others_going() -> None:
+    engine, search = SimulatedEngine(seed=2), search_over_n_draft()
+    while (asked := search.next_round()) is not None:
+        seen = engine.measure(asked)
+        failed = Observation(log_value=None)
+        search = search.after(asked, {n: failed if n == "n16" else o for n, o in seen.items()})
+
+    best = max(engine.speed(n) for n in range(16))
+    assert engine.speed(n_draft_of(search.answer().winner)) >= 0.99 * best
+
+
+def test_a_search_in_which_everything_fails_has_no_answer() -> None:
+    search = unrelated(2)
+    asked = search.next_round()
+    assert asked is not None
+    search = search.after(asked, {})
+
+    assert search.next_round() is None
+    with pytest.raises(ConfigError, match="No candidate"):
+        search.answer()
+
+
+def test_a_budget_gives_the_best_so_far_and_says_that_it_is_not_certified() -> None:
+    search = unrelated(8, budget_s=40.0)
+    means = {"none": math.log(30)} | {job.id: math.log(60.0 + 0.01 * i) for i, job in enumerate(search.jobs, 1)}
+
+    answer = finish(search, means, cv=0.03).answer()
+
+    assert not answer.certified
+    assert "budget" in answer.reason
+    assert answer.winner != "none"
+    assert answer.confirm_measurements == 12
+
+
+def test_rounds_run_out_without_a_certificate() -> None:
+    search = unrelated(3, max_rounds=5)
+
+    answer = finish(search, speeds(search, 60.0, 60.0), cv=0.05).answer()
+
+    assert not answer.certified
+    assert "rounds" in answer.reason
+
+
+def test_rounds_are_in_random_order_that_the_seed_fixes() -> None:
+    asked = [unrelated(seed=seed).next_round() for seed in (0, 1, 2, 3, 4, 0)]
+    orders = [one.order for one in asked if one is not None]
+
+    assert len(set(orders)) == 5
+    assert orders[0] == orders[5]
+
+
+def test_an_objective_that_the_model_does_not_rank_is_measured_in_full() -> None:
+    asked = search_over_n_draft(TunerSettings(objective="total_time_ms")).next_round()
+
+    assert asked is not None
+    assert (asked.phase, len(asked.order)) == (Phase.ELIMINATION, 17)
+
+
+def test_short_calibration_runs_are_repeated_until_they_say_enough() -> None:
+    search = run(SimulatedEngine(tokens=200, seed=1))
+
+    assert len(search.calibration.rounds) >= 3
+
+
+def test_a_short_prompt_widens_the_shortlist() -> None:
+    asked = search_over_n_draft().next_round()
+    assert asked is not None
+    seen = SimulatedEngine(tokens=5000, cv=0.0, round_sd=0.0, cliff=0.0).measure(asked)
+
+    narrow = search_over_n_draft().after(asked, seen).shortlist
+    wide = search_over_n_draft(short_suite=True).after(asked, seen).shortlist
+
+    assert set(narrow) < set(wide)
+    assert (len(narrow), len(wide)) == (6, 10)

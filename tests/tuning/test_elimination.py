@@ -1,0 +1,128 @@
+"""Who is dropped when, by worked numbers: the limits, eliminations and certificates that a search reports."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.tuning.simulated_engine import search_over_n_draft
+from velosweep.config.settings import TunerSettings
+from velosweep.tuning.best_arm import BestArmSearch
+from velosweep.tuning.elimination import Elimination, residual_variance
+from velosweep.tuning.search_values import Observation
+
+T_975_4 = 2.7764451051977987
+"""Student's t, two-sided 95 %, 4 degrees of freedom: 2 rivals share an error of 5 %, one-sided, over (3-1)(3-1)."""
+
+
+def measured(*means: float, noise: float, confidence: float = 0.95, tolerance: float = 0.01) -> Elimination:
+    """Three rounds of three candidates a, b, c with effects that differ by round and residuals of 0 and ± `noise`.
+
+    Residuals sum to 0 by round and by candidate, so that s^2 = 6 noise^2 / 4, and the half-width of a difference
+    of means is t * sqrt(2 s^2 / 3) = t * noise.
+    """
+    effects = (0.0, 0.03, -0.02)
+    residuals = ((noise, -noise, 0.0), (0.0, noise, -noise), (-noise, 0.0, noise))
+    rounds = [
+        {name: mean + effect + rest for name, mean, rest in zip("abc", means, row, strict=True)}
+        for effect, row in zip(effects, residuals, strict=True)
+    ]
+    settings = TunerSettings(confidence=confidence, tolerance=tolerance)
+    return Elimination(shortlist=("a", "b", "c"), rounds=rounds, settings=settings)
+
+
+def test_the_half_width_is_t_times_the_noise_of_a_difference() -> None:
+    standings = measured(4.0, 3.999, 3.998, noise=0.01).standings[-1]
+
+    assert [standing.half_width for standing in standings] == pytest.approx([0.01 * T_975_4] * 3, rel=1e-9)
+    assert [standing.mean for standing in standings] == pytest.approx(
+        [4.0 + 0.01 / 3, 3.999 + 0.01 / 3, 3.998 + 0.01 / 3]
+    )
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.995, True), (1.005, False)])
+def test_a_candidate_is_dropped_where_its_deficit_exceeds_the_half_width(share: float, kept: bool) -> None:
+    deficit = share * 0.01 * T_975_4
+
+    elimination = measured(4.0, 4.0 - deficit, 4.0, noise=0.01)
+
+    assert ("b" in elimination.remaining) is kept
+    assert elimination.dropped == ({} if kept else {"b": 3})
+
+
+@pytest.mark.parametrize(("share", "decided"), [(0.995, False), (1.005, True)])
+def test_the_search_is_decided_where_no_other_can_be_better_by_the_tolerance(share: float, decided: bool) -> None:
+    slack = share * 0.001 * T_975_4
+
+    elimination = measured(4.0, 4.0, 4.0, noise=0.001, tolerance=-math.expm1(-slack))
+
+    assert elimination.decided is decided
+
+
+@pytest.mark.parametrize(("share", "tied"), [(0.995, True), (1.005, False)])
+def test_a_tie_was_not_shown_to_be_worse_by_more_than_the_tolerance(share: float, tied: bool) -> None:
+    deficit = share * (0.01 * T_975_4 - math.log(0.99))
+
+    elimination = measured(4.0, 4.0 - deficit, 4.0, noise=0.01)
+
+    assert ("b" in elimination.ties) is tied
+
+
+def test_before_the_third_round_none_is_dropped_and_nothing_is_decided() -> None:
+    rounds = [{"a": 4.0, "b": 3.0, "c": 4.0}, {"a": 4.0, "b": 3.0, "c": 4.0}]
+    elimination = Elimination(shortlist=("a", "b", "c"), rounds=rounds, settings=TunerSettings())
+
+    assert elimination.remaining == ("a", "b", "c")
+    assert not elimination.decided
+
+
+def test_a_candidate_that_failed_is_dropped_in_that_round() -> None:
+    rounds = [{"a": 4.0, "b": 3.0, "c": 4.0}, {"a": 4.0, "b": 3.0}]
+    elimination = Elimination(shortlist=("a", "b", "c"), rounds=rounds, settings=TunerSettings())
+
+    assert (elimination.remaining, elimination.dropped) == (("a", "b"), {"c": 2})
+
+
+def test_a_certified_full_grid_is_reckoned_from_the_noise_that_was_seen() -> None:
+    noise = 0.01
+    expected = math.ceil(2 * (1.959963984540054 * math.sqrt(1.5) * noise / -math.log(0.99)) ** 2)
+
+    assert measured(4.0, 4.0, 4.0, noise=noise).full_grid_measurements(3) == 3 * expected
+    assert Elimination(shortlist=("a",), rounds=[], settings=TunerSettings()).full_grid_measurements(17) == 34
+
+
+def test_residual_variance_is_what_rounds_and_candidates_leave_also_after_eliminations() -> None:
+    rng = np.random.default_rng(0)
+    rounds = [{f"k{k}": k + i + rng.normal(0, 0.1) for k in range(6 if i < 20 else 3)} for i in range(60)]
+
+    variance, df = residual_variance(rounds)
+
+    assert df == 20 * 6 + 40 * 3 - (6 + 60 - 1)
+    assert variance == pytest.approx(0.01, rel=0.3)
+
+
+def raced(noise: float) -> BestArmSearch:
+    """Three rounds of vanilla and two lengths, which are too few to calibrate."""
+    search = search_over_n_draft(TunerSettings(tolerance=0.0001))
+    search = BestArmSearch(vanilla="n0", jobs=search.jobs[:2], settings=search.settings)
+    values = measured(4.0, 4.0 - 0.995 * noise * T_975_4, 4.0 - 1.005 * noise * T_975_4, noise=noise).rounds
+    for row in values:
+        asked = search.next_round()
+        assert asked is not None
+        by_name = dict(zip(("n0", "n1", "n2"), row.values(), strict=True))
+        search = search.after(asked, {name: Observation(log_value=by_name[name]) for name in asked.order})
+    return search
+
+
+def test_the_limits_in_tuner_parquet_are_the_mean_and_the_half_width() -> None:
+    noise = 0.01
+    n0, n1, n2 = raced(noise).decisions()[-3:]
+
+    assert [n0.kept, n1.kept, n2.kept] == [True, True, False]
+    assert n1.low is not None
+    assert n1.high is not None
+    assert n1.estimate is not None
+    assert math.log(n1.high / n1.estimate) == pytest.approx(noise * T_975_4, rel=1e-9)
+    assert math.log(n1.estimate / n1.low) == pytest.approx(noise * T_975_4, rel=1e-9)

@@ -1,0 +1,64 @@
+"""The model that predicts every draft length from a few: exact where its assumptions hold, silent where they don't."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tuning.simulated_engine import SimulatedEngine
+from velosweep.tuning.search_values import DraftRounds
+from velosweep.tuning.throughput_model import boundary_length, calibration_lengths, pool, predict
+
+
+def calibrated(engine: SimulatedEngine, *lengths: int) -> dict[int, DraftRounds]:
+    """Noiseless runs of these lengths."""
+    count = 10**9
+    return {
+        n: DraftRounds(
+            count=count,
+            total_ms=count * engine.round_ms(n),
+            accepted_per_position=tuple(round(count * share) for share in engine.survival(n)),
+        )
+        for n in lengths
+    }
+
+
+def test_a_linear_truth_is_predicted_exactly() -> None:
+    engine = SimulatedEngine(cliff=0.0)
+
+    predicted = predict(range(1, 17), calibrated(engine, 1, 4, 16))
+
+    assert predicted == pytest.approx({n: engine.speed(n) for n in range(1, 17)})
+
+
+def test_a_kernel_boundary_is_noticed_and_located_by_one_more_run() -> None:
+    engine = SimulatedEngine(cliff=0.8)
+
+    assert boundary_length(range(1, 17), calibrated(engine, 1, 4, 16)) == 7
+    predicted = predict(range(1, 17), calibrated(engine, 1, 4, 7, 16))
+
+    assert predicted == pytest.approx({n: engine.speed(n) for n in range(1, 17)})
+    assert boundary_length(range(1, 17), calibrated(engine, 1, 4, 7, 16)) is None
+
+
+def test_without_counts_by_position_nothing_is_predicted() -> None:
+    assert predict([1, 2], {2: DraftRounds(count=10, total_ms=50.0, accepted_per_position=None)}) is None
+
+
+def test_runs_of_one_length_are_pooled_position_by_position() -> None:
+    one = DraftRounds(count=10, total_ms=100.0, accepted_per_position=(8, 6))
+    other = DraftRounds(count=5, total_ms=80.0, accepted_per_position=(4, 2, 1))
+    unknown = DraftRounds(count=5, total_ms=20.0, accepted_per_position=None)
+
+    assert pool([one, other]) == DraftRounds(count=15, total_ms=180.0, accepted_per_position=(12, 8, 1))
+    assert pool([one, unknown]) == DraftRounds(count=15, total_ms=120.0, accepted_per_position=None)
+    assert pool([]) is None
+
+
+@pytest.mark.parametrize(
+    ("available", "lengths"),
+    [(range(1, 17), (1, 4, 16)), ((2, 3, 5, 9), (2, 3, 9)), ((1, 4, 8), ()), ((20, 24, 32, 48), (20,))],
+)
+def test_the_lengths_nearest_to_1_4_and_16_are_calibrated_where_that_pays(
+    available: range, lengths: tuple[int, ...]
+) -> None:
+    assert calibration_lengths(available) == lengths

@@ -1,0 +1,184 @@
+"""From the rounds that a search asks for to measurements on a lane, and from their samples back to the search.
+
+All runs are ordinary measurements with ordinary keys. A resumed search finds their samples, takes the same decisions
+again and goes on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from velosweep.config.settings import Job, Prompt, TunerSettings
+from velosweep.errors import ConfigError
+from velosweep.llama_cpp.engine import ServerConfig
+from velosweep.planning.server_groups import Measurement, Round, ServerGroup
+from velosweep.records import TunerDecision
+from velosweep.tuning.best_arm import BestArmSearch
+from velosweep.tuning.search_values import DraftRounds, Observation, SearchAnswer, SearchRound
+from velosweep.tuning.throughput_model import pool
+from velosweep.values import Mode, Sample, Status
+
+Key = tuple[str, int, int, int, str]  # a Measurement.key
+
+_SHORT_TOKENS = 256
+"""A single prompt with fewer tokens says little about acceptance."""
+
+
+@dataclass(kw_only=True)
+class SearchDriver:
+    """Searches the jobs of one group, category by category where the settings ask for that.
+
+    `samples`: good samples by key, those of an earlier run of the sweep among them. `note(decision)` is called when a
+    decision is made. `loading_s` is what loading servers took.
+    """
+
+    group: ServerGroup
+    settings: TunerSettings
+    samples: dict[Key, Sample]
+    note: Callable[[TunerDecision], None] = lambda decision: None
+    loading_s: float = 0.0
+    searches: dict[str | None, BestArmSearch] = field(init=False)
+    _servers: dict[str, tuple[ServerConfig, Job]] = field(init=False)
+    _iteration: int = 0
+    _asked: tuple[str | None, SearchRound] | None = None
+
+    def __post_init__(self) -> None:
+        first, vanilla = self.group.jobs[0], self.group.vanilla
+        if vanilla is None:
+            raise ValueError("a search needs vanilla")
+        speculative = [
+            (server, job) for server, job in zip(self.group.speculative, self.group.jobs, strict=True) if server
+        ]
+        self._servers = {first.baseline_id: (vanilla, first)} | {job.id: (server, job) for server, job in speculative}
+        categories = dict.fromkeys(p.category for p in first.prompts.prompts) if self.settings.per_category else [None]
+        self.searches = {
+            category: BestArmSearch(
+                vanilla=first.baseline_id,
+                jobs=tuple(job for _, job in speculative),
+                settings=self.settings,
+                category=category,
+                short_suite=len(self._prompts(category)) == 1 and first.n_predict < _SHORT_TOKENS,
+            )
+            for category in categories
+        }
+
+    def saw(self, measurement: Measurement, sample: Sample) -> None:
+        """A run was recorded."""
+        if _is_good(sample):
+            self.samples[measurement.key] = sample
+
+    def next_round(self) -> Round | None:
+        """What to measure next; None when every search is over."""
+        self._complete_round()
+        for category, search in self.searches.items():
+            asked = search.next_round()
+            if asked is not None:
+                self._iteration += 1
+                self._asked = (category, asked)
+                return tuple(run for name in asked.order for run in self._measurements(category, name))
+        return None
+
+    def _complete_round(self) -> None:
+        """Give the search what was measured of the round it asked for last."""
+        if self._asked is None:
+            return
+        category, asked = self._asked
+        self._asked = None
+        before = self.searches[category]
+        after = before.after(asked, {name: self._observe(category, name) for name in asked.order})
+        self.searches[category] = after
+        for decision in after.decisions()[len(before.decisions()) :]:
+            self.note(decision)
+
+    def _observe(self, category: str | None, candidate: str) -> Observation:
+        """What was measured of a candidate in the latest round."""
+        wanted = self._measurements(category, candidate)
+        runs = [self.samples[run.key] for run in wanted if run.key in self.samples]
+        seconds = sum(run.total_time_ms or 0.0 for run in runs) / 1000
+        if len(runs) < len(wanted):
+            return Observation(log_value=None, seconds=seconds)
+        return Observation(
+            log_value=_log_value(runs, self.settings.objective),
+            seconds=seconds,
+            tokens=sum(run.predicted_tokens or 0 for run in runs),
+            draft_rounds=pool([rounds for run in runs if (rounds := _draft_rounds(run)) is not None]),
+        )
+
+    def _measurements(self, category: str | None, candidate: str) -> list[Measurement]:
+        """A candidate's runs in the latest round."""
+        server, job = self._servers[candidate]
+        return [
+            Measurement(
+                server=server, job=job, prompt=prompt, iteration=self._iteration, launch=0, group=self.group.number
+            )
+            for prompt in self._prompts(category)
+        ]
+
+    def _prompts(self, category: str | None) -> list[Prompt]:
+        every = self.group.jobs[0].prompts.prompts
+        return [prompt for prompt in every if not self.settings.per_category or prompt.category == category]
+
+    def decisions(self) -> list[TunerDecision]:
+        """Every decision so far, category by category, in order."""
+        return [decision for search in self.searches.values() for decision in search.decisions()]
+
+    def answers(self) -> list[SearchAnswer]:
+        """How each search ended, or stands; none of a search of which nothing could be measured."""
+        self._complete_round()
+        answers = []
+        for search in self.searches.values():
+            try:
+                answers.append(replace(search.answer(), loading_s=self.loading_s))
+            except ConfigError:  # its jobs' errors say why nothing could be measured
+                continue
+        return answers
+
+
+def search_drivers(
+    groups: Sequence[ServerGroup],
+    settings: TunerSettings,
+    samples: Iterable[Sample],
+    note: Callable[[TunerDecision], None],
+) -> dict[ServerGroup, SearchDriver]:
+    """A driver for each group. `samples`: what an earlier run of this sweep measured.
+
+    Raises ConfigError for jobs that skip vanilla, against which a winner is confirmed.
+    """
+    if any(group.vanilla is None for group in groups):
+        raise ConfigError("hydra/sweeper=tune measures vanilla too", remedy="leave skip_vanilla=false")
+    earlier = {key_of(sample): sample for sample in samples if _is_good(sample)}
+    return {group: SearchDriver(group=group, settings=settings, samples=dict(earlier), note=note) for group in groups}
+
+
+def key_of(sample: Sample) -> Key:
+    """The key of the measurement that gave this sample."""
+    return (sample.job_id, sample.block, sample.launch, sample.iteration, sample.prompt_id)
+
+
+def _is_good(sample: Sample) -> bool:
+    return sample.status is Status.OK and not sample.warmup
+
+
+def _log_value(runs: Sequence[Sample], objective: str) -> float | None:
+    """Log of the objective over one pass of the prompts, larger is better; None where it can't be computed."""
+    steps = sum((run.predicted_tokens or 0) - 1 for run in runs)
+    if objective == "tokens_per_second":
+        total_ms = sum(run.predicted_ms or 0.0 for run in runs)
+        return math.log(steps / total_ms * 1000) if steps > 0 and total_ms > 0 else None
+    if objective == "total_time_ms":
+        total_ms = sum(run.total_time_ms or 0.0 for run in runs)
+        return -math.log(total_ms) if total_ms > 0 else None
+    energies = [run.energy_j for run in runs if run.energy_j is not None and run.energy_j > 0]
+    return -math.log(sum(energies) / steps) if len(energies) == len(runs) and steps > 0 else None
+
+
+def _draft_rounds(run: Sample) -> DraftRounds | None:
+    """A run's rounds as llama.cpp counts them, else as many as there are tokens that no draft provided."""
+    count = run.rounds
+    if count is None:
+        count = (run.predicted_tokens or 0) - (run.accepted_tokens or 0)
+    if run.mode is Mode.VANILLA or count <= 0 or not run.predicted_ms:
+        return None
+    return DraftRounds(count=count, total_ms=run.predicted_ms, accepted_per_position=run.accepted_per_position)

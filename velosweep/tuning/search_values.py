@@ -1,0 +1,90 @@
+"""What a search asks for, what was observed, and how the search ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from velosweep.config.settings import Job, TunerSettings
+from velosweep.statistics.intervals import Interval
+
+
+class Phase(str, Enum):
+    """The phases of a search; the values are those of tuner.parquet."""
+
+    CALIBRATION = "calibrate"
+    ELIMINATION = "race"
+    CONFIRMATION = "confirm"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DraftRounds:
+    """Rounds of drafting and verifying with one draft length: how many, and how long they took together.
+
+    `accepted_per_position[i]`: rounds that accepted draft position i; None where it is not known.
+    """
+
+    count: int
+    total_ms: float
+    accepted_per_position: tuple[int, ...] | None
+
+    @property
+    def mean_ms(self) -> float:
+        """Time of a round."""
+        return self.total_ms / self.count
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observation:
+    """One candidate in one round. `log_value`: log of the objective, larger is better; None where it failed.
+
+    `seconds` is what the runs took, `tokens` what they decoded. `draft_rounds`: None for vanilla and failures.
+    """
+
+    log_value: float | None
+    seconds: float = 0.0
+    tokens: int = 0
+    draft_rounds: DraftRounds | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchRound:
+    """Candidates to measure once each, in this order; `observations` by candidate, once they were measured."""
+
+    phase: Phase
+    number: int
+    order: tuple[str, ...]
+    observations: Mapping[str, Observation] = field(default_factory=dict)
+
+    def log_value(self, candidate: str) -> float | None:
+        """What was measured of a candidate; None where it failed or was not asked for."""
+        seen = self.observations.get(candidate)
+        return seen.log_value if seen else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchAnswer:
+    """How a search ended. Candidates are named by id; figures are in the objective's own unit.
+
+    `jobs`: every candidate's job, None for vanilla, which comes first. `ties`: not shown to be slower than the best by
+    more than the tolerance. `dropped`: the elimination round in which a candidate was dropped. `confirmed`: the
+    winner over vanilla, from fresh pairs alone; None for vanilla itself and where no time was left.
+    """
+
+    category: str | None
+    settings: TunerSettings
+    jobs: Mapping[str, Job | None]
+    winner: str
+    certified: bool
+    reason: str
+    ties: frozenset[str]
+    dropped: Mapping[str, int]
+    predicted: Mapping[str, float]
+    measured: Mapping[str, float]
+    confirmed: Interval | None
+    measurements: int
+    confirm_measurements: int
+    full_grid_measurements: int
+    measuring_s: float
+    loading_s: float = 0.0

@@ -55,7 +55,7 @@ def one_pair(eps: float, target: float, pairs: int) -> str:
 
 
 def near(folder: Path, chosen: set[int]) -> list[int]:
-    """The n_draft that were in the race to its end beside the winner."""
+    """The n_draft that remained to the end of elimination, without the winner."""
     rows = [row for row in pq.read_table(folder / "tuner.parquet").to_pylist() if row["phase"] == "race"]
     last = max((row["round"] for row in rows), default=0)
     return sorted({row["n_draft"] for row in rows if row["round"] == last and row["kept"]} - chosen)

@@ -103,7 +103,7 @@ def test_residual_variance_is_what_rounds_and_candidates_leave_also_after_elimin
     assert variance == pytest.approx(0.01, rel=0.3)
 
 
-def raced(noise: float) -> BestArmSearch:
+def after_three_rounds(noise: float) -> BestArmSearch:
     """Three rounds of vanilla and two lengths, which are too few to calibrate."""
     search = search_over_n_draft(TunerSettings(tolerance=0.0001))
     search = BestArmSearch(vanilla="n0", jobs=search.jobs[:2], settings=search.settings)
@@ -118,7 +118,7 @@ def raced(noise: float) -> BestArmSearch:
 
 def test_the_limits_in_tuner_parquet_are_the_mean_and_the_half_width() -> None:
     noise = 0.01
-    n0, n1, n2 = raced(noise).decisions()[-3:]
+    n0, n1, n2 = after_three_rounds(noise).decisions()[-3:]
 
     assert [n0.kept, n1.kept, n2.kept] == [True, True, False]
     assert n1.low is not None

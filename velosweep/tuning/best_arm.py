@@ -30,7 +30,7 @@ from velosweep.errors import ConfigError
 from velosweep.records import TunerDecision
 from velosweep.statistics.intervals import Interval, t_interval
 from velosweep.tuning.calibration import Calibration
-from velosweep.tuning.elimination import Elimination
+from velosweep.tuning.elimination import Elimination, Estimate
 from velosweep.tuning.search_values import Observation, Phase, SearchAnswer, SearchRound
 
 _LEAST_SHORTLIST = 3
@@ -109,12 +109,12 @@ class BestArmSearch:
     @property
     def seconds(self) -> float:
         """Time spent measuring."""
-        return sum(seen.seconds for asked in self.history for seen in asked.observations.values())
+        return sum(seen.seconds for done in self.history for seen in done.observations.values())
 
     @property
     def _typical_s(self) -> float:
         """Mean seconds of a measurement."""
-        seen = [o.seconds for asked in self.history for o in asked.observations.values() if o.seconds > 0]
+        seen = [o.seconds for done in self.history for o in done.observations.values() if o.seconds > 0]
         return sum(seen) / len(seen) if seen else 0.0
 
     @cached_property
@@ -123,7 +123,7 @@ class BestArmSearch:
         return {self.vanilla: None, **{job.id: job for job in self.jobs}}
 
     def _rounds(self, phase: Phase) -> list[SearchRound]:
-        return [asked for asked in self.history if asked.phase is phase]
+        return [done for done in self.history if done.phase is phase]
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -150,8 +150,8 @@ class BestArmSearch:
         return Elimination(
             shortlist=self.shortlist,
             rounds=[
-                {name: seen.log_value for name, seen in asked.observations.items() if seen.log_value is not None}
-                for asked in self._rounds(Phase.ELIMINATION)
+                {name: seen.log_value for name, seen in done.observations.items() if seen.log_value is not None}
+                for done in self._rounds(Phase.ELIMINATION)
             ],
             settings=self.settings,
         )
@@ -169,11 +169,11 @@ class BestArmSearch:
 
     @property
     def _failed(self) -> set[str]:
-        return {name for asked in self.history for name in asked.order if asked.log_value(name) is None}
+        return {name for done in self.history for name in done.order if done.log_value(name) is None}
 
     def _confirmed(self, leader: str) -> Interval | None:
         """The leader over vanilla, from the confirmation rounds."""
-        pairs = [(asked.log_value(leader), asked.log_value(self.vanilla)) for asked in self._rounds(Phase.CONFIRMATION)]
+        pairs = [(done.log_value(leader), done.log_value(self.vanilla)) for done in self._rounds(Phase.CONFIRMATION)]
         logs = [own - vanilla for own, vanilla in pairs if own is not None and vanilla is not None]
         return t_interval(logs, confidence=self.settings.confidence)
 
@@ -181,55 +181,29 @@ class BestArmSearch:
 
     def decisions(self) -> list[TunerDecision]:
         """Every decision with its evidence, in order."""
+        rows = []
         predicted, failed = self.calibration.predictions, self.calibration.failed
-        rows = [
-            self._decision(
-                name,
-                Phase.CALIBRATION,
-                len(self.calibration.rounds),
-                estimate=predicted.get(name),
-                kept=name in self.shortlist,
-                reason="failed" if name in failed else "predicted",
-            )
-            for name in self._jobs
-            if name in predicted or name in failed
-        ]
-        for asked, standings in zip(self._rounds(Phase.ELIMINATION), self.elimination.standings, strict=True):
-            for standing in standings:
-                estimate, low, high = standing.estimate
+        for name in self._jobs:
+            if name in predicted or name in failed:
+                asked, reason = self.calibration.rounds[-1], "failed" if name in failed else "predicted"
                 rows.append(
-                    self._decision(
-                        standing.candidate,
-                        asked.phase,
-                        asked.number,
-                        estimate=estimate,
-                        low=low,
-                        high=high,
-                        kept=standing.kept,
-                        reason="raced",
-                    )
+                    self._decision(name, asked, name in self.shortlist, reason, (predicted.get(name), None, None))
                 )
+        for asked, standings in zip(self._rounds(Phase.ELIMINATION), self.elimination.standings, strict=True):
+            rows += [self._decision(s.candidate, asked, s.kept, "raced", s.estimate) for s in standings]
             failures = [name for name in asked.order if asked.log_value(name) is None]
-            rows += [self._decision(name, asked.phase, asked.number, kept=False, reason="failed") for name in failures]
+            rows += [self._decision(name, asked, False, "failed") for name in failures]
         return rows
 
     def _decision(
-        self,
-        candidate: str,
-        phase: Phase,
-        number: int,
-        *,
-        estimate: float | None = None,
-        low: float | None = None,
-        high: float | None = None,
-        kept: bool,
-        reason: str,
+        self, candidate: str, asked: SearchRound, kept: bool, reason: str, evidence: Estimate = (None, None, None)
     ) -> TunerDecision:
         job = self._jobs[candidate]
+        estimate, low, high = evidence
         return TunerDecision(
             category=self.category,
-            phase=phase.value,
-            round=number,
+            phase=asked.phase.value,
+            round=asked.number,
             job_id=job.id if job else None,
             job_num=job.num if job else None,
             n_draft=job.n_draft if job else 0,
@@ -250,7 +224,7 @@ class BestArmSearch:
         winner = self.vanilla if refuted else leader
         measured = bool(self.elimination.rounds) or len(self.shortlist) == 1
         certified = self.elimination.decided and measured and not refuted
-        counts = Counter(asked.phase for asked in self.history for _ in asked.order)
+        counts = Counter(done.phase for done in self.history for _ in done.order)
         return SearchAnswer(
             category=self.category,
             settings=self.settings,

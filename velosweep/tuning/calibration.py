@@ -31,13 +31,13 @@ class Calibration:
     @cached_property
     def failed(self) -> frozenset[str]:
         """Candidates that failed in some round: they can't run here."""
-        return frozenset(name for asked in self.rounds for name in asked.order if asked.log_value(name) is None)
+        return frozenset(name for done in self.rounds for name in done.order if done.log_value(name) is None)
 
     def candidates(self) -> list[str]:
         """What to run in the next round; nothing when the model is as good as it gets."""
-        tokens = sum(seen.tokens for asked in self.rounds for seen in asked.observations.values())
+        tokens = sum(seen.tokens for done in self.rounds for seen in done.observations.values())
         again = tokens < _ENOUGH_TOKENS and len(self.rounds) < _MOST_ROUNDS
-        known = frozenset() if again else frozenset(name for asked in self.rounds for name in asked.order)
+        known = frozenset() if again else frozenset(name for done in self.rounds for name in done.order)
         wanted = [name for name in self._at_calibration_lengths() if name not in known]
         if not wanted:
             return self._at_boundaries()
@@ -68,7 +68,7 @@ class Calibration:
         for family in self._families:
             by_length = predict([job.n_draft for job in family], self._runs(family)) or {}
             result.update({job.id: by_length[job.n_draft] for job in family if by_length})
-        values = [value for asked in self.rounds if (value := asked.log_value(self.vanilla)) is not None]
+        values = [value for done in self.rounds if (value := done.log_value(self.vanilla)) is not None]
         if values and result:
             result[self.vanilla] = math.exp(sum(values) / len(values))
         return result
@@ -84,7 +84,7 @@ class Calibration:
         """A family's runs by draft length."""
         runs: dict[int, DraftRounds] = {}
         for job in family:
-            seen = [asked.observations[job.id].draft_rounds for asked in self.rounds if job.id in asked.observations]
+            seen = [done.observations[job.id].draft_rounds for done in self.rounds if job.id in done.observations]
             if (pooled := pool([rounds for rounds in seen if rounds is not None])) is not None:
                 runs[job.n_draft] = pooled
         return runs

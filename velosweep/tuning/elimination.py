@@ -20,6 +20,9 @@ from velosweep.statistics.intervals import t_quantile
 
 _FIRST_ELIMINATION = 3
 
+Estimate = tuple[float | None, float | None, float | None]
+"""A figure in the objective's own unit, with its limits."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
@@ -31,8 +34,8 @@ class Standing:
     kept: bool
 
     @property
-    def estimate(self) -> tuple[float, float | None, float | None]:
-        """The mean and its limits in the objective's own unit; no limits where the noise is not known yet."""
+    def estimate(self) -> Estimate:
+        """The mean with its limits; no limits where the noise is not known yet."""
         mean, half = self.mean, self.half_width
         limits = (None, None) if math.isinf(half) else (math.exp(mean - half), math.exp(mean + half))
         return (math.exp(mean), *limits)

@@ -16,13 +16,13 @@ from velosweep.config.settings import Job, RunSettings, Sweep, TunerSettings
 from velosweep.errors import ExitStatus, Interrupted, StorageError, SweepBroken, VelosweepError
 from velosweep.machine.device_locks import hold
 from velosweep.measuring.background_collator import BackgroundCollator
-from velosweep.measuring.dispatch import Measured, Progress, measure
+from velosweep.measuring.dispatch import Measured, measure
 from velosweep.measuring.events import Observer
 from velosweep.measuring.interrupts import StopFlag, stop_on_signals
 from velosweep.measuring.preload import Preload
 from velosweep.measuring.prepare import Prepared, prepare
-from velosweep.measuring.residency import Residency
 from velosweep.measuring.resuming import (
+    Progress,
     adopt,
     clear_leftovers,
     earlier_progress,
@@ -152,11 +152,9 @@ def plan(
     """
     if whole:
         return plan_groups(prepared.jobs, resident_servers=lambda job: len(prepared.jobs) + 1)
-    residency = Residency(
-        lane=prepared.lanes[0], model_bytes=prepared.model_bytes, kv_elements=prepared.kv_elements, nvml=prepared.nvml
-    )
+    memory = prepared.memory_estimates(prepared.lanes[0])
     return plan_with_earlier(
-        prepared.jobs, earlier or {}, lanes=len(prepared.lanes), resident_servers=residency.resident_servers
+        prepared.jobs, earlier or {}, lanes=len(prepared.lanes), resident_servers=memory.resident_servers
     )
 
 
@@ -173,8 +171,8 @@ def _print_plan(
         search=search,
         console=console,
     )
-    for doubt in prepared.doubts():
-        say(console, f"⚠️ {doubt.text}", style="yellow")
+    for warning in prepared.warnings:
+        say(console, f"⚠️ {warning.text}", style="yellow")
 
 
 def _measure(
@@ -218,7 +216,7 @@ def _measure(
             stop=stop,
             progress=progress,
             search_drivers=search_drivers,
-            ahead=ahead,
+            background=ahead,
         )
         measured = _recorded(measured, opened.record, search_drivers, paths)
         return replace(measured, ready=ahead.results())
@@ -305,7 +303,7 @@ def _print_configuration(
 def _notes(prepared: Prepared) -> tuple[str, ...]:
     """What is to be known of the models before their figures are read."""
     synthetic = any(job.model_pair.synthetic for job in prepared.jobs)
-    return (*((_SYNTHETIC_NOTE,) if synthetic else ()), *(f"⚠️ {doubt.text}" for doubt in prepared.doubts()))
+    return (*((_SYNTHETIC_NOTE,) if synthetic else ()), *(f"⚠️ {warning.text}" for warning in prepared.warnings))
 
 
 def _engine_note(prepared: Prepared) -> str:

@@ -1,4 +1,4 @@
-"""What every layer knows: modes, outcomes, devices, lanes, and a run as a row of samples.parquet."""
+"""Values that every layer knows: modes, outcomes, devices, lanes, and a run as a row of samples.parquet."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from enum import Enum
 
 SCHEMA_VERSION = 1
 
-
 # What samples must have at least, whoever wrote them; all else may be missing where it doesn't apply.
 NEEDED_COLUMNS = ("job_id", "mode", "iteration", "tokens_per_second", "time_to_first_token_ms", "total_time_ms")
 
-
-COOLDOWN_LOOKS = 2  # after so many at a machine that stays slow the lane measures on
+# At most so many extra vanilla runs check whether a machine that slowed down has recovered; then the lane goes on.
+COOLDOWN_LOOKS = 2
 
 
 class Mode(str, Enum):
@@ -66,6 +65,11 @@ class Lane:
     def label(self) -> str:
         """Device names joined for people and for the `device` column."""
         return " + ".join(device.name for device in self.devices)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it has no GPU."""
+        return all(device.kind == "cpu" for device in self.devices)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

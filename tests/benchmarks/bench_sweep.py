@@ -171,8 +171,8 @@ def disturbance(repeats: int) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.jsonl") as journal:
         session: Any = engine.launch(arm, lane=lane, log_path=Path(folder) / "log")
         session.wait_ready(60.0)
-        maker = SampleMaker(sweep_id="bench", lane=lane, host="here", engine_of=lambda arm: engine)
-        monitor = Monitor(lane, own_pids=lambda: (session.pid,))
+        maker = SampleMaker(sweep_id="bench", lane=lane, host="here", engine_of=lambda arm: engine, journal=journal)
+        monitor = Monitor(lane, own_pids={session.pid})
         prompt = one.prompts.prompts[0]
         request = Request(prompt=prompt, n_predict=100, sampling=one.sampling)
         ratios = []

@@ -286,7 +286,7 @@ def _until(condition: Any, *, seconds: float) -> None:
 
 def _bench(kit: Kit, model: str, arguments: Sequence[str]) -> list[dict[str, Any]]:
     """llama-bench's rows, as JSON; on the CPU with as many threads as velosweep takes."""
-    from velosweep.machine.lanes import resolve_threads
+    from velosweep.machine.cores import resolve_threads
 
     device = ["-ngl", "0", "-t", str(resolve_threads(1, None))] if kit.cpu else ["-ngl", "99"]
     command = [

@@ -1,4 +1,4 @@
-"""All lanes together: every block once, what a lane is told beside its blocks, and how they end."""
+"""All lanes together: every group once, and how lanes end."""
 
 from __future__ import annotations
 
@@ -8,34 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.measuring.test_lane import StandInEngine
+from tests.measuring.test_lane import StandInEngine, Told
 from tests.planning.jobs import jobs_over_n_draft
 from tests.results.made import environment
 from velosweep.errors import StorageError
-from velosweep.measuring.background_collator import BackgroundCollator
-from velosweep.measuring.dispatch import Measured, Progress, measure
+from velosweep.measuring.dispatch import Measured, measure
 from velosweep.measuring.gc_frozen import long_lived
 from velosweep.measuring.interrupts import StopFlag
-from velosweep.measuring.preload import Preload
 from velosweep.measuring.prepare import Prepared, engine_key
+from velosweep.measuring.resuming import Progress
 from velosweep.planning.server_groups import plan_groups
 from velosweep.results.journal import Journal, read_journal
 from velosweep.values import Device, Lane, Sample
-
-
-class Told(BackgroundCollator):
-    """Writes down among the engine's calls when it is told what."""
-
-    def __init__(self, calls: list[str]) -> None:
-        super().__init__((), (), lambda jobs, samples: pytest.fail("nothing is due"), Preload(()))
-        self.calls = calls
-
-    def begin(self) -> None:
-        self.calls.append("begin")
-
-    def finish(self) -> None:
-        self.calls.append("finish")
-
 
 JOBS = tuple(job for n_predict in range(10, 16) for job in jobs_over_n_draft(4, iterations=1, n_predict=n_predict))
 
@@ -58,7 +42,7 @@ def run(folder: Path, *, lanes: int, engine: StandInEngine, stop: StopFlag, jour
         observe=lambda event: None,
         stop=stop,
         progress=Progress(),
-        ahead=Told(engine.calls),
+        background=Told([]),
     )
 
 
@@ -103,15 +87,6 @@ def test_what_somebody_froze_before_stays_frozen() -> None:
         assert gc.get_freeze_count() == count
     finally:
         gc.unfreeze()
-
-
-def test_work_beside_the_lanes_begins_with_a_load_and_ends_before_runs_that_count(tmp_path: Path) -> None:
-    engine = StandInEngine()
-    journal = Journal(tmp_path / "journal")
-    run(tmp_path, lanes=1, engine=engine, stop=StopFlag(), journal=journal)
-    journal.close()
-
-    assert engine.calls[:6] == ["begin", "vanilla/warmup", "n_draft 4/warmup", "finish", "vanilla", "n_draft 4"]
 
 
 def test_a_lane_that_cannot_record_ends_the_others_and_says_why(

@@ -8,7 +8,7 @@ from tests.faults.conftest import bench, tiny_pair  # noqa: F401 -- fixtures
 
 NAME = "NVIDIA H100 80GB HBM3"
 DRIVER = f"""
-from tests.measuring.fake_pynvml import FakeGpu, FakePynvml
+from tests.machine.fake_pynvml import FakeGpu, FakePynvml
 import velosweep.machine.nvml, velosweep.measuring.prepare
 cards = [FakeGpu(uuid, {NAME!r}, processes=[(1, 5 << 30)]) for uuid in ("GPU-aaaa1111", "GPU-bbbb2222")]
 driver = velosweep.machine.nvml.NvmlDriver(FakePynvml(*cards))

@@ -6,6 +6,8 @@ The engine here is a stand-in with chosen answers; real llama.cpp runs in tests/
 from __future__ import annotations
 
 import itertools
+import random
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,17 +16,28 @@ from pathlib import Path
 import pytest
 
 from tests.planning.jobs import jobs_over_n_draft
+from tests.results.made import environment
 from velosweep.config.settings import Adaptive, Job, Prompt, PromptSet, Protocol, Speculation
 from velosweep.errors import LaunchFailed, RunFailed, RunTimeout
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
-from velosweep.machine.conditions import Conditions
-from velosweep.measuring.events import Event, ServerFailed
+from velosweep.machine.conditions import Monitor
+from velosweep.measuring.background_collator import BackgroundCollator
+from velosweep.measuring.events import Event, GroupEnded, RunEnded, ServerFailed
 from velosweep.measuring.interrupts import StopFlag
-from velosweep.measuring.lane_context import CompletedRun, Key, LaneContext
+from velosweep.measuring.lane_context import LaneContext
 from velosweep.measuring.lane_runner import run_lane
+from velosweep.measuring.model_files import ModelWatch
+from velosweep.measuring.preload import Preload
+from velosweep.measuring.prepare import Prepared, engine_key
+from velosweep.measuring.recorder import Recorder
+from velosweep.measuring.resuming import CompletedRun
 from velosweep.measuring.sample_rows import SampleMaker
+from velosweep.measuring.server_logs import ServerLogs
 from velosweep.planning.identity import identify
-from velosweep.planning.server_groups import Measurement, ServerGroup, plan_groups
+from velosweep.planning.lane_queue import Estimator, LaneQueue
+from velosweep.planning.server_groups import Key, ServerGroup, plan_groups
+from velosweep.results.journal import Journal
+from velosweep.results.paths import SweepPaths
 from velosweep.results.samples_file import samples_to_table
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.tuning.search_driver import SearchDriver
@@ -94,16 +107,23 @@ def good(
     )
 
 
-class NoConditions:
-    def begin(self) -> None: ...
+class Told(BackgroundCollator):
+    """Writes down among the engine's calls when it is told what."""
 
-    def end(self) -> Conditions:
-        return Conditions()
+    def __init__(self, calls: list[str]) -> None:
+        super().__init__((), (), lambda jobs, samples: pytest.fail("nothing is due"), Preload(()))
+        self.calls = calls
+
+    def begin(self) -> None:
+        self.calls.append("begin")
+
+    def finish(self) -> None:
+        self.calls.append("finish")
 
 
 @dataclass
 class Bench:
-    """Runs blocks on a stand-in engine and keeps what came of it."""
+    """Runs groups on a lane with a stand-in engine and keeps what came of it."""
 
     engine: StandInEngine = field(default_factory=StandInEngine)
     samples: list[Sample] = field(default_factory=list)
@@ -111,38 +131,50 @@ class Bench:
     done: dict[Key, CompletedRun] = field(default_factory=dict)
     stop: StopFlag = field(default_factory=StopFlag)
     after_sample: Callable[[Sample], None] = lambda sample: None
-    converged: Callable[[Sequence[float], Sequence[float], Adaptive], bool] = lambda v, s, a: False
-    rest: Callable[[Protocol, float, float], float] = lambda protocol, baseline, latest: 0.0
-    guide: SearchDriver | None = None
-    loading: Callable[[], None] = lambda: None
-    settle: Callable[[], None] = lambda: None
+    driver: SearchDriver | None = None
+    background_calls: list[str] = field(default_factory=list)
 
     def run(self, jobs: Sequence[Job]) -> None:
-        groups = iter(plan_groups(jobs))
-        maker = SampleMaker(sweep_id="s", lane=LANE, host="h", engine_of=lambda server: self.engine)
-        tools = LaneContext(
-            engine_of=lambda server: self.engine,
-            lane=LANE,
-            maker=maker,
-            record=self._record,
-            observe=self.events.append,
-            stop=self.stop,
-            monitor=NoConditions(),
-            log_path=lambda server: Path("log"),
-            done=self.done,
-            converged=self.converged,
-            rest=self.rest,
-            loading=self.loading,
-            settle=self.settle,
-            guide_of=lambda group: self.guide.next_round if self.guide else None,
-        )
-        run_lane(lambda: next(groups, None), tools)
+        groups = plan_groups(jobs, resident_servers=lambda job: 100)
+        with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.jsonl") as journal:
+            self._run(groups, journal, Path(folder))
 
-    def _record(self, measurement: Measurement, sample: Sample) -> None:
-        self.samples.append(sample)
-        if self.guide:
-            self.guide.saw(measurement, sample)
-        self.after_sample(sample)
+    def _run(self, groups: Sequence[ServerGroup], journal: Journal, folder: Path) -> None:
+        prepared = Prepared(
+            jobs=groups[0].jobs,
+            lanes=(LANE,),
+            environment=environment(),
+            engines={engine_key(job.engine): self.engine for group in groups for job in group.jobs},
+            reasons=(),
+        )
+        estimator, background = Estimator(model_bytes=prepared.model_bytes), Told(self.background_calls)
+        recorder = Recorder(
+            journal=journal,
+            observe=self._observe,
+            estimator=estimator,
+            background=background,
+            done=self.done,
+            search_drivers={self.driver.group: self.driver} if self.driver else {},
+        )
+        context = LaneContext(
+            lane=LANE,
+            samples=SampleMaker(sweep_id="s", lane=LANE, host="h", engine_of=prepared.engine_of, journal=journal),
+            monitor=Monitor(LANE),
+            memory=prepared.memory_estimates(LANE),
+            prepared=prepared,
+            recorder=recorder,
+            stop=self.stop,
+            model_files=ModelWatch(()),
+            logs=ServerLogs(SweepPaths(folder)),
+            background=background,
+        )
+        run_lane(LaneQueue(groups, lanes=1, estimator=estimator), context)
+
+    def _observe(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, RunEnded):
+            self.samples.append(event.sample)
+            self.after_sample(event.sample)
 
     def counted(self) -> Counter[str]:
         return Counter(
@@ -368,20 +400,23 @@ def test_a_request_to_stop_ends_after_the_run_under_way_and_closes_every_server(
     assert all(session.closed for session in bench.engine.sessions)
 
 
-def test_an_adaptive_protocol_stops_an_arm_that_has_converged_and_goes_on_with_the_others() -> None:
+def test_an_adaptive_protocol_stops_a_server_that_has_converged_and_goes_on_with_the_others() -> None:
     bench = Bench()
-    ms = {4: 5.0, 8: 6.0}
-    bench.engine.answer = lambda session, request: good(
-        session.server, request, ms_per_token=ms.get(session.server.n_draft, 10.0)
+    chance = random.Random(0)
+    noise = {0: 0.0005, 4: 0.0005, 8: 0.02}
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        n_draft = session.server.n_draft
+        return good(session.server, request, ms_per_token=10.0 * chance.lognormvariate(0, noise[n_draft]))
+
+    bench.engine.answer = answer
+    adaptive = Adaptive(min_pairs=6, look_every=2, max_pairs=16, target=0.005)
+    jobs = identify(
+        [replace(job, protocol=Protocol(adaptive=adaptive)) for job in jobs_over_n_draft(4, 8, n_predict=1000)], {}
     )
-    bench.converged = lambda vanilla, speculative, adaptive: (
-        len(speculative) >= (3 if speculative and speculative[0] > 190 else 5)
-    )
-    protocol = Protocol(adaptive=Adaptive(max_pairs=20))
-    jobs = identify([replace(job, protocol=protocol) for job in jobs_over_n_draft(4, 8)], {})
     bench.run(jobs)
 
-    assert bench.counted() == {"Vanilla 0 ok": 5, "Speculative 4 ok": 3, "Speculative 8 ok": 5}
+    assert bench.counted() == {"Vanilla 0 ok": 16, "Speculative 4 ok": 6, "Speculative 8 ok": 16}
 
 
 def test_skip_vanilla_measures_speculative_arms_alone() -> None:
@@ -391,15 +426,15 @@ def test_skip_vanilla_measures_speculative_arms_alone() -> None:
     assert bench.counted() == {"Speculative 4 ok": 2}
 
 
-def test_rounds_follow_the_block_in_the_order_of_the_plan() -> None:
+def test_a_group_ends_once_and_its_samples_are_numbered_in_the_order_in_which_they_ran() -> None:
     bench = Bench()
     bench.run(jobs_over_n_draft(4, iterations=2))
-    block_ended = [
-        event.group for event in bench.events if hasattr(event, "group") and isinstance(event.group, ServerGroup)
-    ]
 
-    assert len(block_ended) == 1
+    assert len([event for event in bench.events if isinstance(event, GroupEnded)]) == 1
     assert [sample.order for sample in bench.samples] == list(range(len(bench.samples)))
+
+
+COOLING = {"cooldown": True, "cooldown_max_s": 0.001}
 
 
 def test_a_machine_that_got_slow_rests_and_is_looked_at_again_at_most_twice() -> None:
@@ -409,20 +444,12 @@ def test_a_machine_that_got_slow_rests_and_is_looked_at_again_at_most_twice() ->
         session.server, request, ms_per_token=10.0 if next(slow) < 4 else 20.0
     )
     (job,) = jobs_over_n_draft(4, iterations=3)
-    rested: list[tuple[float, float]] = []
+    bench.run(identify([replace(job, protocol=replace(job.protocol, **COOLING, cooldown_drift=0.1))], {}))
 
-    def rest(protocol: Protocol, baseline: float, latest: float) -> float:
-        rested.append((baseline, latest))
-        return 1.0 if latest < baseline * 0.9 else 0.0
+    looks = [s for s in bench.samples if s.warmup and s.iteration > 0]
 
-    bench.rest = rest
-    bench.run(identify([replace(job, protocol=replace(job.protocol, cooldown=True))], {}))
-
-    probes = [s for s in bench.samples if s.warmup and s.iteration > 0]
-
-    assert [s.iteration for s in probes] == [3, 3]
-    assert all(s.n_predict == 100 for s in probes)
-    assert [latest for _, latest in rested] == pytest.approx([100.0, 50.0, 50.0])
+    assert [s.iteration for s in looks] == [3, 3]
+    assert all(s.n_predict == 100 for s in looks)
 
 
 @pytest.mark.parametrize(("slow_looks", "looks_taken", "marked"), [(0, 1, False), (1, 2, False), (2, 2, True)])
@@ -440,11 +467,10 @@ def test_a_round_after_two_looks_at_a_slow_machine_is_marked_untrusted(
         return good(session.server, request, ms_per_token=2 * ms if slow else ms)
 
     bench.engine.answer = answer
-    bench.rest = lambda protocol, baseline, latest: 1.0 if latest < baseline * 0.98 else 0.0
     (job,) = jobs_over_n_draft(4, iterations=3)
     prompts = tuple(Prompt(id=f"p{number}", text="Why?") for number in range(2))
     job = replace(job, prompts=PromptSet(name="two", prompts=prompts))
-    bench.run(identify([replace(job, protocol=replace(job.protocol, cooldown=True))], {}))
+    bench.run(identify([replace(job, protocol=replace(job.protocol, **COOLING))], {}))
 
     looks = [s for s in bench.samples if s.warmup and s.iteration > 0]
     (row,) = [row for row in compare_jobs(samples_to_table(bench.samples)) if row.prompt_id is None]
@@ -467,10 +493,9 @@ def test_acceptance_that_is_drawn_at_random_is_labelled_and_its_text_compared_wi
     assert (drawn.first_divergence, drawn.output_sha256) == (None, None)
 
 
-def test_runs_that_count_wait_until_nothing_of_ours_works_beside_them() -> None:
+def test_work_in_the_background_begins_with_a_load_and_ends_before_runs_that_count() -> None:
     bench = Bench()
-    bench.loading = lambda: bench.engine.calls.append("loading")
-    bench.settle = lambda: bench.engine.calls.append("settled")
+    bench.background_calls = bench.engine.calls
     bench.run(jobs_over_n_draft(4, iterations=1))
 
-    assert bench.engine.calls == ["loading", "vanilla/warmup", "n_draft 4/warmup", "settled", "vanilla", "n_draft 4"]
+    assert bench.engine.calls == ["begin", "vanilla/warmup", "n_draft 4/warmup", "finish", "vanilla", "n_draft 4"]

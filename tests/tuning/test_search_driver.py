@@ -63,7 +63,7 @@ def search(
     groups = plan_groups(jobs, resident_servers=lambda job: 100)
     drivers = search_drivers(groups, settings or TunerSettings(), list(bench.samples), lambda decision: None)
     (driver,) = drivers.values()
-    bench.guide = driver
+    bench.driver = driver
     bench.run(jobs)
     (answer,) = driver.answers()
     return answer, driver
@@ -191,7 +191,7 @@ def test_each_category_of_prompts_has_a_winner_of_its_own() -> None:
     jobs = jobs_over_n_draft(1, 4, 7, n_predict=400, prompts=prompts)
     groups = plan_groups(jobs)
     (driver,) = search_drivers(groups, TunerSettings(per_category=True), [], lambda decision: None).values()
-    bench.guide = driver
+    bench.driver = driver
     bench.run(jobs)
 
     assert {answer.category: n_draft_of(answer) for answer in driver.answers()} == {"code": 7, "prose": 1}

@@ -160,7 +160,6 @@ def _devices(job: Job, settings: RunSettings) -> Iterator[Check]:
 
 def _models(job: Job, settings: RunSettings) -> Iterator[Check]:
     from velosweep.measuring.prepare import prepare
-    from velosweep.measuring.residency import Residency
 
     prepared = prepare([job], settings)
     for model in prepared.environment.models:
@@ -169,12 +168,9 @@ def _models(job: Job, settings: RunSettings) -> Iterator[Check]:
     ready = prepared.jobs[0]
     if ready.model_pair.draft_model:
         yield Check(state="ok", subject="pair", text="the draft's vocabulary fits the main model's")
-    for doubt in prepared.doubts():
-        yield Check(state="warning", subject=doubt.subject, text=doubt.text, remedy=doubt.remedy)
-    residency = Residency(
-        lane=prepared.lanes[0], model_bytes=prepared.model_bytes, kv_elements=prepared.kv_elements, nvml=prepared.nvml
-    )
-    count = residency.resident_servers(ready)
+    for warning in prepared.warnings:
+        yield Check(state="warning", subject=warning.subject, text=warning.text, remedy=warning.remedy)
+    count = prepared.memory_estimates(prepared.lanes[0]).resident_servers(ready)
     yield Check(state="ok", subject="memory", text=f"room for {count} loaded servers of this pair at once")
 
 

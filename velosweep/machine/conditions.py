@@ -1,20 +1,17 @@
-"""The machine around one run, read before and after it and never during; and when to let it cool.
+"""The machine around one run, read before and after it and never during.
 
-Both readings lie outside the timed span. What can't be read is None.
+Both readings are outside the timed span. What can't be read is None.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
-from velosweep.config.settings import Protocol
-from velosweep.machine.nvml import GpuReading, NvmlLike
+from velosweep.machine.nvml import GpuReading, NvmlDriver
 from velosweep.values import Lane
 
 
@@ -32,12 +29,9 @@ class Conditions:
     cpu_busy: float | None = None  # share of all cores used by others during the run, 0..1
 
 
-STAT = Path("/proc/stat")
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CpuTimes:
-    """Seconds of all cores since boot: spent working, and spent at all; and those of our own processes by pid."""
+    """Seconds since boot that all cores worked and that there were; and those our own processes worked, by pid."""
 
     busy_s: float
     total_s: float
@@ -47,22 +41,15 @@ class CpuTimes:
 class Monitor:
     """Reads a lane's conditions around runs: `begin()`, the run, `end()`.
 
-    `own_pids`: our servers' process ids now; the driver itself is added. Costs well below a millisecond on the CPU
-    (tests/benchmarks/bench_conditions.py), on a GPU a few driver calls.
+    `own_pids`: the process ids of our servers, kept up to date by whoever starts them; the driver itself counts too.
+    A reading takes well below a millisecond on the CPU (tests/benchmarks/bench_conditions.py), on a GPU a few driver
+    calls.
     """
 
-    def __init__(
-        self,
-        lane: Lane,
-        *,
-        nvml: NvmlLike | None = None,
-        own_pids: Callable[[], Iterable[int]] = tuple,
-        stat_path: Path = STAT,
-    ) -> None:
+    def __init__(self, lane: Lane, *, nvml: NvmlDriver | None = None, own_pids: set[int] | None = None) -> None:
         self._uuids = tuple(device.uuid for device in lane.devices if device.uuid and device.kind != "cpu")
         self._nvml = nvml if self._uuids else None
-        self._own_pids = own_pids
-        self._stat_path = stat_path
+        self.own_pids = set[int]() if own_pids is None else own_pids
         self._processes: dict[int, psutil.Process] = {}
         self._cpu_before: CpuTimes | None = None
         self._energy_before: tuple[float | None, ...] = ()
@@ -73,10 +60,9 @@ class Monitor:
         self._cpu_before = self._cpu_times()
 
     def end(self) -> Conditions:
-        """The conditions since `begin()`. Heat, clock and power are those at this moment, the run's end."""
+        """The conditions since `begin()`. Temperature, clock and power are those at this moment, the run's end."""
         cpu_after = self._cpu_times()
         readings = self._readings()
-        own = {*self._own_pids(), os.getpid()}
         before = self._energy_before if len(self._energy_before) == len(readings) else (None,) * len(readings)
         return Conditions(
             gpu_temperature_c=_over(max, [reading.temperature_c for reading in readings]),
@@ -85,7 +71,7 @@ class Monitor:
             energy_j=_over(sum, [_difference(now.energy_j, then) for now, then in zip(readings, before, strict=True)]),
             load_average=_load_average(),
             throttle_reasons=_throttle(readings),
-            gpu_processes=other_gpu_processes(readings, own),
+            gpu_processes=_other_gpu_processes(readings, self._own()),
             cpu_busy=busy_by_others(self._cpu_before, cpu_after),
         )
 
@@ -93,14 +79,17 @@ class Monitor:
         """The hottest of the lane's GPUs now."""
         return _over(max, [reading.temperature_c for reading in self._readings()])
 
+    def _own(self) -> set[int]:
+        return {*self.own_pids, os.getpid()}
+
     def _readings(self) -> list[GpuReading]:
         return [self._nvml.reading(uuid) for uuid in self._uuids] if self._nvml is not None else []
 
     def _cpu_times(self) -> CpuTimes | None:
-        machine = machine_seconds(self._stat_path)
+        machine = machine_seconds()
         if machine is None:
             return None
-        own = tuple((pid, seconds) for pid in {*self._own_pids(), os.getpid()} if (seconds := self._seconds(pid)))
+        own = tuple((pid, seconds) for pid in self._own() if (seconds := self._seconds(pid)))
         return CpuTimes(busy_s=machine[0], total_s=machine[1], own_s=own)
 
     def _seconds(self, pid: int) -> float | None:
@@ -115,30 +104,17 @@ class Monitor:
         return float(times.user + times.system)
 
 
-def machine_seconds(stat_path: Path = STAT) -> tuple[float, float] | None:
-    """Seconds that all cores worked and that there were, since boot (proc(5), first line of /proc/stat); or None.
+def machine_seconds() -> tuple[float, float] | None:
+    """Seconds that all cores worked and that there were, since boot; None where the system doesn't say.
 
-    Elsewhere than on Linux by psutil. Time stolen by the hypervisor counts as work of others; time of guests is
-    within `user` already.
+    Time stolen by the hypervisor counts as work of others; time of guests is within `user` already (proc(5)).
     """
     try:
-        with stat_path.open() as file:
-            fields = [int(word) for word in file.readline().split()[1:9]]
-    except (OSError, ValueError):
-        return _machine_seconds_by_psutil()
-    if len(fields) < 5:
+        times = psutil.cpu_times()
+    except (OSError, ValueError, TypeError, IndexError):  # a /proc/stat that can't be read, or is not like Linux's
         return None
-    ticks = os.sysconf("SC_CLK_TCK")
-    idle = fields[3] + fields[4]
-    return (sum(fields) - idle) / ticks, sum(fields) / ticks
-
-
-def _machine_seconds_by_psutil() -> tuple[float, float] | None:
-    if STAT.exists():
-        return None  # Linux, and unreadable
-    times = psutil.cpu_times()
-    total = float(sum(times))
-    return total - float(times.idle), total
+    total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    return float(total - times.idle - getattr(times, "iowait", 0.0)), float(total)
 
 
 def busy_by_others(before: CpuTimes | None, after: CpuTimes | None) -> float | None:
@@ -156,51 +132,16 @@ def busy_by_others(before: CpuTimes | None, after: CpuTimes | None) -> float | N
     return min(1.0, max(0.0, others))
 
 
-def other_gpu_processes(readings: Iterable[GpuReading], own: set[int]) -> int | None:
-    """Processes on the GPUs that are not ours; None where the driver doesn't tell.
+def _other_gpu_processes(readings: Iterable[GpuReading], own: set[int]) -> int | None:
+    """Processes on the GPUs that are not ours; None where the driver doesn't say.
 
-    In a container the driver tells the host's process ids: ours can't be told from others' there, and the
-    count includes them.
+    In a container the driver gives the host's process ids: ours can't be told from others' there, and the count
+    includes them.
     """
     known = [reading.processes for reading in readings if reading.processes is not None]
     if not known:
         return None
     return len({process.pid for processes in known for process in processes} - own)
-
-
-def rest_needed_s(*, baseline: float, latest: float, protocol: Protocol) -> float:
-    """Seconds to rest, by how far the vanilla arm (tokens per second) fell from its first round.
-
-    0 up to a relative fall of `cooldown_drift`, then in proportion to the excess, at most `cooldown_max_s`, which
-    twice the drift reaches. Getting faster never asks for a rest.
-    """
-    if not protocol.cooldown or baseline <= 0 or protocol.cooldown_drift <= 0:
-        return 0.0
-    excess = (1 - latest / baseline) / protocol.cooldown_drift - 1
-    return protocol.cooldown_max_s * min(1.0, max(0.0, excess))
-
-
-def wait_until_cool(
-    rest_s: float,
-    *,
-    temperature: Callable[[], float | None] = lambda: None,
-    target_c: float | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-    poll_s: float = 1.0,
-) -> float:
-    """Rest for `rest_s` seconds and return how long it was.
-
-    Ends early when `should_stop()`, or when `temperature()` has come down to `target_c` (that of the first round).
-    """
-    start = clock()
-    while (left := rest_s - (clock() - start)) > 0:
-        now_c = temperature() if target_c is not None else None
-        if should_stop() or (now_c is not None and target_c is not None and now_c <= target_c):
-            break
-        sleep(min(poll_s, left))
-    return clock() - start
 
 
 def _over(combine: Callable[[list[float]], float], values: list[float | None]) -> float | None:
@@ -210,12 +151,12 @@ def _over(combine: Callable[[list[float]], float], values: list[float | None]) -
 
 
 def _difference(now: float | None, then: float | None) -> float | None:
-    """None too where the counter went back (a reloaded driver)."""
+    """None also where the counter went back (a reloaded driver)."""
     return None if now is None or then is None or now < then else now - then
 
 
 def _throttle(readings: Iterable[GpuReading]) -> str | None:
-    """Reasons joined by commas; empty string never: None where there is none or it can't be read."""
+    """Reasons joined by commas; None where there is none or it can't be read."""
     reasons = dict.fromkeys(reason for reading in readings for reason in reading.throttle or ())
     return ", ".join(reasons) or None
 

@@ -16,12 +16,11 @@ import psutil
 
 from velosweep.errors import ConfigError
 from velosweep.machine.cores import physical_cores, share_cores
-from velosweep.machine.cores import resolve_threads as resolve_threads
 from velosweep.machine.environment import cpu_name
-from velosweep.machine.nvml import Gpu, NvmlLike
+from velosweep.machine.nvml import Gpu, NvmlDriver
 from velosweep.values import Device, Lane
 
-# A program built with several back ends lists the same GPU once for each: the first of these that it has is used.
+# A program built with several back ends lists the same GPU once for each of them: the first of these kinds is used.
 PREFERRED_KINDS = ("cuda", "rocm", "musa", "sycl", "metal", "vulkan", "opencl")
 # What hides devices from a back end, whose own numbers then count what is left. A child is shown its devices by the
 # same variable, so a device's index is always the one that means it there.
@@ -33,7 +32,7 @@ def find_lanes(
     gpus: Sequence[int | str] | None,
     gpus_per_lane: int,
     program_devices: Sequence[Device],
-    nvml: NvmlLike | None = None,
+    nvml: NvmlDriver | None = None,
     cpu_lanes: int = 1,
     environ: Mapping[str, str] | None = None,
     note: Callable[[str], None] = lambda _: None,
@@ -42,7 +41,7 @@ def find_lanes(
 
     `gpus`: indices, UUIDs, beginnings of UUIDs (also of MIG instances) or the program's names (CUDA0), in the order
     of the lanes; None takes all that the program can use; empty means the CPU. A program without a GPU gets
-    `cpu_lanes` CPU lanes, each with its own cores; `note` is told where a GPU stands idle thereby.
+    `cpu_lanes` CPU lanes, each with its own cores; `note` gets a sentence where that leaves a GPU idle.
 
     Raises ConfigError for an unknown, ambiguous or twice named GPU, and a number that doesn't divide.
     """
@@ -64,13 +63,8 @@ def find_lanes(
     return _grouped(chosen, gpus_per_lane)
 
 
-def cpu_device() -> Device:
-    """The CPU as a device, by the name its maker gave it."""
-    return Device(kind="cpu", name=cpu_name(), memory_bytes=psutil.virtual_memory().total)
-
-
 def _cpu_lanes(count: int) -> tuple[Lane, ...]:
-    device = cpu_device()
+    device = Device(kind="cpu", name=cpu_name(), memory_bytes=psutil.virtual_memory().total)
     shares = share_cores(count, physical_cores())
     return tuple(Lane(number=number, devices=(device,), cores=cores) for number, cores in enumerate(shares))
 
@@ -94,7 +88,7 @@ def _usable_gpus(
 
 
 def _known_card(device: Device, all_devices: Sequence[Device], driver: Sequence[Gpu]) -> Device:
-    """A Vulkan device with its NVIDIA card's UUID, for locks and heat; only where its name leaves no doubt."""
+    """A Vulkan device with its NVIDIA card's UUID, for locks and temperatures; only where its name is unambiguous."""
     cards = [gpu for gpu in driver if gpu.parent is None and _same_name(gpu.name, device.name)]
     twins = [other for other in all_devices if _same_name(other.name, device.name)]
     return replace(device, uuid=cards[0].uuid) if len(cards) == len(twins) == 1 else device

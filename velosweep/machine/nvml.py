@@ -1,14 +1,14 @@
-"""What NVIDIA's driver says: GPUs, their heat, clocks, power, energy, memory and processes.
+"""What NVIDIA's driver says: GPUs, their temperature, clocks, power, energy, memory and processes.
 
-The rest of `running` knows `NvmlLike` only. No driver, no library, an old card: None or an empty tuple, never an
-error, because a machine without an NVIDIA GPU is an ordinary one.
+No driver, no library, an old card: None or an empty tuple, never an error, because a machine without an NVIDIA GPU is
+an ordinary one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -56,25 +56,12 @@ class GpuReading:
     processes: tuple[GpuProcess, ...] | None = None
 
 
-class NvmlLike(Protocol):
-    """What we ask of the driver."""
-
-    def gpus(self) -> tuple[Gpu, ...]:
-        """All GPUs and MIG instances, in the driver's (PCI bus) order; a GPU comes before its instances."""
-
-    def reading(self, uuid: str) -> GpuReading:
-        """The state of one now."""
-
-    def free_bytes(self, uuid: str) -> int | None:
-        """Memory that can be allocated on it now."""
-
-
 def throttle_names(mask: int) -> tuple[str, ...]:
     """Readable names of the reasons in NVML's bit mask that slow a GPU down."""
     return tuple(name for bit, name in THROTTLE_REASONS if mask & bit)
 
 
-def open_nvml() -> NvmlLike | None:
+def open_nvml() -> NvmlDriver | None:
     """The driver's monitoring library, or None where there is none."""
     try:
         import pynvml
@@ -96,7 +83,7 @@ class NvmlDriver:
         self._sensors: dict[str, Any] = {}  # a MIG instance has no thermometer: its GPU's is read
 
     def gpus(self) -> tuple[Gpu, ...]:
-        """All GPUs and MIG instances in the driver's order."""
+        """All GPUs and MIG instances in the driver's (PCI bus) order; a GPU comes before its instances."""
         count = self._ask(self._nvml.nvmlDeviceGetCount) or 0
         found: list[Gpu] = []
         for index in range(count):
@@ -106,7 +93,7 @@ class NvmlDriver:
         return tuple(found)
 
     def reading(self, uuid: str) -> GpuReading:
-        """The state of one now. A MIG instance has its GPU's heat, clock and power; its energy can't be told apart."""
+        """The state of one now. A MIG instance has its GPU's temperature, clock and power, and no energy of its own."""
         nvml, handle = self._nvml, self._handle(uuid)
         if handle is None:
             return GpuReading()

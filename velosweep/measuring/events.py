@@ -1,4 +1,4 @@
-"""What happens while a sweep runs, told to whoever shows it."""
+"""What happens while a sweep runs, for whoever shows it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class RunEnded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupEnded:
-    """All runs of a block are taken, or given up."""
+    """All runs of a group are taken, or given up."""
 
     lane: int
     group: ServerGroup

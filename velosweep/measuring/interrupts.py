@@ -39,7 +39,7 @@ class StopFlag:
             if at_once:
                 self._at_once.set()
             due = [close for close, early in self._closers.values() if early or at_once]
-        # side by side: each may take some seconds over a server that doesn't listen
+        # side by side: each may take some seconds with a server that doesn't respond
         threads = [threading.Thread(target=close, daemon=True) for close in due]
         for thread in threads:
             thread.start()
@@ -79,7 +79,7 @@ def stop_on_signals(stop: StopFlag, *, announce: Callable[[str], None]) -> Itera
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
 
-    # A handler may interrupt a print or a lock's holder: it only leaves word, and a thread that nobody interrupts acts.
+    # A handler may interrupt a print or the holder of a lock: it only writes a byte, on which a thread of its own acts.
     def handle(number: int, _frame: FrameType | None) -> None:
         os.write(write_end, bytes([number]))
 
@@ -99,9 +99,9 @@ def stop_on_signals(stop: StopFlag, *, announce: Callable[[str], None]) -> Itera
 
 
 def _watch(read_end: int, stop: StopFlag, announce: Callable[[str], None]) -> None:
-    """Act on each signal that the handler left word of, until its end of the pipe is closed."""
-    while word := os.read(read_end, 1):
-        stop.signal_number = number = word[0]
+    """Act on each signal whose number the handler wrote, until its end of the pipe is closed."""
+    while byte := os.read(read_end, 1):
+        stop.signal_number = number = byte[0]
         first = number == signal.SIGINT and not stop.requested
         stop.request(at_once=not first)
         if first:

@@ -1,4 +1,4 @@
-"""Whether a model file still is what the sweep began with: checked before each load and between rounds."""
+"""Whether a model file is still what the sweep began with: checked before each load and between rounds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from velosweep.records import ModelFile
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """Which file stands under a name, and when it was last written to."""
+    """Which file has a name, and when it was last written to."""
 
     device: int
     inode: int
@@ -30,26 +30,28 @@ class _State:
 
 
 class ModelWatch:
-    """The model files of a sweep, as they were when it began. Safe to ask from several lanes."""
+    """The model files of a sweep, as they were when it began. Safe to use from several threads."""
 
     def __init__(self, models: Sequence[ModelFile]) -> None:
         self._expected = {model.path: model.fingerprint for model in models}
         self._known: dict[str, _State] = {}
         self._lock = threading.Lock()
         for path in self._expected:
-            self._look(path, loaded=False)
+            self._check(path, loaded=False)
 
-    def wrong(self, server: ServerConfig, loaded: bool) -> str | None:
-        """Why the arm can't be loaded, or (`loaded`) why what it reads now is not what it read; None if all is well.
+    def changed(self, server: ServerConfig, *, loaded: bool) -> str | None:
+        """Why a server can't be loaded, or (`loaded`) no longer reads what it was started with; None if all is well.
 
         A loaded server keeps the file that it opened: one that was moved away or replaced does it no harm until the
         next load, one that is written to does.
         """
-        paths = [path for path in (server.main_model, server.draft_model) if path in self._expected]
         with self._lock:
-            return next((words for path in paths if path is not None and (words := self._look(path, loaded))), None)
+            for path in (server.main_model, server.draft_model):
+                if path in self._expected and (words := self._check(path, loaded=loaded)):
+                    return words
+        return None
 
-    def _look(self, path: str, loaded: bool) -> str | None:
+    def _check(self, path: str, *, loaded: bool) -> str | None:
         try:
             now = _State.of(path)
         except OSError as error:
@@ -60,7 +62,7 @@ class ModelWatch:
         try:
             same = fingerprint(Path(path)) == self._expected[path]
         except (OSError, VelosweepError):
-            same = False  # cut short or no model any more
+            same = False  # cut short, or no longer a model
         if not same:
             return f"The model file {path} was changed during the sweep; put the former one back and resume"
         self._known[path] = now

@@ -1,145 +1,141 @@
-"""The servers of one lane: started together where there is room, known by their arm, ended without exception."""
+"""The servers of one lane: started together where there is room, known by their configuration, ended in any case."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from velosweep.config.settings import Protocol
 from velosweep.errors import LaunchFailed, ProgramError
 from velosweep.llama_cpp.engine import ServerConfig, Session
 from velosweep.measuring.events import ServerLoading, ServerReady
 from velosweep.measuring.lane_context import LaneContext
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Start:
-    """A server that was started and isn't waited for yet."""
-
-    server: ServerConfig
-    session: Session
-    began: float
-
-
 @dataclass(kw_only=True)
+class ResidentServer:
+    """A server that was started. `started_at`: by time.perf_counter. `warmed_up`: it has had its short first run."""
+
+    config: ServerConfig
+    session: Session
+    started_at: float
+    warmed_up: bool = False
+
+
 class ResidentServers:
-    """What is loaded on a lane. `on_failed(arm, error)` is told of an arm that did not come up."""
+    """What is loaded on a lane, or being loaded."""
 
-    tools: LaneContext
-    on_failed: Callable[[ServerConfig, str], None]
-    sessions: dict[str, Session] = field(default_factory=dict)
-    launches: dict[str, int] = field(default_factory=dict)  # by arm id: how often started
-    _arms: dict[str, ServerConfig] = field(default_factory=dict)
+    def __init__(self, context: LaneContext) -> None:
+        self._context = context
+        self._servers: dict[str, ResidentServer] = {}
 
-    def open(self, servers: Sequence[ServerConfig], *, timeout_s: float, retries: int) -> None:
+    def get(self, server: ServerConfig) -> ResidentServer | None:
+        """The loaded server of this configuration, None where there is none."""
+        return self._servers.get(server.id)
+
+    def open(self, servers: Sequence[ServerConfig], protocol: Protocol) -> Iterator[tuple[ServerConfig, str]]:
         """Start what is missing of `servers`, as many at a time as there is room for, and wait until they answer.
 
-        One that crashes over its load is started again, up to `retries` times. A load is given up as soon as an end
-        is asked for: nothing is lost with it.
+        Yields each one that did not come up, with the reason. One that crashes while it loads is started again, up
+        to `protocol.retries` times. A load is given up as soon as an end is asked for: nothing is lost with it.
         """
-        starting: list[_Start] = []
+        starting: list[ResidentServer] = []
         for server in servers:
-            if server.id in self.sessions:
+            if server.id in self._servers:
                 continue
-            if starting and self._refusal(server, [start.server for start in starting]) is not None:
-                self._await(starting, timeout_s, retries)  # what they take is known only once they are loaded
+            if starting and self._refusal(server, starting) is not None:
+                yield from self._wait_for(starting, protocol)  # what they take is known only once they are loaded
                 starting = []
-            if self.tools.stop.requested:
+            if self._context.stop.requested:
                 break
             try:
-                starting.append(self._start(server, [start.server for start in starting]))
+                starting.append(self._start(server, starting))
             except (LaunchFailed, ProgramError) as error:
-                self.on_failed(server, str(error))
-        self._await(starting, timeout_s, retries)
+                yield server, str(error)
+        yield from self._wait_for(starting, protocol)
 
-    def _refusal(self, server: ServerConfig, loading: Sequence[ServerConfig]) -> LaunchFailed | None:
-        try:
-            self.tools.require_room(server, self.resident(loading), loading)
-        except LaunchFailed as error:
-            return error
-        return None
+    def _refusal(self, server: ServerConfig, starting: Sequence[ResidentServer]) -> LaunchFailed | None:
+        loading = [other.config for other in starting]
+        loaded = [other.config for other in self._servers.values() if other.config not in loading]
+        return self._context.memory.refusal(server, loaded, loading)
 
-    def resident(self, loading: Sequence[ServerConfig] = ()) -> list[ServerConfig]:
-        """The loaded arms but those."""
-        apart = {server.id for server in loading}
-        return [self._arms[arm_id] for arm_id in self.sessions if arm_id not in apart]
-
-    def _start(self, server: ServerConfig, loading: Sequence[ServerConfig]) -> _Start:
+    def _start(self, server: ServerConfig, starting: Sequence[ResidentServer] = ()) -> ResidentServer:
         """Raises LaunchFailed, ProgramError."""
-        refusal = self._refusal(server, loading)
+        context = self._context
+        refusal = self._refusal(server, starting)
         if refusal is not None:
             raise refusal
-        wrong = self.tools.check_files(server, False)
-        if wrong is not None:
-            raise LaunchFailed(wrong)
-        self.tools.observe(ServerLoading(lane=self.tools.lane.number, server=server))
-        began = time.perf_counter()
-        engine = self.tools.engine_of(server)
-        session = engine.launch(server, lane=self.tools.lane, log_path=self.tools.log_path(server))
-        self.launches[server.id] = self.launches.get(server.id, 0) + 1
-        self.sessions[server.id] = session
-        self._arms[server.id] = server
+        changed = context.model_files.changed(server, loaded=False)
+        if changed is not None:
+            raise LaunchFailed(changed)
+        context.recorder.event(ServerLoading(lane=context.lane.number, server=server))
+        started_at = time.perf_counter()
+        engine = context.prepared.engine_of(server)
+        session = engine.launch(server, lane=context.lane, log_path=context.logs.new_path(server))
+        started = ResidentServer(config=server, session=session, started_at=started_at)
+        self._servers[server.id] = started
         if session.pid is not None:
-            self.tools.pids.add(session.pid)
-        return _Start(server=server, session=session, began=began)
+            context.monitor.own_pids.add(session.pid)
+        return started
 
-    def _await(self, starting: Sequence[_Start], timeout_s: float, retries: int) -> None:
+    def _wait_for(self, starting: Sequence[ResidentServer], protocol: Protocol) -> Iterator[tuple[ServerConfig, str]]:
         if starting:
-            self.tools.loading()
+            self._context.background.begin()
         for first in starting:
-            start = first
-            for left in reversed(range(retries + 1)):
-                error = self._came_up(start, timeout_s)
-                if error is None or self.tools.stop.requested:
+            server = first
+            for retries_left in reversed(range(protocol.retries + 1)):
+                error = self._load_error(server, protocol.load_timeout_s)
+                if error is None or self._context.stop.requested:
                     break
                 try:
-                    if not (left and error.crashed):
+                    if not (retries_left and error.crashed):
                         raise error
-                    start = self._start(start.server, ())
+                    server = self._start(server.config)
                 except (LaunchFailed, ProgramError) as final:
-                    self.on_failed(start.server, str(final))
+                    yield server.config, str(final)
                     break
 
-    def _came_up(self, start: _Start, timeout_s: float) -> LaunchFailed | None:
-        """Wait until a server answers; what kept it from that."""
-        server, session = start.server, start.session
+    def _load_error(self, server: ResidentServer, timeout_s: float) -> LaunchFailed | None:
+        """Wait until a server answers; why it doesn't."""
+        context, session = self._context, server.session
         try:
-            with self.tools.stop.closing(session.close, early=True):
+            with context.stop.closing(session.close, early=True):
                 session.wait_ready(timeout_s)
         except LaunchFailed as error:
-            self.close(server.id)
+            self.close(server.config)
             return error
-        memory = self.tools.memory(session)
-        if memory is not None:
-            self.tools.on_memory(server, memory)
-        load_s = time.perf_counter() - start.began
-        self.tools.observe(ServerReady(lane=self.tools.lane.number, server=server, load_s=load_s, memory_bytes=memory))
+        memory_bytes = context.memory.learn(server.config, session)
+        load_s = time.perf_counter() - server.started_at
+        context.recorder.event(
+            ServerReady(lane=context.lane.number, server=server.config, load_s=load_s, memory_bytes=memory_bytes)
+        )
         return None
 
-    def make_room(self, server: ServerConfig, needed: Sequence[ServerConfig]) -> None:
+    def make_room(self, server: ServerConfig, needed: Iterable[ServerConfig]) -> None:
         """End servers until there is room for `server`: first those that are not `needed`, then the needed ones."""
-        if server.id in self.sessions:
+        if server.id in self._servers:
             return
         wanted = {other.id for other in needed}
-        for loaded in sorted(self.sessions, key=lambda arm_id: arm_id in wanted):
+        for loaded in sorted(self._servers.values(), key=lambda other: other.config.id in wanted):
             if self._refusal(server, ()) is None:
                 return
-            self.close(loaded)
+            self.close(loaded.config)
 
-    def close(self, arm_id: str) -> None:
-        """End an arm's server; nothing where it has none."""
-        session = self.sessions.pop(arm_id, None)
-        if session is None:
+    def close(self, server: ServerConfig) -> None:
+        """End the server of this configuration, if there is one."""
+        loaded = self._servers.pop(server.id, None)
+        if loaded is None:
             return
-        if session.pid is not None:
-            self.tools.pids.discard(session.pid)
-        session.close()
+        if loaded.session.pid is not None:
+            self._context.monitor.own_pids.discard(loaded.session.pid)
+        loaded.session.close()
 
-    def keep_only(self, servers: Sequence[ServerConfig]) -> None:
-        """End all servers but those, all at once: each takes its time to let go of its memory."""
+    def keep_only(self, servers: Iterable[ServerConfig]) -> None:
+        """End all servers but those, all at once: each takes its time to free its memory."""
         wanted = {server.id for server in servers}
-        unwanted = [arm_id for arm_id in self.sessions if arm_id not in wanted]
+        unwanted = [loaded.config for loaded in self._servers.values() if loaded.config.id not in wanted]
         if unwanted:
             with ThreadPoolExecutor(len(unwanted)) as pool:
                 list(pool.map(self.close, unwanted))

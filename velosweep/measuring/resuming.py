@@ -1,24 +1,56 @@
-"""What an earlier run of the same folder left, and whether it can be built upon."""
+"""What an earlier run of the same sweep left, and whether this run can go on from it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from velosweep.config.settings import Job, Sweep
 from velosweep.errors import MismatchError
-from velosweep.measuring.dispatch import Progress
-from velosweep.measuring.lane_context import CompletedRun, Key
 from velosweep.measuring.prepare import Prepared
+from velosweep.measuring.sample_rows import OutputKey
 from velosweep.planning.identity import identify
-from velosweep.planning.server_groups import ServerGroup, plan_groups
+from velosweep.planning.server_groups import Key, ServerGroup, plan_groups, sample_key
 from velosweep.records import Environment, JobRecord, SweepRecord
 from velosweep.results.journal import JournalEvent, read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.values import Sample, Status
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedRun:
+    """What is remembered of a good sample: a sweep keeps tens of thousands of these, and the journal all the rest."""
+
+    predicted_tokens: int
+    predicted_ms: float
+    total_ms: float
+
+    @classmethod
+    def of(cls, sample: Sample) -> CompletedRun:
+        """The sample's figures."""
+        return cls(sample.predicted_tokens or 0, sample.predicted_ms or 0.0, sample.total_time_ms or 0.0)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Decoding speed, as `Sample.tokens_per_second`; 0 where the time is unknown."""
+        return (self.predicted_tokens - 1) / self.predicted_ms * 1000 if self.predicted_ms else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What an earlier run of this sweep left.
+
+    Good samples by `Measurement.key`, vanilla outputs, the next order number, and the group of each job as (baseline
+    id, number).
+    """
+
+    done: dict[Key, CompletedRun] = field(default_factory=dict)
+    outputs: dict[OutputKey, tuple[int, ...]] = field(default_factory=dict)
+    next_order: int = 0
+    groups: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 def job_record(job: Job, server_arguments: tuple[str, ...] = ()) -> JobRecord:
@@ -105,7 +137,7 @@ def _refuse_overwriting(kept: Sequence[JobRecord], added: Sequence[JobRecord], r
 
 
 def on_earlier_terms(before: SweepRecord, prepared: Prepared, *, force: bool) -> tuple[Prepared, tuple[str, ...]]:
-    """What was prepared, fit to go on with an earlier sweep; and the differences that were accepted by `force`.
+    """What was prepared, made fit to go on with an earlier sweep; and the differences that were accepted by `force`.
 
     What differs from the earlier environment is refused (MismatchError with every difference). Where it is accepted,
     jobs keep the identity that they had with the earlier files, so that what was measured with those counts.
@@ -155,10 +187,10 @@ def _short(digest: str | None) -> str | None:
 def plan_with_earlier(
     jobs: Sequence[Job], earlier: Mapping[str, tuple[str, int]], *, lanes: int, resident_servers: Callable[[Job], int]
 ) -> tuple[ServerGroup, ...]:
-    """Blocks as they were planned before (`earlier`: by job id), and new ones, numbered on, for the jobs not in them.
+    """Groups as they were planned before (`earlier`: by job id), and new ones, numbered on, for the jobs not in them.
 
     A job stays with the baseline that it was measured against, however much memory or how many lanes there are
-    today. Only where a former block no longer fits into memory are its jobs planned, and measured, anew.
+    today. Only where a former group no longer fits into memory are its jobs planned, and measured, anew.
     """
     former: dict[tuple[str, int], list[Job]] = {}
     new: list[Job] = []
@@ -183,15 +215,12 @@ def plan_with_earlier(
 
 
 def plan_as_data(groups: Sequence[ServerGroup]) -> list[list[object]]:
-    """The blocks as the journal keeps them: baseline id, number and job ids of each."""
+    """The groups as the journal keeps them: baseline id, number and job ids of each."""
     return [[group.jobs[0].baseline_id, group.number, [job.id for job in group.jobs]] for group in groups]
 
 
 def earlier_progress(paths: SweepPaths) -> Progress:
-    """Good samples of the journal by key, vanilla outputs, the next order number, and each job's block.
-
-    Raises StorageError.
-    """
+    """What the journal holds. Raises StorageError."""
     contents = read_journal(paths.journal)
     done: dict[Key, CompletedRun] = {}
     for sample in contents.samples:
@@ -203,10 +232,10 @@ def earlier_progress(paths: SweepPaths) -> Progress:
         if event.kind == "output"
     }
     next_order = max((sample.order for sample in contents.samples), default=-1) + 1
-    return Progress(done=done, outputs=outputs, next_order=next_order, groups=_earlier_blocks(contents.events))
+    return Progress(done=done, outputs=outputs, next_order=next_order, groups=_earlier_groups(contents.events))
 
 
-def _earlier_blocks(events: Sequence[JournalEvent]) -> dict[str, tuple[str, int]]:
+def _earlier_groups(events: Sequence[JournalEvent]) -> dict[str, tuple[str, int]]:
     """The last plan that each job was part of."""
     groups: dict[str, tuple[str, int]] = {}
     for event in events:
@@ -216,13 +245,8 @@ def _earlier_blocks(events: Sequence[JournalEvent]) -> dict[str, tuple[str, int]
     return groups
 
 
-def sample_key(sample: Sample) -> Key:
-    """The `Measurement.key` that gave this sample."""
-    return (sample.job_id, sample.block, sample.launch, sample.iteration, sample.prompt_id)
-
-
 def clear_leftovers(root: Path) -> None:
-    """Remove half-written files that a killed process left beside those they were to become. For the lock's holder."""
+    """Remove half-written files that a killed process left. Only for whoever holds the sweep's lock."""
     for path in root.rglob(".*.part"):
         with suppress(OSError):  # what can't be removed does no harm but to look at
             path.unlink()

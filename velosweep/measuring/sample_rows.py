@@ -1,4 +1,4 @@
-"""From what llama.cpp said of a run to a row of samples.parquet."""
+"""A run as a row of samples.parquet, from what llama.cpp and the monitor said of it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig
 from velosweep.machine.conditions import Conditions
 from velosweep.measuring.validity import judge
 from velosweep.planning.server_groups import Measurement
+from velosweep.results.journal import Journal
 from velosweep.values import Lane, Mode, Sample, Status
 
 OutputKey = tuple[str, str]
@@ -35,15 +36,15 @@ class SampleMaker:
     """Makes the samples of one lane.
 
     `outputs` holds the vanilla tokens by (baseline id, prompt id): what speculative output must equal under
-    greedy decoding. `on_output` is called once for each, so that a resumed sweep has them too.
+    greedy decoding. New ones are noted in the journal, so that a resumed sweep has them too.
     """
 
     sweep_id: str
     lane: Lane
     host: str
     engine_of: Callable[[ServerConfig], Engine]
+    journal: Journal
     outputs: dict[OutputKey, tuple[int, ...]] = field(default_factory=dict)
-    on_output: Callable[[OutputKey, tuple[int, ...]], None] = lambda key, tokens: None
     next_order: int = 0
 
     def __post_init__(self) -> None:
@@ -60,15 +61,15 @@ class SampleMaker:
         )
 
     def finish(
-        self, reading: PendingSample, request: Request, outcome: Generation | RunFailed, conditions: Conditions
+        self, pending: PendingSample, request: Request, outcome: Generation | RunFailed, conditions: Conditions
     ) -> Sample:
-        """The row of this run, whatever came of it."""
-        measurement = reading.measurement
+        """The row of this run, whatever came of it. Raises StorageError where the journal can't be written."""
+        measurement = pending.measurement
         generation = outcome if isinstance(outcome, Generation) else None
         status, error = self._status(outcome, measurement.server, request)
         engine = self.engine_of(measurement.server)
         return Sample(
-            **_what(measurement, reading.shared),
+            **_what(measurement, pending.shared),
             sweep_id=self.sweep_id,
             n_predict=request.n_predict,
             prompt_set=measurement.job.prompts.name,
@@ -76,14 +77,14 @@ class SampleMaker:
             prompt=request.prompt.text,
             prompt_category=request.prompt.category,
             iteration=measurement.iteration,
-            order=reading.order,
+            order=pending.order,
             launch=measurement.launch,
             warmup=measurement.warmup,
             status=status,
             error=error,
             **_figures(_without_invalid_output(generation, measurement.server)),
             first_divergence=self._divergence(measurement, generation, status),
-            started_at=reading.started_at,
+            started_at=pending.started_at,
             lane=self.lane.number,
             device=self.lane.label,
             host=self.host,
@@ -95,7 +96,7 @@ class SampleMaker:
             energy_j=conditions.energy_j,
             load_average=conditions.load_average,
             block=measurement.group,
-            attempt=reading.attempt,
+            attempt=pending.attempt,
             temperature=request.sampling.temperature,
             throttle_reasons=conditions.throttle_reasons,
             gpu_processes=conditions.gpu_processes,
@@ -120,7 +121,7 @@ class SampleMaker:
         if measurement.server.mode is Mode.VANILLA:
             if status is Status.OK and key not in self.outputs:
                 self.outputs[key] = generation.tokens
-                self.on_output(key, generation.tokens)
+                self.journal.note("output", baseline_id=key[0], prompt_id=key[1], tokens=list(generation.tokens))
             return None
         reference = self.outputs.get(key)
         if reference is None or _draws_acceptance(measurement.server):
@@ -130,7 +131,7 @@ class SampleMaker:
 
 
 def _draws_acceptance(server: ServerConfig) -> bool:
-    """Whether llama.cpp accepts drafts at random: the text is no output then, and there is nothing to compare."""
+    """Whether llama.cpp accepts drafts at random: the text is meaningless then, and is compared with nothing."""
     return server.speculation is not None and server.speculation.synthetic_acceptance is not None
 
 

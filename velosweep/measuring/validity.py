@@ -1,4 +1,4 @@
-"""Which runs may be averaged: a run that is not what its arm says is `invalid`, with its reason."""
+"""Which runs may be averaged: a run that is not what its server's configuration says is `invalid`, with the reason."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.values import Mode
 
-# Nothing on earth decodes a token of a language model in less than a microsecond; a clock that says so is wrong.
+# Nothing decodes a token of a language model in less than a microsecond; a clock that says so is wrong.
 _LEAST_MS_PER_TOKEN = 0.001
 
 
 def judge(generation: Generation, server: ServerConfig, request: Request) -> str | None:
-    """None if the run is what was asked, else why it can't count."""
+    """None if the run is what was asked for, else why it can't count."""
     return (
         _judge_length(generation, request)
         or _judge_times(generation)
@@ -55,9 +55,9 @@ def _judge_vanilla(generation: Generation) -> str | None:
 
 
 def _judge_speculative(generation: Generation, server: ServerConfig) -> str | None:
-    """None drafted is what an n-gram kind honestly does with a text that repeats nothing; a draft model always drafts.
+    """An n-gram kind drafts nothing for a text that repeats nothing; a draft model always drafts.
 
-    `draft_tokens` None: the build does not tell, and its /slots said that it speculates.
+    `draft_tokens` None: the build doesn't say, and its /slots said that it speculates.
     """
     drafted, accepted = generation.draft_tokens, generation.accepted_tokens
     if drafted == 0 and _has_draft_model(server) and generation.predicted_tokens > 1:

@@ -13,14 +13,12 @@ from dataclasses import dataclass, field, replace
 from velosweep.config.settings import Job, Prompt, TunerSettings
 from velosweep.errors import ConfigError
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.planning.server_groups import Measurement, Round, ServerGroup
+from velosweep.planning.server_groups import Key, Measurement, Round, ServerGroup, sample_key
 from velosweep.records import TunerDecision
 from velosweep.tuning.best_arm import BestArmSearch
 from velosweep.tuning.search_values import DraftRounds, Observation, SearchAnswer, SearchRound
 from velosweep.tuning.throughput_model import pool
 from velosweep.values import Mode, Sample, Status
-
-Key = tuple[str, int, int, int, str]  # a Measurement.key
 
 _SHORT_TOKENS = 256
 """A single prompt with fewer tokens says little about acceptance."""
@@ -148,13 +146,8 @@ def search_drivers(
     """
     if any(group.vanilla is None for group in groups):
         raise ConfigError("hydra/sweeper=tune measures vanilla too", remedy="leave skip_vanilla=false")
-    earlier = {key_of(sample): sample for sample in samples if _is_good(sample)}
+    earlier = {sample_key(sample): sample for sample in samples if _is_good(sample)}
     return {group: SearchDriver(group=group, settings=settings, samples=dict(earlier), note=note) for group in groups}
-
-
-def key_of(sample: Sample) -> Key:
-    """The key of the measurement that gave this sample."""
-    return (sample.job_id, sample.block, sample.launch, sample.iteration, sample.prompt_id)
 
 
 def _is_good(sample: Sample) -> bool:

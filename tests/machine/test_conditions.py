@@ -1,21 +1,20 @@
+"""What is read of the machine around a run."""
+
 from __future__ import annotations
 
-import dataclasses
 import os
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.measuring.fake_pynvml import FakeGpu, FakePynvml
-from velosweep.config.settings import Protocol
+from tests.machine.fake_pynvml import FakeGpu, FakePynvml
 from velosweep.machine.conditions import (
     CpuTimes,
     Monitor,
     busy_by_others,
     machine_seconds,
-    rest_needed_s,
-    wait_until_cool,
 )
 from velosweep.machine.nvml import NvmlDriver, throttle_names
 from velosweep.values import Device, Lane
@@ -116,7 +115,7 @@ def test_without_a_beginning_energy_and_cpu_are_unknown():
 def test_only_other_processes_on_the_gpu_are_counted():
     gpu = FakeGpu("GPU-a", "H100", processes=[(100, 5 << 30), (200, None), (300, 1)])
 
-    assert monitor(gpu, own_pids=lambda: [100, 200]).end().gpu_processes == 1
+    assert monitor(gpu, own_pids={100, 200}).end().gpu_processes == 1
 
 
 def test_a_mig_instance_has_its_gpus_heat_but_no_energy():
@@ -140,7 +139,7 @@ def test_a_gpu_that_vanished_reads_as_unknown():
 
 
 def test_a_cpu_lane_on_this_machine_reads_load_and_no_gpu():
-    watching = Monitor(CPU_LANE, own_pids=lambda: [os.getpid()])
+    watching = Monitor(CPU_LANE, own_pids={os.getpid()})
     watching.begin()
     sum(range(3_000_000))
 
@@ -184,69 +183,17 @@ def test_load_by_others_is_a_share_or_unknown(busy, busy_more, total, total_more
     assert share is None or 0 <= share <= 1
 
 
-def test_proc_stat_is_read_as_busy_and_total_seconds(tmp_path):
-    stat = tmp_path / "stat"
-    stat.write_text("cpu  100 20 30 800 50 1 2 3 9 9\ncpu0 1 2 3\n")
+def test_proc_stat_is_read_as_busy_and_total_seconds(tmp_path, monkeypatch):
+    (tmp_path / "stat").write_text("cpu  100 20 30 800 50 1 2 3 9 9\ncpu0 1 2 3\n")
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
     ticks = os.sysconf("SC_CLK_TCK")
 
-    assert (156 / ticks, 1006 / ticks) == machine_seconds(stat)
+    assert machine_seconds() == pytest.approx((156 / ticks, 1006 / ticks))
 
 
-def test_an_unreadable_proc_stat_is_unknown(tmp_path):
+def test_an_unreadable_proc_stat_is_unknown(tmp_path, monkeypatch):
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    missing = machine_seconds()
     (tmp_path / "stat").write_text("nonsense\n")
 
-    assert machine_seconds(tmp_path / "stat") is None
-
-
-# ---------------------------------------------------------------- cooling down
-
-COOLING = Protocol(cooldown=True, cooldown_drift=0.02, cooldown_max_s=60)
-
-
-@pytest.mark.parametrize(
-    ("latest", "expected"),
-    [(100, 0), (110, 0), (98.5, 0), (98.0, 0), (97.0, 30), (96.0, 60), (50.0, 60)],
-)
-def test_the_rest_grows_with_the_fall_beyond_the_allowed_drift(latest, expected):
-    assert pytest.approx(expected) == rest_needed_s(baseline=100, latest=latest, protocol=COOLING)
-
-
-def test_no_rest_is_taken_unless_asked_for():
-    protocol = dataclasses.replace(COOLING, cooldown=False)
-
-    assert rest_needed_s(baseline=100, latest=1, protocol=protocol) == 0
-
-
-class Clock:
-    """Time that passes only by sleeping."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
-
-
-def test_a_rest_without_a_thermometer_lasts_as_long_as_asked():
-    clock = Clock()
-
-    assert wait_until_cool(2.5, clock=clock, sleep=clock.sleep) == 2.5
-
-
-def test_a_rest_ends_when_the_gpu_is_as_cool_as_at_first():
-    clock = Clock()
-
-    rested = wait_until_cool(
-        60, temperature=lambda: 80 - clock.now, target_c=70, clock=clock, sleep=clock.sleep, poll_s=1
-    )
-
-    assert rested == 10
-
-
-def test_a_rest_ends_when_the_person_asks_to_stop():
-    clock = Clock()
-
-    assert wait_until_cool(60, should_stop=lambda: clock.now >= 3, clock=clock, sleep=clock.sleep) == 3
+    assert (missing, machine_seconds()) == (None, None)

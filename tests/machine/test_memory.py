@@ -1,28 +1,22 @@
+"""What fits into a lane's memory beside what is loaded."""
+
 from __future__ import annotations
 
-import os
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.measuring.fake_pynvml import FakeGpu, FakePynvml
-from tests.planning.jobs import job as make_job
-from velosweep.errors import LaunchFailed
+from tests.machine.fake_pynvml import FakeGpu, FakePynvml
+from velosweep.machine.cgroups import SystemRoots
 from velosweep.machine.memory import (
     GPU_MARGIN_BYTES,
-    MemoryEstimates,
     Need,
     cache_bytes,
     expected_need,
     fits,
     free_bytes,
-    held_bytes,
-    shares_files,
+    held_on_gpus,
 )
 from velosweep.machine.nvml import NvmlDriver
-from velosweep.measuring.residency import Residency
-from velosweep.planning.identity import vanilla_server
 from velosweep.values import Device, Lane
 
 GIB = 1 << 30
@@ -80,27 +74,6 @@ def test_another_resident_never_makes_room(new, resident, free):
         assert not fits(new, resident=[*resident, new], free_bytes=free, shared_files=True)
 
 
-def test_the_book_learns_what_an_arm_takes_beside_its_files():
-    guess = need(9, ("/m/main", 10))
-
-    book = MemoryEstimates().seen("arm", 12 * GIB).seen("arm", 11 * GIB)
-
-    assert need(2, ("/m/main", 10)) == book.need("arm", guess)
-    assert guess == book.need("other", guess)
-
-
-def test_a_measurement_below_the_files_size_says_nothing_of_the_rest():
-    guess = need(9, ("/m/main", 10))
-
-    assert guess == MemoryEstimates().seen("arm", 3 * GIB).need("arm", guess)
-
-
-def test_an_unknown_measurement_leaves_the_book_as_it_was():
-    book = MemoryEstimates().seen("arm", GIB)
-
-    assert book is book.seen("arm", None)
-
-
 def test_the_first_estimate_holds_files_cache_and_buffers():
     estimate = expected_need(
         main=("/m/main", 16 * GIB), draft=("/m/draft", 2 * GIB), context=4096, kv_bytes_per_token=131072
@@ -128,14 +101,15 @@ def test_a_group_has_what_its_fullest_gpu_allows_on_each():
     assert free_bytes(lane, nvml=driver) == 2 * (10 * GIB - GPU_MARGIN_BYTES)
 
 
-def test_what_our_servers_hold_on_a_gpu_is_the_drivers_word():
+def test_what_a_server_holds_on_a_gpu_is_the_drivers_word():
     gpu = FakeGpu("GPU-a", "H100", processes=[(10, 3 * GIB), (11, 4 * GIB), (99, GIB)])
     driver = NvmlDriver(FakePynvml(gpu))
 
-    assert held_bytes(GPU_LANE, [10, 11], nvml=driver) == 7 * GIB
-    assert held_bytes(GPU_LANE, [12], nvml=driver) is None
+    assert held_on_gpus(GPU_LANE, 11, driver) == 4 * GIB
+    assert held_on_gpus(GPU_LANE, 12, driver) is None
     gpu.processes.append((12, None))
-    assert held_bytes(GPU_LANE, [10, 12], nvml=driver) is None
+    assert held_on_gpus(GPU_LANE, 12, driver) is None
+    assert held_on_gpus(CPU_LANE, 11, driver) is None
 
 
 def test_a_control_groups_limit_bounds_the_cpus_free_memory(tmp_path):
@@ -146,26 +120,14 @@ def test_a_control_groups_limit_bounds_the_cpus_free_memory(tmp_path):
     (group / "memory.max").write_text(f"{2 * GIB}\n")
     (group / "memory.current").write_text(f"{2 * GIB}\n")
     (group / "memory.stat").write_text(f"anon 5\ninactive_file {GIB // 2}\nactive_file {GIB // 4}\n")
-    roots = {"sys_root": tmp_path / "sys", "proc_root": tmp_path / "proc"}
+    roots = SystemRoots(sys=tmp_path / "sys", proc=tmp_path / "proc")
 
-    bounded = free_bytes(CPU_LANE, **roots)
+    bounded = free_bytes(CPU_LANE, roots=roots)
     (group / "memory.max").write_text("max\n")
-    unbounded = free_bytes(CPU_LANE, **roots)
+    unbounded = free_bytes(CPU_LANE, roots=roots)
 
     assert bounded < 3 * GIB // 4
     assert unbounded >= bounded
-
-
-def test_this_process_holds_memory_on_the_cpu():
-    assert held_bytes(CPU_LANE, [os.getpid()]) > 1 << 20
-    assert held_bytes(CPU_LANE, [2**22 - 1]) is None
-
-
-@pytest.mark.parametrize(
-    ("lane", "mmap", "expected"), [(CPU_LANE, True, True), (CPU_LANE, False, False), (GPU_LANE, True, False)]
-)
-def test_files_are_shared_when_mapped_on_the_cpu(lane, mmap, expected):
-    assert expected == shares_files(lane, mmap=mmap)
 
 
 def test_a_cache_of_8b_takes_128_kib_a_token_at_f16_and_a_quarter_at_q4_0():
@@ -174,14 +136,3 @@ def test_a_cache_of_8b_takes_128_kib_a_token_at_f16_and_a_quarter_at_q4_0():
     assert cache_bytes(elements, type_k="f16", type_v="f16") == 128 << 10
     assert cache_bytes(elements, type_k="q4_0", type_v="q4_0") == 36 << 10
     assert cache_bytes(elements, type_k="f16", type_v="q4_0") == 82 << 10
-
-
-@pytest.mark.parametrize(("loaded", "said"), [(1, "beside 1 loaded server"), (2, "beside 2 loaded servers")])
-def test_a_server_without_room_is_told_what_is_loaded_beside_it(loaded, said):
-    server = vanilla_server(make_job())
-    residency = Residency(lane=GPU_LANE, model_bytes=lambda path: 5 * GIB, free=lambda lane: GIB)
-
-    with pytest.raises(LaunchFailed) as refusal:
-        residency.require_room(server, [server] * loaded)
-
-    assert refusal.value.message.endswith(said)

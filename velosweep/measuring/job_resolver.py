@@ -1,0 +1,139 @@
+"""Programs and model files that jobs name, found and checked once each, however many jobs name them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from velosweep.config.settings import EngineSettings, Job, ModelPair, SyntheticShape
+from velosweep.errors import ConfigError, VelosweepError, together
+from velosweep.llama_cpp.engine import Engine
+from velosweep.llama_cpp.selection import Selection, open_engine, resolve_engine
+from velosweep.models.gguf_model import GgufInfo, check_model, check_pair, fingerprint
+from velosweep.models.locate import resolve_model
+from velosweep.models.synthetic.pair import ensure_pair
+from velosweep.records import ModelFile
+
+EngineKey = tuple[str, str | None, str | None, str | None]
+
+
+def engine_key(engine: EngineSettings) -> EngineKey:
+    """What distinguishes one llama.cpp from another: kind, program, and the addresses of attached servers."""
+    return (engine.kind, engine.program, engine.vanilla_url, engine.speculative_url)
+
+
+def check_files_exist(jobs: Sequence[Job]) -> None:
+    """Raise ModelFileError for every model file that isn't there, at once and before anything is fetched or made."""
+    pairs = dict.fromkeys(
+        (job.model_pair, job.speculation.needs_draft_model and bool(job.speculation.kinds))
+        for job in jobs
+        if job.engine.kind != "attached" and job.model_pair.synthetic is None
+    )
+    named = dict.fromkeys(
+        (reference, key)
+        for pair, drafting in pairs
+        for reference, key in (
+            (pair.main_model, "model_pair.main_model"),
+            (pair.draft_model if drafting else None, "model_pair.draft_model"),
+        )
+        if reference and "://" not in reference
+    )
+    problems: list[VelosweepError] = []
+    for reference, key in named:
+        try:
+            path = Path(resolve_model(reference, key=key))
+            if not os.path.exists(path):  # noqa: PTH110 (no error for a name that is too long)
+                check_model(path, key=key)
+        except VelosweepError as error:
+            problems.append(error)
+    if problems:
+        raise together(problems)
+
+
+@dataclass
+class JobResolver:
+    """`say` gets a line where a step may take long (writing the synthetic pair, fetching a model).
+
+    What was found so far: `engines`, model files in `models` and their `headers`, both by path; `reasons`: why each
+    llama.cpp was chosen.
+    """
+
+    say: Callable[[str], None]
+    engines: dict[EngineKey, Engine] = field(default_factory=dict)
+    models: dict[str, ModelFile] = field(default_factory=dict)
+    headers: dict[str, GgufInfo] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    _selections: dict[tuple[str, str | None], Selection] = field(default_factory=dict)
+    _paths: dict[tuple[str, str], str] = field(default_factory=dict)
+    _checked_pairs: set[tuple[str, str]] = field(default_factory=set)
+    _synthetic: dict[SyntheticShape, tuple[str, str]] = field(default_factory=dict)
+
+    def resolve(self, job: Job) -> Job:
+        """The job with its engine and its models found and checked.
+
+        Raises ProgramError, ModelFileError, PairError, ConfigError.
+        """
+        engine = self._find_program(job.engine)
+        if engine.kind == "attached":
+            return replace(job, engine=engine)
+        return replace(job, engine=engine, model_pair=self._find_models(job))
+
+    def open_engines(self, jobs: Sequence[Job]) -> None:
+        """Open each engine that resolved jobs name. Raises ProgramError, also for settings it has no place for."""
+        for settings in dict.fromkeys(job.engine for job in jobs):
+            if settings.kind == "embedded":
+                from velosweep.llama_cpp.embedded import check_engine
+
+                check_engine(settings)
+            if engine_key(settings) not in self.engines:
+                self.engines[engine_key(settings)] = open_engine(settings)
+
+    def _find_program(self, engine: EngineSettings) -> EngineSettings:
+        asked = (engine.kind, engine.program)
+        if asked not in self._selections:
+            self._selections[asked] = resolve_engine(engine.kind, engine.program, os.environ)
+            self.reasons.append(self._selections[asked].reason)
+        selection = self._selections[asked]
+        return replace(engine, kind=selection.kind, program=selection.program)
+
+    def _find_models(self, job: Job) -> ModelPair:
+        pair = job.model_pair
+        if pair.synthetic is not None:
+            named_main, named_draft = self._synthetic_pair(pair.synthetic)
+        else:
+            named_main, named_draft = pair.main_model, pair.draft_model or ""
+        main = self._find_model(named_main, "model_pair.main_model")
+        if not job.speculation.kinds or not job.speculation.needs_draft_model:
+            return replace(pair, main_model=main, draft_model=None)
+        if not named_draft:
+            raise ConfigError(
+                f"speculation {'+'.join(job.speculation.kinds)} needs a draft model",
+                remedy="set model_pair.draft_model, or choose speculation=ngram-simple, which needs none",
+            )
+        draft = self._find_model(named_draft, "model_pair.draft_model")
+        if (main, draft) not in self._checked_pairs and "draft" in job.speculation.kinds:
+            check_pair(self.headers[main], self.headers[draft])
+            self._checked_pairs.add((main, draft))
+        return replace(pair, main_model=main, draft_model=draft)
+
+    def _synthetic_pair(self, shape: SyntheticShape) -> tuple[str, str]:
+        if shape not in self._synthetic:
+            main, draft = ensure_pair(shape, on_progress=self.say)
+            self._synthetic[shape] = (str(main), str(draft))
+        return self._synthetic[shape]
+
+    def _find_model(self, reference: str, key: str) -> str:
+        if (reference, key) not in self._paths:
+            path = resolve_model(reference, key=key)
+            if path not in self.headers:
+                header = self.headers[path] = check_model(Path(path), key=key)
+                self.models[path] = ModelFile(
+                    path=path,
+                    size_bytes=header.size_bytes,
+                    fingerprint=fingerprint(Path(path)),
+                    description=header.description,
+                )
+            self._paths[reference, key] = path
+        return self._paths[reference, key]

@@ -1,0 +1,120 @@
+"""As many servers stay loaded as memory allows, and none is started without room for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from velosweep.config.settings import Job
+from velosweep.errors import LaunchFailed
+from velosweep.llama_cpp.engine import ServerConfig, Session
+from velosweep.machine.memory import Need, cache_bytes, expected_need, fits, free_bytes, held_on_gpus
+from velosweep.machine.nvml import NvmlDriver
+from velosweep.models.gguf_model import GgufInfo
+from velosweep.planning.identity import speculative_server, vanilla_server
+from velosweep.units import bytes_words, plural
+from velosweep.values import Lane
+
+_MOST_SERVERS = 64
+
+
+@dataclass(kw_only=True)
+class MemoryEstimates:
+    """What servers on one lane need: an estimate, then what they were seen to hold.
+
+    `headers`: of the model files by path. A model that is not among them (an attached server's) counts as nothing.
+    """
+
+    lane: Lane
+    headers: Mapping[str, GgufInfo]
+    nvml: NvmlDriver | None = None
+    _measured: dict[str, int] = field(default_factory=dict)  # by server id: the most bytes, files included
+
+    def need(self, server: ServerConfig) -> Need:
+        """What a server takes, measured where it was loaded before.
+
+        A measurement lower than the files (pages not touched yet) says nothing of the rest, which is then estimated.
+        """
+        expected = expected_need(
+            main=(server.main_model, self._file_bytes(server.main_model)),
+            draft=(server.draft_model, self._file_bytes(server.draft_model)) if server.draft_model else None,
+            context=server.engine.context,
+            ubatch=server.engine.ubatch,
+            kv_bytes_per_token=self._kv_bytes_per_token(server),
+            on_gpu=not self.lane.on_cpu,
+        )
+        measured = self._measured.get(server.id, 0)
+        if measured < expected.file_bytes or not measured:
+            return expected
+        return Need(files=expected.files, private_bytes=measured - expected.file_bytes)
+
+    def learn(self, server: ServerConfig, session: Session) -> int | None:
+        """Bytes that a loaded server holds (on a GPU: there), remembered for its next load; None if unknown."""
+        if self.lane.on_cpu:
+            held = session.memory_bytes()
+        elif session.pid is None or self.nvml is None:
+            held = None
+        else:
+            held = held_on_gpus(self.lane, session.pid, self.nvml)
+        if held:
+            self._measured[server.id] = max(held, self._measured.get(server.id, 0))
+        return held
+
+    def resident_servers(self, job: Job) -> int:
+        """How many servers of such a job fit at once, the vanilla one included; at least 2, so that pairs can be."""
+        server = speculative_server(job) or vanilla_server(job)
+        need, free = self.need(server), free_bytes(self.lane, nvml=self.nvml)
+        shared = self._shares_files(server)
+        resident: list[Need] = []
+        while len(resident) < _MOST_SERVERS and fits(
+            need, resident=resident, free_bytes=_left(free, resident, shared), shared_files=shared
+        ):
+            resident.append(need)
+        return max(2, len(resident))
+
+    def refusal(
+        self, server: ServerConfig, resident: Sequence[ServerConfig], loading: Sequence[ServerConfig] = ()
+    ) -> LaunchFailed | None:
+        """Why `server` has no room beside the loaded ones and those that are loading; None where it has.
+
+        What is loading has not taken its memory yet: its need is subtracted from what is free now.
+        """
+        shared = self._shares_files(server)
+        now = free_bytes(self.lane, nvml=self.nvml)
+        free = _left(now, [self.need(other) for other in loading], shared)
+        need = self.need(server)
+        loaded = [self.need(other) for other in (*resident, *loading)]
+        if free is None or fits(need, resident=loaded, free_bytes=free, shared_files=shared):
+            return None
+        return LaunchFailed(
+            f"No room to load {server.label}: it needs about {bytes_words(need.total_bytes)}, {self.lane.label} has "
+            f"{bytes_words(free)} free beside {plural(len(loaded), 'loaded server')}",
+            remedy="free memory, choose a smaller model or quantisation, or lower engine.context",
+        )
+
+    def _file_bytes(self, path: str) -> int:
+        return self.headers[path].size_bytes if path in self.headers else 0
+
+    def _kv_bytes_per_token(self, server: ServerConfig) -> int | None:
+        """Of both models; None where a header doesn't say."""
+        engine = server.engine
+        caches = [(server.main_model, engine.cache_type_k, engine.cache_type_v)]
+        if server.draft_model:
+            caches.append((server.draft_model, engine.draft_cache_type_k, engine.draft_cache_type_v))
+        total = 0
+        for path, type_k, type_v in caches:
+            elements = self.headers[path].kv_elements_per_token if path in self.headers else None
+            if elements is None:
+                return None
+            total += cache_bytes(elements, type_k=type_k, type_v=type_v)
+        return total
+
+    def _shares_files(self, server: ServerConfig) -> bool:
+        return server.engine.mmap and self.lane.on_cpu
+
+
+def _left(free: int | None, loading: Sequence[Need], shared_files: bool) -> int | None:
+    """What would be free with `loading` loaded, which aren't yet."""
+    if free is None:
+        return None
+    return free - sum(need.private_bytes if shared_files else need.total_bytes for need in loading)

@@ -1,0 +1,106 @@
+"""What lanes report: samples go to the journal, events to the screen and to whatever learns from them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+from velosweep.measuring.background_collator import BackgroundCollator
+from velosweep.measuring.events import Event, GroupEnded, Observer, RunEnded, ServerFailed, ServerReady
+from velosweep.measuring.resuming import CompletedRun
+from velosweep.planning.lane_queue import Estimator
+from velosweep.planning.server_groups import Key, Measurement, ServerGroup
+from velosweep.results.journal import Journal
+from velosweep.tuning.search_driver import SearchDriver
+from velosweep.values import Sample, Status
+
+
+class Recorder:
+    """One for all lanes of a sweep. Safe to use from several threads.
+
+    `done`: the good runs so far by `Measurement.key`, those of earlier runs of this sweep among them.
+    `runs`: how many samples were taken, failed ones too. `errors`: why jobs failed, by job id. `ended`: ids of the
+    jobs of which nothing is left to do. `display_error`: what silenced the screen.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        observe: Observer,
+        estimator: Estimator,
+        background: BackgroundCollator,
+        done: dict[Key, CompletedRun],
+        search_drivers: Mapping[ServerGroup, SearchDriver],
+    ) -> None:
+        self.done = done
+        self.runs = 0
+        self.errors: dict[str, str] = {}
+        self.ended: set[str] = set()
+        self.display_error: str | None = None
+        self._journal = journal
+        self._observe = observe
+        self._estimator = estimator
+        self._background = background
+        self._search_drivers = search_drivers
+        self._slowest_s: dict[tuple[str, str], float] = {}
+        self._lock = threading.Lock()
+        for key, run in done.items():
+            self._learn_time(key, run)
+
+    def search_driver(self, group: ServerGroup) -> SearchDriver | None:
+        """What decides which runs the group takes; None where it is measured whole."""
+        return self._search_drivers.get(group)
+
+    def sample(self, measurement: Measurement, sample: Sample) -> None:
+        """Keep a run. Raises StorageError."""
+        self._journal.append(sample)
+        self._background.saw(sample)
+        for driver in self._search_drivers.values():
+            if driver.group.jobs[0].baseline_id == measurement.job.baseline_id:
+                driver.saw(measurement, sample)
+        with self._lock:
+            self.runs += 1
+            if sample.status is Status.OK and not sample.warmup:
+                run = self.done[measurement.key] = CompletedRun.of(sample)
+                self._learn_time(measurement.key, run)
+
+    def slowest_s(self, measurement: Measurement) -> float | None:
+        """Seconds of the slowest good run of this server (by its owner) and prompt; None where there was none."""
+        return self._slowest_s.get((measurement.key[0], measurement.prompt.id))
+
+    def _learn_time(self, key: Key, run: CompletedRun) -> None:
+        kind = (key[0], key[-1])
+        self._slowest_s[kind] = max(run.total_ms / 1000, self._slowest_s.get(kind, 0.0))
+
+    def event(self, event: Event) -> None:
+        """Pass an event on, one at a time. A screen that fails is not shown anything more. Raises StorageError."""
+        with self._lock:
+            if isinstance(event, ServerFailed):
+                for job in event.jobs:
+                    self.errors.setdefault(job.id, event.error)
+                    self._journal.note("job", job_id=job.id, state="failed", error=event.error)
+            elif isinstance(event, ServerReady):
+                self._ready(event)
+            elif isinstance(event, RunEnded) and event.sample.total_time_ms:
+                sample, seconds = event.sample, event.sample.total_time_ms / 1000
+                self._estimator.learn_run(sample.main_model, sample.n_predict, seconds)
+            elif isinstance(event, GroupEnded):
+                self.ended.update(job.id for job in event.group.jobs)
+                self._background.ended(event.group)
+            if self.display_error is None:
+                self._show(event)
+
+    def _ready(self, event: ServerReady) -> None:
+        server = event.server
+        self._estimator.learn_load(server.main_model, event.load_s)
+        self._journal.note("launch", arm=server.id, load_s=event.load_s, memory_bytes=event.memory_bytes)
+        for driver in self._search_drivers.values():
+            driver.loading_s += event.load_s if server in driver.group.servers else 0.0
+
+    def _show(self, event: Event) -> None:
+        try:
+            self._observe(event)
+        except Exception as error:  # noqa: BLE001 - a terminal that is gone must not end a night's measuring
+            self.display_error = f"{type(error).__name__}: {error}"
+            self._journal.note("display", error=self.display_error)

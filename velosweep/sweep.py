@@ -11,11 +11,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from velosweep.collation import ahead_work, collate
+from velosweep.collation import collate
 from velosweep.config.settings import Job, RunSettings, Sweep, TunerSettings
 from velosweep.errors import ExitStatus, Interrupted, StorageError, SweepBroken, VelosweepError
 from velosweep.machine.device_locks import hold
-from velosweep.measuring.background_collator import BackgroundCollator
 from velosweep.measuring.dispatch import Measured, measure
 from velosweep.measuring.events import Observer
 from velosweep.measuring.interrupts import StopFlag, stop_on_signals
@@ -77,7 +76,7 @@ def run_sweep(
         return SweepOutcome(exit_status=ExitStatus.OK, summaries=(None,) * len(jobs), errors=(None,) * len(jobs))
     measured = _measure(sweep, prepared, settings, console, on_line)
     try:
-        derived = collate(root, measured.ready)
+        derived = collate(root)
     except StorageError as error:
         raise _ended_early(measured.broken or error, root) from error
     except KeyboardInterrupt:
@@ -205,7 +204,6 @@ def _measure(
         write_record(paths.record, opened.record)
         journal.note("plan", blocks=plan_as_data(groups), accepted=list(opened.accepted))
         observe = stack.enter_context(_observer(opened, settings, console))
-        ahead = BackgroundCollator(groups, opened.record.jobs, ahead_work(root, opened.record), Preload())
         measured = measure(
             groups,
             prepared,
@@ -216,10 +214,9 @@ def _measure(
             stop=stop,
             progress=progress,
             search_drivers=search_drivers,
-            background=ahead,
+            preload=Preload(),
         )
-        measured = _recorded(measured, opened.record, search_drivers, paths)
-        return replace(measured, ready=ahead.results())
+        return _recorded(measured, opened.record, search_drivers, paths)
 
 
 def _observer(opened: _Opened, settings: RunSettings, console: Console) -> AbstractContextManager[Observer]:
@@ -326,7 +323,7 @@ def _outcome(derived: Derived, measured: Measured) -> SweepOutcome:
     spared = derived.record.tuner is not None and not measured.interrupted  # a search needs few of its candidates
     summaries = [
         value if value is not None and value["vanilla" if job.speculation == "none" else "speculative"] else None
-        for job, value in zip(derived.record.jobs, derived.summaries, strict=True)
+        for job, value in zip(derived.record.jobs, derived.summaries(), strict=True)
     ]
     errors = [
         measured.errors.get(job.id) or (None if value is not None or spared else "nothing was measured")

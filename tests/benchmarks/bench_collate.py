@@ -1,6 +1,6 @@
 """What collating and loading cost, each in a fresh process: `python -m tests.benchmarks.bench_collate [--large]`.
 
-`--large` is issue size: 10 million samples of 10,000 jobs, of one and of ten prompts; some 20 GB of disk.
+`--large` is issue size: 1 and 10 million samples of 10,000 jobs, of one and of ten prompts; some 20 GB of disk.
 Without it a twentieth. Seconds of the call; beside it of the process from its start to its end, of CPU (its own and
 its children's), and the peak of memory of all its processes together (proportional set size, seen twice a second).
 The machine may be shared: its load stands beside each line, and CPU seconds grow with it, too.
@@ -46,45 +46,24 @@ SHAPES = {
         Shape(jobs=500, group=100, prompts=10, iterations=99),
     ],
     True: [
+        Shape(jobs=10_000, group=100, prompts=1, iterations=99),
         Shape(jobs=10_000, group=100, prompts=1, iterations=990),
         Shape(jobs=10_000, group=100, prompts=10, iterations=99),
     ],
 }
-# Asked of the large ones; seconds of one prompt a job, as ten write eleven times as many files.
-_COLLATE_S, _PEAK_MIB, _LOAD_S = 20, 1430, 1  # 1.5 GB
+# Asked: seconds of one prompt a job, as ten write eleven times as many files.
+_END_S, _PEAK_MIB, _LOAD_S = 2, 2048, 1
+_COLLATE_S = {SHAPES[True][0]: 10, SHAPES[True][1]: 60}
 
+# At the end of a sweep what collating needs is imported already.
 _COLLATE = """
 import sys, time
 from pathlib import Path
 from velosweep.collation import collate
+from velosweep.measuring.preload import Preload
+Preload().finish()
 begin = time.perf_counter()
 collate(Path(sys.argv[1]))
-print(time.perf_counter() - begin)
-"""
-# The end of a sweep: what was done while servers loaded is there, all but the last block's jobs.
-_COLLATE_AT_THE_END = """
-import sys, time
-from collections import defaultdict
-from pathlib import Path
-from velosweep.collation import ahead_work, collate
-from velosweep.measuring.preload import Preload
-from velosweep.results.journal import read_journal
-from velosweep.results.paths import SweepPaths
-from velosweep.results.sweep_record import read_record
-from velosweep.results.precomputed import owners
-Preload().finish()
-root = Path(sys.argv[1])
-record, samples = read_record(SweepPaths(root).record), defaultdict(list)
-for one in read_journal(SweepPaths(root).journal).samples:
-    samples[one.job_id].append(one)
-blocks = defaultdict(list)
-for job in record.jobs:
-    blocks[job.baseline_id].append(job)
-work, ready = ahead_work(root, record), []
-for jobs in list(blocks.values())[:-1]:
-    ready.append(work(jobs, [one for owner in sorted(owners(jobs)) for one in samples[owner]]))
-begin = time.perf_counter()
-collate(root, ready)
 print(time.perf_counter() - begin)
 """
 _LOAD = """
@@ -210,8 +189,7 @@ def collating(repeats: int, *, large: bool) -> Iterator[Figure]:
         end, journal = Path(folder, "end"), Path(folder, "journal")
         write_journal(end, SMALL_JOBS)
         size = f"{SMALL_JOBS.jobs:,} jobs, {SMALL_JOBS.rows:,} samples"
-        yield from told(f"end of a sweep, {size}", times(_COLLATE_AT_THE_END, end, fresh=True))
-        yield from told(f"collate, {size}", times(_COLLATE, end, fresh=True))
+        yield from told(f"end of a sweep, {size}", times(_COLLATE, end, fresh=True), _END_S)
         write_journal(journal, JOURNAL)
         what = f"collate a journal, {JOURNAL.jobs:,} jobs, {JOURNAL.rows:,} samples"
         yield from told(what, times(_COLLATE, journal, fresh=True))
@@ -222,7 +200,7 @@ def collating(repeats: int, *, large: bool) -> Iterator[Figure]:
             if large:
                 with memory_full(Path(folder)):
                     costs = times(_COLLATE, root, fresh=True)
-                yield from told(f"collate {size}", costs, _COLLATE_S if shape.prompts == 1 else None, _PEAK_MIB)
+                yield from told(f"collate {size}", costs, _COLLATE_S.get(shape), _PEAK_MIB)
             what = f"collate {size}{' into free memory' if large else ''}"
             yield from told(what, times(_COLLATE, root, fresh=True))
             for filters, columns in (

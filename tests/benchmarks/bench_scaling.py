@@ -29,8 +29,8 @@ import pyarrow as pa
 from tests.benchmarks.bench_analysis import N_DRAFTS, made_up_samples, peak_mb
 from tests.benchmarks.figures import Figure, machine, show
 from tests.planning.virtual_lanes import load_of, plan, simulate, skewed_jobs
-from velosweep.measuring.gc_frozen import long_lived
-from velosweep.results.chunks import PART_ROWS
+from velosweep.garbage_collection import existing_objects_frozen
+from velosweep.results.slices import SLICE_ROWS
 from velosweep.statistics.summarise import iterate_jobs
 
 LANES = (1, 16, 256)
@@ -64,7 +64,7 @@ def growth(most: int, plot: Path | None) -> Iterator[Figure]:
         print(f"{jobs:>7} {len(blocks):>7} {median(curves['planning'][jobs]):>11.4f}", end=" ", flush=True)
         load = load_of(blocks, seed=0)
         for lanes in LANES:
-            with long_lived():  # as measuring does
+            with existing_objects_frozen():  # as measuring does
                 share, curves[dispatch(lanes)][jobs] = timed(partial(simulate, load, lanes))
             print(f"{median(curves[dispatch(lanes)][jobs]):>14.4f} {share:.3f} ", end=" ", flush=True)
         del made, blocks, load
@@ -104,7 +104,7 @@ def dispatch(lanes: int) -> str:
 
 def collating(jobs: int) -> Iterator[Tries]:
     """Comparing each chunk of whole baselines, which holds no more rows than a chunk of collating."""
-    most = PART_ROWS // BASELINE_ROWS
+    most = SLICE_ROWS // BASELINE_ROWS
     left = max(1, jobs // N_DRAFTS)
     while left:
         baselines = min(left, most)

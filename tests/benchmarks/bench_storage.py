@@ -30,7 +30,6 @@ from velosweep.results.parquet_schema import ROW_GROUP, sweep_metadata
 from velosweep.results.paths import SweepPaths
 from velosweep.results.samples_file import write_row_groups
 from velosweep.results.sweep_record import write_record
-from velosweep.statistics.summarise import iterate_jobs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,18 +116,8 @@ def _unsynced(journal: Journal, one: object) -> None:
 
 def bench_derive(root: Path, shape: Shape, what: str) -> None:
     write_sweep(root, shape)
-    spent = {"analysis": 0.0}
-
-    def compare(table: pa.Table, jobs: object) -> Iterator[object]:
-        begin = time.process_time()
-        for rows in iterate_jobs(table, jobs=jobs):  # type: ignore[arg-type]
-            spent["analysis"] += time.process_time() - begin
-            yield rows
-            begin = time.process_time()
-
     with timed(f"derive, {what} ({shape.rows} samples)", shape.jobs, "jobs"):
-        derive(root, compare)  # type: ignore[arg-type]
-    print(f"{'  of which analysis':<62}{'':>15}{spent['analysis']:>8.2f} s CPU", flush=True)
+        derive(root)
 
 
 def bench_load(root: Path, shape: Shape) -> None:
@@ -141,7 +130,7 @@ def bench_many_sweeps(root: Path) -> None:
     count = 1000
     first = journal_of(root / "first", rounds())
     write_record(first.record, record())
-    derive(first.root, lambda table, jobs: iterate_jobs(table, jobs=jobs))
+    derive(first.root)
     content = first.samples.read_bytes()
     for number in range(count):
         folder = root / "many" / str(number)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.measuring.test_lane import StandInEngine, Told
+from tests.measuring.test_lane import RecordedPreload, StandInEngine
 from tests.planning.jobs import jobs_over_n_draft
 from tests.results.made import environment
 from velosweep.errors import StorageError
+from velosweep.garbage_collection import existing_objects_frozen
 from velosweep.measuring.dispatch import Measured, measure
-from velosweep.measuring.gc_frozen import long_lived
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.prepare import Prepared, engine_key
 from velosweep.measuring.resuming import Progress
@@ -42,7 +42,7 @@ def run(folder: Path, *, lanes: int, engine: StandInEngine, stop: StopFlag, jour
         observe=lambda event: None,
         stop=stop,
         progress=Progress(),
-        background=Told([]),
+        preload=RecordedPreload([]),
     )
 
 
@@ -82,7 +82,7 @@ def test_what_somebody_froze_before_stays_frozen() -> None:
     gc.freeze()
     try:
         count = gc.get_freeze_count()
-        with long_lived():
+        with existing_objects_frozen():
             pass
         assert gc.get_freeze_count() == count
     finally:

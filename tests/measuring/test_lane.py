@@ -21,7 +21,6 @@ from velosweep.config.settings import Adaptive, Job, Prompt, PromptSet, Protocol
 from velosweep.errors import LaunchFailed, RunFailed, RunTimeout
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.machine.conditions import Monitor
-from velosweep.measuring.background_collator import BackgroundCollator
 from velosweep.measuring.events import Event, GroupEnded, RunEnded, ServerFailed
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.lane_context import LaneContext
@@ -107,11 +106,11 @@ def good(
     )
 
 
-class Told(BackgroundCollator):
-    """Writes down among the engine's calls when it is told what."""
+class RecordedPreload(Preload):
+    """Imports nothing; writes its calls down among the engine's."""
 
     def __init__(self, calls: list[str]) -> None:
-        super().__init__((), (), lambda jobs, samples: pytest.fail("nothing is due"), Preload(()))
+        super().__init__(())
         self.calls = calls
 
     def begin(self) -> None:
@@ -132,7 +131,7 @@ class Bench:
     stop: StopFlag = field(default_factory=StopFlag)
     after_sample: Callable[[Sample], None] = lambda sample: None
     driver: SearchDriver | None = None
-    background_calls: list[str] = field(default_factory=list)
+    preload_calls: list[str] = field(default_factory=list)
 
     def run(self, jobs: Sequence[Job]) -> None:
         groups = plan_groups(jobs, resident_servers=lambda job: 100)
@@ -147,12 +146,11 @@ class Bench:
             engines={engine_key(job.engine): self.engine for group in groups for job in group.jobs},
             reasons=(),
         )
-        estimator, background = Estimator(model_bytes=prepared.model_bytes), Told(self.background_calls)
+        estimator, preload = Estimator(model_bytes=prepared.model_bytes), RecordedPreload(self.preload_calls)
         recorder = Recorder(
             journal=journal,
             observe=self._observe,
             estimator=estimator,
-            background=background,
             done=self.done,
             search_drivers={self.driver.group: self.driver} if self.driver else {},
         )
@@ -166,7 +164,7 @@ class Bench:
             stop=self.stop,
             model_files=ModelWatch(()),
             logs=ServerLogs(SweepPaths(folder)),
-            background=background,
+            preload=preload,
         )
         run_lane(LaneQueue(groups, lanes=1, estimator=estimator), context)
 
@@ -493,9 +491,9 @@ def test_acceptance_that_is_drawn_at_random_is_labelled_and_its_text_compared_wi
     assert (drawn.first_divergence, drawn.output_sha256) == (None, None)
 
 
-def test_work_in_the_background_begins_with_a_load_and_ends_before_runs_that_count() -> None:
+def test_imports_begin_with_a_load_and_end_before_runs_that_count() -> None:
     bench = Bench()
-    bench.background_calls = bench.engine.calls
+    bench.preload_calls = bench.engine.calls
     bench.run(jobs_over_n_draft(4, iterations=1))
 
     assert bench.engine.calls == ["begin", "vanilla/warmup", "n_draft 4/warmup", "finish", "vanilla", "n_draft 4"]

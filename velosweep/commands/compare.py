@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from velosweep.collation import analyse
 from velosweep.errors import ConfigError, ExitStatus, MismatchError
 from velosweep.files import write_text
 from velosweep.reporting.comparison import ChangeRow, ComparisonShown, RatioShown, print_comparison, render_comparison
 from velosweep.reporting.screen import make_console, say
 from velosweep.reporting.wording import job_labels, listed
+from velosweep.results.derived_files import analyse
 from velosweep.statistics.comparison import Comparison, ModeStatistics
 from velosweep.statistics.intervals import Interval
 from velosweep.statistics.sweep_changes import (

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from velosweep.collation import analyse
 from velosweep.errors import ConfigError, ExitStatus, StorageError
 from velosweep.files import write_bytes, write_text
-from velosweep.results.derived_files import Derived
+from velosweep.results.derived_files import Derived, analyse
 from velosweep.results.loading import sweeps_below
 from velosweep.results.paths import SweepPaths
 from velosweep.units import plural

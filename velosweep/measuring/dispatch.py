@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from velosweep.config.settings import Job
+from velosweep.garbage_collection import existing_objects_frozen
 from velosweep.machine.conditions import Monitor
-from velosweep.measuring.background_collator import BackgroundCollator
 from velosweep.measuring.events import Observer
-from velosweep.measuring.gc_frozen import long_lived
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.lane_context import LaneContext
 from velosweep.measuring.lane_runner import run_lane
 from velosweep.measuring.model_files import ModelWatch
+from velosweep.measuring.preload import Preload
 from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.recorder import Recorder
 from velosweep.measuring.resuming import CompletedRun, Progress
@@ -28,7 +28,6 @@ from velosweep.planning.lane_queue import Estimator, LaneQueue
 from velosweep.planning.server_groups import Key, ServerGroup
 from velosweep.results.journal import Journal
 from velosweep.results.paths import SweepPaths
-from velosweep.results.precomputed import PrecomputedResults
 from velosweep.tuning.search_driver import SearchDriver
 
 
@@ -38,7 +37,7 @@ class Measured:
 
     `runs`: how many samples were taken, failed ones too. `errors`: why jobs failed. `ended`: the jobs of which
     nothing is left to do. `begun`: those with enough good runs to say something of. `broken`: what kept the sweep
-    from going on (a full disk); `display_error`: what silenced the screen; `ready`: jobs whose files are written.
+    from going on (a full disk); `display_error`: what silenced the screen.
     """
 
     runs: int
@@ -48,7 +47,6 @@ class Measured:
     interrupted: bool
     broken: Exception | None = None
     display_error: str | None = None
-    ready: tuple[PrecomputedResults, ...] = ()
 
     @property
     def nothing_left(self) -> bool:
@@ -66,13 +64,13 @@ def measure(
     observe: Observer,
     stop: StopFlag,
     progress: Progress,
-    background: BackgroundCollator,
+    preload: Preload,
     search_drivers: Mapping[ServerGroup, SearchDriver] | None = None,
 ) -> Measured:
     """Run all groups over the lanes. When this returns no server runs and every good sample is in the journal.
 
     `search_drivers`: what decides round by round which runs a group takes, for groups that are not measured whole.
-    `background` works while servers load and never while runs count. A lane that can't go on ends the others after
+    `preload` works while servers load and never while runs count. A lane that can't go on ends the others after
     their runs under way; why is in `broken`.
     """
     estimator = Estimator(model_bytes=prepared.model_bytes)
@@ -80,12 +78,11 @@ def measure(
         journal=journal,
         observe=observe,
         estimator=estimator,
-        background=background,
         done=progress.done,
         search_drivers=search_drivers or {},
     )
     queue = LaneQueue(groups, lanes=len(prepared.lanes), estimator=estimator)
-    contexts = list(_contexts(prepared, recorder, stop, background, progress, journal, SweepPaths(root), sweep_id))
+    contexts = list(_contexts(prepared, recorder, stop, preload, progress, journal, SweepPaths(root), sweep_id))
     broken: list[Exception] = []
 
     def run_one(context: LaneContext) -> None:
@@ -95,7 +92,7 @@ def measure(
             broken.append(error)
             stop.request()
 
-    with long_lived():
+    with existing_objects_frozen():
         _run_side_by_side(run_one, contexts)
     missing = {job.id for group in groups for job in group.jobs} - recorder.ended - recorder.errors.keys()
     return Measured(
@@ -113,7 +110,7 @@ def _contexts(
     prepared: Prepared,
     recorder: Recorder,
     stop: StopFlag,
-    background: BackgroundCollator,
+    preload: Preload,
     progress: Progress,
     journal: Journal,
     paths: SweepPaths,
@@ -141,7 +138,7 @@ def _contexts(
             stop=stop,
             model_files=model_files,
             logs=logs,
-            background=background,
+            preload=preload,
         )
 
 

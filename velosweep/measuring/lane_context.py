@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from velosweep.machine.conditions import Monitor
-from velosweep.measuring.background_collator import BackgroundCollator
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.memory_estimates import MemoryEstimates
 from velosweep.measuring.model_files import ModelWatch
+from velosweep.measuring.preload import Preload
 from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.recorder import Recorder
 from velosweep.measuring.sample_rows import SampleMaker
@@ -29,4 +29,4 @@ class LaneContext:
     stop: StopFlag
     model_files: ModelWatch
     logs: ServerLogs
-    background: BackgroundCollator
+    preload: Preload

@@ -66,7 +66,7 @@ class GroupRunner:
         Servers are started when they are first needed; where memory is short, those that the round does not need
         make room.
         """
-        self._context.background.finish()
+        self._context.preload.finish()
         while (round_ := driver.next_round()) is not None:
             self._give_up_changed_files()
             for measurement in round_:
@@ -80,7 +80,7 @@ class GroupRunner:
         return True
 
     def _measure_rounds(self, launch: int, todo: Sequence[Round]) -> bool:
-        self._context.background.finish()  # runs that count wait until nothing of ours works beside them
+        self._context.preload.finish()  # runs that count wait until nothing of ours works beside them
         iteration: int | None = None
         for round_ in todo:
             if self._stop.requested:

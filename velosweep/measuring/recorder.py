@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from velosweep.measuring.background_collator import BackgroundCollator
 from velosweep.measuring.events import Event, GroupEnded, Observer, RunEnded, ServerFailed, ServerReady
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.planning.lane_queue import Estimator
@@ -29,7 +28,6 @@ class Recorder:
         journal: Journal,
         observe: Observer,
         estimator: Estimator,
-        background: BackgroundCollator,
         done: dict[Key, CompletedRun],
         search_drivers: Mapping[ServerGroup, SearchDriver],
     ) -> None:
@@ -41,7 +39,6 @@ class Recorder:
         self._journal = journal
         self._observe = observe
         self._estimator = estimator
-        self._background = background
         self._search_drivers = search_drivers
         self._slowest_s: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
@@ -55,7 +52,6 @@ class Recorder:
     def sample(self, measurement: Measurement, sample: Sample) -> None:
         """Keep a run. Raises StorageError."""
         self._journal.append(sample)
-        self._background.saw(sample)
         for driver in self._search_drivers.values():
             if driver.group.jobs[0].baseline_id == measurement.job.baseline_id:
                 driver.saw(measurement, sample)
@@ -87,7 +83,6 @@ class Recorder:
                 self._estimator.learn_run(sample.main_model, sample.n_predict, seconds)
             elif isinstance(event, GroupEnded):
                 self.ended.update(job.id for job in event.group.jobs)
-                self._background.ended(event.group)
             if self.display_error is None:
                 self._show(event)
 

@@ -82,7 +82,7 @@ class ResidentServers:
 
     def _wait_for(self, starting: Sequence[ResidentServer], protocol: Protocol) -> Iterator[tuple[ServerConfig, str]]:
         if starting:
-            self._context.background.begin()
+            self._context.preload.begin()
         for first in starting:
             server = first
             for retries_left in reversed(range(protocol.retries + 1)):

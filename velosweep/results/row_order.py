@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -64,14 +63,13 @@ def _owner_ranks(table: pa.Table) -> Any:
 
 def owners(table: pa.Table) -> tuple[Any, list[str]]:
     """`job_id` as (an integer a row, what it stands for)."""
-    import pyarrow as pa
-
-    column: Any = table["job_id"]
-    if pa.types.is_dictionary(column.type):
-        column = column.unify_dictionaries().combine_chunks()
-    else:
-        column = column.fill_null("").combine_chunks().dictionary_encode()
+    column = _encoded(table).combine_chunks()
     return column.indices.to_numpy(), column.dictionary.to_pylist()
+
+
+def _encoded(table: pa.Table) -> Any:
+    column: Any = table["job_id"]
+    return column.fill_null("").dictionary_encode()
 
 
 def owner_ranges(ordered: pa.Table) -> dict[str, tuple[int, int]]:
@@ -79,33 +77,20 @@ def owner_ranges(ordered: pa.Table) -> dict[str, tuple[int, int]]:
 
     Raises ValueError where rows of one do not stand together.
     """
-    ranges: dict[str, tuple[int, int]] = {}
-    row = 0
-    for chunk in _encoded_chunks(ordered["job_id"]):
-        for name, count in _runs(chunk):
-            first, before = ranges.get(name, (row, 0))
-            if first + before != row:
-                raise ValueError(f"rows of job_id {name} do not stand together")
-            ranges[name] = (first, before + count)
-            row += count
-    return ranges
-
-
-def _encoded_chunks(column: Any) -> list[Any]:
-    """The chunks of a column of texts as dictionaries, each its own: made one, those of millions take far longer."""
-    import pyarrow as pa
-
-    if not pa.types.is_dictionary(column.type):
-        column = column.fill_null("").dictionary_encode()
-    return list(column.chunks)
-
-
-def _runs(chunk: Any) -> Iterator[tuple[str, int]]:
-    """Each text as often as it stands one after another."""
     import numpy as np
 
-    codes, names = chunk.indices.to_numpy(), chunk.dictionary.to_pylist()
-    edges = [0, *(np.flatnonzero(codes[1:] != codes[:-1]) + 1).tolist(), len(codes)]
-    for begin, end in pairwise(edges):
-        if end > begin:
-            yield names[codes[begin]], end - begin
+    ranges: dict[str, tuple[int, int]] = {}
+    row = 0
+    for chunk in _encoded(ordered).chunks:
+        codes, names = chunk.indices.to_numpy(), chunk.dictionary.to_pylist()
+        edges = [0, *(np.flatnonzero(codes[1:] != codes[:-1]) + 1).tolist(), len(codes)]
+        for begin, end in pairwise(edges):
+            if end == begin:
+                continue
+            name = names[codes[begin]]
+            first, count = ranges.get(name, (row, 0))
+            if first + count != row:
+                raise ValueError(f"rows of job_id {name} do not stand together")
+            ranges[name] = (first, count + end - begin)
+            row += end - begin
+    return ranges

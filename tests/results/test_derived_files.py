@@ -1,11 +1,13 @@
-"""Derived files are the same whether a sweep is worked on as a whole or a few jobs at a time."""
+"""Derived files are the same whether a sweep is worked on as a whole, in slices, or by several processes."""
 
 from __future__ import annotations
 
-import json
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,13 +15,10 @@ import pytest
 from tests.results.made import job_record, journal_of, record, rounds
 from velosweep.errors import StorageError
 from velosweep.records import SweepRecord
-from velosweep.results import chunks, journal_table
-from velosweep.results import derived_files as derive
-from velosweep.results import samples_file as samples
-from velosweep.results.derived_files import Derived
+from velosweep.results import derived_files, journal_table, samples_file, slices
+from velosweep.results.derived_files import derive
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import write_record
-from velosweep.statistics.summarise import iterate_jobs
 from velosweep.values import Sample
 
 
@@ -52,49 +51,51 @@ def sweep(root: Path) -> SweepPaths:
     return paths
 
 
-def derived(root: Path) -> Derived:
-    return derive.derive(root, lambda table, jobs: iterate_jobs(table, jobs=jobs))
-
-
 def files(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
-def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is large: the journal, and a sweep of more than one baseline."""
-    monkeypatch.setattr(derive, "_LARGE_JOURNAL_BYTES", 0)
-    monkeypatch.setattr(derive, "CHUNK_ROWS", 30)
-    monkeypatch.setattr(chunks, "PART_ROWS", 30)
+    monkeypatch.setattr(derived_files, "LARGE_JOURNAL_BYTES", 0)
+    monkeypatch.setattr(derived_files, "MOST_IN_MEMORY", 30)
+    monkeypatch.setattr(slices, "SLICE_ROWS", 30)
 
 
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row group holds ten rows, a batch of the journal seven."""
-    for module in (samples, journal_table):
+    for module in (samples_file, journal_table):
         monkeypatch.setattr(module, "ROW_GROUP", 10)
     monkeypatch.setattr(journal_table, "BATCH_LINES", 7)
 
 
-def test_every_job_has_its_summary_in_the_record_order(tmp_path: Path) -> None:
-    result = derived(sweep(tmp_path).root)
+@pytest.fixture
+def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two, however few the slices and the processors."""
+    monkeypatch.setattr(slices, "_workers", lambda _: 2)
 
-    assert [value["config"]["n_draft"] for value in result.summaries if value] == [4, 8, 12, 4, 8, 12]
+
+def test_every_job_has_its_summary_in_the_record_order(tmp_path: Path) -> None:
+    result = derive(sweep(tmp_path).root)
+
+    assert [value["config"]["n_draft"] for value in result.summaries() if value] == [4, 8, 12, 4, 8, 12]
     assert (result.sample_count, len(result.comparisons)) == (48, 12)
 
 
 @pytest.mark.usefixtures("small_groups")
-def test_in_pieces_the_same_bytes_are_written(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    whole = derived(sweep(tmp_path / "whole").root)
-    request.getfixturevalue("in_pieces")
-    pieces = derived(sweep(tmp_path / "pieces").root)
+def test_in_slices_the_same_bytes_are_written(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    whole = derive(sweep(tmp_path / "whole").root)
+    request.getfixturevalue("in_slices")
+    sliced = derive(sweep(tmp_path / "slices").root)
 
-    assert files(tmp_path / "whole") == files(tmp_path / "pieces")
-    assert list(whole.summaries) == list(pieces.summaries)
-    assert pq.ParquetFile(tmp_path / "pieces" / "samples.parquet").num_row_groups == 5
+    assert files(tmp_path / "whole") == files(tmp_path / "slices")
+    assert list(whole.summaries()) == list(sliced.summaries())
+    assert pq.ParquetFile(tmp_path / "slices" / "samples.parquet").num_row_groups == 5
 
 
-def test_in_pieces_jobs_keep_their_order_where_baselines_take_turns(
+def test_in_slices_jobs_keep_their_order_where_baselines_take_turns(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     def taking_turns(root: Path) -> SweepPaths:
@@ -106,91 +107,112 @@ def test_in_pieces_jobs_keep_their_order_where_baselines_take_turns(
         write_record(paths.record, replace(asked, jobs=jobs))
         return paths
 
-    whole = derived(taking_turns(tmp_path / "whole").root)
-    request.getfixturevalue("in_pieces")
-    pieces = derived(taking_turns(tmp_path / "pieces").root)
+    whole = derive(taking_turns(tmp_path / "whole").root)
+    request.getfixturevalue("in_slices")
+    sliced = derive(taking_turns(tmp_path / "slices").root)
 
-    assert files(tmp_path / "whole") == files(tmp_path / "pieces")
-    assert [row.job_num for row in whole.comparisons] == [row.job_num for row in pieces.comparisons]
+    assert files(tmp_path / "whole") == files(tmp_path / "slices")
+    assert [row.job_num for row in whole.comparisons] == [row.job_num for row in sliced.comparisons]
 
 
-@pytest.mark.usefixtures("in_pieces")
+@pytest.mark.usefixtures("in_slices")
 def test_a_large_file_whose_rows_are_in_another_order_is_refused(tmp_path: Path) -> None:
     paths = sweep(tmp_path)
-    derived(tmp_path)
+    derive(tmp_path)
     paths.journal.unlink()
     table = pq.read_table(paths.samples)
     pq.write_table(table.sort_by([("order", "ascending")]), paths.samples)
 
     with pytest.raises(StorageError, match=r"rows of job_id .* do not stand together"):
-        derived(tmp_path)
+        derive(tmp_path)
 
 
-@pytest.mark.parametrize("large", [False, True])
-def test_what_else_is_to_be_made_is_made_of_what_is_returned(
-    tmp_path: Path, request: pytest.FixtureRequest, *, large: bool
-) -> None:
-    if large:
-        request.getfixturevalue("in_pieces")
-    given: list[Derived] = []
-
-    result = derive.derive(sweep(tmp_path).root, lambda table, jobs: iterate_jobs(table, jobs=jobs), then=given.append)
-
-    assert [id(one) for one in given] == [id(result)]
-    assert len(json.loads((tmp_path / "summaries.json").read_bytes())) == 6
-
-
-@pytest.mark.usefixtures("in_pieces")
-def test_where_the_report_fails_no_half_array_is_left(tmp_path: Path) -> None:
-    def fail(_: Derived) -> None:
-        raise StorageError("no space left")
-
-    with pytest.raises(StorageError, match="no space left"):
-        derive.derive(sweep(tmp_path).root, lambda table, jobs: iterate_jobs(table, jobs=jobs), then=fail)
-
-    assert not [path for path in tmp_path.iterdir() if "summaries" in path.name]
-
-
-@pytest.mark.usefixtures("in_pieces")
+@pytest.mark.usefixtures("in_slices")
 def test_a_large_sweeps_samples_are_left_on_disk(tmp_path: Path) -> None:
-    result = derived(sweep(tmp_path).root)
+    result = derive(sweep(tmp_path).root)
 
     assert result.samples is None
     assert {()} == {row.vanilla.tokens_per_second.samples for row in result.comparisons if row.vanilla}
-    assert all(len(value["vanilla"]["tokens_per_second"]["samples"]) == 6 for value in result.summaries if value)
+    assert all(len(value["vanilla"]["tokens_per_second"]["samples"]) == 6 for value in result.summaries() if value)
 
 
-@pytest.mark.usefixtures("in_pieces", "small_groups")
+@pytest.mark.usefixtures("in_slices", "small_groups")
 def test_without_a_journal_a_large_samples_file_is_the_record_and_left_as_it_is(tmp_path: Path) -> None:
     paths = sweep(tmp_path)
-    derived(tmp_path)
+    derive(tmp_path)
     before = files(tmp_path)
     paths.journal.unlink()
     stamp = paths.samples.stat().st_mtime_ns
 
-    derived(tmp_path)
+    derive(tmp_path)
 
     assert before == {**files(tmp_path), "journal.jsonl": before["journal.jsonl"]}
     assert stamp == paths.samples.stat().st_mtime_ns
 
 
-@pytest.mark.usefixtures("in_pieces", "small_groups")
-def test_in_pieces_damaged_lines_are_reported_too(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("in_slices", "small_groups")
+def test_in_slices_damaged_lines_are_reported_too(tmp_path: Path) -> None:
     paths = sweep(tmp_path)
     lines = paths.journal.read_bytes().splitlines(keepends=True)
     lines[5] = lines[5].replace(b"synthetic", b"synthesis")
     paths.journal.write_bytes(b"".join(lines)[:-9])
 
-    result = derived(tmp_path)
+    result = derive(tmp_path)
 
     assert result.sample_count == 46
     assert [int(text.split("line ")[1].split(":")[0]) for text in result.damaged] == [6, 49]
 
 
-@pytest.mark.usefixtures("in_pieces")
+@pytest.mark.usefixtures("in_slices", "small_groups")
+def test_several_processes_write_the_same_bytes_as_one(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    one = derive(sweep(tmp_path / "one").root)
+    request.getfixturevalue("two_processes")
+    several = derive(sweep(tmp_path / "several").root)
+
+    assert files(tmp_path / "one") == files(tmp_path / "several")
+    assert one.comparisons == several.comparisons
+
+
+@pytest.mark.usefixtures("in_slices", "two_processes")
+def test_what_goes_wrong_in_a_process_is_said(tmp_path: Path) -> None:
+    paths = sweep(tmp_path)
+    (tmp_path / "3").write_text("a file where a job's folder should be")
+
+    with pytest.raises(StorageError) as caught:
+        derive(paths.root)
+
+    assert "move it away" in (caught.value.remedy or "")
+
+
+@pytest.mark.usefixtures("in_slices", "two_processes")
+def test_a_process_that_is_killed_leaves_a_sweep_that_can_be_collated_again(tmp_path: Path) -> None:
+    paths, ended = sweep(tmp_path), threading.Event()
+    killer = threading.Thread(target=kill_workers, args=(ended,))
+    killer.start()
+    try:
+        with pytest.raises(StorageError) as caught:
+            derive(paths.root)
+    finally:
+        ended.set()
+        killer.join()
+
+    assert "velosweep collate" in (caught.value.remedy or "")
+    assert not paths.results.exists()
+
+
+def kill_workers(ended: threading.Event) -> None:
+    """As the system does when memory is short."""
+    while not ended.wait(0.01):
+        for child in psutil.Process().children():
+            with suppress(psutil.NoSuchProcess):
+                if any("popen_loky" in word for word in child.cmdline()):
+                    child.kill()
+
+
+@pytest.mark.usefixtures("in_slices")
 def test_a_large_damaged_file_is_named(tmp_path: Path) -> None:
     paths = sweep(tmp_path)
-    derived(tmp_path)
+    derive(tmp_path)
     paths.journal.unlink()
     content = bytearray(paths.samples.read_bytes())
     for place in range(100, 2000, 50):
@@ -198,22 +220,22 @@ def test_a_large_damaged_file_is_named(tmp_path: Path) -> None:
     paths.samples.write_bytes(content)
 
     with pytest.raises(StorageError, match=r"samples\.parquet is damaged"):
-        derived(tmp_path)
+        derive(tmp_path)
 
 
 def test_nothing_measured_leaves_empty_files_of_the_right_form(tmp_path: Path) -> None:
     paths = journal_of(tmp_path, [])
     write_record(paths.record, record())
 
-    result = derived(tmp_path)
+    result = derive(tmp_path)
 
-    assert result.summaries == [None, None, None]
+    assert list(result.summaries()) == [None, None, None]
     assert paths.summaries.read_text("utf-8") == "[]\n"
     assert (pq.read_table(paths.samples).num_rows, pq.read_table(paths.results).num_rows) == (0, 0)
 
 
 def test_configuration_stands_in_the_files(tmp_path: Path) -> None:
-    derived(sweep(tmp_path).root)
+    derive(sweep(tmp_path).root)
 
     metadata = pq.read_schema(tmp_path / "samples.parquet").metadata
     job = pq.read_schema(tmp_path / "4" / "samples.parquet").metadata

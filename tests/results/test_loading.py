@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -13,14 +12,13 @@ import velosweep
 from tests.results.made import comparison, job_record, journal_of, record, rounds, sample
 from velosweep.errors import StorageError
 from velosweep.results import samples_file as samples
-from velosweep.results.job_samples import write_job_samples
+from velosweep.results.job_files import write_job_samples
 from velosweep.results.loading import collect
-from velosweep.results.parquet_schema import COLUMNS, STRINGS
+from velosweep.results.parquet_schema import COLUMNS
 from velosweep.results.paths import SweepPaths
 from velosweep.results.results_file import write_results
-from velosweep.results.samples_file import completed, read_samples, write_samples
+from velosweep.results.samples_file import read_samples, write_samples
 from velosweep.results.sweep_record import write_record
-from velosweep.values import Sample
 
 
 def write_sweep(root: Path, *, iterations: int = 4) -> SweepPaths:
@@ -179,29 +177,6 @@ def test_a_job_that_shares_a_baseline_takes_the_vanilla_runs_of_its_blocks_only(
 
     assert sorted(velosweep.load(tmp_path / "0")["order"].to_pylist()) == [0, 1]
     assert sorted(velosweep.load(tmp_path / "1")["order"].to_pylist()) == [2, 3]
-
-
-@pytest.mark.parametrize("iterations", [3, 40])
-@pytest.mark.parametrize("blocks", [1, 2])
-def test_a_jobs_file_is_the_same_from_texts_and_from_dictionaries(tmp_path: Path, iterations: int, blocks: int) -> None:
-    def changed(one: Sample) -> Sample:
-        block = one.iteration % blocks
-        own = 0 if one.job_id == "job0" else block  # a job of the first block alone needs not all vanilla runs
-        return replace(one, prompt_category="code" if one.order % 3 else None, block=own)
-
-    journal_of(tmp_path, [changed(one) for one in rounds(iterations=iterations)])
-    texts = collect(tmp_path).table
-    write_samples(tmp_path / "all.parquet", texts)
-    encoded = completed(pq.read_table(tmp_path / "all.parquet", read_dictionary=list(STRINGS)))
-
-    write_job_samples(SweepPaths(tmp_path / "a"), record().jobs, texts)
-    write_job_samples(SweepPaths(tmp_path / "b"), record().jobs, encoded)
-
-    files = [f"{job.directory}/samples.parquet" for job in record().jobs]
-    assert (pq.read_metadata(tmp_path / "a" / files[0]).num_rows < 2 * iterations) is (blocks > 1)
-    assert [(tmp_path / "a" / file).read_bytes() for file in files] == [
-        (tmp_path / "b" / file).read_bytes() for file in files
-    ]
 
 
 @pytest.mark.parametrize(

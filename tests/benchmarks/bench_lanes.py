@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_lanes.py [--jobs 2000] [--lanes 64] [--seeds 5] [--real JOBS LANES]
 
-Simulated: `planning.lane_queue.LaneQueue` and its estimator in virtual time. Jobs' lengths span three powers of ten
-(log-normal tokens, models of 1 to 40 GB), and what the estimator is not told makes each another 0.5 to 2 times as long.
+Simulated: `planning.lane_queue.LaneQueue` in virtual time. Jobs' lengths span three powers of ten
+(log-normal tokens, models of 1 to 40 GB), and what no estimate knows makes each another 0.5 to 2 times as long.
 Share of ideal: the least possible time (all work over all lanes, or the longest job) over the time it took.
 --real: a sweep of JOBS jobs over LANES stand-in GPUs through the command line, from its first run to its last; share of
 ideal as above with the server groups as long as they were, and the share of all lanes' time that is decoding.
@@ -74,7 +74,7 @@ def main() -> None:
     asked = parser.parse_args()
     for seed in range(asked.seeds):
         load = skewed(asked.jobs, asked.lanes, seed)
-        seconds = [span.seconds for span in load.spans.values()]
+        seconds = list(load.seconds.values())
         longest = max(seconds) / (sum(seconds) / asked.lanes)
         told = f"{len(load.groups)} groups, the longest {longest:.2f} of a lane's share"
         print(f"simulated, {asked.lanes} lanes, seed {seed}: {simulate(load, asked.lanes):.4f} of ideal ({told})")

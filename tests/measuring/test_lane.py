@@ -33,7 +33,7 @@ from velosweep.measuring.resuming import CompletedRun
 from velosweep.measuring.sample_rows import SampleMaker
 from velosweep.measuring.server_logs import ServerLogs
 from velosweep.planning.identity import identify
-from velosweep.planning.lane_queue import Estimator, LaneQueue
+from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.server_groups import Key, ServerGroup, plan_groups
 from velosweep.results.journal import Journal
 from velosweep.results.paths import SweepPaths
@@ -146,11 +146,10 @@ class Bench:
             engines={engine_key(job.engine): self.engine for group in groups for job in group.jobs},
             reasons=(),
         )
-        estimator, preload = Estimator(model_bytes=prepared.model_bytes), RecordedPreload(self.preload_calls)
+        preload = RecordedPreload(self.preload_calls)
         recorder = Recorder(
             journal=journal,
             observe=self._observe,
-            estimator=estimator,
             done=self.done,
             search_drivers={self.driver.group: self.driver} if self.driver else {},
         )
@@ -166,7 +165,7 @@ class Bench:
             logs=ServerLogs(SweepPaths(folder)),
             preload=preload,
         )
-        run_lane(LaneQueue(groups, lanes=1, estimator=estimator), context)
+        run_lane(LaneQueue(groups, lanes=1, model_bytes=prepared.model_bytes), context)
 
     def _observe(self, event: Event) -> None:
         self.events.append(event)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from tests.planning.jobs import jobs_over_n_draft
 from tests.planning.virtual_lanes import simulate, skewed
 from velosweep.config.settings import ModelPair
-from velosweep.planning.lane_queue import Estimator, LaneQueue
+from velosweep.planning.lane_queue import LaneQueue, predicted_s
 from velosweep.planning.server_groups import ServerGroup, count_measurements, plan_groups
 
 GIGABYTE = 10**9
@@ -20,14 +22,14 @@ def group_of(model: str, *n_drafts: int, n_predict: int = 10, iterations: int = 
     return plan_groups(jobs_over_n_draft(*n_drafts, iterations=iterations, n_predict=n_predict, model_pair=pair))[0]
 
 
-def estimator(bytes_of: dict[str, int] | None = None) -> Estimator:
-    return Estimator(model_bytes=lambda model: (bytes_of or {}).get(model, GIGABYTE))
+def queue_of(groups: Sequence[ServerGroup], *, lanes: int) -> LaneQueue:
+    return LaneQueue(groups, lanes=lanes, model_bytes=lambda model: GIGABYTE)
 
 
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=30), lanes=st.integers(1, 6), data=st.data())
 def test_every_group_is_given_once_whichever_lanes_ask(lengths: list[int], lanes: int, data: st.DataObject) -> None:
     groups = [plan_groups(jobs_over_n_draft(4, iterations=n, n_predict=10 + i))[0] for i, n in enumerate(lengths)]
-    queue = LaneQueue(groups, lanes=lanes, estimator=estimator())
+    queue = queue_of(groups, lanes=lanes)
 
     taken = [queue.take(data.draw(st.integers(0, lanes - 1))) for _ in groups]
 
@@ -37,14 +39,14 @@ def test_every_group_is_given_once_whichever_lanes_ask(lengths: list[int], lanes
 
 def test_a_single_lane_keeps_the_order_of_the_grid() -> None:
     groups = [group_of(model, 4, iterations=n) for model, n in (("a", 1), ("b", 9), ("a", 3))]
-    queue = LaneQueue(groups, lanes=1, estimator=estimator())
+    queue = queue_of(groups, lanes=1)
 
     assert [queue.take(0) for _ in groups] == groups
 
 
 def test_longest_groups_start_first() -> None:
     groups = [plan_groups(jobs_over_n_draft(n, iterations=n, n_predict=n + 10))[0] for n in (1, 10, 2, 3)]
-    queue = LaneQueue(groups, lanes=2, estimator=estimator())
+    queue = queue_of(groups, lanes=2)
 
     taken = [queue.take(turn % 2) for turn in range(4)]
 
@@ -53,10 +55,9 @@ def test_longest_groups_start_first() -> None:
 
 def test_a_lane_prefers_what_it_has_loaded_while_the_longest_group_can_wait() -> None:
     groups = [
-        group_of(model, 4, n_predict=n_predict)
-        for model, n_predict in zip("abbaab", (12, 11, 10, 10, 10, 10), strict=True)
+        group_of(model, 4, n_predict=n_predict) for model, n_predict in zip("abbaabab", range(20, 12, -1), strict=True)
     ]
-    queue = LaneQueue(groups, lanes=2, estimator=estimator())
+    queue = queue_of(groups, lanes=2)
     taken = [queue.take(lane) for lane in (0, 1, 0)]
 
     assert [group.jobs[0].model_pair.main_model for group in taken if group] == ["a", "b", "a"]
@@ -64,36 +65,20 @@ def test_a_lane_prefers_what_it_has_loaded_while_the_longest_group_can_wait() ->
 
 def test_the_longest_group_goes_first_where_it_would_end_last() -> None:
     groups = [group_of("a", 4, iterations=30), group_of("b", 4, iterations=40), group_of("a", 8, iterations=20)]
-    queue = LaneQueue(groups, lanes=2, estimator=estimator())
+    queue = queue_of(groups, lanes=2)
 
     taken = [queue.take(0) for _ in groups]
 
     assert [count_measurements(group) for group in taken if group] == [80, 60, 40]
 
 
-def test_estimates_learn_from_what_was_seen() -> None:
-    (group,) = plan_groups(jobs_over_n_draft(4, iterations=5, n_predict=100))
-    learning = estimator()
-    predicted = learning.predict(group)
-    before = learning.seconds(predicted)
-    learning.learn_run("main.gguf", 100, 20.0)
-    after_a_run = learning.seconds(predicted)
-    learning.learn_load("main.gguf", 11.0)
+def test_larger_models_more_loads_and_more_tokens_take_longer() -> None:
+    group = group_of("a", 4)
+    longer = (group_of("a", 4, 8), group_of("a", 4, iterations=3), group_of("a", 4, n_predict=11))
 
-    loading_s = 2 * (1 + 0.1)
-    assert before == pytest.approx(loading_s + 10 * 100 * 0.1)
-    assert after_a_run == pytest.approx(loading_s + 10 * 20.0)
-    assert learning.seconds(predicted) == pytest.approx(2 * 11.0 + 10 * 20.0)
-
-
-def test_what_was_learnt_changes_which_group_is_the_longest() -> None:
-    loads, runs = group_of("small", 4, 8, 12, iterations=1), group_of("large", 4, iterations=9, n_predict=30)
-    learning = estimator({"small": 0, "large": GIGABYTE})
-    first = LaneQueue([loads, runs], lanes=2, estimator=learning).take(0)
-    learning.learn_load("small", 100.0)
-
-    assert first is runs
-    assert LaneQueue([loads, runs], lanes=2, estimator=learning).take(0) is loads
+    assert predicted_s(group, 2 * GIGABYTE) > predicted_s(group, GIGABYTE) > 2.0  # two servers
+    assert all(predicted_s(other, GIGABYTE) > predicted_s(group, GIGABYTE) for other in longer)
+    assert [predicted_s(other, 0) for other in (group, *longer)] == [2.0, 3.0, 2.0, 2.0]
 
 
 @pytest.mark.parametrize("seed", range(3))

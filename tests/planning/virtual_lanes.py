@@ -11,30 +11,10 @@ from dataclasses import dataclass
 from tests.planning.jobs import job
 from velosweep.config.settings import Job, ModelPair, Prompt, PromptSet
 from velosweep.planning.identity import identify
-from velosweep.planning.lane_queue import Estimator, LaneQueue
+from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.server_groups import ServerGroup, count_measurements, plan_groups
 
 MODEL_BYTES = {f"model-{size}.gguf": size * 10**9 for size in (1, 2, 5, 8, 14, 40)}
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """What a group takes: its servers and the seconds to load them all, its runs and the seconds of them all.
-
-    With what the estimator is told of each, so that no time goes to looking for it.
-    """
-
-    main_model: str
-    tokens: int
-    servers: int
-    loading_s: float
-    runs: int
-    running_s: float
-
-    @property
-    def seconds(self) -> float:
-        """All of it."""
-        return self.loading_s + self.running_s
 
 
 @dataclass(frozen=True)
@@ -42,12 +22,11 @@ class Load:
     """Blocks, and what each takes, by the group's identity."""
 
     groups: tuple[ServerGroup, ...]
-    spans: dict[int, Span]
+    seconds: dict[int, float]
 
     def ideal_s(self, lanes: int) -> float:
         """The least time it can take: all work over all lanes, or the longest group."""
-        work = [span.seconds for span in self.spans.values()]
-        return max(sum(work) / lanes, *work)
+        return max(sum(self.seconds.values()) / lanes, *self.seconds.values())
 
 
 def skewed(jobs: int, lanes: int, seed: int) -> Load:
@@ -83,25 +62,18 @@ def plan(jobs: Sequence[Job], lanes: int) -> tuple[ServerGroup, ...]:
 def load_of(groups: tuple[ServerGroup, ...], seed: int) -> Load:
     """The groups with how long each takes."""
     chance = random.Random(seed)
-    spans = {}
+    seconds = {}
     for group in groups:
         first = group.jobs[0]
         size, runs, servers = MODEL_BYTES[first.model_pair.main_model], count_measurements(group), len(group.servers)
-        spans[id(group)] = Span(
-            main_model=first.model_pair.main_model,
-            tokens=first.n_predict,
-            servers=servers,
-            loading_s=servers * (0.5 + size / 2e9),
-            runs=runs,
-            running_s=runs * first.n_predict * size / 3e12 * chance.lognormvariate(0, 0.3),
-        )
-    return Load(groups=groups, spans=spans)
+        loading_s = servers * (0.5 + size / 2e9)
+        seconds[id(group)] = loading_s + runs * first.n_predict * size / 3e12 * chance.lognormvariate(0, 0.3)
+    return Load(groups=groups, seconds=seconds)
 
 
 def simulate(load: Load, lanes: int) -> float:
     """Share of ideal, in virtual time."""
-    estimator = Estimator(model_bytes=MODEL_BYTES.__getitem__)
-    queue = LaneQueue(load.groups, lanes=lanes, estimator=estimator)
+    queue = LaneQueue(load.groups, lanes=lanes, model_bytes=MODEL_BYTES.__getitem__)
     free = [(0.0, lane) for lane in range(lanes)]
     end = 0.0
     while free:
@@ -109,11 +81,6 @@ def simulate(load: Load, lanes: int) -> float:
         group = queue.take(lane)
         if group is None:
             end = max(end, now)
-            continue
-        span = load.spans[id(group)]
-        for _ in range(span.servers):
-            estimator.learn_load(span.main_model, span.loading_s / span.servers)
-        for _ in range(span.runs):
-            estimator.learn_run(span.main_model, span.tokens, span.running_s / span.runs)
-        heapq.heappush(free, (now + span.seconds, lane))
+        else:
+            heapq.heappush(free, (now + load.seconds[id(group)], lane))
     return load.ideal_s(lanes) / end

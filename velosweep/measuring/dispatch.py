@@ -24,7 +24,7 @@ from velosweep.measuring.recorder import Recorder
 from velosweep.measuring.resuming import CompletedRun, Progress
 from velosweep.measuring.sample_rows import SampleMaker
 from velosweep.measuring.server_logs import ServerLogs
-from velosweep.planning.lane_queue import Estimator, LaneQueue
+from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.server_groups import Key, ServerGroup
 from velosweep.results.journal import Journal
 from velosweep.results.paths import SweepPaths
@@ -73,15 +73,13 @@ def measure(
     `preload` works while servers load and never while runs count. A lane that can't go on ends the others after
     their runs under way; why is in `broken`.
     """
-    estimator = Estimator(model_bytes=prepared.model_bytes)
     recorder = Recorder(
         journal=journal,
         observe=observe,
-        estimator=estimator,
         done=progress.done,
         search_drivers=search_drivers or {},
     )
-    queue = LaneQueue(groups, lanes=len(prepared.lanes), estimator=estimator)
+    queue = LaneQueue(groups, lanes=len(prepared.lanes), model_bytes=prepared.model_bytes)
     contexts = list(_contexts(prepared, recorder, stop, preload, progress, journal, SweepPaths(root), sweep_id))
     broken: list[Exception] = []
 

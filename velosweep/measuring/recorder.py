@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from velosweep.measuring.events import Event, GroupEnded, Observer, RunEnded, ServerFailed, ServerReady
+from velosweep.measuring.events import Event, GroupEnded, Observer, ServerFailed, ServerReady
 from velosweep.measuring.resuming import CompletedRun
-from velosweep.planning.lane_queue import Estimator
 from velosweep.planning.server_groups import Key, Measurement, ServerGroup
 from velosweep.results.journal import Journal
 from velosweep.tuning.search_driver import SearchDriver
@@ -27,7 +26,6 @@ class Recorder:
         *,
         journal: Journal,
         observe: Observer,
-        estimator: Estimator,
         done: dict[Key, CompletedRun],
         search_drivers: Mapping[ServerGroup, SearchDriver],
     ) -> None:
@@ -38,7 +36,6 @@ class Recorder:
         self.display_error: str | None = None
         self._journal = journal
         self._observe = observe
-        self._estimator = estimator
         self._search_drivers = search_drivers
         self._slowest_s: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
@@ -78,9 +75,6 @@ class Recorder:
                     self._journal.note("job", job_id=job.id, state="failed", error=event.error)
             elif isinstance(event, ServerReady):
                 self._ready(event)
-            elif isinstance(event, RunEnded) and event.sample.total_time_ms:
-                sample, seconds = event.sample, event.sample.total_time_ms / 1000
-                self._estimator.learn_run(sample.main_model, sample.n_predict, seconds)
             elif isinstance(event, GroupEnded):
                 self.ended.update(job.id for job in event.group.jobs)
             if self.display_error is None:
@@ -88,7 +82,6 @@ class Recorder:
 
     def _ready(self, event: ServerReady) -> None:
         server = event.server
-        self._estimator.learn_load(server.main_model, event.load_s)
         self._journal.note("launch", arm=server.id, load_s=event.load_s, memory_bytes=event.memory_bytes)
         for driver in self._search_drivers.values():
             driver.loading_s += event.load_s if server in driver.group.servers else 0.0

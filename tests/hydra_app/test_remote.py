@@ -100,9 +100,14 @@ def everything_ends(bench: Bench) -> bool:  # noqa: F811
 
 
 def writers(bench: Bench, folder: str = "", *, but: int | None = None) -> list[psutil.Process]:  # noqa: F811
-    """Processes that write a journal whose path holds `folder`."""
+    """Processes that write a journal whose path holds `folder`.
+
+    Children of the driver are looked at, too: with setproctitle installed a Dask worker hides its environment.
+    """
     found = []
-    for process in bench.processes():
+    drivers = [psutil.Process(drive.process.pid) for drive in bench.drives if drive.process.poll() is None]
+    children = [child for driver in drivers for child in driver.children(recursive=True)]
+    for process in {*bench.processes(), *children}:
         with suppress(psutil.Error):
             paths = [file.path for file in process.open_files()]
             if process.pid != but and any(path.endswith("journal.jsonl") and folder in path for path in paths):

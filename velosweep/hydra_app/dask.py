@@ -1,8 +1,8 @@
 """Launcher `dask`: each group of jobs is a future on a Dask worker. Needs velosweep[dask].
 
-No file system needs to be shared: each sample travels back as an event when it is taken, and the driver journals it.
-A lost worker's group goes on where it was on another one of the same host and device; elsewhere it begins anew,
-because a vanilla series belongs to one machine.
+No file system needs to be shared: each line of the group's journal comes back as an event when it is written. A lost
+worker's group goes on where it was on another one of the same host and device; elsewhere it begins anew, because a
+vanilla series belongs to one machine.
 """
 
 from __future__ import annotations
@@ -10,24 +10,20 @@ from __future__ import annotations
 import os
 import queue
 import secrets
+import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from velosweep.config.settings import RunSettings
-from velosweep.errors import ConfigError, StorageError, install_extra
-from velosweep.hydra_app.gathering import Gathering
-from velosweep.hydra_app.groups import Gathered, Group, RunGroup, in_words
+from velosweep.errors import ConfigError, MismatchError, StorageError, install_extra
+from velosweep.hydra_app.groups import RemoteGroup, in_words, measure_group
 from velosweep.hydra_app.remote import RemoteLauncher
-from velosweep.hydra_app.remote_journal import ResumeState
-
-ANSWER_TIMEOUT_S = 60
-"""How long a worker waits for its driver, which answers as soon as it has journalled what came before."""
-
-Arrival = Any
-"""An event's message (a dict), or a future that is done."""
+from velosweep.hydra_app.remote_display import ShowSample, display_of
+from velosweep.hydra_app.remote_journal import FolderContent, JournalReplica, line_sender
 
 
 @dataclass
@@ -57,38 +53,22 @@ class DaskLanes(RemoteLauncher):
         with self._client(settings) as client:
             return max(1, len(client.scheduler_info()["workers"]))
 
-    def run_groups(self, groups: Sequence[Group], root: Path, settings: RunSettings) -> dict[str, str]:
-        """Run all groups, keep each when it arrives; returns failures by group name, in words."""
-        nonce = secrets.token_hex(8)  # a scheduler outlives sweeps: no other one's tasks and events are ours
-        failures: dict[str, str] = {}
-        inbox: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
-        with self._client(settings) as client, Gathering(groups, root, settings) as gathering:
-            client.subscribe_topic(nonce, lambda event: inbox.put(event[1]))
-            futures = self._submit(client, groups, nonce, settings)
-            for future in futures:
-                future.add_done_callback(inbox.put)
-            while futures:
-                arrival = inbox.get()
-                if isinstance(arrival, dict):
-                    gathering.take(arrival, lambda name, carried: answer(client, name, carried))
-                    continue
-                group = futures.pop(arrival)
-                error = arrival.exception()
-                if error is None:
-                    gathering.complete(group, arrival.result())
-                else:
-                    failures[group.name] = in_words(error)
-                arrival.release()
-            client.unsubscribe_topic(nonce)
-        return failures
-
-    def _submit(self, client: Any, groups: Sequence[Group], nonce: str, settings: RunSettings) -> dict[Any, Group]:
-        asked = self._settings["gpu_resource"]
-        resources = _resources(asked if asked is not None else (1 if settings.gpus else 0))
-        return {
-            client.submit(RunOnWorker(nonce), group, key=f"velosweep-{nonce}-{group.name}", resources=resources): group
-            for group in groups
-        }
+    def run_groups(self, groups: Sequence[RemoteGroup], root: Path, settings: RunSettings) -> dict[str, str]:
+        """Run all groups, keep what comes of each when it comes; returns failures by group name, in words."""
+        with ExitStack() as stack:
+            replicas = {g.name: stack.enter_context(JournalReplica(g.folder(root))) for g in groups}
+            earlier = [sample for replica in replicas.values() for sample in replica.samples()]
+            show = stack.enter_context(display_of(groups, root, settings, earlier))
+            client = stack.enter_context(self._client(settings))
+            asked = self._settings["gpu_resource"]
+            runs = GroupRuns(
+                client,
+                replicas,
+                show,
+                resources=_resources(asked if asked is not None else (1 if settings.gpus else 0)),
+                allowed_failures=int(self._settings["allowed_failures"]),
+            )
+            return runs.run_all(groups)
 
     @contextmanager
     def _client(self, settings: RunSettings) -> Iterator[Any]:
@@ -115,13 +95,8 @@ class DaskLanes(RemoteLauncher):
         """A process for each worker, with one thread and the GPUs of its lane; a worker that dies is started anew."""
         import dask
 
-        dask.config.set(
-            {
-                "distributed.scheduler.allowed-failures": self._settings["allowed_failures"],
-                # a worker sets up its logging as it is imported, before its own environment reaches it
-                "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "error",
-            }
-        )
+        # a worker sets up its logging as it is imported, before its own environment reaches it
+        dask.config.set({"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "error"})
         workers = {
             number: {
                 "cls": distributed.Nanny,
@@ -145,60 +120,113 @@ class DaskLanes(RemoteLauncher):
         return named or [quiet for _ in range(int(self._settings["workers"]))]
 
 
+class GroupRuns:
+    """Has groups run by Dask's workers; an attempt that is lost is followed by one that goes on where it was.
+
+    Each attempt has a key and an event topic of its own, so that a worker that was given up and is not dead is not
+    listened to.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        replicas: Mapping[str, JournalReplica],
+        show: ShowSample,
+        *,
+        resources: Mapping[str, float] | None,
+        allowed_failures: int,
+    ) -> None:
+        self._client = client
+        self._replicas = replicas
+        self._show = show
+        self._resources = resources
+        self._allowed_failures = allowed_failures
+        self._lost: Counter[str] = Counter()
+        self._attempts: dict[str, RemoteGroup] = {}  # those under way, by topic
+        self._arrivals: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+
+    def run_all(self, groups: Sequence[RemoteGroup]) -> dict[str, str]:
+        """Run the groups to their ends; returns failures by group name, in words."""
+        failures: dict[str, str] = {}
+        for one in groups:
+            self._submit(one)
+        while self._attempts:
+            topic, arrival = self._arrivals.get()
+            group = self._attempts.get(topic)
+            if group is None:  # a late word of an attempt that was given up
+                continue
+            if isinstance(arrival, (str, bytes)):
+                sample = self._replicas[group.name].take(arrival)
+                if sample is not None:
+                    self._show(group, sample)
+                continue
+            del self._attempts[topic]
+            self._client.unsubscribe_topic(topic)
+            error = arrival.exception()
+            if error is None:
+                self._replicas[group.name].complete(arrival.result())
+            elif not self._try_again(group, error):
+                failures[group.name] = in_words(error)
+            arrival.release()
+        return failures
+
+    def _submit(self, group: RemoteGroup) -> None:
+        # a scheduler outlives sweeps: no other one's tasks and events are ours
+        topic = f"velosweep-{group.name}-{secrets.token_hex(8)}"
+        self._attempts[topic] = group
+        self._client.subscribe_topic(topic, lambda event: self._arrivals.put((topic, event[1]["content"])))
+        future = self._client.submit(
+            run_on_worker, group, topic, self._replicas[group.name].content(), key=topic, resources=self._resources
+        )
+        future.add_done_callback(lambda done: self._arrivals.put((topic, done)))
+
+    def _try_again(self, group: RemoteGroup, error: BaseException) -> bool:
+        """Submit a group again whose worker was lost, or that can't go on where it is now; False where neither."""
+        replica = self._replicas[group.name]
+        if isinstance(error, MismatchError) and replica.content() is not None:
+            replica.put_aside()  # another host, device or program: comparisons never cross those
+        elif isinstance(error, (LostWorkerError, _distributed().KilledWorker)):
+            self._lost[group.name] += 1
+            if self._lost[group.name] > self._allowed_failures:
+                return False
+        else:
+            return False
+        self._submit(group)
+        return True
+
+
 # ---------------------------------------------------------------- on the worker
 
 
-@dataclass(frozen=True)
-class RunOnWorker:
-    """A group's task. `topic`: of the events that the driver listens to."""
-
-    topic: str
-
-    def __call__(self, group: Group) -> Gathered:
-        """As `RunGroup`."""
-        return RunGroup()(group, None, DaskChannel(self.topic, group.name))
+class LostWorkerError(StorageError):
+    """The worker of an attempt at a group was lost."""
 
 
-class DaskChannel:
-    """A worker's way to its driver: events of a topic there, a queue of one answer back."""
+def run_on_worker(group: RemoteGroup, topic: str, earlier: FolderContent | None) -> FolderContent:
+    """A group's task: measures it, or goes on from what `earlier` attempts have brought.
 
-    def __init__(self, topic: str, group: str) -> None:
-        self._distributed = _distributed()
-        self._worker = self._distributed.get_worker()
-        self._topic = topic
-        self._about = {"group": group, "attempt": secrets.token_hex(8)}
+    Raises MismatchError where those were made on another machine. What is under way is sent as events of `topic`;
+    where there are some already Dask runs a lost worker's task again, and LostWorkerError has the driver submit it anew
+    with what that worker had brought.
+    """
+    distributed = _distributed()
+    if distributed.get_client().get_events(topic):
+        raise LostWorkerError("The worker was lost")
+    worker = distributed.get_worker()
 
-    def _tell(self, kind: str, content: str | bytes = "") -> None:
-        self._worker.log_event(self._topic, {**self._about, "kind": kind, "content": content})
+    def send(content: str | bytes) -> None:
+        worker.log_event(topic, {"content": content})
 
-    def carried(self) -> ResumeState:
-        """As `JournalChannel.carried`."""
-        answers = self._distributed.Queue(self._about["attempt"], client=self._distributed.get_client())
-        self._tell("begin")
-        try:
-            answer = answers.get(timeout=ANSWER_TIMEOUT_S)
-        except self._distributed.TimeoutError as error:
-            raise StorageError("The driver of this sweep does not answer", remedy="run the command again") from error
-        finally:
-            answers.close()
-        return ResumeState(record=answer["record"], journal=answer["journal"])
-
-    def afresh(self) -> None:
-        """As `JournalChannel.afresh`."""
-        self._tell("afresh")
-
-    def record(self, text: str) -> None:
-        """As `JournalChannel.record`."""
-        self._tell("record", text)
-
-    def line(self, line: bytes) -> None:
-        """As `JournalChannel.line`."""
-        self._tell("line", line)
-
-
-def answer(client: Any, attempt: str, carried: ResumeState) -> None:
-    """Tell a worker that begins what it can go on with."""
-    _distributed().Queue(attempt, client=client).put({"record": carried.record, "journal": carried.journal})
+    with (
+        tempfile.TemporaryDirectory(prefix="velosweep-") as own,
+        (Path(own) / "screen.log").open("w") as screen,
+        redirect_stdout(screen),  # a worker's screen is nobody's, or the driver's
+    ):
+        folder = Path(own) / "group"
+        if earlier is not None:
+            earlier.write(folder)
+        measure_group(group, folder, line_sender(folder, send))
+        return FolderContent.of(folder)
 
 
 def _resources(gpus: int) -> dict[str, float] | None:

@@ -1,17 +1,29 @@
-"""What launchers on other machines have in common: share out, run, bring together."""
+"""What launchers on other machines have in common: split the jobs into groups, have them run, merge the results."""
 
 from __future__ import annotations
 
+import secrets
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 
+from velosweep.collation import collate
 from velosweep.config.settings import Job, RunSettings
-from velosweep.errors import ConfigError
-from velosweep.hydra_app.groups import Group, conclude, group_folder, is_done, merge, share_out
+from velosweep.errors import ConfigError, NothingMeasured, StorageError
+from velosweep.hydra_app.groups import SERVER_GROUPS_A_GROUP, RemoteGroup, is_done, partition
 from velosweep.hydra_app.launcher import LaneLauncher
+from velosweep.measuring.resuming import job_record
+from velosweep.planning.identity import identify
+from velosweep.records import JobRecord, SweepRecord
+from velosweep.reporting.console import print_outcome
+from velosweep.reporting.screen import make_console
+from velosweep.results.journal import Journal, read_journal
+from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_outcome import SweepOutcome
+from velosweep.results.sweep_record import read_record, write_record
+from velosweep.values import Sample
 
 
 class RemoteLauncher(LaneLauncher):
@@ -22,7 +34,7 @@ class RemoteLauncher(LaneLauncher):
         """How many groups are wanted; None: one for each vanilla series."""
 
     @abstractmethod
-    def run_groups(self, groups: Sequence[Group], root: Path, settings: RunSettings) -> dict[str, str]:
+    def run_groups(self, groups: Sequence[RemoteGroup], root: Path, settings: RunSettings) -> dict[str, str]:
         """Measure all groups and leave each in its folder; returns failures by group name, in words."""
 
     def run(self, jobs: Sequence[Job], *, root: Path, command: Sequence[str], settings: RunSettings) -> SweepOutcome:
@@ -33,8 +45,94 @@ class RemoteLauncher(LaneLauncher):
             raise ConfigError(
                 "hydra/sweeper=tune needs all candidates on one machine", remedy="leave hydra/launcher at gpu_lanes"
             )
-        groups = share_out(jobs, self.tasks(settings), settings=settings, command=command)
-        todo = [group for group in groups if not is_done(group_folder(root, group))]
+        groups = partition(jobs, self.tasks(settings), settings=settings, command=command)
+        todo = [group for group in groups if not is_done(group.folder(root))]
         failures = self.run_groups(todo, root, settings) if todo else {}
         merge(root, jobs, groups, failures)
-        return conclude(root, settings)
+        derived = collate(root)
+        print_outcome(
+            derived.comparisons,
+            derived.record,
+            derived.samples,
+            saved_to=str(root),
+            console=make_console(),
+            verbosity=settings.verbosity,
+        )
+        return SweepOutcome.of_sweep(derived.record, derived.summaries)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupResults:
+    """What a group brought: its record, and its samples in the order in which they were taken."""
+
+    record: SweepRecord
+    samples: tuple[Sample, ...]
+
+
+def merge(root: Path, jobs: Sequence[Job], groups: Sequence[RemoteGroup], failures: Mapping[str, str]) -> None:
+    """Write the sweep's record and journal from those of its groups. `failures`: by group name, in words.
+
+    Raises NothingMeasured where no group brought a sample.
+    """
+    reasons = dict(failures)
+    found: dict[str, GroupResults] = {}
+    for group in groups:
+        paths = SweepPaths(group.folder(root))
+        try:
+            found[group.name] = GroupResults(
+                record=read_record(paths.record), samples=tuple(read_journal(paths.journal).samples)
+            )
+        except StorageError as error:
+            reasons.setdefault(group.name, str(error))
+    if not any(results.samples for results in found.values()):
+        reason = next(iter(reasons.values()), "the tasks brought no samples")
+        raise NothingMeasured(f"Nothing was measured: {reason}", remedy=f"the tasks' logs are in {root}")
+    sweep_id, paths = secrets.token_hex(8), SweepPaths(root)
+    paths.journal.unlink(missing_ok=True)
+    with Journal(paths.journal, lock=paths.lock) as journal:
+        for number, group in enumerate(groups):
+            for sample in found[group.name].samples if group.name in found else ():
+                block = number * SERVER_GROUPS_A_GROUP + sample.block
+                journal.append(replace(sample, sweep_id=sweep_id, block=block, lane=number))
+            _drop_derived(group.folder(root))
+    first = next(iter(found.values())).record
+    models = (file for results in found.values() for file in results.record.environment.models)
+    write_record(
+        paths.record,
+        replace(
+            first,
+            sweep_id=sweep_id,
+            created_at=datetime.now(timezone.utc),
+            single=False,
+            jobs=_job_records(jobs, groups, found, reasons),
+            environment=replace(first.environment, models=tuple(dict.fromkeys(models))),
+            working_directory=str(Path.cwd()),
+        ),
+    )
+
+
+def _drop_derived(folder: Path) -> None:
+    """Leave a group's record, journal and logs: its results stand in the sweep, and are not to be counted twice."""
+    for name in ("samples.parquet", "results.parquet", "summaries.json", "report.html", "*/samples.parquet"):
+        for path in folder.glob(name):
+            path.unlink()
+
+
+def _job_records(
+    jobs: Sequence[Job],
+    groups: Sequence[RemoteGroup],
+    found: Mapping[str, GroupResults],
+    reasons: Mapping[str, str],
+) -> tuple[JobRecord, ...]:
+    """Every job's record, in order: its group's, or a failed one with the group's reason."""
+    outputs = {job.num: job.output for job in jobs}
+    records: dict[int, JobRecord] = {}
+    for group in groups:
+        own = {record.num: record for record in found[group.name].record.jobs} if group.name in found else {}
+        reason = reasons.get(group.name, "its task brought no result")
+        for job in identify(group.jobs, {}):
+            record = own.get(job.num) or job_record(job)
+            if record.state not in ("done", "partial"):
+                record = replace(record, state="failed", error=record.error or reason)
+            records[job.num] = replace(record, output=outputs[job.num])
+    return tuple(records[num] for num in sorted(records))

@@ -13,7 +13,7 @@ from typing import Any
 
 from velosweep.config.settings import RunSettings
 from velosweep.errors import ConfigError, Interrupted, install_extra
-from velosweep.hydra_app.groups import Group, RunGroup, group_folder, in_words
+from velosweep.hydra_app.groups import RemoteGroup, in_words, measure_group
 from velosweep.hydra_app.remote import RemoteLauncher
 
 
@@ -47,13 +47,12 @@ class SlurmLanes(RemoteLauncher):
         wanted: int | None = self._settings["tasks"]
         return wanted
 
-    def run_groups(self, groups: Sequence[Group], root: Path, settings: RunSettings) -> dict[str, str]:
+    def run_groups(self, groups: Sequence[RemoteGroup], root: Path, settings: RunSettings) -> dict[str, str]:
         """Submit all groups as one array and wait; returns failures by group name, in words."""
         submitit = _submitit()
         executor = submitit.AutoExecutor(folder=root / ".submitit", cluster=self._settings["cluster"])
         executor.update_parameters(**self._parameters(settings))
-        folders = [str(group_folder(root, group)) for group in groups]
-        jobs = executor.map_array(RunGroup(), list(groups), folders)
+        jobs = executor.map_array(GroupTask(), list(groups), [str(group.folder(root)) for group in groups])
         failures: dict[str, str] = {}
         try:
             for group, job in zip(groups, jobs, strict=True):
@@ -92,6 +91,20 @@ class SlurmLanes(RemoteLauncher):
         }
         wanted = {**shared, **slurm}
         return {name: value for name, value in wanted.items() if value is not None}
+
+
+class GroupTask:
+    """Measures a group in a folder that the driver can read; submitit sends it to another process."""
+
+    def __call__(self, group: RemoteGroup, folder: str) -> None:
+        """As `measure_group`."""
+        measure_group(group, Path(folder))
+
+    def checkpoint(self, group: RemoteGroup, folder: str) -> Any:
+        """submitit's hook when a task is preempted or out of time: submit it again, it goes on where it was."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, group, folder)
 
 
 def _submitit() -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from velosweep.errors import ExitStatus
+from velosweep.records import SweepRecord
 
 Summary = Mapping[str, object]
 
@@ -32,6 +33,27 @@ class SweepOutcome:
         else:
             status = ExitStatus.OK
         return cls(exit_status=int(status), summaries=tuple(summaries), errors=tuple(errors))
+
+    @classmethod
+    def of_sweep(
+        cls,
+        record: SweepRecord,
+        summaries: Sequence[Summary | None],
+        *,
+        asked: Collection[str] | None = None,
+        interrupted: bool = False,
+    ) -> SweepOutcome:
+        """The outcome of a sweep's jobs, or only of those `asked` for by id; `summaries` in the record's order."""
+        may_be_unmeasured = record.tuner is not None and not interrupted  # a search needs few of its candidates
+        found: list[tuple[Summary | None, str | None]] = []
+        for job, summary in zip(record.jobs, summaries, strict=True):
+            if asked is not None and job.id not in asked:
+                continue
+            own_mode = "vanilla" if job.speculation == "none" else "speculative"
+            measured = summary if summary is not None and summary[own_mode] else None
+            unmeasured = None if measured is not None or may_be_unmeasured else "nothing was measured"
+            found.append((measured, job.error or unmeasured))
+        return cls.of([summary for summary, _ in found], [error for _, error in found], interrupted=interrupted)
 
     @classmethod
     def not_run(cls, jobs: int) -> SweepOutcome:

@@ -58,7 +58,7 @@ class RemoteLauncher(LaneLauncher):
             console=make_console(),
             verbosity=settings.verbosity,
         )
-        return SweepOutcome.of_sweep(derived.record, derived.summaries)
+        return SweepOutcome.of_sweep(derived.record, derived.summaries())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from velosweep.errors import ExitStatus
@@ -38,7 +38,7 @@ class SweepOutcome:
     def of_sweep(
         cls,
         record: SweepRecord,
-        summaries: Sequence[Summary | None],
+        summaries: Iterable[Summary | None],
         *,
         asked: Collection[str] | None = None,
         interrupted: bool = False,

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from hypothesis import strategies as st
 
 from velosweep.records import JobRecord
@@ -113,6 +115,34 @@ def sweep(
 def _arms(n_drafts: Sequence[int], iteration: int, order: str) -> list[int]:
     arms = [0, *n_drafts]
     return arms[::-1] if iteration % 2 and order == "abba" else arms
+
+
+def speeds_table(
+    vanilla: Sequence[Sequence[float]],
+    speculative: Sequence[Sequence[float]],
+    *,
+    design: str = "abba",
+    launches: Sequence[int] | None = None,
+) -> pa.Table:
+    """Samples of one job `j8` in each of many sweeps, from its speeds; only the columns that analysis needs.
+
+    `design`: `abba`, `block` (vanilla first), or `apart` (in blocks, and no pass has both modes).
+    """
+    rows: dict[str, list[Any]] = {name: [] for name in ("sweep_id", "job_id", "mode", "iteration", "order", "launch")}
+    for number, series in enumerate(zip(vanilla, speculative, strict=True)):
+        for mode, values in enumerate(series):
+            n = len(values)
+            i = np.arange(n)
+            order = 2 * i + (mode + i) % 2 if design == "abba" else i + mode * len(series[0])
+            rows["sweep_id"] += [f"s{number:06}"] * n
+            rows["job_id"] += ["j8" if mode else "base"] * n
+            rows["mode"] += [(Mode.SPECULATIVE if mode else Mode.VANILLA).value] * n
+            rows["iteration"] += (i + (1000 * mode if design == "apart" else 0)).tolist()
+            rows["order"] += order.tolist()
+            rows["launch"] += list(launches or [0] * n)
+    speed = [float(x) for pair in zip(vanilla, speculative, strict=True) for values in pair for x in values]
+    rows |= {"tokens_per_second": speed, "time_to_first_token_ms": [20.0] * len(speed)}
+    return pa.table(rows | {"total_time_ms": [1000.0] * len(speed)})
 
 
 def record(n_draft: int = 8, **changes: Any) -> JobRecord:

@@ -28,7 +28,7 @@ from velosweep.measuring.sample_rows import tokens_per_second
 from velosweep.models.synthetic.pair import ensure_pair
 from velosweep.models.synthetic.shape import DEFAULT_SHAPE
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
-from velosweep.statistics.intervals import paired_interval
+from velosweep.statistics.intervals import t_ratio
 from velosweep.values import Device, Lane
 
 LANE = Lane(number=0, devices=(Device(kind="cpu", name="CPU"),))
@@ -90,7 +90,7 @@ def same_server_as_both_arms(repeats: int) -> None:
             for pair in range(5):
                 for arm in (left, right) if pair % 2 == 0 else (right, left):
                     arm.append(rate())
-            interval = paired_interval(left, right)
+            interval = t_ratio([math.log(b / a) for a, b in zip(left, right, strict=True)]).interval
             assert interval is not None
             held += interval.low <= 1.0 <= interval.high
             widths.append(interval.half_width)

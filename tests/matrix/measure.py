@@ -15,7 +15,7 @@ from tests.matrix.generations import Pair
 from velosweep.config.settings import Prompt, Sampling, Speculation
 from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig, Session
 from velosweep.measuring.validity import judge
-from velosweep.statistics.intervals import paired_interval
+from velosweep.statistics.intervals import t_ratio
 from velosweep.values import Mode
 
 PROMPT = "Explain quantum computing in simple terms"
@@ -78,7 +78,7 @@ def agreement(rows: Sequence[Row]) -> list[str]:
 
 def _ratio(values: Sequence[float], base: Sequence[float]) -> str:
     mean = math.exp(statistics.fmean(math.log(a / b) for a, b in zip(values, base, strict=True)))
-    interval = paired_interval(base, values)
+    interval = t_ratio([math.log(a / b) for a, b in zip(values, base, strict=True)]).interval
     return f"{mean:.3f}" + (f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else "")
 
 

@@ -25,7 +25,7 @@ from velosweep.measuring.events import (
     ServerLoading,
     ServerReady,
 )
-from velosweep.reporting.progress import Tally, make_observer, t_quantile
+from velosweep.reporting.progress import Tally, make_observer
 from velosweep.reporting.screen import make_console
 from velosweep.values import Mode, Sample, Status
 
@@ -164,13 +164,8 @@ def test_the_running_speedup_is_the_paired_geometric_mean_with_its_interval() ->
     logs = [math.log(ratio) for ratio in ratios]
     interval = stats.ttest_1samp(logs, 0).confidence_interval(0.95)
     assert value == pytest.approx(math.exp(sum(logs) / 3))
-    assert half == pytest.approx(math.sinh((interval.high - interval.low) / 2), rel=1e-3)
+    assert half == pytest.approx(math.sinh((interval.high - interval.low) / 2))
     assert pairs == 3
-
-
-@pytest.mark.parametrize("df", [1, 2, 5, 10, 11, 15, 29, 59, 119, 1000])
-def test_the_quantile_is_students(df: int) -> None:
-    assert t_quantile(df) == pytest.approx(stats.t.ppf(0.975, df), rel=2e-3)
 
 
 def test_the_expected_number_of_runs_counts_a_shared_baseline_once() -> None:

@@ -16,7 +16,7 @@ from velosweep.tuning.search_values import SearchAnswer
 
 TWO, FOUR = jobs_over_n_draft(2, 4)
 VANILLA = TWO.baseline_id
-CONFIRMED = Interval(ratio=1.7, low=1.65, high=1.75, method=PAIRED_ONE_LAUNCH, n=6, df=5.0, sd_log=0.02)
+CONFIRMED = Interval(ratio=1.7, low=1.65, high=1.75, method=PAIRED_ONE_LAUNCH, n=6, df=5.0, standard_error=0.02)
 
 
 def answer(**changes: object) -> SearchAnswer:

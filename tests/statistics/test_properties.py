@@ -1,4 +1,4 @@
-"""What must hold for any series, by Hypothesis."""
+"""What must hold of any series' reported figures, by Hypothesis."""
 
 from __future__ import annotations
 
@@ -10,94 +10,107 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.strategies import paired_speeds, speeds, sweep
+from tests.strategies import paired_speeds, speeds, speeds_table, sweep
 from velosweep.results.samples_file import samples_to_table
-from velosweep.statistics.intervals import describe, hodges_lehmann, paired_interval, speedup, welch_interval
+from velosweep.statistics.series_checks import hodges_lehmann
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Status
 
-INTERVALS = pytest.mark.parametrize("interval_of", [paired_interval, welch_interval])
+DESIGNS = pytest.mark.parametrize("design", ["abba", "apart"])  # paired, and Welch's
+
+
+def _job(vanilla, speculative, design="abba"):
+    return compare_jobs(speeds_table([vanilla], [speculative], design=design))[-1]
 
 
 def _near(value):
     return pytest.approx(value, rel=1e-9)
 
 
-@INTERVALS
+@DESIGNS
+@settings(deadline=None)
 @given(pair=paired_speeds(), scale=st.floats(1e-3, 1e3))
-def test_units_do_not_matter(interval_of, pair, scale):
-    vanilla, speculative = pair
-    plain = interval_of(vanilla, speculative)
+def test_units_do_not_matter(design, pair, scale):
+    plain = _job(*pair, design)
 
-    scaled = interval_of([x * scale for x in vanilla], [x * scale for x in speculative])
+    scaled = _job(*([x * scale for x in series] for series in pair), design)
 
-    assert (scaled.low, scaled.ratio, scaled.high) == (_near(plain.low), _near(plain.ratio), _near(plain.high))
-
-
-@INTERVALS
-@given(pair=paired_speeds())
-def test_swapping_the_arms_inverts_the_interval(interval_of, pair):
-    forward, backward = interval_of(*pair), interval_of(*pair[::-1])
-
-    assert (backward.low, backward.ratio, backward.high) == (
-        _near(1 / forward.high),
-        _near(1 / forward.ratio),
-        _near(1 / forward.low),
+    assert (scaled.ci_low, scaled.speedup_gm, scaled.ci_high) == (
+        _near(plain.ci_low),
+        _near(plain.speedup_gm),
+        _near(plain.ci_high),
+    )
+    assert (scaled.speedup, scaled.speedup_stddev) == (
+        _near(plain.speedup),
+        pytest.approx(plain.speedup_stddev, rel=1e-9, abs=1e-9),
     )
 
 
-@INTERVALS
+@DESIGNS
+@settings(deadline=None)
+@given(pair=paired_speeds())
+def test_swapping_the_modes_inverts_ratio_and_interval(design, pair):
+    forward, backward = _job(*pair, design), _job(*pair[::-1], design)
+
+    assert (backward.ci_low, backward.speedup_gm, backward.ci_high) == (
+        _near(1 / forward.ci_high),
+        _near(1 / forward.speedup_gm),
+        _near(1 / forward.ci_low),
+    )
+    assert forward.speedup * backward.speedup == _near(1)
+
+
+@DESIGNS
+@settings(deadline=None)
 @given(pair=paired_speeds(), seed=st.integers())
-def test_the_order_of_rounds_does_not_matter(interval_of, pair, seed):
+def test_the_order_of_rounds_does_not_matter(design, pair, seed):
     order = list(range(len(pair[0])))
     random.Random(seed).shuffle(order)
-    plain = interval_of(*pair)
+    plain = _job(*pair, design)
 
-    shuffled = interval_of(*([series[i] for i in order] for series in pair))
+    shuffled = _job(*([series[i] for i in order] for series in pair), design)
 
-    assert (shuffled.low, shuffled.high) == (_near(plain.low), _near(plain.high))
+    assert (shuffled.ci_low, shuffled.ci_high) == (_near(plain.ci_low), _near(plain.ci_high))
 
 
-@INTERVALS
+@DESIGNS
+@settings(deadline=None)
 @given(vanilla=speeds, ratio=st.floats(0.1, 10), n=st.integers(2, 12))
-def test_constant_arms_give_a_point(interval_of, vanilla, ratio, n):
-    interval = interval_of([vanilla] * n, [vanilla * ratio] * n)
+def test_constant_series_give_a_point(design, vanilla, ratio, n):
+    job = _job([vanilla] * n, [vanilla * ratio] * n, design)
 
-    assert interval.low == _near(interval.ratio)
-    assert interval.high == _near(interval.ratio)
+    assert (job.ci_low, job.ci_high) == (_near(job.speedup_gm), _near(job.speedup_gm))
+    assert job.speedup_gm == _near(ratio)
 
 
+@settings(deadline=None)
 @given(series=st.lists(speeds, min_size=2, max_size=20), ratio=st.floats(0.1, 10))
 def test_a_constant_ratio_gives_a_point_whatever_the_noise_of_the_rounds(series, ratio):
-    interval = paired_interval(series, [x * ratio for x in series])
+    job = _job(series, [x * ratio for x in series])
 
-    assert interval.high / interval.low == pytest.approx(1, abs=1e-9)
-    assert interval.ratio == _near(ratio)
+    assert job.ci_high / job.ci_low == pytest.approx(1, abs=1e-9)
+    assert job.speedup_gm == _near(ratio)
 
 
+@DESIGNS
+@settings(deadline=None)
 @given(pair=paired_speeds())
-def test_the_ratio_lies_in_its_interval_and_the_mean_between_its_extremes(pair):
-    interval = paired_interval(*pair)
-    statistics = describe(pair[0])
+def test_the_ratio_lies_in_its_interval_and_the_mean_between_its_extremes(design, pair):
+    job = _job(*pair, design)
+    statistics = job.vanilla.tokens_per_second
 
-    assert interval.low <= interval.ratio <= interval.high
+    assert job.ci_low <= job.speedup_gm * (1 + 1e-12)
+    assert job.speedup_gm <= job.ci_high * (1 + 1e-12)
     assert statistics.min <= statistics.mean * (1 + 1e-12)
     assert statistics.mean <= statistics.max * (1 + 1e-12)
 
 
-@given(pair=paired_speeds(min_size=1))
-def test_the_specifications_speedup_inverts_when_the_arms_are_swapped(pair):
-    vanilla, speculative = (describe(series) for series in pair)
-
-    assert speedup(vanilla, speculative) * speedup(speculative, vanilla) == _near(1)
-
-
 @given(d=st.lists(st.floats(-3, 3), min_size=1, max_size=40), shift=st.floats(-5, 5))
 def test_hodges_lehmann_moves_with_its_series_and_stays_within_it(d, shift):
-    location = hodges_lehmann(d)
+    location, moved = hodges_lehmann(np.array([d, [x + shift for x in d]]))
 
     assert min(d) - 1e-12 <= location <= max(d) + 1e-12
-    assert hodges_lehmann([x + shift for x in d]) == pytest.approx(location + shift, abs=1e-9)
+    assert moved == pytest.approx(location + shift, abs=1e-9)
 
 
 @given(seed=st.integers(0, 2**32), n=st.integers(65, 300), skew=st.floats(0.1, 2))
@@ -108,7 +121,7 @@ def test_a_long_series_keeps_its_location_when_it_is_summarised(seed, n, skew):
     exact = float(np.median(0.5 * (x[rows] + x[columns])))
 
     # Far below the location's own standard error.
-    assert hodges_lehmann(x) == pytest.approx(exact, abs=0.2 * x.std() / np.sqrt(n))
+    assert hodges_lehmann(x[None])[0] == pytest.approx(exact, abs=0.2 * x.std() / np.sqrt(n))
 
 
 @settings(max_examples=25, deadline=None)

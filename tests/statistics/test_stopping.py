@@ -4,54 +4,55 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from velosweep.config.settings import Adaptive
-from velosweep.statistics.intervals import paired_interval
-from velosweep.statistics.stopping import decide
+from velosweep.statistics.stopping import measured_enough
 
 
 def _pairs(n, spread=0.0):
-    vanilla = [30.0] * n
-    return vanilla, [60.0 * (1 + spread * (-1) ** i) for i in range(n)]
+    return [30.0] * n, [60.0 * (1 + spread * (-1) ** i) for i in range(n)]
 
 
 def test_five_equal_pairs_are_too_few():
-    assert not decide(*_pairs(5), Adaptive()).stop
+    assert not measured_enough(*_pairs(5), Adaptive())
 
 
-def test_six_close_pairs_converge():
-    decision = decide(*_pairs(6, 0.001), Adaptive())
-
-    assert (decision.stop, decision.converged) == (True, True)
-    assert decision.half_width < 0.01
+def test_six_close_pairs_are_enough():
+    assert measured_enough(*_pairs(6, 0.001), Adaptive())
 
 
 def test_between_looks_nothing_stops():
-    assert not decide(*_pairs(7, 0.001), Adaptive()).stop
-    assert decide(*_pairs(8, 0.001), Adaptive()).stop
+    assert not measured_enough(*_pairs(7, 0.001), Adaptive())
+    assert measured_enough(*_pairs(8, 0.001), Adaptive())
 
 
 def test_wide_pairs_go_on():
-    decision = decide(*_pairs(10, 0.05), Adaptive())
-
-    assert (decision.stop, decision.converged) == (False, False)
-    assert decision.half_width > 0.01
+    assert not measured_enough(*_pairs(10, 0.05), Adaptive())
 
 
-def test_at_the_maximum_it_stops_and_says_the_width_reached():
-    decision = decide(*_pairs(60, 0.2), Adaptive())
-
-    assert (decision.stop, decision.converged) == (True, False)
-    interval = paired_interval(*_pairs(60, 0.2), confidence=0.97)
-    assert decision.half_width == pytest.approx(math.sinh(math.log(interval.high / interval.ratio)))
-
-
-def test_a_maximum_between_looks_may_still_converge():
-    assert decide(*_pairs(7, 0.001), Adaptive(max_pairs=7)).converged
+def test_at_the_maximum_it_stops_however_wide():
+    assert measured_enough(*_pairs(60, 0.2), Adaptive())
+    assert measured_enough(*_pairs(7, 0.2), Adaptive(max_pairs=7))
 
 
 def test_nothing_measured_goes_on():
-    decision = decide([], [], Adaptive())
+    assert not measured_enough([], [], Adaptive())
 
-    assert (decision.stop, decision.half_width) == (False, None)
+
+def test_a_run_that_produced_nothing_has_no_ratio_and_goes_on():
+    assert not measured_enough([30.0] * 6, [0.0, *[60.0] * 5], Adaptive())
+    assert not measured_enough([0.0, *[30.0] * 5], [60.0] * 6, Adaptive())
+
+
+@pytest.mark.parametrize("share", [0.99, 0.995, 1.005, 1.01])
+def test_the_target_is_compared_with_the_97_per_cent_half_width(share):
+    d = np.array([0.3, 0.31, 0.28, 0.33, 0.30, 0.29])
+    low, high = stats.ttest_1samp(d, 0).confidence_interval(0.97)
+    half_width = math.sinh((high - low) / 2)
+
+    enough = measured_enough([1.0] * 6, np.exp(d).tolist(), Adaptive(target=half_width * share))
+
+    assert enough == (share > 1)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.planning.server_groups import Key, ServerGroup, launch_iterations
-from velosweep.statistics.stopping import decide
+from velosweep.statistics.stopping import measured_enough
 
 CompletedRuns = Mapping[Key, CompletedRun]
 
@@ -25,7 +25,7 @@ def converged(
     vanilla = suite_speeds(done, group, None, launch, before)
     speculative = suite_speeds(done, group, server, launch, before)
     pairs = min(len(vanilla), len(speculative))
-    return decide(vanilla[:pairs], speculative[:pairs], adaptive).stop
+    return measured_enough(vanilla[:pairs], speculative[:pairs], adaptive)
 
 
 def suite_speeds(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from velosweep.records import SweepRecord
 from velosweep.reporting.wording import percent, same_series
-from velosweep.statistics.acceptance import leviathan_speedup
 from velosweep.statistics.comparison import Comparison, Finding
 from velosweep.statistics.ranking import best_estimate, best_n_draft
+from velosweep.statistics.rounds_cost import leviathan_speedup
 from velosweep.units import plural
 from velosweep.values import Verdict
 
@@ -345,7 +345,7 @@ def _formula_reasons(job: Comparison, series: Sequence[Comparison]) -> list[str]
     alpha = job.acceptance.alpha if job.acceptance else None
     reasons = []
     if alpha is not None and job.cost_ratio is not None and 0 <= alpha <= 1 and job.cost_ratio >= 0:
-        here = leviathan_speedup(alpha, job.n_draft, job.cost_ratio) or 0.0
+        here = leviathan_speedup(alpha, job.n_draft, job.cost_ratio)
         reasons += _length_reasons(job, series, *best_n_draft(alpha, job.cost_ratio), here=here)
     measured = best_estimate(job)
     if job.expected_speedup is not None and measured is not None and job.expected_speedup > 1.15 * measured:

@@ -28,6 +28,7 @@ from velosweep.reporting.before import most_iterations
 from velosweep.reporting.safe import clip
 from velosweep.reporting.screen import say, width_of
 from velosweep.reporting.wording import duration
+from velosweep.statistics.intervals import Ratio, t_ratio
 from velosweep.units import plural
 from velosweep.values import Mode, Sample, Status
 
@@ -54,8 +55,8 @@ class Tally:
     doing: dict[int, str] = field(default_factory=dict)
     decoded: dict[PassKey, list[tuple[int, float, float]]] = field(default_factory=lambda: defaultdict(list))
     baselines: dict[str, list[Job]] = field(default_factory=lambda: defaultdict(list))  # jobs by baseline
-    # by job: how many pairs, the mean of their log ratios, the sum of squared deviations from it (Welford)
-    logs: dict[str, tuple[int, float, float]] = field(default_factory=lambda: defaultdict(lambda: (0, 0.0, 0.0)))
+    logs: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # by job: its pairs' log ratios
+    ratios: dict[str, Ratio] = field(default_factory=dict)  # by job, of all its pairs
 
     def expected(self) -> int:
         """Measurements known to come, warm-ups apart; adaptive jobs count at their maximum."""
@@ -81,7 +82,7 @@ class Tally:
         return owner, group, launch, iteration
 
     def _pair(self, measurement: Measurement, complete: PassKey) -> None:
-        """Add the log ratio of each pair that this pass completes: a sum per job, so that a redraw costs nothing."""
+        """Add the log ratio of each pair that this pass completes."""
         own, place = measurement.job, complete[1:]
         if not self.baselines:
             for job in self.sweep.jobs:
@@ -89,10 +90,8 @@ class Tally:
         for job in self.baselines[own.baseline_id] if measurement.server.mode is Mode.VANILLA else [own]:
             keys: tuple[PassKey, PassKey] = ((job.id, *place), (job.baseline_id, *place))
             if all(len(self.decoded.get(key, ())) == len(job.prompts.prompts) for key in keys):
-                count, mean, squares = self.logs[job.id]
-                step = math.log(self.pass_rate(keys[0])[0] / self.pass_rate(keys[1])[0]) - mean
-                mean += step / (count + 1)
-                self.logs[job.id] = (count + 1, mean, squares + step * step * count / (count + 1))
+                self.logs[job.id].append(math.log(self.pass_rate(keys[0])[0] / self.pass_rate(keys[1])[0]))
+                self.ratios.pop(job.id, None)
 
     def pass_rate(self, key: PassKey) -> tuple[float, float]:
         """Tokens per second and total milliseconds of a complete pass."""
@@ -104,29 +103,14 @@ class Tally:
         """Geometric mean ratio of the complete pairs so far, the relative half-width of its 95 % interval, pairs."""
         if job.id not in self.logs:
             return None
-        count, mean, squares = self.logs[job.id]
-        return math.exp(mean), _half_width(count, squares), count
+        if job.id not in self.ratios:  # worked out once, as a redraw asks for every job
+            self.ratios[job.id] = t_ratio(self.logs[job.id])
+        ratio = self.ratios[job.id]
+        return ratio.ratio or 0.0, ratio.interval.half_width if ratio.interval else None, len(self.logs[job.id])
 
 
 def _runs(job: Job) -> int:
     return most_iterations(job) * len(job.prompts.prompts)
-
-
-# Student's t, 97.5 %, for 1 to 10 degrees of freedom; beyond that 1.96 + 2.45/df + 2.5/df² is within 0.2 %. The
-# report takes its interval from analysis; this one is for the running display and needs no SciPy while measuring.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-
-
-def t_quantile(df: int) -> float:
-    """97.5 % point of Student's t, within 0.2 %."""
-    return _T[df - 1] if df <= len(_T) else 1.96 + 2.37 / df + 2.9 / df**2
-
-
-def _half_width(count: int, squares: float) -> float | None:
-    """`squares`: the sum of squared deviations from the mean."""
-    if count < 2:
-        return None
-    return math.sinh(t_quantile(count - 1) * math.sqrt(squares / (count - 1) / count))
 
 
 # ---------------------------------------------------------------- the observer

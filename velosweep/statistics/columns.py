@@ -5,9 +5,9 @@ Tolerant of tables written by other programs: only the required columns must be 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from velosweep.errors import StorageError
 from velosweep.values import NEEDED_COLUMNS
@@ -15,16 +15,7 @@ from velosweep.values import NEEDED_COLUMNS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# All that compare_jobs reads: a reader of large files can leave the other columns on disk.
-READ = (
-    *NEEDED_COLUMNS,
-    *("sweep_id", "job_num", "model_pair", "main_model", "draft_model", "speculation", "n_draft", "n_predict"),
-    *("prompt_set", "prompt_id", "prompt", "prompt_category", "order", "launch", "warmup", "status"),
-    *("predicted_tokens", "predicted_ms", "draft_tokens", "accepted_tokens", "accepted_per_position", "rounds"),
-    *("output_sha256", "first_divergence", "started_at", "device", "host", "engine", "llama_cpp_build"),
-    *("gpu_temperature_c", "gpu_clock_mhz", "energy_j", "load_average", "block", "attempt", "temperature"),
-    *("throttle_reasons", "gpu_processes", "cpu_busy"),
-)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,83 +30,106 @@ class Text:
         code = int(self.codes[row])
         return None if code < 0 else self.values[code]
 
+    def code(self, value: str) -> int:
+        """The code of a text, -2 where no row has it."""
+        return self.values.index(value) if value in self.values else -2
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+
 class Columns:
     """A table of samples, column by column as arrays, each made when it is first asked for."""
 
-    table: pa.Table
-    _there: dict[str, bool] = field(default_factory=dict)
-    _numbers: dict[str, Any] = field(default_factory=dict)
-    _integers: dict[tuple[str, int], Any] = field(default_factory=dict)
-    _texts: dict[str, Text] = field(default_factory=dict)
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+        self._arrays: dict[tuple[str, object], Any] = {}
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
     def has(self, name: str) -> bool:
         """Whether the column is there with at least one value."""
-        if name not in self._there:
-            self._there[name] = name in self.table.column_names and self.table[name].null_count < len(self)
-        return self._there[name]
+        return self._once((name, "has"), lambda: name in self.table.column_names and self._some(name))
+
+    def _some(self, name: str) -> bool:
+        return self.table[name].null_count < len(self)
+
+    def _once(self, key: tuple[str, object], make: Callable[[], T]) -> T:
+        if key not in self._arrays:
+            self._arrays[key] = make()
+        found: T = self._arrays[key]
+        return found
 
     def number(self, name: str) -> Any:
         """float64 with NaN for null; all NaN where the column is missing."""
-        import numpy as np
+        import pyarrow as pa
 
-        if name not in self._numbers:
-            missing = np.broadcast_to(np.float64(np.nan), len(self))  # takes no memory
-            self._numbers[name] = _floats(self.table[name]) if self.has(name) else missing
-        return self._numbers[name]
+        return self._once((name, "number"), lambda: self._filled(name, pa.float64(), float("nan")))
 
     def integer(self, name: str, default: int = 0) -> Any:
         """int64 with `default` for null and for a missing column."""
-        import numpy as np
         import pyarrow as pa
 
-        if (name, default) in self._integers:
-            return self._integers[name, default]
-        if self.has(name):
-            column = self.table[name]
-            if pa.types.is_boolean(column.type):
-                column = column.cast(pa.int8())
-            array = _filled(column.cast(pa.int64()), default)
-        else:
-            array = np.broadcast_to(np.int64(default), len(self))
-        self._integers[name, default] = array
-        return array
+        return self._once((name, default), lambda: self._filled(name, pa.int64(), default))
 
     def microseconds(self, name: str) -> Any:
         """A timestamp column as int64 microseconds since 1970 UTC; the least int64 for null or missing."""
-        import numpy as np
         import pyarrow as pa
 
-        least = int(np.iinfo(np.int64).min)
+        zone = pa.timestamp("us", tz="UTC")
+        return self._once((name, "us"), lambda: self._filled(name, zone, -(2**63)))
+
+    def _filled(self, name: str, kind: Any, default: float) -> Any:
+        """The column as an array of numbers."""
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
         if not self.has(name):
-            return np.broadcast_to(np.int64(least), len(self))
-        if (name, least) not in self._integers:
-            zone = pa.timestamp("us", tz="UTC")
-            column = self.table[name].cast(zone, safe=False).cast(pa.int64())
-            self._integers[name, least] = _filled(column, least)
-        return self._integers[name, least]
+            return np.broadcast_to(np.float64(default) if isinstance(default, float) else np.int64(default), len(self))
+        column: Any = self.table[name]
+        if pa.types.is_boolean(column.type):
+            column = column.cast(pa.int8())
+        column = column.cast(kind, safe=not pa.types.is_timestamp(kind))
+        if pa.types.is_timestamp(kind):
+            column = column.cast(pa.int64())
+        fill_null: Any = pc.fill_null
+        return fill_null(column, default).to_numpy()
 
     def text(self, name: str) -> Text:
         """Codes and vocabulary (in sorted order, so that codes don't depend on the order of rows)."""
-        if name not in self._texts:
-            self._texts[name] = _encoded(self.table[name]) if self.has(name) else _no_text(len(self))
-        return self._texts[name]
+        return self._once((name, "text"), lambda: self._encoded(name))
+
+    def _encoded(self, name: str) -> Text:
+        import numpy as np
+        import pyarrow as pa
+
+        if not self.has(name):
+            return Text(codes=np.broadcast_to(np.int64(-1), len(self)), values=())
+        column: Any = self.table[name]
+        if not pa.types.is_dictionary(column.type):
+            column = column.dictionary_encode()
+        column = column.unify_dictionaries()
+        values = [str(value) for value in column.chunk(0).dictionary.to_pylist()]
+        indices = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in column.chunks]
+        vocabulary = sorted(set(values))
+        rank = {value: index for index, value in enumerate(vocabulary)}
+        ranks = np.array([*(rank[value] for value in values), -1], dtype=np.int64)
+        return Text(codes=ranks[np.concatenate(indices)], values=tuple(vocabulary))
 
     def lists(self, name: str) -> tuple[Any, Any] | None:
         """A list<int> column as (offsets of n + 1, flat values); an empty or null list has no values."""
+        return self._once((name, "lists"), lambda: self._flattened(name) if self.has(name) else None)
+
+    def _flattened(self, name: str) -> tuple[Any, Any]:
         import numpy as np
 
-        if not self.has(name):
-            return None
         lists: Any = self.table[name].combine_chunks()
-        if hasattr(lists, "chunks"):
-            lists = lists.chunk(0)
         lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
         return np.concatenate([[0], np.cumsum(lengths)]), lists.flatten().to_numpy(zero_copy_only=False)
+
+    def ended_well(self) -> Any:
+        """Mask of the rows whose status is ok, or not recorded."""
+        status = self.text("status")
+        return (status.codes == status.code("ok")) | (status.codes == -1)
 
 
 def columns_of(table: pa.Table) -> Columns:
@@ -126,7 +140,7 @@ def columns_of(table: pa.Table) -> Columns:
             f"The samples have no column {', '.join(missing)}",
             remedy=f"needed are at least {', '.join(NEEDED_COLUMNS)}",
         )
-    return Columns(table=table)
+    return Columns(table)
 
 
 def dense(arrays: Sequence[Any]) -> Any:
@@ -147,38 +161,3 @@ def dense(arrays: Sequence[Any]) -> Any:
         code = code * width + (array - low)
         size *= width
     return code
-
-
-def _filled(column: Any, value: float) -> Any:
-    import pyarrow.compute as pc
-
-    fill_null: Any = pc.fill_null
-    return fill_null(column, value).to_numpy()
-
-
-def _floats(column: Any) -> Any:
-    import pyarrow as pa
-
-    return _filled(column.cast(pa.float64()), float("nan"))
-
-
-def _encoded(column: Any) -> Text:
-    import numpy as np
-    import pyarrow as pa
-
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    column = column.unify_dictionaries()
-    values = [str(value) for value in column.chunk(0).dictionary.to_pylist()] if column.num_chunks else []
-    indices = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    codes = np.concatenate(indices).astype(np.int64) if indices else np.zeros(0, dtype=np.int64)
-    vocabulary = sorted(set(values))
-    rank = {value: index for index, value in enumerate(vocabulary)}
-    ranks = np.array([*(rank[value] for value in values), -1], dtype=np.int64)
-    return Text(codes=ranks[codes], values=tuple(vocabulary))
-
-
-def _no_text(rows: int) -> Text:
-    import numpy as np
-
-    return Text(codes=np.broadcast_to(np.int64(-1), rows), values=())

@@ -8,6 +8,9 @@ from datetime import datetime
 
 from velosweep.values import Verdict
 
+Evidence = Mapping[str, float | int | str]
+"""Figures by name."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
@@ -20,7 +23,7 @@ class Finding:
     code: str
     severity: str
     subject: str
-    evidence: Mapping[str, float | int | str] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=dict)
 
     def __str__(self) -> str:
         figures = ", ".join(
@@ -28,6 +31,11 @@ class Finding:
             for name, value in self.evidence.items()
         )
         return f"{self.code}({self.subject}{': ' + figures if figures else ''})"
+
+
+def warning(code: str, subject: str, evidence: Evidence) -> Finding:
+    """A finding that leaves the result usable."""
+    return Finding(code=code, severity="warning", subject=subject, evidence=evidence)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

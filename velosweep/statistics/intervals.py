@@ -1,8 +1,8 @@
-"""From two series of tokens per second to a ratio with an interval that is true.
+"""Ratios of two series of speeds and their t intervals on logarithms.
 
-The specification's figures (`speedup`, `speedup_stddev`) are kept as they are; beside them the geometric mean of
-the paired ratios and its t interval on logarithms. Formulas: design notes, statistics; every worked case of
-`tests/statistics/statistics_cases.json` holds to 1e-9.
+The only implementation of a half-width: the grid, the search, `compare`, the stopping rule and the live display all
+use it. Series are the rows of an array (series x values); a single series is an array with one row. A series lies
+together in memory, so that its sums are the same to the last bit whatever series are beside it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import fmean
 from typing import Any
-
-from velosweep.errors import VelosweepError
-from velosweep.statistics.comparison import Statistics
 
 PAIRED_ONE_LAUNCH = "paired log-ratio t, conditional on this launch"
 PAIRED_LAUNCHES = "paired log-ratio t over launch means"
@@ -23,16 +19,10 @@ PAIRED_SEQUENTIAL = "paired log-ratio t, 97 % for sequential stopping, condition
 WELCH = "Welch t on logs, assumes no drift between blocks"
 OVER_PROMPTS = "t over the prompts' mean log ratios"
 
-WALSH_MOST = 64
-
-
-class SampleError(VelosweepError, ValueError):
-    """A sample that is no measurement: NaN, infinite or negative. Never dropped in silence."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """A ratio speculative / vanilla (geometric mean) with its limits; `sd_log` and `df` say how it was made."""
+    """A geometric mean ratio with its limits; `standard_error` (of the mean log) and `df` say how it was made."""
 
     ratio: float
     low: float
@@ -40,12 +30,23 @@ class Interval:
     method: str
     n: int
     df: float
-    sd_log: float
+    standard_error: float
 
     @property
     def half_width(self) -> float:
         """Relative half-width, sinh of the half-width on the log scale: the x of "±x"."""
         return math.sinh(0.5 * math.log(self.high / self.low))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ratio:
+    """A geometric mean ratio (None: nothing was measured) and its interval (None: too few values)."""
+
+    ratio: float | None
+    interval: Interval | None
+
+
+NO_RATIO = Ratio(ratio=None, interval=None)
 
 
 @lru_cache(maxsize=4096)
@@ -56,173 +57,86 @@ def t_quantile(confidence: float, df: float) -> float:
     return float(stdtrit(df, 0.5 + 0.5 * confidence))
 
 
-def require_valid(samples: Sequence[float], *, name: str) -> None:
-    """Raise SampleError naming series and index unless every value is finite and not negative."""
-    for index, value in enumerate(samples):
-        if not math.isfinite(value) or value < 0:
-            raise SampleError(
-                f"{name}[{index}] is {value}, which is no measurement",
-                remedy="mark the run as failed or invalid instead of giving it a value",
-            )
+def t_half_width(sd: Any, n: int, *, df: float, confidence: float = 0.95) -> Any:
+    """Half-width of the two-sided t interval for the mean of `n` values of standard deviation `sd`."""
+    return t_quantile(confidence, df) / math.sqrt(n) * sd
 
 
-def mean_stddev(samples: Sequence[float]) -> tuple[float | None, float | None]:
-    """Mean, and standard deviation with n - 1 by two passes (one pass cancels for large means).
+def mean_stddev(x: Any) -> tuple[Any, Any]:
+    """Mean and standard deviation (n - 1, by two passes: one pass cancels for large means) of each row.
 
-    None for what is undefined: the mean of nothing, the deviation of one.
+    Rows have at least one value; with one the deviation is NaN.
     """
-    if not samples:
-        return None, None
-    mean = fmean(samples)
-    if len(samples) < 2:
-        return mean, None
-    return mean, math.sqrt(math.fsum((x - mean) ** 2 for x in samples) / (len(samples) - 1))
+    import numpy as np
+
+    n = x.shape[-1]
+    mean = x.mean(axis=-1)
+    deviation = x - mean[..., None]
+    squares = (deviation * deviation).sum(axis=-1)
+    return mean, np.sqrt(squares / (n - 1)) if n > 1 else np.full(len(x), np.nan)
 
 
-def describe(samples: Sequence[float], *, name: str = "samples") -> Statistics | None:
-    """The specification's figures of one series; None for an empty one. Raises SampleError."""
-    require_valid(samples, name=name)
-    mean, stddev = mean_stddev(samples)
-    if mean is None:
-        return None
-    return Statistics(mean=mean, stddev=stddev, min=min(samples), max=max(samples), samples=tuple(samples))
+def t_ratios(logs: Any, *, confidence: float = 0.95, method: str = PAIRED_ONE_LAUNCH) -> list[Ratio]:
+    """exp of the mean of each row of log ratios, with its t interval where there are at least two."""
+    import numpy as np
+
+    series, n = logs.shape
+    if not n:
+        return [NO_RATIO] * series
+    mean, sd = mean_stddev(logs)
+    ratios = [math.exp(value) for value in mean.tolist()]
+    if n < 2:
+        return [Ratio(ratio=ratio, interval=None) for ratio in ratios]
+    half = t_half_width(sd, n, df=n - 1, confidence=confidence)
+    limits = np.exp(mean - half).tolist(), np.exp(mean + half).tolist()
+    errors = (sd / math.sqrt(n)).tolist()
+    return [
+        Ratio(
+            ratio=ratio,
+            interval=Interval(ratio=ratio, low=low, high=high, method=method, n=n, df=n - 1, standard_error=error),
+        )
+        for ratio, low, high, error in zip(ratios, *limits, errors, strict=True)
+    ]
 
 
-def speedup(vanilla: Statistics | None, speculative: Statistics | None) -> float | None:
-    """mean(speculative) / mean(vanilla); None where either is missing or vanilla's mean is 0."""
-    if vanilla is None or speculative is None or vanilla.mean == 0:
-        return None
-    return speculative.mean / vanilla.mean
+def t_ratio(logs: Sequence[float], *, confidence: float = 0.95, method: str = PAIRED_ONE_LAUNCH) -> Ratio:
+    """As `t_ratios`, of one series."""
+    import numpy as np
+
+    return t_ratios(np.array([logs], dtype=float), confidence=confidence, method=method)[0]
 
 
-def speedup_stddev(vanilla: Statistics | None, speculative: Statistics | None) -> float | None:
-    """The specification's propagated error: the spread of a ratio of two single runs; it does not shrink with n."""
-    ratio = speedup(vanilla, speculative)
-    if ratio is None or vanilla is None or speculative is None or speculative.mean == 0:
-        return None
-    if vanilla.stddev is None or speculative.stddev is None:
-        return None
-    return ratio * math.hypot(speculative.stddev / speculative.mean, vanilla.stddev / vanilla.mean)
+def welch_ratio(before: Any, after: Any, *, confidence: float = 0.95, method: str = WELCH) -> Ratio:
+    """exp of the mean of `after` less that of `before` (two series of logs that are not paired), by Welch's t.
 
-
-def log_ratios(vanilla: Sequence[float], speculative: Sequence[float]) -> list[float] | None:
-    """ln(speculative_i / vanilla_i) of paired series; None unless of equal length and all positive.
-
-    Raises SampleError for NaN, infinite or negative values.
+    No ratio where either series is empty, no interval for fewer than two values; a point where neither varies.
     """
-    require_valid(vanilla, name="vanilla")
-    require_valid(speculative, name="speculative")
-    if len(vanilla) != len(speculative) or not all(vanilla) or not all(speculative):
-        return None
-    return [math.log(s / v) for v, s in zip(vanilla, speculative, strict=True)]
+    import numpy as np
 
-
-def t_interval(d: Sequence[float], *, confidence: float = 0.95, method: str = PAIRED_ONE_LAUNCH) -> Interval | None:
-    """exp of the t interval for the mean of log ratios `d`; None for fewer than two."""
-    mean, sd = mean_stddev(d)
-    if mean is None or sd is None:
-        return None
-    n = len(d)
-    half = t_quantile(confidence, n - 1) * sd / math.sqrt(n)
-    return Interval(
-        ratio=math.exp(mean),
-        low=math.exp(mean - half),
-        high=math.exp(mean + half),
-        method=method,
-        n=n,
-        df=n - 1,
-        sd_log=sd,
-    )
-
-
-def paired_interval(
-    vanilla: Sequence[float], speculative: Sequence[float], *, confidence: float = 0.95
-) -> Interval | None:
-    """Paired log-ratio t interval: the default for interleaved runs. None where it is undefined."""
-    d = log_ratios(vanilla, speculative)
-    return None if d is None else t_interval(d, confidence=confidence)
-
-
-def launch_interval(
-    vanilla: Sequence[float], speculative: Sequence[float], launches: Sequence[int], *, confidence: float = 0.95
-) -> Interval | None:
-    """Interval over launch means, which holds the variance between launches that iterations don't see.
-
-    `launches[i]` is the launch of pair i. With a single launch it is the paired interval, whose method says
-    "conditional on this launch".
-    """
-    d = log_ratios(vanilla, speculative)
-    if d is None:
-        return None
-    by_launch: dict[int, list[float]] = {}
-    for launch, value in zip(launches, d, strict=True):
-        by_launch.setdefault(launch, []).append(value)
-    if len(by_launch) < 2:
-        return t_interval(d, confidence=confidence)
-    means = [fmean(by_launch[launch]) for launch in sorted(by_launch)]
-    return t_interval(means, confidence=confidence, method=PAIRED_LAUNCHES)
-
-
-def welch_interval(
-    vanilla: Sequence[float], speculative: Sequence[float], *, confidence: float = 0.95
-) -> Interval | None:
-    """Welch's t on logarithms for runs that are not paired; "assumes no drift between blocks".
-
-    None where either series has fewer than two values or a zero; a point where neither series varies.
-    """
-    require_valid(vanilla, name="vanilla")
-    require_valid(speculative, name="speculative")
-    if len(vanilla) < 2 or len(speculative) < 2 or not all(vanilla) or not all(speculative):
-        return None
-    # Logs relative to the first sample keep digits where the spread is tiny beside the mean.
-    mean_v, sd_v = mean_stddev([math.log(x / vanilla[0]) for x in vanilla])
-    mean_s, sd_s = mean_stddev([math.log(x / speculative[0]) for x in speculative])
-    if mean_v is None or mean_s is None or sd_v is None or sd_s is None:
-        return None
-    center = mean_s - mean_v + math.log(speculative[0] / vanilla[0])
-    a, b = sd_s**2 / len(speculative), sd_v**2 / len(vanilla)
-    df = (a + b) ** 2 / (a**2 / (len(speculative) - 1) + b**2 / (len(vanilla) - 1)) if a + b > 0 else math.inf
-    half = t_quantile(confidence, df) * math.sqrt(a + b) if a + b > 0 else 0.0
-    return Interval(
+    sizes = len(before), len(after)
+    if not all(sizes):
+        return NO_RATIO
+    # Relative to its first value a constant series has a deviation of exactly 0.
+    moments = [mean_stddev(np.array([series], dtype=float) - series[0]) for series in (before, after)]
+    (mean_before, mean_after), deviations = ([float(moment[k][0]) for moment in moments] for k in (0, 1))
+    center = float(after[0] - before[0]) + mean_after - mean_before
+    if min(sizes) < 2:
+        return Ratio(ratio=math.exp(center), interval=None)
+    variances = [sd**2 / n for sd, n in zip(deviations, sizes, strict=True)]
+    error = math.sqrt(sum(variances))
+    df = math.inf
+    if error:
+        df = sum(variances) ** 2 / sum(v**2 / (n - 1) for v, n in zip(variances, sizes, strict=True))
+    half = t_half_width(error, 1, df=df, confidence=confidence)
+    return Ratio(
         ratio=math.exp(center),
-        low=math.exp(center - half),
-        high=math.exp(center + half),
-        method=WELCH,
-        n=min(len(vanilla), len(speculative)),
-        df=df,
-        sd_log=math.sqrt(a + b),
+        interval=Interval(
+            ratio=math.exp(center),
+            low=math.exp(center - half),
+            high=math.exp(center + half),
+            method=method,
+            n=min(sizes),
+            df=df,
+            standard_error=error,
+        ),
     )
-
-
-def geometric_mean_interval(ratios: Sequence[float], *, confidence: float = 0.95) -> Interval | None:
-    """Geometric mean of per-prompt ratios with t over prompts: the interval for "prompts like these"."""
-    require_valid(ratios, name="ratios")
-    if not all(ratios):
-        return None
-    return t_interval([math.log(x) for x in ratios], confidence=confidence, method=OVER_PROMPTS)
-
-
-def hodges_lehmann(d: Sequence[float]) -> float | None:
-    """Median of the Walsh averages (d_i + d_j) / 2, i <= j: a location that one wild pair doesn't move.
-
-    Beyond WALSH_MOST values the series is summarised by so many of its quantiles, so that the cost stays bounded.
-    """
-    import numpy as np
-
-    if not len(d):
-        return None
-    x = quantiles(np.sort(np.asarray(d, dtype=float)))
-    rows, columns = np.triu_indices(len(x))
-    return float(np.median(0.5 * (x[rows] + x[columns])))
-
-
-def quantiles(x: Any) -> Any:
-    """At most WALSH_MOST evenly spaced quantiles of arrays that are sorted along their first axis."""
-    import numpy as np
-
-    if len(x) <= WALSH_MOST:
-        return x
-    place = (np.arange(WALSH_MOST) + 0.5) / WALSH_MOST * (len(x) - 1)
-    below = place.astype(int)
-    share = (place - below).reshape(-1, *[1] * (x.ndim - 1))
-    return x[below] * (1 - share) + x[below + 1] * share

@@ -79,7 +79,7 @@ def arrange(columns: Columns) -> Arrangement:
     slot = _ranked(dense([*place, *numbers])) * prompt_count + prompt
     attempt = columns.integer("attempt")
     attempts = int(attempt.max()) + 1 if len(attempt) else 1
-    rank = attempt + attempts * _went_well(columns)
+    rank = attempt + attempts * columns.ended_well()
     owner = dense([columns.text("sweep_id").codes, columns.text("job_id").codes, _modes(columns)])
     order = columns.integer("order")
     rows = rows[np.lexsort((order[rows], rank[rows], slot[rows], owner[rows]))]
@@ -94,11 +94,6 @@ def arrange(columns: Columns) -> Arrangement:
         prompt_count=prompt_count,
         attempts=attempts,
     )
-
-
-def _went_well(columns: Columns) -> Any:
-    status = columns.text("status")
-    return (status.codes == (status.values.index("ok") if "ok" in status.values else -1)) | (status.codes == -1)
 
 
 def _ranked(codes: Any) -> Any:

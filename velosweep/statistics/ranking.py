@@ -10,8 +10,8 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 
-from velosweep.statistics.acceptance import leviathan_speedup
 from velosweep.statistics.comparison import Comparison
+from velosweep.statistics.rounds_cost import leviathan_speedup
 from velosweep.values import Verdict
 
 
@@ -59,6 +59,6 @@ def category_speedups(rows: Iterable[Comparison]) -> dict[str, dict[str, float]]
 
 def best_n_draft(alpha: float, cost_ratio: float, *, highest: int = 64) -> tuple[int, float]:
     """The n_draft with the highest speedup by Leviathan et al., and that speedup; (0, 1.0) where drafting can't pay."""
-    speedups = {n_draft: leviathan_speedup(alpha, n_draft, cost_ratio) or 0.0 for n_draft in range(1, highest + 1)}
+    speedups = {n_draft: leviathan_speedup(alpha, n_draft, cost_ratio) for n_draft in range(1, highest + 1)}
     best = max(speedups, key=lambda n_draft: speedups[n_draft])
     return (best, speedups[best]) if speedups[best] > 1 else (0, 1.0)

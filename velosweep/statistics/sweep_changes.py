@@ -13,14 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 
 from velosweep.records import Environment, SweepRecord
 from velosweep.statistics.comparison import Comparison, ModeStatistics
-from velosweep.statistics.intervals import Interval, mean_stddev, t_quantile, welch_interval
+from velosweep.statistics.intervals import Interval, t_half_width, welch_ratio
 
 BETWEEN_SWEEPS = "Welch t on logs, assumes no drift between sweeps"
 BETWEEN_SPEEDUPS = "difference of the two log speed-ups"
+ERROR = 0.05  # of calling any change real that is none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,9 +60,7 @@ class SweepChanges:
         )
 
 
-def compare_sweeps(
-    old: Sequence[Comparison], new: Sequence[Comparison], *, per_prompt: bool = False, confidence: float = 0.95
-) -> SweepChanges:
+def compare_sweeps(old: Sequence[Comparison], new: Sequence[Comparison], *, per_prompt: bool = False) -> SweepChanges:
     """Match jobs by id, else by what they asked for, and compare each with its counterpart.
 
     `per_prompt` compares the prompts' rows too (they then count as comparisons). Jobs keep the new sweep's order.
@@ -78,9 +76,9 @@ def compare_sweeps(
             only_new.append(row)
             continue
         matched.add(_exact(counterpart))
-        changes.append(_change(counterpart, row, confidence))
+        changes.append(_change(counterpart, row))
     return SweepChanges(
-        changes=tuple(_judged(changes, confidence)),
+        changes=tuple(_judged(changes)),
         only_old=tuple(row for key, row in before.items() if key not in matched),
         only_new=tuple(only_new),
     )
@@ -100,79 +98,58 @@ def _name(path: str) -> str:
     return path.replace("\\", "/").rsplit("/", 1)[-1]
 
 
-def _change(old: Comparison, new: Comparison, confidence: float) -> Change:
-    fast = _between(old.speculative, new.speculative, confidence)
-    base = _between(old.vanilla, new.vanilla, confidence)
-    ratio = fast if old.speculative and new.speculative else base
+def _change(old: Comparison, new: Comparison) -> Change:
+    vanilla_ratio = _speed_ratio(old.vanilla, new.vanilla)
+    ratio = _speed_ratio(old.speculative, new.speculative) if old.speculative and new.speculative else vanilla_ratio
     return Change(
         old=old,
         new=new,
         ratio=ratio,
-        vanilla_ratio=base,
-        speedup_ratio=_speedup_ratio(old, new, confidence),
-        p=None if ratio is None else p_of_no_change(ratio),
+        vanilla_ratio=vanilla_ratio,
+        speedup_ratio=_speedup_ratio(old, new),
+        p=None if ratio is None else _p_of_no_change(ratio),
         real=False,
         comparisons=0,
         reproduced=_reproduced(old, new),
     )
 
 
-def _between(old: ModeStatistics | None, new: ModeStatistics | None, confidence: float) -> Interval | None:
+def _speed_ratio(old: ModeStatistics | None, new: ModeStatistics | None) -> Interval | None:
     if old is None or new is None:
         return None
-    interval = welch_interval(old.tokens_per_second.samples, new.tokens_per_second.samples, confidence=confidence)
-    if interval is None:
-        return None
-    return replace(interval, method=BETWEEN_SWEEPS)
+    logs = [[math.log(speed) for speed in mode.tokens_per_second.samples] for mode in (old, new)]
+    return welch_ratio(*logs, method=BETWEEN_SWEEPS).interval
 
 
-def _log_speedup(row: Comparison) -> tuple[float, float, int] | None:
-    """Mean of the paired log ratios, its standard error and degrees of freedom, from the row's own samples."""
-    if row.vanilla is None or row.speculative is None or row.n_pairs < 2:
-        return None
-    vanilla, speculative = row.vanilla.tokens_per_second.samples, row.speculative.tokens_per_second.samples
-    if len(vanilla) != len(speculative):
-        return None
-    mean, sd = mean_stddev([math.log(s / v) for v, s in zip(vanilla, speculative, strict=True)])
-    return None if mean is None or sd is None else (mean, sd / math.sqrt(len(vanilla)), len(vanilla) - 1)
-
-
-def _speedup_ratio(old: Comparison, new: Comparison, confidence: float) -> Interval | None:
+def _speedup_ratio(old: Comparison, new: Comparison) -> Interval | None:
     """new speed-up / old speed-up, both from interleaved pairs; None where either isn't."""
-    before, after = _log_speedup(old), _log_speedup(new)
-    if before is None or after is None:
-        return None
-    center = after[0] - before[0]
-    variances = (before[1] ** 2, after[1] ** 2)
-    error = math.sqrt(sum(variances))
-    df = sum(variances) ** 2 / (variances[0] ** 2 / before[2] + variances[1] ** 2 / after[2]) if error else math.inf
-    half = t_quantile(confidence, df) * error if error else 0.0
-    return Interval(
-        ratio=math.exp(center),
-        low=math.exp(center - half),
-        high=math.exp(center + half),
-        method=BETWEEN_SPEEDUPS,
-        n=min(before[2], after[2]) + 1,
-        df=df,
-        sd_log=error,
-    )
+    before, after = _log_speedups(old), _log_speedups(new)
+    return welch_ratio(before, after, method=BETWEEN_SPEEDUPS).interval if before and after else None
 
 
-def p_of_no_change(interval: Interval) -> float:
-    """Two-sided p of ratio 1 for a t interval on logs whose `sd_log` is the standard error of the mean log."""
+def _log_speedups(row: Comparison) -> list[float]:
+    """The paired log ratios of a comparison, from its own samples; empty where they aren't paired."""
+    if row.vanilla is None or row.speculative is None or not row.n_pairs:
+        return []
+    pairs = zip(row.vanilla.tokens_per_second.samples, row.speculative.tokens_per_second.samples, strict=True)
+    return [math.log(speculative / vanilla) for vanilla, speculative in pairs]
+
+
+def _p_of_no_change(interval: Interval) -> float:
+    """Two-sided p of ratio 1 for a t interval on logs."""
     from scipy.special import stdtr
 
-    if interval.sd_log == 0:
+    if interval.standard_error == 0:
         return 1.0 if interval.ratio == 1 else 0.0
-    return float(2 * stdtr(interval.df, -abs(math.log(interval.ratio)) / interval.sd_log))
+    return float(2 * stdtr(interval.df, -abs(math.log(interval.ratio)) / interval.standard_error))
 
 
-def _judged(changes: Sequence[Change], confidence: float) -> list[Change]:
-    """Holm: the smallest p against error/m, the next against error/(m-1), until one fails."""
-    tested = sorted((i for i, change in enumerate(changes) if change.p is not None), key=lambda i: changes[i].p or 0.0)
+def _judged(changes: Sequence[Change]) -> list[Change]:
+    """Holm: the smallest p against .05 / m, the next against .05 / (m - 1), until one fails."""
+    tested = sorted((change.p, i) for i, change in enumerate(changes) if change.p is not None)
     real: set[int] = set()
-    for rank, index in enumerate(tested):
-        if (changes[index].p or 0.0) > (1 - confidence) / (len(tested) - rank):
+    for rank, (p, index) in enumerate(tested):
+        if p > ERROR / (len(tested) - rank):
             break
         real.add(index)
     return [replace(change, real=i in real, comparisons=len(tested)) for i, change in enumerate(changes)]
@@ -192,9 +169,10 @@ def _span(mode: ModeStatistics | None) -> tuple[float, float] | None:
     """95 % t interval of a mode's mean tokens per second."""
     if mode is None or mode.tokens_per_second.stddev is None:
         return None
-    samples = mode.tokens_per_second.samples
-    half = t_quantile(0.95, len(samples) - 1) * mode.tokens_per_second.stddev / math.sqrt(len(samples))
-    return fmean(samples) - half, fmean(samples) + half
+    speed = mode.tokens_per_second
+    n = len(speed.samples)
+    half = t_half_width(speed.stddev, n, df=n - 1)
+    return speed.mean - half, speed.mean + half
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,7 +28,7 @@ from functools import cached_property
 from velosweep.config.settings import Job, TunerSettings
 from velosweep.errors import ConfigError
 from velosweep.records import TunerDecision
-from velosweep.statistics.intervals import Interval, t_interval
+from velosweep.statistics.intervals import Interval, t_ratio
 from velosweep.tuning.calibration import Calibration
 from velosweep.tuning.elimination import Elimination, Estimate
 from velosweep.tuning.search_values import Observation, Phase, SearchAnswer, SearchRound
@@ -175,7 +175,7 @@ class BestArmSearch:
         """The leader over vanilla, from the confirmation rounds."""
         pairs = [(done.log_value(leader), done.log_value(self.vanilla)) for done in self._rounds(Phase.CONFIRMATION)]
         logs = [own - vanilla for own, vanilla in pairs if own is not None and vanilla is not None]
-        return t_interval(logs, confidence=self.settings.confidence)
+        return t_ratio(logs, confidence=self.settings.confidence).interval
 
     # ------------------------------------------------------------ what came of it
 

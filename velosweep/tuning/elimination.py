@@ -16,7 +16,7 @@ from functools import cached_property
 from statistics import NormalDist
 
 from velosweep.config.settings import TunerSettings
-from velosweep.statistics.intervals import t_quantile
+from velosweep.statistics.intervals import t_half_width
 
 _FIRST_ELIMINATION = 3
 
@@ -136,7 +136,9 @@ def difference_half_width(rounds: Sequence[Mapping[str, float]], *, confidence: 
     Infinite where nothing is left to estimate the noise from.
     """
     variance, df = residual_variance(rounds)
-    return t_quantile(confidence, df) * math.sqrt(2 * variance / len(rounds)) if df else math.inf
+    return (
+        float(t_half_width(math.sqrt(2 * variance / len(rounds)), 1, df=df, confidence=confidence)) if df else math.inf
+    )
 
 
 def residual_variance(rounds: Sequence[Mapping[str, float]]) -> tuple[float, int]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from velosweep.statistics.comparison import Finding
-from velosweep.statistics.measures import Measures
+from velosweep.statistics.runs import Runs
 from velosweep.values import COOLDOWN_LOOKS
 
 SLOW_LIMIT = 0.02  # the default of protocol.cooldown_drift
@@ -19,22 +19,22 @@ Looks = Mapping[tuple[str, str], Any]
 """Rows of the looks that went well in order of time, by sweep and vanilla owner (its job_id)."""
 
 
-def looks_of(measures: Measures) -> Looks:
+def looks_of(runs: Runs) -> Looks:
     """All looks of a table of samples; empty for most."""
     import numpy as np
 
-    columns = measures.columns
-    rows = np.flatnonzero((columns.integer("warmup") != 0) & (columns.integer("iteration") > 0) & measures.usable)
+    columns = runs.columns
+    rows = np.flatnonzero((columns.integer("warmup") != 0) & (columns.integer("iteration") > 0) & runs.usable)
     if not len(rows):
         return {}
-    rows, _ = measures.by_mode(rows)
+    rows, _ = runs.by_mode(rows)
     found: dict[tuple[str, str], list[int]] = {}
-    for row in rows[np.lexsort((columns.integer("order")[rows], measures.time[rows]))].tolist():
-        found.setdefault(_owner(measures, row), []).append(row)
+    for row in rows[np.lexsort((columns.integer("order")[rows], runs.time[rows]))].tolist():
+        found.setdefault(_owner(runs, row), []).append(row)
     return {owner: np.array(own) for owner, own in found.items()}
 
 
-def untrusted_findings(measures: Measures, looks: Looks, vanilla: Any) -> list[Finding]:
+def untrusted_findings(runs: Runs, looks: Looks, vanilla: Any) -> list[Finding]:
     """A warning where rounds of a job began too slow. `vanilla`: rows of its counted vanilla runs.
 
     Too slow is a last look under the speed of its launch's first round by more than SLOW_LIMIT, or no faster than
@@ -42,11 +42,11 @@ def untrusted_findings(measures: Measures, looks: Looks, vanilla: Any) -> list[F
     """
     import numpy as np
 
-    vanilla = vanilla[measures.usable[vanilla]]
-    own = looks.get(_owner(measures, int(vanilla[0]))) if len(vanilla) else None
+    vanilla = vanilla[runs.usable[vanilla]]
+    own = looks.get(_owner(runs, int(vanilla[0]))) if len(vanilla) else None
     if own is None:
         return []
-    columns = measures.columns
+    columns = runs.columns
     speed, iteration = columns.number("tokens_per_second"), columns.integer("iteration")
     place = np.stack([columns.integer("block"), columns.integer("launch"), columns.text("prompt_id").codes])
     slow: dict[int, tuple[float, float]] = {}
@@ -80,6 +80,6 @@ def _finding(slow: Mapping[int, tuple[float, float]]) -> Finding:
     )
 
 
-def _owner(measures: Measures, row: int) -> tuple[str, str]:
-    columns = measures.columns
+def _owner(runs: Runs, row: int) -> tuple[str, str]:
+    columns = runs.columns
     return columns.text("sweep_id").at(row) or "", columns.text("job_id").at(row) or ""

@@ -1,0 +1,76 @@
+"""The intervals of `compare`, against SciPy and the worked cases.
+
+Those of the grid are in test_worked_cases.py, of the search in tests/tuning (elimination, best arm), of the live
+display in tests/reporting/test_progress.py: so an error of one per cent is seen at each reader.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tests.strategies import speeds_table
+from velosweep.statistics.summarise import compare_jobs
+from velosweep.statistics.sweep_changes import compare_sweeps
+
+CASES = {
+    case["id"]: case
+    for case in json.loads((Path(__file__).parent / "statistics_cases.json").read_text())["cases"]
+    if case["status"] in ("ok", "degenerate") and case["id"] != "cancellation"
+}
+
+
+def _close(value):
+    return pytest.approx(value, rel=1e-9)
+
+
+def _sweep(vanilla, speculative):
+    return compare_jobs(speeds_table([vanilla], [speculative]))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_ratio_between_sweeps_is_the_worked_cases_welch_interval(name):
+    case = CASES[name]
+    old, new = case["vanilla_samples"], case["spec_samples"]
+    expected = case["expected"]["welch_log"]
+
+    (change,) = compare_sweeps(_sweep([10.0] * len(old), old), _sweep([10.0] * len(new), new)).changes
+
+    assert change.ratio.ratio == _close(expected["gm_ratio"])
+    assert (change.ratio.low, change.ratio.high) == (_close(expected["lower"]), _close(expected["upper"]))
+    assert change.ratio.method == "Welch t on logs, assumes no drift between sweeps"
+    p = stats.ttest_ind(np.log(new), np.log(old), equal_var=False).pvalue
+    assert change.p == pytest.approx(p, rel=1e-7, abs=1e-300)
+    assert (change.vanilla_ratio.low, change.vanilla_ratio.high) == (1.0, 1.0)
+
+
+def test_the_ratio_of_speedups_is_welchs_interval_of_the_pairs_log_ratios():
+    vanilla, old, new = [10.0, 10.4, 9.8, 10.1], [20.0, 20.6, 19.9, 20.3], [22.0, 23.3, 21.2, 22.4]
+    before, after = (np.log(np.array(series) / vanilla) for series in (old, new))
+    low, high = stats.ttest_ind(after, before, equal_var=False).confidence_interval(0.95)
+
+    (change,) = compare_sweeps(_sweep(vanilla, old), _sweep(vanilla, new)).changes
+
+    assert change.speedup_ratio.ratio == _close(math.exp(after.mean() - before.mean()))
+    assert (change.speedup_ratio.low, change.speedup_ratio.high) == (_close(math.exp(low)), _close(math.exp(high)))
+    assert change.speedup_ratio.method == "difference of the two log speed-ups"
+
+
+@pytest.mark.parametrize(("gap", "reproduced"), [(0.99, True), (1.01, False)])
+def test_speeds_reproduce_where_their_95_per_cent_intervals_overlap(gap, reproduced):
+    speeds = np.array([30.0, 30.6, 29.8, 30.2, 30.1])
+    low, high = stats.ttest_1samp(speeds, 0).confidence_interval(0.95)
+
+    old, new = (_vanilla_only(series) for series in (speeds, speeds + gap * (high - low)))
+
+    assert compare_sweeps(old, new).changes[0].reproduced is reproduced
+    assert compare_sweeps(new, old).changes[0].reproduced is reproduced
+
+
+def _vanilla_only(speeds):
+    return compare_jobs(speeds_table([speeds], [[]]))

@@ -1,0 +1,183 @@
+"""What a reader must know before believing a number, apart from the series themselves: intervals that are too wide,
+runs that failed, outputs that differ, acceptance that jumps, and the machine around the runs.
+
+Sentences and remedies are reporting's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from velosweep.statistics.comparison import Finding, warning
+from velosweep.statistics.intervals import PAIRED_ONE_LAUNCH, PAIRED_SEQUENTIAL, WELCH, Interval
+from velosweep.statistics.runs import Runs
+
+WIDE_HALF_WIDTH = 0.05
+CLAIM = 0.02  # a ratio this far from 1 reads as a claim
+BUSY_SHARE = 0.10
+HOT_RISE_C = 15.0
+HOT_C = 85.0
+CLOCK_DROP = 0.05
+ACCEPTANCE_JUMP = 0.15
+FALSE_ACCEPTANCE = 0.99
+
+_QUANTISED = re.compile(r"(?:^|[-_./ ])(?:i?q\d|tq\d|mxfp\d|nvfp\d)", re.IGNORECASE)
+_CPU = re.compile(r"\bcpu\b|processor|xeon|epyc|ryzen|threadripper|core\(tm\)|neoverse|cortex|-core\b", re.IGNORECASE)
+
+
+def is_quantised(model: str) -> bool:
+    """Whether a model's file name says that its weights are quantised."""
+    return bool(_QUANTISED.search(re.split(r"[/\\]", model)[-1]))
+
+
+def is_cpu(device: str) -> bool:
+    """Whether the `device` column names a processor rather than a GPU."""
+    return bool(_CPU.search(device))
+
+
+def interval_findings(interval: Interval, *, adaptive_target: float | None, not_paired: str) -> list[Finding]:
+    """An interval too wide for what the ratio seems to claim or for the target that was set, and how it was made.
+
+    `not_paired`: the subject of the finding where runs are no interleaved pairs (see job_comparison).
+    """
+    findings = []
+    half = interval.half_width
+    undecided = interval.low <= 1 <= interval.high and abs(interval.ratio - 1) > CLAIM
+    if half > WIDE_HALF_WIDTH or undecided:
+        findings.append(warning("wide_interval", "pairs", {"half_width": half, "ratio": interval.ratio}))
+    if adaptive_target is not None and half > adaptive_target:
+        findings.append(warning("not_converged", "pairs", {"half_width": half, "target": adaptive_target}))
+    if interval.method == WELCH:
+        findings.append(warning("not_paired", not_paired, {}))
+    elif interval.method in (PAIRED_ONE_LAUNCH, PAIRED_SEQUENTIAL):
+        findings.append(Finding(code="conditional_on_launch", severity="info", subject="pairs"))
+    return findings
+
+
+def outcome_findings(runs: Runs, rows: Any) -> list[Finding]:
+    """Runs that are not averaged, over all attempts in `rows`: an error where a mode has no other."""
+    usable = all(runs.usable[own].any() for own in runs.by_mode(rows) if len(own))
+    counts = {"failed_runs": int(runs.failed[rows].sum()), "invalid_runs": int(runs.invalid[rows].sum())}
+    return [
+        Finding(
+            code=code,
+            severity="warning" if usable else "error",
+            subject="runs",
+            evidence={"runs": count, "of": len(rows)},
+        )
+        for code, count in counts.items()
+        if count
+    ]
+
+
+def output_findings(runs: Runs, speculative: Any, vanilla: Any) -> list[list[Finding]]:
+    """Whether both modes produced the same text: an error on the CPU with unquantised weights, else a warning.
+
+    Rows of runs, comparisons x runs; `vanilla` is None where nothing is paired.
+    """
+    import numpy as np
+
+    findings: list[list[Finding]] = [[] for _ in speculative]
+    if not speculative.shape[1]:
+        return findings
+    columns = runs.columns
+    divergence = columns.number("first_divergence")[speculative]
+    diverged = np.isfinite(divergence)
+    if vanilla is not None:
+        output = columns.text("output_sha256").codes
+        ours, theirs = output[speculative], output[vanilla]
+        diverged = diverged | ((ours >= 0) & (theirs >= 0) & (ours != theirs))
+    sampled = (columns.number("temperature")[speculative] > 0).any(axis=1)
+    for p in np.flatnonzero(sampled).tolist():
+        findings[p].append(Finding(code="not_applicable_sampled", severity="info", subject="output"))
+    for p in np.flatnonzero(diverged.any(axis=1) & ~sampled).tolist():
+        row = int(speculative[p, 0])
+        device, model = (columns.text(name).at(row) or "" for name in ("device", "main_model"))
+        evidence = {"runs": int(diverged[p].sum()), "of": speculative.shape[1]}
+        if np.isfinite(divergence[p]).any():
+            evidence["first_token"] = int(np.nanmin(divergence[p]))
+        severity = "error" if is_cpu(device) and not is_quantised(model) else "warning"
+        findings[p].append(Finding(code="output_diverged", severity=severity, subject="speculative", evidence=evidence))
+    return findings
+
+
+def acceptance_findings(drafted: Any, accepted: Any) -> list[list[Finding]]:
+    """Acceptance of the first pass against the later ones. Token counts, comparisons x passes.
+
+    Old builds reuse the last draft context when a prompt repeats, and then accept everything: an error, because the
+    speed-up is false.
+    """
+    import numpy as np
+
+    findings: list[list[Finding]] = [[] for _ in drafted]
+    if drafted.shape[1] < 2:
+        return findings
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rates = accepted / drafted
+        first, later = rates[:, 0], rates[:, 1:].mean(axis=1)
+        jumped = later - first > ACCEPTANCE_JUMP
+    for p in np.flatnonzero(jumped).tolist():
+        severity = "error" if later[p] >= FALSE_ACCEPTANCE else "warning"
+        evidence = {"first_acceptance": float(first[p]), "later_acceptance": float(later[p])}
+        findings[p].append(Finding(code="acceptance_jump", severity=severity, subject="speculative", evidence=evidence))
+    return findings
+
+
+def machine_findings(runs: Runs, rows: Any) -> list[Finding]:
+    """The machine's state around all these runs."""
+    import numpy as np
+
+    columns = runs.columns
+    if columns.has("gpu_clock_mhz") or columns.has("gpu_temperature_c"):  # the order of other figures does not matter
+        rows = rows[np.argsort(runs.time[rows], kind="stable")]
+    findings = []
+    busy = _read(runs, "cpu_busy", rows)
+    if (busy > BUSY_SHARE).any():
+        evidence = {"busy_share": float(busy.max()), "mean_busy_share": float(busy.mean())}
+        findings.append(warning("machine_busy", "machine", evidence))
+    reasons = columns.text("throttle_reasons")
+    codes = np.unique(reasons.codes[rows]) if reasons.values else ()
+    seen = sorted({reasons.values[code] for code in codes if code >= 0} - {""})
+    if seen:
+        findings.append(warning("throttled", "gpu", {"reasons": ", ".join(seen)}))
+    else:
+        findings += _clock_drop(_read(runs, "gpu_clock_mhz", rows))
+    findings += _heat(_read(runs, "gpu_temperature_c", rows))
+    processes = _read(runs, "gpu_processes", rows)
+    if processes.any():
+        others = {"processes": int(processes.max()), "runs": int(np.count_nonzero(processes))}
+        findings.append(warning("other_gpu_processes", "gpu", others))
+    return findings
+
+
+def _read(runs: Runs, name: str, rows: Any) -> Any:
+    """The figures of a column that were read."""
+    import numpy as np
+
+    if not runs.columns.has(name):
+        return np.zeros(0)
+    values = runs.columns.number(name)[rows]
+    return values[~np.isnan(values)]
+
+
+def _clock_drop(clock: Any) -> list[Finding]:
+    """Clocks that end well below where they began (thirds, so that one reading decides nothing)."""
+    import numpy as np
+
+    third = len(clock) // 3
+    if not third:
+        return []
+    before, after = float(np.median(clock[:third])), float(np.median(clock[-third:]))
+    if after >= (1 - CLOCK_DROP) * before:
+        return []
+    return [warning("throttled", "gpu", {"clock_mhz_before": before, "clock_mhz_after": after})]
+
+
+def _heat(temperature: Any) -> list[Finding]:
+    if not len(temperature):
+        return []
+    first, hottest = float(temperature[0]), float(temperature.max())
+    if hottest - first <= HOT_RISE_C and hottest < HOT_C:
+        return []
+    return [warning("heat", "gpu", {"first_c": first, "hottest_c": hottest})]

@@ -1,0 +1,290 @@
+"""One job of a table of samples: which of its runs are compared, and the comparisons made of their figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from velosweep.statistics import acceptance
+from velosweep.statistics.comparison import Acceptance, Comparison, Finding, ModeStatistics, warning
+from velosweep.statistics.comparison_figures import ComparedRuns, Design, Figures
+from velosweep.statistics.cooldown import Looks, untrusted_findings
+from velosweep.statistics.findings import machine_findings, outcome_findings
+from velosweep.statistics.intervals import OVER_PROMPTS, Interval, Ratio, t_ratio
+from velosweep.statistics.pairing import Arrangement, FoundJob, JobRows, job_rows
+from velosweep.statistics.rounds_cost import Costs
+from velosweep.statistics.runs import Runs
+from velosweep.values import Verdict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Analysis:
+    """What all jobs of a table of samples have in common."""
+
+    arrangement: Arrangement
+    runs: Runs
+    costs: Costs
+    looks: Looks
+
+
+class ComparedJob:
+    """One job: `compared` is to be turned into figures, from which `comparisons` are made."""
+
+    def __init__(self, analysis: Analysis, found: FoundJob) -> None:
+        self.analysis = analysis
+        self.found = found
+        self.rows = job_rows(analysis.arrangement, found)
+        self.vanilla, self.speculative, paired = used_rows(analysis.runs, self.rows)
+        record = self.rows.record
+        self.design = Design(
+            paired=paired,
+            not_paired=_why_not_paired(record.order if record else "block", paired=paired),
+            target=record.adaptive_target if record else None,
+        )
+
+    @cached_property
+    def compared(self) -> list[ComparedRuns]:
+        """Each prompt's runs, then where there are several the passes in which every prompt was measured."""
+        prompts = [
+            ComparedRuns(vanilla=there(vanilla), speculative=there(speculative), design=self.design)
+            for vanilla, speculative in zip(self.vanilla.T, self.speculative.T, strict=True)
+        ]
+        if len(prompts) < 2:
+            return prompts
+        whole = [(cube >= 0).all(axis=1) for cube in (self.vanilla, self.speculative)]
+        if self.design.paired:
+            whole = [whole[0] & whole[1]] * 2
+        vanilla, speculative = self.vanilla[whole[0]], self.speculative[whole[1]]
+        return [*prompts, ComparedRuns(vanilla=vanilla, speculative=speculative, design=self.design)]
+
+    def comparisons(self, figures: Sequence[Figures]) -> list[Comparison]:
+        """One for each prompt, then the job's. `figures`: of each of `compared`."""
+        count = len(self.rows.prompts)
+        per_prompt = []
+        for p, (found, row) in enumerate(zip(figures[:count], self._lead_rows.max(axis=0).tolist(), strict=True)):
+            accepted = acceptance.estimate([found.counts], self.n_draft) if found.counts else None
+            findings = [*self._outcomes(p), *found.findings]
+            per_prompt.append(self._comparison(found, found.ratio, findings, accepted, **self._prompt(row)))
+        machine = self._machine_findings()
+        if count > 1:
+            return [*per_prompt, self._whole(per_prompt, figures, machine)]
+        findings = [*per_prompt[0].findings, *machine]
+        return [*per_prompt, replace(per_prompt[0], prompt_id=None, findings=tuple(findings))]
+
+    def _whole(self, per_prompt: list[Comparison], figures: Sequence[Figures], machine: list[Finding]) -> Comparison:
+        """The job over its prompt set: an iteration's sample is the suite's."""
+        *prompts, suite = figures
+        runs, passes = self.analysis.runs, len(self.rows.speculative)
+        findings = outcome_findings(runs, _all_rows(self.rows)) + suite.findings
+        if self.design.paired and suite.pairs < passes:
+            evidence = {"passes": passes - suite.pairs, "of": passes}
+            findings.append(warning("incomplete_passes", "pairs", evidence))
+        ranked = [(row.speedup_gm, row.prompt_id) for row in per_prompt if row.speedup_gm is not None]
+        population = t_ratio([math.log(ratio) for ratio, _ in ranked], method=OVER_PROMPTS)
+        ratio = suite.ratio
+        if ratio.interval is None and population.interval is not None:
+            # With a single whole pass, or none, prompts are all the repetition there is.
+            ratio = Ratio(ratio=population.ratio if ratio.ratio is None else ratio.ratio, interval=population.interval)
+        counts = [found.counts for found in prompts if found.counts is not None]
+        accepted = acceptance.estimate(counts, self.n_draft)
+        return replace(
+            self._comparison(suite, ratio, findings + machine, accepted),
+            population_low=population.interval.low if population.interval else None,
+            population_high=population.interval.high if population.interval else None,
+            suite_speedup=suite.suite_speedup,
+            worst_prompt=min(ranked, key=lambda entry: entry[0])[1] if len(ranked) > 1 else None,
+        )
+
+    def _comparison(
+        self,
+        figures: Figures,
+        ratio: Ratio,
+        findings: list[Finding],
+        accepted: Acceptance | None,
+        prompt_id: str | None = None,
+        prompt: str | None = None,
+        prompt_category: str | None = None,
+    ) -> Comparison:
+        interval, costs = ratio.interval, self.analysis.costs
+        measured = figures.speculative is not None or (figures.vanilla is not None and not self._speculates)
+        return Comparison(
+            **self._parameters,
+            prompt_id=prompt_id,
+            prompt=prompt,
+            prompt_category=prompt_category,
+            iterations=len(self.rows.speculative),
+            n_pairs=figures.pairs,
+            vanilla=figures.vanilla,
+            speculative=figures.speculative,
+            speedup=speedup(figures.vanilla, figures.speculative),
+            speedup_stddev=speedup_stddev(figures.vanilla, figures.speculative),
+            speedup_gm=ratio.ratio,
+            ci_low=interval.low if interval else None,
+            ci_high=interval.high if interval else None,
+            ci_method=interval.method if interval else None,
+            acceptance=accepted,
+            cost_ratio=costs.cost_ratio(self.found),
+            expected_speedup=costs.expected_speedup(self.found, accepted.tokens_per_round if accepted else None),
+            verdict=_verdict(interval, findings, target=self.design.target, measured=measured),
+            findings=tuple(findings),
+            finished_at=figures.finished_at,
+            energy_j_per_token_vanilla=figures.energy_vanilla,
+            energy_j_per_token_speculative=figures.energy_speculative,
+        )
+
+    def _outcomes(self, p: int) -> list[Finding]:
+        """Findings on the runs of a prompt that are not averaged; nothing to look up where all runs are good."""
+        import numpy as np
+
+        rows, runs = self.rows, self.analysis.runs
+        if self._all_good:
+            return []
+        others = rows.others[self.analysis.arrangement.prompt[rows.others] == rows.prompts[p]]
+        return outcome_findings(runs, there(np.concatenate([rows.speculative[:, p], rows.vanilla[:, p], others])))
+
+    @cached_property
+    def _all_good(self) -> bool:
+        return bool(self.analysis.runs.usable[_all_rows(self.rows)].all())
+
+    def _machine_findings(self) -> list[Finding]:
+        import numpy as np
+
+        runs = self.analysis.runs
+        rows = there(np.concatenate([self.vanilla.ravel(), self.speculative.ravel()]))
+        findings = machine_findings(runs, rows)
+        findings += untrusted_findings(runs, self.analysis.looks, there(self.vanilla))
+        if self.rows.ambiguous:
+            findings.append(warning("ambiguous_baseline", "vanilla", {}))
+        return findings
+
+    @property
+    def _speculates(self) -> bool:
+        """Whether speculative runs belong to the job, be there any or not."""
+        return self.found.speculative is not None or (self.rows.record is not None and self.rows.record.n_draft > 0)
+
+    @cached_property
+    def n_draft(self) -> int:
+        """The job's draft length."""
+        if self.found.speculative is None and self.rows.record is not None:
+            return self.rows.record.n_draft  # the vanilla row is of many jobs
+        return int(self.analysis.runs.columns.integer("n_draft")[self._first_row])
+
+    @cached_property
+    def _lead_rows(self) -> Any:
+        return self.rows.vanilla if self.found.speculative is None else self.rows.speculative
+
+    @cached_property
+    def _first_row(self) -> int:
+        return int(there(self._lead_rows)[0])
+
+    @cached_property
+    def _parameters(self) -> dict[str, Any]:
+        """The job's parameters as its first row has them (its record's, where a shared row can't say)."""
+        columns, row, record = self.analysis.runs.columns, self._first_row, self.rows.record
+        number = columns.integer("job_num", -1)[row]
+        texts = ("main_model", "prompt_set", "host", "device", "engine", "llama_cpp_build")
+        return {
+            "job_id": self.rows.job_id,
+            "job_num": record.num if record else (int(number) if number >= 0 else None),
+            "model_pair": (record.model_pair if record else None) or columns.text("model_pair").at(row) or "",
+            "draft_model": record.draft_model if record else columns.text("draft_model").at(row),
+            "speculation": (record.speculation if record else None) or columns.text("speculation").at(row) or "",
+            "n_draft": self.n_draft,
+            "n_predict": int(columns.integer("n_predict")[row]),
+            **{name: columns.text(name).at(row) or "" for name in texts},
+        }
+
+    def _prompt(self, row: int) -> dict[str, str | None]:
+        columns = self.analysis.runs.columns
+        return {
+            "prompt_id": columns.text("prompt_id").at(row) or "",
+            "prompt": columns.text("prompt").at(row),
+            "prompt_category": columns.text("prompt_category").at(row),
+        }
+
+
+def used_rows(runs: Runs, job: JobRows) -> tuple[Any, Any, bool]:
+    """(vanilla, speculative, paired): rows that are averaged, passes x prompts, -1 where none.
+
+    Where any pair has two usable halves only pairs count; else all usable runs of both modes, unpaired.
+    """
+    import numpy as np
+
+    vanilla, speculative = (
+        np.where((cube >= 0) & runs.usable[cube], cube, -1) for cube in (job.vanilla, job.speculative)
+    )
+    both = (vanilla >= 0) & (speculative >= 0)
+    if both.any():
+        return np.where(both, vanilla, -1), np.where(both, speculative, -1), True
+    if (job.speculative < 0).all():
+        return vanilla, speculative, False
+    # No vanilla run is of a speculative one's pass: they make passes of their own.
+    rows = job.all_vanilla[runs.usable[job.all_vanilla]]
+    codes = runs.columns.text("prompt_id").codes[rows] + 1
+    columns = [rows[codes == prompt] for prompt in job.prompts]
+    vanilla = np.full((max(map(len, columns)), len(columns)), -1, dtype=np.int64)
+    for p, column in enumerate(columns):
+        vanilla[: len(column), p] = column
+    return vanilla, speculative, False
+
+
+def there(rows: Any) -> Any:
+    """The rows that are there."""
+    return rows[rows >= 0]
+
+
+def _all_rows(job: JobRows) -> Any:
+    """Every counted run of a job: its own, their partners, and attempts that were repeated."""
+    import numpy as np
+
+    return there(np.concatenate([job.speculative.ravel(), job.vanilla.ravel(), job.others]))
+
+
+def _why_not_paired(order: str, *, paired: bool) -> str:
+    """Why runs would be no interleaved pairs, as the finding's subject.
+
+    `passes`: no pass has a good run of both modes; `repeats`: they were to be interleaved, and all that is good of
+    one mode came before the other; `pairs`: that is how they were ordered.
+    """
+    if not paired:
+        return "passes"
+    return "pairs" if order == "block" else "repeats"
+
+
+def speedup(vanilla: ModeStatistics | None, speculative: ModeStatistics | None) -> float | None:
+    """The specification's mean(speculative) / mean(vanilla); None where either is missing."""
+    if vanilla is None or speculative is None:
+        return None
+    return speculative.tokens_per_second.mean / vanilla.tokens_per_second.mean
+
+
+def speedup_stddev(vanilla: ModeStatistics | None, speculative: ModeStatistics | None) -> float | None:
+    """The specification's propagated error: the spread of a ratio of two single runs; it does not shrink with n."""
+    if vanilla is None or speculative is None:
+        return None
+    v, s = vanilla.tokens_per_second, speculative.tokens_per_second
+    if v.stddev is None or s.stddev is None:
+        return None
+    return s.mean / v.mean * math.hypot(s.stddev / s.mean, v.stddev / v.mean)
+
+
+def _verdict(
+    interval: Interval | None, findings: Sequence[Finding], *, target: float | None, measured: bool
+) -> Verdict:
+    """`invalid` with an error finding or nothing measured; else by the interval.
+
+    An adaptive job that missed its target is `not_converged` only while its interval holds 1: a wide interval above 1
+    is an answer, and the finding tells its width.
+    """
+    if not measured or any(finding.severity == "error" for finding in findings):
+        return Verdict.INVALID
+    if interval is not None and interval.low > 1:
+        return Verdict.FASTER
+    if interval is not None and interval.high < 1:
+        return Verdict.SLOWER
+    if target is not None and (interval is None or interval.half_width > target):
+        return Verdict.NOT_CONVERGED
+    return Verdict.NO_RELIABLE_GAIN

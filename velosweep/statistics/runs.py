@@ -1,0 +1,210 @@
+"""The runs of a table of samples: which count, their figures as arrays, and the series that comparisons are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from velosweep.statistics.acceptance import Counts
+from velosweep.statistics.columns import Columns
+from velosweep.statistics.comparison import ModeStatistics, Statistics
+from velosweep.statistics.intervals import mean_stddev
+from velosweep.values import Mode
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Series:
+    """One mode's counted figures of several comparisons: arrays, comparisons x passes.
+
+    `time` orders the passes as they were measured; `launch` is of each pass, the same for all comparisons.
+    """
+
+    tokens_per_second: Any
+    time_to_first_token_ms: Any
+    total_time_ms: Any
+    time: Any
+    launch: Any
+
+    def statistics(self) -> list[ModeStatistics | None]:
+        """The specification's figures of each comparison; None for no runs."""
+        if not len(self.launch):
+            return [None] * len(self.time)
+        metrics = (self.tokens_per_second, self.time_to_first_token_ms, self.total_time_ms)
+        return [
+            ModeStatistics(tokens_per_second=speed, time_to_first_token_ms=first, total_time_ms=total)
+            for speed, first, total in zip(*map(_statistics, metrics), strict=True)
+        ]
+
+    def take(self, comparisons: Sequence[int]) -> Series:
+        """Those of some comparisons."""
+        return Series(
+            tokens_per_second=self.tokens_per_second[comparisons],
+            time_to_first_token_ms=self.time_to_first_token_ms[comparisons],
+            total_time_ms=self.total_time_ms[comparisons],
+            time=self.time[comparisons],
+            launch=self.launch,
+        )
+
+
+def _statistics(x: Any) -> list[Statistics]:
+    mean, stddev = mean_stddev(x)
+    deviations = stddev.tolist() if x.shape[1] > 1 else [None] * len(x)
+    rows = zip(mean.tolist(), deviations, x.min(axis=1).tolist(), x.max(axis=1).tolist(), x.tolist(), strict=True)
+    return [Statistics(mean=m, stddev=sd, min=low, max=high, samples=tuple(all_)) for m, sd, low, high, all_ in rows]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Runs:
+    """All runs of a table of samples, an array entry a row.
+
+    `usable`: ended well with sound figures; `failed`: failed or timed out; `invalid`: the rest. `tokens`: what
+    decoding produced. `time`: seconds that order the runs as they were measured. `finished_us`: since 1970, negative
+    where unknown. Methods take arrays of row numbers, comparisons x passes, all of them there.
+    """
+
+    columns: Columns
+    usable: Any
+    failed: Any
+    invalid: Any
+    tokens: Any
+    rounds: Any
+    time: Any
+    finished_us: Any
+
+    def series(self, rows: Any) -> Series:
+        """The runs' own figures."""
+        columns = self.columns
+        return Series(
+            tokens_per_second=columns.number("tokens_per_second")[rows],
+            time_to_first_token_ms=columns.number("time_to_first_token_ms")[rows],
+            total_time_ms=columns.number("total_time_ms")[rows],
+            time=self.time[rows],
+            launch=columns.integer("launch")[rows[0]],
+        )
+
+    def suite_series(self, rows: Any) -> Series:
+        """The figures of passes over a prompt set: its tokens over its time. `rows`: comparisons x passes x prompts."""
+        columns = self.columns
+        tokens = self.tokens[rows]
+        seconds = tokens / columns.number("tokens_per_second")[rows]
+        return Series(
+            tokens_per_second=tokens.sum(axis=2) / seconds.sum(axis=2),
+            time_to_first_token_ms=columns.number("time_to_first_token_ms")[rows].mean(axis=2),
+            total_time_ms=columns.number("total_time_ms")[rows].sum(axis=2),
+            time=self.time[rows].mean(axis=2),
+            launch=columns.integer("launch")[rows[0, :, 0]],
+        )
+
+    def log_ratios(self, vanilla: Any, speculative: Any) -> Any:
+        """ln(speculative / vanilla) of paired runs' tokens per second."""
+        import numpy as np
+
+        speed = self.columns.number("tokens_per_second")
+        return np.log(speed[speculative] / speed[vanilla])
+
+    def suite_speedup(self, vanilla: Any, speculative: Any) -> list[float]:
+        """Sum of vanilla times over sum of speculative times, at vanilla's tokens. Comparisons x passes x prompts."""
+        import numpy as np
+
+        speed = self.columns.number("tokens_per_second")
+        # A prompt's passes lie together in memory: see intervals.
+        vanilla, speculative = (np.ascontiguousarray(rows.swapaxes(1, 2)) for rows in (vanilla, speculative))
+        tokens = self.tokens[vanilla].mean(axis=2)
+        before, after = ((tokens * (1 / speed[rows]).mean(axis=2)).sum(axis=1) for rows in (vanilla, speculative))
+        return list((before / after).tolist())
+
+    def by_mode(self, rows: Any) -> tuple[Any, Any]:
+        """The rows that are vanilla's, and the others."""
+        mode = self.columns.text("mode")
+        vanilla = mode.codes[rows] == mode.code(Mode.VANILLA.value)
+        return rows[vanilla], rows[~vanilla]
+
+    def counts(self, rows: Any) -> list[Counts | None]:
+        """Draft counts of each comparison, a mean over its runs; None where they aren't known of every run."""
+        import numpy as np
+
+        if not rows.shape[1]:
+            return [None] * len(rows)
+        columns = self.columns
+        figures = (columns.number("draft_tokens"), columns.number("accepted_tokens"), self.rounds)
+        means = [figure[rows].mean(axis=1) for figure in figures]
+        known: Any = np.isfinite(means).all(axis=0)
+        found = [
+            Counts(drafted=d, accepted=a, rounds=r, per_position=positions)
+            for d, a, r, positions in zip(*(mean.tolist() for mean in means), self._per_position(rows), strict=True)
+        ]
+        return [counts if known[p] else None for p, counts in enumerate(found)]
+
+    def _per_position(self, rows: Any) -> list[tuple[float, ...] | None]:
+        """Mean accepted counts by draft position of each comparison; None unless each of its runs has them.
+
+        Each as long as its own runs' lists: a position that can't be drafted is no position at which nothing was
+        accepted.
+        """
+        import numpy as np
+
+        lists = self.columns.lists("accepted_per_position")
+        if lists is None:
+            return [None] * len(rows)
+        offsets, values = lists
+        starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
+        place = np.arange(int(lengths.max()))
+        index = np.minimum(starts[..., None] + place, len(values) - 1)
+        counts = np.where(place < lengths[..., None], values[index], 0).mean(axis=1)
+        shortest, longest = lengths.min(axis=1).tolist(), lengths.max(axis=1).tolist()
+        return [
+            tuple(row[:length]) if least else None
+            for row, least, length in zip(counts.tolist(), shortest, longest, strict=True)
+        ]
+
+    def energy_j_per_token(self, rows: Any) -> list[float | None]:
+        """Joules over generated tokens of each comparison's runs; None where energy was not read of every run."""
+        if not rows.shape[1] or not self.columns.has("energy_j"):
+            return [None] * len(rows)
+        joules, tokens = (self.columns.number(name)[rows].sum(axis=1) for name in ("energy_j", "predicted_tokens"))
+        return [x if math.isfinite(x) else None for x in (joules / tokens).tolist()]
+
+    def finished(self, modes: Sequence[Any]) -> list[datetime | None]:
+        """When the last of each comparison's runs ended: the same whenever it is computed. `modes`: rows of each."""
+        import numpy as np
+
+        ends = np.max([self.finished_us[rows].max(axis=1, initial=-1) for rows in modes], axis=0)
+        return [_EPOCH + timedelta(microseconds=us) if us >= 0 else None for us in ends.tolist()]
+
+
+def runs_of(columns: Columns) -> Runs:
+    """Which rows count, and the figures that aren't a column as they are."""
+    import numpy as np
+
+    speed = columns.number("tokens_per_second")
+    first, total = columns.number("time_to_first_token_ms"), columns.number("total_time_ms")
+    with np.errstate(invalid="ignore"):
+        sound = np.isfinite(speed) & (speed > 0) & np.isfinite(first) & (first >= 0) & np.isfinite(total) & (total > 0)
+    status = columns.text("status")
+    failed = np.isin(status.codes, [status.code("failed"), status.code("timeout")])
+    usable = columns.ended_well() & sound
+    predicted = columns.number("predicted_tokens") - 1  # the first token comes with the prompt
+    asked = np.maximum(columns.integer("n_predict", 2) - 1, 1).astype(float)
+    rounds = columns.number("rounds")
+    started = columns.microseconds("started_at")
+    known = started > np.iinfo(np.int64).min
+    if known.all() and len(known):
+        time = (started - int(started.min())) / 1e6
+    else:
+        time = columns.integer("order" if columns.has("order") else "iteration").astype(float)
+    took = np.where(known & np.isfinite(total), total * 1000, 0).astype(np.int64)
+    return Runs(
+        columns=columns,
+        usable=usable,
+        failed=failed,
+        invalid=~failed & ~usable,
+        tokens=np.where(np.isfinite(predicted) & (predicted > 0), predicted, asked),
+        rounds=np.where(np.isfinite(rounds), rounds, predicted - columns.number("accepted_tokens")),
+        time=time,
+        finished_us=np.where(known, started + took, started),
+    )

@@ -12,7 +12,8 @@ import pytest
 from tests.recorded import Recorded, recorded  # noqa: F401
 from velosweep import __version__
 from velosweep.cli import VERBS, main
-from velosweep.config.schema import AdaptiveConf, EngineConf, SyntheticShapeConf, describe_keys
+from velosweep.config.schema import describe_keys
+from velosweep.config.settings import Adaptive, EngineSettings, SyntheticShape
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -57,9 +58,9 @@ def test_help_gives_each_key_its_type_and_default_within_80_columns(capsys: pyte
 
     page = capsys.readouterr().out
     told = dict(re.findall(r"^  ([\w.]+=\S*)\s+(\w+): ", page, re.MULTILINE))
-    assert told[f"engine.context={EngineConf().context}"] == "int"
-    assert told[f"model_pair.synthetic.feed_forward={SyntheticShapeConf().feed_forward}"] == "int"
-    assert told[f"protocol.adaptive.target={AdaptiveConf().target}"] == "number"
+    assert told[f"engine.context={EngineSettings().context}"] == "int"
+    assert told[f"model_pair.synthetic.feed_forward={SyntheticShape().feed_forward}"] == "int"
+    assert told[f"protocol.adaptive.target={Adaptive().target}"] == "number"
     assert (told["speculation.kinds=[draft]"], told["speculation.parameters={}"]) == ("list", "map")
     assert (told["prompts.categories=null"], told["engine.mmap=true"]) == ("list", "bool")
     assert [name for name, kind in told.items() if kind == "any"] == ["gpus=null"]

@@ -37,7 +37,10 @@ class ExitStatus(IntEnum):
 
 
 class VelosweepError(Exception):
-    """Base of all our errors: what happened, with which value; and what to do about it."""
+    """Base of all our errors: what happened, with which value; and what to do about it.
+
+    `causes`: the errors that it joins, where it joins some (see `together`).
+    """
 
     exit_status = ExitStatus.REFUSED
 
@@ -45,22 +48,26 @@ class VelosweepError(Exception):
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        self.causes: tuple[VelosweepError, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.message}; {self.remedy}" if self.remedy else self.message
 
 
-MOST_TOLD = 5
+_MOST_SHOWN = 5
 
 
 def together(problems: Sequence[VelosweepError]) -> VelosweepError:
-    """One error that tells of all `problems` (at least one), of the first one's class; each is told once."""
-    told = list(dict.fromkeys(str(problem) for problem in problems))
-    if len(told) == 1:
+    """One error that lists all `problems` (at least one), each once, of the first one's class."""
+    each = {str(cause): cause for problem in problems for cause in problem.causes or (problem,)}
+    if len(each) == 1:
         return problems[0]
-    more = [f"and {len(told) - MOST_TOLD} more"] if len(told) > MOST_TOLD else []
-    lines = "".join(f"\n  - {line}" for line in (*told[:MOST_TOLD], *more))
-    return type(problems[0])(f"{len(told)} things are wrong:{lines}")
+    lines = list(each)[:_MOST_SHOWN]
+    if len(each) > _MOST_SHOWN:
+        lines.append(f"and {len(each) - _MOST_SHOWN} more")
+    joined = type(problems[0])(f"{len(each)} things are wrong:" + "".join(f"\n  - {line}" for line in lines))
+    joined.causes = tuple(each.values())
+    return joined
 
 
 class ConfigError(VelosweepError):

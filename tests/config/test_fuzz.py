@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from velosweep.config.composing import compose
-from velosweep.config.hydra_errors import GROUPS, KEYS, nearest
+from velosweep.config.key_names import GROUPS, KEYS, nearest
 from velosweep.config.load import load_job, load_settings
 from velosweep.config.settings import Job
 from velosweep.errors import VelosweepError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from velosweep.config.command_words import check_words, quote_letters
+from velosweep.config.command_words import prepare_words, read_words
 from velosweep.config.composing import compose
 from velosweep.config.load import JobLoader, load_job, load_settings
 from velosweep.config.settings import Adaptive, Job, ModelPair
@@ -149,7 +149,7 @@ def test_what_can_not_be_run_is_refused_with_key_value_and_remedy(override: str,
 
 def test_values_with_spaces_between_them_are_refused_with_how_to_write_them() -> None:
     with pytest.raises(ConfigError, match="without spaces: n_draft=4,8,12"):
-        check_words(["n_draft=4,", "8,", "12"])
+        read_words(["n_draft=4,", "8,", "12"])
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_letters_beyond_ascii_need_no_quotes(tmp_path: Path) -> None:
 
     assert found.prompts.prompts[0].text == "Erkläre es kurz"
     assert (found.model_pair.main_model, found.model_pair.draft_model) == (f"{tmp_path}/ü b.gguf", "ö.gguf")
-    assert quote_letters(["prompt='schön'", "x=ä,ö", "n_draft=4", "~ä"]) == [
+    assert prepare_words(["prompt='schön'", "x=ä,ö", "n_draft=4", "~ä"]) == [
         "prompt='schön'",
         "x=ä,ö",
         "n_draft=4",
@@ -212,7 +212,7 @@ def test_an_experiment_without_its_package_is_told_what_it_lacks(
 
 
 def test_keys_that_only_look_alike_can_all_be_given() -> None:
-    check_words(["engine=server", "engine.kind=server", "hydra/launcher=basic", "~prompts", "prompts=mixed"])
+    read_words(["engine=server", "engine.kind=server", "hydra/launcher=basic", "~prompts", "prompts=mixed"])
 
 
 def test_the_lexers_class_names_are_not_shown() -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from velosweep.commands.saved_sweep import SavedSweep, saved_sweep
-from velosweep.config.command_words import check_words, expand_home, quote_letters
+from velosweep.config.command_words import read_words
 from velosweep.config.saved_jobs import copy_saved
 from velosweep.errors import ConfigError, StorageError
 from velosweep.reporting.streams import outlive_readers
@@ -24,8 +24,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, help="the new folder; by default outputs/<date>/<time>")
     parser.add_argument("-q", "--quiet", action="store_true", help="results only")
     arguments = parser.parse_args(argv)
-    check_words(arguments.overrides)
-    overrides = quote_letters(expand_home(arguments.overrides))
+    overrides = read_words(arguments.overrides)
     _refuse_varied(arguments.directory, overrides)
     old = saved_sweep(arguments.directory, overrides=overrides)
     root = (arguments.out or new_folder()).absolute()

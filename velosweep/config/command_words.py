@@ -8,72 +8,75 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from velosweep.config.hydra_errors import BOOLEANS, GROUPS, KEYS, TEXT_KEYS, nearest
+from velosweep.config.key_names import KEY_TYPES, TEXT_KEYS, nearest
 from velosweep.errors import ConfigError
 
-_PATH_KEY = re.compile(r"\+{0,2}(output|[\w.]*\.(main_model|draft_model|path|file|dir))=")
 
+def read_words(words: Iterable[str], verbs: Iterable[str] = (), *, multirun: bool = False) -> list[str]:
+    """The words as Hydra can read them: `~/` of paths made absolute, letters beyond ASCII quoted.
 
-def expand_home(words: Iterable[str]) -> list[str]:
-    """`~/` of paths made absolute: shells leave it in `model_pair.main_model=~/x.gguf`, and Hydra can't read it."""
-    home = str(Path.home())
-    return [re.sub(r"(?<=[=,\[])~(?=/|$)", lambda _: home, word) if _PATH_KEY.match(word) else word for word in words]
-
-
-_GRAMMAR = frozenset("'\"\\,$[](){}")
-
-
-def quote_letters(words: Iterable[str]) -> list[str]:
-    """Values with letters beyond ASCII put in quotes, without which Hydra's grammar knows no ü; not those of lists."""
-    return [_quoted(word) for word in words]
-
-
-def _quoted(word: str) -> str:
-    key, equals, value = word.partition("=")
-    plain = value.isascii() or not equals or not _GRAMMAR.isdisjoint(value)
-    return word if plain else f'{key}="{value}"'
-
-
-def check_words(words: Iterable[str], verbs: Iterable[str] = (), *, multirun: bool = False) -> None:
-    """Raise ConfigError for a word that can be no override (a command out of place, a mere word), or a key twice.
-
+    Raises ConfigError for a word that can be no override (a command out of place, a mere word), or a key twice.
     `multirun`: -m was given, and stands in the command that a remedy shows.
     """
-    before = ""
-    given: dict[str, str] = {}
     words = list(words)
+    given: dict[str, str] = {}
     for place, word in enumerate(words):
-        if word in verbs:
-            raise ConfigError(f"{word!r} must be the first word", remedy=f"write: velosweep {word} …")
-        if "=" not in word and not word.startswith("~"):
-            others = [other for other in words if other != word]
-            if others and (multirun or word in _SWEEPS or any(map(_SEVERAL.match, others))):
-                others = ["-m", *others]
-            raise _cut_apart(words, place) or _mere_word(word, before, verbs, others)
-        if not word.partition("=")[0].strip(" +~"):
-            raise ConfigError(f"{word!r} has no key", remedy="settings are written key=value, such as n_draft=8")
-        _check_equals(word)
+        _check_form(words, place, verbs, multirun=multirun)
         key, value = (part.strip() for part in word.lstrip("+").partition("=")[::2])
         if key in given:
             raise _given_twice(key, given[key], value)
         if not word.startswith("~"):  # taking a key out and then giving it anew is two things
             given[key] = value
-        before = word
     if given.get("prompt", "null") != "null" and given.get("prompts.file", "null") != "null":
         raise ConfigError("prompt and prompts.file are both given, and one would be ignored", remedy="give one of them")
+    return prepare_words(words)
 
 
-def _check_equals(word: str) -> None:
-    """Raise ConfigError for `n_draft = 4` in one word, for `n_draft==4` and for `n_draft@=4`, which is for groups."""
-    key, _, value = word.partition("=")
-    name = key.strip().lstrip("+~")
-    bare, package, _ = name.partition("@")
-    if package and bare in KEYS:
-        raise ConfigError(f"Can't read {word!r}", remedy=f"write it as {shlex.quote(f'{bare}={value}')}")
-    if name not in KEYS or (key == key.strip() and (name in TEXT_KEYS or not value.startswith("="))):
+_PATH_KEY = re.compile(r"\+{0,2}(output|[\w.]*\.(main_model|draft_model|path|file|dir))=")
+_GRAMMAR = frozenset("'\"\\,$[](){}")
+
+
+def prepare_words(words: Iterable[str]) -> list[str]:
+    """`~/` of paths made absolute, which Hydra can't read; quotes around values with letters beyond ASCII.
+
+    Shells leave `~` in `model_pair.main_model=~/x.gguf`, and Hydra's grammar knows no ü. Lists stay as they are.
+    """
+    home, prepared = str(Path.home()), []
+    for word in words:
+        if _PATH_KEY.match(word):
+            word = re.sub(r"(?<=[=,\[])~(?=/|$)", lambda _: home, word)
+        key, equals, value = word.partition("=")
+        plain = value.isascii() or not equals or not _GRAMMAR.isdisjoint(value)
+        prepared.append(word if plain else f'{key}="{value}"')
+    return prepared
+
+
+def _check_form(words: Sequence[str], place: int, verbs: Iterable[str], *, multirun: bool) -> None:
+    """Raise ConfigError where `words[place]` is no key=value, or its key or `=` is written as none can be."""
+    word = words[place]
+    if word in verbs:
+        raise ConfigError(f"{word!r} must be the first word", remedy=f"write: velosweep {word} …")
+    if word.startswith("-"):
+        raise ConfigError(f"There is no option {word!r} here", remedy="settings are written key=value")
+    if "=" not in word and not word.startswith("~"):
+        raise _cut_apart(words, place) or _no_override(words, place, verbs, multirun=multirun)
+    key, _, value = word.lstrip("+~").partition("=")
+    name, package, _ = key.strip().partition("@")
+    if not name:
+        raise ConfigError(f"{word!r} has no key", remedy="settings are written key=value, such as n_draft=8")
+    if not re.fullmatch(r"[\w$/:-][\w$./:-]*(?<!\.)", name):
+        guess = nearest(re.sub(r"\s+", "_", name.strip(". ")))
+        hint = f"did you mean {guess}?" if guess else "velosweep --help lists the keys"
+        raise ConfigError(f"There is no key {name!r}", remedy=hint)
+    if name not in KEY_TYPES:
         return
-    if (meant := value.lstrip("= ").rstrip()) and (key, value) != (key.strip(), meant):
-        raise ConfigError(f"Can't read {word!r}", remedy=f"write it as {shlex.quote(f'{key.strip()}={meant}')}")
+    # `n_draft@=4` is for groups; `n_draft = 4` in one word and `n_draft==4` are slips, but texts may begin with =.
+    meant = value.lstrip("= ").rstrip()
+    slip = key != key.strip() or (value.startswith("=") and name not in TEXT_KEYS)
+    if package or (slip and meant):
+        prefix = word[: len(word) - len(word.lstrip("+~"))]
+        written = shlex.quote(f"{name}={value}" if package else f"{prefix}{name}={meant}")
+        raise ConfigError(f"Can't read {word!r}", remedy=f"write it as {written}")
 
 
 def _cut_apart(words: Sequence[str], place: int) -> ConfigError | None:
@@ -89,19 +92,21 @@ def _cut_apart(words: Sequence[str], place: int) -> ConfigError | None:
 
 def _given_twice(key: str, first: str, second: str) -> ConfigError:
     """Refusal of a key with two values: Hydra would take the last, and say nothing."""
+    if first == second:
+        return ConfigError(f"{key}={first} is given twice", remedy="give it once")
     if key == "prompt":
         more = f'several prompts are \'prompts.items=["{first}","{second}"]\''
     else:
         more = f"to measure each: velosweep -m {shlex.quote(f'{key}={first},{second}')}"
-    said = f"{key} is given twice, as {first} and as {second}" if first != second else f"{key}={first} is given twice"
-    return ConfigError(said, remedy=f"give it once; {more}" if first != second else "give it once")
+    return ConfigError(f"{key} is given twice, as {first} and as {second}", remedy=f"give it once; {more}")
 
 
 _SEVERAL = re.compile(rf"(?!(?:{'|'.join(map(re.escape, TEXT_KEYS))})=)[^=]+=(?:[\w.-]+,|range\(|choice\()")
 """A word that gives several values, as far as can be told before Hydra reads it."""
 _SEARCH = "a search is: velosweep -m hydra/sweeper=tune 'n_draft=range(1,17)'"
 _SWEEPS = ("sweep", "grid", "multirun")
-_SAID_OTHERWISE = {
+# Words that people take for commands; {…} stands for what else they wrote.
+_NO_COMMANDS = {
     **dict.fromkeys(("tune", "search", "optimize", "autotune"), _SEARCH),
     **dict.fromkeys(("plan", "dry-run", "dryrun"), "add dry_run=true to what you would run"),
     **dict.fromkeys(("run", "bench", "benchmark", "measure"), "leave the word out: velosweep {n_draft=8}"),
@@ -109,21 +114,23 @@ _SAID_OTHERWISE = {
 }
 
 
-def _mere_word(word: str, before: str, verbs: Iterable[str], others: Sequence[str]) -> ConfigError:
-    """Refusal of a word without `=`; `before` is the override in front of it, `others` what is right beside it."""
+def _no_override(words: Sequence[str], place: int, verbs: Iterable[str], *, multirun: bool) -> ConfigError:
+    """Refusal of a word without `=`."""
+    word, before = words[place], words[place - 1] if place else ""
     if before.endswith(","):
         return ConfigError(f"{before!r} ends with a comma", remedy="write the values without spaces: n_draft=4,8,12")
     if word.lower().endswith(".gguf"):
         remedy = f"write model_pair.main_model={word}, and the draft model as model_pair.draft_model="
         return ConfigError(f"{word!r} is a file without its key", remedy=remedy)
-    if word.startswith("-"):
-        return ConfigError(f"There is no option {word!r} here", remedy="settings are written key=value")
-    if word in _SAID_OTHERWISE:
-        remedy = re.sub(r"\{(.*)\}", lambda example: shlex.join(others) or example[1], _SAID_OTHERWISE[word])
+    if word in _NO_COMMANDS:
+        others = [other for other in words if other != word]
+        if others and (multirun or word in _SWEEPS or any(map(_SEVERAL.match, others))):
+            others = ["-m", *others]
+        remedy = re.sub(r"\{(.*)\}", lambda example: shlex.join(others) or example[1], _NO_COMMANDS[word])
         return ConfigError(f"There is no command {word!r}", remedy=remedy)
-    if word in BOOLEANS:
+    if KEY_TYPES.get(word) == "bool":
         return ConfigError(f"{word!r} has no value", remedy=f"write {word}=true")
-    verb, key = nearest(word, verbs), nearest(word, (*KEYS, *GROUPS))
+    verb, key = nearest(word, verbs), nearest(word)
     if verb:
         return ConfigError(f"There is no command {word!r}", remedy=f"did you mean: velosweep {verb}?")
     hint = f"did you mean {key}=VALUE?" if key else "velosweep --help lists commands and keys"

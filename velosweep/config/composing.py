@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def set_version_base() -> None:
-    """Hydra 1.3 behaves as 1.3 and not as 1.1 when told so; from 1.4 on it is not to be told."""
+    """Hydra 1.3 must be asked to behave as 1.3 and not as 1.1; from 1.4 on there is nothing to ask."""
     import hydra
     from hydra import version
 
@@ -29,7 +29,7 @@ def start_hydra(search_path: ConfigSearchPath) -> Hydra:
     """Hydra, reading `search_path`; its files are refused by name where they hold no configuration."""
     from hydra._internal.hydra import Hydra
 
-    from velosweep.config.sources import check_sources
+    from velosweep.config.yaml_files import check_sources
 
     hydra = Hydra.create_main_hydra2("velosweep", search_path)
     check_sources(hydra)
@@ -42,17 +42,17 @@ def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictC
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from velosweep.config.command_words import check_words, expand_home, quote_letters
+    from velosweep.config.command_words import read_words
     from velosweep.config.hydra_errors import refusing
 
-    check_words(overrides)
+    words = read_words(overrides)
     set_version_base()
     hydra = start_hydra(search_path.build(config_dir))
     try:
         with refusing():
             cfg = hydra.compose_config(
                 config_name=search_path.PRIMARY,
-                overrides=quote_letters(expand_home(overrides)),
+                overrides=words,
                 run_mode=RunMode.RUN,
                 with_log_configuration=False,
             )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from velosweep.config.settings import Prompt, PromptSet
-from velosweep.config.yaml_errors import mistake_of
+from velosweep.config.yaml_errors import not_utf8, not_yaml
 from velosweep.errors import PromptError
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -100,8 +100,7 @@ def _read(path: Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise PromptError(f"{path}, line {line} is not UTF-8 text", remedy="save the file as UTF-8") from error
+        raise not_utf8(error, path, PromptError) from error
 
 
 def _parse_yaml(path: Path, text: str) -> object:
@@ -115,8 +114,7 @@ def _parse_yaml(path: Path, text: str) -> object:
         return yaml.safe_load(text)
     # Beside its own errors safe_load lets those of Python's dates and numbers through.
     except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, RecursionError, AttributeError) as error:
-        mistake = mistake_of(error)
-        raise PromptError(f"{path}{mistake.place} is not YAML: {mistake.what}", remedy=mistake.remedy) from error
+        raise not_yaml(error, path, PromptError) from error
 
 
 def _deepest(text: str) -> int:

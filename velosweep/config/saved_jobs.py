@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from velosweep.config.hydra_errors import translate
+from velosweep.config.hydra_errors import refusing
 from velosweep.config.load import JobLoader, load_settings
 from velosweep.config.settings import Job, RunSettings
-from velosweep.config.yaml_errors import mistake_of
+from velosweep.config.yaml_errors import not_yaml
 from velosweep.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -52,20 +52,18 @@ def _read(path: Path, overrides: Sequence[str]) -> DictConfig:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from velosweep.config.schema import SweepConf
+    from velosweep.config.schema import omegaconf_schema
 
+    remedy = "run the original command again with hydra.sweep.dir set to this folder"
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(SweepConf), OmegaConf.load(path))
+        merged = OmegaConf.merge(OmegaConf.structured(omegaconf_schema()), OmegaConf.load(path))
     except OSError as error:
-        raise StorageError(
-            f"The saved configuration {path} can't be read: {error.strerror or error}",
-            remedy="run the original command again with hydra.sweep.dir set to this folder",
-        ) from error
+        reason = error.strerror or error
+        raise StorageError(f"The saved configuration {path} can't be read: {reason}", remedy=remedy) from error
     except YAMLError as error:
-        mistake = mistake_of(error)
-        raise StorageError(f"The saved configuration {path}{mistake.place} is damaged: {mistake.what}") from error
+        raise not_yaml(error, f"The saved configuration {path}", StorageError) from error
     except OmegaConfBaseException as error:
-        raise StorageError(f"The saved configuration {path} is damaged: {error}") from error
+        raise StorageError(f"The saved configuration {path} is damaged: {error}", remedy=remedy) from error
     for override in overrides:
         _apply(merged, override)
     return merged  # type: ignore[return-value]
@@ -74,16 +72,12 @@ def _read(path: Path, overrides: Sequence[str]) -> DictConfig:
 def _apply(cfg: object, override: str) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
-    parsed = OverridesParser.create().parse_override(override)
-    if parsed.is_sweep_override():
-        raise ConfigError(f"{override!r} names several values", remedy="a rerun repeats a grid; give one value a key")
-    try:
+    with refusing():
+        parsed = OverridesParser.create().parse_override(override)
+        if parsed.is_sweep_override():
+            raise ConfigError(f"{override!r} names several values", remedy=f"give {parsed.key_or_group} one value")
         OmegaConf.update(cfg, parsed.key_or_group, parsed.value(), merge=True)  # type: ignore[arg-type]
-    except OmegaConfBaseException as error:
-        refusal = translate(error)
-        raise refusal if refusal is not None else ConfigError(f"{override}: {error}") from error
 
 
 def _saved_overrides(folder: Path, overrides: Sequence[str]) -> tuple[str, ...]:

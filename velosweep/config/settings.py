@@ -1,28 +1,54 @@
-"""What a person asks for, checked and frozen: the values that the configuration becomes."""
+"""What a person asks for, checked and frozen: the values that the configuration becomes.
 
+A field with `key` is a setting that people may write (see `velosweep.config.keys`); `velosweep.config.schema` joins
+them into the tree of all keys.
+"""
+
+# ruff: noqa: RUF009 (`key` returns a dataclass field)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from velosweep.config.conversions import flattened, on_off_auto, seconds
+from velosweep.config.keys import key
+
+WEIGHT_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0")
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+ENGINES = ("auto", "embedded", "server", "binaries", "attached")
+SPECULATION_KINDS = (
+    "draft",
+    "draft-eagle3",
+    "draft-dflash",
+    "draft-dspark",
+    "draft-mtp",
+    "ngram-simple",
+    "ngram-map-k",
+    "ngram-map-k4v",
+    "ngram-mod",
+    "ngram-cache",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SyntheticShape:
     """A llama-architecture pair with random weights; the draft is the target's first `kept_layers` blocks.
 
-    `eps` scales the output projections of the target's other blocks: 0 makes the draft always right,
-    larger values lower the acceptance. `type`: f32, f16, bf16, q8_0 or q4_0.
+    `eps` scales the output projections of the target's other blocks.
     """
 
-    layers: int
-    kept_layers: int
-    width: int
-    feed_forward: int
-    heads: int
-    kv_heads: int
-    vocabulary: int
-    eps: float
-    type: str = "f32"
-    seed: int = 0
+    layers: int = key(20, "transformer blocks of the main model", least=1)
+    kept_layers: int = key(1, "of these, blocks the draft model has", least=1)
+    width: int = key(384, "embedding width", least=1)
+    feed_forward: int = key(1024, "feed-forward width", least=1)
+    heads: int = key(6, "attention heads", least=1)
+    kv_heads: int = key(2, "key/value heads", least=1)
+    vocabulary: int = key(320, "tokens", least=1)
+    eps: float = key(
+        0.03, "share of the blocks the draft lacks: 0 is always accepted, more is accepted less", least=0.0
+    )
+    type: str = key("f32", "weights: f32, f16, bf16, q8_0, q4_0", choices=WEIGHT_TYPES)
+    seed: int = key(0, "seed of the random weights", least=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,18 +90,22 @@ class PromptSet:
 class Speculation:
     """How tokens are proposed.
 
-    `kinds`: velosweep's names, `draft`, `draft-eagle3`, `draft-dflash`, `draft-dspark`, `draft-mtp`,
-    `ngram-simple`, `ngram-map-k`, `ngram-map-k4v`, `ngram-mod`, `ngram-cache`; several are combined;
-    empty means none (the job is vanilla only).
+    `kinds`: of `SPECULATION_KINDS`; several are combined; empty means none (the job is vanilla only).
     `parameters`: sorted (name, value) pairs of kind-specific settings, e.g. ("ngram_mod.n_match", 24).
     `synthetic_acceptance`: mean accepted tokens a round that llama.cpp draws at random (text is then invalid).
     """
 
-    kinds: tuple[str, ...] = ("draft",)
-    p_min: float = 0.0
-    n_min: int = 0
-    parameters: tuple[tuple[str, int | float | str], ...] = ()
-    synthetic_acceptance: float | None = None
+    kinds: tuple[str, ...] = key(
+        ("draft",), "ways to propose tokens; several are combined, none is vanilla only", choices=SPECULATION_KINDS
+    )
+    p_min: float = key(0.0, "stop drafting below this probability", least=0.0, most=1.0)
+    n_min: int = key(0, "drop drafts shorter than this", least=0)
+    parameters: tuple[tuple[str, int | float | str], ...] = key(
+        (), "settings of one kind, e.g. {ngram_mod.n_match: 24}", yaml_type=dict[str, Any], convert=flattened
+    )
+    synthetic_acceptance: float | None = key(
+        None, "let llama.cpp accept this many tokens a round at random (calibration)", least=0.0
+    )
 
     @property
     def label(self) -> str:
@@ -98,72 +128,77 @@ class Speculation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
-    """Greedy by default, so that vanilla and speculative output can be compared token by token."""
+    """How tokens are chosen."""
 
-    temperature: float = 0.0
-    seed: int = 42
+    temperature: float = key(0.0, "0 is greedy, so that outputs can be compared", least=0.0)
+    seed: int = key(42, "seed of sampling")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineSettings:
     """Which llama.cpp runs and how: everything here changes the result and is part of a job's identity.
 
-    `kind`: `server`, `embedded`, `binaries` or `attached` (never `auto`: that is resolved on loading).
-    `program`: absolute path of llama-server (`server`), or of the folder of programs (`binaries`).
-    None means llama.cpp's meaning of "automatic" only where a field's comment says so; all else is pinned.
+    `kind`: `auto` until the pipeline resolves it.
+    `program`: absolute path of llama-server (`server`), or of the folder of programs (`binaries`); from the key
+    llama_cpp.path. None means llama.cpp's meaning of "automatic" only where the text says so; all else is pinned.
+    `threads`: None is resolved to physical cores - 1 of the lane before identity is taken.
     """
 
-    kind: str
+    kind: str = key("auto", "auto, embedded, server, binaries or attached", choices=ENGINES)
     program: str | None = None
-    context: int = 4096
-    threads: int | None = None  # None: resolved to physical cores - 1 per lane before identity is taken
-    threads_batch: int | None = None  # None: as threads
-    batch: int = 2048
-    ubatch: int = 512
-    gpu_layers: int = 999
-    draft_gpu_layers: int = 999
-    flash_attention: str = "auto"
-    cache_type_k: str = "f16"
-    cache_type_v: str = "f16"
-    draft_cache_type_k: str = "f16"
-    draft_cache_type_v: str = "f16"
-    split_mode: str | None = None
-    tensor_split: tuple[float, ...] = ()
-    draft_device: str | None = None
-    mmap: bool = True
-    args: tuple[str, ...] = ()  # further llama-server arguments, verbatim
-    vanilla_url: str | None = None  # attached
-    speculative_url: str | None = None  # attached
+    context: int = key(4096, "context, in tokens", least=1)
+    threads: int | None = key(None, "threads for decoding; null: physical cores - 1", least=1)
+    threads_batch: int | None = key(None, "threads for prompts; null: as threads", least=1)
+    batch: int = key(2048, "logical batch, in tokens", least=1)
+    ubatch: int = key(512, "physical batch, in tokens", least=1)
+    gpu_layers: int = key(999, "layers of the main model on the GPU", least=0)
+    draft_gpu_layers: int = key(999, "layers of the draft model on the GPU", least=0)
+    flash_attention: str = key("auto", "on, off or auto", convert=on_off_auto)
+    cache_type_k: str = key("f16", "type of the key cache", choices=CACHE_TYPES)
+    cache_type_v: str = key("f16", "type of the value cache", choices=CACHE_TYPES)
+    draft_cache_type_k: str = key("f16", "type of the draft's key cache", choices=CACHE_TYPES)
+    draft_cache_type_v: str = key("f16", "type of the draft's value cache", choices=CACHE_TYPES)
+    split_mode: str | None = key(None, "how GPUs share a model: none, layer or row", choices=("none", "layer", "row"))
+    tensor_split: tuple[float, ...] = key((), "share of each GPU, e.g. [3,1]")
+    draft_device: str | None = key(None, "device of the draft model, as llama-server names it")
+    mmap: bool = key(True, "map the model file instead of reading it")
+    args: tuple[str, ...] = key((), "further llama-server arguments, verbatim")
+    vanilla_url: str | None = key(None, "kind=attached: address of a server without speculation")
+    speculative_url: str | None = key(None, "kind=attached: address of a server with speculation")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adaptive:
     """Sequential stopping: look every `look_every` pairs from `min_pairs` on, stop at ±`target` relative."""
 
-    min_pairs: int = 6
-    look_every: int = 2
-    max_pairs: int = 60
-    target: float = 0.01
-    confidence: float = 0.97
+    min_pairs: int = key(6, "first look after this many pairs", least=2)
+    look_every: int = key(2, "pairs between looks", least=1)
+    max_pairs: int = key(60, "give up after this many pairs", least=2)
+    target: float = key(0.01, "stop at ± this relative half width", least=1e-6, most=1.0)
+    confidence: float = key(0.97, "confidence of the interval that is looked at", least=0.5, most=0.9999)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Protocol:
-    """How often and in which order. `order`: `abba`, `random` (seeded) or `block` (vanilla first; drift-prone)."""
+    """How often and in which order.
 
-    name: str = "standard"
-    iterations: int = 5
-    launches: int = 1
-    order: str = "abba"
-    seed: int = 0
-    warmup_tokens: int = 4
-    adaptive: Adaptive | None = None
-    retries: int = 1
-    load_timeout_s: float = 600.0
-    run_timeout_s: float = 600.0  # bound; the working timeout is derived from what the arm has shown
-    cooldown: bool = False
-    cooldown_drift: float = 0.02  # relative drift of the vanilla arm from its first round that asks for a rest
-    cooldown_max_s: float = 60.0
+    `order`: `abba`, `random` (seeded) or `block` (vanilla first; prone to drift). `run_timeout_s` is a bound: the
+    working timeout follows from what the server has shown.
+    """
+
+    name: str = key("standard", "what results call the protocol")
+    iterations: int = key(5, "pairs of vanilla and speculative runs", least=1)
+    launches: int = key(1, "times each server is started anew; iterations are shared out over them", least=1)
+    order: str = key("abba", "abba, random or block", choices=("abba", "random", "block"))
+    seed: int = key(0, "seed of order=random")
+    warmup_tokens: int = key(4, "tokens of the warm-up run after each start; 0: none", least=0)
+    adaptive: Adaptive | None = key(None, "stop when sure; null: fixed iterations")
+    retries: int = key(1, "times a failed run is repeated", least=0)
+    load_timeout_s: float = key(600.0, "longest wait for a server to be ready", least=0.1)
+    run_timeout_s: float = key(600.0, "longest wait for one run", least=0.1)
+    cooldown: bool = key(False, "rest when the GPU gets slower")
+    cooldown_drift: float = key(0.02, "relative slow-down that asks for a rest", least=0.0)
+    cooldown_max_s: float = key(60.0, "longest rest", least=0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,20 +229,26 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TunerSettings:
-    """How `hydra/sweeper=tune` searches: within `tolerance` of the best at `confidence`.
+    """How `hydra/sweeper=tune` searches."""
 
-    `objective`: `tokens_per_second`, `total_time_ms` or `energy_j` (per token). `budget_s`: answer by then,
-    certified or not.
-    """
-
-    tolerance: float = 0.01
-    confidence: float = 0.95
-    objective: str = "tokens_per_second"
-    per_category: bool = False
-    budget_s: float | None = None
-    max_rounds: int = 40
-    confirm_pairs: int = 6
-    seed: int = 0
+    tolerance: float = key(0.01, "find a setting within this share of the best", least=1e-4, most=0.5)
+    confidence: float = key(0.95, "and be this sure", least=0.5, most=0.9999)
+    objective: str = key(
+        "tokens_per_second",
+        "tokens_per_second, total_time_ms or energy_j (per token)",
+        choices=("tokens_per_second", "total_time_ms", "energy_j"),
+    )
+    per_category: bool = key(False, "one search for each category of prompts")
+    budget_s: float | None = key(
+        None,
+        "answer by then, certified or not: 90s, 10min, 2h",
+        name="budget",
+        yaml_type=str | None,
+        convert=seconds,
+    )
+    max_rounds: int = key(40, "give up certifying after this many rounds", least=3)
+    confirm_pairs: int = key(6, "fresh pairs of the winner against vanilla", least=2)
+    seed: int = key(0, "seed of the order of measurement")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from velosweep.config import search_path
-from velosweep.config.command_words import check_words, expand_home, quote_letters
+from velosweep.config.command_words import read_words
 from velosweep.config.composing import set_version_base, start_hydra
-from velosweep.config.hydra_errors import GROUPS, KEYS, nearest
+from velosweep.config.key_names import nearest
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.hydra_app.task import JobError, JobTask, RunSweep
 from velosweep.llama_cpp.embedded import ask_devices_early
@@ -98,8 +98,7 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> tuple[argparse.Nam
         raise _unknown_flag("-p")
     args.config_name = args.config_name or search_path.PRIMARY
     if not args.shell_completion:
-        check_words(args.overrides, verbs, multirun=args.multirun)
-        args.overrides = quote_letters(expand_home(args.overrides))
+        args.overrides = read_words(args.overrides, verbs, multirun=args.multirun)
     doing = [flag for flag in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(args, flag)]
     if len(doing) > 1:
         raise ConfigError(f"--{doing[0]} and --{doing[1]} exclude each other", remedy="give one of them")
@@ -114,7 +113,7 @@ def _unknown_flag(flag: str) -> ConfigError:
     """The specification's flags are keys here."""
     name = flag.lstrip("-").partition("=")[0]
     short = {"l": "llama_cpp.path", "d": "model_pair.draft_model", "n": "n_predict", "p": "prompt", "i": "iterations"}
-    guess = short.get(name) or nearest(name, (*KEYS, *GROUPS))
+    guess = short.get(name) or nearest(name)
     remedy = f"settings are written key=value: {guess}=VALUE" if guess else "settings are written key=value"
     return ConfigError(f"There is no option {flag!r}", remedy=f"{remedy}; velosweep --help lists all")
 

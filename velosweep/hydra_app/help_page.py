@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from velosweep.config.schema import KeyInfo, describe_keys
+from velosweep.config.keys import DescribedKey
+from velosweep.config.schema import describe_keys
 from velosweep.config.search_path import own_conf, package_conf
 
 _EXAMPLES = (
@@ -51,7 +52,7 @@ def help_page(verbs: Mapping[str, str]) -> str:
     return "\n".join(parts)
 
 
-def _key(key: KeyInfo) -> tuple[str, str]:
+def _key(key: DescribedKey) -> tuple[str, str]:
     """`engine.context=4096`, and `int: context, in tokens`; a section's name and explanation."""
     if not key.type:
         return key.name, key.text

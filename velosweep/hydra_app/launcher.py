@@ -77,7 +77,7 @@ class LaneLauncher(Launcher):
                 config.cfg, num=num, overrides=overrides, directory=directory, unresolved=config.unresolved
             )
             jobs.append(job)
-            own_settings = load_settings(config.cfg)
+            own_settings = load_settings(config.cfg, config.unresolved)
             if own_settings != (settings := settings or own_settings):
                 raise _different_settings(first, num)
             twin = measured.setdefault(replace(job, num=0, overrides=(), directory="", output=None), job)

@@ -1,0 +1,110 @@
+"""YAML files of one's own that are broken: which, in which line, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from velosweep.config.composing import compose
+from velosweep.config.load import load_job
+from velosweep.errors import ConfigError
+
+
+def refused(folder: Path, group: str, content: str | bytes) -> str:
+    """What is said of conf/<group>/own.yaml with this content, its path shortened."""
+    file = folder / "conf" / group / "own.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    plus = "+" if group == "experiment" else ""
+    with pytest.raises(ConfigError) as caught:
+        load_job(compose([f"{plus}{group}=own"], config_dir=str(folder / "conf")))
+    assert caught.value.remedy
+    said = str(caught.value)
+    return said.replace(str(file.resolve()), "FILE")
+
+
+@pytest.mark.parametrize("group", ["model_pair", "prompts", "experiment"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            "name: p\nfile: /a.txt\n  limit: 3\n",
+            "FILE, line 3 is not YAML: mapping values are not allowed here; indent all keys",
+        ),
+        (
+            "name: p\n\tfile: a\n",
+            "FILE, line 2 is not YAML: found character '\\t' that cannot start any token; indent with spaces",
+        ),
+        (
+            "name: p\nitems: {a: b\n\n",
+            "FILE, line 2 is not YAML: expected ',' or '}', but got '<stream end>'; close the bracket",
+        ),
+        ("name: {a: b\nlimit: 3\n", "FILE, line 1 is not YAML: expected ',' or '}', but got ':'; close the bracket"),
+        (
+            "name: p\nitems: [a, b\n",
+            "FILE, line 2 is not YAML: expected ',' or ']', but got '<stream end>'; close the bracket",
+        ),
+        ('name: "p\nfile: a\n', "FILE, line 1 is not YAML: found unexpected end of stream; close the quote"),
+        ("name: p\nname: q\n", "FILE, line 2 is not YAML: found duplicate key name; leave one of them"),
+        (
+            "name: @p\n",
+            "FILE, line 1 is not YAML: found character '@' that cannot start any token; put the value in quotes",
+        ),
+        ("name: *p\n", "FILE, line 1 is not YAML: found undefined alias 'p'; put the value in quotes"),
+        ('name: "C:\\models"\n', "FILE, line 1 is not YAML: found unknown escape character 'm'; use single quotes"),
+        ("items:\n  - a: b\n   c: d\n", "FILE, line 3 is not YAML: expected <block end>, but found"),
+        ("name: p\nfile\nlimit: 3\n", "FILE, line 2 is not YAML: could not find expected ':'; write `key: value`"),
+        (b"name: p\nfile: \xff\n", "FILE, line 2 is not UTF-8 text; save the file as UTF-8"),
+        ("name: p\nfile: ${oc.env:HOME\n", "FILE, file: a ${ can't be read; close it with }"),
+        ("- a\n- b\n", "FILE holds a list instead of keys with values; in it write"),
+        ("hello\n", "FILE holds a text instead of keys with values; in it write"),
+        ("12\n", "FILE holds a mere value instead of keys with values; in it write"),
+        ("", "FILE is empty; in it write"),
+        ("# later\n", "FILE is empty; in it write"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_line_and_the_mistake(
+    group: str, content: str | bytes, said: str, tmp_path: Path
+) -> None:
+    assert said in refused(tmp_path, group, content)
+
+
+@pytest.mark.parametrize("values", ["4,8", "[4, 8]"])
+def test_several_values_in_an_experiment_are_told_their_place(values: str, tmp_path: Path) -> None:
+    said = refused(tmp_path, "experiment", f"# @package _global_\nn_draft: {values}\n")
+
+    assert said.startswith(f"FILE, n_draft: '{values}' is not a whole number; several values are: -m n_draft=4,8; ")
+    assert "below hydra.sweeper.params" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("n_drafts: 4\n", "FILE: there is no key 'n_drafts'; did you mean n_draft?"),
+        ("engine:\n  context: many\n", "FILE, engine.context: 'many' is not a whole number"),
+        ("n_draft: ${oc.env:NOWHERE}\n", "FILE, n_draft: the environment variable NOWHERE is not set; set NOWHERE, or"),
+        ("output: ${nothing}.json\n", "FILE, output: ${nothing} names a key that there isn't"),
+        ("defaults:\n  - override /model_pair: nope\n", "FILE: there is no model_pair=nope; There are: "),
+    ],
+)
+def test_a_wrong_key_or_value_is_told_with_its_file(
+    content: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOWHERE", raising=False)
+
+    assert said in refused(tmp_path, "experiment", f"# @package _global_\n{content}")
+
+
+def test_a_defaults_list_that_is_none_is_told_its_form(tmp_path: Path) -> None:
+    said = refused(tmp_path, "experiment", "# @package _global_\ndefaults:\n  override /model_pair: synthetic\n")
+
+    assert "below `defaults:` in experiment/own.yaml is no list; write each on a line of its own behind a dash" in said
+
+
+def test_a_key_without_a_value_is_no_mere_text(tmp_path: Path) -> None:
+    file = tmp_path / "conf" / "prompts" / "own.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("file:\n")
+
+    assert compose(["prompts=own"], config_dir=str(tmp_path / "conf")).prompts.file is None

@@ -1,0 +1,66 @@
+"""The names of keys, and the one that was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from velosweep.config.schema import describe_keys
+from velosweep.errors import ConfigError
+
+KEY_TYPES = {key.name: key.type for key in describe_keys()}
+"""Every dotted key with its type as `--help` shows it; a section's is empty or `section`."""
+KEYS = tuple(KEY_TYPES)
+GROUPS = ("model_pair", "prompts", "engine", "protocol", "speculation", "experiment", "hydra/launcher", "hydra/sweeper")
+_TEXT_KEY = re.compile(r"(^|\.)(prompt|output|main_model|draft_model|path|file|name|args|vanilla_url|speculative_url)$")
+TEXT_KEYS = frozenset(key for key in KEYS if _TEXT_KEY.search(key))
+"""Keys whose values may hold spaces and any other character."""
+
+# The specification's flags, and words people bring along from llama.cpp's tools.
+_ALIASES = {
+    "llama_cpp_path": "llama_cpp.path",
+    "model": "model_pair.main_model",
+    "draft": "n_draft",
+    "draft_max": "n_draft",
+    "spec_draft_n_max": "n_draft",
+    "ctx_size": "engine.context",
+    "n_ctx": "engine.context",
+    "n_gpu_layers": "engine.gpu_layers",
+    "ngl": "engine.gpu_layers",
+    "temp": "sampling.temperature",
+    "seed": "sampling.seed",
+}
+
+
+def nearest(word: str, known: Iterable[str] = (*KEYS, *GROUPS)) -> str | None:
+    """The known word that was probably meant: an alias, the same last part, or the most alike; None if none is."""
+    by_last_part: dict[str, list[str]] = {}
+    for key in known:
+        by_last_part.setdefault(key.rsplit(".", 1)[-1], []).append(key)
+    every = {key for keys in by_last_part.values() for key in keys}
+    plain = word.replace("-", "_").lstrip("_+")
+    plain = plain if plain in every else plain.lower()
+    if _ALIASES.get(plain) in every:
+        return _ALIASES[plain]
+    same_last_part = by_last_part.get(plain.rsplit(".", 1)[-1], [])
+    if len(same_last_part) == 1:
+        return same_last_part[0]
+    whole = difflib.get_close_matches(plain, every, n=1, cutoff=0.7)
+    last = difflib.get_close_matches(plain, by_last_part, n=1, cutoff=0.7)
+    return whole[0] if whole else by_last_part[last[0]][-1] if last else None
+
+
+def unknown_key(key: str) -> ConfigError:
+    """Refusal of a key that doesn't exist, with the one that was probably meant."""
+    if key in KEYS:
+        return ConfigError(f"{key} was taken out of the configuration", remedy=f"set {key}=VALUE; drop ~{key}")
+    guess = nearest(key)
+    if guess == "experiment":  # the one group that has no default, so that Hydra wants it added
+        guess = "+experiment=NAME"
+    remedy = f"did you mean {guess}?" if guess else "velosweep --help lists the keys"
+    section = key.rpartition(".")[0]
+    if section and guess and section.startswith(guess):
+        inside = (name.removeprefix(f"{section}.") for name in KEYS if name.startswith(f"{section}."))
+        remedy = f"{section} has {', '.join(name for name in inside if '.' not in name)}"
+    return ConfigError(f"There is no key {key!r}", remedy=remedy)

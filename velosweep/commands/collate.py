@@ -10,7 +10,7 @@ from velosweep.collation import collate
 from velosweep.errors import ExitStatus, StorageError
 from velosweep.reporting.screen import make_console, say
 from velosweep.results.paths import SweepPaths
-from velosweep.results.sweep_lock import FolderLock
+from velosweep.results.sweep_lock import sweep_lock
 from velosweep.units import plural
 
 
@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     root = arguments.directory.expanduser().absolute()
     if not root.is_dir():
         raise StorageError(f"No folder {root}", remedy="name the folder of a sweep")
-    with FolderLock(SweepPaths(root).lock):
+    with sweep_lock(SweepPaths(root).lock):
         derived = collate(root)
     errors = make_console(stderr=True)
     for damage in derived.damaged:

@@ -1,12 +1,10 @@
 """One sweep a device: locks that all of a user's sweeps on this machine share.
 
-The system holds them (flock), so that they are gone with their holder, however it dies. Who holds one stands in a
-file beside it, for the waiting to read.
+A lock is gone with its holder, however that dies. Those who wait can read who it is.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
@@ -14,14 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 import psutil
-from filelock import FileLock, Timeout
 
 from velosweep.errors import BusyError, Interrupted, StorageError
+from velosweep.locks import HolderLock
 from velosweep.machine.lanes import device_key
 from velosweep.values import Device
 
@@ -85,90 +83,58 @@ def hold(
     with ExitStack() as stack:
         for key in sorted(names):
             label = names[key] if key == "cpu" else f"{names[key]} ({key})"
-            lock = _acquire(folder, key, label, on_busy, on_wait, poll_s, should_stop)
-            stack.callback(_release, lock, _holder_path(folder, key))
-            _write_holder(_holder_path(folder, key), sweep)
+            lock = _lock(folder, key)
+            _acquire(lock, label, sweep, on_busy, on_wait, poll_s, should_stop)
+            stack.callback(lock.release)
         yield
 
 
 def holder_of(device: Device) -> Holder | None:
     """Who holds the device now, None where nobody does or can't be read. Takes nothing."""
-    folder = lock_folder()
-    key = device_key(device)
-    if not _lock_path(folder, key).exists():
+    folder, key = lock_folder(), device_key(device)
+    if not _path(folder, key).exists():
         return None
     lock = _lock(folder, key)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return _read_holder(_holder_path(folder, key))
-    lock.release()
-    return None
+    if lock.is_free():
+        return None
+    return _holder(lock)
 
 
 def _acquire(
-    folder: Path,
-    key: str,
+    lock: HolderLock,
     label: str,
+    sweep: str,
     on_busy: str,
     on_wait: Callable[[str], None],
     poll_s: float,
     should_stop: Callable[[], bool],
-) -> FileLock:
-    lock = _lock(folder, key)
-    told: Holder | str | None = None
-    while True:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            holder = _read_holder(_holder_path(folder, key)) or "another sweep"
-        else:
-            return lock
+) -> None:
+    announced: Holder | str | None = None
+    while not lock.acquire(sweep=sweep, since=datetime.now(timezone.utc).isoformat(timespec="seconds")):
+        holder = _holder(lock) or "another sweep"
         if on_busy == "fail":
             raise BusyError(f"{label} is in use by {holder}", remedy="wait for it, or set on_busy=wait")
         if should_stop():
             raise Interrupted(f"Stopped while waiting for {label}, in use by {holder}", remedy="run it again later")
-        if holder != told:
+        if holder != announced:
             on_wait(f"Waiting for {label}, in use by {holder}")
-            told = holder
+            announced = holder
         time.sleep(poll_s)
 
 
-def _lock(folder: Path, key: str) -> FileLock:
-    # not thread-local: a lane's thread may release what the driver's took
-    return FileLock(_lock_path(folder, key), timeout=0, mode=0o600, thread_local=False)
+def _lock(folder: Path, key: str) -> HolderLock:
+    return HolderLock(_path(folder, key), mode=0o600)
 
 
-def _release(lock: FileLock, holder: Path) -> None:
-    holder.unlink(missing_ok=True)
-    lock.release()
+def _path(folder: Path, key: str) -> Path:
+    return folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', key)}.lock"
 
 
-def _lock_path(folder: Path, key: str) -> Path:
-    return folder / f"{_safe(key)}.lock"
-
-
-def _holder_path(folder: Path, key: str) -> Path:
-    return folder / f"{_safe(key)}.json"
-
-
-def _safe(key: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]", "_", key)
-
-
-def _write_holder(path: Path, sweep: str) -> None:
-    since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    holder = Holder(pid=os.getpid(), sweep=sweep, since=since)
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
-    beside.write_text(json.dumps(asdict(holder)), encoding="utf-8")
-    beside.replace(path)
-
-
-def _read_holder(path: Path) -> Holder | None:
-    """What the holder wrote; None while it hasn't yet, or where a dead one's note is left."""
+def _holder(lock: HolderLock) -> Holder | None:
+    """What the holder wrote down; None while it hasn't yet, or where a dead one's note is left."""
+    note = lock.holder()
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        holder = Holder(pid=int(kept["pid"]), sweep=str(kept["sweep"]), since=str(kept["since"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        holder = Holder(pid=int(note["pid"]), sweep=str(note["sweep"]), since=str(note["since"]))
+    except (KeyError, TypeError, ValueError):
         return None
     return holder if psutil.pid_exists(holder.pid) else None

@@ -7,7 +7,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from enum import Enum
@@ -19,7 +19,7 @@ from zlib import crc32
 from velosweep.errors import StorageError
 from velosweep.files import explained, make_folder, storage_error, sync_folder, write_all
 from velosweep.results.parquet_schema import check_schema
-from velosweep.results.sweep_lock import FolderLock
+from velosweep.results.sweep_lock import sweep_lock
 from velosweep.values import SCHEMA_VERSION, Mode, Sample, Status
 
 # A line is {"crc":"01234567","kind":…}: the checksum covers everything after its comma, so that it can be
@@ -62,15 +62,13 @@ class Journal:
         self._on_line = on_line
         self._mutex = threading.Lock()
         make_folder(path.parent)
-        self._lock = FolderLock(lock or path.with_name("lock"))
-        try:
+        with ExitStack() as stack:
+            stack.enter_context(sweep_lock(lock or path.with_name("lock")))
             with explained(path):
                 self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             self._size = os.fstat(self._handle).st_size
             self._begin()
-        except BaseException:
-            self._lock.release()
-            raise
+            self._held = stack.pop_all()
 
     def _begin(self) -> None:
         if self._size == 0:
@@ -115,7 +113,7 @@ class Journal:
             if self._handle >= 0:
                 os.close(self._handle)
                 self._handle = -1
-        self._lock.release()
+        self._held.close()
 
     def __enter__(self) -> Journal:
         return self

@@ -1,0 +1,73 @@
+"""Every wait of a sweep ends when a signal asks for it: for servers to load, for runs, for a rest, for a device."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.faults.harness import Bench, Drive
+
+PATIENCE_S = 8.0  # the waits are ten minutes and more; writing what was measured takes its time on a busy machine
+INT, TERM = signal.SIGINT, signal.SIGTERM
+
+
+def ends(drive: Drive, *numbers: int) -> None:
+    """Send the signals; the sweep is interrupted soon."""
+    for number in numbers:
+        drive.send(number)
+        time.sleep(0.2)
+
+    assert drive.wait(PATIENCE_S) == 130, drive.said
+
+
+@pytest.mark.parametrize(
+    ("kind", "lanes", "number"),
+    [("hang", 1, TERM), ("hang", 2, INT), ("deaf", 2, TERM)],
+)
+def test_a_wait_for_servers_to_load(bench: Bench, kind: str, lanes: int, number: int) -> None:
+    bench.set(devices=["Stand-in GPU"] * lanes)
+    bench.fault(kind, at="load", arm=4)
+    drive = bench.sweep("n_predict=20,30", "n_draft=4")
+    bench.wait_for(lambda: len(bench.events("start")) == 2 * lanes)
+    ends(drive, number)
+
+    assert bench.leftovers() == []
+
+
+@pytest.mark.parametrize("numbers", [[TERM], [INT, INT]], ids=["TERM", "INT twice"])
+def test_runs_that_hang_on_two_lanes(bench: Bench, numbers: list[int]) -> None:
+    bench.set(devices=["Stand-in GPU"] * 2)
+    bench.fault("hang", at="run", run=2)
+    drive = bench.sweep("n_predict=20,30", "n_draft=4")
+    warm_ups = 4
+    bench.wait_for(lambda: sum(event["measured"] for event in bench.events("run")) == warm_ups)
+    ends(drive, *numbers)
+
+    assert bench.leftovers() == []
+
+
+@pytest.mark.parametrize("number", [INT, TERM], ids=["INT", "TERM"])
+def test_a_rest_of_a_machine_that_became_slow(bench: Bench, number: int) -> None:
+    bench.set(ms_per_token=1.0)
+    cooldown = ("protocol.cooldown=true", "protocol.cooldown_drift=0.01", "protocol.cooldown_max_s=600")
+    drive = bench.sweep("n_draft=4", "iterations=20", *cooldown)
+    bench.wait_for_runs(2)
+    bench.set(ms_per_token=5.0)
+    bench.wait_for(lambda: bench.taken() and time.monotonic() - max(run["end"] for run in bench.events("run")) > 0.5)
+    ends(drive, number)
+
+    assert bench.leftovers() == []
+
+
+@pytest.mark.parametrize("number", [INT, TERM], ids=["INT", "TERM"])
+def test_a_wait_for_a_device_in_use(bench: Bench, number: int) -> None:
+    bench.set(ms_per_token=50)
+    bench.sweep("n_draft=4", "iterations=500")
+    bench.wait_for_runs(1)
+    waiting = bench.sweep("n_draft=4", root=bench.folder / "waiting")
+    bench.wait_for(lambda: "Waiting for" in waiting.said)
+    ends(waiting, number)
+
+    assert "Stopped while waiting for" in " ".join(waiting.said.split())

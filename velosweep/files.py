@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -127,6 +128,15 @@ def read_bytes(path: Path) -> bytes:
     """What is in a file. Raises StorageError."""
     with explained(path, doing="read"):
         return path.read_bytes()
+
+
+def file_sha256(path: Path, digest: hashlib._Hash | None = None) -> str:
+    """SHA-256 of a file in hexadecimal digits, after what `digest` has hashed already. Raises OSError."""
+    digest = digest or hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def write_all(handle: int, content: bytes | memoryview) -> None:

@@ -13,7 +13,6 @@ from tests.results.made import environment, job_record, record
 from velosweep.config.settings import TunerSettings
 from velosweep.errors import SchemaError, StorageError
 from velosweep.machine.environment import collect_environment
-from velosweep.machine.program_hash import file_sha256
 from velosweep.records import ModelFile
 from velosweep.reporting.search_words import search_record
 from velosweep.results.sweep_record import read_record, write_record
@@ -92,30 +91,3 @@ def test_the_environment_of_this_machine_is_complete() -> None:
     assert all((here.cpu, here.host, here.system, here.python))
     assert here.logical_cores >= here.physical_cores >= 1
     assert here.memory_bytes > 1 << 28
-
-
-def test_a_programs_hash_is_taken_anew_only_when_the_file_changed(tmp_path: Path) -> None:
-    program, cache = tmp_path / "program", tmp_path / "cache" / "hashes.json"
-    program.write_bytes(b"one")
-    first = file_sha256(program, cache=cache)
-    cache.write_text(cache.read_text().replace(str(first), "remembered"))
-
-    assert file_sha256(program, cache=cache) == "remembered"
-
-    program.write_bytes(b"other")
-
-    assert file_sha256(program, cache=cache) not in {first, "remembered"}
-
-
-def test_a_damaged_hash_cache_is_done_without(tmp_path: Path) -> None:
-    program, cache = tmp_path / "program", tmp_path / "hashes.json"
-    program.write_bytes(b"one")
-    cache.write_text("[1, 2")
-
-    assert len(file_sha256(program, cache=cache) or "") == 64
-    assert file_sha256(tmp_path, cache=cache) is None
-
-
-def test_a_program_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"Can't read .*absent"):
-        file_sha256(tmp_path / "absent", cache=tmp_path / "hashes.json")

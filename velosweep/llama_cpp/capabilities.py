@@ -8,15 +8,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
-import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from velosweep.errors import ProgramError
+from velosweep.errors import ProgramError, StorageError
+from velosweep.files import file_sha256, make_folder, write_text
 from velosweep.llama_cpp import process
 
 # What we mean -> its names, newest first. The first that a program supports is used.
@@ -217,9 +216,7 @@ def program_sha256(program: str) -> str:
             digest.update(file.name.encode())
             status = file.stat()
             if file == path:
-                with file.open("rb") as stream:
-                    while data := stream.read(1 << 20):
-                        digest.update(data)
+                file_sha256(file, digest)
             else:  # Libraries for GPUs are hundreds of megabytes: their size and time stand for them.
                 digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
     except OSError as error:
@@ -241,12 +238,9 @@ def _store(file: Path, capabilities: Capabilities) -> None:
         "flags": dict(capabilities.flags),
         "spec_types": list(capabilities.spec_types),
     }
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=file.name)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(data, stream)
-        Path(name).replace(file)
+    with contextlib.suppress(StorageError):
+        make_folder(file.parent)
+        write_text(file, json.dumps(data), durable=False)
 
 
 def _ask(program: str, sha256: str) -> Capabilities:

@@ -24,7 +24,7 @@ def collect_environment(
     """What figures measured now, here, with this engine depend on. Takes under 50 ms once the program is hashed."""
     import psutil
 
-    from velosweep.machine.program_hash import file_sha256
+    from velosweep.machine.program_hash import cached_sha256
 
     return Environment(
         velosweep=__version__,
@@ -38,7 +38,7 @@ def collect_environment(
         devices=tuple(devices),
         engine=engine,
         program=None if program is None else str(program),
-        program_sha256=None if program is None else file_sha256(program),
+        program_sha256=None if program is None else cached_sha256(program),
         llama_cpp_build=llama_cpp_build,
         engine_reason=engine_reason,
         models=tuple(models),

@@ -16,7 +16,7 @@ from velosweep.machine.cores import check_threads, resolve_threads
 from velosweep.machine.environment import collect_environment
 from velosweep.machine.lanes import find_lanes
 from velosweep.machine.nvml import NvmlDriver, open_nvml
-from velosweep.machine.program_hash import file_sha256
+from velosweep.machine.program_hash import cached_sha256
 from velosweep.measuring.job_resolver import EngineKey, JobResolver, check_files_exist, engine_key
 from velosweep.measuring.memory_estimates import MemoryEstimates
 from velosweep.measuring.preflight import PreflightWarning, preflight_warnings
@@ -84,7 +84,7 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     engines, nvml = resolver.engines, open_nvml()
     lanes = _lanes(engines.values(), settings, nvml, resolver.reasons.append)
     threaded = [replace(job, engine=_with_threads(job.engine, len(lanes))) for job in resolved]
-    programs = {program: file_sha256(Path(program)) for _, program, *_ in engines if program}
+    programs = {program: cached_sha256(Path(program)) for _, program, *_ in engines if program}
     content = {path: model.fingerprint for path, model in resolver.models.items()}
     content |= {program: digest for program, digest in programs.items() if digest}
     identified = identify(threaded, content)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 
 from velosweep.config.settings import SyntheticShape
 from velosweep.errors import StorageError
+from velosweep.files import file_sha256, write_text
 from velosweep.models.synthetic.shape import DEFAULT_SHAPE, SMALLEST_VOCABULARY, check_shape, file_stem, pair_paths
 from velosweep.models.synthetic.tensors import write_model
 from velosweep.models.synthetic.weights import Pool
@@ -95,7 +95,7 @@ def _sealed(seal: Path, paths: tuple[Path, Path]) -> bool:
 def _reseal(seal: Path, paths: tuple[Path, Path]) -> bool:
     """Whether both files, though touched or copied, have the recorded hash; then the record is renewed."""
     record = _read_seal(seal)
-    same = all(path.is_file() and record.get(path.name, {}).get("sha256") == _digest(path) for path in paths)
+    same = all(path.is_file() and record.get(path.name, {}).get("sha256") == file_sha256(path) for path in paths)
     if same:
         _write_seal(seal, paths)
     return same
@@ -112,20 +112,10 @@ def _read_seal(seal: Path) -> dict[str, dict[str, object]]:
 
 
 def _write_seal(seal: Path, paths: tuple[Path, Path]) -> None:
-    record = {path.name: {"stat": _stat(path), "sha256": _digest(path)} for path in paths}
-    part = seal.with_name(f"{seal.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    part.replace(seal)
+    record = {path.name: {"stat": _stat(path), "sha256": file_sha256(path)} for path in paths}
+    write_text(seal, json.dumps(record, indent=1), durable=False)
 
 
 def _stat(path: Path) -> list[int]:
     found = path.stat()
     return [found.st_size, found.st_mtime_ns]
-
-
-def _digest(path: Path) -> str:
-    digest = sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -25,7 +25,7 @@ def _write_report(paths: SweepPaths, derived: Derived) -> None:
     page = render_report(derived.comparisons, record, derived.samples, show_paths=record.show_paths)
     write_text(paths.report, page)
     if record.plots:
-        from velosweep.reporting.plots import main_plots
+        from velosweep.reporting.image_export import main_plots
 
         for form, content in main_plots(derived.comparisons, record).items():
             write_bytes(paths.report.with_suffix(f".{form}"), content)

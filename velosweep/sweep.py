@@ -31,10 +31,11 @@ from velosweep.measuring.resuming import (
 )
 from velosweep.planning.server_groups import ServerGroup, count_measurements, plan_groups
 from velosweep.records import JobRecord, SearchRecord, SweepRecord, TunerDecision
-from velosweep.reporting.console import estimated_s, print_configuration, print_outcome, print_plan
+from velosweep.reporting.console import make_console, say
+from velosweep.reporting.plan_text import print_configuration, print_plan
 from velosweep.reporting.progress import make_observer
-from velosweep.reporting.screen import make_console, say
 from velosweep.reporting.search_words import search_record
+from velosweep.reporting.terminal_report import print_results
 from velosweep.results.decisions_file import write_decisions
 from velosweep.results.derived_files import Derived
 from velosweep.results.journal import Journal, read_journal
@@ -88,7 +89,7 @@ def run_sweep(
     if measured.interrupted and not derived.sample_count:
         say(console, f"Interrupted before anything was measured. Go on with: {_resume_line(root)}", whole=True)
         return _outcome(derived, measured)
-    print_outcome(
+    print_results(
         derived.comparisons,
         derived.record,
         derived.samples,
@@ -108,7 +109,7 @@ def run_sweep(
 def _check_extras(settings: RunSettings) -> None:
     """Raise ConfigError for what is wanted after measuring and is not installed."""
     if settings.report_plots:
-        from velosweep.reporting.plots import require_matplotlib
+        from velosweep.reporting.image_export import require_matplotlib
 
         require_matplotlib()
 
@@ -163,15 +164,12 @@ def _print_plan(
     print_plan(
         sweep,
         groups,
-        measurements=sum(count_measurements(group) for group in groups),
-        loads=sum(len(group.servers) * group.jobs[0].protocol.launches for group in groups),
         lanes=prepared.lanes,
-        estimated_s=estimated_s(groups, lanes=prepared.lanes, environment=prepared.environment),
+        environment=prepared.environment,
         search=search,
+        warnings=[warning.text for warning in prepared.warnings],
         console=console,
     )
-    for warning in prepared.warnings:
-        say(console, f"⚠️ {warning.text}", style="yellow")
 
 
 def _measure(

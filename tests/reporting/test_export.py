@@ -8,12 +8,11 @@ from dataclasses import replace
 import pytest
 
 from tests.reporting import sweeps
-from velosweep.reporting.answer import answers
 from velosweep.reporting.export import FORMATS, export
 
 
 def exported(made: sweeps.MadeUp, form: str, *, show_paths: bool = False) -> str:
-    return export(made.comparisons, answers(made.comparisons, made.record), form, show_paths=show_paths)
+    return export(made.comparisons, made.record, form, show_paths=show_paths)
 
 
 def test_markdown_has_the_answer_the_command_and_a_table() -> None:
@@ -68,7 +67,7 @@ def test_hostile_names_are_harmless_and_homes_are_shortened(form: str) -> None:
 
 
 def test_a_sweep_without_results_says_so() -> None:
-    assert export([], [], "md") == "Nothing has been measured yet.\n"
+    assert export([], sweeps.default_sweep().record, "md") == "Nothing has been measured yet.\n"
 
 
 def test_another_format_is_refused() -> None:

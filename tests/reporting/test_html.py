@@ -78,8 +78,7 @@ def test_tables_have_a_cell_under_every_heading(name: str) -> None:
 
     for grid in (page.results, page.prompts, page.categories):
         if grid is not None:
-            assert {len(row.cells) for row in grid.rows} == {len(grid.columns)}
-            assert [cell.right for cell in grid.rows[0].cells] == [column.right for column in grid.columns]
+            assert {len(column.cells) for column in grid.columns} == {len(grid.rows)}
 
 
 def test_hostile_names_can_not_act() -> None:

@@ -25,8 +25,8 @@ from velosweep.measuring.events import (
     ServerLoading,
     ServerReady,
 )
-from velosweep.reporting.progress import Tally, make_observer
-from velosweep.reporting.screen import make_console
+from velosweep.reporting.console import make_console
+from velosweep.reporting.progress import SweepProgress, make_observer
 from velosweep.values import Mode, Sample, Status
 
 
@@ -151,34 +151,33 @@ def test_a_large_sweep_says_one_line_a_minute() -> None:
 def test_the_running_speedup_is_the_paired_geometric_mean_with_its_interval() -> None:
     sweep = asked.sweep()
     (job,) = sweep.jobs
-    tally = Tally(sweep)
+    progress = SweepProgress(sweep)
     ratios = (1.4, 1.5, 1.45)
     for iteration, ratio in enumerate(ratios):
         for event in (ended(job, Mode.VANILLA, iteration, 30), ended(job, Mode.SPECULATIVE, iteration, 30 * ratio)):
-            tally.ended(event.measurement, event.sample)
+            progress.add(event.measurement, event.sample)
 
-    seen = tally.running_speedup(job)
+    ((leader, ratio),) = progress.leaders()
 
-    assert seen is not None
-    value, half, pairs = seen
     logs = [math.log(ratio) for ratio in ratios]
     interval = stats.ttest_1samp(logs, 0).confidence_interval(0.95)
-    assert value == pytest.approx(math.exp(sum(logs) / 3))
-    assert half == pytest.approx(math.sinh((interval.high - interval.low) / 2))
-    assert pairs == 3
+    assert ratio.ratio == pytest.approx(math.exp(sum(logs) / 3))
+    assert leader is job
+    assert ratio.interval is not None
+    assert (math.log(ratio.interval.low), math.log(ratio.interval.high)) == pytest.approx((interval.low, interval.high))
 
 
 def test_the_expected_number_of_runs_counts_a_shared_baseline_once() -> None:
-    tally = Tally(asked.sweep((4, 8, 12), iterations=5, prompts=2))
+    progress = SweepProgress(asked.sweep((4, 8, 12), iterations=5, prompts=2))
 
-    assert tally.expected() == (3 + 1) * 5 * 2
+    assert progress.expected() == (3 + 1) * 5 * 2
 
 
 def test_blocks_add_their_own_baseline() -> None:
-    tally = Tally(asked.sweep((4, 8), iterations=5))
-    tally.groups["base"].update({0, 1})
+    progress = SweepProgress(asked.sweep((4, 8), iterations=5))
+    progress.groups["base"].update({0, 1})
 
-    assert tally.expected() == (2 + 2) * 5
+    assert progress.expected() == (2 + 2) * 5
 
 
 class Watched(io.StringIO):

@@ -9,8 +9,7 @@ from rich.console import Console
 
 from tests.planning.jobs import jobs_over_n_draft
 from velosweep.config.settings import TunerSettings
-from velosweep.reporting.search_words import print_search, search_record
-from velosweep.reporting.tables import search_grid
+from velosweep.reporting.search_words import print_search, search_record, search_table
 from velosweep.statistics.intervals import PAIRED_ONE_LAUNCH, Interval
 from velosweep.tuning.search_values import SearchAnswer
 
@@ -79,8 +78,8 @@ def test_ties_say_what_was_and_was_not_shown() -> None:
 
     assert said(tied).count("tie: not shown over 1 % slower than the winner") == 1
     assert "not shown to be slower" not in said(tied)  # once is enough
-    row = search_grid(search_record(tied)).rows[1]
-    assert row.cells[-1].text == "tie: not shown over 1 % slower than the winner"
+    row = search_table(search_record(tied)).rows[1]
+    assert row[-1].text == "tie: not shown over 1 % slower than the winner"
 
 
 def test_an_answer_that_is_not_certified_says_why() -> None:

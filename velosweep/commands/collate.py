@@ -8,7 +8,7 @@ from pathlib import Path
 
 from velosweep.collation import collate
 from velosweep.errors import ExitStatus, StorageError
-from velosweep.reporting.screen import make_console, say
+from velosweep.reporting.console import make_console, say
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_lock import sweep_lock
 from velosweep.units import plural

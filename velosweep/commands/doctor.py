@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; returns 0 where this configuration would run, 2 where something is missing."""
     from velosweep.config.composing import compose
     from velosweep.config.load import load_job, load_settings
-    from velosweep.reporting.screen import make_console
+    from velosweep.reporting.console import make_console
 
     if {"-h", "--help"} & set(argv):
         _parser().print_help()
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _print(check: Check, console: Console) -> None:
-    from velosweep.reporting.screen import say
+    from velosweep.reporting.console import say
 
     first, *more = check.text.splitlines() or [""]
     say(console, f"{_SIGNS[check.state]} {check.subject}: {first}")

@@ -77,15 +77,15 @@ def _refuse_for_many(arguments: argparse.Namespace, found: Sequence[Path]) -> No
 
 def _list(found: Sequence[Path], folder: Path) -> int:
     """Each sweep's answer in one line; the exit status."""
-    from velosweep.reporting.answer import answers
-    from velosweep.reporting.screen import make_console, say
+    from velosweep.reporting.console import make_console, say
+    from velosweep.reporting.recommendation import recommend
 
     console = make_console()
     say(console, f"{folder} holds {plural(len(found), 'sweep')}:")
     for root in found[-_MOST_LISTED:]:
         try:
             derived = analyse(root)
-            told = "; ".join(answer.headline for answer in answers(derived.comparisons, derived.record))
+            told = "; ".join(answer.headline for answer in recommend(derived.comparisons, derived.record))
         except StorageError as error:
             told = error.message
         say(console, f"{root.relative_to(folder)}: {told or 'nothing was measured'}", indent=2)
@@ -122,23 +122,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _exported(derived: Derived, form: str, *, show_paths: bool) -> str:
-    from velosweep.reporting.answer import answers
     from velosweep.reporting.export import export
 
-    answered = answers(derived.comparisons, derived.record)
-    return export(derived.comparisons, answered, form, record=derived.record, show_paths=show_paths)
+    return export(derived.comparisons, derived.record, form, show_paths=show_paths)
 
 
 def _show(derived: Derived, root: Path, *, show_paths: bool, verbosity: int) -> None:
-    from velosweep.reporting.console import make_console, print_outcome, say
+    from velosweep.reporting.console import make_console, say
     from velosweep.reporting.html import render_report
+    from velosweep.reporting.terminal_report import print_results
 
     console = make_console()
     for damage in derived.damaged:
         say(console, f"⚠️ {damage}")
     report = SweepPaths(root).report
     write_text(report, render_report(derived.comparisons, derived.record, derived.samples, show_paths=show_paths))
-    print_outcome(
+    print_results(
         derived.comparisons,
         derived.record,
         derived.samples,
@@ -149,7 +148,7 @@ def _show(derived: Derived, root: Path, *, show_paths: bool, verbosity: int) -> 
 
 
 def _write_plots(derived: Derived, root: Path) -> None:
-    from velosweep.reporting.plots import main_plots
+    from velosweep.reporting.image_export import main_plots
 
     for form, content in main_plots(derived.comparisons, derived.record).items():
         write_bytes(SweepPaths(root).report.with_suffix(f".{form}"), content)
@@ -157,7 +156,7 @@ def _write_plots(derived: Derived, root: Path) -> None:
 
 def _log(derived: Derived, root: Path, *, uri: str | None) -> None:
     from velosweep.reporting.console import make_console, say
-    from velosweep.reporting.trackers import log_to_mlflow
+    from velosweep.reporting.mlflow_export import log_to_mlflow
 
     paths = SweepPaths(root)
     artefacts = {job.id: [paths.job(job).summary, paths.job(job).samples, paths.report] for job in derived.record.jobs}

@@ -12,7 +12,7 @@ from velosweep.commands.saved_sweep import SavedSweep, saved_sweep
 from velosweep.config.command_words import read_words
 from velosweep.config.saved_jobs import copy_saved
 from velosweep.errors import ConfigError, StorageError
-from velosweep.reporting.streams import outlive_readers
+from velosweep.reporting.console import outlive_readers
 from velosweep.sweep import run_sweep
 
 

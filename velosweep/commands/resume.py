@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from velosweep.commands.saved_sweep import saved_sweep
-from velosweep.reporting.streams import outlive_readers
+from velosweep.reporting.console import outlive_readers
 from velosweep.sweep import run_sweep
 
 

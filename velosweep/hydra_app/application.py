@@ -17,7 +17,7 @@ from velosweep.errors import ConfigError, ExitStatus
 from velosweep.hydra_app.task import JobError, JobTask, RunSweep
 from velosweep.llama_cpp.embedded import ask_devices_early
 from velosweep.llama_cpp.selection import surely_embedded
-from velosweep.reporting.streams import outlive_readers
+from velosweep.reporting.console import outlive_readers
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra

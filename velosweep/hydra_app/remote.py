@@ -17,8 +17,8 @@ from velosweep.hydra_app.launcher import LaneLauncher
 from velosweep.measuring.resuming import job_record
 from velosweep.planning.identity import identify
 from velosweep.records import JobRecord, SweepRecord
-from velosweep.reporting.console import print_outcome
-from velosweep.reporting.screen import make_console
+from velosweep.reporting.console import make_console
+from velosweep.reporting.terminal_report import print_results
 from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_outcome import SweepOutcome
@@ -50,7 +50,7 @@ class RemoteLauncher(LaneLauncher):
         failures = self.run_groups(todo, root, settings) if todo else {}
         merge(root, jobs, groups, failures)
         derived = collate(root)
-        print_outcome(
+        print_results(
             derived.comparisons,
             derived.record,
             derived.samples,

@@ -11,8 +11,8 @@ from velosweep.hydra_app.groups import SERVER_GROUPS_A_GROUP, RemoteGroup
 from velosweep.measuring.events import RunEnded, RunStarted
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
 from velosweep.planning.server_groups import WARMUP_PROMPT, Measurement
+from velosweep.reporting.console import make_console
 from velosweep.reporting.progress import make_observer
-from velosweep.reporting.screen import make_console
 from velosweep.values import Mode, Sample, Status
 
 ShowSample = Callable[[RemoteGroup, Sample], None]

@@ -156,11 +156,15 @@ def rounds(group: ServerGroup, launch: int) -> Iterator[Round]:
         yield _round(order, prompt, iteration, launch, group.number)
 
 
+def most_iterations(job: Job) -> int:
+    """Iterations of a job over all its launches; an adaptive one may take its maximum in every launch."""
+    return sum(len(launch_iterations(job, launch)) for launch in range(job.protocol.launches))
+
+
 def count_measurements(group: ServerGroup) -> int:
     """The most runs that a group takes, warm-ups left out."""
     first = group.jobs[0]
-    passes = sum(len(launch_iterations(first, launch)) for launch in range(first.protocol.launches))
-    return len(group.servers) * len(first.prompts.prompts) * passes
+    return len(group.servers) * len(first.prompts.prompts) * most_iterations(first)
 
 
 def _passes(group: ServerGroup, launch: int) -> Iterator[tuple[int, int, Prompt]]:

@@ -1,22 +1,117 @@
-"""What velosweep says on the screen, in one place: before, after, and when something is wrong."""
+"""Where text for people goes: a rich console that is plain without a terminal and never obeys what it prints, and
+streams that may be closed while a sweep runs (`velosweep … | head`)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, TextIO
 
-from velosweep.errors import VelosweepError
-from velosweep.reporting.before import estimated_s, print_configuration, print_plan
-from velosweep.reporting.outcome import print_outcome
-from velosweep.reporting.screen import make_console, say
+from velosweep.reporting.escaping import clip, for_encoding, terminal_text
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from typing_extensions import Buffer
 
-__all__ = ["estimated_s", "make_console", "print_configuration", "print_error", "print_outcome", "print_plan", "say"]
+QUIET, NORMAL, VERBOSE = -1, 0, 1  # RunSettings.verbosity
+PLAIN_WIDTH = 100  # without a terminal nobody wraps; plots and tables still need a width
 
 
-def print_error(error: VelosweepError, *, console: Console) -> None:
-    """What happened with which value, then what to do; meant for a console on stderr."""
-    say(console, f"Error: {error.message}", style="bold red")
-    if error.remedy:
-        say(console, f"→ {error.remedy}", indent=2)
+def make_console(file: IO[str] | None = None, *, stderr: bool = False) -> Console:
+    """A console on `file` (default stdout): colour where there is a terminal and no NO_COLOR (bold and dim stay)."""
+    from rich.console import Console
+
+    return Console(file=file, stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def width_of(console: Console) -> int:
+    """Columns to lay tables and plots out for."""
+    return int(console.width) if console.is_terminal else PLAIN_WIDTH
+
+
+def say(console: Console, text: str = "", *, style: str | None = None, indent: int = 0, whole: bool = False) -> None:
+    """Print one line, wrapped at words (continuations indented) on a terminal and left whole elsewhere.
+
+    `whole`: leave the wrapping to the terminal, so that a command copied from it is one line.
+    """
+    from rich.padding import Padding
+    from rich.text import Text
+
+    body = _printable(console, text)
+    if whole or not console.is_terminal:
+        console.print(Text(" " * indent + body, style=style or ""), soft_wrap=True)
+    else:
+        console.print(Padding(Text(body, style=style or "", overflow="fold"), (0, 0, 0, indent)))
+
+
+def say_lines(console: Console, lines: Iterable[str]) -> None:
+    """Print lines that are laid out already: cut at the terminal's edge rather than wrapped."""
+    from rich.text import Text
+
+    for line in lines:
+        body = _printable(console, line)
+        console.print(Text(clip(body, width_of(console)) if console.is_terminal else body), soft_wrap=True)
+
+
+def _printable(console: Console, text: str) -> str:
+    return for_encoding(terminal_text(text), console.encoding)
+
+
+# ---------------------------------------------------------------- streams that may be closed
+
+_CLOSED = (errno.EPIPE, errno.EIO)  # a pipe without a reader, a terminal that was closed
+
+
+def outlive_readers() -> None:
+    """From now on, output that nobody can read any more is dropped; the loss of stdout is reported once, on stderr.
+
+    Here and not where something is printed: rich ends the process at a broken pipe, logging prints a traceback,
+    and Python itself complains when it flushes at exit. Streams that are no files of this process are left alone.
+    """
+    sys.stdout = _outliving(sys.stdout, _report_closed)
+    sys.stderr = _outliving(sys.stderr, lambda reason: None)
+
+
+def _report_closed(reason: str) -> None:
+    sys.stderr.write(f"velosweep: nobody reads the screen any more ({reason}); the sweep goes on without it\n")
+
+
+def _outliving(stream: TextIO, on_closed: Callable[[str], None]) -> TextIO:
+    raw = getattr(getattr(stream, "buffer", None), "raw", getattr(stream, "buffer", None))
+    if not isinstance(stream, io.TextIOWrapper) or type(raw) is not io.FileIO:
+        return stream
+    file = _OutlivingFile(raw.fileno(), on_closed)
+    with suppress(OSError):  # a loss here shows again at the next line
+        stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(file),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+class _OutlivingFile(io.FileIO):
+    """A file descriptor that leads to the null device once its reader is gone."""
+
+    def __init__(self, descriptor: int, on_closed: Callable[[str], None]) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self._on_closed = on_closed
+
+    def write(self, data: Buffer, /) -> int:
+        """Bytes written, or dropped. Raises OSError for other causes, such as a full disk."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in _CLOSED:
+                raise
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())  # servers that inherited it may go on too
+            os.close(null)
+            self._on_closed(error.strerror or "it was closed")
+            return memoryview(data).nbytes

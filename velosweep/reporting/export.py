@@ -5,64 +5,50 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from enum import Enum
 
 from velosweep.records import SweepRecord
-from velosweep.reporting.answer import Answer
-from velosweep.reporting.results_table import job_columns, reasons_of_failed, with_failed
-from velosweep.reporting.safe import csv_text, markdown_text, shorten_homes
+from velosweep.reporting.escaping import csv_text, markdown_text, shorten_homes
+from velosweep.reporting.recommendation import Recommendation, recommend
+from velosweep.reporting.result_tables import job_table, with_failed
+from velosweep.reporting.table import markdown_lines
 from velosweep.reporting.wording import whole_jobs
 from velosweep.statistics.comparison import Comparison
 
 FORMATS = ("md", "csv", "json")
 
 
-def export(
-    comparisons: Iterable[Comparison],
-    answered: Iterable[Answer],
-    form: str,
-    *,
-    record: SweepRecord | None = None,
-    show_paths: bool = False,
-) -> str:
+def export(comparisons: Iterable[Comparison], record: SweepRecord, form: str, *, show_paths: bool = False) -> str:
     """The results in one of FORMATS, ending with a newline. Raises ValueError for another format.
 
-    Home directories become `~` unless `show_paths`. `record` names jobs that failed, which then have rows in md.
+    Home directories become `~` unless `show_paths`. Jobs that failed have rows in Markdown alone.
     """
-    rows, told = list(comparisons), list(answered)
-    writers = {
-        "md": lambda: _markdown(rows, told, record),
-        "csv": lambda: _csv(rows),
-        "json": lambda: _json(rows, told),
-    }
-    if form not in writers:
+    rows = list(comparisons)
+    if form == "md":
+        text = _markdown(rows, record)
+    elif form == "csv":
+        text = _csv(rows)
+    elif form == "json":
+        text = _json(rows, recommend(rows, record))
+    else:
         raise ValueError(f"no format {form!r}; use one of {', '.join(FORMATS)}")
-    text = writers[form]()
     return text if show_paths else shorten_homes(text)
 
 
-def _markdown(comparisons: list[Comparison], answered: list[Answer], record: SweepRecord | None) -> str:
+def _markdown(comparisons: list[Comparison], record: SweepRecord) -> str:
     lines = []
-    for answer in answered:
-        question = f"{answer.question}: " if answer.question else ""
-        lines += [f"**{markdown_text(question + answer.headline)}**", ""]
-        lines += [line for advice in answer.against for line in (f"- {markdown_text(advice.sentence)}",)]
-        lines += ["```", answer.command, "```", ""] if answer.command else []
-        lines += [markdown_text(f"Rests on {answer.rests_on}"), ""] if answer.rests_on else []
+    for found in recommend(comparisons, record):
+        question = f"{found.question}: " if found.question else ""
+        lines += [f"**{markdown_text(question + found.headline)}**", ""]
+        lines += [f"- {markdown_text(advice.sentence)}" for advice in found.against]
+        lines += ["```", found.command, "```", ""] if found.command else []
+        lines += [markdown_text(f"Rests on {found.rests_on}"), ""] if found.rests_on else []
     if not comparisons:
         lines.append("Nothing has been measured yet.")
-    jobs = whole_jobs(comparisons)
-    shown = with_failed(jobs, record) if record else jobs
-    failed = reasons_of_failed(record) if record else {}
-    columns = [column for column in job_columns(shown, failed=failed) if any(column.cells)]
-    if columns:
-        lines.append(f"| {' | '.join(markdown_text(column.title) for column in columns)} |")
-        lines.append(f"|{'|'.join('---:' if column.right else '---' for column in columns)}|")
-        cells = zip(*(column.cells for column in columns), strict=True)
-        lines += [f"| {' | '.join(markdown_text(cell) for cell in row)} |" for row in cells]
+    lines += markdown_lines(job_table(with_failed(whole_jobs(comparisons), record), record))
     return "\n".join(lines) + "\n"
 
 
@@ -88,21 +74,14 @@ def _csv(comparisons: list[Comparison]) -> str:
     means = ("vanilla_tokens_per_second", "speculative_tokens_per_second", "acceptance", "findings")
     writer.writerow([*_CSV_FIELDS, *means])
     for row in comparisons:
-        values = (getattr(row, name) for name in _CSV_FIELDS.values())
-        writer.writerow([_cell(value) for value in (*values, *_extra(row))])
+        values = [getattr(row, name) for name in _CSV_FIELDS.values()]
+        values += [mode.tokens_per_second.mean if mode else None for mode in (row.vanilla, row.speculative)]
+        values += [row.acceptance.rate if row.acceptance else None, "; ".join(map(str, row.findings))]
+        writer.writerow([_csv_cell(value) for value in values])
     return out.getvalue()
 
 
-def _extra(row: Comparison) -> tuple[object, ...]:
-    return (
-        row.vanilla.tokens_per_second.mean if row.vanilla else None,
-        row.speculative.tokens_per_second.mean if row.speculative else None,
-        row.acceptance.rate if row.acceptance else None,
-        "; ".join(str(finding) for finding in row.findings),
-    )
-
-
-def _cell(value: object) -> object:
+def _csv_cell(value: object) -> object:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, float):
@@ -110,27 +89,27 @@ def _cell(value: object) -> object:
     return csv_text(value) if isinstance(value, str) else value
 
 
-def _json(comparisons: list[Comparison], answered: list[Answer]) -> str:
+def _json(comparisons: list[Comparison], recommendations: Sequence[Recommendation]) -> str:
     """`{"answers": […], "results": […]}`; results are the comparisons, field by field."""
-    described = [
+    answers = [
         {
-            "question": answer.question,
-            "kind": answer.kind,
-            "headline": answer.headline,
-            "job_id": answer.job.job_id if answer.job else None,
-            "command": answer.command,
-            "rests_on": answer.rests_on,
-            "ties": answer.ties,
-            "by_category": answer.by_category,
-            "against": [advice.sentence for advice in answer.against],
+            "question": found.question,
+            "kind": found.kind,
+            "headline": found.headline,
+            "job_id": found.job.job_id if found.job else None,
+            "command": found.command,
+            "rests_on": found.rests_on,
+            "ties": found.ties,
+            "by_category": found.by_category,
+            "against": [advice.sentence for advice in found.against],
         }
-        for answer in answered
+        for found in recommendations
     ]
-    rows = [asdict(row) for row in comparisons]
-    return json.dumps({"answers": described, "results": rows}, indent=2, default=_plain, ensure_ascii=False) + "\n"
+    value = {"answers": answers, "results": [asdict(row) for row in comparisons]}
+    return json.dumps(value, indent=2, default=_json_value, ensure_ascii=False) + "\n"
 
 
-def _plain(value: object) -> object:
+def _json_value(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return str(value)

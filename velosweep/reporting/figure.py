@@ -39,6 +39,23 @@ class Figure:
         return {"data": list(self.data), "layout": {**self.layout, "height": self.height}}
 
 
+def scatter(
+    name: str,
+    x: Sequence[Any],
+    y: Sequence[Any],
+    *,
+    hover: str,
+    marker: Mapping[str, Any] | None = None,
+    line: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Trace:
+    """Points as markers, joined by a line, or both. `hover`: Plotly's template of the box beside a point."""
+    mode = "+".join(part for part, style in (("lines", line), ("markers", marker)) if style is not None)
+    styles = {key: dict(style) for key, style in (("marker", marker), ("line", line)) if style is not None}
+    hover = hover if "<extra>" in hover else f"{hover}<extra></extra>"
+    return {"type": "scatter", "mode": mode, "name": name, "x": x, "y": y, "hovertemplate": hover, **styles, **more}
+
+
 def axis(title: str, **more: Any) -> dict[str, Any]:
     """An axis with a title."""
     return {"title": {"text": title}, "automargin": True, **more}
@@ -76,11 +93,20 @@ def with_levels(layout: Mapping[str, Any], *levels: Mapping[str, Any]) -> dict[s
     }
 
 
-def error_bar(centres: Sequence[float], lows: Sequence[float | None], highs: Sequence[float | None]) -> dict[str, Any]:
+def error_bar(
+    centres: Sequence[float], lows: Sequence[float | None], highs: Sequence[float | None], **more: Any
+) -> dict[str, Any]:
     """An asymmetric error bar; nothing where there is no interval."""
     above = [0.0 if high is None else rounded(high - centre) for centre, high in zip(centres, highs, strict=True)]
     below = [0.0 if low is None else rounded(centre - low) for centre, low in zip(centres, lows, strict=True)]
-    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.5, "width": 5}
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": above,
+        "arrayminus": below,
+        "thickness": 1.5,
+        "width": 5,
+    } | more
 
 
 def series_colour(index: int) -> str:
@@ -98,12 +124,14 @@ def series_dash(index: int) -> str:
     return DASHES[(index + index // len(SERIES_COLOURS)) % len(DASHES)]
 
 
-def marker_symbol(job: Comparison, index: int) -> str:
-    """The series' shape, hollow where the gain isn't sure, a cross where the result can't be used."""
-    if job.verdict is Verdict.INVALID:
-        return "x"
-    shape = series_symbol(index)
-    return shape if job.verdict is Verdict.FASTER else f"{shape}-open"
+def verdict_marker(jobs: Sequence[Comparison], index: int) -> dict[str, Any]:
+    """Markers of a series: hollow where the gain isn't sure, a cross where the result can't be used."""
+    shape, colour = series_symbol(index), series_colour(index)
+    symbols = [
+        "x" if job.verdict is Verdict.INVALID else shape if job.verdict is Verdict.FASTER else f"{shape}-open"
+        for job in jobs
+    ]
+    return {"size": 9, "color": colour, "symbol": symbols, "line": {"width": 2, "color": colour}}
 
 
 def rounded(value: float, digits: int = 5) -> float:

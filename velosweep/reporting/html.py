@@ -6,13 +6,11 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velosweep.records import SweepRecord
-from velosweep.reporting.answer import CommandFlags
+from velosweep.reporting.escaping import json_for_script, shorten_homes
 from velosweep.reporting.page import make_page
-from velosweep.reporting.safe import json_for_script, shorten_homes
 from velosweep.statistics.comparison import Comparison
 
 if TYPE_CHECKING:
@@ -28,30 +26,18 @@ def render_report(
     samples: pa.Table | None = None,
     *,
     show_paths: bool = False,
-    command_flags: CommandFlags | None = None,
 ) -> str:
     """The whole page. Home directories (and so user names) are shortened to `~` unless `show_paths`."""
-    from markupsafe import Markup
-
-    page = make_page(list(comparisons), record, samples, command_flags=command_flags)
-    text = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            page=page,
-            figures=Markup(json_for_script({figure.id: figure.as_json() for figure in page.figures})),  # noqa: S704
-            css=Markup(_template("report.css")),  # noqa: S704 (our own file)
-            js=Markup(_template("report.js")),  # noqa: S704 (our own file)
-        )
-    )
-    return (text if show_paths else shorten_homes(text)).replace(_PLOTLY_HERE, plotly_script())
+    page = make_page(list(comparisons), record, samples)
+    figures = {figure.id: figure.as_json() for section in page.figures.values() for figure in section}
+    text = render_template("report.html.j2", show_paths=show_paths, page=page, figures=json_for_script(figures))
+    return text.replace(_PLOTLY_HERE, plotly_script())
 
 
-def write_report(
-    path: Path, comparisons: Iterable[Comparison], record: SweepRecord, samples: pa.Table | None = None
-) -> None:
-    """Write the page to `path`, not atomically: for previews; the pipeline writes `render_report`'s text itself."""
-    path.write_text(render_report(comparisons, record, samples), encoding="utf-8")
+def render_template(name: str, *, show_paths: bool, **values: object) -> str:
+    """A page from our template of that name; the style sheet and the script go in as they are."""
+    text = _environment().get_template(name).render(**values)
+    return text if show_paths else shorten_homes(text)
 
 
 @lru_cache(maxsize=1)
@@ -61,7 +47,8 @@ def plotly_script() -> str:
     return text.replace("</script", "<\\/script")
 
 
-def _template(name: str) -> str:
+def template_text(name: str) -> str:
+    """One of our templates as it is."""
     return resources.files("velosweep.reporting").joinpath(f"templates/{name}").read_text(encoding="utf-8")
 
 
@@ -70,7 +57,7 @@ def _environment() -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
-        loader=FunctionLoader(_template),
+        loader=FunctionLoader(template_text),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -78,6 +65,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["arguments"] = _arguments
+    environment.globals["file"] = template_text
     return environment
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from velosweep.planning.server_groups import most_iterations
 from velosweep.records import SearchCandidate, SearchRecord
-from velosweep.reporting.before import most_iterations
-from velosweep.reporting.screen import Column, say, say_all, table_lines, width_of
+from velosweep.reporting.console import say, say_lines, width_of
+from velosweep.reporting.table import Table, column, figure, terminal_lines
 from velosweep.reporting.wording import duration, interval, listed, model_name, number, percent
 from velosweep.tuning.search_values import SearchAnswer
 from velosweep.units import plural
@@ -58,7 +59,7 @@ def print_search(search: SearchRecord, *, console: Console) -> None:
     for line in search.notes:
         say(console, f"- {line}", indent=2)
     say(console)
-    say_all(console, table_lines(_columns(search), width=width_of(console)))
+    say_lines(console, terminal_lines(search_table(search), width=width_of(console)))
 
 
 def search_title(search: SearchRecord) -> str:
@@ -160,15 +161,14 @@ def _names(answer: SearchAnswer) -> dict[str, str]:
     return names
 
 
-def _columns(search: SearchRecord) -> list[Column]:
+def search_table(search: SearchRecord) -> Table:
+    """One row a candidate, the winner marked."""
     rows = search.candidates
-
-    def figures(name: str) -> tuple[str, ...]:
-        return tuple(number(value, 1) if (value := getattr(row, name)) else "" for row in rows)
-
-    return [
-        Column(title="candidate", cells=tuple(row.name for row in rows), right=False),
-        Column(title="predicted", cells=figures("predicted"), sacrifice=1),
-        Column(title="measured", cells=figures("measured")),
-        Column(title="outcome", cells=tuple(row.outcome for row in rows), right=False),
-    ]
+    columns = (
+        column("candidate", rows, lambda row: row.name, right=False),
+        column("predicted", rows, lambda row: figure(row.predicted, 1), drop=1),
+        column("measured", rows, lambda row: figure(row.measured, 1)),
+        column("outcome", rows, lambda row: row.outcome, right=False),
+    )
+    winner = frozenset(place for place, row in enumerate(rows) if row.job_id == search.job_id)
+    return Table(caption="Candidates of the search", columns=columns, advised=winner)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Point:
+class PlotRow:
     """One row: `label`, its `value` and interval (None where there is none), `note` after the figure."""
 
     label: str
@@ -17,7 +17,7 @@ class Point:
     note: str = ""
 
 
-def interval_plot(points: Sequence[Point], *, width: int, reference: float = 1.0, unit: str = "×") -> list[str]:
+def interval_plot(points: Sequence[PlotRow], *, width: int, reference: float = 1.0, unit: str = "×") -> list[str]:
     """Rows `label ─●─ 1.41×` on one scale with a line at `reference`; at most `width` characters wide.
 
     The scale is linear and holds every interval and the reference.
@@ -49,7 +49,7 @@ class _Scale:
         return min(max(round((value - self.low) / span * (self.room - 1)), 0), self.room - 1)
 
 
-def _bar(point: Point, scale: _Scale, reference: float) -> str:
+def _bar(point: PlotRow, scale: _Scale, reference: float) -> str:
     cells = [" "] * scale.room
     cells[scale.column(reference)] = "┊"
     if point.low is not None and point.high is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath, PureWindowsPath
 
 from velosweep.records import SweepRecord
@@ -24,6 +24,9 @@ VERDICT_SIGNS = {
     Verdict.NOT_CONVERGED: "?",
     Verdict.INVALID: "✗",
 }
+
+
+# ---------------------------------------------------------------- figures
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -48,7 +51,7 @@ def interval(low: float | None, high: float | None, digits: int = 2) -> str:
 
 
 def unpaired(comparison: Comparison) -> bool:
-    """Whether the interval is of runs that are no interleaved pairs (as of what a search dropped): Welch's."""
+    """Whether the interval is Welch's, of runs that are not interleaved pairs (such as those a search dropped)."""
     return comparison.ci_low is not None and "welch" in (comparison.ci_method or "").lower()
 
 
@@ -66,14 +69,6 @@ def speedup(comparison: Comparison) -> str:
     return " ".join(filter(None, (f"{value:.2f}×", interval(comparison.ci_low, comparison.ci_high))))
 
 
-def model_name(path: str | None) -> str:
-    """A model file's name without folder and `.gguf`."""
-    if not path:
-        return "none"
-    name = (PureWindowsPath(path) if "\\" in path else PurePath(path)).name or path
-    return name[:-5] if name.lower().endswith(".gguf") else name
-
-
 def duration(seconds: float) -> str:
     """`45 s`, `12 min`, `3 h 05 min`."""
     if seconds < 90:
@@ -88,6 +83,14 @@ def listed(items: Iterable[str]) -> str:
     return f"{', '.join(head)} and {last}" if head else last
 
 
+def first_few(items: Sequence[str], most: int) -> list[str]:
+    """The first `most` items, and how many more there are."""
+    return [*items[:most], *([f"{len(items) - most} more"] if len(items) > most else [])]
+
+
+# ---------------------------------------------------------------- jobs and their names
+
+
 def whole_jobs(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """The comparisons over a job's whole prompt set, in the order of the jobs."""
     rows = [comparison for comparison in comparisons if comparison.prompt_id is None]
@@ -99,50 +102,58 @@ def by_prompt(comparisons: Iterable[Comparison], job_id: str) -> list[Comparison
     return [row for row in comparisons if row.prompt_id is not None and row.job_id == job_id]
 
 
-def job_labels(rows: Iterable[Comparison]) -> dict[str, str]:
-    """What tells each job from the others, by job id: `n_draft 8`, with pair, kind… only where those vary."""
-    jobs = list(rows)
-    varies = {name: len({getattr(job, name) for job in jobs}) > 1 for name in _SERIES_FIELDS}
-    labels = {job.job_id: _label(job, varies) for job in jobs}
-    if len(set(labels.values())) < len(labels):  # they differ in something a comparison doesn't carry
-        labels = {job.job_id: f"{labels[job.job_id]} (job {job.job_num})" for job in jobs}
-    return labels
+def model_name(path: str | None) -> str:
+    """A model file's name without folder and `.gguf`."""
+    if not path:
+        return "none"
+    name = (PureWindowsPath(path) if "\\" in path else PurePath(path)).name or path
+    return name[:-5] if name.lower().endswith(".gguf") else name
 
 
 _SERIES_FIELDS = ("model_pair", "speculation", "prompt_set", "n_predict", "device", "engine")
 
 
-def _label(job: Comparison, varies: dict[str, bool]) -> str:
-    return " · ".join(filter(None, (series_label(job, varies), f"n_draft {job.n_draft}")))
+def varying_fields(jobs: Sequence[Comparison]) -> list[str]:
+    """The parameters but n_draft in which the jobs differ."""
+    return [name for name in _SERIES_FIELDS if len({getattr(job, name) for job in jobs}) > 1]
 
 
-def series_label(job: Comparison, varies: dict[str, bool]) -> str:
-    """What tells a job's series (all but n_draft) from the others; empty where there is one series."""
-    parts = []
-    for name in _SERIES_FIELDS:
-        if varies[name]:
-            value = getattr(job, name)
-            parts.append(f"{name} {value}" if name == "n_predict" else str(value))
-    return " · ".join(parts)
+def job_labels(rows: Iterable[Comparison]) -> dict[str, str]:
+    """What tells each job from the others, by job id: `n_draft 8`, with pair, kind… only where those vary."""
+    jobs = list(rows)
+    varying = varying_fields(jobs)
+    labels = {job.job_id: " · ".join([*_series_parts(job, varying), f"n_draft {job.n_draft}"]) for job in jobs}
+    if len(set(labels.values())) < len(labels):  # they differ in something a comparison doesn't carry
+        labels = {job.job_id: f"{labels[job.job_id]} (job {job.job_num})" for job in jobs}
+    return labels
+
+
+def _series_parts(job: Comparison, varying: Iterable[str]) -> list[str]:
+    return [f"{'n_predict ' if name == 'n_predict' else ''}{getattr(job, name)}" for name in varying]
 
 
 def series_of(rows: Iterable[Comparison]) -> dict[str, list[Comparison]]:
-    """Jobs that differ only in n_draft, by label, each in order of n_draft."""
+    """Jobs that differ only in n_draft, by label (empty where there is one series), each in order of n_draft."""
     jobs = list(rows)
-    varies = {name: len({getattr(job, name) for job in jobs}) > 1 for name in _SERIES_FIELDS}
+    varying = varying_fields(jobs)
     series: dict[str, list[Comparison]] = {}
     for job in jobs:
-        series.setdefault(series_label(job, varies), []).append(job)
+        series.setdefault(" · ".join(_series_parts(job, varying)), []).append(job)
     return {name: sorted(members, key=lambda job: job.n_draft) for name, members in series.items()}
 
 
 def same_series(job: Comparison, rows: Iterable[Comparison]) -> list[Comparison]:
     """The jobs among `rows` that differ from `job` in n_draft only, `job` apart."""
+    names = ("main_model", "draft_model", *_SERIES_FIELDS)
+    own = [getattr(job, name) for name in names]
+    return [
+        row
+        for row in rows
+        if row.prompt_id is None and row.job_id != job.job_id and [getattr(row, name) for name in names] == own
+    ]
 
-    def series(row: Comparison) -> tuple[object, ...]:
-        return (row.main_model, row.draft_model, *(getattr(row, name) for name in _SERIES_FIELDS))
 
-    return [row for row in rows if row.prompt_id is None and row.job_id != job.job_id and series(row) == series(job)]
+# ---------------------------------------------------------------- what the record adds
 
 
 def target_of(record: SweepRecord, job_id: str) -> float:
@@ -161,11 +172,3 @@ def without_speedup(job: Comparison, record: SweepRecord) -> str:
     if job.vanilla is None:
         return "there is no valid vanilla run"
     return "there is no valid speculative run" if job.speculative is None else "there are no valid pairs of runs"
-
-
-def is_synthetic(record: SweepRecord) -> bool:
-    """Whether any job ran the synthetic pair, whose times are real and whose text is not."""
-    return any(job.synthetic for job in record.jobs)
-
-
-SYNTHETIC_NOTE = "Synthetic model pair: the times are real, the text is not."

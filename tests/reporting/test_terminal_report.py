@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 
 from tests.reporting import sweeps
+from velosweep.reporting.console import make_console
 from velosweep.reporting.export import export
 from velosweep.reporting.html import render_report
-from velosweep.reporting.outcome import print_outcome
-from velosweep.reporting.results_table import job_columns, reasons_of_failed, with_failed
-from velosweep.reporting.screen import Column, make_console, table_lines
-from velosweep.reporting.tables import result_grid
+from velosweep.reporting.result_tables import detailed_job_table, job_table, with_failed
+from velosweep.reporting.table import terminal_lines
+from velosweep.reporting.terminal_report import print_results
 from velosweep.reporting.wording import whole_jobs
 from velosweep.statistics.comparison import Comparison, Finding, ModeStatistics, Statistics
 from velosweep.values import Verdict
@@ -21,7 +21,7 @@ from velosweep.values import Verdict
 
 def shown(made: sweeps.MadeUp, *, verbosity: int = 0, console: Console | None = None) -> str:
     out = io.StringIO()
-    print_outcome(
+    print_results(
         made.comparisons,
         made.record,
         made.samples,
@@ -143,9 +143,9 @@ def test_quiet_leaves_the_results_the_answer_and_where_it_was_saved() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_a_speedup_is_never_shown_without_what_it_is_made_of(width: int) -> None:
-    columns = job_columns(whole_jobs(sweeps.default_sweep().comparisons), width=width)
+    table = job_table(whole_jobs(sweeps.default_sweep().comparisons), width=width)
 
-    heading = table_lines(columns, width=width)[0]
+    heading = terminal_lines(table, width=width)[0]
 
     speculative = "spec. tok/s" if width == 60 else "speculative tok/s"
     assert heading.startswith(f"n_draft  vanilla tok/s  {speculative}")
@@ -177,14 +177,12 @@ def test_a_job_that_failed_beside_others_has_a_row_that_says_so(baseline: bool) 
     assert row.endswith("  llama-server en…")
     assert "accepted" in titles
     assert (row.split()[1:2] == vanilla) == baseline
-    page = result_grid(
-        with_failed(whole_jobs(made.comparisons), made.record), best=(), failed=reasons_of_failed(made.record)
-    )
-    (verdict,) = [cell for cell in page.rows[3].cells if cell.chip]
+    page = detailed_job_table(with_failed(whole_jobs(made.comparisons), made.record), made.record, ())
+    (verdict,) = [cell for cell in page.rows[3] if cell.verdict]
     assert verdict.text.startswith("✗ failed: llama-server ended with 1: failed to allocate")
     assert "✗ failed: llama-server ended with 1" in render_report(made.comparisons, made.record, made.samples)
-    assert "| failed |" in export(made.comparisons, (), "md", record=made.record)
-    assert "failed to allocate" in export(made.comparisons, (), "md", record=made.record)
+    assert "| failed |" in export(made.comparisons, made.record, "md")
+    assert "failed to allocate" in export(made.comparisons, made.record, "md")
 
 
 def test_a_sweep_of_which_one_job_is_left_still_has_a_table() -> None:
@@ -269,19 +267,6 @@ def test_no_color_means_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     shown(sweeps.default_sweep(), console=make_console(out))
 
     assert "\x1b[3" not in out.getvalue()
-
-
-def test_columns_give_way_in_order_of_sacrifice() -> None:
-    columns = [
-        Column(title="a", cells=("1", "2")),
-        Column(title="long and dispensable", cells=("x", "y"), sacrifice=2),
-        Column(title="less so", cells=("x", "y"), sacrifice=1),
-        Column(title="empty", cells=("", "")),
-    ]
-
-    assert table_lines(columns, width=80)[0] == "a  long and dispensable  less so"
-    assert table_lines(columns, width=12)[0] == "a  less so"
-    assert table_lines(columns, width=3) == ["a", "─", "1", "2"]
 
 
 def test_each_job_is_in_the_table_once() -> None:

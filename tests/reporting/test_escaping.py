@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velosweep.reporting.safe import (
+from velosweep.reporting.escaping import (
     clip,
     csv_text,
     for_encoding,

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
-from tests.reporting import asked
+from tests.reporting import asked, sweeps
 from velosweep.config.settings import TunerSettings
-from velosweep.errors import ConfigError
-from velosweep.reporting.before import configuration_lines, estimated_s, plan_totals
-from velosweep.reporting.console import print_configuration, print_error, print_plan
-from velosweep.reporting.screen import make_console
+from velosweep.records import ModelFile
+from velosweep.reporting.console import make_console
+from velosweep.reporting.plan_text import configuration_lines, estimated_s, print_configuration, print_plan
 from velosweep.values import Device, Lane
+
+
+def model(size_bytes: int) -> ModelFile:
+    return ModelFile(path=asked.MAIN, size_bytes=size_bytes, fingerprint="")
+
 
 CPU = (Lane(number=0, devices=(Device(kind="cpu", name="CPU"),)),)
 
@@ -69,11 +74,12 @@ def test_a_plan_counts_servers_loads_and_measurements() -> None:
     blocks = (asked.block(sweep),)
     out = io.StringIO()
 
-    print_plan(sweep, blocks, lanes=CPU, estimated_s=200, console=make_console(out))
+    environment = replace(sweeps.default_sweep().record.environment, models=(model(1_000_000_000),))
 
-    assert plan_totals(blocks).measurements == 4 * 5 * 2
+    print_plan(sweep, blocks, lanes=CPU, environment=environment, console=make_console(out))
+
     assert "3 jobs, 4 servers, 4 loads, 40 measurements on 1 lane" in out.getvalue()
-    assert "Estimated time: roughly 3 min" in out.getvalue()
+    assert "Estimated time: roughly 7 min" in out.getvalue()
     assert "loaded together: vanilla, n_draft 4, n_draft 8, n_draft 12" in out.getvalue()
 
 
@@ -92,11 +98,3 @@ def test_the_plan_of_a_search_says_its_limit_and_that_the_grid_is_more_than_it_n
 
 def test_no_time_is_guessed_without_the_models_sizes() -> None:
     assert estimated_s((asked.block(asked.sweep()),), lanes=CPU) is None
-
-
-def test_an_error_says_what_and_what_to_do() -> None:
-    out = io.StringIO()
-
-    print_error(ConfigError("n_draft=0 is below 1", remedy="choose 1 or more"), console=make_console(out))
-
-    assert out.getvalue() == "Error: n_draft=0 is below 1\n  → choose 1 or more\n"

@@ -7,7 +7,7 @@ import pytest
 
 from tests.reporting import sweeps
 from velosweep.records import SearchCandidate, SearchRecord
-from velosweep.reporting.answer import answers, default_flags
+from velosweep.reporting.recommendation import default_arguments, recommend
 from velosweep.reporting.wording import whole_jobs
 from velosweep.statistics.comparison import Comparison, Finding
 from velosweep.values import Verdict
@@ -25,7 +25,7 @@ def three() -> list[Comparison]:
 def test_the_answer_names_draft_n_draft_speedup_and_interval() -> None:
     made = sweeps.default_sweep()
 
-    (answer,) = answers(made.comparisons, made.record)
+    (answer,) = recommend(made.comparisons, made.record)
 
     assert answer.headline == "Run the synthetic draft with n_draft 4: 2.07× [2.04, 2.09]"
     assert answer.kind == "run"
@@ -35,7 +35,7 @@ def test_the_answer_names_draft_n_draft_speedup_and_interval() -> None:
 def test_the_command_is_ready_to_paste() -> None:
     made = sweeps.default_sweep()
 
-    (answer,) = answers(made.comparisons, made.record)
+    (answer,) = recommend(made.comparisons, made.record)
 
     assert answer.command is not None
     words = shlex.split(answer.command)
@@ -49,13 +49,13 @@ def test_the_builds_own_arguments_are_used_where_they_were_recorded() -> None:
     made = sweeps.default_sweep()
     jobs = tuple(replace(job, server_arguments=("--model", "a b.gguf", "--draft-max", "4")) for job in made.record.jobs)
 
-    (answer,) = answers(made.comparisons, replace(made.record, jobs=jobs))
+    (answer,) = recommend(made.comparisons, replace(made.record, jobs=jobs))
 
     assert answer.command == "llama-server --model 'a b.gguf' --draft-max 4"
 
 
 def test_a_draftless_kind_has_no_draft_model_in_its_command(three: list[Comparison]) -> None:
-    flags = default_flags(replace(three[0], draft_model=None, speculation="ngram-mod"))
+    flags = default_arguments(replace(three[0], draft_model=None, speculation="ngram-mod"))
 
     assert "-md" not in flags
     assert flags[flags.index("--spec-type") + 1] == "ngram-mod"
@@ -66,7 +66,7 @@ def test_an_invalid_job_is_never_advised(three: list[Comparison]) -> None:
     made = sweeps.default_sweep()
     rows = [replace(row, verdict=Verdict.INVALID) for row in three]
 
-    (answer,) = answers(rows, made.record)
+    (answer,) = recommend(rows, made.record)
 
     assert answer.job is None
     assert answer.command is None
@@ -78,9 +78,9 @@ def test_no_reliable_gain_and_slower_are_said(three: list[Comparison]) -> None:
     unsure = [_with(row, 1.02, 0.97, 1.07, Verdict.NO_RELIABLE_GAIN) for row in three]
     slower = [_with(row, 0.62, 0.60, 0.63, Verdict.SLOWER) for row in three]
 
-    assert answers(unsure, record)[0].headline.startswith("No reliable gain: the best, the synthetic draft")
-    assert answers(slower, record)[0].headline.startswith("Slower: run without speculation")
-    assert answers(slower, record)[0].command is None
+    assert recommend(unsure, record)[0].headline.startswith("No reliable gain: the best, the synthetic draft")
+    assert recommend(slower, record)[0].headline.startswith("Slower: run without speculation")
+    assert recommend(slower, record)[0].command is None
 
 
 def test_findings_against_the_advised_job_come_with_the_answer(three: list[Comparison]) -> None:
@@ -89,7 +89,7 @@ def test_findings_against_the_advised_job_come_with_the_answer(three: list[Compa
     remark = Finding(code="not_applicable_sampled", severity="info", subject="output")
     rows = [replace(three[0], findings=(remark, against)), *three[1:]]
 
-    (answer,) = answers(rows, record)
+    (answer,) = recommend(rows, record)
 
     assert [advice.code for advice in answer.against] == ["output_diverged"]
 
@@ -97,7 +97,7 @@ def test_findings_against_the_advised_job_come_with_the_answer(three: list[Compa
 def test_each_main_model_gets_its_own_answer() -> None:
     made = sweeps.large_sweep()
 
-    found = answers(made.comparisons, made.record)
+    found = recommend(made.comparisons, made.record)
 
     assert [answer.question for answer in found] == ["llama-3.1-8b-instruct-q4_k_m", "codellama-13b-q4_k_m"]
 
@@ -110,7 +110,7 @@ def test_a_category_that_would_choose_otherwise_is_named(three: list[Comparison]
         for category, value in (("code", code), ("prose", prose)):
             rows.append(replace(job, prompt_id=category, prompt_category=category, speedup_gm=value))
 
-    (answer,) = answers(rows, record)
+    (answer,) = recommend(rows, record)
 
     assert answer.by_category == ("prose: n_draft 8 is better here, 1.30× against 0.90×",)
 
@@ -118,7 +118,7 @@ def test_a_category_that_would_choose_otherwise_is_named(three: list[Comparison]
 def test_skipped_vanilla_gives_no_speedup_but_the_fastest_setting() -> None:
     made = sweeps.skip_vanilla()
 
-    (answer,) = answers(made.comparisons, made.record)
+    (answer,) = recommend(made.comparisons, made.record)
 
     assert answer.headline.startswith("No speedup known (vanilla was skipped). Fastest: the synthetic draft")
 
@@ -127,17 +127,17 @@ def test_nothing_measured_is_said() -> None:
     made = sweeps.default_sweep()
     rows = [replace(row, speculative=None, vanilla=None, speedup=None, speedup_gm=None) for row in made.comparisons]
 
-    (answer,) = answers(rows, made.record)
+    (answer,) = recommend(rows, made.record)
 
     assert answer.headline == "Nothing could be measured"
-    assert answers([], made.record) == ()
+    assert recommend([], made.record) == ()
 
 
 def test_vanilla_alone_is_not_called_nothing() -> None:
     made = sweeps.default_sweep()
     rows = [replace(row, speculative=None, speedup=None, speedup_gm=None) for row in made.comparisons]
 
-    (answer,) = answers(rows, made.record)
+    (answer,) = recommend(rows, made.record)
 
     assert answer.headline.startswith("No speculative run could be measured; without speculation: ")
 
@@ -146,7 +146,7 @@ def test_a_file_named_draft_is_not_called_draft_draft(three: list[Comparison]) -
     record = sweeps.default_sweep().record
     record = replace(record, jobs=tuple(replace(job, synthetic=False) for job in record.jobs))
 
-    (answer,) = answers([replace(row, draft_model="/x/draft.gguf") for row in three], record)
+    (answer,) = recommend([replace(row, draft_model="/x/draft.gguf") for row in three], record)
 
     assert answer.headline.startswith("Run draft.gguf with n_draft")
 
@@ -176,7 +176,7 @@ def searched(winner: str | None, **changes: object) -> SearchRecord:
 def test_what_a_search_confirmed_is_the_answer_though_another_looks_better() -> None:
     made = sweeps.default_sweep()
 
-    (answer,) = answers(made.comparisons, replace(made.record, searches=(searched("job1"),)))
+    (answer,) = recommend(made.comparisons, replace(made.record, searches=(searched("job1"),)))
 
     assert answer.job is not None
     assert (answer.kind, answer.job.n_draft) == ("run", 8)
@@ -192,7 +192,7 @@ def test_what_a_search_confirmed_is_the_answer_though_another_looks_better() -> 
 def test_what_fresh_pairs_do_not_confirm_is_no_gain_whatever_all_pairs_say() -> None:
     made = sweeps.default_sweep()
 
-    (answer,) = answers(made.comparisons, replace(made.record, searches=(searched("job1", low=0.9),)))
+    (answer,) = recommend(made.comparisons, replace(made.record, searches=(searched("job1", low=0.9),)))
 
     assert answer.kind == "no_reliable_gain"
     assert answer.command is None
@@ -202,7 +202,7 @@ def test_a_search_can_end_with_not_speculating() -> None:
     made = sweeps.default_sweep()
     search = searched(None, headline="Don't speculate: vanilla is the fastest")
 
-    (answer,) = answers(made.comparisons, replace(made.record, searches=(search,)))
+    (answer,) = recommend(made.comparisons, replace(made.record, searches=(search,)))
 
     assert (answer.kind, answer.headline, answer.command) == ("no_reliable_gain", search.headline, None)
 
@@ -211,7 +211,7 @@ def _with_prompts(**changes: object) -> tuple[str, ...]:
     """The notes of a job over several prompts whose whole row has `changes`."""
     made = sweeps.make([sweeps.SYNTHETIC], n_drafts=(8,), prompts=4, iterations=5)
     rows = [row if row.prompt_id is not None else replace(row, **changes) for row in made.comparisons]  # type: ignore[arg-type]
-    (answer,) = answers(rows, made.record)
+    (answer,) = recommend(rows, made.record)
     return answer.notes
 
 

@@ -9,13 +9,8 @@ import pytest
 import velosweep.statistics
 from tests.reporting import sweeps
 from velosweep.config.settings import TunerSettings
-from velosweep.reporting.advice import (
-    _SENTENCES,
-    explain,
-    gathered,
-    reasons_for_modest_speedup,
-    told,
-)
+from velosweep.reporting.finding_text import _TEXTS, explain, grouped_findings, selected_findings
+from velosweep.reporting.speedup_hints import reasons_for_modest_speedup
 from velosweep.reporting.wording import job_labels, whole_jobs
 from velosweep.statistics.comparison import Acceptance, Comparison, Finding
 from velosweep.statistics.ranking import best_n_draft
@@ -28,7 +23,7 @@ def test_every_code_that_analysis_can_emit_has_a_sentence_of_its_own() -> None:
     codes = set(re.findall(r'code="(\w+)"', source)) | set(re.findall(r'warning\(\s*"(\w+)"', source))
 
     assert codes
-    assert codes <= set(_SENTENCES)
+    assert codes <= set(_TEXTS)
 
 
 def test_a_finding_is_said_with_its_figures_and_a_remedy() -> None:
@@ -73,7 +68,7 @@ def test_findings_are_gathered_once_worst_first_with_their_jobs() -> None:
     error = Finding(code="output_diverged", severity="error", subject="speculative")
     jobs = [replace(job, findings=(info, error)) for job in jobs]
 
-    found = gathered(jobs, job_labels(jobs))
+    found = grouped_findings(jobs, job_labels(jobs))
 
     assert [advice.severity for advice, _ in found] == ["error", "info"]
     assert found[0][1] == ["n_draft 4", "n_draft 8", "n_draft 12"]
@@ -99,7 +94,7 @@ def test_a_busy_machine_is_named_once() -> None:
     job = replace(_job(rate=0.9, alpha=0.9, cost=0.01), acceptance=None, findings=(busy,))
 
     assert [reason.partition(":")[0] for reason in reasons_for_modest_speedup(job)] == ["A quieter machine"]
-    assert reasons_for_modest_speedup(job, said={"machine_busy"}) == []
+    assert reasons_for_modest_speedup(job, reported={"machine_busy"}) == []
 
 
 def test_what_was_measured_is_the_figure_of_the_headline() -> None:
@@ -174,12 +169,12 @@ def test_what_a_search_spares_its_candidates_is_no_reproach() -> None:
     winner, loser = (row for row in rows if row.prompt_id is None and row.n_draft in (4, 8))
     search = replace(made.record, tuner=TunerSettings(), advised=(winner.job_id,))
 
-    assert [f.code for f in told(loser, made.record)] == list(codes)
-    assert [f.code for f in told(winner, search)] == ["too_few_pairs", "drift"]
-    assert [f.code for f in told(loser, search)] == ["drift"]
+    assert [f.code for f in selected_findings(loser, made.record)] == list(codes)
+    assert [f.code for f in selected_findings(winner, search)] == ["too_few_pairs", "drift"]
+    assert [f.code for f in selected_findings(loser, search)] == ["drift"]
     assert "tuner.confirm_pairs" in explain(findings[1], search).remedy
     assert "protocol=standard" in explain(findings[1], made.record).remedy
-    assert {advice.code for advice, _ in gathered([loser], {}, search)} == {"drift"}
+    assert {advice.code for advice, _ in grouped_findings([loser], {}, search)} == {"drift"}
 
 
 def test_only_runs_that_were_ordered_in_blocks_are_advised_to_be_interleaved() -> None:

@@ -1,4 +1,4 @@
-"""An optional MLflow logger: one run a job, with its parameters, its metrics with intervals, and its files.
+"""MLflow: one run a job, with its parameters, its metrics with intervals, and its files.
 
 MLflow (extra `mlflow`) is imported when it is asked for, and talks to the store that its own settings name.
 """

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.reporting import sweeps
-from velosweep.reporting.trackers import log_to_mlflow, metrics_of
+from velosweep.reporting.mlflow_export import log_to_mlflow, metrics_of
 
 pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
 

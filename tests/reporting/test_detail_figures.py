@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.reporting import sweeps
+from velosweep.reporting.detail_figures import acceptance_figure
 from velosweep.reporting.figure import series_colour, series_symbol
-from velosweep.reporting.figures import acceptance_figure
 from velosweep.reporting.wording import whole_jobs
 
 

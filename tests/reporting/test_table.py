@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from velosweep.reporting.table import Table, column, figure, markdown_lines, terminal_lines
+
+ROWS = ("x", "y")
+TABLE = Table(
+    caption="Columns",
+    columns=(
+        column("a", ROWS, lambda row: figure(1 if row == "x" else 2, 0)),
+        column("long and dispensable", ROWS, lambda row: row, drop=2),
+        column("less so", ROWS, lambda row: row, drop=1),
+        column("empty", ROWS, lambda row: None),
+    ),
+)
+
+
+def test_columns_give_way_in_order_and_empty_ones_are_left_out() -> None:
+    assert terminal_lines(TABLE, width=80)[0] == "a  long and dispensable  less so"
+    assert terminal_lines(TABLE, width=12)[0] == "a  less so"
+    assert terminal_lines(TABLE, width=3) == ["a", "─", "1", "2"]
+
+
+def test_markdown_has_an_alignment_a_column_and_no_markup_of_its_cells() -> None:
+    table = Table(
+        caption="Names", columns=(column("n", [1.5], figure), column("name", ["a|b"], lambda name: name, right=False))
+    )
+
+    assert markdown_lines(table) == ["| n | name |", "|---:|---|", "| 1.50 | a\\|b |"]

@@ -1,0 +1,294 @@
+"""The recommendation: what to run now, why it can be believed, and what speaks against it.
+
+Jobs with the same main model, prompt set and n_predict compete for one recommendation.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from velosweep.llama_cpp.arguments import DRAFT_LENGTH, SPEC_TYPES
+from velosweep.llama_cpp.capabilities import FLAGS
+from velosweep.records import SearchRecord, SweepRecord
+from velosweep.reporting.finding_text import Advice, explain, selected_findings
+from velosweep.reporting.wording import (
+    by_prompt,
+    first_few,
+    interval,
+    job_labels,
+    listed,
+    model_name,
+    number,
+    speedup,
+    whole_jobs,
+    without_speedup,
+)
+from velosweep.statistics.comparison import Comparison
+from velosweep.statistics.ranking import best_estimate, category_speedups, fastest, tied
+from velosweep.units import plural
+from velosweep.values import Verdict
+
+FEWEST_PASSES = 3
+"""With fewer the interval over passes is not to be trusted (analysis finds `too_few_pairs`)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recommendation:
+    """`job` is what to run, None where nothing can be advised. `kind`: run, no_reliable_gain, slower or nothing.
+
+    `question`: what sets it apart from the sweep's other recommendations, empty for a single one. `command`: ready to
+    paste, None where vanilla is the advice. `rests_on`, `ties`, `by_category`, `against`, `notes`: sentences;
+    `against` comes first when shown.
+    """
+
+    question: str
+    kind: str
+    headline: str
+    job: Comparison | None
+    command: str | None
+    rests_on: str
+    ties: tuple[str, ...]
+    by_category: tuple[str, ...]
+    against: tuple[Advice, ...]
+    notes: tuple[str, ...]
+
+
+def recommend(comparisons: Iterable[Comparison], record: SweepRecord) -> tuple[Recommendation, ...]:
+    """One recommendation for each main model, prompt set and n_predict, in the order of the jobs."""
+    rows = list(comparisons)
+    questions: dict[tuple[str, str, int], list[Comparison]] = {}
+    for job in whole_jobs(rows):
+        questions.setdefault(_question(job), []).append(job)
+    varies = [len(set(values)) > 1 for values in zip(*questions, strict=True)]
+    found = []
+    for (main_model, prompt_set, n_predict), jobs in questions.items():
+        parts = (model_name(main_model), f"prompts {prompt_set}", f"n_predict {n_predict}")
+        question = ", ".join(part for part, several in zip(parts, varies, strict=True) if several)
+        found.append(_recommendation(question, jobs, rows, record))
+    return tuple(found)
+
+
+def competitors(job: Comparison, jobs: Iterable[Comparison]) -> list[Comparison]:
+    """The jobs that compete with `job`, itself among them."""
+    return [other for other in jobs if _question(other) == _question(job)]
+
+
+def _question(job: Comparison) -> tuple[str, str, int]:
+    return job.main_model, job.prompt_set, job.n_predict
+
+
+def _recommendation(
+    question: str, jobs: list[Comparison], rows: Sequence[Comparison], record: SweepRecord
+) -> Recommendation:
+    search = _search_of(jobs, record)
+    best = fastest(jobs) if search is None else _confirmed(search, jobs)
+    kind = _kind(best) if search is None or search.job_id is not None else "no_reliable_gain"
+    return Recommendation(
+        question=question,
+        kind=kind,
+        headline=search.headline if search and search.job_id is None else _headline(kind, best, jobs, record),
+        job=best,
+        command=command_line(best, record) if best is not None and kind == "run" else None,
+        rests_on=_rests_on(best, record) if best is not None else "",
+        ties=_tie_words(best, jobs) if best is not None and search is None else (),
+        by_category=tuple(_category_words(best, jobs, rows)) if best is not None else (),
+        against=_against(best, record) if best is not None else (),
+        notes=(
+            *(() if search is None else _search_words(search)),
+            *(() if best is None else _prompt_words(best, by_prompt(rows, best.job_id))),
+            *_notes(jobs if search is None else (), record),
+        ),
+    )
+
+
+def _kind(best: Comparison | None) -> str:
+    if best is None:
+        return "nothing"
+    return {Verdict.FASTER: "run", Verdict.SLOWER: "slower"}.get(best.verdict, "no_reliable_gain")
+
+
+# ---------------------------------------------------------------- what a search found
+
+
+def _search_of(jobs: Sequence[Comparison], record: SweepRecord) -> SearchRecord | None:
+    """The search over all prompts that these jobs were candidates of."""
+    ids = {job.job_id for job in jobs}
+    found = (search for search in record.searches if search.category is None)
+    return next((search for search in found if ids & {row.job_id for row in search.candidates}), None)
+
+
+def _confirmed(search: SearchRecord, jobs: Sequence[Comparison]) -> Comparison | None:
+    """The winner with its figure from fresh pairs alone: the pairs that chose it flatter it."""
+    best = next((job for job in jobs if job.job_id == search.job_id), None) or fastest(jobs)
+    if best is None or search.job_id is None or search.speedup is None or best.verdict is Verdict.INVALID:
+        return best
+    verdict = Verdict.NO_RELIABLE_GAIN
+    if search.low is not None and search.high is not None:
+        verdict = Verdict.FASTER if search.low > 1 else Verdict.SLOWER if search.high < 1 else verdict
+    return replace(
+        best,
+        speedup_gm=search.speedup,
+        ci_low=search.low,
+        ci_high=search.high,
+        n_pairs=search.pairs,
+        verdict=verdict,
+    )
+
+
+def _search_words(search: SearchRecord) -> Iterator[str]:
+    yield f"found by a search, {search.sure}"
+    if search.speedup is not None and search.job_id is not None:
+        yield "the figure is of fresh pairs alone; the table's are of all pairs, which chose and so flatter"
+    if search.ties:
+        yield f"not shown to be slower by more than the search's tolerance: {listed(search.ties)}"
+
+
+# ---------------------------------------------------------------- the headline
+
+
+def _headline(kind: str, best: Comparison | None, jobs: Sequence[Comparison], record: SweepRecord) -> str:
+    if best is None:
+        return _without_ratio(jobs, record)
+    setting = _setting(best, record)
+    if kind == "run":
+        return f"Run {setting}: {speedup(best)}"
+    if kind == "slower":
+        return f"Slower: run without speculation. The least slow, {setting}, is {speedup(best)}"
+    unsure = " (interval not converged)" if best.verdict is Verdict.NOT_CONVERGED else ""
+    if best.ci_low is None:
+        unsure = " (too few pairs for an interval)"
+    return f"No reliable gain{unsure}: the best, {setting}, is {speedup(best)}"
+
+
+def _without_ratio(jobs: Sequence[Comparison], record: SweepRecord) -> str:
+    """Which is the fastest where no job has a speedup, and why none has."""
+    rates = {job.job_id: job.speculative.tokens_per_second.mean for job in jobs if job.speculative}
+    if rates:
+        top = max((job for job in jobs if job.speculative), key=lambda job: rates[job.job_id])
+        invalid = top.verdict is Verdict.INVALID and top.vanilla
+        why = "all runs are invalid" if invalid else without_speedup(top, record)
+        return f"No speedup known ({why}). Fastest: {_setting(top, record)}, {number(rates[top.job_id], 1)} tok/s"
+    vanilla = max((job for job in jobs if job.vanilla), key=lambda job: job.speculation == "none", default=None)
+    if vanilla is None or vanilla.vanilla is None:
+        return "Nothing could be measured"
+    alone = f"ithout speculation: {number(vanilla.vanilla.tokens_per_second.mean, 1)} tok/s"
+    if vanilla.speculation == "none":
+        return f"W{alone}; nothing to compare it with"
+    return f"No speculative run could be measured; w{alone}"
+
+
+def _setting(job: Comparison, record: SweepRecord) -> str:
+    return f"{_draft(job, record)} with n_draft {job.n_draft}"
+
+
+def _draft(job: Comparison, record: SweepRecord) -> str:
+    if any(entry.id == job.job_id and entry.synthetic for entry in record.jobs):
+        return "the synthetic draft"  # its file name is its whole recipe
+    if not job.draft_model:
+        return job.speculation
+    name = model_name(job.draft_model)
+    return f"{name}.gguf" if name.lower().startswith("draft") else f"draft {name}"  # never "draft draft"
+
+
+# ---------------------------------------------------------------- what supports it, and what does not
+
+
+def _rests_on(best: Comparison, record: SweepRecord) -> str:
+    entry = next((job for job in record.jobs if job.id == best.job_id), None)
+    prompts = plural(len(entry.prompt_ids), "prompt") if entry else f"prompts {best.prompt_set}"
+    repeated = "runs" if entry and len(entry.prompt_ids) == 1 else "passes"
+    launches = f", {plural(entry.launches, 'launch')}" if entry else ""
+    return (
+        f"{prompts}, {plural(best.n_pairs, 'pair')} of {repeated}{launches}, {best.n_predict} tokens each; "
+        f"{best.device} on {best.host}; {best.engine}, llama.cpp {best.llama_cpp_build}; "
+        f"interval: {best.ci_method or 'none'}"
+    )
+
+
+def _tie_words(best: Comparison, jobs: Sequence[Comparison]) -> tuple[str, ...]:
+    ties = [job for job in jobs if job.job_id != best.job_id and tied(job, best)]
+    if not ties:
+        return ()
+    labels = job_labels(jobs)
+    named = listed(first_few([f"{labels[job.job_id]} ({speedup(job)})" for job in ties], 6))
+    return (f"statistically tied with it (the 95 % interval of the ratio holds 1): {named}",)
+
+
+def _category_words(best: Comparison, jobs: Sequence[Comparison], rows: Sequence[Comparison]) -> Iterator[str]:
+    """Where a category would choose otherwise by at least 2 %, or isn't faster at all."""
+    labels = job_labels(jobs)
+    speedups = category_speedups(row for row in rows if row.job_id in labels)
+    for category, of_job in speedups.items() if len(speedups) > 1 else ():
+        winner = max(of_job, key=of_job.__getitem__)
+        here = of_job.get(best.job_id)
+        if of_job[winner] <= 1:
+            yield f"{category}: no setting is faster (best {labels[winner]}, {of_job[winner]:.2f}×)"
+        elif here is not None and winner != best.job_id and of_job[winner] > 1.02 * here:
+            yield f"{category}: {labels[winner]} is better here, {of_job[winner]:.2f}× against {here:.2f}×"
+        elif here is not None and here <= 1:
+            yield f"{category}: not faster here, {here:.2f}×"
+
+
+def _against(best: Comparison, record: SweepRecord) -> tuple[Advice, ...]:
+    found = (explain(finding, record) for finding in selected_findings(best, record))
+    return tuple(sorted((advice for advice in found if advice.rank < 2), key=lambda advice: advice.rank))
+
+
+def _prompt_words(best: Comparison, prompts: Sequence[Comparison]) -> Iterator[str]:
+    """What to expect of other prompts, and of the worst of these."""
+    if _adds_other_prompts(best):
+        over_prompts = interval(best.population_low, best.population_high)
+        yield (
+            "the interval above is for these same prompts measured again (from how passes differ); the mean of other "
+            f"prompts like these: {over_prompts} (95 %, from how these prompts differ)"
+        )
+    if best.worst_prompt:
+        worst = next((row for row in prompts if row.prompt_id == best.worst_prompt), None)
+        yield f"worst prompt: {best.worst_prompt}{'' if worst is None else f', {speedup(worst)}'}"
+
+
+def _adds_other_prompts(best: Comparison) -> bool:
+    """Whether the interval over prompts adds to the run's own.
+
+    It does not where the run's own can't be trusted (each prompt's mean is then as uncertain), where both are the
+    same, or where it claims a gain or a loss that the verdict does not.
+    """
+    low, high = best.population_low, best.population_high
+    if low is None or high is None or best.n_pairs < FEWEST_PASSES or (low, high) == (best.ci_low, best.ci_high):
+        return False
+    gain, loss = best.verdict is Verdict.FASTER, best.verdict is Verdict.SLOWER
+    return (low <= 1 or gain) and (high >= 1 or loss)
+
+
+def _notes(jobs: Sequence[Comparison], record: SweepRecord) -> Iterator[str]:
+    if any(job.synthetic for job in record.jobs):
+        yield "synthetic model pair: the times are real, the text is not; choose your own pair before deploying"
+    compared = sum(best_estimate(job) is not None for job in jobs)
+    if compared > 2:
+        yield f"best of {compared} settings measured, so its figure is a little flattered"
+
+
+# ---------------------------------------------------------------- the command
+
+
+def command_line(job: Comparison, record: SweepRecord) -> str:
+    """llama-server for this job, quoted for a POSIX shell: with the arguments recorded, else by today's names."""
+    recorded = next((entry.server_arguments for entry in record.jobs if entry.id == job.job_id), ())
+    return shlex.join(["llama-server", *(recorded or default_arguments(job))])
+
+
+def default_arguments(job: Comparison) -> tuple[str, ...]:
+    """llama-server's arguments by the names of llama.cpp since June 2026."""
+    kinds = job.speculation.split("+")
+    arguments = ["-m", job.main_model, "-ngl", "999"]
+    if job.draft_model:
+        arguments += ["-md", job.draft_model, "-ngld", "999"]
+    arguments += ["--spec-type", ",".join(SPEC_TYPES.get(kind, kind) for kind in kinds)]
+    if any(kind.startswith("draft") for kind in kinds):
+        arguments += ["--spec-draft-n-max", str(job.n_draft), "--spec-draft-n-min", "0", "--spec-draft-p-min", "0"]
+    for kind in kinds:
+        if kind in DRAFT_LENGTH:
+            arguments += [FLAGS[DRAFT_LENGTH[kind]][0], str(job.n_draft)]
+    return tuple(arguments)

@@ -1,0 +1,243 @@
+"""The tables of results: one row a job for the screen, for Markdown and for the page; prompts; categories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields, replace
+from functools import partial
+
+from velosweep.records import JobRecord, SweepRecord
+from velosweep.reporting.escaping import clip
+from velosweep.reporting.recommendation import Recommendation, competitors
+from velosweep.reporting.table import Cell, Column, Table, column, figure
+from velosweep.reporting.wording import (
+    VERDICT_SIGNS,
+    VERDICT_WORDS,
+    interval_words,
+    job_labels,
+    model_name,
+    number,
+    percent,
+    plus_minus,
+    varying_fields,
+    whole_jobs,
+)
+from velosweep.statistics.comparison import Comparison, ModeStatistics, Statistics
+from velosweep.statistics.ranking import best_estimate, category_speedups
+from velosweep.values import Verdict
+
+NARROW = 70
+"""A screen below this has no room for n_draft, both speeds, the speedup and its interval under their full titles."""
+
+# How much of a failed job's reason stands beside the verdicts: on a screen so little that no other column gives way.
+_REASON_ON_SCREEN, _REASON_ELSEWHERE = 16, 60
+
+
+# ---------------------------------------------------------------- jobs
+
+
+def with_failed(jobs: Sequence[Comparison], record: SweepRecord) -> list[Comparison]:
+    """The jobs, and a row for each that failed without a run, where others have results; in the order of the jobs.
+
+    Such a row has its vanilla figures where a job of the same baseline has some.
+    """
+    if not jobs:
+        return []
+    there = {job.job_id: job for job in jobs}
+    of_baseline = {entry.baseline_id: there[entry.id] for entry in record.jobs if entry.id in there}
+    missing = (entry for entry in record.jobs if entry.state == "failed" and entry.id not in there)
+    return whole_jobs([*jobs, *(_failed_row(entry, of_baseline.get(entry.baseline_id), jobs[0]) for entry in missing)])
+
+
+def _failed_row(entry: JobRecord, sibling: Comparison | None, other: Comparison) -> Comparison:
+    """`sibling` has the same baseline; `other` is any job, whose machine and engine were the failed one's too."""
+    same = {field.name for field in fields(JobRecord)} & {field.name for field in fields(Comparison)}
+    return replace(
+        sibling or other,
+        **{name: getattr(entry, name) for name in same},
+        job_id=entry.id, job_num=entry.num, n_pairs=0, vanilla=sibling.vanilla if sibling else None, speculative=None,
+        speedup=None, speedup_stddev=None, speedup_gm=None, ci_low=None, ci_high=None, ci_method=None, acceptance=None,
+        cost_ratio=None, expected_speedup=None, verdict=Verdict.INVALID, findings=(), finished_at=None,
+        population_low=None, population_high=None, suite_speedup=None, worst_prompt=None,
+        energy_j_per_token_vanilla=sibling.energy_j_per_token_vanilla if sibling else None,
+        energy_j_per_token_speculative=None,
+    )  # fmt: skip
+
+
+def job_table(jobs: Sequence[Comparison], record: SweepRecord | None = None, *, width: int | None = None) -> Table:
+    """One row a job for a screen of `width`, or for Markdown; columns of parameters that don't vary are left out.
+
+    On a narrow screen a title is shortened. What gives way last is what a speedup is made of. A job that `record`
+    says has failed is called so, with the reason.
+    """
+    failed = _reasons(record)
+    length = _REASON_ELSEWHERE if width is None else _REASON_ON_SCREEN
+
+    def verdict(job: Comparison) -> str:
+        return clip(failed[job.job_id], length) if job.job_id in failed else verdict_words(job)
+
+    def mean(job: Comparison, mode: str) -> str:
+        stats = _stats(job, mode)
+        return number(stats.mean, 1) if stats else ""
+
+    def ttft(job: Comparison) -> str:
+        return number(job.speculative.time_to_first_token_ms.mean, 0) if job.speculative else ""
+
+    speculative = "spec. tok/s" if width is not None and width < NARROW else "speculative tok/s"
+    columns = (
+        *_varying(jobs),
+        column("n_draft", jobs, lambda job: str(job.n_draft)),
+        column("vanilla tok/s", jobs, lambda job: mean(job, "vanilla"), drop=1),
+        column(speculative, jobs, lambda job: mean(job, "speculative"), drop=2),
+        column("TTFT ms", jobs, ttft, drop=7),
+        column("speedup", jobs, lambda job: "failed" if job.job_id in failed else _speedup(job)),
+        column("95 % interval", jobs, interval_words, drop=3),
+        column("accepted", jobs, _accepted, drop=5),
+        column("expected", jobs, _expected, drop=6),
+        column("verdict", jobs, verdict, right=False, drop=4),
+    )
+    return Table(caption="Results of each job", columns=columns)
+
+
+def detailed_job_table(jobs: Sequence[Comparison], record: SweepRecord, advised: Collection[str]) -> Table:
+    """One row a job with everything that is known, for the page; the jobs whose ids are `advised` are marked."""
+    failed = _reasons(record)
+
+    def verdict(job: Comparison) -> Cell:
+        if job.job_id in failed:
+            reason = clip(failed[job.job_id], _REASON_ELSEWHERE)
+            return Cell(text=f"✗ failed: {reason}", verdict=Verdict.INVALID.value)
+        return _verdict(job)
+
+    columns = [
+        *_varying(jobs),
+        column("n_draft", jobs, lambda job: figure(job.n_draft, 0)),
+        column("speedup", jobs, _speedup),
+        column("95 % interval", jobs, _interval),
+        column("verdict", jobs, verdict, right=False),
+        *_speeds(jobs),
+        column(
+            "TTFT ms", jobs, lambda job: _spread(job.speculative.time_to_first_token_ms if job.speculative else None)
+        ),
+        column("accepted", jobs, _accepted),
+        column(
+            "tokens/round", jobs, lambda job: figure(job.acceptance.tokens_per_round if job.acceptance else None, 1)
+        ),
+        column("draft cost", jobs, lambda job: figure(job.cost_ratio)),
+        column("expected", jobs, _expected),
+        column("pairs", jobs, lambda job: figure(job.n_pairs, 0)),
+        column("± (spec.)", jobs, lambda job: figure(job.speedup_stddev)),
+    ]
+    if any(job.energy_j_per_token_speculative is not None for job in jobs):
+        columns += [
+            column("J/token vanilla", jobs, lambda job: figure(job.energy_j_per_token_vanilla)),
+            column("J/token speculative", jobs, lambda job: figure(job.energy_j_per_token_speculative)),
+        ]
+    marked = frozenset(place for place, job in enumerate(jobs) if job.job_id in advised)
+    return Table(caption="Results of each job", columns=tuple(columns), advised=marked)
+
+
+def _reasons(record: SweepRecord | None) -> dict[str, str]:
+    """Why jobs failed, by job id."""
+    return {job.id: job.error or "see its log" for job in record.jobs if job.state == "failed"} if record else {}
+
+
+def _varying(jobs: Sequence[Comparison]) -> list[Column]:
+    """The parameters but n_draft in which the jobs differ."""
+    names = sorted(varying_fields(jobs), key=lambda name: name == "n_predict")
+    return [column(name, jobs, partial(_parameter, name=name), right=name == "n_predict") for name in names]
+
+
+def _parameter(job: Comparison, name: str) -> Cell:
+    value = getattr(job, name)
+    return figure(value, 0) if isinstance(value, int) else Cell(text=str(value))
+
+
+def _stats(job: Comparison, mode: str) -> Statistics | None:
+    statistics: ModeStatistics | None = getattr(job, mode)
+    return statistics.tokens_per_second if statistics else None
+
+
+def _speeds(jobs: Sequence[Comparison]) -> list[Column]:
+    def of(mode: str) -> Callable[[Comparison], Cell]:
+        return lambda job: _spread(_stats(job, mode))
+
+    return [column(f"{mode} tok/s", jobs, of(mode)) for mode in ("vanilla", "speculative")]
+
+
+def _spread(stats: Statistics | None) -> Cell:
+    return Cell(text=plus_minus(stats, 1), value=stats.mean) if stats else Cell(text="")
+
+
+def _speedup(job: Comparison) -> Cell:
+    return figure(best_estimate(job), 2, "×")
+
+
+def _expected(job: Comparison) -> Cell:
+    return figure(job.expected_speedup, 2, "×")
+
+
+def _interval(job: Comparison) -> Cell:
+    return Cell(text=interval_words(job), value=job.ci_low)
+
+
+def _accepted(job: Comparison) -> Cell:
+    return Cell(text=percent(job.acceptance.rate), value=job.acceptance.rate) if job.acceptance else Cell(text="")
+
+
+def _verdict(job: Comparison) -> Cell:
+    sign = "–" if _has_no_baseline(job) else VERDICT_SIGNS[job.verdict]
+    return Cell(text=f"{sign} {verdict_words(job)}", verdict=job.verdict.value)
+
+
+def verdict_words(job: Comparison) -> str:
+    """The verdict; `no baseline` where there is no ratio to judge."""
+    return "no baseline" if _has_no_baseline(job) else VERDICT_WORDS[job.verdict]
+
+
+def _has_no_baseline(job: Comparison) -> bool:
+    return best_estimate(job) is None and job.verdict is not Verdict.INVALID
+
+
+# ---------------------------------------------------------------- prompts and categories
+
+
+def prompt_table(rows: Sequence[Comparison], labels: Mapping[str, str]) -> Table:
+    """One row a job and prompt."""
+    columns = (
+        column("prompt", rows, lambda row: row.prompt_id, right=False),
+        column("category", rows, lambda row: row.prompt_category, right=False),
+        column("job", rows, lambda row: labels.get(row.job_id, row.job_id), right=False),
+        column("speedup", rows, _speedup),
+        column("95 % interval", rows, _interval),
+        column("verdict", rows, _verdict, right=False),
+        *_speeds(rows),
+        column("accepted", rows, _accepted),
+    )
+    return Table(caption="Results of each prompt", columns=columns)
+
+
+def category_table(advised: Sequence[Recommendation], rows: Sequence[Comparison]) -> Table | None:
+    """One row a category and recommendation: the advised setting there, and the best setting there.
+
+    None for fewer than two categories.
+    """
+    jobs = whole_jobs(rows)
+    labels = job_labels(jobs)
+    found: list[tuple[str, Comparison, str, dict[str, float]]] = []
+    for best in (recommendation.job for recommendation in advised):
+        if best is None:
+            continue
+        alike = {job.job_id for job in competitors(best, jobs)}
+        for category, of_job in category_speedups(row for row in rows if row.job_id in alike).items():
+            found.append((category, best, max(of_job, key=of_job.__getitem__), of_job))
+    if len({category for category, *_ in found}) < 2:
+        return None
+    columns = (
+        column("category", found, lambda row: row[0], right=False),
+        column("main model", found, lambda row: model_name(row[1].main_model), right=False),
+        column("advised setting", found, lambda row: figure(row[3].get(row[1].job_id), 2, "×")),
+        column("best here", found, lambda row: labels[row[2]], right=False),
+        column("its speedup", found, lambda row: figure(row[3][row[2]], 2, "×")),
+    )
+    return Table(caption="Geometric mean speedup by category", columns=columns)

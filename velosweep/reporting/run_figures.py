@@ -1,0 +1,179 @@
+"""The figures that come from samples: every run in the order taken, and the machine around them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from velosweep.reporting.escaping import clip, plot_text
+from velosweep.reporting.figure import BAD, MUTED, Figure, Trace, axis, rounded, scatter, series_colour, series_symbol
+from velosweep.reporting.timeline import Timeline, numbers
+
+# As many points as a browser draws as vector graphics without lag; of more, an even part and all the extremes are
+# shown. WebGL would bear more, but prints badly, needs `eval`, and crawls where there is no GPU.
+MOST_POINTS = 3_000
+MOST_EXTREMES = 200
+MOST_SETTINGS = 8
+
+
+def samples_figure(line: Timeline) -> Figure | None:
+    """Each run's speed against the median of its setting and prompt, so that drift and outliers show in any mix."""
+    import numpy as np
+
+    counted = np.flatnonzero(line.counted)
+    if not len(counted):
+        return None
+    shown = _thinned(counted, line.relative)
+    data = [
+        _sample_trace(index, name, line, rows, size=5 if len(shown) > 500 else 7)
+        for index, (name, rows) in enumerate(_traces(line, counted, shown).items())
+    ]
+    data += _set_apart(line)
+    few = len(shown) < len(counted)
+    part = f" Of {len(counted):,} runs {len(shown):,} are drawn: an even part, and all that lie far off." if few else ""
+    extreme = int(counted[np.abs(line.relative[counted]).argmax()])
+    return Figure(
+        id="samples",
+        title="Runs in the order they were taken",
+        caption="Speed of each run against the median of its setting and prompt. Level and even is good; a slope is "
+        f"drift, a lone point an outlier, ✗ a run that failed. Warm-ups are in the legend.{part}",
+        summary=f"{len(counted):,} counted runs; the farthest from its median is {line.relative[extreme]:+.1f} % "
+        f"({line.name(extreme)}).",
+        data=data,
+        layout={
+            "xaxis": axis("seconds since the first run"),
+            "yaxis": axis("from the median (%)", zeroline=True),
+            "hovermode": "closest",
+        },
+        height=400,
+    )
+
+
+def _thinned(rows: Any, relative: Any) -> Any:
+    """At most about MOST_POINTS rows: every nth, and those farthest from their medians."""
+    import numpy as np
+
+    if len(rows) <= MOST_POINTS:
+        return rows
+    distance = np.abs(relative[rows])
+    far = np.partition(distance, -MOST_EXTREMES)[-MOST_EXTREMES]
+    step = -(-len(rows) // (MOST_POINTS - MOST_EXTREMES))
+    return rows[(np.arange(len(rows)) % step == 0) | (distance >= far)]
+
+
+def _traces(line: Timeline, counted: Any, shown: Any) -> dict[str, list[int]]:
+    """The rows of each trace: one a setting where those are few, one a pair and mode where they are many."""
+    import numpy as np
+
+    pairs, drafts = line.pair[counted], line.n_draft[counted]
+    several_pairs = pairs.min() != pairs.max()
+    few = len(np.unique(pairs * (drafts.max() + 1) + drafts)) <= MOST_SETTINGS
+    traces: dict[str, list[int]] = {}
+    for row in shown[np.lexsort((shown, line.n_draft[shown], line.pair[shown]))].tolist():
+        label = line.setting(row) if few else "speculative" if line.n_draft[row] else "vanilla"
+        traces.setdefault(f"{line.pair_name(row)}, {label}" if several_pairs else label, []).append(row)
+    return traces
+
+
+def _sample_trace(index: int, name: str, line: Timeline, rows: list[int], *, size: int) -> Trace:
+    details = line.table.take(rows)
+    prompts, iterations = (
+        details[column].to_pylist() if column in details.column_names else [None] * len(rows)
+        for column in ("prompt_id", "iteration")
+    )
+    return scatter(
+        name,
+        line.second[rows].tolist(),
+        line.relative[rows].round(2).tolist(),
+        hover="%{customdata[0]} tok/s (%{y:+.1f} %)<br>n_draft %{customdata[1]}, %{customdata[2]}, "
+        "iteration %{customdata[3]}<extra>%{fullData.name}</extra>",
+        marker={"size": size, "opacity": 0.75, "color": series_colour(index), "symbol": series_symbol(index)},
+        customdata=[
+            [round(float(line.rate[row]), 2), int(line.n_draft[row]), plot_text(str(prompt)), iteration]
+            for row, prompt, iteration in zip(rows, prompts, iterations, strict=True)
+        ],
+    )
+
+
+def _set_apart(line: Timeline) -> list[Trace]:
+    """Failed runs (on the zero line) and warm-ups (hidden until chosen): kept, shown, never averaged."""
+    import numpy as np
+
+    bad, warm = np.flatnonzero(line.bad).tolist(), np.flatnonzero(line.warm).tolist()
+    traces: list[Trace] = []
+    if bad:
+        failed = scatter(
+            "failed, timed out or invalid",
+            line.second[bad].tolist(),
+            [0] * len(bad),
+            hover="%{text}",
+            marker={"symbol": "x", "size": 9, "color": BAD},
+            text=[f"{line.name(row)}<br>{line.at('status', row)}: {_short(line.at('error', row))}" for row in bad],
+        )
+        traces.append(failed)
+    if warm:
+        warmups = scatter(
+            "warm-up (not counted)",
+            line.second[warm].tolist(),
+            line.relative[warm].round(2).tolist(),
+            hover="%{text}: %{y:+.1f} %<extra>warm-up</extra>",
+            marker={"symbol": "circle-open", "size": 7, "color": MUTED},
+            visible="legendonly",
+            text=[line.name(row) for row in warm],
+        )
+        traces.append(warmups)
+    return traces
+
+
+def _short(text: object) -> str:
+    """An error for a hover box: one short line, nothing Plotly would read as mark-up."""
+    return plot_text(clip(str(text or "no reason given").partition("\n")[0], 120))
+
+
+_CONDITIONS = (
+    ("gpu_temperature_c", "GPU °C", 1.0),
+    ("gpu_clock_mhz", "GPU MHz", 1.0),
+    ("gpu_power_w", "GPU W", 1.0),
+    ("load_average", "load", 1.0),
+    ("cpu_busy", "others' CPU %", 100.0),
+)
+
+
+def conditions_figure(line: Timeline) -> Figure | None:
+    """The machine around the runs, a strip for each quantity that could be read."""
+    import numpy as np
+
+    found = [(title, factor * numbers(line.table, name)) for name, title, factor in _CONDITIONS]
+    strips = [(title, values) for title, values in found if not np.isnan(values).all()]
+    if not strips:
+        return None
+    data: list[Trace] = []
+    layout: dict[str, Any] = {"showlegend": False}
+    words = []
+    for index, (title, column) in enumerate(strips):
+        known = np.flatnonzero(~np.isnan(column))
+        known = known[:: -(-len(known) // MOST_POINTS)]
+        values = [rounded(value) for value in column[known].tolist()]
+        number = "" if index == 0 else str(index + 1)
+        trace = scatter(
+            title,
+            line.second[known].tolist(),
+            values,
+            hover=f"%{{y}} {title}",
+            line={"color": series_colour(index), "width": 1.5},
+            xaxis="x",
+            yaxis=f"y{number}",
+        )
+        data.append(trace)
+        top = 1 - index / len(strips)
+        layout[f"yaxis{number}"] = axis(title, domain=[round(top - 0.85 / len(strips), 4), round(top, 4)], nticks=4)
+        words.append(f"{title} {round(min(values), 1):g} to {round(max(values), 1):g}")
+    layout["xaxis"] = axis("seconds since the first run", anchor=f"y{len(strips)}" if len(strips) > 1 else "y")
+    return Figure(
+        id="conditions",
+        title="Conditions",
+        caption="Read with each run: a clock that falls or a load that rises explains a drift.",
+        summary=f"{'; '.join(words)}.",
+        data=data,
+        layout=layout,
+        height=100 + 110 * len(strips),
+    )

@@ -1,0 +1,267 @@
+"""Two sweeps side by side, on the screen and as a page: what changed, how surely, and in what the sweeps differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from velosweep.reporting.console import say, say_lines, width_of
+from velosweep.reporting.html import render_template
+from velosweep.reporting.table import Cell, Table, column, figure, terminal_lines
+from velosweep.reporting.wording import interval, job_labels, listed, percent
+from velosweep.statistics.comparison import Comparison
+from velosweep.statistics.intervals import Interval
+from velosweep.statistics.sweep_changes import Change, EnvironmentDifference, SweepChanges
+from velosweep.units import plural
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+CAVEAT = (
+    "new / old: of the job's own speed, with its 95 % interval. vanilla: the same of vanilla, which says how the "
+    "machine moved. of speedups: new / old of the speed-ups, each against the vanilla of its own sweep. "
+    "Speeds of two sweeps were measured at different times: their interval assumes that the machine did not drift "
+    "between them. The ratio of the speed-ups does not assume it, where both sweeps interleave their runs."
+)
+
+WIDEST_HIDDEN_CHANGE = 0.1
+"""Intervals that would hide a larger change than this show no reproduction by overlapping."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepComparison:
+    """All that is shown of two sweeps: their names, their changes, and the differences of their environments."""
+
+    old: str
+    new: str
+    changes: SweepChanges
+    differences: Sequence[EnvironmentDifference] = ()
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What tells the new sweep's jobs apart, by job id."""
+        return job_labels([*(change.new for change in self.changes.changes), *self.changes.only_new])
+
+    def label(self, change: Change) -> str:
+        """The job of a change, and its prompt where it is about one."""
+        return _label(change.new, self.labels)
+
+    @property
+    def only_in(self) -> tuple[tuple[str, list[str]], ...]:
+        """`Only in the … sweep` with the labels of the jobs without a partner, old and new."""
+        labels = job_labels([*(change.old for change in self.changes.changes), *self.changes.only_old])
+        return (
+            ("Only in the old sweep", [_label(row, labels) for row in self.changes.only_old]),
+            ("Only in the new sweep", [_label(row, self.labels) for row in self.changes.only_new]),
+        )
+
+    @property
+    def headline(self) -> str:
+        """The answer in one sentence."""
+        known = [change for change in self.changes.changes if change.ratio is not None]
+        if not known:
+            return f"Nothing to compare: {self._why_nothing()}"
+        changed = [change for change in known if change.real]
+        if not changed:
+            return f"No change found in {plural(len(known), 'job')}; {_unseen(change.ratio for change in known)}"
+        named = listed(
+            f"{self.label(change)} is {_words(change)}: {_ratio_words(change.ratio)}" for change in changed[:5]
+        )
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        drift = "; so did vanilla, and no speedup: look at the machine" if all(map(_drifted, changed)) else ""
+        return f"{len(changed)} of {plural(len(known), 'job')} really changed: {named}{more}{drift}"
+
+    def _why_nothing(self) -> str:
+        if self.changes.changes:
+            return "no job that both have has two samples or more in each"
+        parts = _settings_apart(self.changes.only_old, self.changes.only_new)
+        named = "; ".join(f"{what} is {old} in the old one, {new} in the new one" for what, old, new in parts)
+        return f"the sweeps have no job in common{': ' if named else ''}{named}"
+
+    @property
+    def reproduced(self) -> str:
+        """How many speed-ups came out again within intervals narrow enough to tell, in one sentence."""
+        judged = [change for change in self.changes.changes if change.reproduced is not None]
+        if not judged:
+            return "Nothing can be said about reproduction: no job has an interval in both sweeps"
+        lost = [change for change in judged if not change.reproduced]
+        unclear = [change for change in judged if change.reproduced and _is_unclear(change)]
+        sure = len(judged) - len(lost) - len(unclear)
+        text = f"Reproduced within their intervals: {sure} of {plural(len(judged), 'job')}"
+        if lost:
+            text += f"; not {listed(map(self.label, lost))}"
+        if unclear:
+            hidden = _unseen(change.speedup_ratio or change.ratio for change in unclear)
+            text += f"; can't tell for {listed(map(self.label, unclear))}: {hidden}"
+        return text
+
+
+def _label(row: Comparison, labels: dict[str, str]) -> str:
+    return labels[row.job_id] if row.prompt_id is None else f"{labels[row.job_id]} · {row.prompt_id}"
+
+
+def _settings_apart(old: Sequence[Comparison], new: Sequence[Comparison]) -> Iterator[tuple[str, str, str]]:
+    """The settings by which jobs are matched that have no value in common, as (what, old, new)."""
+    parts: tuple[tuple[str, Callable[[Comparison], str]], ...] = (
+        ("main model", lambda row: Path(row.main_model).name),
+        ("draft model", lambda row: Path(row.draft_model or "none").name),
+        ("speculation", lambda row: row.speculation),
+        ("n_draft", lambda row: str(row.n_draft)),
+        ("n_predict", lambda row: str(row.n_predict)),
+        ("prompts", lambda row: row.prompt_set),
+    )
+    for what, value_of in parts:
+        before, after = (list(dict.fromkeys(map(value_of, rows))) for rows in (old, new))
+        if before and after and not set(before) & set(after):
+            yield what, listed(before), listed(after)
+
+
+def _words(change: Change) -> str:
+    if change.ratio is None:
+        return "can't tell"
+    if not change.real:
+        return "no change found"
+    return "faster" if change.ratio.ratio > 1 else "slower"
+
+
+def _drifted(change: Change) -> bool:
+    """Whether vanilla surely moved the same way and the speedup not surely at all: the machine, not the setting."""
+    ratio, vanilla, of_speedups = change.ratio, change.vanilla_ratio, change.speedup_ratio
+    if ratio is None or vanilla is None or of_speedups is None:
+        return False
+    moved = vanilla.low > 1 if ratio.ratio > 1 else vanilla.high < 1
+    return moved and of_speedups.low <= 1 <= of_speedups.high
+
+
+def _is_unclear(change: Change) -> bool:
+    """Whether the sweeps agree only because their intervals are too wide to tell them apart."""
+    judged_by = change.speedup_ratio or change.ratio
+    return judged_by is None or _hidden_change(judged_by) > WIDEST_HIDDEN_CHANGE
+
+
+def _hidden_change(ratio: Interval) -> float:
+    """The change, as a share, under which the interval would hold 1 about half the time or more: unseen."""
+    return math.sqrt(ratio.high / ratio.low) - 1 if ratio.low > 0 else math.inf
+
+
+def _unseen(ratios: Iterable[Interval | None]) -> str:
+    """How small a change the widest of these intervals would have hidden."""
+    widest = max((_hidden_change(ratio) for ratio in ratios if ratio is not None), default=math.inf)
+    return f"a change under about {percent(max(widest, 0.01))} would not have been seen"
+
+
+def _ratio_words(ratio: Interval | None) -> str:
+    return "" if ratio is None else f"{ratio.ratio:.3f}× {interval(ratio.low, ratio.high, 3)}"
+
+
+# ---------------------------------------------------------------- the table, the screen, the page
+
+
+def change_table(compared: SweepComparison) -> Table:
+    """One row a job."""
+    changes = compared.changes.changes
+
+    def change_cell(change: Change) -> str:
+        sign = "–" if change.ratio is None else "≈" if not change.real else "▲" if change.ratio.ratio > 1 else "▼"
+        return f"{sign} {_words(change)}"
+
+    columns = (
+        column("job", changes, compared.label, right=False),
+        column("old tok/s", changes, lambda change: _speed(change.old), drop=3),
+        column("new tok/s", changes, lambda change: _speed(change.new), drop=2),
+        column("new / old", changes, lambda change: _ratio_words(change.ratio)),
+        column("vanilla", changes, _vanilla,
+               drop=5),
+        column("old speedup", changes, lambda change: figure(change.old.speedup_gm), drop=6),
+        column("new speedup", changes, lambda change: figure(change.new.speedup_gm), drop=6),
+        column("of speedups", changes, lambda change: _ratio_words(change.speedup_ratio), drop=4),
+        column("change", changes, change_cell, right=False),
+    )  # fmt: skip
+    return Table(caption="Every job", columns=columns)
+
+
+def _speed(row: Comparison) -> Cell:
+    """What the job is about: the speculative mode's speed, else vanilla's."""
+    mode = row.speculative or row.vanilla
+    return figure(mode.tokens_per_second.mean if mode else None, 1)
+
+
+def _vanilla(change: Change) -> Cell:
+    return figure(change.vanilla_ratio.ratio if change.vanilla_ratio else None, 3, "×")
+
+
+def print_comparison(compared: SweepComparison, console: Console) -> None:
+    """The answer, what came out again, in what the sweeps differ, and a row a job."""
+    say(console, f"Old: {compared.old}")
+    say(console, f"New: {compared.new}")
+    for entry in compared.differences:
+        say(console, f"⚠ Unlike: {difference_words(entry)}", style="yellow")
+    say(console)
+    say(console, compared.headline, style="bold")
+    say(console, compared.reproduced)
+    if compared.changes.changes:
+        say(console)
+        say_lines(console, terminal_lines(change_table(compared), width=width_of(console)))
+        say(console)
+        say(console, CAVEAT, style="dim")
+    for title, labels in compared.only_in:
+        if labels:
+            say(console, f"{title}: {listed(labels)}")
+
+
+def difference_words(entry: EnvironmentDifference) -> str:
+    """`host was here, is there`."""
+    return f"{entry.what} was {entry.old or 'unknown'}, is {entry.new or 'unknown'}"
+
+
+def render_comparison(compared: SweepComparison, *, show_paths: bool = False) -> str:
+    """One page that works offline, without a script. The same values give the same bytes."""
+    return render_template(
+        "comparison.html.j2",
+        show_paths=show_paths,
+        compared=compared,
+        differences=[difference_words(entry) for entry in compared.differences],
+        caveat=CAVEAT,
+        table=change_table(compared),
+        picture=_picture(compared),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Picture:
+    """Intervals on one axis, all places in per cent of its width.
+
+    `rows`: label, low, value, high and style class; `ticks`: place and label; `one`: the place of the ratio 1.
+    """
+
+    rows: list[tuple[str, float, float, float, str]]
+    one: float
+    ticks: list[tuple[float, str]]
+
+
+def _picture(compared: SweepComparison) -> _Picture | None:
+    """Ratios with their intervals, None where there are none."""
+    known = [(change, change.ratio) for change in compared.changes.changes if change.ratio is not None]
+    if not known:
+        return None
+    low = min(1.0, *(ratio.low for _, ratio in known))
+    high = max(1.0, *(ratio.high for _, ratio in known))
+    margin = 0.05 * (high - low) or 0.05
+
+    def place(value: float) -> float:
+        return round(100 * (value - low + margin) / (high - low + 2 * margin), 3)
+
+    rows = [
+        (
+            compared.label(change),
+            place(ratio.low),
+            place(ratio.ratio),
+            place(ratio.high),
+            _words(change).replace(" ", "-"),
+        )
+        for change, ratio in known
+    ]
+    return _Picture(rows=rows, one=place(1.0), ticks=[(place(value), f"{value:.3f}") for value in (low, 1.0, high)])

@@ -126,7 +126,7 @@ def _resume_line(root: Path) -> str:
     return f"velosweep resume {shlex.quote(str(root))}"
 
 
-def _guides(
+def _search_drivers(
     groups: Sequence[ServerGroup], tuner: TunerSettings, journal: Journal, paths: SweepPaths
 ) -> dict[ServerGroup, SearchDriver]:
     def note(decision: TunerDecision) -> None:
@@ -136,11 +136,11 @@ def _guides(
 
 
 def _searched(search_drivers: Mapping[ServerGroup, SearchDriver], paths: SweepPaths) -> tuple[SearchRecord, ...]:
-    """Write every decision of the races to tuner.parquet, and return how they ended."""
+    """Write every decision of the searches to tuner.parquet, and return how they ended."""
     if not search_drivers:
         return ()
-    write_decisions(paths.tuner, [line for guide in search_drivers.values() for line in guide.decisions()])
-    return tuple(search_record(answer) for guide in search_drivers.values() for answer in guide.answers())
+    write_decisions(paths.tuner, [decision for driver in search_drivers.values() for decision in driver.decisions()])
+    return tuple(search_record(answer) for driver in search_drivers.values() for answer in driver.answers())
 
 
 def plan(
@@ -189,7 +189,7 @@ def _measure(
         opened = _open(sweep, prepared, settings, paths)
         prepared, progress = opened.prepared, opened.progress
         groups = plan(prepared, progress.groups, whole=settings.tuner is not None)
-        search_drivers = _guides(groups, settings.tuner, journal, paths) if settings.tuner else {}
+        search_drivers = _search_drivers(groups, settings.tuner, journal, paths) if settings.tuner else {}
         _print_configuration(opened, groups, settings, console)
         waiting = hold(
             [device for lane in prepared.lanes for device in lane.devices],

@@ -136,9 +136,9 @@ def difference_half_width(rounds: Sequence[Mapping[str, float]], *, confidence: 
     Infinite where nothing is left to estimate the noise from.
     """
     variance, df = residual_variance(rounds)
-    return (
-        float(t_half_width(math.sqrt(2 * variance / len(rounds)), 1, df=df, confidence=confidence)) if df else math.inf
-    )
+    if not df:
+        return math.inf
+    return float(t_half_width(math.sqrt(2 * variance / len(rounds)), 1, df=df, confidence=confidence))
 
 
 def residual_variance(rounds: Sequence[Mapping[str, float]]) -> tuple[float, int]:

@@ -41,15 +41,6 @@ class HolderLock:
             raise
         return True
 
-    def is_free(self) -> bool:
-        """Whether nobody holds the lock now."""
-        try:
-            self._lock.acquire()
-        except Timeout:
-            return False
-        self._lock.release()
-        return True
-
     def holder(self) -> Mapping[str, Any]:
         """What the holder wrote down; empty where that is not there yet or can't be read."""
         try:

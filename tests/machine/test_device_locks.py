@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,9 +11,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
 from velosweep.errors import BusyError, Interrupted, StorageError
-from velosweep.machine.device_locks import hold, holder_of, lock_folder
+from velosweep.machine.device_locks import hold, lock_folder
 from velosweep.values import Device
 
 GPU = Device(kind="cuda", name="NVIDIA H100", uuid="GPU-aaaa", index=0)
@@ -58,6 +60,16 @@ def holder():
         process.stdout.close()
 
 
+def holder_of(device):
+    """What the holder of a device wrote down, None where nobody holds it."""
+    path = lock_folder() / f"{device.uuid or 'cpu'}.lock"
+    try:
+        with FileLock(path, timeout=0):
+            return None
+    except Timeout:
+        return json.loads(path.with_suffix(".json").read_text())
+
+
 def holding(process):
     assert process.stdout.readline() == "held\n"
     return process
@@ -79,7 +91,7 @@ def test_another_device_is_free(holder):
     holding(holder("GPU-aaaa"))
 
     with hold([OTHER_GPU], on_busy="fail", sweep="/sweeps/mine"):
-        assert holder_of(OTHER_GPU).sweep == "/sweeps/mine"
+        assert holder_of(OTHER_GPU)["sweep"] == "/sweeps/mine"
 
 
 def test_all_cpu_lanes_are_one_device(holder):
@@ -91,13 +103,13 @@ def test_all_cpu_lanes_are_one_device(holder):
 
 def test_a_killed_holder_leaves_no_lock_and_no_name(holder):
     other = holding(holder("GPU-aaaa", "cpu"))
-    assert other.pid == holder_of(GPU).pid
+    assert other.pid == holder_of(GPU)["pid"]
     other.send_signal(signal.SIGKILL)
     other.wait()
 
     assert holder_of(GPU) is None
     with hold([GPU, CPU], on_busy="fail", sweep="/sweeps/mine"):
-        assert os.getpid() == holder_of(GPU).pid
+        assert os.getpid() == holder_of(GPU)["pid"]
 
 
 def test_waiting_ends_when_the_holder_is_killed(holder):
@@ -110,7 +122,7 @@ def test_waiting_ends_when_the_holder_is_killed(holder):
         other.wait()
 
     with hold([GPU], on_busy="wait", sweep="/sweeps/mine", on_wait=on_wait, poll_s=0.01):
-        assert os.getpid() == holder_of(GPU).pid
+        assert os.getpid() == holder_of(GPU)["pid"]
     assert len(messages) == 1
     assert "in use by /sweeps/other" in messages[0]
 

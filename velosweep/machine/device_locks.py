@@ -1,7 +1,4 @@
-"""One sweep a device: locks that all of a user's sweeps on this machine share.
-
-A lock is gone with its holder, however that dies. Those who wait can read who it is.
-"""
+"""One sweep per device: locks that all of a user's sweeps on this machine share."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -24,23 +20,11 @@ from velosweep.machine.lanes import device_key
 from velosweep.values import Device
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Holder:
-    """Who holds a device: `sweep` is its folder, `since` UTC in ISO 8601."""
-
-    pid: int
-    sweep: str
-    since: str
-
-    def __str__(self) -> str:
-        return f"{self.sweep} (process {self.pid}, since {self.since})"
-
-
 def lock_folder() -> Path:
     """The folder of the locks, made private to the user.
 
-    Not the session's runtime directory on POSIX: that ends with the login, and a sweep in tmux or from cron outlives
-    or never has one. The same path for every session is what makes the locks meet; VELOSWEEP_LOCK_DIR overrides it.
+    Not the session's runtime directory on POSIX: that ends with the login, while a sweep in tmux outlives it and one
+    from cron has none. All sessions must use the same path; VELOSWEEP_LOCK_DIR overrides it.
     Raises StorageError if the folder belongs to somebody else.
     """
     named = os.environ.get("VELOSWEEP_LOCK_DIR")
@@ -75,66 +59,35 @@ def hold(
     """Hold the devices' locks while the body runs; the CPU is one device, whatever its lanes.
 
     Locks are taken in one order, so that sweeps over several GPUs never wait for each other in a ring.
-    `on_busy` "wait": `on_wait` is told once for each holder, and every `poll_s` we try again until `should_stop()`,
-    which raises Interrupted. "fail": BusyError with who holds it.
+    `on_busy` "wait": `on_wait` gets a sentence once for each holder, and every `poll_s` we try again until
+    `should_stop()`, which raises Interrupted. "fail": BusyError with who holds it. `sweep`: our folder, for others.
     """
     folder = lock_folder()
     names = {device_key(device): device.name for device in devices}
     with ExitStack() as stack:
         for key in sorted(names):
             label = names[key] if key == "cpu" else f"{names[key]} ({key})"
-            lock = _lock(folder, key)
-            _acquire(lock, label, sweep, on_busy, on_wait, poll_s, should_stop)
+            lock = HolderLock(folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', key)}.lock", mode=0o600)
+            announced = None
+            while not lock.acquire(sweep=sweep, since=datetime.now(timezone.utc).isoformat(timespec="seconds")):
+                holder = _holder(lock)
+                if on_busy == "fail":
+                    raise BusyError(f"{label} is in use by {holder}", remedy="wait for it, or set on_busy=wait")
+                if should_stop():
+                    raise Interrupted(
+                        f"Stopped while waiting for {label}, in use by {holder}", remedy="run it again later"
+                    )
+                if holder != announced:
+                    on_wait(f"Waiting for {label}, in use by {holder}")
+                    announced = holder
+                time.sleep(poll_s)
             stack.callback(lock.release)
         yield
 
 
-def holder_of(device: Device) -> Holder | None:
-    """Who holds the device now, None where nobody does or can't be read. Takes nothing."""
-    folder, key = lock_folder(), device_key(device)
-    if not _path(folder, key).exists():
-        return None
-    lock = _lock(folder, key)
-    if lock.is_free():
-        return None
-    return _holder(lock)
-
-
-def _acquire(
-    lock: HolderLock,
-    label: str,
-    sweep: str,
-    on_busy: str,
-    on_wait: Callable[[str], None],
-    poll_s: float,
-    should_stop: Callable[[], bool],
-) -> None:
-    announced: Holder | str | None = None
-    while not lock.acquire(sweep=sweep, since=datetime.now(timezone.utc).isoformat(timespec="seconds")):
-        holder = _holder(lock) or "another sweep"
-        if on_busy == "fail":
-            raise BusyError(f"{label} is in use by {holder}", remedy="wait for it, or set on_busy=wait")
-        if should_stop():
-            raise Interrupted(f"Stopped while waiting for {label}, in use by {holder}", remedy="run it again later")
-        if holder != announced:
-            on_wait(f"Waiting for {label}, in use by {holder}")
-            announced = holder
-        time.sleep(poll_s)
-
-
-def _lock(folder: Path, key: str) -> HolderLock:
-    return HolderLock(_path(folder, key), mode=0o600)
-
-
-def _path(folder: Path, key: str) -> Path:
-    return folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', key)}.lock"
-
-
-def _holder(lock: HolderLock) -> Holder | None:
-    """What the holder wrote down; None while it hasn't yet, or where a dead one's note is left."""
-    note = lock.holder()
-    try:
-        holder = Holder(pid=int(note["pid"]), sweep=str(note["sweep"]), since=str(note["since"]))
-    except (KeyError, TypeError, ValueError):
-        return None
-    return holder if psutil.pid_exists(holder.pid) else None
+def _holder(lock: HolderLock) -> str:
+    """Who holds the lock, as far as it is written down: not yet, or a dead holder's note is left."""
+    match lock.holder():
+        case {"pid": int(pid), "sweep": sweep, "since": since} if psutil.pid_exists(pid):
+            return f"{sweep} (process {pid}, since {since})"
+    return "another sweep"

@@ -1,4 +1,4 @@
-"""What figures depend on beside the configuration: this machine, its processor and devices, and the program."""
+"""What figures depend on besides the configuration: this machine, its processor and devices, and the program."""
 
 from __future__ import annotations
 

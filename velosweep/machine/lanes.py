@@ -53,7 +53,8 @@ def find_lanes(
         note(f"This llama.cpp has no GPU support and runs on the CPU; the machine has {names}")
     if not usable and gpus:
         raise ConfigError(
-            f"gpus={_shown(gpus)}, but this llama.cpp can use no GPU", remedy="choose a GPU build, or leave gpus out"
+            f"gpus=[{','.join(map(str, gpus))}], but this llama.cpp can use no GPU",
+            remedy="choose a GPU build, or leave gpus out",
         )
     if not usable or (gpus is not None and not gpus):
         return _cpu_lanes(cpu_lanes)
@@ -132,17 +133,12 @@ def _joined(devices: Sequence[Device], driver: Sequence[Gpu]) -> tuple[Device, .
     joined = []
     for device in devices:
         gpu = next((gpu for gpu in left if _same_name(gpu.name, device.name)), None)
-        if gpu is None:
-            joined.append(device)
-            continue
-        left.remove(gpu)
-        joined.append(_with_driver_facts(device, gpu))
+        if gpu is not None:
+            left.remove(gpu)
+            memory = gpu.memory_bytes or device.memory_bytes
+            device = replace(device, name=gpu.name, index=gpu.index, uuid=gpu.uuid, memory_bytes=memory)
+        joined.append(device)
     return tuple(joined)
-
-
-def _with_driver_facts(device: Device, gpu: Gpu) -> Device:
-    memory = gpu.memory_bytes or device.memory_bytes
-    return replace(device, name=gpu.name, index=gpu.index, uuid=gpu.uuid, memory_bytes=memory)
 
 
 def _same_name(one: str, other: str) -> bool:
@@ -161,7 +157,7 @@ def _find(name: int | str, usable: Sequence[Device], driver: Sequence[Gpu]) -> D
             if lowered == (device.program_name or "").casefold()
             or (len(text) > 4 and device.uuid is not None and device.uuid.casefold().startswith(lowered))
         ]
-    if not matches and len(text) > 4:  # CUDA lists one MIG instance unless it is told which: take the driver's word
+    if not matches and len(text) > 4:  # CUDA lists one MIG instance alone unless told which
         matches = [
             Device(kind="cuda", name=gpu.name, index=gpu.index, uuid=gpu.uuid, memory_bytes=gpu.memory_bytes)
             for gpu in driver
@@ -169,7 +165,12 @@ def _find(name: int | str, usable: Sequence[Device], driver: Sequence[Gpu]) -> D
         ]
     if len(matches) == 1:
         return matches[0]
-    known = "; ".join(_described(device) for device in usable)
+    known = "; ".join(
+        " ".join(
+            str(part) for part in (device.index, device.name, device.uuid or device.program_name) if part is not None
+        )
+        for device in usable
+    )
     split = next((gpu for gpu in driver if gpu.split and gpu.uuid.casefold().startswith(text.casefold())), None)
     if split is not None:
         instances = ", ".join(gpu.uuid for gpu in driver if gpu.parent == split.uuid)
@@ -193,16 +194,7 @@ def _grouped(devices: Sequence[Device], per_lane: int) -> tuple[Lane, ...]:
 
 
 def device_key(device: Device) -> str:
-    """What tells a device from all others of this machine: its UUID, else its kind and number; `cpu` for the CPU."""
+    """What identifies a device on this machine: its UUID, else its kind and number; `cpu` for the CPU."""
     if device.kind == "cpu":
         return "cpu"
     return device.uuid or f"{device.kind}{device.index if device.index is not None else device.program_name}"
-
-
-def _described(device: Device) -> str:
-    parts = (device.index, device.name, device.uuid or device.program_name)
-    return " ".join(str(part) for part in parts if part is not None)
-
-
-def _shown(gpus: Sequence[int | str]) -> str:
-    return "[" + ",".join(str(gpu) for gpu in gpus) + "]"

@@ -57,7 +57,7 @@ class GpuReading:
 
 
 def throttle_names(mask: int) -> tuple[str, ...]:
-    """Readable names of the reasons in NVML's bit mask that slow a GPU down."""
+    """Names of the reasons in NVML's bit mask that slow a GPU down."""
     return tuple(name for bit, name in THROTTLE_REASONS if mask & bit)
 
 
@@ -75,7 +75,7 @@ def open_nvml() -> NvmlDriver | None:
 
 
 class NvmlDriver:
-    """NVML through nvidia-ml-py's module `pynvml` (given, so that a stand-in can take its place)."""
+    """NVML through nvidia-ml-py's module `pynvml`, which tests replace by a stand-in."""
 
     def __init__(self, pynvml: Any) -> None:
         self._nvml = pynvml
@@ -169,7 +169,7 @@ class NvmlDriver:
         return tuple(GpuProcess(pid=pid, memory_bytes=held) for pid, held in memory.items())
 
     def _ask(self, call: Callable[..., T], *arguments: Any) -> T | None:
-        """The answer, or None: cards and drivers differ in what they can tell, and NVML says so by an exception."""
+        """The answer, or None: cards and drivers differ in what they know, and NVML says so by an exception."""
         try:
             return call(*arguments)
         except self._nvml.NVMLError:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from velosweep.errors import VelosweepError
@@ -13,28 +13,12 @@ from velosweep.models.gguf_model import fingerprint
 from velosweep.records import ModelFile
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """Which file has a name, and when it was last written to."""
-
-    device: int
-    inode: int
-    size: int
-    changed_ns: int
-
-    @classmethod
-    def of(cls, path: str) -> _State:
-        """Raises OSError."""
-        found = Path(path).stat()
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-
-
 class ModelWatch:
     """The model files of a sweep, as they were when it began. Safe to use from several threads."""
 
     def __init__(self, models: Sequence[ModelFile]) -> None:
         self._expected = {model.path: model.fingerprint for model in models}
-        self._known: dict[str, _State] = {}
+        self._known: dict[str, os.stat_result] = {}
         self._lock = threading.Lock()
         for path in self._expected:
             self._check(path, loaded=False)
@@ -53,12 +37,15 @@ class ModelWatch:
 
     def _check(self, path: str, *, loaded: bool) -> str | None:
         try:
-            now = _State.of(path)
+            now = Path(path).stat()
         except OSError as error:
             return None if loaded else f"The model file {path} is gone: {error.strerror}; put it back and resume"
         known = self._known.get(path)
-        if now == known or (loaded and known is not None and (now.device, now.inode) != (known.device, known.inode)):
-            return None
+        if known is not None:
+            same_file = os.path.samestat(now, known)
+            untouched = (now.st_size, now.st_mtime_ns) == (known.st_size, known.st_mtime_ns)
+            if (same_file and untouched) or (loaded and not same_file):
+                return None
         try:
             same = fingerprint(Path(path)) == self._expected[path]
         except (OSError, VelosweepError):

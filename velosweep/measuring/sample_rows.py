@@ -140,7 +140,7 @@ def _without_invalid_output(generation: Generation | None, server: ServerConfig)
 
 
 def _what(measurement: Measurement, shared: bool) -> dict[str, Any]:
-    """The columns that say what was run. A vanilla run belongs to the baseline, not to one of its jobs."""
+    """The columns that say which server ran. A vanilla run belongs to the baseline, not to one of its jobs."""
     job, server = measurement.job, measurement.server
     vanilla = server.mode is Mode.VANILLA
     return {
@@ -156,26 +156,29 @@ def _what(measurement: Measurement, shared: bool) -> dict[str, Any]:
     }
 
 
+_FIGURES = (
+    "time_to_first_token_ms",
+    "total_time_ms",
+    "prompt_tokens",
+    "predicted_tokens",
+    "prompt_ms",
+    "predicted_ms",
+    "draft_tokens",
+    "accepted_tokens",
+    "accepted_per_position",
+    "rounds",
+)
+"""Columns that are a Generation's fields."""
+
+
 def _figures(generation: Generation | None) -> dict[str, Any]:
+    """The columns that say what came of it; all None where nothing did."""
     if generation is None:
-        names = (
-            "tokens_per_second time_to_first_token_ms total_time_ms prompt_tokens predicted_tokens prompt_ms "
-            "predicted_ms draft_tokens accepted_tokens accepted_per_position output_sha256 rounds"
-        )
-        return dict.fromkeys(names.split())
+        return dict.fromkeys((*_FIGURES, "tokens_per_second", "output_sha256"))
     return {
+        **{name: getattr(generation, name) for name in _FIGURES},
         "tokens_per_second": tokens_per_second(generation.predicted_tokens, generation.predicted_ms),
-        "time_to_first_token_ms": generation.time_to_first_token_ms,
-        "total_time_ms": generation.total_time_ms,
-        "prompt_tokens": generation.prompt_tokens,
-        "predicted_tokens": generation.predicted_tokens,
-        "prompt_ms": generation.prompt_ms,
-        "predicted_ms": generation.predicted_ms,
-        "draft_tokens": generation.draft_tokens,
-        "accepted_tokens": generation.accepted_tokens,
-        "accepted_per_position": generation.accepted_per_position,
         "output_sha256": _output_hash(generation),
-        "rounds": generation.rounds,
     }
 
 

@@ -127,6 +127,7 @@ def test_settings_that_change_no_result_are_apart() -> None:
         ("model_pair.main_model=/x.gguf", "model_pair.draft_model has no value"),
         ("model_pair.synthetic.kept_layers=99", "kept_layers"),
         ("output=.", "is a folder"),
+        ("prompts.limit=0", "prompts.limit is 0; it must be at least 1"),
         ("nonsense", "neither a command nor key=value"),
         ("n_predict=4096", "set engine.context=8192"),
         ("experiment=mine", "did you mean +experiment=NAME?"),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from velosweep.config.prompts import load_prompts
+from velosweep.config.schema import PromptKeys
 from velosweep.config.settings import Prompt
 from velosweep.errors import PromptError
 
@@ -21,8 +22,8 @@ SPEC_BENCH = [
 ]
 
 
-def load(base: Path = Path(), **settings):
-    return load_prompts(**({"prompt": None, "name": "set", "base": base} | settings))
+def load(base: Path = Path(), prompt: str | None = None, **keys):
+    return load_prompts(prompt, PromptKeys(**({"name": "set"} | keys)), base=base)
 
 
 def written(folder: Path, name: str, content: str | bytes) -> dict:
@@ -219,12 +220,6 @@ def test_a_file_of_ones_own_is_not_called_by_the_shipped_sets_name(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(PromptError, match=r"gone.txt can't be read: No such file .*check prompts.file"):
         load(base=tmp_path, file="gone.txt")
-
-
-@pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_below_one_is_refused(limit):
-    with pytest.raises(PromptError, match=f"prompts.limit is {limit}"):
-        load(items=["x"], limit=limit)
 
 
 def test_an_empty_set_is_refused():

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.llama_cpp.gguf_bytes import model, vocabulary
 from velosweep.config.prompts import load_prompts
+from velosweep.config.schema import PromptKeys
 from velosweep.errors import VelosweepError
 from velosweep.llama_cpp import client as http
 from velosweep.llama_cpp.draft_counters import SpeculationCounters, parse_counters
@@ -52,7 +53,7 @@ def _prompts(suffix: str) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
         path.write_bytes(data)
         try:
-            found = load_prompts(prompt=None, name="fuzzed", file=path.name, limit=5, base=path.parent)
+            found = load_prompts(None, PromptKeys(file=path.name, limit=5), base=path.parent)
         except VelosweepError:
             return
         ids = {prompt.id.lower() for prompt in found.prompts}

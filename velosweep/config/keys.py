@@ -8,6 +8,7 @@ the classes that OmegaConf validates YAML and the command line against (`structu
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, make_dataclass
 from functools import cache
@@ -15,61 +16,42 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from velosweep.errors import ConfigError, VelosweepError, together
 
-Convert = Callable[[str, Any], Any]
-"""(dotted key, value as YAML has it) -> the frozen value; raises ConfigError."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Declared:
-    """What `key` was given."""
-
-    text: str
-    least: float | None = None
-    most: float | None = None
-    choices: tuple[str, ...] = ()
-    name: str | None = None
-    yaml_type: Any = None
-    convert: Convert | None = None
-
-
-def key(
-    default: Any,
-    text: str,
-    *,
-    least: float | None = None,
-    most: float | None = None,
-    choices: tuple[str, ...] = (),
-    name: str | None = None,
-    yaml_type: Any = None,
-    convert: Convert | None = None,
-) -> Any:
-    """A field that people may set. `default` may be a dataclass: then the field is a section of keys.
-
-    `name` and `yaml_type` where YAML has another name or type than the field; `convert` then makes the value.
-    """
-    declared = _Declared(
-        text=text, least=least, most=most, choices=choices, name=name, yaml_type=yaml_type, convert=convert
-    )
-    if isinstance(default, type):
-        return field(default_factory=default, metadata={"key": declared})
-    return field(default=default, metadata={"key": declared})
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Key:
-    """A declared key. `field`: the dataclass's attribute; `section`: the dataclass of a section, else None."""
+    """A setting. `least` and `most` bound numbers, `choices` texts and the items of lists.
+
+    `field`: the dataclass's attribute; `name` and `hint`: what YAML calls it and its type there; `section`: the
+    dataclass of a section of keys, else None. `convert`: (dotted key, value as YAML has it) -> the frozen value,
+    raising ConfigError; without it `freeze` converts by type.
+    """
 
     field: str
     name: str
     hint: Any
     default: Any
     section: Any
-    declared: _Declared
+    text: str
+    least: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
+    convert: Callable[[str, Any], Any] | None = None
 
     @property
     def optional(self) -> bool:
         """Whether it may be null."""
         return self.hint is Any or type(None) in get_args(self.hint)
+
+
+def key(default: Any, text: str, **rules: Any) -> Any:
+    """A field that people may set, with its line of `--help`. A dataclass as `default` makes a section of keys.
+
+    `rules`: `least`, `most`, `choices`, `convert` of `Key`, and `name` and `hint` where YAML's differ from the field's.
+    """
+    metadata = {"key": {"text": text, **rules}}
+    if isinstance(default, type):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @cache
@@ -78,24 +60,14 @@ def keys_of(owner: type) -> tuple[Key, ...]:
     hints = get_type_hints(owner)
     found = []
     for item in fields(owner):
-        declared: _Declared | None = item.metadata.get("key")
-        if declared is None:
+        if "key" not in item.metadata:
             continue
-        hint = declared.yaml_type or hints[item.name]
-        section = next((one for one in (hint, *get_args(hint)) if is_dataclass(one)), None)
-        default = None if item.default is MISSING else item.default
+        declared = {"name": item.name, "hint": hints[item.name], **item.metadata["key"]}
+        hint, default = declared["hint"], None if item.default is MISSING else item.default
         if isinstance(default, tuple):  # YAML has lists and mappings
             default = {} if get_origin(hint) is dict else list(default)
-        found.append(
-            Key(
-                field=item.name,
-                name=declared.name or item.name,
-                hint=hint,
-                default=default,
-                section=section,
-                declared=declared,
-            )
-        )
+        section = next((one for one in (hint, *get_args(hint)) if is_dataclass(one)), None)
+        found.append(Key(field=item.name, default=default, section=section, **declared))
     return tuple(found)
 
 
@@ -105,31 +77,25 @@ def structured(owner: type, module: str) -> type:
 
     It is put into `module` under its name with `Conf` at the end, since OmegaConf pickles sections by their class.
     """
-    import sys
-
-    made = []
+    made: list[tuple[str, Any, Any]] = []
     for one in keys_of(owner):
+        hint, default = one.hint, one.default
         if one.section is not None:
-            inner = structured(one.section, module)
-            hint, default = (
-                (inner | None, field(default=None)) if one.optional else (inner, field(default_factory=inner))
+            conf = structured(one.section, module)
+            made.append(
+                (
+                    one.name,
+                    conf | None if one.optional else conf,
+                    field(default=None) if one.optional else field(default_factory=conf),
+                )
             )
-        elif isinstance(one.default, (list, dict)):
-            hint, default = _list_for_tuple(one.hint), field(default_factory=one.default.copy)
+        elif isinstance(default, (list, dict)):
+            made.append((one.name, hint, field(default_factory=default.copy)))
         else:
-            hint, default = _list_for_tuple(one.hint), field(default=one.default)
-        made.append((one.name, hint, default))
+            made.append((one.name, hint, default))
     conf = make_dataclass(f"{owner.__name__}Conf", made, namespace={"__module__": module})
     setattr(sys.modules[module], conf.__name__, conf)
     return conf
-
-
-def _list_for_tuple(hint: Any) -> Any:
-    """`list[str] | None` for `tuple[str, ...] | None`."""
-    if get_origin(hint) is tuple:
-        return list[get_args(hint)[0]]  # type: ignore[misc]
-    tuples = [one for one in get_args(hint) if get_origin(one) is tuple]
-    return _list_for_tuple(tuples[0]) | None if tuples else hint
 
 
 # ---------------------------------------------------------------- explaining
@@ -152,7 +118,7 @@ def describe(owner: type, prefix: str = "") -> Iterator[DescribedKey]:
         always = one.section is not None and not one.optional
         kind = "section" if one.section is not None else _type_word(one.hint)
         default = _yaml_word(one.default)
-        yield DescribedKey(name, "" if always else kind, "" if always else default, one.declared.text)
+        yield DescribedKey(name, "" if always else kind, "" if always else default, one.text)
         if one.section is not None:
             yield from describe(one.section, f"{name}.")
 
@@ -184,8 +150,8 @@ def freeze(one: Key, name: str, value: Any) -> Any:
     """
     if value == "???" or (value is None and not one.optional):
         raise ConfigError(f"{name} has no value", remedy=f"set {name}=VALUE")
-    if one.declared.convert is not None:
-        return one.declared.convert(name, value)
+    if one.convert is not None:
+        return one.convert(name, value)
     if value is None:
         return None
     if one.section is not None:
@@ -217,25 +183,25 @@ def _freeze_section(owner: Any, name: str, values: Any) -> Any:
 def _freeze_items(one: Key, name: str, values: Any, kind: Any) -> tuple[Any, ...]:
     if not isinstance(values, list):
         raise ConfigError(f"{name} is {values!r}", remedy=f"write a list: {name}=[a,b]")
-    for value in values if one.declared.choices else ():
-        if value not in one.declared.choices:
-            raise ConfigError(f"{name} has {value!r}", remedy=f"choose from {', '.join(one.declared.choices)}")
+    for value in values if one.choices else ():
+        if value not in one.choices:
+            raise ConfigError(f"{name} has {value!r}", remedy=f"choose from {', '.join(one.choices)}")
     frozen = tuple(values if kind is Any else map(kind, values))
-    return tuple(dict.fromkeys(frozen)) if one.declared.choices else frozen
+    return tuple(dict.fromkeys(frozen)) if one.choices else frozen
 
 
 def _freeze_text(one: Key, name: str, value: str) -> str | None:
     if not value and one.optional:
         return None
-    if one.declared.choices:
-        return choose(name, value, one.declared.choices)
+    if one.choices:
+        return choose(name, value, one.choices)
     if not one.optional and not value.strip():
         raise ConfigError(f"{name} is empty", remedy=f"set {name}=VALUE")
     return value if one.optional else value.strip()
 
 
 def _within_limits(one: Key, name: str, value: float) -> float:
-    least, most = one.declared.least, one.declared.most
+    least, most = one.least, one.most
     if (isinstance(value, float) and not math.isfinite(value)) or (least is not None and value < least):
         remedy = "give a finite number" if least is None else f"it must be at least {least}"
         raise ConfigError(f"{name} is {value}", remedy=remedy)

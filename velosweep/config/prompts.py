@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from velosweep.config.schema import PromptKeys
 from velosweep.config.settings import Prompt, PromptSet
 from velosweep.config.yaml_errors import not_utf8, not_yaml
 from velosweep.errors import PromptError
@@ -24,43 +25,30 @@ _FORMATS = "write it as .txt (a prompt a line), .jsonl, .json or .yaml (items of
 _TEXT_KEYS = ("text", "prompt", "turns", "content")
 
 
-def load_prompts(
-    *,
-    prompt: str | None,
-    name: str,
-    items: Sequence[Mapping[str, Any] | str] = (),
-    file: str | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    categories: Sequence[str] | None = None,
-    chat: bool = False,
-    base: Path,
-) -> PromptSet:
+def load_prompts(prompt: str | None, keys: PromptKeys, *, base: Path) -> PromptSet:
     """The prompts that a configuration names; a `prompt` of its own goes before the set.
 
-    `file` is relative to `base`: a text file (a prompt a line), .jsonl, .json, .yaml. `limit` draws that many with
-    `seed`, evenly over categories, in the set's order. Ids become unique and safe as file names.
+    A file is relative to `base`: a text file (a prompt a line), .jsonl, .json, .yaml. A limit draws that many with
+    the seed, evenly over categories, in the set's order. Ids become unique and safe as file names.
     Raises PromptError with file, line and what to do.
     """
     if prompt is not None:
         text = _sound(prompt, "prompt", "give a text, or leave prompt out to use prompts=")
-        return PromptSet(name="prompt", prompts=(Prompt(id="prompt", text=text),), chat=chat)
-    if file:
-        found = list(_from_file(base / Path(file).expanduser()))
+        return PromptSet(name="prompt", prompts=(Prompt(id="prompt", text=text),), chat=keys.chat)
+    if keys.file:
+        found = list(_from_file(base / Path(keys.file).expanduser()))
     else:
-        found = [_prompt(item, f"prompts.items[{number}]", number) for number, item in enumerate(items)]
+        found = [_prompt(item, f"prompts.items[{number}]", number) for number, item in enumerate(keys.items)]
+    source = keys.file or keys.name
     if not found:
-        raise PromptError(
-            f"The prompt set {file or name} is empty", remedy="give prompts.items, prompts.file or prompt"
-        )
-    if categories is not None:
-        found = _of_categories(found, categories, file or name)
-    if limit is not None:
-        if limit < 1:
-            raise PromptError(f"prompts.limit is {limit}", remedy="give 1 or more, or leave it out to use all")
-        found = _draw(found, limit, seed)
-    shown = Path(file).stem if file and name == "default" else name  # the shipped set's name is not the file's
-    return PromptSet(name=shown, prompts=tuple(_with_unique_ids(found)), chat=chat)
+        raise PromptError(f"The prompt set {source} is empty", remedy="give prompts.items, prompts.file or prompt")
+    if keys.categories is not None:
+        found = _of_categories(found, keys.categories, source)
+    if keys.limit is not None:
+        found = _draw(found, keys.limit, keys.seed)
+    # The shipped set's name is not the file's.
+    name = Path(keys.file).stem if keys.file and keys.name == "default" else keys.name
+    return PromptSet(name=name, prompts=tuple(_with_unique_ids(found)), chat=keys.chat)
 
 
 # ---------------------------------------------------------------- files

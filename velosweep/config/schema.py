@@ -42,7 +42,7 @@ class PromptKeys:
     name: str = key("custom", "what results call the set")
     items: tuple[Any, ...] = key((), "prompts: strings, or {id, text, category}")
     file: str | None = key(None, "file with one prompt a line (.txt) or one object a line (.jsonl)")
-    limit: int | None = key(None, "take this many, drawn with prompts.seed, evenly over categories")
+    limit: int | None = key(None, "take this many, drawn with prompts.seed, evenly over categories", least=1)
     seed: int = key(0, "seed of that draw", least=0)
     categories: tuple[str, ...] | None = key(None, "only prompts of these categories")
     chat: bool = key(False, "apply the main model's chat template")
@@ -83,7 +83,7 @@ class SweepKeys:
     protocol: Protocol = key(Protocol, "how often and in which order")
     sampling: Sampling = key(Sampling, "how tokens are chosen")
     gpus: tuple[int | str, ...] | None = key(
-        None, "GPUs to use, e.g. [0,1] or UUIDs; null: all that llama.cpp can use", yaml_type=Any, convert=gpus
+        None, "GPUs to use, e.g. [0,1] or UUIDs; null: all that llama.cpp can use", hint=Any, convert=gpus
     )
     gpus_per_lane: int = key(1, "GPUs that hold one model together", least=1)
     cpu_lanes: int = key(1, "lanes on the CPU where there is no GPU", least=1)

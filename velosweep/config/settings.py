@@ -101,7 +101,7 @@ class Speculation:
     p_min: float = key(0.0, "stop drafting below this probability", least=0.0, most=1.0)
     n_min: int = key(0, "drop drafts shorter than this", least=0)
     parameters: tuple[tuple[str, int | float | str], ...] = key(
-        (), "settings of one kind, e.g. {ngram_mod.n_match: 24}", yaml_type=dict[str, Any], convert=flattened
+        (), "settings of one kind, e.g. {ngram_mod.n_match: 24}", hint=dict[str, Any], convert=flattened
     )
     synthetic_acceptance: float | None = key(
         None, "let llama.cpp accept this many tokens a round at random (calibration)", least=0.0
@@ -243,7 +243,7 @@ class TunerSettings:
         None,
         "answer by then, certified or not: 90s, 10min, 2h",
         name="budget",
-        yaml_type=str | None,
+        hint=str | None,
         convert=seconds,
     )
     max_rounds: int = key(40, "give up certifying after this many rounds", least=3)

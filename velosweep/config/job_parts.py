@@ -1,0 +1,120 @@
+"""What a job is made of, where several keys make it: values joined, and checked against each other.
+
+All functions raise ConfigError with key, value and what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from velosweep.config.schema import LlamaCpp, PairKeys
+from velosweep.config.settings import EngineSettings, ModelPair, Protocol, Speculation
+from velosweep.errors import ConfigError
+
+
+def model_pair(keys: PairKeys) -> ModelPair:
+    """The pair. Files that are named win over a synthetic shape, and then name the pair."""
+    shape = keys.synthetic
+    if shape is not None and not keys.main_model and not keys.draft_model:
+        if shape.kept_layers > shape.layers:
+            raise ConfigError(
+                f"model_pair.synthetic.kept_layers is {shape.kept_layers} of {shape.layers} layers",
+                remedy=f"it can be {shape.layers} at most",
+            )
+        return ModelPair(name=keys.name, main_model="", synthetic=shape)
+    if not keys.main_model:
+        raise ConfigError(
+            "model_pair.main_model has no value", remedy="set it to a GGUF file, or choose model_pair=synthetic"
+        )
+    named = shape is None and keys.name != "custom"
+    models = [keys.main_model, keys.draft_model] if keys.draft_model else [keys.main_model]
+    main, *draft = [model if "://" in model else str(Path(model).expanduser()) for model in models]
+    name = keys.name if named else " + ".join(Path(model).stem for model in (main, *draft))
+    return ModelPair(name=name, main_model=main, draft_model=draft[0] if draft else None)
+
+
+def engine(settings: EngineSettings, llama_cpp: LlamaCpp) -> EngineSettings:
+    if settings.kind == "attached" and not (settings.vanilla_url or settings.speculative_url):
+        raise ConfigError(
+            "engine.kind is 'attached' and no server is named",
+            remedy="set engine.vanilla_url and engine.speculative_url, e.g. http://127.0.0.1:8080",
+        )
+    return replace(settings, program=str(Path(llama_cpp.path).expanduser())) if llama_cpp.path else settings
+
+
+def protocol(protocol: Protocol, iterations: int) -> Protocol:
+    if protocol.launches > iterations:
+        raise ConfigError(
+            f"iterations is {iterations}",
+            remedy=f"it must be at least {protocol.launches} (protocol.launches shares them out)",
+        )
+    rule = protocol.adaptive
+    if rule is not None and rule.max_pairs < rule.min_pairs:
+        raise ConfigError(
+            f"protocol.adaptive.max_pairs is {rule.max_pairs}",
+            remedy=f"it must be at least {rule.min_pairs} (protocol.adaptive.min_pairs)",
+        )
+    return replace(protocol, iterations=iterations)
+
+
+# ---------------------------------------------------------------- checks of values against each other
+
+
+def check_pair(pair: ModelPair, speculation: Speculation, skip_vanilla: bool) -> None:
+    if speculation.needs_draft_model and pair.synthetic is None and not pair.draft_model:
+        raise ConfigError(
+            "model_pair.draft_model has no value",
+            remedy="set it to a GGUF file, or choose a speculation that needs none, e.g. speculation=ngram-simple",
+        )
+    if skip_vanilla and not speculation.kinds:
+        raise ConfigError(
+            "skip_vanilla=true with speculation=none leaves nothing to measure", remedy="drop one of the two"
+        )
+
+
+def check_draft_length(n_draft: int, engine: EngineSettings) -> None:
+    """Refuse a draft that no context holds: a typing error, and a llama-server counts each position."""
+    if engine.kind != "attached" and n_draft >= engine.context:  # an attached server's context is its own
+        raise ConfigError(
+            f"n_draft is {n_draft}, and engine.context is {engine.context}",
+            remedy="the context takes prompt, answer and draft; drafts of 2 to 16 tokens are usual",
+        )
+
+
+def check_length(n_predict: int, engine: EngineSettings) -> None:
+    """Refuse where no run could be whole: the context takes the prompt and the answer."""
+    if engine.kind != "attached" and n_predict >= engine.context:
+        raise ConfigError(
+            f"n_predict is {n_predict}, and engine.context is {engine.context}",
+            remedy=f"the context takes prompt and answer: set engine.context={2 * n_predict}, or lower n_predict",
+        )
+
+
+def check_main_model(pair: ModelPair) -> None:
+    """A missing file is refused later; said here only beside what else is wrong."""
+    if pair.main_model and "://" not in pair.main_model and not os.path.exists(pair.main_model):  # noqa: PTH110
+        raise ConfigError(f"No model at {pair.main_model}", remedy="set model_pair.main_model to a GGUF file")
+
+
+def output_path(output: str, base: Path) -> str:
+    """Absolute path of the extra summary, if it could be written."""
+    path = (base / Path(output).expanduser()).absolute()
+    remedy = "set output to a file in a folder that you can write to"
+    if path.is_dir():
+        raise ConfigError(f"output={output} is a folder", remedy=f"name a file, for instance {output}/summary.json")
+    if path.exists():
+        if not os.access(path, os.W_OK):
+            raise ConfigError(f"output={output} can't be written", remedy=remedy)
+        return str(path)
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir():
+        raise ConfigError(f"output={output}: {folder} is not a folder", remedy=remedy)
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # root may write everywhere by its rights, and still not in /proc
+            pass
+    except OSError as error:
+        raise ConfigError(f"output={output}: {folder} can't be written to", remedy=remedy) from error
+    return str(path)

@@ -267,12 +267,12 @@ def held(path: Path) -> bool:
     return False
 
 
-def complete(bench: Bench, *, n_draft: Sequence[int], iterations: int = 3, prompts: int = 1, blocks: int = 1) -> None:
+def complete(bench: Bench, *, n_draft: Sequence[int], iterations: int = 3, prompts: int = 1, groups: int = 1) -> None:
     """Assert that every measurement of a grid over n_draft is there exactly once."""
     taken = bench.taken()
 
     assert set(taken.values()) == {1}, {key: count for key, count in taken.items() if count != 1}
-    assert len(taken) == (len(n_draft) + blocks) * iterations * prompts
+    assert len(taken) == (len(n_draft) + groups) * iterations * prompts
 
 
 SIGNALS = {name: getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGKILL")}

@@ -110,7 +110,7 @@ os.write = refuse
     bench.set(ms_per_token=0.2)
     drive = bench.run("resume", str(bench.root))
     assert drive.process.returncode == 0, drive.said
-    complete(bench, n_draft=[4, 8], iterations=2, blocks=2)
+    complete(bench, n_draft=[4, 8], iterations=2, groups=2)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(bench: Bench) -> None:

@@ -152,7 +152,7 @@ def test_two_lanes_on_the_cpu_run_side_by_side_on_cores_of_their_own(bench: Benc
     drive = bench.sweep("n_draft=4,8", "cpu_lanes=2")
 
     assert drive.wait() == 0, drive.said
-    complete(bench, n_draft=[4, 8], blocks=2)
+    complete(bench, n_draft=[4, 8], groups=2)
     runs = [event for event in bench.events("run") if event["measured"]]
     lanes = {tuple(event["cores"]) for event in runs}
     assert len(lanes) == 2
@@ -169,7 +169,7 @@ def test_a_sweep_resumed_on_fewer_lanes_keeps_its_baselines(bench: Bench) -> Non
     drive = bench.sweep("n_draft=4,8", "iterations=4")
 
     assert drive.wait() == 0, drive.said
-    complete(bench, n_draft=[4, 8], iterations=4, blocks=2)
+    complete(bench, n_draft=[4, 8], iterations=4, groups=2)
 
 
 def test_gpu_lanes_show_each_server_its_own_gpu(bench: Bench) -> None:
@@ -177,7 +177,7 @@ def test_gpu_lanes_show_each_server_its_own_gpu(bench: Bench) -> None:
     drive = bench.sweep("n_draft=4,8,12", "iterations=2")
 
     assert drive.wait() == 0, drive.said
-    complete(bench, n_draft=[4, 8, 12], iterations=2, blocks=3)
+    complete(bench, n_draft=[4, 8, 12], iterations=2, groups=3)
     assert {event["device"] for event in bench.events("start")} == {"0", "1", "2"}
     assert len(bench.events("start")) == 6
     assert {sample.lane for sample in bench.samples()} == {0, 1, 2}

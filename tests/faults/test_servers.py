@@ -1,6 +1,6 @@
 """Servers that crash, hang, lie or never come up: the cause is in the job's record and on screen, others go on.
 
-One sweep gives every arm a fault of its own, so that each test also shows that the other jobs are unharmed.
+One sweep gives every server a fault of its own, so that each test also shows that the other jobs are unharmed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def arm_with_each(bench: Bench, kinds: list[str], **values: object) -> str:
     return "n_draft=" + ",".join(str(n_draft) for n_draft in range(1, len(kinds) + 2))
 
 
-def test_an_arm_that_always_fails_is_given_up_with_its_cause_and_the_others_are_measured(bench: Bench) -> None:
+def test_a_server_that_always_fails_is_given_up_with_its_cause_and_the_others_are_measured(bench: Bench) -> None:
     drive = bench.sweep(arm_with_each(bench, list(RUN_FAULTS), at="run", run=None), "iterations=2")
 
     assert drive.wait(180) == 1, drive.said
@@ -61,7 +61,7 @@ def test_an_arm_that_always_fails_is_given_up_with_its_cause_and_the_others_are_
     assert bench.leftovers() == []
 
 
-def test_an_arm_that_fails_once_is_repeated_with_its_pair_and_loses_nothing(bench: Bench) -> None:
+def test_a_server_that_fails_once_is_repeated_with_its_pair_and_loses_nothing(bench: Bench) -> None:
     drive = bench.sweep(arm_with_each(bench, list(RUN_FAULTS), at="run", run=2, times=1))
 
     assert drive.wait(180) == 0, drive.said
@@ -117,7 +117,7 @@ def test_a_run_that_hangs_or_crawls_is_ended_by_a_timeout_that_follows_from_the_
     assert bench.leftovers() == []
 
 
-def test_the_first_run_of_an_arm_is_bounded_by_the_protocol(bench: Bench) -> None:
+def test_the_first_run_of_a_server_is_bounded_by_the_protocol(bench: Bench) -> None:
     bench.fault("hang", arm=4, run=2)
     drive = bench.sweep("n_draft=4,8", "iterations=2", "protocol.run_timeout_s=1", "protocol.retries=0")
 
@@ -126,7 +126,7 @@ def test_the_first_run_of_an_arm_is_bounded_by_the_protocol(bench: Bench) -> Non
     assert "within 1 s" in bench.record()["jobs"][0]["error"]
 
 
-def test_without_its_vanilla_arm_a_comparison_fails_as_a_whole(bench: Bench) -> None:
+def test_without_its_vanilla_server_a_comparison_fails_as_a_whole(bench: Bench) -> None:
     bench.fault("crash:SIGSEGV", arm="vanilla")
     drive = bench.sweep("n_draft=4,8")
 
@@ -136,7 +136,7 @@ def test_without_its_vanilla_arm_a_comparison_fails_as_a_whole(bench: Bench) -> 
     assert bench.leftovers() == []
 
 
-def test_an_arm_given_up_late_leaves_its_pairs_and_a_partial_job(bench: Bench) -> None:
+def test_a_server_given_up_late_leaves_its_pairs_and_a_partial_job(bench: Bench) -> None:
     bench.fault("crash:SIGABRT", arm=4, run=4)
     bench.fault("crash:SIGABRT", arm=4, run=2, **{"from": 2})  # the relaunched server, after its warm-up
     drive = bench.sweep("n_draft=4,8", "iterations=4")

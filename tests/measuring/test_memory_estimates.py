@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.machine.fake_pynvml import FakeGpu, FakePynvml
+from tests.measuring.headers import header
 from tests.planning.jobs import job as make_job
 from velosweep.machine.memory import GPU_MARGIN_BYTES
 from velosweep.machine.nvml import NvmlDriver
 from velosweep.measuring.memory_estimates import MemoryEstimates
-from velosweep.models.gguf_model import GgufInfo
 from velosweep.planning.identity import speculative_server, vanilla_server
 from velosweep.values import Device, Lane
 
@@ -22,23 +21,6 @@ GPU_LANE = Lane(number=0, devices=(Device(kind="cuda", name="H100", uuid="GPU-a"
 CPU_LANE = Lane(number=0, devices=(Device(kind="cpu", name="CPU"),))
 JOB = make_job()
 VANILLA = vanilla_server(JOB)
-
-
-def header(size_bytes: int, kv_elements: int | None) -> GgufInfo:
-    unknown: dict[str, Any] = dict.fromkeys(
-        ("name", "file_type", "layers", "context_length", "vocabulary_type", "bos", "eos", "add_bos", "add_eos")
-    )
-    return GgufInfo(
-        **unknown,
-        path=Path("x.gguf"),
-        architecture="llama",
-        parameters=1,
-        tokens=(),
-        tokens_sha256="",
-        size_bytes=size_bytes,
-        expected_bytes=size_bytes,
-        kv_elements_per_token=kv_elements,
-    )
 
 
 def estimates(

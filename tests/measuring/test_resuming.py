@@ -1,4 +1,4 @@
-"""What a resumed sweep builds upon: blocks stay as they were, and nothing of another sweep is overwritten."""
+"""What a resumed sweep builds upon: groups stay as they were, and nothing of another sweep is overwritten."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def sweep(jobs: tuple[Job, ...]) -> Sweep:
     rooms=st.tuples(st.integers(2, 8), st.integers(2, 8)),
     lanes=st.tuples(st.integers(1, 4), st.integers(1, 4)),
 )
-def test_a_job_keeps_the_block_it_was_measured_in(
+def test_a_job_keeps_the_group_it_was_measured_in(
     n_drafts: list[int], before: int, rooms: tuple[int, int], lanes: tuple[int, int]
 ) -> None:
     jobs = jobs_over_n_draft(*n_drafts)

@@ -1,4 +1,4 @@
-"""Blocks, rounds and lanes: what is loaded together and in which order it is measured."""
+"""Groups and rounds: what is loaded together and in which order it is measured."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_prompt_alternates_by_itself_when_their_number_is_even() -> None:
     assert firsts == {"a": ["vanilla", "n_draft 4"], "b": ["n_draft 4", "vanilla"]}
 
 
-def test_block_order_measures_all_of_an_arm_before_the_next() -> None:
+def test_block_order_measures_all_runs_of_a_server_before_the_next() -> None:
     (group,) = plan_groups(jobs_over_n_draft(4, iterations=2, order="block"))
 
     assert labels(group) == [["vanilla"], ["vanilla"], ["n_draft 4"], ["n_draft 4"]]
@@ -66,7 +66,7 @@ def test_random_order_is_the_same_for_the_same_seed_and_another_for_another() ->
     assert labels(group) != labels(other)
 
 
-def test_one_vanilla_arm_serves_all_n_draft() -> None:
+def test_one_vanilla_server_serves_all_n_draft() -> None:
     (group,) = plan_groups(jobs_over_n_draft(4, 8, 12, iterations=5))
 
     assert [server.mode for server in group.servers].count(Mode.VANILLA) == 1
@@ -80,14 +80,14 @@ def test_skip_vanilla_loads_no_vanilla_arm() -> None:
     assert [server.label for server in group.servers] == ["n_draft 4", "n_draft 8"]
 
 
-def test_a_job_without_speculation_is_the_vanilla_arm_alone() -> None:
+def test_a_job_without_speculation_is_the_vanilla_server_alone() -> None:
     (only,) = identify([job(speculation=Speculation(kinds=()))], {})
     (group,) = plan_groups([only])
 
     assert [server.label for server in group.servers] == ["vanilla"]
 
 
-def test_warm_ups_are_one_short_run_an_arm() -> None:
+def test_warm_ups_are_one_short_run_a_server() -> None:
     (group,) = plan_groups(jobs_over_n_draft(4, 8))
 
     assert [(m.server.label, m.warmup, m.iteration) for m in warmups(group, 0)] == [
@@ -112,7 +112,7 @@ def test_launches_share_the_iterations_out_and_none_is_lost(iterations: int, lau
     lanes=st.integers(1, 8),
     room=st.integers(2, 8),
 )
-def test_every_job_is_in_exactly_one_block_and_no_block_is_too_large(
+def test_every_job_is_in_exactly_one_group_and_no_group_is_too_large(
     n_drafts: list[int], lanes: int, room: int
 ) -> None:
     jobs = jobs_over_n_draft(*n_drafts)
@@ -160,7 +160,7 @@ def test_another_draft_model_keeps_the_baseline() -> None:
     assert one.id != other.id
 
 
-def test_arms_are_shared_by_jobs_that_differ_only_in_what_is_asked_of_the_server() -> None:
+def test_servers_are_shared_by_jobs_that_differ_only_in_what_is_asked_of_the_server() -> None:
     short, long = identify([job(num=0, n_predict=10), job(num=1, n_predict=20)], {})
 
     assert vanilla_server(short) == vanilla_server(long)

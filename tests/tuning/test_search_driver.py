@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.measuring.test_lane import Bench, StandInSession, good
+from tests.measuring.standin_lane import Bench, StandInSession, good
 from tests.planning.jobs import jobs_over_n_draft
 from velosweep.config.settings import Job, Prompt, PromptSet, TunerSettings
 from velosweep.errors import ConfigError, RunFailed

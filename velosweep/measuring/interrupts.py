@@ -20,7 +20,6 @@ class StopFlag:
         self._at_once = threading.Event()
         self._closers: dict[object, tuple[Closer, bool]] = {}
         self._lock = threading.Lock()
-        self.signal_number: int | None = None
 
     @property
     def requested(self) -> bool:
@@ -101,8 +100,7 @@ def stop_on_signals(stop: StopFlag, *, announce: Callable[[str], None]) -> Itera
 def _watch(read_end: int, stop: StopFlag, announce: Callable[[str], None]) -> None:
     """Act on each signal whose number the handler wrote, until its end of the pipe is closed."""
     while byte := os.read(read_end, 1):
-        stop.signal_number = number = byte[0]
-        first = number == signal.SIGINT and not stop.requested
+        first = byte[0] == signal.SIGINT and not stop.requested
         stop.request(at_once=not first)
         if first:
             announce("Interrupted: ending the run under way; Ctrl-C again stops at once")

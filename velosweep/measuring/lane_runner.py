@@ -147,7 +147,7 @@ class GroupRunner:
         vanilla, servers = self._group.vanilla, self._group.servers
         if vanilla is not None and vanilla.id in self._given_up:
             for server in servers[1:]:
-                self._give_up(server, "the vanilla arm of this comparison failed")
+                self._give_up(server, "the vanilla server of this comparison failed")
             return True
         return all(server.id in self._given_up for server in servers)
 

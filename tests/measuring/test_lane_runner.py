@@ -7,184 +7,24 @@ from __future__ import annotations
 
 import itertools
 import random
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
+from tests.measuring.standin_lane import Bench, StandInSession, good
 from tests.planning.jobs import jobs_over_n_draft
-from tests.results.made import environment
-from velosweep.config.settings import Adaptive, Job, Prompt, PromptSet, Protocol, Speculation
+from velosweep.config.settings import Adaptive, Prompt, PromptSet, Protocol, Speculation
 from velosweep.errors import LaunchFailed, RunFailed, RunTimeout
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
-from velosweep.machine.conditions import Monitor
-from velosweep.measuring.events import Event, GroupEnded, RunEnded, ServerFailed
-from velosweep.measuring.interrupts import StopFlag
-from velosweep.measuring.lane_context import LaneContext
-from velosweep.measuring.lane_runner import run_lane
-from velosweep.measuring.model_files import ModelWatch
-from velosweep.measuring.preload import Preload
-from velosweep.measuring.prepare import Prepared, engine_key
-from velosweep.measuring.recorder import Recorder
-from velosweep.measuring.resuming import CompletedRun
-from velosweep.measuring.sample_rows import SampleMaker
-from velosweep.measuring.server_logs import ServerLogs
+from velosweep.measuring.events import GroupEnded
 from velosweep.planning.identity import identify
-from velosweep.planning.lane_queue import LaneQueue
-from velosweep.planning.server_groups import Key, ServerGroup, plan_groups
-from velosweep.results.journal import Journal
-from velosweep.results.paths import SweepPaths
 from velosweep.results.samples_file import samples_to_table
 from velosweep.statistics.summarise import compare_jobs
-from velosweep.tuning.search_driver import SearchDriver
-from velosweep.values import Device, Lane, Mode, Sample, Status
-
-LANE = Lane(number=0, devices=(Device(kind="cpu", name="test CPU"),))
+from velosweep.values import Mode, Status
 
 
-@dataclass
-class StandInSession:
-    """Answers like llama.cpp: ten milliseconds a token, drafts in speculative arms."""
-
-    server: ServerConfig
-    engine: StandInEngine
-    alive: bool = True
-    pid: int | None = None
-    closed: int = 0
-
-    def wait_ready(self, timeout_s: float) -> None:
-        self.engine.on_ready(self.server)
-
-    def generate(self, request: Request, *, timeout_s: float) -> Generation:
-        self.engine.calls.append(f"{self.server.label}{'/warmup' if request.prompt.id == 'warmup' else ''}")
-        self.engine.timeouts_s.append(timeout_s)
-        return self.engine.answer(self, request)
-
-    def memory_bytes(self) -> int | None:
-        return None
-
-    def close(self) -> None:
-        self.closed += 1
-        self.alive = False
-
-
-@dataclass
-class StandInEngine:
-    name: str = "server"
-    build: str = "b1"
-    calls: list[str] = field(default_factory=list)
-    timeouts_s: list[float] = field(default_factory=list)
-    sessions: list[StandInSession] = field(default_factory=list)
-    answer: Callable[[StandInSession, Request], Generation] = lambda session, request: good(session.server, request)
-    on_ready: Callable[[ServerConfig], None] = lambda server: None
-
-    def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> StandInSession:
-        session = StandInSession(server=server, engine=self)
-        self.sessions.append(session)
-        return session
-
-
-def good(
-    server: ServerConfig, request: Request, *, ms_per_token: float = 10.0, tokens: tuple[int, ...] | None = None
-) -> Generation:
-    count = request.n_predict
-    drafted = 2 * count if server.mode is Mode.SPECULATIVE else None
-    return Generation(
-        tokens=tokens or tuple(range(count)),
-        text="",
-        prompt_tokens=5,
-        predicted_tokens=count,
-        prompt_ms=3.0,
-        predicted_ms=(count - 1) * ms_per_token,
-        time_to_first_token_ms=4.0,
-        total_time_ms=count * ms_per_token,
-        draft_tokens=drafted,
-        accepted_tokens=count // 2 if drafted else None,
-    )
-
-
-class RecordedPreload(Preload):
-    """Imports nothing; writes its calls down among the engine's."""
-
-    def __init__(self, calls: list[str]) -> None:
-        super().__init__(())
-        self.calls = calls
-
-    def begin(self) -> None:
-        self.calls.append("begin")
-
-    def finish(self) -> None:
-        self.calls.append("finish")
-
-
-@dataclass
-class Bench:
-    """Runs groups on a lane with a stand-in engine and keeps what came of it."""
-
-    engine: StandInEngine = field(default_factory=StandInEngine)
-    samples: list[Sample] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    done: dict[Key, CompletedRun] = field(default_factory=dict)
-    stop: StopFlag = field(default_factory=StopFlag)
-    after_sample: Callable[[Sample], None] = lambda sample: None
-    driver: SearchDriver | None = None
-    preload_calls: list[str] = field(default_factory=list)
-
-    def run(self, jobs: Sequence[Job]) -> None:
-        groups = plan_groups(jobs, resident_servers=lambda job: 100)
-        with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.jsonl") as journal:
-            self._run(groups, journal, Path(folder))
-
-    def _run(self, groups: Sequence[ServerGroup], journal: Journal, folder: Path) -> None:
-        prepared = Prepared(
-            jobs=groups[0].jobs,
-            lanes=(LANE,),
-            environment=environment(),
-            engines={engine_key(job.engine): self.engine for group in groups for job in group.jobs},
-            reasons=(),
-        )
-        preload = RecordedPreload(self.preload_calls)
-        recorder = Recorder(
-            journal=journal,
-            observe=self._observe,
-            done=self.done,
-            search_drivers={self.driver.group: self.driver} if self.driver else {},
-        )
-        context = LaneContext(
-            lane=LANE,
-            samples=SampleMaker(sweep_id="s", lane=LANE, host="h", engine_of=prepared.engine_of, journal=journal),
-            monitor=Monitor(LANE),
-            memory=prepared.memory_estimates(LANE),
-            prepared=prepared,
-            recorder=recorder,
-            stop=self.stop,
-            model_files=ModelWatch(()),
-            logs=ServerLogs(SweepPaths(folder)),
-            preload=preload,
-        )
-        run_lane(LaneQueue(groups, lanes=1, model_bytes=prepared.model_bytes), context)
-
-    def _observe(self, event: Event) -> None:
-        self.events.append(event)
-        if isinstance(event, RunEnded):
-            self.samples.append(event.sample)
-            self.after_sample(event.sample)
-
-    def counted(self) -> Counter[str]:
-        return Counter(
-            f"{sample.mode.value} {sample.n_draft} {sample.status.value}"
-            for sample in self.samples
-            if not sample.warmup
-        )
-
-    def failures(self) -> list[ServerFailed]:
-        return [event for event in self.events if isinstance(event, ServerFailed)]
-
-
-def test_arms_are_warmed_up_and_then_measured_in_alternating_rounds() -> None:
+def test_servers_are_warmed_up_and_then_measured_in_alternating_rounds() -> None:
     bench = Bench()
     bench.run(jobs_over_n_draft(4, 8, iterations=2))
 
@@ -271,7 +111,7 @@ def test_a_failed_run_repeats_its_whole_pair() -> None:
     ]
 
 
-def test_an_arm_that_keeps_failing_is_given_up_and_the_others_go_on() -> None:
+def test_a_server_that_keeps_failing_is_given_up_and_the_others_go_on() -> None:
     bench = Bench()
 
     def answer(session: StandInSession, request: Request) -> Generation:
@@ -335,7 +175,7 @@ def test_a_run_that_hangs_is_recorded_and_its_server_started_anew() -> None:
     assert Counter(session.server.label for session in bench.engine.sessions)["n_draft 4"] == 2
 
 
-def test_the_timeout_follows_what_the_arm_has_shown() -> None:
+def test_the_timeout_follows_what_the_server_has_shown() -> None:
     bench = Bench()
     bench.run(jobs_over_n_draft(4, iterations=2, n_predict=100))
 
@@ -416,7 +256,7 @@ def test_an_adaptive_protocol_stops_a_server_that_has_converged_and_goes_on_with
     assert bench.counted() == {"Vanilla 0 ok": 16, "Speculative 4 ok": 6, "Speculative 8 ok": 16}
 
 
-def test_skip_vanilla_measures_speculative_arms_alone() -> None:
+def test_skip_vanilla_measures_speculative_servers_alone() -> None:
     bench = Bench()
     bench.run(jobs_over_n_draft(4, iterations=2, skip_vanilla=True))
 

@@ -1,0 +1,62 @@
+"""Which runs an adaptive protocol decides from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.planning.jobs import jobs_over_n_draft
+from velosweep.config.settings import Adaptive, Prompt, PromptSet, Protocol
+from velosweep.measuring.convergence import converged, suite_speeds
+from velosweep.measuring.resuming import CompletedRun
+from velosweep.planning.identity import identify
+from velosweep.planning.server_groups import Key, plan_groups
+
+PROMPTS = PromptSet(name="two", prompts=(Prompt(id="a", text="A"), Prompt(id="b", text="B")))
+ADAPTIVE = Adaptive(min_pairs=2, look_every=2, max_pairs=6, target=0.01)
+(JOB,) = identify(
+    [replace(job, protocol=Protocol(adaptive=ADAPTIVE)) for job in jobs_over_n_draft(4, prompts=PROMPTS)], {}
+)
+(GROUP,) = plan_groups([JOB])
+(SPECULATIVE,) = GROUP.speculative
+
+
+def runs(owner: str, *ms: float, prompts: str = "ab") -> dict[Key, CompletedRun]:
+    """A run of 101 tokens of each prompt in each iteration, with milliseconds a token."""
+    return {
+        (owner, 0, 0, iteration, prompt): CompletedRun(101, 100 * each, 100 * each)
+        for iteration, each in enumerate(ms, start=1)
+        for prompt in prompts
+    }
+
+
+def test_an_iterations_speed_is_all_its_tokens_over_all_their_time() -> None:
+    done = runs(JOB.baseline_id, 10.0, prompts="a") | runs(JOB.baseline_id, 30.0, prompts="b")
+
+    assert suite_speeds(done, GROUP, None, launch=0) == [200 / 4.0]
+
+
+def test_speeds_end_before_the_first_iteration_that_is_not_complete() -> None:
+    done = runs(JOB.id, 10.0, 20.0, 10.0)
+    del done[JOB.id, 0, 0, 2, "b"]
+
+    assert suite_speeds(done, GROUP, SPECULATIVE, launch=0) == [100.0]
+    assert suite_speeds(runs(JOB.id, 10.0, 20.0), GROUP, SPECULATIVE, launch=0, before=2) == [100.0]
+
+
+def test_only_complete_pairs_are_looked_at() -> None:
+    assert SPECULATIVE is not None
+    vanilla, speculative = runs(JOB.baseline_id, 10.0, 10.0), runs(JOB.id, 5.0, 5.0)
+
+    assert converged(vanilla | speculative, GROUP, SPECULATIVE, 0)
+    assert not converged(vanilla | speculative, GROUP, SPECULATIVE, 0, before=2)
+    assert not converged(vanilla | runs(JOB.id, 5.0), GROUP, SPECULATIVE, 0)
+    assert not converged(vanilla | runs(JOB.id, 5.0, 8.0), GROUP, SPECULATIVE, 0)
+
+
+def test_a_fixed_protocol_never_converges() -> None:
+    (fixed,) = jobs_over_n_draft(4, prompts=PROMPTS)
+    (group,) = plan_groups([fixed])
+    (server,) = group.speculative
+    assert server is not None
+
+    assert not converged(runs(fixed.baseline_id, 10.0, 10.0) | runs(fixed.id, 5.0, 5.0), group, server, 0)

@@ -59,7 +59,7 @@ _COLLATE_S = {SHAPES[True][0]: 10, SHAPES[True][1]: 60}
 _COLLATE = """
 import sys, time
 from pathlib import Path
-from velosweep.collation import collate
+from velosweep.reporting.collation import collate
 from velosweep.measuring.preload import Preload
 Preload().finish()
 begin = time.perf_counter()

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from velosweep.collation import collate
 from velosweep.errors import ExitStatus, StorageError
+from velosweep.reporting.collation import collate
 from velosweep.reporting.console import make_console, say
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_lock import sweep_lock

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from velosweep.collation import collate
 from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import ConfigError, NothingMeasured, StorageError
 from velosweep.hydra_app.groups import SERVER_GROUPS_A_GROUP, RemoteGroup, is_done, partition
 from velosweep.hydra_app.launcher import LaneLauncher
-from velosweep.measuring.resuming import job_record
+from velosweep.measuring.opening import job_record
 from velosweep.planning.identity import identify
 from velosweep.records import JobRecord, SweepRecord
+from velosweep.reporting.collation import collate
 from velosweep.reporting.console import make_console
 from velosweep.reporting.terminal_report import print_results
 from velosweep.results.journal import Journal, read_journal

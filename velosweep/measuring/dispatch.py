@@ -7,7 +7,7 @@ every other worker when one dies. A dead server is the lane's own business; the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from velosweep.config.settings import Job
@@ -26,6 +26,7 @@ from velosweep.measuring.sample_rows import SampleMaker
 from velosweep.measuring.server_logs import ServerLogs
 from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.server_groups import Key, ServerGroup
+from velosweep.records import JobRecord, SweepRecord
 from velosweep.results.journal import Journal
 from velosweep.results.paths import SweepPaths
 from velosweep.tuning.search_driver import SearchDriver
@@ -163,3 +164,15 @@ def _begun(groups: Sequence[ServerGroup], done: Mapping[Key, CompletedRun]) -> f
         for job in group.jobs
         if all((owner, group.number) in owners for owner in needed(job))
     )
+
+
+def ended(record: SweepRecord, measured: Measured) -> SweepRecord:
+    """The record after the lanes have ended; a job with runs left to take stays what it was."""
+
+    def after(job: JobRecord) -> JobRecord:
+        if job.id in measured.errors:
+            state = "partial" if job.id in measured.begun else "failed"
+            return replace(job, state=state, error=measured.errors[job.id])
+        return replace(job, state="done", error=None) if job.id in measured.ended else job
+
+    return replace(record, jobs=tuple(after(job) for job in record.jobs))

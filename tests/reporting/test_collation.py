@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import velosweep
-from velosweep.collation import collate
+from velosweep.reporting.collation import collate
 from velosweep.results.journal import read_journal
 
 OLD = Path(__file__).parent / "golden" / "old_sweep"

@@ -1,0 +1,197 @@
+"""A sweep's folder when measuring begins: a new one, or an earlier sweep's, which today's can go on with or not."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from velosweep.config.settings import Job, RunSettings, Sweep
+from velosweep.errors import MismatchError
+from velosweep.measuring.prepare import Prepared
+from velosweep.measuring.resuming import Progress, earlier_progress
+from velosweep.planning.identity import identify
+from velosweep.records import Environment, JobRecord, SweepRecord
+from velosweep.results.paths import SweepPaths
+from velosweep.results.sweep_record import read_record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenedSweep:
+    """A sweep's folder when measuring begins. `accepted`: differences to earlier runs that were forced."""
+
+    sweep: Sweep
+    prepared: Prepared
+    record: SweepRecord
+    progress: Progress
+    accepted: tuple[str, ...]
+
+
+def open_sweep(sweep: Sweep, prepared: Prepared, settings: RunSettings) -> OpenedSweep:
+    """A new sweep, or an earlier one to go on with. For whoever holds the folder's lock.
+
+    Raises MismatchError where the earlier one was measured under other conditions or holds other jobs' results.
+    """
+    paths = SweepPaths(Path(sweep.root))
+    before = read_record(paths.record) if paths.record.is_file() else None
+    accepted: tuple[str, ...] = ()
+    if before:
+        clear_leftovers(paths.root)
+        prepared, accepted = on_earlier_terms(before, prepared, force=settings.force)
+    sweep = replace(sweep, id=before.sweep_id if before else secrets.token_hex(8), jobs=prepared.jobs)
+    record = adopt(
+        before,
+        sweep,
+        prepared.environment,
+        now=datetime.now(timezone.utc),
+        accepted=accepted,
+        arguments_of=prepared.server_arguments,
+    )
+    return OpenedSweep(
+        sweep=sweep,
+        prepared=prepared,
+        record=replace(record, tuner=settings.tuner, show_paths=settings.report_paths, plots=settings.report_plots),
+        progress=earlier_progress(paths) if before else Progress(),
+        accepted=accepted,
+    )
+
+
+def job_record(job: Job, server_arguments: tuple[str, ...] = ()) -> JobRecord:
+    """A job as sweep.json keeps it."""
+    return JobRecord(
+        id=job.id,
+        server_arguments=server_arguments,
+        num=job.num,
+        baseline_id=job.baseline_id,
+        directory=job.directory,
+        overrides=job.overrides,
+        model_pair=job.model_pair.name,
+        main_model=job.model_pair.main_model,
+        draft_model=job.model_pair.draft_model,
+        speculation=job.speculation.label,
+        n_draft=job.n_draft if job.speculation.kinds else 0,
+        n_predict=job.n_predict,
+        prompt_set=job.prompts.name,
+        prompt_ids=tuple(prompt.id for prompt in job.prompts.prompts),
+        iterations=job.protocol.adaptive.max_pairs if job.protocol.adaptive else job.protocol.iterations,
+        launches=job.protocol.launches,
+        protocol=job.protocol.name,
+        order=job.protocol.order,
+        adaptive_target=job.protocol.adaptive.target if job.protocol.adaptive else None,
+        target_speedup=job.target_speedup,
+        skip_vanilla=job.skip_vanilla,
+        synthetic=job.model_pair.synthetic is not None,
+        output=job.output,
+    )
+
+
+def adopt(
+    before: SweepRecord | None,
+    sweep: Sweep,
+    environment: Environment,
+    *,
+    now: datetime,
+    accepted: Sequence[str] = (),
+    arguments_of: Callable[[Job], tuple[str, ...]] = lambda job: (),
+) -> SweepRecord:
+    """The record of this sweep: an earlier one with today's jobs added and their states kept, or a new one.
+
+    An earlier one keeps its environment: `accepted` says what was different when it went on.
+    Raises MismatchError where a job of today would overwrite another one's results.
+    """
+    jobs = tuple(job_record(job, arguments_of(job)) for job in sweep.jobs)
+    if before is None:
+        return SweepRecord(
+            sweep_id=sweep.id,
+            created_at=now,
+            command=sweep.command,
+            single=sweep.single,
+            jobs=jobs,
+            environment=environment,
+            working_directory=str(Path.cwd()),
+        )
+    known = {job.id: job for job in before.jobs}
+    asked = {job.id for job in jobs}
+    kept = tuple(job for job in before.jobs if job.id not in asked)
+    _refuse_overwriting(kept, [job for job in jobs if job.id not in known], sweep.root)
+    again = tuple(
+        replace(job, state=known[job.id].state, error=known[job.id].error, directory=known[job.id].directory)
+        if job.id in known
+        else job
+        for job in jobs
+    )
+    return replace(
+        before,
+        jobs=tuple(sorted(kept + again, key=lambda job: job.num)),
+        accepted=tuple(dict.fromkeys((*before.accepted, *accepted))),
+    )
+
+
+def _refuse_overwriting(kept: Sequence[JobRecord], added: Sequence[JobRecord], root: str) -> None:
+    places = {job.directory: job for job in kept}
+    for job in added:
+        other = places.get(job.directory)
+        if other is not None:
+            raise MismatchError(
+                f"job {job.num} ({' '.join(job.overrides)}) would overwrite the results of job {other.num} "
+                f"({' '.join(other.overrides)}) in {root}",
+                remedy="choose another hydra.sweep.dir for another sweep; velosweep resume goes on with this one",
+            )
+
+
+def on_earlier_terms(before: SweepRecord, prepared: Prepared, *, force: bool) -> tuple[Prepared, tuple[str, ...]]:
+    """What was prepared, made fit to go on with an earlier sweep; and the differences that were accepted by `force`.
+
+    What differs from the earlier environment is refused (MismatchError with every difference). Where it is accepted,
+    jobs keep the identity that they had with the earlier files, so that what was measured with those counts.
+    """
+    changed = tuple(differences(before.environment, prepared.environment))
+    if changed and not force:
+        raise MismatchError(
+            "this sweep was measured under other conditions: " + "; ".join(changed),
+            remedy="start a new sweep, or accept the difference with --force (force=true)",
+        )
+    if not changed:
+        return prepared, ()
+    content = {model.path: model.fingerprint for model in prepared.environment.models}
+    content |= {model.path: model.fingerprint for model in before.environment.models}
+    program, digest = prepared.environment.program, before.environment.program_sha256
+    if program is not None and digest is not None:
+        content[program] = digest
+    return replace(prepared, jobs=identify(prepared.jobs, content)), changed
+
+
+def differences(old: Environment, new: Environment) -> list[str]:
+    """What of host, devices, engine, program and models is no longer the same, in words."""
+    named = {
+        "host": (old.host, new.host),
+        "cpu": (old.cpu, new.cpu),
+        "engine": (old.engine, new.engine),
+        "llama.cpp build": (old.llama_cpp_build, new.llama_cpp_build),
+        "program": (_short(old.program_sha256), _short(new.program_sha256)),
+        "devices": (
+            ", ".join(device.uuid or device.name for device in old.devices),
+            ", ".join(device.uuid or device.name for device in new.devices),
+        ),
+    }
+    changed = [f"{name} was {was}, is {now}" for name, (was, now) in named.items() if was != now]
+    models = {model.path: model for model in new.models}
+    for model in old.models:
+        now_there = models.get(model.path)
+        if now_there is not None and now_there.fingerprint != model.fingerprint:
+            changed.append(f"the file {model.path} is another one (was {model.size_bytes} bytes of other content)")
+    return changed
+
+
+def _short(digest: str | None) -> str | None:
+    return digest and digest[:12]
+
+
+def clear_leftovers(root: Path) -> None:
+    """Remove half-written files that a killed process left. Only for whoever holds the sweep's lock."""
+    for path in root.rglob(".*.part"):
+        with suppress(OSError):  # what can't be removed does no harm but to look at
+            path.unlink()

@@ -1,0 +1,79 @@
+"""What `run_sweep` says on the screen: its plan, before it measures, and at its end."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from velosweep.config.settings import RunSettings
+from velosweep.errors import SweepBroken, VelosweepError
+from velosweep.measuring.dispatch import Measured
+from velosweep.measuring.opening import OpenedSweep
+from velosweep.planning.server_groups import ServerGroup, count_measurements
+from velosweep.reporting.console import say
+from velosweep.reporting.plan_text import print_configuration
+from velosweep.reporting.terminal_report import print_results
+from velosweep.results.derived_files import Derived
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_SYNTHETIC_NOTE = (
+    "The model pair is synthetic: random weights of a real architecture, so times and acceptance are real and "
+    "text is not. Name your own with model_pair.main_model=… model_pair.draft_model=…"
+)
+
+
+def resume_command(root: Path) -> str:
+    """What goes on with the sweep in `root`."""
+    return f"velosweep resume {shlex.quote(str(root))}"
+
+
+def ended_early(cause: Exception, root: Path) -> Exception:
+    """What kept a sweep from its end, in words; a bug stays what it is."""
+    if not isinstance(cause, VelosweepError):
+        return cause
+    steps = (cause.remedy, f"then go on with: {resume_command(root)}")
+    return SweepBroken(f"The sweep ended early: {cause.message}", remedy="; ".join(filter(None, steps)))
+
+
+def print_start(opened: OpenedSweep, groups: Sequence[ServerGroup], settings: RunSettings, console: Console) -> None:
+    """The configuration, what to know of the models before their figures are read, and what is measured already."""
+    prepared, environment = opened.prepared, opened.prepared.environment
+    notes = [_SYNTHETIC_NOTE] if any(job.model_pair.synthetic for job in prepared.jobs) else []
+    print_configuration(
+        opened.sweep,
+        lanes=prepared.lanes,
+        engine_note=f"{environment.engine}, {environment.llama_cpp_build} ({'; '.join(prepared.reasons)})",
+        notes=[*notes, *(f"⚠️ {warning.text}" for warning in prepared.warnings)],
+        searching=settings.tuner is not None,
+        console=console,
+        verbosity=settings.verbosity,
+    )
+    done, at_most = len(opened.progress.done), sum(count_measurements(group) for group in groups)
+    if 0 < done < at_most and settings.verbosity >= 0:
+        say(console, f"Going on: {done} of at most {at_most} measurements are there already")
+
+
+def print_end(derived: Derived, measured: Measured, settings: RunSettings, console: Console) -> None:
+    """The results, and why there are not more of them."""
+    go_on = f"Go on with: {resume_command(derived.root)}"
+    if measured.nothing_left and settings.verbosity >= 0:
+        say(console, "Nothing was left to measure: this sweep is finished")
+    if measured.interrupted and not derived.sample_count:
+        say(console, f"Interrupted before anything was measured. {go_on}", whole=True)
+        return
+    print_results(
+        derived.comparisons,
+        derived.record,
+        derived.samples,
+        saved_to=str(derived.root),
+        console=console,
+        verbosity=settings.verbosity,
+    )
+    if measured.display_error:
+        say(console, f"The display failed while measuring, and was done without: {measured.display_error}")
+    if measured.interrupted:
+        say(console, f"Interrupted; everything measured is saved. {go_on}", whole=True)

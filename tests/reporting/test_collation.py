@@ -12,7 +12,7 @@ import velosweep
 from velosweep.reporting.collation import collate
 from velosweep.results.journal import read_journal
 
-OLD = Path(__file__).parent / "golden" / "old_sweep"
+OLD = Path(__file__).parents[1] / "golden" / "old_sweep"
 RECORDED = ("sweep.json", "journal.jsonl")
 DERIVED = sorted(
     str(path.relative_to(OLD)) for path in OLD.rglob("*.json") if path.name not in ("sweep.json", "results.json")

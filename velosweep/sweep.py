@@ -23,10 +23,15 @@ from velosweep.records import SweepRecord
 from velosweep.reporting.collation import collate
 from velosweep.reporting.console import make_console, say
 from velosweep.reporting.image_export import require_matplotlib
-from velosweep.reporting.plan_text import print_plan
-from velosweep.reporting.progress import make_observer
 from velosweep.reporting.search_words import search_record
-from velosweep.reporting.sweep_messages import ended_early, print_end, print_start, resume_command
+from velosweep.reporting.sweep_messages import (
+    ended_early,
+    print_dry_run,
+    print_end,
+    print_start,
+    progress_display,
+    resume_command,
+)
 from velosweep.results.decisions_file import write_decisions
 from velosweep.results.derived_files import Derived
 from velosweep.results.journal import Journal, read_journal
@@ -62,15 +67,7 @@ def run_sweep(
     prepared = prepare(jobs, settings, say=partial(say, console))
     sweep = Sweep(id="", root=str(root), jobs=prepared.jobs, command=tuple(command), single=single)
     if settings.dry_run:
-        print_plan(
-            sweep,
-            plan(prepared),
-            lanes=prepared.lanes,
-            environment=prepared.environment,
-            search=settings.tuner,
-            warnings=[warning.text for warning in prepared.warnings],
-            console=console,
-        )
+        print_dry_run(sweep, plan(prepared), prepared, settings, console)
         return SweepOutcome.not_run(len(jobs))
     measured, job_ids = measure_sweep(sweep, prepared, settings, console, on_line)
     derived = _collate(root, measured)
@@ -83,10 +80,7 @@ def run_sweep(
 def measure_sweep(
     sweep: Sweep, prepared: Prepared, settings: RunSettings, console: Console, on_line: OnLine
 ) -> tuple[Measured, Collection[str]]:
-    """Hold the sweep's folder and devices, and run the lanes; how they ended, and the ids of today's jobs.
-
-    The record is written before and after. When this returns no server runs.
-    """
+    """Run the lanes while the sweep's folder and devices are held; how they ended, and the ids of today's jobs."""
     paths, stop, tell = SweepPaths(Path(sweep.root)), StopFlag(), partial(say, console)
     with ExitStack() as stack:
         stack.enter_context(stop_on_signals(stop, announce=tell))
@@ -96,27 +90,13 @@ def measure_sweep(
         drivers = _search_drivers(groups, settings, journal, paths)
         print_start(opened, groups, settings, console)
         devices = [device for lane in opened.prepared.lanes for device in lane.devices]
-        stack.enter_context(
-            hold(
-                devices,
-                on_busy=settings.on_busy,
-                sweep=sweep.root,
-                on_wait=tell,
-                should_stop=lambda: stop.requested,
-            )
+        busy = hold(
+            devices, on_busy=settings.on_busy, sweep=sweep.root, on_wait=tell, should_stop=lambda: stop.requested
         )
+        stack.enter_context(busy)
         write_record(paths.record, opened.record)
         journal.note("plan", blocks=plan_as_data(groups), accepted=list(opened.accepted))
-        observe = stack.enter_context(
-            make_observer(
-                opened.sweep,
-                console=console,
-                quiet=settings.verbosity < 0,
-                verbose=settings.verbosity > 0,
-                done=len(opened.progress.done),
-                open_ended=settings.tuner is not None,
-            )
-        )
+        observe = stack.enter_context(progress_display(opened, settings, console))
         measured = measure(
             groups,
             opened.prepared,

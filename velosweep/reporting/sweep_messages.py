@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from velosweep.config.settings import RunSettings
+from velosweep.config.settings import RunSettings, Sweep
 from velosweep.errors import SweepBroken, VelosweepError
 from velosweep.measuring.dispatch import Measured
+from velosweep.measuring.events import Observer
 from velosweep.measuring.opening import OpenedSweep
+from velosweep.measuring.prepare import Prepared
 from velosweep.planning.server_groups import ServerGroup, count_measurements
 from velosweep.reporting.console import say
-from velosweep.reporting.plan_text import print_configuration
+from velosweep.reporting.plan_text import print_configuration, print_plan
+from velosweep.reporting.progress import make_observer
 from velosweep.reporting.terminal_report import print_results
 from velosweep.results.derived_files import Derived
 
@@ -39,6 +43,21 @@ def ended_early(cause: Exception, root: Path) -> Exception:
     return SweepBroken(f"The sweep ended early: {cause.message}", remedy="; ".join(filter(None, steps)))
 
 
+def print_dry_run(
+    sweep: Sweep, groups: Sequence[ServerGroup], prepared: Prepared, settings: RunSettings, console: Console
+) -> None:
+    """The plan, and what can run and is probably a mistake."""
+    print_plan(
+        sweep,
+        groups,
+        lanes=prepared.lanes,
+        environment=prepared.environment,
+        search=settings.tuner,
+        warnings=[warning.text for warning in prepared.warnings],
+        console=console,
+    )
+
+
 def print_start(opened: OpenedSweep, groups: Sequence[ServerGroup], settings: RunSettings, console: Console) -> None:
     """The configuration, what to know of the models before their figures are read, and what is measured already."""
     prepared, environment = opened.prepared, opened.prepared.environment
@@ -55,6 +74,18 @@ def print_start(opened: OpenedSweep, groups: Sequence[ServerGroup], settings: Ru
     done, at_most = len(opened.progress.done), sum(count_measurements(group) for group in groups)
     if 0 < done < at_most and settings.verbosity >= 0:
         say(console, f"Going on: {done} of at most {at_most} measurements are there already")
+
+
+def progress_display(opened: OpenedSweep, settings: RunSettings, console: Console) -> AbstractContextManager[Observer]:
+    """What shows the runs of this sweep as they are taken."""
+    return make_observer(
+        opened.sweep,
+        console=console,
+        quiet=settings.verbosity < 0,
+        verbose=settings.verbosity > 0,
+        done=len(opened.progress.done),
+        open_ended=settings.tuner is not None,
+    )
 
 
 def print_end(derived: Derived, measured: Measured, settings: RunSettings, console: Console) -> None:

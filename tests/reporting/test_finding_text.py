@@ -50,9 +50,13 @@ def test_an_untrusted_round_is_said_with_both_speeds_and_a_remedy() -> None:
 
 
 def test_a_finding_with_other_evidence_than_expected_keeps_what_it_has() -> None:
-    advice = explain(Finding(code="drift", severity="warning", subject="vanilla", evidence={"slope": 0.5}))
+    busy = Finding(
+        code="machine_busy", severity="warning", subject="machine", evidence={"load_average": 12.0, "cores": 8}
+    )
+    drift = Finding(code="drift", severity="warning", subject="vanilla", evidence={"slope": 0.5})
 
-    assert advice.sentence == "vanilla: Speed drifted while measuring: slope 0.5."
+    assert explain(busy).sentence == "Other programs used the machine meanwhile: load average 12, cores 8."
+    assert explain(drift).sentence == "vanilla: Finding `drift`: slope 0.5."
 
 
 def test_an_unknown_finding_is_named_never_dropped() -> None:

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from enum import Enum
 
 from velosweep.records import SweepRecord
 from velosweep.reporting.escaping import csv_text, markdown_text, shorten_homes
@@ -16,6 +15,7 @@ from velosweep.reporting.recommendation import Recommendation, recommend
 from velosweep.reporting.result_tables import job_table, with_failed
 from velosweep.reporting.table import markdown_lines
 from velosweep.reporting.wording import whole_jobs
+from velosweep.results.results_file import results_to_table
 from velosweep.statistics.comparison import Comparison
 
 FORMATS = ("md", "csv", "json")
@@ -52,9 +52,9 @@ def _markdown(comparisons: list[Comparison], record: SweepRecord) -> str:
     return "\n".join(lines) + "\n"
 
 
-# Column -> the comparison's field, the figure that screens show first. No column is called `speedup`: that is the
+# Column -> that of results.parquet; the figure that screens show first. No column is called `speedup`: that is the
 # specification's ratio of means in results.parquet, and not what the screen calls so.
-_CSV_FIELDS = {
+_CSV_COLUMNS = {
     **{name: name for name in (
         "job_num", "job_id", "model_pair", "main_model", "draft_model", "speculation", "n_draft", "n_predict",
         "prompt_set", "prompt_id", "prompt_category", "host", "device", "engine", "llama_cpp_build", "n_pairs",
@@ -64,6 +64,9 @@ _CSV_FIELDS = {
     "speedup_ratio_of_means": "speedup",
     "speedup_ratio_of_means_stddev": "speedup_stddev",
     **{name: name for name in ("cost_ratio", "expected_speedup")},
+    "vanilla_tokens_per_second": "vanilla_tokens_per_second_mean",
+    "speculative_tokens_per_second": "speculative_tokens_per_second_mean",
+    **{name: name for name in ("acceptance", "findings")},
 }  # fmt: skip
 
 
@@ -71,21 +74,15 @@ def _csv(comparisons: list[Comparison]) -> str:
     """All rows (jobs and prompts) with full precision; undefined cells are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    means = ("vanilla_tokens_per_second", "speculative_tokens_per_second", "acceptance", "findings")
-    writer.writerow([*_CSV_FIELDS, *means])
-    for row in comparisons:
-        values = [getattr(row, name) for name in _CSV_FIELDS.values()]
-        values += [mode.tokens_per_second.mean if mode else None for mode in (row.vanilla, row.speculative)]
-        values += [row.acceptance.rate if row.acceptance else None, "; ".join(map(str, row.findings))]
-        writer.writerow([_csv_cell(value) for value in values])
+    writer.writerow(_CSV_COLUMNS)
+    for row in results_to_table(comparisons, sweep_id="").to_pylist():
+        writer.writerow([_csv_cell(row[name]) for name in _CSV_COLUMNS.values()])
     return out.getvalue()
 
 
 def _csv_cell(value: object) -> object:
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, float):
-        return repr(value)
+    if isinstance(value, list):
+        value = "; ".join(value)
     return csv_text(value) if isinstance(value, str) else value
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from velosweep.errors import ConfigError, install_extra
 from velosweep.records import JobRecord, SweepRecord
 from velosweep.reporting.wording import whole_jobs
+from velosweep.results.results_file import results_to_table
 from velosweep.statistics.comparison import Comparison
 
 
@@ -102,18 +103,7 @@ def parameters_of(job: JobRecord) -> dict[str, str]:
 
 
 def metrics_of(row: Comparison) -> dict[str, float]:
-    """What was measured, by name; what is undefined is left out."""
-    plain = ("n_pairs", "speedup", "speedup_stddev", "speedup_gm", "ci_low", "ci_high", "population_low",
-             "population_high", "suite_speedup", "cost_ratio", "expected_speedup", "energy_j_per_token_vanilla",
-             "energy_j_per_token_speculative")  # fmt: skip
-    found: dict[str, float | None] = {name: getattr(row, name) for name in plain}
-    for mode, figures in (("vanilla", row.vanilla), ("speculative", row.speculative)):
-        for metric in ("tokens_per_second", "time_to_first_token_ms", "total_time_ms") if figures else ():
-            stats = getattr(figures, metric)
-            for name in ("mean", "stddev", "min", "max"):
-                found[f"{mode}_{metric}_{name}"] = getattr(stats, name)
-    if row.acceptance is not None:
-        seen = row.acceptance
-        found |= {"acceptance": seen.rate, "acceptance_low": seen.low, "acceptance_high": seen.high}
-        found |= {"alpha": seen.alpha, "tokens_per_round": seen.tokens_per_round}
-    return {name: float(value) for name, value in found.items() if value is not None}
+    """The figures of results.parquet by name; what is undefined is left out."""
+    (values,) = results_to_table([row], sweep_id="").to_pylist()
+    figures = {name: value for name, value in values.items() if isinstance(value, float)}
+    return {"n_pairs": float(row.n_pairs), **figures}

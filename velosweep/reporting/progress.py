@@ -149,10 +149,14 @@ def make_observer(
     `done`: runs that an earlier start of this sweep took. `open_ended`: a search decides as it goes how many runs
     there are, so no totals are shown. Callable from several lanes' threads. On leaving, the live display is removed.
     """
-    live = _start_live(console) if console.is_terminal and not quiet else None
-    display = _Display(
-        sweep, console, live, done=done, open_ended=open_ended, quiet=quiet, verbose=verbose, clock=clock
-    )
+    live: Live | None = None
+    if console.is_terminal and not quiet:
+        from rich.live import Live
+
+        live = Live(console=console, auto_refresh=False, transient=True)
+        live.start()
+    progress = SweepProgress(sweep, done=done)
+    display = _Display(progress, console, live, quiet=quiet, verbose=verbose, open_ended=open_ended, clock=clock)
     try:
         yield display.observe
     finally:
@@ -161,42 +165,22 @@ def make_observer(
                 live.stop()
 
 
-def _start_live(console: Console) -> Live:
-    from rich.live import Live
-
-    live = Live(console=console, auto_refresh=False, transient=True)
-    live.start()
-    return live
-
-
 class _Display:
     """Turns events into lines and, on a terminal, a live block below them."""
 
     def __init__(
-        self,
-        sweep: Sweep,
-        console: Console,
-        live: Live | None,
-        *,
-        done: int,
-        open_ended: bool,
-        quiet: bool,
-        verbose: bool,
-        clock: Callable[[], float],
-    ) -> None:
-        self._progress = SweepProgress(sweep, done=done)
-        self._done_before = done
-        self._open_ended = open_ended
-        self._console = console
-        self._live = live
-        self._quiet = quiet
-        self._verbose = verbose
+        self, progress: SweepProgress, console: Console, live: Live | None, *, quiet: bool, verbose: bool,
+        open_ended: bool, clock: Callable[[], float],
+    ) -> None:  # fmt: skip
+        self._progress, self._done_before = progress, progress.done
+        self._console, self._live = console, live
+        self._quiet, self._verbose, self._open_ended = quiet, verbose, open_ended
         self._clock = clock
         self._lock = threading.Lock()
         self._started = self._drawn = self._status_at = clock()
         self._lanes: dict[int, str] = {}  # what each is doing
-        self._each_line = verbose or _iteration_lines(sweep) <= MOST_ITERATION_LINES
-        self._label_width = max((len(_label(job)) + 2 for job in sweep.jobs), default=0)
+        self._each_line = verbose or _iteration_lines(progress.sweep) <= MOST_ITERATION_LINES
+        self._label_width = max((len(_label(job)) + 2 for job in progress.sweep.jobs), default=0)
 
     def observe(self, event: Event) -> None:
         """Take one event; never raises for what it shows."""

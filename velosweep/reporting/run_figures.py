@@ -6,7 +6,8 @@ from typing import Any
 
 from velosweep.reporting.escaping import clip, plot_text
 from velosweep.reporting.figure import BAD, MUTED, Figure, Trace, axis, rounded, scatter, series_colour, series_symbol
-from velosweep.reporting.timeline import Timeline, numbers
+from velosweep.reporting.timeline import Timeline
+from velosweep.statistics.columns import dense
 
 # As many points as a browser draws as vector graphics without lag; of more, an even part and all the extremes are
 # shown. WebGL would bear more, but prints badly, needs `eval`, and crawls where there is no GPU.
@@ -64,22 +65,18 @@ def _traces(line: Timeline, counted: Any, shown: Any) -> dict[str, list[int]]:
     """The rows of each trace: one a setting where those are few, one a pair and mode where they are many."""
     import numpy as np
 
-    pairs, drafts = line.pair[counted], line.n_draft[counted]
-    several_pairs = pairs.min() != pairs.max()
-    few = len(np.unique(pairs * (drafts.max() + 1) + drafts)) <= MOST_SETTINGS
+    pairs = line.pair.codes
+    several_pairs = pairs[counted].min() != pairs[counted].max()
+    few = len(np.unique(dense([pairs, line.n_draft])[counted])) <= MOST_SETTINGS
     traces: dict[str, list[int]] = {}
-    for row in shown[np.lexsort((shown, line.n_draft[shown], line.pair[shown]))].tolist():
+    for row in shown[np.lexsort((shown, line.n_draft[shown], pairs[shown]))].tolist():
         label = line.setting(row) if few else "speculative" if line.n_draft[row] else "vanilla"
         traces.setdefault(f"{line.pair_name(row)}, {label}" if several_pairs else label, []).append(row)
     return traces
 
 
 def _sample_trace(index: int, name: str, line: Timeline, rows: list[int], *, size: int) -> Trace:
-    details = line.table.take(rows)
-    prompts, iterations = (
-        details[column].to_pylist() if column in details.column_names else [None] * len(rows)
-        for column in ("prompt_id", "iteration")
-    )
+    prompt, iteration = line.columns.text("prompt_id"), line.columns.integer("iteration")
     return scatter(
         name,
         line.second[rows].tolist(),
@@ -88,8 +85,13 @@ def _sample_trace(index: int, name: str, line: Timeline, rows: list[int], *, siz
         "iteration %{customdata[3]}<extra>%{fullData.name}</extra>",
         marker={"size": size, "opacity": 0.75, "color": series_colour(index), "symbol": series_symbol(index)},
         customdata=[
-            [round(float(line.rate[row]), 2), int(line.n_draft[row]), plot_text(str(prompt)), iteration]
-            for row, prompt, iteration in zip(rows, prompts, iterations, strict=True)
+            [
+                round(float(line.rate[row]), 2),
+                int(line.n_draft[row]),
+                plot_text(str(prompt.at(row))),
+                int(iteration[row]),
+            ]
+            for row in rows
         ],
     )
 
@@ -99,6 +101,7 @@ def _set_apart(line: Timeline) -> list[Trace]:
     import numpy as np
 
     bad, warm = np.flatnonzero(line.bad).tolist(), np.flatnonzero(line.warm).tolist()
+    status, error = line.columns.text("status"), line.columns.text("error")
     traces: list[Trace] = []
     if bad:
         failed = scatter(
@@ -107,7 +110,7 @@ def _set_apart(line: Timeline) -> list[Trace]:
             [0] * len(bad),
             hover="%{text}",
             marker={"symbol": "x", "size": 9, "color": BAD},
-            text=[f"{line.name(row)}<br>{line.at('status', row)}: {_short(line.at('error', row))}" for row in bad],
+            text=[f"{line.name(row)}<br>{status.at(row)}: {_short(error.at(row))}" for row in bad],
         )
         traces.append(failed)
     if warm:
@@ -142,7 +145,7 @@ def conditions_figure(line: Timeline) -> Figure | None:
     """The machine around the runs, a strip for each quantity that could be read."""
     import numpy as np
 
-    found = [(title, factor * numbers(line.table, name)) for name, title, factor in _CONDITIONS]
+    found = [(title, factor * line.columns.number(name)) for name, title, factor in _CONDITIONS]
     strips = [(title, values) for title, values in found if not np.isnan(values).all()]
     if not strips:
         return None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from velosweep.reporting.escaping import plot_text
+from velosweep.statistics.columns import Columns, Text, dense
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,16 +19,15 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timeline:
-    """All runs with a start, in the order taken: a table of samples, and arrays of one value a run.
+    """All runs with a start, in the order taken: arrays of one value a run.
 
     `second` since the first run; `rate` tok/s, NaN where there is none; `relative` per cent from the median of the
-    run's setting and prompt (of its setting, for a prompt that is not counted), 0 where there is none. `pair` is a code
-    that orders the model pairs by name. Masks: `counted` runs are averaged, `warm` ran well but are warm-ups, `bad`
-    did not end well.
+    run's setting and prompt (of its setting, for a prompt that is not counted), 0 where there is none. Masks: `counted`
+    runs are averaged, `warm` ran well but are warm-ups, `bad` did not end well.
     """
 
-    table: pa.Table
-    pair: Any
+    columns: Columns
+    pair: Text
     n_draft: Any
     second: Any
     rate: Any
@@ -46,102 +46,53 @@ class Timeline:
 
     def pair_name(self, row: int) -> str:
         """A pair's name, safe for Plotly."""
-        return plot_text(str(self.at("model_pair", row)))
-
-    def at(self, name: str, row: int) -> Any:
-        """A sample's value, None where the column is missing."""
-        return self.table[name][row].as_py() if name in self.table.column_names else None
+        return plot_text(str(self.pair.at(row)))
 
 
 def timeline(samples: pa.Table) -> Timeline | None:
     """Order a table of samples by start; None where no run has one. Columns may be missing."""
     import numpy as np
-    import pyarrow.compute as pc
+    import pyarrow as pa
 
-    table = samples.select([name for name in _COLUMNS if name in samples.column_names])
-    if "started_at" not in table.column_names:
+    unordered = Columns(samples.select([name for name in _COLUMNS if name in samples.column_names]))
+    started, order = unordered.microseconds("started_at"), unordered.integer("order")
+    known = np.flatnonzero(started != np.iinfo(np.int64).min)
+    if not len(known):
         return None
-    table = table.filter(pc.is_valid(table["started_at"]))
-    if not table.num_rows:
-        return None
-    order = [name for name in ("started_at", "order") if name in table.column_names]
-    table = table.sort_by([(name, "ascending") for name in order])
-    seconds = numbers(table, "started_at") / 1e6
-    rate, n_draft = numbers(table, "tokens_per_second"), np.nan_to_num(numbers(table, "n_draft")).astype(np.int64)
-    ok = _codes(table, "status", ["ok"]) == 0
-    warmup = np.nan_to_num(numbers(table, "warmup")) != 0
+    taken = known[np.lexsort((order[known], started[known]))]
+    columns = Columns(unordered.table.take(pa.array(taken, pa.int64())))
+    rate, ok, warmup = columns.number("tokens_per_second"), columns.ended_well(), columns.integer("warmup") != 0
+    pair, n_draft = columns.text("model_pair"), columns.integer("n_draft")
+    setting = dense([pair.codes, columns.text("speculation").codes, n_draft])
+    setting_and_prompt = dense([setting, columns.text("prompt_id").codes])
     runs_well = ok & ~np.isnan(rate)
-    pair = _codes(table, "model_pair")
-    setting = _combined(_combined(pair, _codes(table, "speculation")), n_draft)
     counted = runs_well & ~warmup
+    median = _medians(rate, counted, setting_and_prompt)
+    median = np.where(median > 0, median, _medians(rate, counted, setting))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = np.where(median > 0, 100 * (rate / median - 1), 0.0)
     return Timeline(
-        table=table,
+        columns=columns,
         pair=pair,
         n_draft=n_draft,
-        second=np.round(seconds - seconds[0], 2),
+        second=np.round((started[taken] - started[taken[0]]) / 1e6, 2),
         rate=rate,
-        relative=_relative(rate, counted, _combined(setting, _codes(table, "prompt_id")), setting),
+        relative=relative,
         counted=counted,
         warm=runs_well & warmup,
         bad=~ok,
     )
 
 
-def numbers(table: pa.Table, name: str) -> Any:
-    """A column as float64, NaN for null and for a missing column; a time as microseconds."""
-    import numpy as np
-    import pyarrow as pa
-
-    if name not in table.column_names:
-        return np.full(table.num_rows, np.nan)
-    column = table[name]
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.int8())
-    return column.cast(pa.float64(), safe=False).to_numpy()
-
-
-def _codes(table: pa.Table, name: str, known: list[str] | None = None) -> Any:
-    """The place of each text in `known`, else among the column's own in sorted order; -1 for others and for null."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if name not in table.column_names:
-        return np.full(table.num_rows, -1)
-    column = table[name].cast(pa.string())
-    texts = known or sorted(text for text in pc.unique(column).to_pylist() if text is not None)
-    return pc.index_in(column, pa.array(texts, pa.string())).fill_null(-1).to_numpy()
-
-
-def _combined(codes: Any, more: Any) -> Any:
-    """Codes that tell rows apart by both arrays."""
+def _medians(rate: Any, counted: Any, group: Any) -> Any:
+    """For each row the median of its group's counted rows, NaN where there are none."""
     import numpy as np
 
-    pairs = codes.astype(np.int64) * (int(more.max()) + 2) + more
-    return np.unique(pairs, return_inverse=True)[1]
-
-
-def _relative(rate: Any, counted: Any, setting_and_prompt: Any, setting: Any) -> Any:
-    """Per cent from the median of the counted runs of the same setting and prompt, else of the same setting."""
-    import numpy as np
-
-    median = _medians(rate, counted, setting_and_prompt)
-    median = np.where(median > 0, median, _medians(rate, counted, setting))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(median > 0, 100 * (rate / median - 1), 0.0)
-
-
-def _medians(rate: Any, counted: Any, codes: Any) -> Any:
-    """For each row the median of the counted rows with its code, NaN where there are none."""
-    import numpy as np
-
+    codes = np.unique(group, return_inverse=True)[1]
     order = np.lexsort((rate, codes))
     ranked = rate[order[counted[order]]]
     size = np.bincount(codes[counted], minlength=codes.max() + 1)
-    begin = np.cumsum(size) - size
-    some = size > 0
+    begin, some = np.cumsum(size) - size, size > 0
     low, high = begin[some] + (size[some] - 1) // 2, begin[some] + size[some] // 2
     found = np.full(len(size), np.nan)
     found[some] = (ranked[low] + ranked[high]) / 2

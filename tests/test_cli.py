@@ -12,7 +12,7 @@ import pytest
 from tests.recorded import Recorded, recorded  # noqa: F401
 from velosweep import __version__
 from velosweep.cli import VERBS, main
-from velosweep.config.schema import describe_keys
+from velosweep.config.schema import KEYS
 from velosweep.config.settings import Adaptive, EngineSettings, SyntheticShape
 
 
@@ -64,7 +64,7 @@ def test_help_gives_each_key_its_type_and_default_within_80_columns(capsys: pyte
     assert (told["speculation.kinds=[draft]"], told["speculation.parameters={}"]) == ("list", "map")
     assert (told["prompts.categories=null"], told["engine.mmap=true"]) == ("list", "bool")
     assert [name for name, kind in told.items() if kind == "any"] == ["gpus=null"]
-    assert {key.name for key in describe_keys() if key.type} == {name.partition("=")[0] for name in told}
+    assert {name for name, key in KEYS.items() if key.type_word} == {name.partition("=")[0] for name in told}
     assert max(map(len, page.splitlines())) <= 80
 
 

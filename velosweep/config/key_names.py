@@ -6,12 +6,11 @@ import difflib
 import re
 from collections.abc import Iterable
 
-from velosweep.config.schema import describe_keys
+from velosweep.config.schema import KEYS
 from velosweep.errors import ConfigError
 
-KEY_TYPES = {key.name: key.type for key in describe_keys()}
+KEY_TYPES = {name: key.type_word for name, key in KEYS.items()}
 """Every dotted key with its type as `--help` shows it; a section's is empty or `section`."""
-KEYS = tuple(KEY_TYPES)
 GROUPS = ("model_pair", "prompts", "engine", "protocol", "speculation", "experiment", "hydra/launcher", "hydra/sweeper")
 _TEXT_KEY = re.compile(r"(^|\.)(prompt|output|main_model|draft_model|path|file|name|args|vanilla_url|speculative_url)$")
 TEXT_KEYS = frozenset(key for key in KEYS if _TEXT_KEY.search(key))
@@ -35,20 +34,22 @@ _ALIASES = {
 
 def nearest(word: str, known: Iterable[str] = (*KEYS, *GROUPS)) -> str | None:
     """The known word that was probably meant: an alias, the same last part, or the most alike; None if none is."""
-    by_last_part: dict[str, list[str]] = {}
-    for key in known:
-        by_last_part.setdefault(key.rsplit(".", 1)[-1], []).append(key)
-    every = {key for keys in by_last_part.values() for key in keys}
+    known = tuple(known)
     plain = word.replace("-", "_").lstrip("_+")
-    plain = plain if plain in every else plain.lower()
-    if _ALIASES.get(plain) in every:
+    plain = plain if plain in known else plain.lower()
+    if _ALIASES.get(plain) in known:
         return _ALIASES[plain]
-    same_last_part = by_last_part.get(plain.rsplit(".", 1)[-1], [])
+    same_last_part = [key for key in known if _last_part(key) == _last_part(plain)]
     if len(same_last_part) == 1:
         return same_last_part[0]
-    whole = difflib.get_close_matches(plain, every, n=1, cutoff=0.7)
-    last = difflib.get_close_matches(plain, by_last_part, n=1, cutoff=0.7)
-    return whole[0] if whole else by_last_part[last[0]][-1] if last else None
+    by_last_part = {_last_part(key): key for key in known}
+    alike = difflib.get_close_matches(plain, known, n=1, cutoff=0.7)
+    alike = alike or [by_last_part[last] for last in difflib.get_close_matches(plain, by_last_part, n=1, cutoff=0.7)]
+    return alike[0] if alike else None
+
+
+def _last_part(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
 def unknown_key(key: str) -> ConfigError:

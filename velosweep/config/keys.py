@@ -1,8 +1,8 @@
 """How a setting is declared: once, as a field of the value that it becomes.
 
 `key(default, text, least=…)` gives a dataclass field its default, its explanation and its limits. From that follow
-the classes that OmegaConf validates YAML and the command line against (`structured`), the lines of `--help`
-(`describe`), and the check of a value (`freeze`).
+the classes that OmegaConf validates YAML and the command line against (`structured`), the lines of `--help`,
+and the check of a value (`freeze`).
 """
 
 from __future__ import annotations
@@ -42,6 +42,33 @@ class Key:
         """Whether it may be null."""
         return self.hint is Any or type(None) in get_args(self.hint)
 
+    @property
+    def type_word(self) -> str:
+        """The type as `--help` shows it; empty for a section that is always there.
+
+        `int | None` is an int: that it may be null shows in its default or its text.
+        """
+        if self.section is not None:
+            return "section" if self.optional else ""
+        plain = (get_origin(one) or one for one in (self.hint, *get_args(self.hint)))
+        return next((_TYPE_WORDS[one] for one in plain if one in _TYPE_WORDS), "any")
+
+    @property
+    def default_word(self) -> str:
+        """The default as YAML has it."""
+        return _yaml_word(self.default)
+
+
+_TYPE_WORDS = {int: "int", float: "number", str: "text", bool: "bool", tuple: "list", dict: "map"}
+
+
+def _yaml_word(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{','.join(map(_yaml_word, value))}]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return str(value)
+
 
 def key(default: Any, text: str, **rules: Any) -> Any:
     """A field that people may set, with its line of `--help`. A dataclass as `default` makes a section of keys.
@@ -71,9 +98,17 @@ def keys_of(owner: type) -> tuple[Key, ...]:
     return tuple(found)
 
 
+def dotted_keys(owner: type, prefix: str = "") -> Iterator[tuple[str, Key]]:
+    """All keys with their dotted names, sections before their keys, in the order of their declaration."""
+    for one in keys_of(owner):
+        yield f"{prefix}{one.name}", one
+        if one.section is not None:
+            yield from dotted_keys(one.section, f"{prefix}{one.name}.")
+
+
 @cache
 def structured(owner: type, module: str) -> type:
-    """The dataclass that OmegaConf validates `owner`'s keys with: mutable, lists for tuples.
+    """The dataclass that OmegaConf validates `owner`'s keys with, which it must be able to change.
 
     It is put into `module` under its name with `Conf` at the end, since OmegaConf pickles sections by their class.
     """
@@ -81,63 +116,17 @@ def structured(owner: type, module: str) -> type:
     for one in keys_of(owner):
         hint, default = one.hint, one.default
         if one.section is not None:
-            conf = structured(one.section, module)
-            made.append(
-                (
-                    one.name,
-                    conf | None if one.optional else conf,
-                    field(default=None) if one.optional else field(default_factory=conf),
-                )
-            )
+            hint = structured(one.section, module)
+            if one.optional:
+                hint = hint | None
+            else:
+                default = field(default_factory=hint)
         elif isinstance(default, (list, dict)):
-            made.append((one.name, hint, field(default_factory=default.copy)))
-        else:
-            made.append((one.name, hint, default))
+            default = field(default_factory=default.copy)
+        made.append((one.name, hint, default))
     conf = make_dataclass(f"{owner.__name__}Conf", made, namespace={"__module__": module})
     setattr(sys.modules[module], conf.__name__, conf)
     return conf
-
-
-# ---------------------------------------------------------------- explaining
-
-
-@dataclass(frozen=True)
-class DescribedKey:
-    """A dotted key as `--help` shows it. `type` and `default` are as YAML has them; a section's are empty."""
-
-    name: str
-    type: str
-    default: str
-    text: str
-
-
-def describe(owner: type, prefix: str = "") -> Iterator[DescribedKey]:
-    """All dotted keys, sections before their keys, in the order of their declaration."""
-    for one in keys_of(owner):
-        name = f"{prefix}{one.name}"
-        always = one.section is not None and not one.optional
-        kind = "section" if one.section is not None else _type_word(one.hint)
-        default = _yaml_word(one.default)
-        yield DescribedKey(name, "" if always else kind, "" if always else default, one.text)
-        if one.section is not None:
-            yield from describe(one.section, f"{name}.")
-
-
-_TYPE_WORDS = {int: "int", float: "number", str: "text", bool: "bool", tuple: "list", dict: "map"}
-
-
-def _type_word(hint: Any) -> str:
-    """`int | None` is an int: that it may be null shows in its default or its text."""
-    plain = (get_origin(one) or one for one in (hint, *get_args(hint)))
-    return next((_TYPE_WORDS[one] for one in plain if one in _TYPE_WORDS), "any")
-
-
-def _yaml_word(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{','.join(map(_yaml_word, value))}]"
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    return str(value)
 
 
 # ---------------------------------------------------------------- checking

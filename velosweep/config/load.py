@@ -12,13 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from velosweep.config import job_parts
 from velosweep.config.hydra_errors import refusing
 from velosweep.config.key_names import KEY_TYPES, unknown_key
-from velosweep.config.keys import freeze, keys_of
+from velosweep.config.keys import freeze
 from velosweep.config.prompts import load_prompts
-from velosweep.config.schema import RUN_KEYS, PromptKeys, SweepKeys
+from velosweep.config.schema import KEYS, RUN_KEYS, PromptKeys
 from velosweep.config.settings import Job, PromptSet, RunSettings, TunerSettings
 from velosweep.errors import VelosweepError, together
 
-_KEYS = {key.name: key for key in keys_of(SweepKeys)}
+_JOB_KEYS = [name for name in KEYS if "." not in name and (name not in RUN_KEYS or name == "tuner")]
+"""A single job has no use for `tuner`, and still says what is wrong with it."""
 
 
 def load_job(
@@ -35,7 +36,7 @@ def load_job(
 def load_settings(cfg: DictConfig, unresolved: Mapping[str, Any] | None = None) -> RunSettings:
     """How to run, which changes no result; `unresolved` as in `plain_values`. Raises ConfigError."""
     values = plain_values(cfg, RUN_KEYS, unresolved)
-    found = {name: freeze(_KEYS[name], name, values[name]) for name in RUN_KEYS}
+    found = {name: freeze(KEYS[name], name, values[name]) for name in RUN_KEYS}
     report, display, _ = found.pop("report"), found.pop("display"), found.pop("tuner")
     return RunSettings(
         **found,
@@ -47,7 +48,7 @@ def load_settings(cfg: DictConfig, unresolved: Mapping[str, Any] | None = None) 
 
 def load_tuner(cfg: DictConfig) -> TunerSettings:
     """How `hydra/sweeper=tune` searches. Raises ConfigError."""
-    found: TunerSettings = freeze(_KEYS["tuner"], "tuner", plain_values(cfg, ("tuner",))["tuner"])
+    found: TunerSettings = freeze(KEYS["tuner"], "tuner", plain_values(cfg, ("tuner",))["tuner"])
     return found
 
 
@@ -99,7 +100,7 @@ class JobLoader:
 
     def __init__(self, *, base: Path | None = None) -> None:
         self._base = base or Path.cwd()
-        self._made: dict[tuple[object, str], Any] = {}
+        self._made: dict[Any, Any] = {}
         self._resolved: dict[Any, Any] = {}
 
     def load(
@@ -112,24 +113,23 @@ class JobLoader:
         unresolved: Mapping[str, Any] | None = None,
     ) -> Job:
         """As `load_job`; `unresolved` as in `plain_values`. Says all that is wrong at once."""
-        names = [name for name in _KEYS if name not in RUN_KEYS or name == "tuner"]
-        values = plain_values(cfg, names, unresolved, self._resolved)
+        values = plain_values(cfg, _JOB_KEYS, unresolved, self._resolved)
         parts = _Parts(values, self._made)
-        pair, speculation = parts.make(job_parts.model_pair, "model_pair"), parts.make(_itself, "speculation")
-        skip_vanilla = parts.make(_itself, "skip_vanilla")
+        pair, speculation = parts.make("model_pair", by=job_parts.model_pair), parts.make("speculation")
+        skip_vanilla = parts.make("skip_vanilla")
         parts.check(job_parts.check_pair, pair, speculation, skip_vanilla)
-        engine = parts.make(job_parts.engine, "engine", "llama_cpp")
-        n_draft, n_predict = parts.make(_itself, "n_draft"), parts.make(_itself, "n_predict")
+        engine = parts.make("engine", "llama_cpp", by=job_parts.engine)
+        n_draft, n_predict = parts.make("n_draft"), parts.make("n_predict")
         parts.check(job_parts.check_draft_length, n_draft, engine)
         parts.check(job_parts.check_length, n_predict, engine)
         job = {
-            "prompts": parts.make(self._prompts, "prompt", "prompts"),
-            "sampling": parts.make(_itself, "sampling"),
-            "protocol": parts.make(job_parts.protocol, "protocol", "iterations"),
-            "target_speedup": parts.make(_itself, "target_speedup"),
-            "output": parts.make(self._output, "output"),
+            "prompts": parts.make("prompt", "prompts", by=self._prompts),
+            "sampling": parts.make("sampling"),
+            "protocol": parts.make("protocol", "iterations", by=job_parts.protocol),
+            "target_speedup": parts.make("target_speedup"),
+            "output": parts.make("output", by=self._output),
         }
-        parts.make(_itself, "tuner")  # a single job has no use for it, and still says what is wrong with it
+        parts.make("tuner")
         if parts.problems and values["engine"]["kind"] != "attached":  # an attached server's models are where it runs
             parts.check(job_parts.check_main_model, pair)
         if parts.problems:
@@ -162,17 +162,18 @@ class _Parts:
     `made`: what was made before, by function and values.
     """
 
-    def __init__(self, values: dict[str, Any], made: dict[tuple[object, str], Any]) -> None:
+    def __init__(self, values: dict[str, Any], made: dict[Any, Any]) -> None:
         self.problems: list[VelosweepError] = []
         self._values = values
         self._made = made
 
-    def make(self, function: Callable[..., Any], *names: str) -> Any:
-        """What `function` makes of these keys' frozen values; None where something is wrong with them."""
-        cause = (function, repr([self._values[name] for name in names]))
+    def make(self, *names: str, by: Callable[..., Any] | None = None) -> Any:
+        """The frozen value of a key, or what `by` makes of several keys'; None where something is wrong with them."""
+        cause = (by, *names, repr([self._values[name] for name in names]))
         try:
             if cause not in self._made:
-                self._made[cause] = function(*(freeze(_KEYS[name], name, self._values[name]) for name in names))
+                frozen = [freeze(KEYS[name], name, self._values[name]) for name in names]
+                self._made[cause] = by(*frozen) if by else frozen[0]
             return self._made[cause]
         except VelosweepError as error:
             self.problems.append(error)
@@ -195,7 +196,3 @@ def _refuse_unknown(values: dict[str, Any], prefix: str = "") -> None:
             raise unknown_key(key)
         if isinstance(value, dict) and KEY_TYPES[key] != "map":
             _refuse_unknown(value, f"{key}.")
-
-
-def _itself(value: Any) -> Any:
-    return value

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from velosweep.config.conversions import gpus, unchanged
-from velosweep.config.keys import DescribedKey, describe, key, structured
+from velosweep.config.keys import Key, dotted_keys, key, structured
 from velosweep.config.settings import (
     EngineSettings,
     Protocol,
@@ -99,9 +99,8 @@ RUN_KEYS = ("gpus", "gpus_per_lane", "cpu_lanes", "on_busy", "dry_run", "force",
 """Top-level keys that say how to run and change no result: they hold for a whole sweep."""
 
 
-def describe_keys() -> list[DescribedKey]:
-    """All dotted keys, sections before their keys, in the order of the schema."""
-    return list(describe(SweepKeys))
+KEYS: dict[str, Key] = dict(dotted_keys(SweepKeys))
+"""Every key by its dotted name, sections before their keys, in the order of the schema."""
 
 
 def omegaconf_schema() -> type:

@@ -6,8 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from velosweep.config.keys import DescribedKey
-from velosweep.config.schema import describe_keys
+from velosweep.config.schema import KEYS
 from velosweep.config.search_path import own_conf, package_conf
 
 _EXAMPLES = (
@@ -44,7 +43,7 @@ def help_page(verbs: Mapping[str, str]) -> str:
         "Commands (velosweep COMMAND --help)\n" + _columns(tuple(verbs.items())),
         "Groups: GROUP=NAME takes conf/GROUP/NAME.yaml (+experiment=NAME)\n" + _columns(tuple(_groups())),
         "Keys, with their defaults and types (a group's file may set another default:\n"
-        "velosweep --cfg job shows what holds)\n" + _columns(tuple(map(_key, describe_keys())), least=_KEY_COLUMN),
+        "velosweep --cfg job shows what holds)\n" + _columns(_keys(), least=_KEY_COLUMN),
         "Flags\n" + _columns(_FLAGS),
         "Exit status: 0 all measured, 1 some jobs failed, 2 refused before anything ran,\n"
         "3 nothing measured, 130 interrupted (velosweep resume DIR goes on).\n",
@@ -52,11 +51,12 @@ def help_page(verbs: Mapping[str, str]) -> str:
     return "\n".join(parts)
 
 
-def _key(key: DescribedKey) -> tuple[str, str]:
-    """`engine.context=4096`, and `int: context, in tokens`; a section's name and explanation."""
-    if not key.type:
-        return key.name, key.text
-    return f"{key.name}={key.default}", f"{key.type}: {key.text}"
+def _keys() -> tuple[tuple[str, str], ...]:
+    """`engine.context=4096`, and `int: context, in tokens`; of sections name and explanation."""
+    return tuple(
+        (f"{name}={key.default_word}", f"{key.type_word}: {key.text}") if key.type_word else (name, key.text)
+        for name, key in KEYS.items()
+    )
 
 
 def _columns(rows: tuple[tuple[str, str], ...], *, apart: bool = False, least: int = 0) -> str:

@@ -19,10 +19,10 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from velosweep.config.composing import write_value
-from velosweep.config.schema import describe_keys
+from velosweep.config.schema import KEYS
 from velosweep.results.paths import is_sweep
 
-_VALUE_KEYS = frozenset(key.name for key in describe_keys() if key.type)
+_VALUE_KEYS = frozenset(name for name, key in KEYS.items() if key.type_word)
 
 
 @dataclass(kw_only=True, slots=True)

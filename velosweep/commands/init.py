@@ -30,8 +30,11 @@ def main(argv: Sequence[str]) -> int:
             remedy="make a folder of your own: velosweep init bench",
         )
     files = starter_files(everything=arguments.all)
-    if not arguments.force:
-        _refuse_overwriting(target, files)
+    there = [name for name in files if (target / name).exists()]
+    if there and not arguments.force:
+        raise ConfigError(
+            f"{target} has {', '.join(there)} already", remedy="name another folder, or overwrite with --force"
+        )
     for name, text in files.items():
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def starter_files(*, everything: bool) -> dict[str, str]:
-    """Texts by path below conf/: the starter, and with `everything` velosweep's own files, too."""
+    """Texts by path below conf/: the starter's, and with `everything` also velosweep's own."""
     folders = [package_conf()] if everything else []
     folders.append(Path(__file__).parent / "starter")
     return {
@@ -49,14 +52,6 @@ def starter_files(*, everything: bool) -> dict[str, str]:
         for folder in folders
         for path in sorted(folder.rglob("*.yaml"))
     }
-
-
-def _refuse_overwriting(target: Path, names: Sequence[str] | dict[str, str]) -> None:
-    there = [name for name in names if (target / name).exists()]
-    if there:
-        raise ConfigError(
-            f"{target} has {', '.join(there)} already", remedy="name another folder, or overwrite with --force"
-        )
 
 
 def _next_steps(directory: Path, names: Sequence[str]) -> str:

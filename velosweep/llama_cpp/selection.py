@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from velosweep.config.settings import EngineSettings
+from velosweep.config.settings import ENGINES, EngineSettings
 from velosweep.errors import ProgramError
 from velosweep.llama_cpp.engine import Engine
 
@@ -21,7 +21,6 @@ _OTHER_VARIABLE = (
     "that environment variable names llama.cpp's folder, built with `cmake -B build && cmake --build build --config "
     "Release -j`: set it anew, or unset it to use the llama-server on PATH, else the embedded llama.cpp"
 )
-KINDS = ("auto", "embedded", "server", "binaries", "attached")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +38,8 @@ def resolve_engine(settings_kind: str, llama_cpp_path: str | None, environ: Mapp
 
     Raises ProgramError if what was asked for by name or by path isn't there or doesn't run.
     """
-    if settings_kind not in KINDS:
-        raise ProgramError(f"There is no engine {settings_kind!r}", remedy=f"choose one of {', '.join(KINDS)}")
+    if settings_kind not in ENGINES:
+        raise ProgramError(f"There is no engine {settings_kind!r}", remedy=f"choose one of {', '.join(ENGINES)}")
     if settings_kind == "attached":
         return Selection(kind="attached", program=None, build="as the servers say", reason="engine=attached")
     if settings_kind == "embedded":

@@ -7,27 +7,16 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
-from velosweep.config.settings import SyntheticShape
+from velosweep.config.settings import WEIGHT_TYPES, SyntheticShape
 from velosweep.errors import ConfigError
 
 CONSTRUCTION = 2
 """Goes up whenever the same shape gives other bytes; part of the file names, so old files are never taken for new."""
 
-TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0")
 SMALLEST_VOCABULARY = 259  # 256 bytes, one merge, two control tokens
 QUANTISED_BLOCK = 32
 
-DEFAULT_SHAPE = SyntheticShape(
-    layers=20,
-    kept_layers=1,
-    width=384,
-    feed_forward=1024,
-    heads=6,
-    kv_heads=2,
-    vocabulary=320,
-    eps=0.03,
-    type="f32",
-)
+DEFAULT_SHAPE = SyntheticShape()
 
 PRESETS: Mapping[str, SyntheticShape] = {
     "default": DEFAULT_SHAPE,
@@ -50,7 +39,7 @@ def check_shape(shape: SyntheticShape) -> None:
     for name in ("layers", "kept_layers", "width", "feed_forward", "heads", "kv_heads", "vocabulary"):
         _require(getattr(shape, name) >= 1, name, getattr(shape, name), "at least 1")
     _require(shape.kept_layers <= shape.layers, "kept_layers", shape.kept_layers, f"at most layers ({shape.layers})")
-    _require(shape.type in TYPES, "type", shape.type, "one of " + ", ".join(TYPES))
+    _require(shape.type in WEIGHT_TYPES, "type", shape.type, "one of " + ", ".join(WEIGHT_TYPES))
     _require(math.isfinite(shape.eps) and shape.eps >= 0, "eps", shape.eps, "0 or more")
     _require(shape.seed >= 0, "seed", shape.seed, "0 or more")
     _require(shape.vocabulary >= SMALLEST_VOCABULARY, "vocabulary", shape.vocabulary, f"≥ {SMALLEST_VOCABULARY}")

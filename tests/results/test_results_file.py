@@ -8,7 +8,8 @@ import pytest
 
 from tests.results.made import comparison
 from velosweep.errors import StorageError
-from velosweep.results.results_file import COLUMNS, read_results, schema, write_results
+from velosweep.results.results_file import COLUMNS, schema, write_results
+from velosweep.results.samples_file import read_parquet
 from velosweep.statistics.comparison import Acceptance
 from velosweep.values import Verdict
 
@@ -38,7 +39,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     rows = [comparison(acceptance=acceptance), comparison(prompt_id="quantum", verdict=Verdict.INVALID, vanilla=None)]
     write_results(tmp_path / "results.parquet", rows, sweep_id="sweep")
 
-    table = read_results(tmp_path / "results.parquet")
+    table = read_parquet(tmp_path / "results.parquet")
     whole, prompt = table.to_pylist()
 
     assert schema().equals(table.schema, check_metadata=True)
@@ -74,4 +75,4 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
     with pytest.raises(StorageError, match=r"results\.parquet is damaged"):
-        read_results(path)
+        read_parquet(path)

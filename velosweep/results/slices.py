@@ -11,15 +11,14 @@ from velosweep.errors import StorageError
 from velosweep.garbage_collection import collection_paused
 from velosweep.records import JobRecord
 from velosweep.results.job_files import MOST_THREADS, write_job_files
-from velosweep.results.parquet_schema import COLUMNS, check_file_schema, damaged_parquet
+from velosweep.results.parquet_schema import COLUMNS, damaged_parquet
 from velosweep.results.paths import SweepPaths
 from velosweep.results.row_order import owner_ranges
-from velosweep.results.samples_file import completed
+from velosweep.results.samples_file import completed, open_parquet
 from velosweep.statistics.comparison import Comparison, ModeStatistics
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
 # With more rows memory grows and the processor's cache helps less.
 SLICE_ROWS = 100_000
@@ -92,7 +91,7 @@ def divide(path: Path, jobs: Sequence[JobRecord]) -> list[Slice]:
     import pyarrow as pa
 
     try:
-        file = _opened(path)
+        file = open_parquet(path)
         ranges = owner_ranges(file.read(["job_id"]))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged_parquet(path, error) from error
@@ -114,7 +113,7 @@ def read_slice(path: Path, part: Slice) -> pa.Table:
     import pyarrow.compute as pc
 
     try:
-        rows = _opened(path).read_row_groups(list(part.row_groups))
+        rows = open_parquet(path).read_row_groups(list(part.row_groups))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged_parquet(path, error) from error
     own = pc.is_in(rows["job_id"], pa.array(sorted(_owners(part.jobs)), pa.string())).to_numpy()
@@ -124,14 +123,6 @@ def read_slice(path: Path, part: Slice) -> pa.Table:
     else:
         rows = rows.filter(pa.array(own))
     return completed(rows).select(list(COLUMNS))
-
-
-def _opened(path: Path) -> pq.ParquetFile:
-    import pyarrow.parquet as pq
-
-    file = pq.ParquetFile(path, page_checksum_verification=True)
-    check_file_schema(path, file.schema_arrow.metadata, file.schema_arrow.names)
-    return file
 
 
 def _owners(jobs: Iterable[JobRecord]) -> set[str]:

@@ -2,6 +2,10 @@
 
 import sys
 
-from velosweep.cli import main
+from velosweep.isolation import shut_out_current_folder
+
+shut_out_current_folder()  # Python has put it in front of everything that is imported from here on
+
+from velosweep.cli import main  # noqa: E402
 
 sys.exit(main())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from velosweep import __version__
 from velosweep.errors import ExitStatus, Interrupted, VelosweepError
+from velosweep.isolation import shut_out_current_folder
 
 if TYPE_CHECKING:
     from velosweep.hydra_app.task import RunSweep
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None, *, run_sweep: RunSweep | None = None
 
     `run_sweep`: what measures the jobs that Hydra's grammar names, by default `velosweep.sweep.run_sweep`.
     """
+    if argv is None:
+        shut_out_current_folder()
     arguments = list(sys.argv[1:] if argv is None else argv)
     atexit.register(gc.freeze)  # a process that ends need not look through all it has imported
     try:

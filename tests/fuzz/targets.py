@@ -18,7 +18,8 @@ from tests.llama_cpp.gguf_bytes import model, vocabulary
 from velosweep.config.prompts import load_prompts
 from velosweep.config.schema import PromptKeys
 from velosweep.errors import VelosweepError
-from velosweep.llama_cpp import client as http
+from velosweep.llama_cpp import client
+from velosweep.llama_cpp.completion import Completion, parse_events
 from velosweep.llama_cpp.draft_counters import SpeculationCounters, parse_counters
 from velosweep.llama_cpp.printed_timings import parse_speculative, parse_vanilla
 from velosweep.models.gguf_header import HeaderError, parse_header
@@ -66,11 +67,11 @@ def _prompts(suffix: str) -> Callable[[bytes], None]:
 def server_answer(data: bytes) -> None:
     """An HTTP answer as it came over the wire, read as every kind of answer that we ask for."""
     try:
-        reply = http._parse([(1.0, data[:9]), (2.0, data[9:])], 0.5, "GET /")
+        reply = client._parse([(1.0, data[:9]), (2.0, data[9:])], 0.5, "GET /")
     except VelosweepError:
         return
     with suppress(VelosweepError):
-        http.check_status(reply, "GET /")
+        client.check_status(reply, "GET /")
     with suppress(VelosweepError):
         reply.json()
     server_events(reply.body)
@@ -80,11 +81,11 @@ def server_answer(data: bytes) -> None:
 def server_events(data: bytes) -> None:
     """A stream of events, and the figures of its last one."""
     try:
-        events = http.parse_events(data)
+        events = parse_events(data)
     except VelosweepError:
         return
     for event in events:
-        done = http.Completion(final=event, tokens=(), text="", time_to_first_token_ms=1, total_time_ms=2)
+        done = Completion(final=event, tokens=(), text="", time_to_first_token_ms=1, total_time_ms=2)
         for name in TIMING_NAMES:
             with suppress(VelosweepError):
                 done.number(name)

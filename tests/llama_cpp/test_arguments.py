@@ -20,7 +20,7 @@ from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.values import Lane
 
 
-def server(server: ServerConfig, generation: str = "2026-10", lane: Lane = CPU) -> list[str]:
+def arguments(server: ServerConfig, generation: str = "2026-10", lane: Lane = CPU) -> list[str]:
     """llama-server's arguments of a generation."""
     return server_arguments(server, lane=lane, capabilities=recorded(f"{generation}-llama-server"), port=0)
 
@@ -38,14 +38,14 @@ SERVER_GENERATIONS = sorted(
 @pytest.mark.parametrize("generation", SERVER_GENERATIONS)
 def test_only_flags_that_the_build_has_are_used(generation: str) -> None:
     known = parse_help((standin.HELP / f"{generation}-llama-server.txt").read_text())
-    argv = server(speculative(), generation) + server(vanilla(), generation)
+    argv = arguments(speculative(), generation) + arguments(vanilla(), generation)
 
     assert [flag for flag in argv if flag.startswith("-") and flag not in known] == []
 
 
 @pytest.mark.parametrize("generation", SERVER_GENERATIONS)
 def test_every_default_that_drifted_is_said(generation: str) -> None:
-    argv = " ".join(server(speculative(6), generation))
+    argv = " ".join(arguments(speculative(6), generation))
 
     assert re.search(r"--(spec-draft-n-max|draft-max|draft|draft-n) 6\b", argv)
     assert re.search(r"--(spec-draft-n-min|draft-min|draft-n-min) 0\b", argv)
@@ -56,24 +56,24 @@ def test_every_default_that_drifted_is_said(generation: str) -> None:
 
 
 def test_vanilla_says_that_it_does_not_speculate() -> None:
-    argv = server(vanilla())
+    argv = arguments(vanilla())
 
     assert value(argv, "--spec-type") == "none"
     assert "--spec-draft-model" not in argv
 
 
 def test_a_draft_model_is_named_as_draft_simple_where_that_is_needed_and_not_where_it_is_unknown() -> None:
-    assert value(server(speculative()), "--spec-type") == "draft-simple"
+    assert value(arguments(speculative()), "--spec-type") == "draft-simple"
     early = replace(recorded("2026-10-llama-server"), spec_types=("none", "ngram-mod"))
 
     assert "--spec-type" not in server_arguments(speculative(), lane=CPU, capabilities=early, port=0)
-    assert "--spec-type" not in server(speculative(), "2024-12")
+    assert "--spec-type" not in arguments(speculative(), "2024-12")
 
 
 def test_kinds_are_combined() -> None:
     server = speculative(8, speculation=Speculation(kinds=("draft", "ngram-mod")))
 
-    assert value(server(server), "--spec-type") == "draft-simple,ngram-mod"
+    assert value(arguments(server), "--spec-type") == "draft-simple,ngram-mod"
 
 
 @pytest.mark.parametrize(
@@ -88,26 +88,26 @@ def test_kinds_are_combined() -> None:
 def test_n_draft_is_the_draft_length_of_the_ngram_kinds(kind: str, flag: str, given_value: str) -> None:
     server = speculative(6, draft_model=None, speculation=Speculation(kinds=(kind,)))
 
-    assert value(server(server), flag) == given_value
-    assert "--spec-draft-model" not in server(server)
+    assert value(arguments(server), flag) == given_value
+    assert "--spec-draft-model" not in arguments(server)
 
 
 @pytest.mark.parametrize("kind", ["draft-eagle3", "draft-dflash", "draft-dspark", "draft-mtp"])
 def test_head_based_kinds_go_by_their_own_name(kind: str) -> None:
-    assert value(server(speculative(speculation=Speculation(kinds=(kind,)))), "--spec-type") == kind
+    assert value(arguments(speculative(speculation=Speculation(kinds=(kind,)))), "--spec-type") == kind
 
 
 def test_a_kind_that_the_build_lacks_is_refused_with_those_it_has() -> None:
     server = speculative(draft_model=None, speculation=Speculation(kinds=("ngram-mod",)))
 
     with pytest.raises(ProgramError, match=r"can't speculate with ngram-mod; it knows a draft model only"):
-        server(server, "2024-12")
+        arguments(server, "2024-12")
 
 
 def test_parameters_of_a_kind_override_its_defaults() -> None:
     parameters = (("ngram_mod.n_match", 16), ("ngram_mod.n_max", 32))
     server = speculative(8, draft_model=None, speculation=Speculation(kinds=("ngram-mod",), parameters=parameters))
-    argv = server(server)
+    argv = arguments(server)
 
     assert (
         value(argv, "--spec-ngram-mod-n-match"),
@@ -124,40 +124,40 @@ def test_a_parameter_of_another_kind_is_refused() -> None:
 
 
 def test_synthetic_acceptance_counts_the_targets_own_token() -> None:
-    argv = server(speculative(speculation=Speculation(synthetic_acceptance=2.5)))
+    argv = arguments(speculative(speculation=Speculation(synthetic_acceptance=2.5)))
 
     assert value(argv, "--spec-synth-len") == "3.5"
 
 
 def test_synthetic_acceptance_is_refused_where_the_build_has_none() -> None:
     with pytest.raises(ProgramError, match=r"--spec-synth-len, which speculation.synthetic_acceptance needs"):
-        server(speculative(speculation=Speculation(synthetic_acceptance=2.5)), "2024-12")
+        arguments(speculative(speculation=Speculation(synthetic_acceptance=2.5)), "2024-12")
 
 
 def test_flash_attention_is_a_switch_in_old_builds() -> None:
-    assert value(server(vanilla(flash_attention="auto")), "--flash-attn") == "auto"
-    assert "--flash-attn" not in server(vanilla(flash_attention="auto"), "2024-12")
-    on = server(vanilla(flash_attention="on"), "2024-12")
+    assert value(arguments(vanilla(flash_attention="auto")), "--flash-attn") == "auto"
+    assert "--flash-attn" not in arguments(vanilla(flash_attention="auto"), "2024-12")
+    on = arguments(vanilla(flash_attention="on"), "2024-12")
     assert on[on.index("--flash-attn") + 1].startswith("--")
 
 
 def test_a_gpu_lane_is_named_by_what_its_child_sees() -> None:
     lane = gpu_lane("", "", "GPU-a", "GPU-b")
     lane = replace(lane, devices=lane.devices[2:])
-    argv = server(speculative(), lane=lane)
+    argv = arguments(speculative(), lane=lane)
 
     assert (value(argv, "--device"), value(argv, "--spec-draft-device")) == ("CUDA0,CUDA1", "CUDA0,CUDA1")
     assert value(argv, "--n-gpu-layers") == "999"
 
 
 def test_a_draft_on_a_device_of_its_own_leaves_the_others_to_the_main_model() -> None:
-    argv = server(speculative(draft_device="CUDA1"), lane=gpu_lane("GPU-a", "GPU-b"))
+    argv = arguments(speculative(draft_device="CUDA1"), lane=gpu_lane("GPU-a", "GPU-b"))
 
     assert (value(argv, "--device"), value(argv, "--spec-draft-device")) == ("CUDA0", "CUDA1")
 
 
 def test_a_cpu_lane_uses_no_gpu_of_a_gpu_build() -> None:
-    argv = server(speculative())
+    argv = arguments(speculative())
 
     assert (
         value(argv, "--device"),
@@ -167,7 +167,7 @@ def test_a_cpu_lane_uses_no_gpu_of_a_gpu_build() -> None:
 
 
 def test_the_persons_own_arguments_come_last() -> None:
-    assert server(vanilla(args=("--override-kv", "a=int:1")))[-2:] == ["--override-kv", "a=int:1"]
+    assert arguments(vanilla(args=("--override-kv", "a=int:1")))[-2:] == ["--override-kv", "a=int:1"]
 
 
 def test_programs_are_not_told_what_is_fatal_to_them() -> None:
@@ -191,7 +191,7 @@ def test_programs_are_not_told_what_is_fatal_to_them() -> None:
 )
 def test_what_is_asked_is_what_is_said(context: int, threads: int, batch: int, n_draft: int, p_min: float) -> None:
     server = speculative(n_draft, speculation=Speculation(p_min=p_min), context=context, threads=threads, batch=batch)
-    argv = server(server)
+    argv = arguments(server)
 
     assert context == int(value(argv, "--ctx-size"))
     assert threads == int(value(argv, "--threads")) == int(value(argv, "--spec-draft-threads"))

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -129,9 +135,96 @@ def test_nobody_there_is_told_with_the_key_to_correct(tmp_path: Path) -> None:
     engine = AttachedEngine(vanilla_url="http://127.0.0.1:9", speculative_url=None)
     session = engine.launch(vanilla(""), lane=CPU, log_path=tmp_path / "log")
 
-    with pytest.raises(LaunchFailed, match=r"No llama-server answers at http://127\.0\.0\.1:9 \(engine\.vanilla_url\)"):
+    with pytest.raises(
+        LaunchFailed,
+        match=r"No llama-server answers at http://127\.0\.0\.1:9 \(engine\.vanilla_url\): Connection refused",
+    ):
         session.wait_ready(0.2)
     assert engine.build == "unknown"
+
+
+class _Silent(BaseHTTPRequestHandler):
+    """Answers /health and /props with the server's status, and nothing else."""
+
+    def do_GET(self) -> None:
+        if not self.path.endswith(("/health", "/props")):
+            self.do_POST()
+        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        self.server.asked.release()  # type: ignore[attr-defined]
+
+    def do_POST(self) -> None:
+        self.server.asked.release(100)  # type: ignore[attr-defined]
+        time.sleep(60)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on the screen."""
+
+
+@contextmanager
+def silent_server(status: int) -> Iterator[ThreadingHTTPServer]:
+    """A server that is there and says nothing."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Silent)
+    server.status, server.asked, server.daemon_threads = status, threading.Semaphore(0), True  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.socket.close()
+
+
+def velosweep(url: str, tmp_path: Path) -> subprocess.Popen[str]:
+    """A run against somebody's servers, in a process of its own."""
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "velosweep", "iterations=1", f"output={tmp_path / 'results'}"),
+            *("engine=attached", f"engine.vanilla_url={url}", f"engine.speculative_url={url}"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [
+        ("http://127.0.0.1:9", "Connection refused"),
+        ("http://no-such-host.invalid:8080", "the name no-such-host.invalid can't be resolved"),
+        ("unix:///no/such/socket", "No such file or directory"),
+        ("http://127.0.0.1:{port}/wrong/path", "it answers GET /wrong/path/health with status 500"),
+    ],
+)
+def test_what_can_not_be_reached_is_refused_with_url_and_cause(url: str, cause: str, tmp_path: Path) -> None:
+    with silent_server(500) as server:
+        url = url.format(port=server.server_port)
+        began = time.perf_counter()
+        run = velosweep(url, tmp_path)
+        output, _ = run.communicate(timeout=60)
+
+    assert run.returncode == 2
+    for key in ("engine.vanilla_url", "engine.speculative_url"):
+        assert f"No llama-server answers at {url.removeprefix('unix://')} ({key}): {cause}" in output
+    assert time.perf_counter() - began < 30  # 5 s where nothing else runs
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("status", [503, 200], ids=["still loading", "ready but silent"])
+def test_every_wait_for_a_server_ends_on_a_signal(status: int, number: signal.Signals, tmp_path: Path) -> None:
+    with silent_server(status) as server:
+        run = velosweep(f"http://127.0.0.1:{server.server_port}", tmp_path)
+        for _ in range(8):  # two for /health and two for /props before anything runs, then the lane's own
+            assert server.asked.acquire(timeout=60)  # type: ignore[attr-defined]
+        assert run.poll() is None
+        began = time.perf_counter()
+        run.send_signal(number)
+        output, _ = run.communicate(timeout=60)
+
+    assert run.returncode == 130, output
+    assert time.perf_counter() - began < 20
+    assert "Go on with: velosweep resume" in output
 
 
 def test_a_mode_without_server_is_refused(tmp_path: Path) -> None:

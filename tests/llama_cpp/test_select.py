@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_a_broken_program_is_told_by_where_it_was_found(tmp_path: Path) -> None:
     program.chmod(0o755)
 
     with pytest.raises(ProgramError) as on_path:
-        resolve_engine("auto", None, {"PATH": str(program.parent)})
+        resolve_engine("server", None, {"PATH": str(program.parent)})
     with pytest.raises(ProgramError, match=r"does not answer --help.*check llama_cpp\.path"):
         resolve_engine("auto", str(tmp_path), {"PATH": ""})
     with pytest.raises(
@@ -58,6 +59,50 @@ def test_a_broken_program_is_told_by_where_it_was_found(tmp_path: Path) -> None:
     )
     assert on_path.value.remedy is not None
     assert on_path.value.remedy.startswith("mend it or take it off PATH; or set llama_cpp.path")
+
+
+def test_a_broken_program_on_path_leaves_the_embedded_one_and_a_line(tmp_path: Path) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text("#!/bin/sh\necho no such library >&2\nexit 127\n", encoding="utf-8")
+    program.chmod(0o755)
+    found = resolve_engine("auto", None, {"PATH": str(tmp_path)})
+
+    assert found.kind == "embedded"
+    assert found.reason == (
+        f"the llama-server on PATH, {program}, does not work: it does not answer --help as llama.cpp does "
+        "(exit status 127): no such library"
+    )
+
+
+def test_a_program_is_run_by_the_name_it_was_given(llama: Path, tmp_path: Path) -> None:
+    real = llama / "build/bin/llama-server"
+    real.rename(llama / "build/bin/server-2026-10")
+    (llama / "build/bin/dispatch").write_text(
+        f'#!/bin/sh\n[ "${{0##*/}}" = llama-server ] || {{ echo "I am not called $0" >&2; exit 1; }}\n'
+        f'exec {llama}/build/bin/server-2026-10 "$@"\n',
+        encoding="utf-8",
+    )
+    (llama / "build/bin/dispatch").chmod(0o755)
+    real.symlink_to("dispatch")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/llama-server").symlink_to(real)
+
+    for found in (
+        resolve_engine("auto", None, {"PATH": str(tmp_path / "bin")}),
+        resolve_engine("auto", str(llama), {"PATH": ""}),
+        resolve_engine("auto", str(real), {"PATH": ""}),
+    ):
+        assert (found.kind, Path(found.program or "").name) == ("server", "llama-server")
+        assert open_engine(EngineSettings(kind=found.kind, program=found.program)).build == found.build
+
+
+def test_a_program_in_the_current_folder_is_not_on_path(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(llama / "build/bin")
+
+    for path in ("", ".", f"{os.pathsep}/nowhere"):
+        assert resolve_engine("auto", None, {"PATH": path}).kind == "embedded"
 
 
 @pytest.mark.parametrize("inner", ["build/bin", "bin", "."])

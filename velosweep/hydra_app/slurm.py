@@ -6,6 +6,7 @@ way, and the same command again goes on.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from velosweep.config.settings import RunSettings
 from velosweep.errors import ConfigError, Interrupted, install_extra
 from velosweep.hydra_app.groups import RemoteGroup, in_words, measure_group
 from velosweep.hydra_app.remote import RemoteLauncher
+from velosweep.isolation import python_command
 
 
 @dataclass
@@ -50,7 +52,10 @@ class SlurmLanes(RemoteLauncher):
     def run_groups(self, groups: Sequence[RemoteGroup], root: Path, settings: RunSettings) -> dict[str, str]:
         """Submit all groups as one array and wait; returns failures by group name, in words."""
         submitit = _submitit()
-        executor = submitit.AutoExecutor(folder=root / ".submitit", cluster=self._settings["cluster"])
+        python = shlex.join(python_command())  # submitit appends -u -m submitit.core._submit FOLDER
+        executor = submitit.AutoExecutor(
+            folder=root / ".submitit", cluster=self._settings["cluster"], slurm_python=python, local_python=python
+        )
         executor.update_parameters(**self._parameters(settings))
         jobs = executor.map_array(GroupTask(), list(groups), [str(group.folder(root)) for group in groups])
         failures: dict[str, str] = {}

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from velosweep.errors import LaunchFailed, ProgramError, RunFailed
-from velosweep.llama_cpp import client as http
+from velosweep.errors import LaunchFailed, ProgramError, RunFailed, together
 from velosweep.llama_cpp import process
+from velosweep.llama_cpp.client import LOADING, HttpClient, ServerAddress
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.llama_cpp.session import ServerClient
 from velosweep.values import Lane, Mode
@@ -18,9 +18,12 @@ from velosweep.values import Lane, Mode
 _KEYS = {Mode.VANILLA: "engine.vanilla_url", Mode.SPECULATIVE: "engine.speculative_url"}
 # What /v1/models says of a model that is the same wherever the file lies.
 _MODEL_FACTS = ("n_params", "size", "n_vocab", "n_embd", "vocab_type")
+# How long a server may be unreachable: before a sweep it is just being started, during one its owner restarts it.
+_STARTING_S = 3.0
+_RESTARTING_S = 30.0
 
 
-def parse_url(url: str) -> http.Address:
+def parse_url(url: str) -> ServerAddress:
     """`http://host:port/prefix`, `http://:KEY@host:port` or `unix:///path/to.sock`. Raises ProgramError.
 
     A key that is not in the URL is taken from $LLAMA_API_KEY, which keeps it out of the results' configuration.
@@ -28,7 +31,7 @@ def parse_url(url: str) -> http.Address:
     from_environment = os.environ.get("LLAMA_API_KEY") or None
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if parts.scheme == "unix":
-        return http.Address(unix=parts.path, host="localhost", api_key=from_environment)
+        return ServerAddress(unix=parts.path, host="localhost", api_key=from_environment)
     try:
         port = parts.port or 8080
     except ValueError:
@@ -39,7 +42,7 @@ def parse_url(url: str) -> http.Address:
             remedy="write http://host:port, or http://:API_KEY@host:port",
         )
     key = unquote(parts.password) if parts.password else from_environment
-    return http.Address(host=parts.hostname, port=port, prefix=parts.path.rstrip("/"), api_key=key)
+    return ServerAddress(host=parts.hostname, port=port, prefix=parts.path.rstrip("/"), api_key=key)
 
 
 def _without_key(url: str) -> str:
@@ -73,8 +76,23 @@ class AttachedEngine:
             self._build = " and ".join(sorted(said))
         return self._build
 
+    def check_reachable(self) -> None:
+        """Raise ProgramError for each server that can't be asked, with the cause; one that still loads is no problem.
+
+        Takes some seconds at most: a server that is just being started is given that long to listen.
+        """
+        deadline = time.perf_counter() + _STARTING_S
+        problems = []
+        for mode, address in self._addresses.items():
+            problem = _wait_reachable(HttpClient(address), deadline)
+            if problem not in (None, LOADING):
+                key = _KEYS[mode]
+                problems.append(_unreachable(address, key, problem))
+        if problems:
+            raise together(problems)
+
     def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> AttachedSession:
-        """Nothing is started. Raises ProgramError if no server was named for the arm's mode."""
+        """Nothing is started. Raises ProgramError if no server was named for this mode."""
         if server.mode not in self._addresses:
             raise ProgramError(
                 f"engine=attached, but no server for {server.mode.value} runs", remedy=f"set {_KEYS[server.mode]}"
@@ -83,9 +101,28 @@ class AttachedEngine:
         return AttachedSession(server, self._addresses[server.mode], other=self._addresses.get(other))
 
 
-def _build_info(address: http.Address) -> str | None:
+def _wait_reachable(http: HttpClient, deadline: float) -> str | None:
+    """Ask for /health until it answers at all or perf_counter passes `deadline`; what is wrong, None for nothing."""
+    problem: str | None = None
+
+    def answers() -> bool:
+        nonlocal problem
+        problem = http.health_problem()
+        return problem is None or problem == LOADING
+
+    process.wait_for(answers, deadline, longest_s=0.5)
+    return problem
+
+
+def _unreachable(address: ServerAddress, key: str, problem: str | None) -> ProgramError:
+    return ProgramError(
+        f"No llama-server answers at {address} ({key}): {problem}", remedy=f"start it, or correct {key}"
+    )
+
+
+def _build_info(address: ServerAddress) -> str | None:
     try:
-        props = http.get_json(address, "/props")
+        props = HttpClient(address).get_json("/props", timeout_s=3.0)
     except RunFailed:
         return None
     info = props.get("build_info") if isinstance(props, Mapping) else None
@@ -95,18 +132,18 @@ def _build_info(address: http.Address) -> str | None:
 class AttachedSession:
     """One server of somebody else's."""
 
-    def __init__(self, server: ServerConfig, address: http.Address, *, other: http.Address | None) -> None:
-        self._arm = server
-        self._address = address
+    def __init__(self, server: ServerConfig, address: ServerAddress, *, other: ServerAddress | None) -> None:
+        self._server = server
+        self._http = HttpClient(address)
         self._other = other
-        self._dialogue: ServerClient | None = None
+        self._client: ServerClient | None = None
         self._closed = False
         self._failed = False
 
     @property
     def alive(self) -> bool:
         """Whether it can still be asked; after a failure the server itself is asked for its health."""
-        return not self._closed and (not self._failed or http.health(self._address))
+        return not self._closed and (not self._failed or self._http.health_problem() is None)
 
     @property
     def pid(self) -> int | None:
@@ -118,61 +155,74 @@ class AttachedSession:
         return None
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Block until it answers; refuse one whose model or speculation isn't the job's. Raises LaunchFailed."""
-        key = _KEYS[self._arm.mode]
-        if not process.wait_for(lambda: http.health(self._address), time.perf_counter() + timeout_s, longest_s=1.0):
-            raise LaunchFailed(
-                f"No llama-server answers at {self._address} ({key})", remedy=f"start it, or correct {key}"
-            )
+        """Block until it answers; refuse one whose model or speculation isn't the job's. Raises LaunchFailed.
+
+        Only a server that says that it loads is waited for as long as that.
+        """
+        key, address = _KEYS[self._server.mode], self._http.address
+        started = time.perf_counter()
+        problem: str | None = None
+
+        def settled() -> bool:
+            nonlocal problem
+            problem = self._http.health_problem()
+            waited_s = time.perf_counter() - started
+            return problem is None or self._closed or (problem != LOADING and waited_s > _RESTARTING_S)
+
+        process.wait_for(settled, started + timeout_s, longest_s=1.0)
+        if problem is not None:
+            refusal = _unreachable(address, key, problem)
+            raise LaunchFailed(refusal.message, remedy=refusal.remedy)
         try:
             self._refuse_other_model()
-            dialogue = ServerClient(self._arm, self._address, shared=True)
-            wrong = dialogue.check_mode(timeout_s=timeout_s) or dialogue.check_draft_length(timeout_s=timeout_s)
+            client = ServerClient(self._server, self._http, shared=True)
+            wrong = client.check_mode(timeout_s=timeout_s) or client.check_draft_length(timeout_s=timeout_s)
         except RunFailed as error:
-            raise LaunchFailed(f"{key} {self._address}: {error.message}", remedy=error.remedy) from None
+            raise LaunchFailed(f"{key} {address}: {error.message}", remedy=error.remedy) from None
         if wrong is not None:
             raise LaunchFailed(
-                f"{key} {self._address}: {wrong}", remedy="start the server as the job says, or attach another"
+                f"{key} {address}: {wrong}", remedy="start the server as the job says, or attach another"
             )
-        self._dialogue = dialogue
+        self._client = client
 
     def _refuse_other_model(self) -> None:
         if self._other is None:
             return
-        ours, theirs = model_facts(self._address), model_facts(self._other)
+        ours, theirs = model_facts(self._http), model_facts(HttpClient(self._other))
         differing = [name for name in ours if name in theirs and ours[name] != theirs[name]]
         if differing:
             shown = ", ".join(f"{name} {ours[name]} and {theirs[name]}" for name in differing)
             raise RunFailed(
-                f"the servers at {self._address} and {self._other} hold different models ({shown})",
+                f"the servers at {self._http.address} and {self._other} hold different models ({shown})",
                 remedy="start both with the same main model",
             )
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
         """One run. Raises RunTimeout, RunFailed."""
-        if self._dialogue is None:
+        if self._client is None:
             raise RunFailed("The server was asked before it was ready; call wait_ready first")
         try:
-            return self._dialogue.generate(request, timeout_s=timeout_s)
+            return self._client.generate(request, timeout_s=timeout_s)
         except RunFailed:
             self._failed = True
             raise
 
     def close(self) -> None:
-        """Let go of it; it runs on."""
+        """Give up what was asked of it, from any thread; the server runs on."""
         self._closed = True
+        self._http.abort()
 
 
-def model_facts(address: http.Address) -> dict[str, object]:
-    """What tells the server's model from another; its file's name where a build says nothing better.
+def model_facts(http: HttpClient) -> dict[str, object]:
+    """What distinguishes the server's model from another; its file's name where a build says nothing better.
 
     Raises RunFailed if the server can't be asked.
     """
-    models = http.get_json(address, "/v1/models")
+    models = http.get_json("/v1/models")
     data = models.get("data") if isinstance(models, Mapping) else None
     meta = data[0].get("meta") if isinstance(data, list) and data and isinstance(data[0], Mapping) else None
     if isinstance(meta, Mapping) and (facts := {name: meta[name] for name in _MODEL_FACTS if name in meta}):
         return facts
-    props = http.get_json(address, "/props")
+    props = http.get_json("/props")
     path = props.get("model_path") if isinstance(props, Mapping) else None
     return {"file": Path(path).name} if isinstance(path, str) else {}

@@ -30,7 +30,7 @@ def find_programs(path: str) -> Path | None:
         base = base.parent
     for folder in (base / "build" / "bin", base / "bin", base, base / "build" / "bin" / "Release"):
         if _first(folder, VANILLA_PROGRAMS) and _first(folder, SPECULATIVE_PROGRAMS):
-            return folder.resolve()
+            return folder.absolute()
     return None
 
 

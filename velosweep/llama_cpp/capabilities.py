@@ -177,7 +177,7 @@ def of_program(program: str, *, cache_dir: Path | None = None) -> Capabilities:
 
     Raises ProgramError if it can't be run or doesn't answer as llama.cpp does.
     """
-    path = str(Path(program).resolve())
+    path = str(Path(program).absolute())
     with _lock:
         found = _memory.get(path)
         if found is None:
@@ -207,9 +207,12 @@ def _load_or_ask(program: str, cache_dir: Path | None) -> Capabilities:
 
 
 def program_sha256(program: str) -> str:
-    """Hash of the program and of the llama.cpp libraries beside it (recent builds keep everything in those)."""
-    path = Path(program)
-    digest = hashlib.sha256()
+    """Hash of the program and of the llama.cpp libraries beside it (recent builds keep everything in those).
+
+    Its name counts, too: a link may lead to a program that does what the name says by which it was started.
+    """
+    path = Path(program).resolve()
+    digest = hashlib.sha256(Path(program).name.encode())
     try:
         libraries = sorted(p for p in path.parent.iterdir() if re.match(r"lib(llama|ggml|mtmd).*\.(so|dylib)", p.name))
         for file in (path, *libraries):
@@ -244,12 +247,7 @@ def _store(file: Path, capabilities: Capabilities) -> None:
 
 
 def _ask(program: str, sha256: str) -> Capabilities:
-    try:
-        answer = process.ask([program, "--help"])
-    except OSError as error:
-        raise ProgramError(
-            f"{program} can't be run: {error.strerror}", remedy="check that it is built for this machine"
-        ) from None
+    answer = _answer(program, "--help")
     flags = parse_help(answer.stdout) or parse_help(answer.stderr)
     if "--model" not in flags:
         last = (answer.stderr.strip() or answer.stdout.strip()).splitlines()[-1:] or ["it printed nothing"]
@@ -273,8 +271,20 @@ def parse_spec_types(flags: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(kind for kind in re.split(r"[,|]", named) if re.fullmatch(r"[a-z0-9-]+", kind))
 
 
+def _answer(program: str, question: str) -> process.ProgramOutput:
+    """Raises ProgramError if the program can't be run."""
+    try:
+        answer = process.ask([program, question])
+        cause = process.exec_failure(answer.stderr)
+    except OSError as error:
+        cause = error.strerror or str(error)
+    if cause is not None:
+        raise ProgramError(f"{program} can't be run: {cause}", remedy="check that it is built for this machine")
+    return answer
+
+
 def _version_text(program: str) -> str:
-    answer = process.ask([program, "--version"])
+    answer = _answer(program, "--version")
     return answer.stderr + "\n" + answer.stdout
 
 

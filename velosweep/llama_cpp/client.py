@@ -1,32 +1,36 @@
-"""The one HTTP client of every engine: health, props, slots, metrics and the measured completion.
+"""The one HTTP client of every engine.
 
-The measured path does nothing between the request and its last byte but receive and note the time; everything
-is parsed afterwards.
+Between a measured request and its last byte it only receives and notes the time; everything is parsed afterwards.
+Sockets are read by hand for SO_RCVLOWAT: waking up for each token was most of what a run cost the driver's cores.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import http.client
 import io
 import json
-import math
 import socket
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from velosweep.errors import RunFailed, RunTimeout
 
+LOADING = "it is still loading its model"
+
+_CONNECT_S = 5.0
 _RECEIVE_BYTES = 1 << 18
-# llama-server's events are 120 to 150 bytes a token, its last one 1,700 and more: that wakes us at once. A peer with
-# shorter ones that does not close either is looked after so often.
+# llama-server's events are 120 to 150 bytes a token; its last one has 1,700 and more and so wakes us at once. Shorter
+# last events, of a server that does not close the connection either, are looked for this often.
 _EVENTS_BYTES = 1024
 _LOOK_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Address:
+class ServerAddress:
     """Where a server listens: a host and port, or a Unix socket's path; `prefix` as in http://host/prefix."""
 
     host: str = "127.0.0.1"
@@ -35,24 +39,13 @@ class Address:
     prefix: str = ""
     api_key: str | None = field(default=None, repr=False)
 
-    def connect(self, timeout_s: float) -> socket.socket:
-        """A connected socket. Raises OSError."""
-        if self.unix is not None:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.settimeout(timeout_s)
-            connection.connect(self.unix)
-            return connection
-        connection = socket.create_connection((self.host, self.port), timeout=timeout_s)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
-
     def __str__(self) -> str:
         return self.unix or f"http://{self.host}:{self.port}{self.prefix}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reply:
-    """A whole answer; the times are perf_counter's.
+class HttpResponse:
+    """A whole response; the times are perf_counter's.
 
     `first_event_at`, `last_event_at`: when the first and the last `data:` of a stream came (None if it has none;
     a server's keep-alive comments are no events).
@@ -69,34 +62,162 @@ class Reply:
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
-            raise RunFailed(f"The server answered with something that isn't JSON: {_shown(self.body)}") from None
+            raise RunFailed(f"The server answered with something that isn't JSON: {shown(self.body)}") from None
 
 
-def fetch(
-    address: Address, method: str, path: str, payload: Mapping[str, object] | None = None, *, timeout_s: float
-) -> Reply:
-    """One request over one connection.
+class HttpClient:
+    """Asks one server, over a new connection for each request. Safe to use from any thread."""
 
-    Raises RunTimeout if the whole answer isn't there in `timeout_s`, RunFailed if the connection fails or what
-    comes back is no HTTP.
+    def __init__(self, address: ServerAddress) -> None:
+        self.address = address
+        self._lock = threading.Lock()
+        self._connections: set[socket.socket] = set()
+        self._aborted = False
+
+    def abort(self) -> None:
+        """End the requests under way and refuse further ones; they raise RunFailed."""
+        with self._lock:
+            self._aborted = True
+            for connection in self._connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def request(
+        self, method: str, path: str, payload: Mapping[str, object] | None = None, *, timeout_s: float
+    ) -> HttpResponse:
+        """One request and its whole response, whatever its status.
+
+        Raises RunTimeout if the response isn't complete within `timeout_s`, RunFailed if the connection fails, what
+        comes back is no HTTP, or `abort` is called.
+        """
+        message = _request_bytes(self.address, method, path, payload)
+        deadline = time.perf_counter() + timeout_s
+        pieces: list[tuple[float, bytes]] = []
+        try:
+            with self._connected(min(timeout_s, _CONNECT_S)) as connection:
+                sent_at = time.perf_counter()
+                connection.sendall(message)
+                _receive(connection, deadline, pieces)
+        except TimeoutError:
+            came = sum(len(data) for _, data in pieces)
+            raise RunTimeout(
+                f"No complete answer to {method} {path} within {timeout_s:g} s ({came} bytes came)"
+            ) from None
+        except OSError as error:
+            cause = error.strerror or str(error)
+            raise RunFailed(f"The connection to {self.address} broke during {method} {path}: {cause}") from None
+        if self._aborted:
+            raise RunFailed(f"{method} {path} was given up")
+        return _parse(pieces, sent_at, f"{method} {path}")
+
+    @contextmanager
+    def _connected(self, timeout_s: float) -> Iterator[socket.socket]:
+        """A connection that `abort` can end. Raises OSError."""
+        with _connect(self.address, timeout_s) as connection:
+            with self._lock:
+                if self._aborted:
+                    raise OSError("the request was given up")
+                self._connections.add(connection)
+            try:
+                yield connection
+            finally:
+                with self._lock:
+                    self._connections.discard(connection)
+
+    def get_json(self, path: str, *, timeout_s: float = 10.0) -> object:
+        """A JSON resource, None where the build has none (404, 501) or has it switched off (403). Raises RunFailed."""
+        response = self.request("GET", path, timeout_s=timeout_s)
+        if response.status in (403, 404, 501):
+            return None
+        check_status(response, f"GET {path}")
+        return response.json()
+
+    def health_problem(self, *, timeout_s: float = 2.0) -> str | None:
+        """Why the server can't be asked yet (LOADING, or a clause such as "Connection refused"); None if it can."""
+        try:
+            status = self.request("GET", "/health", timeout_s=timeout_s).status
+        except RunFailed as error:
+            return error.message.rpartition("during GET /health: ")[2]
+        if status == 200:
+            return None
+        return LOADING if status == 503 else f"it answers GET {self.address.prefix}/health with status {status}"
+
+
+def check_status(response: HttpResponse, what: str) -> None:
+    """Raise RunFailed with the server's own message unless the status is 200."""
+    if response.status == 200:
+        return
+    message = shown(response.body)
+    with suppress(ValueError, KeyError, TypeError, RecursionError):  # not in llama-server's form: shown as it came
+        error = json.loads(response.body)["error"]
+        message = str(error["message"] if isinstance(error, dict) else error)
+    remedy = None
+    if "exceed" in message and "context" in message:
+        remedy = "shorten the prompt or raise engine.context"
+    elif response.status == 401:
+        remedy = "set LLAMA_API_KEY to the server's API key"
+    raise RunFailed(f"The server answered {what} with status {response.status}: {message}", remedy=remedy)
+
+
+def shown(data: bytes) -> str:
+    """The beginning of what came, fit to stand in a sentence."""
+    text = data.decode(errors="replace")
+    return repr(text if len(text) <= 200 else text[:200] + "…")
+
+
+# ---------------------------------------------------------------- sockets
+
+
+def _connect(address: ServerAddress, timeout_s: float) -> socket.socket:
+    if address.unix is not None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(timeout_s)
+            connection.connect(address.unix)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+    *others, last = _resolved(address.host, timeout_s)
+    for host in others:  # localhost may mean ::1, too, where llama-server does not listen
+        with suppress(OSError):
+            return _connect_to(host, address.port, timeout_s)
+    return _connect_to(last, address.port, timeout_s)
+
+
+def _connect_to(host: str, port: int, timeout_s: float) -> socket.socket:
+    connection = socket.create_connection((host, port), timeout=timeout_s)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def _resolved(host: str, timeout_s: float) -> Sequence[str]:
+    """The numeric addresses of a host, at least one. Raises OSError.
+
+    getaddrinfo has no timeout and ignores signals, so it is called in a thread that can be left behind.
     """
-    request = _request_bytes(address, method, path, payload)
-    deadline = time.perf_counter() + timeout_s
-    pieces: list[tuple[float, bytes]] = []
+    with suppress(OSError):
+        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+        return [host]
+    answer: concurrent.futures.Future[list[str]] = concurrent.futures.Future()
+
+    def ask() -> None:
+        try:
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            answer.set_result(list(dict.fromkeys(str(info[4][0]) for info in found)))
+        except (OSError, UnicodeError) as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True, name="velosweep-resolver").start()
     try:
-        with address.connect(timeout_s) as connection:
-            sent_at = time.perf_counter()
-            connection.sendall(request)
-            _receive(connection, deadline, pieces)
-    except TimeoutError:
-        came = sum(len(data) for _, data in pieces)
-        raise RunTimeout(f"No complete answer to {method} {path} within {timeout_s:g} s ({came} bytes came)") from None
-    except OSError as error:
-        raise RunFailed(f"The connection to {address} broke during {method} {path}: {error}") from None
-    return _parse(pieces, sent_at, f"{method} {path}")
+        return answer.result(timeout_s)
+    except concurrent.futures.TimeoutError:
+        raise OSError(f"the name {host} was not resolved within {timeout_s:g} s") from None
+    except (OSError, UnicodeError) as error:
+        raise OSError(f"the name {host} can't be resolved ({getattr(error, 'strerror', None) or error})") from None
 
 
-def _request_bytes(address: Address, method: str, path: str, payload: Mapping[str, object] | None) -> bytes:
+def _request_bytes(address: ServerAddress, method: str, path: str, payload: Mapping[str, object] | None) -> bytes:
     body = b"" if payload is None else json.dumps(payload).encode()
     lines = [
         f"{method} {address.prefix}{path} HTTP/1.1",
@@ -113,63 +234,57 @@ def _request_bytes(address: Address, method: str, path: str, payload: Mapping[st
 
 
 def _receive(connection: socket.socket, deadline: float, pieces: list[tuple[float, bytes]]) -> None:
-    """Collect until the peer closes, or the last chunk is there although it does not.
+    """Collect (time, data) until the server closes, or the last chunk is there although it does not close.
 
-    Between the first event and the last no time is wanted, and a waking for each token was most of what a run cost the
-    driver: then the system wakes us for several events, for the last one, which is long, and for the end.
+    No time is wanted between the first event and the last. From the first on, the system wakes us only for several
+    events, for the last one, which is long, and for the end.
     """
     now = time.perf_counter
-    begun = False
+    streaming = False
     while True:
         left = deadline - now()
         if left <= 0:
             raise TimeoutError
-        connection.settimeout(min(left, _LOOK_S) if begun else left)
+        connection.settimeout(min(left, _LOOK_S) if streaming else left)
         try:
             data = connection.recv(_RECEIVE_BYTES)
         except TimeoutError:
-            if (few := _few_bytes(connection)) is None:
+            connection.settimeout(0)
+            try:
+                data = connection.recv(_RECEIVE_BYTES)  # fewer bytes than it takes to wake us
+            except BlockingIOError:
                 continue
-            data = few
         if not data:
             return
         pieces.append((now(), data))
+        latest = b"".join(data for _, data in pieces[-2:])
         # A chunked body's last chunk; JSON has its line ends escaped, so no token can look like it.
-        if data.endswith(b"0\r\n\r\n") and b"".join(d for _, d in pieces[-2:]).endswith(b"\r\n0\r\n\r\n"):
+        if latest.endswith(b"\r\n0\r\n\r\n"):
             return
-        if not begun and b"data:" in b"".join(d for _, d in pieces[-2:]):
-            begun = True
-            with suppress(OSError):  # a system that has it not wakes us as before
+        if not streaming and b"data:" in latest:
+            streaming = True
+            with suppress(OSError):  # a system without it wakes us for each event
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _EVENTS_BYTES)
 
 
-def _few_bytes(connection: socket.socket) -> bytes | None:
-    """What is there although it is not enough to be woken for; None for nothing."""
-    connection.settimeout(0)
-    try:
-        return connection.recv(_RECEIVE_BYTES)
-    except BlockingIOError:
-        return None
+class _ReceivedBytes(io.BytesIO):
+    """Lets http.client parse what was received as if it read a socket."""
 
-
-class _Recorded(io.BytesIO):
-    """Lets http.client read recorded bytes as if from a socket."""
-
-    def makefile(self, *_: object, **__: object) -> _Recorded:
+    def makefile(self, *_: object, **__: object) -> _ReceivedBytes:
         return self
 
 
-def _parse(pieces: Sequence[tuple[float, bytes]], sent_at: float, what: str) -> Reply:
+def _parse(pieces: Sequence[tuple[float, bytes]], sent_at: float, what: str) -> HttpResponse:
     raw = b"".join(data for _, data in pieces)
     if not raw:
         raise RunFailed(f"The server closed the connection without an answer to {what}")
-    response = http.client.HTTPResponse(_Recorded(raw))  # type: ignore[arg-type]
+    response = http.client.HTTPResponse(_ReceivedBytes(raw))  # type: ignore[arg-type]
     try:
         response.begin()
         body = response.read()
     except (http.client.HTTPException, ValueError, OverflowError) as error:  # OverflowError: an absurd length
-        raise RunFailed(f"The answer to {what} is cut short or no HTTP ({error!r}): {_shown(raw[-200:])}") from None
-    return Reply(
+        raise RunFailed(f"The answer to {what} is cut short or no HTTP ({error!r}): {shown(raw[-200:])}") from None
+    return HttpResponse(
         status=response.status,
         body=body,
         sent_at=sent_at,
@@ -186,144 +301,3 @@ def _arrival(pieces: Sequence[tuple[float, bytes]], offset: int) -> float | None
         if 0 <= offset < received:
             return moment
     return None
-
-
-def _shown(data: bytes) -> str:
-    text = data.decode(errors="replace")
-    return repr(text if len(text) <= 200 else text[:200] + "…")
-
-
-def check_status(reply: Reply, what: str) -> None:
-    """Raise RunFailed with the server's own message unless the status is 200."""
-    if reply.status == 200:
-        return
-    message = _shown(reply.body)
-    try:
-        error = json.loads(reply.body)["error"]
-        message = str(error["message"] if isinstance(error, dict) else error)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass  # not in llama-server's form: what came is shown as it is
-    remedy = None
-    if "exceed" in message and "context" in message:
-        remedy = "shorten the prompt or raise engine.context"
-    elif reply.status == 401:
-        remedy = "set LLAMA_API_KEY to the server's API key"
-    raise RunFailed(f"The server answered {what} with status {reply.status}: {message}", remedy=remedy)
-
-
-# ---------------------------------------------------------------- small questions
-
-
-def health(address: Address, *, timeout_s: float = 2.0) -> bool:
-    """Whether /health says 200; False while it loads or does not listen yet."""
-    try:
-        return fetch(address, "GET", "/health", timeout_s=timeout_s).status == 200
-    except RunFailed:
-        return False
-
-
-def get_json(address: Address, path: str, *, timeout_s: float = 10.0) -> object:
-    """A JSON resource, None where the build has none (404, 501) or has it switched off. Raises RunFailed."""
-    reply = fetch(address, "GET", path, timeout_s=timeout_s)
-    if reply.status in (403, 404, 501):
-        return None
-    check_status(reply, f"GET {path}")
-    return reply.json()
-
-
-# ---------------------------------------------------------------- the measured request
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Completion:
-    """One finished /completion: the final event, all tokens, and the client's times."""
-
-    final: Mapping[str, object]
-    tokens: tuple[int, ...]
-    text: str
-    time_to_first_token_ms: float
-    total_time_ms: float
-
-    @property
-    def timings(self) -> Mapping[str, object]:
-        """llama.cpp's own times and counts."""
-        timings = self.final.get("timings")
-        return timings if isinstance(timings, Mapping) else {}
-
-    def number(self, name: str) -> float:
-        """A finite number of `timings`. Raises RunFailed naming the field."""
-        value = self.timings.get(name)
-        try:
-            if not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value):
-                return float(value)
-        except OverflowError:  # an integer beyond every float
-            value = "a number beyond all bounds"
-        raise RunFailed(f"The server's timings have no usable {name}: {value!r:.200}")
-
-    def count(self, name: str) -> int | None:
-        """A non-negative count of `timings`, None where the build has it not."""
-        return int(self.number(name)) if self.timings.get(name) is not None else None
-
-
-def complete(address: Address, payload: Mapping[str, object], *, timeout_s: float) -> Completion:
-    """POST /completion as a stream and measure it.
-
-    Raises RunTimeout, or RunFailed for an error status, a broken stream or one without a final event.
-    """
-    what = "POST /completion"
-    reply = fetch(address, "POST", "/completion", {**payload, "stream": True}, timeout_s=timeout_s)
-    check_status(reply, what)
-    events = parse_events(reply.body)
-    errors = [event["error"] for event in events if "error" in event]
-    if errors:
-        error = errors[0]
-        raise RunFailed(f"The server gave up: {error.get('message', error) if isinstance(error, dict) else error}")
-    final = next((event for event in reversed(events) if event.get("stop") is True), None)
-    if final is None:
-        raise RunFailed(f"The stream ended after {len(events)} events without a final one; the server may have died")
-    tokens = tuple(token for event in events for token in _sequence(event.get("tokens")) if isinstance(token, int))
-    text = "".join(content for event in events if isinstance(content := event.get("content"), str))
-    if reply.first_event_at is None or reply.last_event_at is None:
-        raise RunFailed(f"The answer to {what} is no event stream: {_shown(reply.body)}")
-    return Completion(
-        final=final,
-        tokens=tokens,
-        text=text,
-        time_to_first_token_ms=(reply.first_event_at - reply.sent_at) * 1000,
-        total_time_ms=(reply.last_event_at - reply.sent_at) * 1000,
-    )
-
-
-def _sequence(value: object) -> Sequence[object]:
-    return value if isinstance(value, list) else ()
-
-
-def parse_events(body: bytes) -> list[dict[str, object]]:
-    """Server-sent events whose data are JSON objects. Raises RunFailed at the first that isn't."""
-    events = []
-    for line in body.splitlines():
-        if line.startswith(b"error:"):
-            line = b"data: {" + b'"error":' + line[6:] + b"}"
-        if not line.startswith(b"data:"):
-            continue
-        data = line[5:].strip()
-        if data in (b"", b"[DONE]"):
-            continue
-        try:
-            event = _loaded(data)
-        except (ValueError, RecursionError):
-            raise RunFailed(f"The stream has an event that isn't JSON: {_shown(data)}") from None
-        if not isinstance(event, dict):
-            raise RunFailed(f"The stream has an event that isn't a JSON object: {_shown(data)}")
-        events.append(event)
-    return events
-
-
-def _loaded(data: bytes) -> object:
-    """One event's JSON. There is one a token: orjson reads those of a run in a third of Python's time."""
-    import orjson
-
-    try:
-        return orjson.loads(data)
-    except ValueError:  # Python's own takes NaN, too: then the figure is told that is none
-        return json.loads(data)

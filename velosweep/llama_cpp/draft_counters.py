@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from velosweep.errors import RunFailed
-from velosweep.llama_cpp import client as http
+from velosweep.llama_cpp.client import HttpClient
 
 _POSITION_DIGITS = 4  # a draft of ten thousand tokens is none; a list as long as a label claims could be any size
 
@@ -38,10 +38,10 @@ def _difference(now: int | None, then: int | None) -> int | None:
     return None if now is None else now - (then or 0)
 
 
-def read_counters(address: http.Address, *, timeout_s: float = 10.0) -> SpeculationCounters | None:
+def read_counters(http: HttpClient, *, timeout_s: float = 10.0) -> SpeculationCounters | None:
     """Read /metrics; None where it is switched off, out of reach or says nothing of speculation."""
     try:
-        reply = http.fetch(address, "GET", "/metrics", timeout_s=timeout_s)
+        reply = http.request("GET", "/metrics", timeout_s=timeout_s)
     except RunFailed:
         return None
     return parse_counters(reply.body.decode(errors="replace")) if reply.status == 200 else None

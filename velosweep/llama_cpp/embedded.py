@@ -7,12 +7,12 @@ import functools
 import importlib.metadata
 import json
 import secrets
-import sys
 import threading
 from pathlib import Path
 
 from velosweep.config.settings import EngineSettings
 from velosweep.errors import ProgramError
+from velosweep.isolation import python_command
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.arguments import SPEC_TYPES, kind_parameters, on_cpu, threads_of
 from velosweep.llama_cpp.device_list import parse_list, pinning_environment
@@ -43,7 +43,7 @@ class EmbeddedEngine:
         api_key = secrets.token_urlsafe(24)
         settings = {**embedded_settings(server, lane=lane), "api_keys": [api_key]}
         child = start_child(
-            [sys.executable, "-m", _CHILD],
+            python_command("-m", _CHILD),
             log_path=log_path,
             environment={**pinning_environment(lane), "PYTHONUNBUFFERED": "1"},
             lane=lane,
@@ -74,7 +74,7 @@ _ASKING = threading.Lock()
 
 @functools.cache
 def _devices() -> tuple[Device, ...]:
-    answer = process.ask([sys.executable, "-m", _CHILD, "--devices"], environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
+    answer = process.ask(python_command("-m", _CHILD, "--devices"), environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
     return parse_list(answer.stdout)
 
 

@@ -1,6 +1,6 @@
 """llama.cpp from the package xllamacpp, in a process of its own: an abort inside it can't end ours.
 
-Run as `python -m velosweep.llama_cpp.embedded_child`. Settings come as one line of JSON on stdin; when stdin ends,
+Run as a program of its own by `embedded`. Settings come as one line of JSON on stdin; when stdin ends,
 our parent is gone and so are we. What llama.cpp prints goes to stdout and stderr, which are the log; the address
 is said there as llama-server says it. Imports little, so that it starts fast.
 """

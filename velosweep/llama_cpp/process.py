@@ -8,17 +8,23 @@ their own that the kernel would leave).
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
+
+from velosweep.isolation import program_environment
 
 # Run by a bare interpreter that becomes the program. PDEATHSIG is set after the fork and survives execve; doing it
 # in preexec_fn instead would run Python between fork and exec of a threaded process, which may deadlock.
@@ -52,6 +58,8 @@ except OSError as error:
 
 _NEEDS_WATCHDOG = sys.platform not in ("linux", "win32")
 
+_START_S = 60.0
+
 _SCRUBBED_PREFIX = "LLAMA_ARG_"
 _SCRUBBED = frozenset({"LLAMA_API_KEY", "LLAMA_LOG_FILE", "LLAMA_LOG_VERBOSITY", "LLAMA_LOG_COLORS"})
 
@@ -59,7 +67,9 @@ _SCRUBBED = frozenset({"LLAMA_API_KEY", "LLAMA_LOG_FILE", "LLAMA_LOG_VERBOSITY",
 def child_environment(parent: Mapping[str, str], extra: Mapping[str, str | None] | None = None) -> dict[str, str]:
     """`parent` without what silently changes a llama.cpp run, then `extra` (None removes a variable)."""
     environment = {
-        name: value for name, value in parent.items() if not name.startswith(_SCRUBBED_PREFIX) and name not in _SCRUBBED
+        name: value
+        for name, value in program_environment(parent).items()
+        if not name.startswith(_SCRUBBED_PREFIX) and name not in _SCRUBBED
     }
     for name, value in (extra or {}).items():
         if value is None:
@@ -236,10 +246,16 @@ class _Spawner:
             return cls._instance
 
     def submit(self, task: Callable[[], Child]) -> Child:
-        """Run `task` in the spawner's thread and return what it returns, or raise what it raises."""
+        """Run `task` in the spawner's thread and return what it returns, or raise what it raises.
+
+        Raises OSError if that takes longer than starting a process ever does.
+        """
         future: Future[Child] = Future()
         self._tasks.put((task, future))
-        return future.result()
+        try:
+            return future.result(_START_S)
+        except concurrent.futures.TimeoutError:
+            raise OSError(f"the system did not start it within {_START_S:g} s") from None
 
     def _serve(self) -> None:
         while True:
@@ -250,36 +266,34 @@ class _Spawner:
                 future.set_exception(error)
 
 
-class Output:
-    """What a short-lived program said: `exit_code` is None when it was stopped after its time."""
+@dataclass(frozen=True, slots=True)
+class ProgramOutput:
+    """What a short-lived program printed; `exit_code` is None when it was stopped after its time."""
 
-    __slots__ = ("exit_code", "stderr", "stdout")
-
-    def __init__(self, exit_code: int | None, stdout: str, stderr: str) -> None:
-        self.exit_code = exit_code
-        self.stdout = stdout
-        self.stderr = stderr
+    exit_code: int | None
+    stdout: str
+    stderr: str
 
 
-def ask(argv: Sequence[str], *, timeout_s: float = 30.0, environment: Mapping[str, str | None] | None = None) -> Output:
-    """Run a program that answers and ends, such as `llama-server --help`. Raises OSError if it can't be started."""
-    try:
-        done = subprocess.run(
-            [*argv],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            env=child_environment(os.environ, environment),
-            start_new_session=True,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        return Output(None, _text(error.stdout), _text(error.stderr))
-    return Output(done.returncode, _text(done.stdout), _text(done.stderr))
+def ask(
+    argv: Sequence[str], *, timeout_s: float = 30.0, environment: Mapping[str, str | None] | None = None
+) -> ProgramOutput:
+    """Run a program that answers and ends, such as `llama-server --help`; nothing that it starts is left behind.
+
+    Raises OSError as `start` does.
+    """
+    with tempfile.TemporaryDirectory(prefix="velosweep-") as folder:
+        stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
+        child = start(argv, stdout=stdout, stderr=stderr, environment=environment)
+        exit_code = child.wait(timeout_s)
+        child.kill()
+        return ProgramOutput(exit_code, *(file.read_text(errors="replace") for file in (stdout, stderr)))
 
 
-def _text(data: bytes | str | None) -> str:
-    return data.decode(errors="replace") if isinstance(data, bytes) else data or ""
+def exec_failure(stderr: str) -> str | None:
+    """Why the system did not execute a program, if it did not."""
+    match = re.match(r"exec: .*: (.+)$", stderr)
+    return match.group(1) if match else None
 
 
 def describe_exit(code: int | None) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from velosweep.config.settings import ENGINES, EngineSettings
 from velosweep.errors import ProgramError
+from velosweep.isolation import without_current_folder
 from velosweep.llama_cpp.engine import Engine
 
 HOW_TO_BUILD = (
@@ -52,9 +53,14 @@ def resolve_engine(settings_kind: str, llama_cpp_path: str | None, environ: Mapp
         if program is None:
             raise _not_found("llama-server", path, source)
         return _server_of_variable(program, path) if source == _VARIABLE else _server(program, f"{source}={path}")
-    on_path = shutil.which("llama-server", path=environ.get("PATH", os.defpath))
+    on_path = _on_path("llama-server", environ)
     if on_path is not None:
-        return _found_on_path(on_path)
+        try:
+            return _found_on_path(on_path)
+        except ProgramError as error:
+            if settings_kind == "server":
+                raise
+            return _embedded(_one_line(error.message.replace("The llama-server that was found", "the llama-server", 1)))
     if settings_kind == "server":
         raise ProgramError("engine=server, but there is no llama-server on PATH", remedy=HOW_TO_BUILD)
     return _embedded("no llama_cpp.path, no $LLAMA_CPP_PATH and no llama-server on PATH")
@@ -69,8 +75,19 @@ def surely_embedded(words: Sequence[str], environ: Mapping[str, str]) -> bool:
     return (
         not any(word.lstrip("+~").startswith(elsewhere) for word in words)
         and not environ.get("LLAMA_CPP_PATH")
-        and shutil.which("llama-server", path=environ.get("PATH", os.defpath)) is None
+        and _on_path("llama-server", environ) is None
     ) or "engine=embedded" in words
+
+
+def _on_path(program: str, environ: Mapping[str, str]) -> str | None:
+    """Absolute path of the program by the name under which PATH has it; what lies in the current folder is not it."""
+    found = shutil.which(program, path=without_current_folder(environ.get("PATH", os.defpath)))
+    return None if found is None else str(Path(found).absolute())
+
+
+def _one_line(message: str) -> str:
+    line = " ".join(message.split())
+    return line if len(line) <= 300 else line[:300] + "…"
 
 
 def _given_path(llama_cpp_path: str | None, environ: Mapping[str, str]) -> tuple[str | None, str]:
@@ -101,11 +118,10 @@ def _server_of_variable(program: str, path: str) -> Selection:
 
 def _found_on_path(on_path: str) -> Selection:
     """Nobody named this program: where it doesn't work, it is said where it was found."""
-    program = str(Path(on_path).resolve())
     try:
-        return _server(program, "llama-server is on PATH")
+        return _server(on_path, "llama-server is on PATH")
     except ProgramError as error:
-        why = error.message.replace(f"{program} ", "it ", 1) if program == on_path else error.message
+        why = error.message.replace(f"{on_path} ", "it ", 1)
         raise ProgramError(
             f"The llama-server that was found on PATH, {on_path}, does not work: {why}",
             remedy="mend it or take it off PATH; or set llama_cpp.path to another llama.cpp, or choose engine=embedded",
@@ -116,12 +132,10 @@ def _binaries(path: str | None, source: str, environ: Mapping[str, str]) -> Sele
     from velosweep.llama_cpp.binaries import BinariesEngine, find_programs
 
     if path is None:
-        on_path = shutil.which("llama-speculative-simple", path=environ.get("PATH", os.defpath)) or shutil.which(
-            "llama-speculative", path=environ.get("PATH", os.defpath)
-        )
+        on_path = _on_path("llama-speculative-simple", environ) or _on_path("llama-speculative", environ)
         if on_path is None:
             raise ProgramError("engine=binaries, but there is no llama-speculative on PATH", remedy=HOW_TO_BUILD)
-        path, source = str(Path(on_path).resolve().parent), "PATH"
+        path, source = str(Path(on_path).parent), "PATH"
     folder = find_programs(path)
     if folder is None:
         raise _not_found("llama-speculative", path, source)
@@ -140,11 +154,11 @@ def find_program(name: str, path: str) -> str | None:
     """Absolute path of the program `name` of the llama.cpp at `path` (a folder, or the program itself)."""
     given = Path(path).expanduser()
     if given.is_file() and os.access(given, os.X_OK):
-        return str(given.resolve()) if given.stem.startswith(name) or name == "llama-server" else None
+        return str(given.absolute()) if given.stem.startswith(name) or name == "llama-server" else None
     for folder in program_folders(path):
         for candidate in (folder / name, folder / f"{name}.exe"):
             if candidate.is_file() and os.access(candidate, os.X_OK):
-                return str(candidate.resolve())
+                return str(candidate.absolute())
     return None
 
 

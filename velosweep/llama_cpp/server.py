@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from velosweep.errors import LaunchFailed, RunFailed
-from velosweep.llama_cpp import client as http
 from velosweep.llama_cpp import failures, process
 from velosweep.llama_cpp.arguments import server_arguments
 from velosweep.llama_cpp.capabilities import Capabilities, of_program
+from velosweep.llama_cpp.client import HttpClient, ServerAddress
 from velosweep.llama_cpp.device_list import list_devices, pinning_environment
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.llama_cpp.session import ServerClient
@@ -89,33 +89,33 @@ class ServerSession:
     def wait_ready(self, timeout_s: float) -> None:
         """Block until the model is loaded and the server drafts, or doesn't, as the arm says. Raises LaunchFailed."""
         deadline = time.perf_counter() + timeout_s
-        address: http.Address | None = None
+        http: HttpClient | None = None
 
         def ready() -> bool:
-            nonlocal address
-            address = address or self._listening()
-            return not self._child.alive or (address is not None and http.health(address))
+            nonlocal http
+            http = http or self._listening()
+            return not self._child.alive or (http is not None and http.health_problem() is None)
 
         came = process.wait_for(ready, deadline, first_s=0.01, longest_s=0.25)
         if not self._child.alive:
             self._fail()
-        if not came or address is None:
+        if not came or http is None:
             self.close()
             raise LaunchFailed(
                 f"llama.cpp was not ready after {timeout_s:g} s (log: {self._log_path})",
                 remedy="raise protocol.load_timeout_s, or see the log for what it waits for",
             )
-        self._dialogue = ServerClient(self._arm, address)
+        self._dialogue = ServerClient(self._arm, http)
         self._check_mode(self._dialogue, max(1.0, deadline - time.perf_counter()))
 
-    def _listening(self) -> http.Address | None:
+    def _listening(self) -> HttpClient | None:
         match = _LISTENING.search(process.tail(self._log_path))
         if match is not None:
-            return http.Address(host=match.group(1), port=int(match.group(2)), api_key=self._api_key)
+            return HttpClient(ServerAddress(host=match.group(1), port=int(match.group(2)), api_key=self._api_key))
         # A person's own arguments may have silenced the log; the system knows the port, too, but asking it costs more.
         if time.perf_counter() - self._started > _SILENCE_S:
             port = process.listening_port(self._child.pid)
-            return http.Address(port=port, api_key=self._api_key) if port else None
+            return HttpClient(ServerAddress(port=port, api_key=self._api_key)) if port else None
         return None
 
     def _check_mode(self, dialogue: ServerClient, timeout_s: float) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from velosweep.errors import RunFailed
-from velosweep.llama_cpp import client as http
+from velosweep.llama_cpp.client import HttpClient, check_status
+from velosweep.llama_cpp.completion import Completion, complete
 from velosweep.llama_cpp.draft_counters import SpeculationCounters, read_counters
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.llama_cpp.prompt_repeats import SPACER_PROMPT, SPACER_TOKENS, RepeatRule, rule_for
@@ -52,9 +53,9 @@ def completion_payload(request: Request, *, prompt: str, cache_prompt: bool) -> 
 class ServerClient:
     """Asks one server for one arm's runs."""
 
-    def __init__(self, server: ServerConfig, address: http.Address, *, shared: bool = False) -> None:
+    def __init__(self, server: ServerConfig, http: HttpClient, *, shared: bool = False) -> None:
         """`shared`: others may ask the same server, so that its counters have to be read before each run, too."""
-        self.address = address
+        self._http = http
         self._shared = shared
         self._arm = server
         self._rule: RepeatRule | None = None
@@ -66,16 +67,16 @@ class ServerClient:
         Asked of /slots and of a first response, which also tells how this build is to be asked for runs. A build
         that doesn't say whether it drafts is judged by its runs. Raises RunFailed if it can't be asked.
         """
-        speculates = slot_speculates(http.get_json(self.address, "/slots"))
+        speculates = slot_speculates(self._http.get_json("/slots"))
         wanted = self._arm.mode is Mode.SPECULATIVE
         if speculates is not None and speculates is not wanted:
             return "The server does not speculate" if wanted else "The server speculates, although the arm is vanilla"
-        first = http.complete(self.address, _small_payload(prompt=_PROBE_PROMPT, n_predict=1), timeout_s=timeout_s)
+        first = complete(self._http, _small_payload(prompt=_PROBE_PROMPT, n_predict=1), timeout_s=timeout_s)
         self._rule = rule_for(first.final)
         kinds = response_kinds(first.final)
         if not wanted and kinds:
             return f"The server speculates ({', '.join(kinds)}), although the arm is vanilla"
-        self._counters = read_counters(self.address) if wanted else None
+        self._counters = read_counters(self._http) if wanted else None
         return None
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
@@ -85,13 +86,13 @@ class ServerClient:
             raise RunFailed("The server was asked for a run before it was asked what it does; call wait_ready first")
         if self._rule.spacer:
             # Another prompt between two runs.
-            http.complete(self.address, _small_payload(n_predict=SPACER_TOKENS), timeout_s=timeout_s)
+            complete(self._http, _small_payload(n_predict=SPACER_TOKENS), timeout_s=timeout_s)
         if self._counters is not None and (self._rule.spacer or self._shared):
-            self._counters = read_counters(self.address)
+            self._counters = read_counters(self._http)
         payload = completion_payload(request, prompt=prompt, cache_prompt=self._rule.cache_prompt)
         if self._rule.takes_draft_length:
             payload.update(self._draft_length())
-        done = http.complete(self.address, payload, timeout_s=timeout_s)
+        done = complete(self._http, payload, timeout_s=timeout_s)
         return self._generation(done, self._rule)
 
     def _draft_length(self) -> dict[str, object]:
@@ -109,8 +110,8 @@ class ServerClient:
         """None unless the server is seen to draft another number of tokens than n_draft. Raises RunFailed."""
         if self._arm.mode is Mode.VANILLA or self._rule is None or self._rule.takes_draft_length:
             return None
-        http.complete(self.address, _small_payload(n_predict=SPACER_TOKENS + self._arm.n_draft), timeout_s=timeout_s)
-        counters = read_counters(self.address)
+        complete(self._http, _small_payload(n_predict=SPACER_TOKENS + self._arm.n_draft), timeout_s=timeout_s)
+        counters = read_counters(self._http)
         positions = counters.accepted_per_position if counters is not None else None
         if positions is not None and len(positions) != self._arm.n_draft:
             return f"the server drafts {len(positions)} tokens a round, not n_draft={self._arm.n_draft}"
@@ -118,19 +119,19 @@ class ServerClient:
 
     def _templated(self, text: str) -> str:
         payload = {"messages": [{"role": "user", "content": text}]}
-        reply = http.fetch(self.address, "POST", "/apply-template", payload, timeout_s=30.0)
+        reply = self._http.request("POST", "/apply-template", payload, timeout_s=30.0)
         if reply.status in (404, 501):
             raise RunFailed(
                 "This llama-server has no /apply-template", remedy="set prompts.chat=false or use a newer llama.cpp"
             )
-        http.check_status(reply, "POST /apply-template")
+        check_status(reply, "POST /apply-template")
         answer = reply.json()
         prompt = answer.get("prompt") if isinstance(answer, Mapping) else None
         if not isinstance(prompt, str):
             raise RunFailed(f"/apply-template answered without a prompt: {answer!r:.200}")
         return prompt
 
-    def _generation(self, done: http.Completion, rule: RepeatRule) -> Generation:
+    def _generation(self, done: Completion, rule: RepeatRule) -> Generation:
         predicted = int(done.number("predicted_n"))
         drafted, accepted = done.count("draft_n"), done.count("draft_n_accepted")
         run = self._run_counters(drafted)
@@ -158,7 +159,7 @@ class ServerClient:
         """This run's share of the server's counters; empty where they disagree with the answer itself."""
         if self._arm.mode is Mode.VANILLA or self._counters is None:
             return SpeculationCounters()
-        now = read_counters(self.address)
+        now = read_counters(self._http)
         if now is None:
             return SpeculationCounters()
         run, self._counters = now.since(self._counters), now

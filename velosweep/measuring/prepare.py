@@ -10,6 +10,7 @@ from pathlib import Path
 from velosweep.config.settings import EngineSettings, Job, RunSettings
 from velosweep.errors import ConfigError
 from velosweep.llama_cpp.arguments import command_arguments
+from velosweep.llama_cpp.attached import AttachedEngine
 from velosweep.llama_cpp.engine import Engine, ServerConfig
 from velosweep.llama_cpp.selection import open_engine, resolve_engine
 from velosweep.machine.cores import check_threads, resolve_threads
@@ -82,6 +83,10 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     resolved = [resolver.resolve(job) for job in jobs]
     resolver.open_engines(resolved)
     engines, nvml = resolver.engines, open_nvml()
+    if not settings.dry_run and not settings.elsewhere:
+        for engine in engines.values():
+            if isinstance(engine, AttachedEngine):
+                engine.check_reachable()
     lanes = _lanes(engines.values(), settings, nvml, resolver.reasons.append)
     threaded = [replace(job, engine=_with_threads(job.engine, len(lanes))) for job in resolved]
     programs = {program: cached_sha256(Path(program)) for _, program, *_ in engines if program}

@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from velosweep.errors import RunFailed, RunTimeout
-from velosweep.llama_cpp import client as http
+from velosweep.llama_cpp import client
+from velosweep.llama_cpp.client import LOADING, HttpClient, ServerAddress, check_status
+from velosweep.llama_cpp.completion import Completion, complete, parse_events
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -34,7 +36,7 @@ END = b"0\r\n\r\n"
 
 
 @contextmanager
-def serving(answer: Callable[[socket.socket], None]) -> Iterator[http.Address]:
+def serving(answer: Callable[[socket.socket], None]) -> Iterator[HttpClient]:
     """A server that reads one request and then does `answer`."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
@@ -49,21 +51,21 @@ def serving(answer: Callable[[socket.socket], None]) -> Iterator[http.Address]:
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
-        yield http.Address(port=listener.getsockname()[1])
+        yield HttpClient(ServerAddress(port=listener.getsockname()[1]))
     finally:
         thread.join(5)
         listener.close()
 
 
-def completion(*pieces: bytes, timeout_s: float = 5.0) -> http.Completion:
+def completion(*pieces: bytes, timeout_s: float = 5.0) -> Completion:
     """Ask a server that sends these pieces and closes."""
 
     def answer(connection: socket.socket) -> None:
         for piece in pieces:
             connection.sendall(piece)
 
-    with serving(answer) as address:
-        return http.complete(address, {"prompt": "x"}, timeout_s=timeout_s)
+    with serving(answer) as http:
+        return complete(http, {"prompt": "x"}, timeout_s=timeout_s)
 
 
 def test_tokens_text_and_timings_of_a_stream_are_read() -> None:
@@ -82,8 +84,8 @@ def test_the_first_token_is_timed_when_it_comes_and_the_last_when_that_does() ->
         time.sleep(0.1)  # what comes after the last token is not the model's time
         connection.sendall(END)
 
-    with serving(answer) as address:
-        done = http.complete(address, {"prompt": "x"}, timeout_s=5.0)
+    with serving(answer) as http:
+        done = complete(http, {"prompt": "x"}, timeout_s=5.0)
     # bounds that hold on any machine: sleeping is never shorter than asked
     assert 100 <= done.time_to_first_token_ms <= done.total_time_ms - 50  # our own wake-ups may come late, too
 
@@ -94,19 +96,19 @@ def test_a_keep_alive_comment_is_no_first_token() -> None:
         time.sleep(0.1)
         connection.sendall(event(content="a", tokens=[97]) + FINAL + END)
 
-    with serving(answer) as address:
-        assert http.complete(address, {"prompt": "x"}, timeout_s=5.0).time_to_first_token_ms >= 100
+    with serving(answer) as http:
+        assert complete(http, {"prompt": "x"}, timeout_s=5.0).time_to_first_token_ms >= 100
 
 
 def test_between_the_first_event_and_the_last_the_client_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[int] = []
 
-    def counted(pieces: Sequence[tuple[float, bytes]], *rest: object) -> http.Reply:
+    def counted(pieces: Sequence[tuple[float, bytes]], *rest: object) -> client.HttpResponse:
         woken.append(len(pieces))
         return parse(pieces, *rest)  # type: ignore[arg-type]
 
-    parse = http._parse
-    monkeypatch.setattr(http, "_parse", counted)
+    parse = client._parse
+    monkeypatch.setattr(client, "_parse", counted)
 
     def answer(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -116,8 +118,8 @@ def test_between_the_first_event_and_the_last_the_client_sleeps(monkeypatch: pyt
             time.sleep(0.001)
         connection.sendall(FINAL + END)
 
-    with serving(answer) as address:
-        done = http.complete(address, {"prompt": "x"}, timeout_s=20.0)
+    with serving(answer) as http:
+        done = complete(http, {"prompt": "x"}, timeout_s=20.0)
     assert len(done.tokens) == 200
     assert woken[0] < 100
 
@@ -131,8 +133,8 @@ def test_few_bytes_are_not_waited_for_beyond_the_deadline() -> None:
         connection.recv(1)  # until the client gives up
 
     came = len(HEAD + event(content="a", tokens=[97]) + event(content="b", tokens=[98]))
-    with serving(answer) as address, pytest.raises(RunTimeout, match=f"{came} bytes came"):
-        http.complete(address, {"prompt": "x"}, timeout_s=1.0)
+    with serving(answer) as http, pytest.raises(RunTimeout, match=f"{came} bytes came"):
+        complete(http, {"prompt": "x"}, timeout_s=1.0)
 
 
 def test_a_last_event_that_is_short_is_seen_soon_where_the_server_keeps_the_connection_open() -> None:
@@ -143,8 +145,8 @@ def test_a_last_event_that_is_short_is_seen_soon_where_the_server_keeps_the_conn
         connection.settimeout(20)
         connection.recv(1)
 
-    with serving(answer) as address:
-        done = http.complete(address, {"prompt": "x"}, timeout_s=20.0)
+    with serving(answer) as http:
+        done = complete(http, {"prompt": "x"}, timeout_s=20.0)
     assert done.tokens == (97,)
     assert done.total_time_ms < 10_000  # not only when the time is up
 
@@ -155,8 +157,8 @@ def test_a_server_that_keeps_the_connection_open_is_not_waited_for() -> None:
         connection.settimeout(5)
         connection.recv(1)  # until the client closes
 
-    with serving(answer) as address:
-        assert http.complete(address, {"prompt": "x"}, timeout_s=4.0).text == "a"
+    with serving(answer) as http:
+        assert complete(http, {"prompt": "x"}, timeout_s=4.0).text == "a"
 
 
 @pytest.mark.parametrize(
@@ -197,9 +199,9 @@ def test_a_hang_ends_in_time_as_a_timeout() -> None:
     def answer(_: socket.socket) -> None:
         released.wait(5)
 
-    with serving(answer) as address:
+    with serving(answer) as http:
         with pytest.raises(RunTimeout, match=r"within 0\.2 s \(0 bytes came\)"):
-            http.complete(address, {"prompt": "x"}, timeout_s=0.2)
+            complete(http, {"prompt": "x"}, timeout_s=0.2)
         released.set()
 
 
@@ -214,20 +216,20 @@ def test_a_trickle_does_not_extend_the_deadline() -> None:
             except OSError:
                 return
 
-    with serving(answer) as address:
+    with serving(answer) as http:
         with pytest.raises(RunTimeout):
-            http.complete(address, {"prompt": "x"}, timeout_s=0.3)
+            complete(http, {"prompt": "x"}, timeout_s=0.3)
         stop.set()
 
 
 def test_nobody_there_is_a_failed_run_and_no_health() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        address = http.Address(port=unused.getsockname()[1])
+        http = HttpClient(ServerAddress(port=unused.getsockname()[1]))
 
-        assert not http.health(address)
+        assert http.health_problem() == "Connection refused"
         with pytest.raises(RunFailed, match="broke during POST /completion"):
-            http.complete(address, {"prompt": "x"}, timeout_s=1.0)
+            complete(http, {"prompt": "x"}, timeout_s=1.0)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "12", None, True])
@@ -239,12 +241,74 @@ def test_a_timing_that_is_no_number_fails_the_run(value: object) -> None:
 
 
 def test_the_api_key_is_in_no_representation() -> None:
-    assert "secret" not in repr(http.Address(port=1, api_key="secret")) + str(http.Address(port=1, api_key="secret"))
+    address = ServerAddress(port=1, api_key="secret")
+
+    assert "secret" not in repr(address) + str(address)
 
 
 @given(st.binary(max_size=400))
 def test_no_bytes_break_the_client(data: bytes) -> None:
     with suppress(RunFailed):
-        http.check_status(http._parse([(0.0, data)], 0.0, "x"), "x")
+        check_status(client._parse([(0.0, data)], 0.0, "x"), "x")
     with suppress(RunFailed):
-        http.parse_events(b"data: {" + data)
+        parse_events(b"data: {" + data)
+
+
+@pytest.mark.parametrize(
+    ("status", "problem"),
+    [(200, None), (503, LOADING), (404, "it answers GET /health with status 404")],
+)
+def test_health_says_what_is_wrong(status: int, problem: str | None) -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+
+    with serving(answer) as http:
+        assert http.health_problem() == problem
+
+
+def test_a_name_that_does_not_resolve_is_said_and_none_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "the name no-such-host.invalid can't be resolved" in str(
+        HttpClient(ServerAddress(host="no-such-host.invalid", port=80)).health_problem()
+    )
+    released = threading.Event()
+    monkeypatch.setattr(client, "_CONNECT_S", 0.1)
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *_, flags=0, **__: (_numeric(flags), released.wait(5), [])[2]
+    )
+    began = time.perf_counter()
+
+    assert (
+        HttpClient(ServerAddress(host="slow", port=80)).health_problem()
+        == "the name slow was not resolved within 0.1 s"
+    )
+    assert time.perf_counter() - began < 4
+    released.set()
+
+
+def _numeric(flags: int) -> None:
+    if flags:
+        raise socket.gaierror("no number")
+
+
+def test_every_address_of_a_name_is_tried() -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n")
+
+    with serving(answer) as http:
+        assert HttpClient(ServerAddress(host="localhost", port=http.address.port)).health_problem() is None
+
+
+def test_a_request_under_way_is_given_up_from_another_thread() -> None:
+    released = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(HEAD + event(content="a", tokens=[97]))
+        released.wait(10)
+
+    with serving(answer) as http:
+        threading.Timer(0.2, http.abort).start()
+        with pytest.raises(RunFailed, match="POST /completion was given up"):
+            complete(http, {"prompt": "x"}, timeout_s=30.0)
+        with pytest.raises(RunFailed, match="given up"):  # and none is begun any more
+            complete(http, {"prompt": "x"}, timeout_s=30.0)
+        released.set()

@@ -75,11 +75,6 @@ def _identify(job: Job, fingerprints: Mapping[str, str]) -> Job:
     return replace(job, id=content_hash(own), baseline_id=content_hash(baseline))
 
 
-def family_of(job: Job) -> str:
-    """Hash of what jobs share that differ in n_draft alone."""
-    return content_hash([job.baseline_id, job.model_pair.draft_model, job.speculation, job.engine])
-
-
 def _protocol_content(protocol: Protocol) -> dict[str, object]:
     return {key: value for key, value in _content(protocol).items() if key not in (*_PATIENCE, "name")}
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from velosweep.config.settings import Job
-from velosweep.planning.identity import family_of
 from velosweep.tuning.search_values import DraftRounds, SearchRound
 from velosweep.tuning.throughput_model import boundary_length, calibration_lengths, pool, predict
 
@@ -75,9 +75,9 @@ class Calibration:
 
     @cached_property
     def _families(self) -> list[list[Job]]:
-        families: dict[str, list[Job]] = {}
+        families: defaultdict[object, list[Job]] = defaultdict(list)
         for job in self.jobs:
-            families.setdefault(family_of(job), []).append(job)
+            families[job.model_pair.draft_model, job.speculation, job.engine].append(job)
         return [sorted(family, key=lambda job: job.n_draft) for family in families.values()]
 
     def _runs(self, family: Sequence[Job]) -> dict[int, DraftRounds]:

@@ -159,7 +159,7 @@ def residual_variance(rounds: Sequence[Mapping[str, float]]) -> tuple[float, int
         return 0.0, 0
     design = np.zeros((len(cells), len(names) + len(rounds)))
     for row, (candidate, number, _) in enumerate(cells):
-        design[row, [candidate, number]] = 1
+        design[row, candidate] = design[row, number] = 1
     values = np.array([value for _, _, value in cells])
     values -= values.mean()
     effects, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,17 +70,26 @@ def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
     return pa.schema(columns).with_metadata(file_metadata(metadata))
 
 
-def write_results(
-    path: Path, comparisons: Sequence[Comparison], *, sweep_id: str, metadata: Mapping[str, str] | None = None
-) -> None:
-    """Write comparisons in the order given, atomically; the same give the same bytes. Raises StorageError."""
+def results_to_table(
+    comparisons: Iterable[Comparison], *, sweep_id: str, metadata: Mapping[str, str] | None = None
+) -> pa.Table:
+    """Comparisons as a table in the order given."""
     import pyarrow as pa
+
+    rows = list(comparisons)
+    columns: list[Any] = [pa.array([sweep_id] * len(rows), type=pa.string())]
+    for kind, place in _COLUMNS.values():
+        columns.append(pa.array(_values(rows, place), type=arrow_type(kind)))
+    return pa.Table.from_arrays(columns, schema=schema(metadata))
+
+
+def write_results(
+    path: Path, comparisons: Iterable[Comparison], *, sweep_id: str, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write atomically; the same comparisons give the same bytes. Raises StorageError."""
     import pyarrow.parquet as pq
 
-    columns: list[Any] = [pa.array([sweep_id] * len(comparisons), type=pa.string())]
-    for kind, place in _COLUMNS.values():
-        columns.append(pa.array(_values(comparisons, place), type=arrow_type(kind)))
-    table = pa.Table.from_arrays(columns, schema=schema(metadata))
+    table = results_to_table(comparisons, sweep_id=sweep_id, metadata=metadata)
     with replacing(path) as beside, pq.ParquetWriter(beside, table.schema, **WRITER) as writer:
         writer.write_table(table)
 

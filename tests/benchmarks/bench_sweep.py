@@ -181,10 +181,18 @@ def disturbance(repeats: int) -> Iterator[Figure]:
             for who in ("ours", "bare") if number % 2 else ("bare", "ours"):
                 if who == "ours":
                     measurement = Measurement(server=arm, job=one, prompt=prompt, iteration=1, launch=0, group=0)
-                    reading = maker.start(measurement, attempt=0, shared=False)
+                    started_at = datetime.now(timezone.utc)
                     monitor.begin()
                     outcome = session.generate(request, timeout_s=60.0)
-                    sample = maker.finish(reading, request, outcome, monitor.end())
+                    sample = maker.make(
+                        measurement,
+                        request,
+                        outcome,
+                        monitor.end(),
+                        started_at=started_at,
+                        attempt=0,
+                        shared=False,
+                    )
                     journal.append(sample)
                     assert sample.tokens_per_second is not None
                     pair[who] = sample.tokens_per_second

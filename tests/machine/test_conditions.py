@@ -151,22 +151,22 @@ def test_a_cpu_lane_on_this_machine_reads_load_and_no_gpu():
 
 
 def test_our_own_work_is_not_others():
-    before = CpuTimes(busy_s=10, total_s=100, own_s=((1, 3.0), (2, 1.0)))
-    after = CpuTimes(busy_s=15, total_s=110, own_s=((1, 6.0), (2, 2.0)))
+    before = CpuTimes(busy_s=10, total_s=100, own_s={1: 3.0, 2: 1.0})
+    after = CpuTimes(busy_s=15, total_s=110, own_s={1: 6.0, 2: 2.0})
 
     assert pytest.approx(0.1) == busy_by_others(before, after)
 
 
 def test_a_server_started_meanwhile_counts_as_ours():
-    before = CpuTimes(busy_s=10, total_s=100, own_s=((1, 3.0),))
-    after = CpuTimes(busy_s=15, total_s=110, own_s=((1, 3.0), (2, 5.0)))
+    before = CpuTimes(busy_s=10, total_s=100, own_s={1: 3.0})
+    after = CpuTimes(busy_s=15, total_s=110, own_s={1: 3.0, 2: 5.0})
 
     assert busy_by_others(before, after) == 0
 
 
 def test_load_by_others_is_unknown_where_one_of_ours_ended():
-    before = CpuTimes(busy_s=10, total_s=100, own_s=((1, 3.0), (2, 1.0)))
-    after = CpuTimes(busy_s=15, total_s=110, own_s=((1, 6.0),))
+    before = CpuTimes(busy_s=10, total_s=100, own_s={1: 3.0, 2: 1.0})
+    after = CpuTimes(busy_s=15, total_s=110, own_s={1: 6.0})
 
     assert busy_by_others(before, after) is None
 
@@ -175,8 +175,8 @@ def test_load_by_others_is_unknown_where_one_of_ours_ended():
     st.floats(0, 1e6), st.floats(-10, 1e6), st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e6)
 )
 def test_load_by_others_is_a_share_or_unknown(busy, busy_more, total, total_more, own, own_more):
-    before = CpuTimes(busy_s=busy, total_s=total, own_s=((1, own),))
-    after = CpuTimes(busy_s=busy + busy_more, total_s=total + total_more, own_s=((1, own + own_more),))
+    before = CpuTimes(busy_s=busy, total_s=total, own_s={1: own})
+    after = CpuTimes(busy_s=busy + busy_more, total_s=total + total_more, own_s={1: own + own_more})
 
     share = busy_by_others(before, after)
 

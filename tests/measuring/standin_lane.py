@@ -14,7 +14,7 @@ from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.machine.conditions import Monitor
 from velosweep.measuring.events import Event, RunEnded, ServerFailed
 from velosweep.measuring.interrupts import StopFlag
-from velosweep.measuring.lane_context import LaneContext
+from velosweep.measuring.lane_context import LaneContext, ServerLogs
 from velosweep.measuring.lane_runner import run_lane
 from velosweep.measuring.model_files import ModelWatch
 from velosweep.measuring.preload import Preload
@@ -22,7 +22,6 @@ from velosweep.measuring.prepare import Prepared, engine_key
 from velosweep.measuring.recorder import Recorder
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.measuring.sample_rows import SampleMaker
-from velosweep.measuring.server_logs import ServerLogs
 from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.server_groups import Key, ServerGroup, plan_groups
 from velosweep.results.journal import Journal

@@ -6,7 +6,7 @@ Both readings are outside the timed span. What can't be read is None.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import psutil
@@ -35,7 +35,7 @@ class CpuTimes:
 
     busy_s: float
     total_s: float
-    own_s: tuple[tuple[int, float], ...]
+    own_s: Mapping[int, float]
 
 
 class Monitor:
@@ -89,7 +89,7 @@ class Monitor:
         machine = machine_seconds()
         if machine is None:
             return None
-        own = tuple((pid, seconds) for pid in self._own() if (seconds := self._seconds(pid)))
+        own = {pid: seconds for pid in self._own() if (seconds := self._seconds(pid))}
         return CpuTimes(busy_s=machine[0], total_s=machine[1], own_s=own)
 
     def _seconds(self, pid: int) -> float | None:
@@ -124,10 +124,9 @@ def busy_by_others(before: CpuTimes | None, after: CpuTimes | None) -> float | N
     """
     if before is None or after is None or after.total_s <= before.total_s:
         return None
-    then, now = dict(before.own_s), dict(after.own_s)
-    if not then.keys() <= now.keys():
+    if not before.own_s.keys() <= after.own_s.keys():
         return None
-    own = sum(seconds - then.get(pid, 0.0) for pid, seconds in now.items())
+    own = sum(seconds - before.own_s.get(pid, 0.0) for pid, seconds in after.own_s.items())
     others = (after.busy_s - before.busy_s - own) / (after.total_s - before.total_s)
     return min(1.0, max(0.0, others))
 
@@ -141,7 +140,7 @@ def _other_gpu_processes(readings: Iterable[GpuReading], own: set[int]) -> int |
     known = [reading.processes for reading in readings if reading.processes is not None]
     if not known:
         return None
-    return len({process.pid for processes in known for process in processes} - own)
+    return len({pid for processes in known for pid in processes} - own)
 
 
 def _over(combine: Callable[[list[float]], float], values: list[float | None]) -> float | None:

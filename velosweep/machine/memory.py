@@ -122,6 +122,6 @@ def held_on_gpus(lane: Lane, pid: int, nvml: NvmlDriver) -> int | None:
     if any(device.uuid is None for device in lane.devices):
         return None
     readings = [nvml.reading(device.uuid).processes for device in lane.devices if device.uuid]
-    held = [process.memory_bytes for one in readings for process in one or () if process.pid == pid]
+    held = [processes[pid] for processes in readings if processes is not None and pid in processes]
     known = [amount for amount in held if amount is not None]
     return sum(known) if held and len(known) == len(held) else None

@@ -6,7 +6,7 @@ an ordinary one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -37,23 +37,19 @@ class Gpu:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GpuProcess:
-    """A process with memory on a GPU; its bytes are None where the driver hides them (containers, WSL)."""
-
-    pid: int
-    memory_bytes: int | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class GpuReading:
-    """A GPU at one moment; None where it can't be read. `energy_j` counts from the driver's start."""
+    """A GPU at one moment; None where it can't be read.
+
+    `energy_j` counts from the driver's start. `processes`: bytes that each process id holds there, None where the
+    driver hides them (containers, WSL).
+    """
 
     temperature_c: float | None = None
     sm_clock_mhz: float | None = None
     power_w: float | None = None
     energy_j: float | None = None
     throttle: tuple[str, ...] | None = None
-    processes: tuple[GpuProcess, ...] | None = None
+    processes: Mapping[int, int | None] | None = None
 
 
 def throttle_names(mask: int) -> tuple[str, ...]:
@@ -157,7 +153,7 @@ class NvmlDriver:
             mask = self._ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
         return None if mask is None else throttle_names(int(mask))
 
-    def _processes(self, handle: Any) -> tuple[GpuProcess, ...] | None:
+    def _processes(self, handle: Any) -> Mapping[int, int | None] | None:
         nvml = self._nvml
         computing = self._ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle)
         drawing = self._ask(nvml.nvmlDeviceGetGraphicsRunningProcesses, handle)
@@ -166,7 +162,7 @@ class NvmlDriver:
         memory: dict[int, int | None] = {}
         for process in [*(drawing or ()), *(computing or ())]:
             memory[int(process.pid)] = None if process.usedGpuMemory is None else int(process.usedGpuMemory)
-        return tuple(GpuProcess(pid=pid, memory_bytes=held) for pid, held in memory.items())
+        return memory
 
     def _ask(self, call: Callable[..., T], *arguments: Any) -> T | None:
         """The answer, or None: cards and drivers differ in what they know, and NVML says so by an exception."""

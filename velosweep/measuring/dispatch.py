@@ -15,7 +15,7 @@ from velosweep.garbage_collection import existing_objects_frozen
 from velosweep.machine.conditions import Monitor
 from velosweep.measuring.events import Observer
 from velosweep.measuring.interrupts import StopFlag
-from velosweep.measuring.lane_context import LaneContext
+from velosweep.measuring.lane_context import LaneContext, ServerLogs
 from velosweep.measuring.lane_runner import run_lane
 from velosweep.measuring.model_files import ModelWatch
 from velosweep.measuring.preload import Preload
@@ -23,7 +23,6 @@ from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.recorder import Recorder
 from velosweep.measuring.resuming import CompletedRun, Progress
 from velosweep.measuring.sample_rows import SampleMaker
-from velosweep.measuring.server_logs import ServerLogs
 from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.server_groups import Key, ServerGroup
 from velosweep.records import JobRecord, SweepRecord

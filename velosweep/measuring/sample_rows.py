@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from velosweep.errors import RunFailed, RunTimeout
@@ -18,17 +18,6 @@ from velosweep.results.journal import Journal
 from velosweep.values import Lane, Mode, Sample, Status
 
 OutputKey = tuple[str, str]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PendingSample:
-    """A run that has begun."""
-
-    measurement: Measurement
-    order: int
-    attempt: int
-    shared: bool
-    started_at: datetime
 
 
 @dataclass(kw_only=True)
@@ -50,26 +39,26 @@ class SampleMaker:
     def __post_init__(self) -> None:
         self._order = itertools.count(self.next_order)
 
-    def start(self, measurement: Measurement, *, attempt: int, shared: bool) -> PendingSample:
-        """Note order and wall-clock time of a run that is about to be sent."""
-        return PendingSample(
-            measurement=measurement,
-            order=next(self._order),
-            attempt=attempt,
-            shared=shared,
-            started_at=datetime.now(timezone.utc),
-        )
-
-    def finish(
-        self, pending: PendingSample, request: Request, outcome: Generation | RunFailed, conditions: Conditions
+    def make(
+        self,
+        measurement: Measurement,
+        request: Request,
+        outcome: Generation | RunFailed,
+        conditions: Conditions,
+        *,
+        started_at: datetime,
+        attempt: int,
+        shared: bool,
     ) -> Sample:
-        """The row of this run, whatever came of it. Raises StorageError where the journal can't be written."""
-        measurement = pending.measurement
+        """The row of a run that has ended, whatever came of it. Runs are numbered in the order of the calls.
+
+        `shared`: a vanilla run belongs to several jobs. Raises StorageError where the journal can't be written.
+        """
         generation = outcome if isinstance(outcome, Generation) else None
         status, error = self._status(outcome, measurement.server, request)
         engine = self.engine_of(measurement.server)
         return Sample(
-            **_what(measurement, pending.shared),
+            **_what(measurement, shared),
             sweep_id=self.sweep_id,
             n_predict=request.n_predict,
             prompt_set=measurement.job.prompts.name,
@@ -77,14 +66,14 @@ class SampleMaker:
             prompt=request.prompt.text,
             prompt_category=request.prompt.category,
             iteration=measurement.iteration,
-            order=pending.order,
+            order=next(self._order),
             launch=measurement.launch,
             warmup=measurement.warmup,
             status=status,
             error=error,
             **_figures(_without_invalid_output(generation, measurement.server)),
             first_divergence=self._divergence(measurement, generation, status),
-            started_at=pending.started_at,
+            started_at=started_at,
             lane=self.lane.number,
             device=self.lane.label,
             host=self.host,
@@ -96,7 +85,7 @@ class SampleMaker:
             energy_j=conditions.energy_j,
             load_average=conditions.load_average,
             block=measurement.group,
-            attempt=pending.attempt,
+            attempt=attempt,
             temperature=request.sampling.temperature,
             throttle_reasons=conditions.throttle_reasons,
             gpu_processes=conditions.gpu_processes,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 from velosweep.errors import RunFailed, RunTimeout
 from velosweep.llama_cpp.engine import Generation, Request
 from velosweep.measuring.events import RunEnded, RunStarted
@@ -34,7 +36,7 @@ def take_run(
         chat=job.prompts.chat and not measurement.warmup,
     )
     context.recorder.event(RunStarted(lane=lane, measurement=measurement))
-    pending = context.samples.start(measurement, attempt=attempt, shared=shared)
+    started_at = datetime.now(timezone.utc)
     context.monitor.begin()
     outcome: Generation | RunFailed
     try:
@@ -47,7 +49,9 @@ def take_run(
         return None
     if isinstance(outcome, RunTimeout) or not session.alive:
         servers.close(measurement.server)
-    sample = context.samples.finish(pending, request, outcome, conditions)
+    sample = context.samples.make(
+        measurement, request, outcome, conditions, started_at=started_at, attempt=attempt, shared=shared
+    )
     context.recorder.sample(measurement, sample)
     context.recorder.event(RunEnded(lane=lane, measurement=measurement, sample=sample))
     return sample

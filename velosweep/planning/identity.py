@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from velosweep.config.settings import EngineSettings, Job, Protocol, Speculation
 from velosweep.errors import ConfigError
@@ -24,6 +24,10 @@ def _content(value: DataclassInstance) -> dict[str, object]:
     """A dataclass's fields by name; `asdict` would copy each value, which is most of what identities cost."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
+
+_DRAFT_DEFAULTS: dict[str, Any] = {
+    field.name: field.default for field in fields(EngineSettings) if field.name.startswith("draft_")
+}
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_content)
 
@@ -83,21 +87,14 @@ def _engine_content(engine: EngineSettings, fingerprints: Mapping[str, str], *, 
     content = _content(engine)
     content["program"] = fingerprints.get(engine.program, engine.program) if engine.program else None
     if vanilla:  # what only the draft model sees must not split the baseline
-        for key in [key for key in content if key.startswith("draft_")] + ["speculative_url"]:
+        for key in (*_DRAFT_DEFAULTS, "speculative_url"):
             del content[key]
     return content
 
 
 def vanilla_server(job: Job) -> ServerConfig:
     """The server that runs the main model alone, the same for all jobs with this baseline."""
-    engine = replace(
-        job.engine,
-        draft_gpu_layers=EngineSettings(kind="").draft_gpu_layers,
-        draft_cache_type_k="f16",
-        draft_cache_type_v="f16",
-        draft_device=None,
-        speculative_url=None,
-    )
+    engine = replace(job.engine, **_DRAFT_DEFAULTS, speculative_url=None)
     return _server(Mode.VANILLA, job, None, 0, None, engine)
 
 

@@ -148,7 +148,7 @@ def _plan_table(jobs: Sequence[Job]) -> Table:
 
 
 def _search_lines(search: TunerSettings, candidates: int) -> tuple[str, ...]:
-    # The grid's count is no bound: a close race may repeat its last candidates more often than `iterations` says.
+    # The grid's count is no bound: a close search may repeat its last candidates more often than `iterations` says.
     budget = "without a time limit" if search.budget_s is None else f"within {duration(search.budget_s)} of measuring"
     return (
         f"A search for the fastest of {plural(candidates, 'candidate')}, to {percent(search.tolerance)}, {budget}: it "

@@ -27,6 +27,8 @@ def test_six_close_pairs_are_enough():
 def test_between_looks_nothing_stops():
     assert not measured_enough(*_pairs(7, 0.001), Adaptive())
     assert measured_enough(*_pairs(8, 0.001), Adaptive())
+    assert measured_enough(*_pairs(8, 0.001), Adaptive(min_pairs=5, look_every=3))
+    assert not measured_enough(*_pairs(7, 0.001), Adaptive(min_pairs=5, look_every=3))
 
 
 def test_wide_pairs_go_on():
@@ -48,11 +50,16 @@ def test_a_run_that_produced_nothing_has_no_ratio_and_goes_on():
 
 
 @pytest.mark.parametrize("share", [0.99, 0.995, 1.005, 1.01])
-def test_the_target_is_compared_with_the_97_per_cent_half_width(share):
+def test_the_target_is_compared_with_the_97_per_cent_half_width_of_the_pairs_ratios(share):
+    vanilla = np.array([30.0, 31.0, 28.0, 33.0, 30.0, 29.0])
     d = np.array([0.3, 0.31, 0.28, 0.33, 0.30, 0.29])
     low, high = stats.ttest_1samp(d, 0).confidence_interval(0.97)
     half_width = math.sinh((high - low) / 2)
 
-    enough = measured_enough([1.0] * 6, np.exp(d).tolist(), Adaptive(target=half_width * share))
+    enough = measured_enough(vanilla.tolist(), (vanilla * np.exp(d)).tolist(), Adaptive(target=half_width * share))
 
     assert enough == (share > 1)
+
+
+def test_a_width_that_equals_the_target_is_enough():
+    assert measured_enough([30.0] * 6, [60.0] * 6, Adaptive(target=0.0))

@@ -1,0 +1,209 @@
+"""Which errors in the statistics would no test see: `python -m tests.benchmarks.bench_mutation [--sample N] [MODULE…]`.
+
+Mutates velosweep/statistics with cosmic-ray's operators (`pip install cosmic-ray`) and runs its tests against each
+mutant, which exists only in the memory of a forked process. Prints each survivor as a diff, and the share killed.
+
+Not counted, because no figure can depend on it: annotations, docstrings, arguments of `dataclass` and `lru_cache`,
+`strict=` of zip, TYPE_CHECKING. Coverage simulations and Hypothesis properties are left out for their time; they could
+only kill more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import importlib.abc
+import importlib.util
+import os
+import random
+import signal
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+PACKAGE = "velosweep.statistics"
+FOLDER = Path(__file__).parents[2] / "velosweep" / "statistics"
+TESTS = FOLDER.parents[1] / "tests" / "statistics"
+LIMIT_S = 180
+SLOW = {"test_coverage.py", "test_properties.py"}
+FIRST = {
+    "intervals": ("test_worked_cases.py", "test_reported_changes.py"),
+    "comparison_figures": ("test_summarise.py", "test_worked_cases.py"),
+    "job_comparison": ("test_summarise.py", "test_worked_cases.py"),
+    "runs": ("test_summarise.py", "test_findings.py"),
+    "pairing": ("test_pairing.py", "test_summarise.py"),
+    "columns": ("test_columns.py", "test_summarise.py"),
+    "sweep_changes": ("test_sweep_changes.py", "test_reported_changes.py"),
+}
+COMPARISONS = {"Eq": "NotEq", "NotEq": "Eq", "Lt": "LtE Gt", "LtE": "Lt GtE", "Gt": "GtE Lt", "GtE": "Gt LtE"}
+BINARY = {"Add": "Sub", "Sub": "Add", "Mul": "Div", "Div": "Mul", "FloorDiv": "Mul", "Mod": "Mul", "Pow": "Mul"}
+OPERATORS = (
+    *(f"core/ReplaceComparisonOperator_{old}_{new}" for old, others in COMPARISONS.items() for new in others.split()),
+    *("core/ReplaceComparisonOperator_Is_IsNot", "core/ReplaceComparisonOperator_IsNot_Is"),
+    *(f"core/ReplaceBinaryOperator_{old}_{new}" for old, new in BINARY.items()),
+    *("core/ReplaceBinaryOperator_BitAnd_BitOr", "core/ReplaceBinaryOperator_BitOr_BitAnd"),
+    *("core/ReplaceUnaryOperator_Delete_Not", "core/ReplaceUnaryOperator_Delete_USub"),
+    *("core/ReplaceUnaryOperator_Delete_Invert", "core/AddNot", "core/ReplaceAndWithOr", "core/ReplaceOrWithAnd"),
+    *("core/ReplaceTrueWithFalse", "core/ReplaceFalseWithTrue", "core/NumberReplacer", "core/ZeroIterationForLoop"),
+    *("core/ReplaceBreakWithContinue", "core/ReplaceContinueWithBreak", "scale"),
+)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A changed module. `name`: within the package."""
+
+    name: str
+    source: str
+    changed: str
+
+    def diff(self) -> str:
+        """The lines that changed."""
+        lines = difflib.unified_diff(self.source.splitlines(), self.changed.splitlines(), self.name, n=0, lineterm="")
+        return "\n".join(list(lines)[2:])
+
+
+class Scale:
+    """Makes a decimal number 2 % larger: thresholds and levels must be tested near their value."""
+
+    def mutation_positions(self, node: Any) -> Iterator[Any]:
+        """Where the number stands."""
+        if node.type == "number" and "." in node.value:
+            yield node.start_pos, node.end_pos
+
+    def mutate(self, node: Any, index: int) -> Any:
+        """The node with the larger number."""
+        node.value = repr(1.02 * float(node.value))
+        return node
+
+
+def mutants(names: list[str]) -> list[Mutant]:
+    """All that differ in what is computed."""
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator
+
+    found = []
+    for name in names:
+        source = (FOLDER / f"{name}.py").read_text()
+        seen = {_meaning(source)}
+        for operator in (Scale() if name == "scale" else get_operator(name)() for name in OPERATORS):
+            occurrence = 0
+            while (changed := mutate_code(source, operator, occurrence)) is not None:
+                occurrence += 1
+                meaning = _meaning(changed)
+                if meaning not in seen:
+                    seen.add(meaning)
+                    found.append(Mutant(name=name, source=source, changed=changed))
+    return found
+
+
+def _meaning(source: str) -> str:
+    """The module without what no figure depends on."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            node.decorator_list = [_bare(decorator) for decorator in node.decorator_list]
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        if isinstance(node, ast.AnnAssign):
+            node.annotation = ast.Constant(None)
+        if isinstance(node, ast.Call):
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg != "strict"]
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            node.test = ast.Constant(None)
+    return ast.dump(tree)
+
+
+def _bare(decorator: ast.expr) -> ast.expr:
+    return decorator.func if isinstance(decorator, ast.Call) else decorator
+
+
+class Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Gives a mutant in place of its module."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self.mutant = mutant
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Of the mutated module only."""
+        if fullname != f"{PACKAGE}.{self.mutant.name}":
+            return None
+        return importlib.util.spec_from_loader(fullname, self, origin=str(FOLDER / f"{self.mutant.name}.py"))
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the changed source."""
+        exec(compile(self.mutant.changed, f"{self.mutant.name}.py", "exec"), module.__dict__)
+
+
+def killed(mutant: Mutant) -> bool:
+    """Whether a test fails, in a process of its own; one that takes too long is killed too."""
+    pid = os.fork()
+    if pid:
+        return os.waitpid(pid, 0)[1] != 0
+    try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(LIMIT_S)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        sys.meta_path.insert(0, Importer(mutant))
+        import pytest
+
+        first, *others = tests_of(mutant.name)
+        options = ["-x", "-q", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        os._exit(int(pytest.main([*options, str(first)]) or pytest.main([*options, *map(str, others)])))
+    finally:  # whatever happened, the fork must not go on with its parent's code
+        os._exit(1)
+
+
+def tests_of(name: str) -> list[Path]:
+    """All test files, those that most likely see an error in the module first."""
+    files = sorted(path for path in TESTS.glob("test_*.py") if path.name not in SLOW)
+    first = FIRST.get(name, (f"test_{name}.py",))
+    return sorted(files, key=lambda path: first.index(path.name) if path.name in first else len(first))
+
+
+def main() -> None:
+    """Print survivors, and the share killed by module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="*", default=sorted(path.stem for path in FOLDER.glob("[a-z]*.py")))
+    parser.add_argument("--sample", type=int, help="so many mutants of each module (default: all)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    _import_what_tests_need()
+    by_module: dict[str, list[Mutant]] = defaultdict(list)
+    for mutant in mutants(arguments.modules):
+        by_module[mutant.name].append(mutant)
+    total = seen = 0
+    for name, all_ in by_module.items():
+        if killed(Mutant(name=name, source=all_[0].source, changed=all_[0].source)):
+            raise SystemExit(f"the tests of {name} fail without any mutation")
+        size = min(arguments.sample or len(all_), len(all_))
+        chosen = random.Random(arguments.seed).sample(all_, size)
+        with ThreadPoolExecutor(arguments.workers) as pool:
+            survivors = [m for m, dead in zip(chosen, pool.map(killed, chosen), strict=True) if not dead]
+        print(f"{name}: {size - len(survivors)} of {size} killed ({len(all_)} in all)", flush=True)
+        print(*(survivor.diff() for survivor in survivors), sep="\n", flush=True)
+        total, seen = total + size, seen + size - len(survivors)
+    print(f"{seen} of {total} killed: {seen / total:.1%}")
+
+
+def _import_what_tests_need() -> None:
+    """Once, before forking: what does not import the statistics."""
+    libraries = ("numpy", "scipy.stats", "scipy.special", "pyarrow.compute", "hypothesis", "pytest")
+    for name in (*libraries, "velosweep.results.samples_file", "tests.strategies"):
+        importlib.import_module(name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,15 +1,16 @@
-"""Rounds that began although the machine had not become as fast again as at first (`protocol.cooldown`).
+"""Rounds that began although the machine was still slower than at first (`protocol.cooldown`).
 
-What tells is in the samples: before a round on a slow machine the lane rests and takes a vanilla run to look again,
+The samples show it: before a round on a slow machine the lane rests and takes a vanilla run to look again, recorded as
 a warm-up of that round's iteration, at most twice. A second look means that the first was still too slow.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from velosweep.statistics.comparison import Finding
+from velosweep.statistics.comparison import Evidence, Finding, warning
 from velosweep.statistics.runs import Runs
 from velosweep.values import COOLDOWN_LOOKS
 
@@ -40,44 +41,47 @@ def untrusted_findings(runs: Runs, looks: Looks, vanilla: Any) -> list[Finding]:
     Too slow is a last look under the speed of its launch's first round by more than SLOW_LIMIT, or no faster than
     the look before, which was too slow by the protocol's own limit or it would have been the last.
     """
-    import numpy as np
-
     vanilla = vanilla[runs.usable[vanilla]]
     own = looks.get(_owner(runs, int(vanilla[0]))) if len(vanilla) else None
     if own is None:
         return []
     columns = runs.columns
     speed, iteration = columns.number("tokens_per_second"), columns.integer("iteration")
-    place = np.stack([columns.integer("block"), columns.integer("launch"), columns.text("prompt_id").codes])
+    place = columns.integer("block"), columns.integer("launch"), columns.text("prompt_id").codes
+    counted: dict[tuple[int, ...], list[tuple[int, float]]] = defaultdict(list)
+    seen: dict[tuple[tuple[int, ...], int], list[float]] = defaultdict(list)
+    for row in vanilla.tolist():
+        counted[tuple(int(part[row]) for part in place)].append((int(iteration[row]), float(speed[row])))
+    for row in own.tolist():
+        seen[tuple(int(part[row]) for part in place), int(iteration[row])].append(float(speed[row]))
     slow: dict[int, tuple[float, float]] = {}
-    for group in np.unique(np.vstack([place[:, own], iteration[own]]), axis=1).T:
-        seen = own[(place[:, own] == group[:3, None]).all(axis=0) & (iteration[own] == group[3])]
-        there = vanilla[(place[:, vanilla] == group[:3, None]).all(axis=0) & (iteration[vanilla] < group[3])]
-        if len(seen) < COOLDOWN_LOOKS or not len(there):
+    for (where, number), speeds in seen.items():
+        earlier = [run for run in counted[where] if run[0] < number]
+        if len(speeds) < COOLDOWN_LOOKS or not earlier:
             continue
-        first = float(speed[there[np.argmin(iteration[there])]])
-        before, last = (float(speed[row]) for row in seen[-COOLDOWN_LOOKS:])
+        _, first = min(earlier)
+        before, last = speeds[-COOLDOWN_LOOKS:]
         if last < first and (last < (1 - SLOW_LIMIT) * first or last <= before):
-            slow[int(group[3])] = min(slow.get(int(group[3]), (last, first)), (last, first), key=lambda s: s[0] / s[1])
+            slow[number] = min(slow.get(number, (last, first)), (last, first), key=_share)
     return [_finding(slow)] if slow else []
 
 
+def _share(slow: tuple[float, float]) -> float:
+    return slow[0] / slow[1]
+
+
 def _finding(slow: Mapping[int, tuple[float, float]]) -> Finding:
-    worst = min(slow, key=lambda iteration: slow[iteration][0] / slow[iteration][1])
+    worst = min(slow, key=lambda iteration: _share(slow[iteration]))
     speed, first = slow[worst]
-    return Finding(
-        code="untrusted",
-        severity="warning",
-        subject="rounds",
-        evidence={
-            "rounds": len(slow),
-            "iterations": ", ".join(map(str, sorted(slow))),
-            "worst_iteration": worst,
-            "speed": speed,
-            "first_speed": first,
-            "fall": 1 - speed / first,
-        },
-    )
+    evidence: Evidence = {
+        "rounds": len(slow),
+        "iterations": ", ".join(map(str, sorted(slow))),
+        "worst_iteration": worst,
+        "speed": speed,
+        "first_speed": first,
+        "fall": 1 - speed / first,
+    }
+    return warning("untrusted", "rounds", evidence)
 
 
 def _owner(runs: Runs, row: int) -> tuple[str, str]:

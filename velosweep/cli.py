@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 VERBS = {
     "doctor": "what would run here: programs, versions, devices, models, what is missing",
     "resume": "finish an interrupted sweep",
-    "rerun": "the same experiment again, held against the old results",
+    "rerun": "the same experiment again, compared with the old results",
     "collate": "rebuild every derived file of a sweep from its samples",
     "report": "console summary and report.html of a sweep again",
     "compare": "two sweeps side by side",

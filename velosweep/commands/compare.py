@@ -32,42 +32,47 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"--fail-below is {arguments.fail_below}", remedy="name a ratio of 1 at most, such as 0.97")
     if _root(arguments.old).resolve() == _root(arguments.new).resolve():
         raise ConfigError(f"{arguments.old} and {arguments.new} are one sweep", remedy="name two")
-    old, new = analyse(_root(arguments.old)), analyse(_root(arguments.new))
-    unlike = environment_differences(old.record, new.record)
-    if unlike and not arguments.anyway:
+    compared = _compared(arguments.old, arguments.new, per_prompt=arguments.prompts)
+    if compared.differences and not arguments.anyway:
         raise MismatchError(
-            "the sweeps can't be held against each other: " + "; ".join(map(difference_words, unlike)),
+            "the sweeps can't be compared: " + "; ".join(map(difference_words, compared.differences)),
             remedy="compare sweeps of one machine, engine and model files, or accept the difference with --anyway",
         )
-    changes = compare_sweeps(old.comparisons, new.comparisons, per_prompt=arguments.prompts)
-    compared = SweepComparison(old=str(arguments.old), new=str(arguments.new), changes=changes, differences=unlike)
     console = make_console()
     print_comparison(compared, console)
     if arguments.html is not None:
         page = Path(arguments.html) if arguments.html else _root(arguments.new) / PAGE
         write_text(page, render_comparison(compared))
         say(console, f"Page: {page}")
-    slower = changes.below(arguments.fail_below) if arguments.fail_below is not None else ()
+    slower = compared.changes.below(arguments.fail_below) if arguments.fail_below is not None else ()
     if slower:
         named = ", ".join(map(compared.label, slower))
         say(make_console(stderr=True), f"Slower than {arguments.fail_below}: {plural(len(slower), 'job')} ({named})")
         return int(ExitStatus.SOME_FAILED)
-    return int(ExitStatus.OK if any(change.ratio for change in changes.changes) else ExitStatus.NOTHING_MEASURED)
+    return int(
+        ExitStatus.OK if any(change.ratio for change in compared.changes.changes) else ExitStatus.NOTHING_MEASURED
+    )
 
 
 def print_reproduction(old: Path, new: Path) -> None:
     """What a rerun shows at its end: what differs in the environment, and which results came out again."""
-    before, after = analyse(old), analyse(new)
-    changes = compare_sweeps(before.comparisons, after.comparisons)
-    differences = environment_differences(before.record, after.record)
-    compared = SweepComparison(old=str(old), new=str(new), changes=changes, differences=differences)
-    print_comparison(compared, make_console())
+    print_comparison(_compared(old, new), make_console())
+
+
+def _compared(old: Path, new: Path, *, per_prompt: bool = False) -> SweepComparison:
+    before, after = analyse(_root(old)), analyse(_root(new))
+    return SweepComparison(
+        old=str(old),
+        new=str(new),
+        changes=compare_sweeps(before.comparisons, after.comparisons, per_prompt=per_prompt),
+        differences=environment_differences(before.record, after.record),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="velosweep compare",
-        description="Hold two sweeps against each other: the ratio new / old of each job with its 95 % interval, and "
+        description="Compare two sweeps: the ratio new / old of each job with its 95 % interval, and "
         "which changes are real after correction for the number of jobs. Exits with 3 where there is nothing to "
         "compare.",
     )

@@ -1,4 +1,4 @@
-"""`velosweep rerun DIR`: the same experiment in a new folder, held against the old results."""
+"""`velosweep rerun DIR`: the same experiment in a new folder, compared with the old results."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from velosweep.commands.saved_sweep import SavedSweep, saved_sweep
+from velosweep.commands.compare import print_reproduction
+from velosweep.commands.resume import saved_sweep
 from velosweep.config.command_words import read_words
 from velosweep.config.saved_jobs import copy_saved
+from velosweep.config.settings import Job
 from velosweep.errors import ConfigError, StorageError
 from velosweep.reporting.console import outlive_readers
 from velosweep.sweep import run_sweep
@@ -25,12 +27,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("-q", "--quiet", action="store_true", help="results only")
     arguments = parser.parse_args(argv)
     overrides = read_words(arguments.overrides)
-    _refuse_varied(arguments.directory, overrides)
+    if overrides:
+        _refuse_varied(saved_sweep(arguments.directory).jobs, overrides)
     old = saved_sweep(arguments.directory, overrides=overrides)
     root = (arguments.out or new_folder()).absolute()
     if root.exists() and any(root.iterdir()):
         raise StorageError(f"{root} is not empty", remedy="name a new folder with --out")
-    _copy_configuration(old, root, overrides)
+    for job in old.jobs:  # so that the new sweep can be resumed and rerun, too
+        copy_saved(old.root / job.directory, root / job.directory, overrides)
     outlive_readers()
     outcome = run_sweep(
         old.jobs,
@@ -39,13 +43,14 @@ def main(argv: Sequence[str]) -> int:
         command=("velosweep", "rerun", *argv),
         settings=replace(old.settings, verbosity=-1 if arguments.quiet else old.settings.verbosity),
     )
-    return _compare(old.root, root, int(outcome.exit_status))
+    print_reproduction(old.root, root)
+    return outcome.exit_status
 
 
-def _refuse_varied(directory: Path, overrides: Sequence[str]) -> None:
+def _refuse_varied(jobs: Sequence[Job], overrides: Sequence[str]) -> None:
     """Raise ConfigError for a key of `overrides` that the sweep varies: its jobs would all be the same one."""
+    lines = dict.fromkeys(line for job in jobs for line in job.overrides)
     for key in (override.partition("=")[0].lstrip("+") for override in overrides):
-        lines = {line: None for job in saved_sweep(directory).jobs for line in job.overrides}
         values = [line.partition("=")[2] for line in lines if line.partition("=")[0].lstrip("+") == key]
         if len(values) > 1:
             raise ConfigError(
@@ -56,18 +61,4 @@ def _refuse_varied(directory: Path, overrides: Sequence[str]) -> None:
 
 def new_folder() -> Path:
     """outputs/<date>/<time>, as Hydra would name it."""
-    now = datetime.now().astimezone()
-    return Path("outputs") / now.strftime("%Y-%m-%d") / now.strftime("%H-%M-%S")
-
-
-def _copy_configuration(old: SavedSweep, root: Path, overrides: Sequence[str]) -> None:
-    """The new sweep can be resumed and rerun too."""
-    for job in old.jobs:
-        copy_saved(old.root / job.directory, root / job.directory, overrides)
-
-
-def _compare(old: Path, new: Path, status: int) -> int:
-    from velosweep.commands.compare import print_reproduction
-
-    print_reproduction(old, new)
-    return status
+    return Path("outputs") / datetime.now().astimezone().strftime("%Y-%m-%d/%H-%M-%S")

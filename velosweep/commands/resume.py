@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from velosweep.commands.saved_sweep import saved_sweep
+from velosweep.config.saved_jobs import load_saved
+from velosweep.config.settings import Job, RunSettings
+from velosweep.errors import StorageError
+from velosweep.records import SweepRecord
 from velosweep.reporting.console import outlive_readers
+from velosweep.results.paths import SweepPaths, is_sweep
+from velosweep.results.sweep_record import read_record
 from velosweep.sweep import run_sweep
 
 
@@ -29,11 +34,33 @@ def main(argv: Sequence[str]) -> int:
         single=saved.record.single,
         command=saved.record.command,
         settings=replace(
-            saved.settings,
-            dry_run=False,
-            force=arguments.force,
-            verbosity=verbosity,
-            tuner=saved.record.tuner,
+            saved.settings, dry_run=False, force=arguments.force, verbosity=verbosity, tuner=saved.record.tuner
         ),
     )
-    return int(outcome.exit_status)
+    return outcome.exit_status
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SavedSweep:
+    """Jobs and settings as they were asked for, and the record of how that went."""
+
+    root: Path
+    record: SweepRecord
+    jobs: list[Job]
+    settings: RunSettings
+
+
+def saved_sweep(directory: Path, *, overrides: Sequence[str] = ()) -> SavedSweep:
+    """Read a sweep's folder; `overrides` are laid over every job.
+
+    Raises StorageError where it isn't one or its configuration is gone.
+    """
+    root = directory.expanduser().absolute()
+    if not is_sweep(root):
+        raise StorageError(f"{root} is not the folder of a sweep", remedy="name the folder that holds sweep.json")
+    paths = SweepPaths(root)
+    record = read_record(paths.record)
+    folders = [(job.num, job.directory, paths.job_directory(job)) for job in record.jobs]
+    base = Path(record.working_directory) if record.working_directory else None
+    jobs, settings = load_saved(folders, overrides=overrides, base=base)
+    return SavedSweep(root=root, record=record, jobs=jobs, settings=settings)

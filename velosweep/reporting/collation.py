@@ -14,18 +14,24 @@ def collate(root: Path) -> Derived:
     """Write every derived file of a sweep and its report: the same samples give the same bytes. Raises StorageError."""
     with collection_paused():  # it would take a third of the report's time
         derived = derive(root)
-        _write_report(SweepPaths(root), derived)
+        write_report(derived, show_paths=derived.record.show_paths)
+        if derived.record.plots:
+            write_plots(derived)
     return derived
 
 
-def _write_report(paths: SweepPaths, derived: Derived) -> None:
+def write_report(derived: Derived, *, show_paths: bool) -> Path:
+    """Write report.html; returns where. `show_paths`: home directories too. Raises StorageError."""
     from velosweep.reporting.html import render_report
 
-    record = derived.record
-    page = render_report(derived.comparisons, record, derived.samples, show_paths=record.show_paths)
-    write_text(paths.report, page)
-    if record.plots:
-        from velosweep.reporting.image_export import main_plots
+    path = SweepPaths(derived.root).report
+    write_text(path, render_report(derived.comparisons, derived.record, derived.samples, show_paths=show_paths))
+    return path
 
-        for form, content in main_plots(derived.comparisons, record).items():
-            write_bytes(paths.report.with_suffix(f".{form}"), content)
+
+def write_plots(derived: Derived) -> None:
+    """Write report.png and report.svg. Raises StorageError, and ConfigError without matplotlib."""
+    from velosweep.reporting.image_export import main_plots
+
+    for form, content in main_plots(derived.comparisons, derived.record).items():
+        write_bytes(SweepPaths(derived.root).report.with_suffix(f".{form}"), content)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.machine.fake_pynvml import FakeGpu, FakePynvml
 from velosweep.llama_cpp.device_list import parse_list, pinning_environment
-from velosweep.machine.lanes import find_lanes
+from velosweep.machine.devices import find_lanes
 from velosweep.machine.nvml import NvmlDriver
 
 TWO_CUDA = """ggml_cuda_init: found 2 CUDA devices (Total VRAM: 35936 MiB):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -10,8 +11,8 @@ import pytest
 from tests.planning.jobs import jobs_over_n_draft
 from velosweep.config.settings import Job, Sweep
 from velosweep.errors import MismatchError
-from velosweep.measuring.opening import adopt
-from velosweep.records import Environment
+from velosweep.measuring.opening import adopt, job_record
+from velosweep.records import Environment, SweepRecord
 
 NOW = datetime(2026, 10, 1, tzinfo=timezone.utc)
 HERE = Environment(
@@ -20,15 +21,18 @@ HERE = Environment(
 )  # fmt: skip
 
 
-def sweep(jobs: tuple[Job, ...]) -> Sweep:
-    return Sweep(id="s", root="/r", jobs=jobs)
+def adopted(
+    before: SweepRecord | None, jobs: tuple[Job, ...], here: Environment = HERE, accepted: Sequence[str] = ()
+) -> SweepRecord:
+    records = tuple(map(job_record, jobs))
+    return adopt(before, Sweep(id="s", root="/r", jobs=jobs), records, here, now=NOW, accepted=accepted)
 
 
 def test_the_same_grid_is_adopted_with_what_is_known_of_it() -> None:
     jobs = jobs_over_n_draft(4, 8)
-    record = adopt(None, sweep(jobs), HERE, now=NOW)
+    record = adopted(None, jobs)
     done = replace(record, jobs=(replace(record.jobs[0], state="failed", error="it died"), record.jobs[1]))
-    again = adopt(done, sweep(jobs), replace(HERE, host="elsewhere"), now=NOW, accepted=["host was h, is elsewhere"])
+    again = adopted(done, jobs, replace(HERE, host="elsewhere"), accepted=["host was h, is elsewhere"])
 
     assert again.jobs == done.jobs
     assert again.environment.host == "h"
@@ -37,13 +41,13 @@ def test_the_same_grid_is_adopted_with_what_is_known_of_it() -> None:
 
 def test_a_grown_grid_adds_its_new_jobs() -> None:
     jobs = jobs_over_n_draft(4, 8, 12)
-    record = adopt(adopt(None, sweep(jobs[:2]), HERE, now=NOW), sweep(jobs), HERE, now=NOW)
+    record = adopted(adopted(None, jobs[:2]), jobs)
 
     assert [job.n_draft for job in record.jobs] == [4, 8, 12]
 
 
 def test_another_job_in_the_place_of_one_that_stands_is_refused() -> None:
-    record = adopt(None, sweep(jobs_over_n_draft(4, 8)), HERE, now=NOW)
+    record = adopted(None, jobs_over_n_draft(4, 8))
 
     with pytest.raises(MismatchError, match=r"job 1 .* would overwrite the results of job 1"):
-        adopt(record, sweep(jobs_over_n_draft(4, 12)), HERE, now=NOW)
+        adopted(record, jobs_over_n_draft(4, 12))

@@ -17,7 +17,7 @@ from velosweep.values import Lane
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conditions:
-    """The machine around one run; None where it can't be read."""
+    """The machine around one run: columns of its sample; None where it can't be read."""
 
     gpu_temperature_c: float | None = None
     gpu_clock_mhz: float | None = None

@@ -16,7 +16,7 @@ import psutil
 
 from velosweep.errors import BusyError, Interrupted, StorageError
 from velosweep.locks import HolderLock
-from velosweep.machine.lanes import device_key
+from velosweep.machine.devices import device_key
 from velosweep.values import Device
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring.convergence import converged, suite_speeds
-from velosweep.measuring.cooldown import Cooldown
+from velosweep.measuring.cooldown_rest import Cooldown
 from velosweep.measuring.events import GroupEnded, ServerFailed
 from velosweep.measuring.lane_context import LaneContext
 from velosweep.measuring.resident_servers import ResidentServers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -42,14 +42,8 @@ def open_sweep(sweep: Sweep, prepared: Prepared, settings: RunSettings) -> Opene
         clear_leftovers(paths.root)
         prepared, accepted = on_earlier_terms(before, prepared, force=settings.force)
     sweep = replace(sweep, id=before.sweep_id if before else secrets.token_hex(8), jobs=prepared.jobs)
-    record = adopt(
-        before,
-        sweep,
-        prepared.environment,
-        now=datetime.now(timezone.utc),
-        accepted=accepted,
-        arguments_of=prepared.server_arguments,
-    )
+    jobs = tuple(job_record(job, prepared.server_arguments(job)) for job in prepared.jobs)
+    record = adopt(before, sweep, jobs, prepared.environment, now=datetime.now(timezone.utc), accepted=accepted)
     return OpenedSweep(
         sweep=sweep,
         prepared=prepared,
@@ -91,18 +85,17 @@ def job_record(job: Job, server_arguments: tuple[str, ...] = ()) -> JobRecord:
 def adopt(
     before: SweepRecord | None,
     sweep: Sweep,
+    jobs: tuple[JobRecord, ...],
     environment: Environment,
     *,
     now: datetime,
     accepted: Sequence[str] = (),
-    arguments_of: Callable[[Job], tuple[str, ...]] = lambda job: (),
 ) -> SweepRecord:
     """The record of this sweep: an earlier one with today's jobs added and their states kept, or a new one.
 
     An earlier one keeps its environment: `accepted` says what was different when it went on.
     Raises MismatchError where a job of today would overwrite another one's results.
     """
-    jobs = tuple(job_record(job, arguments_of(job)) for job in sweep.jobs)
     if before is None:
         return SweepRecord(
             sweep_id=sweep.id,

@@ -14,8 +14,8 @@ from velosweep.llama_cpp.attached import AttachedEngine
 from velosweep.llama_cpp.engine import Engine, ServerConfig
 from velosweep.llama_cpp.selection import open_engine, resolve_engine
 from velosweep.machine.cores import check_threads, resolve_threads
+from velosweep.machine.devices import find_lanes
 from velosweep.machine.environment import collect_environment
-from velosweep.machine.lanes import find_lanes
 from velosweep.machine.nvml import NvmlDriver, open_nvml
 from velosweep.machine.program_hash import cached_sha256
 from velosweep.measuring.job_resolver import EngineKey, JobResolver, check_files_exist, engine_key

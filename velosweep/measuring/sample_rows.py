@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -71,6 +71,7 @@ class SampleMaker:
             warmup=measurement.warmup,
             status=status,
             error=error,
+            **asdict(conditions),
             **_figures(_without_invalid_output(generation, measurement.server)),
             first_divergence=self._divergence(measurement, generation, status),
             started_at=started_at,
@@ -79,17 +80,9 @@ class SampleMaker:
             host=self.host,
             engine=engine.name,
             llama_cpp_build=engine.build,
-            gpu_temperature_c=conditions.gpu_temperature_c,
-            gpu_clock_mhz=conditions.gpu_clock_mhz,
-            gpu_power_w=conditions.gpu_power_w,
-            energy_j=conditions.energy_j,
-            load_average=conditions.load_average,
             block=measurement.group,
             attempt=attempt,
             temperature=request.sampling.temperature,
-            throttle_reasons=conditions.throttle_reasons,
-            gpu_processes=conditions.gpu_processes,
-            cpu_busy=conditions.cpu_busy,
         )
 
     @staticmethod

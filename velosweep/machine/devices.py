@@ -1,4 +1,4 @@
-"""Lanes: which devices llama.cpp can use here, what the driver knows of them, and how they are grouped.
+"""Which devices llama.cpp can use here, what the driver knows of them, and how they are grouped to lanes.
 
 The program's own list decides what can be used; NVML adds UUID, memory and the index that people know from
 nvidia-smi. Both list NVIDIA's GPUs in PCI bus order, if the engine asks the program with

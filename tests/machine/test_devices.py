@@ -6,7 +6,7 @@ import pytest
 
 from tests.machine.fake_pynvml import FakeGpu, FakePynvml
 from velosweep.errors import ConfigError
-from velosweep.machine.lanes import device_key, find_lanes, visible_gpus
+from velosweep.machine.devices import device_key, find_lanes, visible_gpus
 from velosweep.machine.nvml import NvmlDriver
 from velosweep.values import Device
 

@@ -11,7 +11,7 @@ from tests.machine.fake_pynvml import FakeGpu, FakePynvml
 from velosweep.config.settings import Protocol
 from velosweep.machine.conditions import Monitor
 from velosweep.machine.nvml import NvmlDriver
-from velosweep.measuring.cooldown import Cooldown, rest_needed_s, wait_until_cool
+from velosweep.measuring.cooldown_rest import Cooldown, rest_needed_s, wait_until_cool
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.values import Device, Lane
 

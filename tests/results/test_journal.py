@@ -8,18 +8,22 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.results.made import journal_of, rounds, sample, speculative
+from tests.results.made import START, journal_of, rounds, sample, speculative
 from velosweep.errors import BusyError, SchemaError, StorageError
 from velosweep.results import journal as journal_module
-from velosweep.results.journal import Journal, JournalEvent, read_journal, row_to_sample, sample_to_row
+from velosweep.results.journal import Journal, JournalEvent, read_journal
+from velosweep.results.journal_table import journal_to_table
 from velosweep.results.paths import SweepPaths
+from velosweep.results.samples_file import samples_to_table
 
 
 def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
@@ -52,10 +56,12 @@ def test_every_line_is_plain_json(tmp_path: Path) -> None:
     assert {"journal", "sample"} == {row["kind"] for row in rows}
 
 
-def test_figures_that_are_not_finite_are_undefined() -> None:
-    row = sample_to_row(sample(tokens_per_second=math.nan, total_time_ms=math.inf))
+def test_figures_that_are_not_finite_are_undefined(tmp_path: Path) -> None:
+    paths = journal_of(tmp_path, [sample(tokens_per_second=math.nan, total_time_ms=math.inf)])
 
-    assert (row["tokens_per_second"], row["total_time_ms"]) == (None, None)
+    (one,) = read_journal(paths.journal).samples
+
+    assert (one.tokens_per_second, one.total_time_ms) == (None, None)
 
 
 @given(
@@ -63,11 +69,17 @@ def test_figures_that_are_not_finite_are_undefined() -> None:
     error=st.none() | st.text(),
     speed=st.none() | st.floats(allow_nan=False, allow_infinity=False),
     positions=st.none() | st.lists(st.integers(0, 2**31 - 1)).map(tuple),
+    seconds=st.floats(0, 2**32).map(lambda seconds: timedelta(seconds=seconds)),
 )
-def test_any_sample_survives_its_row(prompt, error, speed, positions) -> None:
-    one = sample(prompt=prompt, error=error, tokens_per_second=speed, accepted_per_position=positions)
+def test_any_sample_is_read_back_as_it_was_as_value_and_in_a_table(prompt, error, speed, positions, seconds) -> None:
+    one = sample(
+        prompt=prompt, error=error, tokens_per_second=speed, accepted_per_position=positions, started_at=START + seconds
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        paths = journal_of(Path(folder), [one])
 
-    assert one == row_to_sample(json.loads(json.dumps(sample_to_row(one))))
+        assert read_journal(paths.journal).samples == (one,)
+        assert journal_to_table(paths.journal)[0].equals(samples_to_table([one]))
 
 
 def test_undecodable_bytes_of_a_log_do_not_stop_a_sweep(tmp_path: Path) -> None:
@@ -125,7 +137,7 @@ def test_a_flipped_bit_is_noticed_and_costs_at_most_two_lines(three_samples: Swe
 
 def test_a_newer_journal_is_refused_with_a_word(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    path.write_bytes(journal_module._line({"kind": "journal", "schema_version": 99}))
+    path.write_bytes(journal_module._line("journal", {"schema_version": 99}))
 
     with pytest.raises(SchemaError, match=r"schema 99.*upgrade velosweep"):
         read_journal(path)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, fields
-from datetime import datetime, timezone
-from enum import Enum
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 from zlib import crc32
+
+import orjson
 
 from velosweep.errors import StorageError
 from velosweep.files import explained, make_folder, storage_error, sync_folder, write_all
@@ -27,6 +27,7 @@ from velosweep.values import SCHEMA_VERSION, Mode, Sample, Status
 _CHECKSUM = slice(8, 16)
 _COVERED = 18
 _HEAD = b'{"crc":"'
+_JSON = orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY
 _SAMPLE_FIELDS = tuple(field.name for field in fields(Sample))
 
 
@@ -72,18 +73,18 @@ class Journal:
 
     def _begin(self) -> None:
         if self._size == 0:
-            self._write(_line({"kind": "journal", "schema_version": SCHEMA_VERSION}))
+            self._write(_line("journal", {"schema_version": SCHEMA_VERSION}))
             sync_folder(self._path.parent)
         elif os.pread(self._handle, 1, self._size - 1) != b"\n":
             self._write(b"\n")
 
     def append(self, sample: Sample) -> None:
         """Put one sample on disk. Raises StorageError."""
-        self._write(_line({"kind": "sample", **sample_to_row(sample)}))
+        self._write(_line("sample", sample))
 
     def note(self, kind: str, **data: object) -> None:
         """Put one event on disk; `data` must be JSON. Raises StorageError."""
-        self._write(_line({"kind": kind, **data}))
+        self._write(_line(kind, data))
 
     def copy(self, line: bytes) -> None:
         """Put a line of another journal on disk as it is. Raises StorageError, also for a line that is damaged."""
@@ -129,11 +130,14 @@ def _sync_data(handle: int) -> None:
     getattr(os, "fdatasync", os.fsync)(handle)
 
 
-def _line(values: Mapping[str, object]) -> bytes:
-    text = json.dumps(values, separators=(",", ":"), allow_nan=False)
-    if "\\ud" in text:  # perhaps a lone surrogate (undecodable bytes of a log): no other reader takes them
-        text = json.dumps(_without_surrogates(values), separators=(",", ":"), allow_nan=False)
-    body = text[1:].encode("ascii")
+def _line(kind: str, values: object) -> bytes:
+    """A line of the journal; a figure that is not finite is undefined, hence null."""
+    try:
+        text = orjson.dumps(values, option=_JSON)
+    except orjson.JSONEncodeError:  # a lone surrogate (undecodable bytes of a log): no other reader takes them
+        plain = asdict(values) if isinstance(values, Sample) else values
+        text = orjson.dumps(_without_surrogates(plain), option=_JSON)
+    body = b'"kind":"%s",%s' % (kind.encode(), text[1:]) if text != b"{}" else b'"kind":"%s"}' % kind.encode()
     return b'{"crc":"%08x",%s\n' % (crc32(body), body)
 
 
@@ -147,23 +151,8 @@ def _without_surrogates(value: object) -> object:
     return value
 
 
-def sample_to_row(sample: Sample) -> dict[str, object]:
-    """A sample as JSON values. A figure that is not finite is undefined, hence None."""
-    return {name: _plain(getattr(sample, name)) for name in _SAMPLE_FIELDS}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, datetime):
-        return value.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def row_to_sample(row: Mapping[str, Any]) -> Sample:
-    """The inverse of `sample_to_row`; what a newer program added is left out.
+    """A sample from its line's JSON values; what a newer program added is left out.
 
     Raises KeyError, TypeError or ValueError for what is no sample.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from velosweep.config.composing import compose
+from velosweep.config.load import load_job
 from velosweep.errors import ConfigError
 
 THEIRS = (
@@ -23,8 +24,8 @@ THEIRS = (
     [
         ("n_draft=[4,8", "[ is never closed; one value is n_draft=4; several are -m n_draft=4,8,12"),
         ("n_draft=range(1,", "( is never closed; one value"),
-        ("n_draft=4)", ") closes nothing"),
-        ("n_draft=[4)", ") closes nothing"),
+        ("n_draft=4)", ") has no ( before it"),
+        ("n_draft=[4)", ") has no ( before it"),
         ("n_draft=4,", "a value is missing beside a comma"),
         ("n_draft=4,,8", "a value is missing beside a comma"),
         ("n_draft=rang(1,4)", "Unknown function 'rang'; one value is n_draft=4"),
@@ -51,3 +52,37 @@ def test_it_is_refused_in_the_words_of_who_wrote_it(override: str, said: str) ->
     assert said in str(caught.value)
     assert caught.value.remedy
     assert not any(word in str(caught.value) for word in THEIRS)
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("gpus=0,1", "gpus=[0,1]"),
+        ("engine.args=--foo", "engine.args=[--foo]"),
+        ("engine.args=--foo,--bar", "engine.args=[--foo,--bar]"),
+        ("engine.tensor_split=null", "engine.tensor_split=[]"),
+        ("prompt=a=b", 'prompt="a=b"'),
+        ("prompt=a,b", 'prompt="a,b"'),
+        ("+engine=server", "engine=server"),
+        ("speculation.parameters.x=1", "+speculation.parameters.x=VALUE"),
+        ("+experiment=ndraft", "+experiment=ndraft_grid"),
+        ("n_draft==4", "n_draft=4"),
+    ],
+)
+def test_what_is_advised_works_when_pasted(override: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose([override])
+
+    assert meant in str(caught.value.remedy)
+    assert load_job(compose([meant]))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["gpus=0,1"], ["dry_run=true,false"], ["gpus=0", "gpus=1"], ["output=a", "output=b"]],
+)
+def test_no_sweep_is_advised_over_what_holds_for_all_its_jobs(words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(words)
+
+    assert "-m" not in str(caught.value.remedy)

@@ -111,7 +111,7 @@ def test_settings_that_change_no_result_are_apart() -> None:
         ("+engine.colour=red", "engine.colour"),
         ("model_pair=lama8b_1b", "did you mean model_pair=llama8b_1b?"),
         ("model_pairs=x", "did you mean model_pair?"),
-        ("+experiment=ndraft_gird", "did you mean experiment=ndraft_grid?"),
+        ("+experiment=ndraft_gird", "did you mean +experiment=ndraft_grid?"),
         ("n_draft=4,8", "add -m"),
         ("prompt=a,b", 'prompt="a,b"'),
         ("prompt=f(x", "prompts.file"),
@@ -134,7 +134,7 @@ def test_settings_that_change_no_result_are_apart() -> None:
         ("n_draft=4;8", "separated by commas: -m n_draft=4,8"),
         ("prompt=a;b", 'prompt="a;b"'),
         ("big.gguf", "model_pair.main_model=big.gguf"),
-        ("model_pair.main_model=${nowhere}", "${nowhere} names a key that there isn't; write the value itself"),
+        ("model_pair.main_model=${nowhere}", "${nowhere} refers to a key that does not exist; write the value itself"),
     ],
 )
 def test_what_can_not_be_run_is_refused_with_key_value_and_remedy(override: str, named: str) -> None:

@@ -1,4 +1,4 @@
-"""The command line's words before Hydra reads them: what can be none is refused, what it can't read is quoted."""
+"""The words of the command line, checked and quoted before Hydra reads them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from itertools import takewhile
 from pathlib import Path
 
 from velosweep.config.key_names import KEY_TYPES, TEXT_KEYS, nearest
+from velosweep.config.schema import RUN_KEYS
 from velosweep.errors import ConfigError
 
 
 def read_words(words: Iterable[str], verbs: Iterable[str] = (), *, multirun: bool = False) -> list[str]:
     """The words as Hydra can read them: `~/` of paths made absolute, letters beyond ASCII quoted.
 
-    Raises ConfigError for a word that can be no override (a command out of place, a mere word), or a key twice.
-    `multirun`: -m was given, and stands in the command that a remedy shows.
+    Raises ConfigError for a word that is not an override (a command out of place, a word without =), and for a key
+    that is given twice. `multirun`: -m was given, and is part of the command that a remedy shows.
     """
     words = list(words)
     given: dict[str, str] = {}
@@ -52,7 +53,7 @@ def prepare_words(words: Iterable[str]) -> list[str]:
 
 
 def _check_form(words: Sequence[str], place: int, verbs: Iterable[str], *, multirun: bool) -> None:
-    """Raise ConfigError where `words[place]` is no key=value, or its key or `=` is written as none can be."""
+    """Raise ConfigError where `words[place]` is no key=value, or its key or `=` is misspelled."""
     word = words[place]
     if word in verbs:
         raise ConfigError(f"{word!r} must be the first word", remedy=f"write: velosweep {word} …")
@@ -80,7 +81,7 @@ def _check_form(words: Sequence[str], place: int, verbs: Iterable[str], *, multi
 
 
 def _cut_apart(words: Sequence[str], place: int) -> ConfigError | None:
-    """Refusal of a path or text whose spaces the shell took for ends of words; None where it isn't that."""
+    """The error for a path or text that the shell split at its spaces; None where it isn't that."""
     before = words[place - 1] if place else ""
     key, equals, value = before.partition("=")
     if not equals or key.lstrip("+") not in TEXT_KEYS or value.lower().endswith(".gguf"):
@@ -91,18 +92,19 @@ def _cut_apart(words: Sequence[str], place: int) -> ConfigError | None:
 
 
 def _given_twice(key: str, first: str, second: str) -> ConfigError:
-    """Refusal of a key with two values: Hydra would take the last, and say nothing."""
+    """The error for a key with two values: Hydra would silently take the last."""
     if first == second:
         return ConfigError(f"{key}={first} is given twice", remedy="give it once")
+    remedy = "give it once"
     if key == "prompt":
-        more = f'several prompts are \'prompts.items=["{first}","{second}"]\''
-    else:
-        more = f"to measure each: velosweep -m {shlex.quote(f'{key}={first},{second}')}"
-    return ConfigError(f"{key} is given twice, as {first} and as {second}", remedy=f"give it once; {more}")
+        remedy += f'; several prompts are \'prompts.items=["{first}","{second}"]\''
+    elif key.partition(".")[0] not in (*RUN_KEYS, "hydra", "output"):  # these give no jobs that differ
+        remedy += f"; to measure each: velosweep -m {shlex.quote(f'{key}={first},{second}')}"
+    return ConfigError(f"{key} is given twice, as {first} and as {second}", remedy=remedy)
 
 
 _SEVERAL = re.compile(rf"(?!(?:{'|'.join(map(re.escape, TEXT_KEYS))})=)[^=]+=(?:[\w.-]+,|range\(|choice\()")
-"""A word that gives several values, as far as can be told before Hydra reads it."""
+"""A word that gives several values, as far as one can see before Hydra reads it."""
 _SEARCH = "a search is: velosweep -m hydra/sweeper=tune 'n_draft=range(1,17)'"
 _SWEEPS = ("sweep", "grid", "multirun")
 # Words that people take for commands; {…} stands for what else they wrote.
@@ -115,7 +117,7 @@ _NO_COMMANDS = {
 
 
 def _no_override(words: Sequence[str], place: int, verbs: Iterable[str], *, multirun: bool) -> ConfigError:
-    """Refusal of a word without `=`."""
+    """The error for a word without `=`."""
     word, before = words[place], words[place - 1] if place else ""
     if before.endswith(","):
         return ConfigError(f"{before!r} ends with a comma", remedy="write the values without spaces: n_draft=4,8,12")

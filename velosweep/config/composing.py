@@ -43,13 +43,13 @@ def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictC
     from hydra.types import RunMode
 
     from velosweep.config.command_words import read_words
-    from velosweep.config.hydra_errors import refusing
+    from velosweep.config.hydra_errors import translating_errors
 
     words = read_words(overrides)
     set_version_base()
     hydra = start_hydra(search_path.build(config_dir))
     try:
-        with refusing():
+        with translating_errors():
             cfg = hydra.compose_config(
                 config_name=search_path.PRIMARY,
                 overrides=words,

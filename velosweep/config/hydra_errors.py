@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf complain of as refusals of ours: file, key, value and what to do."""
+"""Errors of Hydra and OmegaConf in our own form: with file, key, value and what to do."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from velosweep.config.key_names import GROUPS, KEY_TYPES, TEXT_KEYS, nearest, unknown_key
+from velosweep.config.schema import RUN_KEYS
 from velosweep.config.yaml_errors import not_yaml
 from velosweep.errors import ConfigError, VelosweepError
 
-_HELP = "velosweep --help lists the keys"
 _THEIRS = {"hydra", "omegaconf", "antlr4", "yaml"}
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """Turn what Hydra and OmegaConf raise within into our refusals."""
+def translating_errors() -> Iterator[None]:
+    """Raise errors of Hydra and OmegaConf as ours."""
     try:
         yield
     except Exception as error:
-        refusal = translate(error)
-        if refusal is None or refusal is error:
+        ours = translate(error)
+        if ours is None or ours is error:
             raise
-        raise refusal from error
+        raise ours from error
 
 
 def translate(error: BaseException) -> VelosweepError | None:
-    """Our refusal for an exception of Hydra or OmegaConf; None where it is neither (a bug, then)."""
+    """Our error for one of Hydra, OmegaConf or PyYAML; None where it is none of theirs (a bug, then)."""
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -71,44 +71,51 @@ def _missing_choice(error: object) -> ConfigError:
     choice = wanted.removeprefix(f"{group}/")
     stem = Path(choice).stem  # of a file's path in place of its name
     guess = stem if stem in options else nearest(choice, options)
-    meant = f"did you mean {group}={guess}? " if guess else ""
+    plus = "+" if group == "experiment" else ""
+    meant = f"did you mean {plus}{group}={guess}? " if guess else ""
     there = f"There are: {', '.join(options)}" if options else f"no file of {group}/ was found"
     return _in_file(file_with(f"{group}: {choice}"), ConfigError(f"There is no {group}={choice}", remedy=meant + there))
 
 
-def _in_file(file: str | None, refusal: ConfigError) -> ConfigError:
-    """The refusal with its file in front, where there is one."""
+def _in_file(file: str | None, error: ConfigError) -> ConfigError:
+    """The error with the file in front that it comes from, where it comes from one."""
     if not file:
-        return refusal
-    return ConfigError(f"{file}: {refusal.message[:1].lower()}{refusal.message[1:]}", remedy=refusal.remedy)
+        return error
+    return ConfigError(f"{file}: {error.message[:1].lower()}{error.message[1:]}", remedy=error.remedy)
 
 
 def _from_hydra(text: str) -> ConfigError:
     several = re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'(?: 1\.| requires|$)", text)
     if several:
-        return comma_without_multirun(several[1])
+        return _several_values(several[1])
     unknown = re.search(r"Could not (?:override|delete from config\.) '(.+?)'|config group '(.+?)' does not", text)
     if unknown:
         return unknown_key(unknown[1] or unknown[2])
+    added = re.search(r"Multiple values for (\S+)\. .*'override \S+: (.*)'", text)
+    if added:
+        return ConfigError(f"There is a {added[1]} already", remedy=f"leave the + out: {added[1]}={added[2]}")
     defaults = re.search(r"Invalid defaults list in '(.+?)'", text)
     if defaults:
         return ConfigError(
-            f"What stands below `defaults:` in {defaults[1]}.yaml is no list",
-            remedy="write each on a line of its own behind a dash: - override /model_pair: NAME",
+            f"`defaults:` in {defaults[1]}.yaml is not a list",
+            remedy="write each entry on a line of its own after a dash: - override /model_pair: NAME",
         )
     return ConfigError(f"The configuration can't be composed: {text}", remedy="see `velosweep --help`")
 
 
-def comma_without_multirun(override: str) -> ConfigError:
-    """Refusal of a list of values where one is wanted."""
+def _several_values(override: str) -> ConfigError:
+    """The error for `key=a,b` without -m. Only what gives several different jobs is advised."""
     key, _, value = override.partition("=")
-    kind = KEY_TYPES.get(key.lstrip("+"))
-    if key in TEXT_KEYS and kind != "list":
-        remedy = f"{_quoting(key, value)}; to measure each, add -m"
+    name = key.lstrip("+")
+    kind = KEY_TYPES.get(name)
+    if kind in ("list", "any"):
+        remedy = f"write a list: '{key}=[{value}]'"
+    elif name.partition(".")[0] in (*RUN_KEYS, "hydra"):
+        remedy = f"give one value: {name} holds for the whole sweep"
+    elif kind == "text" and name in TEXT_KEYS:
+        remedy = _quoting(key, value) + ("" if name == "output" else "; to measure each, add -m")
     else:
         remedy = f"add -m to measure each: velosweep -m {shlex.quote(override)}"
-        if kind in ("list", "any"):
-            remedy += f"; or write a list as '{key}=[{value}]'"
     return ConfigError(f"{override!r} names several values, but this is one job", remedy=remedy)
 
 
@@ -147,7 +154,7 @@ def _from_omegaconf(error: BaseException, outer: str) -> ConfigError:
         )
     if nowhere:
         return ConfigError(
-            f"{place}: ${{{nowhere[1]}}} names a key that there isn't",
+            f"{place}: ${{{nowhere[1]}}} refers to a key that does not exist",
             remedy="write the value itself; an environment variable is ${oc.env:NAME}",
         )
     if isinstance(error, errors.MissingMandatoryValue):
@@ -156,33 +163,48 @@ def _from_omegaconf(error: BaseException, outer: str) -> ConfigError:
 
 
 def _wrong_value(key: str, place: str, reason: str, outer: str) -> ConfigError:
+    """The error for a value of another type than the key takes."""
     override = re.search(r"Error merging override (.*)", outer)
-    value = override[1].strip().partition("=")[2] if override else ""
+    line = override[1].strip() if override else ""
+    value, kind = line.partition("=")[2], KEY_TYPES.get(key)
     several = re.search(r"Value '\[?([^']+?,[^']+?)\]?' of", reason)
-    remedy = "run `velosweep --help` for what the key takes"
     span = re.fullmatch(r"(\d+)\s*(?:\.\.+|-|:|to)\s*(\d+)", value)
-    if override and KEY_TYPES.get(key) == "list":
+    if "is not Optional" in reason:
+        remedy = f"write an empty list: '{key}=[]'" if kind == "list" else "leave it out to get its default"
+        return ConfigError(f"{place} can't be null", remedy=remedy)
+    remedy = "run `velosweep --help` for what the key takes"
+    if override and kind == "list":
         remedy = f"write a list: '{key}=[{value}]'"
     elif span:
         remedy = f"several values are: -m '{key}=range({span[1]},{int(span[2]) + 1})', whose end is left out"
     elif several:
-        remedy = f"several values are: -m {shlex.quote(f'{key}={several[1]}'.replace(', ', ','))}"
+        grid = several[1].replace(", ", ",")
+        remedy = f"several values are: -m {shlex.quote(f'{key}={grid}')}"
         if not override:
-            remedy += f"; in a file, {key}: {several[1]} below hydra.sweeper.params, as in experiment/ndraft_grid.yaml"
-    names = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
-    said = re.sub(
-        r"Value '(.*)' of type '.*?' could not be converted to (\w+)",
-        lambda found: f"{found[1]!r} is not {names.get(found[2], found[2])}",
-        "this is not a list" if "is not a ListConfig" in reason else reason,
+            remedy = f"in it write `{key}: {grid}` below hydra.sweeper.params, as experiment/ndraft_grid.yaml does"
+    said = f"{_their_words(reason)} (from {line!r})" if override else _their_words(reason)
+    return ConfigError(f"{place}: {said}", remedy=remedy)
+
+
+def _their_words(reason: str) -> str:
+    """OmegaConf's sentence with the names of types that people know."""
+    if "is not a ListConfig" in reason:
+        return "this is not a list"
+    if "is not a subclass of" in reason:
+        return "this is a section of keys, which takes no value"
+    names = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "String": "text"}
+    return re.sub(
+        r"Value '(.*)' (?:of type '.*?' could not be converted to (\w+)|is not a valid (bool).*)",
+        lambda found: f"{found[1]!r} is not {names.get(found[2] or found[3], found[2])}",
+        reason,
     )
-    return ConfigError(f"{place}: {said}{f' (from {override[1].strip()!r})' if override else ''}", remedy=remedy)
 
 
 # ---------------------------------------------------------------- what Hydra's grammar can't read
 
 
 def _unreadable_override(override: str, detail: str) -> ConfigError:
-    """The refusal of `key=value`; of the parser's complaint `detail` only what a person can use is kept."""
+    """The error for a `key=value` of whose parser's message, `detail`, most helps nobody."""
     key, _, value = override.partition("=")
     name = key.strip().lstrip("+~")
     kind = "choice" if name in GROUPS else KEY_TYPES.get(name)
@@ -194,7 +216,7 @@ def _unreadable_override(override: str, detail: str) -> ConfigError:
 
 
 def _quoting(key: str, value: str) -> str:
-    """How to write a value that Hydra's grammar takes apart: quotes inside the shell's quotes."""
+    """How to write a value that Hydra's grammar would split: quotes inside the shell's quotes."""
     inner = value.replace("\\", "\\\\").replace('"', '\\"').replace("'", "'\\''")
     advice = f"text with commas, brackets, # or quotes needs inner quotes: '{key}=\"{inner}\"'"
     return advice + ("; prompts.file=FILE takes prompts as they are" if key.startswith("prompt") else "")
@@ -206,7 +228,7 @@ def _what_is_unreadable(value: str, detail: str) -> str:
         if unquoted.count(opening) > unquoted.count(closing):
             return f"{opening} is never closed"
         if unquoted.count(opening) < unquoted.count(closing):
-            return f"{closing} closes nothing"
+            return f"{closing} has no {opening} before it"
     call = re.search(r"while evaluating '.*?': (.*)", detail)
     if call:
         return call[1].rstrip()

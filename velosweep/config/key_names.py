@@ -1,4 +1,4 @@
-"""The names of keys, and the one that was probably meant."""
+"""The names of keys; for an unknown one the known key that was probably meant."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _last_part(key: str) -> str:
 
 
 def unknown_key(key: str) -> ConfigError:
-    """Refusal of a key that doesn't exist, with the one that was probably meant."""
+    """The error for a key that doesn't exist, with the one that was probably meant."""
     if key in KEYS:
         return ConfigError(f"{key} was taken out of the configuration", remedy=f"set {key}=VALUE; drop ~{key}")
     guess = nearest(key)
@@ -61,7 +61,9 @@ def unknown_key(key: str) -> ConfigError:
         guess = "+experiment=NAME"
     remedy = f"did you mean {guess}?" if guess else "velosweep --help lists the keys"
     section = key.rpartition(".")[0]
-    if section and guess and section.startswith(guess):
+    if KEY_TYPES.get(section) == "map":
+        remedy = f"add it: +{key}=VALUE"
+    elif section and guess and section.startswith(guess):
         inside = (name.removeprefix(f"{section}.") for name in KEYS if name.startswith(f"{section}."))
         remedy = f"{section} has {', '.join(name for name in inside if '.' not in name)}"
     return ConfigError(f"There is no key {key!r}", remedy=remedy)

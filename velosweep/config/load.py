@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from velosweep.config import job_parts
-from velosweep.config.hydra_errors import refusing
+from velosweep.config.hydra_errors import translating_errors
 from velosweep.config.key_names import KEY_TYPES, unknown_key
 from velosweep.config.keys import freeze
 from velosweep.config.prompts import load_prompts
@@ -64,7 +64,7 @@ def plain_values(
     interpolations gave for a next configuration: OmegaConf takes a millisecond for one.
     """
     found = {}
-    with refusing():
+    with translating_errors():
         resolved = {} if resolved is None else resolved
         plain: Any = unresolved or OmegaConf.to_container(cfg)
         _refuse_unknown({name: value for name, value in plain.items() if name != "hydra"})
@@ -189,7 +189,7 @@ class _Parts:
 
 
 def _refuse_unknown(values: dict[str, Any], prefix: str = "") -> None:
-    """Refuse a key that isn't in the schema: `+key=value` lets Hydra add any."""
+    """Raise ConfigError for a key that isn't in the schema: `+key=value` lets Hydra add any."""
     for name, value in values.items():
         key = f"{prefix}{name}"
         if key not in KEY_TYPES:

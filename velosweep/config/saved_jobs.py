@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from velosweep.config.hydra_errors import refusing
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from velosweep.config.hydra_errors import translating_errors
 from velosweep.config.load import JobLoader, load_settings
+from velosweep.config.schema import omegaconf_schema
 from velosweep.config.settings import Job, RunSettings
 from velosweep.config.yaml_errors import not_yaml
 from velosweep.errors import ConfigError, StorageError
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 
 def load_saved(
@@ -37,23 +40,13 @@ def load_saved(
 
 def copy_saved(source: Path, target: Path, overrides: Sequence[str] = ()) -> None:
     """Copy a job's `.hydra/` to a new job's folder with `overrides` laid over it, so that it can be resumed too."""
-    import shutil
-
-    from omegaconf import OmegaConf
-
     shutil.copytree(source / ".hydra", target / ".hydra")
     if overrides:
         OmegaConf.save(_read(source / ".hydra" / "config.yaml", overrides), target / ".hydra" / "config.yaml")
         OmegaConf.save(list(_saved_overrides(source, overrides)), target / ".hydra" / "overrides.yaml")
 
 
-def _read(path: Path, overrides: Sequence[str]) -> DictConfig:
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    from velosweep.config.schema import omegaconf_schema
-
+def _read(path: Path, overrides: Sequence[str]) -> Any:
     remedy = "run the original command again with hydra.sweep.dir set to this folder"
     try:
         merged = OmegaConf.merge(OmegaConf.structured(omegaconf_schema()), OmegaConf.load(path))
@@ -65,24 +58,21 @@ def _read(path: Path, overrides: Sequence[str]) -> DictConfig:
     except OmegaConfBaseException as error:
         raise StorageError(f"The saved configuration {path} is damaged: {error}", remedy=remedy) from error
     for override in overrides:
-        _apply(merged, override)
-    return merged  # type: ignore[return-value]
+        _write(merged, override)
+    return merged
 
 
-def _apply(cfg: object, override: str) -> None:
+def _write(cfg: Any, override: str) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from omegaconf import OmegaConf
 
-    with refusing():
+    with translating_errors():
         parsed = OverridesParser.create().parse_override(override)
         if parsed.is_sweep_override():
             raise ConfigError(f"{override!r} names several values", remedy=f"give {parsed.key_or_group} one value")
-        OmegaConf.update(cfg, parsed.key_or_group, parsed.value(), merge=True)  # type: ignore[arg-type]
+        OmegaConf.update(cfg, parsed.key_or_group, parsed.value(), merge=True)
 
 
 def _saved_overrides(folder: Path, overrides: Sequence[str]) -> tuple[str, ...]:
-    from omegaconf import OmegaConf
-
     path = folder / ".hydra" / "overrides.yaml"
     saved = [str(line) for line in OmegaConf.load(path)] if path.is_file() else []
     return (*saved, *overrides)

@@ -1,4 +1,4 @@
-"""Where configuration comes from: `conf/` beside where one stands, then velosweep's own."""
+"""Where configuration comes from: `conf/` in the current folder, then velosweep's own."""
 
 from __future__ import annotations
 

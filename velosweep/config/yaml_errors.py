@@ -1,4 +1,4 @@
-"""The refusal of a file that is no YAML or no text: with file, line and what to do."""
+"""Errors for a file that is not YAML or not text: with file, line and what to do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BEGAN_EARLIER = re.compile("end of stream|expected ',' or|could not find expect
 
 
 def not_yaml(error: Exception, file: object = None, kind: type[VelosweepError] = ConfigError) -> VelosweepError:
-    """The refusal for what a YAML parser raised, in its words. `file`: where it doesn't name the file itself."""
+    """Our error for one of PyYAML, in its words. `file`: where it doesn't name the file itself."""
     problem = str(getattr(error, "problem", None) or "") or str(error).strip().partition("\n")[0]
     said = f"{getattr(error, 'context', None) or ''} {problem}"
     before, at = getattr(error, "context_mark", None), getattr(error, "problem_mark", None)
@@ -38,6 +38,6 @@ def not_yaml(error: Exception, file: object = None, kind: type[VelosweepError] =
 
 
 def not_utf8(error: UnicodeDecodeError, file: Path, kind: type[VelosweepError] = ConfigError) -> VelosweepError:
-    """The refusal of a file whose bytes are no text."""
+    """Our error for a file whose bytes are not text."""
     line = error.object.count(b"\n", 0, error.start) + 1
     return kind(f"{file}, line {line} is not UTF-8 text", remedy="save the file as UTF-8")

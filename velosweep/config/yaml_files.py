@@ -1,4 +1,4 @@
-"""The YAML files that a configuration is composed of: refused by name where they hold no keys with values."""
+"""The YAML files that a configuration is composed of: which were read, and an error for one that holds no keys."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def unreadable_interpolation(place: str) -> ConfigError:
-    """Refusal of a ${…} at `place` that OmegaConf's grammar can't read."""
-    return ConfigError(f"{place}: a ${{ can't be read", remedy="close it with }, or write \\${ for the mere characters")
+    """The error for a ${…} at `place` that OmegaConf's grammar can't read."""
+    return ConfigError(f"{place}: a ${{ can't be read", remedy="close it with }, or write \\${ for a plain ${")
 
 
 _KEYS_OF_GROUP = {
@@ -51,9 +51,9 @@ def file_with(text: str) -> str | None:
 
 
 class CheckedFiles(FileConfigSource):
-    """Hydra's source of files in a folder; refuses (ConfigError) one that is no text, a list, a mere text or empty.
+    """Hydra's source of files in a folder; raises ConfigError for one that is empty, not text, or no mapping.
 
-    Hydra merges these or leaves them out, and complains of the outcome without the file's name.
+    Hydra merges these or ignores them, and reports the outcome without the file's name.
     """
 
     def load_config(self, config_path: str) -> ConfigResult:
@@ -78,7 +78,7 @@ def _check_content(file: Path, group: str) -> None:
         return  # which Hydra raises with a line number
     if isinstance(content, dict) or (content is None and group not in GROUPS):
         return
-    held = "a list" if isinstance(content, list) else "a text" if isinstance(content, str) else "a mere value"
+    held = "a list" if isinstance(content, list) else "a text" if isinstance(content, str) else "a value"
     said = "is empty" if content is None else f"holds {held} instead of keys with values"
     remedy = f"in it write {_KEYS_OF_GROUP.get(group, '`key: value` lines')}"
     raise ConfigError(f"{file} {said}", remedy=remedy)

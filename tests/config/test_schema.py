@@ -16,7 +16,8 @@ from velosweep.config.keys import freeze, keys_of
 from velosweep.config.load import load_job
 from velosweep.config.schema import KEYS, SweepKeys, omegaconf_schema
 from velosweep.config.search_path import package_conf
-from velosweep.config.settings import SPECULATION_KINDS, Protocol
+from velosweep.config.settings import Protocol
+from velosweep.config.speculation_kinds import KINDS
 
 SECTIONS = {key.name: key for key in keys_of(SweepKeys) if key.section is not None}
 GROUPS = ("model_pair", "prompts", "engine", "protocol", "speculation")
@@ -75,7 +76,7 @@ def test_the_standard_protocol_is_the_default() -> None:
 def test_every_speculation_kind_has_a_file_of_its_name() -> None:
     stems = {path.stem for path in (package_conf() / "speculation").glob("*.yaml")}
 
-    assert stems == {*SPECULATION_KINDS, "none"}
+    assert stems == {*KINDS, "none"}
 
 
 def test_every_key_is_explained() -> None:

@@ -12,22 +12,11 @@ from typing import Any
 
 from velosweep.config.conversions import flattened, on_off_auto, seconds
 from velosweep.config.keys import key
+from velosweep.config.speculation_kinds import KINDS
 
 WEIGHT_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0")
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 ENGINES = ("auto", "embedded", "server", "binaries", "attached")
-SPECULATION_KINDS = (
-    "draft",
-    "draft-eagle3",
-    "draft-dflash",
-    "draft-dspark",
-    "draft-mtp",
-    "ngram-simple",
-    "ngram-map-k",
-    "ngram-map-k4v",
-    "ngram-mod",
-    "ngram-cache",
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,13 +79,13 @@ class PromptSet:
 class Speculation:
     """How tokens are proposed.
 
-    `kinds`: of `SPECULATION_KINDS`; several are combined; empty means none (the job is vanilla only).
+    `kinds`: names of `speculation_kinds.KINDS`; several are combined; empty means none (the job is vanilla only).
     `parameters`: sorted (name, value) pairs of kind-specific settings, e.g. ("ngram_mod.n_match", 24).
     `synthetic_acceptance`: mean accepted tokens a round that llama.cpp draws at random (text is then invalid).
     """
 
     kinds: tuple[str, ...] = key(
-        ("draft",), "ways to propose tokens; several are combined, none is vanilla only", choices=SPECULATION_KINDS
+        ("draft",), "ways to propose tokens; several are combined, none is vanilla only", choices=tuple(KINDS)
     )
     p_min: float = key(0.0, "stop drafting below this probability", least=0.0, most=1.0)
     n_min: int = key(0, "drop drafts shorter than this", least=0)
@@ -118,12 +107,12 @@ class Speculation:
     @property
     def needs_draft_model(self) -> bool:
         """Whether a draft model file must be given (the ngram kinds and MTP heads need none)."""
-        return any(kind.startswith("draft") and kind != "draft-mtp" for kind in self.kinds)
+        return any(KINDS[kind].needs_draft_model for kind in self.kinds)
 
     @property
     def keeps_state(self) -> bool:
         """Whether the kind learns across requests, so that each iteration needs a fresh server."""
-        return any(kind in {"ngram-mod", "ngram-cache"} for kind in self.kinds)
+        return any(KINDS[kind].keeps_state for kind in self.kinds)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,140 +1,84 @@
-"""An arm in llama-server's words: every setting that moves a result is said, none is left to a default."""
+"""What a server configuration asks of llama.cpp, and that as a command line.
+
+Every setting that can change a result is given; none is left to a default, since defaults differ between builds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 from velosweep.config.settings import EngineSettings, Speculation
+from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import ProgramError
-from velosweep.llama_cpp.capabilities import FLAGS, Capabilities
+from velosweep.llama_cpp.capabilities import Capabilities
 from velosweep.llama_cpp.device_list import visible_names
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.values import Lane, Mode
+from velosweep.llama_cpp.setting_table import SETTINGS, Value
+from velosweep.values import Lane
 
-# velosweep's name of a kind -> llama.cpp's
-SPEC_TYPES = {"draft": "draft-simple"}
+Values = dict[str, Value]
 
-# The kinds' own settings with llama.cpp's defaults of October 2026, so that a drifting default moves nothing.
-PARAMETERS: dict[str, dict[str, int | float | str]] = {
-    "ngram-simple": {"ngram_simple.size_n": 12, "ngram_simple.size_m": 48, "ngram_simple.min_hits": 1},
-    "ngram-map-k": {"ngram_map_k.size_n": 12, "ngram_map_k.size_m": 48, "ngram_map_k.min_hits": 1},
-    "ngram-map-k4v": {"ngram_map_k4v.size_n": 12, "ngram_map_k4v.size_m": 48, "ngram_map_k4v.min_hits": 1},
-    "ngram-mod": {"ngram_mod.n_match": 24, "ngram_mod.n_min": 48, "ngram_mod.n_max": 64},
-    "ngram-cache": {},
+# Settings without which a run would be something else than what was asked, and what they are needed for. A build may
+# lack any other: then it has no such feature.
+_NEEDED = {
+    "model": "every run",
+    "context": "every run",
+    "threads": "every run",
+    "host": "a server",
+    "port": "a server",
+    "parallel": "a server that does one thing at a time",
+    "ignore_eos": "a run of a fixed length",
+    "split_mode": "engine.split_mode",
+    "tensor_split": "engine.tensor_split",
+    "draft_model": "a draft model",
+    "n_draft": "n_draft",
+    "n_min": "speculation.n_min",
+    "p_min": "speculation.p_min",
+    "synth_len": "speculation.synthetic_acceptance",
 }
-_OPTIONAL_PARAMETERS = {"ngram_cache.static", "ngram_cache.dynamic"}
-# The setting of each draftless kind that is its longest draft: n_draft sets it.
-DRAFT_LENGTH = {
-    "ngram-simple": "ngram_simple.size_m",
-    "ngram-map-k": "ngram_map_k.size_m",
-    "ngram-map-k4v": "ngram_map_k4v.size_m",
-    "ngram-mod": "ngram_mod.n_max",
-}
-
-
-class _Builder:
-    """Collects arguments in one program's spelling."""
-
-    def __init__(self, capabilities: Capabilities) -> None:
-        self._capabilities = capabilities
-        self.argv: list[str] = []
-
-    def need(self, meaning: str, value: object | None = None, *, why: str) -> None:
-        """Say it or refuse: without this the run would be something else than what was asked."""
-        if not self.say(meaning, value):
-            raise ProgramError(
-                f"{self._capabilities.program} (build {self._capabilities.build}) has none of "
-                f"{', '.join(FLAGS[meaning])}, which {why} needs",
-                remedy="use a newer llama.cpp",
-            )
-
-    def say(self, meaning: str, value: object | None = None) -> bool:
-        """Say it where the program has a word for it; whether it had."""
-        name = self._capabilities.name(meaning)
-        if name is None:
-            return False
-        self.argv += [name] if value is None else [name, _text(value)]
-        return True
-
-
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+# What only measuring needs, or what belongs to the machine that measured: not for the command that people are shown.
+_IN_COMMAND = ("model", "context", "threads", "gpu_layers")
 
 
 def server_arguments(server: ServerConfig, *, lane: Lane, capabilities: Capabilities, port: int) -> list[str]:
     """llama-server's arguments (without the program) for `server` on `lane`.
 
-    Raises ProgramError if this build can't do what the arm asks.
+    Raises ProgramError if this build can't do what is asked.
     """
-    builder = _Builder(capabilities)
-    builder.need("model", server.main_model, why="every run")
-    builder.need("host", "127.0.0.1", why="a server")
-    builder.need("port", port, why="a server")
-    builder.need("parallel", 1, why="a server that does one thing at a time")
-    _common(builder, server.engine, lane, capabilities)
-    builder.say("metrics")
-    builder.say("slots")
-    builder.say("no_ui")
-    builder.say("no_context_shift")
-    builder.say("cache_ram", 0)
-    builder.say("no_cache_idle_slots")
-    builder.say("cache_reuse", 0)
-    builder.say("no_kv_unified")
-    if server.mode is Mode.SPECULATIVE and server.speculation is not None:
-        _speculation(builder, server, server.speculation, lane, capabilities)
-    else:
-        # Where speculation may be the default one day, vanilla has to say so.
-        builder.say("spec_type", "none")
-    return [*builder.argv, *server.engine.args]
+    return _command_line(server, {**server_values(server, lane), "port": port}, capabilities)
 
 
 def program_arguments(server: ServerConfig, *, lane: Lane, capabilities: Capabilities) -> list[str]:
     """Arguments of a command-line program (llama-completion, llama-speculative, …) but for prompt and sampling.
 
-    Raises ProgramError if the program can't do what the arm asks.
+    Raises ProgramError if the program can't do what is asked.
     """
-    builder = _Builder(capabilities)
-    builder.need("model", server.main_model, why="every run")
-    builder.need("ignore_eos", why="a run of a fixed length")
-    _common(builder, server.engine, lane, capabilities)
-    builder.say("no_escape")
-    builder.say("samplers", "top_k;temperature")  # as the server is asked
-    if server.mode is Mode.SPECULATIVE and server.speculation is not None:
-        _speculation(builder, server, server.speculation, lane, capabilities)
-    else:
-        builder.say("no_conversation")
-        builder.say("no_display_prompt")
-        builder.say("spec_type", "none")
-    return [*builder.argv, *server.engine.args]
+    values: Values = {"model": server.main_model, "ignore_eos": True, **engine_values(server.engine, lane)}
+    values |= {"no_escape": True, "samplers": "top_k;temperature"}  # as the server is asked
+    if server.speculation is None:
+        values |= {"no_conversation": True, "no_display_prompt": True}
+    return _command_line(server, {**values, **speculation_values(server, lane)}, capabilities)
 
 
 def command_arguments(server: ServerConfig, *, lane: Lane, capabilities: Capabilities | None = None) -> tuple[str, ...]:
-    """What a person gives llama-server to run this arm: the setting, without what only measuring needs.
+    """What a person gives llama-server to run this configuration: the setting, without what only measuring needs.
 
     `capabilities`: of the build that was measured; None (the embedded one has no command line) takes today's names.
     Raises ProgramError as `server_arguments` does.
     """
-    builder = _Builder(capabilities or todays_names())
-    builder.need("model", server.main_model, why="every run")
-    builder.say("context", server.engine.context)
-    builder.say("threads", threads_of(server.engine))
-    if not on_cpu(lane):
-        builder.say("gpu_layers", server.engine.gpu_layers)
+    values = {name: value for name, value in server_values(server, lane).items() if name in _IN_COMMAND}
+    if on_cpu(lane):
+        del values["gpu_layers"]
     if server.speculation is not None:
-        _speculation(builder, server, server.speculation, lane, capabilities or todays_names())
-    return (*builder.argv, *server.engine.args)
+        values |= speculation_values(server, lane)
+    return tuple(_command_line(server, values, capabilities or todays_names()))
 
 
 def todays_names() -> Capabilities:
-    """A build that knows every flag by its newest name."""
-    flags = {names[0]: "N" for names in FLAGS.values()}
-    kinds = ("draft-simple", "draft-eagle3", "draft-dflash", "draft-dspark", "draft-mtp", *PARAMETERS)
+    """A build that knows every flag that is not gone, by its newest name."""
+    flags = {setting.flags[0]: "N" for setting in SETTINGS.values() if not setting.gone}
+    kinds = tuple(kind.llama_cpp for kind in KINDS.values())
     return Capabilities(program="llama-server", sha256="", build="today's", flags=flags, spec_types=kinds)
-
-
-def threads_of(engine: EngineSettings) -> int:
-    """Decoding threads; the configuration resolves None before a plan is made, one is the safe reading of it here."""
-    return engine.threads or 1
 
 
 def on_cpu(lane: Lane) -> bool:
@@ -142,132 +86,179 @@ def on_cpu(lane: Lane) -> bool:
     return all(device.kind == "cpu" for device in lane.devices)
 
 
-def _common(builder: _Builder, engine: EngineSettings, lane: Lane, capabilities: Capabilities) -> None:
-    threads = threads_of(engine)
-    cpu = on_cpu(lane)
-    builder.need("context", engine.context, why="every run")
-    builder.need("threads", threads, why="every run")
-    builder.say("threads_batch", engine.threads_batch or threads)
-    builder.say("batch", engine.batch)
-    builder.say("ubatch", engine.ubatch)
-    builder.say("gpu_layers", 0 if cpu else engine.gpu_layers)
-    for argument in _flash_attention(engine.flash_attention, capabilities):
-        builder.argv.append(argument)
-    builder.say("cache_type_k", engine.cache_type_k)
-    builder.say("cache_type_v", engine.cache_type_v)
+# ---------------------------------------------------------------- what is asked
+
+
+def server_values(server: ServerConfig, lane: Lane) -> Values:
+    """All settings of a server, by the table's names."""
+    return {
+        "model": server.main_model,
+        "host": "127.0.0.1",
+        "port": 0,
+        "parallel": 1,
+        **engine_values(server.engine, lane),
+        "metrics": True,
+        "slots": True,
+        "no_ui": True,
+        "no_context_shift": True,
+        "cache_ram": 0,
+        "no_cache_idle_slots": True,
+        "cache_reuse": 0,
+        "no_kv_unified": True,
+        **speculation_values(server, lane),
+    }
+
+
+def engine_values(engine: EngineSettings, lane: Lane) -> Values:
+    """How a model is loaded and computed."""
+    threads = engine.threads or 1  # None is resolved before a plan is made; one is the safe reading of it here
+    values: Values = {
+        "context": engine.context,
+        "threads": threads,
+        "threads_batch": engine.threads_batch or threads,
+        "batch": engine.batch,
+        "ubatch": engine.ubatch,
+        "gpu_layers": 0 if on_cpu(lane) else engine.gpu_layers,
+        "flash_attention": engine.flash_attention,
+        "cache_type_k": engine.cache_type_k,
+        "cache_type_v": engine.cache_type_v,
+    }
     if engine.split_mode is not None:
-        builder.need("split_mode", engine.split_mode, why="engine.split_mode")
+        values["split_mode"] = engine.split_mode
     if engine.tensor_split:
-        builder.need("tensor_split", ",".join(f"{share:g}" for share in engine.tensor_split), why="engine.tensor_split")
-    _devices(builder, engine, lane)
-    if not builder.say("load_mode", "mmap" if engine.mmap else "none"):
-        builder.say("mmap" if engine.mmap else "no_mmap")
-    builder.say("fit", "off")
-    builder.say("offline")
-    builder.say("warmup")
+        values["tensor_split"] = engine.tensor_split
+    # The lane's devices by name: a build with two back ends would otherwise use the same GPU through both.
+    names = tuple(visible_names(lane))
+    devices = tuple(name for name in names if name != engine.draft_device) or names
+    if devices or on_cpu(lane):
+        values["device"] = devices or "none"
+    return {
+        **values,
+        "load_mode": "mmap" if engine.mmap else "none",
+        "fit": "off",
+        "offline": True,
+        "warmup": True,
+    }
 
 
-def _devices(builder: _Builder, engine: EngineSettings, lane: Lane) -> None:
-    """The lane's devices by name: a build with two back ends would else use the same GPU through both."""
+def speculation_values(server: ServerConfig, lane: Lane) -> Values:
+    """How tokens are proposed; where speculation may be the default one day, vanilla has to say that it is off."""
+    speculation, engine = server.speculation, server.engine
+    if speculation is None:
+        return {"spec_type": ("none",)}
+    values: Values = {"draft_model": server.draft_model} if server.draft_model else {}
+    values |= {
+        "spec_type": tuple(KINDS[kind].llama_cpp for kind in speculation.kinds),
+        "n_draft": server.n_draft,
+        "n_min": speculation.n_min,
+        "p_min": speculation.p_min,
+        "p_split": 0.1,
+        "draft_threads": engine.threads or 1,
+        "draft_threads_batch": engine.threads_batch or engine.threads or 1,
+        "draft_gpu_layers": 0 if on_cpu(lane) else engine.draft_gpu_layers,
+        "draft_context": engine.context,
+        "draft_cache_type_k": engine.draft_cache_type_k,
+        "draft_cache_type_v": engine.draft_cache_type_v,
+    }
     if on_cpu(lane):
-        builder.say("device", "none")
-        return
-    names = visible_names(lane)
-    for_main = [name for name in names if name != engine.draft_device] or names
-    if for_main:
-        builder.say("device", ",".join(for_main))
-
-
-def _flash_attention(value: str, capabilities: Capabilities) -> Iterator[str]:
-    """`on`, `off` or `auto`; builds before autumn 2025 have a switch instead, off by default."""
-    name = capabilities.name("flash_attention")
-    if name is None:
-        return
-    if capabilities.takes_value("flash_attention"):
-        yield from (name, value)
-    elif value == "on":
-        yield name
-
-
-def _speculation(
-    builder: _Builder, server: ServerConfig, speculation: Speculation, lane: Lane, capabilities: Capabilities
-) -> None:
-    if server.draft_model:
-        builder.need("draft_model", server.draft_model, why="a draft model")
-    types = [SPEC_TYPES.get(kind, kind) for kind in speculation.kinds]
-    known = capabilities.spec_types
-    if "draft-simple" not in known:
-        # Builds before mid-2026 have no name for it: -md alone means it. Those before 2026 know nothing else.
-        types = [kind for kind in types if kind != "draft-simple"]
-    for kind in types:
-        if kind not in known:
-            _refuse_kind(kind, capabilities)
-    if types:
-        builder.need("spec_type", ",".join(types), why="speculation")
-    if any(kind.startswith("draft") for kind in speculation.kinds):
-        _draft(builder, server, speculation, lane)
-    _parameters(builder, server, speculation)
+        values["draft_device"] = "none"
+    elif engine.draft_device is not None or visible_names(lane):
+        values["draft_device"] = engine.draft_device or tuple(visible_names(lane))
+    values |= kind_parameters(speculation, server.n_draft)
     if speculation.synthetic_acceptance is not None:
-        # llama.cpp counts the target's own token too.
-        builder.need("synth_len", speculation.synthetic_acceptance + 1, why="speculation.synthetic_acceptance")
+        values["synth_len"] = speculation.synthetic_acceptance + 1  # llama.cpp counts the target's own token, too
+    return values
 
 
-def _refuse_kind(kind: str, capabilities: Capabilities) -> None:
-    known = ", ".join(t for t in capabilities.spec_types if t != "none") or "a draft model only"
-    raise ProgramError(
-        f"{capabilities.program} (build {capabilities.build}) can't speculate with {kind}; it knows {known}",
-        remedy="choose another speculation, or use a newer llama.cpp",
-    )
+def kind_parameters(speculation: Speculation, n_draft: int) -> Values:
+    """The kinds' own settings: their defaults, n_draft as the length of their drafts, then what the person set.
 
-
-def _draft(builder: _Builder, server: ServerConfig, speculation: Speculation, lane: Lane) -> None:
-    engine, cpu, threads = server.engine, on_cpu(lane), threads_of(server.engine)
-    builder.need("n_draft", server.n_draft, why="n_draft")
-    builder.need("n_min", speculation.n_min, why="speculation.n_min")
-    builder.need("p_min", speculation.p_min, why="speculation.p_min")
-    builder.say("p_split", 0.1)
-    builder.say("draft_threads", threads)
-    builder.say("draft_threads_batch", engine.threads_batch or threads)
-    builder.say("draft_gpu_layers", 0 if cpu else engine.draft_gpu_layers)
-    builder.say("draft_context", engine.context)
-    builder.say("draft_cache_type_k", engine.draft_cache_type_k)
-    builder.say("draft_cache_type_v", engine.draft_cache_type_v)
-    if cpu:
-        builder.say("draft_device", "none")
-    elif engine.draft_device is not None:
-        builder.need("draft_device", engine.draft_device, why="engine.draft_device")
-    elif names := visible_names(lane):
-        builder.say("draft_device", ",".join(names))
-
-
-def kind_parameters(server: ServerConfig) -> dict[str, int | float | str]:
-    """All settings of the arm's draftless kinds: the defaults above, n_draft as their length, then the arm's own.
-
-    Raises ProgramError for a name that no kind of the arm has.
+    Raises ProgramError for a name that none of the kinds has.
     """
-    assert server.speculation is not None  # noqa: S101 - a speculative arm has one
-    settings: dict[str, int | float | str] = {}
-    for kind in server.speculation.kinds:
-        settings.update(PARAMETERS.get(kind, {}))
-        if kind in DRAFT_LENGTH:
-            settings[DRAFT_LENGTH[kind]] = server.n_draft
-    if "ngram_mod.n_min" in settings:
-        settings["ngram_mod.n_min"] = min(int(settings["ngram_mod.n_min"]), server.n_draft)
-    allowed = set(settings) | (_OPTIONAL_PARAMETERS if "ngram-cache" in server.speculation.kinds else set())
-    for name, value in server.speculation.parameters:
-        if name not in allowed:
-            known = ", ".join(sorted(allowed)) or "none"
+    kinds = [KINDS[name] for name in speculation.kinds]
+    values: Values = {}
+    for kind in kinds:
+        values |= kind.parameters
+        if kind.draft_length is not None:
+            values[kind.draft_length] = n_draft
+    if "ngram_mod.n_min" in values:
+        values["ngram_mod.n_min"] = min(KINDS["ngram-mod"].parameters["ngram_mod.n_min"], n_draft)
+    known = {*values, *(name for kind in kinds for name in kind.optional_parameters)}
+    for name, value in speculation.parameters:
+        if name not in known:
             raise ProgramError(
-                f"speculation {'+'.join(server.speculation.kinds)} has no parameter {name}; it has {known}"
+                f"speculation {'+'.join(speculation.kinds)} has no parameter {name}; "
+                f"it has {', '.join(sorted(known)) or 'none'}"
             )
-        settings[name] = value
-    return settings
+        values[name] = value
+    return values
 
 
-def _parameters(builder: _Builder, server: ServerConfig, speculation: Speculation) -> None:
-    own = {name for name, _ in speculation.parameters}
-    for name, value in kind_parameters(server).items():
-        if name in own:
-            builder.need(name, value, why=f"speculation parameter {name}")
-        else:
-            builder.say(name, value)
+# ---------------------------------------------------------------- as a command line
+
+
+def _command_line(server: ServerConfig, values: Values, capabilities: Capabilities) -> list[str]:
+    """The values in one program's words, then the person's own arguments."""
+    needed = dict(_NEEDED)
+    if server.speculation is not None:
+        values = _for_kinds(server.speculation, values, capabilities)
+        needed |= {"spec_type": "speculation"}
+        needed |= {name: f"speculation parameter {name}" for name, _ in server.speculation.parameters}
+        if server.engine.draft_device is not None and values.get("draft_device") != "none":
+            needed["draft_device"] = "engine.draft_device"
+    if "load_mode" in values and capabilities.name("load_mode") is None:
+        values = _replaced(values, "load_mode", "mmap" if server.engine.mmap else "no_mmap")
+    for name in values:
+        if name in needed and capabilities.name(name) is None:
+            raise ProgramError(
+                f"{capabilities.program} (build {capabilities.build}) has none of "
+                f"{', '.join(SETTINGS[name].flags)}, which {needed[name]} needs",
+                remedy="use a newer llama.cpp",
+            )
+    words = (word for name, value in values.items() for word in _words(name, value, capabilities))
+    return [*words, *server.engine.args]
+
+
+def _for_kinds(speculation: Speculation, values: Values, capabilities: Capabilities) -> Values:
+    """The values that the kinds want and this build knows. Raises ProgramError for a kind that it can't do."""
+    known = capabilities.spec_types
+    wanted = [KINDS[name].llama_cpp for name in speculation.kinds]
+    if "draft-simple" not in known:
+        # Builds before mid-2026 have no name for it: a draft model alone means it. Those before 2026 know nothing else.
+        wanted = [kind for kind in wanted if kind != "draft-simple"]
+    for kind in wanted:
+        if kind not in known:
+            others = ", ".join(name for name in known if name != "none") or "a draft model only"
+            raise ProgramError(
+                f"{capabilities.program} (build {capabilities.build}) can't speculate with {kind}; it knows {others}",
+                remedy="choose another speculation, or use a newer llama.cpp",
+            )
+    unwanted = set() if wanted else {"spec_type"}
+    if not any(KINDS[name].draft_settings for name in speculation.kinds):
+        unwanted |= {"n_draft", "n_min", "p_min", "p_split", "draft_device", "draft_context"}
+        unwanted |= {name for name in values if name.startswith("draft_") and name != "draft_model"}
+    kept = {name: value for name, value in values.items() if name not in unwanted}
+    return {**kept, "spec_type": tuple(wanted)} if wanted else kept
+
+
+def _replaced(values: Mapping[str, Value], old: str, new: str) -> Values:
+    """`values` with a switch `new` in the place of `old`."""
+    return {new if name == old else name: True if name == old else value for name, value in values.items()}
+
+
+def _words(name: str, value: Value, capabilities: Capabilities) -> list[str]:
+    """One setting as arguments; none where the program has no flag for it, or only a switch that is not wanted."""
+    flag = capabilities.name(name)
+    if flag is None:
+        return []
+    if name == "flash_attention" and not capabilities.takes_value(name):
+        value = value == "on"  # a switch, off by default, in builds before autumn 2025
+    if isinstance(value, bool):
+        return [flag] if value else []
+    return [flag, _text(value)]
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,7 +1,4 @@
-"""What one llama.cpp program can do, found by asking it: `--help` and `--version`, never by its build number.
-
-The one table of what we mean and what each generation of llama.cpp calls it is `FLAGS`.
-"""
+"""What one llama.cpp program can do, found by asking it: `--help` and `--version`, never by its build number."""
 
 from __future__ import annotations
 
@@ -17,87 +14,7 @@ from pathlib import Path
 from velosweep.errors import ProgramError, StorageError
 from velosweep.files import file_sha256, make_folder, write_text
 from velosweep.llama_cpp import process
-
-# What we mean -> its names, newest first. The first that a program supports is used.
-FLAGS: Mapping[str, tuple[str, ...]] = {
-    "model": ("--model",),
-    "context": ("--ctx-size",),
-    "threads": ("--threads",),
-    "threads_batch": ("--threads-batch",),
-    "batch": ("--batch-size",),
-    "ubatch": ("--ubatch-size",),
-    "gpu_layers": ("--n-gpu-layers", "--gpu-layers"),
-    "flash_attention": ("--flash-attn",),
-    "cache_type_k": ("--cache-type-k",),
-    "cache_type_v": ("--cache-type-v",),
-    "split_mode": ("--split-mode",),
-    "tensor_split": ("--tensor-split",),
-    "device": ("--device",),
-    "load_mode": ("--load-mode",),
-    "mmap": ("--mmap",),
-    "no_mmap": ("--no-mmap",),
-    "fit": ("--fit",),
-    "offline": ("--offline",),
-    "warmup": ("--warmup",),
-    "seed": ("--seed",),
-    "temperature": ("--temp",),
-    "top_k": ("--top-k",),
-    "samplers": ("--samplers",),
-    "n_predict": ("--predict", "--n-predict"),
-    "ignore_eos": ("--ignore-eos",),
-    "prompt": ("--prompt",),
-    "prompt_file": ("--file",),
-    "no_display_prompt": ("--no-display-prompt",),
-    "no_conversation": ("--no-conversation", "-no-cnv"),
-    "no_escape": ("--no-escape",),
-    "perf": ("--perf",),
-    # speculation
-    "spec_type": ("--spec-type",),
-    "draft_model": ("--spec-draft-model", "--model-draft"),
-    "n_draft": ("--spec-draft-n-max", "--draft-max", "--draft-n", "--draft"),
-    "n_min": ("--spec-draft-n-min", "--draft-min", "--draft-n-min"),
-    "p_min": ("--spec-draft-p-min", "--draft-p-min"),
-    "p_split": ("--spec-draft-p-split", "--draft-p-split"),
-    "draft_threads": ("--spec-draft-threads", "--threads-draft"),
-    "draft_threads_batch": ("--spec-draft-threads-batch", "--threads-batch-draft"),
-    "draft_gpu_layers": ("--spec-draft-ngl", "--gpu-layers-draft", "--n-gpu-layers-draft"),
-    "draft_device": ("--spec-draft-device", "--device-draft"),
-    "draft_context": ("--ctx-size-draft",),
-    "draft_cache_type_k": ("--spec-draft-type-k", "--cache-type-k-draft"),
-    "draft_cache_type_v": ("--spec-draft-type-v", "--cache-type-v-draft"),
-    "synth_len": ("--spec-synth-len",),
-    "synth_rates": ("--spec-synth-rates",),
-    "ngram_size_n": ("--spec-ngram-size-n",),
-    "ngram_size_m": ("--spec-ngram-size-m",),
-    "ngram_min_hits": ("--spec-ngram-min-hits",),
-    "ngram_mod.n_match": ("--spec-ngram-mod-n-match",),
-    "ngram_mod.n_min": ("--spec-ngram-mod-n-min",),
-    "ngram_mod.n_max": ("--spec-ngram-mod-n-max",),
-    "ngram_simple.size_n": ("--spec-ngram-simple-size-n", "--spec-ngram-size-n"),
-    "ngram_simple.size_m": ("--spec-ngram-simple-size-m", "--spec-ngram-size-m"),
-    "ngram_simple.min_hits": ("--spec-ngram-simple-min-hits", "--spec-ngram-min-hits"),
-    "ngram_map_k.size_n": ("--spec-ngram-map-k-size-n", "--spec-ngram-size-n"),
-    "ngram_map_k.size_m": ("--spec-ngram-map-k-size-m", "--spec-ngram-size-m"),
-    "ngram_map_k.min_hits": ("--spec-ngram-map-k-min-hits", "--spec-ngram-min-hits"),
-    "ngram_map_k4v.size_n": ("--spec-ngram-map-k4v-size-n", "--spec-ngram-size-n"),
-    "ngram_map_k4v.size_m": ("--spec-ngram-map-k4v-size-m", "--spec-ngram-size-m"),
-    "ngram_map_k4v.min_hits": ("--spec-ngram-map-k4v-min-hits", "--spec-ngram-min-hits"),
-    "ngram_cache.static": ("--lookup-cache-static",),
-    "ngram_cache.dynamic": ("--lookup-cache-dynamic",),
-    # server
-    "host": ("--host",),
-    "port": ("--port",),
-    "parallel": ("--parallel",),
-    "metrics": ("--metrics",),
-    "slots": ("--slots",),
-    "no_ui": ("--no-ui", "--no-webui"),
-    "no_context_shift": ("--no-context-shift",),
-    "cache_ram": ("--cache-ram",),
-    "cache_reuse": ("--cache-reuse",),
-    "no_cache_idle_slots": ("--no-cache-idle-slots",),
-    "no_kv_unified": ("--no-kv-unified",),
-    "list_devices": ("--list-devices",),
-}
+from velosweep.llama_cpp.setting_table import SETTINGS
 
 _CACHE_VERSION = 1
 
@@ -112,13 +29,13 @@ class Capabilities:
     flags: Mapping[str, str]
     spec_types: tuple[str, ...] = ()
 
-    def name(self, meaning: str) -> str | None:
-        """What this program calls `meaning` (a key of FLAGS); None if it has no such flag."""
-        return next((flag for flag in FLAGS[meaning] if flag in self.flags), None)
+    def name(self, setting: str) -> str | None:
+        """What this program calls a setting of the table; None if it has no such flag."""
+        return next((flag for flag in SETTINGS[setting].flags if flag in self.flags), None)
 
-    def takes_value(self, meaning: str) -> bool:
-        """Whether the flag of `meaning` is followed by a value."""
-        name = self.name(meaning)
+    def takes_value(self, setting: str) -> bool:
+        """Whether the setting's flag is followed by a value."""
+        name = self.name(setting)
         return name is not None and bool(self.flags[name])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from velosweep.config.speculation_kinds import KINDS
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.values import Mode
 
@@ -81,4 +82,4 @@ def _judge_draft_length(generation: Generation, server: ServerConfig) -> str | N
 
 
 def _has_draft_model(server: ServerConfig) -> bool:
-    return server.speculation is None or any(kind.startswith("draft") for kind in server.speculation.kinds)
+    return server.speculation is None or any(KINDS[kind].draft_settings for kind in server.speculation.kinds)

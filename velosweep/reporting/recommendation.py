@@ -9,8 +9,8 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from velosweep.llama_cpp.arguments import DRAFT_LENGTH, SPEC_TYPES
-from velosweep.llama_cpp.capabilities import FLAGS
+from velosweep.config.speculation_kinds import KINDS
+from velosweep.llama_cpp.setting_table import SETTINGS
 from velosweep.records import SearchRecord, SweepRecord
 from velosweep.reporting.finding_text import Advice, explain, selected_findings
 from velosweep.reporting.wording import (
@@ -281,14 +281,14 @@ def command_line(job: Comparison, record: SweepRecord) -> str:
 
 def default_arguments(job: Comparison) -> tuple[str, ...]:
     """llama-server's arguments by the names of llama.cpp since June 2026."""
-    kinds = job.speculation.split("+")
+    kinds = [KINDS[name] for name in job.speculation.partition(" (")[0].split("+") if name in KINDS]
     arguments = ["-m", job.main_model, "-ngl", "999"]
     if job.draft_model:
         arguments += ["-md", job.draft_model, "-ngld", "999"]
-    arguments += ["--spec-type", ",".join(SPEC_TYPES.get(kind, kind) for kind in kinds)]
-    if any(kind.startswith("draft") for kind in kinds):
+    arguments += ["--spec-type", ",".join(kind.llama_cpp for kind in kinds)]
+    if any(kind.draft_settings for kind in kinds):
         arguments += ["--spec-draft-n-max", str(job.n_draft), "--spec-draft-n-min", "0", "--spec-draft-p-min", "0"]
     for kind in kinds:
-        if kind in DRAFT_LENGTH:
-            arguments += [FLAGS[DRAFT_LENGTH[kind]][0], str(job.n_draft)]
+        if kind.draft_length is not None:
+            arguments += [SETTINGS[kind.draft_length].flags[0], str(job.n_draft)]
     return tuple(arguments)

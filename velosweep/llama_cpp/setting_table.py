@@ -1,0 +1,125 @@
+"""Every setting of llama.cpp that we give: what its programs and xllamacpp call it. The only table of them.
+
+The server's command line, the embedded parameters and the command that people are shown come from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Value = str | int | float | bool | tuple[str, ...] | tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """`flags`: the programs' names, newest first, of which each program is given the first that it has.
+
+    `attribute`: the dotted attribute of xllamacpp's CommonParams; None where the embedded llama.cpp needs no such word.
+    `enum`: that attribute's enumeration and what its members' names begin with; `members`: the rest of a member's name
+    where that isn't the value itself. `negated`: the attribute says the opposite. `gone`: today's programs lack it.
+    """
+
+    flags: tuple[str, ...]
+    attribute: str | None = None
+    enum: tuple[str, str] | None = None
+    members: Mapping[str, str] = field(default_factory=dict)
+    negated: bool = False
+    gone: bool = False
+
+
+def _cache_type(attribute: str, *flags: str) -> Setting:
+    return Setting(flags, attribute, enum=("ggml_type", "GGML_TYPE_"))
+
+
+def _lookup_settings(kind: str) -> dict[str, Setting]:
+    """Those of an n-gram kind that looks its drafts up; the kinds shared their flags in builds before April 2026."""
+    prefix = kind.replace("-", "_")
+    return {
+        f"{prefix}.{name}": Setting(
+            tuple(f"--spec-{owner}-{name.replace('_', '-')}" for owner in (kind, "ngram")),
+            f"speculative.{prefix}.{name}",
+        )
+        for name in ("size_n", "size_m", "min_hits")
+    }
+
+
+SETTINGS: Mapping[str, Setting] = {
+    "model": Setting(("--model",), "model.path"),
+    "context": Setting(("--ctx-size",), "n_ctx"),
+    "threads": Setting(("--threads",), "cpuparams.n_threads"),
+    "threads_batch": Setting(("--threads-batch",), "cpuparams_batch.n_threads"),
+    "batch": Setting(("--batch-size",), "n_batch"),
+    "ubatch": Setting(("--ubatch-size",), "n_ubatch"),
+    "gpu_layers": Setting(("--n-gpu-layers", "--gpu-layers"), "n_gpu_layers"),
+    "flash_attention": Setting(
+        ("--flash-attn",),
+        "flash_attn_type",
+        enum=("llama_flash_attn_type", "LLAMA_FLASH_ATTN_TYPE_"),
+        members={"on": "ENABLED", "off": "DISABLED"},
+    ),
+    "cache_type_k": _cache_type("cache_type_k", "--cache-type-k"),
+    "cache_type_v": _cache_type("cache_type_v", "--cache-type-v"),
+    "split_mode": Setting(("--split-mode",), "split_mode", enum=("llama_split_mode", "LLAMA_SPLIT_MODE_")),
+    "tensor_split": Setting(("--tensor-split",), "tensor_split"),
+    "device": Setting(("--device",)),
+    "load_mode": Setting(("--load-mode",), "load_mode", enum=("llama_load_mode", "LLAMA_LOAD_MODE_")),
+    "mmap": Setting(("--mmap",)),
+    "no_mmap": Setting(("--no-mmap",)),
+    "fit": Setting(("--fit",), "fit_params"),
+    "offline": Setting(("--offline",)),
+    "warmup": Setting(("--warmup",), "warmup"),
+    # one run of a command-line program
+    "seed": Setting(("--seed",)),
+    "temperature": Setting(("--temp",)),
+    "top_k": Setting(("--top-k",)),
+    "samplers": Setting(("--samplers",)),
+    "n_predict": Setting(("--predict", "--n-predict")),
+    "ignore_eos": Setting(("--ignore-eos",)),
+    "prompt": Setting(("--prompt",)),
+    "no_display_prompt": Setting(("--no-display-prompt",)),
+    "no_conversation": Setting(("--no-conversation", "-no-cnv")),
+    "no_escape": Setting(("--no-escape",)),
+    "list_devices": Setting(("--list-devices",)),
+    # the server
+    "host": Setting(("--host",), "hostnames"),
+    "port": Setting(("--port",), "port"),
+    "parallel": Setting(("--parallel",), "n_parallel"),
+    "metrics": Setting(("--metrics",), "endpoint_metrics"),
+    "slots": Setting(("--slots",), "endpoint_slots"),
+    "no_ui": Setting(("--no-ui", "--no-webui"), "ui", negated=True),
+    "no_context_shift": Setting(("--no-context-shift",), "ctx_shift", negated=True),
+    "cache_ram": Setting(("--cache-ram",), "cache_ram_mib"),
+    "no_cache_idle_slots": Setting(("--no-cache-idle-slots",), "cache_idle_slots", negated=True),
+    "cache_reuse": Setting(("--cache-reuse",), "n_cache_reuse"),
+    "no_kv_unified": Setting(("--no-kv-unified",), "kv_unified", negated=True),
+    # speculation
+    "draft_model": Setting(("--spec-draft-model", "--model-draft"), "speculative.draft.mparams.path"),
+    "spec_type": Setting(
+        ("--spec-type",), "speculative.types", enum=("common_speculative_type", "COMMON_SPECULATIVE_TYPE_")
+    ),
+    "n_draft": Setting(("--spec-draft-n-max", "--draft-max", "--draft-n", "--draft"), "speculative.draft.n_max"),
+    "n_min": Setting(("--spec-draft-n-min", "--draft-min", "--draft-n-min"), "speculative.draft.n_min"),
+    "p_min": Setting(("--spec-draft-p-min", "--draft-p-min"), "speculative.draft.p_min"),
+    "p_split": Setting(("--spec-draft-p-split", "--draft-p-split"), "speculative.draft.p_split"),
+    "draft_threads": Setting(("--spec-draft-threads", "--threads-draft"), "speculative.draft.cpuparams.n_threads"),
+    "draft_threads_batch": Setting(
+        ("--spec-draft-threads-batch", "--threads-batch-draft"), "speculative.draft.cpuparams_batch.n_threads"
+    ),
+    "draft_gpu_layers": Setting(
+        ("--spec-draft-ngl", "--gpu-layers-draft", "--n-gpu-layers-draft"), "speculative.draft.n_gpu_layers"
+    ),
+    "draft_context": Setting(("--ctx-size-draft",), gone=True),
+    "draft_cache_type_k": _cache_type("speculative.draft.cache_type_k", "--spec-draft-type-k", "--cache-type-k-draft"),
+    "draft_cache_type_v": _cache_type("speculative.draft.cache_type_v", "--spec-draft-type-v", "--cache-type-v-draft"),
+    "draft_device": Setting(("--spec-draft-device", "--device-draft"), "speculative.draft.devices"),
+    **_lookup_settings("ngram-simple"),
+    **_lookup_settings("ngram-map-k"),
+    **_lookup_settings("ngram-map-k4v"),
+    "ngram_mod.n_match": Setting(("--spec-ngram-mod-n-match",), "speculative.ngram_mod.n_match"),
+    "ngram_mod.n_min": Setting(("--spec-ngram-mod-n-min",), "speculative.ngram_mod.n_min"),
+    "ngram_mod.n_max": Setting(("--spec-ngram-mod-n-max",), "speculative.ngram_mod.n_max"),
+    "ngram_cache.static": Setting(("--lookup-cache-static",), "speculative.ngram_cache.lookup_cache_static"),
+    "ngram_cache.dynamic": Setting(("--lookup-cache-dynamic",), "speculative.ngram_cache.lookup_cache_dynamic"),
+    "synth_len": Setting(("--spec-synth-len",), "speculative.synth_len"),
+}

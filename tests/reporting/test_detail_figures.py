@@ -26,7 +26,7 @@ def test_the_advised_setting_is_shown_in_the_acceptance_figure_beside_the_longes
 
 
 def test_results_of_earlier_versions_show_no_position_that_can_not_be_drafted() -> None:
-    jobs = whole_jobs(sweeps.default_sweep().comparisons)
+    jobs = sweeps.default_sweep().jobs
     assert jobs[0].acceptance is not None
     padded = replace(jobs[0].acceptance, per_position=(0.9, 0.8, 0.7, 0.6, 0.0, 0.0))
 

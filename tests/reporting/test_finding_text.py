@@ -11,7 +11,7 @@ from tests.reporting import sweeps
 from velosweep.config.settings import TunerSettings
 from velosweep.reporting.finding_text import _TEXTS, explain, grouped_findings, selected_findings
 from velosweep.reporting.speedup_hints import reasons_for_modest_speedup
-from velosweep.reporting.wording import job_labels, whole_jobs
+from velosweep.reporting.wording import job_labels
 from velosweep.statistics.comparison import Acceptance, Comparison, Finding
 from velosweep.statistics.ranking import best_n_draft
 from velosweep.values import Verdict
@@ -67,7 +67,7 @@ def test_an_unknown_finding_is_named_never_dropped() -> None:
 
 
 def test_findings_are_gathered_once_worst_first_with_their_jobs() -> None:
-    jobs = whole_jobs(sweeps.default_sweep().comparisons)
+    jobs = sweeps.default_sweep().jobs
     info = Finding(code="not_applicable_sampled", severity="info", subject="output")
     error = Finding(code="output_diverged", severity="error", subject="speculative")
     jobs = [replace(job, findings=(info, error)) for job in jobs]
@@ -79,7 +79,7 @@ def test_findings_are_gathered_once_worst_first_with_their_jobs() -> None:
 
 
 def _job(*, rate: float, alpha: float, cost: float) -> Comparison:
-    job = whole_jobs(sweeps.modest().comparisons)[0]
+    job = sweeps.modest().jobs[0]
     acceptance = Acceptance(
         rate=rate, low=None, high=None, interval_unit="prompts", alpha=alpha, tokens_per_round=1 + rate * job.n_draft
     )

@@ -12,6 +12,7 @@ from tests.reporting.test_search_words import answer
 from velosweep.reporting.html import plotly_script, render_report
 from velosweep.reporting.page import make_page
 from velosweep.reporting.search_words import search_record
+from velosweep.statistics.comparison import Finding
 
 SWEEPS = ("default_sweep", "large_sweep", "with_failures", "single_job", "skip_vanilla", "modest", "hostile")
 
@@ -104,8 +105,15 @@ def test_failed_jobs_and_findings_come_before_the_answer() -> None:
     text = body("with_failures")
 
     assert text.index("Job 3 (n_draft 16) failed") < text.index('class="headline"')
-    assert text.index("drifted by -4.1%") < text.index('class="headline"')
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert text.index("drifted by -5.7%") < text.index('class="headline"')
+
+
+def test_a_finding_of_a_later_version_is_shown_as_text() -> None:
+    made = sweeps.default_sweep()
+    unknown = Finding(code="from_the_future", severity="warning", subject="<script>alert(1)</script>")
+    rows = [replace(row, findings=(unknown,)) for row in made.comparisons]
+
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;: Finding `from_the_future`." in render_report(rows, made.record)
 
 
 def test_a_sweep_without_samples_or_results_still_has_a_page() -> None:

@@ -32,7 +32,7 @@ from velosweep.values import Mode, Sample, Status
 
 def sample(rate: float, *, total_ms: float, status: Status = Status.OK, error: str | None = None) -> Sample:
     """A sample of 100 tokens at `rate`."""
-    row = sweeps.samples_of(sweeps.single_job())[0]
+    row = sweeps.single_job().runs[0]
     return replace(
         row, status=status, error=error, tokens_per_second=rate, predicted_tokens=100, predicted_ms=99 / rate * 1000,
         total_time_ms=total_ms, warmup=False,

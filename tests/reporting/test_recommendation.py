@@ -8,7 +8,6 @@ import pytest
 from tests.reporting import sweeps
 from velosweep.records import SearchCandidate, SearchRecord
 from velosweep.reporting.recommendation import default_arguments, recommend
-from velosweep.reporting.wording import whole_jobs
 from velosweep.statistics.comparison import Comparison, Finding
 from velosweep.values import Verdict
 
@@ -19,7 +18,7 @@ def _with(row: Comparison, value: float, low: float, high: float, verdict: Verdi
 
 @pytest.fixture
 def three() -> list[Comparison]:
-    return whole_jobs(sweeps.default_sweep().comparisons)
+    return sweeps.default_sweep().jobs
 
 
 def test_the_answer_names_draft_n_draft_speedup_and_interval() -> None:

@@ -39,7 +39,7 @@ def compared(old: Sequence[Comparison], new: Sequence[Comparison]) -> SweepCompa
 
 @pytest.fixture
 def jobs() -> list[Comparison]:
-    return sweeps.default_sweep().comparisons[:2]
+    return sweeps.default_sweep().jobs[:2]
 
 
 def test_intervals_too_wide_to_tell_are_not_called_reproduced(jobs: list[Comparison]) -> None:

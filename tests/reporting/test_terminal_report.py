@@ -14,7 +14,6 @@ from velosweep.reporting.html import render_report
 from velosweep.reporting.result_tables import detailed_job_table, job_table, with_failed
 from velosweep.reporting.table import terminal_lines
 from velosweep.reporting.terminal_report import print_results
-from velosweep.reporting.wording import whole_jobs
 from velosweep.statistics.comparison import Comparison, Finding, ModeStatistics, Statistics
 from velosweep.values import Verdict
 
@@ -41,7 +40,7 @@ def _stats(*values: float) -> Statistics:
 
 def _specifications_job() -> Comparison:
     """The example of the specification, as far as it gives samples."""
-    (job,) = sweeps.single_job().comparisons
+    (job,) = sweeps.single_job().jobs
     vanilla = ModeStatistics(
         tokens_per_second=_stats(28.45, 28.32, 28.51, 28.39, 28.47),
         time_to_first_token_ms=_stats(232.22, 236.90),
@@ -143,7 +142,7 @@ def test_quiet_leaves_the_results_the_answer_and_where_it_was_saved() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_a_speedup_is_never_shown_without_what_it_is_made_of(width: int) -> None:
-    table = job_table(whole_jobs(sweeps.default_sweep().comparisons), width=width)
+    table = job_table(sweeps.default_sweep().jobs, width=width)
 
     heading = terminal_lines(table, width=width)[0]
 
@@ -177,7 +176,7 @@ def test_a_job_that_failed_beside_others_has_a_row_that_says_so(baseline: bool) 
     assert row.endswith("  llama-server en…")
     assert "accepted" in titles
     assert (row.split()[1:2] == vanilla) == baseline
-    page = detailed_job_table(with_failed(whole_jobs(made.comparisons), made.record), made.record, ())
+    page = detailed_job_table(with_failed(made.jobs, made.record), made.record, ())
     (verdict,) = [cell for cell in page.rows[3] if cell.verdict]
     assert verdict.text.startswith("✗ failed: llama-server ended with 1: failed to allocate")
     assert "✗ failed: llama-server ended with 1" in render_report(made.comparisons, made.record, made.samples)
@@ -201,10 +200,10 @@ def test_failed_jobs_runs_and_findings_are_named() -> None:
 
     assert "❌ job 3 (n_draft 16) failed: llama-server ended with 1" in text
     assert "Of 55 runs: 12 failed; none of these is averaged" in text
-    assert "drifted by -4.1%" in text
-    assert "3 further remarks in report.html, or with: velosweep report " in text
+    assert "drifted by -5.7%" in text
+    assert "4 further remarks in report.html, or with: velosweep report " in text
     assert " -v\n" in text
-    assert "Only 5 usable pairs:" in shown(sweeps.with_failures(), verbosity=1)
+    assert "All pairs come from one launch" in shown(sweeps.with_failures(), verbosity=1)
 
 
 @pytest.mark.parametrize(
@@ -254,8 +253,8 @@ def test_tables_and_plots_fit_narrow_terminals(width: int) -> None:
     from rich.text import Text
 
     lines = [Text.from_ansi(line).plain for line in out.getvalue().splitlines()]
-    commands = [line for line in lines if line.startswith("  llama-server ")]
-    assert len(commands) == 2  # whole, so that they can be copied; the terminal wraps them
+    commands = [line for line in lines if line.startswith("  llama-server ") or " velosweep report " in line]
+    assert len(commands) == 3  # whole, so that they can be copied; the terminal wraps them
     assert max(cell_len(line) for line in lines if line not in commands) <= width
 
 
@@ -273,7 +272,7 @@ def test_each_job_is_in_the_table_once() -> None:
     made = sweeps.large_sweep()
 
     assert shown(made).count("llama8b_3b  ") >= 12
-    assert len(whole_jobs(made.comparisons)) == 36
+    assert len(made.jobs) == 36
 
 
 def test_a_target_that_is_reached_by_chance_perhaps_is_not_called_achieved() -> None:
@@ -288,7 +287,7 @@ def test_a_target_that_is_reached_by_chance_perhaps_is_not_called_achieved() -> 
 
 def test_runs_that_are_no_pairs_are_marked_in_their_row() -> None:
     made = sweeps.default_sweep()
-    loser, *others = made.comparisons
+    loser, *others = made.jobs
     loser = replace(loser, n_pairs=0, ci_low=1.13, ci_high=1.7, ci_method="Welch t on logs, assumes no drift")
     made = replace(made, comparisons=[loser, *others])
 

@@ -11,7 +11,7 @@ from velosweep.values import Verdict
 
 
 def measured(value: float, low: float, high: float, verdict: Verdict = Verdict.FASTER) -> Comparison:
-    row = sweeps.default_sweep().comparisons[0]
+    row = sweeps.default_sweep().jobs[0]
     return replace(row, speedup_gm=value, ci_low=low, ci_high=high, verdict=verdict)
 
 

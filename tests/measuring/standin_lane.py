@@ -152,7 +152,7 @@ class Bench:
             logs=ServerLogs(SweepPaths(folder)),
             preload=preload,
         )
-        run_lane(LaneQueue(groups, lanes=1, model_bytes=prepared.model_bytes), context)
+        run_lane(LaneQueue(groups, lanes=[LANE], model_bytes=prepared.model_bytes), context)
 
     def _observe(self, event: Event) -> None:
         self.events.append(event)

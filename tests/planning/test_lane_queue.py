@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.planning.jobs import jobs_over_n_draft
-from tests.planning.virtual_lanes import simulate, skewed
+from tests.planning.virtual_lanes import gpu_lanes, simulate, skewed
 from velosweep.config.settings import ModelPair
 from velosweep.planning.lane_queue import LaneQueue, predicted_s
 from velosweep.planning.server_groups import ServerGroup, count_measurements, plan_groups
@@ -23,7 +23,7 @@ def group_of(model: str, *n_drafts: int, n_predict: int = 10, iterations: int = 
 
 
 def queue_of(groups: Sequence[ServerGroup], *, lanes: int) -> LaneQueue:
-    return LaneQueue(groups, lanes=lanes, model_bytes=lambda model: GIGABYTE)
+    return LaneQueue(groups, lanes=gpu_lanes(lanes), model_bytes=lambda model: GIGABYTE)
 
 
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=30), lanes=st.integers(1, 6), data=st.data())
@@ -74,11 +74,15 @@ def test_the_longest_group_goes_first_where_it_would_end_last() -> None:
 
 def test_larger_models_more_loads_and_more_tokens_take_longer() -> None:
     group = group_of("a", 4)
-    longer = (group_of("a", 4, 8), group_of("a", 4, iterations=3), group_of("a", 4, n_predict=11))
+    more = (group_of("a", 4, 8), group_of("a", 4, iterations=3), group_of("a", 4, n_predict=20))
 
-    assert predicted_s(group, 2 * GIGABYTE) > predicted_s(group, GIGABYTE) > 2.0  # two servers
-    assert all(predicted_s(other, GIGABYTE) > predicted_s(group, GIGABYTE) for other in longer)
-    assert [predicted_s(other, 0) for other in (group, *longer)] == [2.0, 3.0, 2.0, 2.0]
+    def seconds(group: ServerGroup, size: int = GIGABYTE, *, on_gpu: bool = False) -> float:
+        return predicted_s(group, size, on_gpu=on_gpu)
+
+    # two servers, two runs each of ten tokens, at 1 GB/s of loading and 10 GB/s of decoding
+    assert seconds(group) == pytest.approx(2 * (1 + 1) + 4 * (1.0 + 0.05))
+    assert [seconds(other) for other in more] == pytest.approx([3 * 2 + 6 * 1.05, 2 * 2 + 6 * 1.05, 2 * 2 + 4 * 2.05])
+    assert seconds(group, on_gpu=True) == pytest.approx(2 * 2 + 4 * (1 / 60 + 0.05))
 
 
 @pytest.mark.parametrize("seed", range(3))

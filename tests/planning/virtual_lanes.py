@@ -13,6 +13,7 @@ from velosweep.config.settings import Job, ModelPair, Prompt, PromptSet
 from velosweep.planning.identity import identify
 from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.server_groups import ServerGroup, count_measurements, plan_groups
+from velosweep.values import Device, Lane
 
 MODEL_BYTES = {f"model-{size}.gguf": size * 10**9 for size in (1, 2, 5, 8, 14, 40)}
 
@@ -71,9 +72,14 @@ def load_of(groups: tuple[ServerGroup, ...], seed: int) -> Load:
     return Load(groups=groups, seconds=seconds)
 
 
+def gpu_lanes(count: int) -> list[Lane]:
+    """Lanes of one GPU each."""
+    return [Lane(number=number, devices=(Device(kind="cuda", name="GPU", index=number),)) for number in range(count)]
+
+
 def simulate(load: Load, lanes: int) -> float:
     """Share of ideal, in virtual time."""
-    queue = LaneQueue(load.groups, lanes=lanes, model_bytes=MODEL_BYTES.__getitem__)
+    queue = LaneQueue(load.groups, lanes=gpu_lanes(lanes), model_bytes=MODEL_BYTES.__getitem__)
     free = [(0.0, lane) for lane in range(lanes)]
     end = 0.0
     while free:

@@ -79,7 +79,7 @@ def measure(
         done=progress.done,
         search_drivers=search_drivers or {},
     )
-    queue = LaneQueue(groups, lanes=len(prepared.lanes), model_bytes=prepared.model_bytes)
+    queue = LaneQueue(groups, lanes=prepared.lanes, model_bytes=prepared.model_bytes)
     contexts = list(_contexts(prepared, recorder, stop, preload, progress, journal, SweepPaths(root), sweep_id))
     broken: list[Exception] = []
 

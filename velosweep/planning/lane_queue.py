@@ -9,20 +9,23 @@ from dataclasses import dataclass
 
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.planning.server_groups import ServerGroup, count_measurements
+from velosweep.values import Lane
 
-# Guesses, which only decide the order: a server's fixed start, and how fast weights are loaded, and read for a token
-# (between what the memory of a CPU and of a GPU can do).
+# Decoding reads every weight once a token, so that memory bandwidth bounds it. Usual figures, for a rough guess before
+# anything has been measured, in which speculation gains nothing.
+_CPU_BYTES_PER_S = 10e9
+_GPU_BYTES_PER_S = 600e9
+_LOAD_BYTES_PER_S = 1e9
 _START_S = 1.0
-_LOADED_BYTES_PER_S = 2e9
-_READ_BYTES_PER_S = 200e9
+_REQUEST_S = 0.05  # a request's prompt and round trip
 
 
-def predicted_s(group: ServerGroup, main_model_bytes: int) -> float:
+def predicted_s(group: ServerGroup, main_model_bytes: int, *, on_gpu: bool) -> float:
     """Seconds that a group's loads and runs may take, by the size of its main model."""
     first = group.jobs[0]
     loads = len(group.servers) * first.protocol.launches
-    tokens = count_measurements(group) * first.n_predict
-    return loads * (_START_S + main_model_bytes / _LOADED_BYTES_PER_S) + tokens * main_model_bytes / _READ_BYTES_PER_S
+    run_s = first.n_predict * main_model_bytes / (_GPU_BYTES_PER_S if on_gpu else _CPU_BYTES_PER_S) + _REQUEST_S
+    return loads * (main_model_bytes / _LOAD_BYTES_PER_S + _START_S) + count_measurements(group) * run_s
 
 
 @dataclass(kw_only=True, slots=True)
@@ -37,18 +40,25 @@ class _Waiting:
 class LaneQueue:
     """The groups that no lane has begun, shared by all lanes. Safe to use from several threads."""
 
-    def __init__(self, groups: Sequence[ServerGroup], *, lanes: int, model_bytes: Callable[[str], int]) -> None:
+    def __init__(
+        self, groups: Sequence[ServerGroup], *, lanes: Sequence[Lane], model_bytes: Callable[[str], int]
+    ) -> None:
         """`model_bytes(path)`: the size of a model file."""
-        self._lanes = lanes
+        self._lanes = len(lanes)
         self._by_server: dict[str, deque[_Waiting]] = defaultdict(deque)
         self._loaded: dict[int, tuple[ServerConfig, ...]] = {}  # by lane
         self._lock = threading.Lock()
         waiting = [
-            _Waiting(group=group, seconds=predicted_s(group, model_bytes(group.jobs[0].model_pair.main_model)))
+            _Waiting(
+                group=group,
+                seconds=predicted_s(
+                    group, model_bytes(group.jobs[0].model_pair.main_model), on_gpu=not lanes[0].on_cpu
+                ),
+            )
             for group in groups
         ]
         self._left_s = sum(one.seconds for one in waiting)
-        if lanes > 1:
+        if self._lanes > 1:
             waiting.sort(key=lambda one: -one.seconds)
         self._left = deque(waiting)
         for one in waiting:

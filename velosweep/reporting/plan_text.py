@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from velosweep.config.settings import Job, Sweep, TunerSettings
-from velosweep.planning.server_groups import ServerGroup, count_measurements, most_iterations
+from velosweep.planning.lane_queue import predicted_s
+from velosweep.planning.server_groups import ServerGroup, count_measurements
 from velosweep.records import Environment
 from velosweep.reporting.console import NORMAL, QUIET, say, say_lines, width_of
 from velosweep.reporting.escaping import clip
@@ -157,29 +158,16 @@ def _search_lines(search: TunerSettings, candidates: int) -> tuple[str, ...]:
     )
 
 
-# Decoding reads every weight once a token, so that memory bandwidth bounds it. Usual figures, for a rough guess before
-# anything has been measured, in which speculation gains nothing.
-_CPU_BYTES_PER_S = 10e9
-_GPU_BYTES_PER_S = 600e9
-_LOAD_BYTES_PER_S = 1e9
-_OVERHEAD_S = 0.05  # a request's prompt and round trip
-
-
 def estimated_s(
     groups: Iterable[ServerGroup], *, lanes: Sequence[Lane] = (), environment: Environment | None = None
 ) -> float | None:
     """A rough guess of the duration from the models' sizes, None where a size is not known."""
     sizes = {model.path: model.size_bytes for model in environment.models} if environment else {}
-    gpu = any(device.kind != "cpu" for lane in lanes for device in lane.devices)
-    bandwidth = _GPU_BYTES_PER_S if gpu else _CPU_BYTES_PER_S
-    total = 0.0
+    on_gpu = any(not lane.on_cpu for lane in lanes)
+    seconds = 0.0
     for group in groups:
-        job = group.jobs[0]
-        runs = most_iterations(job) * len(job.prompts.prompts)
-        for server in group.servers:
-            size = sizes.get(server.main_model)
-            if size is None:
-                return None
-            run_s = job.n_predict * size / bandwidth + _OVERHEAD_S
-            total += runs * run_s + job.protocol.launches * (size / _LOAD_BYTES_PER_S + 1)
-    return total / max(len(lanes), 1)
+        size = sizes.get(group.jobs[0].model_pair.main_model)
+        if size is None:
+            return None
+        seconds += predicted_s(group, size, on_gpu=on_gpu)
+    return seconds / max(len(lanes), 1)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 
 def install_extra(extra: str) -> str:
-    """The command that adds one of our extras to this very Python, from the checkout where there is one.
+    """The command that adds one of our extras to this Python, from the checkout if it runs from one.
 
-    A bare `pip install velosweep[…]` would look for us on an index, and with another Python's pip perhaps.
+    A plain `pip install velosweep[…]` would look on a package index, and perhaps with another Python's pip.
     """
     checkout = Path(__file__).resolve().parents[1]
     here = (checkout / "pyproject.toml").is_file()
@@ -107,9 +107,9 @@ class MismatchError(VelosweepError):
 
 
 class LaunchFailed(VelosweepError):
-    """A server did not come up. Recorded in the jobs of that arm; the others go on.
+    """A server did not come up. Recorded in the jobs that need it; the others go on.
 
-    `crashed`: a signal ended it, which another try may not meet; what llama.cpp itself refuses it refuses again.
+    `crashed`: a signal ended it, so that another try may succeed; what llama.cpp refuses once it refuses again.
     """
 
     exit_status = ExitStatus.SOME_FAILED

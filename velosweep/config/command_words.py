@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
-from pathlib import Path
 
 from velosweep.config.key_names import KEY_TYPES, TEXT_KEYS, nearest
 from velosweep.config.schema import RUN_KEYS
@@ -42,7 +42,7 @@ def prepare_words(words: Iterable[str]) -> list[str]:
 
     Shells leave `~` in `model_pair.main_model=~/x.gguf`, and Hydra's grammar knows no ü. Lists stay as they are.
     """
-    home, prepared = str(Path.home()), []
+    home, prepared = os.path.expanduser("~"), []  # noqa: PTH111 (Path.home raises where there is none)
     for word in words:
         if _PATH_KEY.match(word):
             word = re.sub(r"(?<=[=,\[])~(?=/|$)", lambda _: home, word)

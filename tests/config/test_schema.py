@@ -53,7 +53,7 @@ def test_a_configuration_can_be_pickled_as_launchers_do() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_group_file_says_what_it_is_and_repeats_no_default(path: Path) -> None:
-    text = path.read_text()
+    text = path.read_text("utf-8")
     section = SECTIONS[path.parent.name].section
     defaults = {key.name: key.default for key in keys_of(section)}
 

@@ -19,7 +19,7 @@ from velosweep.values import Verdict
 
 def test_every_code_that_analysis_can_emit_has_a_sentence_of_its_own() -> None:
     folder = Path(velosweep.statistics.__file__).parent
-    source = "\n".join(path.read_text() for path in sorted(folder.glob("*.py")))
+    source = "\n".join(path.read_text("utf-8") for path in sorted(folder.glob("*.py")))
     codes = set(re.findall(r'code="(\w+)"', source)) | set(re.findall(r'warning\(\s*"(\w+)"', source))
 
     assert codes

@@ -20,7 +20,7 @@ from velosweep.statistics.sweep_changes import compare_sweeps
 
 CASES = {
     case["id"]: case
-    for case in json.loads((Path(__file__).parent / "statistics_cases.json").read_text())["cases"]
+    for case in json.loads((Path(__file__).parent / "statistics_cases.json").read_text("utf-8"))["cases"]
     if case["status"] in ("ok", "degenerate") and case["id"] != "cancellation"
 }
 

@@ -16,7 +16,7 @@ from velosweep.statistics.rounds_cost import leviathan_speedup
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Verdict
 
-WORKED = json.loads((Path(__file__).parent / "statistics_cases.json").read_text())
+WORKED = json.loads((Path(__file__).parent / "statistics_cases.json").read_text("utf-8"))
 CASES = {case["id"]: case for case in WORKED["cases"]}
 # Series with a zero, negative or NaN sample are no measurements of our kind: see the tests of invalid runs below.
 SOUND = [

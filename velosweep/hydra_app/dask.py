@@ -219,7 +219,7 @@ def run_on_worker(group: RemoteGroup, topic: str, earlier: FolderContent | None)
 
     with (
         tempfile.TemporaryDirectory(prefix="velosweep-") as own,
-        (Path(own) / "screen.log").open("w") as screen,
+        (Path(own) / "screen.log").open("w", encoding="utf-8") as screen,
         redirect_stdout(screen),  # a worker's screen is nobody's, or the driver's
     ):
         folder = Path(own) / "group"

@@ -67,7 +67,7 @@ def command_arguments(server: ServerConfig, *, lane: Lane, capabilities: Capabil
     Raises ProgramError as `server_arguments` does.
     """
     values = {name: value for name, value in server_values(server, lane).items() if name in _IN_COMMAND}
-    if on_cpu(lane):
+    if lane.on_cpu:
         del values["gpu_layers"]
     if server.speculation is not None:
         values |= speculation_values(server, lane)
@@ -79,11 +79,6 @@ def todays_names() -> Capabilities:
     flags = {setting.flags[0]: "N" for setting in SETTINGS.values() if not setting.gone}
     kinds = tuple(kind.llama_cpp for kind in KINDS.values())
     return Capabilities(program="llama-server", sha256="", build="today's", flags=flags, spec_types=kinds)
-
-
-def on_cpu(lane: Lane) -> bool:
-    """Whether the lane has no device but the CPU."""
-    return all(device.kind == "cpu" for device in lane.devices)
 
 
 # ---------------------------------------------------------------- what is asked
@@ -118,7 +113,7 @@ def engine_values(engine: EngineSettings, lane: Lane) -> Values:
         "threads_batch": engine.threads_batch or threads,
         "batch": engine.batch,
         "ubatch": engine.ubatch,
-        "gpu_layers": 0 if on_cpu(lane) else engine.gpu_layers,
+        "gpu_layers": 0 if lane.on_cpu else engine.gpu_layers,
         "flash_attention": engine.flash_attention,
         "cache_type_k": engine.cache_type_k,
         "cache_type_v": engine.cache_type_v,
@@ -130,7 +125,7 @@ def engine_values(engine: EngineSettings, lane: Lane) -> Values:
     # The lane's devices by name: a build with two back ends would otherwise use the same GPU through both.
     names = tuple(visible_names(lane))
     devices = tuple(name for name in names if name != engine.draft_device) or names
-    if devices or on_cpu(lane):
+    if devices or lane.on_cpu:
         values["device"] = devices or "none"
     return {
         **values,
@@ -155,12 +150,12 @@ def speculation_values(server: ServerConfig, lane: Lane) -> Values:
         "p_split": 0.1,
         "draft_threads": engine.threads or 1,
         "draft_threads_batch": engine.threads_batch or engine.threads or 1,
-        "draft_gpu_layers": 0 if on_cpu(lane) else engine.draft_gpu_layers,
+        "draft_gpu_layers": 0 if lane.on_cpu else engine.draft_gpu_layers,
         "draft_context": engine.context,
         "draft_cache_type_k": engine.draft_cache_type_k,
         "draft_cache_type_v": engine.draft_cache_type_v,
     }
-    if on_cpu(lane):
+    if lane.on_cpu:
         values["draft_device"] = "none"
     elif engine.draft_device is not None or visible_names(lane):
         values["draft_device"] = engine.draft_device or tuple(visible_names(lane))

@@ -14,7 +14,7 @@ from velosweep.config.settings import EngineSettings
 from velosweep.errors import ProgramError
 from velosweep.isolation import python_command
 from velosweep.llama_cpp import process
-from velosweep.llama_cpp.arguments import on_cpu, server_values
+from velosweep.llama_cpp.arguments import server_values
 from velosweep.llama_cpp.device_list import parse_list, pinning_environment
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.llama_cpp.server import ServerSession, start_child
@@ -102,7 +102,7 @@ def check_engine(engine: EngineSettings) -> None:
 def embedded_settings(server: ServerConfig, *, lane: Lane) -> dict[str, object]:
     """`server` as attributes of xllamacpp's CommonParams: dotted name -> value."""
     values = server_values(server, lane)
-    if server.engine.draft_device is None or on_cpu(lane):
+    if server.engine.draft_device is None or lane.on_cpu:
         values.pop("draft_device", None)  # the variables that pin the child show it no other device
     settings: dict[str, object] = {"verbosity": 3}
     for name, value in values.items():

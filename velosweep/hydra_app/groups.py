@@ -63,7 +63,8 @@ def partition(
         RemoteGroup(
             name=content_hash([json.loads(json.dumps(asdict(job), default=str)) for job in queue]),
             jobs=tuple(queue),
-            settings=replace(settings, gpus=None, verbosity=-1, report_plots=False),
+            # a worker's GPUs have numbers of its own; that it is to use none holds there, too
+            settings=replace(settings, gpus=None if settings.gpus else settings.gpus, verbosity=-1, report_plots=False),
             command=tuple(command),
             fingerprints={path: known[path] for job in queue for path in _models(job) if path in known},
         )

@@ -6,14 +6,17 @@ way, and the same command again goes on.
 
 from __future__ import annotations
 
+import io
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from velosweep.config.settings import RunSettings
-from velosweep.errors import ConfigError, Interrupted, install_extra
+from velosweep.errors import ConfigError, Interrupted, VelosweepError, install_extra
 from velosweep.hydra_app.groups import RemoteGroup, in_words, measure_group
 from velosweep.hydra_app.remote import RemoteLauncher
 from velosweep.isolation import python_command
@@ -31,11 +34,21 @@ class SlurmConf:
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
-    gpus_per_node: int | None = None  # null: gpus_per_lane
+    gpus_per_node: int | None = None  # null: gpus_per_lane, where SLURM has GPUs
     cpus_per_task: int | None = None
     mem_gb: float | None = None
     setup: list[str] = field(default_factory=list)  # shell lines before the task, e.g. module load cuda
     additional_parameters: dict[str, Any] = field(default_factory=dict)  # further sbatch parameters
+
+
+_ENDS = {
+    "CANCELLED": "was cancelled",
+    "TIMEOUT": "ran out of time (hydra.launcher.timeout_min)",
+    "OUT_OF_MEMORY": "ran out of memory (hydra.launcher.mem_gb)",
+    "NODE_FAIL": "lost its node",
+    "PREEMPTED": "was preempted",
+}
+"""Words for SLURM's states of tasks that it ended itself."""
 
 
 class SlurmLanes(RemoteLauncher):
@@ -45,7 +58,13 @@ class SlurmLanes(RemoteLauncher):
         self._settings = settings
 
     def tasks(self, settings: RunSettings) -> int | None:
-        """How many groups are wanted."""
+        """How many groups are wanted. Raises ConfigError where tasks can't be submitted from here."""
+        _submitit()
+        if self._settings["cluster"] == "slurm" and shutil.which("srun") is None:
+            raise ConfigError(
+                "hydra/launcher=slurm needs SLURM's programs, and there is no srun on this machine",
+                remedy="start velosweep on a login node of the cluster, or leave hydra/launcher at gpu_lanes",
+            )
         wanted: int | None = self._settings["tasks"]
         return wanted
 
@@ -57,32 +76,33 @@ class SlurmLanes(RemoteLauncher):
             folder=root / ".submitit", cluster=self._settings["cluster"], slurm_python=python, local_python=python
         )
         executor.update_parameters(**self._parameters(settings))
-        jobs = executor.map_array(GroupTask(), list(groups), [str(group.folder(root)) for group in groups])
-        failures: dict[str, str] = {}
         try:
-            for group, job in zip(groups, jobs, strict=True):
-                try:
-                    job.wait()
-                    error = job.exception()
-                except submitit.core.utils.UncompletedJobError as lost:
-                    error = lost
-                if error is not None:
-                    failures[group.name] = f"task {job.job_id}: {in_words(error)}"
+            with redirect_stderr(io.StringIO()):  # submitit prints there what it also raises
+                jobs = executor.map_array(GroupTask(), list(groups), [str(group.folder(root)) for group in groups])
+        except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
+            raise ConfigError(
+                f"SLURM refused the tasks: {str(error).strip().splitlines()[0].removeprefix('sbatch: error: ')}",
+                remedy="what they ask for is set by hydra.launcher.partition, .gpus_per_node, .cpus_per_task, .mem_gb",
+            ) from error
+        try:
+            reasons = {group.name: why_failed(job) for group, job in zip(groups, jobs, strict=True)}
         except KeyboardInterrupt:
             raise Interrupted(
                 "No longer waiting; the submitted tasks go on",
                 remedy="run the same command again, with hydra.sweep.dir at this sweep's folder, to gather them",
             ) from None
-        return failures
+        return {name: reason for name, reason in reasons.items() if reason is not None}
 
     def _parameters(self, settings: RunSettings) -> Mapping[str, Any]:
         """submitit's parameters; those of SLURM alone are left out elsewhere."""
         own = self._settings
-        gpus = own["gpus_per_node"] if own["gpus_per_node"] is not None else settings.gpus_per_lane
+        gpus = own["gpus_per_node"]
+        if own["cluster"] == "slurm" and gpus is None:
+            gpus = settings.gpus_per_lane if settings.gpus != () and _has_gpus(own["partition"]) else 0
         shared = {
             "name": "velosweep",
             "timeout_min": own["timeout_min"],
-            "gpus_per_node": gpus if own["cluster"] == "slurm" else None,
+            "gpus_per_node": (gpus or None) if own["cluster"] == "slurm" else None,
             "cpus_per_task": own["cpus_per_task"],
             "mem_gb": own["mem_gb"],
         }
@@ -101,15 +121,42 @@ class SlurmLanes(RemoteLauncher):
 class GroupTask:
     """Measures a group in a folder that the driver can read; submitit sends it to another process."""
 
-    def __call__(self, group: RemoteGroup, folder: str) -> None:
-        """As `measure_group`."""
-        measure_group(group, Path(folder))
+    def __call__(self, group: RemoteGroup, folder: str) -> str | None:
+        """Why the group could not be measured, None where it was; a bug is raised."""
+        try:
+            measure_group(group, Path(folder))
+        except VelosweepError as error:
+            return str(error)
+        return None
 
     def checkpoint(self, group: RemoteGroup, folder: str) -> Any:
         """submitit's hook when a task is preempted or out of time: submit it again, it goes on where it was."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, group, folder)
+
+
+def why_failed(job: Any) -> str | None:
+    """Wait for a task; why it brought no result, in words, None where it did."""
+    job.wait()
+    error = job.exception()
+    reason = in_words(error) if error is not None else job.result()
+    if reason is None:
+        return None
+    end = _ENDS.get(str(job.state).partition(" ")[0])
+    return f"task {job.job_id} {end}; run the same command again: it goes on" if end else f"task {job.job_id}: {reason}"
+
+
+def _has_gpus(partition: str | None) -> bool:
+    """Whether nodes have GPUs that tasks can ask for; True where SLURM doesn't say."""
+    submitit = _submitit()
+    asked = [f"--partition={partition}"] if partition else []
+    try:
+        return (
+            "gpu" in submitit.helpers.CommandFunction(["sinfo", "--noheader", "--format=%G", *asked], verbose=False)()
+        )
+    except (OSError, submitit.core.utils.FailedJobError):
+        return True
 
 
 def _submitit() -> Any:

@@ -1,4 +1,4 @@
-"""What the end of a sweep needs is imported while servers load and warm up, so that results stand sooner.
+"""Imports that the end of a sweep needs, made while servers load and warm up, so that results stand sooner.
 
 Importing SciPy, pyarrow and jinja2 takes a second. Runs that count wait until it is over.
 """
@@ -9,6 +9,7 @@ import importlib
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 MODULES = (
     "orjson",
@@ -29,30 +30,24 @@ class Preload:
     """
 
     def __init__(self, modules: Sequence[str] = MODULES) -> None:
-        self._modules = modules
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=_import_all, args=(modules,), daemon=True, name="velosweep-preload")
 
     def begin(self) -> None:
         """Start, if that was not done; returns at once."""
-        self._begun()
+        with self._lock:
+            if self._thread.ident is None:
+                self._thread.start()
 
     def finish(self) -> None:
         """Return when all is imported."""
-        self._begun().join()
+        self.begin()
+        self._thread.join()
 
-    def _begun(self) -> threading.Thread:
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._import_all, daemon=True, name="velosweep-preload")
-                self._thread.start()
-            return self._thread
 
-    def _import_all(self) -> None:
-        for name in self._modules:
-            try:
-                importlib.import_module(name)
-            except ImportError:
-                return
-        if "pyarrow" in sys.modules:
-            sys.modules["pyarrow"].array([0])  # its first array looks for pandas, and imports it where it is there
+def _import_all(modules: Sequence[str]) -> None:
+    for name in modules:
+        with suppress(ImportError):
+            importlib.import_module(name)
+    if "pyarrow" in sys.modules:
+        sys.modules["pyarrow"].array([0])  # its first array looks for pandas, and imports it where it is there

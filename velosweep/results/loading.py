@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-_AHEAD_OF_FILTER = 2  # batches that wait for a filter: more cost memory and gain no time
-_PLACE = "place in the file"  # no column's name
+_BATCHES_BEFORE_FILTER = 2  # read ahead of it: more cost memory and gain no time
+_PLACE = "place in the file"  # not the name of any column
 Filters = Any  # a pyarrow.compute.Expression, or Parquet's list form: [("n_draft", "=", 8), ("status", "=", "ok")]
 
 
@@ -126,6 +126,8 @@ def find_files(directory: Path, name: str) -> list[Path]:
 
 def _load(directory: Path, name: str, schema: pa.Schema, filters: Filters, columns: Sequence[str] | None) -> pa.Table:
     import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
 
     unknown = [column for column in columns or () if column not in schema.names]
     if unknown:
@@ -133,22 +135,32 @@ def _load(directory: Path, name: str, schema: pa.Schema, filters: Filters, colum
     files = find_files(directory, name)
     if not files:
         raise _nothing(directory, name, "name the folder of a sweep, of a job, or of several sweeps")
+    expression = filters
+    if filters is not None and not isinstance(filters, pc.Expression):
+        expression = pq.filters_to_expression(filters)
     parquet = [file for file in files if file.suffix == ".parquet"]
-    tables = [_scan(parquet, schema, filters, columns)] if parquet else []
-    tables += [_from_journal(file, schema, filters, columns) for file in files if file.suffix != ".parquet"]
-    return pa.concat_tables(tables) if len(tables) > 1 else tables[0]
+    tables = [_scan(parquet, schema, expression, columns)] if parquet else []
+    tables += [_from_journal(file, expression) for file in files if file.suffix != ".parquet"]
+    wanted = pa.schema([schema.field(name) for name in columns or schema.names]).with_metadata(schema.metadata)
+    return pa.concat_tables([table.select(wanted.names).cast(wanted) for table in tables])
 
 
-def _scan(files: list[Path], schema: pa.Schema, filters: Filters, columns: Sequence[str] | None) -> pa.Table:
+def _from_journal(file: Path, expression: Any) -> pa.Table:
+    from velosweep.results.journal_table import journal_to_table
+
+    table, _ = journal_to_table(file)
+    return table if expression is None else table.filter(expression)
+
+
+def _scan(files: list[Path], schema: pa.Schema, expression: Any, columns: Sequence[str] | None) -> pa.Table:
     import pyarrow as pa
     import pyarrow.dataset as ds
     import pyarrow.fs
 
     from velosweep.results.parquet_schema import check_file_schema, damaged_parquet
 
-    expression = _expression(filters)
     encoded = [] if expression is None else _texts_beside(schema, expression)
-    # What lies on a disk need not be fetched in large pieces, which double the memory.
+    # Files on a disk need not be fetched in large pieces, which double the memory.
     kind, disk = ds.ParquetFileFormat(dictionary_columns=encoded, pre_buffer=False), pyarrow.fs.LocalFileSystem()
     fragments = []
     file = files[0]
@@ -163,19 +175,19 @@ def _scan(files: list[Path], schema: pa.Schema, filters: Filters, columns: Seque
     try:
         read = _with_dictionaries(schema, encoded)
         parts = [part for fragment in fragments for part in _matching(fragment, read, expression)]
-        data = ds.FileSystemDataset(parts, read, kind, disk)
+        ahead = 16 if expression is None else _BATCHES_BEFORE_FILTER
         names = None if columns is None else list(columns)
-        ahead = 16 if expression is None else _AHEAD_OF_FILTER
-        table = data.to_table(filter=expression, columns=names, batch_readahead=ahead)
-        return table.cast(schema if columns is None else _part(schema, columns))
+        return ds.FileSystemDataset(parts, read, kind, disk).to_table(
+            filter=expression, columns=names, batch_readahead=ahead
+        )
     except (pa.ArrowException, OSError) as error:
         raise damaged_parquet(_culprit(files), error) from error
 
 
 def _texts_beside(schema: pa.Schema, expression: Any) -> list[str]:
-    """Columns of texts that `expression` does not name: of the many rows read for few, these need not be written out.
+    """Columns of texts that `expression` does not name: of many rows read and few kept, no texts need be copied.
 
-    Those it names stay as they are, since not all that an expression may do is done with dictionaries.
+    Those it names stay as they are, since some of Arrow's functions take no dictionaries.
     """
     import pyarrow as pa
 
@@ -192,8 +204,11 @@ def _with_dictionaries(schema: pa.Schema, names: Collection[str]) -> pa.Schema:
 
 
 def _matching(fragment: ds.ParquetFileFragment, schema: pa.Schema, expression: Any) -> list[ds.Fragment]:
-    """The row groups of a file that have matching rows, as one fragment, since each opens the file anew: by their least
-    and greatest values, which tell little of ids as those are hashes, and then by the filter's own columns alone."""
+    """The row groups of a file that have matching rows, as one fragment, since each fragment opens the file anew.
+
+    They are found by their least and greatest values, which rule out few ids as those are hashes, and then by reading
+    the filter's own columns alone.
+    """
     import numpy as np
     import pyarrow as pa
 
@@ -220,33 +235,6 @@ def _culprit(files: list[Path]) -> Path:
         except (pa.ArrowException, OSError):
             return file
     return files[0]
-
-
-def _from_journal(file: Path, schema: pa.Schema, filters: Filters, columns: Sequence[str] | None) -> pa.Table:
-    from velosweep.results.journal_table import journal_to_table
-
-    table, _ = journal_to_table(file)
-    expression = _expression(filters)
-    if expression is not None:
-        table = table.filter(expression)
-    return table.select(list(columns if columns is not None else schema.names)).cast(
-        schema if columns is None else _part(schema, columns)
-    )
-
-
-def _part(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema([schema.field(name) for name in columns]).with_metadata(schema.metadata)
-
-
-def _expression(filters: Filters) -> Any:
-    if filters is None:
-        return None
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    return filters if isinstance(filters, pc.Expression) else pq.filters_to_expression(filters)
 
 
 def _nothing(directory: Path, name: str, remedy: str) -> StorageError:

@@ -8,11 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from velosweep import __version__
 from velosweep.errors import SchemaError, StorageError
 from velosweep.files import storage_error
 from velosweep.records import JobRecord, SweepRecord
-from velosweep.results.serialization import to_plain
 from velosweep.values import NEEDED_COLUMNS, SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -172,15 +173,16 @@ def check_schema(path: Path, version: int) -> None:
         )
 
 
+def to_plain(value: Any) -> Any:
+    """A frozen value as JSON values: dataclasses as objects, times as RFC 3339."""
+    return orjson.loads(orjson.dumps(value, option=orjson.OPT_UTC_Z))
+
+
 def sweep_metadata(record: SweepRecord) -> dict[str, str]:
     """The metadata entry of a sweep's files: how it was asked for and where it ran; not how it ended."""
+    jobs = {job.id: job.overrides for job in record.jobs}
     return _configuration(
-        {
-            "sweep_id": record.sweep_id,
-            "command": list(record.command),
-            "environment": to_plain(record.environment),
-            "jobs": {job.id: list(job.overrides) for job in record.jobs},
-        }
+        {"sweep_id": record.sweep_id, "command": record.command, "environment": record.environment, "jobs": jobs}
     )
 
 
@@ -192,4 +194,4 @@ def job_metadata(job: JobRecord) -> dict[str, str]:
 
 
 def _configuration(value: Mapping[str, object]) -> dict[str, str]:
-    return {"configuration": json.dumps(value, separators=(",", ":"))}
+    return {"configuration": json.dumps(to_plain(value), separators=(",", ":"))}

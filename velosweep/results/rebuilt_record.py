@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from velosweep.records import Environment, JobRecord, SweepRecord
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _KEYS = ("job_id", "mode", "prompt_id")
-_FIRST: tuple[str, ...] = (
-    "sweep_id",
+_PARAMETERS = (
     "job_num",
     "model_pair",
     "main_model",
@@ -21,67 +21,77 @@ _FIRST: tuple[str, ...] = (
     "speculation",
     "n_draft",
     "n_predict",
+    "prompt_set",
 )
-_FIRST += ("prompt_set", "started_at", "host", "device", "engine", "llama_cpp_build")
+_OF_THE_SWEEP = ("sweep_id", "started_at", "host", "device", "engine", "llama_cpp_build")
+
+Row = dict[str, Any]
 
 
 def record_from_samples(table: pa.Table) -> SweepRecord:
     """One job a `job_id` of speculative rows, in order of `job_num`; what samples don't say stays at its default."""
-    rows = table.group_by(list(_KEYS), use_threads=False)
-    grouped = rows.aggregate([*((name, "first") for name in _FIRST), ("iteration", "max")]).to_pylist()
-    speculative = [row for row in grouped if row["mode"] == Mode.SPECULATIVE.value]
-    chosen = speculative or grouped
-    jobs: dict[str, list[dict[str, Any]]] = {}
-    for row in chosen:
-        jobs.setdefault(row["job_id"] or "", []).append(row)
-    ordered = sorted(jobs.items(), key=lambda item: (item[1][0]["job_num_first"] or 0, item[0]))
-    first = chosen[0] if chosen else {}
-    started = [row["started_at_first"] for row in chosen if row["started_at_first"] is not None]
+    grouped = table.group_by(list(_KEYS), use_threads=False)
+    firsts = grouped.aggregate([*((name, "first") for name in _PARAMETERS + _OF_THE_SWEEP), ("iteration", "max")])
+    rows: list[Row] = [
+        {name.removesuffix("_first"): value for name, value in row.items()} for row in firsts.to_pylist()
+    ]
+    chosen = [row for row in rows if row["mode"] == Mode.SPECULATIVE.value] or rows
+    jobs = [list(members) for _, members in groupby(sorted(chosen, key=_job_id), key=_job_id)]
+    jobs.sort(key=lambda members: members[0]["job_num"] or 0)
+    first: Row = chosen[0] if chosen else {}
+    started = [row["started_at"] for row in chosen if row["started_at"] is not None]
     return SweepRecord(
-        sweep_id=first.get("sweep_id_first") or "",
+        sweep_id=first.get("sweep_id") or "",
         created_at=min(started) if started else datetime.fromtimestamp(0, timezone.utc),
         command=(),
-        single=len(ordered) == 1,
-        jobs=tuple(_job(number, job_id, members) for number, (job_id, members) in enumerate(ordered)),
+        single=len(jobs) == 1,
+        jobs=tuple(_job(number, members) for number, members in enumerate(jobs)),
         environment=_environment(first),
     )
 
 
-def _job(number: int, job_id: str, rows: list[dict[str, Any]]) -> JobRecord:
+def _job_id(row: Row) -> str:
+    return row["job_id"] or ""
+
+
+def _job(number: int, rows: list[Row]) -> JobRecord:
     first = rows[0]
-    num = first["job_num_first"]
+    num = number if first["job_num"] is None else first["job_num"]
     return JobRecord(
-        id=job_id,
-        num=number if num is None else num,
+        id=_job_id(first),
+        num=num,
         baseline_id="",
-        directory=str(number if num is None else num),
+        directory=str(num),
         overrides=(),
-        model_pair=first["model_pair_first"] or "",
-        main_model=first["main_model_first"] or "",
-        draft_model=first["draft_model_first"],
-        speculation=first["speculation_first"] or "draft",
-        n_draft=first["n_draft_first"] or 0,
-        n_predict=first["n_predict_first"] or 0,
-        prompt_set=first["prompt_set_first"] or "",
+        model_pair=first["model_pair"] or "",
+        main_model=first["main_model"] or "",
+        draft_model=first["draft_model"],
+        speculation=first["speculation"] or "draft",
+        n_draft=first["n_draft"] or 0,
+        n_predict=first["n_predict"] or 0,
+        prompt_set=first["prompt_set"] or "",
         prompt_ids=tuple(sorted(row["prompt_id"] or "" for row in rows)),
         iterations=max(row["iteration_max"] for row in rows),
         state="done",
     )
 
 
-def _environment(row: dict[str, Any]) -> Environment:
+def _environment(row: Row) -> Environment:
+    def known(name: str) -> str:
+        return row.get(name) or "unknown"
+
     return Environment(
         velosweep="unknown",
         python="unknown",
-        host=row.get("host_first") or "unknown",
+        host=known("host"),
         system="unknown",
-        cpu=row.get("device_first") or "unknown",
+        cpu=known("device"),
         physical_cores=0,
         logical_cores=0,
         memory_bytes=0,
         devices=(),
-        engine=row.get("engine_first") or "unknown",
+        engine=known("engine"),
         program=None,
         program_sha256=None,
-        llama_cpp_build=row.get("llama_cpp_build_first") or "unknown",
+        llama_cpp_build=known("llama_cpp_build"),
     )

@@ -1,15 +1,22 @@
-"""sweep.json: what was asked, on which machine, how each job ended; and finding that out."""
+"""sweep.json: what was asked, on which machine, how each job ended."""
 
 from __future__ import annotations
 
 import json
+import types
+import typing
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, TypeVar, Union
 
 from velosweep.errors import SchemaError, StorageError
 from velosweep.files import explained, write_text
 from velosweep.records import SweepRecord
-from velosweep.results.parquet_schema import check_schema
-from velosweep.results.serialization import from_plain, to_plain
+from velosweep.results.parquet_schema import check_schema, to_plain
+
+T = TypeVar("T")
 
 
 def write_record(path: Path, record: SweepRecord) -> None:
@@ -26,7 +33,7 @@ def read_record(path: Path) -> SweepRecord:
         with explained(path, doing="read"):
             content = json.loads(path.read_text("utf-8"))
         check_schema(path, content["schema_version"])
-        return from_plain(SweepRecord, content)
+        return _from_plain(SweepRecord, content)
     except (SchemaError, StorageError):
         raise
     except (ValueError, KeyError, TypeError) as error:
@@ -34,3 +41,47 @@ def read_record(path: Path) -> SweepRecord:
             f"{path} is damaged ({type(error).__name__}: {error})",
             remedy="restore it from a copy; the samples beside it can still be read with velosweep.load",
         ) from error
+
+
+def _from_plain(kind: type[T], value: dict[str, Any]) -> T:
+    """The inverse of `to_plain`; keys that `kind` doesn't know are left out, absent ones take their default.
+
+    Raises KeyError, TypeError or ValueError for what doesn't fit.
+    """
+    given = {}
+    for name, hint, needed in _fields(typing.cast("Any", kind)):
+        if name in value:
+            given[name] = _decode(hint, value[name])
+        elif needed:
+            raise KeyError(name)
+    return kind(**given)
+
+
+@lru_cache
+def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
+    """Name and type of each field, and whether it has no default."""
+    hints = typing.get_type_hints(kind)
+    return tuple(
+        (field.name, hints[field.name], field.default is MISSING and field.default_factory is MISSING)
+        for field in fields(kind)
+    )
+
+
+def _decode(hint: Any, value: Any) -> Any:
+    if type(value) is hint:
+        return value
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        kinds = [argument for argument in arguments if argument is not types.NoneType]
+        return None if value is None else _decode(kinds[0], value)
+    if origin is tuple:
+        return tuple(_decode(arguments[0], item) for item in value)
+    if is_dataclass(hint):
+        return _from_plain(typing.cast("type[Any]", hint), value)
+    if hint is datetime:
+        return datetime.fromisoformat(value.replace("Z", "+00:00"))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint):
+        raise TypeError(f"expected {hint.__name__}, found {value!r}")
+    return value

@@ -6,9 +6,8 @@ import json
 import mmap
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 from velosweep.files import explained
 from velosweep.results.journal import scan
@@ -25,13 +24,12 @@ _KIND = slice(18, 18 + len(_SAMPLE))
 Damaged = list[tuple[int, str]]
 
 
-@dataclass(slots=True)
-class _Batch:
-    """Lines of samples: where each begins in the file, its number from 1, its bytes."""
+class _Line(NamedTuple):
+    """A line of a sample: where it begins in the file, its number from 1, its bytes."""
 
-    begins: list[int]
-    numbers: list[int]
-    lines: list[bytes]
+    begin: int
+    number: int
+    content: bytes
 
 
 def journal_to_table(path: Path) -> tuple[pa.Table, Damaged]:
@@ -42,8 +40,8 @@ def journal_to_table(path: Path) -> tuple[pa.Table, Damaged]:
     import pyarrow as pa
 
     damaged: Damaged = []
-    tables = [_parsed(batch, damaged, tuple(COLUMNS)) for batch in _batches(path, damaged)]
-    return (pa.concat_tables(tables) if tables else schema().empty_table()), sorted(damaged)
+    tables = [table for _, table in _parsed_batches(path, damaged, tuple(COLUMNS))]
+    return pa.concat_tables([schema().empty_table(), *tables]), sorted(damaged)
 
 
 def journal_row_groups(path: Path, damaged: Damaged) -> Iterator[pa.Table]:
@@ -54,67 +52,69 @@ def journal_row_groups(path: Path, damaged: Damaged) -> Iterator[pa.Table]:
     """
     import pyarrow as pa
 
-    begins, sizes = array("q"), array("I")
+    begins, ends = array("q"), array("q")
     keys = []
-    for batch in _batches(path, damaged):
-        keys.append(_parsed(batch, damaged, KEYS))
-        begins.extend(batch.begins)
-        sizes.extend(len(line) for line in batch.lines)
+    for lines, table in _parsed_batches(path, damaged, KEYS):
+        keys.append(table)
+        begins.extend(line.begin for line in lines)
+        ends.extend(line.begin + len(line.content) for line in lines)
     damaged.sort()
     if not keys:
         return
     places = canonical_places(pa.concat_tables(keys))
     del keys
-    with explained(path, doing="read"), path.open("rb") as file:
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        with content:
-            for first in range(0, len(places), ROW_GROUP):
-                group = places[first : first + ROW_GROUP].tolist()
-                yield _parse([content[begins[place] : begins[place] + sizes[place]] for place in group], COLUMNS)
+    with (
+        explained(path, doing="read"),
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        for first in range(0, len(places), ROW_GROUP):
+            group = places[first : first + ROW_GROUP].tolist()
+            yield _parse([content[begins[place] : ends[place]] for place in group], COLUMNS)
 
 
-def _batches(path: Path, damaged: Damaged) -> Iterator[_Batch]:
+def _parsed_batches(path: Path, damaged: Damaged, columns: Sequence[str]) -> Iterator[tuple[Sequence[_Line], pa.Table]]:
+    """Some lines of samples at a time, and what they say; appends to `damaged` what can't be read."""
+    import pyarrow as pa
+
+    for lines in _batches(path, damaged):
+        try:
+            yield lines, _parse([line.content for line in lines], columns)
+        except pa.ArrowInvalid:  # a line is no sample in spite of its checksum
+            good = []
+            for line in lines:
+                if _is_sample(line):
+                    good.append(line)
+                else:
+                    damaged.append((line.number, "not a sample"))
+            if good:
+                yield good, _parse([line.content for line in good], columns)
+
+
+def _batches(path: Path, damaged: Damaged) -> Iterator[list[_Line]]:
     """The lines of samples, BATCH_LINES at a time; appends to `damaged` what can't be trusted."""
-    batch = _Batch([], [], [])
+    lines: list[_Line] = []
     begin = 0
-    for number, line, why in scan(path):
+    for number, content, why in scan(path):
         if why is not None:
             damaged.append((number, why))
-        elif line[_KIND] == _SAMPLE:
-            batch.begins.append(begin)
-            batch.numbers.append(number)
-            batch.lines.append(line)
-            if len(batch.lines) == BATCH_LINES:
-                yield batch
-                batch = _Batch([], [], [])
+        elif content[_KIND] == _SAMPLE:
+            lines.append(_Line(begin, number, content))
         elif number == 1:
-            check_schema(path, json.loads(line).get("schema_version", 0))
-        begin += len(line)
-    if batch.lines:
-        yield batch
+            check_schema(path, json.loads(content).get("schema_version", 0))
+        begin += len(content)
+        if len(lines) == BATCH_LINES:
+            yield lines
+            lines = []
+    if lines:
+        yield lines
 
 
-def _parsed(batch: _Batch, damaged: Damaged, columns: Sequence[str]) -> pa.Table:
-    """The batch as a table; a line that is no sample in spite of its checksum is moved to `damaged`."""
+def _is_sample(line: _Line) -> bool:
     import pyarrow as pa
 
     try:
-        return _parse(batch.lines, columns)
-    except pa.ArrowInvalid:
-        good = [place for place, line in enumerate(batch.lines) if _is_sample(line)]
-        bad = set(range(len(batch.lines))) - set(good)
-        damaged.extend((batch.numbers[place], "not a sample") for place in bad)
-        batch.begins = [batch.begins[place] for place in good]
-        batch.numbers = [batch.numbers[place] for place in good]
-        batch.lines = [batch.lines[place] for place in good]
-        return _parse(batch.lines, columns) if good else schema().empty_table().select(list(columns))
-
-
-def _is_sample(line: bytes) -> bool:
-    import pyarrow as pa
-
-    try:
-        _parse([line], tuple(COLUMNS))
+        _parse([line.content], tuple(COLUMNS))
     except pa.ArrowInvalid:
         return False
     return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -29,86 +28,38 @@ def safe_name(text: str) -> str:
     return _UNSAFE.sub("_", text).lstrip(".")[:100] or "_"
 
 
-@dataclass(frozen=True, slots=True)
 class JobPaths:
     """The files of one job."""
 
-    root: Path
-
-    @property
-    def summary(self) -> Path:
-        """The specification's object."""
-        return self.root / "summary.json"
-
-    @property
-    def samples(self) -> Path:
-        """The rows that `summary` was computed from."""
-        return self.root / SAMPLES
-
-    @property
-    def prompts(self) -> Path:
-        """Folder of one specification's object for each prompt."""
-        return self.root / "prompts"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.summary = root / "summary.json"  # the specification's object
+        self.samples = root / SAMPLES  # the rows that it was computed from
+        self.prompts = root / "prompts"  # a folder of one such object for each prompt
 
     def prompt(self, prompt_id: str) -> Path:
         """The specification's object for one prompt."""
         return self.prompts / f"{safe_name(prompt_id)}.json"
 
 
-@dataclass(frozen=True, slots=True)
 class SweepPaths:
     """The files of one sweep. For a single job the sweep is that job and its directory is `root`."""
 
-    root: Path
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.record = root / RECORD  # what was asked, where it ran, how each job ended
+        self.journal = root / "journal.jsonl"  # each sample as it came; all derived files are made from it
+        self.samples = root / SAMPLES  # one row a run, every job
+        self.results = root / RESULTS  # one row a job and prompt, and one a job
+        self.summaries = root / "summaries.json"  # the jobs' summaries, a JSON array
+        self.tuner = root / "tuner.parquet"  # every decision of `hydra/sweeper=tune`, with its evidence
+        self.report = root / "report.html"  # one page, no network
+        self.logs = root / "logs"  # a folder of the servers' own output
+        self.lock = root / "lock"  # held by the one process that writes the sweep
 
-    @property
-    def record(self) -> Path:
-        """What was asked, where it ran, how each job ended."""
-        return self.root / RECORD
-
-    @property
-    def journal(self) -> Path:
-        """Each sample as it came; what all derived files are made from."""
-        return self.root / "journal.jsonl"
-
-    @property
-    def samples(self) -> Path:
-        """One row a run, every job."""
-        return self.root / SAMPLES
-
-    @property
-    def results(self) -> Path:
-        """One row a job and prompt, and one a job."""
-        return self.root / RESULTS
-
-    @property
-    def summaries(self) -> Path:
-        """The jobs' summaries, a JSON array."""
-        return self.root / "summaries.json"
-
-    @property
-    def tuner(self) -> Path:
-        """Every decision of `hydra/sweeper=tune`, with its evidence."""
-        return self.root / "tuner.parquet"
-
-    @property
-    def report(self) -> Path:
-        """One page, no network."""
-        return self.root / "report.html"
-
-    @property
-    def logs(self) -> Path:
-        """Folder of the servers' own output."""
-        return self.root / "logs"
-
-    def log(self, arm_id: str, launch: int) -> Path:
-        """What the server of an arm wrote during one launch."""
-        return self.logs / f"{safe_name(arm_id)}-{launch}.log"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the one process that writes the sweep."""
-        return self.root / "lock"
+    def log(self, server_id: str, launch: int) -> Path:
+        """What a server wrote during one launch."""
+        return self.logs / f"{safe_name(server_id)}-{launch}.log"
 
     def job_directory(self, job: HasDirectory) -> Path:
         """Where a job's files go. Raises StorageError for a directory outside the sweep's folder."""

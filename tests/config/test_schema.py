@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -45,10 +47,12 @@ def test_a_field_without_a_key_is_filled_elsewhere() -> None:
     assert without_key(SweepKeys) == {"program"}
 
 
-def test_a_configuration_can_be_pickled_as_launchers_do() -> None:
-    cfg = compose(["n_draft=4"])
+def test_a_configuration_can_be_unpickled_in_another_process_as_launchers_do() -> None:
+    read = "import pickle, sys; print(pickle.load(sys.stdin.buffer).n_draft)"
 
-    assert pickle.loads(pickle.dumps(cfg)) == cfg
+    done = subprocess.run([sys.executable, "-c", read], input=pickle.dumps(compose(["n_draft=4"])), capture_output=True)
+
+    assert (done.stdout.strip(), done.stderr) == (b"4", b"")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")

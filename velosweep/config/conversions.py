@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 from velosweep.config.keys import choose
 from velosweep.errors import ConfigError
+
+
+def expanded(path: str) -> Path:
+    """The path with `~` as the home folder; unchanged where there is no home (`Path.expanduser` raises then)."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def unchanged(key: str, value: Any) -> Any:

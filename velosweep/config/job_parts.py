@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from velosweep.config.conversions import expanded
 from velosweep.config.schema import LlamaCpp, PairKeys
 from velosweep.config.settings import EngineSettings, ModelPair, Protocol, Speculation
 from velosweep.errors import ConfigError
@@ -31,7 +32,7 @@ def model_pair(keys: PairKeys) -> ModelPair:
         )
     named = shape is None and keys.name != "custom"
     models = [keys.main_model, keys.draft_model] if keys.draft_model else [keys.main_model]
-    main, *draft = [model if "://" in model else str(Path(model).expanduser()) for model in models]
+    main, *draft = [model if "://" in model else str(expanded(model)) for model in models]
     name = keys.name if named else " + ".join(Path(model).stem for model in (main, *draft))
     return ModelPair(name=name, main_model=main, draft_model=draft[0] if draft else None)
 
@@ -42,7 +43,7 @@ def engine(settings: EngineSettings, llama_cpp: LlamaCpp) -> EngineSettings:
             "engine.kind is 'attached' and no server is named",
             remedy="set engine.vanilla_url and engine.speculative_url, e.g. http://127.0.0.1:8080",
         )
-    return replace(settings, program=str(Path(llama_cpp.path).expanduser())) if llama_cpp.path else settings
+    return replace(settings, program=str(expanded(llama_cpp.path))) if llama_cpp.path else settings
 
 
 def protocol(protocol: Protocol, iterations: int) -> Protocol:
@@ -101,7 +102,7 @@ def check_main_model(pair: ModelPair) -> None:
 
 def output_path(output: str, base: Path) -> str:
     """Absolute path of the extra summary, if it could be written."""
-    path = (base / Path(output).expanduser()).absolute()
+    path = (base / expanded(output)).absolute()
     remedy = "set output to a file in a folder that you can write to"
     if path.is_dir():
         raise ConfigError(f"output={output} is a folder", remedy=f"name a file, for instance {output}/summary.json")

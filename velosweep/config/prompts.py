@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from velosweep.config.conversions import expanded
 from velosweep.config.schema import PromptKeys
 from velosweep.config.settings import Prompt, PromptSet
 from velosweep.config.yaml_errors import not_utf8, not_yaml
@@ -36,7 +37,7 @@ def load_prompts(prompt: str | None, keys: PromptKeys, *, base: Path) -> PromptS
         text = _sound(prompt, "prompt", "give a text, or leave prompt out to use prompts=")
         return PromptSet(name="prompt", prompts=(Prompt(id="prompt", text=text),), chat=keys.chat)
     if keys.file:
-        found = list(_from_file(base / Path(keys.file).expanduser()))
+        found = list(_from_file(base / expanded(keys.file)))
     else:
         found = [_prompt(item, f"prompts.items[{number}]", number) for number, item in enumerate(keys.items)]
     source = keys.file or keys.name

@@ -3,6 +3,7 @@
 # ruff: noqa: RUF009 (`key` returns a dataclass field)
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +107,15 @@ KEYS: dict[str, Key] = dict(dotted_keys(SweepKeys))
 def omegaconf_schema() -> type:
     """The class that OmegaConf validates YAML and the command line against."""
     return structured(SweepKeys, __name__)
+
+
+def __getattr__(name: str) -> type:
+    """The classes that OmegaConf has made of sections, for a process that unpickles one."""
+    made = vars(sys.modules[omegaconf_schema().__module__]) if name.endswith("Conf") else {}
+    if name not in made:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: type = made[name]
+    return found
 
 
 def register() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ def in_canonical_order(table: pa.Table) -> pa.Table:
     first run, so that jobs stand beside the vanilla runs they share and filters skip whole row groups.
     """
     places = canonical_places(table)
-    return table if is_sorted(places) else table.take(places)
+    return table if (places[1:] > places[:-1]).all() else table.take(places)
 
 
 def canonical_places(table: pa.Table) -> Any:
@@ -28,11 +27,6 @@ def canonical_places(table: pa.Table) -> Any:
 
     keys = [numbers(table, key, missing=-1) for key in ("iteration", "order", "lane") if key in table.column_names]
     return np.lexsort((*keys, _started(table), _owner_ranks(table)))
-
-
-def is_sorted(places: Any) -> bool:
-    """Whether each place is behind the one before."""
-    return bool((places[1:] > places[:-1]).all())
 
 
 def numbers(table: pa.Table, name: str, *, missing: int) -> Any:
@@ -52,7 +46,8 @@ def _owner_ranks(table: pa.Table) -> Any:
     """For each row the place of its `job_id` among all, by first run and then by name."""
     import numpy as np
 
-    codes, names = owners(table)
+    encoded = _owners(table).dictionary_encode()
+    codes, names = encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
     first = np.full(len(names), np.iinfo(np.int64).max)
     np.minimum.at(first, codes, _started(table))
     by_time = sorted(range(len(names)), key=lambda code: (int(first[code]), names[code]))
@@ -61,36 +56,24 @@ def _owner_ranks(table: pa.Table) -> Any:
     return ranks[codes]
 
 
-def owners(table: pa.Table) -> tuple[Any, list[str]]:
-    """`job_id` as (an integer a row, what it stands for)."""
-    column = _encoded(table).combine_chunks()
-    return column.indices.to_numpy(), column.dictionary.to_pylist()
-
-
-def _encoded(table: pa.Table) -> Any:
-    column: Any = table["job_id"]
-    return column.fill_null("").dictionary_encode()
-
-
 def owner_ranges(ordered: pa.Table) -> dict[str, tuple[int, int]]:
     """Where each `job_id` stands in a table in canonical order: (first row, number of rows).
 
     Raises ValueError where rows of one do not stand together.
     """
-    import numpy as np
+    import pyarrow.compute as pc
 
+    runs: Any = pc.call_function("run_end_encode", [_owners(ordered)])
     ranges: dict[str, tuple[int, int]] = {}
-    row = 0
-    for chunk in _encoded(ordered).chunks:
-        codes, names = chunk.indices.to_numpy(), chunk.dictionary.to_pylist()
-        edges = [0, *(np.flatnonzero(codes[1:] != codes[:-1]) + 1).tolist(), len(codes)]
-        for begin, end in pairwise(edges):
-            if end == begin:
-                continue
-            name = names[codes[begin]]
-            first, count = ranges.get(name, (row, 0))
-            if first + count != row:
-                raise ValueError(f"rows of job_id {name} do not stand together")
-            ranges[name] = (first, count + end - begin)
-            row += end - begin
+    begin = 0
+    for name, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        if name in ranges:
+            raise ValueError(f"rows of job_id {name} do not stand together")
+        ranges[name] = (begin, end - begin)
+        begin = end
     return ranges
+
+
+def _owners(table: pa.Table) -> Any:
+    column: Any = table["job_id"]
+    return column.fill_null("").combine_chunks()

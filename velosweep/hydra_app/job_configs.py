@@ -25,22 +25,17 @@ from velosweep.results.paths import is_sweep
 _VALUE_KEYS = frozenset(name for name, key in KEYS.items() if key.type_word)
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JobConfig:
     """A job's configuration, valid until the next job's is composed.
 
-    `unresolved`: the same as plain dicts, lists and scalars. `overrides`: the job's own, without Hydra's.
+    `unresolved`: the same as plain dicts, lists and scalars. `overrides`: as they were written, without Hydra's.
     """
 
     num: int
     cfg: DictConfig
     unresolved: dict[str, Any]
-    overrides: tuple[Override, ...]
-
-    @property
-    def override_lines(self) -> list[str]:
-        """The overrides as they were written."""
-        return [override.input_line or "" for override in self.overrides]
+    overrides: list[str]
 
     def refers_to_hydra(self) -> bool:
         """Whether a value is made of Hydra's, as in `output=out-${hydra.job.num}.json`."""
@@ -50,32 +45,31 @@ class JobConfig:
         """Write into `cfg` what only a job has: its number, its overrides and the directory name made of them."""
         hydra = self.cfg.hydra
         with read_write(hydra), open_dict(hydra):
-            hydra.job.num, hydra.job.id = self.num, str(self.num)
-            if not self._interpolates_dirname():
-                hydra.job.override_dirname = self._override_dirname()
-            hydra.overrides.task = self.override_lines
+            hydra.job.update(self._own_values())
+            hydra.overrides.task = self.overrides
 
     def hydra_part(self, output_dir: str) -> dict[str, Any]:
         """The content of the job's hydra.yaml."""
         hydra = self.unresolved["hydra"]
-        job = {**hydra["job"], "num": self.num, "id": str(self.num)}
-        if not self._interpolates_dirname():
-            job["override_dirname"] = self._override_dirname()
         return {
             **hydra,
-            "job": job,
-            "overrides": {**hydra["overrides"], "task": self.override_lines},
+            "job": {**hydra["job"], **self._own_values()},
+            "overrides": {**hydra["overrides"], "task": self.overrides},
             "runtime": {**hydra["runtime"], "output_dir": output_dir},
         }
 
-    def _interpolates_dirname(self) -> bool:
-        """From Hydra 1.4 on it is an interpolation."""
-        return "${" in str(self.unresolved["hydra"]["job"]["override_dirname"])
-
-    def _override_dirname(self) -> str:
-        rule = self.unresolved["hydra"]["job"]["config"]["override_dirname"]
-        named = [o.input_line or "" for o in self.overrides if o.key_or_group not in rule["exclude_keys"]]
-        return str(rule["item_sep"].join(sorted(named)).replace("=", rule["kv_sep"]))
+    def _own_values(self) -> dict[str, Any]:
+        """Values of hydra.job; from Hydra 1.4 on override_dirname is an interpolation."""
+        job, own = self.unresolved["hydra"]["job"], {"num": self.num, "id": str(self.num)}
+        if "${" in str(job["override_dirname"]):
+            return own
+        rule = job["config"]["override_dirname"]
+        named = sorted(
+            line
+            for line in self.overrides
+            if line.partition("=")[0].partition("@")[0].lstrip("+~") not in rule["exclude_keys"]
+        )
+        return {**own, "override_dirname": rule["item_sep"].join(named).replace("=", rule["kv_sep"])}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -109,7 +103,7 @@ class JobConfigs:
                 made.added.add(override.key_or_group)
             top = override.key_or_group.partition(".")[0]
             made.unresolved[top] = _unresolved(made.cfg, top, override)
-        own = tuple(override for override in parsed if not override.is_hydra_override())
+        own = [override.input_line or "" for override in parsed if not override.is_hydra_override()]
         return JobConfig(num=num, cfg=made.cfg, unresolved=made.unresolved, overrides=own)
 
     def _parse(self, line: str) -> Override:
@@ -183,7 +177,7 @@ class HydraFolders:
         hydra = config.hydra_part(output_dir=str(self._root / directory))
         (folder / "config.yaml").write_text(self._sections("", own), encoding="utf-8")
         (folder / "hydra.yaml").write_text("hydra:\n" + self._sections("hydra", hydra), encoding="utf-8")
-        (folder / "overrides.yaml").write_text(to_yaml(config.override_lines), encoding="utf-8")
+        (folder / "overrides.yaml").write_text(to_yaml(config.overrides), encoding="utf-8")
 
     def _sections(self, parent: str, sections: dict[str, Any]) -> str:
         return "".join(self._section(parent, key, value) for key, value in sections.items())

@@ -19,11 +19,11 @@ import os
 import random
 import signal
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -84,24 +84,27 @@ class Scale:
         return node
 
 
-def mutants(names: list[str]) -> list[Mutant]:
-    """All that differ in what is computed."""
+def mutants(name: str, seed: int) -> Iterator[Mutant]:
+    """All of a module that differ in what is computed, shuffled."""
+    from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator
 
-    found = []
-    for name in names:
-        source = (FOLDER / f"{name}.py").read_text()
-        seen = {_meaning(source)}
-        for operator in (Scale() if name == "scale" else get_operator(name)() for name in OPERATORS):
-            occurrence = 0
-            while (changed := mutate_code(source, operator, occurrence)) is not None:
-                occurrence += 1
-                meaning = _meaning(changed)
-                if meaning not in seen:
-                    seen.add(meaning)
-                    found.append(Mutant(name=name, source=source, changed=changed))
-    return found
+    source = (FOLDER / f"{name}.py").read_text()
+    nodes = list(ast_nodes(get_ast(source)))
+    operators = [Scale() if operator == "scale" else get_operator(operator)() for operator in OPERATORS]
+    places = [
+        (operator, occurrence)
+        for operator in operators
+        for occurrence in range(sum(len(list(operator.mutation_positions(node))) for node in nodes))
+    ]
+    random.Random(seed).shuffle(places)
+    seen = {_meaning(source)}
+    for operator, occurrence in places:
+        changed = mutate_code(source, operator, occurrence)
+        if _meaning(changed) not in seen:
+            seen.add(_meaning(changed))
+            yield Mutant(name=name, source=source, changed=changed)
 
 
 def _meaning(source: str) -> str:
@@ -181,20 +184,16 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     _import_what_tests_need()
-    by_module: dict[str, list[Mutant]] = defaultdict(list)
-    for mutant in mutants(arguments.modules):
-        by_module[mutant.name].append(mutant)
     total = seen = 0
-    for name, all_ in by_module.items():
-        if killed(Mutant(name=name, source=all_[0].source, changed=all_[0].source)):
+    for name in arguments.modules:
+        chosen = list(islice(mutants(name, arguments.seed), arguments.sample))
+        if chosen and killed(Mutant(name=name, source=chosen[0].source, changed=chosen[0].source)):
             raise SystemExit(f"the tests of {name} fail without any mutation")
-        size = min(arguments.sample or len(all_), len(all_))
-        chosen = random.Random(arguments.seed).sample(all_, size)
         with ThreadPoolExecutor(arguments.workers) as pool:
             survivors = [m for m, dead in zip(chosen, pool.map(killed, chosen), strict=True) if not dead]
-        print(f"{name}: {size - len(survivors)} of {size} killed ({len(all_)} in all)", flush=True)
+        print(f"{name}: {len(chosen) - len(survivors)} of {len(chosen)} killed", flush=True)
         print(*(survivor.diff() for survivor in survivors), sep="\n", flush=True)
-        total, seen = total + size, seen + size - len(survivors)
+        total, seen = total + len(chosen), seen + len(chosen) - len(survivors)
     print(f"{seen} of {total} killed: {seen / total:.1%}")
 
 

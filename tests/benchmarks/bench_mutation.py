@@ -36,10 +36,7 @@ SLOW = {"test_coverage.py", "test_properties.py"}
 FIRST = {
     "intervals": ("test_worked_cases.py", "test_reported_changes.py"),
     "comparison_figures": ("test_summarise.py", "test_worked_cases.py"),
-    "job_comparison": ("test_summarise.py", "test_worked_cases.py"),
-    "runs": ("test_summarise.py", "test_findings.py"),
-    "pairing": ("test_pairing.py", "test_summarise.py"),
-    "columns": ("test_columns.py", "test_summarise.py"),
+    "runs": ("test_job_comparison.py", "test_summarise.py"),
     "sweep_changes": ("test_sweep_changes.py", "test_reported_changes.py"),
 }
 COMPARISONS = {"Eq": "NotEq", "NotEq": "Eq", "Lt": "LtE Gt", "LtE": "Lt GtE", "Gt": "GtE Lt", "GtE": "Gt LtE"}
@@ -115,6 +112,9 @@ def _meaning(source: str) -> str:
             node.decorator_list = [_bare(decorator) for decorator in node.decorator_list]
         if isinstance(node, ast.FunctionDef):
             node.returns = None
+        if isinstance(node, ast.arguments):  # how they may be passed is mypy's concern
+            node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+            node.posonlyargs, node.kwonlyargs = [], []
         if isinstance(node, ast.arg):
             node.annotation = None
         if isinstance(node, ast.AnnAssign):

@@ -217,6 +217,15 @@ def test_where_time_stands_still_nothing_drifts():
     assert _only(_series(np.linspace(1, 1.1, 8), time=[5.0] * 8), "drift") is None
 
 
+def test_a_series_whose_time_stands_still_hides_no_other():
+    x = np.broadcast_to(np.linspace(1, 1.1, 8), (2, 8))
+    time = np.array([[5.0] * 8, np.arange(8.0)])
+
+    findings = series_findings(x, time, np.zeros(8, dtype=int), "vanilla")
+
+    assert [[f.code for f in row] for row in findings] == [[], ["drift"]]
+
+
 def test_runs_at_equal_times_have_no_slope():
     finding = _only(_series(np.exp(np.linspace(0, 0.07, 8)), time=[0, 0, 2, 3, 4, 5, 6, 7]), "drift")
 

@@ -69,10 +69,10 @@ def mean_stddev(x: Any) -> tuple[Any, Any]:
     """
     import numpy as np
 
-    n = x.shape[-1]
-    mean = x.mean(axis=-1)
-    deviation = x - mean[..., None]
-    squares = (deviation * deviation).sum(axis=-1)
+    n = x.shape[1]
+    mean = x.mean(axis=1)
+    deviation = x - mean[:, None]
+    squares = (deviation * deviation).sum(axis=1)
     return mean, np.sqrt(squares / (n - 1)) if n > 1 else np.full(len(x), np.nan)
 
 

@@ -1,0 +1,338 @@
+"""What a comparison says of its job: parameters, verdict, which runs it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.strategies import record, sample, speeds_table, sweep, wobble
+from velosweep.results.samples_file import samples_to_table
+from velosweep.statistics.summarise import compare_jobs
+from velosweep.values import Mode, Status, Verdict
+
+TEXTS = ("main_model", "prompt_set", "host", "device", "engine", "llama_cpp_build")
+
+
+def _noisy(n_draft, prompt, iteration):
+    return 30 * (1 + n_draft / 8) * wobble(iteration + n_draft)
+
+
+def _rows(samples, **options):
+    return compare_jobs(samples_to_table(samples), **options)
+
+
+# ---------------------------------------------------------------- parameters
+
+
+def test_parameters_are_those_of_the_jobs_own_runs():
+    samples = [
+        replace(s, **{name: f"a {name}" for name in TEXTS}, model_pair="a pair", n_predict=77, prompt_category="code")
+        for s in sweep(iterations=2)
+    ]
+
+    prompt, job = _rows(samples)
+
+    for row in (prompt, job):
+        assert {name: getattr(row, name) for name in TEXTS} == {name: f"a {name}" for name in TEXTS}
+        assert (row.job_id, row.job_num, row.model_pair, row.n_draft, row.n_predict) == ("j8", 8, "a pair", 8, 77)
+        assert (row.draft_model, row.speculation) == ("/models/draft-f16.gguf", "draft")
+        assert (row.prompt, row.prompt_category) == ("text of p0", "code")
+    assert (prompt.prompt_id, job.prompt_id) == ("p0", None)
+
+
+def test_a_records_parameters_come_before_those_of_its_runs():
+    asked = record(num=3, model_pair="asked pair", draft_model="/asked.gguf", speculation="ngram-simple", n_draft=5)
+
+    job = _rows(sweep(iterations=2), jobs={"j8": replace(asked, id="j8")})[-1]
+
+    assert (job.job_num, job.model_pair, job.draft_model, job.speculation) == (
+        3,
+        "asked pair",
+        "/asked.gguf",
+        "ngram-simple",
+    )
+    assert job.n_draft == 8  # of the runs themselves
+
+
+def test_what_a_record_leaves_open_is_of_the_runs():
+    job = _rows(sweep(iterations=2), jobs={"j8": record(model_pair="", speculation="")})[-1]
+
+    assert (job.model_pair, job.speculation) == ("pair", "draft")
+
+
+def test_what_no_one_recorded_is_empty():
+    _, job = compare_jobs(speeds_table([[30.0, 30.1]], [[60.0, 60.2]]))
+
+    assert {getattr(job, name) for name in (*TEXTS, "model_pair", "speculation")} == {""}
+    assert (job.job_num, job.draft_model, job.prompt, job.prompt_category, job.finished_at) == (None,) * 5
+    assert (job.energy_j_per_token_vanilla, job.energy_j_per_token_speculative) == (None, None)
+    assert (job.n_draft, job.n_predict) == (0, 0)
+
+
+def test_job_number_0_is_a_number():
+    assert _rows([replace(s, job_num=0) for s in sweep(iterations=1)])[-1].job_num == 0
+
+
+def test_over_several_prompts_a_job_names_none_of_them():
+    a, b, job = _rows([replace(s, prompt_category="code") for s in sweep(iterations=2, prompts=("a", "b"))])
+
+    assert [(row.prompt_id, row.prompt, row.prompt_category) for row in (a, b, job)] == [
+        ("a", "text of a", "code"),
+        ("b", "text of b", "code"),
+        (None, None, None),
+    ]
+
+
+# ---------------------------------------------------------------- verdicts
+
+
+def _verdict(ratios, **options):
+    vanilla = [30.0 * wobble(i) for i in range(len(ratios))]
+    speculative = [v * r for v, r in zip(vanilla, ratios, strict=True)]
+    return compare_jobs(speeds_table([vanilla], [speculative]), **options)[-1].verdict
+
+
+def test_verdicts_follow_the_interval():
+    assert _verdict([1.01, 1.012, 1.011]) is Verdict.FASTER
+    assert _verdict([0.99, 0.988, 0.989]) is Verdict.SLOWER
+    assert _verdict([0.99, 1.01, 1.0]) is Verdict.NO_RELIABLE_GAIN
+    assert _verdict([1.5]) is Verdict.NO_RELIABLE_GAIN  # no interval
+
+
+def test_an_interval_that_ends_at_1_is_no_reliable_gain():
+    same = [30.0, 30.3, 29.9]
+
+    assert compare_jobs(speeds_table([same], [same]))[-1].verdict is Verdict.NO_RELIABLE_GAIN
+
+
+def test_an_adaptive_job_converged_not_only_while_its_interval_holds_1():
+    wide = {"j8": record(adaptive_target=0.001)}
+
+    assert _verdict([0.99, 1.01, 1.0], jobs=wide) is Verdict.NOT_CONVERGED
+    assert _verdict([1.5], jobs=wide) is Verdict.NOT_CONVERGED
+    assert _verdict([1.5, 1.52, 1.49], jobs=wide) is Verdict.FASTER
+    assert _verdict([0.5, 0.52, 0.49], jobs=wide) is Verdict.SLOWER
+    assert _verdict([0.99, 1.01, 1.0], jobs={"j8": record(adaptive_target=0.5)}) is Verdict.NO_RELIABLE_GAIN
+
+
+def test_a_width_that_is_the_target_converged():
+    same = [30.0, 30.0, 30.0]
+    table = speeds_table([same], [same])
+
+    assert compare_jobs(table, jobs={"j8": record(adaptive_target=0.0)})[-1].verdict is Verdict.NO_RELIABLE_GAIN
+
+
+def test_an_error_or_nothing_measured_is_invalid():
+    samples = sweep(speed=_noisy)
+    diverged = [replace(s, output_sha256="bb") if s.mode is Mode.SPECULATIVE else s for s in samples]
+    failed = [replace(s, status=Status.FAILED) if s.mode is Mode.SPECULATIVE else s for s in samples]
+
+    assert [row.verdict for row in _rows(diverged)] == [Verdict.INVALID] * 2
+    assert [row.verdict for row in _rows(failed)] == [Verdict.INVALID] * 2
+
+
+def test_vanilla_alone_is_measured_unless_the_job_speculates():
+    vanilla = [s for s in sweep(speed=_noisy) if s.mode is Mode.VANILLA]
+
+    assert _rows(vanilla)[-1].verdict is Verdict.NO_RELIABLE_GAIN
+    assert _rows(vanilla, jobs={"none": record(0, id="none")})[-1].verdict is Verdict.NO_RELIABLE_GAIN
+    assert _rows(vanilla, jobs={"j1": record(1, id="j1")})[-1].verdict is Verdict.INVALID
+
+
+# ---------------------------------------------------------------- over a prompt set
+
+
+def test_the_findings_of_the_machine_are_the_jobs_and_of_no_prompt():
+    rows = _rows([replace(s, cpu_busy=0.5) for s in sweep(prompts=("a", "b"), speed=_noisy)])
+
+    assert ["machine_busy" in {f.code for f in row.findings} for row in rows] == [False, False, True]
+
+
+def test_of_one_prompt_the_worst_is_not_named():
+    assert _rows(sweep(speed=_noisy))[-1].worst_prompt is None
+    assert (
+        _rows(sweep(prompts=("a", "b"), speed=lambda n, p, i: 30.0 * (1 + (n > 0) * (p == "a"))))[-1].worst_prompt
+        == "b"
+    )
+
+
+def _failed_on(samples, prompt):
+    """The speculative runs of a prompt failed."""
+    return [
+        replace(s, status=Status.FAILED) if s.prompt_id == prompt and s.mode is Mode.SPECULATIVE else s for s in samples
+    ]
+
+
+def test_a_prompt_that_has_no_ratio_is_not_in_the_population():
+    samples = sweep(prompts=("a", "b", "c"), speed=_noisy)
+    rows = _rows(_failed_on(samples, "c"))
+
+    assert [row.speedup_gm is None for row in rows] == [False, False, True, False]
+    assert rows[-1].ci_method == "t over the prompts' mean log ratios"
+    assert (rows[-1].ci_low, rows[-1].ci_high) == (rows[-1].population_low, rows[-1].population_high)
+    assert rows[-1].speedup_gm == pytest.approx((rows[0].speedup_gm * rows[1].speedup_gm) ** 0.5)
+    assert (rows[-1].n_pairs, rows[-1].suite_speedup, rows[-1].vanilla) == (0, None, None)
+    assert next(f for f in rows[-1].findings if f.code == "incomplete_passes").evidence == {"passes": 5, "of": 5}
+
+
+def test_one_prompt_with_a_ratio_is_no_population():
+    a, _, job = _rows(_failed_on(sweep(prompts=("a", "b"), speed=_noisy), "b"))
+
+    assert (job.population_low, job.population_high, job.ci_low, job.worst_prompt) == (None,) * 4
+    assert (a.speedup_gm is None, job.speedup_gm) == (False, None)
+
+
+def test_incomplete_passes_are_counted_where_there_are_pairs_only():
+    samples = sweep(iterations=4, prompts=("a", "b"), speed=_noisy)
+    lost = next(s for s in samples if s.mode is Mode.SPECULATIVE and s.iteration == 2 and s.prompt_id == "b")
+    apart = [replace(s, iteration=s.iteration + 9) if s.mode is Mode.VANILLA else s for s in samples if s is not lost]
+
+    finding = next(
+        f for f in _rows([s for s in samples if s is not lost])[-1].findings if f.code == "incomplete_passes"
+    )
+
+    assert (finding.subject, finding.evidence) == ("pairs", {"passes": 1, "of": 4})
+    assert "incomplete_passes" not in {f.code for f in _rows(apart)[-1].findings}
+    assert "incomplete_passes" not in {f.code for f in _rows(samples)[-1].findings}
+
+
+def test_unpaired_passes_over_a_prompt_set_are_the_whole_ones_of_each_mode():
+    samples = sweep(iterations=4, prompts=("a", "b"), speed=lambda n, p, i: (60.0 if n else 30.0) + i)
+    apart = [replace(s, iteration=s.iteration + 9) if s.mode is Mode.VANILLA else s for s in samples]
+    lost = next(s for s in apart if s.mode is Mode.VANILLA and s.prompt_id == "b" and s.tokens_per_second == 31.0)
+
+    job = _rows([s for s in apart if s is not lost])[-1]
+
+    assert job.vanilla.tokens_per_second.samples == pytest.approx((30.0, 2 / (1 / 31 + 1 / 32), 2 / (1 / 32 + 1 / 33)))
+    assert job.speculative.tokens_per_second.samples == pytest.approx((60.0, 61.0, 62.0, 63.0))
+    assert (job.n_pairs, job.suite_speedup) == (0, None)
+
+
+def test_acceptance_over_a_prompt_set_counts_each_prompt_once():
+    samples = [
+        replace(s, accepted_tokens=50 if s.prompt_id == "a" else 150) if s.mode is Mode.SPECULATIVE else s
+        for s in sweep(prompts=("a", "b"), speed=_noisy)
+    ]
+
+    a, b, job = _rows(samples)
+
+    assert [row.acceptance.rate for row in (a, b, job)] == [0.25, 0.75, 0.5]
+    assert job.acceptance.interval_unit == "95 % over prompts"
+    assert [row.acceptance.tokens_per_round for row in (a, b, job)] == [3.0, 7.0, 5.0]
+
+
+def test_counts_are_a_mean_over_repeats_and_unknown_where_one_run_lacks_them():
+    samples = [
+        replace(s, accepted_tokens=40 + 20 * s.iteration, accepted_per_position=(10 + s.iteration, 4))
+        if s.mode is Mode.SPECULATIVE
+        else s
+        for s in sweep(iterations=3)
+    ]
+    partly = [replace(s, accepted_per_position=None) if s.iteration == 1 else s for s in samples]
+    unknown = [replace(s, accepted_tokens=None) if s.iteration == 1 else s for s in samples]
+
+    assert _rows(samples)[-1].acceptance.rate == pytest.approx(60 / 200)
+    assert _rows(samples)[-1].acceptance.per_position == pytest.approx((11 / 25, 4 / 25))
+    assert _rows(partly)[-1].acceptance.per_position is None
+    assert _rows(unknown)[-1].acceptance is None
+
+
+def test_a_job_whose_runs_say_no_positions_leaves_those_of_others():
+    samples = [
+        replace(s, accepted_per_position=(10,) * s.n_draft if s.n_draft == 2 else None)
+        for s in sweep([2, 4], speed=_noisy)
+    ]
+
+    two, four = (row for row in _rows(samples) if row.prompt_id is None)
+
+    assert two.acceptance.per_position == (0.4, 0.4)
+    assert four.acceptance.per_position is None
+
+
+# ---------------------------------------------------------------- runs' own figures
+
+
+def test_energy_is_joules_over_the_tokens_of_all_counted_runs():
+    samples = [
+        replace(s, energy_j=100.0 * (1 + s.iteration), predicted_tokens=50 + 50 * s.iteration)
+        for s in sweep(iterations=2)
+    ]
+
+    job = _rows(samples)[-1]
+
+    assert (job.energy_j_per_token_vanilla, job.energy_j_per_token_speculative) == (2.0, 2.0)
+    partly = [replace(s, energy_j=None) if s.mode is Mode.VANILLA and s.iteration == 1 else s for s in samples]
+    assert _rows(partly)[-1].energy_j_per_token_vanilla is None
+    assert _rows(partly)[-1].energy_j_per_token_speculative == 2.0
+
+
+def test_a_job_is_finished_when_the_last_of_either_mode_ended():
+    samples = sweep(iterations=2)
+    for mode in Mode:
+        late = next(s for s in samples if s.mode is mode)
+        moved = replace(late, started_at=late.started_at + timedelta(hours=1))
+        expected = moved.started_at + timedelta(microseconds=int(moved.total_time_ms * 1000))
+        assert _rows([moved if s is late else s for s in samples])[-1].finished_at == expected
+    unknown = [replace(s, started_at=None) for s in samples]
+    assert _rows(unknown)[-1].finished_at is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *[{"tokens_per_second": x} for x in (None, 0.0, -1.0, float("inf"))],
+        *[{"time_to_first_token_ms": x} for x in (None, -1.0, float("inf"))],
+        *[{"total_time_ms": x} for x in (None, 0.0, float("inf"))],
+        {"status": Status.INVALID},
+    ],
+    ids=str,
+)
+def test_a_run_with_a_figure_that_can_not_be_is_invalid(changes):
+    samples = sweep(iterations=3, speed=_noisy)
+    odd = next(s for s in samples if s.mode is Mode.SPECULATIVE and s.iteration == 1)
+
+    job = _rows([replace(s, **changes) if s is odd else s for s in samples])[-1]
+
+    assert job.n_pairs == 2
+    assert "invalid_runs" in {f.code for f in job.findings}
+
+
+def test_a_first_token_in_no_time_is_sound():
+    assert _rows([replace(s, time_to_first_token_ms=0.0) for s in sweep(iterations=3)])[-1].n_pairs == 3
+
+
+def test_where_tokens_were_not_counted_a_run_produced_what_it_was_asked_for():
+    gain = {"a": 2.0, "b": 4.0}
+    samples = sweep(iterations=2, prompts=("a", "b"), speed=lambda n, p, i: 30.0 * (gain[p] if n else 1))
+    counts = {"a": 201, "b": 101}
+    counted = [replace(s, predicted_tokens=counts[s.prompt_id]) for s in samples]
+    asked = [replace(s, predicted_tokens=None, n_predict=counts[s.prompt_id]) for s in samples]
+    unknown = [replace(s, predicted_tokens=1, n_predict=counts[s.prompt_id]) for s in samples]
+
+    expected = (200 + 100) / (200 / 2 + 100 / 4)
+    for known in (counted, asked, unknown):
+        assert _rows(known)[-1].suite_speedup == pytest.approx(expected)
+        assert _rows(known)[-1].speculative.tokens_per_second.samples == pytest.approx((30 * expected,) * 2)
+
+
+def test_without_times_runs_are_in_their_recorded_order_and_without_that_in_passes():
+    drifting = sweep(iterations=12, speed=lambda n, p, i: _noisy(n, p, i) * (1 - 0.005 * i))
+
+    for samples in (drifting, [replace(s, started_at=None) for s in drifting]):
+        assert "drift" in {f.code for f in _rows(samples)[-1].findings}
+    table = samples_to_table(drifting).drop_columns(["started_at", "order"])
+    assert "drift" in {f.code for f in compare_jobs(table)[-1].findings}
+    backwards = [replace(s, order=1000 - s.order, started_at=None) for s in drifting]
+    (before, after) = (
+        next(f for f in _rows(samples)[-1].findings if f.code == "drift").evidence["drift"]
+        for samples in (drifting, backwards)
+    )
+    assert before < 0 < after
+
+
+def test_warm_ups_and_their_failures_are_no_runs_of_the_job():
+    warm = [sample(warmup=True, status=Status.FAILED, tokens_per_second=None, order=-1)]
+
+    assert "failed_runs" not in {f.code for f in _rows([*sweep(speed=_noisy), *warm])[-1].findings}

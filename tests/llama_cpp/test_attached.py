@@ -28,7 +28,7 @@ Serve = Callable[..., str]
 @pytest.fixture
 def serve(tmp_path: Path, model: str) -> Iterator[Serve]:
     """Start a stand-in server as a person would; gives its URL."""
-    children: list[process.Child] = []
+    children: list[process.ChildProcess] = []
 
     def start(generation: str, n_draft: int = 0, *, api_key: str | None = None, **traits: object) -> str:
         number = len(children)
@@ -94,7 +94,7 @@ def test_a_server_that_does_not_speculate_is_no_speculative_arm(serve: Serve, tm
 def test_a_server_that_speculates_is_no_vanilla_arm(serve: Serve, tmp_path: Path) -> None:
     engine = AttachedEngine(vanilla_url=serve("2026-10", 4), speculative_url=None)
 
-    with pytest.raises(LaunchFailed, match="speculates, although the arm is vanilla"):
+    with pytest.raises(LaunchFailed, match="speculates, although it should be vanilla"):
         ready(engine, vanilla(""), tmp_path)
 
 

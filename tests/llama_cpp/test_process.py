@@ -77,7 +77,7 @@ def test_a_child_that_ignores_sigterm_is_killed_with_all_it_started(tmp_path: Pa
 
 
 def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
-    started: list[process.Child] = []
+    started: list[process.ChildProcess] = []
     thread = threading.Thread(
         target=lambda: started.append(process.start([*PYTHON, "import time; time.sleep(60)"], stderr=tmp_path / "log"))
     )

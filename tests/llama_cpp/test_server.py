@@ -91,7 +91,7 @@ def test_an_unfit_draft_is_refused_although_the_server_is_up(tmp_path: Path, mod
 def test_a_server_that_speculates_by_itself_is_no_vanilla_arm(tmp_path: Path, model: str) -> None:
     engine = engine_of(tmp_path, "2026-10", speculates_anyway=True)
 
-    with pytest.raises(LaunchFailed, match="speculates, although the arm is vanilla"):
+    with pytest.raises(LaunchFailed, match="speculates, although it should be vanilla"):
         launched(engine, vanilla(model), tmp_path)
 
 

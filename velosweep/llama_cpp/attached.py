@@ -12,7 +12,7 @@ from velosweep.errors import LaunchFailed, ProgramError, RunFailed, together
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.client import LOADING, HttpClient, ServerAddress
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
-from velosweep.llama_cpp.session import ServerClient
+from velosweep.llama_cpp.server_client import ServerClient
 from velosweep.values import Lane, Mode
 
 _KEYS = {Mode.VANILLA: "engine.vanilla_url", Mode.SPECULATIVE: "engine.speculative_url"}

@@ -6,17 +6,16 @@ llama-speculative. Times are the programs' own; the time to the first token is t
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
 from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout
 from velosweep.llama_cpp import failures, process
-from velosweep.llama_cpp import printed_timings as timings
 from velosweep.llama_cpp.arguments import program_arguments
-from velosweep.llama_cpp.capabilities import Capabilities, of_program
+from velosweep.llama_cpp.capabilities import Capabilities, find_in, of_program, program_folders
 from velosweep.llama_cpp.device_list import list_devices, pinning_environment
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
+from velosweep.llama_cpp.printed_timings import parse_speculative, parse_vanilla
 from velosweep.values import Device, Lane, Mode
 
 VANILLA_PROGRAMS = ("llama-completion", "llama-cli", "main")
@@ -26,19 +25,9 @@ SPECULATIVE_PROGRAMS = ("llama-speculative-simple", "llama-speculative", "specul
 def find_programs(path: str) -> Path | None:
     """The folder of a llama.cpp at `path` that holds a speculative and a vanilla program; None if there is none."""
     base = Path(path).expanduser()
-    if base.is_file():
-        base = base.parent
-    for folder in (base / "build" / "bin", base / "bin", base, base / "build" / "bin" / "Release"):
-        if _first(folder, VANILLA_PROGRAMS) and _first(folder, SPECULATIVE_PROGRAMS):
+    for folder in program_folders(base.parent if base.is_file() else base):
+        if find_in(folder, *VANILLA_PROGRAMS) and find_in(folder, *SPECULATIVE_PROGRAMS):
             return folder.absolute()
-    return None
-
-
-def _first(folder: Path, names: tuple[str, ...]) -> str | None:
-    for name in names:
-        for candidate in (folder / name, folder / f"{name}.exe"):
-            if candidate.is_file() and os.access(candidate, os.X_OK):
-                return str(candidate)
     return None
 
 
@@ -59,13 +48,13 @@ class BinariesEngine:
 
     @staticmethod
     def _ask(folder: str, names: tuple[str, ...]) -> Capabilities:
-        program = _first(Path(folder), names)
+        program = find_in(Path(folder), *names)
         if program is None:
             raise ProgramError(
                 f"None of {', '.join(names)} is in {folder}",
                 remedy="build llama.cpp with its examples (cmake --build build --config Release)",
             )
-        return of_program(program)
+        return of_program(str(program))
 
     @property
     def build(self) -> str:
@@ -77,7 +66,7 @@ class BinariesEngine:
         return list_devices(self._programs[Mode.VANILLA].program, self._programs[Mode.VANILLA])
 
     def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> BinariesSession:
-        """Nothing starts before the first run. Raises ProgramError if the program can't do what the arm asks."""
+        """Nothing starts before the first run. Raises ProgramError if the program can't do what is asked."""
         capabilities = self._programs[server.mode]
         arguments = program_arguments(server, lane=lane, capabilities=capabilities)
         return BinariesSession(server, [capabilities.program, *arguments], capabilities, lane=lane, log_path=log_path)
@@ -89,12 +78,12 @@ class BinariesSession:
     def __init__(
         self, server: ServerConfig, argv: list[str], capabilities: Capabilities, *, lane: Lane, log_path: Path
     ) -> None:
-        self._arm = server
+        self._server = server
         self._argv = argv
         self._capabilities = capabilities
         self._lane = lane
         self._log_path = log_path
-        self._child: process.Child | None = None
+        self._child: process.ChildProcess | None = None
         self._closed = False
 
     @property
@@ -135,9 +124,15 @@ class BinariesSession:
             temperature=sampling.temperature,
             timeout_s=timeout_s,
         )
-        if self._arm.mode is Mode.VANILLA:
-            return self._vanilla(log, text)
-        return self._speculative(log)
+        vanilla = self._server.mode is Mode.VANILLA
+        generation = parse_vanilla(log, text.strip("\n")) if vanilla else parse_speculative(log)
+        if generation is None:
+            wanted = "eval time" if vanilla else "decoded … tokens in … seconds"
+            raise RunFailed(
+                f"{Path(self._argv[0]).name} printed no {wanted!r} (log: {self._log_path})",
+                remedy="use engine=server, which every llama.cpp since 2024 measures the same way",
+            )
+        return generation
 
     def _run(self, prompt: str, *, n_predict: int, seed: int, temperature: float, timeout_s: float) -> tuple[str, str]:
         """(stderr, stdout) of one process."""
@@ -169,48 +164,6 @@ class BinariesSession:
                 remedy=diagnosis.remedy,
             )
         return log, text
-
-    def _vanilla(self, log: str, text: str) -> Generation:
-        figures = timings.parse_vanilla(log)
-        if figures is None:
-            raise self._no_timings("eval time")
-        return Generation(
-            tokens=(),
-            text=text.strip("\n"),
-            prompt_tokens=figures.prompt_tokens,
-            predicted_tokens=figures.predicted_tokens,
-            prompt_ms=figures.prompt_ms,
-            predicted_ms=figures.eval_ms,
-            time_to_first_token_ms=figures.prompt_ms,
-            total_time_ms=figures.prompt_ms + figures.eval_ms,
-        )
-
-    def _speculative(self, log: str) -> Generation:
-        figures = timings.parse_speculative(log)
-        if figures is None:
-            raise self._no_timings("decoded … tokens in … seconds")
-        tokens = figures.decoded_tokens
-        return Generation(
-            tokens=(),
-            # They repeat the prompt and go on beyond what was asked: no text to hold against vanilla's.
-            text="",
-            prompt_tokens=figures.prompt_tokens,
-            predicted_tokens=tokens,
-            prompt_ms=figures.encode_ms,
-            # All the program's tokens are decoded after the prompt; ours counts the first as the prompt's. Leaving
-            # out one token's time makes (n - 1) / predicted_ms the program's own speed.
-            predicted_ms=figures.decode_ms * (tokens - 1) / tokens if tokens else 0.0,
-            time_to_first_token_ms=figures.encode_ms,
-            total_time_ms=figures.encode_ms + figures.decode_ms,
-            draft_tokens=figures.drafted,
-            accepted_tokens=figures.accepted,
-        )
-
-    def _no_timings(self, wanted: str) -> RunFailed:
-        return RunFailed(
-            f"{Path(self._argv[0]).name} printed no {wanted!r} (log: {self._log_path})",
-            remedy="use engine=server, which every llama.cpp since 2024 measures the same way",
-        )
 
     def close(self) -> None:
         """End a run that is still going; idempotent."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import threading
 from collections.abc import Mapping
@@ -83,6 +84,20 @@ def _signature(line: str) -> tuple[list[str], str]:
     # One space, then the placeholder; two or more lead to the description.
     value = re.match(r" (?! )(\S+(?: \S+)*?)(?=\s{2,}|$)", rest)
     return names, value.group(1) if value else ""
+
+
+def program_folders(llama_cpp: Path) -> tuple[Path, ...]:
+    """Where the programs of a llama.cpp may lie, in the contract's order."""
+    return (llama_cpp / "build" / "bin", llama_cpp / "bin", llama_cpp, llama_cpp / "build" / "bin" / "Release")
+
+
+def find_in(folder: Path, *names: str) -> Path | None:
+    """The first of these programs that the folder has, by that name: a link is not followed."""
+    for name in names:
+        for candidate in (folder / name, folder / f"{name}.exe"):
+            if candidate.is_file() and os.access(candidate, os.X_OK):
+                return candidate.absolute()
+    return None
 
 
 _memory: dict[str, Capabilities] = {}

@@ -1,9 +1,10 @@
-"""What llama.cpp's programs print of their times, in every format since 2024. Text in, figures out."""
+"""What llama.cpp's programs print of their times, in every format since 2024. Text in, a Generation out."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from velosweep.llama_cpp.engine import Generation
 
 _FLAGS = re.MULTILINE | re.ASCII
 # `0.00.771.389 I ` in builds of 2026; before it nothing.
@@ -21,61 +22,53 @@ _PHASE = re.compile(
 _COUNT = re.compile(_STAMP + r"(n_draft|n_predict|n_drafted|n_accept) *= *" + _INTEGER + r"\s*$", _FLAGS)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class VanillaTimings:
-    """`eval_runs` decoding steps took `eval_ms`; the token before them came out of the prompt's evaluation."""
+def parse_vanilla(log: str, text: str = "") -> Generation | None:
+    """The last account in `log`, of a run that generated `text`; None if there is none, or without decoding steps.
 
-    prompt_tokens: int
-    prompt_ms: float
-    eval_runs: int
-    eval_ms: float
-
-    @property
-    def predicted_tokens(self) -> int:
-        """Tokens generated: one a step, and the prompt's."""
-        return self.eval_runs + 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SpeculativeTimings:
-    """llama-speculative's own account: `decoded_tokens` in `decode_ms`, not counting the prompt's `encode_ms`."""
-
-    prompt_tokens: int
-    encode_ms: float
-    decoded_tokens: int
-    decode_ms: float
-    drafted: int | None
-    accepted: int | None
-
-
-def parse_vanilla(text: str) -> VanillaTimings | None:
-    """The last account in `text`; None if there is none, or if it has no decoding steps."""
-    found = {name: (float(ms), int(count)) for name, ms, count in _LINE.findall(text)}
+    Each step gave a token; the one before them came out of the prompt's evaluation.
+    """
+    found = {name: (float(ms), int(count)) for name, ms, count in _LINE.findall(log)}
     if "eval" not in found or "prompt eval" not in found:
         return None
-    (prompt_ms, prompt_tokens), (eval_ms, eval_runs) = found["prompt eval"], found["eval"]
-    return VanillaTimings(prompt_tokens=prompt_tokens, prompt_ms=prompt_ms, eval_runs=eval_runs, eval_ms=eval_ms)
+    (prompt_ms, prompt_tokens), (eval_ms, steps) = found["prompt eval"], found["eval"]
+    return Generation(
+        tokens=(),
+        text=text,
+        prompt_tokens=prompt_tokens,
+        predicted_tokens=steps + 1,
+        prompt_ms=prompt_ms,
+        predicted_ms=eval_ms,
+        time_to_first_token_ms=prompt_ms,
+        total_time_ms=prompt_ms + eval_ms,
+    )
 
 
-def parse_speculative(text: str) -> SpeculativeTimings | None:
+def parse_speculative(log: str) -> Generation | None:
     """The `encoded`/`decoded` account; None if there is none.
 
     Never "eval time": verification batches are counted as prompt evaluation there. Times come from the speed, which
-    has six digits where the seconds have three decimals.
+    has six digits where the seconds have three decimals. No text to compare with vanilla's: these programs repeat the
+    prompt and go on beyond what was asked.
     """
-    phases = {
-        name: (int(tokens), float(seconds), float(speed)) for name, tokens, seconds, speed in _PHASE.findall(text)
-    }
+    phases = {name: (int(tokens), float(seconds), float(speed)) for name, tokens, seconds, speed in _PHASE.findall(log)}
     if "encoded" not in phases or "decoded" not in phases:
         return None
-    counts = {name: int(count) for name, count in _COUNT.findall(text)}
-    return SpeculativeTimings(
+    counts = {name: int(count) for name, count in _COUNT.findall(log)}
+    tokens = phases["decoded"][0]
+    prompt_ms, decode_ms = _milliseconds(*phases["encoded"]), _milliseconds(*phases["decoded"])
+    return Generation(
+        tokens=(),
+        text="",
         prompt_tokens=phases["encoded"][0],
-        encode_ms=_milliseconds(*phases["encoded"]),
-        decoded_tokens=phases["decoded"][0],
-        decode_ms=_milliseconds(*phases["decoded"]),
-        drafted=counts.get("n_drafted"),
-        accepted=counts.get("n_accept"),
+        predicted_tokens=tokens,
+        prompt_ms=prompt_ms,
+        # All the program's tokens are decoded after the prompt; ours counts the first as the prompt's. Leaving out one
+        # token's time makes (n - 1) / predicted_ms the program's own speed.
+        predicted_ms=decode_ms * (tokens - 1) / tokens if tokens else 0.0,
+        time_to_first_token_ms=prompt_ms,
+        total_time_ms=prompt_ms + decode_ms,
+        draft_tokens=counts.get("n_drafted"),
+        accepted_tokens=counts.get("n_accept"),
     )
 
 

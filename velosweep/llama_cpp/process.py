@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import os
-import queue
 import re
 import signal
 import subprocess
@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def child_environment(parent: Mapping[str, str], extra: Mapping[str, str | None]
     return environment
 
 
-class Child:
+class ChildProcess:
     """A running child. Safe to use from any thread."""
 
     def __init__(self, popen: subprocess.Popen[bytes], watchdog: int | None) -> None:
@@ -109,7 +109,7 @@ class Child:
         except subprocess.TimeoutExpired:
             return None
 
-    def send(self, data: bytes, *, close: bool = False) -> None:
+    def send(self, data: bytes) -> None:
         """Write to its stdin, which must have been asked for. A child that is gone is no error."""
         stream = self._popen.stdin
         if stream is None:
@@ -117,8 +117,6 @@ class Child:
         with contextlib.suppress(BrokenPipeError, OSError):
             stream.write(data)
             stream.flush()
-            if close:
-                stream.close()
 
     def stop(self, *, grace_s: float = 5.0) -> int | None:
         """Ask its whole group to end, kill what is left after `grace_s`; idempotent, never raises."""
@@ -127,7 +125,7 @@ class Child:
                 self._signal(signal.SIGTERM)
                 if self.wait(grace_s) is None:
                     self._signal(_KILL)
-                    self.wait(grace_s)
+                    self.wait(max(grace_s, 1.0))
             # What the leader started may live on in its group.
             self._signal(_KILL)
             if self._popen.stdin is not None:
@@ -162,9 +160,8 @@ def start(
     stdout: Path | None = None,
     environment: Mapping[str, str | None] | None = None,
     stdin: bool = False,
-    cwd: Path | None = None,
     cores: Sequence[int] = (),
-) -> Child:
+) -> ChildProcess:
     """Start `argv` (argv[0] an absolute path), its output appended to the given files, and return at once.
 
     `stdout` None goes to the same file as stderr. `environment` is laid over the scrubbed one of this process.
@@ -172,9 +169,13 @@ def start(
     Raises OSError if the interpreter that becomes the program can't be started; a program that can't be executed
     shows as exit code 126 with a line in `stderr`.
     """
-    return _Spawner.current().submit(
-        lambda: _start(argv, stderr=stderr, stdout=stdout, environment=environment, stdin=stdin, cwd=cwd, cores=cores)
+    started = _starter(os.getpid()).submit(
+        _start, argv, stderr=stderr, stdout=stdout, environment=environment, stdin=stdin, cores=cores
     )
+    try:
+        return started.result(_START_S)
+    except concurrent.futures.TimeoutError:
+        raise OSError(f"the system did not start it within {_START_S:g} s") from None
 
 
 def _start(
@@ -184,9 +185,8 @@ def _start(
     stdout: Path | None,
     environment: Mapping[str, str | None] | None,
     stdin: bool,
-    cwd: Path | None,
     cores: Sequence[int],
-) -> Child:
+) -> ChildProcess:
     stderr.parent.mkdir(parents=True, exist_ok=True)
     watched = _NEEDS_WATCHDOG or (sys.platform != "win32" and _is_script(argv[0]))
     watchdog_read, watchdog_write = os.pipe() if watched else (None, None)
@@ -203,14 +203,13 @@ def _start(
             stdout=output,
             stderr=errors,
             env=child_environment(os.environ, environment),
-            cwd=cwd,
             # Its own session: Ctrl-C in the terminal reaches us only, and we decide in which order things end.
             start_new_session=True,
             pass_fds=() if watchdog_read is None else (watchdog_read,),
         )
     if watchdog_read is not None:
         os.close(watchdog_read)
-    return Child(popen, watchdog_write)
+    return ChildProcess(popen, watchdog_write)
 
 
 def _is_script(program: str) -> bool:
@@ -222,48 +221,14 @@ def _is_script(program: str) -> bool:
         return False  # the guard will say what is wrong with it
 
 
-class _Spawner:
-    """One thread that starts all children and lives as long as the process.
+@functools.lru_cache(maxsize=1)
+def _starter(pid: int) -> ThreadPoolExecutor:
+    """One thread that starts all children of the process `pid` and lives as long; a fork gets another.
 
-    PR_SET_PDEATHSIG fires when the *thread* that forked ends, not the process: a server started by a lane's
-    thread would die with that thread.
+    PR_SET_PDEATHSIG fires when the *thread* that forked ends, not the process: a server started by a lane's thread
+    would die with that thread.
     """
-
-    _instance: _Spawner | None = None
-    _lock = threading.Lock()
-
-    def __init__(self) -> None:
-        self._pid = os.getpid()
-        self._tasks: queue.SimpleQueue[tuple[Callable[[], Child], Future[Child]]] = queue.SimpleQueue()
-        threading.Thread(target=self._serve, name="velosweep-spawner", daemon=True).start()
-
-    @classmethod
-    def current(cls) -> _Spawner:
-        """The spawner of this process (a fork has no threads but its own, so it gets another)."""
-        with cls._lock:
-            if cls._instance is None or cls._instance._pid != os.getpid():
-                cls._instance = cls()
-            return cls._instance
-
-    def submit(self, task: Callable[[], Child]) -> Child:
-        """Run `task` in the spawner's thread and return what it returns, or raise what it raises.
-
-        Raises OSError if that takes longer than starting a process ever does.
-        """
-        future: Future[Child] = Future()
-        self._tasks.put((task, future))
-        try:
-            return future.result(_START_S)
-        except concurrent.futures.TimeoutError:
-            raise OSError(f"the system did not start it within {_START_S:g} s") from None
-
-    def _serve(self) -> None:
-        while True:
-            task, future = self._tasks.get()
-            try:
-                future.set_result(task())
-            except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
-                future.set_exception(error)
+    return ThreadPoolExecutor(1, thread_name_prefix="velosweep-spawner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,17 +275,6 @@ def describe_exit(code: int | None) -> str:
         return f"killed by signal {number}"
     words = (signal.strsignal(number) or "").lower()
     return f"killed by {name} ({words})" if words else f"killed by {name}"
-
-
-def listening_port(pid: int) -> int | None:
-    """A TCP port that the process listens on, None if there is none or the system won't say."""
-    import psutil
-
-    try:
-        connections = psutil.Process(pid).net_connections(kind="tcp")
-    except (psutil.Error, AttributeError):
-        return None
-    return next((c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN and c.laddr), None)
 
 
 def tail(path: Path, *, max_bytes: int = 65536) -> str:

@@ -11,21 +11,27 @@ from pathlib import Path
 from velosweep.config.settings import ENGINES, EngineSettings
 from velosweep.errors import ProgramError
 from velosweep.isolation import without_current_folder
+from velosweep.llama_cpp.attached import AttachedEngine
+from velosweep.llama_cpp.binaries import BinariesEngine, find_programs
+from velosweep.llama_cpp.capabilities import find_in, of_program, program_folders
+from velosweep.llama_cpp.embedded import EmbeddedEngine, embedded_build
 from velosweep.llama_cpp.engine import Engine
+from velosweep.llama_cpp.server import ServerEngine
 
+_BUILD = "`cmake -B build && cmake --build build --config Release -j`"
 HOW_TO_BUILD = (
-    "build it with `cmake -B build && cmake --build build --config Release -j` in llama.cpp's folder and set "
-    "llama_cpp.path to that folder, or leave llama_cpp.path out to use the embedded llama.cpp"
+    f"build it with {_BUILD} in llama.cpp's folder and set llama_cpp.path to that folder, or leave llama_cpp.path out "
+    "to use the embedded llama.cpp"
 )
 _VARIABLE = "$LLAMA_CPP_PATH"
 _OTHER_VARIABLE = (
-    "that environment variable names llama.cpp's folder, built with `cmake -B build && cmake --build build --config "
-    "Release -j`: set it anew, or unset it to use the llama-server on PATH, else the embedded llama.cpp"
+    f"that environment variable names llama.cpp's folder, built with {_BUILD}: set it anew, or unset it to use the "
+    "llama-server on PATH, else the embedded llama.cpp"
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Selection:
+class ChosenEngine:
     """The engine that `auto` (or a name) came to. `program` as in EngineSettings; `reason` one clause for people."""
 
     kind: str
@@ -34,7 +40,7 @@ class Selection:
     reason: str
 
 
-def resolve_engine(settings_kind: str, llama_cpp_path: str | None, environ: Mapping[str, str]) -> Selection:
+def resolve_engine(settings_kind: str, llama_cpp_path: str | None, environ: Mapping[str, str]) -> ChosenEngine:
     """The contract's order: `llama_cpp.path`, else $LLAMA_CPP_PATH, else llama-server on PATH, else embedded.
 
     Raises ProgramError if what was asked for by name or by path isn't there or doesn't run.
@@ -42,34 +48,35 @@ def resolve_engine(settings_kind: str, llama_cpp_path: str | None, environ: Mapp
     if settings_kind not in ENGINES:
         raise ProgramError(f"There is no engine {settings_kind!r}", remedy=f"choose one of {', '.join(ENGINES)}")
     if settings_kind == "attached":
-        return Selection(kind="attached", program=None, build="as the servers say", reason="engine=attached")
+        return ChosenEngine(kind="attached", program=None, build="as the servers say", reason="engine=attached")
     if settings_kind == "embedded":
         return _embedded("engine=embedded")
     path, source = _given_path(llama_cpp_path, environ)
     if settings_kind == "binaries":
         return _binaries(path, source, environ)
     if path is not None:
-        program = find_program("llama-server", path)
-        if program is None:
-            raise _not_found("llama-server", path, source)
-        return _server_of_variable(program, path) if source == _VARIABLE else _server(program, f"{source}={path}")
+        return _server_at(path, source)
     on_path = _on_path("llama-server", environ)
-    if on_path is not None:
-        try:
-            return _found_on_path(on_path)
-        except ProgramError as error:
-            if settings_kind == "server":
-                raise
-            return _embedded(_one_line(error.message.replace("The llama-server that was found", "the llama-server", 1)))
-    if settings_kind == "server":
-        raise ProgramError("engine=server, but there is no llama-server on PATH", remedy=HOW_TO_BUILD)
-    return _embedded("no llama_cpp.path, no $LLAMA_CPP_PATH and no llama-server on PATH")
+    if on_path is None:
+        if settings_kind == "server":
+            raise ProgramError("engine=server, but there is no llama-server on PATH", remedy=HOW_TO_BUILD)
+        return _embedded("no llama_cpp.path, no $LLAMA_CPP_PATH and no llama-server on PATH")
+    try:
+        return _server(on_path, "llama-server is on PATH")
+    except ProgramError as error:
+        why = " ".join(error.message.replace(f"{on_path} ", "it ", 1).split())
+        if settings_kind != "server":  # nobody named this program
+            return _embedded(f"the llama-server on PATH, {on_path}, does not work: {why[:300]}")
+        raise ProgramError(
+            f"The llama-server that was found on PATH, {on_path}, does not work: {why}",
+            remedy="mend it or take it off PATH; or set llama_cpp.path to another llama.cpp, or choose engine=embedded",
+        ) from error
 
 
 def surely_embedded(words: Sequence[str], environ: Mapping[str, str]) -> bool:
     """Whether a command line says nothing that could choose another llama.cpp than the embedded one.
 
-    A guess before any configuration is read, good for work that may turn out to be for nothing.
+    A guess before any configuration is read, for work that may turn out to be useless.
     """
     elsewhere = ("engine=", "engine.kind", "llama_cpp", "experiment")
     return (
@@ -85,11 +92,6 @@ def _on_path(program: str, environ: Mapping[str, str]) -> str | None:
     return None if found is None else str(Path(found).absolute())
 
 
-def _one_line(message: str) -> str:
-    line = " ".join(message.split())
-    return line if len(line) <= 300 else line[:300] + "…"
-
-
 def _given_path(llama_cpp_path: str | None, environ: Mapping[str, str]) -> tuple[str | None, str]:
     variable = environ.get("LLAMA_CPP_PATH") or None
     if llama_cpp_path and not (variable and Path(llama_cpp_path) == Path(variable).expanduser()):
@@ -97,40 +99,31 @@ def _given_path(llama_cpp_path: str | None, environ: Mapping[str, str]) -> tuple
     return variable, _VARIABLE  # the shipped configuration sets llama_cpp.path to it
 
 
-def _embedded(reason: str) -> Selection:
-    from velosweep.llama_cpp.embedded import embedded_build
-
-    return Selection(kind="embedded", program=None, build=embedded_build(), reason=reason)
+def _embedded(reason: str) -> ChosenEngine:
+    return ChosenEngine(kind="embedded", program=None, build=embedded_build(), reason=reason)
 
 
-def _server(program: str, reason: str) -> Selection:
-    from velosweep.llama_cpp.capabilities import of_program
-
-    return Selection(kind="server", program=program, build=of_program(program).build, reason=reason)
+def _server(program: str, reason: str) -> ChosenEngine:
+    return ChosenEngine(kind="server", program=program, build=of_program(program).build, reason=reason)
 
 
-def _server_of_variable(program: str, path: str) -> Selection:
+def _server_at(path: str, source: str) -> ChosenEngine:
+    given = Path(path).expanduser()
+    if given.is_file() and os.access(given, os.X_OK):
+        program: Path | None = given.absolute()
+    else:
+        program = next(filter(None, (find_in(folder, "llama-server") for folder in program_folders(given))), None)
+    if program is None:
+        raise _not_found("llama-server", path, source)
     try:
-        return _server(program, f"{_VARIABLE}={path}")
+        return _server(str(program), f"{source}={path}")
     except ProgramError as error:
+        if source != _VARIABLE:
+            raise
         raise ProgramError(f"{_VARIABLE}={path}: {error.message}", remedy=_OTHER_VARIABLE) from error
 
 
-def _found_on_path(on_path: str) -> Selection:
-    """Nobody named this program: where it doesn't work, it is said where it was found."""
-    try:
-        return _server(on_path, "llama-server is on PATH")
-    except ProgramError as error:
-        why = error.message.replace(f"{on_path} ", "it ", 1)
-        raise ProgramError(
-            f"The llama-server that was found on PATH, {on_path}, does not work: {why}",
-            remedy="mend it or take it off PATH; or set llama_cpp.path to another llama.cpp, or choose engine=embedded",
-        ) from error
-
-
-def _binaries(path: str | None, source: str, environ: Mapping[str, str]) -> Selection:
-    from velosweep.llama_cpp.binaries import BinariesEngine, find_programs
-
+def _binaries(path: str | None, source: str, environ: Mapping[str, str]) -> ChosenEngine:
     if path is None:
         on_path = _on_path("llama-speculative-simple", environ) or _on_path("llama-speculative", environ)
         if on_path is None:
@@ -139,57 +132,31 @@ def _binaries(path: str | None, source: str, environ: Mapping[str, str]) -> Sele
     folder = find_programs(path)
     if folder is None:
         raise _not_found("llama-speculative", path, source)
-    return Selection(
-        kind="binaries", program=str(folder), build=BinariesEngine(str(folder)).build, reason=f"{source}={path}"
-    )
-
-
-def program_folders(path: str) -> tuple[Path, ...]:
-    """Where programs of a llama.cpp at `path` may lie, in the contract's order."""
-    base = Path(path).expanduser()
-    return (base / "build" / "bin", base / "bin", base, base / "build" / "bin" / "Release")
-
-
-def find_program(name: str, path: str) -> str | None:
-    """Absolute path of the program `name` of the llama.cpp at `path` (a folder, or the program itself)."""
-    given = Path(path).expanduser()
-    if given.is_file() and os.access(given, os.X_OK):
-        return str(given.absolute()) if given.stem.startswith(name) or name == "llama-server" else None
-    for folder in program_folders(path):
-        for candidate in (folder / name, folder / f"{name}.exe"):
-            if candidate.is_file() and os.access(candidate, os.X_OK):
-                return str(candidate.absolute())
-    return None
+    build = BinariesEngine(str(folder)).build
+    return ChosenEngine(kind="binaries", program=str(folder), build=build, reason=f"{source}={path}")
 
 
 def _not_found(program: str, path: str, source: str) -> ProgramError:
-    looked = ", ".join(str(folder) for folder in program_folders(path)[:3])
+    given = Path(path).expanduser()
     remedy = _OTHER_VARIABLE if source == _VARIABLE else HOW_TO_BUILD
-    if not Path(path).expanduser().exists():
+    if not given.exists():
         return ProgramError(f"{source}={path} does not exist", remedy=remedy)
+    looked = ", ".join(str(folder) for folder in program_folders(given)[:3])
     return ProgramError(f"No {program} for {source}={path} (looked in {looked})", remedy=remedy)
 
 
 def open_engine(settings: EngineSettings) -> Engine:
     """The engine of resolved settings. Raises ProgramError."""
     if settings.kind == "server":
-        from velosweep.llama_cpp.server import ServerEngine
-
         if settings.program is None:
             raise ProgramError("engine=server without a program", remedy=HOW_TO_BUILD)
         return ServerEngine(settings.program)
     if settings.kind == "embedded":
-        from velosweep.llama_cpp.embedded import EmbeddedEngine
-
         return EmbeddedEngine()
     if settings.kind == "binaries":
-        from velosweep.llama_cpp.binaries import BinariesEngine
-
         if settings.program is None:
             raise ProgramError("engine=binaries without a folder of programs", remedy=HOW_TO_BUILD)
         return BinariesEngine(settings.program)
     if settings.kind == "attached":
-        from velosweep.llama_cpp.attached import AttachedEngine
-
         return AttachedEngine(vanilla_url=settings.vanilla_url, speculative_url=settings.speculative_url)
     raise ProgramError(f"The engine {settings.kind!r} can't be opened; it must be resolved first")

@@ -15,7 +15,7 @@ from velosweep.llama_cpp.capabilities import Capabilities, of_program
 from velosweep.llama_cpp.client import HttpClient, ServerAddress
 from velosweep.llama_cpp.device_list import list_devices, pinning_environment
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
-from velosweep.llama_cpp.session import ServerClient
+from velosweep.llama_cpp.server_client import ServerClient
 from velosweep.values import Device, Lane
 
 _LISTENING = re.compile(r"listening on (?:http://)?([^\s:/]+):(\d+)")
@@ -24,7 +24,7 @@ _SILENCE_S = 2.0
 
 
 class ServerEngine:
-    """One llama-server process an arm."""
+    """One llama-server process for each server configuration."""
 
     name = "server"
 
@@ -54,12 +54,23 @@ class ServerEngine:
 
 def start_child(
     argv: list[str], *, log_path: Path, environment: Mapping[str, str | None], lane: Lane, stdin: bool = False
-) -> process.Child:
+) -> process.ChildProcess:
     """Start a program on the lane's cores with its output in `log_path`. Raises LaunchFailed."""
     try:
         return process.start(argv, stderr=log_path, environment=environment, stdin=stdin, cores=lane.cores)
     except OSError as error:
         raise LaunchFailed(f"{argv[0]} can't be started: {error}") from None
+
+
+def _listening_port(pid: int) -> int | None:
+    """A TCP port that the process listens on, None if there is none or the system won't say."""
+    import psutil
+
+    try:
+        connections = psutil.Process(pid).net_connections(kind="tcp")
+    except (psutil.Error, AttributeError):
+        return None
+    return next((c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN and c.laddr), None)
 
 
 _KILLED = -9  # by somebody, or by a system that is out of memory: to load again would do harm
@@ -68,13 +79,13 @@ _KILLED = -9  # by somebody, or by a system that is out of memory: to load again
 class ServerSession:
     """A llama-server that we started."""
 
-    def __init__(self, server: ServerConfig, child: process.Child, *, log_path: Path, api_key: str) -> None:
-        self._arm = server
+    def __init__(self, server: ServerConfig, child: process.ChildProcess, *, log_path: Path, api_key: str) -> None:
+        self._server = server
         self._child = child
         self._log_path = log_path
         self._api_key = api_key
         self._started = time.perf_counter()
-        self._dialogue: ServerClient | None = None
+        self._client: ServerClient | None = None
 
     @property
     def alive(self) -> bool:
@@ -87,7 +98,7 @@ class ServerSession:
         return self._child.pid
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Block until the model is loaded and the server drafts, or doesn't, as the arm says. Raises LaunchFailed."""
+        """Block until the model is loaded and the server drafts, or doesn't, as configured. Raises LaunchFailed."""
         deadline = time.perf_counter() + timeout_s
         http: HttpClient | None = None
 
@@ -105,8 +116,8 @@ class ServerSession:
                 f"llama.cpp was not ready after {timeout_s:g} s (log: {self._log_path})",
                 remedy="raise protocol.load_timeout_s, or see the log for what it waits for",
             )
-        self._dialogue = ServerClient(self._arm, http)
-        self._check_mode(self._dialogue, max(1.0, deadline - time.perf_counter()))
+        self._client = ServerClient(self._server, http)
+        self._check_mode(self._client, max(1.0, deadline - time.perf_counter()))
 
     def _listening(self) -> HttpClient | None:
         match = _LISTENING.search(process.tail(self._log_path))
@@ -114,13 +125,13 @@ class ServerSession:
             return HttpClient(ServerAddress(host=match.group(1), port=int(match.group(2)), api_key=self._api_key))
         # A person's own arguments may have silenced the log; the system knows the port, too, but asking it costs more.
         if time.perf_counter() - self._started > _SILENCE_S:
-            port = process.listening_port(self._child.pid)
+            port = _listening_port(self._child.pid)
             return HttpClient(ServerAddress(port=port, api_key=self._api_key)) if port else None
         return None
 
-    def _check_mode(self, dialogue: ServerClient, timeout_s: float) -> None:
+    def _check_mode(self, client: ServerClient, timeout_s: float) -> None:
         try:
-            wrong = dialogue.check_mode(timeout_s=timeout_s)
+            wrong = client.check_mode(timeout_s=timeout_s)
         except RunFailed as error:
             if self._child.wait(0.2) is not None:
                 self._fail()
@@ -139,10 +150,10 @@ class ServerSession:
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
         """One run. Raises RunTimeout, RunFailed (with the cause of death if the server died)."""
-        if self._dialogue is None:
+        if self._client is None:
             raise RunFailed("The server was asked before it was ready; call wait_ready first")
         try:
-            return self._dialogue.generate(request, timeout_s=timeout_s)
+            return self._client.generate(request, timeout_s=timeout_s)
         except RunFailed as error:
             # A dying server closes its sockets a moment before it can be waited for.
             if self._child.wait(0.2) is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from velosweep.config.settings import EngineSettings, Job, ModelPair, SyntheticShape
 from velosweep.errors import ConfigError, VelosweepError, together
 from velosweep.llama_cpp.engine import Engine
-from velosweep.llama_cpp.selection import Selection, open_engine, resolve_engine
+from velosweep.llama_cpp.selection import ChosenEngine, open_engine, resolve_engine
 from velosweep.models.gguf_model import GgufInfo, check_model, check_pair, fingerprint
 from velosweep.models.locate import resolve_model
 from velosweep.models.synthetic.pair import ensure_pair
@@ -65,7 +65,7 @@ class JobResolver:
     models: dict[str, ModelFile] = field(default_factory=dict)
     headers: dict[str, GgufInfo] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
-    _selections: dict[tuple[str, str | None], Selection] = field(default_factory=dict)
+    _selections: dict[tuple[str, str | None], ChosenEngine] = field(default_factory=dict)
     _paths: dict[tuple[str, str], str] = field(default_factory=dict)
     _checked_pairs: set[tuple[str, str]] = field(default_factory=set)
     _synthetic: dict[SyntheticShape, tuple[str, str]] = field(default_factory=dict)

@@ -1,19 +1,29 @@
-"""A llama-server that serves one arm: the rules of asking it, whoever started it."""
+"""A llama-server that runs one server configuration: the rules of asking it, whoever started it.
+
+What a build does when the same prompt comes twice follows from its first response. Until spring 2026 the draft side
+keeps its last context: a repeated prompt finds the last run's answer in it and "drafts" that, so that acceptance jumps
+to a false 100 %. Another prompt in between empties it. Until winter 2025 a server that is asked with `cache_prompt:
+false` does not draft at all; there the cache stays on, and the prompt in between empties it, too, so that every run
+reads its whole prompt.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from velosweep.errors import RunFailed
 from velosweep.llama_cpp.client import HttpClient, check_status
 from velosweep.llama_cpp.completion import Completion, complete
 from velosweep.llama_cpp.draft_counters import SpeculationCounters, read_counters
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
-from velosweep.llama_cpp.prompt_repeats import SPACER_PROMPT, SPACER_TOKENS, RepeatRule, rule_for
 from velosweep.values import Mode
 
 # Each server is asked this once before it is measured; a long one would cost as much as some tokens.
 _PROBE_PROMPT = "1"
+# Shares nothing with any prompt beyond a begin-of-text token, and is long enough for one round of drafting.
+_SPACER_PROMPT = "0123456789 zyxwvutsrqponmlkjihgfedcba"
+_SPACER_TOKENS = 8
 
 # Greedy, and nothing that a default of some build could add.
 _PINNED_SAMPLING: Mapping[str, object] = {
@@ -50,100 +60,136 @@ def completion_payload(request: Request, *, prompt: str, cache_prompt: bool) -> 
     }
 
 
+def _small_payload(*, n_predict: int, prompt: str = _SPACER_PROMPT) -> dict[str, object]:
+    """A request that is not measured."""
+    return {"prompt": prompt, "n_predict": n_predict, "temperature": 0.0, "seed": 1, "ignore_eos": True}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildRules:
+    """How runs are asked of a build. `spacer`: send another prompt before each run, outside the measured span.
+
+    `takes_draft_length`: n_max, n_min and p_min can be given with a request (builds until spring 2026).
+    `silent_if_nothing_drafted`: a response without draft_n means that nothing was drafted (older ones never say).
+    """
+
+    cache_prompt: bool
+    spacer: bool
+    takes_draft_length: bool
+    silent_if_nothing_drafted: bool
+
+
+def rules_for(final: Mapping[str, object]) -> BuildRules:
+    """The rules of the build that gave this final event of a /completion."""
+    settings = final.get("generation_settings")
+    names = settings.keys() if isinstance(settings, Mapping) else ()
+    takes_length = "speculative.n_max" in names
+    if "speculative.types" in names:  # since spring 2026
+        return BuildRules(cache_prompt=False, spacer=False, takes_draft_length=False, silent_if_nothing_drafted=True)
+    if "speculative.type" in names:  # since winter 2025
+        return BuildRules(
+            cache_prompt=False, spacer=True, takes_draft_length=takes_length, silent_if_nothing_drafted=True
+        )
+    timings = final.get("timings")
+    # cache_n came in autumn 2025, some months after draft_n.
+    silent = isinstance(timings, Mapping) and ("cache_n" in timings or "draft_n" in timings)
+    return BuildRules(
+        cache_prompt=takes_length, spacer=True, takes_draft_length=takes_length, silent_if_nothing_drafted=silent
+    )
+
+
 class ServerClient:
-    """Asks one server for one arm's runs."""
+    """Asks one server for the runs of one configuration."""
 
     def __init__(self, server: ServerConfig, http: HttpClient, *, shared: bool = False) -> None:
         """`shared`: others may ask the same server, so that its counters have to be read before each run, too."""
+        self._server = server
         self._http = http
         self._shared = shared
-        self._arm = server
-        self._rule: RepeatRule | None = None
+        self._rules: BuildRules | None = None
         self._counters: SpeculationCounters | None = None
 
     def check_mode(self, *, timeout_s: float) -> str | None:
-        """None if the server drafts exactly when the arm says so, else what is wrong.
+        """None if the server drafts exactly when the configuration says so, else what is wrong.
 
-        Asked of /slots and of a first response, which also tells how this build is to be asked for runs. A build
+        Asked of /slots and of a first response, which also shows how this build is to be asked for runs. A build
         that doesn't say whether it drafts is judged by its runs. Raises RunFailed if it can't be asked.
         """
         speculates = slot_speculates(self._http.get_json("/slots"))
-        wanted = self._arm.mode is Mode.SPECULATIVE
+        wanted = self._server.mode is Mode.SPECULATIVE
         if speculates is not None and speculates is not wanted:
-            return "The server does not speculate" if wanted else "The server speculates, although the arm is vanilla"
+            return "The server does not speculate" if wanted else "The server speculates, although it should be vanilla"
         first = complete(self._http, _small_payload(prompt=_PROBE_PROMPT, n_predict=1), timeout_s=timeout_s)
-        self._rule = rule_for(first.final)
+        self._rules = rules_for(first.final)
         kinds = response_kinds(first.final)
         if not wanted and kinds:
-            return f"The server speculates ({', '.join(kinds)}), although the arm is vanilla"
+            return f"The server speculates ({', '.join(kinds)}), although it should be vanilla"
         self._counters = read_counters(self._http) if wanted else None
+        return None
+
+    def check_draft_length(self, *, timeout_s: float) -> str | None:
+        """None unless the server is seen to draft another number of tokens than n_draft. Raises RunFailed."""
+        if self._server.mode is Mode.VANILLA or self._rules is None or self._rules.takes_draft_length:
+            return None
+        n_draft = self._server.n_draft
+        complete(self._http, _small_payload(n_predict=_SPACER_TOKENS + n_draft), timeout_s=timeout_s)
+        counters = read_counters(self._http)
+        positions = counters.accepted_per_position if counters is not None else None
+        if positions is not None and len(positions) != n_draft:
+            return f"the server drafts {len(positions)} tokens a round, not n_draft={n_draft}"
         return None
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
         """One run. Raises RunTimeout or RunFailed."""
         prompt = self._templated(request.prompt.text) if request.chat else request.prompt.text
-        if self._rule is None:
+        if self._rules is None:
             raise RunFailed("The server was asked for a run before it was asked what it does; call wait_ready first")
-        if self._rule.spacer:
-            # Another prompt between two runs.
-            complete(self._http, _small_payload(n_predict=SPACER_TOKENS), timeout_s=timeout_s)
-        if self._counters is not None and (self._rule.spacer or self._shared):
+        if self._rules.spacer:
+            complete(self._http, _small_payload(n_predict=_SPACER_TOKENS), timeout_s=timeout_s)
+        if self._counters is not None and (self._rules.spacer or self._shared):
             self._counters = read_counters(self._http)
-        payload = completion_payload(request, prompt=prompt, cache_prompt=self._rule.cache_prompt)
-        if self._rule.takes_draft_length:
-            payload.update(self._draft_length())
-        done = complete(self._http, payload, timeout_s=timeout_s)
-        return self._generation(done, self._rule)
+        payload = completion_payload(request, prompt=prompt, cache_prompt=self._rules.cache_prompt)
+        if self._rules.takes_draft_length:
+            payload |= self._draft_length()
+        return self._generation(complete(self._http, payload, timeout_s=timeout_s), self._rules)
 
     def _draft_length(self) -> dict[str, object]:
         """For builds that take it with the request: on a server of somebody else's it makes n_draft the job's."""
-        speculation = self._arm.speculation
+        speculation = self._server.speculation
         if speculation is None:
             return {"speculative.n_max": 0}
         return {
-            "speculative.n_max": self._arm.n_draft,
+            "speculative.n_max": self._server.n_draft,
             "speculative.n_min": speculation.n_min,
             "speculative.p_min": speculation.p_min,
         }
 
-    def check_draft_length(self, *, timeout_s: float) -> str | None:
-        """None unless the server is seen to draft another number of tokens than n_draft. Raises RunFailed."""
-        if self._arm.mode is Mode.VANILLA or self._rule is None or self._rule.takes_draft_length:
-            return None
-        complete(self._http, _small_payload(n_predict=SPACER_TOKENS + self._arm.n_draft), timeout_s=timeout_s)
-        counters = read_counters(self._http)
-        positions = counters.accepted_per_position if counters is not None else None
-        if positions is not None and len(positions) != self._arm.n_draft:
-            return f"the server drafts {len(positions)} tokens a round, not n_draft={self._arm.n_draft}"
-        return None
-
     def _templated(self, text: str) -> str:
         payload = {"messages": [{"role": "user", "content": text}]}
-        reply = self._http.request("POST", "/apply-template", payload, timeout_s=30.0)
-        if reply.status in (404, 501):
+        response = self._http.request("POST", "/apply-template", payload, timeout_s=30.0)
+        if response.status in (404, 501):
             raise RunFailed(
                 "This llama-server has no /apply-template", remedy="set prompts.chat=false or use a newer llama.cpp"
             )
-        check_status(reply, "POST /apply-template")
-        answer = reply.json()
+        check_status(response, "POST /apply-template")
+        answer = response.json()
         prompt = answer.get("prompt") if isinstance(answer, Mapping) else None
         if not isinstance(prompt, str):
             raise RunFailed(f"/apply-template answered without a prompt: {answer!r:.200}")
         return prompt
 
-    def _generation(self, done: Completion, rule: RepeatRule) -> Generation:
-        predicted = int(done.number("predicted_n"))
+    def _generation(self, done: Completion, rules: BuildRules) -> Generation:
         drafted, accepted = done.count("draft_n"), done.count("draft_n_accepted")
         run = self._run_counters(drafted)
-        if drafted is None and self._arm.mode is Mode.SPECULATIVE:
+        if drafted is None and self._server.mode is Mode.SPECULATIVE:
             drafted, accepted = run.draft_tokens, run.accepted_tokens
-            if drafted is None and rule.tells_nothing_drafted:
+            if drafted is None and rules.silent_if_nothing_drafted:
                 drafted = accepted = 0
         return Generation(
             tokens=done.tokens,
             text=done.text,
             prompt_tokens=int(done.number("prompt_n")),
-            predicted_tokens=predicted,
+            predicted_tokens=int(done.number("predicted_n")),
             prompt_ms=done.number("prompt_ms"),
             predicted_ms=done.number("predicted_ms"),
             time_to_first_token_ms=done.time_to_first_token_ms,
@@ -157,7 +203,7 @@ class ServerClient:
 
     def _run_counters(self, drafted: int | None) -> SpeculationCounters:
         """This run's share of the server's counters; empty where they disagree with the answer itself."""
-        if self._arm.mode is Mode.VANILLA or self._counters is None:
+        if self._server.mode is Mode.VANILLA or self._counters is None:
             return SpeculationCounters()
         now = read_counters(self._http)
         if now is None:
@@ -167,11 +213,6 @@ class ServerClient:
         if drafted is not None and run.draft_tokens != drafted:
             return SpeculationCounters()
         return run
-
-
-def _small_payload(*, n_predict: int, prompt: str = SPACER_PROMPT) -> dict[str, object]:
-    """A request that is not measured."""
-    return {"prompt": prompt, "n_predict": n_predict, "temperature": 0.0, "seed": 1, "ignore_eos": True}
 
 
 def response_kinds(final: Mapping[str, object]) -> tuple[str, ...]:

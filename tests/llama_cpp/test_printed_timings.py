@@ -58,8 +58,9 @@ def test_eval_time_is_read_in_all_three_historical_formats(text: str) -> None:
     figures = parse_vanilla(text)
 
     assert figures is not None
-    assert (figures.prompt_tokens, figures.prompt_ms, figures.eval_runs, figures.eval_ms) == (11, 43.11, 99, 464.05)
-    assert figures.predicted_tokens == 100
+    assert (figures.prompt_tokens, figures.prompt_ms) == (11, 43.11)
+    assert (figures.predicted_tokens, figures.predicted_ms) == (100, 464.05)
+    assert (figures.time_to_first_token_ms, figures.total_time_ms) == (43.11, 507.16)
 
 
 def test_prompt_eval_time_is_not_taken_for_eval_time() -> None:
@@ -72,29 +73,31 @@ def test_the_last_account_counts_where_a_program_prints_several() -> None:
     figures = parse_vanilla(MIDDLE + MIDDLE.replace("464.05", "500.00"))
 
     assert figures is not None
-    assert figures.eval_ms == 500.0
+    assert figures.predicted_ms == 500.0
 
 
 def test_speculative_figures_come_from_decoded_and_never_from_eval_time() -> None:
     figures = parse_speculative(SPECULATIVE)
 
     assert figures is not None
-    assert (figures.prompt_tokens, figures.decoded_tokens, figures.drafted, figures.accepted) == (11, 21, 42, 9)
-    assert figures.decode_ms == pytest.approx(21 / 38.816 * 1000)
+    assert (figures.prompt_tokens, figures.predicted_tokens) == (11, 21)
+    assert (figures.draft_tokens, figures.accepted_tokens) == (42, 9)
+    assert figures.total_time_ms - figures.prompt_ms == pytest.approx(21 / 38.816 * 1000)
+    assert (figures.predicted_tokens - 1) / figures.predicted_ms * 1000 == pytest.approx(38.816)
 
 
 def test_speculative_figures_of_2024_are_read_without_a_time_stamp() -> None:
     figures = parse_speculative(OLD_SPECULATIVE)
 
     assert figures is not None
-    assert (figures.decoded_tokens, figures.drafted, figures.accepted) == (67, 108, 40)
+    assert (figures.predicted_tokens, figures.draft_tokens, figures.accepted_tokens) == (67, 108, 40)
 
 
 def test_an_infinite_speed_falls_back_to_the_seconds() -> None:
     figures = parse_speculative(SPECULATIVE.replace("speed:   38.816", "speed:      inf"))
 
     assert figures is not None
-    assert figures.decode_ms == 541.0
+    assert figures.total_time_ms - figures.prompt_ms == pytest.approx(541.0)
 
 
 @given(st.text())
@@ -118,4 +121,4 @@ def test_what_was_printed_is_what_is_read(runs: int, milliseconds: float, prefix
     figures = parse_vanilla(text)
 
     assert figures is not None
-    assert (runs, milliseconds) == (figures.eval_runs, figures.eval_ms)
+    assert (runs, milliseconds) == (figures.predicted_tokens - 1, figures.predicted_ms)

@@ -26,6 +26,15 @@ def test_every_code_that_analysis_can_emit_has_a_sentence_of_its_own() -> None:
     assert codes <= set(_TEXTS)
 
 
+@pytest.mark.parametrize("name", ["default_sweep", "with_failures", "large_sweep", "skip_vanilla"])
+def test_what_analysis_finds_fills_its_sentence(name: str) -> None:
+    made: sweeps.MadeUp = getattr(sweeps, name)()
+
+    sentences = [explain(finding).sentence for row in made.comparisons for finding in row.findings]
+
+    assert not [sentence for sentence in sentences if "Finding `" in sentence or "{" in sentence]
+
+
 def test_a_finding_is_said_with_its_figures_and_a_remedy() -> None:
     finding = Finding(
         code="drift", severity="warning", subject="vanilla", evidence={"drift": -0.041, "p": 0.003, "runs": 9}

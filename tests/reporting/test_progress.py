@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from tests.reporting import asked, sweeps
+from tests.reporting import planned, sweeps
 from velosweep.config.settings import Job, Sweep
 from velosweep.measuring.events import (
     Event,
@@ -42,7 +42,7 @@ def sample(rate: float, *, total_ms: float, status: Status = Status.OK, error: s
 def ended(
     job: Job, mode: Mode, iteration: int, rate: float, *, total_ms: float = 1000, prompt: int = 0, warmup: bool = False
 ) -> RunEnded:
-    measurement = asked.measurement(job, mode, iteration + 1, prompt=prompt, warmup=warmup)
+    measurement = planned.measurement(job, mode, iteration + 1, prompt=prompt, warmup=warmup)
     return RunEnded(lane=0, measurement=measurement, sample=sample(rate, total_ms=total_ms))
 
 
@@ -54,7 +54,7 @@ def observing(sweep: Sweep, **settings: bool) -> Iterator[tuple[io.StringIO, Obs
 
 
 def test_iteration_lines_are_the_specifications_and_name_their_arm() -> None:
-    sweep = asked.sweep()
+    sweep = planned.sweep()
     (job,) = sweep.jobs
 
     with observing(sweep) as (out, observe):
@@ -68,7 +68,7 @@ def test_iteration_lines_are_the_specifications_and_name_their_arm() -> None:
 
 
 def test_a_search_shows_no_totals_because_it_decides_as_it_goes() -> None:
-    sweep = asked.sweep()
+    sweep = planned.sweep()
     (job,) = sweep.jobs
     out = io.StringIO()
     seconds = count(0, 61)
@@ -78,7 +78,7 @@ def test_a_search_shows_no_totals_because_it_decides_as_it_goes() -> None:
     ) as observe:
         observe(ended(job, Mode.VANILLA, 5, 30))
     with make_observer(
-        asked.sweep(tuple(range(1, 33))), console=make_console(out), open_ended=True,
+        planned.sweep(tuple(range(1, 33))), console=make_console(out), open_ended=True,
         clock=lambda: float(next(seconds)),
     ) as observe:  # fmt: skip
         observe(ended(job, Mode.VANILLA, 5, 30))
@@ -91,7 +91,7 @@ def test_a_search_shows_no_totals_because_it_decides_as_it_goes() -> None:
 
 
 def test_a_pass_over_several_prompts_is_one_line() -> None:
-    sweep = asked.sweep(prompts=2)
+    sweep = planned.sweep(prompts=2)
     (job,) = sweep.jobs
 
     with observing(sweep) as (out, observe):
@@ -103,7 +103,7 @@ def test_a_pass_over_several_prompts_is_one_line() -> None:
 
 
 def test_warm_ups_are_not_told_as_iterations() -> None:
-    sweep = asked.sweep()
+    sweep = planned.sweep()
 
     with observing(sweep) as (out, observe):
         observe(ended(sweep.jobs[0], Mode.VANILLA, 0, 30, warmup=True))
@@ -112,9 +112,11 @@ def test_warm_ups_are_not_told_as_iterations() -> None:
 
 
 def test_failures_are_told_at_once_even_when_quiet() -> None:
-    sweep = asked.sweep()
+    sweep = planned.sweep()
     (job,) = sweep.jobs
-    failure = ServerFailed(lane=0, server=asked.arm(job, Mode.SPECULATIVE), jobs=(job,), error="out of memory\x1b[2J")
+    failure = ServerFailed(
+        lane=0, server=planned.server(job, Mode.SPECULATIVE), jobs=(job,), error="out of memory\x1b[2J"
+    )
 
     with observing(sweep, quiet=True) as (out, observe):
         observe(ended(job, Mode.VANILLA, 0, 30))
@@ -124,18 +126,18 @@ def test_failures_are_told_at_once_even_when_quiet() -> None:
 
 
 def test_a_failed_run_says_how_and_why() -> None:
-    sweep = asked.sweep()
+    sweep = planned.sweep()
     (job,) = sweep.jobs
     bad = sample(30, total_ms=1, status=Status.INVALID, error="nothing was drafted")
 
     with observing(sweep) as (out, observe):
-        observe(RunEnded(lane=0, measurement=asked.measurement(job, Mode.SPECULATIVE, 0), sample=bad))
+        observe(RunEnded(lane=0, measurement=planned.measurement(job, Mode.SPECULATIVE, 0), sample=bad))
 
     assert "n_draft 8 ... invalid: nothing was drafted" in out.getvalue()
 
 
 def test_a_large_sweep_says_one_line_a_minute() -> None:
-    sweep = asked.sweep(tuple(range(1, 33)))
+    sweep = planned.sweep(tuple(range(1, 33)))
     out = io.StringIO()
     seconds = count(0, 10)
 
@@ -149,7 +151,7 @@ def test_a_large_sweep_says_one_line_a_minute() -> None:
 
 
 def test_the_running_speedup_is_the_paired_geometric_mean_with_its_interval() -> None:
-    sweep = asked.sweep()
+    sweep = planned.sweep()
     (job,) = sweep.jobs
     progress = SweepProgress(sweep)
     ratios = (1.4, 1.5, 1.45)
@@ -168,14 +170,14 @@ def test_the_running_speedup_is_the_paired_geometric_mean_with_its_interval() ->
 
 
 def test_the_expected_number_of_runs_counts_a_shared_baseline_once() -> None:
-    progress = SweepProgress(asked.sweep((4, 8, 12), iterations=5, prompts=2))
+    progress = SweepProgress(planned.sweep((4, 8, 12), iterations=5, prompts=2))
 
     assert progress.expected() == (3 + 1) * 5 * 2
 
 
 def test_blocks_add_their_own_baseline() -> None:
-    progress = SweepProgress(asked.sweep((4, 8), iterations=5))
-    progress.groups["base"].update({0, 1})
+    progress = SweepProgress(planned.sweep((4, 8), iterations=5))
+    progress.groups[progress.sweep.jobs[0].baseline_id].update({0, 1})
 
     assert progress.expected() == (2 + 2) * 5
 
@@ -186,17 +188,17 @@ class Watched(io.StringIO):
 
 
 def test_on_a_terminal_the_live_block_is_drawn_at_most_twice_a_second() -> None:
-    sweep = asked.sweep((4, 8), iterations=200)
+    sweep = planned.sweep((4, 8), iterations=200)
     out = Watched()
     console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
     ticks = count(0)
 
     with make_observer(sweep, console=console, clock=lambda: next(ticks) / 100) as observe:
         for iteration in range(50):
-            observe(RunStarted(lane=0, measurement=asked.measurement(sweep.jobs[0], Mode.VANILLA, iteration)))
+            observe(RunStarted(lane=0, measurement=planned.measurement(sweep.jobs[0], Mode.VANILLA, iteration)))
             observe(ended(sweep.jobs[0], Mode.VANILLA, iteration, 30))
             observe(ended(sweep.jobs[0], Mode.SPECULATIVE, iteration, 45))
-        observe(RunStarted(lane=0, measurement=asked.measurement(sweep.jobs[0], Mode.VANILLA, 50)))
+        observe(RunStarted(lane=0, measurement=planned.measurement(sweep.jobs[0], Mode.VANILLA, 50)))
 
     assert threading.active_count() == threading.main_thread().is_alive()
     drawn = out.getvalue().count("lane 0:")
@@ -205,7 +207,7 @@ def test_on_a_terminal_the_live_block_is_drawn_at_most_twice_a_second() -> None:
 
 
 def test_the_live_block_names_the_run_that_is_being_measured() -> None:
-    sweep = asked.sweep((4,), iterations=5)
+    sweep = planned.sweep((4,), iterations=5)
     (job,) = sweep.jobs
     out = Watched()
     console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
@@ -213,10 +215,10 @@ def test_the_live_block_names_the_run_that_is_being_measured() -> None:
 
     with make_observer(sweep, console=console, clock=lambda: now[0]) as observe:
         for mode, rate in ((Mode.VANILLA, 30.0), (Mode.SPECULATIVE, 45.0)):
-            observe(RunStarted(lane=0, measurement=asked.measurement(job, mode, 1)))
+            observe(RunStarted(lane=0, measurement=planned.measurement(job, mode, 1)))
             now[0] += 1.0  # it takes a second, and the next starts at once
             observe(ended(job, mode, 0, rate))
-        observe(RunStarted(lane=0, measurement=asked.measurement(job, Mode.VANILLA, 2)))
+        observe(RunStarted(lane=0, measurement=planned.measurement(job, Mode.VANILLA, 2)))
         drawn = [line for line in out.getvalue().splitlines() if "lane 0:" in line]
 
     assert "vanilla, iteration 2" in drawn[-1]
@@ -224,7 +226,7 @@ def test_the_live_block_names_the_run_that_is_being_measured() -> None:
 
 @pytest.mark.parametrize(("second", "said"), [(15.0, r"×±>100 % 2 pairs"), (45.5, r"×±\d\.\d % 2 pairs")])
 def test_an_interval_of_two_pairs_is_no_figure_of_a_hundred_thousand(second: float, said: str) -> None:
-    sweep = asked.sweep((4,), iterations=5)
+    sweep = planned.sweep((4,), iterations=5)
     (job,) = sweep.jobs
     out = Watched()
     console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
@@ -234,21 +236,21 @@ def test_an_interval_of_two_pairs_is_no_figure_of_a_hundred_thousand(second: flo
         for iteration, rate in enumerate((45.0, second)):
             observe(ended(job, Mode.VANILLA, iteration, 30))
             observe(ended(job, Mode.SPECULATIVE, iteration, rate))
-        observe(RunStarted(lane=0, measurement=asked.measurement(job, Mode.VANILLA, 3)))
+        observe(RunStarted(lane=0, measurement=planned.measurement(job, Mode.VANILLA, 3)))
 
     last = next(line for line in reversed(out.getvalue().splitlines()) if "2 pairs" in line)
     assert re.search(said, re.sub(" +", " ", last).replace("× ", "×"))
 
 
 def test_every_kind_of_event_is_taken() -> None:
-    sweep = asked.sweep()
+    sweep = planned.sweep()
     (job,) = sweep.jobs
-    arm = asked.arm(job, Mode.VANILLA)
+    vanilla = planned.server(job, Mode.VANILLA)
     events: list[Event] = [
-        ServerLoading(lane=0, server=arm),
-        ServerReady(lane=0, server=arm, load_s=0.5, memory_bytes=None),
-        RunStarted(lane=0, measurement=asked.measurement(job, Mode.VANILLA, 0)),
-        GroupEnded(lane=0, group=asked.block(sweep)),
+        ServerLoading(lane=0, server=vanilla),
+        ServerReady(lane=0, server=vanilla, load_s=0.5, memory_bytes=None),
+        RunStarted(lane=0, measurement=planned.measurement(job, Mode.VANILLA, 0)),
+        GroupEnded(lane=0, group=planned.group(sweep)),
     ]
 
     with observing(sweep, verbose=True) as (out, observe):

@@ -72,28 +72,26 @@ def _literal(text: str) -> str:
 
 def _draw(axes: Axes, figure: Figure) -> None:
     """The figure's scatter traces, reference lines and axes, as the page draws them in its light theme."""
+    x_axis, y_axis = figure.layout["xaxis"], figure.layout["yaxis"]
+    places: dict[str, int] = {}
+    if y_axis.get("type") == "category":
+        labels = y_axis.get("categoryarray") or [label for trace in figure.data for label in trace["y"]]
+        places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
+        axes.set_yticks(list(places.values()), [_literal(label) for label in places])
+        axes.set_ylim(-0.8, len(places) - 0.2)
     colours = _colours()
-    rows = figure.layout["yaxis"].get("categoryarray") or list(
-        dict.fromkeys(label for trace in figure.data for label in trace["y"])
-    )
-    categories = {label: place for place, label in enumerate(rows)}
-    by_category = figure.layout["yaxis"].get("type") == "category"
     for trace in figure.data:
-        y = [categories[label] for label in trace["y"]] if by_category else trace["y"]
-        _draw_trace(axes, trace, y, colours)
-    if by_category:
-        axes.set_yticks(list(categories.values()), [_literal(label) for label in categories])
-        axes.set_ylim(-0.8, len(categories) - 0.2)
+        _draw_trace(axes, trace, [places.get(y, y) for y in trace["y"]], colours)
     for shape in figure.layout.get("shapes", ()):
-        line = axes.axhline if shape["yref"] == "y" else axes.axvline
-        style = _DASHES.get(shape["line"]["dash"], "-")
-        line(shape["y0"] if shape["yref"] == "y" else shape["x0"], color="#555555", linewidth=1, linestyle=style)
-    if "tickvals" in figure.layout["xaxis"]:
-        axes.set_xticks(figure.layout["xaxis"]["tickvals"])
-    if figure.layout["xaxis"].get("rangemode") == "tozero":
+        draw, value = (axes.axhline, shape["y0"]) if shape["yref"] == "y" else (axes.axvline, shape["x0"])
+        draw(value, color="#555555", linewidth=1, linestyle=_DASHES.get(shape["line"]["dash"], "-"))
+    if "tickvals" in x_axis:
+        axes.set_xticks(x_axis["tickvals"])
+    if x_axis.get("rangemode") == "tozero":
         axes.set_xlim(left=0)
-    axes.set_xlabel(figure.layout["xaxis"]["title"]["text"])
-    axes.set_ylabel(figure.layout["yaxis"].get("title", {}).get("text", ""))
+    bars = "95 % interval" if figure.layout.get("shapes") else "mean ± standard deviation"
+    axes.set_xlabel(f"{x_axis['title']['text']}, {bars}" if places else x_axis["title"]["text"])
+    axes.set_ylabel("" if places else f"{y_axis['title']['text']}, {bars}")
     if figure.layout.get("showlegend", len(figure.data) > 1):
         axes.legend(frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
@@ -102,31 +100,20 @@ def _draw(axes: Axes, figure: Figure) -> None:
 
 
 def _draw_trace(axes: Axes, trace: Trace, y: Sequence[float], colours: Mapping[str, str]) -> None:
-    marker, line = trace.get("marker", {}), trace.get("line", {})
-    colour = colours[marker.get("color") or line["color"]]
-    label = _literal(trace["name"])
-    if line:
-        style = _DASHES.get(line.get("dash", ""), "-")
-        axes.plot(trace["x"], y, color=colour, linestyle=style, linewidth=line.get("width", 1.5), label=label)
-        label = ""
-    bars: dict[str, Any] = {f"{side}err": _limits(trace[f"error_{side}"]) for side in "xy" if f"error_{side}" in trace}
-    if bars:
-        axes.errorbar(trace["x"], y, **bars, fmt="none", ecolor=colour, capsize=3)
-    symbols = marker.get("symbol", ())
-    if isinstance(symbols, str):
-        symbols = [symbols] * len(y)
+    x, marker, line = trace["x"], trace.get("marker", {}), trace.get("line", {})
+    symbols = marker.get("symbol", [])
+    symbols = [symbols] * len(x) if isinstance(symbols, str) else symbols
+    colour = colours[line["color"] if line else marker["color"]]
+    shape = _MARKERS[symbols[0].removesuffix("-open")] if symbols else ""
+    style = _DASHES.get(line.get("dash", ""), "-") if line else ""
+    axes.plot(x, y, color=colour, linestyle=style, marker=shape, label=_literal(trace["name"]))
+    for side, bar in ((side, trace[f"error_{side}"]) for side in "xy" if f"error_{side}" in trace):
+        lengths: Any = {f"{side}err": [bar.get("arrayminus", bar["array"]), bar["array"]]}
+        axes.errorbar(x, y, **lengths, fmt="none", ecolor=colour, capsize=3)
     for place, symbol in enumerate(symbols):
-        face = "white" if symbol.endswith("-open") else colour
-        shape, size = _MARKERS[symbol.removesuffix("-open")], 0.8 * marker["size"]
-        axes.plot(
-            trace["x"][place], y[place], marker=shape, color=colour, markerfacecolor=face, markersize=size,
-            alpha=marker.get("opacity", 1), linestyle="", label="" if place else label,
-        )  # fmt: skip
-
-
-def _limits(bar: Mapping[str, Any]) -> list[list[float]]:
-    """Lengths of an error bar below and above."""
-    return [bar.get("arrayminus", bar["array"]), bar["array"]]
+        shape, face = _MARKERS[symbol.removesuffix("-open")], "white" if symbol.endswith("-open") else colour
+        size, opacity = 0.8 * marker["size"], marker.get("opacity", 1)
+        axes.plot(x[place], y[place], marker=shape, color=colour, mfc=face, markersize=size, alpha=opacity)
 
 
 def _colours() -> dict[str, str]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from velosweep.reporting.console import say, say_lines, width_of
 from velosweep.reporting.html import render_template
@@ -230,20 +230,11 @@ def render_comparison(compared: SweepComparison, *, show_paths: bool = False) ->
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Picture:
-    """Intervals on one axis, all places in per cent of its width.
+def _picture(compared: SweepComparison) -> dict[str, Any] | None:
+    """Ratios with their intervals on one axis, all places in per cent of its width; None where there are none.
 
     `rows`: label, low, value, high and style class; `ticks`: place and label; `one`: the place of the ratio 1.
     """
-
-    rows: list[tuple[str, float, float, float, str]]
-    one: float
-    ticks: list[tuple[float, str]]
-
-
-def _picture(compared: SweepComparison) -> _Picture | None:
-    """Ratios with their intervals, None where there are none."""
     known = [(change, change.ratio) for change in compared.changes.changes if change.ratio is not None]
     if not known:
         return None
@@ -264,4 +255,4 @@ def _picture(compared: SweepComparison) -> _Picture | None:
         )
         for change, ratio in known
     ]
-    return _Picture(rows=rows, one=place(1.0), ticks=[(place(value), f"{value:.3f}") for value in (low, 1.0, high)])
+    return {"rows": rows, "one": place(1.0), "ticks": [(place(value), f"{value:.3f}") for value in (low, 1.0, high)]}

@@ -127,7 +127,7 @@ _TEXTS: Mapping[str, _Text] = {
         worst_by="runs",
     ),
     "not_paired": _Text(
-        sentence="The runs are not interleaved pairs: the interval assumes no drift between blocks",
+        sentence="The runs are not interleaved pairs: the interval assumes no drift between one mode and the other",
         remedy="Use protocol.order=abba.",
     ),
     "not_paired:passes": _Text(
@@ -159,7 +159,7 @@ _TEXTS: Mapping[str, _Text] = {
         worst_by="passes",
     ),
     "ambiguous_baseline": _Text(
-        sentence="Several vanilla series fit these runs; which was measured beside them can't be told",
+        sentence="Several vanilla series fit these runs; which of them was measured with these is unknown",
         remedy="Read the whole sweep's folder (its sweep.json says which jobs share a baseline).",
     ),
     "load_failed": _Text(

@@ -77,7 +77,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
             yield beside
             if durable:
                 _sync_file(beside)
-            os.replace(beside, path)  # noqa: PTH105 (which makes a path that nobody wants)
+            os.replace(beside, path)  # noqa: PTH105 (Path.replace makes a path that nobody uses)
     except BaseException:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
@@ -97,7 +97,7 @@ def _sync_file(path: Path) -> None:
 def write_bytes(path: Path, content: bytes | memoryview, *, durable: bool = True) -> None:
     """Put `content` at `path`, whole or not at all. Raises StorageError.
 
-    Without `durable` (see `replacing`) a file that holds just that is left alone: to make one costs more than to read.
+    Without `durable` (see `replacing`) a file with this content is left alone: creating one costs more than reading.
     """
     if not durable and _holds(path, content):
         return

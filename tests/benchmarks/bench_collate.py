@@ -128,7 +128,9 @@ def _mib(process: psutil.Process) -> float:
         return 0.0
 
 
-def told(what: str, costs: list[Cost], most_s: float | None = None, most_mib: float | None = None) -> Iterator[Figure]:
+def figures_of(
+    what: str, costs: list[Cost], most_s: float | None = None, most_mib: float | None = None
+) -> Iterator[Figure]:
     """Seconds of the call, with the rest that it costs; the peak of memory where something is asked of it."""
     call, wall, cpu = ([getattr(cost, name) for cost in costs] for name in ("call_s", "wall_s", "cpu_s"))
     rest = f"process {statistics.median(wall):.2f} s, CPU {statistics.median(cpu):.1f} s, load {os.getloadavg()[0]:.1f}"
@@ -189,10 +191,10 @@ def collating(repeats: int, *, large: bool) -> Iterator[Figure]:
         end, journal = Path(folder, "end"), Path(folder, "journal")
         write_journal(end, SMALL_JOBS)
         size = f"{SMALL_JOBS.jobs:,} jobs, {SMALL_JOBS.rows:,} samples"
-        yield from told(f"end of a sweep, {size}", times(_COLLATE, end, fresh=True), _END_S)
+        yield from figures_of(f"end of a sweep, {size}", times(_COLLATE, end, fresh=True), _END_S)
         write_journal(journal, JOURNAL)
         what = f"collate a journal, {JOURNAL.jobs:,} jobs, {JOURNAL.rows:,} samples"
-        yield from told(what, times(_COLLATE, journal, fresh=True))
+        yield from figures_of(what, times(_COLLATE, journal, fresh=True))
         for shape in SHAPES[large]:
             root = Path(folder, f"prompts-{shape.prompts}")
             write_sweep(root, shape)
@@ -200,9 +202,9 @@ def collating(repeats: int, *, large: bool) -> Iterator[Figure]:
             if large:
                 with memory_full(Path(folder)):
                     costs = times(_COLLATE, root, fresh=True)
-                yield from told(f"collate {size}", costs, _COLLATE_S.get(shape), _PEAK_MIB)
+                yield from figures_of(f"collate {size}", costs, _COLLATE_S.get(shape), _PEAK_MIB)
             what = f"collate {size}{' into free memory' if large else ''}"
-            yield from told(what, times(_COLLATE, root, fresh=True))
+            yield from figures_of(what, times(_COLLATE, root, fresh=True))
             for filters, columns in (
                 ([("job_id", "=", f"job-{shape.jobs // 2:08x}")], None),
                 ([("n_draft", "=", 8)], ["job_id", "n_draft", "tokens_per_second"]),
@@ -210,7 +212,7 @@ def collating(repeats: int, *, large: bool) -> Iterator[Figure]:
             ):
                 script = _LOAD.format(filters=filters, columns=columns)
                 what = f"load one {filters[0][0]}{', 3 columns' if columns else ''}, {plural(shape.prompts, 'prompt')}"
-                yield from told(what, times(script, root, fresh=False), _LOAD_S if large else None)
+                yield from figures_of(what, times(script, root, fresh=False), _LOAD_S if large else None)
             shutil.rmtree(root)
 
 

@@ -12,7 +12,6 @@ from tests.measuring.standin_lane import RecordedPreload, StandInEngine
 from tests.planning.jobs import jobs_over_n_draft
 from tests.results.made import environment
 from velosweep.errors import StorageError
-from velosweep.garbage_collection import existing_objects_frozen
 from velosweep.measuring.dispatch import Measured, measure
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.prepare import Prepared, engine_key
@@ -58,35 +57,24 @@ def test_every_job_is_measured_once_over_any_number_of_lanes(tmp_path: Path, lan
     assert len(samples) == len({(s.job_id, s.mode) for s in samples}) == 2 * len(JOBS)
 
 
-def test_what_is_there_when_measuring_begins_is_not_looked_through_for_cycles(
+def test_objects_that_exist_when_measuring_begins_are_not_garbage_collected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(tmp_path / "journal")
     append: Callable[[Sample], None] = journal.append
     frozen: list[int] = []
 
-    def looking(sample: Sample) -> None:
+    def counting(sample: Sample) -> None:
         frozen.append(gc.get_freeze_count())
         append(sample)
 
-    monkeypatch.setattr(journal, "append", looking)
+    monkeypatch.setattr(journal, "append", counting)
     run(tmp_path, lanes=2, engine=StandInEngine(), stop=StopFlag(), journal=journal)
     journal.close()
 
     assert len(frozen) >= 2 * len(JOBS)
     assert min(frozen) > len(JOBS)
     assert gc.get_freeze_count() == 0
-
-
-def test_what_somebody_froze_before_stays_frozen() -> None:
-    gc.freeze()
-    try:
-        count = gc.get_freeze_count()
-        with existing_objects_frozen():
-            pass
-        assert gc.get_freeze_count() > 0.9 * count  # some of them may have ended their lives since
-    finally:
-        gc.unfreeze()
 
 
 def test_a_lane_that_cannot_record_ends_the_others_and_says_why(

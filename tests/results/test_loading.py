@@ -132,7 +132,7 @@ def test_what_an_earlier_collation_kept_makes_up_for_a_damaged_journal(tmp_path:
     collected = collect(tmp_path)
 
     assert whole.equals(collected.table)
-    assert collected.damaged[-1] == "1 of these saved by samples.parquet"
+    assert collected.damaged[-1] == "1 of them recovered from samples.parquet"
 
 
 def test_a_damaged_journal_beside_a_damaged_samples_file_gives_what_the_journal_has(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_damaged_journal_beside_a_damaged_samples_file_gives_what_the_journal_
     collected = collect(tmp_path)
 
     assert collected.table.num_rows == 15
-    assert "nothing of that could be had from samples.parquet" in collected.damaged[-1]
+    assert "none of them could be recovered from samples.parquet" in collected.damaged[-1]
 
 
 def test_pandas_polars_and_duckdb_read_the_folder_as_it_is(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ _RUN = ("job_id", "mode", "block", "launch", "iteration", "prompt_id", "attempt"
 
 
 def _with_collated(table: pa.Table, samples: Path) -> tuple[pa.Table, str]:
-    """A damaged journal's rows and those that an earlier collation kept of its lost ones; in words how many."""
+    """A damaged journal's rows, with the lost ones that an earlier collation wrote; and in words how many those are."""
     import pyarrow as pa
 
     from velosweep.results.samples_file import read_samples
@@ -94,11 +94,13 @@ def _with_collated(table: pa.Table, samples: Path) -> tuple[pa.Table, str]:
     try:
         kept = read_samples(samples).select(table.column_names)
     except StorageError as error:
-        return table, f"nothing of that could be had from {samples.name}: {error.message}"
+        return table, f"none of them could be recovered from {samples.name}: {error.message}"
     known = {tuple(row.values()) for row in table.select(list(_RUN)).to_pylist()}
     lost = [tuple(row.values()) not in known for row in kept.select(list(_RUN)).to_pylist()]
     saved = kept.filter(pa.array(lost, type=pa.bool_()))
-    return pa.concat_tables([table, saved.cast(table.schema)]), f"{saved.num_rows} of these saved by {samples.name}"
+    return pa.concat_tables(
+        [table, saved.cast(table.schema)]
+    ), f"{saved.num_rows} of them recovered from {samples.name}"
 
 
 def sweeps_below(folder: Path) -> list[Path]:

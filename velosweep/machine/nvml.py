@@ -80,13 +80,33 @@ class NvmlDriver:
 
     def gpus(self) -> tuple[Gpu, ...]:
         """All GPUs and MIG instances in the driver's (PCI bus) order; a GPU comes before its instances."""
-        count = self._ask(self._nvml.nvmlDeviceGetCount) or 0
-        found: list[Gpu] = []
-        for index in range(count):
-            handle = self._ask(self._nvml.nvmlDeviceGetHandleByIndex, index)
-            if handle is not None:
-                found += self._gpu_and_instances(index, handle)
+        nvml, found = self._nvml, list[Gpu]()
+        for index in range(self._ask(nvml.nvmlDeviceGetCount) or 0):
+            handle = self._ask(nvml.nvmlDeviceGetHandleByIndex, index)
+            mode = None if handle is None else self._ask(nvml.nvmlDeviceGetMigMode, handle)
+            gpu = self._gpu(index, handle, split=bool(mode and mode[0]))
+            if gpu is None:
+                continue
+            found.append(gpu)
+            instances = self._ask(nvml.nvmlDeviceGetMaxMigDeviceCount, handle) if gpu.split else 0
+            for number in range(instances or 0):
+                part = self._ask(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number)
+                instance = self._gpu(index, part, parent=gpu.uuid)
+                if instance is not None:
+                    self._sensors[instance.uuid] = handle
+                    found.append(instance)
         return tuple(found)
+
+    def _gpu(self, index: int, handle: Any, *, parent: str | None = None, split: bool = False) -> Gpu | None:
+        """What the driver says of one; None where there is none, or it has no UUID."""
+        uuid = None if handle is None else _text(self._ask(self._nvml.nvmlDeviceGetUUID, handle))
+        if uuid is None:
+            return None
+        self._handles[uuid] = handle
+        memory = self._ask(self._nvml.nvmlDeviceGetMemoryInfo, handle)
+        name = _text(self._ask(self._nvml.nvmlDeviceGetName, handle)) or uuid
+        total = None if memory is None else int(memory.total)
+        return Gpu(index=index, uuid=uuid, name=name, memory_bytes=total, parent=parent, split=split)
 
     def reading(self, uuid: str) -> GpuReading:
         """The state of one now. A MIG instance has its GPU's temperature, clock and power, and no energy of its own."""
@@ -110,35 +130,6 @@ class NvmlDriver:
         handle = self._handle(uuid)
         memory = None if handle is None else self._ask(self._nvml.nvmlDeviceGetMemoryInfo, handle)
         return None if memory is None else int(memory.free)
-
-    def _gpu_and_instances(self, index: int, handle: Any) -> list[Gpu]:
-        nvml = self._nvml
-        uuid = _text(self._ask(nvml.nvmlDeviceGetUUID, handle))
-        if uuid is None:
-            return []
-        self._handles[uuid] = handle
-        mode = self._ask(nvml.nvmlDeviceGetMigMode, handle)
-        split = bool(mode and mode[0])
-        instances = self._instances(index, handle, uuid) if split else []
-        return [self._gpu(index, handle, uuid, parent=None, split=split), *instances]
-
-    def _instances(self, index: int, handle: Any, parent: str) -> list[Gpu]:
-        nvml = self._nvml
-        instances = []
-        for number in range(self._ask(nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
-            instance = self._ask(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number)
-            uuid = None if instance is None else _text(self._ask(nvml.nvmlDeviceGetUUID, instance))
-            if uuid is None:
-                continue
-            self._handles[uuid], self._sensors[uuid] = instance, handle
-            instances.append(self._gpu(index, instance, uuid, parent=parent, split=False))
-        return instances
-
-    def _gpu(self, index: int, handle: Any, uuid: str, *, parent: str | None, split: bool) -> Gpu:
-        memory = self._ask(self._nvml.nvmlDeviceGetMemoryInfo, handle)
-        name = _text(self._ask(self._nvml.nvmlDeviceGetName, handle)) or uuid
-        total = None if memory is None else int(memory.total)
-        return Gpu(index=index, uuid=uuid, name=name, memory_bytes=total, parent=parent, split=split)
 
     def _handle(self, uuid: str) -> Any:
         if uuid not in self._handles:

@@ -131,7 +131,7 @@ def test_settings_that_change_no_result_are_apart() -> None:
         ("nonsense", "neither a command nor key=value"),
         ("n_predict=4096", "set engine.context=8192"),
         ("experiment=mine", "did you mean +experiment=NAME?"),
-        ("n_draft=4;8", "separated by commas: -m n_draft=4,8"),
+        ("n_draft=4;8", "several values are: -m n_draft=4,8"),
         ("prompt=a;b", 'prompt="a;b"'),
         ("big.gguf", "model_pair.main_model=big.gguf"),
         ("model_pair.main_model=${nowhere}", "${nowhere} refers to a key that does not exist; write the value itself"),

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from velosweep.config.key_names import GROUPS, KEY_TYPES, TEXT_KEYS, nearest, unknown_key
-from velosweep.config.schema import RUN_KEYS
+from velosweep.config.key_names import GROUPS, KEY_TYPES, nearest, unknown_key
+from velosweep.config.schema import KEYS, RUN_KEYS
 from velosweep.config.yaml_errors import not_yaml
 from velosweep.errors import ConfigError, VelosweepError
 
+_HELP = "run `velosweep --help` for what the key takes"
 _THEIRS = {"hydra", "omegaconf", "antlr4", "yaml"}
 
 
@@ -104,18 +105,11 @@ def _from_hydra(text: str) -> ConfigError:
 
 
 def _several_values(override: str) -> ConfigError:
-    """The error for `key=a,b` without -m. Only what gives several different jobs is advised."""
+    """The error for `key=a,b` without -m."""
     key, _, value = override.partition("=")
-    name = key.lstrip("+")
-    kind = KEY_TYPES.get(name)
-    if kind in ("list", "any"):
-        remedy = f"write a list: '{key}=[{value}]'"
-    elif name.partition(".")[0] in (*RUN_KEYS, "hydra"):
-        remedy = f"give one value: {name} holds for the whole sweep"
-    elif kind == "text" and name in TEXT_KEYS:
-        remedy = _quoting(key, value) + ("" if name == "output" else "; to measure each, add -m")
-    else:
-        remedy = f"add -m to measure each: velosweep -m {shlex.quote(override)}"
+    remedy = _how_to_write(key, value, otherwise=f"add -m to measure each: velosweep -m {shlex.quote(override)}")
+    if KEY_TYPES.get(key) == "text" and key != "output":
+        remedy += "; to measure each, add -m"
     return ConfigError(f"{override!r} names several values, but this is one job", remedy=remedy)
 
 
@@ -165,23 +159,19 @@ def _from_omegaconf(error: BaseException, outer: str) -> ConfigError:
 def _wrong_value(key: str, place: str, reason: str, outer: str) -> ConfigError:
     """The error for a value of another type than the key takes."""
     override = re.search(r"Error merging override (.*)", outer)
+    wrong = re.search(r"Value '(.*?)' (?:of type|is not)", reason)
     line = override[1].strip() if override else ""
-    value, kind = line.partition("=")[2], KEY_TYPES.get(key)
-    several = re.search(r"Value '\[?([^']+?,[^']+?)\]?' of", reason)
-    span = re.fullmatch(r"(\d+)\s*(?:\.\.+|-|:|to)\s*(\d+)", value)
+    value = line.partition("=")[2] if override else wrong[1] if wrong else ""
     if "is not Optional" in reason:
-        remedy = f"write an empty list: '{key}=[]'" if kind == "list" else "leave it out to get its default"
+        remedy = (
+            f"write an empty list: '{key}=[]'" if KEY_TYPES.get(key) == "list" else "leave it out to get its default"
+        )
         return ConfigError(f"{place} can't be null", remedy=remedy)
-    remedy = "run `velosweep --help` for what the key takes"
-    if override and kind == "list":
-        remedy = f"write a list: '{key}=[{value}]'"
-    elif span:
-        remedy = f"several values are: -m '{key}=range({span[1]},{int(span[2]) + 1})', whose end is left out"
-    elif several:
-        grid = several[1].replace(", ", ",")
-        remedy = f"several values are: -m {shlex.quote(f'{key}={grid}')}"
-        if not override:
-            remedy = f"in it write `{key}: {grid}` below hydra.sweeper.params, as experiment/ndraft_grid.yaml does"
+    several = _several_in(value)
+    if several and not override and key not in RUN_KEYS:
+        remedy = f"in it write `{key}: {several}` below hydra.sweeper.params, as experiment/ndraft_grid.yaml does"
+    else:
+        remedy = _how_to_write(key, value)
     said = f"{_their_words(reason)} (from {line!r})" if override else _their_words(reason)
     return ConfigError(f"{place}: {said}", remedy=remedy)
 
@@ -200,26 +190,16 @@ def _their_words(reason: str) -> str:
     )
 
 
-# ---------------------------------------------------------------- what Hydra's grammar can't read
+# ---------------------------------------------------------------- how to write a value
 
 
 def _unreadable_override(override: str, detail: str) -> ConfigError:
-    """The error for a `key=value` of whose parser's message, `detail`, most helps nobody."""
+    """The error for a `key=value` that Hydra's grammar can't read. Most of its message, `detail`, helps nobody."""
     key, _, value = override.partition("=")
     name = key.strip().lstrip("+~")
-    kind = "choice" if name in GROUPS else KEY_TYPES.get(name)
-    if kind is None or kind == "text":
-        reason, remedy = "it holds a character that must be in quotes", _quoting(key, value)
-    else:
-        reason, remedy = _what_is_unreadable(value, detail), _how_to_write(key, value, kind)
-    return ConfigError(f"Can't read {override!r}: {reason}", remedy=remedy)
-
-
-def _quoting(key: str, value: str) -> str:
-    """How to write a value that Hydra's grammar would split: quotes inside the shell's quotes."""
-    inner = value.replace("\\", "\\\\").replace('"', '\\"').replace("'", "'\\''")
-    advice = f"text with commas, brackets, # or quotes needs inner quotes: '{key}=\"{inner}\"'"
-    return advice + ("; prompts.file=FILE takes prompts as they are" if key.startswith("prompt") else "")
+    is_text = name not in GROUPS and KEY_TYPES.get(name, "text") == "text"
+    reason = "it holds a character that must be in quotes" if is_text else _what_is_unreadable(value, detail)
+    return ConfigError(f"Can't read {override!r}: {reason}", remedy=_how_to_write(key, value))
 
 
 def _what_is_unreadable(value: str, detail: str) -> str:
@@ -237,14 +217,37 @@ def _what_is_unreadable(value: str, detail: str) -> str:
     return "it holds a character that must be in quotes"
 
 
-def _how_to_write(key: str, value: str, kind: str) -> str:
-    name = key.lstrip("+")
-    if ";" in value:
-        separated = f"{key}={','.join(value.replace(';', ' ').split())}"
-        return f"several values are separated by commas: -m {shlex.quote(separated)}"
-    if kind == "list":
-        inside = value.strip("[], ") or "A,B"
-        return f"write a list: {shlex.quote(f'{key}=[{inside}]')}"
-    if kind in ("int", "number"):
-        return f"one value is {name}=4; several are -m {name}=4,8,12 or -m '{name}=range(4,13,4)'"
-    return f"one value is {name}=VALUE; several are -m {name}=A,B"
+def _how_to_write(key: str, value: str, otherwise: str | None = None) -> str:
+    """How the value that was meant by `key=value` is written. `otherwise`: in place of an example."""
+    name = re.sub(r"\[\d+\]$", "", key.strip().lstrip("+~"))  # an item of a list stands for the list
+    known, kind = KEYS.get(name), "choice" if name in GROUPS else KEY_TYPES.get(name)
+    several = _several_in(value)
+    if kind in ("list", "any"):
+        written = f"{name}=[{several or value.strip('[], ') or 'A,B'}]"
+        return f"write a list: {shlex.quote(written)}" if written != f"{name}={value}" else _HELP
+    if kind == "":
+        return _HELP
+    if kind in (None, "text"):
+        inner = value.replace("\\", "\\\\").replace('"', '\\"').replace("'", "'\\''")
+        advice = f"text with commas, brackets, # or quotes needs inner quotes: '{key}=\"{inner}\"'"
+        return advice + ("; prompts.file=FILE takes prompts as they are" if key.startswith("prompt") else "")
+    if name.partition(".")[0] in RUN_KEYS and several:
+        return f"give one value: {name} holds for the whole sweep"
+    if otherwise:
+        return otherwise
+    span = re.fullmatch(r"(\d+)\s*(?:\.\.+|-|:|to)\s*(\d+)", value)
+    if span:
+        return f"several values are: -m '{name}=range({span[1]},{int(span[2]) + 1})', whose end is left out"
+    if several:
+        return f"several values are: -m {shlex.quote(f'{name}={several}')}"
+    example = "VALUE" if known is None or known.default is None or "$" in known.default_word else known.default_word
+    if name.partition(".")[0] in RUN_KEYS:
+        return f"write {name}={example}"
+    span_too = f" or -m '{name}=range(START,STOP,STEP)'" if kind in ("int", "number") else ""
+    return f"one value is {name}={example}; several are -m {name}=A,B{span_too}"
+
+
+def _several_in(value: str) -> str:
+    """`4,8` for `4;8`, `[4, 8]` and the like; nothing for a single value or a function."""
+    parts = [part for part in re.split(r"\s*[;,]\s*", value.strip("[]() ")) if part]
+    return ",".join(parts) if len(parts) > 1 and not re.search(r"\w\(", value) else ""

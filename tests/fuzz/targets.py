@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.llama_cpp.gguf_bytes import model, vocabulary
+from tests.models.gguf_bytes import model, vocabulary
 from velosweep.config.prompts import load_prompts
 from velosweep.config.schema import PromptKeys
 from velosweep.errors import VelosweepError
@@ -23,7 +23,8 @@ from velosweep.llama_cpp.completion import Completion, parse_events
 from velosweep.llama_cpp.draft_counters import SpeculationCounters, parse_counters
 from velosweep.llama_cpp.printed_timings import parse_speculative, parse_vanilla
 from velosweep.models.gguf_header import HeaderError, parse_header
-from velosweep.models.gguf_model import check_pair, info_from
+from velosweep.models.gguf_model import info_from
+from velosweep.models.model_checks import check_pair
 
 TIMING_NAMES = ("predicted_n", "predicted_ms", "prompt_n", "prompt_ms", "draft_n", "draft_n_accepted")
 

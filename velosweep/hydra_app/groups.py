@@ -14,7 +14,7 @@ from typing import Any
 
 from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import ExitStatus, ModelFileError, StorageError, VelosweepError
-from velosweep.models.gguf_model import fingerprint
+from velosweep.models.model_checks import fingerprint
 from velosweep.planning.identity import content_hash
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import read_record

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from velosweep.errors import VelosweepError
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.models.gguf_model import fingerprint
+from velosweep.models.model_checks import fingerprint
 from velosweep.records import ModelFile
 
 

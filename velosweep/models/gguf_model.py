@@ -1,29 +1,15 @@
-"""What a model file says of itself, read from its GGUF header: enough to refuse a job before a server is started.
-
-llama.cpp serves a pair whose vocabularies don't match without a word, as if there were no draft; so the rule is
-checked here. The reader trusts no count or length in the file: nothing is allocated or looped over by a claimed
-size, only by bytes that are there.
-"""
+"""What a model file says of itself, read from its GGUF header."""
 
 from __future__ import annotations
 
-import math
 import os
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from velosweep.errors import ModelFileError, PairError
+from velosweep.errors import ModelFileError
 from velosweep.models.gguf_header import Header, HeaderError, Value, parse_header
 from velosweep.units import bytes_words
-
-__all__ = ["GgufInfo", "check_model", "check_pair", "fingerprint", "read_header"]
-
-MAX_SIZE_DIFFERENCE = 128  # llama.cpp: SPEC_VOCAB_MAX_SIZE_DIFFERENCE
-FIRST_COMPARED_TOKEN = 5  # llama.cpp: SPEC_VOCAB_CHECK_START_TOKEN_ID
-SPLIT_NAME = re.compile(r"^(?P<prefix>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
 
 FILE_TYPES = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
@@ -161,146 +147,3 @@ def _flag(values: dict[str, Value], key: str, default: bool | None) -> bool | No
 
 
 # ---------------------------------------------------------------- one file
-
-
-def check_model(path: str | Path, *, key: str) -> GgufInfo:
-    """The header of a model that can be loaded. `key` is the configuration key that named it.
-
-    Raises ModelFileError, with what to do, if it is missing, no file, empty, unreadable, no GGUF, cut short, or
-    a part of a split model whose other parts are missing.
-    """
-    path = Path(path)
-    info = _check_file(path, key)
-    if info.split_count == 1:
-        return info
-    if info.split_number != 0:
-        raise ModelFileError(
-            f"{path} is part {info.split_number + 1} of {info.split_count} of a split model",
-            remedy=f"set {key} to the first part",
-        )
-    others = [_check_file(part, key) for part in _split_parts(path, info.split_count, key)[1:]]
-    parts = [info, *others]
-    return replace(
-        info,
-        size_bytes=sum(part.size_bytes for part in parts),
-        expected_bytes=sum(part.expected_bytes for part in parts),
-        parameters=sum(part.parameters for part in parts),
-    )
-
-
-def _check_file(path: Path, key: str) -> GgufInfo:
-    remedy = f"set {key} to a GGUF file, or choose model_pair=synthetic"
-    if not path.exists():
-        if str(path.parent) == os.environ.get("VELOSWEEP_MODELS", "/models"):  # as the shipped pairs are written
-            remedy += "; the pairs of conf/ look for theirs in the folder $VELOSWEEP_MODELS"
-        raise ModelFileError(f"No model at {path}", remedy=remedy)
-    if path.is_dir():
-        raise ModelFileError(f"The model {path} is a directory", remedy=f"set {key} to a .gguf file in it")
-    if not path.is_file():
-        raise ModelFileError(f"The model {path} is not a regular file", remedy=remedy)
-    if not os.access(path, os.R_OK):
-        raise ModelFileError(f"The model {path} can't be read: permission denied", remedy="change its permissions")
-    if path.stat().st_size == 0:
-        raise ModelFileError(f"The model {path} is empty", remedy="download it again")
-    info = read_header(path)
-    if info.size_bytes < info.expected_bytes:
-        raise ModelFileError(
-            f"The model {path} is cut short: {info.size_bytes} of {info.expected_bytes} bytes",
-            remedy="download it again",
-        )
-    return info
-
-
-def _split_parts(path: Path, count: int, key: str) -> list[Path]:
-    match = SPLIT_NAME.match(path.name)
-    if match is None or int(match["count"]) != count or int(match["number"]) != 1:
-        raise ModelFileError(
-            f"{path} is the first of {count} parts of a split model, but not named so",
-            remedy=f"name the parts NAME-00001-of-{count:05d}.gguf and so on, and set {key} to the first",
-        )
-    return [
-        path.with_name(f"{match['prefix']}-{number:05d}-of-{match['count']}.gguf") for number in range(1, count + 1)
-    ]
-
-
-# ---------------------------------------------------------------- a pair
-
-
-def check_pair(main: GgufInfo, draft: GgufInfo) -> None:
-    """Raise PairError if llama.cpp would not use `draft` for `main` (common_speculative_are_compatible)."""
-    cause = _misfit(main, draft)
-    if cause is not None:
-        raise PairError(
-            f"The draft model {draft.path} doesn't fit the main model {main.path}: {cause}",
-            remedy="llama.cpp would not draft; choose a draft model of the same family (model_pair.draft_model)",
-        )
-
-
-def _misfit(main: GgufInfo, draft: GgufInfo) -> str | None:
-    if main.vocabulary_type != draft.vocabulary_type:
-        return f"vocabulary types {main.vocabulary_type} and {draft.vocabulary_type}"
-    for word, adds, ids in (
-        ("BOS", (main.add_bos, draft.add_bos), (main.bos, draft.bos)),
-        ("EOS", (main.add_eos, draft.add_eos), (main.eos, draft.eos)),
-    ):
-        if None not in adds and adds[0] != adds[1]:
-            return f"only one of them adds {word}"
-        if True in adds and None not in ids and ids[0] != ids[1]:
-            return f"{word} tokens {ids[0]} and {ids[1]}"
-    sizes = main.vocabulary_size, draft.vocabulary_size
-    if abs(sizes[0] - sizes[1]) > MAX_SIZE_DIFFERENCE:
-        return f"vocabularies of {sizes[0]} and {sizes[1]} tokens, more than {MAX_SIZE_DIFFERENCE} apart"
-    if main.tokens_sha256 == draft.tokens_sha256:
-        return None
-    for token in range(FIRST_COMPARED_TOKEN, min(sizes)):
-        if main.tokens[token] != draft.tokens[token]:
-            texts = [ascii(info.tokens[token][:40].decode("utf-8", "replace")) for info in (main, draft)]
-            return f"token {token} is {texts[0]} in one and {texts[1]} in the other"
-    return None
-
-
-# ---------------------------------------------------------------- identity
-
-HEAD = 1 << 23
-CHUNKS = 64
-CHUNK = 1 << 16
-
-
-def fingerprint(path: str | Path) -> str:
-    """Hash of a model's size, first 8 MiB (the header of most models) and 64 chunks spread over it, all parts.
-
-    The same for a copy under another name; milliseconds whatever the size. Raises ModelFileError.
-    """
-    digest = sha256()
-    try:
-        for part in _parts_beside(Path(path)):
-            with part.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                digest.update(f"{size}:".encode())
-                digest.update(file.read(HEAD))
-                for offset in _sampled(size):
-                    file.seek(offset)
-                    digest.update(file.read(CHUNK))
-    except OSError as error:
-        raise ModelFileError(f"The model {path} can't be read: {error.strerror}", remedy="check the file") from error
-    return digest.hexdigest()
-
-
-def _parts_beside(path: Path) -> list[Path]:
-    """All parts of a split model by its first part's name, else the file itself."""
-    match = SPLIT_NAME.match(path.name)
-    if match is None:
-        return [path]
-    count = int(match["count"])
-    parts = (
-        path.with_name(f"{match['prefix']}-{number:05d}-of-{match['count']}.gguf") for number in range(1, count + 1)
-    )
-    return [part for part in parts if part.exists()] or [path]
-
-
-def _sampled(size: int) -> Iterator[int]:
-    """Offsets beyond the head, the last chunk among them."""
-    span = size - HEAD - CHUNK
-    if span <= 0:
-        return iter([HEAD] if size > HEAD else [])
-    return iter(sorted({HEAD + math.floor(span * i / (CHUNKS - 1)) for i in range(CHUNKS)}))

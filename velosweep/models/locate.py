@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from velosweep.errors import ModelFileError, install_extra
+from velosweep.models.model_checks import part_names
 
 _HUB = re.compile(r"hf://(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<file>.+)")
-_FIRST_PART = re.compile(r"(?P<stem>.*)-00001-of-(?P<count>\d{5})\.gguf")
 _MOST_PARTS = 1000
 
 
@@ -19,7 +19,7 @@ def resolve_model(reference: str, *, key: str) -> str:
     """Absolute path of the file that `reference` names; `hf://owner/repo[@revision]/file.gguf` is fetched if need be.
 
     Of a split model on the hub all parts are fetched. `key` is the configuration key for messages. Raises
-    ModelFileError where it can't be fetched; whether a local file is there is checked by `engines.gguf.check_model`.
+    ModelFileError where it can't be fetched; whether a local file is there is checked by `model_checks.check_model`.
     """
     if not reference.startswith("hf://"):
         return _local(reference, key)
@@ -41,11 +41,8 @@ def _local(reference: str, key: str) -> str:
 
 def _parts(file: str) -> list[str]:
     """The file, and where its name says that it is the first part of several, the others."""
-    match = _FIRST_PART.fullmatch(file)
-    count = int(match["count"]) if match else 1
-    if match is None or not 1 < count <= _MOST_PARTS:
-        return [file]
-    return [f"{match['stem']}-{number:05d}-of-{match['count']}.gguf" for number in range(1, count + 1)]
+    names = part_names(file)
+    return names if names[:1] == [file] and len(names) <= _MOST_PARTS else [file]
 
 
 def _fetched(repo: str, file: str, revision: str | None, reference: str, key: str) -> str:

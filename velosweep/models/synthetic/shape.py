@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from velosweep.config.settings import WEIGHT_TYPES, SyntheticShape
+from velosweep.config.keys import freeze, keys_of
+from velosweep.config.settings import SyntheticShape
 from velosweep.errors import ConfigError
 
 CONSTRUCTION = 2
@@ -35,13 +36,8 @@ PRESETS: Mapping[str, SyntheticShape] = {
 
 
 def check_shape(shape: SyntheticShape) -> None:
-    """Raise ConfigError, naming the field, if llama.cpp could not load a pair of this shape."""
-    for name in ("layers", "kept_layers", "width", "feed_forward", "heads", "kv_heads", "vocabulary"):
-        _require(getattr(shape, name) >= 1, name, getattr(shape, name), "at least 1")
+    """Raise ConfigError, naming the field, if llama.cpp could not load a pair whose fields are within their limits."""
     _require(shape.kept_layers <= shape.layers, "kept_layers", shape.kept_layers, f"at most layers ({shape.layers})")
-    _require(shape.type in WEIGHT_TYPES, "type", shape.type, "one of " + ", ".join(WEIGHT_TYPES))
-    _require(math.isfinite(shape.eps) and shape.eps >= 0, "eps", shape.eps, "0 or more")
-    _require(shape.seed >= 0, "seed", shape.seed, "0 or more")
     _require(shape.vocabulary >= SMALLEST_VOCABULARY, "vocabulary", shape.vocabulary, f"≥ {SMALLEST_VOCABULARY}")
     _require(shape.heads % shape.kv_heads == 0, "kv_heads", shape.kv_heads, f"a divisor of heads ({shape.heads})")
     _require(shape.width % (2 * shape.heads) == 0, "width", shape.width, f"a multiple of 2 × heads ({shape.heads})")
@@ -53,13 +49,6 @@ def check_shape(shape: SyntheticShape) -> None:
 def _require(holds: bool, name: str, value: object, wanted: str) -> None:
     if not holds:
         raise ConfigError(f"The synthetic shape's {name} is {value}", remedy=f"it must be {wanted}")
-
-
-def parameters(shape: SyntheticShape) -> int:
-    """Number of weights of the target."""
-    kv_width = shape.width // shape.heads * shape.kv_heads
-    block = 2 * shape.width * (shape.width + kv_width) + 3 * shape.width * shape.feed_forward + 2 * shape.width
-    return shape.layers * block + (2 * shape.vocabulary + 1) * shape.width
 
 
 def file_stem(shape: SyntheticShape) -> str:
@@ -76,17 +65,17 @@ def pair_paths(shape: SyntheticShape, folder: Path) -> tuple[Path, Path]:
     return folder / f"{stem}-main.gguf", folder / f"{stem}-draft.gguf"
 
 
-def shape_from(values: Mapping[str, object], base: SyntheticShape = DEFAULT_SHAPE) -> SyntheticShape:
-    """`base` with fields replaced; values may be text. Raises ConfigError for an unknown field or a wrong value."""
-    kinds = {field.name: type(getattr(base, field.name)) for field in fields(SyntheticShape)}
-    changes: dict[str, object] = {}
+def shape_from(values: Mapping[str, str], base: SyntheticShape = DEFAULT_SHAPE) -> SyntheticShape:
+    """`base` with fields replaced by what texts say. Raises ConfigError for an unknown field or a wrong value."""
+    known = {one.field: one for one in keys_of(SyntheticShape)}
+    changes: dict[str, Any] = {}
     for name, value in values.items():
-        if name not in kinds:
-            raise ConfigError(f"A synthetic shape has no {name!r}", remedy="its fields are " + ", ".join(kinds))
+        if name not in known:
+            raise ConfigError(f"A synthetic shape has no {name!r}", remedy="its fields are " + ", ".join(known))
         try:
-            changes[name] = kinds[name](str(value))
+            changes[name] = freeze(known[name], f"The synthetic shape's {name}", value)
         except ValueError as error:
             raise ConfigError(f"The synthetic shape's {name} is {value!r}", remedy="it must be a number") from error
-    shape = replace(base, **changes)  # type: ignore[arg-type]
+    shape = replace(base, **changes)
     check_shape(shape)
     return shape

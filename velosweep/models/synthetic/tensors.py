@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from velosweep.config.settings import SyntheticShape
-from velosweep.models.synthetic import vocabulary
 from velosweep.models.synthetic.weights import Pool
 
 if TYPE_CHECKING:
@@ -30,6 +29,15 @@ LOGIT_SCALE = 4.0
 
 CONTEXT = 32768
 Pieces = Iterator[bytes]
+
+
+# A byte-level BPE vocabulary: 256 bytes, one merge, two control tokens, then padding.
+BOS = 257
+EOS = 258
+PRINTABLE = range(0x20, 0x7F)
+MERGE = "t h"
+
+NORMAL, CONTROL, UNUSED = 1, 3, 5  # llama.cpp's token types
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +132,7 @@ def _norm(name: str, width: int, *, anchor: float) -> Tensor:
 
 
 def _embeddings(shape: SyntheticShape, pool: Pool) -> Pieces:
-    used = range(len(vocabulary.tokens(0)[0]))
+    used = range(len(vocabulary_tokens(0)[0]))
     yield from (_row(pool, "token_embd", token, shape.width, anchor=ANCHOR, scale=1.0) for token in used)
     yield from pool.chunks("token_embd.padding", (shape.vocabulary - len(used)) * shape.width, 1.0)
 
@@ -132,7 +140,7 @@ def _embeddings(shape: SyntheticShape, pool: Pool) -> Pieces:
 def _output(shape: SyntheticShape, pool: Pool) -> Pieces:
     forbidden = pool.encode(_anchored(FORBID, pool.row("", 0, shape.width) * 0)).tobytes()
     for token in range(shape.vocabulary):
-        if token in vocabulary.PRINTABLE:
+        if token in PRINTABLE:
             yield _row(pool, "output", token, shape.width, anchor=0.0, scale=LOGIT_SCALE / shape.width**0.5)
         else:
             yield forbidden
@@ -165,13 +173,30 @@ def _add_metadata(writer: Any, shape: SyntheticShape, layers: int) -> None:
     writer.add_rope_dimension_count(shape.width // shape.heads)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(shape.vocabulary)
-    texts, kinds = vocabulary.tokens(shape.vocabulary)
+    texts, kinds = vocabulary_tokens(shape.vocabulary)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(texts)
     writer.add_token_types([TokenType(kind) for kind in kinds])
-    writer.add_token_merges([vocabulary.MERGE])
-    writer.add_bos_token_id(vocabulary.BOS)
-    writer.add_eos_token_id(vocabulary.EOS)
+    writer.add_token_merges([MERGE])
+    writer.add_bos_token_id(BOS)
+    writer.add_eos_token_id(EOS)
     writer.add_add_bos_token(True)
     writer.add_add_eos_token(False)
+
+
+def byte_characters() -> list[str]:
+    """GPT-2's character of each byte: itself where it can be printed, else one from U+0100 on."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    characters = {byte: chr(byte) for byte in shown}
+    for byte in range(256):
+        characters.setdefault(byte, chr(0x100 + len(characters) - len(shown)))
+    return [characters[byte] for byte in range(256)]
+
+
+def vocabulary_tokens(size: int) -> tuple[list[str], list[int]]:
+    """Token texts and types; token id = byte value for the first 256."""
+    texts = [*byte_characters(), MERGE.replace(" ", ""), "<|begin|>", "<|end|>"]
+    types = [NORMAL] * 257 + [CONTROL] * 2
+    padding = range(len(texts), size)
+    return texts + [f"<|unused{i}|>" for i in padding], types + [UNUSED] * len(padding)

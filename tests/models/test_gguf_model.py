@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.llama_cpp.gguf_bytes import model
+from tests.models.gguf_bytes import model
 from velosweep.models.gguf_model import read_header
 
 LLAMA_8B = {

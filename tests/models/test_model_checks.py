@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.llama_cpp.gguf_bytes import ARRAY, STRING, model, text, vocabulary
+from tests.models.gguf_bytes import ARRAY, STRING, model, text, vocabulary
 from velosweep.errors import ModelFileError, PairError
-from velosweep.models.gguf_model import check_model, check_pair, fingerprint, read_header
+from velosweep.models.gguf_model import read_header
+from velosweep.models.model_checks import check_model, check_pair, fingerprint
 
 TOKENS = [f"token{i}" for i in range(300)]
 TENSORS = {"a.weight": ((64, 4), 0), "b.weight": ((64,), 8)}

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from velosweep.config.key_names import GROUPS, KEY_TYPES, nearest, unknown_key
-from velosweep.config.schema import KEYS, RUN_KEYS
+from velosweep.config.schema import RUN_KEYS
+from velosweep.config.value_syntax import how_to_write, several_in, unreadable_override
 from velosweep.config.yaml_errors import not_yaml
 from velosweep.errors import ConfigError, VelosweepError
 
-_HELP = "run `velosweep --help` for what the key takes"
 _THEIRS = {"hydra", "omegaconf", "antlr4", "yaml"}
 
 
@@ -39,7 +39,7 @@ def translate(error: BaseException) -> VelosweepError | None:
     if isinstance(error, VelosweepError):
         return error
     if isinstance(error, OverrideParseException):
-        return _unreadable_override(error.override, str(error))
+        return unreadable_override(error.override, str(error))
     if isinstance(error, MissingConfigException):
         return _missing_choice(error)
     if isinstance(error, YAMLError):
@@ -107,7 +107,7 @@ def _from_hydra(text: str) -> ConfigError:
 def _several_values(override: str) -> ConfigError:
     """The error for `key=a,b` without -m."""
     key, _, value = override.partition("=")
-    remedy = _how_to_write(key, value, otherwise=f"add -m to measure each: velosweep -m {shlex.quote(override)}")
+    remedy = how_to_write(key, value, otherwise=f"add -m to measure each: velosweep -m {shlex.quote(override)}")
     if KEY_TYPES.get(key) == "text" and key != "output":
         remedy += "; to measure each, add -m"
     return ConfigError(f"{override!r} names several values, but this is one job", remedy=remedy)
@@ -167,11 +167,11 @@ def _wrong_value(key: str, place: str, reason: str, outer: str) -> ConfigError:
             f"write an empty list: '{key}=[]'" if KEY_TYPES.get(key) == "list" else "leave it out to get its default"
         )
         return ConfigError(f"{place} can't be null", remedy=remedy)
-    several = _several_in(value)
+    several = several_in(value)
     if several and not override and key not in RUN_KEYS:
         remedy = f"in it write `{key}: {several}` below hydra.sweeper.params, as experiment/ndraft_grid.yaml does"
     else:
-        remedy = _how_to_write(key, value)
+        remedy = how_to_write(key, value)
     said = f"{_their_words(reason)} (from {line!r})" if override else _their_words(reason)
     return ConfigError(f"{place}: {said}", remedy=remedy)
 
@@ -188,66 +188,3 @@ def _their_words(reason: str) -> str:
         lambda found: f"{found[1]!r} is not {names.get(found[2] or found[3], found[2])}",
         reason,
     )
-
-
-# ---------------------------------------------------------------- how to write a value
-
-
-def _unreadable_override(override: str, detail: str) -> ConfigError:
-    """The error for a `key=value` that Hydra's grammar can't read. Most of its message, `detail`, helps nobody."""
-    key, _, value = override.partition("=")
-    name = key.strip().lstrip("+~")
-    is_text = name not in GROUPS and KEY_TYPES.get(name, "text") == "text"
-    reason = "it holds a character that must be in quotes" if is_text else _what_is_unreadable(value, detail)
-    return ConfigError(f"Can't read {override!r}: {reason}", remedy=_how_to_write(key, value))
-
-
-def _what_is_unreadable(value: str, detail: str) -> str:
-    unquoted = re.sub(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", "", value)
-    for opening, closing in ("()", "[]", "{}"):
-        if unquoted.count(opening) > unquoted.count(closing):
-            return f"{opening} is never closed"
-        if unquoted.count(opening) < unquoted.count(closing):
-            return f"{closing} has no {opening} before it"
-    call = re.search(r"while evaluating '.*?': (.*)", detail)
-    if call:
-        return call[1].rstrip()
-    if re.search(r"(?:^|[,(\[])\s*(?:,|$|[)\]])", value):
-        return "a value is missing beside a comma"
-    return "it holds a character that must be in quotes"
-
-
-def _how_to_write(key: str, value: str, otherwise: str | None = None) -> str:
-    """How the value that was meant by `key=value` is written. `otherwise`: in place of an example."""
-    name = re.sub(r"\[\d+\]$", "", key.strip().lstrip("+~"))  # an item of a list stands for the list
-    known, kind = KEYS.get(name), "choice" if name in GROUPS else KEY_TYPES.get(name)
-    several = _several_in(value)
-    if kind in ("list", "any"):
-        written = f"{name}=[{several or value.strip('[], ') or 'A,B'}]"
-        return f"write a list: {shlex.quote(written)}" if written != f"{name}={value}" else _HELP
-    if kind == "":
-        return _HELP
-    if kind in (None, "text"):
-        inner = value.replace("\\", "\\\\").replace('"', '\\"').replace("'", "'\\''")
-        advice = f"text with commas, brackets, # or quotes needs inner quotes: '{key}=\"{inner}\"'"
-        return advice + ("; prompts.file=FILE takes prompts as they are" if key.startswith("prompt") else "")
-    if name.partition(".")[0] in RUN_KEYS and several:
-        return f"give one value: {name} holds for the whole sweep"
-    if otherwise:
-        return otherwise
-    span = re.fullmatch(r"(\d+)\s*(?:\.\.+|-|:|to)\s*(\d+)", value)
-    if span:
-        return f"several values are: -m '{name}=range({span[1]},{int(span[2]) + 1})', whose end is left out"
-    if several:
-        return f"several values are: -m {shlex.quote(f'{name}={several}')}"
-    example = "VALUE" if known is None or known.default is None or "$" in known.default_word else known.default_word
-    if name.partition(".")[0] in RUN_KEYS:
-        return f"write {name}={example}"
-    span_too = f" or -m '{name}=range(START,STOP,STEP)'" if kind in ("int", "number") else ""
-    return f"one value is {name}={example}; several are -m {name}=A,B{span_too}"
-
-
-def _several_in(value: str) -> str:
-    """`4,8` for `4;8`, `[4, 8]` and the like; nothing for a single value or a function."""
-    parts = [part for part in re.split(r"\s*[;,]\s*", value.strip("[]() ")) if part]
-    return ",".join(parts) if len(parts) > 1 and not re.search(r"\w\(", value) else ""

@@ -63,13 +63,13 @@ def test_a_lane_prefers_what_it_has_loaded_while_the_longest_group_can_wait() ->
     assert [group.jobs[0].model_pair.main_model for group in taken if group] == ["a", "b", "a"]
 
 
-def test_the_longest_group_goes_first_where_it_would_end_last() -> None:
-    groups = [group_of("a", 4, iterations=30), group_of("b", 4, iterations=40), group_of("a", 8, iterations=20)]
+def test_the_longest_group_goes_before_those_with_loaded_servers_where_it_would_end_last() -> None:
+    groups = [group_of("a", 4, iterations=30), group_of("b", 4, iterations=40), group_of("b", 4, iterations=5)]
     queue = queue_of(groups, lanes=2)
 
     taken = [queue.take(0) for _ in groups]
 
-    assert [count_measurements(group) for group in taken if group] == [80, 60, 40]
+    assert [count_measurements(group) for group in taken if group] == [80, 60, 10]
 
 
 def test_larger_models_more_loads_and_more_tokens_take_longer() -> None:

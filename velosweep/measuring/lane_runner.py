@@ -28,7 +28,8 @@ def run_lane(queue: LaneQueue, context: LaneContext) -> None:
         while not context.stop.requested and (group := queue.take(context.lane.number)) is not None:
             runner = GroupRunner(group, context, servers, cooldown)
             driver = context.recorder.search_driver(group)
-            if runner.run() if driver is None else runner.run_search(driver):
+            finished = runner.run() if driver is None else runner.run_search(driver)
+            if finished:
                 context.recorder.event(GroupEnded(lane=context.lane.number, group=group))
     finally:
         servers.keep_only(())

@@ -33,12 +33,12 @@ VERBS = {
 def main(argv: Sequence[str] | None = None, *, run_sweep: RunSweep | None = None) -> int:
     """Run one command; returns its exit status (see `velosweep.errors`). Never raises but for SystemExit of a verb.
 
-    `run_sweep`: what measures the jobs that Hydra's grammar names, by default `velosweep.sweep.run_sweep`.
+    `run_sweep` measures the jobs that Hydra's grammar names; by default it is `velosweep.sweep.run_sweep`.
     """
     if argv is None:
         shut_out_current_folder()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    atexit.register(gc.freeze)  # a process that ends need not look through all it has imported
+    atexit.register(gc.freeze)  # else the last garbage collection would scan all imported modules
     try:
         return int(_command(arguments, run_sweep)())
     except KeyboardInterrupt:
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None, *, run_sweep: RunSweep | None = None
 
 
 def _command(arguments: list[str], run_sweep: RunSweep | None) -> Callable[[], int]:
-    """What to run for these arguments."""
+    """The function that runs the command."""
     first = arguments[0] if arguments else ""
     if first in VERBS:
         module = importlib.import_module(f"velosweep.commands.{first}")
@@ -79,7 +79,7 @@ def _print(text: str) -> int:
 
 
 def _as_ours(error: Exception) -> VelosweepError | None:
-    """The refusal an exception stands for; None for a bug, whose traceback is wanted."""
+    """The exception as one of our errors; None for a bug, which needs its traceback."""
     if isinstance(error, VelosweepError):
         return error
     if isinstance(error, OSError) and error.filename is not None:
@@ -92,7 +92,7 @@ def _as_ours(error: Exception) -> VelosweepError | None:
 
 
 def _say(error: VelosweepError) -> int:
-    """One message on stderr; with HYDRA_FULL_ERROR=1 the traceback before it."""
+    """Print an error to stderr, after its traceback where HYDRA_FULL_ERROR=1; returns the exit status."""
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         import traceback
 
@@ -104,12 +104,12 @@ def _say(error: VelosweepError) -> int:
 
 
 def _printable(text: str) -> str:
-    """What was typed or read from a file can't steer the terminal."""
+    """The text with control characters escaped, because it may come from a file or the command line."""
     return "".join(letter if letter.isprintable() or letter == "\n" else f"\\x{ord(letter):02x}" for letter in text)
 
 
 def _silence_stdout() -> None:
-    """The reader of our output went away; keep Python from complaining about it again on exit."""
+    """Redirect stdout to nowhere, so that Python does not complain on exit about a closed pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

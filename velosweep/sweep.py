@@ -80,7 +80,7 @@ def run_sweep(
 def measure_sweep(
     sweep: Sweep, prepared: Prepared, settings: RunSettings, console: Console, on_line: OnLine
 ) -> tuple[Measured, Collection[str]]:
-    """Run the lanes while the sweep's folder and devices are held; how they ended, and the ids of today's jobs."""
+    """Lock the sweep's folder and devices and run the lanes; returns how they ended, and the ids of the jobs."""
     paths, stop, tell = SweepPaths(Path(sweep.root)), StopFlag(), partial(say, console)
     with ExitStack() as stack:
         stack.enter_context(stop_on_signals(stop, announce=tell))
@@ -115,7 +115,7 @@ def measure_sweep(
 def _search_drivers(
     groups: Sequence[ServerGroup], settings: RunSettings, journal: Journal, paths: SweepPaths
 ) -> dict[ServerGroup, SearchDriver]:
-    """What decides round by round which runs a group takes; none where all of the grid is measured."""
+    """What chooses each round of a group; none where the whole grid is measured."""
     if settings.tuner is None:
         return {}
     earlier = read_journal(paths.journal).samples
@@ -125,7 +125,7 @@ def _search_drivers(
 def _record_end(
     record: SweepRecord, measured: Measured, drivers: Mapping[ServerGroup, SearchDriver], paths: SweepPaths
 ) -> Measured:
-    """Write how jobs and searches ended; a disk that takes no more is how the sweep ended."""
+    """Write how jobs and searches ended. Where that fails, `broken` says so and the sweep is still collated."""
     searches = tuple(search_record(answer) for driver in drivers.values() for answer in driver.answers())
     advised = tuple(dict.fromkeys(search.job_id for search in searches if search.job_id))
     if drivers:

@@ -176,7 +176,7 @@ def test_a_refused_job_leaves_no_folder_but_results_of_an_earlier_one_stay(recor
     ("arguments", "named"),
     [
         (["n_draft=range(5,5)"], "names no value"),
-        (["n_draft=interval(1,5)"], "no end of values"),
+        (["n_draft=interval(1,5)"], "no finite list of values"),
         (["n_draft=4,4"], "are alike"),
         (["n_draft=4,x"], "'x' is not a whole number"),
         (["n_draft=4,0"], "n_draft is 0"),

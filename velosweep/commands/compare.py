@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def print_reproduction(old: Path, new: Path) -> None:
-    """What a rerun shows at its end: what differs in the environment, and which results came out again."""
+    """Print what a rerun ends with: differences of the environment, and which results were reproduced."""
     print_comparison(_compared(old, new), make_console())
 
 

@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _check_formats(formats: Sequence[str], writing: Sequence[str]) -> None:
-    """Raise ConfigError for a format that there isn't, and for flags that --format would leave undone."""
+    """Raise ConfigError for an unknown format, and for flags that have no effect with --format."""
     if len(formats) > 1:
         raise ConfigError(f"--format is given twice, as {' and as '.join(formats)}", remedy="give it once")
     if formats and formats[0] not in _FORMATS:
@@ -116,7 +116,7 @@ def _log(derived: Derived, *, uri: str | None) -> int:
     try:
         return len(log_to_mlflow(derived.comparisons, derived.record, artefacts=artefacts, tracking_uri=uri))
     except Exception as error:
-        # MLflow's own errors share no base with ours, and it may be missing when they are to be named.
+        # MLflow may not be installed, so its exception classes can't be named here.
         if not type(error).__module__.startswith("mlflow"):
             raise
         raise StorageError(f"MLflow refused: {error}", remedy="check --mlflow URI or MLFLOW_TRACKING_URI") from error

@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SavedSweep:
-    """Jobs and settings as they were asked for, and the record of how that went."""
+    """Jobs and settings as they were configured, and the record of how they ended."""
 
     root: Path
     record: SweepRecord

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Sequence[str], *, verbs: Sequence[str] = (), run_sweep: RunSweep | None = None) -> int:
-    """Do what these arguments say; returns the exit status. Raises our errors, and Hydra's where it refuses.
+    """Run the command line `arguments`; returns the exit status. Raises our errors and Hydra's.
 
-    `run_sweep`: what measures jobs, by default `velosweep.sweep.run_sweep`.
+    `run_sweep` measures the jobs; by default it is `velosweep.sweep.run_sweep`.
     """
     args, parser = _parse(arguments, verbs)
     from hydra.core.global_hydra import GlobalHydra
@@ -61,12 +61,12 @@ def run(arguments: Sequence[str], *, verbs: Sequence[str] = (), run_sweep: RunSw
 
 
 def _measures(args: argparse.Namespace) -> bool:
-    """Whether the command runs jobs, as far as its words tell."""
+    """Whether the command will run jobs; `dry_run` may also be set in a file, which is not looked at."""
     return not ("dry_run=true" in args.overrides or args.hydra_help or args.cfg or args.shell_completion or args.info)
 
 
 def _complete(hydra: Hydra, args: argparse.Namespace, verbs: Sequence[str]) -> None:
-    """Hydra's completion and our verbs; behind a verb nothing, so that the shell offers files."""
+    """Print Hydra's completions and our verbs; after a verb nothing, so that the shell completes file names."""
     words = os.environ.get("COMP_LINE", "").split()[1:]
     if any(word.startswith("query=") for word in args.overrides) and words:
         if words[0] in verbs:
@@ -77,10 +77,12 @@ def _complete(hydra: Hydra, args: argparse.Namespace, verbs: Sequence[str]) -> N
 
 
 class _Parser(argparse.ArgumentParser):
-    """Refuses as we do, instead of printing a usage line and leaving."""
+    """Raises ConfigError instead of printing the usage and exiting."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        if message.startswith("argument --info/-i: invalid choice"):  # Hydra's -i, and the specification's
+        if message.startswith(
+            "argument --info/-i: invalid choice"
+        ):  # -i is --info to Hydra and iterations in the specification
             raise _unknown_flag("-i")
         raise ConfigError(f"The command line can't be read: {message}", remedy="see `velosweep --help`")
 
@@ -94,7 +96,9 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> tuple[argparse.Nam
     args, unknown = parser.parse_known_intermixed_args(list(arguments))
     if unknown:
         raise _unknown_flag(unknown[0])
-    if args.package is not None and not args.cfg:  # Hydra's -p, which it heeds for --cfg alone
+    if (
+        args.package is not None and not args.cfg
+    ):  # -p is --package to Hydra, for --cfg only, and prompt in the specification
         raise _unknown_flag("-p")
     args.config_name = args.config_name or search_path.PRIMARY
     if not args.shell_completion:
@@ -110,7 +114,7 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> tuple[argparse.Nam
 
 
 def _unknown_flag(flag: str) -> ConfigError:
-    """The specification's flags are keys here."""
+    """The error for a flag that Hydra does not have; the remedy names the key that was probably meant."""
     name = flag.lstrip("-").partition("=")[0]
     short = {"l": "llama_cpp.path", "d": "model_pair.draft_model", "n": "n_predict", "p": "prompt", "i": "iterations"}
     guess = short.get(name) or nearest(name)
@@ -119,7 +123,7 @@ def _unknown_flag(flag: str) -> ConfigError:
 
 
 def _measure(hydra: Hydra, args: argparse.Namespace, task: JobTask) -> int:
-    """Run one job or a sweep, as -m or the configuration's hydra.mode has it."""
+    """Run one job, or a sweep where -m or hydra.mode asks for one; returns the exit status."""
     from hydra.types import RunMode
 
     overrides = list(args.overrides)
@@ -132,7 +136,7 @@ def _measure(hydra: Hydra, args: argparse.Namespace, task: JobTask) -> int:
     else:
         try:
             hydra.multirun(config_name=args.config_name, task_function=task, overrides=overrides)
-        except JobError as error:  # a sweeper that isn't ours throws after the first failed job
+        except JobError as error:  # other sweepers raise the first failed job's error
             if task.outcome is None:
                 raise
             sys.stderr.write(f"velosweep: {error.message}\n")
@@ -140,9 +144,9 @@ def _measure(hydra: Hydra, args: argparse.Namespace, task: JobTask) -> int:
 
 
 def _mode(hydra: Hydra, config_name: str, overrides: list[str]) -> RunMode:
-    """What hydra.mode says, in an experiment's file too; a sweep's grid needn't be written with -m then.
+    """The configured hydra.mode, so that an experiment file that sets MULTIRUN is a sweep without -m.
 
-    Raises ConfigError for a search that is to be one job.
+    Raises ConfigError where a search is asked for and the mode is a single job.
     """
     from hydra.types import RunMode
 

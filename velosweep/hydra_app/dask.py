@@ -1,8 +1,8 @@
 """Launcher `dask`: each group of jobs is a future on a Dask worker. Needs velosweep[dask].
 
-No file system needs to be shared: each line of the group's journal comes back as an event when it is written. A lost
-worker's group goes on where it was on another one of the same host and device; elsewhere it begins anew, because a
-vanilla series belongs to one machine.
+No shared file system is needed: each line of the group's journal is sent to the driver as an event when it is written.
+When a worker is lost, its group continues on another worker of the same host and device. On any other machine the group
+starts over, because a vanilla series belongs to one machine.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class DaskConf:
 
     _target_: str = "???"
     address: str | None = None  # of a scheduler; null: workers on this machine, one for each of gpus=[...]
-    tasks: int | None = None  # groups to share the jobs out over; null: as many as there are workers
+    tasks: int | None = None  # groups to split the jobs into; null: as many as there are workers
     workers: int = 1  # workers on this machine where no GPUs are named
     gpu_resource: int | None = None  # resource GPU that a group asks of a worker; null: 1 where GPUs are named, else 0
-    allowed_failures: int = 3  # workers that a group may lose before it is given up
+    allowed_failures: int = 3  # lost workers after which a group has failed
 
 
 class DaskLanes(RemoteLauncher):
@@ -54,7 +54,7 @@ class DaskLanes(RemoteLauncher):
             return max(1, len(client.scheduler_info()["workers"]))
 
     def run_groups(self, groups: Sequence[RemoteGroup], root: Path, settings: RunSettings) -> dict[str, str]:
-        """Run all groups, keep what comes of each when it comes; returns failures by group name, in words."""
+        """Run all groups and store their samples as they arrive; returns failures by group name, in words."""
         with ExitStack() as stack:
             replicas = {g.name: stack.enter_context(JournalReplica(g.folder(root))) for g in groups}
             earlier = [sample for replica in replicas.values() for sample in replica.samples()]
@@ -72,7 +72,7 @@ class DaskLanes(RemoteLauncher):
 
     @contextmanager
     def _client(self, settings: RunSettings) -> Iterator[Any]:
-        """A client of the scheduler at `address`, or of workers on this machine, which end with it."""
+        """A client of the scheduler at `address`, or of workers on this machine that are stopped with it."""
         distributed = _distributed()
         if self._settings["address"] is not None:
             try:
@@ -92,10 +92,10 @@ class DaskLanes(RemoteLauncher):
             yield client
 
     def _cluster(self, distributed: Any, settings: RunSettings) -> Any:
-        """A process for each worker, with one thread and the GPUs of its lane; a worker that dies is started anew."""
+        """A process for each worker, with one thread and the GPUs of its lane; a worker that dies is restarted."""
         import dask
 
-        # a worker sets up its logging as it is imported, before its own environment reaches it
+        # a worker configures its logging on import, before the environment given below is set
         dask.config.set({"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "error"})
         workers = {
             number: {
@@ -108,7 +108,7 @@ class DaskLanes(RemoteLauncher):
         return distributed.SpecCluster(workers=workers, scheduler=scheduler, silence_logs=40)
 
     def _environments(self, settings: RunSettings) -> list[Mapping[str, str]]:
-        """The environment of each worker on this machine: the GPUs that it sees, and no chatter."""
+        """The environment of each worker on this machine: its visible GPUs, and errors only in its log."""
         quiet = {"DASK_LOGGING__DISTRIBUTED": "error"}
         gpus = [str(gpu) for gpu in settings.gpus or ()]
         step = settings.gpus_per_lane
@@ -121,10 +121,10 @@ class DaskLanes(RemoteLauncher):
 
 
 class GroupRuns:
-    """Has groups run by Dask's workers; an attempt that is lost is followed by one that goes on where it was.
+    """Runs groups on Dask's workers and submits a group again when its worker is lost.
 
-    Each attempt has a key and an event topic of its own, so that a worker that was given up and is not dead is not
-    listened to.
+    Each attempt has a key and an event topic of its own, so that events of a worker that Dask has given up, but that
+    still runs, are ignored.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class GroupRuns:
         self._resources = resources
         self._allowed_failures = allowed_failures
         self._lost: Counter[str] = Counter()
-        self._attempts: dict[str, RemoteGroup] = {}  # those under way, by topic
+        self._attempts: dict[str, RemoteGroup] = {}  # running attempts by topic
         self._arrivals: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 
     def run_all(self, groups: Sequence[RemoteGroup]) -> dict[str, str]:
@@ -153,7 +153,7 @@ class GroupRuns:
         while self._attempts:
             topic, arrival = self._arrivals.get()
             group = self._attempts.get(topic)
-            if group is None:  # a late word of an attempt that was given up
+            if group is None:  # a late event of an earlier attempt
                 continue
             if isinstance(arrival, (str, bytes)):
                 sample = self._replicas[group.name].take(arrival)
@@ -171,7 +171,7 @@ class GroupRuns:
         return failures
 
     def _submit(self, group: RemoteGroup) -> None:
-        # a scheduler outlives sweeps: no other one's tasks and events are ours
+        # random, because a scheduler may outlive this sweep and keeps the keys and events of others
         topic = f"velosweep-{group.name}-{secrets.token_hex(8)}"
         self._attempts[topic] = group
         self._client.subscribe_topic(topic, lambda event: self._arrivals.put((topic, event[1]["content"])))
@@ -181,10 +181,10 @@ class GroupRuns:
         future.add_done_callback(lambda done: self._arrivals.put((topic, done)))
 
     def _try_again(self, group: RemoteGroup, error: BaseException) -> bool:
-        """Submit a group again whose worker was lost, or that can't go on where it is now; False where neither."""
+        """Submit the group again where a worker was lost or can't continue earlier results; else False."""
         replica = self._replicas[group.name]
         if isinstance(error, MismatchError) and replica.content() is not None:
-            replica.put_aside()  # another host, device or program: comparisons never cross those
+            replica.put_aside()  # measured on another host, device or program, which results must not mix
         elif isinstance(error, (LostWorkerError, _distributed().KilledWorker)):
             self._lost[group.name] += 1
             if self._lost[group.name] > self._allowed_failures:
@@ -199,15 +199,15 @@ class GroupRuns:
 
 
 class LostWorkerError(StorageError):
-    """The worker of an attempt at a group was lost."""
+    """The worker that ran an attempt was lost."""
 
 
 def run_on_worker(group: RemoteGroup, topic: str, earlier: FolderContent | None) -> FolderContent:
-    """A group's task: measures it, or goes on from what `earlier` attempts have brought.
+    """Measure a group, continuing from the results of `earlier` attempts; returns its record and journal.
 
-    Raises MismatchError where those were made on another machine. What is under way is sent as events of `topic`;
-    where there are some already Dask runs a lost worker's task again, and LostWorkerError has the driver submit it anew
-    with what that worker had brought.
+    The journal's lines are sent as events of `topic` as they are written. Raises MismatchError where the earlier
+    results are another machine's. Raises LostWorkerError where the topic has events already: then Dask is repeating the
+    task of a lost worker, and the driver must submit it again with the results which that worker had sent.
     """
     distributed = _distributed()
     if distributed.get_client().get_events(topic):
@@ -220,7 +220,7 @@ def run_on_worker(group: RemoteGroup, topic: str, earlier: FolderContent | None)
     with (
         tempfile.TemporaryDirectory(prefix="velosweep-") as own,
         (Path(own) / "screen.log").open("w", encoding="utf-8") as screen,
-        redirect_stdout(screen),  # a worker's screen is nobody's, or the driver's
+        redirect_stdout(screen),  # nobody reads a worker's output
     ):
         folder = Path(own) / "group"
         if earlier is not None:

@@ -1,7 +1,8 @@
-"""Groups of jobs for other machines. A group is measured by an ordinary sweep in a folder of its own, on one host and
-device and with a vanilla series of its own, so that comparisons never cross machines.
+"""Jobs split into groups that are measured on other machines.
 
-Group folders are `<sweep>/.groups/<content hash>`: the same command with the same sweep folder goes on where it was.
+A group is measured by an ordinary sweep in a folder of its own, on one host and device and with its own vanilla series,
+so that machines are never compared with each other. Its folder is `<sweep>/.groups/<content hash>`: the same command
+with the same sweep folder resumes it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SERVER_GROUPS_A_GROUP = 100_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteGroup:
-    """What one task measures. `fingerprints`: of the model files that the driver can read, by path."""
+    """Jobs that one task measures. `fingerprints`: hashes of the model files that the driver can read, by path."""
 
     name: str
     jobs: tuple[Job, ...]
@@ -63,7 +64,7 @@ def partition(
         RemoteGroup(
             name=content_hash([json.loads(json.dumps(asdict(job), default=str)) for job in queue]),
             jobs=tuple(queue),
-            # a worker's GPUs have numbers of its own; that it is to use none holds there, too
+            # GPU indices are the driver's and mean nothing on the worker; an empty list (no GPU) does
             settings=replace(settings, gpus=None if settings.gpus else settings.gpus, verbosity=-1, report_plots=False),
             command=tuple(command),
             fingerprints={path: known[path] for job in queue for path in _models(job) if path in known},
@@ -73,7 +74,7 @@ def partition(
 
 
 def absolute(job: Job) -> Job:
-    """The job with paths that mean the same wherever it runs; the driver writes `output`."""
+    """The job with absolute paths, and without `output`, which the driver writes."""
     pair, program = job.model_pair, job.engine.program
     draft = _absolute(pair.draft_model) if pair.draft_model else pair.draft_model
     return replace(
@@ -105,9 +106,9 @@ def is_done(folder: Path) -> bool:
 
 
 def measure_group(group: RemoteGroup, folder: Path, on_line: Callable[[bytes], None] = lambda line: None) -> None:
-    """Measure a group, or what is left of it, in `folder`. `on_line`: see `run_sweep`.
+    """Measure what is left of a group in `folder`. `on_line`: see `run_sweep`.
 
-    Raises our errors for what refuses the whole group; a failed job is part of its record.
+    Raises our errors where the whole group can't be measured; a failed job is part of its record.
     """
     from velosweep.sweep import run_sweep
 
@@ -120,9 +121,9 @@ def measure_group(group: RemoteGroup, folder: Path, on_line: Callable[[bytes], N
         group.jobs, root=folder, single=False, command=group.command, settings=group.settings, on_line=on_line
     )
     if outcome.exit_status == ExitStatus.INTERRUPTED:
-        raise StorageError("The task was asked to end", remedy="run the same command again: it goes on")
+        raise StorageError("The task was asked to end", remedy="run the same command again to go on")
 
 
 def in_words(error: BaseException) -> str:
-    """A task's failure for a job's record."""
+    """A task's error as a job's record keeps it."""
     return str(error) if isinstance(error, VelosweepError) else f"{type(error).__name__}: {str(error).strip()[-500:]}"

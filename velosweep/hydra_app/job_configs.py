@@ -38,11 +38,11 @@ class JobConfig:
     overrides: list[str]
 
     def refers_to_hydra(self) -> bool:
-        """Whether a value is made of Hydra's, as in `output=out-${hydra.job.num}.json`."""
+        """Whether a value refers to Hydra's part, as in `output=out-${hydra.job.num}.json`."""
         return any("${hydra" in repr(value) for key, value in self.unresolved.items() if key != "hydra")
 
     def number(self) -> None:
-        """Write into `cfg` what only a job has: its number, its overrides and the directory name made of them."""
+        """Write the job's number, its overrides and the directory name made of them into `cfg`."""
         hydra = self.cfg.hydra
         with read_write(hydra), open_dict(hydra):
             hydra.job.update(self._own_values())
@@ -112,7 +112,7 @@ class JobConfigs:
         return self._parsed[line]
 
     def _composed(self, groups: tuple[str, ...], keys: tuple[str, ...]) -> _Composition:
-        """The composition of `groups` for jobs that all give the same `keys`, so that none keeps another's value."""
+        """The composition of `groups`, one for each set of `keys`, so that no job keeps another's value."""
         if (groups, keys) not in self._compositions:
             sweeps_own = [self._parse(line) for line in self._sweep.hydra.overrides.task]
             if groups == tuple(override.input_line for override in sweeps_own if not _is_value(override)):
@@ -125,7 +125,7 @@ class JobConfigs:
         return self._compositions[groups, keys]
 
     def _copy_of_sweep(self) -> DictConfig:
-        """The sweep's configuration, which Hydra hands to plugins read-only, as one that jobs may write into."""
+        """A writable copy of the sweep's configuration, which Hydra hands to plugins read-only."""
         cfg = deepcopy(self._sweep)
         OmegaConf.set_readonly(cfg, None)
         OmegaConf.set_readonly(cfg.hydra, False)
@@ -136,14 +136,14 @@ class JobConfigs:
 
 
 def _unresolved(cfg: DictConfig, top: str, override: Override) -> Any:
-    """The top-level value that `override` was written into, as a plain one."""
+    """The plain value of the top-level key that `override` wrote to."""
     if OmegaConf.is_interpolation(cfg, top):
         return override.value()
     return OmegaConf.to_container(cfg[top], enum_to_str=True) if OmegaConf.is_config(cfg[top]) else cfg[top]
 
 
 def _is_value(override: Override) -> bool:
-    """Whether an override only writes a value: no group, nothing taken out, no mapping, which would be merged."""
+    """Whether an override only sets a value: not a group, a deletion, or a mapping, which would be merged."""
     key = override.key_or_group
     plain = ("." in key or key in _VALUE_KEYS) and "/" not in key and override.package is None
     return plain and not (override.is_delete() or override.is_hydra_override() or isinstance(override.value(), dict))
@@ -153,7 +153,7 @@ def _is_value(override: Override) -> bool:
 
 
 class HydraFolders:
-    """Writes jobs' `.hydra/` folders below `root`. Most sections are the same in all, and are dumped once."""
+    """Writes jobs' `.hydra/` folders below `root`; sections that are equal in several jobs are dumped once."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -163,8 +163,8 @@ class HydraFolders:
     def write(self, config: JobConfig, directory: str) -> None:
         """Write config.yaml, hydra.yaml and overrides.yaml of the job whose results go to `root/directory`.
 
-        Where a sweep stands already, a job's files stay: if it goes on they are the same, if it is another job the
-        sweep is refused, and the former one must still be there to be resumed.
+        Files of an earlier sweep in this folder are kept: a resumed job's are the same, and where the job is another
+        one the sweep will be refused and the earlier one must stay resumable.
         """
         subdir = config.unresolved["hydra"]["output_subdir"]
         if subdir is None:
@@ -199,7 +199,7 @@ class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[mi
 
 
 def _represent_text(dumper: Any, text: str) -> Any:
-    """Text that OmegaConf would read as a number or a bool (`1e3`, `n`) needs quotes, which libyaml does not see to."""
+    """Quote text that OmegaConf, unlike libyaml, would read as a number or a bool (`1e3`, `n`)."""
     if text.lower() not in _BOOLEANS:
         try:
             float(text)

@@ -1,7 +1,7 @@
 """Launcher `gpu_lanes`: all jobs of a sweep are planned and measured together.
 
-Hydra's contract stays: `.hydra/` per job, JobReturns in order, callbacks. A failed job is a JobReturn with status
-FAILED; the sweep itself raises only what keeps all of it from running.
+Hydra's contract is kept: a `.hydra/` folder per job, JobReturns in order, callbacks. A failed job is a JobReturn with
+status FAILED; `launch` raises only where the whole sweep can't run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LaneLauncher(Launcher):
         self._config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Plan and measure all jobs; returns their JobReturns in order. Raises what refuses the whole sweep."""
+        """Plan and measure all jobs; returns their JobReturns in order. Raises where the whole sweep can't run."""
         setup_globals()
         HydraConfig.instance().set_config(self._config)
         root = Path(str(self._config.hydra.sweep.dir)).absolute()
@@ -56,13 +56,13 @@ class LaneLauncher(Launcher):
         return returns
 
     def run(self, jobs: Sequence[Job], *, root: Path, command: Sequence[str], settings: RunSettings) -> SweepOutcome:
-        """Measure all jobs, here. Raises what refuses the whole sweep."""
+        """Measure all jobs on this machine. Raises where the whole sweep can't run."""
         return self._task.run_sweep(jobs, root=root, single=False, command=command, settings=settings)
 
     def _load(
         self, configs: JobConfigs, job_overrides: Sequence[Sequence[str]], first: int, root: Path
     ) -> tuple[list[Job], RunSettings]:
-        """Jobs numbered from `first`, and how to run them; writes their `.hydra/`. Raises ConfigError."""
+        """The jobs, numbered from `first`, and their run settings; writes their `.hydra/`. Raises ConfigError."""
         loader, folders = JobLoader(), HydraFolders(root)
         settings: RunSettings | None = None
         measured: dict[Job, Job] = {}
@@ -100,9 +100,9 @@ class LaneLauncher(Launcher):
         return os.path.normpath(str(OmegaConf.select(config.cfg, "hydra.sweep.subdir")))
 
     def _job_return(self, configs: JobConfigs, job: Job, root: Path) -> JobReturn:
-        """What Hydra gets back for a job, to be filled in when it is done; on_job_start is called.
+        """The JobReturn of a job that is about to start; calls on_job_start.
 
-        Configurations, 200 kB a job, are only in it where there are callbacks to read them.
+        It holds configurations, 200 kB a job, only where there are callbacks to read them.
         """
         made = JobReturn()
         made.overrides = [line for line in job.overrides if not line.startswith("hydra.")]
@@ -117,7 +117,7 @@ class LaneLauncher(Launcher):
 
     @staticmethod
     def _whole_config(configs: JobConfigs, job: Job, root: Path) -> DictConfig:
-        """A job's configuration, `hydra` included, as Hydra's `run_job` would have it; a copy of its own."""
+        """A copy of a job's configuration with Hydra's part, as Hydra's `run_job` passes it on."""
         config = configs.compose(job.overrides, job.num)
         config.number()
         cfg = deepcopy(config.cfg)

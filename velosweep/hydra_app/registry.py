@@ -1,4 +1,4 @@
-"""What Hydra must know of velosweep: the schema, and the settings of launchers and sweepers.
+"""Registers velosweep's schema and the settings of its launchers and sweepers with Hydra.
 
 The plugin shims call `register` with the names of their classes. Not in the shims themselves: Hydra runs those
 files outside of the import system, where dataclasses can't resolve their annotations.

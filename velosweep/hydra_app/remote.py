@@ -1,4 +1,4 @@
-"""What launchers on other machines have in common: split the jobs into groups, have them run, merge the results."""
+"""What launchers for other machines share: they split jobs into groups, run these elsewhere and merge the results."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class RemoteLauncher(LaneLauncher):
 
     @abstractmethod
     def run_groups(self, groups: Sequence[RemoteGroup], root: Path, settings: RunSettings) -> dict[str, str]:
-        """Measure all groups and leave each in its folder; returns failures by group name, in words."""
+        """Measure all groups, each into its folder; returns failures by group name, in words."""
 
     def run(self, jobs: Sequence[Job], *, root: Path, command: Sequence[str], settings: RunSettings) -> SweepOutcome:
-        """As `LaneLauncher.run`. Groups that an earlier run of this folder has finished are not run again."""
+        """As `LaneLauncher.run`. Groups that an earlier run finished are not run again."""
         if settings.dry_run:
             return super().run(jobs, root=root, command=command, settings=replace(settings, elsewhere=True))
         if settings.tuner is not None:
@@ -63,7 +63,7 @@ class RemoteLauncher(LaneLauncher):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupResults:
-    """What a group brought: its record, and its samples in the order in which they were taken."""
+    """A group's record, and its samples in the order in which they were taken."""
 
     record: SweepRecord
     samples: tuple[Sample, ...]
@@ -85,7 +85,7 @@ def merge(root: Path, jobs: Sequence[Job], groups: Sequence[RemoteGroup], failur
         except StorageError as error:
             reasons.setdefault(group.name, str(error))
     if not any(results.samples for results in found.values()):
-        reason = next(iter(reasons.values()), "the tasks brought no samples")
+        reason = next(iter(reasons.values()), "the tasks took no samples")
         raise NothingMeasured(f"Nothing was measured: {reason}", remedy=f"the tasks' logs are in {root}")
     sweep_id, paths = secrets.token_hex(8), SweepPaths(root)
     paths.journal.unlink(missing_ok=True)
@@ -112,7 +112,7 @@ def merge(root: Path, jobs: Sequence[Job], groups: Sequence[RemoteGroup], failur
 
 
 def _drop_derived(folder: Path) -> None:
-    """Leave a group's record, journal and logs: its results stand in the sweep, and are not to be counted twice."""
+    """Remove a group's derived files, so that readers of the sweep's folder don't count its results twice."""
     for name in ("samples.parquet", "results.parquet", "summaries.json", "report.html", "*/samples.parquet"):
         for path in folder.glob(name):
             path.unlink()
@@ -124,12 +124,12 @@ def _job_records(
     found: Mapping[str, GroupResults],
     reasons: Mapping[str, str],
 ) -> tuple[JobRecord, ...]:
-    """Every job's record, in order: its group's, or a failed one with the group's reason."""
+    """Every job's record in order: the one in its group's record, or a failed one with the group's reason."""
     outputs = {job.num: job.output for job in jobs}
     records: dict[int, JobRecord] = {}
     for group in groups:
         own = {record.num: record for record in found[group.name].record.jobs} if group.name in found else {}
-        reason = reasons.get(group.name, "its task brought no result")
+        reason = reasons.get(group.name, "its task returned no result")
         for job in identify(group.jobs, {}):
             record = own.get(job.num) or job_record(job)
             if record.state not in ("done", "partial"):

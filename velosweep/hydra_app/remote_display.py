@@ -1,4 +1,4 @@
-"""One display of all groups that are measured elsewhere."""
+"""One progress display for all groups that are measured on other machines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ShowSample = Callable[[RemoteGroup, Sample], None]
 def display_of(
     groups: Sequence[RemoteGroup], root: Path, settings: RunSettings, earlier: Sequence[Sample]
 ) -> Iterator[ShowSample]:
-    """What shows each group's samples as the runs of a lane. `earlier`: samples of an earlier start of the sweep."""
+    """A function that shows a group's sample as a run of a lane. `earlier`: samples that the groups already have."""
     jobs = {group.name: identify(group.jobs, {}) for group in groups}
     lanes = {group.name: number for number, group in enumerate(groups)}
     closed = False
@@ -43,15 +43,15 @@ def display_of(
             try:
                 observe(RunStarted(lane=lane, measurement=measurement))
                 observe(RunEnded(lane=lane, measurement=measurement, sample=sample))
-            except OSError:  # a terminal that is gone must not end a night's measuring
+            except OSError:  # a closed terminal must not end the sweep
                 closed = True
 
         yield show
 
 
 def _measurement(jobs: Sequence[Job], sample: Sample, *, first_block: int) -> Measurement:
-    """The measurement that gave this sample of a group with these jobs."""
-    job = next((job for job in jobs if job.num == sample.job_num), jobs[0])  # a vanilla run is no single job's
+    """The measurement that gave this sample; `jobs` are its group's."""
+    job = next((job for job in jobs if job.num == sample.job_num), jobs[0])  # a vanilla run belongs to all jobs
     server = vanilla_server(job) if sample.mode is Mode.VANILLA else speculative_server(job)
     prompts = {prompt.id: prompt for prompt in job.prompts.prompts}
     return Measurement(

@@ -1,6 +1,6 @@
-"""The driver's copy of a journal that a worker writes where the driver can't read: each line as it is written.
+"""The driver's copy of the journal that a worker writes on its own disk, updated line by line.
 
-What has come is safe when the worker is lost: the next one is given it, and goes on from there.
+When the worker is lost, the next one gets the copy and continues from there.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ class FolderContent:
 
     @classmethod
     def of(cls, folder: Path) -> FolderContent:
-        """What is in `folder`. Raises OSError."""
+        """Read `folder`. Raises OSError."""
         paths = SweepPaths(folder)
         return cls(record=paths.record.read_text(encoding="utf-8"), journal=paths.journal.read_bytes())
 
     def write(self, folder: Path) -> None:
-        """Make `folder` one in which a sweep goes on. Raises StorageError."""
+        """Write both files into `folder`, so that a sweep there resumes. Raises StorageError."""
         make_folder(folder)
         write_bytes(SweepPaths(folder).journal, self.journal)
         write_text(SweepPaths(folder).record, self.record)
 
 
 def line_sender(folder: Path, send: Callable[[str | bytes], None]) -> Callable[[bytes], None]:
-    """What `run_sweep` calls with each line of the journal in `folder`: sends it, and before it sweep.json's text."""
+    """An `on_line` for `run_sweep` in `folder`: sends each journal line, and sweep.json's text before the first."""
     record, sent = SweepPaths(folder).record, False
 
     def on_line(line: bytes) -> None:
@@ -61,25 +61,25 @@ class JournalReplica(AbstractContextManager["JournalReplica"]):
         self._journal = Journal(self._paths.journal, lock=self._paths.lock)
 
     def content(self) -> FolderContent | None:
-        """What has come so far; None where that is nothing that a worker can go on with."""
+        """What has arrived so far; None before the record has, without which no worker can resume."""
         return FolderContent.of(self._folder) if self._paths.record.is_file() else None
 
     def samples(self) -> tuple[Sample, ...]:
-        """The samples that have come so far."""
+        """The samples that have arrived so far."""
         return read_journal(self._paths.journal).samples
 
     def take(self, content: str | bytes) -> Sample | None:
-        """Put on disk what `line_sender` sent; the sample that it holds, if it does."""
+        """Store what `line_sender` sent; returns the sample if it is one."""
         if isinstance(content, str):
             write_text(self._paths.record, content)
             return None
-        if (held := kind_of(content)) == "journal":  # the first line, which ours has
+        if (held := kind_of(content)) == "journal":  # the header line, which our file has already
             return None
         self._journal.copy(content)
         return row_to_sample(json.loads(content)) if held == "sample" else None
 
     def put_aside(self) -> None:
-        """Begin anew; what has come stays to be looked at."""
+        """Start over with an empty journal; the old one is kept under another name."""
         self._journal.close()
         number = sum(1 for _ in self._folder.glob("journal-*.jsonl"))
         self._paths.journal.rename(self._paths.journal.with_name(f"journal-{number}.jsonl"))
@@ -87,7 +87,7 @@ class JournalReplica(AbstractContextManager["JournalReplica"]):
         self._journal = Journal(self._paths.journal, lock=self._paths.lock)
 
     def complete(self, content: FolderContent) -> None:
-        """Keep the folder as the worker left it."""
+        """Replace both files by the worker's final ones."""
         content.write(self._folder)
 
     def __exit__(

@@ -1,7 +1,7 @@
 """Launcher `slurm`: each group of jobs is a task of one SLURM array, through submitit. Needs velosweep[slurm].
 
-Results are read from the sweep's folder, which workers and driver share: a killed task costs at most the run under
-way, and the same command again goes on.
+Results are read from the sweep's folder, which tasks and driver share. A killed task loses at most the run in progress,
+and the same command resumes it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SlurmConf:
 
     _target_: str = "???"
     cluster: str = "slurm"
-    tasks: int | None = None  # array tasks to share the jobs out over; null: one for each vanilla series
+    tasks: int | None = None  # array tasks to split the jobs into; null: one for each vanilla series
     array_parallelism: int = 256
     timeout_min: int = 1440
     partition: str | None = None
@@ -48,7 +48,7 @@ _ENDS = {
     "NODE_FAIL": "lost its node",
     "PREEMPTED": "was preempted",
 }
-"""Words for SLURM's states of tasks that it ended itself."""
+"""What SLURM's states say of tasks that it ended."""
 
 
 class SlurmLanes(RemoteLauncher):
@@ -58,7 +58,7 @@ class SlurmLanes(RemoteLauncher):
         self._settings = settings
 
     def tasks(self, settings: RunSettings) -> int | None:
-        """How many groups are wanted. Raises ConfigError where tasks can't be submitted from here."""
+        """How many groups are wanted. Raises ConfigError where this machine can't submit tasks."""
         _submitit()
         if self._settings["cluster"] == "slurm" and shutil.which("srun") is None:
             raise ConfigError(
@@ -77,7 +77,7 @@ class SlurmLanes(RemoteLauncher):
         )
         executor.update_parameters(**self._parameters(settings))
         try:
-            with redirect_stderr(io.StringIO()):  # submitit prints there what it also raises
+            with redirect_stderr(io.StringIO()):  # submitit prints what it raises
                 jobs = executor.map_array(GroupTask(), list(groups), [str(group.folder(root)) for group in groups])
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             raise ConfigError(
@@ -94,7 +94,7 @@ class SlurmLanes(RemoteLauncher):
         return {name: reason for name, reason in reasons.items() if reason is not None}
 
     def _parameters(self, settings: RunSettings) -> Mapping[str, Any]:
-        """submitit's parameters; those of SLURM alone are left out elsewhere."""
+        """submitit's parameters, without those that are null."""
         own = self._settings
         gpus = own["gpus_per_node"]
         if own["cluster"] == "slurm" and gpus is None:
@@ -119,10 +119,10 @@ class SlurmLanes(RemoteLauncher):
 
 
 class GroupTask:
-    """Measures a group in a folder that the driver can read; submitit sends it to another process."""
+    """The function that submitit runs in a task: measures a group in a folder that the driver reads."""
 
     def __call__(self, group: RemoteGroup, folder: str) -> str | None:
-        """Why the group could not be measured, None where it was; a bug is raised."""
+        """The reason why the group could not be measured, None where it was. Bugs are raised."""
         try:
             measure_group(group, Path(folder))
         except VelosweepError as error:
@@ -130,25 +130,25 @@ class GroupTask:
         return None
 
     def checkpoint(self, group: RemoteGroup, folder: str) -> Any:
-        """submitit's hook when a task is preempted or out of time: submit it again, it goes on where it was."""
+        """submitit calls this when a task is preempted or out of time: submit it again to resume."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, group, folder)
 
 
 def why_failed(job: Any) -> str | None:
-    """Wait for a task; why it brought no result, in words, None where it did."""
+    """Wait for a task; the reason why it has no result, in words, None where it has one."""
     job.wait()
     error = job.exception()
     reason = in_words(error) if error is not None else job.result()
     if reason is None:
         return None
     end = _ENDS.get(str(job.state).partition(" ")[0])
-    return f"task {job.job_id} {end}; run the same command again: it goes on" if end else f"task {job.job_id}: {reason}"
+    return f"task {job.job_id} {end}; run the same command again to go on" if end else f"task {job.job_id}: {reason}"
 
 
 def _has_gpus(partition: str | None) -> bool:
-    """Whether nodes have GPUs that tasks can ask for; True where SLURM doesn't say."""
+    """Whether SLURM's nodes have GPUs to ask for; True where `sinfo` fails."""
     submitit = _submitit()
     asked = [f"--partition={partition}"] if partition else []
     try:

@@ -1,7 +1,7 @@
-"""Sweepers `grid` (every combination of the values named) and `tune` (the fastest of them), handed over in one batch.
+"""Sweepers `grid` (every combination of the values named) and `tune` (the fastest of them); both launch one batch.
 
-Hydra's basic sweeper composes each job once only to see whether it can be composed, and throws after the first
-failed job; here the launcher composes, and a failed job is a result.
+Hydra's basic sweeper composes each job once just for validation and raises after the first failed job. Here only the
+launcher composes, and a failed job is a result.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class TuneSweep(GridSweep):
     """As the grid sweeper, but the launcher searches the jobs for the fastest. Needs the launcher gpu_lanes."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra before `sweep`. Raises ConfigError for what would split the candidates."""
+        """Called by Hydra before `sweep`. Raises ConfigError where the candidates would not be planned together."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         if not isinstance(self._launcher, LaneLauncher):
             raise ConfigError(
@@ -89,7 +89,7 @@ def expand(arguments: Sequence[str], hydra_context: HydraContext) -> list[list[s
     for override in parsed:
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise ConfigError(
-                f"{override.input_line!r} has no end of values",
+                f"{override.input_line!r} has no finite list of values",
                 remedy="name them: a,b,c or range(start,stop,step); hydra/sweeper=tune searches",
             )
     jobs = BasicSweeper.split_arguments(parsed, None)[0]
@@ -111,6 +111,6 @@ def outcome_of(batches: Sequence[Sequence[JobReturn]]) -> SweepOutcome:
         failed = job.status != JobStatus.COMPLETED
         summaries.append(None if failed else job.return_value)
         errors.append(str(translate(job._return_value) or repr(job._return_value)) if failed else None)
-    if not any(errors):  # a dry run has no summaries either
+    if not any(errors):  # in a dry run there are no summaries and no errors
         return SweepOutcome(exit_status=int(ExitStatus.OK), summaries=tuple(summaries), errors=tuple(errors))
     return SweepOutcome.of(summaries, errors)

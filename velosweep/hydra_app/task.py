@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 RunSweep = Callable[..., SweepOutcome]
-"""`velosweep.sweep.run_sweep`, or what stands in for it."""
+"""`velosweep.sweep.run_sweep` or a substitute."""
 
 _HYDRAS_FILES = ("multirun.yaml", "config.yaml", "hydra.yaml", "overrides.yaml")
 
@@ -27,9 +27,9 @@ class JobError(VelosweepError):
 class JobTask:
     """Hydra's task function: measures one job in the directory that Hydra made for it.
 
-    `command`: what was typed, for the record. Our launchers don't call it: they measure all jobs with `run_sweep` and
-    leave what came of it in `outcome`. Other launchers call it once a job, perhaps in other processes (it can be
-    pickled), and then the jobs' statuses come back as what it returns or raises.
+    `command`: the command line, for the record. Our launchers don't call the task: they measure all jobs with
+    `run_sweep` and store its result in `outcome`. Other launchers call it once per job, perhaps in
+    other processes (it can be pickled), and get a job's status from what it returns or raises.
     """
 
     def __init__(self, command: Sequence[str] = (), run_sweep: RunSweep | None = None) -> None:
@@ -47,9 +47,9 @@ class JobTask:
         return self._run_sweep(jobs, **how)
 
     def __call__(self, cfg: DictConfig) -> Mapping[str, Any] | None:
-        """The job's summary; raises what kept it from being measured.
+        """Measure the job and return its summary; raises where it can't be measured.
 
-        In a single run the error is kept in `single_error` instead, since Hydra would print it in its own way.
+        In a single run the error is stored in `single_error` instead, because Hydra would print it in its own way.
         """
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
@@ -93,9 +93,9 @@ def _remove_if_only_hydras(folder: Path) -> None:
 
 
 def remove_unmeasured(folder: Path) -> None:
-    """Remove the folder of a sweep that was not run, and those above it in the current folder that are empty then.
+    """Remove the folder of a sweep that was not run, and its parents below the current folder that are then empty.
 
-    Left as it is where it holds anything but the configurations that Hydra writes beforehand, and empty files.
+    A folder that holds more than the configurations that Hydra writes beforehand and empty files is left as it is.
     """
     if not folder.is_dir():
         return

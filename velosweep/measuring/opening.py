@@ -1,4 +1,4 @@
-"""A sweep's folder when measuring begins: a new one, or an earlier sweep's, which today's can go on with or not."""
+"""Opening a sweep's folder: a new one, or one with an earlier sweep, which is resumed where nothing has changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from velosweep.results.sweep_record import read_record
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenedSweep:
-    """A sweep's folder when measuring begins. `accepted`: differences to earlier runs that were forced."""
+    """A sweep as it is when measuring begins. `accepted`: differences from earlier runs that `force` allowed."""
 
     sweep: Sweep
     prepared: Prepared
@@ -31,7 +31,7 @@ class OpenedSweep:
 
 
 def open_sweep(sweep: Sweep, prepared: Prepared, settings: RunSettings) -> OpenedSweep:
-    """A new sweep, or an earlier one to go on with. For whoever holds the folder's lock.
+    """Open a new sweep or resume an earlier one. The caller holds the folder's lock.
 
     Raises MismatchError where the earlier one was measured under other conditions or holds other jobs' results.
     """
@@ -136,10 +136,10 @@ def _refuse_overwriting(kept: Sequence[JobRecord], added: Sequence[JobRecord], r
 
 
 def on_earlier_terms(before: SweepRecord, prepared: Prepared, *, force: bool) -> tuple[Prepared, tuple[str, ...]]:
-    """What was prepared, made fit to go on with an earlier sweep; and the differences that were accepted by `force`.
+    """`prepared`, changed to resume an earlier sweep, and the differences that were accepted because of `force`.
 
-    What differs from the earlier environment is refused (MismatchError with every difference). Where it is accepted,
-    jobs keep the identity that they had with the earlier files, so that what was measured with those counts.
+    Raises MismatchError, naming every difference from the earlier environment, without `force`. With it, jobs keep the
+    identity that they had with the earlier files, so that earlier measurements count.
     """
     changed = tuple(differences(before.environment, prepared.environment))
     if changed and not force:
@@ -186,5 +186,5 @@ def _short(digest: str | None) -> str | None:
 def clear_leftovers(root: Path) -> None:
     """Remove half-written files that a killed process left. Only for whoever holds the sweep's lock."""
     for path in root.rglob(".*.part"):
-        with suppress(OSError):  # what can't be removed does no harm but to look at
+        with suppress(OSError):  # a file that can't be removed does no harm
             path.unlink()

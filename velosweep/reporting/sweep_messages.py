@@ -1,4 +1,4 @@
-"""What `run_sweep` says on the screen: its plan, before it measures, and at its end."""
+"""What `run_sweep` prints: its plan in a dry run, its configuration, its progress, its results."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _SYNTHETIC_NOTE = (
 
 
 def resume_command(root: Path) -> str:
-    """What goes on with the sweep in `root`."""
+    """The command that resumes the sweep in `root`."""
     return f"velosweep resume {shlex.quote(str(root))}"
 
 
 def ended_early(cause: Exception, root: Path) -> Exception:
-    """What kept a sweep from its end, in words; a bug stays what it is."""
+    """The error to raise for a sweep that `cause` ended; a bug is returned as it is."""
     if not isinstance(cause, VelosweepError):
         return cause
     steps = (cause.remedy, f"then go on with: {resume_command(root)}")
@@ -46,7 +46,7 @@ def ended_early(cause: Exception, root: Path) -> Exception:
 def print_dry_run(
     sweep: Sweep, groups: Sequence[ServerGroup], prepared: Prepared, settings: RunSettings, console: Console
 ) -> None:
-    """The plan, and what can run and is probably a mistake."""
+    """The plan, and warnings of valid settings that are probably mistakes."""
     print_plan(
         sweep,
         groups,
@@ -59,7 +59,7 @@ def print_dry_run(
 
 
 def print_start(opened: OpenedSweep, groups: Sequence[ServerGroup], settings: RunSettings, console: Console) -> None:
-    """The configuration, what to know of the models before their figures are read, and what is measured already."""
+    """The configuration, notes on the models, warnings, and how much was measured before."""
     prepared, environment = opened.prepared, opened.prepared.environment
     notes = [_SYNTHETIC_NOTE] if any(job.model_pair.synthetic for job in prepared.jobs) else []
     print_configuration(
@@ -77,7 +77,7 @@ def print_start(opened: OpenedSweep, groups: Sequence[ServerGroup], settings: Ru
 
 
 def progress_display(opened: OpenedSweep, settings: RunSettings, console: Console) -> AbstractContextManager[Observer]:
-    """What shows the runs of this sweep as they are taken."""
+    """The progress display."""
     return make_observer(
         opened.sweep,
         console=console,
@@ -89,7 +89,7 @@ def progress_display(opened: OpenedSweep, settings: RunSettings, console: Consol
 
 
 def print_end(derived: Derived, measured: Measured, settings: RunSettings, console: Console) -> None:
-    """The results, and why there are not more of them."""
+    """The results, and why some are missing."""
     go_on = f"Go on with: {resume_command(derived.root)}"
     if measured.nothing_left and settings.verbosity >= 0:
         say(console, "Nothing was left to measure: this sweep is finished")
@@ -105,6 +105,6 @@ def print_end(derived: Derived, measured: Measured, settings: RunSettings, conso
         verbosity=settings.verbosity,
     )
     if measured.display_error:
-        say(console, f"The display failed while measuring, and was done without: {measured.display_error}")
+        say(console, f"The progress display failed and was switched off: {measured.display_error}")
     if measured.interrupted:
         say(console, f"Interrupted; everything measured is saved. {go_on}", whole=True)

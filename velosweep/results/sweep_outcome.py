@@ -1,4 +1,4 @@
-"""How a sweep ended: what the command line makes its exit status of, and Hydra its jobs' return values."""
+"""How a sweep ended: the exit status, and the return values that Hydra gets for its jobs."""
 
 from __future__ import annotations
 

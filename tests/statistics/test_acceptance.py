@@ -117,6 +117,11 @@ def test_nothing_drafted_is_no_acceptance():
     assert estimate([Counts(drafted=0, accepted=0, rounds=0)], 8) is None
 
 
+@pytest.mark.parametrize("accepted", [-1, 101])
+def test_counts_that_contradict_each_other_are_no_acceptance(accepted):
+    assert _one(10, accepted=accepted, rounds=10) is None
+
+
 def test_a_prompt_that_drafted_nothing_is_left_out():
     drafted = Counts(drafted=100, accepted=40, rounds=10, per_position=(9, 5))
 

@@ -69,6 +69,11 @@ def test_a_round_that_began_as_fast_as_at_first_is_not(looks: list[Sample]) -> N
     assert untrusted([*rounds(), *looks]) == []
 
 
+@pytest.mark.parametrize(("last", "slow"), [(29.39, True), (29.4, False), (29.41, False)])
+def test_a_machine_is_slow_below_98_per_cent_of_the_first_round(last: float, slow: bool) -> None:
+    assert bool(untrusted([*rounds(), look(3, 0, 29.0), look(3, 1, last)])) == slow
+
+
 def test_a_second_look_that_is_no_faster_is_too_slow_by_whatever_limit_the_first_was() -> None:
     assert untrusted([*rounds(), look(2, 0, 29.8), look(2, 1, 29.7)])
 

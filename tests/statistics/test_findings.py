@@ -57,6 +57,7 @@ def test_an_interval_that_holds_1_is_too_wide_for_a_ratio_that_claims_a_gain(low
 
 def test_an_interval_above_the_target_did_not_converge():
     assert _of_interval(_around(1.5, 0.0099), target=0.01) == []
+    assert _of_interval(_interval(1.5, 1.5), target=0.0) == []
     assert _of_interval(_around(1.5, 0.0101), target=0.01) == [
         ("not_converged", "warning", "pairs", {"half_width": pytest.approx(0.0101), "target": 0.01})
     ]
@@ -82,7 +83,7 @@ def test_acceptance_that_jumps_to_all_is_an_error():
 
 
 @pytest.mark.parametrize(
-    ("later", "severity"), [([60, 60], None), ([60, 62], "warning"), ([99, 98], "warning"), ([20, 20], None)]
+    ("later", "severity"), [([60, 60], None), ([60, 60.4], "warning"), ([99, 98], "warning"), ([20, 20], None)]
 )
 def test_acceptance_that_jumps_by_more_than_15_points_is_said(later, severity):
     found = acceptance_findings(np.array([[100, 100, 100]]), np.array([[45, *later]]))[0]
@@ -251,7 +252,7 @@ def _machine(**columns):
     return _findings(rows[::-1])
 
 
-@pytest.mark.parametrize(("busiest", "busy"), [(0.1, False), (0.11, True)])
+@pytest.mark.parametrize(("busiest", "busy"), [(0.1, False), (0.1005, True)])
 def test_others_on_a_tenth_of_the_cores_make_a_busy_machine(busiest, busy):
     found = _machine(cpu_busy=[0.02, busiest, None, *[0.0] * 9]).get("machine_busy")
 
@@ -268,6 +269,7 @@ def test_throttle_reasons_are_named_once():
 
     assert (found.subject, found.evidence) == ("gpu", {"reasons": "hw_slowdown, sw_power_cap"})
     assert "throttled" not in _machine(throttle_reasons=[""] * 12)
+    assert _machine(throttle_reasons=["hw_slowdown", *[None] * 11])["throttled"].evidence == {"reasons": "hw_slowdown"}
 
 
 @pytest.mark.parametrize(("last", "throttled"), [(1900, False), (1899, True)])
@@ -286,7 +288,7 @@ def test_two_clocks_are_too_few():
 
 
 @pytest.mark.parametrize(
-    ("first", "hottest", "hot"), [(40, 55, False), (40, 56, True), (80, 84, False), (80, 85, True)]
+    ("first", "hottest", "hot"), [(40, 55, False), (40, 55.1, True), (80, 84, False), (80, 85, True)]
 )
 def test_a_gpu_that_heats_up_or_is_hot_is_said(first, hottest, hot):
     found = _machine(gpu_temperature_c=[first, hottest, *[first] * 10]).get("heat")

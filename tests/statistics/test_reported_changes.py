@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,49 @@ def test_the_ratio_of_speedups_is_welchs_interval_of_the_pairs_log_ratios():
     assert change.speedup_ratio.ratio == _close(math.exp(after.mean() - before.mean()))
     assert (change.speedup_ratio.low, change.speedup_ratio.high) == (_close(math.exp(low)), _close(math.exp(high)))
     assert change.speedup_ratio.method == "difference of the two log speed-ups"
+
+
+def _shift_with_p(p):
+    """What makes the second of two series differ from the first at this p."""
+    x, y = np.array([0.0, 0.01, -0.01, 0.005, 0.002]), np.array([0.001, 0.008, -0.012, 0.004, 0.003])
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if stats.ttest_ind(y + middle, x, equal_var=False).pvalue > p else (low, middle)
+    return 30 * np.exp(x), 30 * np.exp(y + low)
+
+
+@pytest.mark.parametrize(
+    ("ps", "real"),
+    [
+        ([0.0505], [False]),
+        ([0.0495], [True]),
+        ([0.0255, 0.9], [False, False]),
+        ([0.0245, 0.9], [True, False]),
+        ([0.0495, 0.0245], [True, True]),
+        ([0.0505, 0.0245], [False, True]),
+        ([0.03, 0.03, 0.9], [False, False, False]),
+        ([0.024, 0.016, 0.9], [True, True, False]),
+        ([0.026, 0.016, 0.9], [False, True, False]),
+    ],
+)
+def test_a_change_is_real_by_holms_correction_over_all_jobs(ps, real):
+    pairs = [_shift_with_p(p) for p in ps]
+    old, new = (compare_jobs(speeds_table([[10.0] * 5] * len(ps), series)) for series in zip(*pairs, strict=True))
+    # As jobs of one sweep they need ids of their own.
+    old, new = ([replace(row, job_id=str(i)) for i, row in enumerate(rows)] for rows in (old, new))
+
+    changes = compare_sweeps(old, new).changes
+
+    assert [change.p for change in changes] == pytest.approx(ps, rel=1e-6)
+    assert [(change.real, change.comparisons) for change in changes] == [(one, len(ps)) for one in real]
+
+
+def test_series_that_never_vary_changed_surely_or_not_at_all():
+    same, faster = [30.0] * 4, [33.0] * 5
+
+    assert [c.p for c in compare_sweeps(_vanilla_only(same), _vanilla_only(same * 2)).changes] == [1.0]
+    assert [c.p for c in compare_sweeps(_vanilla_only(same), _vanilla_only(faster)).changes] == [0.0]
 
 
 @pytest.mark.parametrize(("gap", "reproduced"), [(0.99, True), (1.01, False)])

@@ -99,8 +99,8 @@ def test_four_runs_are_too_few_for_outliers():
 
 
 def test_the_rounding_of_equal_values_is_no_outlier():
-    assert _only(_pairs([0.4] * 5 + [0.4 + 1.3e-9]), "outlier") is None
-    assert _only(_pairs([0.4] * 5 + [0.4 + 1.5e-9]), "outlier")
+    assert _only(_pairs([0.4] * 5 + [0.4 + 1.39e-9]), "outlier") is None
+    assert _only(_pairs([0.4] * 5 + [0.4 + 1.41e-9]), "outlier")
 
 
 # ---------------------------------------------------------------- cold starts
@@ -209,6 +209,25 @@ def test_a_trend_that_chance_explains_is_no_drift():
     assert _only(_series([1.01, 1.0, 1.02, 1.03, 1.04]), "drift") is None  # p = .083
 
 
+def _with_inversions(n, inversions):
+    """An order of n values, so many pairs of which fall."""
+    left, order = list(range(n)), []
+    for _ in range(n):
+        place = min(inversions, len(left) - 1)
+        inversions -= place
+        order.append(left.pop(place))
+    return np.array(order)
+
+
+@pytest.mark.parametrize(("inversions", "drifts"), [(243, False), (242, True)])
+def test_a_drift_is_significant_at_five_per_cent(inversions, drifts):
+    order = _with_inversions(36, inversions)
+
+    p = stats.kendalltau(np.arange(36), order, method="exact").pvalue
+    assert (0.04 < p < 0.05) if drifts else (0.05 < p < 0.051)
+    assert bool(_only(_series(np.exp(0.01 * order)), "drift")) == drifts
+
+
 def test_one_outlying_value_is_no_drift():
     assert _only(_series([1.0] * 5 + [9.0] + [1.0] * 5), "drift") is None
 
@@ -313,8 +332,8 @@ def test_pairs_that_alternate_are_autocorrelated_too():
 def test_the_rounding_of_equal_pairs_is_no_autocorrelation():
     rounding = np.array([1.0] * 5 + [-1.0] * 5)
 
-    assert _only(_pairs(0.4 + 1.3e-9 * rounding), "autocorrelation") is None
-    assert _only(_pairs(0.4 + 1.5e-9 * rounding), "autocorrelation")
+    assert _only(_pairs(0.4 + 1.39e-9 * rounding), "autocorrelation") is None
+    assert _only(_pairs(0.4 + 1.41e-9 * rounding), "autocorrelation")
 
 
 def test_a_robust_location_outside_the_interval_is_said():
@@ -343,10 +362,10 @@ def test_five_pairs_have_no_robust_location_to_compare():
 def test_the_rounding_of_a_point_is_no_disagreement():
     point = t_ratio([0.5] * 6).interval
 
-    assert _pairs([0.5 + 0.5e-9] * 6, interval=point) == []
-    assert _only(_pairs([0.5 + 2e-9] * 6, interval=point), "hodges_lehmann_disagrees")
-    assert _only(_pairs([0.5 - 2e-9] * 6, interval=point), "hodges_lehmann_disagrees")
-    assert _pairs([0.5 - 0.5e-9] * 6, interval=point) == []
+    assert _pairs([0.5 + 0.99e-9] * 6, interval=point) == []
+    assert _only(_pairs([0.5 + 1.01e-9] * 6, interval=point), "hodges_lehmann_disagrees")
+    assert _only(_pairs([0.5 - 1.01e-9] * 6, interval=point), "hodges_lehmann_disagrees")
+    assert _pairs([0.5 - 0.99e-9] * 6, interval=point) == []
 
 
 def test_a_series_without_an_interval_does_not_end_the_comparison_of_others():

@@ -41,7 +41,7 @@ def estimate(prompts: Sequence[Counts], n_draft: int) -> Acceptance | None:
     prompts = [counts for counts in prompts if counts.drafted > 0]
     drafted = math.fsum(counts.drafted for counts in prompts)
     accepted = math.fsum(counts.accepted for counts in prompts)
-    if drafted <= 0 or accepted > drafted:
+    if not 0 <= accepted <= drafted or drafted == 0:
         return None
     rounds = math.fsum(counts.rounds for counts in prompts)
     positions = _sum_positions(prompts, n_draft) if rounds > 0 else None
@@ -91,9 +91,9 @@ def alpha_from_positions(per_position: Sequence[float], rounds: float) -> float 
 def alpha_from_totals(accepted_per_round: float, n_draft: int) -> float | None:
     """Solve sum_{i<=n_draft} alpha^i = accepted_per_round for alpha in [0, 1] (the sum rises with alpha).
 
-    None for a negative rate or no draft length; 1 where rounds accept n_draft or (by rounding) more.
+    None for no draft length; 1 where rounds accept n_draft or (by rounding) more.
     """
-    if n_draft < 1 or accepted_per_round < 0:
+    if n_draft < 1:
         return None
     if accepted_per_round >= n_draft:
         return 1.0

@@ -79,8 +79,6 @@ def output_findings(runs: Runs, speculative: Any, vanilla: Any) -> list[list[Fin
     import numpy as np
 
     findings: list[list[Finding]] = [[] for _ in speculative]
-    if not speculative.shape[1]:
-        return findings
     columns = runs.columns
     divergence = columns.number("first_divergence")[speculative]
     diverged = np.isfinite(divergence)

@@ -243,3 +243,13 @@ def test_configuration_stands_in_the_files(tmp_path: Path) -> None:
     assert b'"jobs":{"job0":["n_draft=4"]' in metadata[b"configuration"]
     assert b'"id":"other-job1"' in job[b"configuration"]
     assert isinstance(pq.read_table(tmp_path / "4" / "samples.parquet"), pa.Table)
+
+
+def test_a_samples_file_that_was_cut_short_is_named(tmp_path: Path) -> None:
+    paths = sweep(tmp_path)
+    derive(tmp_path)
+    paths.journal.unlink()
+    paths.samples.write_bytes(paths.samples.read_bytes()[:-20])
+
+    with pytest.raises(StorageError, match=r"samples\.parquet is damaged"):
+        derive(tmp_path)

@@ -16,7 +16,7 @@ from velosweep.results.parquet_schema import sweep_metadata
 from velosweep.results.paths import SweepPaths
 from velosweep.results.rebuilt_record import record_from_samples
 from velosweep.results.results_file import write_results
-from velosweep.results.samples_file import write_row_groups, write_samples
+from velosweep.results.samples_file import row_count, write_row_groups, write_samples
 from velosweep.results.slices import write_in_slices
 from velosweep.results.summaries import Summary, read_summary, write_summary_array
 from velosweep.results.sweep_record import read_record
@@ -133,8 +133,6 @@ class _Stored:
 
 def _store_samples(paths: SweepPaths) -> _Stored:
     """samples.parquet from the journal, or itself where there is none."""
-    import pyarrow.parquet as pq
-
     if not _are_many(paths):
         collected = collect(paths.root)
         record, count = _record(paths, collected.table), collected.table.num_rows
@@ -148,17 +146,15 @@ def _store_samples(paths: SweepPaths) -> _Stored:
     return _Stored(
         record=record,
         table=None,
-        count=pq.read_metadata(paths.samples).num_rows,
+        count=row_count(paths.samples),
         damaged=tuple(f"{paths.journal.name}, line {number}: {why}" for number, why in damaged),
     )
 
 
 def _are_many(paths: SweepPaths) -> bool:
-    import pyarrow.parquet as pq
-
     if paths.journal.is_file():
         return paths.journal.stat().st_size > LARGE_JOURNAL_BYTES
-    return paths.samples.is_file() and pq.read_metadata(paths.samples).num_rows > MOST_IN_MEMORY
+    return paths.samples.is_file() and row_count(paths.samples) > MOST_IN_MEMORY
 
 
 def _record(paths: SweepPaths, table: pa.Table) -> SweepRecord:

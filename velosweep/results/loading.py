@@ -159,21 +159,18 @@ def _scan(files: list[Path], schema: pa.Schema, expression: Any, columns: Sequen
     import pyarrow.dataset as ds
     import pyarrow.fs
 
-    from velosweep.results.parquet_schema import check_file_schema, damaged_parquet
+    from velosweep.results.parquet_schema import check_file_schema, damaged_parquet, reading_parquet
 
     encoded = [] if expression is None else _texts_beside(schema, expression)
     # Files on a disk need not be fetched in large pieces, which double the memory.
     kind, disk = ds.ParquetFileFormat(dictionary_columns=encoded, pre_buffer=False), pyarrow.fs.LocalFileSystem()
     fragments = []
-    file = files[0]
-    try:
-        for file in files:
+    for file in files:
+        with reading_parquet(file):
             # A fragment keeps the footer that it read: it is parsed once, here, for the version and the scan.
             fragment = cast("ds.ParquetFileFragment", kind.make_fragment(str(file), disk))
             check_file_schema(file, fragment.metadata.metadata, fragment.metadata.schema.names)
-            fragments.append(fragment)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise damaged_parquet(file, error) from error
+        fragments.append(fragment)
     try:
         read = _with_dictionaries(schema, encoded)
         parts = [part for fragment in fragments for part in _matching(fragment, read, expression)]

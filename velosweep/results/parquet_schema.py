@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,6 +146,17 @@ def damaged_parquet(path: Path, error: Exception) -> StorageError:
         f"{path} is damaged or no Parquet file ({first_line})",
         remedy=f"rebuild it from the journal with `velosweep collate {path.parent}`",
     )
+
+
+@contextmanager
+def reading_parquet(path: Path) -> Iterator[None]:
+    """Turn what Arrow and the system say of a file that can't be read into StorageError."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise damaged_parquet(path, error) from error
 
 
 def check_file_schema(path: Path, metadata: Mapping[bytes, bytes] | None, columns: Sequence[str] = ()) -> None:

@@ -14,7 +14,7 @@ from velosweep.results.parquet_schema import (
     SAMPLES_WRITER,
     arrow_type,
     check_file_schema,
-    damaged_parquet,
+    reading_parquet,
     schema,
 )
 from velosweep.values import Sample
@@ -63,12 +63,14 @@ def read_samples(path: Path) -> pa.Table:
 
 def read_parquet(path: Path) -> pa.Table:
     """A Parquet file of ours as it is. Raises StorageError or SchemaError."""
-    import pyarrow as pa
-
-    try:
+    with reading_parquet(path):
         return open_parquet(path).read()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise damaged_parquet(path, error) from error
+
+
+def row_count(path: Path) -> int:
+    """How many rows a Parquet file of ours has. Raises StorageError or SchemaError."""
+    with reading_parquet(path):
+        return open_parquet(path).metadata.num_rows
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:

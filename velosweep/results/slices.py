@@ -11,7 +11,7 @@ from velosweep.errors import StorageError
 from velosweep.garbage_collection import collection_paused
 from velosweep.records import JobRecord
 from velosweep.results.job_files import MOST_THREADS, write_job_files
-from velosweep.results.parquet_schema import COLUMNS, damaged_parquet
+from velosweep.results.parquet_schema import COLUMNS, reading_parquet
 from velosweep.results.paths import SweepPaths
 from velosweep.results.row_order import owner_ranges
 from velosweep.results.samples_file import completed, open_parquet
@@ -88,13 +88,10 @@ def divide(path: Path, jobs: Sequence[JobRecord]) -> list[Slice]:
     The jobs of one baseline stay together, since they share cost models. Raises as `write_in_slices`.
     """
     import numpy as np
-    import pyarrow as pa
 
-    try:
+    with reading_parquet(path):
         file = open_parquet(path)
         ranges = owner_ranges(file.read(["job_id"]))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise damaged_parquet(path, error) from error
     ends = np.cumsum([file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)])
     slices = []
     for members in _grouped(jobs, ranges):
@@ -112,10 +109,8 @@ def read_slice(path: Path, part: Slice) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    try:
+    with reading_parquet(path):
         rows = open_parquet(path).read_row_groups(list(part.row_groups))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise damaged_parquet(path, error) from error
     own = pc.is_in(rows["job_id"], pa.array(sorted(_owners(part.jobs)), pa.string())).to_numpy()
     places = np.flatnonzero(own)
     if len(places) and len(places) == places[-1] + 1 - places[0]:

@@ -22,8 +22,8 @@ from velosweep.values import Device, Lane
 
 # A program built with several back ends lists the same GPU once for each of them: the first of these kinds is used.
 PREFERRED_KINDS = ("cuda", "rocm", "musa", "sycl", "metal", "vulkan", "opencl")
-# What hides devices from a back end, whose own numbers then count what is left. A child is shown its devices by the
-# same variable, so a device's index is always the one that means it there.
+# Variables that hide devices from a back end, which then numbers those that are left from 0. A device's index here is
+# the one that the variable knows it by, since a child is shown its devices by the same variable.
 VISIBILITY = {"cuda": "CUDA_VISIBLE_DEVICES", "rocm": "HIP_VISIBLE_DEVICES", "vulkan": "GGML_VK_VISIBLE_DEVICES"}
 
 
@@ -96,7 +96,7 @@ def _known_card(device: Device, all_devices: Sequence[Device], driver: Sequence[
 
 
 def _unhidden(device: Device, position: int, visible: str | None) -> Device:
-    """The device by the index or UUID that the visibility variable shows it by, where that is set."""
+    """The device with the index or UUID by which the visibility variable names it, where that is set."""
     entries = [entry.strip() for entry in (visible or "").split(",") if entry.strip()]
     if position >= len(entries):
         return device

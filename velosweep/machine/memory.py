@@ -18,10 +18,11 @@ from velosweep.values import Lane
 
 CPU_MARGIN_BYTES = 512 << 20  # left to the driver and the system
 CPU_MARGIN_SHARE = 0.02
-GPU_MARGIN_BYTES = 256 << 20  # fragmentation, and what the driver takes for a process
+GPU_MARGIN_BYTES = 256 << 20  # fragmentation, and what the driver needs for a process
 PROCESS_BYTES = 64 << 20  # a llama-server without any model
 GPU_CONTEXT_BYTES = 400 << 20  # a CUDA context and its cuBLAS workspace
-KV_SHARE_PER_TOKEN = 3e-5  # KV cache a token by weights: 131072 bytes for 8B at 4.9 GB, the least quantised are over
+# KV cache per token as a share of the weights: 131072 bytes for 8B at 4.9 GB; too much for less quantised weights.
+KV_SHARE_PER_TOKEN = 3e-5
 COMPUTE_BYTES_PER_BATCH_TOKEN = 1 << 20  # logits of 128k entries at f32, and activations
 
 # bytes a number takes in a GGML block of 32 (ggml-common.h)

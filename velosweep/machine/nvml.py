@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 # NVML's bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h) that cost speed. Left out: 0x1 idle, 0x2 and 0x100
-# clocks set by a person, which is what a benchmark wants.
+# clocks fixed by a person, which a benchmark wants.
 THROTTLE_REASONS = (
     (0x04, "power cap"),
     (0x08, "hardware slowdown"),

@@ -13,7 +13,7 @@ Closer = Callable[[], None]
 
 
 class StopFlag:
-    """Asked by lanes between runs; a request runs the registered closers, so that no lane stays in a long wait."""
+    """Lanes look at it between runs; a request also calls the registered closers, so that no lane stays in a wait."""
 
     def __init__(self) -> None:
         self._requested = threading.Event()

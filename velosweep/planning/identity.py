@@ -16,7 +16,7 @@ from velosweep.values import Mode
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-# Settings that change how long we wait or try, not what is measured.
+# Settings of how long we wait and how often we try again, which don't change what is measured.
 _PATIENCE = ("retries", "load_timeout_s", "run_timeout_s", "cooldown_max_s")
 
 
@@ -43,8 +43,8 @@ def content_hash(value: object) -> str:
 def identify(jobs: Sequence[Job], fingerprints: Mapping[str, str]) -> tuple[Job, ...]:
     """Give every job its id and baseline_id.
 
-    `fingerprints` maps a path (model file or program) to the hash of its content; a path that is not in it
-    stands for itself. Raises ConfigError where two jobs of the grid would measure the same thing.
+    `fingerprints` maps a path (model file or program) to the hash of its content; for any other
+    path its name counts. Raises ConfigError where two jobs of the grid would measure the same thing.
     """
     identified = tuple(_identify(job, fingerprints) for job in jobs)
     seen: dict[str, Job] = {}

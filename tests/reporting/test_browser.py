@@ -27,6 +27,7 @@ def opened(browser: Any, folder: Path, name: str, *, scheme: str = "light") -> N
     browser.get_log("performance")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media(scheme))
     browser.get(path.as_uri())
+    browser.execute_script("document.querySelector('.plot').scrollIntoView()")  # on a phone it may lie far below
     wait_until(browser, f"{_DRAWN} > 0")
 
 

@@ -12,7 +12,7 @@ from velosweep.llama_cpp import capabilities
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Capabilities are asked anew in each test and kept beside it."""
-    monkeypatch.setattr(capabilities, "_memory", {})
+    capabilities._known.cache_clear()
     monkeypatch.setattr(capabilities, "_default_cache_dir", lambda: tmp_path / "capabilities")
 
 

@@ -19,7 +19,7 @@ def recorded(name: str) -> Capabilities:
     """Capabilities by a recorded --help."""
     text = (standin.HELP / f"{name}.txt").read_text()
     flags = parse_help(text)
-    return Capabilities(program=name, sha256="", build="", flags=flags, spec_types=capabilities.parse_spec_types(flags))
+    return Capabilities(program=name, build="", flags=flags, spec_types=capabilities.parse_spec_types(flags))
 
 
 def test_removed_flags_that_help_still_lists_are_not_supported() -> None:
@@ -71,7 +71,7 @@ def test_a_program_is_asked_once_and_its_answer_is_kept_by_its_hash(
 ) -> None:
     program = str(standin.write(tmp_path / "llama", "2024-12") / "build/bin/llama-server")
     first = of_program(program, cache_dir=tmp_path / "cache")
-    monkeypatch.setattr(capabilities, "_memory", {})
+    capabilities._known.cache_clear()
     monkeypatch.setattr(capabilities.process, "ask", lambda *_, **__: pytest.fail("asked again"))
     again = of_program(program, cache_dir=tmp_path / "cache")
 
@@ -84,7 +84,7 @@ def test_another_build_at_the_same_path_is_asked_again(tmp_path: Path, monkeypat
     program = folder / "build/bin/llama-server"
     of_program(str(program), cache_dir=tmp_path / "cache")
     program.write_text(program.read_text().replace("4291", "5000"))
-    monkeypatch.setattr(capabilities, "_memory", {})
+    capabilities._known.cache_clear()
 
     assert of_program(str(program), cache_dir=tmp_path / "cache").build.startswith("5000")
 
@@ -112,7 +112,7 @@ def test_a_damaged_cache_is_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     of_program(program, cache_dir=tmp_path / "cache")
     for file in (tmp_path / "cache").iterdir():
         file.write_text("{")
-    monkeypatch.setattr(capabilities, "_memory", {})
+    capabilities._known.cache_clear()
 
     assert of_program(program, cache_dir=tmp_path / "cache").name("n_draft") == "--spec-draft-n-max"
 

@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velosweep.llama_cpp.failures import diagnose, last_error_line, launch_sentence
+from velosweep.llama_cpp.failures import diagnose, last_error_line
 
 # recorded from builds of December 2024 to October 2026, CPU and CUDA
 LOGS = [
@@ -75,19 +73,12 @@ LOGS = [
 
 @pytest.mark.parametrize(("kind", "words", "code", "log"), LOGS, ids=[f"{row[0]}-{row[1][:20]}" for row in LOGS])
 def test_each_failure_is_one_sentence_with_cause_and_remedy(kind: str, words: str, code: int | None, log: str) -> None:
-    diagnosis = diagnose(log, code)
+    failure = diagnose(log, code)
 
-    assert kind == diagnosis.kind
-    assert words in diagnosis.cause
-    assert diagnosis.remedy
-    assert "\n" not in diagnosis.cause
-
-
-def test_the_sentence_names_the_log(tmp_path: Path) -> None:
-    message, remedy = launch_sentence("error: invalid argument: --x", 1, tmp_path / "server.log")
-
-    assert str(tmp_path / "server.log") in message
-    assert "engine.args" in remedy
+    assert kind == failure.kind
+    assert words in failure.cause
+    assert failure.remedy
+    assert "\n" not in failure.cause
 
 
 def test_an_unknown_failure_shows_the_last_error_line_without_its_time() -> None:

@@ -101,7 +101,7 @@ def test_a_missing_model_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_an_argument_that_the_build_does_not_know_is_named(tmp_path: Path, model: str) -> None:
-    with pytest.raises(LaunchFailed, match=r"does not know the argument --draft-max-max"):
+    with pytest.raises(LaunchFailed, match=r"--draft-max-max \(log: .*vanilla\.log\); remove it from engine\.args"):
         launched(engine_of(tmp_path, "2026-10"), vanilla(model, args=("--draft-max-max", "3")), tmp_path)
 
 

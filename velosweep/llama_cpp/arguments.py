@@ -78,7 +78,7 @@ def todays_names() -> Capabilities:
     """A build that knows every flag that is not gone, by its newest name."""
     flags = {setting.flags[0]: "N" for setting in SETTINGS.values() if not setting.gone}
     kinds = tuple(kind.llama_cpp for kind in KINDS.values())
-    return Capabilities(program="llama-server", sha256="", build="today's", flags=flags, spec_types=kinds)
+    return Capabilities(program="llama-server", build="today's", flags=flags, spec_types=kinds)
 
 
 # ---------------------------------------------------------------- what is asked

@@ -108,9 +108,9 @@ class BinariesSession:
             log, _ = self._run(prompt, n_predict=2, seed=1, temperature=0.0, timeout_s=timeout_s)
         except RunFailed as error:
             raise LaunchFailed(error.message, remedy=error.remedy) from None
-        diagnosis = failures.diagnose(log, None)
-        if diagnosis.kind == "vocabulary":
-            raise LaunchFailed(f"{diagnosis.cause} (log: {self._log_path})", remedy=diagnosis.remedy)
+        failure = failures.diagnose(log, None)
+        if failure.kind == "vocabulary":
+            raise LaunchFailed(f"{failure.cause} (log: {self._log_path})", remedy=failure.remedy)
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
         """One run in a process of its own. Raises RunTimeout, RunFailed."""
@@ -157,11 +157,10 @@ class BinariesSession:
         if code is None:
             raise RunTimeout(f"{Path(argv[0]).name} did not end within {timeout_s:g} s (log: {self._log_path})")
         if code != 0:
-            diagnosis = failures.diagnose(log, code)
+            failure = failures.diagnose(log, code)
             raise RunFailed(
-                f"{Path(argv[0]).name} failed ({process.describe_exit(code)}): {diagnosis.cause} "
-                f"(log: {self._log_path})",
-                remedy=diagnosis.remedy,
+                f"{Path(argv[0]).name} failed ({process.describe_exit(code)}): {failure.cause} (log: {self._log_path})",
+                remedy=failure.remedy,
             )
         return log, text
 

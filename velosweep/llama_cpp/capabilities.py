@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -17,15 +18,12 @@ from velosweep.files import file_sha256, make_folder, write_text
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.setting_table import SETTINGS
 
-_CACHE_VERSION = 1
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capabilities:
     """The flags of one program (`flags`: every spelling -> what follows it, "" for a switch) and its version."""
 
     program: str
-    sha256: str
     build: str
     flags: Mapping[str, str]
     spec_types: tuple[str, ...] = ()
@@ -100,60 +98,53 @@ def find_in(folder: Path, *names: str) -> Path | None:
     return None
 
 
-_memory: dict[str, Capabilities] = {}
 _lock = threading.Lock()
 
 
 def of_program(program: str, *, cache_dir: Path | None = None) -> Capabilities:
-    """Ask `program` once; the answer is kept in memory and, by the program's hash, in the user's cache folder.
+    """Ask `program` once; the answer is kept in memory and, by the program's content, in the user's cache folder.
 
     Raises ProgramError if it can't be run or doesn't answer as llama.cpp does.
     """
-    path = str(Path(program).absolute())
     with _lock:
-        found = _memory.get(path)
-        if found is None:
-            found = _memory[path] = _load_or_ask(path, cache_dir)
-        return found
+        return _known(str(Path(program).absolute()), cache_dir)
 
 
-def _load_or_ask(program: str, cache_dir: Path | None) -> Capabilities:
-    sha256 = program_sha256(program)
+@functools.cache
+def _known(program: str, cache_dir: Path | None) -> Capabilities:
     folder = cache_dir or _default_cache_dir()
-    file = folder / f"{sha256}.json"
+    file = folder / f"{_identity(program)}.json"
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
-        if stored["version"] == _CACHE_VERSION:
-            return Capabilities(
-                program=program,
-                sha256=sha256,
-                build=stored["build"],
-                flags=stored["flags"],
-                spec_types=tuple(stored["spec_types"]),
-            )
+        return Capabilities(
+            program=program,
+            build=stored["build"],
+            flags=stored["flags"],
+            spec_types=tuple(stored["spec_types"]),
+        )
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # Never asked before, or an unreadable cache: ask.
-    asked = _ask(program, sha256)
-    _store(file, asked)
+        pass  # never asked before, or an unreadable cache
+    asked = _ask(program)
+    answers = {"build": asked.build, "flags": asked.flags, "spec_types": asked.spec_types}
+    with contextlib.suppress(StorageError):  # without a cache it takes a tenth of a second the next time, too
+        make_folder(folder)
+        write_text(file, json.dumps(answers), durable=False)
     return asked
 
 
-def program_sha256(program: str) -> str:
+def _identity(program: str) -> str:
     """Hash of the program and of the llama.cpp libraries beside it (recent builds keep everything in those).
 
     Its name counts, too: a link may lead to a program that does what the name says by which it was started.
     """
     path = Path(program).resolve()
-    digest = hashlib.sha256(Path(program).name.encode())
+    digest = hashlib.sha256(Path(program).name.encode(errors="surrogateescape"))
     try:
-        libraries = sorted(p for p in path.parent.iterdir() if re.match(r"lib(llama|ggml|mtmd).*\.(so|dylib)", p.name))
-        for file in (path, *libraries):
-            digest.update(file.name.encode())
-            status = file.stat()
-            if file == path:
-                file_sha256(file, digest)
-            else:  # Libraries for GPUs are hundreds of megabytes: their size and time stand for them.
-                digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+        file_sha256(path, digest)
+        for library in sorted(path.parent.iterdir()):
+            if re.match(r"lib(llama|ggml|mtmd).*\.(so|dylib)", library.name):
+                status = library.stat()  # some have hundreds of megabytes: their size and time stand for them
+                digest.update(f"{library.name} {status.st_size} {status.st_mtime_ns}".encode())
     except OSError as error:
         raise ProgramError(f"The llama.cpp program {program} can't be read: {error.strerror}") from None
     return digest.hexdigest()
@@ -165,20 +156,7 @@ def _default_cache_dir() -> Path:
     return user_cache_path("velosweep") / "capabilities"
 
 
-def _store(file: Path, capabilities: Capabilities) -> None:
-    """Best effort: a cache that can't be written costs a tenth of a second the next time."""
-    data = {
-        "version": _CACHE_VERSION,
-        "build": capabilities.build,
-        "flags": dict(capabilities.flags),
-        "spec_types": list(capabilities.spec_types),
-    }
-    with contextlib.suppress(StorageError):
-        make_folder(file.parent)
-        write_text(file, json.dumps(data), durable=False)
-
-
-def _ask(program: str, sha256: str) -> Capabilities:
+def _ask(program: str) -> Capabilities:
     answer = _answer(program, "--help")
     flags = parse_help(answer.stdout) or parse_help(answer.stderr)
     if "--model" not in flags:
@@ -188,10 +166,10 @@ def _ask(program: str, sha256: str) -> Capabilities:
             f"{program} does not answer --help as llama.cpp does ({ended}): {last[0]}",
             remedy="check llama_cpp.path, or the libraries that the program needs",
         )
+    version = _answer(program, "--version")
     return Capabilities(
         program=program,
-        sha256=sha256,
-        build=parse_version(_version_text(program)),
+        build=parse_version(f"{version.stderr}\n{version.stdout}"),
         flags=flags,
         spec_types=parse_spec_types(flags),
     )
@@ -213,11 +191,6 @@ def _answer(program: str, question: str) -> process.ProgramOutput:
     if cause is not None:
         raise ProgramError(f"{program} can't be run: {cause}", remedy="check that it is built for this machine")
     return answer
-
-
-def _version_text(program: str) -> str:
-    answer = _answer(program, "--version")
-    return answer.stderr + "\n" + answer.stdout
 
 
 def parse_version(text: str) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from velosweep.errors import RunFailed
 from velosweep.llama_cpp.client import HttpClient
 
-_POSITION_DIGITS = 4  # a draft of ten thousand tokens is none; a list as long as a label claims could be any size
+# Positions of four digits at most: no draft is longer, and a list as long as a label claims could be of any size.
+_COUNTER = re.compile(
+    r"""^llamacpp:spec_decode_num_(\w+)_total(?:\{position="(\d{1,4})"\})? (\S+)$""", re.MULTILINE | re.ASCII
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,29 +53,23 @@ def read_counters(http: HttpClient, *, timeout_s: float = 10.0) -> SpeculationCo
 
 def parse_counters(text: str) -> SpeculationCounters | None:
     """Prometheus text to counters; None if there is no speculative one."""
-    scalars: dict[str, int] = {}
+    totals: dict[str, int] = {}
     positions: dict[int, int] = {}
-    for line in text.splitlines():
-        if not line.startswith("llamacpp:spec_decode_num_"):
-            continue
-        name, _, value = line.rpartition(" ")
+    for name, position, value in _COUNTER.findall(text):
         try:
             number = int(float(value))
         except (ValueError, OverflowError):
             continue
-        base, _, label = name.removeprefix("llamacpp:spec_decode_num_").partition("{")
-        if base == "accepted_tokens_per_pos_total":
-            digits = label.partition('position="')[2].partition('"')[0]
-            if digits.isascii() and digits.isdigit() and len(digits) <= _POSITION_DIGITS:
-                positions[int(digits)] = number
-        else:
-            scalars[base] = number
-    if not scalars:
+        if not position:
+            totals[name] = number
+        elif name == "accepted_tokens_per_pos":
+            positions[int(position)] = number
+    if not totals:
         return None
     per_position = tuple(positions.get(i, 0) for i in range(max(positions) + 1)) if positions else None
     return SpeculationCounters(
-        rounds=scalars.get("drafts_total"),
-        draft_tokens=scalars.get("draft_tokens_total"),
-        accepted_tokens=scalars.get("accepted_tokens_total"),
+        rounds=totals.get("drafts"),
+        draft_tokens=totals.get("draft_tokens"),
+        accepted_tokens=totals.get("accepted_tokens"),
         accepted_per_position=per_position,
     )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from velosweep.llama_cpp.process import describe_exit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Diagnosis:
+class FailureCause:
     """Why a program ended or did not do what was asked. `kind`: file, memory, vocabulary, flag, port, driver, …"""
 
     kind: str
@@ -184,25 +183,25 @@ _NOISE = re.compile(r"^(?:\d+\.\d+\.\d+\.\d+ [A-Z] |[A-Z] )?")
 _ERROR_LINE = re.compile(r"^(?:\d+\.\d+\.\d+\.\d+ E |.*\b(?:error|failed|fatal|abort|assert|terminate|unable)\b)", re.I)
 
 
-def diagnose(log: str, exit_code: int | None) -> Diagnosis:
+def diagnose(log: str, exit_code: int | None) -> FailureCause:
     """The cause in `log`, else what the exit code alone says."""
     for rule in _RULES:
         match = re.search(rule.pattern, log, re.MULTILINE | re.IGNORECASE)
         if match:
             groups = [group or "" for group in match.groups()]
             cause = rule.cause.format(*groups, line=match.group(0).strip())
-            return Diagnosis(kind=rule.kind, cause=cause, remedy=rule.remedy)
+            return FailureCause(kind=rule.kind, cause=cause, remedy=rule.remedy)
     words = describe_exit(exit_code)
     last = last_error_line(log)
     if "SIGKILL" in words:
-        return Diagnosis(
+        return FailureCause(
             kind="memory",
             cause=f"it was {words}, most likely by the system for want of memory",
             remedy="use a smaller model or fewer resident servers; see the system's log (dmesg)",
         )
     ended = f"it was {words}" if words.startswith("killed") else f"it ended with {words}"
     cause = ended if exit_code is not None else "it gave no cause"
-    return Diagnosis(
+    return FailureCause(
         kind="unknown", cause=f"{cause}: {last}" if last else cause, remedy="read the log for the whole story"
     )
 
@@ -212,9 +211,3 @@ def last_error_line(log: str) -> str | None:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     chosen = next((line for line in reversed(lines) if _ERROR_LINE.search(line)), lines[-1] if lines else None)
     return _NOISE.sub("", chosen)[:300] if chosen else None
-
-
-def launch_sentence(log: str, exit_code: int | None, log_path: Path) -> tuple[str, str]:
-    """(message, remedy) for a server that did not come up."""
-    diagnosis = diagnose(log, exit_code)
-    return f"llama.cpp did not start: {diagnosis.cause} (log: {log_path})", diagnosis.remedy

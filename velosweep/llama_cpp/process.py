@@ -169,47 +169,33 @@ def start(
     Raises OSError if the interpreter that becomes the program can't be started; a program that can't be executed
     shows as exit code 126 with a line in `stderr`.
     """
-    started = _starter(os.getpid()).submit(
-        _start, argv, stderr=stderr, stdout=stdout, environment=environment, stdin=stdin, cores=cores
-    )
+    watched = _NEEDS_WATCHDOG or (sys.platform != "win32" and _is_script(argv[0]))
+
+    def begin() -> ChildProcess:
+        stderr.parent.mkdir(parents=True, exist_ok=True)
+        watchdog_read, watchdog_write = os.pipe() if watched else (None, None)
+        guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())]
+        guard += ["-1" if watchdog_read is None else str(watchdog_read), ",".join(map(str, cores))]
+        with contextlib.ExitStack() as files:
+            errors = files.enter_context(stderr.open("ab"))
+            popen = subprocess.Popen(
+                [*argv] if sys.platform == "win32" else [*guard, *argv],
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=files.enter_context(stdout.open("ab")) if stdout else errors,
+                stderr=errors,
+                env=child_environment(os.environ, environment),
+                # Its own session: Ctrl-C in the terminal reaches us only, and we decide in which order things end.
+                start_new_session=True,
+                pass_fds=() if watchdog_read is None else (watchdog_read,),
+            )
+        if watchdog_read is not None:
+            os.close(watchdog_read)
+        return ChildProcess(popen, watchdog_write)
+
     try:
-        return started.result(_START_S)
+        return _starter(os.getpid()).submit(begin).result(_START_S)
     except concurrent.futures.TimeoutError:
         raise OSError(f"the system did not start it within {_START_S:g} s") from None
-
-
-def _start(
-    argv: Sequence[str],
-    *,
-    stderr: Path,
-    stdout: Path | None,
-    environment: Mapping[str, str | None] | None,
-    stdin: bool,
-    cores: Sequence[int],
-) -> ChildProcess:
-    stderr.parent.mkdir(parents=True, exist_ok=True)
-    watched = _NEEDS_WATCHDOG or (sys.platform != "win32" and _is_script(argv[0]))
-    watchdog_read, watchdog_write = os.pipe() if watched else (None, None)
-    guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())]
-    guard.append("-1" if watchdog_read is None else str(watchdog_read))
-    guard.append(",".join(map(str, cores)))
-    command = [*argv] if sys.platform == "win32" else [*guard, *argv]
-    with contextlib.ExitStack() as files:
-        errors = files.enter_context(stderr.open("ab"))
-        output = files.enter_context(stdout.open("ab")) if stdout else errors
-        popen = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
-            env=child_environment(os.environ, environment),
-            # Its own session: Ctrl-C in the terminal reaches us only, and we decide in which order things end.
-            start_new_session=True,
-            pass_fds=() if watchdog_read is None else (watchdog_read,),
-        )
-    if watchdog_read is not None:
-        os.close(watchdog_read)
-    return ChildProcess(popen, watchdog_write)
 
 
 def _is_script(program: str) -> bool:

@@ -139,14 +139,18 @@ class ServerSession:
         if wrong is not None:
             log = process.tail(self._log_path)
             self.close()
-            diagnosis = failures.diagnose(log, None)
-            raise LaunchFailed(f"{wrong}: {diagnosis.cause} (log: {self._log_path})", remedy=diagnosis.remedy)
+            failure = failures.diagnose(log, None)
+            raise LaunchFailed(f"{wrong}: {failure.cause} (log: {self._log_path})", remedy=failure.remedy)
 
     def _fail(self) -> None:
         log, code = process.tail(self._log_path), self._child.exit_code
         self.close()
-        message, remedy = failures.launch_sentence(log, code, self._log_path)
-        raise LaunchFailed(message, remedy=remedy, crashed=code is not None and code < 0 and code != _KILLED)
+        failure = failures.diagnose(log, code)
+        raise LaunchFailed(
+            f"llama.cpp did not start: {failure.cause} (log: {self._log_path})",
+            remedy=failure.remedy,
+            crashed=code is not None and code < 0 and code != _KILLED,
+        )
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
         """One run. Raises RunTimeout, RunFailed (with the cause of death if the server died)."""
@@ -158,12 +162,12 @@ class ServerSession:
             # A dying server closes its sockets a moment before it can be waited for.
             if self._child.wait(0.2) is None:
                 raise
-            diagnosis = failures.diagnose(process.tail(self._log_path), self._child.exit_code)
+            failure = failures.diagnose(process.tail(self._log_path), self._child.exit_code)
             # an unknown cause says itself how it ended
-            how = "" if diagnosis.kind == "unknown" else f" ({process.describe_exit(self._child.exit_code)})"
+            how = "" if failure.kind == "unknown" else f" ({process.describe_exit(self._child.exit_code)})"
             raise RunFailed(
-                f"llama.cpp died during the run{how}: {diagnosis.cause} (log: {self._log_path})",
-                remedy=diagnosis.remedy,
+                f"llama.cpp died during the run{how}: {failure.cause} (log: {self._log_path})",
+                remedy=failure.remedy,
             ) from error
 
     def memory_bytes(self) -> int | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -146,6 +149,50 @@ def test_what_a_lost_dask_worker_had_sent_is_kept_and_not_measured_again(bench: 
     assert bench.states() == ["done"] * 3
     assert "Iteration 3/3" in drive.said
     assert not list(bench.root.glob(".groups/*/journal-*"))
+
+
+@contextmanager
+def dask_workers(bench: Bench, count: int) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:  # noqa: F811
+    """A scheduler of its own with workers that nobody restarts; its address and they."""
+    options = {"env": bench.environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    file = bench.folder / "scheduler.json"
+    scheduler = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--host=127.0.0.1",
+        "--port=0",
+        "--no-dashboard",
+    ]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads=1", "--no-nanny", "--no-dashboard"]
+    started = [subprocess.Popen([*scheduler, f"--scheduler-file={file}"], **options)]  # type: ignore[call-overload]
+    started += [subprocess.Popen([*worker, f"--scheduler-file={file}"], **options) for _ in range(count)]  # type: ignore[call-overload]
+    try:
+        deadline = time.monotonic() + 60
+        while not file.is_file() or not file.read_text().endswith("}"):
+            assert time.monotonic() < deadline, "no scheduler"
+            time.sleep(0.1)
+        yield json.loads(file.read_text())["address"], started[1:]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_a_scheduler_that_repeats_a_lost_worker_s_task_costs_no_measurement(bench: Bench) -> None:  # noqa: F811
+    bench.set(ms_per_token=20)
+    with dask_workers(bench, 2) as (address, workers):
+        drive = bench.sweep(*GRID, "hydra/launcher=dask", f"hydra.launcher.address={address}", "hydra.launcher.tasks=1")
+        bench.wait_for(lambda: len(arrived(bench.root)) >= 4, timeout_s=120)
+        before = arrived(bench.root)
+        holder = next(worker for worker in workers if psutil.Process(worker.pid).children())
+        holder.kill()
+
+        assert drive.wait(200) == 0, drive.said
+
+    assert before <= {sample.started_at for sample in bench.samples()}
+    assert set(speculative(bench.samples()).values()) == {1}
+    assert bench.states() == ["done"] * 3
 
 
 def test_a_group_that_goes_to_another_machine_begins_anew(bench: Bench) -> None:  # noqa: F811

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from velosweep.config.hydra_errors import translating_errors
+from velosweep.config.hydra_errors import translate, translating_errors
 from velosweep.config.load import JobLoader, load_settings
 from velosweep.config.schema import omegaconf_schema
 from velosweep.config.settings import Job, RunSettings
@@ -56,7 +56,10 @@ def _read(path: Path, overrides: Sequence[str]) -> Any:
     except YAMLError as error:
         raise not_yaml(error, f"The saved configuration {path}", StorageError) from error
     except OmegaConfBaseException as error:
-        raise StorageError(f"The saved configuration {path} is damaged: {error}", remedy=remedy) from error
+        ours = translate(error)
+        raise StorageError(
+            f"The saved configuration {path} is damaged: {ours.message if ours else error}", remedy=remedy
+        ) from error
     for override in overrides:
         _write(merged, override)
     return merged

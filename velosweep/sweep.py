@@ -33,7 +33,7 @@ from velosweep.reporting.sweep_messages import (
     resume_command,
 )
 from velosweep.results.decisions_file import write_decisions
-from velosweep.results.derived_files import Derived
+from velosweep.results.derived_files import SweepResults
 from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_outcome import SweepOutcome
@@ -137,7 +137,7 @@ def _record_end(
     return measured
 
 
-def _collate(root: Path, measured: Measured) -> Derived:
+def _collate(root: Path, measured: Measured) -> SweepResults:
     try:
         return collate(root)
     except StorageError as error:

@@ -23,7 +23,7 @@ import velosweep
 from tests.benchmarks.made_up import made_up_group, made_up_record
 from tests.results.made import journal_of, record, rounds, sample
 from velosweep.records import SweepRecord
-from velosweep.results.derived_files import derive
+from velosweep.results.derived_files import write_derived_files
 from velosweep.results.journal import Journal, read_journal
 from velosweep.results.journal_table import journal_to_table
 from velosweep.results.parquet_schema import ROW_GROUP, sweep_metadata
@@ -114,10 +114,10 @@ def _unsynced(journal: Journal, one: object) -> None:
         journal.append(one)  # type: ignore[arg-type]
 
 
-def bench_derive(root: Path, shape: Shape, what: str) -> None:
+def bench_collate(root: Path, shape: Shape, what: str) -> None:
     write_sweep(root, shape)
-    with timed(f"derive, {what} ({shape.rows} samples)", shape.jobs, "jobs"):
-        derive(root)
+    with timed(f"derived files, {what} ({shape.rows} samples)", shape.jobs, "jobs"):
+        write_derived_files(root)
 
 
 def bench_load(root: Path, shape: Shape) -> None:
@@ -130,7 +130,7 @@ def bench_many_sweeps(root: Path) -> None:
     count = 1000
     first = journal_of(root / "first", rounds())
     write_record(first.record, record())
-    derive(first.root)
+    write_derived_files(first.root)
     content = first.samples.read_bytes()
     for number in range(count):
         folder = root / "many" / str(number)
@@ -147,10 +147,10 @@ def apart(what: str) -> None:
 
 BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "journal": bench_journal,
-    "small": lambda root: bench_derive(root, SMALL, "small jobs"),
-    "medium": lambda root: (bench_derive(root, MEDIUM, "large jobs"), bench_load(root, MEDIUM))[0],
+    "small": lambda root: bench_collate(root, SMALL, "small jobs"),
+    "medium": lambda root: (bench_collate(root, MEDIUM, "large jobs"), bench_load(root, MEDIUM))[0],
     "many": bench_many_sweeps,
-    "large": lambda root: (bench_derive(root, LARGE, "issue size"), bench_load(root, LARGE))[0],
+    "large": lambda root: (bench_collate(root, LARGE, "issue size"), bench_load(root, LARGE))[0],
 }
 
 

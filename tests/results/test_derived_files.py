@@ -16,7 +16,7 @@ from tests.results.made import job_record, journal_of, record, rounds
 from velosweep.errors import StorageError
 from velosweep.records import SweepRecord
 from velosweep.results import derived_files, journal_table, samples_file, slices
-from velosweep.results.derived_files import derive
+from velosweep.results.derived_files import write_derived_files
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import write_record
 from velosweep.values import Sample
@@ -78,7 +78,7 @@ def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_job_has_its_summary_in_the_record_order(tmp_path: Path) -> None:
-    result = derive(sweep(tmp_path).root)
+    result = write_derived_files(sweep(tmp_path).root)
 
     assert [value["config"]["n_draft"] for value in result.summaries() if value] == [4, 8, 12, 4, 8, 12]
     assert (result.sample_count, len(result.comparisons)) == (48, 12)
@@ -86,9 +86,9 @@ def test_every_job_has_its_summary_in_the_record_order(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small_groups")
 def test_in_slices_the_same_bytes_are_written(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    whole = derive(sweep(tmp_path / "whole").root)
+    whole = write_derived_files(sweep(tmp_path / "whole").root)
     request.getfixturevalue("in_slices")
-    sliced = derive(sweep(tmp_path / "slices").root)
+    sliced = write_derived_files(sweep(tmp_path / "slices").root)
 
     assert files(tmp_path / "whole") == files(tmp_path / "slices")
     assert list(whole.summaries()) == list(sliced.summaries())
@@ -107,9 +107,9 @@ def test_in_slices_jobs_keep_their_order_where_baselines_take_turns(
         write_record(paths.record, replace(asked, jobs=jobs))
         return paths
 
-    whole = derive(taking_turns(tmp_path / "whole").root)
+    whole = write_derived_files(taking_turns(tmp_path / "whole").root)
     request.getfixturevalue("in_slices")
-    sliced = derive(taking_turns(tmp_path / "slices").root)
+    sliced = write_derived_files(taking_turns(tmp_path / "slices").root)
 
     assert files(tmp_path / "whole") == files(tmp_path / "slices")
     assert [row.job_num for row in whole.comparisons] == [row.job_num for row in sliced.comparisons]
@@ -118,18 +118,18 @@ def test_in_slices_jobs_keep_their_order_where_baselines_take_turns(
 @pytest.mark.usefixtures("in_slices")
 def test_a_large_file_whose_rows_are_in_another_order_is_refused(tmp_path: Path) -> None:
     paths = sweep(tmp_path)
-    derive(tmp_path)
+    write_derived_files(tmp_path)
     paths.journal.unlink()
     table = pq.read_table(paths.samples)
     pq.write_table(table.sort_by([("order", "ascending")]), paths.samples)
 
     with pytest.raises(StorageError, match=r"rows of job_id .* do not stand together"):
-        derive(tmp_path)
+        write_derived_files(tmp_path)
 
 
 @pytest.mark.usefixtures("in_slices")
 def test_a_large_sweeps_samples_are_left_on_disk(tmp_path: Path) -> None:
-    result = derive(sweep(tmp_path).root)
+    result = write_derived_files(sweep(tmp_path).root)
 
     assert result.samples is None
     assert {()} == {row.vanilla.tokens_per_second.samples for row in result.comparisons if row.vanilla}
@@ -139,12 +139,12 @@ def test_a_large_sweeps_samples_are_left_on_disk(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("in_slices", "small_groups")
 def test_without_a_journal_a_large_samples_file_is_the_record_and_left_as_it_is(tmp_path: Path) -> None:
     paths = sweep(tmp_path)
-    derive(tmp_path)
+    write_derived_files(tmp_path)
     before = files(tmp_path)
     paths.journal.unlink()
     stamp = paths.samples.stat().st_mtime_ns
 
-    derive(tmp_path)
+    write_derived_files(tmp_path)
 
     assert before == {**files(tmp_path), "journal.jsonl": before["journal.jsonl"]}
     assert stamp == paths.samples.stat().st_mtime_ns
@@ -157,7 +157,7 @@ def test_in_slices_damaged_lines_are_reported_too(tmp_path: Path) -> None:
     lines[5] = lines[5].replace(b"synthetic", b"synthesis")
     paths.journal.write_bytes(b"".join(lines)[:-9])
 
-    result = derive(tmp_path)
+    result = write_derived_files(tmp_path)
 
     assert result.sample_count == 46
     assert [int(text.split("line ")[1].split(":")[0]) for text in result.damaged] == [6, 49]
@@ -165,9 +165,9 @@ def test_in_slices_damaged_lines_are_reported_too(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("in_slices", "small_groups")
 def test_several_processes_write_the_same_bytes_as_one(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    one = derive(sweep(tmp_path / "one").root)
+    one = write_derived_files(sweep(tmp_path / "one").root)
     request.getfixturevalue("two_processes")
-    several = derive(sweep(tmp_path / "several").root)
+    several = write_derived_files(sweep(tmp_path / "several").root)
 
     assert files(tmp_path / "one") == files(tmp_path / "several")
     assert one.comparisons == several.comparisons
@@ -179,7 +179,7 @@ def test_what_goes_wrong_in_a_process_is_said(tmp_path: Path) -> None:
     (tmp_path / "3").write_text("a file where a job's folder should be")
 
     with pytest.raises(StorageError) as caught:
-        derive(paths.root)
+        write_derived_files(paths.root)
 
     assert "move it away" in (caught.value.remedy or "")
 
@@ -191,7 +191,7 @@ def test_a_process_that_is_killed_leaves_a_sweep_that_can_be_collated_again(tmp_
     killer.start()
     try:
         with pytest.raises(StorageError) as caught:
-            derive(paths.root)
+            write_derived_files(paths.root)
     finally:
         ended.set()
         killer.join()
@@ -212,7 +212,7 @@ def kill_workers(ended: threading.Event) -> None:
 @pytest.mark.usefixtures("in_slices")
 def test_a_large_damaged_file_is_named(tmp_path: Path) -> None:
     paths = sweep(tmp_path)
-    derive(tmp_path)
+    write_derived_files(tmp_path)
     paths.journal.unlink()
     content = bytearray(paths.samples.read_bytes())
     for place in range(100, 2000, 50):
@@ -220,14 +220,14 @@ def test_a_large_damaged_file_is_named(tmp_path: Path) -> None:
     paths.samples.write_bytes(content)
 
     with pytest.raises(StorageError, match=r"samples\.parquet is damaged"):
-        derive(tmp_path)
+        write_derived_files(tmp_path)
 
 
 def test_nothing_measured_leaves_empty_files_of_the_right_form(tmp_path: Path) -> None:
     paths = journal_of(tmp_path, [])
     write_record(paths.record, record())
 
-    result = derive(tmp_path)
+    result = write_derived_files(tmp_path)
 
     assert list(result.summaries()) == [None, None, None]
     assert paths.summaries.read_text("utf-8") == "[]\n"
@@ -235,7 +235,7 @@ def test_nothing_measured_leaves_empty_files_of_the_right_form(tmp_path: Path) -
 
 
 def test_configuration_stands_in_the_files(tmp_path: Path) -> None:
-    derive(sweep(tmp_path).root)
+    write_derived_files(sweep(tmp_path).root)
 
     metadata = pq.read_schema(tmp_path / "samples.parquet").metadata
     job = pq.read_schema(tmp_path / "4" / "samples.parquet").metadata
@@ -247,9 +247,9 @@ def test_configuration_stands_in_the_files(tmp_path: Path) -> None:
 
 def test_a_samples_file_that_was_cut_short_is_named(tmp_path: Path) -> None:
     paths = sweep(tmp_path)
-    derive(tmp_path)
+    write_derived_files(tmp_path)
     paths.journal.unlink()
     paths.samples.write_bytes(paths.samples.read_bytes()[:-20])
 
     with pytest.raises(StorageError, match=r"samples\.parquet is damaged"):
-        derive(tmp_path)
+        write_derived_files(tmp_path)

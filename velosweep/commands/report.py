@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from velosweep.errors import ConfigError, ExitStatus, StorageError
-from velosweep.results.derived_files import Derived, analyse
+from velosweep.results.derived_files import SweepResults, analyse
 from velosweep.results.loading import sweeps_below
 from velosweep.results.paths import SweepPaths
 from velosweep.units import plural
@@ -82,7 +82,7 @@ def _list(found: Sequence[Path], folder: Path) -> None:
     say(console, f"One of them: velosweep report {shlex.quote(str(found[-1]))}", whole=True)
 
 
-def _show(derived: Derived, arguments: argparse.Namespace) -> None:
+def _show(derived: SweepResults, arguments: argparse.Namespace) -> None:
     """Print the results and write what the flags ask for."""
     from velosweep.reporting.collation import write_plots, write_report
     from velosweep.reporting.console import make_console, say
@@ -107,7 +107,7 @@ def _show(derived: Derived, arguments: argparse.Namespace) -> None:
         say(console, f"Logged to MLflow: {plural(logged, 'run')} in experiment velosweep")
 
 
-def _log(derived: Derived, *, uri: str | None) -> int:
+def _log(derived: SweepResults, *, uri: str | None) -> int:
     """Log each job to MLflow as a run; returns how many. Raises StorageError for what MLflow refuses."""
     from velosweep.reporting.mlflow_export import log_to_mlflow
 

@@ -19,7 +19,7 @@ from velosweep.reporting.console import say
 from velosweep.reporting.plan_text import print_configuration, print_plan
 from velosweep.reporting.progress import make_observer
 from velosweep.reporting.terminal_report import print_results
-from velosweep.results.derived_files import Derived
+from velosweep.results.derived_files import SweepResults
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,7 +88,7 @@ def progress_display(opened: OpenedSweep, settings: RunSettings, console: Consol
     )
 
 
-def print_end(derived: Derived, measured: Measured, settings: RunSettings, console: Console) -> None:
+def print_end(derived: SweepResults, measured: Measured, settings: RunSettings, console: Console) -> None:
     """The results, and why some are missing."""
     go_on = f"Go on with: {resume_command(derived.root)}"
     if measured.nothing_left and settings.verbosity >= 0:

@@ -32,7 +32,7 @@ LARGE_JOURNAL_BYTES = 1024 * MOST_IN_MEMORY
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Derived:
+class SweepResults:
     """What a sweep's samples say. `damaged`: what could not be read, in words.
 
     Where there are more than MOST_IN_MEMORY, `samples` is None and comparisons are without their single samples.
@@ -58,7 +58,7 @@ class Derived:
         return (paths.job(job).summary if job.id in measured else None for job in self.record.jobs)
 
 
-def derive(root: Path) -> Derived:
+def write_derived_files(root: Path) -> SweepResults:
     """Write all derived files of a sweep but the report: the same samples give the same bytes.
 
     Raises StorageError.
@@ -72,7 +72,7 @@ def derive(root: Path) -> Derived:
         comparisons = write_in_slices(root, jobs, samples=not record.single)
     comparisons.sort(key=_job_num)
     write_results(paths.results, comparisons, sweep_id=record.sweep_id, metadata=sweep_metadata(record))
-    derived = Derived(
+    derived = SweepResults(
         root=root,
         record=record,
         samples=stored.table,
@@ -85,13 +85,13 @@ def derive(root: Path) -> Derived:
     return derived
 
 
-def analyse(root: Path) -> Derived:
+def analyse(root: Path) -> SweepResults:
     """Read a sweep's samples and compare its jobs; writes nothing. Raises StorageError."""
     from velosweep.statistics.summarise import compare_jobs
 
     collected = collect(root)
     record = _record(SweepPaths(root), collected.table)
-    return Derived(
+    return SweepResults(
         root=root,
         record=record,
         samples=collected.table,
@@ -101,7 +101,7 @@ def analyse(root: Path) -> Derived:
     )
 
 
-def _write_outputs(derived: Derived) -> None:
+def _write_outputs(derived: SweepResults) -> None:
     """The extra copies that `output=` asks for: a job's summary; several jobs' with one name as an array."""
     wanted: dict[str, list[Path]] = {}
     for job, file in zip(derived.record.jobs, derived.summary_files(), strict=True):

@@ -336,3 +336,62 @@ def test_warm_ups_and_their_failures_are_no_runs_of_the_job():
     warm = [sample(warmup=True, status=Status.FAILED, tokens_per_second=None, order=-1)]
 
     assert "failed_runs" not in {f.code for f in _rows([*sweep(speed=_noisy), *warm])[-1].findings}
+
+
+# ---------------------------------------------------------------- designs
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_two_runs_of_each_mode_in_blocks_are_no_pairs(swapped):
+    samples = [
+        replace(s, order=-s.order if swapped else s.order) for s in sweep(iterations=2, order="block", speed=_noisy)
+    ]
+    samples = [replace(s, started_at=None) for s in samples]
+
+    assert _rows(samples)[-1].ci_method == "Welch t on logs, assumes no drift between blocks"
+
+
+def test_runs_that_overlap_in_time_are_pairs():
+    table = speeds_table([[30.0, 30.1, 30.2]], [[60.0, 60.3, 60.5]], design="block")
+    order = table["order"].to_pylist()
+    order[2], order[3] = order[3], order[2]
+    overlapping = table.set_column(table.column_names.index("order"), "order", [order])
+
+    job = compare_jobs(overlapping)[-1]
+
+    assert job.ci_method == "paired log-ratio t, conditional on this launch"
+    assert "not_paired" not in {f.code for f in job.findings}
+
+
+def test_in_blocks_the_findings_are_of_no_pairs():
+    vanilla, speculative = [30.0 * wobble(i) for i in range(8)], [60.0 * wobble(i) for i in range(8)]
+    speculative[3] *= 0.8
+
+    of = {
+        design: [
+            (f.code, f.subject)
+            for f in compare_jobs(speeds_table([vanilla], [speculative], design=design))[-1].findings
+        ]
+        for design in ("abba", "block")
+    }
+
+    assert ("outlier", "pairs") in of["abba"]
+    assert [subject for code, subject in of["block"] if code == "outlier"] == ["speculative"]
+    assert ("not_paired", "pairs") in of["block"]
+
+
+def test_an_adaptive_jobs_several_launches_keep_the_97_per_cent():
+    vanilla, speculative = [30.0] * 6, [60.0, 60.2, 61.0, 61.3, 59.0, 59.5]
+    table = speeds_table([vanilla], [speculative], launches=[0, 0, 1, 1, 2, 2])
+
+    plain, adaptive = (compare_jobs(table, jobs={"j8": record(adaptive_target=t)})[-1] for t in (None, 0.01))
+
+    assert adaptive.ci_method == plain.ci_method == "paired log-ratio t over launch means"
+    assert adaptive.ci_low < plain.ci_low < plain.ci_high < adaptive.ci_high
+
+
+def test_jobs_of_one_baseline_share_its_figures():
+    one, other = (row for row in _rows(sweep([4, 8], speed=_noisy)) if row.prompt_id is None)
+
+    assert one.vanilla is other.vanilla
+    assert one.speculative is not other.speculative

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from tests.reporting import sweeps
 from velosweep.statistics.comparison import Comparison
-from velosweep.statistics.ranking import best_n_draft, category_speedups, fastest, tied
+from velosweep.statistics.ranking import best_estimate, best_n_draft, category_speedups, fastest, tied
 from velosweep.values import Verdict
 
 
@@ -62,3 +63,61 @@ def test_the_best_n_draft_is_that_of_the_design_notes_table(
 
 def test_where_drafting_can_not_pay_no_n_draft_is_advised() -> None:
     assert best_n_draft(0.1, 0.5) == (0, 1.0)
+
+
+def test_without_a_geometric_mean_the_ratio_of_means_ranks() -> None:
+    plain = replace(measured(1.5, 1.4, 1.6), speedup_gm=None, speedup=1.7)
+
+    assert best_estimate(plain) == 1.7
+    assert best_estimate(measured(1.5, 1.4, 1.6)) == 1.5
+    assert fastest([plain, measured(1.6, 1.5, 1.7)]) is plain
+
+
+def test_without_any_estimate_there_is_no_fastest() -> None:
+    assert fastest([replace(measured(1.5, 1.4, 1.6), speedup_gm=None, speedup=None)]) is None
+
+
+def test_where_none_is_surely_faster_the_highest_is_the_fastest() -> None:
+    low, high = (measured(value, 0.9, 2.8, Verdict.NO_RELIABLE_GAIN) for value in (1.1, 1.2))
+
+    assert fastest([low, high]) is high
+
+
+@pytest.mark.parametrize(("share", "tie"), [(0.99, True), (1.01, False)])
+def test_a_tie_is_where_the_interval_of_the_ratio_holds_1(share: float, tie: bool) -> None:
+    halves = 0.03, 0.04  # logs: independent, they make one of .05
+    best = measured(1.5, 1.5 * math.exp(-halves[0]), 1.5 * math.exp(halves[0]))
+    value = 1.5 * math.exp(-share * 0.05)
+
+    assert tied(measured(value, value * math.exp(-halves[1]), value * math.exp(halves[1])), best) is tie
+
+
+@pytest.mark.parametrize(("value", "tie"), [(1.4851, True), (1.4849, False)])
+def test_without_an_interval_a_tie_is_within_one_per_cent(value: float, tie: bool) -> None:
+    best, job = measured(1.5, 1.4, 1.6), measured(value, 1.3, 1.7)
+
+    for limits in ({"ci_low": None}, {"ci_high": None}):
+        assert tied(replace(job, **limits), best) is tie
+        assert tied(job, replace(best, **limits)) is tie
+
+
+def test_what_was_not_measured_is_tied_with_nothing() -> None:
+    best = measured(1.5, 1.4, 1.6)
+    nothing = replace(best, speedup_gm=None, speedup=None)
+
+    assert not tied(nothing, best)
+    assert not tied(best, nothing)
+
+
+def test_a_prompt_without_category_or_figure_counts_in_none() -> None:
+    row = replace(measured(2.0, 1.9, 2.1), prompt_id="p", prompt_category="code")
+    others = [replace(row, prompt_category=None), replace(row, speedup_gm=None, speedup=None)]
+
+    assert category_speedups([row, *others]) == {"code": {row.job_id: pytest.approx(2.0)}}
+
+
+def test_the_best_n_draft_may_be_the_highest_that_is_asked_about() -> None:
+    assert best_n_draft(1.0, 0.0, highest=5) == (5, 6.0)
+    assert best_n_draft(1.0, 0.0) == (64, 65.0)
+    assert best_n_draft(0.0, 0.0) == (0, 1.0)
+    assert best_n_draft(0.5, 0.4)[0] == 1

@@ -30,7 +30,7 @@ def fastest(jobs: Iterable[Comparison]) -> Comparison | None:
 def tied(job: Comparison, best: Comparison) -> bool:
     """Whether the data can't tell `job` from `best` (rule: see the module); within 1 % where one has no interval."""
     value, top = best_estimate(job), best_estimate(best)
-    if not value or not top or job.verdict is Verdict.INVALID:
+    if value is None or top is None or job.verdict is Verdict.INVALID:
         return False
     half, top_half = _log_half_width(job), _log_half_width(best)
     if half is None or top_half is None:
@@ -39,9 +39,9 @@ def tied(job: Comparison, best: Comparison) -> bool:
 
 
 def _log_half_width(job: Comparison) -> float | None:
-    if not job.ci_low or not job.ci_high or job.ci_low <= 0 or job.ci_high <= 0:
+    if job.ci_low is None or job.ci_high is None:
         return None
-    return (math.log(job.ci_high) - math.log(job.ci_low)) / 2
+    return math.log(job.ci_high / job.ci_low) / 2
 
 
 def category_speedups(rows: Iterable[Comparison]) -> dict[str, dict[str, float]]:

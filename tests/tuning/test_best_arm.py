@@ -126,6 +126,7 @@ def test_not_speculating_can_win_and_needs_no_confirmation() -> None:
 
     assert (answer.winner, answer.confirmed, answer.confirm_measurements) == ("n0", None, 0)
     assert answer.certified
+    assert answer.full_grid_measurements % 17 == 0  # each candidate and vanilla equally often
 
 
 def test_a_winner_that_fresh_pairs_refute_gives_way_to_vanilla() -> None:
@@ -139,6 +140,20 @@ def test_a_winner_that_fresh_pairs_refute_gives_way_to_vanilla() -> None:
     assert (answer.winner, answer.certified) == ("none", False)
     assert answer.confirmed is not None
     assert answer.confirmed.high < 1
+
+
+def test_a_winner_that_fresh_pairs_leave_open_stays() -> None:
+    search = unrelated(3)
+    rng = np.random.default_rng(2)
+    while (asked := search.next_round()) is not None:
+        confirming = asked.phase is Phase.CONFIRMATION
+        means = speeds(search, 60.0, 60.0 if confirming else 50.0)
+        search = search.after(asked, observed(asked, means, rng, cv=0.05 if confirming else 0.002))
+
+    answer = search.answer()
+    assert answer.confirmed is not None
+    assert answer.confirmed.low < 1 < answer.confirmed.high
+    assert (answer.winner == "none", answer.certified) == (False, True)
 
 
 def test_the_confirmed_ratio_comes_from_fresh_abba_pairs_only() -> None:
@@ -192,6 +207,21 @@ def test_a_candidate_that_fails_is_dropped_and_the_search_goes_on() -> None:
     assert [d.reason for d in search.decisions() if d.job_id == "k02"] == ["failed"]
 
 
+def test_a_candidate_that_fails_late_is_no_tie() -> None:
+    search = unrelated(3)
+    rng = np.random.default_rng(0)
+    while (asked := search.next_round()) is not None:
+        seen = observed(asked, speeds(search, 60.0, 30.0), rng)
+        late = asked.number >= 2
+        search = search.after(
+            asked, {n: replace(o, log_value=None) if late and n == "k02" else o for n, o in seen.items()}
+        )
+
+    answer = search.answer()
+    assert len(answer.ties | {answer.winner}) == 2
+    assert answer.dropped["k02"] == 2
+
+
 def test_a_failure_while_calibrating_keeps_the_others_going() -> None:
     engine, search = SimulatedEngine(seed=2), search_over_n_draft()
     while (asked := search.next_round()) is not None:
@@ -226,6 +256,27 @@ def test_a_budget_gives_the_best_so_far_and_says_that_it_is_not_certified() -> N
     assert answer.confirm_measurements == 12
 
 
+@pytest.mark.parametrize(
+    ("budget_s", "rounds", "pairs"),
+    [
+        (30.0, 7, 4),  # a round of 3 s leaves .3 of the budget, 9 s, to confirm; pairs of 2 s while they fit
+        (60.0, 16, 6),  # … or 2 × 6 runs, 12 s, where that is less
+        (3.5, 1, 2),  # the first round's cost is not known; two pairs are taken whatever the budget
+    ],
+)
+def test_a_budget_is_spent_on_elimination_but_for_what_confirmation_needs(
+    budget_s: float, rounds: int, pairs: int
+) -> None:
+    search = unrelated(2, budget_s=budget_s)
+    while (asked := search.next_round()) is not None:
+        disturbed = 0.1 * (asked.number % 3 - 1)
+        values = {"none": 4.0 + disturbed, "k00": 4.02 - disturbed, "k01": 4.0 + disturbed}  # never told apart
+        search = search.after(asked, {n: Observation(log_value=values[n], seconds=1.0) for n in asked.order})
+
+    assert len(search.elimination.rounds) == rounds
+    assert search.answer().confirm_measurements == 2 * pairs
+
+
 def test_rounds_run_out_without_a_certificate() -> None:
     search = unrelated(3, max_rounds=5)
 
@@ -250,19 +301,66 @@ def test_an_objective_that_the_model_does_not_rank_is_measured_in_full() -> None
     assert (asked.phase, len(asked.order)) == (Phase.ELIMINATION, 17)
 
 
-def test_short_calibration_runs_are_repeated_until_they_say_enough() -> None:
-    search = run(SimulatedEngine(tokens=200, seed=1))
+@pytest.mark.parametrize(("tokens", "rounds"), [(512, 1), (511, 2), (100, 3)])
+def test_short_calibration_runs_are_repeated_until_2048_tokens_or_three_times(tokens: int, rounds: int) -> None:
+    search = run(SimulatedEngine(tokens=tokens, seed=1, cliff=0.0))  # n_draft 0, 1, 4 and 16 are calibrated
 
-    assert len(search.calibration.rounds) >= 3
+    assert len(search.calibration.rounds) == rounds
+
+
+def test_the_prediction_of_vanilla_is_what_calibration_measured() -> None:
+    search = run(SimulatedEngine(tokens=100, seed=1, cliff=0.0))
+
+    logs = [done.log_value("n0") or 0.0 for done in search.calibration.rounds]
+    assert search.answer().predicted["n0"] == pytest.approx(math.exp(sum(logs) / 3))
+
+
+def test_a_candidate_below_the_boundary_that_fails_is_not_asked_for_again() -> None:
+    engine, search = SimulatedEngine(cliff=0.8), search_over_n_draft(TunerSettings(max_rounds=1))
+    asked_for = 0
+    for _ in range(20):
+        asked = search.next_round()
+        if asked is None:
+            break
+        asked_for += "n7" in asked.order
+        failed = Observation(log_value=None)
+        search = search.after(asked, {n: failed if n == "n7" else o for n, o in engine.measure(asked).items()})
+
+    assert asked_for == 1
+    assert "n7" not in search.shortlist
+
+
+def calibrated(engine: SimulatedEngine, **changes: object) -> tuple[BestArmSearch, dict[int, float]]:
+    """A search after exact calibration, and the true speeds of all candidates."""
+    search = search_over_n_draft(**changes)
+    asked = search.next_round()
+    assert asked is not None
+    search = search.after(asked, engine.measure(asked))
+    return search, {n: engine.speed(n) for n in range(17)}
+
+
+def exact(**changes: float) -> SimulatedEngine:
+    return SimulatedEngine(tokens=200_000, cv=0.0, round_sd=0.0, cliff=0.0, **changes)  # type: ignore[arg-type]
+
+
+def test_the_shortlist_is_what_is_predicted_within_8_per_cent_of_the_best() -> None:
+    search, speed = calibrated(exact(alpha=0.8, cost_ratio=0.12))
+    near = {f"n{n}" for n in speed if speed[n] >= 0.92 * max(speed.values())}
+
+    assert 3 < len(near) < 6
+    assert {f"n{n}" for n in speed if speed[n] >= 0.94 * max(speed.values())} < near
+    assert set(search.shortlist) == near
+
+
+def test_at_least_three_are_shortlisted() -> None:
+    search, speed = calibrated(exact(alpha=0.1, cost_ratio=0.4))
+
+    assert set(search.shortlist) == {f"n{n}" for n in sorted(speed, key=lambda n: -speed[n])[:3]}
 
 
 def test_a_short_prompt_widens_the_shortlist() -> None:
-    asked = search_over_n_draft().next_round()
-    assert asked is not None
-    seen = SimulatedEngine(tokens=5000, cv=0.0, round_sd=0.0, cliff=0.0).measure(asked)
+    narrow, _ = calibrated(exact())
+    wide, _ = calibrated(exact(), short_suite=True)
 
-    narrow = search_over_n_draft().after(asked, seen).shortlist
-    wide = search_over_n_draft(short_suite=True).after(asked, seen).shortlist
-
-    assert set(narrow) < set(wide)
-    assert (len(narrow), len(wide)) == (6, 10)
+    assert set(narrow.shortlist) < set(wide.shortlist)
+    assert (len(narrow.shortlist), len(wide.shortlist)) == (6, 10)

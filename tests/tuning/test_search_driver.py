@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -11,13 +12,14 @@ import pytest
 
 from tests.measuring.standin_lane import Bench, StandInSession, good
 from tests.planning.jobs import jobs_over_n_draft
+from tests.strategies import sample, speculative
 from velosweep.config.settings import Job, Prompt, PromptSet, TunerSettings
 from velosweep.errors import ConfigError, RunFailed
 from velosweep.llama_cpp.engine import Generation, Request
 from velosweep.planning.server_groups import plan_groups
 from velosweep.tuning.search_driver import SearchDriver, search_drivers
-from velosweep.tuning.search_values import SearchAnswer
-from velosweep.values import Mode
+from velosweep.tuning.search_values import DraftRounds, Observation, SearchAnswer
+from velosweep.values import Mode, Status
 
 
 class Truth:
@@ -212,3 +214,65 @@ def test_skip_vanilla_leaves_nothing_to_confirm_against() -> None:
 
     with pytest.raises(ConfigError, match="vanilla"):
         search_drivers(groups, TunerSettings(), [], lambda decision: None)
+
+
+def observed(objective: str, **changes: object) -> dict[str, Observation]:
+    """The observations of a first round of vanilla and n_draft 2, whose samples have these values; by mode."""
+    jobs = jobs_over_n_draft(2)
+    settings = TunerSettings(objective=objective)
+    (driver,) = search_drivers(plan_groups(jobs), settings, [], lambda decision: None).values()
+    asked = driver.next_round()
+    assert asked is not None
+    for run in asked:
+        made = speculative(2, **changes) if run.server.mode is Mode.SPECULATIVE else sample(**changes)
+        driver.saw(run, made)
+    driver.next_round()
+    (search,) = driver.searches.values()
+    values = search.history[0].observations
+    return {"vanilla": values[jobs[0].baseline_id], "speculative": values[jobs[0].id]}
+
+
+@pytest.mark.parametrize(
+    ("objective", "value"),
+    [
+        ("tokens_per_second", 99 / 3.3),  # the first token belongs to the prompt
+        ("total_time_ms", 1 / 3320.0),
+        ("energy_j", 99 / 50.0),
+    ],
+)
+def test_larger_values_are_better_whatever_the_objective(objective: str, value: float) -> None:
+    seen = observed(objective, predicted_ms=3300.0, total_time_ms=3320.0, energy_j=50.0)
+
+    assert [one.log_value for one in seen.values()] == pytest.approx([math.log(value)] * 2)
+    assert {one.seconds for one in seen.values()} == {3.32}
+
+
+@pytest.mark.parametrize(
+    ("objective", "changes"),
+    [
+        ("tokens_per_second", {"predicted_ms": None}),
+        ("tokens_per_second", {"predicted_tokens": 1}),
+        ("total_time_ms", {"total_time_ms": None}),
+        ("energy_j", {"energy_j": None}),
+        ("energy_j", {"energy_j": 50.0, "status": Status.INVALID}),
+    ],
+)
+def test_what_has_no_value_failed(objective: str, changes: dict[str, object]) -> None:
+    assert [one.log_value for one in observed(objective, **changes).values()] == [None, None]
+
+
+def test_rounds_that_llama_cpp_does_not_count_are_the_tokens_that_no_draft_provided() -> None:
+    counted = observed("total_time_ms", accepted_tokens=60, accepted_per_position=(40, 20), predicted_ms=900.0)
+    reckoned = observed("total_time_ms", accepted_tokens=60, rounds=None, predicted_ms=900.0)
+
+    assert counted["speculative"].draft_rounds == DraftRounds(count=25, total_ms=900.0, accepted_per_position=(40, 20))
+    assert reckoned["speculative"].draft_rounds == DraftRounds(count=40, total_ms=900.0, accepted_per_position=None)
+    assert counted["vanilla"].draft_rounds is None
+
+
+@pytest.mark.parametrize(("n_predict", "short"), [(255, True), (256, False)])
+def test_a_single_prompt_of_fewer_than_256_tokens_is_a_short_suite(n_predict: int, short: bool) -> None:
+    groups = plan_groups(jobs_over_n_draft(2, n_predict=n_predict))
+    (driver,) = search_drivers(groups, TunerSettings(), [], lambda decision: None).values()
+
+    assert [search.short_suite for search in driver.searches.values()] == [short]

@@ -40,6 +40,36 @@ def test_a_kernel_boundary_is_noticed_and_located_by_one_more_run() -> None:
     assert boundary_length(range(1, 17), calibrated(engine, 1, 4, 7, 16)) is None
 
 
+@pytest.mark.parametrize(("share", "length"), [(1.07, None), (1.09, 7)])
+def test_a_boundary_shows_where_the_longest_costs_8_per_cent_more_than_the_line(
+    share: float, length: int | None
+) -> None:
+    ms = {1: 10.0, 4: 13.0, 16: 25.0 * share}
+    runs = {n: DraftRounds(count=1, total_ms=value, accepted_per_position=(1,) * n) for n, value in ms.items()}
+
+    assert boundary_length(range(1, 17), runs) == length
+
+
+def test_beyond_the_longest_run_survival_stays_and_a_round_costs_on_the_same_line() -> None:
+    runs = {
+        2: DraftRounds(count=10, total_ms=100.0, accepted_per_position=(8, 5)),
+        4: DraftRounds(count=10, total_ms=120.0, accepted_per_position=(8, 5, 4, 2)),
+    }
+
+    predicted = predict([6], runs)
+
+    assert predicted == pytest.approx({6: 1000 * (1 + 0.8 + 0.5 + 0.4 + 0.2 + 0.2 + 0.2) / 14.0})
+
+
+def test_a_round_costs_no_less_than_half_of_what_was_measured() -> None:
+    runs = {
+        2: DraftRounds(count=1, total_ms=20.0, accepted_per_position=(1, 1)),
+        4: DraftRounds(count=1, total_ms=10.0, accepted_per_position=(1, 1, 1, 1)),
+    }
+
+    assert predict([8], runs) == pytest.approx({8: 1000 * 9 / 5.0})
+
+
 def test_without_counts_by_position_nothing_is_predicted() -> None:
     assert predict([1, 2], {2: DraftRounds(count=10, total_ms=50.0, accepted_per_position=None)}) is None
 

@@ -222,8 +222,7 @@ class BestArmSearch:
         confirmed = self._confirmed(leader)
         refuted = confirmed is not None and confirmed.high < 1
         winner = self.vanilla if refuted else leader
-        measured = bool(self.elimination.rounds) or len(self.shortlist) == 1
-        certified = self.elimination.decided and measured and not refuted
+        certified = self.elimination.decided and not refuted
         counts = Counter(done.phase for done in self.history for _ in done.order)
         return SearchAnswer(
             category=self.category,

@@ -152,7 +152,6 @@ def residual_variance(rounds: Sequence[Mapping[str, float]]) -> tuple[float, int
     cells = [
         (names.index(name), len(names) + number, value)
         for number, values in enumerate(rounds)
-        if len(values) > 1  # one value alone only fixes its round's effect
         for name, value in values.items()
     ]
     if not cells:

@@ -41,18 +41,13 @@ def calibration_lengths(available: Sequence[int]) -> tuple[int, ...]:
     lengths = sorted(set(available))
     if len(lengths) <= len(_CALIBRATION_LENGTHS):
         return ()
-    nearest = {min(lengths, key=lambda n: (abs(n - wanted), n)) for wanted in _CALIBRATION_LENGTHS}
-    if lengths[-1] < _CALIBRATION_LENGTHS[-1]:
-        nearest.add(lengths[-1])  # survival must be known as far as candidates draft
-    return tuple(sorted(nearest))
+    return tuple(sorted({min(lengths, key=lambda n: (abs(n - wanted), n)) for wanted in _CALIBRATION_LENGTHS}))
 
 
 def boundary_length(available: Sequence[int], runs: Mapping[int, DraftRounds]) -> int | None:
     """The length to calibrate just below a kernel boundary; None where the runs show no boundary, or it is done."""
     below = max((n for n in available if n <= _BELOW_BOUNDARY), default=None)
-    if below is None or below in runs or not _has_cliff(runs):
-        return None
-    return below if below > sorted(runs)[-2] else None
+    return below if below not in runs and _has_cliff(runs) else None
 
 
 def predict(available: Sequence[int], runs: Mapping[int, DraftRounds]) -> dict[int, float] | None:

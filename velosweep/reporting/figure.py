@@ -68,29 +68,26 @@ def n_draft_axis(values: Iterable[int]) -> dict[str, Any]:
     return axis("n_draft", **exact)
 
 
-def level(value: float, text: str, *, dash: str = "dot", x_axis: bool = False) -> dict[str, Any]:
-    """A reference line with its name: layout parts `shapes` and `annotations`."""
-    line = {"color": MUTED, "width": 1.5, "dash": dash}
+def with_levels(layout: Mapping[str, Any], levels: Mapping[float, str], *, x_axis: bool = False) -> dict[str, Any]:
+    """`layout` with named reference lines at values of the y axis (or x axis), and room for their names.
+
+    The line at 1, where nothing is gained, is solid.
+    """
     along, across = ("y", "x") if x_axis else ("x", "y")
-    shape = {"type": "line", f"{along}ref": "paper", f"{along}0": 0, f"{along}1": 1, "layer": "below", "line": line}
-    shape |= {f"{across}ref": across, f"{across}0": value, f"{across}1": value}
-    note = {"text": text, "showarrow": False, "font": {"color": MUTED, "size": 11}}
-    note |= (
-        {"x": value, "xref": "x", "y": 1, "yref": "paper", "yanchor": "bottom"}
+    place: dict[str, Any] = (
+        {"xref": "x", "y": 1, "yref": "paper", "yanchor": "bottom"}
         if x_axis
-        else {"x": 1.005, "xref": "paper", "xanchor": "left", "y": value, "yref": "y", "yanchor": "middle"}
+        else {"x": 1.005, "xref": "paper", "xanchor": "left", "yref": "y", "yanchor": "middle"}
     )
-    return {"shapes": [shape], "annotations": [note]}
-
-
-def with_levels(layout: Mapping[str, Any], *levels: Mapping[str, Any]) -> dict[str, Any]:
-    """`layout` with several reference lines and room for their names at the right."""
-    return {
-        "margin": {"l": 48, "r": 72, "t": 24, "b": 44},
-        **layout,
-        "shapes": [shape for entry in levels for shape in entry["shapes"]],
-        "annotations": [note for entry in levels for note in entry["annotations"]],
-    }
+    shapes, notes = [], []
+    for value, text in levels.items():
+        line = {"color": MUTED, "width": 1.5, "dash": "solid" if value == 1 else "dot"}
+        ends = {f"{along}ref": "paper", f"{along}0": 0, f"{along}1": 1, f"{across}ref": across}
+        shapes.append(
+            {"type": "line", **ends, f"{across}0": value, f"{across}1": value, "layer": "below", "line": line}
+        )
+        notes.append({"text": text, "showarrow": False, "font": {"color": MUTED, "size": 11}, **place, across: value})
+    return {"margin": {"l": 48, "r": 72, "t": 24, "b": 44}, **layout, "shapes": shapes, "annotations": notes}
 
 
 def error_bar(

@@ -15,12 +15,11 @@ from velosweep.reporting.finding_text import WORST, Advice, grouped_findings
 from velosweep.reporting.method import environment_lines, how_lines
 from velosweep.reporting.recommendation import Recommendation, recommend
 from velosweep.reporting.result_tables import category_table, detailed_job_table, prompt_table, with_failed
-from velosweep.reporting.run_figures import conditions_figure, samples_figure
+from velosweep.reporting.run_figures import conditions_figure, samples_figure, timeline
 from velosweep.reporting.search_words import search_table, search_title
 from velosweep.reporting.speedup_figures import heat_map, main_figure, prompt_heat_map, prompts_figure
 from velosweep.reporting.speedup_hints import reasons_for_modest_speedup
 from velosweep.reporting.table import Table
-from velosweep.reporting.timeline import timeline
 from velosweep.reporting.wording import first_few, job_labels, target_of, whole_jobs
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate

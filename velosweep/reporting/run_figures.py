@@ -2,18 +2,115 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from velosweep.reporting.escaping import clip, plot_text
 from velosweep.reporting.figure import BAD, MUTED, Figure, Trace, axis, rounded, scatter, series_colour, series_symbol
-from velosweep.reporting.timeline import Timeline
-from velosweep.statistics.columns import dense
+from velosweep.statistics.columns import Columns, Text, dense
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # As many points as a browser draws as vector graphics without lag; of more, an even part and all the extremes are
 # shown. WebGL would bear more, but prints badly, needs `eval`, and crawls where there is no GPU.
 MOST_POINTS = 3_000
 MOST_EXTREMES = 200
 MOST_SETTINGS = 8
+
+_CONDITIONS = (
+    ("gpu_temperature_c", "GPU °C", 1.0),
+    ("gpu_clock_mhz", "GPU MHz", 1.0),
+    ("gpu_power_w", "GPU W", 1.0),
+    ("load_average", "load", 1.0),
+    ("cpu_busy", "others' CPU %", 100.0),
+)
+_COLUMNS = (
+    "model_pair", "speculation", "n_draft", "prompt_id", "iteration", "order", "warmup", "status", "error",
+    "tokens_per_second", "started_at", *(name for name, _, _ in _CONDITIONS),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timeline:
+    """All runs with a start, in the order taken: arrays of one value a run.
+
+    `second` since the first run; `rate` tok/s, NaN where there is none; `relative` per cent from the median of the
+    run's setting and prompt (of its setting, for a prompt that is not counted), 0 where there is none. Masks: `counted`
+    runs are averaged, `warm` ran well but are warm-ups, `bad` did not end well.
+    """
+
+    columns: Columns
+    pair: Text
+    n_draft: Any
+    second: Any
+    rate: Any
+    relative: Any
+    counted: Any
+    warm: Any
+    bad: Any
+
+    def name(self, row: int) -> str:
+        """The setting of a run, in words."""
+        return f"{self.pair_name(row)}, {self.setting(row)}"
+
+    def setting(self, row: int) -> str:
+        """`name` without its pair."""
+        return f"n_draft {self.n_draft[row]}" if self.n_draft[row] else "vanilla"
+
+    def pair_name(self, row: int) -> str:
+        """A pair's name, safe for Plotly."""
+        return plot_text(str(self.pair.at(row)))
+
+
+def timeline(samples: pa.Table) -> Timeline | None:
+    """Order a table of samples by start; None where no run has one. Columns may be missing."""
+    import numpy as np
+    import pyarrow as pa
+
+    unordered = Columns(samples.select([name for name in _COLUMNS if name in samples.column_names]))
+    started, order = unordered.microseconds("started_at"), unordered.integer("order")
+    known = np.flatnonzero(started != np.iinfo(np.int64).min)
+    if not len(known):
+        return None
+    taken = known[np.lexsort((order[known], started[known]))]
+    columns = Columns(unordered.table.take(pa.array(taken, pa.int64())))
+    rate, ok, warmup = columns.number("tokens_per_second"), columns.ended_well(), columns.integer("warmup") != 0
+    pair, n_draft = columns.text("model_pair"), columns.integer("n_draft")
+    setting = dense([pair.codes, columns.text("speculation").codes, n_draft])
+    setting_and_prompt = dense([setting, columns.text("prompt_id").codes])
+    runs_well = ok & ~np.isnan(rate)
+    counted = runs_well & ~warmup
+    median = _medians(rate, counted, setting_and_prompt)
+    median = np.where(median > 0, median, _medians(rate, counted, setting))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = np.where(median > 0, 100 * (rate / median - 1), 0.0)
+    return Timeline(
+        columns=columns,
+        pair=pair,
+        n_draft=n_draft,
+        second=np.round((started[taken] - started[taken[0]]) / 1e6, 2),
+        rate=rate,
+        relative=relative,
+        counted=counted,
+        warm=runs_well & warmup,
+        bad=~ok,
+    )
+
+
+def _medians(rate: Any, counted: Any, group: Any) -> Any:
+    """For each row the median of its group's counted rows, NaN where there are none."""
+    import numpy as np
+
+    codes = np.unique(group, return_inverse=True)[1]
+    order = np.lexsort((rate, codes))
+    ranked = rate[order[counted[order]]]
+    size = np.bincount(codes[counted], minlength=codes.max() + 1)
+    begin, some = np.cumsum(size) - size, size > 0
+    low, high = begin[some] + (size[some] - 1) // 2, begin[some] + size[some] // 2
+    found = np.full(len(size), np.nan)
+    found[some] = (ranked[low] + ranked[high]) / 2
+    return found[codes]
 
 
 def samples_figure(line: Timeline) -> Figure | None:
@@ -130,15 +227,6 @@ def _set_apart(line: Timeline) -> list[Trace]:
 def _short(text: object) -> str:
     """An error for a hover box: one short line, nothing Plotly would read as mark-up."""
     return plot_text(clip(str(text or "no reason given").partition("\n")[0], 120))
-
-
-_CONDITIONS = (
-    ("gpu_temperature_c", "GPU °C", 1.0),
-    ("gpu_clock_mhz", "GPU MHz", 1.0),
-    ("gpu_power_w", "GPU W", 1.0),
-    ("load_average", "load", 1.0),
-    ("cpu_busy", "others' CPU %", 100.0),
-)
 
 
 def conditions_figure(line: Timeline) -> Figure | None:

@@ -11,7 +11,6 @@ from velosweep.reporting.figure import (
     Trace,
     axis,
     error_bar,
-    level,
     n_draft_axis,
     rounded,
     scatter,
@@ -79,7 +78,7 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
         best = max(members, key=lambda job: best_estimate(job) or 0.0)
         words.append(f"{name or 'The speedup'} peaks at n_draft {best.n_draft} with {speedup(best)}")
     layout = {"xaxis": n_draft_axis(job.n_draft for job in jobs), "yaxis": axis("speedup (×)"), "hovermode": "closest"}
-    levels = [level(1.0, "no gain", dash="solid"), *([level(target, f"target {target:g}×")] if target != 1 else [])]
+    levels = {1.0: "no gain"} | ({target: f"target {target:g}×"} if target != 1 else {})
     return Figure(
         id="main",
         title="Speedup over n_draft",
@@ -87,7 +86,7 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
         "hollow: not sure, ✗: not usable. Dashed: what acceptance and draft cost promise.",
         summary=f"{'; '.join(words)}.",
         data=data,
-        layout=with_levels(layout, *levels),
+        layout=with_levels(layout, levels),
         height=420,
     )
 
@@ -166,7 +165,7 @@ def _forest(rows: Sequence[Comparison], labels: Sequence[str], figure_id: str, t
         summary=f"Speedups from {_value(rows[lowest]):.2f}× ({labels[lowest]}) to {_value(rows[highest]):.2f}× "
         f"({labels[highest]}).",
         data=data,
-        layout=with_levels(layout, level(1.0, "no gain", dash="solid", x_axis=True)),
+        layout=with_levels(layout, {1.0: "no gain"}, x_axis=True),
         height=140 + 24 * len(rows),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ WIDEST_HIDDEN_CHANGE = 0.1
 """Intervals that would hide a larger change than this show no reproduction by overlapping."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class SweepComparison:
     """All that is shown of two sweeps: their names, their changes, and the differences of their environments."""
 
@@ -40,7 +41,7 @@ class SweepComparison:
     changes: SweepChanges
     differences: Sequence[EnvironmentDifference] = ()
 
-    @property
+    @cached_property
     def labels(self) -> dict[str, str]:
         """What tells the new sweep's jobs apart, by job id."""
         return job_labels([*(change.new for change in self.changes.changes), *self.changes.only_new])

@@ -30,7 +30,7 @@ from tests.benchmarks.bench_analysis import N_DRAFTS, made_up_samples, peak_mb
 from tests.benchmarks.figures import Figure, machine, show
 from tests.planning.virtual_lanes import load_of, plan, simulate, skewed_jobs
 from velosweep.garbage_collection import existing_objects_frozen
-from velosweep.results.slices import SLICE_ROWS
+from velosweep.results.job_files import SLICE_ROWS
 from velosweep.statistics.summarise import iterate_jobs
 
 LANES = (1, 16, 256)

@@ -15,7 +15,7 @@ import pytest
 from tests.results.made import job_record, journal_of, record, rounds
 from velosweep.errors import StorageError
 from velosweep.records import SweepRecord
-from velosweep.results import derived_files, journal_table, samples_file, slices
+from velosweep.results import derived_files, job_files, journal_table, samples_file
 from velosweep.results.derived_files import write_derived_files
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import write_record
@@ -60,7 +60,7 @@ def in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is large: the journal, and a sweep of more than one baseline."""
     monkeypatch.setattr(derived_files, "LARGE_JOURNAL_BYTES", 0)
     monkeypatch.setattr(derived_files, "MOST_IN_MEMORY", 30)
-    monkeypatch.setattr(slices, "SLICE_ROWS", 30)
+    monkeypatch.setattr(job_files, "SLICE_ROWS", 30)
 
 
 @pytest.fixture
@@ -74,7 +74,8 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two, however few the slices and the processors."""
-    monkeypatch.setattr(slices, "_workers", lambda _: 2)
+    monkeypatch.setattr(job_files, "FEWEST_SLICES", 2)
+    monkeypatch.setattr(job_files, "most_workers", lambda: 2)
 
 
 def test_every_job_has_its_summary_in_the_record_order(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from velosweep.results.sweep_record import write_record
 def write_sweep(root: Path, *, iterations: int = 4) -> SweepPaths:
     """A whole sweep's Parquet files: its own, and its jobs' copies."""
     paths = journal_of(root, rounds(iterations=iterations))
-    table = collect(root).table
+    table = collect(root)[0]
     write_record(paths.record, record())
     write_samples(paths.samples, table)
     write_job_samples(paths, record().jobs, table)
@@ -116,23 +116,23 @@ def test_damaged_journal_lines_are_reported_and_the_rest_collected(tmp_path: Pat
     paths = journal_of(tmp_path, [sample(0), sample(1)])
     paths.journal.write_bytes(paths.journal.read_bytes()[:-10])
 
-    collected = collect(tmp_path)
+    table, damaged = collect(tmp_path)
 
-    assert collected.table.num_rows == 1
-    assert collected.damaged == ("journal.jsonl, line 3: torn: the write was cut short",)
+    assert table.num_rows == 1
+    assert damaged == ("journal.jsonl, line 3: torn: the write was cut short",)
 
 
 def test_what_an_earlier_collation_kept_makes_up_for_a_damaged_journal(tmp_path: Path) -> None:
     paths = write_sweep(tmp_path)
-    whole = collect(tmp_path).table
+    whole = collect(tmp_path)[0]
     content = bytearray(paths.journal.read_bytes())
     content[len(content) // 2] ^= 1
     paths.journal.write_bytes(content)
 
-    collected = collect(tmp_path)
+    table, damaged = collect(tmp_path)
 
-    assert whole.equals(collected.table)
-    assert collected.damaged[-1] == "1 of them recovered from samples.parquet"
+    assert whole.equals(table)
+    assert damaged[-1] == "1 of them recovered from samples.parquet"
 
 
 def test_a_damaged_journal_beside_a_damaged_samples_file_gives_what_the_journal_has(tmp_path: Path) -> None:
@@ -140,10 +140,10 @@ def test_a_damaged_journal_beside_a_damaged_samples_file_gives_what_the_journal_
     paths.journal.write_bytes(paths.journal.read_bytes()[:-10])
     paths.samples.write_bytes(b"PAR1")
 
-    collected = collect(tmp_path)
+    table, damaged = collect(tmp_path)
 
-    assert collected.table.num_rows == 15
-    assert "none of them could be recovered from samples.parquet" in collected.damaged[-1]
+    assert table.num_rows == 15
+    assert "none of them could be recovered from samples.parquet" in damaged[-1]
 
 
 def test_pandas_polars_and_duckdb_read_the_folder_as_it_is(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_job_that_shares_a_baseline_takes_the_vanilla_runs_of_its_blocks_only(
         sample(3, block=1, job_id="job1", job_num=1),
     ]
     journal_of(tmp_path, taken)
-    write_job_samples(SweepPaths(tmp_path), [job_record(0), job_record(1)], collect(tmp_path).table)
+    write_job_samples(SweepPaths(tmp_path), [job_record(0), job_record(1)], collect(tmp_path)[0])
 
     assert sorted(velosweep.load(tmp_path / "0")["order"].to_pylist()) == [0, 1]
     assert sorted(velosweep.load(tmp_path / "1")["order"].to_pylist()) == [2, 3]

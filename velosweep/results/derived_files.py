@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
+
 from velosweep.files import make_folder, read_bytes, write_bytes
 from velosweep.records import SweepRecord
-from velosweep.results.job_files import write_job_files
-from velosweep.results.journal_table import Damaged, journal_row_groups
+from velosweep.results.job_files import write_in_slices, write_job_files
+from velosweep.results.journal_table import Damaged, damage_in_words, journal_row_groups
 from velosweep.results.loading import collect
 from velosweep.results.parquet_schema import sweep_metadata
 from velosweep.results.paths import SweepPaths
 from velosweep.results.rebuilt_record import record_from_samples
 from velosweep.results.results_file import write_results
 from velosweep.results.samples_file import row_count, write_row_groups, write_samples
-from velosweep.results.slices import write_in_slices
-from velosweep.results.summaries import Summary, read_summary, write_summary_array
+from velosweep.results.summaries import Summary, write_summary_array
 from velosweep.results.sweep_record import read_record
 from velosweep.statistics.comparison import Comparison
 
@@ -50,7 +51,7 @@ class SweepResults:
 
         They are read one at a time: all of a large sweep need much memory.
         """
-        return (read_summary(file) if file else None for file in self.summary_files())
+        return (orjson.loads(read_bytes(file)) if file else None for file in self.summary_files())
 
     def summary_files(self) -> Iterator[Path | None]:
         """Each job's summary.json in the record's order, None where nothing was measured."""
@@ -66,38 +67,31 @@ def write_derived_files(root: Path) -> SweepResults:
     paths = SweepPaths(root)
     stored = _store_samples(paths)
     record, jobs = stored.record, stored.record.jobs
-    if stored.table is not None:
-        comparisons = write_job_files(paths, jobs, stored.table, samples=not record.single)
+    if stored.samples is not None:
+        comparisons = write_job_files(paths, jobs, stored.samples, samples=not record.single)
     else:
         comparisons = write_in_slices(root, jobs, samples=not record.single)
-    comparisons.sort(key=_job_num)
+    comparisons.sort(key=lambda row: float("inf") if row.job_num is None else row.job_num)
+    results = replace(stored, comparisons=comparisons)
     write_results(paths.results, comparisons, sweep_id=record.sweep_id, metadata=sweep_metadata(record))
-    derived = SweepResults(
-        root=root,
-        record=record,
-        samples=stored.table,
-        sample_count=stored.count,
-        comparisons=comparisons,
-        damaged=stored.damaged,
-    )
-    write_summary_array(paths.summaries, (file for file in derived.summary_files() if file), durable=False)
-    _write_outputs(derived)
-    return derived
+    write_summary_array(paths.summaries, (file for file in results.summary_files() if file), durable=False)
+    _write_outputs(results)
+    return results
 
 
 def analyse(root: Path) -> SweepResults:
     """Read a sweep's samples and compare its jobs; writes nothing. Raises StorageError."""
     from velosweep.statistics.summarise import compare_jobs
 
-    collected = collect(root)
-    record = _record(SweepPaths(root), collected.table)
+    table, damaged = collect(root)
+    record = _record(SweepPaths(root), table)
     return SweepResults(
         root=root,
         record=record,
-        samples=collected.table,
-        sample_count=collected.table.num_rows,
-        comparisons=compare_jobs(collected.table, jobs={job.id: job for job in record.jobs}),
-        damaged=collected.damaged,
+        samples=table,
+        sample_count=table.num_rows,
+        comparisons=compare_jobs(table, jobs={job.id: job for job in record.jobs}),
+        damaged=damaged,
     )
 
 
@@ -116,38 +110,25 @@ def _write_outputs(derived: SweepResults) -> None:
             write_summary_array(Path(output), files)
 
 
-def _job_num(row: Comparison) -> float:
-    """Comparisons stand in the order of the jobs' numbers, wherever their rows are."""
-    return float("inf") if row.job_num is None else row.job_num
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Stored:
-    """The samples as they now stand in samples.parquet. `table`: all of them, where they are few."""
-
-    record: SweepRecord
-    table: pa.Table | None
-    count: int
-    damaged: tuple[str, ...]
-
-
-def _store_samples(paths: SweepPaths) -> _Stored:
-    """samples.parquet from the journal, or itself where there is none."""
+def _store_samples(paths: SweepPaths) -> SweepResults:
+    """Write samples.parquet from the journal, or from itself where there is none; without comparisons as yet."""
     if not _are_many(paths):
-        collected = collect(paths.root)
-        record, count = _record(paths, collected.table), collected.table.num_rows
-        write_samples(paths.samples, collected.table, metadata=sweep_metadata(record))
-        table = collected.table if count <= MOST_IN_MEMORY else None
-        return _Stored(record=record, table=table, count=count, damaged=collected.damaged)
-    record = read_record(paths.record)
-    damaged: Damaged = []
-    if paths.journal.is_file():
-        write_row_groups(paths.samples, journal_row_groups(paths.journal, damaged), metadata=sweep_metadata(record))
-    return _Stored(
+        table, damaged = collect(paths.root)
+        record = _record(paths, table)
+        write_samples(paths.samples, table, metadata=sweep_metadata(record))
+    else:
+        record, table, lines = read_record(paths.record), None, Damaged()
+        if paths.journal.is_file():
+            write_row_groups(paths.samples, journal_row_groups(paths.journal, lines), metadata=sweep_metadata(record))
+        damaged = damage_in_words(lines)
+    count = row_count(paths.samples)
+    return SweepResults(
+        root=paths.root,
         record=record,
-        table=None,
-        count=row_count(paths.samples),
-        damaged=tuple(f"{paths.journal.name}, line {number}: {why}" for number, why in damaged),
+        samples=table if count <= MOST_IN_MEMORY else None,
+        sample_count=count,
+        comparisons=[],
+        damaged=damaged,
     )
 
 

@@ -1,19 +1,27 @@
-"""What follows from some jobs' samples: their comparisons, and the files in each job's own folder."""
+"""What follows from jobs' samples: their comparisons, and the files in each job's own folder.
+
+A large sweep's jobs come in slices, each small enough for memory, which processes work on side by side.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from velosweep.errors import StorageError
 from velosweep.files import make_folder, write_bytes
+from velosweep.garbage_collection import collection_paused
 from velosweep.records import JobRecord
-from velosweep.results.parquet_schema import STRINGS, file_metadata, job_metadata, schema
+from velosweep.results.parquet_schema import COLUMNS, STRINGS, file_metadata, job_metadata, reading_parquet, schema
 from velosweep.results.paths import SweepPaths
 from velosweep.results.row_order import numbers, owner_ranges
+from velosweep.results.samples_file import completed, open_parquet
 from velosweep.results.summaries import write_job_summaries
-from velosweep.statistics.comparison import Comparison
+from velosweep.statistics.comparison import Comparison, ModeStatistics
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,6 +33,13 @@ _WRITER: dict[str, Any] = {"compression": "lz4", "write_statistics": False, "sto
 _FEW_ROWS = 64
 _LONG_TEXTS = ["main_model", "draft_model", "prompt", "output_sha256", "llama_cpp_build"]
 MOST_THREADS = 4
+
+# With more rows memory grows and the processor's cache helps less.
+SLICE_ROWS = 100_000
+# Starting processes takes a second or two, which fewer slices don't.
+FEWEST_SLICES = 4
+_MOST_WORKERS = 8
+_WORKER_BYTES = 700 << 20
 
 
 def write_job_files(
@@ -105,3 +120,123 @@ def _parquet(rows: pa.Table, job: JobRecord) -> memoryview:
         writer.write_table(rows)
         writer.add_key_value_metadata(file_metadata(job_metadata(job)))
     return memoryview(stream.getvalue())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Slice:
+    """Jobs to be worked on together, and the row groups of samples.parquet that hold their rows."""
+
+    jobs: tuple[JobRecord, ...]
+    row_groups: tuple[int, ...]
+
+
+def write_in_slices(root: Path, jobs: Sequence[JobRecord], *, samples: bool) -> list[Comparison]:
+    """As `write_job_files` for all jobs of a sweep whose samples.parquet is in canonical order.
+
+    The comparisons are without their single samples. Raises StorageError for a damaged file, and where a process was
+    killed; SchemaError for a newer program's file.
+    """
+    slices = list(_divided(SweepPaths(root).samples, jobs))
+    workers = most_workers() if len(slices) >= FEWEST_SLICES else 1
+    if workers < 2:
+        return [row for part in slices for row in _write_slice(root, part, samples=samples)]
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    work = Parallel(n_jobs=workers, batch_size=1)
+    try:  # each core has a worker: threads would only take turns
+        done = work(delayed(_write_slice)(root, part, samples=samples, threads=1) for part in slices)
+    except BrokenProcessPool as error:
+        raise StorageError(
+            f"A process that worked on {root} was ended from outside: {error}",
+            remedy="memory may be short; free some, then run `velosweep collate` on the folder",
+        ) from error
+    return [row for rows in done for row in rows]
+
+
+def most_workers() -> int:
+    """How many processes the cores and the free memory have room for."""
+    import psutil
+    from joblib import cpu_count
+
+    return int(min(cpu_count(), psutil.virtual_memory().available // _WORKER_BYTES, _MOST_WORKERS))
+
+
+def _write_slice(root: Path, part: _Slice, *, samples: bool, threads: int = MOST_THREADS) -> list[Comparison]:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    paths = SweepPaths(root)
+    with reading_parquet(paths.samples):
+        rows = open_parquet(paths.samples).read_row_groups(list(part.row_groups))
+    own = pc.is_in(rows["job_id"], pa.array(sorted(_owners(part.jobs)), pa.string())).to_numpy()
+    places = np.flatnonzero(own)
+    if len(places) and len(places) == places[-1] + 1 - places[0]:
+        rows = rows.slice(places[0], len(places))  # unlike filtering, this copies nothing
+    else:
+        rows = rows.filter(pa.array(own))
+    table = completed(rows).select(list(COLUMNS))
+    with collection_paused():
+        return list(_without_samples(write_job_files(paths, part.jobs, table, samples=samples, threads=threads)))
+
+
+def _divided(path: Path, jobs: Sequence[JobRecord]) -> Iterator[_Slice]:
+    """The jobs of a samples.parquet in canonical order, in slices of SLICE_ROWS rows or one baseline's.
+
+    The jobs of one baseline stay together, since they share cost models.
+    """
+    import numpy as np
+
+    with reading_parquet(path):
+        file = open_parquet(path)
+        ranges = owner_ranges(file.read(["job_id"]))
+    ends = np.cumsum([file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)])
+    for members in _grouped(jobs, ranges):
+        groups: set[int] = set()
+        for first, count in {ranges[owner] for owner in _owners(members) if owner in ranges}:
+            begin, end = np.searchsorted(ends, [first, first + count - 1], side="right").tolist()
+            groups.update(range(begin, end + 1))
+        yield _Slice(jobs=tuple(members), row_groups=tuple(sorted(groups)))
+
+
+def _owners(jobs: Iterable[JobRecord]) -> set[str]:
+    """The `job_id`s of all rows that these jobs' figures come from."""
+    return {owner for job in jobs for owner in (job.id, job.baseline_id)}
+
+
+def _grouped(jobs: Sequence[JobRecord], ranges: dict[str, tuple[int, int]]) -> Iterator[list[JobRecord]]:
+    """Jobs by baseline, in the order of each baseline's first job, as many baselines together as SLICE_ROWS allow."""
+    by_baseline: dict[str, list[JobRecord]] = {}
+    for job in jobs:
+        by_baseline.setdefault(job.baseline_id, []).append(job)
+    together: list[JobRecord] = []
+    rows = 0
+    for members in by_baseline.values():
+        more = sum(ranges.get(owner, (0, 0))[1] for owner in _owners(members))
+        if together and rows + more > SLICE_ROWS:
+            yield together
+            together, rows = [], 0
+        together += members
+        rows += more
+    if together:
+        yield together
+
+
+def _without_samples(rows: Iterable[Comparison]) -> Iterator[Comparison]:
+    """The rows without single samples. A baseline's figures are one value in all of its jobs, and stay so."""
+    slim: dict[int, tuple[ModeStatistics, ModeStatistics]] = {}
+
+    def of(mode: ModeStatistics | None) -> ModeStatistics | None:
+        if mode is None:
+            return None
+        if id(mode) not in slim:  # kept beside it, so that its number stays its own
+            metrics: dict[str, Any] = {
+                name: replace(getattr(mode, name), samples=())
+                for name in ("tokens_per_second", "time_to_first_token_ms", "total_time_ms")
+            }
+            slim[id(mode)] = mode, ModeStatistics(**metrics)
+        return slim[id(mode)][1]
+
+    for row in rows:
+        yield replace(row, vanilla=of(row.vanilla), speculative=of(row.speculative))

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, cast
 from velosweep.files import explained
 from velosweep.results.journal import scan
 from velosweep.results.parquet_schema import COLUMNS, ROW_GROUP, check_schema, schema
+from velosweep.results.paths import JOURNAL
 from velosweep.results.row_order import KEYS, canonical_places
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ class _Line(NamedTuple):
     begin: int
     number: int
     content: bytes
+
+
+def damage_in_words(damaged: Damaged) -> tuple[str, ...]:
+    """Each damaged line of a journal, and why."""
+    return tuple(f"{JOURNAL}, line {number}: {why}" for number, why in damaged)
 
 
 def journal_to_table(path: Path) -> tuple[pa.Table, Damaged]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -49,33 +48,26 @@ def load_results(
     return _load(Path(directory), RESULTS, schema(), filters, columns)
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """A sweep's samples in canonical order. `damaged`: what could not be read, in words."""
-
-    table: pa.Table
-    damaged: tuple[str, ...]
-
-
-def collect(root: Path) -> Collected:
-    """Everything measured in one sweep: from its journal, else from samples.parquet.
+def collect(root: Path) -> tuple[pa.Table, tuple[str, ...]]:
+    """One sweep's samples in canonical order, from its journal, else from samples.parquet; and in words what of them
+    could not be read.
 
     Raises StorageError where there is neither.
     """
-    from velosweep.results.journal_table import journal_to_table
+    from velosweep.results.journal_table import damage_in_words, journal_to_table
     from velosweep.results.row_order import in_canonical_order
     from velosweep.results.samples_file import read_samples
 
     paths = SweepPaths(root)
     if paths.journal.is_file():
         table, damaged = journal_to_table(paths.journal)
-        notes = [f"{paths.journal.name}, line {number}: {why}" for number, why in damaged]
+        notes = damage_in_words(damaged)
         if damaged and paths.samples.is_file():
             table, note = _with_collated(table, paths.samples)
-            notes.append(note)
-        return Collected(in_canonical_order(table), tuple(notes))
+            notes += (note,)
+        return in_canonical_order(table), notes
     if paths.samples.is_file():
-        return Collected(in_canonical_order(read_samples(paths.samples)), ())
+        return in_canonical_order(read_samples(paths.samples)), ()
     found = sweeps_below(root)
     remedy = f"name one sweep, such as {shlex.quote(str(found[-1]))}" if found else "name the folder of a sweep"
     raise _nothing(root, f"{paths.journal.name} or {SAMPLES}", remedy)

@@ -11,6 +11,7 @@ from velosweep.errors import StorageError
 SAMPLES = "samples.parquet"
 RESULTS = "results.parquet"
 RECORD = "sweep.json"
+JOURNAL = "journal.jsonl"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -48,7 +49,7 @@ class SweepPaths:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.record = root / RECORD  # what was asked, where it ran, how each job ended
-        self.journal = root / "journal.jsonl"  # each sample as it came; all derived files are made from it
+        self.journal = root / JOURNAL  # each sample as it came; all derived files are made from it
         self.samples = root / SAMPLES  # one row a run, every job
         self.results = root / RESULTS  # one row a job and prompt, and one a job
         self.summaries = root / "summaries.json"  # the jobs' summaries, a JSON array

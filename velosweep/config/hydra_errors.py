@@ -172,19 +172,15 @@ def _wrong_value(key: str, place: str, reason: str, outer: str) -> ConfigError:
         remedy = f"in it write `{key}: {several}` below hydra.sweeper.params, as experiment/ndraft_grid.yaml does"
     else:
         remedy = how_to_write(key, value)
-    said = f"{_their_words(reason)} (from {line!r})" if override else _their_words(reason)
-    return ConfigError(f"{place}: {said}", remedy=remedy)
-
-
-def _their_words(reason: str) -> str:
-    """OmegaConf's sentence with the names of types that people know."""
-    if "is not a ListConfig" in reason:
-        return "this is not a list"
-    if "is not a subclass of" in reason:
-        return "this is a section of keys, which takes no value"
     names = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "String": "text"}
-    return re.sub(
-        r"Value '(.*)' (?:of type '.*?' could not be converted to (\w+)|is not a valid (bool).*)",
-        lambda found: f"{found[1]!r} is not {names.get(found[2] or found[3], found[2])}",
-        reason,
-    )
+    if "is not a ListConfig" in reason:
+        reason = "this is not a list"
+    elif "is not a subclass of" in reason:
+        reason = "this is a section of keys, which takes no value"
+    else:
+        reason = re.sub(
+            r"Value '(.*)' (?:of type '.*?' could not be converted to (\w+)|is not a valid (bool).*)",
+            lambda found: f"{found[1]!r} is not {names.get(found[2] or found[3], found[2])}",
+            reason,
+        )
+    return ConfigError(f"{place}: {reason}{f' (from {line!r})' if override else ''}", remedy=remedy)

@@ -76,21 +76,13 @@ def check_pair(pair: ModelPair, speculation: Speculation, skip_vanilla: bool) ->
         )
 
 
-def check_draft_length(n_draft: int, engine: EngineSettings) -> None:
-    """Refuse a draft that no context holds: a typing error, and a llama-server counts each position."""
-    if engine.kind != "attached" and n_draft >= engine.context:  # an attached server's context is its own
+def check_context(key: str, tokens: int, engine: EngineSettings) -> None:
+    """Refuse an answer or a draft that the context can't hold, since then no run could be whole."""
+    if engine.kind != "attached" and tokens >= engine.context:  # an attached server's context is its own
+        other = " (2 to 16 are usual)" if key == "n_draft" else f", or set engine.context={2 * tokens}"
         raise ConfigError(
-            f"n_draft is {n_draft}, and engine.context is {engine.context}",
-            remedy="the context takes prompt, answer and draft; drafts of 2 to 16 tokens are usual",
-        )
-
-
-def check_length(n_predict: int, engine: EngineSettings) -> None:
-    """Refuse where no run could be whole: the context takes the prompt and the answer."""
-    if engine.kind != "attached" and n_predict >= engine.context:
-        raise ConfigError(
-            f"n_predict is {n_predict}, and engine.context is {engine.context}",
-            remedy=f"the context takes prompt and answer: set engine.context={2 * n_predict}, or lower n_predict",
+            f"{key} is {tokens}, and engine.context is {engine.context}",
+            remedy=f"the context takes prompt, answer and draft: lower {key}{other}",
         )
 
 
@@ -100,8 +92,10 @@ def check_main_model(pair: ModelPair) -> None:
         raise ConfigError(f"No model at {pair.main_model}", remedy="set model_pair.main_model to a GGUF file")
 
 
-def output_path(output: str, base: Path) -> str:
-    """Absolute path of the extra summary, if it could be written."""
+def output_path(output: str | None, base: Path) -> str | None:
+    """Absolute path of the extra summary, if it could be written; None where none is wanted."""
+    if output is None:
+        return None
     path = (base / expanded(output)).absolute()
     remedy = "set output to a file in a folder that you can write to"
     if path.is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from velosweep.config.hydra_errors import translating_errors
 from velosweep.config.key_names import KEY_TYPES, unknown_key
 from velosweep.config.keys import freeze
 from velosweep.config.prompts import load_prompts
-from velosweep.config.schema import KEYS, RUN_KEYS, PromptKeys
-from velosweep.config.settings import Job, PromptSet, RunSettings, TunerSettings
+from velosweep.config.schema import KEYS, RUN_KEYS
+from velosweep.config.settings import Job, RunSettings, TunerSettings
 from velosweep.errors import VelosweepError, together
 
 _JOB_KEYS = [name for name in KEYS if "." not in name and (name not in RUN_KEYS or name == "tuner")]
@@ -99,7 +100,9 @@ class JobLoader:
     """Loads the jobs of a sweep one after another: jobs with the same settings share the same frozen values."""
 
     def __init__(self, *, base: Path | None = None) -> None:
-        self._base = base or Path.cwd()
+        base = base or Path.cwd()
+        self._prompts = partial(load_prompts, base=base)
+        self._output = partial(job_parts.output_path, base=base)
         self._made: dict[Any, Any] = {}
         self._resolved: dict[Any, Any] = {}
 
@@ -120,8 +123,8 @@ class JobLoader:
         parts.check(job_parts.check_pair, pair, speculation, skip_vanilla)
         engine = parts.make("engine", "llama_cpp", by=job_parts.engine)
         n_draft, n_predict = parts.make("n_draft"), parts.make("n_predict")
-        parts.check(job_parts.check_draft_length, n_draft, engine)
-        parts.check(job_parts.check_length, n_predict, engine)
+        parts.check(job_parts.check_context, "n_draft", n_draft, engine)
+        parts.check(job_parts.check_context, "n_predict", n_predict, engine)
         job = {
             "prompts": parts.make("prompt", "prompts", by=self._prompts),
             "sampling": parts.make("sampling"),
@@ -148,12 +151,6 @@ class JobLoader:
             directory=directory,
             **job,
         )
-
-    def _prompts(self, prompt: str | None, keys: PromptKeys) -> PromptSet:
-        return load_prompts(prompt, keys, base=self._base)
-
-    def _output(self, output: str | None) -> str | None:
-        return job_parts.output_path(output, self._base) if output else None
 
 
 class _Parts:

@@ -97,22 +97,17 @@ def _parse_yaml(path: Path, text: str) -> object:
 
     if len(text) > _LARGEST_YAML:
         raise PromptError(f"{path} has more than 16 MiB of YAML", remedy="write it as .jsonl, which reads faster")
-    if _deepest(text) > _DEEPEST_YAML:  # PyYAML's time grows with the square of the depth
+    depth = deepest = 0
+    for bracket in re.finditer(r"[\[\]{}]", text):
+        depth = depth + 1 if bracket[0] in "[{" else max(depth - 1, 0)
+        deepest = max(deepest, depth)
+    if deepest > _DEEPEST_YAML:  # PyYAML's time grows with the square of the depth
         raise PromptError(f"{path} opens {_DEEPEST_YAML} brackets one within another", remedy="check prompts.file")
     try:
         return yaml.safe_load(text)
     # Beside its own errors safe_load lets those of Python's dates and numbers through.
     except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, RecursionError, AttributeError) as error:
         raise not_yaml(error, path, PromptError) from error
-
-
-def _deepest(text: str) -> int:
-    """Most brackets that are open at once."""
-    depth = deepest = 0
-    for bracket in re.finditer(r"[\[\]{}]", text):
-        depth = depth + 1 if bracket[0] in "[{" else max(depth - 1, 0)
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def _parse_json(text: str, where: str) -> object:
@@ -156,7 +151,7 @@ def _prompt(item: object, where: str, number: int, category: object = None) -> P
         if value is not None and _scalar(value) is None:
             raise PromptError(f"{where} has a {key} that is no text", remedy=f"give a word or a number as {key}")
     return Prompt(
-        id=f"prompt-{number}" if identity is None else _safe(_scalar(identity) or ""),
+        id=f"prompt-{number}" if identity is None else _file_name(_scalar(identity) or ""),
         text=_sound(text, where, "give it `text`, `prompt` or `turns`"),
         category=_scalar(category),
     )
@@ -177,16 +172,11 @@ def _first(item: Mapping[Any, Any], *keys: str) -> object:
 def _scalar(value: object) -> str | None:
     """A word or number as text; None for anything nested, whose text could be of any size."""
     if isinstance(value, str):
-        return _clean(value)
+        return value.encode("utf-8", "replace").decode("utf-8")  # without half surrogate pairs, for any file
     try:
         return str(value) if isinstance(value, (int, float)) else None
     except ValueError:  # an integer of more digits than Python prints
         return None
-
-
-def _clean(text: str) -> str:
-    """Text that any file can hold: half surrogate pairs are replaced."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _sound(text: object, where: str, remedy: str) -> str:
@@ -201,7 +191,7 @@ def _sound(text: object, where: str, remedy: str) -> str:
     return text
 
 
-def _safe(identity: str) -> str:
+def _file_name(identity: str) -> str:
     """`identity` as part of a file name on any system."""
     return _UNSAFE.sub("-", identity).strip("-.")[:_LONGEST_ID].rstrip("-.") or "prompt"
 

@@ -16,24 +16,20 @@ def unreadable_override(override: str, detail: str) -> ConfigError:
     """The error for a `key=value` that Hydra's grammar can't read. Most of its message, `detail`, helps nobody."""
     key, _, value = override.partition("=")
     name = key.strip().lstrip("+~")
-    is_text = name not in GROUPS and KEY_TYPES.get(name, "text") == "text"
-    reason = "it holds a character that must be in quotes" if is_text else _what_is_unreadable(value, detail)
-    return ConfigError(f"Can't read {override!r}: {reason}", remedy=how_to_write(key, value))
-
-
-def _what_is_unreadable(value: str, detail: str) -> str:
     unquoted = re.sub(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", "", value)
-    for opening, closing in ("()", "[]", "{}"):
-        if unquoted.count(opening) > unquoted.count(closing):
-            return f"{opening} is never closed"
-        if unquoted.count(opening) < unquoted.count(closing):
-            return f"{closing} has no {opening} before it"
     call = re.search(r"while evaluating '.*?': (.*)", detail)
-    if call:
-        return call[1].rstrip()
-    if re.search(r"(?:^|[,(\[])\s*(?:,|$|[)\]])", value):
-        return "a value is missing beside a comma"
-    return "it holds a character that must be in quotes"
+    reason = "it holds a character that must be in quotes"
+    if name in GROUPS or KEY_TYPES.get(name, "text") != "text":
+        if call:
+            reason = call[1].rstrip()
+        elif re.search(r"(?:^|[,(\[])\s*(?:,|$|[)\]])", value):
+            reason = "a value is missing beside a comma"
+        for opening, closing in ("{}", "[]", "()"):
+            if unquoted.count(opening) > unquoted.count(closing):
+                reason = f"{opening} is never closed"
+            elif unquoted.count(opening) < unquoted.count(closing):
+                reason = f"{closing} has no {opening} before it"
+    return ConfigError(f"Can't read {override!r}: {reason}", remedy=how_to_write(key, value))
 
 
 def how_to_write(key: str, value: str, otherwise: str | None = None) -> str:

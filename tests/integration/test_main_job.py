@@ -212,25 +212,3 @@ def test_a_job_without_speculation_measures_vanilla_alone(tmp_path: Path) -> Non
     assert summary["speculative"] is None
     assert len(summary["vanilla"]["tokens_per_second"]["samples"]) == 2
     assert "this job does not speculate" in done.stdout
-
-
-def test_jobs_that_are_through_have_their_files_before_the_sweep_ends(tmp_path: Path) -> None:
-    done = run(["-m", "engine.threads=1,2", "n_draft=2", *QUICK, "engine=embedded", "hydra.sweep.dir=out"], tmp_path)
-    assert done.returncode == 0, done.stderr
-    root = tmp_path / "out"
-    last = max(row["started_at"].timestamp() for row in velosweep.load(root).to_pylist())
-    derived = [
-        root / "results.parquet",
-        root / "summaries.json",
-        *root.glob("*/summary.json"),
-        *root.glob("*/*.parquet"),
-    ]
-    before = {path: path.read_bytes() for path in derived}
-
-    assert len(derived) == 6
-    written = [
-        (root / job / name).stat().st_mtime for job in ("0", "1") for name in ("summary.json", "samples.parquet")
-    ]
-    assert [moment < last for moment in written] == [True, True, False, False]
-    assert run(["collate", "out"], tmp_path).returncode == 0
-    assert {path: path.read_bytes() for path in derived} == before

@@ -24,8 +24,15 @@ def read_words(words: Iterable[str], verbs: Iterable[str] = (), *, multirun: boo
     for place, word in enumerate(words):
         _check_form(words, place, verbs, multirun=multirun)
         key, value = (part.strip() for part in word.lstrip("+").partition("=")[::2])
-        if key in given:
-            raise _given_twice(key, given[key], value)
+        if key in given:  # Hydra would silently take the last
+            first, remedy = given[key], "give it once"
+            if first == value:
+                raise ConfigError(f"{key}={value} is given twice", remedy=remedy)
+            if key == "prompt":
+                remedy += f'; several prompts are \'prompts.items=["{first}","{value}"]\''
+            elif key.partition(".")[0] not in (*RUN_KEYS, "hydra", "output"):  # these give no jobs that differ
+                remedy += f"; to measure each: velosweep -m {shlex.quote(f'{key}={first},{value}')}"
+            raise ConfigError(f"{key} is given twice, as {first} and as {value}", remedy=remedy)
         if not word.startswith("~"):  # taking a key out and then giving it anew is two things
             given[key] = value
     if given.get("prompt", "null") != "null" and given.get("prompts.file", "null") != "null":
@@ -60,7 +67,7 @@ def _check_form(words: Sequence[str], place: int, verbs: Iterable[str], *, multi
     if word.startswith("-"):
         raise ConfigError(f"There is no option {word!r} here", remedy="settings are written key=value")
     if "=" not in word and not word.startswith("~"):
-        raise _cut_apart(words, place) or _no_override(words, place, verbs, multirun=multirun)
+        raise _no_override(words, place, verbs, multirun=multirun)
     key, _, value = word.lstrip("+~").partition("=")
     name, package, _ = key.strip().partition("@")
     if not name:
@@ -80,29 +87,6 @@ def _check_form(words: Sequence[str], place: int, verbs: Iterable[str], *, multi
         raise ConfigError(f"Can't read {word!r}", remedy=f"write it as {written}")
 
 
-def _cut_apart(words: Sequence[str], place: int) -> ConfigError | None:
-    """The error for a path or text that the shell split at its spaces; None where it isn't that."""
-    before = words[place - 1] if place else ""
-    key, equals, value = before.partition("=")
-    if not equals or key.lstrip("+") not in TEXT_KEYS or value.lower().endswith(".gguf"):
-        return None
-    rest = list(takewhile(lambda word: "=" not in word, words[place:]))
-    whole = shlex.quote(" ".join([before, *rest]))
-    return ConfigError(f"{words[place]!r} is neither a command nor key=value", remedy=f"quote it: {whole}")
-
-
-def _given_twice(key: str, first: str, second: str) -> ConfigError:
-    """The error for a key with two values: Hydra would silently take the last."""
-    if first == second:
-        return ConfigError(f"{key}={first} is given twice", remedy="give it once")
-    remedy = "give it once"
-    if key == "prompt":
-        remedy += f'; several prompts are \'prompts.items=["{first}","{second}"]\''
-    elif key.partition(".")[0] not in (*RUN_KEYS, "hydra", "output"):  # these give no jobs that differ
-        remedy += f"; to measure each: velosweep -m {shlex.quote(f'{key}={first},{second}')}"
-    return ConfigError(f"{key} is given twice, as {first} and as {second}", remedy=remedy)
-
-
 _SEVERAL = re.compile(rf"(?!(?:{'|'.join(map(re.escape, TEXT_KEYS))})=)[^=]+=(?:[\w.-]+,|range\(|choice\()")
 """A word that gives several values, as far as one can see before Hydra reads it."""
 _SEARCH = "a search is: velosweep -m hydra/sweeper=tune 'n_draft=range(1,17)'"
@@ -119,6 +103,10 @@ _NO_COMMANDS = {
 def _no_override(words: Sequence[str], place: int, verbs: Iterable[str], *, multirun: bool) -> ConfigError:
     """The error for a word without `=`."""
     word, before = words[place], words[place - 1] if place else ""
+    key, equals, value = before.partition("=")
+    if equals and key.lstrip("+") in TEXT_KEYS and not value.lower().endswith(".gguf"):  # the shell split a text
+        whole = " ".join([before, *takewhile(lambda word: "=" not in word, words[place:])])
+        return ConfigError(f"{word!r} is neither a command nor key=value", remedy=f"quote it: {shlex.quote(whole)}")
     if before.endswith(","):
         return ConfigError(f"{before!r} ends with a comma", remedy="write the values without spaces: n_draft=4,8,12")
     if word.lower().endswith(".gguf"):
@@ -132,8 +120,8 @@ def _no_override(words: Sequence[str], place: int, verbs: Iterable[str], *, mult
         return ConfigError(f"There is no command {word!r}", remedy=remedy)
     if KEY_TYPES.get(word) == "bool":
         return ConfigError(f"{word!r} has no value", remedy=f"write {word}=true")
-    verb, key = nearest(word, verbs), nearest(word)
-    if verb:
+    if verb := nearest(word, verbs):
         return ConfigError(f"There is no command {word!r}", remedy=f"did you mean: velosweep {verb}?")
-    hint = f"did you mean {key}=VALUE?" if key else "velosweep --help lists commands and keys"
+    guess = nearest(word)
+    hint = f"did you mean {guess}=VALUE?" if guess else "velosweep --help lists commands and keys"
     return ConfigError(f"{word!r} is neither a command nor key=value", remedy=f"{hint} (texts with spaces: quote)")

@@ -99,6 +99,14 @@ def test_another_grid_in_the_same_folder_overwrites_nothing(bench: Bench) -> Non
     assert bench.run("resume", str(bench.root)).process.returncode == 0
 
 
+def test_a_smaller_grid_in_the_same_folder_answers_for_its_own_jobs(bench: Bench) -> None:
+    assert bench.sweep("n_draft=4,8", "iterations=1").wait() == 0
+    drive = bench.sweep("n_draft=4", "iterations=1")
+
+    assert drive.wait() == 0, drive.said
+    assert bench.states() == ["done", "done"]
+
+
 def test_two_processes_never_write_one_sweep(bench: Bench) -> None:
     bench.set(ms_per_token=50)
     first = bench.sweep("n_draft=4,8", "iterations=30")

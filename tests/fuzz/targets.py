@@ -19,9 +19,9 @@ from velosweep.config.prompts import load_prompts
 from velosweep.config.schema import PromptKeys
 from velosweep.errors import VelosweepError
 from velosweep.llama_cpp import client
+from velosweep.llama_cpp.binaries import parse_speculative, parse_vanilla
 from velosweep.llama_cpp.completion import Completion, parse_events
-from velosweep.llama_cpp.draft_counters import SpeculationCounters, parse_counters
-from velosweep.llama_cpp.printed_timings import parse_speculative, parse_vanilla
+from velosweep.llama_cpp.server_client import SpeculationCounters, parse_counters
 from velosweep.models.gguf_header import HeaderError, parse_header
 from velosweep.models.gguf_model import info_from
 from velosweep.models.model_checks import check_pair

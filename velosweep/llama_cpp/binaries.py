@@ -6,16 +6,18 @@ llama-speculative. Times are the programs' own; the time to the first token is t
 
 from __future__ import annotations
 
+import re
 import tempfile
+from itertools import chain
 from pathlib import Path
 
+from velosweep.config.settings import Prompt, Sampling
 from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout
 from velosweep.llama_cpp import failures, process
 from velosweep.llama_cpp.arguments import program_arguments
 from velosweep.llama_cpp.capabilities import Capabilities, find_in, of_program, program_folders
 from velosweep.llama_cpp.device_list import list_devices, pinning_environment
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
-from velosweep.llama_cpp.printed_timings import parse_speculative, parse_vanilla
 from velosweep.values import Device, Lane, Mode
 
 VANILLA_PROGRAMS = ("llama-completion", "llama-cli", "main")
@@ -102,28 +104,20 @@ class BinariesSession:
 
     def wait_ready(self, timeout_s: float) -> None:
         """Run for one token, so that a model that can't be loaded fails the launch. Raises LaunchFailed."""
-        prompt = "Hello"
+        short = Request(prompt=Prompt(id="short", text="Hello"), n_predict=2, sampling=Sampling(seed=1))
         try:
-            # A speculative program rounds up to a whole draft.
-            log, _ = self._run(prompt, n_predict=2, seed=1, temperature=0.0, timeout_s=timeout_s)
+            log, _ = self._run(short, timeout_s)  # a speculative program rounds up to a whole draft
         except RunFailed as error:
             raise LaunchFailed(error.message, remedy=error.remedy) from None
         failure = failures.diagnose(log, None)
-        if failure.kind == "vocabulary":
+        if failure.cause == failures.UNFIT_VOCABULARY:
             raise LaunchFailed(f"{failure.cause} (log: {self._log_path})", remedy=failure.remedy)
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
         """One run in a process of its own. Raises RunTimeout, RunFailed."""
         if request.chat:
             raise RunFailed("engine=binaries can't apply a chat template", remedy="use engine=server for chat prompts")
-        sampling = request.sampling
-        log, text = self._run(
-            request.prompt.text,
-            n_predict=request.n_predict,
-            seed=sampling.seed,
-            temperature=sampling.temperature,
-            timeout_s=timeout_s,
-        )
+        log, text = self._run(request, timeout_s)
         vanilla = self._server.mode is Mode.VANILLA
         generation = parse_vanilla(log, text.strip("\n")) if vanilla else parse_speculative(log)
         if generation is None:
@@ -134,12 +128,18 @@ class BinariesSession:
             )
         return generation
 
-    def _run(self, prompt: str, *, n_predict: int, seed: int, temperature: float, timeout_s: float) -> tuple[str, str]:
+    def _run(self, request: Request, timeout_s: float) -> tuple[str, str]:
         """(stderr, stdout) of one process."""
-        name = self._capabilities.name
-        argv = [*self._argv, str(name("prompt")), prompt, str(name("n_predict")), str(n_predict)]
-        argv += [str(name("temperature")), f"{temperature:g}", str(name("seed")), str(seed)]
-        argv += [str(name("top_k")), "1" if temperature <= 0 else "40"] if name("top_k") else []
+        temperature = request.sampling.temperature
+        values = {
+            "prompt": request.prompt.text,
+            "n_predict": str(request.n_predict),
+            "temperature": f"{temperature:g}",
+            "seed": str(request.sampling.seed),
+            "top_k": "1" if temperature <= 0 else "40",
+        }
+        flags = {flag: value for name, value in values.items() if (flag := self._capabilities.name(name))}
+        argv = [*self._argv, *chain.from_iterable(flags.items())]
         before = self._log_path.stat().st_size if self._log_path.exists() else 0
         with tempfile.TemporaryDirectory(prefix="velosweep-") as folder:
             stdout = Path(folder) / "stdout"
@@ -169,3 +169,75 @@ class BinariesSession:
         self._closed = True
         if self._child is not None:
             self._child.stop(grace_s=1.0)
+
+
+# ---------------------------------------------------------------- what programs print of their times, since 2024
+
+_FLAGS = re.MULTILINE | re.ASCII
+# `0.00.771.389 I ` in builds of 2026; before it nothing.
+_STAMP = r"^(?:\d+\.\d+\.\d+\.\d+ [A-Z] )?"
+_PREFIX = r"(?:llama_print_timings|llama_perf_context_print|common_perf_print): *"
+_NUMBER = r"(inf|nan|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
+_INTEGER = r"(\d{1,15})"
+_LINE = re.compile(
+    _STAMP + _PREFIX + r"(prompt eval|eval) time = *" + _NUMBER + r" ms / *" + _INTEGER + r" (?:tokens|runs)\b", _FLAGS
+)
+_PHASE = re.compile(
+    _STAMP + r"(encoded|decoded) +" + _INTEGER + r" tokens in +" + _NUMBER + r" seconds, speed: +" + _NUMBER + r" t/s",
+    _FLAGS,
+)
+_COUNT = re.compile(_STAMP + r"(n_draft|n_predict|n_drafted|n_accept) *= *" + _INTEGER + r"\s*$", _FLAGS)
+
+
+def parse_vanilla(log: str, text: str = "") -> Generation | None:
+    """The last account in `log`, of a run that generated `text`; None if there is none, or without decoding steps.
+
+    Each step gave a token; the one before them came out of the prompt's evaluation.
+    """
+    found = {name: (float(ms), int(count)) for name, ms, count in _LINE.findall(log)}
+    if "eval" not in found or "prompt eval" not in found:
+        return None
+    (prompt_ms, prompt_tokens), (eval_ms, steps) = found["prompt eval"], found["eval"]
+    return Generation(
+        tokens=(),
+        text=text,
+        prompt_tokens=prompt_tokens,
+        predicted_tokens=steps + 1,
+        prompt_ms=prompt_ms,
+        predicted_ms=eval_ms,
+        time_to_first_token_ms=prompt_ms,
+        total_time_ms=prompt_ms + eval_ms,
+    )
+
+
+def parse_speculative(log: str) -> Generation | None:
+    """The `encoded`/`decoded` account; None if there is none.
+
+    Never "eval time": verification batches are counted as prompt evaluation there. Times come from the speed, which
+    has six digits where the seconds have three decimals. No text to compare with vanilla's: these programs repeat the
+    prompt and go on beyond what was asked.
+    """
+    phases = {name: (int(tokens), float(seconds), float(speed)) for name, tokens, seconds, speed in _PHASE.findall(log)}
+    if "encoded" not in phases or "decoded" not in phases:
+        return None
+    counts = {name: int(count) for name, count in _COUNT.findall(log)}
+    tokens = phases["decoded"][0]
+    prompt_ms, decode_ms = _milliseconds(*phases["encoded"]), _milliseconds(*phases["decoded"])
+    return Generation(
+        tokens=(),
+        text="",
+        prompt_tokens=phases["encoded"][0],
+        predicted_tokens=tokens,
+        prompt_ms=prompt_ms,
+        # All the program's tokens are decoded after the prompt; ours counts the first as the prompt's. Leaving out one
+        # token's time makes (n - 1) / predicted_ms the program's own speed.
+        predicted_ms=decode_ms * (tokens - 1) / tokens if tokens else 0.0,
+        time_to_first_token_ms=prompt_ms,
+        total_time_ms=prompt_ms + decode_ms,
+        draft_tokens=counts.get("n_drafted"),
+        accepted_tokens=counts.get("n_accept"),
+    )
+
+
+def _milliseconds(tokens: int, seconds: float, speed: float) -> float:
+    return tokens / speed * 1000 if 0 < speed < float("inf") else seconds * 1000

@@ -3,176 +3,145 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from velosweep.llama_cpp.process import describe_exit
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FailureCause:
-    """Why a program ended or did not do what was asked. `kind`: file, memory, vocabulary, flag, port, driver, …"""
+class FailureCause(NamedTuple):
+    """Why a program ended or did not do what was asked, and what to do. `known`: whether the log said it."""
 
-    kind: str
     cause: str
     remedy: str
+    known: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """`pattern` anywhere in the log means `cause` (with the pattern's groups) and `remedy`."""
+UNFIT_VOCABULARY = "the draft model's vocabulary does not fit the main model's"
 
-    kind: str
-    pattern: str
-    cause: str
-    remedy: str
-
-
+# (pattern, cause, remedy): a pattern anywhere in the log means the cause, which may have its groups or whole {line}.
 # In order: what is most specific first, since a failed allocation also ends in "failed to load model".
 _RULES = (
-    _Rule(
-        "flag",
+    (
         r"error: (?:invalid argument|unknown argument): *(\S+)",
         "this llama.cpp does not know the argument {0}",
         "remove it from engine.args, or use a newer llama.cpp",
     ),
-    _Rule(
-        "flag",
+    (
         r"(?:error while handling argument|the argument has been removed)[^\n]*?(?:\"([^\"]+)\")?[^\n]*",
         "this llama.cpp refused an argument: {line}",
         "check engine.args and the values of n_draft, engine and speculation",
     ),
-    _Rule(
-        "flag",
+    (
         r"(?:quantized V cache|V cache quantization) requires? (?:Flash Attention|flash_attn)[^\n]*",
         "a quantised V cache needs flash attention",
         "set engine.flash_attention=on",
     ),
-    _Rule(
-        "port",
+    (
         r"couldn'?t bind (?:HTTP )?(?:server )?socket[^\n]*",
         "its port is already in use",
         "run it again; velosweep takes another free port",
     ),
-    _Rule(
-        "vocabulary",
+    (
         r"(?:draft model[^\n]*vocab[^\n]*(?:must match|not compatible|incompatible|mismatch)"
         r"|vocab[^\n]*draft[^\n]*(?:not compatible|must match)"
         r"|(?:target|draft) (?:and draft )?(?:model )?vocab[^\n]*(?:must match|differ|not compatible)"
         r"|the (?:target and draft|draft and target) vocabs are not compatible"
         r"|the draft model '[^'\n]*' is not compatible with the target model)[^\n]*",
-        "the draft model's vocabulary does not fit the main model's",
+        UNFIT_VOCABULARY,
         "choose a draft model of the same family",
     ),
-    _Rule(
-        "head",
+    (
         r"(draft model is not (?:eagle3|dflash|dspark)[^\n]*)",
         "the draft model has not the heads that this speculation needs ({0})",
         "choose a draft model made for it, or speculation=draft",
     ),
-    _Rule(
-        "head",
+    (
         r"(?:context type MTP requested but )?model doesn't contain MTP layers|failed to create MTP context",
         "the main model has no MTP layers, which speculation draft-mtp needs",
         "choose a model with MTP layers, or another speculation",
     ),
-    _Rule(
-        "context",
+    (
         r"prompt is too long \([^)\n]*\)",
         "the prompt does not fit into the context: {line}",
         "shorten the prompt or raise engine.context",
     ),
-    _Rule(
-        "memory",
+    (
         r"(?:CUDA error: out of memory|cudaMalloc failed: out of memory|hipMalloc failed: out of memory"
         r"|ErrorOutOfDeviceMemory|(?:unable|failed) to allocate (?:CUDA|ROCm|HIP|Vulkan|Metal|SYCL)\S* [^\n]*)",
         "the GPU has too little free memory",
         "lower engine.gpu_layers or engine.context, use more GPUs a lane, or a smaller quantisation",
     ),
-    _Rule(
-        "memory",
+    (
         r"(?:failed to allocate buffer for kv cache|failed to create (?:context|memory)[^\n]*kv)[^\n]*",
         "the context of engine.context tokens does not fit into memory",
         "lower engine.context, or set a smaller engine.cache_type_k and _v",
     ),
-    _Rule(
-        "memory",
+    (
         r"(?:failed to allocate (?:CPU )?buffer|std::bad_alloc|ggml_aligned_malloc: [^\n]*|Cannot allocate memory"
         r"|failed to allocate compute [^\n]*)",
         "memory is too small for the model",
         "use a smaller quantisation or fewer resident servers",
     ),
-    _Rule(
-        "driver",
+    (
         r"(?:CUDA driver version is insufficient|no CUDA-capable device is detected|forward compatibility was attempted"
         r"|system has unsupported display driver|ggml_cuda_init: failed to initialize CUDA: [^\n]*)",
         "the GPU's driver does not work with this llama.cpp ({line})",
         "update the driver, or set engine.gpu_layers=0 for the CPU",
     ),
-    _Rule(
-        "driver",
+    (
         r"(?:CUDA error: [^\n]*|ROCm error: [^\n]*|hipError\w+[^\n]*|VK_ERROR_\w+|vk::\w*Error[^\n]*)",
         "the GPU reported an error: {line}",
         "see the driver's own log (dmesg); lower the load or restart the GPU",
     ),
-    _Rule(
-        "library",
+    (
         r"error while loading shared libraries: (\S+?):",
         "the program needs the library {0}, which is not found",
         "build llama.cpp on this machine, or put the library on the loader's path",
     ),
-    _Rule(
-        "program",
+    (
         r"^exec: (\S+): ([^\n]+)",
         "{0} can't be executed: {1}",
         "build it on this machine, or set llama_cpp.path to a llama.cpp that is",
     ),
-    _Rule(
-        "file",
+    (
         r"(?:failed to open GGUF file|gguf_init_from_file: failed to open|failed to open) '?([^'\n(]+?)'?"
         r"(?: \(?(?:No such file or directory|Permission denied)[^\n]*|: [^\n]*|)$",
         "the model file {0} can't be opened",
         "check the path with ls -lh",
     ),
-    _Rule(
-        "file",
+    (
         r"(?:tensor '[^']*' data is not within the file bounds|model is corrupted or incomplete"
         r"|file bounds[^\n]*|unexpectedly reached end of file)",
         "the model file is cut short",
         "download or write it again",
     ),
-    _Rule(
-        "file",
+    (
         r"(?:invalid magic characters|bad magic|failed to read magic|invalid GGUF|failed to read header"
         r"|gguf_init_from_file(?:_impl|_ptr)?: failed[^\n]*)",
         "the model file is no GGUF or is damaged",
         "download or convert it again",
     ),
-    _Rule(
-        "model",
+    (
         r"unknown model architecture: '([^']*)'",
         "this llama.cpp does not know the architecture '{0}'",
         "use a newer llama.cpp",
     ),
-    _Rule(
-        "model",
+    (
         r"(?:unknown pre-tokenizer type|error loading model vocabulary|missing tensor|wrong shape)[^\n]*",
         "the model's content does not fit this llama.cpp ({line})",
         "use a newer llama.cpp, or convert the model again",
     ),
-    _Rule(
-        "draft",
+    (
         r"(?:failed to load draft model|failed to create (?:the )?draft context)[^\n]*",
         "the draft model can't be loaded",
         "check model_pair.draft_model",
     ),
-    _Rule(
-        "abort",
+    (
         r"(GGML_ASSERT\([^\n]*\) failed|fatal error: [^\n]*)",
         "a check inside llama.cpp failed: {0}",
         "try other settings or another build; the log has the place, which llama.cpp's developers ask for",
     ),
-    _Rule(
-        "file",
+    (
         r"(?:error loading model|failed to load model)[^\n]*",
         "the model can't be loaded",
         "check model_pair.main_model and model_pair.draft_model",
@@ -185,25 +154,20 @@ _ERROR_LINE = re.compile(r"^(?:\d+\.\d+\.\d+\.\d+ E |.*\b(?:error|failed|fatal|a
 
 def diagnose(log: str, exit_code: int | None) -> FailureCause:
     """The cause in `log`, else what the exit code alone says."""
-    for rule in _RULES:
-        match = re.search(rule.pattern, log, re.MULTILINE | re.IGNORECASE)
+    for pattern, cause, remedy in _RULES:
+        match = re.search(pattern, log, re.MULTILINE | re.IGNORECASE)
         if match:
             groups = [group or "" for group in match.groups()]
-            cause = rule.cause.format(*groups, line=match.group(0).strip())
-            return FailureCause(kind=rule.kind, cause=cause, remedy=rule.remedy)
+            return FailureCause(cause.format(*groups, line=match.group(0).strip()), remedy)
     words = describe_exit(exit_code)
-    last = last_error_line(log)
     if "SIGKILL" in words:
         return FailureCause(
-            kind="memory",
-            cause=f"it was {words}, most likely by the system for want of memory",
-            remedy="use a smaller model or fewer resident servers; see the system's log (dmesg)",
+            f"it was {words}, most likely by the system for want of memory",
+            "use a smaller model or fewer resident servers; see the system's log (dmesg)",
         )
     ended = f"it was {words}" if words.startswith("killed") else f"it ended with {words}"
-    cause = ended if exit_code is not None else "it gave no cause"
-    return FailureCause(
-        kind="unknown", cause=f"{cause}: {last}" if last else cause, remedy="read the log for the whole story"
-    )
+    causes = (ended if exit_code is not None else "it gave no cause", last_error_line(log))
+    return FailureCause(": ".join(filter(None, causes)), "read the log for the whole story", known=False)
 
 
 def last_error_line(log: str) -> str | None:

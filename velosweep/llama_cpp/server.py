@@ -164,7 +164,7 @@ class ServerSession:
                 raise
             failure = failures.diagnose(process.tail(self._log_path), self._child.exit_code)
             # an unknown cause says itself how it ended
-            how = "" if failure.kind == "unknown" else f" ({process.describe_exit(self._child.exit_code)})"
+            how = "" if not failure.known else f" ({process.describe_exit(self._child.exit_code)})"
             raise RunFailed(
                 f"llama.cpp died during the run{how}: {failure.cause} (log: {self._log_path})",
                 remedy=failure.remedy,

@@ -9,13 +9,14 @@ reads its whole prompt.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 from velosweep.errors import RunFailed
 from velosweep.llama_cpp.client import HttpClient, check_status
 from velosweep.llama_cpp.completion import Completion, complete
-from velosweep.llama_cpp.draft_counters import SpeculationCounters, read_counters
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.values import Mode
 
@@ -149,20 +150,12 @@ class ServerClient:
         if self._counters is not None and (self._rules.spacer or self._shared):
             self._counters = read_counters(self._http)
         payload = completion_payload(request, prompt=prompt, cache_prompt=self._rules.cache_prompt)
-        if self._rules.takes_draft_length:
-            payload |= self._draft_length()
-        return self._generation(complete(self._http, payload, timeout_s=timeout_s), self._rules)
-
-    def _draft_length(self) -> dict[str, object]:
-        """For builds that take it with the request: on a server of somebody else's it makes n_draft the job's."""
         speculation = self._server.speculation
-        if speculation is None:
-            return {"speculative.n_max": 0}
-        return {
-            "speculative.n_max": self._server.n_draft,
-            "speculative.n_min": speculation.n_min,
-            "speculative.p_min": speculation.p_min,
-        }
+        if self._rules.takes_draft_length:  # on a server of somebody else's it makes n_draft the job's
+            payload["speculative.n_max"] = self._server.n_draft
+            if speculation is not None:
+                payload |= {"speculative.n_min": speculation.n_min, "speculative.p_min": speculation.p_min}
+        return self._generation(complete(self._http, payload, timeout_s=timeout_s), self._rules)
 
     def _templated(self, text: str) -> str:
         payload = {"messages": [{"role": "user", "content": text}]}
@@ -209,10 +202,8 @@ class ServerClient:
         if now is None:
             return SpeculationCounters()
         run, self._counters = now.since(self._counters), now
-        # Another client of the same server, or a build that counts later than it answers.
-        if drafted is not None and run.draft_tokens != drafted:
-            return SpeculationCounters()
-        return run
+        # They differ where another client asks the same server, or a build counts later than it answers.
+        return run if drafted in (None, run.draft_tokens) else SpeculationCounters()
 
 
 def response_kinds(final: Mapping[str, object]) -> tuple[str, ...]:
@@ -230,3 +221,71 @@ def slot_speculates(slots: object) -> bool | None:
         value = slots[0].get("speculative")
         return value if isinstance(value, bool) else None
     return None
+
+
+# ---------------------------------------------------------------- the server's own counts, from /metrics
+
+# Positions of four digits at most: no draft is longer, and a list as long as a label claims could be of any size.
+_COUNTER = re.compile(
+    r"""^llamacpp:spec_decode_num_(\w+)_total(?:\{position="(\d{1,4})"\})? (\S+)$""", re.MULTILINE | re.ASCII
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpeculationCounters:
+    """llama-server's cumulative counters; differences of two are one run's. None where a build has them not."""
+
+    rounds: int | None = None
+    draft_tokens: int | None = None
+    accepted_tokens: int | None = None
+    accepted_per_position: tuple[int, ...] | None = None
+
+    def since(self, before: SpeculationCounters) -> SpeculationCounters:
+        """What happened between two readings."""
+
+        def difference(now: int | None, then: int | None) -> int | None:
+            return None if now is None else now - (then or 0)
+
+        positions = self.accepted_per_position
+        if positions is not None:
+            earlier = chain(before.accepted_per_position or (), repeat(0))
+            positions = tuple(now - then for now, then in zip(positions, earlier, strict=False))
+        return SpeculationCounters(
+            rounds=difference(self.rounds, before.rounds),
+            draft_tokens=difference(self.draft_tokens, before.draft_tokens),
+            accepted_tokens=difference(self.accepted_tokens, before.accepted_tokens),
+            accepted_per_position=positions,
+        )
+
+
+def read_counters(http: HttpClient) -> SpeculationCounters | None:
+    """Read /metrics; None where it is switched off, out of reach or says nothing of speculation."""
+    try:
+        response = http.request("GET", "/metrics", timeout_s=10.0)
+    except RunFailed:
+        return None
+    return parse_counters(response.body.decode(errors="replace")) if response.status == 200 else None
+
+
+def parse_counters(text: str) -> SpeculationCounters | None:
+    """Prometheus text to counters; None if there is no speculative one."""
+    totals: dict[str, int] = {}
+    positions: dict[int, int] = {}
+    for name, position, value in _COUNTER.findall(text):
+        try:
+            number = int(float(value))
+        except (ValueError, OverflowError):
+            continue
+        if not position:
+            totals[name] = number
+        elif name == "accepted_tokens_per_pos":
+            positions[int(position)] = number
+    if not totals:
+        return None
+    per_position = tuple(positions.get(i, 0) for i in range(max(positions) + 1)) if positions else None
+    return SpeculationCounters(
+        rounds=totals.get("drafts"),
+        draft_tokens=totals.get("draft_tokens"),
+        accepted_tokens=totals.get("accepted_tokens"),
+        accepted_per_position=per_position,
+    )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velosweep.llama_cpp.printed_timings import parse_speculative, parse_vanilla
+from velosweep.llama_cpp.binaries import parse_speculative, parse_vanilla
 
 OLDEST = """\
 llama_print_timings:        load time =     334.33 ms

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from velosweep.models.synthetic.pair import ensure_pair
-from velosweep.models.synthetic.shape import DEFAULT_SHAPE
+from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_pair
 
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text("utf-8")

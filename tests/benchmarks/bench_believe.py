@@ -25,8 +25,7 @@ from velosweep.config.settings import EngineSettings, Job, ModelPair, Prompt, Sp
 from velosweep.llama_cpp.embedded import EmbeddedEngine
 from velosweep.llama_cpp.engine import Request, ServerConfig, Session
 from velosweep.measuring.sample_rows import tokens_per_second
-from velosweep.models.synthetic.pair import ensure_pair
-from velosweep.models.synthetic.shape import DEFAULT_SHAPE
+from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_pair
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
 from velosweep.statistics.intervals import t_ratio
 from velosweep.values import Device, Lane

@@ -39,8 +39,7 @@ from pathlib import Path
 
 from tests.benchmarks.bench_sweep import environment, samples
 from tests.benchmarks.figures import Figure, machine, of_runs, show
-from velosweep.models.synthetic.pair import ensure_pair
-from velosweep.models.synthetic.shape import DEFAULT_SHAPE
+from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_pair
 
 N_DRAFTS = (4, 8, 12)
 ITERATIONS = 5

@@ -149,8 +149,7 @@ def disturbance(repeats: int) -> Iterator[Figure]:
     from velosweep.llama_cpp.engine import Request
     from velosweep.machine.conditions import Monitor
     from velosweep.measuring.sample_rows import SampleMaker
-    from velosweep.models.synthetic.pair import ensure_pair
-    from velosweep.models.synthetic.shape import DEFAULT_SHAPE
+    from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_pair
     from velosweep.planning.identity import identify, vanilla_server
     from velosweep.planning.server_groups import Measurement
     from velosweep.results.journal import Journal

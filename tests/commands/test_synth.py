@@ -7,7 +7,7 @@ import pytest
 from velosweep.commands.synth import main, shape_of
 from velosweep.errors import ConfigError
 from velosweep.models.model_checks import check_model
-from velosweep.models.synthetic.shape import PRESETS
+from velosweep.models.synthetic.pair import PRESETS
 
 TINY = ["layers=2", "width=64", "feed_forward=64", "heads=2", "kv_heads=1", "type=q8_0"]
 

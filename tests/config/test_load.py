@@ -12,7 +12,7 @@ from velosweep.config.composing import compose
 from velosweep.config.load import JobLoader, load_job, load_settings
 from velosweep.config.settings import Adaptive, Job, ModelPair
 from velosweep.errors import ConfigError
-from velosweep.models.synthetic.shape import DEFAULT_SHAPE
+from velosweep.models.synthetic.pair import DEFAULT_SHAPE
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_main_job import run
-from velosweep.models.synthetic.pair import ensure_pair, pair_paths, write_pair
-from velosweep.models.synthetic.shape import DEFAULT_SHAPE
+from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_pair, pair_paths, write_pair
 
 
 @pytest.fixture(scope="module")

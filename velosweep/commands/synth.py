@@ -11,8 +11,7 @@ from pathlib import Path
 
 from velosweep.config.settings import SyntheticShape
 from velosweep.errors import ConfigError, ExitStatus
-from velosweep.models.synthetic.pair import ensure_pair
-from velosweep.models.synthetic.shape import DEFAULT_SHAPE, PRESETS, shape_from
+from velosweep.models.synthetic.pair import DEFAULT_SHAPE, PRESETS, ensure_pair, shape_from
 from velosweep.units import bytes_words
 
 

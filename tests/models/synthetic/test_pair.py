@@ -14,8 +14,15 @@ import pytest
 from velosweep.config.settings import SyntheticShape
 from velosweep.errors import ConfigError, StorageError
 from velosweep.models.model_checks import check_model, check_pair
-from velosweep.models.synthetic.pair import ensure_pair, write_pair
-from velosweep.models.synthetic.shape import DEFAULT_SHAPE, PRESETS, check_shape, pair_paths, shape_from
+from velosweep.models.synthetic.pair import (
+    DEFAULT_SHAPE,
+    PRESETS,
+    check_shape,
+    ensure_pair,
+    pair_paths,
+    shape_from,
+    write_pair,
+)
 
 SMALL = SyntheticShape(
     layers=3,

@@ -10,17 +10,87 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from velosweep.config.keys import freeze, keys_of
 from velosweep.config.settings import SyntheticShape
-from velosweep.errors import StorageError
+from velosweep.errors import ConfigError, StorageError
 from velosweep.files import file_sha256, write_text
-from velosweep.models.synthetic.shape import DEFAULT_SHAPE, SMALLEST_VOCABULARY, check_shape, file_stem, pair_paths
-from velosweep.models.synthetic.tensors import write_model
-from velosweep.models.synthetic.weights import Pool
+from velosweep.models.synthetic.tensors import Pool, write_model
 
-__all__ = ["DEFAULT_SHAPE", "ensure_pair", "pair_paths", "write_pair"]
+CONSTRUCTION = 2  # goes up whenever the same shape gives other bytes: old files are never taken for new ones
+
+SMALLEST_VOCABULARY = 259  # 256 bytes, one merge, two control tokens
+QUANTISED_BLOCK = 32
+
+DEFAULT_SHAPE = SyntheticShape()
+
+PRESETS: Mapping[str, SyntheticShape] = {
+    "default": DEFAULT_SHAPE,
+    "8b_1b": SyntheticShape(
+        layers=32,
+        kept_layers=4,
+        width=4096,
+        feed_forward=14336,
+        heads=32,
+        kv_heads=8,
+        vocabulary=128256,
+        eps=0.1,
+        type="q8_0",
+    ),
+}
+
+
+def check_shape(shape: SyntheticShape) -> None:
+    """Raise ConfigError, naming the field, if llama.cpp could not load a pair whose fields are within their limits."""
+    _require(shape.kept_layers <= shape.layers, "kept_layers", shape.kept_layers, f"at most layers ({shape.layers})")
+    _require(shape.vocabulary >= SMALLEST_VOCABULARY, "vocabulary", shape.vocabulary, f"≥ {SMALLEST_VOCABULARY}")
+    _require(shape.heads % shape.kv_heads == 0, "kv_heads", shape.kv_heads, f"a divisor of heads ({shape.heads})")
+    _require(shape.width % (2 * shape.heads) == 0, "width", shape.width, f"a multiple of 2 × heads ({shape.heads})")
+    for name in ("width", "feed_forward"):
+        value = getattr(shape, name)
+        _require(value % QUANTISED_BLOCK == 0, name, value, f"a multiple of {QUANTISED_BLOCK}")
+
+
+def _require(holds: bool, name: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise ConfigError(f"The synthetic shape's {name} is {value}", remedy=f"it must be {wanted}")
+
+
+def file_stem(shape: SyntheticShape) -> str:
+    """The shape as a file name without role and suffix; two shapes never share one."""
+    return (
+        f"synthetic{CONSTRUCTION}-l{shape.layers}-k{shape.kept_layers}-w{shape.width}-f{shape.feed_forward}"
+        f"-h{shape.heads}-g{shape.kv_heads}-v{shape.vocabulary}-e{shape.eps!r}-{shape.type}-s{shape.seed}"
+    )
+
+
+def pair_paths(shape: SyntheticShape, folder: Path) -> tuple[Path, Path]:
+    """Where the main and the draft model of this shape lie in `folder`."""
+    stem = file_stem(shape)
+    return folder / f"{stem}-main.gguf", folder / f"{stem}-draft.gguf"
+
+
+def shape_from(values: Mapping[str, str], base: SyntheticShape = DEFAULT_SHAPE) -> SyntheticShape:
+    """`base` with fields replaced by what texts say. Raises ConfigError for an unknown field or a wrong value."""
+    known = {one.field: one for one in keys_of(SyntheticShape)}
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise ConfigError(f"A synthetic shape has no {name!r}", remedy="its fields are " + ", ".join(known))
+        try:
+            changes[name] = freeze(known[name], f"The synthetic shape's {name}", value)
+        except ValueError as error:
+            raise ConfigError(f"The synthetic shape's {name} is {value!r}", remedy="it must be a number") from error
+    shape = replace(base, **changes)
+    check_shape(shape)
+    return shape
+
+
+# ---------------------------------------------------------------- files
 
 
 def write_pair(shape: SyntheticShape, main_path: Path, draft_path: Path) -> None:
@@ -39,36 +109,32 @@ def ensure_pair(
     `folder`: by default the user's cache. A file is taken as it is while its size and time of change are the
     recorded ones; else its SHA-256 must be. Raises StorageError if it can't be written.
     """
+    import platformdirs
     from filelock import FileLock
 
     check_shape(shape)
-    folder = folder or _cache_folder()
+    folder = folder or Path(platformdirs.user_cache_dir("velosweep", appauthor=False)) / "synthetic"
     paths = pair_paths(shape, folder)
     seal = folder / f"{file_stem(shape)}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if _sealed(seal, paths):
+        if _recorded(seal, paths, "stat", _stat):
             return paths
         with FileLock(str(seal.with_suffix(".lock"))):
-            if not _sealed(seal, paths) and not _reseal(seal, paths):
-                if on_progress:
-                    on_progress(f"writing the synthetic model pair to {folder}")
-                _write_beside_and_move(shape, paths, seal)
+            if _recorded(seal, paths, "stat", _stat):
+                return paths
+            if _recorded(seal, paths, "sha256", file_sha256):  # touched or copied
+                _write_seal(seal, paths)
+                return paths
+            if on_progress:
+                on_progress(f"writing the synthetic model pair to {folder}")
+            _write_beside_and_move(shape, paths, seal)
     except OSError as error:
         raise StorageError(
             f"The synthetic model pair can't be written to {folder}: {error.strerror or error}",
             remedy="free some space, or name a folder that can be written: --out of synth, else XDG_CACHE_HOME",
         ) from error
     return paths
-
-
-def _cache_folder() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("velosweep", appauthor=False)) / "synthetic"
-
-
-# ---------------------------------------------------------------- the cache
 
 
 def _write_beside_and_move(shape: SyntheticShape, paths: tuple[Path, Path], seal: Path) -> None:
@@ -83,32 +149,13 @@ def _write_beside_and_move(shape: SyntheticShape, paths: tuple[Path, Path], seal
             part.unlink(missing_ok=True)
 
 
-def _sealed(seal: Path, paths: tuple[Path, Path]) -> bool:
-    """Whether both files have the recorded size and time."""
-    record = _read_seal(seal)
-    try:
-        return all(record.get(path.name, {}).get("stat") == _stat(path) for path in paths)
-    except OSError:
-        return False
-
-
-def _reseal(seal: Path, paths: tuple[Path, Path]) -> bool:
-    """Whether both files, though touched or copied, have the recorded hash; then the record is renewed."""
-    record = _read_seal(seal)
-    same = all(path.is_file() and record.get(path.name, {}).get("sha256") == file_sha256(path) for path in paths)
-    if same:
-        _write_seal(seal, paths)
-    return same
-
-
-def _read_seal(seal: Path) -> dict[str, dict[str, object]]:
-    """The record, empty if it is missing or unreadable: then the files are written anew."""
+def _recorded(seal: Path, paths: tuple[Path, Path], name: str, property_of: Callable[[Path], object]) -> bool:
+    """Whether both files have the recorded `stat` or `sha256`; not where the record is missing or unreadable."""
     try:
         record = json.loads(seal.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    entries = record.items() if isinstance(record, dict) else ()
-    return {name: entry for name, entry in entries if isinstance(entry, dict)}
+        return all(record[path.name][name] == property_of(path) for path in paths)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _write_seal(seal: Path, paths: tuple[Path, Path]) -> None:

@@ -1,5 +1,5 @@
-"""Where text for people goes: a rich console that is plain without a terminal and never obeys what it prints, and
-streams that may be closed while a sweep runs (`velosweep … | head`)."""
+"""Printing for people: a rich console, plain where there is no terminal, that prints control sequences as text; and
+output streams that may be closed while a sweep runs (`velosweep … | head`)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def say(console: Console, text: str = "", *, style: str | None = None, indent: i
 
 
 def say_lines(console: Console, lines: Iterable[str]) -> None:
-    """Print lines that are laid out already: cut at the terminal's edge rather than wrapped."""
+    """Print lines that are already laid out: cut at the terminal's edge instead of wrapped."""
     from rich.text import Text
 
     for line in lines:

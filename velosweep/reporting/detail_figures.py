@@ -1,4 +1,4 @@
-"""The figures of what stands behind a speedup: acceptance, and the specification's three metrics of both modes."""
+"""The figures that explain a speedup: acceptance, and the specification's three metrics of both modes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def acceptance_figure(jobs: Sequence[Comparison], advised: Collection[str] = ())
 
 
 def _drafted(job: Comparison) -> tuple[float, ...]:
-    """Acceptance at the positions that the job can draft; results of earlier versions go on with zeros."""
+    """Acceptance at the positions that the job can draft; earlier versions padded them with zeros."""
     shares = job.acceptance.per_position if job.acceptance and job.acceptance.per_position else ()
     return shares if any(shares[job.n_draft :]) else shares[: job.n_draft]
 

@@ -25,7 +25,7 @@ _ASCII = str.maketrans(
 
 
 def terminal_text(text: str) -> str:
-    """`text` on one line without anything a terminal would obey: controls and bidi marks become escapes."""
+    """`text` on one line without control sequences: control characters and bidirectional marks become escapes."""
     if text.isprintable():  # most texts: none of the characters that are replaced is printable
         return text
     return "".join(_visible(char) for char in text)

@@ -1,4 +1,4 @@
-"""Findings as sentences with their remedies: which of them are shown, and for which jobs."""
+"""Findings in words, each with its remedy; which of them are shown, and for which jobs."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ _UNKNOWN = _Text(sentence="", remedy="A newer velosweep may know more; the evide
 # Subjects that the sentences name themselves.
 _NO_SUBJECT = frozenset({"", "pairs", "passes", "repeats", "runs", "rounds", "gpu", "machine", "output"})
 
-# What a search does to its candidates on purpose: it measures those no further that it needs to know no better.
+# Findings that a search causes on purpose: it stops measuring a candidate once it knows enough of it.
 _EXCLUDED_IN_SEARCH = frozenset({"not_paired", "incomplete_passes"})
 _EXCLUDED_FOR_LOSERS = _EXCLUDED_IN_SEARCH | {"too_few_pairs", "wide_interval"}
 
@@ -243,7 +243,7 @@ def _evidence_words(evidence: Mapping[str, float | int | str]) -> Iterable[str]:
 
 
 def selected_findings(row: Comparison, record: SweepRecord | None) -> list[Finding]:
-    """The job's findings without those that a search brings about on purpose; all of them where there was none."""
+    """The job's findings, after a search without those that the search caused on purpose."""
     if record is None or record.tuner is None:
         return list(row.findings)
     won = row.job_id in record.advised and not record.tuner.per_category

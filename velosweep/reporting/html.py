@@ -70,5 +70,5 @@ def _environment() -> Environment:
 
 
 def _arguments(command: str) -> list[str]:
-    """A command in parts that shouldn't be torn apart at a line's end: a flag with its value."""
+    """A command in parts between which a line may break: each flag with its value."""
     return re.split(r" (?=-)", command)

@@ -43,7 +43,7 @@ def how_lines(record: SweepRecord, jobs: Sequence[Comparison]) -> tuple[str, ...
 
 
 def _interval_lines(jobs: Sequence[Comparison]) -> list[str]:
-    """What the intervals are of; nothing where there is no result to have one."""
+    """What the intervals mean; nothing where there are no results."""
     if not jobs:
         return []
     methods = dict.fromkeys(job.ci_method for job in jobs if job.ci_method)

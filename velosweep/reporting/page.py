@@ -74,7 +74,7 @@ class Page:
 
 
 def make_page(rows: Sequence[Comparison], record: SweepRecord, samples: pa.Table | None) -> Page:
-    """Work out the page. Pure: no clock, no file, and the order of everything follows from the input."""
+    """Compute the page from its arguments alone: it reads no clock and no file, and keeps the order of the jobs."""
     jobs = whole_jobs(rows)
     labels = job_labels(jobs)
     recommendations = recommend(rows, record)
@@ -179,7 +179,7 @@ def _prompt_figures(
 
 
 def _with_plot_names(row: Comparison) -> Comparison:
-    """The comparison with its names fit for Plotly, which reads mark-up in them."""
+    """The comparison with its names escaped for Plotly, which would interpret mark-up in them."""
     names = ("model_pair", "speculation", "prompt_set", "prompt_id", "prompt_category", "device")
     shown: dict[str, Any] = {name: plot_text(value) for name in names if (value := getattr(row, name)) is not None}
     return replace(row, **shown)

@@ -87,7 +87,7 @@ class SweepProgress:
         return max(own + vanilla, self.done)
 
     def add(self, measurement: Measurement, sample: Sample) -> _Pass | None:
-        """Count a run; its pass if that is complete with it."""
+        """Count a run; returns its pass if this run completes it."""
         if measurement.warmup:
             return None
         self.done += 1
@@ -197,7 +197,7 @@ class _Display:
                 self._say_status()
 
     def _take(self, event: Event) -> str | None:
-        """Note what the event says; the line that it deserves."""
+        """Record the event; returns the line to print for it, if any."""
         if isinstance(event, ServerLoading):
             self._lanes[event.lane] = f"loading {event.server.label}"
         elif isinstance(event, ServerReady):
@@ -280,7 +280,7 @@ class _Display:
 
 
 def _half_width(interval: Interval | None, digits: int) -> str:
-    """`±3.1 %`. Beyond the ratio itself a figure says no more: two pairs can give ±164318.7 %."""
+    """`±3.1 %`; above 100 % without a figure: two pairs can give ±164318.7 %."""
     if interval is None:
         return ""
     return "±>100 %" if interval.half_width > 1 else f"±{100 * interval.half_width:.{digits}f} %"

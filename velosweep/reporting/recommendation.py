@@ -31,7 +31,7 @@ from velosweep.units import plural
 from velosweep.values import Verdict
 
 FEWEST_PASSES = 3
-"""With fewer the interval over passes is not to be trusted (analysis finds `too_few_pairs`)."""
+"""With fewer passes their interval can't be trusted (analysis finds `too_few_pairs`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +120,7 @@ def _search_of(jobs: Sequence[Comparison], record: SweepRecord) -> SearchRecord 
 
 
 def _confirmed(search: SearchRecord, jobs: Sequence[Comparison]) -> Comparison | None:
-    """The winner with its figure from fresh pairs alone: the pairs that chose it flatter it."""
+    """The winner with the speedup of its confirming pairs alone: the pairs that selected it overstate it."""
     best = next((job for job in jobs if job.job_id == search.job_id), None) or fastest(jobs)
     if best is None or search.job_id is None or search.speedup is None or best.verdict is Verdict.INVALID:
         return best
@@ -140,7 +140,7 @@ def _confirmed(search: SearchRecord, jobs: Sequence[Comparison]) -> Comparison |
 def _search_words(search: SearchRecord) -> Iterator[str]:
     yield f"found by a search, {search.sure}"
     if search.speedup is not None and search.job_id is not None:
-        yield "the figure is of fresh pairs alone; the table's are of all pairs, which chose and so flatter"
+        yield "the speedup is of the confirming pairs alone; the table's includes the pairs that selected it"
     if search.ties:
         yield f"not shown to be slower by more than the search's tolerance: {listed(search.ties)}"
 
@@ -163,7 +163,7 @@ def _headline(kind: str, best: Comparison | None, jobs: Sequence[Comparison], re
 
 
 def _without_ratio(jobs: Sequence[Comparison], record: SweepRecord) -> str:
-    """Which is the fastest where no job has a speedup, and why none has."""
+    """Why no job has a speedup, and which is the fastest."""
     rates = {job.job_id: job.speculative.tokens_per_second.mean for job in jobs if job.speculative}
     if rates:
         top = max((job for job in jobs if job.speculative), key=lambda job: rates[job.job_id])
@@ -217,7 +217,7 @@ def _tie_words(best: Comparison, jobs: Sequence[Comparison]) -> tuple[str, ...]:
 
 
 def _category_words(best: Comparison, jobs: Sequence[Comparison], rows: Sequence[Comparison]) -> Iterator[str]:
-    """Where a category would choose otherwise by at least 2 %, or isn't faster at all."""
+    """The categories for which another setting is at least 2 % better, or none is faster."""
     labels = job_labels(jobs)
     speedups = category_speedups(row for row in rows if row.job_id in labels)
     for category, of_job in speedups.items() if len(speedups) > 1 else ():
@@ -237,7 +237,7 @@ def _against(best: Comparison, record: SweepRecord) -> tuple[Advice, ...]:
 
 
 def _prompt_words(best: Comparison, prompts: Sequence[Comparison]) -> Iterator[str]:
-    """What to expect of other prompts, and of the worst of these."""
+    """What to expect from other prompts, and the worst of these."""
     if _adds_other_prompts(best):
         over_prompts = interval(best.population_low, best.population_high)
         yield (
@@ -250,10 +250,10 @@ def _prompt_words(best: Comparison, prompts: Sequence[Comparison]) -> Iterator[s
 
 
 def _adds_other_prompts(best: Comparison) -> bool:
-    """Whether the interval over prompts adds to the run's own.
+    """Whether the interval over prompts tells more than the one over passes.
 
-    It does not where the run's own can't be trusted (each prompt's mean is then as uncertain), where both are the
-    same, or where it claims a gain or a loss that the verdict does not.
+    It does not where there are too few passes (each prompt's mean is then as uncertain), where both are the same, or
+    where it claims a gain or a loss that the verdict does not.
     """
     low, high = best.population_low, best.population_high
     if low is None or high is None or best.n_pairs < FEWEST_PASSES or (low, high) == (best.ci_low, best.ci_high):
@@ -267,7 +267,7 @@ def _notes(jobs: Sequence[Comparison], record: SweepRecord) -> Iterator[str]:
         yield "synthetic model pair: the times are real, the text is not; choose your own pair before deploying"
     compared = sum(best_estimate(job) is not None for job in jobs)
     if compared > 2:
-        yield f"best of {compared} settings measured, so its figure is a little flattered"
+        yield f"best of {compared} settings measured, which makes its figure a little too high"
 
 
 # ---------------------------------------------------------------- the command

@@ -9,15 +9,13 @@ from functools import partial
 from velosweep.records import JobRecord, SweepRecord
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.recommendation import Recommendation, competitors
-from velosweep.reporting.table import Cell, Column, Table, column, figure
+from velosweep.reporting.table import Cell, Column, Table, column, figure, percentage
 from velosweep.reporting.wording import (
     VERDICT_SIGNS,
     VERDICT_WORDS,
     interval_words,
     job_labels,
     model_name,
-    number,
-    percent,
     plus_minus,
     varying_fields,
     whole_jobs,
@@ -67,8 +65,8 @@ def _failed_row(entry: JobRecord, sibling: Comparison | None, other: Comparison)
 def job_table(jobs: Sequence[Comparison], record: SweepRecord | None = None, *, width: int | None = None) -> Table:
     """One row a job for a screen of `width`, or for Markdown; columns of parameters that don't vary are left out.
 
-    On a narrow screen a title is shortened. What gives way last is what a speedup is made of. A job that `record`
-    says has failed is called so, with the reason.
+    On a narrow screen a title is shortened, and both speeds, the speedup and its interval are left out last. A job that
+    has failed by `record` is named as such, with the reason.
     """
     failed = _reasons(record)
     length = _REASON_ELSEWHERE if width is None else _REASON_ON_SCREEN
@@ -76,31 +74,27 @@ def job_table(jobs: Sequence[Comparison], record: SweepRecord | None = None, *, 
     def verdict(job: Comparison) -> str:
         return clip(failed[job.job_id], length) if job.job_id in failed else verdict_words(job)
 
-    def mean(job: Comparison, mode: str) -> str:
-        stats = _stats(job, mode)
-        return number(stats.mean, 1) if stats else ""
-
-    def ttft(job: Comparison) -> str:
-        return number(job.speculative.time_to_first_token_ms.mean, 0) if job.speculative else ""
+    def mean(stats: ModeStatistics | None, metric: str, digits: int) -> Cell:
+        return figure(getattr(stats, metric).mean if stats else None, digits)
 
     speculative = "spec. tok/s" if width is not None and width < NARROW else "speculative tok/s"
     columns = (
         *_varying(jobs),
-        column("n_draft", jobs, lambda job: str(job.n_draft)),
-        column("vanilla tok/s", jobs, lambda job: mean(job, "vanilla"), drop=1),
-        column(speculative, jobs, lambda job: mean(job, "speculative"), drop=2),
-        column("TTFT ms", jobs, ttft, drop=7),
-        column("speedup", jobs, lambda job: "failed" if job.job_id in failed else _speedup(job)),
-        column("95 % interval", jobs, interval_words, drop=3),
-        column("accepted", jobs, _accepted, drop=5),
-        column("expected", jobs, _expected, drop=6),
+        column("n_draft", jobs, _FIGURES["n_draft"]),
+        column("vanilla tok/s", jobs, lambda job: mean(job.vanilla, "tokens_per_second", 1), drop=1),
+        column(speculative, jobs, lambda job: mean(job.speculative, "tokens_per_second", 1), drop=2),
+        column("TTFT ms", jobs, lambda job: mean(job.speculative, "time_to_first_token_ms", 0), drop=7),
+        column("speedup", jobs, lambda job: "failed" if job.job_id in failed else _FIGURES["speedup"](job)),
+        column("95 % interval", jobs, _FIGURES["95 % interval"], drop=3),
+        column("accepted", jobs, _FIGURES["accepted"], drop=5),
+        column("expected", jobs, _FIGURES["expected"], drop=6),
         column("verdict", jobs, verdict, right=False, drop=4),
     )
     return Table(caption="Results of each job", columns=columns)
 
 
 def detailed_job_table(jobs: Sequence[Comparison], record: SweepRecord, advised: Collection[str]) -> Table:
-    """One row a job with everything that is known, for the page; the jobs whose ids are `advised` are marked."""
+    """One row a job with all figures, for the page; the jobs whose ids are `advised` are marked."""
     failed = _reasons(record)
 
     def verdict(job: Comparison) -> Cell:
@@ -109,32 +103,17 @@ def detailed_job_table(jobs: Sequence[Comparison], record: SweepRecord, advised:
             return Cell(text=f"✗ failed: {reason}", verdict=Verdict.INVALID.value)
         return _verdict(job)
 
-    columns = [
+    energy = any(job.energy_j_per_token_speculative is not None for job in jobs)
+    columns = (
         *_varying(jobs),
-        column("n_draft", jobs, lambda job: figure(job.n_draft, 0)),
-        column("speedup", jobs, _speedup),
-        column("95 % interval", jobs, _interval),
+        *_figures(jobs, "n_draft", "speedup", "95 % interval"),
         column("verdict", jobs, verdict, right=False),
-        *_speeds(jobs),
-        column(
-            "TTFT ms", jobs, lambda job: _spread(job.speculative.time_to_first_token_ms if job.speculative else None)
-        ),
-        column("accepted", jobs, _accepted),
-        column(
-            "tokens/round", jobs, lambda job: figure(job.acceptance.tokens_per_round if job.acceptance else None, 1)
-        ),
-        column("draft cost", jobs, lambda job: figure(job.cost_ratio)),
-        column("expected", jobs, _expected),
-        column("pairs", jobs, lambda job: figure(job.n_pairs, 0)),
-        column("± (spec.)", jobs, lambda job: figure(job.speedup_stddev)),
-    ]
-    if any(job.energy_j_per_token_speculative is not None for job in jobs):
-        columns += [
-            column("J/token vanilla", jobs, lambda job: figure(job.energy_j_per_token_vanilla)),
-            column("J/token speculative", jobs, lambda job: figure(job.energy_j_per_token_speculative)),
-        ]
+        *_figures(jobs, "vanilla tok/s", "speculative tok/s", "TTFT ms", "accepted", "tokens/round", "draft cost"),
+        *_figures(jobs, "expected", "pairs", "± (spec.)"),
+        *_figures(jobs, *(("J/token vanilla", "J/token speculative") if energy else ())),
+    )
     marked = frozenset(place for place, job in enumerate(jobs) if job.job_id in advised)
-    return Table(caption="Results of each job", columns=tuple(columns), advised=marked)
+    return Table(caption="Results of each job", columns=columns, advised=marked)
 
 
 def _reasons(record: SweepRecord | None) -> dict[str, str]:
@@ -153,50 +132,46 @@ def _parameter(job: Comparison, name: str) -> Cell:
     return figure(value, 0) if isinstance(value, int) else Cell(text=str(value))
 
 
-def _stats(job: Comparison, mode: str) -> Statistics | None:
-    statistics: ModeStatistics | None = getattr(job, mode)
-    return statistics.tokens_per_second if statistics else None
-
-
-def _speeds(jobs: Sequence[Comparison]) -> list[Column]:
-    def of(mode: str) -> Callable[[Comparison], Cell]:
-        return lambda job: _spread(_stats(job, mode))
-
-    return [column(f"{mode} tok/s", jobs, of(mode)) for mode in ("vanilla", "speculative")]
-
-
-def _spread(stats: Statistics | None) -> Cell:
+def _spread(mode: ModeStatistics | None, metric: str = "tokens_per_second") -> Cell:
+    stats: Statistics | None = getattr(mode, metric) if mode else None
     return Cell(text=plus_minus(stats, 1), value=stats.mean) if stats else Cell(text="")
 
 
-def _speedup(job: Comparison) -> Cell:
-    return figure(best_estimate(job), 2, "×")
+# Title -> what a job's or a prompt's row has there.
+_FIGURES: Mapping[str, Callable[[Comparison], Cell]] = {
+    "n_draft": lambda row: figure(row.n_draft, 0),
+    "speedup": lambda row: figure(best_estimate(row), 2, "×"),
+    "95 % interval": lambda row: Cell(text=interval_words(row), value=row.ci_low),
+    "vanilla tok/s": lambda row: _spread(row.vanilla),
+    "speculative tok/s": lambda row: _spread(row.speculative),
+    "TTFT ms": lambda row: _spread(row.speculative, "time_to_first_token_ms"),
+    "accepted": lambda row: percentage(row.acceptance.rate if row.acceptance else None),
+    "tokens/round": lambda row: figure(row.acceptance.tokens_per_round if row.acceptance else None, 1),
+    "draft cost": lambda row: figure(row.cost_ratio),
+    "expected": lambda row: figure(row.expected_speedup, 2, "×"),
+    "pairs": lambda row: figure(row.n_pairs, 0),
+    "± (spec.)": lambda row: figure(row.speedup_stddev),
+    "J/token vanilla": lambda row: figure(row.energy_j_per_token_vanilla),
+    "J/token speculative": lambda row: figure(row.energy_j_per_token_speculative),
+}
 
 
-def _expected(job: Comparison) -> Cell:
-    return figure(job.expected_speedup, 2, "×")
+def _figures(rows: Sequence[Comparison], *titles: str) -> list[Column]:
+    return [column(title, rows, _FIGURES[title]) for title in titles]
 
 
-def _interval(job: Comparison) -> Cell:
-    return Cell(text=interval_words(job), value=job.ci_low)
+def _verdict(row: Comparison) -> Cell:
+    sign = "–" if _has_no_baseline(row) else VERDICT_SIGNS[row.verdict]
+    return Cell(text=f"{sign} {verdict_words(row)}", verdict=row.verdict.value)
 
 
-def _accepted(job: Comparison) -> Cell:
-    return Cell(text=percent(job.acceptance.rate), value=job.acceptance.rate) if job.acceptance else Cell(text="")
-
-
-def _verdict(job: Comparison) -> Cell:
-    sign = "–" if _has_no_baseline(job) else VERDICT_SIGNS[job.verdict]
-    return Cell(text=f"{sign} {verdict_words(job)}", verdict=job.verdict.value)
-
-
-def verdict_words(job: Comparison) -> str:
+def verdict_words(row: Comparison) -> str:
     """The verdict; `no baseline` where there is no ratio to judge."""
-    return "no baseline" if _has_no_baseline(job) else VERDICT_WORDS[job.verdict]
+    return "no baseline" if _has_no_baseline(row) else VERDICT_WORDS[row.verdict]
 
 
-def _has_no_baseline(job: Comparison) -> bool:
-    return best_estimate(job) is None and job.verdict is not Verdict.INVALID
+def _has_no_baseline(row: Comparison) -> bool:
+    return best_estimate(row) is None and row.verdict is not Verdict.INVALID
 
 
 # ---------------------------------------------------------------- prompts and categories
@@ -208,11 +183,9 @@ def prompt_table(rows: Sequence[Comparison], labels: Mapping[str, str]) -> Table
         column("prompt", rows, lambda row: row.prompt_id, right=False),
         column("category", rows, lambda row: row.prompt_category, right=False),
         column("job", rows, lambda row: labels.get(row.job_id, row.job_id), right=False),
-        column("speedup", rows, _speedup),
-        column("95 % interval", rows, _interval),
+        *_figures(rows, "speedup", "95 % interval"),
         column("verdict", rows, _verdict, right=False),
-        *_speeds(rows),
-        column("accepted", rows, _accepted),
+        *_figures(rows, "vanilla tok/s", "speculative tok/s", "accepted"),
     )
     return Table(caption="Results of each prompt", columns=columns)
 

@@ -37,7 +37,7 @@ from velosweep.units import plural
 
 
 def main_figure(jobs: Sequence[Comparison], rows: Sequence[Comparison], target: float) -> Figure | None:
-    """The picture that answers: speedup over n_draft; where there is no grid, what there is instead."""
+    """Speedup over n_draft; without a grid, speedups of jobs or prompts; without speedups, the modes' speeds."""
     rated = [job for job in jobs if best_estimate(job) is not None]
     if len({job.n_draft for job in rated}) > 1:
         return _speedup_over_n_draft(rated, target)

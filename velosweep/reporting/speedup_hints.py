@@ -76,7 +76,7 @@ def _formula_reasons(job: Comparison, series: Sequence[Comparison]) -> Iterator[
 
 
 def _length_reasons(job: Comparison, series: Sequence[Comparison], alpha: float, cost_ratio: float) -> Iterator[str]:
-    """The formula's n_draft where it promises more than any measured and has not been measured itself."""
+    """The formula's n_draft, if it was not measured and promises more than any that was."""
     best, promised = best_n_draft(alpha, cost_ratio)
     reached = max(best_estimate(row) or 0.0 for row in (job, *series))
     if best == 0:

@@ -29,7 +29,7 @@ CAVEAT = (
 )
 
 WIDEST_HIDDEN_CHANGE = 0.1
-"""Intervals that would hide a larger change than this show no reproduction by overlapping."""
+"""Where intervals are so wide that they would hide a larger change, their overlap is no reproduction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class SweepComparison:
 
     @property
     def reproduced(self) -> str:
-        """How many speed-ups came out again within intervals narrow enough to tell, in one sentence."""
+        """How many speed-ups were reproduced, by intervals narrow enough to tell, in one sentence."""
         judged = [change for change in self.changes.changes if change.reproduced is not None]
         if not judged:
             return "Nothing can be said about reproduction: no job has an interval in both sweeps"
@@ -129,7 +129,7 @@ def _words(change: Change) -> str:
 
 
 def _drifted(change: Change) -> bool:
-    """Whether vanilla surely moved the same way and the speedup not surely at all: the machine, not the setting."""
+    """Whether vanilla changed the same way and the speedup did not: then the machine changed, not the setting."""
     ratio, vanilla, of_speedups = change.ratio, change.vanilla_ratio, change.speedup_ratio
     if ratio is None or vanilla is None or of_speedups is None:
         return False
@@ -144,7 +144,7 @@ def _is_unclear(change: Change) -> bool:
 
 
 def _hidden_change(ratio: Interval) -> float:
-    """The change, as a share, under which the interval would hold 1 about half the time or more: unseen."""
+    """The largest change, as a share, that goes unseen: the interval would still hold 1 at least half of the time."""
     return math.sqrt(ratio.high / ratio.low) - 1 if ratio.low > 0 else math.inf
 
 
@@ -195,7 +195,7 @@ def _vanilla(change: Change) -> Cell:
 
 
 def print_comparison(compared: SweepComparison, console: Console) -> None:
-    """The answer, what came out again, in what the sweeps differ, and a row a job."""
+    """The differences between the sweeps, the answer, what was reproduced, and a row a job."""
     say(console, f"Old: {compared.old}")
     say(console, f"New: {compared.new}")
     for entry in compared.differences:

@@ -1,4 +1,4 @@
-"""A table as a value, and its forms: text for a terminal, Markdown. The page's template lays out its HTML."""
+"""A table as a value, rendered as text for a terminal and as Markdown. The page's template renders it as HTML."""
 
 from __future__ import annotations
 
@@ -63,6 +63,11 @@ def column(
 def figure(value: float | None, digits: int = 2, unit: str = "") -> Cell:
     """A number with fixed decimals."""
     return Cell(text="" if value is None else f"{value:.{digits}f}{unit}", value=value)
+
+
+def percentage(share: float | None) -> Cell:
+    """A share of 1 in whole per cent."""
+    return Cell(text="" if share is None else f"{100 * share:.0f} %", value=share)
 
 
 def terminal_lines(table: Table, *, width: int) -> list[str]:

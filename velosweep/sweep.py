@@ -32,10 +32,10 @@ from velosweep.reporting.sweep_messages import (
     progress_display,
     resume_command,
 )
-from velosweep.results.decisions_file import write_decisions
 from velosweep.results.derived_files import SweepResults
 from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
+from velosweep.results.results_file import write_decisions
 from velosweep.results.sweep_outcome import SweepOutcome
 from velosweep.results.sweep_record import write_record
 from velosweep.tuning.search_driver import SearchDriver, search_drivers

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.results.made import comparison, mode_statistics, statistics
 from velosweep.results.paths import JobPaths
-from velosweep.results.summaries import read_summary, summary, to_json, write_job_summaries, write_summary_array
+from velosweep.results.summaries import summary, to_json, write_job_summaries, write_summary_array
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "summary.json"
 
@@ -109,7 +109,7 @@ def test_summaries_are_one_array_laid_out_as_json_lays_it_out(tmp_path: Path, co
     write_summary_array(tmp_path / "summaries.json", [tmp_path / "summary.json"] * count)
 
     text = (tmp_path / "summaries.json").read_text("utf-8")
-    assert [read_summary(tmp_path / "summary.json")] * count == json.loads(text)
+    assert [json.loads((tmp_path / "summary.json").read_text("utf-8"))] * count == json.loads(text)
     on_one_line = re.sub(
         r"(?<=\[)\s+([^][{}]*?)\s+(?=\])", lambda found: re.sub(r"\s+", " ", found[1]), _indented(text)
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 from velosweep.errors import ExitStatus, StorageError
 from velosweep.reporting.collation import collate
 from velosweep.reporting.console import make_console, say
+from velosweep.results.journal import sweep_lock
 from velosweep.results.paths import SweepPaths
-from velosweep.results.sweep_lock import sweep_lock
 from velosweep.units import plural
 
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, cast
 from zlib import crc32
 
 import orjson
 
-from velosweep.errors import StorageError
+from velosweep.errors import BusyError, StorageError
 from velosweep.files import explained, make_folder, storage_error, sync_folder, write_all
+from velosweep.locks import HolderLock
 from velosweep.results.parquet_schema import check_schema
-from velosweep.results.sweep_lock import sweep_lock
 from velosweep.values import SCHEMA_VERSION, Mode, Sample, Status
 
 # A line is {"crc":"01234567","kind":…}: the checksum covers everything after its comma, so that it can be
@@ -46,6 +46,28 @@ class JournalContents:
     samples: tuple[Sample, ...]
     events: tuple[JournalEvent, ...]
     damaged: tuple[tuple[int, str], ...]
+
+
+@contextmanager
+def sweep_lock(path: Path) -> Iterator[None]:
+    """Hold a sweep's lock file exclusively. Raises BusyError naming the holder."""
+    make_folder(path.parent)
+    lock = HolderLock(path)
+    with explained(path):
+        taken = lock.acquire(host=socket.gethostname())
+    if not taken:
+        holder = lock.holder()
+        named = (
+            f"process {holder['pid']} on {holder['host']}" if {"pid", "host"} <= holder.keys() else "another process"
+        )
+        raise BusyError(
+            f"{path.parent} is being written by {named}",
+            remedy="wait until it ends, or choose another hydra.sweep.dir",
+        )
+    try:
+        yield
+    finally:
+        lock.release(remove=True)
 
 
 class Journal:
@@ -119,9 +141,7 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

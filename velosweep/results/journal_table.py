@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 from velosweep.files import explained
 from velosweep.results.journal import scan
-from velosweep.results.parquet_schema import COLUMNS, ROW_GROUP, check_schema, schema
+from velosweep.results.parquet_schema import COLUMNS, ROW_GROUP, arrow_schema, check_schema, schema
 from velosweep.results.paths import JOURNAL
 from velosweep.results.row_order import KEYS, canonical_places
 
@@ -130,7 +130,7 @@ def _parse(lines: list[bytes], columns: Iterable[str]) -> pa.Table:
     import pyarrow as pa
     import pyarrow.json as pj
 
-    wanted = pa.schema([schema().field(name) for name in columns])
+    wanted = arrow_schema({name: COLUMNS[name] for name in columns})
     # Arrow's JSON reader knows no time zone: the time is read as text and cast.
     raw = pa.schema([field.with_type(pa.string()) if pa.types.is_timestamp(field.type) else field for field in wanted])
     text = b"".join(lines)

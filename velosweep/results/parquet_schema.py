@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,61 +19,40 @@ from velosweep.values import NEEDED_COLUMNS, SCHEMA_VERSION
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# name: type, as the data contract has them; `SCHEMA.md` documents each, and a test holds the two together.
-COLUMNS: Mapping[str, str] = {
-    "sweep_id": "string",
-    "job_id": "string",
-    "job_num": "int32",
-    "model_pair": "string",
-    "main_model": "string",
-    "draft_model": "string",
-    "speculation": "string",
-    "n_draft": "int32",
-    "n_predict": "int32",
-    "prompt_set": "string",
-    "prompt_id": "string",
-    "prompt": "string",
-    "prompt_category": "string",
-    "mode": "string",
-    "iteration": "int32",
-    "order": "int32",
-    "launch": "int32",
-    "warmup": "bool",
-    "status": "string",
-    "error": "string",
-    "tokens_per_second": "double",
-    "time_to_first_token_ms": "double",
-    "total_time_ms": "double",
-    "prompt_tokens": "int32",
-    "predicted_tokens": "int32",
-    "prompt_ms": "double",
-    "predicted_ms": "double",
-    "draft_tokens": "int32",
-    "accepted_tokens": "int32",
-    "accepted_per_position": "list<int32>",
-    "output_sha256": "string",
-    "first_divergence": "int32",
-    "started_at": "timestamp[us, UTC]",
-    "lane": "int32",
-    "device": "string",
-    "host": "string",
-    "engine": "string",
-    "llama_cpp_build": "string",
-    "gpu_temperature_c": "double",
-    "gpu_clock_mhz": "double",
-    "gpu_power_w": "double",
-    "energy_j": "double",
-    "load_average": "double",
+
+def columns(*kinds: tuple[str, str]) -> dict[str, str]:
+    """name -> type, of (type, names)."""
+    return {name: kind for kind, names in kinds for name in names.split()}
+
+
+# As the data contract has them; `SCHEMA.md` documents each, and a test holds the two together.
+COLUMNS: Mapping[str, str] = columns(
+    ("string", "sweep_id job_id"),
+    ("int32", "job_num"),
+    ("string", "model_pair main_model draft_model speculation"),
+    ("int32", "n_draft n_predict"),
+    ("string", "prompt_set prompt_id prompt prompt_category mode"),
+    ("int32", "iteration order launch"),
+    ("bool", "warmup"),
+    ("string", "status error"),
+    ("double", "tokens_per_second time_to_first_token_ms total_time_ms"),
+    ("int32", "prompt_tokens predicted_tokens"),
+    ("double", "prompt_ms predicted_ms"),
+    ("int32", "draft_tokens accepted_tokens"),
+    ("list<int32>", "accepted_per_position"),
+    ("string", "output_sha256"),
+    ("int32", "first_divergence"),
+    ("timestamp[us, UTC]", "started_at"),
+    ("int32", "lane"),
+    ("string", "device host engine llama_cpp_build"),
+    ("double", "gpu_temperature_c gpu_clock_mhz gpu_power_w energy_j load_average"),
     # beyond the contract's list ("more columns may follow")
-    "block": "int32",
-    "attempt": "int32",
-    "rounds": "int32",
-    "p_min": "double",
-    "temperature": "double",
-    "throttle_reasons": "string",
-    "gpu_processes": "int32",
-    "cpu_busy": "double",
-}
+    ("int32", "block attempt rounds"),
+    ("double", "p_min temperature"),
+    ("string", "throttle_reasons"),
+    ("int32", "gpu_processes"),
+    ("double", "cpu_busy"),
+)
 
 STRINGS = tuple(name for name, kind in COLUMNS.items() if kind == "string")
 DEFAULTS: Mapping[str, object] = {"block": 0, "attempt": 0}
@@ -103,14 +81,14 @@ def arrow_type(kind: str) -> pa.DataType:
 
 def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
     """The columns of samples.parquet, with `metadata` beside the schema's version."""
-    return _bare_schema().with_metadata(file_metadata(metadata))
+    return arrow_schema(COLUMNS, metadata)
 
 
-@lru_cache(maxsize=1)
-def _bare_schema() -> pa.Schema:
+def arrow_schema(kinds: Mapping[str, str], metadata: Mapping[str, str] | None = None) -> pa.Schema:
+    """Columns of these types as a file's schema, with `metadata` beside the schema's version."""
     import pyarrow as pa
 
-    return pa.schema([(name, arrow_type(kind)) for name, kind in COLUMNS.items()])
+    return pa.schema([(name, arrow_type(kind)) for name, kind in kinds.items()]).with_metadata(file_metadata(metadata))
 
 
 def file_metadata(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -1,13 +1,15 @@
-"""results.parquet: one row a job and prompt (`prompt_id`), and one a job (`prompt_id` null)."""
+"""results.parquet: one row a job and prompt (`prompt_id`), and one a job (`prompt_id` null). And tuner.parquet."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from velosweep.files import replacing
-from velosweep.results.parquet_schema import WRITER, arrow_type, file_metadata
+from velosweep.records import TunerDecision
+from velosweep.results.parquet_schema import WRITER, arrow_schema, arrow_type, columns, file_metadata
 from velosweep.statistics.comparison import Comparison
 
 if TYPE_CHECKING:
@@ -15,59 +17,52 @@ if TYPE_CHECKING:
 
 METRICS = ("tokens_per_second", "time_to_first_token_ms", "total_time_ms")
 FIGURES = ("mean", "stddev", "min", "max")
+_OF_MODES = {
+    f"{mode}_{metric}_{figure}": f"{mode}.{metric}.{figure}"
+    for mode in ("vanilla", "speculative")
+    for metric in METRICS
+    for figure in FIGURES
+}
 
 
-def _columns() -> dict[str, tuple[str, str]]:
-    """name -> (type, where it stands in a Comparison), in the file's order."""
-    of_modes = {
-        f"{mode}_{metric}_{figure}": ("double", f"{mode}.{metric}.{figure}")
-        for mode in ("vanilla", "speculative")
-        for metric in METRICS
-        for figure in FIGURES
-    }
-    return {
-        **_own("string", "job_id"),
-        **_own("int32", "job_num"),
-        **_own("string", "model_pair", "main_model", "draft_model", "speculation"),
-        **_own("int32", "n_draft", "n_predict"),
-        **_own("string", "prompt_set", "prompt_id", "prompt", "prompt_category"),
-        **_own("string", "host", "device", "engine", "llama_cpp_build"),
-        **_own("int32", "iterations", "n_pairs"),
-        **of_modes,
-        **_own("double", "speedup", "speedup_stddev", "speedup_gm", "ci_low", "ci_high"),
-        **_own("string", "ci_method"),
-        "acceptance": ("double", "acceptance.rate"),
-        "acceptance_low": ("double", "acceptance.low"),
-        "acceptance_high": ("double", "acceptance.high"),
-        "alpha": ("double", "acceptance.alpha"),
-        "tokens_per_round": ("double", "acceptance.tokens_per_round"),
-        **_own("double", "cost_ratio", "expected_speedup"),
-        **_own("string", "verdict"),
-        **_own("list<string>", "findings"),
-        # beyond the contract's list
-        "acceptance_interval_unit": ("string", "acceptance.interval_unit"),
-        "acceptance_per_position": ("list<double>", "acceptance.per_position"),
-        **_own("double", "population_low", "population_high", "suite_speedup"),
-        **_own("string", "worst_prompt"),
-        **_own("double", "energy_j_per_token_vanilla", "energy_j_per_token_speculative"),
-        **_own("timestamp[us, UTC]", "finished_at"),
-    }
-
-
-def _own(kind: str, *names: str) -> dict[str, tuple[str, str]]:
-    return {name: (kind, name) for name in names}
-
-
-_COLUMNS = _columns()
-COLUMNS: Mapping[str, str] = {"sweep_id": "string", **{name: kind for name, (kind, _) in _COLUMNS.items()}}
+COLUMNS: Mapping[str, str] = columns(
+    ("string", "sweep_id job_id"),
+    ("int32", "job_num"),
+    ("string", "model_pair main_model draft_model speculation"),
+    ("int32", "n_draft n_predict"),
+    ("string", "prompt_set prompt_id prompt prompt_category host device engine llama_cpp_build"),
+    ("int32", "iterations n_pairs"),
+    ("double", " ".join(_OF_MODES)),
+    ("double", "speedup speedup_stddev speedup_gm ci_low ci_high"),
+    ("string", "ci_method"),
+    ("double", "acceptance acceptance_low acceptance_high alpha tokens_per_round cost_ratio expected_speedup"),
+    ("string", "verdict"),
+    ("list<string>", "findings"),
+    # beyond the contract's list
+    ("string", "acceptance_interval_unit"),
+    ("list<double>", "acceptance_per_position"),
+    ("double", "population_low population_high suite_speedup"),
+    ("string", "worst_prompt"),
+    ("double", "energy_j_per_token_vanilla energy_j_per_token_speculative"),
+    ("timestamp[us, UTC]", "finished_at"),
+)
+# Where a column's value stands in a Comparison, for those that are not an attribute of that name.
+_PLACES = {
+    **_OF_MODES,
+    "acceptance": "acceptance.rate",
+    "acceptance_low": "acceptance.low",
+    "acceptance_high": "acceptance.high",
+    "alpha": "acceptance.alpha",
+    "tokens_per_round": "acceptance.tokens_per_round",
+    "acceptance_interval_unit": "acceptance.interval_unit",
+    "acceptance_per_position": "acceptance.per_position",
+    "verdict": "verdict.value",
+}
 
 
 def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
     """The columns of results.parquet, with `metadata` beside the schema's version."""
-    import pyarrow as pa
-
-    columns = [(name, arrow_type(kind)) for name, kind in COLUMNS.items()]
-    return pa.schema(columns).with_metadata(file_metadata(metadata))
+    return arrow_schema(COLUMNS, metadata)
 
 
 def results_to_table(
@@ -77,10 +72,15 @@ def results_to_table(
     import pyarrow as pa
 
     rows = list(comparisons)
-    columns: list[Any] = [pa.array([sweep_id] * len(rows), type=pa.string())]
-    for kind, place in _COLUMNS.values():
-        columns.append(pa.array(_values(rows, place), type=arrow_type(kind)))
-    return pa.Table.from_arrays(columns, schema=schema(metadata))
+    values: dict[str, list[Any]] = {"sweep_id": [sweep_id] * len(rows)}
+    for name in list(COLUMNS)[1:]:
+        found: list[Any] = rows
+        for attribute in _PLACES.get(name, name).split("."):
+            found = [None if value is None else getattr(value, attribute) for value in found]
+        values[name] = found
+    values["findings"] = [[str(finding) for finding in findings] for findings in values["findings"]]
+    arrays: list[Any] = [pa.array(values[name], arrow_type(kind)) for name, kind in COLUMNS.items()]
+    return pa.Table.from_arrays(arrays, schema=schema(metadata))
 
 
 def write_results(
@@ -94,13 +94,19 @@ def write_results(
         writer.write_table(table)
 
 
-def _values(comparisons: Sequence[Comparison], place: str) -> list[Any]:
-    """The values at `place`, an attribute's path; None where one on the way is None."""
-    values: list[Any] = list(comparisons)
-    for name in place.split("."):
-        values = [None if value is None else getattr(value, name) for value in values]
-    if place == "verdict":
-        return [verdict.value for verdict in values]
-    if place == "findings":
-        return [[str(finding) for finding in findings] for findings in values]
-    return values
+_DECISION_TYPES = {"category": "string", "phase": "string", "job_id": "string", "reason": "string", "kept": "bool_"}
+_DECISION_TYPES |= {"round": "int32", "job_num": "int32", "n_draft": "int32"}
+
+
+def write_decisions(path: Path, decisions: Sequence[TunerDecision]) -> None:
+    """Write tuner.parquet: one row a decision of a search, in order; atomically. Raises StorageError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = [
+        (column.name, getattr(pa, _DECISION_TYPES.get(column.name, "float64"))()) for column in fields(TunerDecision)
+    ]
+    schema = pa.schema(kinds).with_metadata(file_metadata())
+    table = pa.Table.from_pylist([asdict(decision) for decision in decisions], schema=schema)
+    with replacing(path) as beside:
+        pq.write_table(table, beside)

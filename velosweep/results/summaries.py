@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
+from datetime import timezone
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from velosweep.files import make_folder, read_bytes, replacing, write_bytes
+from velosweep.files import make_folder, read_bytes, replacing, write_text
 from velosweep.results.paths import JobPaths
-from velosweep.statistics.comparison import Comparison, ModeStatistics, Statistics
+from velosweep.results.results_file import FIGURES, METRICS
+from velosweep.statistics.comparison import Comparison, ModeStatistics
 from velosweep.values import Mode
 
 Summary = dict[str, Any]
@@ -24,6 +25,7 @@ def summary(comparison: Comparison, *, iterations: int) -> Summary:
 
     `iterations`: as asked for. `config.prompt` is the prompt, or the set's name for a set of several.
     """
+    finished = comparison.finished_at and comparison.finished_at.astimezone(timezone.utc)
     return {
         "config": {
             "main_model": comparison.main_model,
@@ -37,34 +39,18 @@ def summary(comparison: Comparison, *, iterations: int) -> Summary:
         "speculative": _mode(Mode.SPECULATIVE, comparison.speculative),
         "speedup": comparison.speedup,
         "speedup_stddev": comparison.speedup_stddev,
-        "timestamp": None if comparison.finished_at is None else rfc3339(comparison.finished_at),
+        "timestamp": finished and finished.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
 
 def _mode(mode: Mode, statistics: ModeStatistics | None) -> Summary | None:
     if statistics is None:
         return None
-    return {
-        "mode": mode.value,
-        "tokens_per_second": _metric(statistics.tokens_per_second),
-        "time_to_first_token_ms": _metric(statistics.time_to_first_token_ms),
-        "total_time_ms": _metric(statistics.total_time_ms),
+    figures = {
+        metric: {figure: getattr(getattr(statistics, metric), figure) for figure in (*FIGURES, "samples")}
+        for metric in METRICS
     }
-
-
-def _metric(statistics: Statistics) -> Summary:
-    return {
-        "mean": statistics.mean,
-        "stddev": statistics.stddev,
-        "min": statistics.min,
-        "max": statistics.max,
-        "samples": statistics.samples,
-    }
-
-
-def rfc3339(moment: datetime) -> str:
-    """UTC to the second, as the specification writes it: 2025-01-27T12:34:56Z."""
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"mode": mode.value, **figures}
 
 
 def to_json(value: object, *, indent: int = 0) -> str:
@@ -97,25 +83,12 @@ def write_job_summaries(paths: JobPaths, rows: Sequence[Comparison], *, iteratio
     `rows`: the job's comparisons, of which one is the job's own (`prompt_id` None), else nothing is written. The files
     can be derived again from the samples, so they are moved into place but not synced. Raises StorageError.
     """
-    by_prompt = [row for row in rows if row.prompt_id is not None]
-    for row in rows:
-        if row.prompt_id is None:
-            make_folder(paths.root)
-            write_bytes(paths.summary, _content(row, iterations), durable=False)
-            if len(by_prompt) > 1:
-                make_folder(paths.prompts)
-                for one in by_prompt:
-                    write_bytes(paths.prompt(one.prompt_id or "_"), _content(one, iterations), durable=False)
-
-
-def _content(row: Comparison, iterations: int) -> bytes:
-    return (to_json(summary(row, iterations=iterations)) + "\n").encode()
-
-
-def read_summary(path: Path) -> Summary:
-    """What is in a summary.json. Raises StorageError."""
-    value: Summary = orjson.loads(read_bytes(path))
-    return value
+    own = [row for row in rows if row.prompt_id is None]
+    for row in rows if own and len(rows) > 2 else own:
+        path = paths.summary if row.prompt_id is None else paths.prompt(row.prompt_id)
+        make_folder(path.parent)
+        content = to_json(summary(row, iterations=iterations)) + "\n"
+        write_text(path, content, durable=False)
 
 
 def write_summary_array(path: Path, files: Iterable[Path], *, durable: bool = True) -> None:

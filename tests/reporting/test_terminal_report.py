@@ -21,9 +21,7 @@ from velosweep.values import Verdict
 def shown(made: sweeps.MadeUp, *, verbosity: int = 0, console: Console | None = None) -> str:
     out = io.StringIO()
     print_results(
-        made.comparisons,
-        made.record,
-        made.samples,
+        made,
         saved_to="results.json",
         console=console or make_console(out),
         verbosity=verbosity,

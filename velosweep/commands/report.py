@@ -92,14 +92,7 @@ def _show(derived: SweepResults, arguments: argparse.Namespace) -> None:
     for damage in derived.damaged:
         say(console, f"⚠️ {damage}")
     report = write_report(derived, show_paths=arguments.paths)
-    print_results(
-        derived.comparisons,
-        derived.record,
-        derived.samples,
-        saved_to=str(report),
-        console=console,
-        verbosity=arguments.verbosity,
-    )
+    print_results(derived, saved_to=str(report), console=console, verbosity=arguments.verbosity)
     if arguments.plots:
         write_plots(derived)
     if arguments.mlflow is not None:

@@ -96,14 +96,7 @@ def print_end(derived: SweepResults, measured: Measured, settings: RunSettings, 
     if measured.interrupted and not derived.sample_count:
         say(console, f"Interrupted before anything was measured. {go_on}", whole=True)
         return
-    print_results(
-        derived.comparisons,
-        derived.record,
-        derived.samples,
-        saved_to=str(derived.root),
-        console=console,
-        verbosity=settings.verbosity,
-    )
+    print_results(derived, saved_to=str(derived.root), console=console, verbosity=settings.verbosity)
     if measured.display_error:
         say(console, f"The progress display failed and was switched off: {measured.display_error}")
     if measured.interrupted:

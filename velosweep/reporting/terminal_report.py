@@ -30,6 +30,7 @@ from velosweep.reporting.wording import (
     whole_jobs,
     without_speedup,
 )
+from velosweep.results.derived_files import SweepResults
 from velosweep.statistics.comparison import Comparison, ModeStatistics
 from velosweep.statistics.ranking import best_estimate
 from velosweep.units import plural
@@ -40,17 +41,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def print_results(
-    comparisons: Iterable[Comparison],
-    record: SweepRecord,
-    samples: pa.Table | None = None,
-    *,
-    saved_to: str | None,
-    console: Console,
-    verbosity: int = NORMAL,
-) -> None:
+def print_results(derived: SweepResults, *, saved_to: str, console: Console, verbosity: int = NORMAL) -> None:
     """A job's results as the specification shows them, or a sweep's table and plot; the recommendation; the folder."""
-    rows = list(comparisons)
+    rows, record, samples = derived.comparisons, derived.record, derived.samples
     jobs = whole_jobs(rows)
     table = with_failed(jobs, record)
     if len(table) == 1:
@@ -73,10 +66,9 @@ def print_results(
     if verbosity > QUIET:
         reported = {code for recommendation in recommendations for code in _codes(recommendation)}
         _print_findings(jobs, record, reported, console, verbose=verbosity >= VERBOSE, saved_to=saved_to)
-    if saved_to:
-        if verbosity > QUIET and not saved_to.endswith(".html"):
-            say(console, f"📈 Report: {saved_to}/report.html", whole=True)
-        say(console, f"💾 Results saved to: {saved_to}", whole=True)
+    if verbosity > QUIET and not saved_to.endswith(".html"):
+        say(console, f"📈 Report: {saved_to}/report.html", whole=True)
+    say(console, f"💾 Results saved to: {saved_to}", whole=True)
 
 
 # ---------------------------------------------------------------- a single job
@@ -269,7 +261,7 @@ def _print_findings(
     console: Console,
     *,
     verbose: bool,
-    saved_to: str | None,
+    saved_to: str,
 ) -> None:
     """`reported`: codes of the findings shown with a recommendation; others of their kind are shown with -v only."""
     found = grouped_findings(jobs, job_labels(jobs), record)
@@ -280,6 +272,6 @@ def _print_findings(
         at = f" [{', '.join(first_few(where, 4))}]" if len(jobs) > 1 else ""
         say(console, f"{advice.sign} {advice.sentence}{at} {advice.remedy}")
     if hidden := len(found) - len(shown):
-        folder = (saved_to or "DIR").removesuffix("/report.html")
+        folder = saved_to.removesuffix("/report.html")
         command = f"velosweep report {shlex.quote(folder)} -v"
         say(console, f"{plural(hidden, 'further remark')} in report.html, or with: {command}", whole=True)

@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import fmean
 
 from velosweep.config.settings import Job, TunerSettings
 from velosweep.errors import ConfigError
@@ -84,7 +85,11 @@ class BestArmSearch:
         leader, budget = self._leader, self.settings.budget_s
         if leader is None or leader == self.vanilla or done >= self.settings.confirm_pairs:
             return None
-        if budget is not None and done >= _LEAST_PAIRS and self.seconds + 2 * self._typical_s > budget:
+        if (
+            budget is not None
+            and done >= _LEAST_PAIRS
+            and sum(self._seconds) + 2 * fmean(self._seconds or [0.0]) > budget
+        ):
             return None
         pair = (self.vanilla, leader) if done % 2 == 0 else (leader, self.vanilla)
         return SearchRound(phase=Phase.CONFIRMATION, number=done + 1, order=pair)
@@ -101,21 +106,15 @@ class BestArmSearch:
         if budget is None or not self.history:
             return True
         cost = {name: seen.seconds for r in self.history for name, seen in r.observations.items() if seen.seconds > 0}
-        confirming = min(2 * self.settings.confirm_pairs * self._typical_s, 0.3 * budget)
-        return self.seconds + sum(cost.get(name, 0.0) for name in asked.order) + confirming <= budget
+        confirming = min(2 * self.settings.confirm_pairs * fmean(self._seconds or [0.0]), 0.3 * budget)
+        return sum(self._seconds) + sum(cost.get(name, 0.0) for name in asked.order) + confirming <= budget
 
     # ------------------------------------------------------------ what is known
 
     @property
-    def seconds(self) -> float:
-        """Time spent measuring."""
-        return sum(seen.seconds for done in self.history for seen in done.observations.values())
-
-    @property
-    def _typical_s(self) -> float:
-        """Mean seconds of a measurement."""
-        seen = [o.seconds for done in self.history for o in done.observations.values() if o.seconds > 0]
-        return sum(seen) / len(seen) if seen else 0.0
+    def _seconds(self) -> list[float]:
+        """What each measurement took; failures that took no time are left out."""
+        return [o.seconds for done in self.history for o in done.observations.values() if o.seconds > 0]
 
     @cached_property
     def _jobs(self) -> dict[str, Job | None]:
@@ -239,7 +238,7 @@ class BestArmSearch:
             measurements=counts[Phase.CALIBRATION] + counts[Phase.ELIMINATION],
             confirm_measurements=counts[Phase.CONFIRMATION],
             full_grid_measurements=self.elimination.full_grid_measurements(len(self._jobs)),
-            measuring_s=self.seconds,
+            measuring_s=sum(self._seconds),
         )
 
     def _reason(self, *, certified: bool, refuted: bool) -> str:

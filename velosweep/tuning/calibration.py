@@ -1,20 +1,32 @@
-"""The calibration rounds of a search: which candidates to run, and the speeds that follow for all others."""
+"""Calibration: predict the speed of every draft length from a few runs.
+
+Speed is tau(n) / T(n). tau(n), tokens a round, is 1 + the sum of the survivals S_1 to S_n, where S_i is the share of
+rounds that accept draft position i. T(n), the time of a round, is interpolated between the calibrated lengths. Where
+the longest length costs far more than a line through the shorter ones predicts, a kernel boundary lies between
+(llama.cpp's CUDA back end changes kernels above a batch of 8, n_draft 7); one more calibrated length, just below the
+boundary, shows on which side of it a candidate is.
+"""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 
 from velosweep.config.settings import Job
 from velosweep.tuning.search_values import DraftRounds, SearchRound
-from velosweep.tuning.throughput_model import boundary_length, calibration_lengths, pool, predict
 
 # Calibration is repeated until it has seen so many tokens, or so many times.
 _ENOUGH_TOKENS = 2048
 _MOST_ROUNDS = 3
+
+_CALIBRATION_LENGTHS = (1, 4, 16)
+_BELOW_BOUNDARY = 7  # n_draft whose batch, 8, is the last before the boundary
+_CLIFF_SHARE = 0.08
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,32 +46,22 @@ class Calibration:
         return frozenset(name for done in self.rounds for name in done.order if done.log_value(name) is None)
 
     def candidates(self) -> list[str]:
-        """What to run in the next round; nothing when the model is as good as it gets."""
+        """What to run in the next round; nothing when the model is as good as it gets.
+
+        A candidate that failed is replaced by its neighbour.
+        """
         tokens = sum(seen.tokens for done in self.rounds for seen in done.observations.values())
         again = tokens < _ENOUGH_TOKENS and len(self.rounds) < _MOST_ROUNDS
-        known = frozenset() if again else frozenset(name for done in self.rounds for name in done.order)
-        wanted = [name for name in self._at_calibration_lengths() if name not in known]
-        if not wanted:
-            return self._at_boundaries()
-        return [name for name in (self.vanilla, *wanted) if name not in self.failed | known]
-
-    def _at_calibration_lengths(self) -> list[str]:
-        """Each family's candidates at the lengths to calibrate; one that failed is replaced by its neighbour."""
-        wanted = []
+        known = set() if again else {name for done in self.rounds for name in done.order}
+        wanted, at_boundaries = [], []
         for family in self._families:
             able = {job.n_draft: job.id for job in family if job.id not in self.failed}
-            wanted += [able[n] for n in calibration_lengths(list(able))]
-        return wanted
-
-    def _at_boundaries(self) -> list[str]:
-        """Each family's candidate just below a kernel boundary, where its runs show one."""
-        wanted = []
-        for family in self._families:
-            lengths = {job.n_draft: job.id for job in family}
-            n = boundary_length(list(lengths), self._runs(family))
-            if n is not None and lengths[n] not in self.failed:
-                wanted.append(lengths[n])
-        return wanted
+            wanted += [able[n] for n in calibration_lengths(list(able)) if able[n] not in known]
+            below = boundary_length([job.n_draft for job in family], self._runs(family))
+            at_boundaries += [able[below]] if below in able else []
+        if not wanted:
+            return at_boundaries
+        return [name for name in (self.vanilla, *wanted) if name not in self.failed | known]
 
     @cached_property
     def predictions(self) -> Mapping[str, float]:
@@ -88,3 +90,93 @@ class Calibration:
             if (pooled := pool([rounds for rounds in seen if rounds is not None])) is not None:
                 runs[job.n_draft] = pooled
         return runs
+
+
+def pool(runs: Sequence[DraftRounds]) -> DraftRounds | None:
+    """All runs of one draft length together; None for no runs."""
+    if not runs:
+        return None
+    accepted = [run.accepted_per_position for run in runs if run.accepted_per_position is not None]
+    return DraftRounds(
+        count=sum(run.count for run in runs),
+        total_ms=sum(run.total_ms for run in runs),
+        accepted_per_position=(
+            tuple(sum(at_position) for at_position in zip_longest(*accepted, fillvalue=0))
+            if len(accepted) == len(runs)
+            else None
+        ),
+    )
+
+
+def calibration_lengths(available: Sequence[int]) -> tuple[int, ...]:
+    """The available lengths nearest to 1, 4 and 16; none where there are so few that calibrating would not pay."""
+    lengths = sorted(set(available))
+    if len(lengths) <= len(_CALIBRATION_LENGTHS):
+        return ()
+    return tuple(sorted({min(lengths, key=lambda n: (abs(n - wanted), n)) for wanted in _CALIBRATION_LENGTHS}))
+
+
+def boundary_length(available: Sequence[int], runs: Mapping[int, DraftRounds]) -> int | None:
+    """The length to calibrate just below a kernel boundary; None where the runs show no boundary, or it is done."""
+    below = max((n for n in available if n <= _BELOW_BOUNDARY), default=None)
+    return below if below not in runs and _has_cliff(runs) else None
+
+
+def predict(available: Sequence[int], runs: Mapping[int, DraftRounds]) -> dict[int, float] | None:
+    """Tokens per second by draft length, from calibration runs by draft length.
+
+    None where acceptance by position is not known. Positions beyond the longest run get its last survival.
+    """
+    survival = _survival(runs)
+    if not survival:
+        return None
+    predictions = {}
+    for n in available:
+        accepted = sum(survival[min(i, len(survival) - 1)] for i in range(n))
+        predictions[n] = 1000 * (1 + accepted) / _round_ms(n, runs)
+    return predictions
+
+
+def _survival(runs: Mapping[int, DraftRounds]) -> list[float]:
+    """S_i pooled over the runs that drafted at least i; empty where it is not known."""
+    if any(not run.accepted_per_position for run in runs.values()):
+        return []
+    survival = []
+    for i in range(max(runs, default=0)):
+        reaching = [run for n, run in runs.items() if n > i]
+        counts = [run.accepted_per_position or () for run in reaching]
+        accepted = sum(count[i] for count in counts if i < len(count))
+        survival.append(accepted / sum(run.count for run in reaching))
+    return survival
+
+
+def _has_cliff(runs: Mapping[int, DraftRounds]) -> bool:
+    """Whether a round of the longest length takes much longer than a line through the two before it says."""
+    if len(runs) < 3:
+        return False
+    a, b, c = sorted(runs)[-3:]
+    expected = runs[b].mean_ms + _slope(runs, a, b) * (c - b)
+    return runs[c].mean_ms > expected * (1 + _CLIFF_SHARE)
+
+
+def _slope(runs: Mapping[int, DraftRounds], a: int, b: int) -> float:
+    """Milliseconds that a round takes longer for each token drafted between lengths a and b; not below 0."""
+    return max(0.0, (runs[b].mean_ms - runs[a].mean_ms) / (b - a))
+
+
+def _round_ms(n: int, runs: Mapping[int, DraftRounds]) -> float:
+    """The time of a round at length n: linear between calibrated lengths, with a step at the boundary if there is one.
+
+    Beyond the calibrated lengths the outermost line goes on, but not below half of its lesser end.
+    """
+    lengths = sorted(runs)
+    if len(lengths) == 1:
+        return runs[lengths[0]].mean_ms
+    *lower, longest = lengths
+    if n > _BELOW_BOUNDARY and lower[-1] == _BELOW_BOUNDARY and _has_cliff(runs):
+        before = runs[_BELOW_BOUNDARY].mean_ms
+        return max(runs[longest].mean_ms - _slope(runs, lower[0], lower[-1]) * (longest - n), before)
+    right = min(max(bisect_left(lengths, n), 1), len(lengths) - 1)
+    a, b = lengths[right - 1], lengths[right]
+    low, high = runs[a].mean_ms, runs[b].mean_ms
+    return max(low + (high - low) * (n - a) / (b - a), 0.5 * min(low, high))

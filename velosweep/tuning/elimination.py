@@ -63,7 +63,10 @@ class Elimination:
         """Judge `names`, which were measured in every round; the values of the others still show the noise."""
         means = {name: math.fsum(values[name] for values in rounds) / len(rounds) for name in names}
         error = (1 - self.settings.confidence) / max(len(self.shortlist) - 1, 1)
-        half = difference_half_width(rounds, confidence=1 - 2 * error)
+        variance, df = residual_variance(rounds)
+        half = math.inf
+        if df:
+            half = float(t_half_width(math.sqrt(2 * variance / len(rounds)), 1, df=df, confidence=1 - 2 * error))
         best = max(means.values(), default=0.0)
         early = len(rounds) < _FIRST_ELIMINATION
         return [
@@ -128,17 +131,6 @@ class Elimination:
             return 2 * candidates
         quantile = NormalDist().inv_cdf(1 - (1 - self.settings.confidence) / (candidates - 1))
         return candidates * max(2, math.ceil(2 * (quantile * math.sqrt(variance) / self._slack) ** 2))
-
-
-def difference_half_width(rounds: Sequence[Mapping[str, float]], *, confidence: float) -> float:
-    """Half-width of the two-sided interval for the difference of two candidates that were measured in every round.
-
-    Infinite where nothing is left to estimate the noise from.
-    """
-    variance, df = residual_variance(rounds)
-    if not df:
-        return math.inf
-    return float(t_half_width(math.sqrt(2 * variance / len(rounds)), 1, df=df, confidence=confidence))
 
 
 def residual_variance(rounds: Sequence[Mapping[str, float]]) -> tuple[float, int]:

@@ -16,8 +16,8 @@ from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.planning.server_groups import Key, Measurement, Round, ServerGroup, sample_key
 from velosweep.records import TunerDecision
 from velosweep.tuning.best_arm import BestArmSearch
+from velosweep.tuning.calibration import pool
 from velosweep.tuning.search_values import DraftRounds, Observation, SearchAnswer, SearchRound
-from velosweep.tuning.throughput_model import pool
 from velosweep.values import Mode, Sample, Status
 
 _SHORT_TOKENS = 256

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.tuning.simulated_engine import SimulatedEngine
+from velosweep.tuning.calibration import boundary_length, calibration_lengths, pool, predict
 from velosweep.tuning.search_values import DraftRounds
-from velosweep.tuning.throughput_model import boundary_length, calibration_lengths, pool, predict
 
 
 def calibrated(engine: SimulatedEngine, *lengths: int) -> dict[int, DraftRounds]:

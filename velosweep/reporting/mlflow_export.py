@@ -15,6 +15,11 @@ from velosweep.reporting.wording import whole_jobs
 from velosweep.results.results_file import results_to_table
 from velosweep.statistics.comparison import Comparison
 
+_PARAMETERS = (
+    "model_pair", "main_model", "draft_model", "speculation", "n_draft", "n_predict", "prompt_set", "iterations",
+    "launches", "protocol", "order", "target_speedup", "skip_vanilla",
+)  # fmt: skip
+
 
 def log_to_mlflow(
     comparisons: Iterable[Comparison],
@@ -58,8 +63,8 @@ def _log_job(
     )
     for name, tag in tags.items():
         client.set_tag(run_id, name, tag)
-    for name, parameter in parameters_of(job).items():
-        client.log_param(run_id, name, parameter)
+    for name in _PARAMETERS:
+        client.log_param(run_id, name, str(getattr(job, name)))
     for name, metric in metrics_of(row).items() if row is not None else ():
         client.log_metric(run_id, name, metric)
     for path in artefacts:
@@ -93,13 +98,6 @@ def _tags(job: JobRecord, row: Comparison | None, record: SweepRecord) -> dict[s
     if job.error:
         tags["velosweep.error"] = job.error
     return tags
-
-
-def parameters_of(job: JobRecord) -> dict[str, str]:
-    """What was asked for, by name."""
-    names = ("model_pair", "main_model", "draft_model", "speculation", "n_draft", "n_predict", "prompt_set",
-             "iterations", "launches", "protocol", "order", "target_speedup", "skip_vanilla")  # fmt: skip
-    return {name: str(getattr(job, name)) for name in names}
 
 
 def metrics_of(row: Comparison) -> dict[str, float]:

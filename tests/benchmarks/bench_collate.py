@@ -177,7 +177,7 @@ def write_journal(root: Path, shape: Shape) -> None:
 
     paths = SweepPaths(root)
     write_asked(root, shape)
-    with Journal(paths.journal, lock=paths.lock) as journal, patch("velosweep.results.journal._sync_data"):
+    with Journal(paths.journal, lock=paths.lock) as journal, patch("os.fdatasync"):
         for first in range(0, shape.jobs, shape.group):
             rows = made_up_group(first, group=shape.group, prompts=shape.prompts, iterations=shape.iterations)
             for row in rows.to_pylist():

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from velosweep.files import make_folder, write_bytes, write_text
-from velosweep.results.journal import Journal, kind_of, read_journal, row_to_sample
+from velosweep.results.journal import Journal, read_journal, row_to_sample
 from velosweep.results.paths import SweepPaths
 from velosweep.values import Sample
 
@@ -73,10 +73,11 @@ class JournalReplica(AbstractContextManager["JournalReplica"]):
         if isinstance(content, str):
             write_text(self._paths.record, content)
             return None
-        if (held := kind_of(content)) == "journal":  # the header line, which our file has already
+        row = json.loads(content)
+        if row["kind"] == "journal":  # the header line, which our file has already
             return None
         self._journal.copy(content)
-        return row_to_sample(json.loads(content)) if held == "sample" else None
+        return row_to_sample(row) if row["kind"] == "sample" else None
 
     def put_aside(self) -> None:
         """Start over with an empty journal; the old one is kept under another name."""

@@ -16,7 +16,7 @@ from velosweep.errors import StorageError
 from velosweep.files import make_folder, write_bytes
 from velosweep.garbage_collection import collection_paused
 from velosweep.records import JobRecord
-from velosweep.results.parquet_schema import COLUMNS, STRINGS, file_metadata, job_metadata, reading_parquet, schema
+from velosweep.results.parquet_schema import STRINGS, file_metadata, job_metadata, reading_parquet, schema
 from velosweep.results.paths import SweepPaths
 from velosweep.results.row_order import numbers, owner_ranges
 from velosweep.results.samples_file import completed, open_parquet
@@ -176,7 +176,7 @@ def _write_slice(root: Path, part: _Slice, *, samples: bool, threads: int = MOST
         rows = rows.slice(places[0], len(places))  # unlike filtering, this copies nothing
     else:
         rows = rows.filter(pa.array(own))
-    table = completed(rows).select(list(COLUMNS))
+    table = completed(rows)
     with collection_paused():
         return list(_without_samples(write_job_files(paths, part.jobs, table, samples=samples, threads=threads)))
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from zlib import crc32
 
 import orjson
@@ -121,7 +121,7 @@ class Journal:
                 raise StorageError(f"The journal {self._path} is closed")
             try:
                 write_all(self._handle, line)
-                _sync_data(self._handle)
+                getattr(os, "fdatasync", os.fsync)(self._handle)  # the inode's times need no sync
             except OSError as error:
                 # Half a line would spoil the next one: we are the only writer, so cut it off again.
                 with suppress(OSError):  # a disk gone read-only: the torn line is recognised when it is read
@@ -143,11 +143,6 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _sync_data(handle: int) -> None:
-    # fdatasync spares the inode's times; systems without it have only fsync.
-    getattr(os, "fdatasync", os.fsync)(handle)
 
 
 def _line(kind: str, values: object) -> bytes:
@@ -203,11 +198,6 @@ def damage(line: bytes) -> str | None:
     return None
 
 
-def kind_of(line: bytes) -> str:
-    """What a sound line holds: `journal` (the first one), `sample`, or an event's kind."""
-    return str(json.loads(line)["kind"])
-
-
 def read_journal(path: Path) -> JournalContents:
     """Everything that can be read. Raises StorageError, or SchemaError for a newer program's journal."""
     samples: list[Sample] = []
@@ -217,7 +207,7 @@ def read_journal(path: Path) -> JournalContents:
         if why is not None:
             damaged.append((number, why))
             continue
-        row = cast("dict[str, Any]", json.loads(line))
+        row: dict[str, Any] = json.loads(line)
         kind = row.pop("kind")
         del row["crc"]
         if kind == "sample":

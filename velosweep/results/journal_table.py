@@ -87,14 +87,11 @@ def _parsed_batches(path: Path, damaged: Damaged, columns: Sequence[str]) -> Ite
         try:
             yield lines, _parse([line.content for line in lines], columns)
         except pa.ArrowInvalid:  # a line is no sample in spite of its checksum
-            good = []
             for line in lines:
-                if _is_sample(line):
-                    good.append(line)
-                else:
+                try:
+                    yield [line], _parse([line.content], tuple(COLUMNS)).select(list(columns))
+                except pa.ArrowInvalid:
                     damaged.append((line.number, "not a sample"))
-            if good:
-                yield good, _parse([line.content for line in good], columns)
 
 
 def _batches(path: Path, damaged: Damaged) -> Iterator[list[_Line]]:
@@ -114,16 +111,6 @@ def _batches(path: Path, damaged: Damaged) -> Iterator[list[_Line]]:
             lines = []
     if lines:
         yield lines
-
-
-def _is_sample(line: _Line) -> bool:
-    import pyarrow as pa
-
-    try:
-        _parse([line.content], tuple(COLUMNS))
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def _parse(lines: list[bytes], columns: Iterable[str]) -> pa.Table:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from velosweep.errors import StorageError
+from velosweep.results import parquet_schema, results_file
+from velosweep.results.journal_table import damage_in_words, journal_to_table
+from velosweep.results.parquet_schema import check_file_schema, damaged_parquet, reading_parquet
 from velosweep.results.paths import RECORD, RESULTS, SAMPLES, SweepPaths
+from velosweep.results.row_order import in_canonical_order
+from velosweep.results.samples_file import read_parquet, read_samples
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,9 +36,7 @@ def load(
     row groups without a matching row are not read. `columns`: only these, in this order.
     Raises StorageError where nothing is found or a file is damaged, SchemaError for a newer program's file.
     """
-    from velosweep.results.parquet_schema import schema
-
-    return _load(Path(directory), SAMPLES, schema(), filters, columns)
+    return _load(Path(directory), SAMPLES, parquet_schema.schema(), filters, columns)
 
 
 def load_results(
@@ -43,9 +46,7 @@ def load_results(
 
     Otherwise as `load`.
     """
-    from velosweep.results.results_file import schema
-
-    return _load(Path(directory), RESULTS, schema(), filters, columns)
+    return _load(Path(directory), RESULTS, results_file.schema(), filters, columns)
 
 
 def collect(root: Path) -> tuple[pa.Table, tuple[str, ...]]:
@@ -54,10 +55,6 @@ def collect(root: Path) -> tuple[pa.Table, tuple[str, ...]]:
 
     Raises StorageError where there is neither.
     """
-    from velosweep.results.journal_table import damage_in_words, journal_to_table
-    from velosweep.results.row_order import in_canonical_order
-    from velosweep.results.samples_file import read_samples
-
     paths = SweepPaths(root)
     if paths.journal.is_file():
         table, damaged = journal_to_table(paths.journal)
@@ -81,8 +78,6 @@ def _with_collated(table: pa.Table, samples: Path) -> tuple[pa.Table, str]:
     """A damaged journal's rows, with the lost ones that an earlier collation wrote; and in words how many those are."""
     import pyarrow as pa
 
-    from velosweep.results.samples_file import read_samples
-
     try:
         kept = read_samples(samples).select(table.column_names)
     except StorageError as error:
@@ -90,9 +85,8 @@ def _with_collated(table: pa.Table, samples: Path) -> tuple[pa.Table, str]:
     known = {tuple(row.values()) for row in table.select(list(_RUN)).to_pylist()}
     lost = [tuple(row.values()) not in known for row in kept.select(list(_RUN)).to_pylist()]
     saved = kept.filter(pa.array(lost, type=pa.bool_()))
-    return pa.concat_tables(
-        [table, saved.cast(table.schema)]
-    ), f"{saved.num_rows} of them recovered from {samples.name}"
+    note = f"{saved.num_rows} of them recovered from {samples.name}"
+    return pa.concat_tables([table, saved.cast(table.schema)]), note
 
 
 def sweeps_below(folder: Path) -> list[Path]:
@@ -134,16 +128,12 @@ def _load(directory: Path, name: str, schema: pa.Schema, filters: Filters, colum
         expression = pq.filters_to_expression(filters)
     parquet = [file for file in files if file.suffix == ".parquet"]
     tables = [_scan(parquet, schema, expression, columns)] if parquet else []
-    tables += [_from_journal(file, expression) for file in files if file.suffix != ".parquet"]
+    for file in files:
+        if file.suffix != ".parquet":
+            table, _ = journal_to_table(file)
+            tables.append(table if expression is None else table.filter(expression))
     wanted = pa.schema([schema.field(name) for name in columns or schema.names]).with_metadata(schema.metadata)
     return pa.concat_tables([table.select(wanted.names).cast(wanted) for table in tables])
-
-
-def _from_journal(file: Path, expression: Any) -> pa.Table:
-    from velosweep.results.journal_table import journal_to_table
-
-    table, _ = journal_to_table(file)
-    return table if expression is None else table.filter(expression)
 
 
 def _scan(files: list[Path], schema: pa.Schema, expression: Any, columns: Sequence[str] | None) -> pa.Table:
@@ -151,9 +141,15 @@ def _scan(files: list[Path], schema: pa.Schema, expression: Any, columns: Sequen
     import pyarrow.dataset as ds
     import pyarrow.fs
 
-    from velosweep.results.parquet_schema import check_file_schema, damaged_parquet, reading_parquet
-
-    encoded = [] if expression is None else _texts_beside(schema, expression)
+    encoded: list[str] = []
+    if expression is not None:
+        # Of many rows read few are kept, whose texts alone need be copied. Those that the filter names stay as they
+        # are, since some of Arrow's functions take no dictionaries.
+        encoded = [
+            field.name for field in schema if pa.types.is_string(field.type) and field.name not in str(expression)
+        ]
+    for name in encoded:
+        schema = schema.set(schema.get_field_index(name), pa.field(name, pa.dictionary(pa.int32(), pa.string())))
     # Files on a disk need not be fetched in large pieces, which double the memory.
     kind, disk = ds.ParquetFileFormat(dictionary_columns=encoded, pre_buffer=False), pyarrow.fs.LocalFileSystem()
     fragments = []
@@ -164,34 +160,16 @@ def _scan(files: list[Path], schema: pa.Schema, expression: Any, columns: Sequen
             check_file_schema(file, fragment.metadata.metadata, fragment.metadata.schema.names)
         fragments.append(fragment)
     try:
-        read = _with_dictionaries(schema, encoded)
-        parts = [part for fragment in fragments for part in _matching(fragment, read, expression)]
-        ahead = 16 if expression is None else _BATCHES_BEFORE_FILTER
-        names = None if columns is None else list(columns)
-        return ds.FileSystemDataset(parts, read, kind, disk).to_table(
-            filter=expression, columns=names, batch_readahead=ahead
+        parts = [part for fragment in fragments for part in _matching(fragment, schema, expression)]
+        return ds.FileSystemDataset(parts, schema, kind, disk).to_table(
+            filter=expression,
+            columns=None if columns is None else list(columns),
+            batch_readahead=16 if expression is None else _BATCHES_BEFORE_FILTER,
         )
     except (pa.ArrowException, OSError) as error:
-        raise damaged_parquet(_culprit(files), error) from error
-
-
-def _texts_beside(schema: pa.Schema, expression: Any) -> list[str]:
-    """Columns of texts that `expression` does not name: of many rows read and few kept, no texts need be copied.
-
-    Those it names stay as they are, since some of Arrow's functions take no dictionaries.
-    """
-    import pyarrow as pa
-
-    words = str(expression)
-    return [field.name for field in schema if pa.types.is_string(field.type) and field.name not in words]
-
-
-def _with_dictionaries(schema: pa.Schema, names: Collection[str]) -> pa.Schema:
-    import pyarrow as pa
-
-    kind = pa.dictionary(pa.int32(), pa.string())
-    fields = [field.with_type(kind) if field.name in names else field for field in schema]
-    return pa.schema(fields).with_metadata(schema.metadata)
+        for file in files:
+            read_parquet(file)  # raises for the one that is damaged
+        raise damaged_parquet(files[0], error) from error
 
 
 def _matching(fragment: ds.ParquetFileFragment, schema: pa.Schema, expression: Any) -> list[ds.Fragment]:
@@ -214,18 +192,6 @@ def _matching(fragment: ds.ParquetFileFragment, schema: pa.Schema, expression: A
     ends = np.cumsum([group.num_rows for group in groups])
     matching = np.unique(np.searchsorted(ends, found, side="right")).tolist()
     return [subset(row_group_ids=[groups[number].id for number in matching])] if matching else []
-
-
-def _culprit(files: list[Path]) -> Path:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for file in files:
-        try:
-            pq.read_table(file)
-        except (pa.ArrowException, OSError):
-            return file
-    return files[0]
 
 
 def _nothing(directory: Path, name: str, remedy: str) -> StorageError:

@@ -24,36 +24,26 @@ def in_canonical_order(table: pa.Table) -> pa.Table:
 def canonical_places(table: pa.Table) -> Any:
     """The places of a table's rows (its KEYS are enough) in canonical order."""
     import numpy as np
+    import pyarrow as pa
 
     keys = [numbers(table, key, missing=-1) for key in ("iteration", "order", "lane") if key in table.column_names]
-    return np.lexsort((*keys, _started(table), _owner_ranks(table)))
+    started: Any = table["started_at"].cast(pa.int64())
+    started = started.fill_null(0).to_numpy()
+    # Owners stand in the order of their first runs, then of their names.
+    encoded = _owners(table).dictionary_encode()
+    codes, names = encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
+    first = np.full(len(names), np.iinfo(np.int64).max)
+    np.minimum.at(first, codes, started)
+    by_time = sorted(range(len(names)), key=lambda code: (int(first[code]), names[code]))
+    ranks = np.empty(len(names), dtype=np.int32)
+    ranks[by_time] = np.arange(len(names), dtype=np.int32)
+    return np.lexsort((*keys, started, ranks[codes]))
 
 
 def numbers(table: pa.Table, name: str, *, missing: int) -> Any:
     """A column of integers as numpy, `missing` for null."""
     column: Any = table[name]
     return column.fill_null(missing).to_numpy()
-
-
-def _started(table: pa.Table) -> Any:
-    import pyarrow as pa
-
-    column: Any = table["started_at"]
-    return column.cast(pa.int64()).fill_null(0).to_numpy()
-
-
-def _owner_ranks(table: pa.Table) -> Any:
-    """For each row the place of its `job_id` among all, by first run and then by name."""
-    import numpy as np
-
-    encoded = _owners(table).dictionary_encode()
-    codes, names = encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
-    first = np.full(len(names), np.iinfo(np.int64).max)
-    np.minimum.at(first, codes, _started(table))
-    by_time = sorted(range(len(names)), key=lambda code: (int(first[code]), names[code]))
-    ranks = np.empty(len(names), dtype=np.int32)
-    ranks[by_time] = np.arange(len(names), dtype=np.int32)
-    return ranks[codes]
 
 
 def owner_ranges(ordered: pa.Table) -> dict[str, tuple[int, int]]:

@@ -83,12 +83,11 @@ def open_parquet(path: Path) -> pq.ParquetFile:
 
 
 def completed(table: pa.Table) -> pa.Table:
-    """`table` with all columns of the contract in its order, null where they are missing; others stay at the end."""
+    """The columns of the contract in its order, null where `table` lacks them."""
     import pyarrow as pa
 
     for name, kind in COLUMNS.items():
         if name not in table.column_names:
             values = [DEFAULTS.get(name)] * table.num_rows
             table = table.append_column(name, pa.array(values, type=arrow_type(kind)))
-    others = [name for name in table.column_names if name not in COLUMNS]
-    return table.select([*COLUMNS, *others])
+    return table.select(list(COLUMNS))

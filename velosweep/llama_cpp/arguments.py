@@ -5,8 +5,6 @@ Every setting that can change a result is given; none is left to a default, sinc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from velosweep.config.settings import EngineSettings, Speculation
 from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import ProgramError
@@ -201,8 +199,9 @@ def _command_line(server: ServerConfig, values: Values, capabilities: Capabiliti
         needed |= {name: f"speculation parameter {name}" for name, _ in server.speculation.parameters}
         if server.engine.draft_device is not None and values.get("draft_device") != "none":
             needed["draft_device"] = "engine.draft_device"
-    if "load_mode" in values and capabilities.name("load_mode") is None:
-        values = _replaced(values, "load_mode", "mmap" if server.engine.mmap else "no_mmap")
+    if capabilities.name("load_mode") is None:  # before 2026 there were two switches
+        switch = "mmap" if server.engine.mmap else "no_mmap"
+        values = {switch if name == "load_mode" else name: value for name, value in values.items()}
     for name in values:
         if name in needed and capabilities.name(name) is None:
             raise ProgramError(
@@ -236,11 +235,6 @@ def _for_kinds(speculation: Speculation, values: Values, capabilities: Capabilit
     return {**kept, "spec_type": tuple(wanted)} if wanted else kept
 
 
-def _replaced(values: Mapping[str, Value], old: str, new: str) -> Values:
-    """`values` with a switch `new` in the place of `old`."""
-    return {new if name == old else name: True if name == old else value for name, value in values.items()}
-
-
 def _words(name: str, value: Value, capabilities: Capabilities) -> list[str]:
     """One setting as arguments; none where the program has no flag for it, or only a switch that is not wanted."""
     flag = capabilities.name(name)
@@ -248,9 +242,9 @@ def _words(name: str, value: Value, capabilities: Capabilities) -> list[str]:
         return []
     if name == "flash_attention" and not capabilities.takes_value(name):
         value = value == "on"  # a switch, off by default, in builds before autumn 2025
-    if isinstance(value, bool):
-        return [flag] if value else []
-    return [flag, _text(value)]
+    if name in ("mmap", "no_mmap") or value is True:
+        return [flag]
+    return [] if value is False else [flag, _text(value)]
 
 
 def _text(value: Value) -> str:

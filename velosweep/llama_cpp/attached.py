@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -81,13 +82,12 @@ class AttachedEngine:
 
         Takes some seconds at most: a server that is just being started is given that long to listen.
         """
-        deadline = time.perf_counter() + _STARTING_S
         problems = []
         for mode, address in self._addresses.items():
-            problem = _wait_reachable(HttpClient(address), deadline)
+            problem = _wait_healthy(HttpClient(address), unreachable_s=_STARTING_S, loading_s=0)
             if problem not in (None, LOADING):
                 key = _KEYS[mode]
-                problems.append(_unreachable(address, key, problem))
+                problems.append(ProgramError(_no_answer(address, key, problem), remedy=f"start it, or correct {key}"))
         if problems:
             raise together(problems)
 
@@ -101,23 +101,23 @@ class AttachedEngine:
         return AttachedSession(server, self._addresses[server.mode], other=self._addresses.get(other))
 
 
-def _wait_reachable(http: HttpClient, deadline: float) -> str | None:
-    """Ask for /health until it answers at all or perf_counter passes `deadline`; what is wrong, None for nothing."""
+def _wait_healthy(http: HttpClient, *, unreachable_s: float, loading_s: float) -> str | None:
+    """Wait for /health to say that the server is ready; what is wrong after that time or an abort, None for nothing."""
+    started = time.perf_counter()
     problem: str | None = None
 
-    def answers() -> bool:
+    def settled() -> bool:
         nonlocal problem
         problem = http.health_problem()
-        return problem is None or problem == LOADING
+        longest_s = loading_s if problem == LOADING else unreachable_s
+        return problem is None or http.aborted or time.perf_counter() - started > longest_s
 
-    process.wait_for(answers, deadline, longest_s=0.5)
+    process.wait_for(settled, math.inf, longest_s=0.5)
     return problem
 
 
-def _unreachable(address: ServerAddress, key: str, problem: str | None) -> ProgramError:
-    return ProgramError(
-        f"No llama-server answers at {address} ({key}): {problem}", remedy=f"start it, or correct {key}"
-    )
+def _no_answer(address: ServerAddress, key: str, problem: str | None) -> str:
+    return f"No llama-server answers at {address} ({key}): {problem}"
 
 
 def _build_info(address: ServerAddress) -> str | None:
@@ -137,13 +137,12 @@ class AttachedSession:
         self._http = HttpClient(address)
         self._other = other
         self._client: ServerClient | None = None
-        self._closed = False
         self._failed = False
 
     @property
     def alive(self) -> bool:
         """Whether it can still be asked; after a failure the server itself is asked for its health."""
-        return not self._closed and (not self._failed or self._http.health_problem() is None)
+        return not self._http.aborted and (not self._failed or self._http.health_problem() is None)
 
     @property
     def pid(self) -> int | None:
@@ -160,19 +159,9 @@ class AttachedSession:
         Only a server that says that it loads is waited for as long as that.
         """
         key, address = _KEYS[self._server.mode], self._http.address
-        started = time.perf_counter()
-        problem: str | None = None
-
-        def settled() -> bool:
-            nonlocal problem
-            problem = self._http.health_problem()
-            waited_s = time.perf_counter() - started
-            return problem is None or self._closed or (problem != LOADING and waited_s > _RESTARTING_S)
-
-        process.wait_for(settled, started + timeout_s, longest_s=1.0)
+        problem = _wait_healthy(self._http, unreachable_s=min(timeout_s, _RESTARTING_S), loading_s=timeout_s)
         if problem is not None:
-            refusal = _unreachable(address, key, problem)
-            raise LaunchFailed(refusal.message, remedy=refusal.remedy)
+            raise LaunchFailed(_no_answer(address, key, problem), remedy=f"start it, or correct {key}")
         try:
             self._refuse_other_model()
             client = ServerClient(self._server, self._http, shared=True)
@@ -209,7 +198,6 @@ class AttachedSession:
 
     def close(self) -> None:
         """Give up what was asked of it, from any thread; the server runs on."""
-        self._closed = True
         self._http.abort()
 
 

@@ -72,12 +72,12 @@ class HttpClient:
         self.address = address
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
-        self._aborted = False
+        self.aborted = False
 
     def abort(self) -> None:
         """End the requests under way and refuse further ones; they raise RunFailed."""
         with self._lock:
-            self._aborted = True
+            self.aborted = True
             for connection in self._connections:
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
@@ -106,7 +106,7 @@ class HttpClient:
         except OSError as error:
             cause = error.strerror or str(error)
             raise RunFailed(f"The connection to {self.address} broke during {method} {path}: {cause}") from None
-        if self._aborted:
+        if self.aborted:
             raise RunFailed(f"{method} {path} was given up")
         return _parse(pieces, sent_at, f"{method} {path}")
 
@@ -115,7 +115,7 @@ class HttpClient:
         """A connection that `abort` can end. Raises OSError."""
         with _connect(self.address, timeout_s) as connection:
             with self._lock:
-                if self._aborted:
+                if self.aborted:
                     raise OSError("the request was given up")
                 self._connections.add(connection)
             try:

@@ -45,7 +45,7 @@ class EmbeddedEngine:
         child = start_child(
             python_command("-m", _CHILD),
             log_path=log_path,
-            environment={**pinning_environment(lane), "PYTHONUNBUFFERED": "1"},
+            environment=pinning_environment(lane),
             lane=lane,
             stdin=True,
         )
@@ -59,6 +59,15 @@ def embedded_devices() -> tuple[Device, ...]:
         return _devices()
 
 
+_ASKING = threading.Lock()
+
+
+@functools.cache
+def _devices() -> tuple[Device, ...]:
+    answer = process.ask(python_command("-m", _CHILD, "--devices"), environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
+    return parse_list(answer.stdout)
+
+
 def ask_devices_early() -> None:
     """Have `embedded_devices` found out in the background; whoever needs them waits for the rest of it."""
 
@@ -67,15 +76,6 @@ def ask_devices_early() -> None:
             embedded_devices()
 
     threading.Thread(target=ask, daemon=True, name="velosweep-devices").start()
-
-
-_ASKING = threading.Lock()
-
-
-@functools.cache
-def _devices() -> tuple[Device, ...]:
-    answer = process.ask(python_command("-m", _CHILD, "--devices"), environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
-    return parse_list(answer.stdout)
 
 
 @functools.cache  # asked for every run, and the answer lies in some 1,600 lines of metadata

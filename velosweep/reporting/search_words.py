@@ -23,7 +23,10 @@ _SURPRISE = 0.05
 def search_record(answer: SearchAnswer) -> SearchRecord:
     """An answer as sweep.json keeps it and people read it."""
     names = _names(answer)
-    sure = _sure(answer)
+    sure = f"not certified: {answer.reason}"
+    if answer.certified:
+        most, confidence = percent(answer.settings.tolerance), percent(answer.settings.confidence)
+        sure = f"certified at {confidence}: no other setting that was raced is more than {most} faster"
     winner = answer.jobs[answer.winner]
     confirmed = answer.confirmed
     return SearchRecord(
@@ -66,13 +69,6 @@ def search_title(search: SearchRecord) -> str:
     """`Search for the fastest setting`, and for which prompts."""
     about = f", prompts of category {search.category}" if search.category else ""
     return f"Search for the fastest setting{about}"
-
-
-def _sure(answer: SearchAnswer) -> str:
-    if answer.certified:
-        most, sure = percent(answer.settings.tolerance), percent(answer.settings.confidence)
-        return f"certified at {sure}: no other setting that was raced is more than {most} faster"
-    return f"not certified: {answer.reason}"
 
 
 def _headline(answer: SearchAnswer, winner: str, sure: str) -> str:
@@ -122,20 +118,15 @@ def _notes(answer: SearchAnswer, names: Mapping[str, str]) -> list[str]:
             f"not raced and so not covered by a certificate: {listed(not_measured)} (left out by the model's "
             "prediction; a plain grid measures them)"
         )
-    notes.append(_cost(answer))
-    notes.append(f"{duration(answer.measuring_s)} measuring, {duration(answer.loading_s)} loading servers")
-    return notes
-
-
-def _cost(answer: SearchAnswer) -> str:
-    """The search's measurements, those of a plain grid, and those of a grid that is as sure as a certificate."""
     passes = [most_iterations(job) for job in answer.jobs.values() if job]
     plain = sum(passes) + max(passes, default=0)  # and vanilla
-    return (
+    notes.append(
         f"{plural(answer.measurements, 'measurement')} and {answer.confirm_measurements} to confirm; a plain grid takes"
         f" {plain} and certifies nothing, a full grid as sure as a certificate, at the noise seen here, about "
         f"{answer.full_grid_measurements}"
     )
+    notes.append(f"{duration(answer.measuring_s)} measuring, {duration(answer.loading_s)} loading servers")
+    return notes
 
 
 def _names(answer: SearchAnswer) -> dict[str, str]:

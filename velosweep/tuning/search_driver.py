@@ -29,7 +29,8 @@ class SearchDriver:
     """Searches the jobs of one group, category by category where the settings ask for that.
 
     `samples`: good samples by key, those of an earlier run of the sweep among them. `note(decision)` is called when a
-    decision is made. `loading_s` is what loading servers took.
+    decision is made. `loading_s` is what loading servers took. Raises ConfigError for a group without vanilla, against
+    which a winner is confirmed.
     """
 
     group: ServerGroup
@@ -45,7 +46,7 @@ class SearchDriver:
     def __post_init__(self) -> None:
         first, vanilla = self.group.jobs[0], self.group.vanilla
         if vanilla is None:
-            raise ValueError("a search needs vanilla")
+            raise ConfigError("hydra/sweeper=tune measures vanilla too", remedy="leave skip_vanilla=false")
         speculative = [
             (server, job) for server, job in zip(self.group.speculative, self.group.jobs, strict=True) if server
         ]
@@ -142,10 +143,8 @@ def search_drivers(
 ) -> dict[ServerGroup, SearchDriver]:
     """A driver for each group. `samples`: what an earlier run of this sweep measured.
 
-    Raises ConfigError for jobs that skip vanilla, against which a winner is confirmed.
+    Raises ConfigError for jobs that skip vanilla.
     """
-    if any(group.vanilla is None for group in groups):
-        raise ConfigError("hydra/sweeper=tune measures vanilla too", remedy="leave skip_vanilla=false")
     earlier = {sample_key(sample): sample for sample in samples if _is_good(sample)}
     return {group: SearchDriver(group=group, settings=settings, samples=dict(earlier), note=note) for group in groups}
 

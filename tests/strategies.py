@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from velosweep.records import JobRecord
+from velosweep.results.parquet_schema import schema
 from velosweep.values import Mode, Sample, Status
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
@@ -115,6 +116,13 @@ def sweep(
 def _arms(n_drafts: Sequence[int], iteration: int, order: str) -> list[int]:
     arms = [0, *n_drafts]
     return arms[::-1] if iteration % 2 and order == "abba" else arms
+
+
+def samples_to_table(samples: Iterable[Sample]) -> pa.Table:
+    """Samples as a table in the order given."""
+    rows = list(samples)
+    columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in schema()]
+    return pa.Table.from_arrays(columns, schema=schema())
 
 
 def speeds_table(

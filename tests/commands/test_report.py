@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.reporting import sweeps
+from tests.strategies import samples_to_table
 from velosweep.cli import main
-from velosweep.results.samples_file import samples_to_table, write_samples
+from velosweep.results.samples_file import write_samples
 from velosweep.results.sweep_record import write_record
 
 

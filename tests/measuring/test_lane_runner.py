@@ -14,12 +14,12 @@ import pytest
 
 from tests.measuring.standin_lane import Bench, StandInSession, good
 from tests.planning.jobs import jobs_over_n_draft
+from tests.strategies import samples_to_table
 from velosweep.config.settings import Adaptive, Prompt, PromptSet, Protocol, Speculation
 from velosweep.errors import LaunchFailed, RunFailed, RunTimeout
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.measuring.events import GroupEnded
 from velosweep.planning.identity import identify
-from velosweep.results.samples_file import samples_to_table
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Mode, Status
 

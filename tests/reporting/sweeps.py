@@ -13,9 +13,9 @@ from functools import lru_cache
 import pyarrow as pa
 
 from tests.results import made
+from tests.strategies import samples_to_table
 from velosweep.records import Environment, JobRecord, ModelFile, SweepRecord
 from velosweep.reporting.wording import whole_jobs
-from velosweep.results.samples_file import samples_to_table
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Device, Mode, Sample, Status

@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.results.made import START, journal_of, rounds, sample, speculative
+from tests.strategies import samples_to_table
 from velosweep.errors import BusyError, SchemaError, StorageError
 from velosweep.results import journal as journal_module
 from velosweep.results.journal import Journal, JournalEvent, read_journal
 from velosweep.results.journal_table import journal_to_table
 from velosweep.results.paths import SweepPaths
-from velosweep.results.samples_file import samples_to_table
 
 
 def test_what_was_appended_is_read_back(tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.results.made import journal_of, rounds, sample
+from tests.strategies import samples_to_table
 from velosweep.errors import SchemaError, StorageError
 from velosweep.results.loading import collect
 from velosweep.results.parquet_schema import COLUMNS, schema
 from velosweep.results.row_order import in_canonical_order
-from velosweep.results.samples_file import read_samples, samples_to_table, write_samples
+from velosweep.results.samples_file import read_samples, write_samples
 from velosweep.values import Sample
 
 # The data contract, word for word.

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.strategies import sample, sweep
-from velosweep.results.samples_file import samples_to_table
+from tests.strategies import sample, samples_to_table, sweep
 from velosweep.statistics.comparison import Finding
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Sample, Verdict

@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.strategies import speeds_table, sweep, wobble
-from velosweep.results.samples_file import samples_to_table
+from tests.strategies import samples_to_table, speeds_table, sweep, wobble
 from velosweep.statistics.findings import acceptance_findings, interval_findings, is_cpu, is_quantised
 from velosweep.statistics.intervals import PAIRED_LAUNCHES, PAIRED_ONE_LAUNCH, PAIRED_SEQUENTIAL, WELCH, Interval
 from velosweep.statistics.summarise import compare_jobs

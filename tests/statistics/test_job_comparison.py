@@ -7,8 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.strategies import record, sample, speeds_table, sweep, wobble
-from velosweep.results.samples_file import samples_to_table
+from tests.strategies import record, sample, samples_to_table, speeds_table, sweep, wobble
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Mode, Status, Verdict
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.strategies import record, sample, speculative, sweep, wobble
-from velosweep.results.samples_file import samples_to_table
+from tests.strategies import record, sample, samples_to_table, speculative, sweep, wobble
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Mode, Status
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.strategies import paired_speeds, speeds, speeds_table, sweep
-from velosweep.results.samples_file import samples_to_table
+from tests.strategies import paired_speeds, samples_to_table, speeds, speeds_table, sweep
 from velosweep.statistics.series_checks import hodges_lehmann
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Status

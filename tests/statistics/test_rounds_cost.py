@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.strategies import sweep
-from velosweep.results.samples_file import samples_to_table
+from tests.strategies import samples_to_table, sweep
 from velosweep.statistics.rounds_cost import RoundCost, cost_ratio, leviathan_speedup
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Mode, Status

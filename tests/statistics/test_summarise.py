@@ -12,9 +12,8 @@ import pyarrow.compute as pc
 import pytest
 
 from tests.benchmarks.made_up import made_up_group
-from tests.strategies import START, record, sample, speculative, sweep, wobble
+from tests.strategies import START, record, sample, samples_to_table, speculative, sweep, wobble
 from velosweep.errors import StorageError
-from velosweep.results.samples_file import samples_to_table
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Mode, Status, Verdict
 

@@ -8,9 +8,8 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
-from tests.strategies import sweep
+from tests.strategies import samples_to_table, sweep
 from velosweep.records import Environment, ModelFile, SweepRecord
-from velosweep.results.samples_file import samples_to_table
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.statistics.sweep_changes import compare_sweeps, environment_differences
 from velosweep.values import Device

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.strategies import speculative, speeds_table, sweep
-from velosweep.results.samples_file import samples_to_table
+from tests.strategies import samples_to_table, speculative, speeds_table, sweep
 from velosweep.statistics.ranking import best_n_draft
 from velosweep.statistics.rounds_cost import leviathan_speedup
 from velosweep.statistics.summarise import compare_jobs

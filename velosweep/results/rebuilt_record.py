@@ -12,32 +12,21 @@ from velosweep.values import Mode
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_KEYS = ("job_id", "mode", "prompt_id")
-_PARAMETERS = (
-    "job_num",
-    "model_pair",
-    "main_model",
-    "draft_model",
-    "speculation",
-    "n_draft",
-    "n_predict",
-    "prompt_set",
-)
-_OF_THE_SWEEP = ("sweep_id", "started_at", "host", "device", "engine", "llama_cpp_build")
+_KEYS = ["job_id", "mode", "prompt_id"]
+_FIRST = ["sweep_id", "job_num", "model_pair", "main_model", "draft_model", "speculation", "n_draft", "n_predict"]
+_FIRST += ["prompt_set", "started_at", "host", "device", "engine", "llama_cpp_build"]
 
 Row = dict[str, Any]
 
 
 def record_from_samples(table: pa.Table) -> SweepRecord:
     """One job a `job_id` of speculative rows, in order of `job_num`; what samples don't say stays at its default."""
-    grouped = table.group_by(list(_KEYS), use_threads=False)
-    firsts = grouped.aggregate([*((name, "first") for name in _PARAMETERS + _OF_THE_SWEEP), ("iteration", "max")])
-    rows: list[Row] = [
-        {name.removesuffix("_first"): value for name, value in row.items()} for row in firsts.to_pylist()
-    ]
+    grouped = table.group_by(_KEYS, use_threads=False)
+    firsts = grouped.aggregate([*((name, "first") for name in _FIRST), ("iteration", "max")])
+    rows: list[Row] = [{name.removesuffix("_first"): row[name] for name in row} for row in firsts.to_pylist()]
     chosen = [row for row in rows if row["mode"] == Mode.SPECULATIVE.value] or rows
-    jobs = [list(members) for _, members in groupby(sorted(chosen, key=_job_id), key=_job_id)]
-    jobs.sort(key=lambda members: members[0]["job_num"] or 0)
+    by_job = groupby(sorted(chosen, key=lambda row: row["job_id"] or ""), key=lambda row: row["job_id"] or "")
+    jobs = sorted((list(members) for _, members in by_job), key=lambda members: members[0]["job_num"] or 0)
     first: Row = chosen[0] if chosen else {}
     started = [row["started_at"] for row in chosen if row["started_at"] is not None]
     return SweepRecord(
@@ -46,19 +35,29 @@ def record_from_samples(table: pa.Table) -> SweepRecord:
         command=(),
         single=len(jobs) == 1,
         jobs=tuple(_job(number, members) for number, members in enumerate(jobs)),
-        environment=_environment(first),
+        environment=Environment(
+            velosweep="unknown",
+            python="unknown",
+            host=first.get("host") or "unknown",
+            system="unknown",
+            cpu=first.get("device") or "unknown",
+            physical_cores=0,
+            logical_cores=0,
+            memory_bytes=0,
+            devices=(),
+            engine=first.get("engine") or "unknown",
+            program=None,
+            program_sha256=None,
+            llama_cpp_build=first.get("llama_cpp_build") or "unknown",
+        ),
     )
-
-
-def _job_id(row: Row) -> str:
-    return row["job_id"] or ""
 
 
 def _job(number: int, rows: list[Row]) -> JobRecord:
     first = rows[0]
     num = number if first["job_num"] is None else first["job_num"]
     return JobRecord(
-        id=_job_id(first),
+        id=first["job_id"] or "",
         num=num,
         baseline_id="",
         directory=str(num),
@@ -73,25 +72,4 @@ def _job(number: int, rows: list[Row]) -> JobRecord:
         prompt_ids=tuple(sorted(row["prompt_id"] or "" for row in rows)),
         iterations=max(row["iteration_max"] for row in rows),
         state="done",
-    )
-
-
-def _environment(row: Row) -> Environment:
-    def known(name: str) -> str:
-        return row.get(name) or "unknown"
-
-    return Environment(
-        velosweep="unknown",
-        python="unknown",
-        host=known("host"),
-        system="unknown",
-        cpu=known("device"),
-        physical_cores=0,
-        logical_cores=0,
-        memory_bytes=0,
-        devices=(),
-        engine=known("engine"),
-        program=None,
-        program_sha256=None,
-        llama_cpp_build=known("llama_cpp_build"),
     )

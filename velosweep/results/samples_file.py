@@ -17,20 +17,10 @@ from velosweep.results.parquet_schema import (
     reading_parquet,
     schema,
 )
-from velosweep.values import Sample
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
-
-
-def samples_to_table(samples: Iterable[Sample]) -> pa.Table:
-    """Samples as a table in the order given."""
-    import pyarrow as pa
-
-    rows = list(samples)
-    columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in schema()]
-    return pa.Table.from_arrays(columns, schema=schema())
 
 
 def write_samples(path: Path, table: pa.Table, *, metadata: Mapping[str, str] | None = None) -> None:

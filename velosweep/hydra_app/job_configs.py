@@ -114,7 +114,8 @@ class JobConfigs:
     def _composed(self, groups: tuple[str, ...], keys: tuple[str, ...]) -> _Composition:
         """The composition of `groups`, one for each set of `keys`, so that no job keeps another's value."""
         if (groups, keys) not in self._compositions:
-            sweeps_own = [self._parse(line) for line in self._sweep.hydra.overrides.task]
+            lines: Any = OmegaConf.to_container(self._sweep.hydra.overrides.task)  # a line may hold ${hydra.job.num}
+            sweeps_own = [self._parse(line) for line in lines]
             if groups == tuple(override.input_line for override in sweeps_own if not _is_value(override)):
                 cfg = self._copy_of_sweep()
                 added = {o.key_or_group for o in sweeps_own if o.is_add() and not o.is_sweep_override()}

@@ -72,6 +72,7 @@ class LaneLauncher(Launcher):
             config = configs.compose(overrides, num)
             if config.refers_to_hydra():
                 config.number()
+                HydraConfig.instance().set_config(config.cfg)  # what ${hydra:job.num} refers to
             directory = self._directory(config)
             job = loader.load(
                 config.cfg, num=num, overrides=overrides, directory=directory, unresolved=config.unresolved

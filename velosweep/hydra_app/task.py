@@ -73,11 +73,13 @@ class JobTask:
 
     def _measure(self, cfg: DictConfig) -> SweepOutcome:
         from hydra.core.hydra_config import HydraConfig
+        from omegaconf import OmegaConf
 
         from velosweep.config.load import load_job, load_settings
 
         hydra = HydraConfig.get()
-        job = load_job(cfg, num=0, overrides=tuple(hydra.overrides.task), directory="")
+        overrides: Any = OmegaConf.to_container(hydra.overrides.task)  # unresolved, as they were written
+        job = load_job(cfg, num=0, overrides=overrides, directory="")
         return self.run_sweep(
             [job],
             root=Path(hydra.runtime.output_dir),

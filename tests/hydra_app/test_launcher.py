@@ -1,4 +1,4 @@
-"""A sweep reaches the pipeline as Hydra would have composed it, and Hydra gets back what it expects."""
+"""Jobs are composed as Hydra would have composed them, and Hydra gets back what it expects."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def test_a_refused_job_leaves_no_folder_but_results_of_an_earlier_one_stay(recor
         (["hydra/launcher=lanes"], "gpu_lanes"),
     ],
 )
-def test_a_grid_that_can_not_be_run_is_refused_before_the_pipeline(
+def test_a_grid_that_can_not_be_run_is_refused_before_anything_runs(
     recorded: Recorded,  # noqa: F811
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],

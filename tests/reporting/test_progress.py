@@ -102,7 +102,7 @@ def test_a_pass_over_several_prompts_is_one_line() -> None:
     assert "40.00 tok/s (1500ms)" in out.getvalue()
 
 
-def test_warm_ups_are_not_told_as_iterations() -> None:
+def test_warm_ups_are_not_shown_as_iterations() -> None:
     sweep = planned.sweep()
 
     with observing(sweep) as (out, observe):
@@ -111,7 +111,7 @@ def test_warm_ups_are_not_told_as_iterations() -> None:
     assert out.getvalue() == ""
 
 
-def test_failures_are_told_at_once_even_when_quiet() -> None:
+def test_failures_are_shown_at_once_even_when_quiet() -> None:
     sweep = planned.sweep()
     (job,) = sweep.jobs
     failure = ServerFailed(

@@ -53,7 +53,7 @@ def test_the_winner_stands_with_its_confirmed_speedup_and_how_sure_that_is() -> 
     )
 
 
-def test_what_was_dropped_when_and_at_what_cost_is_told() -> None:
+def test_what_was_dropped_when_and_at_what_cost_is_said() -> None:
     screen = said(answer())
 
     assert "dropped in round 4" in screen

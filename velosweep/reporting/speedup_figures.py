@@ -140,11 +140,11 @@ def _forest(rows: Sequence[Comparison], labels: Sequence[str], figure_id: str, t
             (row, label) for row, label in zip(rows, labels, strict=True) if (row.prompt_category or "") == category
         ]
         members = [row for row, _ in mine]
-        values = [_value(row) for row in members]
-        bars = error_bar(values, [row.ci_low for row in members], [row.ci_high for row in members])
+        centres = [_value(row) for row in members]
+        bars = error_bar(centres, [row.ci_low for row in members], [row.ci_high for row in members])
         trace = scatter(
             category or "measured",
-            values,
+            centres,
             [label for _, label in mine],
             hover="%{text}",
             marker=verdict_marker(members, index),
@@ -157,13 +157,14 @@ def _forest(rows: Sequence[Comparison], labels: Sequence[str], figure_id: str, t
         "xaxis": axis("speedup (×)"),
         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": list(labels), "automargin": True},
     }
-    lowest, highest = (choose(range(len(rows)), key=lambda place: _value(rows[place])) for choose in (min, max))
+    values = [_value(row) for row in rows]
+    lowest, highest = min(values), max(values)
     return Figure(
         id=figure_id,
         title=title,
         caption="Bars: 95 % interval; filled: surely faster than vanilla, hollow: not sure.",
-        summary=f"Speedups from {_value(rows[lowest]):.2f}× ({labels[lowest]}) to {_value(rows[highest]):.2f}× "
-        f"({labels[highest]}).",
+        summary=f"Speedups from {lowest:.2f}× ({labels[values.index(lowest)]}) to {highest:.2f}× "
+        f"({labels[values.index(highest)]}).",
         data=data,
         layout=with_levels(layout, {1.0: "no gain"}, x_axis=True),
         height=140 + 24 * len(rows),

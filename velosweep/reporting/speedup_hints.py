@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from velosweep.reporting.wording import percent, same_series
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate, best_n_draft
-from velosweep.statistics.rounds_cost import leviathan_speedup
+from velosweep.statistics.rounds_cost import expected_speedup, leviathan_speedup
 from velosweep.units import plural
 from velosweep.values import Verdict
 
@@ -55,7 +55,7 @@ def _cost_reasons(job: Comparison) -> Iterator[str]:
     cost = job.cost_ratio
     if cost is None or cost < 0.15:
         return
-    ceiling = (job.n_draft + 1) / (job.n_draft * cost + 1)
+    ceiling = expected_speedup(job.n_draft + 1, job.n_draft, cost)
     if ceiling > (best_estimate(job) or 0.0):  # else the measurement itself refutes this cost
         yield (
             f"A smaller draft model: a draft step costs {cost:.2f} of a main-model step, so that even with every "

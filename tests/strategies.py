@@ -12,7 +12,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from velosweep.records import JobRecord
-from velosweep.results.parquet_schema import schema
+from velosweep.results.parquet_files import schema
 from velosweep.values import Mode, Sample, Status
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)

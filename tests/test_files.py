@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.results.made import job_record
 from velosweep.errors import StorageError
 from velosweep.files import make_folder, replacing, write_bytes, write_text
 from velosweep.results.paths import JobPaths, SweepPaths, safe_name
@@ -73,12 +74,8 @@ def test_files_get_the_users_umask(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("directory", ["../other", "/etc", "a/../../b"])
 def test_a_job_never_writes_outside_its_sweep(tmp_path: Path, directory: str) -> None:
-    class Job:
-        def __init__(self) -> None:
-            self.directory = directory
-
     with pytest.raises(StorageError, match="outside its sweep"):
-        SweepPaths(tmp_path).job(Job())
+        SweepPaths(tmp_path).job(job_record(0, directory=directory))
 
 
 @pytest.mark.parametrize("name", ["..", "", "/", "a" * 500, "\x1b[31m", "con\x00trol", "über/ober", ".a", "\n"])

@@ -200,7 +200,7 @@ def main() -> None:
 def _import_what_tests_need() -> None:
     """Once, before forking: what does not import the statistics."""
     libraries = ("numpy", "scipy.stats", "scipy.special", "pyarrow.compute", "hypothesis", "pytest")
-    for name in (*libraries, "velosweep.results.samples_file", "tests.strategies"):
+    for name in (*libraries, "velosweep.results.parquet_files", "tests.strategies"):
         importlib.import_module(name)
 
 

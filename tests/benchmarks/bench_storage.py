@@ -26,9 +26,8 @@ from velosweep.records import SweepRecord
 from velosweep.results.derived_files import write_derived_files
 from velosweep.results.journal import Journal, read_journal
 from velosweep.results.journal_table import journal_to_table
-from velosweep.results.parquet_schema import ROW_GROUP, sweep_metadata
+from velosweep.results.parquet_files import ROW_GROUP, sweep_metadata, write_row_groups
 from velosweep.results.paths import SweepPaths
-from velosweep.results.samples_file import write_row_groups
 from velosweep.results.sweep_record import write_record
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.results.made import job_record, record
 from velosweep.records import JobRecord, SweepRecord
-from velosweep.results.parquet_schema import COLUMNS, arrow_type, schema
+from velosweep.results.parquet_files import COLUMNS, arrow_type, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,7 +11,7 @@ import pytest
 from tests.reporting import sweeps
 from tests.strategies import samples_to_table
 from velosweep.cli import main
-from velosweep.results.samples_file import write_samples
+from velosweep.results.parquet_files import write_samples
 from velosweep.results.sweep_record import write_record
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.results.made import job_record, journal_of, record, rounds
 from velosweep.errors import StorageError
 from velosweep.records import SweepRecord
-from velosweep.results import derived_files, job_files, journal_table, samples_file
+from velosweep.results import derived_files, job_files, journal_table, parquet_files
 from velosweep.results.derived_files import write_derived_files
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import write_record
@@ -66,7 +66,7 @@ def in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row group holds ten rows, a batch of the journal seven."""
-    for module in (samples_file, journal_table):
+    for module in (parquet_files, journal_table):
         monkeypatch.setattr(module, "ROW_GROUP", 10)
     monkeypatch.setattr(journal_table, "BATCH_LINES", 7)
 

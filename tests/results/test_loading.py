@@ -11,13 +11,12 @@ import pytest
 import velosweep
 from tests.results.made import comparison, job_record, journal_of, record, rounds, sample
 from velosweep.errors import StorageError
-from velosweep.results import samples_file as samples
+from velosweep.results import parquet_files as samples
 from velosweep.results.job_files import write_job_samples
 from velosweep.results.loading import collect
-from velosweep.results.parquet_schema import COLUMNS
+from velosweep.results.parquet_files import COLUMNS, completed, read_parquet, write_samples
 from velosweep.results.paths import SweepPaths
 from velosweep.results.results_file import write_results
-from velosweep.results.samples_file import read_samples, write_samples
 from velosweep.results.sweep_record import write_record
 
 
@@ -52,7 +51,7 @@ def test_a_job_gives_the_rows_its_summary_was_computed_from(tmp_path: Path) -> N
 def test_a_jobs_file_has_the_same_columns_types_and_version_as_the_sweeps(tmp_path: Path) -> None:
     paths = write_sweep(tmp_path)
 
-    whole, part = read_samples(paths.samples), read_samples(tmp_path / "1" / "samples.parquet")
+    whole, part = completed(read_parquet(paths.samples)), completed(read_parquet(tmp_path / "1" / "samples.parquet"))
 
     assert whole.schema.equals(part.schema)
     assert whole.schema.metadata[b"schema_version"] == part.schema.metadata[b"schema_version"]

@@ -8,8 +8,8 @@ import pytest
 
 from tests.results.made import comparison
 from velosweep.errors import StorageError
+from velosweep.results.parquet_files import read_parquet
 from velosweep.results.results_file import COLUMNS, schema, write_results
-from velosweep.results.samples_file import read_parquet
 from velosweep.statistics.comparison import Acceptance
 from velosweep.values import Verdict
 

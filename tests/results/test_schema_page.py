@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.results.made import record
 from velosweep.records import SweepRecord
-from velosweep.results import parquet_schema as schema
+from velosweep.results import parquet_files as schema
 from velosweep.results import results_file as results
 from velosweep.values import SCHEMA_VERSION
 

@@ -14,11 +14,10 @@ from velosweep.records import SweepRecord
 from velosweep.results.job_files import write_in_slices, write_job_files
 from velosweep.results.journal_table import Damaged, damage_in_words, journal_row_groups
 from velosweep.results.loading import collect
-from velosweep.results.parquet_schema import sweep_metadata
+from velosweep.results.parquet_files import row_count, sweep_metadata, write_row_groups, write_samples
 from velosweep.results.paths import SweepPaths
 from velosweep.results.rebuilt_record import record_from_samples
 from velosweep.results.results_file import write_results
-from velosweep.results.samples_file import row_count, write_row_groups, write_samples
 from velosweep.results.summaries import Summary, write_summary_array
 from velosweep.results.sweep_record import read_record
 from velosweep.statistics.comparison import Comparison

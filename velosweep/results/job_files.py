@@ -16,10 +16,17 @@ from velosweep.errors import StorageError
 from velosweep.files import make_folder, write_bytes
 from velosweep.garbage_collection import collection_paused
 from velosweep.records import JobRecord
-from velosweep.results.parquet_schema import STRINGS, file_metadata, job_metadata, reading_parquet, schema
+from velosweep.results.parquet_files import (
+    STRINGS,
+    completed,
+    file_metadata,
+    job_metadata,
+    open_parquet,
+    reading_parquet,
+    schema,
+)
 from velosweep.results.paths import SweepPaths
 from velosweep.results.row_order import numbers, owner_ranges
-from velosweep.results.samples_file import completed, open_parquet
 from velosweep.results.summaries import write_job_summaries
 from velosweep.statistics.comparison import Comparison, ModeStatistics
 

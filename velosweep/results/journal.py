@@ -19,7 +19,7 @@ import orjson
 from velosweep.errors import BusyError, StorageError
 from velosweep.files import explained, make_folder, storage_error, sync_folder, write_all
 from velosweep.locks import HolderLock
-from velosweep.results.parquet_schema import check_schema
+from velosweep.results.parquet_files import check_schema
 from velosweep.values import SCHEMA_VERSION, Mode, Sample, Status
 
 # A line is {"crc":"01234567","kind":…}: the checksum covers everything after its comma, so that it can be

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 from velosweep.files import explained
 from velosweep.results.journal import scan
-from velosweep.results.parquet_schema import COLUMNS, ROW_GROUP, arrow_schema, check_schema, schema
+from velosweep.results.parquet_files import COLUMNS, ROW_GROUP, arrow_schema, check_schema, schema
 from velosweep.results.paths import JOURNAL
 from velosweep.results.row_order import KEYS, canonical_places
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from velosweep.errors import StorageError
-from velosweep.results import parquet_schema, results_file
+from velosweep.results import parquet_files, results_file
 from velosweep.results.journal_table import damage_in_words, journal_to_table
-from velosweep.results.parquet_schema import check_file_schema, damaged_parquet, reading_parquet
+from velosweep.results.parquet_files import check_file_schema, completed, damaged_parquet, read_parquet, reading_parquet
 from velosweep.results.paths import RECORD, RESULTS, SAMPLES, SweepPaths
 from velosweep.results.row_order import in_canonical_order
-from velosweep.results.samples_file import read_parquet, read_samples
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +35,7 @@ def load(
     row groups without a matching row are not read. `columns`: only these, in this order.
     Raises StorageError where nothing is found or a file is damaged, SchemaError for a newer program's file.
     """
-    return _load(Path(directory), SAMPLES, parquet_schema.schema(), filters, columns)
+    return _load(Path(directory), SAMPLES, parquet_files.schema(), filters, columns)
 
 
 def load_results(
@@ -64,7 +63,7 @@ def collect(root: Path) -> tuple[pa.Table, tuple[str, ...]]:
             notes += (note,)
         return in_canonical_order(table), notes
     if paths.samples.is_file():
-        return in_canonical_order(read_samples(paths.samples)), ()
+        return in_canonical_order(completed(read_parquet(paths.samples))), ()
     found = sweeps_below(root)
     remedy = f"name one sweep, such as {shlex.quote(str(found[-1]))}" if found else "name the folder of a sweep"
     raise _nothing(root, f"{paths.journal.name} or {SAMPLES}", remedy)
@@ -79,7 +78,7 @@ def _with_collated(table: pa.Table, samples: Path) -> tuple[pa.Table, str]:
     import pyarrow as pa
 
     try:
-        kept = read_samples(samples).select(table.column_names)
+        kept = completed(read_parquet(samples)).select(table.column_names)
     except StorageError as error:
         return table, f"none of them could be recovered from {samples.name}: {error.message}"
     known = {tuple(row.values()) for row in table.select(list(_RUN)).to_pylist()}

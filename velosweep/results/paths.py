@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Protocol
 
+from velosweep.config.settings import Job
 from velosweep.errors import StorageError
+from velosweep.records import JobRecord
 
 SAMPLES = "samples.parquet"
 RESULTS = "results.parquet"
@@ -14,14 +15,6 @@ RECORD = "sweep.json"
 JOURNAL = "journal.jsonl"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-
-
-class HasDirectory(Protocol):
-    """A `Job` or a `JobRecord`."""
-
-    @property
-    def directory(self) -> str:
-        """Relative to the sweep's root; empty for a single job."""
 
 
 def safe_name(text: str) -> str:
@@ -62,7 +55,7 @@ class SweepPaths:
         """What a server wrote during one launch."""
         return self.logs / f"{safe_name(server_id)}-{launch}.log"
 
-    def job_directory(self, job: HasDirectory) -> Path:
+    def job_directory(self, job: Job | JobRecord) -> Path:
         """Where a job's files go. Raises StorageError for a directory outside the sweep's folder."""
         relative = Path(job.directory)
         if relative.is_absolute() or ".." in relative.parts:
@@ -72,7 +65,7 @@ class SweepPaths:
             )
         return self.root / relative
 
-    def job(self, job: HasDirectory) -> JobPaths:
+    def job(self, job: Job | JobRecord) -> JobPaths:
         """The files of one job."""
         return JobPaths(self.job_directory(job))
 

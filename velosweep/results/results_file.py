@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from velosweep.files import replacing
 from velosweep.records import TunerDecision
-from velosweep.results.parquet_schema import WRITER, arrow_schema, arrow_type, columns, file_metadata
+from velosweep.results.parquet_files import WRITER, arrow_schema, arrow_type, columns, file_metadata
 from velosweep.statistics.comparison import Comparison
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, Union
 from velosweep.errors import SchemaError, StorageError
 from velosweep.files import explained, write_text
 from velosweep.records import SweepRecord
-from velosweep.results.parquet_schema import check_schema, to_plain
+from velosweep.results.parquet_files import check_schema, to_plain
 
 T = TypeVar("T")
 

@@ -178,43 +178,33 @@ def _connect(address: ServerAddress, timeout_s: float) -> socket.socket:
             connection.close()
             raise
         return connection
-    *others, last = _resolved(address.host, timeout_s)
-    for host in others:  # localhost may mean ::1, too, where llama-server does not listen
-        with suppress(OSError):
-            return _connect_to(host, address.port, timeout_s)
-    return _connect_to(last, address.port, timeout_s)
-
-
-def _connect_to(host: str, port: int, timeout_s: float) -> socket.socket:
-    connection = socket.create_connection((host, port), timeout=timeout_s)
+    try:
+        socket.getaddrinfo(address.host, None, flags=socket.AI_NUMERICHOST)
+    except OSError:
+        connection = _connect_by_name(address, timeout_s)
+    else:
+        connection = socket.create_connection((address.host, address.port), timeout_s)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
 
-def _resolved(host: str, timeout_s: float) -> Sequence[str]:
-    """The numeric addresses of a host, at least one. Raises OSError.
+def _connect_by_name(address: ServerAddress, timeout_s: float) -> socket.socket:
+    """Resolving a name has no timeout and ignores signals, so it is done in a thread that can be left behind."""
+    connected: concurrent.futures.Future[socket.socket] = concurrent.futures.Future()
 
-    getaddrinfo has no timeout and ignores signals, so it is called in a thread that can be left behind.
-    """
-    with suppress(OSError):
-        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
-        return [host]
-    answer: concurrent.futures.Future[list[str]] = concurrent.futures.Future()
-
-    def ask() -> None:
+    def connect() -> None:
         try:
-            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            answer.set_result(list(dict.fromkeys(str(info[4][0]) for info in found)))
+            connected.set_result(socket.create_connection((address.host, address.port), timeout_s))
         except (OSError, UnicodeError) as error:
-            answer.set_exception(error)
+            connected.set_exception(error)
 
-    threading.Thread(target=ask, daemon=True, name="velosweep-resolver").start()
+    threading.Thread(target=connect, daemon=True, name="velosweep-resolver").start()
     try:
-        return answer.result(timeout_s)
+        return connected.result(timeout_s)
     except concurrent.futures.TimeoutError:
-        raise OSError(f"the name {host} was not resolved within {timeout_s:g} s") from None
-    except (OSError, UnicodeError) as error:
-        raise OSError(f"the name {host} can't be resolved ({getattr(error, 'strerror', None) or error})") from None
+        raise OSError(f"{address.host} could not be reached within {timeout_s:g} s") from None
+    except (socket.gaierror, UnicodeError) as error:
+        raise OSError(f"the name {address.host} can't be resolved ({getattr(error, 'strerror', error)})") from None
 
 
 def _request_bytes(address: ServerAddress, method: str, path: str, payload: Mapping[str, object] | None) -> bytes:

@@ -82,7 +82,7 @@ def test_acceptance_that_jumps_to_all_is_an_error():
 
 
 @pytest.mark.parametrize(
-    ("later", "severity"), [([60, 60], None), ([60, 60.4], "warning"), ([99, 98], "warning"), ([20, 20], None)]
+    ("later", "severity"), [([60, 60], None), ([60, 60.2], "warning"), ([99, 98], "warning"), ([20, 20], None)]
 )
 def test_acceptance_that_jumps_by_more_than_15_points_is_said(later, severity):
     found = acceptance_findings(np.array([[100, 100, 100]]), np.array([[45, *later]]))[0]

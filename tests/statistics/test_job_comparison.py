@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from tests.strategies import record, sample, samples_to_table, speeds_table, sweep, wobble
 from velosweep.statistics.summarise import compare_jobs
@@ -114,6 +117,23 @@ def test_an_adaptive_job_converged_not_only_while_its_interval_holds_1():
     assert _verdict([1.5, 1.52, 1.49], jobs=wide) is Verdict.FASTER
     assert _verdict([0.5, 0.52, 0.49], jobs=wide) is Verdict.SLOWER
     assert _verdict([0.99, 1.01, 1.0], jobs={"j8": record(adaptive_target=0.5)}) is Verdict.NO_RELIABLE_GAIN
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(1.005, Verdict.NO_RELIABLE_GAIN), (0.995, Verdict.NOT_CONVERGED)])
+def test_a_job_converged_by_the_97_per_cent_half_width(share, verdict):
+    d = np.log([0.99, 1.01, 1.0])
+    low, high = stats.ttest_1samp(d, 0).confidence_interval(0.97)
+    target = share * math.sinh((high - low) / 2)
+
+    assert _verdict(np.exp(d), jobs={"j8": record(adaptive_target=target)}) is verdict
+
+
+@pytest.mark.parametrize("speeds", [([30.0], [60.0, 61.0]), ([30.0, 31.0], [60.0])])
+def test_the_specifications_stddev_needs_two_runs_of_each_mode(speeds):
+    job = compare_jobs(speeds_table([speeds[0]], [speeds[1]], design="apart"))[-1]
+
+    assert job.speedup == pytest.approx(np.mean(speeds[1]) / np.mean(speeds[0]))
+    assert (job.speedup_stddev, job.ci_low) == (None, None)
 
 
 def test_a_width_that_is_the_target_converged():

@@ -131,8 +131,19 @@ def test_runs_without_drafts_or_that_failed_are_no_rounds():
     samples = sweep([2, 4, 8], speed=_speed(0.1))
     first = [s for s in samples if s.mode is Mode.SPECULATIVE and s.iteration == 0]
     for changed in ({"draft_tokens": 0}, {"draft_tokens": None}, {"status": Status.FAILED}):
-        odd = [replace(s, **changed, tokens_per_second=5.0) if s in first else s for s in samples]
+        odd = [replace(s, **changed, tokens_per_second=5.0) if s in first and s.n_draft == 8 else s for s in samples]
         assert _jobs(odd)["j8"].cost_ratio == pytest.approx(0.1)
+
+
+def test_a_single_round_has_a_cost():
+    samples = [
+        replace(s, rounds=1, draft_tokens=s.n_draft, tokens_per_second=TOKENS * 30 / (s.n_draft * 0.1 + 1.2))
+        if s.mode is Mode.SPECULATIVE
+        else s
+        for s in sweep([2, 4], iterations=1)
+    ]
+
+    assert _jobs(samples)["j4"].cost_ratio == pytest.approx(0.1)
 
 
 def test_without_rounds_or_drafts_there_is_no_cost():

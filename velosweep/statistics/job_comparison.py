@@ -54,10 +54,7 @@ class ComparedJob:
         ]
         if len(prompts) < 2:
             return prompts
-        whole = [(cube >= 0).all(axis=1) for cube in (self.vanilla, self.speculative)]
-        if self.design.paired:
-            whole = [whole[0] & whole[1]] * 2
-        vanilla, speculative = self.vanilla[whole[0]], self.speculative[whole[1]]
+        vanilla, speculative = (rows[(rows >= 0).all(axis=1)] for rows in (self.vanilla, self.speculative))
         return [*prompts, ComparedRuns(vanilla=vanilla, speculative=speculative, design=self.design)]
 
     def comparisons(self, figures: Sequence[Figures]) -> list[Comparison]:

@@ -62,8 +62,13 @@ DEFAULTS: Mapping[str, object] = {"block": 0, "attempt": 0}
 ROW_GROUP = 8_192
 
 
-def arrow_type(kind: str) -> pa.DataType:
-    """The Arrow type of a contract's type name."""
+def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
+    """The columns of samples.parquet, with `metadata` beside the schema's version."""
+    return arrow_schema(COLUMNS, metadata)
+
+
+def arrow_schema(kinds: Mapping[str, str], metadata: Mapping[str, str] | None = None) -> pa.Schema:
+    """Columns of these types (the contract's names) as a file's schema, with `metadata` beside the schema's version."""
     import pyarrow as pa
 
     types: dict[str, pa.DataType] = {
@@ -77,19 +82,7 @@ def arrow_type(kind: str) -> pa.DataType:
         "list<string>": pa.list_(pa.field("element", pa.string())),
         "timestamp[us, UTC]": pa.timestamp("us", tz="UTC"),
     }
-    return types[kind]
-
-
-def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
-    """The columns of samples.parquet, with `metadata` beside the schema's version."""
-    return arrow_schema(COLUMNS, metadata)
-
-
-def arrow_schema(kinds: Mapping[str, str], metadata: Mapping[str, str] | None = None) -> pa.Schema:
-    """Columns of these types as a file's schema, with `metadata` beside the schema's version."""
-    import pyarrow as pa
-
-    return pa.schema([(name, arrow_type(kind)) for name, kind in kinds.items()]).with_metadata(file_metadata(metadata))
+    return pa.schema([(name, types[kind]) for name, kind in kinds.items()]).with_metadata(file_metadata(metadata))
 
 
 def file_metadata(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -235,8 +228,8 @@ def completed(table: pa.Table) -> pa.Table:
     """The columns of the contract in its order, null where `table` lacks them."""
     import pyarrow as pa
 
-    for name, kind in COLUMNS.items():
-        if name not in table.column_names:
-            values = [DEFAULTS.get(name)] * table.num_rows
-            table = table.append_column(name, pa.array(values, type=arrow_type(kind)))
+    for field in schema():
+        if field.name not in table.column_names:
+            values = [DEFAULTS.get(field.name)] * table.num_rows
+            table = table.append_column(field, pa.array(values, type=field.type))
     return table.select(list(COLUMNS))

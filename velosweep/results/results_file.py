@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from velosweep.files import replacing
 from velosweep.records import TunerDecision
-from velosweep.results.parquet_files import WRITER, arrow_schema, arrow_type, columns, file_metadata
+from velosweep.results.parquet_files import WRITER, arrow_schema, columns, file_metadata
 from velosweep.statistics.comparison import Comparison
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def results_to_table(
             found = [None if value is None else getattr(value, attribute) for value in found]
         values[name] = found
     values["findings"] = [[str(finding) for finding in findings] for findings in values["findings"]]
-    arrays: list[Any] = [pa.array(values[name], arrow_type(kind)) for name, kind in COLUMNS.items()]
-    return pa.Table.from_arrays(arrays, schema=schema(metadata))
+    wanted = schema(metadata)
+    return pa.Table.from_arrays([pa.array(values[field.name], field.type) for field in wanted], schema=wanted)
 
 
 def write_results(

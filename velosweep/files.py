@@ -76,7 +76,8 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         with explained(path):
             yield beside
             if durable:
-                _sync_file(beside)
+                with beside.open("rb+") as file:
+                    os.fsync(file.fileno())
             os.replace(beside, path)  # noqa: PTH105 (Path.replace makes a path that nobody uses)
     except BaseException:
         with suppress(OSError):
@@ -84,14 +85,6 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         raise
     if durable:
         sync_folder(path.parent)
-
-
-def _sync_file(path: Path) -> None:
-    handle = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_bytes(path: Path, content: bytes | memoryview, *, durable: bool = True) -> None:

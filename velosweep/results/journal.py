@@ -57,9 +57,7 @@ def sweep_lock(path: Path) -> Iterator[None]:
         taken = lock.acquire(host=socket.gethostname())
     if not taken:
         holder = lock.holder()
-        named = (
-            f"process {holder['pid']} on {holder['host']}" if {"pid", "host"} <= holder.keys() else "another process"
-        )
+        named = f"process {holder.get('pid')} on {holder['host']}" if "host" in holder else "another process"
         raise BusyError(
             f"{path.parent} is being written by {named}",
             remedy="wait until it ends, or choose another hydra.sweep.dir",
@@ -90,15 +88,12 @@ class Journal:
             with explained(path):
                 self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             self._size = os.fstat(self._handle).st_size
-            self._begin()
+            if self._size == 0:
+                self._write(_line("journal", {"schema_version": SCHEMA_VERSION}))
+                sync_folder(path.parent)
+            elif os.pread(self._handle, 1, self._size - 1) != b"\n":
+                self._write(b"\n")
             self._held = stack.pop_all()
-
-    def _begin(self) -> None:
-        if self._size == 0:
-            self._write(_line("journal", {"schema_version": SCHEMA_VERSION}))
-            sync_folder(self._path.parent)
-        elif os.pread(self._handle, 1, self._size - 1) != b"\n":
-            self._write(b"\n")
 
     def append(self, sample: Sample) -> None:
         """Put one sample on disk. Raises StorageError."""

@@ -38,8 +38,12 @@ class Capabilities:
         return name is not None and bool(self.flags[name])
 
 
-_ENTRY = re.compile(r"^(-{1,2}[A-Za-z])")
-_REMOVED = "has been removed"
+_FLAG = r"-{1,2}[A-Za-z][A-Za-z0-9_-]*"
+_ENTRY_START = re.compile(rf"^(?=(?:  )?{_FLAG})", re.MULTILINE)
+# Spellings, then one space and the value's placeholder; two or more spaces lead to the description.
+_ENTRY = re.compile(
+    rf"\s*({_FLAG}(?:,[ ]*{_FLAG})*),?(?=[ \n]|$)(?:[ ](?=\S)(\S+(?:[ ]\S+)*?)(?=[ ]{{2,}}|$))?", re.MULTILINE
+)
 
 
 def parse_help(text: str) -> dict[str, str]:
@@ -50,38 +54,16 @@ def parse_help(text: str) -> dict[str, str]:
     """
     flags: dict[str, str] = {}
     removed: set[str] = set()
-    for entry in _entries(text):
-        names, value = _signature(entry[0])
-        if any(_REMOVED in line for line in entry):
+    for text_of_entry in _ENTRY_START.split(text):
+        entry = _ENTRY.match(text_of_entry)
+        if entry is None:
+            continue
+        names = re.split(r", *", entry.group(1))
+        if "has been removed" in text_of_entry:
             removed.update(names)
         else:
-            flags.update(dict.fromkeys(names, value))
+            flags.update(dict.fromkeys(names, entry.group(2) or ""))
     return {name: value for name, value in flags.items() if name not in removed}
-
-
-def _entries(text: str) -> list[list[str]]:
-    entries: list[list[str]] = []
-    for line in text.splitlines():
-        stripped = line[2:] if line.startswith("  -") else line
-        if _ENTRY.match(stripped):
-            entries.append([stripped])
-        elif entries and line.startswith(" "):
-            entries[-1].append(line)
-    return entries
-
-
-def _signature(line: str) -> tuple[list[str], str]:
-    """Flag spellings and the value's placeholder at the start of an entry's first line."""
-    names, position = [], 0
-    while match := re.compile(r"\s*(-{1,2}[A-Za-z][A-Za-z0-9_-]*)(,|(?= )|$)").match(line, position):
-        names.append(match.group(1))
-        position = match.end()
-        if match.group(2) != ",":
-            break
-    rest = line[position:]
-    # One space, then the placeholder; two or more lead to the description.
-    value = re.match(r" (?! )(\S+(?: \S+)*?)(?=\s{2,}|$)", rest)
-    return names, value.group(1) if value else ""
 
 
 def program_folders(llama_cpp: Path) -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""What every engine offers: launch an arm, generate, close. Nothing here touches a process."""
+"""What every engine offers: launch a server, generate, close. Nothing here touches a process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from velosweep.values import Lane, Mode
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerConfig:
-    """One loaded server configuration; jobs share it. Vanilla arms have n_draft 0 and no speculation."""
+    """One loaded server configuration; jobs share it. Vanilla ones have n_draft 0 and no speculation."""
 
     id: str
     mode: Mode
@@ -64,10 +64,10 @@ class Generation:
 
 
 class Session(Protocol):
-    """One running llama.cpp that serves one arm."""
+    """One running llama.cpp that runs one server configuration."""
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Block until it answers and does what the arm says (drafts, or does not).
+        """Block until it answers and does what the configuration says (drafts, or does not).
 
         Raises LaunchFailed with cause, remedy and the log's path.
         """
@@ -104,5 +104,5 @@ class Engine(Protocol):
     def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> Session:
         """Start a server for `server` pinned to the lane's devices and return at once.
 
-        Raises LaunchFailed if it can't be started, ProgramError if the build can't do what the arm asks.
+        Raises LaunchFailed if it can't be started, ProgramError if the build can't do what is asked.
         """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,53 +19,30 @@ REAL_ROOTS = SystemRoots()
 
 def cpu_quota(roots: SystemRoots = REAL_ROOTS) -> float | None:
     """Cores' worth of time that our control group, or one above it, grants; None where there is no bound."""
-    quotas = [
-        quota
-        for folder in _folders("cpu", roots)
-        for quota in (_cpu_quota_v2(folder / "cpu.max"), _cpu_quota_v1(folder))
-        if quota is not None
-    ]
+    quotas = []
+    for folder in _folders("cpu", roots):
+        words = _read(folder / "cpu.max") or _read(folder / "cpu.cfs_quota_us") + _read(folder / "cpu.cfs_period_us")
+        if len(words) == 2 and words[0] not in ("max", "-1"):
+            quotas.append(int(words[0]) / int(words[1]))
     return min(quotas, default=None)
 
 
 def free_memory_bytes(roots: SystemRoots = REAL_ROOTS) -> int | None:
     """What our control group, and each above it, still grants, at the least; None where there is no bound.
 
-    File pages count as free, as they do for the machine.
+    File pages that could be dropped count as free, as they do for the machine.
     """
-    return min(_free_memory(roots), default=None)
-
-
-def _free_memory(roots: SystemRoots) -> Iterator[int]:
+    free = []
     for folder in _folders("memory", roots):
         limit = read_number(folder / "memory.max") or read_number(folder / "memory.limit_in_bytes")
         used = read_number(folder / "memory.current") or read_number(folder / "memory.usage_in_bytes")
         if limit is not None and used is not None:
-            yield limit - used + _file_pages(folder)
-
-
-def _file_pages(folder: Path) -> int:
-    """Bytes of file pages that could be dropped; in version 1 the names of a whole tree begin with `total_`."""
-    try:
-        pairs = (line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        stat = {name: int(value) for name, value in pairs}
-    except (OSError, ValueError):
-        return 0
-    names = ("inactive_file", "active_file")
-    return sum(stat.get(f"total_{name}", stat.get(name, 0)) for name in names)
-
-
-def _cpu_quota_v2(path: Path) -> float | None:
-    try:
-        quota, period = path.read_text().split()
-    except (OSError, ValueError):
-        return None
-    return None if quota == "max" else int(quota) / int(period)
-
-
-def _cpu_quota_v1(folder: Path) -> float | None:
-    quota, period = read_number(folder / "cpu.cfs_quota_us"), read_number(folder / "cpu.cfs_period_us")
-    return quota / period if quota is not None and quota > 0 and period else None
+            words = _read(folder / "memory.stat")
+            stat = dict(zip(words[::2], words[1::2], strict=False))
+            # in version 1 the names of a whole tree begin with `total_`
+            pages = [stat.get(f"total_{name}", stat.get(name, "0")) for name in ("inactive_file", "active_file")]
+            free.append(limit - used + sum(map(int, pages)))
+    return min(free, default=None)
 
 
 def _folders(controller: str, roots: SystemRoots) -> tuple[Path, ...]:
@@ -95,3 +71,11 @@ def read_number(path: Path) -> int | None:
         return int(path.read_text())
     except (OSError, ValueError):
         return None
+
+
+def _read(path: Path) -> list[str]:
+    """A file's words; none where it can't be read."""
+    try:
+        return path.read_text().split()
+    except (OSError, ValueError):
+        return []

@@ -70,7 +70,7 @@ class Monitor:
             gpu_power_w=_over(sum, [reading.power_w for reading in readings]),
             energy_j=_over(sum, [_difference(now.energy_j, then) for now, then in zip(readings, before, strict=True)]),
             load_average=_load_average(),
-            throttle_reasons=_throttle(readings),
+            throttle_reasons=", ".join(dict.fromkeys(name for one in readings for name in one.throttle or ())) or None,
             gpu_processes=_other_gpu_processes(readings, self._own()),
             cpu_busy=busy_by_others(self._cpu_before, cpu_after),
         )
@@ -152,12 +152,6 @@ def _over(combine: Callable[[list[float]], float], values: list[float | None]) -
 def _difference(now: float | None, then: float | None) -> float | None:
     """None also where the counter went back (a reloaded driver)."""
     return None if now is None or then is None or now < then else now - then
-
-
-def _throttle(readings: Iterable[GpuReading]) -> str | None:
-    """Reasons joined by commas; None where there is none or it can't be read."""
-    reasons = dict.fromkeys(reason for reading in readings for reason in reading.throttle or ())
-    return ", ".join(reasons) or None
 
 
 def _load_average() -> float | None:

@@ -74,17 +74,14 @@ def oversubscription(threads: int, *, lanes: int = 1, processors: float | None =
 
     `lanes`: how many lanes of so many threads share the processors. `processors`: ours, found out by default.
     """
-    count = _usable_processors() if processors is None else processors
-    if threads * lanes <= count:
+    if processors is None:
+        quota, ours = cpu_quota(), len(_affinity())
+        processors = max(1.0, ours if quota is None else min(ours, quota))
+    if threads * lanes <= processors:
         return None
     each = f"{lanes} lanes of {threads} threads each" if lanes > 1 else f"engine.threads is {threads}"
-    return f"{each}, and {count:g} logical cores are ours: threads that wait for a core make runs slower and less even"
-
-
-def _usable_processors() -> float:
-    quota = cpu_quota()
-    count = len(_affinity())
-    return max(1.0, count if quota is None else min(count, quota))
+    waiting = "threads that wait for a core make runs slower and less even"
+    return f"{each}, and {processors:g} logical cores are ours: {waiting}"
 
 
 def share_cores(lanes: int, cores: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:

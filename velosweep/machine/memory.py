@@ -103,19 +103,14 @@ def free_bytes(lane: Lane, *, nvml: NvmlDriver | None = None, roots: SystemRoots
     Of several GPUs it is what they have together if all were filled alike: the number times the least.
     """
     if lane.on_cpu:
-        return _free_cpu_bytes(roots)
+        memory, granted = psutil.virtual_memory(), free_memory_bytes(roots)
+        available = memory.available if granted is None else min(memory.available, granted)
+        return max(0, int(available - CPU_MARGIN_BYTES - CPU_MARGIN_SHARE * memory.total))
     free = [nvml.free_bytes(device.uuid) if nvml and device.uuid else None for device in lane.devices]
     known = [amount for amount in free if amount is not None]
     if len(known) < len(free):
         return None
     return max(0, (min(known) - GPU_MARGIN_BYTES) * len(known))
-
-
-def _free_cpu_bytes(roots: SystemRoots) -> int:
-    memory = psutil.virtual_memory()
-    granted = free_memory_bytes(roots)
-    free = memory.available if granted is None else min(memory.available, granted)
-    return max(0, int(free - CPU_MARGIN_BYTES - CPU_MARGIN_SHARE * memory.total))
 
 
 def held_on_gpus(lane: Lane, pid: int, nvml: NvmlDriver) -> int | None:

@@ -74,21 +74,15 @@ class Recorder:
                     self.errors.setdefault(job.id, event.error)
                     self._journal.note("job", job_id=job.id, state="failed", error=event.error)
             elif isinstance(event, ServerReady):
-                self._ready(event)
+                server, load_s = event.server, event.load_s
+                self._journal.note("launch", arm=server.id, load_s=load_s, memory_bytes=event.memory_bytes)
+                for driver in self._search_drivers.values():
+                    driver.loading_s += load_s if server in driver.group.servers else 0.0
             elif isinstance(event, GroupEnded):
                 self.ended.update(job.id for job in event.group.jobs)
             if self.display_error is None:
-                self._show(event)
-
-    def _ready(self, event: ServerReady) -> None:
-        server = event.server
-        self._journal.note("launch", arm=server.id, load_s=event.load_s, memory_bytes=event.memory_bytes)
-        for driver in self._search_drivers.values():
-            driver.loading_s += event.load_s if server in driver.group.servers else 0.0
-
-    def _show(self, event: Event) -> None:
-        try:
-            self._observe(event)
-        except Exception as error:  # noqa: BLE001 - a terminal that is gone must not end a night's measuring
-            self.display_error = f"{type(error).__name__}: {error}"
-            self._journal.note("display", error=self.display_error)
+                try:
+                    self._observe(event)
+                except Exception as error:  # noqa: BLE001 - a terminal that is gone must not end a night's measuring
+                    self.display_error = f"{type(error).__name__}: {error}"
+                    self._journal.note("display", error=self.display_error)

@@ -9,7 +9,7 @@ from velosweep.config.settings import Job
 from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.sample_rows import OutputKey
 from velosweep.planning.server_groups import Key, ServerGroup, plan_groups, sample_key
-from velosweep.results.journal import JournalEvent, read_journal
+from velosweep.results.journal import read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.values import Sample, Status
 
@@ -100,24 +100,22 @@ def plan_as_data(groups: Sequence[ServerGroup]) -> list[list[object]]:
 def earlier_progress(paths: SweepPaths) -> Progress:
     """What the journal holds. Raises StorageError."""
     contents = read_journal(paths.journal)
-    done: dict[Key, CompletedRun] = {}
-    for sample in contents.samples:
-        if sample.status is Status.OK and not sample.warmup:
-            done[sample_key(sample)] = CompletedRun.of(sample)
+    done = {
+        sample_key(sample): CompletedRun.of(sample)
+        for sample in contents.samples
+        if sample.status is Status.OK and not sample.warmup
+    }
     outputs = {
         (event.data["baseline_id"], event.data["prompt_id"]): tuple(event.data["tokens"])
         for event in contents.events
         if event.kind == "output"
     }
     next_order = max((sample.order for sample in contents.samples), default=-1) + 1
-    return Progress(done=done, outputs=outputs, next_order=next_order, groups=_earlier_groups(contents.events))
-
-
-def _earlier_groups(events: Sequence[JournalEvent]) -> dict[str, tuple[str, int]]:
-    """The last plan that each job was part of."""
-    groups: dict[str, tuple[str, int]] = {}
-    for event in events:
-        if event.kind == "plan":
-            for baseline_id, number, job_ids in event.data["blocks"]:
-                groups.update(dict.fromkeys(job_ids, (baseline_id, number)))
-    return groups
+    groups = {  # of the last plan that each job was part of
+        job_id: (baseline_id, number)
+        for event in contents.events
+        if event.kind == "plan"
+        for baseline_id, number, job_ids in event.data["blocks"]
+        for job_id in job_ids
+    }
+    return Progress(done=done, outputs=outputs, next_order=next_order, groups=groups)

@@ -56,6 +56,11 @@ class SampleMaker:
         """
         generation = outcome if isinstance(outcome, Generation) else None
         status, error = self._status(outcome, measurement.server, request)
+        seen = (
+            replace(generation, tokens=(), text="")
+            if generation and _draws_acceptance(measurement.server)
+            else generation
+        )
         engine = self.engine_of(measurement.server)
         return Sample(
             **_what(measurement, shared),
@@ -72,7 +77,7 @@ class SampleMaker:
             status=status,
             error=error,
             **asdict(conditions),
-            **_figures(_without_invalid_output(generation, measurement.server)),
+            **_figures(seen),
             first_divergence=self._divergence(measurement, generation, status),
             started_at=started_at,
             lane=self.lane.number,
@@ -117,10 +122,6 @@ def _draws_acceptance(server: ServerConfig) -> bool:
     return server.speculation is not None and server.speculation.synthetic_acceptance is not None
 
 
-def _without_invalid_output(generation: Generation | None, server: ServerConfig) -> Generation | None:
-    return replace(generation, tokens=(), text="") if generation and _draws_acceptance(server) else generation
-
-
 def _what(measurement: Measurement, shared: bool) -> dict[str, Any]:
     """The columns that say which server ran. A vanilla run belongs to the baseline, not to one of its jobs."""
     job, server = measurement.job, measurement.server
@@ -157,23 +158,14 @@ def _figures(generation: Generation | None) -> dict[str, Any]:
     """The columns that say what came of it; all None where nothing did."""
     if generation is None:
         return dict.fromkeys((*_FIGURES, "tokens_per_second", "output_sha256"))
+    output = ",".join(map(str, generation.tokens)) or generation.text
     return {
         **{name: getattr(generation, name) for name in _FIGURES},
         "tokens_per_second": tokens_per_second(generation.predicted_tokens, generation.predicted_ms),
-        "output_sha256": _output_hash(generation),
+        "output_sha256": hashlib.sha256(output.encode()).hexdigest() if output else None,
     }
 
 
 def tokens_per_second(predicted_tokens: int, predicted_ms: float) -> float | None:
     """Decoding speed: the first token is the prompt's, so n tokens took n - 1 steps."""
     return (predicted_tokens - 1) / predicted_ms * 1000 if predicted_tokens > 1 and predicted_ms > 0 else None
-
-
-def _output_hash(generation: Generation) -> str | None:
-    if generation.tokens:
-        content = ",".join(map(str, generation.tokens))
-    elif generation.text:
-        content = generation.text
-    else:
-        return None
-    return hashlib.sha256(content.encode()).hexdigest()

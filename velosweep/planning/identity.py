@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from velosweep.config.settings import EngineSettings, Job, Protocol, Speculation
+from velosweep.config.settings import EngineSettings, Job, Speculation
 from velosweep.errors import ConfigError
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.values import Mode
@@ -16,8 +16,8 @@ from velosweep.values import Mode
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-# Settings of how long we wait and how often we try again, which don't change what is measured.
-_PATIENCE = ("retries", "load_timeout_s", "run_timeout_s", "cooldown_max_s")
+# The protocol's name, and how long we wait and how often we try again: none of it changes what is measured.
+_NOT_IDENTITY = ("name", "retries", "load_timeout_s", "run_timeout_s", "cooldown_max_s")
 
 
 def _content(value: DataclassInstance) -> dict[str, object]:
@@ -65,7 +65,7 @@ def _identify(job: Job, fingerprints: Mapping[str, str]) -> Job:
         "prompts": job.prompts,
         "n_predict": job.n_predict,
         "sampling": job.sampling,
-        "protocol": _protocol_content(job.protocol),
+        "protocol": {k: v for k, v in _content(job.protocol).items() if k not in _NOT_IDENTITY},
         "skip_vanilla": job.skip_vanilla,
     }
     draft = job.model_pair.draft_model
@@ -77,10 +77,6 @@ def _identify(job: Job, fingerprints: Mapping[str, str]) -> Job:
         "speculation": job.speculation,
     }
     return replace(job, id=content_hash(own), baseline_id=content_hash(baseline))
-
-
-def _protocol_content(protocol: Protocol) -> dict[str, object]:
-    return {key: value for key, value in _content(protocol).items() if key not in (*_PATIENCE, "name")}
 
 
 def _engine_content(engine: EngineSettings, fingerprints: Mapping[str, str], *, vanilla: bool) -> dict[str, object]:

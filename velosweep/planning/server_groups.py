@@ -88,24 +88,13 @@ def plan_groups(
         room = max(1, resident_servers(alike[0]) - with_vanilla)
         if lanes > 1:
             room = min(room, max(1, share - with_vanilla))
-        groups += [_group(number, chunk) for number, chunk in enumerate(_even_chunks(alike, room))]
+        pieces = math.ceil(len(alike) / room)
+        for number in range(pieces):  # as even as possible
+            together = tuple(alike[number * len(alike) // pieces : (number + 1) * len(alike) // pieces])
+            vanilla = None if alike[0].skip_vanilla else vanilla_server(alike[0])
+            speculative = tuple(map(speculative_server, together))
+            groups.append(ServerGroup(number=number, jobs=together, vanilla=vanilla, speculative=speculative))
     return tuple(groups)
-
-
-def _even_chunks(jobs: Sequence[Job], room: int) -> Iterator[Sequence[Job]]:
-    pieces = math.ceil(len(jobs) / room)
-    for piece in range(pieces):
-        yield jobs[piece * len(jobs) // pieces : (piece + 1) * len(jobs) // pieces]
-
-
-def _group(number: int, jobs: Sequence[Job]) -> ServerGroup:
-    first = jobs[0]
-    return ServerGroup(
-        number=number,
-        jobs=tuple(jobs),
-        vanilla=None if first.skip_vanilla else vanilla_server(first),
-        speculative=tuple(speculative_server(job) for job in jobs),
-    )
 
 
 def launch_iterations(job: Job, launch: int) -> range:
@@ -140,20 +129,29 @@ def rounds(group: ServerGroup, launch: int) -> Iterator[Round]:
     cancels within pairs of iterations. `random`: a seeded permutation each round. `block`: all runs of a server, then
     the next server (drift-prone). Prompts take turns: where the set has several, no server sees one twice in a row.
     """
-    protocol = group.jobs[0].protocol
-    owners = _owners(group)
-    if protocol.order == "block":
-        for owner in owners:
-            for _, iteration, prompt in _passes(group, launch):
-                yield _round([owner], prompt, iteration, launch, group.number)
+    first, owners = group.jobs[0], _owners(group)
+    passes = [
+        (iteration, index, prompt)
+        for iteration in launch_iterations(first, launch)
+        for index, prompt in enumerate(first.prompts.prompts)
+    ]
+
+    def round_of(order: Sequence[tuple[ServerConfig, Job]], prompt: Prompt, iteration: int) -> Round:
+        return tuple(
+            Measurement(server=server, job=job, prompt=prompt, iteration=iteration, launch=launch, group=group.number)
+            for server, job in order
+        )
+
+    if first.protocol.order == "block":
+        yield from (round_of([owner], prompt, iteration) for owner in owners for iteration, _, prompt in passes)
         return
-    generator = random.Random(content_hash([protocol.seed, group.number, launch, group.jobs[0].id]))  # noqa: S311
-    for parity, iteration, prompt in _passes(group, launch):
-        if protocol.order == "random":
+    generator = random.Random(content_hash([first.protocol.seed, group.number, launch, first.id]))  # noqa: S311
+    for iteration, index, prompt in passes:
+        if first.protocol.order == "random":
             order = generator.sample(owners, len(owners))
-        else:
-            order = owners if parity == 0 else owners[::-1]
-        yield _round(order, prompt, iteration, launch, group.number)
+        else:  # alternating along both iterations and prompts
+            order = owners if (iteration - 1 + index) % 2 == 0 else owners[::-1]
+        yield round_of(order, prompt, iteration)
 
 
 def most_iterations(job: Job) -> int:
@@ -167,25 +165,8 @@ def count_measurements(group: ServerGroup) -> int:
     return len(group.servers) * len(first.prompts.prompts) * most_iterations(first)
 
 
-def _passes(group: ServerGroup, launch: int) -> Iterator[tuple[int, int, Prompt]]:
-    """(parity, iteration, prompt); the parity alternates along both iterations and prompts."""
-    first = group.jobs[0]
-    for iteration in launch_iterations(first, launch):
-        for index, prompt in enumerate(first.prompts.prompts):
-            yield (iteration - 1 + index) % 2, iteration, prompt
-
-
 def _owners(group: ServerGroup) -> list[tuple[ServerConfig, Job]]:
     """Each server with the job whose samples it gives; the shared vanilla server goes with the first job."""
     owners = [(group.vanilla, group.jobs[0])] if group.vanilla else []
     owners += [(server, job) for server, job in zip(group.speculative, group.jobs, strict=True) if server]
     return owners
-
-
-def _round(
-    owners: Sequence[tuple[ServerConfig, Job]], prompt: Prompt, iteration: int, launch: int, group: int
-) -> Round:
-    return tuple(
-        Measurement(server=server, job=job, prompt=prompt, iteration=iteration, launch=launch, group=group)
-        for server, job in owners
-    )

@@ -17,10 +17,23 @@ from velosweep.units import bytes_words
 
 def main(argv: Sequence[str]) -> int:
     """Write the pair (nothing is written where it is already) and print its paths; returns the exit status."""
-    arguments = _parser().parse_args(argv)
-    shape = shape_of(arguments.overrides)
-    main_path, draft_path = ensure_pair(shape, arguments.out and arguments.out.absolute(), on_progress=_say)
-    sys.stdout.write(_account(main_path, draft_path))
+    parser = argparse.ArgumentParser(
+        prog="velosweep synth",
+        description="Write a synthetic model pair: random weights, real times, acceptance as you choose it by eps.",
+        epilog="fields: " + ", ".join(asdict(DEFAULT_SHAPE)) + "; shapes: " + ", ".join(PRESETS),
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to; default: your cache folder")
+    parser.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="e.g. layers=32 eps=0.1 shape=8b_1b")
+    arguments = parser.parse_args(argv)
+    main_path, draft_path = ensure_pair(
+        shape_of(arguments.overrides),
+        arguments.out and arguments.out.absolute(),
+        on_progress=lambda message: print(message, file=sys.stderr),  # noqa: T201
+    )
+    use = shlex.join(["velosweep", f"model_pair.main_model={main_path}", f"model_pair.draft_model={draft_path}"])
+    sizes = [bytes_words(path.stat().st_size) for path in (main_path, draft_path)]
+    sys.stdout.write(f"main model   {main_path}  ({sizes[0]})\ndraft model  {draft_path}  ({sizes[1]})\n")
+    sys.stdout.write(f"\nuse them with\n  {use}\n")
     return int(ExitStatus.OK)
 
 
@@ -36,29 +49,3 @@ def shape_of(overrides: Sequence[str]) -> SyntheticShape:
     if preset not in PRESETS:
         raise ConfigError(f"There is no shape {preset!r}", remedy="choose one of " + ", ".join(PRESETS))
     return shape_from(values, PRESETS[preset])
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="velosweep synth",
-        description="Write a synthetic model pair: random weights, real times, acceptance as you choose it by eps.",
-        epilog="fields: " + ", ".join(asdict(DEFAULT_SHAPE)) + "; shapes: " + ", ".join(PRESETS),
-    )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to; default: your cache folder")
-    parser.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="e.g. layers=32 eps=0.1 shape=8b_1b")
-    return parser
-
-
-def _say(message: str) -> None:
-    sys.stderr.write(f"{message}\n")
-
-
-def _account(main_path: Path, draft_path: Path) -> str:
-    sizes = [bytes_words(path.stat().st_size) for path in (main_path, draft_path)]
-    use = (
-        f"velosweep model_pair.main_model={shlex.quote(str(main_path))} "
-        f"model_pair.draft_model={shlex.quote(str(draft_path))}"
-    )
-    return (
-        f"main model   {main_path}  ({sizes[0]})\ndraft model  {draft_path}  ({sizes[1]})\n\nuse them with\n  {use}\n"
-    )

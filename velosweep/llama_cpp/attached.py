@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from velosweep.errors import LaunchFailed, ProgramError, RunFailed, together
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.client import LOADING, HttpClient, ServerAddress
-from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
+from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
 from velosweep.llama_cpp.server_client import ServerClient
 from velosweep.values import Lane, Mode
 
@@ -129,7 +129,7 @@ def _build_info(address: ServerAddress) -> str | None:
     return info if isinstance(info, str) and info else None
 
 
-class AttachedSession:
+class AttachedSession(Session):
     """One server of somebody else's."""
 
     def __init__(self, server: ServerConfig, address: ServerAddress, *, other: ServerAddress | None) -> None:
@@ -143,15 +143,6 @@ class AttachedSession:
     def alive(self) -> bool:
         """Whether it can still be asked; after a failure the server itself is asked for its health."""
         return not self._http.aborted and (not self._failed or self._http.health_problem() is None)
-
-    @property
-    def pid(self) -> int | None:
-        """None: it is no process of ours."""
-        return None
-
-    def memory_bytes(self) -> int | None:
-        """Unknown."""
-        return None
 
     def wait_ready(self, timeout_s: float) -> None:
         """Block until it answers; refuse one whose model or speculation isn't the job's. Raises LaunchFailed.

@@ -17,7 +17,7 @@ from velosweep.llama_cpp import failures, process
 from velosweep.llama_cpp.arguments import program_arguments
 from velosweep.llama_cpp.capabilities import Capabilities, find_in, of_program, program_folders
 from velosweep.llama_cpp.device_list import list_devices, pinning_environment
-from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
+from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
 from velosweep.values import Device, Lane, Mode
 
 VANILLA_PROGRAMS = ("llama-completion", "llama-cli", "main")
@@ -74,7 +74,7 @@ class BinariesEngine:
         return BinariesSession(server, [capabilities.program, *arguments], capabilities, lane=lane, log_path=log_path)
 
 
-class BinariesSession:
+class BinariesSession(Session):
     """Runs one program anew for each request."""
 
     def __init__(
@@ -97,10 +97,6 @@ class BinariesSession:
     def pid(self) -> int | None:
         """The running process, None between runs."""
         return self._child.pid if self._child is not None and self._child.alive else None
-
-    def memory_bytes(self) -> int | None:
-        """Nothing is held between runs."""
-        return None
 
     def wait_ready(self, timeout_s: float) -> None:
         """Run for one token, so that a model that can't be loaded fails the launch. Raises LaunchFailed."""

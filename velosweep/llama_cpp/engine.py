@@ -64,7 +64,7 @@ class Generation:
 
 
 class Session(Protocol):
-    """One running llama.cpp that runs one server configuration."""
+    """One llama.cpp that runs one server configuration."""
 
     def wait_ready(self, timeout_s: float) -> None:
         """Block until it answers and does what the configuration says (drafts, or does not).
@@ -77,6 +77,7 @@ class Session(Protocol):
 
     def memory_bytes(self) -> int | None:
         """Memory it holds now (resident set; device memory where that can be read), None if unknown."""
+        return None
 
     @property
     def alive(self) -> bool:
@@ -85,6 +86,7 @@ class Session(Protocol):
     @property
     def pid(self) -> int | None:
         """Process that does the decoding, None where there is none of ours."""
+        return None
 
     def close(self) -> None:
         """End it and everything it started; never raises, idempotent."""

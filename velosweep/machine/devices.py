@@ -57,17 +57,13 @@ def find_lanes(
             remedy="choose a GPU build, or leave gpus out",
         )
     if not usable or (gpus is not None and not gpus):
-        return _cpu_lanes(cpu_lanes)
+        cpu = Device(kind="cpu", name=cpu_name(), memory_bytes=psutil.virtual_memory().total)
+        shares = share_cores(cpu_lanes, physical_cores())
+        return tuple(Lane(number=number, devices=(cpu,), cores=cores) for number, cores in enumerate(shares))
     if cpu_lanes != 1:
         raise ConfigError(f"cpu_lanes={cpu_lanes}, but this sweep runs on GPUs", remedy="set gpus=[] to run on the CPU")
     chosen = usable if gpus is None else tuple(_find(name, usable, seen_by_driver) for name in gpus)
     return _grouped(chosen, gpus_per_lane)
-
-
-def _cpu_lanes(count: int) -> tuple[Lane, ...]:
-    device = Device(kind="cpu", name=cpu_name(), memory_bytes=psutil.virtual_memory().total)
-    shares = share_cores(count, physical_cores())
-    return tuple(Lane(number=number, devices=(device,), cores=cores) for number, cores in enumerate(shares))
 
 
 def _usable_gpus(
@@ -84,24 +80,19 @@ def _usable_gpus(
     visible = environ.get(VISIBILITY.get(kind, ""))
     if kind == "cuda" and driver:
         return _joined(numbered, visible_gpus(driver, visible))
-    unhidden = tuple(_unhidden(device, position, visible) for position, device in enumerate(numbered))
-    return tuple(_known_card(device, unhidden, driver) for device in unhidden) if kind == "vulkan" else unhidden
-
-
-def _known_card(device: Device, all_devices: Sequence[Device], driver: Sequence[Gpu]) -> Device:
-    """A Vulkan device with its NVIDIA card's UUID, for locks and temperatures; only where its name is unambiguous."""
-    cards = [gpu for gpu in driver if gpu.parent is None and _same_name(gpu.name, device.name)]
-    twins = [other for other in all_devices if _same_name(other.name, device.name)]
-    return replace(device, uuid=cards[0].uuid) if len(cards) == len(twins) == 1 else device
-
-
-def _unhidden(device: Device, position: int, visible: str | None) -> Device:
-    """The device with the index or UUID by which the visibility variable names it, where that is set."""
     entries = [entry.strip() for entry in (visible or "").split(",") if entry.strip()]
-    if position >= len(entries):
-        return device
-    entry = entries[position]
-    return replace(device, index=int(entry)) if entry.isdigit() else replace(device, uuid=entry)
+    for position, entry in enumerate(entries[: len(numbered)]):  # by what the variable names them, index or UUID
+        named = {"index": int(entry)} if entry.isdigit() else {"uuid": entry}
+        numbered[position] = replace(numbered[position], **named)
+    if kind != "vulkan":
+        return tuple(numbered)
+    # NVIDIA's cards get the driver's UUIDs, for locks and temperatures; only where a name is unambiguous
+    known = []
+    for device in numbered:
+        cards = [gpu for gpu in driver if gpu.parent is None and _same_name(gpu.name, device.name)]
+        twins = [other for other in numbered if _same_name(other.name, device.name)]
+        known.append(replace(device, uuid=cards[0].uuid) if len(cards) == len(twins) == 1 else device)
+    return tuple(known)
 
 
 def visible_gpus(driver: Sequence[Gpu], cuda_visible_devices: str | None) -> tuple[Gpu, ...]:

@@ -82,6 +82,7 @@ class GroupRunner:
 
     def _measure_rounds(self, launch: int, todo: Sequence[Round]) -> bool:
         self._context.preload.finish()  # runs that count wait until nothing of ours works beside them
+        learning = [server for server in self._group.servers if server.speculation and server.speculation.keeps_state]
         iteration: int | None = None
         for round_ in todo:
             if self._stop.requested:
@@ -91,8 +92,10 @@ class GroupRunner:
             if round_[0].iteration != iteration:
                 if self._decided(launch):
                     return True
-                if iteration is not None:
-                    self._replace_learning_servers(launch)
+                if iteration is not None:  # kinds that learn from one request to the next get fresh servers
+                    for server in learning:
+                        self._servers.close(server)
+                    self._open(learning, launch)
                 iteration = round_[0].iteration
                 self._cool_down(launch, round_[0])
             self._give_up_changed_files()
@@ -188,13 +191,6 @@ class GroupRunner:
             sample = self._take(measurement)
             if sample is not None and sample.error is not None:
                 self._warmup_errors[measurement.server.id] = sample.error
-
-    def _replace_learning_servers(self, launch: int) -> None:
-        """Fresh servers for kinds of speculation that learn from one request to the next."""
-        learning = [server for server in self._group.servers if server.speculation and server.speculation.keeps_state]
-        for server in learning:
-            self._servers.close(server)
-        self._open(learning, launch)
 
     # ------------------------------------------------------------ runs
 

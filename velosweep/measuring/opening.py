@@ -39,7 +39,9 @@ def open_sweep(sweep: Sweep, prepared: Prepared, settings: RunSettings) -> Opene
     before = read_record(paths.record) if paths.record.is_file() else None
     accepted: tuple[str, ...] = ()
     if before:
-        clear_leftovers(paths.root)
+        for path in paths.root.rglob(".*.part"):  # half-written files that a killed process left
+            with suppress(OSError):  # what can't be removed does no harm
+                path.unlink()
         prepared, accepted = on_earlier_terms(before, prepared, force=settings.force)
     sweep = replace(sweep, id=before.sweep_id if before else secrets.token_hex(8), jobs=prepared.jobs)
     jobs = tuple(job_record(job, prepared.server_arguments(job)) for job in prepared.jobs)
@@ -109,7 +111,15 @@ def adopt(
     known = {job.id: job for job in before.jobs}
     asked = {job.id for job in jobs}
     kept = tuple(job for job in before.jobs if job.id not in asked)
-    _refuse_overwriting(kept, [job for job in jobs if job.id not in known], sweep.root)
+    places = {job.directory: job for job in kept}
+    for job in jobs:
+        other = places.get(job.directory) if job.id not in known else None
+        if other is not None:
+            raise MismatchError(
+                f"job {job.num} ({' '.join(job.overrides)}) would overwrite the results of job {other.num} "
+                f"({' '.join(other.overrides)}) in {sweep.root}",
+                remedy="choose another hydra.sweep.dir for another sweep; velosweep resume goes on with this one",
+            )
     again = tuple(
         replace(job, state=known[job.id].state, error=known[job.id].error, directory=known[job.id].directory)
         if job.id in known
@@ -121,18 +131,6 @@ def adopt(
         jobs=tuple(sorted(kept + again, key=lambda job: job.num)),
         accepted=tuple(dict.fromkeys((*before.accepted, *accepted))),
     )
-
-
-def _refuse_overwriting(kept: Sequence[JobRecord], added: Sequence[JobRecord], root: str) -> None:
-    places = {job.directory: job for job in kept}
-    for job in added:
-        other = places.get(job.directory)
-        if other is not None:
-            raise MismatchError(
-                f"job {job.num} ({' '.join(job.overrides)}) would overwrite the results of job {other.num} "
-                f"({' '.join(other.overrides)}) in {root}",
-                remedy="choose another hydra.sweep.dir for another sweep; velosweep resume goes on with this one",
-            )
 
 
 def on_earlier_terms(before: SweepRecord, prepared: Prepared, *, force: bool) -> tuple[Prepared, tuple[str, ...]]:
@@ -164,7 +162,7 @@ def differences(old: Environment, new: Environment) -> list[str]:
         "cpu": (old.cpu, new.cpu),
         "engine": (old.engine, new.engine),
         "llama.cpp build": (old.llama_cpp_build, new.llama_cpp_build),
-        "program": (_short(old.program_sha256), _short(new.program_sha256)),
+        "program": tuple(digest and digest[:12] for digest in (old.program_sha256, new.program_sha256)),
         "devices": (
             ", ".join(device.uuid or device.name for device in old.devices),
             ", ".join(device.uuid or device.name for device in new.devices),
@@ -177,14 +175,3 @@ def differences(old: Environment, new: Environment) -> list[str]:
         if now_there is not None and now_there.fingerprint != model.fingerprint:
             changed.append(f"the file {model.path} is another one (was {model.size_bytes} bytes of other content)")
     return changed
-
-
-def _short(digest: str | None) -> str | None:
-    return digest and digest[:12]
-
-
-def clear_leftovers(root: Path) -> None:
-    """Remove half-written files that a killed process left. Only for whoever holds the sweep's lock."""
-    for path in root.rglob(".*.part"):
-        with suppress(OSError):  # a file that can't be removed does no harm
-            path.unlink()

@@ -35,13 +35,16 @@ def take_run(
         sampling=job.sampling,
         chat=job.prompts.chat and not measurement.warmup,
     )
+    slowest_s, timeout_s = context.recorder.slowest_s(measurement), job.protocol.run_timeout_s
+    if slowest_s is not None:
+        timeout_s = min(timeout_s, slowest_s * _TIMEOUT_FACTOR + _TIMEOUT_FLOOR_S)
     context.recorder.event(RunStarted(lane=lane, measurement=measurement))
     started_at = datetime.now(timezone.utc)
     context.monitor.begin()
     outcome: Generation | RunFailed
     try:
         with context.stop.closing(session.close):
-            outcome = session.generate(request, timeout_s=_timeout_s(context, measurement))
+            outcome = session.generate(request, timeout_s=timeout_s)
     except RunFailed as error:
         outcome = error
     conditions = context.monitor.end()
@@ -55,9 +58,3 @@ def take_run(
     context.recorder.sample(measurement, sample)
     context.recorder.event(RunEnded(lane=lane, measurement=measurement, sample=sample))
     return sample
-
-
-def _timeout_s(context: LaneContext, measurement: Measurement) -> float:
-    """When a run counts as hung: by what this prompt has taken on this server, at first by the protocol's bound."""
-    bound, slowest = measurement.job.protocol.run_timeout_s, context.recorder.slowest_s(measurement)
-    return bound if slowest is None else min(bound, slowest * _TIMEOUT_FACTOR + _TIMEOUT_FLOOR_S)

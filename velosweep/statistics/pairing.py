@@ -1,8 +1,9 @@
 """Which runs belong together: rows of samples arranged into jobs, passes and prompts, each with its vanilla partner.
 
-A *pass* is one iteration of one launch in one block on one machine; a *slot* is a pass and a prompt. Of several runs
-of a slot the latest attempt counts that went well. A speculative run's partner is the vanilla run of the same slot
-and attempt if that went well, else the slot's latest good one. Nothing here depends on the order of rows.
+An *owner* is a job or a baseline: whoever a series of runs belongs to. A *pass* is one iteration of one launch in one
+block on one machine; a *slot* is a pass and a prompt. Of several runs of a slot the latest successful attempt counts.
+A speculative run's partner is the vanilla run of the same slot and attempt if that was successful, else the slot's
+latest successful one. Nothing here depends on the order of rows.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from velosweep.values import Mode
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Owner:
-    """The counted (not warm-up) runs of one job or baseline in one mode, sorted by slot, good ones last, and attempt.
+    """The counted (not warm-up) runs of one job or baseline in one mode, sorted by slot, success and attempt.
 
     `rows` index the table; `slots` and `keys` (slot and rank in one number) are as long. `latest`: positions (into
-    them) of the latest attempt of each slot that went well, if one did.
+    them) of the run of each slot that counts: the latest successful attempt, else the latest.
     """
 
     sweep_id: str
@@ -36,7 +37,7 @@ class Owner:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobRows:
-    """One job's runs as cubes of row indices (passes x prompts), -1 where there is none.
+    """One job's runs as arrays of row indices (passes x prompts), -1 where there is none.
 
     `vanilla[k, p]` is the partner of `speculative[k, p]`. A vanilla-only job has all -1 in `speculative`.
     `others` are attempts that a later one replaced; `all_vanilla` every latest vanilla run, paired or not.
@@ -190,8 +191,8 @@ class FoundJob:
 def find_jobs(arrangement: Arrangement, records: Mapping[str, JobRecord]) -> list[FoundJob]:
     """Every job that has runs, by (job number, id): those with speculative runs, and the vanilla-only ones.
 
-    Vanilla-only is a record that has no speculative runs and asks for none, and a vanilla series that no job with
-    runs refers to: that one stands for the jobs that were to be held against it, for itself where none is known.
+    Two kinds have vanilla runs only: a record that asks for no speculation, and a vanilla series that no job with runs
+    uses as its baseline. The latter becomes the jobs whose records name it as their baseline, else a job of its own.
     """
     index = baselines(arrangement)
     found = []
@@ -230,7 +231,7 @@ def _either(job: FoundJob) -> int:
 
 
 def job_rows(arrangement: Arrangement, job: FoundJob) -> JobRows:
-    """Cubes of one job from its owners."""
+    """The rows of one job from those of its owners."""
     import numpy as np
 
     speculative = None if job.speculative is None else arrangement.owners[job.speculative]

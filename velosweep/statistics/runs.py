@@ -164,10 +164,14 @@ class Runs:
 
     def energy_j_per_token(self, rows: Any) -> list[float | None]:
         """Joules over generated tokens of each comparison's runs; None where energy was not read of every run."""
-        if not rows.shape[1] or not self.columns.has("energy_j"):
+        import numpy as np
+
+        if not self.columns.has("energy_j"):
             return [None] * len(rows)
         joules, tokens = (self.columns.number(name)[rows].sum(axis=1) for name in ("energy_j", "predicted_tokens"))
-        return [x if math.isfinite(x) else None for x in (joules / tokens).tolist()]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            per_token = (joules / tokens).tolist()
+        return [x if math.isfinite(x) else None for x in per_token]
 
     def finished(self, modes: Sequence[Any]) -> list[datetime | None]:
         """When the last of each comparison's runs ended: the same whenever it is computed. `modes`: rows of each."""
@@ -189,7 +193,7 @@ def runs_of(columns: Columns) -> Runs:
     failed = np.isin(status.codes, [status.code("failed"), status.code("timeout")])
     usable = columns.ended_well() & sound
     predicted = columns.number("predicted_tokens") - 1  # the first token comes with the prompt
-    asked = np.maximum(columns.integer("n_predict", 2) - 1, 1).astype(float)
+    asked = np.maximum(columns.integer("n_predict") - 1, 1).astype(float)
     rounds = columns.number("rounds")
     started = columns.microseconds("started_at")
     known = started > np.iinfo(np.int64).min

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -38,17 +39,14 @@ def parse_url(url: str) -> ServerAddress:
     except ValueError:
         port = 0
     if parts.scheme != "http" or not parts.hostname or not port:
+        head, at, tail = url.rpartition("@")
+        shown = f"{head.partition('://')[0]}://…@{tail}" if at else url  # without its key
         raise ProgramError(
-            f"{_without_key(url)} is no address of a llama-server",
+            f"{shown} is no address of a llama-server",
             remedy="write http://host:port, or http://:API_KEY@host:port",
         )
     key = unquote(parts.password) if parts.password else from_environment
     return ServerAddress(host=parts.hostname, port=port, prefix=parts.path.rstrip("/"), api_key=key)
-
-
-def _without_key(url: str) -> str:
-    head, at, tail = url.rpartition("@")
-    return f"{head.partition('://')[0]}://…@{tail}" if at else url
 
 
 class AttachedEngine:
@@ -71,11 +69,14 @@ class AttachedEngine:
     def build(self) -> str:
         """What the servers say, `unknown` while none can be reached."""
         if self._build is None:
-            said = {build for address in self._addresses.values() if (build := _build_info(address)) is not None}
-            if not said:
-                return "unknown"
-            self._build = " and ".join(sorted(said))
-        return self._build
+            said = set()
+            for address in self._addresses.values():
+                with suppress(RunFailed):
+                    props = HttpClient(address).get_json("/props", timeout_s=3.0)
+                    info = props.get("build_info") if isinstance(props, Mapping) else None
+                    said |= {info} if isinstance(info, str) and info else set()
+            self._build = " and ".join(sorted(said)) or None
+        return self._build or "unknown"
 
     def check_reachable(self) -> None:
         """Raise ProgramError for each server that can't be asked, with the cause; one that still loads is no problem.
@@ -118,15 +119,6 @@ def _wait_healthy(http: HttpClient, *, unreachable_s: float, loading_s: float) -
 
 def _no_answer(address: ServerAddress, key: str, problem: str | None) -> str:
     return f"No llama-server answers at {address} ({key}): {problem}"
-
-
-def _build_info(address: ServerAddress) -> str | None:
-    try:
-        props = HttpClient(address).get_json("/props", timeout_s=3.0)
-    except RunFailed:
-        return None
-    info = props.get("build_info") if isinstance(props, Mapping) else None
-    return info if isinstance(info, str) and info else None
 
 
 class AttachedSession(Session):

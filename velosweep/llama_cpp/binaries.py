@@ -40,23 +40,18 @@ class BinariesEngine:
 
     def __init__(self, folder: str) -> None:
         """`folder`: absolute path of the programs. Raises ProgramError if one is missing or can't be asked."""
-        self._programs = {
-            Mode.VANILLA: self._ask(folder, VANILLA_PROGRAMS),
-            Mode.SPECULATIVE: self._ask(folder, SPECULATIVE_PROGRAMS),
-        }
+        self._programs: dict[Mode, Capabilities] = {}
+        for mode, names in ((Mode.VANILLA, VANILLA_PROGRAMS), (Mode.SPECULATIVE, SPECULATIVE_PROGRAMS)):
+            program = find_in(Path(folder), *names)
+            if program is None:
+                raise ProgramError(
+                    f"None of {', '.join(names)} is in {folder}",
+                    remedy="build llama.cpp with its examples (cmake --build build --config Release)",
+                )
+            self._programs[mode] = of_program(str(program))
         vanilla = self._programs[Mode.VANILLA]
         if Path(vanilla.program).stem == "llama-cli" and vanilla.name("no_display_prompt") is None:
             raise ProgramError(f"{vanilla.program} has no --no-display-prompt", remedy="use engine=server")
-
-    @staticmethod
-    def _ask(folder: str, names: tuple[str, ...]) -> Capabilities:
-        program = find_in(Path(folder), *names)
-        if program is None:
-            raise ProgramError(
-                f"None of {', '.join(names)} is in {folder}",
-                remedy="build llama.cpp with its examples (cmake --build build --config Release)",
-            )
-        return of_program(str(program))
 
     @property
     def build(self) -> str:

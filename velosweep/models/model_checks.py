@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -45,8 +44,13 @@ def check_model(path: str | Path, *, key: str) -> GgufInfo:
             f"{path} is part {info.split_number + 1} of {info.split_count} of a split model",
             remedy=f"set {key} to the first part",
         )
-    others = [_check_file(part, key) for part in _split_parts(path, info.split_count, key)[1:]]
-    parts = [info, *others]
+    names = part_names(path.name)
+    if names[:1] != [path.name] or len(names) != info.split_count:
+        raise ModelFileError(
+            f"{path} is the first of {info.split_count} parts of a split model, but not named so",
+            remedy=f"name the parts NAME-00001-of-{info.split_count:05d}.gguf and so on, and set {key} to the first",
+        )
+    parts = [info, *(_check_file(path.with_name(name), key) for name in names[1:])]
     return replace(
         info,
         size_bytes=sum(part.size_bytes for part in parts),
@@ -76,17 +80,6 @@ def _check_file(path: Path, key: str) -> GgufInfo:
             remedy="download it again",
         )
     return info
-
-
-def _split_parts(path: Path, count: int, key: str) -> list[Path]:
-    """All parts of a split model by its first. Raises ModelFileError if it isn't named as llama.cpp names it."""
-    names = part_names(path.name)
-    if names[:1] != [path.name] or len(names) != count:
-        raise ModelFileError(
-            f"{path} is the first of {count} parts of a split model, but not named so",
-            remedy=f"name the parts NAME-00001-of-{count:05d}.gguf and so on, and set {key} to the first",
-        )
-    return [path.with_name(name) for name in names]
 
 
 # ---------------------------------------------------------------- a pair
@@ -139,27 +132,18 @@ def fingerprint(path: str | Path) -> str:
     """
     digest = sha256()
     try:
-        for part in _parts_beside(Path(path)):
+        path = Path(path)
+        parts = [part for name in part_names(path.name) if (part := path.with_name(name)).exists()]
+        for part in parts or [path]:
             with part.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 digest.update(f"{size}:".encode())
                 digest.update(file.read(_HEAD))
-                for offset in _sampled(size):
+                span = size - _HEAD - _CHUNK
+                spread = {_HEAD + math.floor(span * i / (_CHUNKS - 1)) for i in range(_CHUNKS)} if span > 0 else {_HEAD}
+                for offset in sorted(spread) if size > _HEAD else ():
                     file.seek(offset)
                     digest.update(file.read(_CHUNK))
     except OSError as error:
         raise ModelFileError(f"The model {path} can't be read: {error.strerror}", remedy="check the file") from error
     return digest.hexdigest()
-
-
-def _parts_beside(path: Path) -> list[Path]:
-    """All parts of a split model that are there, by the name of one; else the file itself."""
-    return [part for name in part_names(path.name) if (part := path.with_name(name)).exists()] or [path]
-
-
-def _sampled(size: int) -> Iterator[int]:
-    """Offsets beyond the head, the last chunk among them."""
-    span = size - _HEAD - _CHUNK
-    if span <= 0:
-        return iter([_HEAD] if size > _HEAD else [])
-    return iter(sorted({_HEAD + math.floor(span * i / (_CHUNKS - 1)) for i in range(_CHUNKS)}))

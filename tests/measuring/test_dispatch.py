@@ -42,6 +42,7 @@ def run(folder: Path, *, lanes: int, engine: StandInEngine, stop: StopFlag, jour
         stop=stop,
         progress=Progress(),
         preload=RecordedPreload([]),
+        search_drivers={},
     )
 
 

@@ -65,7 +65,7 @@ def measure(
     stop: StopFlag,
     progress: Progress,
     preload: Preload,
-    search_drivers: Mapping[ServerGroup, SearchDriver] | None = None,
+    search_drivers: Mapping[ServerGroup, SearchDriver],
 ) -> Measured:
     """Run all groups over the lanes. When this returns no server runs and every good sample is in the journal.
 
@@ -73,12 +73,7 @@ def measure(
     `preload` works while servers load and never while runs count. A lane that can't go on ends the others after
     their runs under way; why is in `broken`.
     """
-    recorder = Recorder(
-        journal=journal,
-        observe=observe,
-        done=progress.done,
-        search_drivers=search_drivers or {},
-    )
+    recorder = Recorder(journal=journal, observe=observe, done=progress.done, search_drivers=search_drivers)
     queue = LaneQueue(groups, lanes=prepared.lanes, model_bytes=prepared.model_bytes)
     contexts = list(_contexts(prepared, recorder, stop, preload, progress, journal, SweepPaths(root), sweep_id))
     broken: list[Exception] = []

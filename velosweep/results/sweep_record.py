@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import types
 import typing
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import is_dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, Union
+from typing import Any, Union
 
 from velosweep.errors import SchemaError, StorageError
 from velosweep.files import explained, write_text
 from velosweep.records import SweepRecord
 from velosweep.results.parquet_files import check_schema, to_plain
-
-T = TypeVar("T")
 
 
 def write_record(path: Path, record: SweepRecord) -> None:
@@ -33,7 +31,8 @@ def read_record(path: Path) -> SweepRecord:
         with explained(path, doing="read"):
             content = json.loads(path.read_text("utf-8"))
         check_schema(path, content["schema_version"])
-        return _from_plain(SweepRecord, content)
+        record: SweepRecord = _from_plain(SweepRecord, content)
+        return record
     except (SchemaError, StorageError):
         raise
     except (ValueError, KeyError, TypeError) as error:
@@ -43,28 +42,15 @@ def read_record(path: Path) -> SweepRecord:
         ) from error
 
 
-def _from_plain(kind: type[T], value: dict[str, Any]) -> T:
+_hints = lru_cache(typing.get_type_hints)
+
+
+def _from_plain(kind: Any, value: dict[str, Any]) -> Any:
     """The inverse of `to_plain`; keys that `kind` doesn't know are left out, absent ones take their default.
 
-    Raises KeyError, TypeError or ValueError for what doesn't fit.
+    Raises TypeError or ValueError for what doesn't fit.
     """
-    given = {}
-    for name, hint, needed in _fields(typing.cast("Any", kind)):
-        if name in value:
-            given[name] = _decode(hint, value[name])
-        elif needed:
-            raise KeyError(name)
-    return kind(**given)
-
-
-@lru_cache
-def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
-    """Name and type of each field, and whether it has no default."""
-    hints = typing.get_type_hints(kind)
-    return tuple(
-        (field.name, hints[field.name], field.default is MISSING and field.default_factory is MISSING)
-        for field in fields(kind)
-    )
+    return kind(**{name: _decode(hint, value[name]) for name, hint in _hints(kind).items() if name in value})
 
 
 def _decode(hint: Any, value: Any) -> Any:
@@ -77,7 +63,7 @@ def _decode(hint: Any, value: Any) -> Any:
     if origin is tuple:
         return tuple(_decode(arguments[0], item) for item in value)
     if is_dataclass(hint):
-        return _from_plain(typing.cast("type[Any]", hint), value)
+        return _from_plain(hint, value)
     if hint is datetime:
         return datetime.fromisoformat(value.replace("Z", "+00:00"))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velosweep.config.settings import Job, RunSettings, Sweep
-from velosweep.errors import Interrupted, StorageError
+from velosweep.errors import Interrupted, StorageError, SweepBroken, VelosweepError
 from velosweep.machine.device_locks import hold
 from velosweep.measuring.dispatch import Measured, ended, measure
 from velosweep.measuring.interrupts import StopFlag, stop_on_signals
@@ -23,15 +23,10 @@ from velosweep.records import SweepRecord
 from velosweep.reporting.collation import collate
 from velosweep.reporting.console import make_console, say
 from velosweep.reporting.image_export import require_matplotlib
+from velosweep.reporting.plan_text import print_plan, print_start
+from velosweep.reporting.progress import make_observer
 from velosweep.reporting.search_words import search_record
-from velosweep.reporting.sweep_messages import (
-    ended_early,
-    print_dry_run,
-    print_end,
-    print_start,
-    progress_display,
-    resume_command,
-)
+from velosweep.reporting.terminal_report import print_end, resume_command
 from velosweep.results.derived_files import SweepResults
 from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
@@ -67,13 +62,13 @@ def run_sweep(
     prepared = prepare(jobs, settings, say=partial(say, console))
     sweep = Sweep(id="", root=str(root), jobs=prepared.jobs, command=tuple(command), single=single)
     if settings.dry_run:
-        print_dry_run(sweep, plan(prepared), prepared, settings, console)
+        print_plan(prepared, plan(prepared), settings, console)
         return SweepOutcome.not_run(len(jobs))
     measured, job_ids = measure_sweep(sweep, prepared, settings, console, on_line)
     derived = _collate(root, measured)
-    print_end(derived, measured, settings, console)
+    print_end(derived, measured, console, verbosity=settings.verbosity)
     if measured.broken:
-        raise ended_early(measured.broken, root) from measured.broken
+        raise _ended_early(measured.broken, root) from measured.broken
     return SweepOutcome.of_sweep(derived.record, derived.summaries(), asked=job_ids, interrupted=measured.interrupted)
 
 
@@ -86,9 +81,13 @@ def measure_sweep(
         stack.enter_context(stop_on_signals(stop, announce=tell))
         journal = stack.enter_context(Journal(paths.journal, lock=paths.lock, on_line=on_line))
         opened = open_sweep(sweep, prepared, settings)
-        groups = plan(opened.prepared, opened.progress.groups, search=settings.tuner is not None)
-        drivers = _search_drivers(groups, settings, journal, paths)
-        print_start(opened, groups, settings, console)
+        done, searching = len(opened.progress.done), settings.tuner is not None
+        groups = plan(opened.prepared, opened.progress.groups, search=searching)
+        drivers: dict[ServerGroup, SearchDriver] = {}
+        if settings.tuner is not None:
+            earlier, note = read_journal(paths.journal).samples, partial(journal.note, "tuner")
+            drivers = search_drivers(groups, settings.tuner, earlier, lambda decision: note(**asdict(decision)))
+        print_start(opened.prepared, groups, settings, console, single=sweep.single, done=done)
         devices = [device for lane in opened.prepared.lanes for device in lane.devices]
         busy = hold(
             devices, on_busy=settings.on_busy, sweep=sweep.root, on_wait=tell, should_stop=lambda: stop.requested
@@ -96,30 +95,22 @@ def measure_sweep(
         stack.enter_context(busy)
         write_record(paths.record, opened.record)
         journal.note("plan", blocks=plan_as_data(groups), accepted=list(opened.accepted))
-        observe = stack.enter_context(progress_display(opened, settings, console))
+        display = make_observer(
+            opened.sweep, console=console, verbosity=settings.verbosity, done=done, open_ended=searching
+        )
         measured = measure(
             groups,
             opened.prepared,
             sweep_id=opened.sweep.id,
             root=paths.root,
             journal=journal,
-            observe=observe,
+            observe=stack.enter_context(display),
             stop=stop,
             progress=opened.progress,
             search_drivers=drivers,
             preload=Preload(),
         )
         return _record_end(opened.record, measured, drivers, paths), {job.id for job in opened.sweep.jobs}
-
-
-def _search_drivers(
-    groups: Sequence[ServerGroup], settings: RunSettings, journal: Journal, paths: SweepPaths
-) -> dict[ServerGroup, SearchDriver]:
-    """What chooses each round of a group; none where the whole grid is measured."""
-    if settings.tuner is None:
-        return {}
-    earlier = read_journal(paths.journal).samples
-    return search_drivers(groups, settings.tuner, earlier, lambda decision: journal.note("tuner", **asdict(decision)))
 
 
 def _record_end(
@@ -141,8 +132,16 @@ def _collate(root: Path, measured: Measured) -> SweepResults:
     try:
         return collate(root)
     except StorageError as error:
-        raise ended_early(measured.broken or error, root) from error
+        raise _ended_early(measured.broken or error, root) from error
     except KeyboardInterrupt:
         raise Interrupted(
             "Interrupted while writing results; all samples are safe", remedy=f"go on with: {resume_command(root)}"
         ) from None
+
+
+def _ended_early(cause: Exception, root: Path) -> Exception:
+    """The error to raise for a sweep that `cause` ended; a bug is returned as it is."""
+    if not isinstance(cause, VelosweepError):
+        return cause
+    steps = (cause.remedy, f"then go on with: {resume_command(root)}")
+    return SweepBroken(f"The sweep ended early: {cause.message}", remedy="; ".join(filter(None, steps)))

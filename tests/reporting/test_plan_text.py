@@ -3,27 +3,48 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import pytest
+
+from tests.measuring.headers import header
 from tests.reporting import planned, sweeps
-from velosweep.config.settings import TunerSettings
-from velosweep.records import ModelFile
+from velosweep.config.settings import RunSettings, Sweep, TunerSettings
+from velosweep.measuring.preflight import PreflightWarning
+from velosweep.measuring.prepare import Prepared
 from velosweep.reporting.console import make_console
-from velosweep.reporting.plan_text import configuration_lines, estimated_s, print_configuration, print_plan
+from velosweep.reporting.plan_text import print_plan, print_start
 from velosweep.values import Device, Lane
 
 
-def model(size_bytes: int) -> ModelFile:
-    return ModelFile(path=planned.MAIN, size_bytes=size_bytes, fingerprint="")
+def prepared(sweep: Sweep) -> Prepared:
+    """The sweep's jobs on one CPU lane, with a main model of 1 GB."""
+    return Prepared(
+        jobs=sweep.jobs,
+        lanes=(Lane(number=0, devices=(Device(kind="cpu", name="CPU"),)),),
+        environment=sweeps.default_sweep().record.environment,
+        engines={},
+        reasons=("found",),
+        headers={planned.MAIN: header(1_000_000_000, None)},
+        warnings=(PreflightWarning(subject="threads", text="More threads than cores", remedy=""),),
+    )
 
 
-CPU = (Lane(number=0, devices=(Device(kind="cpu", name="CPU"),)),)
-
-
-def test_the_configuration_block_is_the_specifications() -> None:
+def started(sweep: Sweep, settings: RunSettings | None = None, *, done: int = 0) -> str:
+    """What is printed before the sweep."""
     out = io.StringIO()
+    groups, console = (planned.group(sweep),), make_console(out)
+    print_start(prepared(sweep), groups, settings or RunSettings(), console, single=sweep.single, done=done)
+    return out.getvalue()
 
-    print_configuration(planned.sweep(), console=make_console(out))
 
-    assert out.getvalue() == (
+def plan(of: Prepared, sweep: Sweep, settings: RunSettings | None = None) -> str:
+    """What is printed in a dry run."""
+    out = io.StringIO()
+    print_plan(of, (planned.group(sweep),), settings or RunSettings(), make_console(out))
+    return out.getvalue()
+
+
+def test_the_configuration_block_is_the_specifications_with_engine_lanes_and_warnings() -> None:
+    assert started(planned.sweep()) == (
         "=== VeloLLM Speculative Decoding Benchmark ===\n"
         "\n"
         "Configuration:\n"
@@ -33,68 +54,57 @@ def test_the_configuration_block_is_the_specifications() -> None:
         "  n_predict: 100\n"
         "  Iterations: 5\n"
         "  Prompt: Explain quantum computing in simple terms\n"
+        "  Engine: embedded, b7130 (9ea3f2c1) (found)\n"
+        "  Lanes: 0: CPU\n"
+        "  ⚠️ More threads than cores\n"
         "\n"
     )
 
 
 def test_what_varies_over_a_sweep_is_listed() -> None:
-    lines = dict(configuration_lines(planned.sweep((4, 8, 12), prompts=3), lanes=CPU, engine_note="embedded"))
+    said = started(planned.sweep((4, 8, 12), prompts=3))
 
-    assert lines["n_draft"] == "4, 8, 12"
-    assert lines["Prompt"] == "default (3 prompts)"
-    assert lines["Jobs"] == "3"
-    assert lines["Engine"] == "embedded"
-
-
-def test_an_adaptive_protocol_says_its_bounds() -> None:
-    lines = dict(configuration_lines(planned.sweep(adaptive=True)))
-
-    assert lines["Iterations"] == "6 to 60, until ±1 %"
+    assert "  n_draft: 4, 8, 12\n" in said
+    assert "  Prompt: default (3 prompts)\n" in said
+    assert "  Jobs: 3\n" in said
 
 
-def test_a_search_says_no_iterations_and_notes_come_last() -> None:
-    out = io.StringIO()
+def test_an_adaptive_protocol_says_its_bounds_and_a_search_says_no_iterations() -> None:
+    assert "  Iterations: 6 to 60, until ±1 %\n" in started(planned.sweep(adaptive=True))
+    assert "  Iterations: as many as the search needs\n" in started(planned.sweep(), RunSettings(tuner=TunerSettings()))
 
-    print_configuration(planned.sweep(), searching=True, notes=("one", "two"), console=make_console(out))
 
-    assert "  Iterations: as many as the search needs\n" in out.getvalue()
-    assert out.getvalue().endswith("  one\n  two\n\n")
+@pytest.mark.parametrize(("done", "said"), [(0, False), (4, True), (10, False)])
+def test_a_resumed_sweep_says_what_is_there_already(done: int, said: bool) -> None:
+    assert ("Going on: 4 of at most 10 measurements are there already\n" in started(planned.sweep(), done=done)) is said
 
 
 def test_quiet_says_no_configuration() -> None:
-    out = io.StringIO()
-
-    print_configuration(planned.sweep(), console=make_console(out), verbosity=-1)
-
-    assert out.getvalue() == ""
+    assert started(planned.sweep(), RunSettings(verbosity=-1), done=4) == ""
 
 
 def test_a_plan_counts_servers_loads_and_measurements() -> None:
     sweep = planned.sweep((4, 8, 12), iterations=5, prompts=2)
-    blocks = (planned.group(sweep),)
-    out = io.StringIO()
 
-    environment = replace(sweeps.default_sweep().record.environment, models=(model(1_000_000_000),))
+    said = plan(prepared(sweep), sweep)
 
-    print_plan(sweep, blocks, lanes=CPU, environment=environment, console=make_console(out))
-
-    assert "3 jobs, 4 servers, 4 loads, 40 measurements on 1 lane" in out.getvalue()
-    assert "Estimated time: roughly 7 min" in out.getvalue()
-    assert "loaded together: vanilla, n_draft 4, n_draft 8, n_draft 12" in out.getvalue()
+    assert "3 jobs, 4 servers, 4 loads, 40 measurements on 1 lane" in said
+    assert "Estimated time: roughly 7 min" in said
+    assert "loaded together: vanilla, n_draft 4, n_draft 8, n_draft 12" in said
+    assert said.endswith("⚠️ More threads than cores\n")
 
 
 def test_the_plan_of_a_search_says_its_limit_and_that_the_grid_is_more_than_it_needs() -> None:
-    out = io.StringIO()
     sweep = planned.sweep()
-    search = TunerSettings(budget_s=600, max_rounds=12)
 
-    print_plan(sweep, (planned.group(sweep),), lanes=CPU, search=search, console=make_console(out))
+    said = plan(prepared(sweep), sweep, RunSettings(tuner=TunerSettings(budget_s=600, max_rounds=12)))
 
-    said = out.getvalue()
     assert "A search for the fastest of 1 candidate, to 1 %, within 10 min of measuring" in said
     assert "over 12 rounds at most" in said
     assert said.index("The whole grid, which a search seldom needs:") < said.index("measurements")
 
 
 def test_no_time_is_guessed_without_the_models_sizes() -> None:
-    assert estimated_s((planned.group(planned.sweep()),), lanes=CPU) is None
+    sweep = planned.sweep()
+
+    assert "Estimated time: unknown" in plan(replace(prepared(sweep), headers={}), sweep)

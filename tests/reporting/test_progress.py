@@ -47,9 +47,9 @@ def ended(
 
 
 @contextmanager
-def observing(sweep: Sweep, **settings: bool) -> Iterator[tuple[io.StringIO, Observer]]:
+def observing(sweep: Sweep, **settings: int) -> Iterator[tuple[io.StringIO, Observer]]:
     out = io.StringIO()
-    with make_observer(sweep, console=make_console(out), **settings) as observe:  # type: ignore[arg-type]
+    with make_observer(sweep, console=make_console(out), **settings) as observe:
         yield out, observe
 
 
@@ -118,7 +118,7 @@ def test_failures_are_shown_at_once_even_when_quiet() -> None:
         lane=0, server=planned.server(job, Mode.SPECULATIVE), jobs=(job,), error="out of memory\x1b[2J"
     )
 
-    with observing(sweep, quiet=True) as (out, observe):
+    with observing(sweep, verbosity=-1) as (out, observe):
         observe(ended(job, Mode.VANILLA, 0, 30))
         observe(failure)
 
@@ -253,7 +253,7 @@ def test_every_kind_of_event_is_taken() -> None:
         GroupEnded(lane=0, group=planned.group(sweep)),
     ]
 
-    with observing(sweep, verbose=True) as (out, observe):
+    with observing(sweep, verbosity=1) as (out, observe):
         for event in events:
             observe(event)
 

@@ -29,8 +29,7 @@ def display_of(
     with make_observer(
         Sweep(id="", root=str(root), jobs=tuple(job for own in jobs.values() for job in own)),
         console=make_console(),
-        quiet=settings.verbosity < 0,
-        verbose=settings.verbosity > 0,
+        verbosity=settings.verbosity,
         done=sum(sample.status is Status.OK and not sample.warmup for sample in earlier),
     ) as observe:
 

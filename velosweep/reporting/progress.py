@@ -24,7 +24,7 @@ from velosweep.measuring.events import (
     ServerReady,
 )
 from velosweep.planning.server_groups import Measurement, most_iterations
-from velosweep.reporting.console import say, width_of
+from velosweep.reporting.console import NORMAL, QUIET, say, width_of
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.wording import duration, number
 from velosweep.statistics.intervals import Interval, Ratio, t_ratio
@@ -40,8 +40,6 @@ REDRAW_S = 0.5
 STATUS_LINE_S = 60.0  # without a terminal, where not every iteration has its line
 MOST_ITERATION_LINES = 80
 MOST_LEADERS = 5
-
-PassKey = tuple[str, int, int, int]  # owner id, group, launch, iteration
 
 
 @dataclass(slots=True)
@@ -66,7 +64,7 @@ class SweepProgress:
     done: int = 0
     bad: int = 0
     groups: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))  # begun, by baseline
-    passes: dict[PassKey, _Pass] = field(default_factory=lambda: defaultdict(_Pass))
+    passes: dict[tuple[str, int, int, int], _Pass] = field(default_factory=lambda: defaultdict(_Pass))
     log_ratios: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # of complete pairs, by job
     ratios: dict[str, Ratio] = field(default_factory=dict)  # of all a job's pairs, where they were asked for
     of_baseline: dict[str, list[Job]] = field(init=False)
@@ -78,45 +76,35 @@ class SweepProgress:
 
     def expected(self) -> int:
         """Measurements known to come, warm-ups apart; adaptive jobs count at their maximum."""
-        own = sum(_runs(job) for job in self.sweep.jobs if job.speculation.kinds)
-        vanilla = sum(
-            _runs(jobs[0]) * max(len(self.groups[baseline_id]), 1)
-            for baseline_id, jobs in self.of_baseline.items()
-            if not jobs[0].skip_vanilla
-        )
-        return max(own + vanilla, self.done)
+        total = 0
+        for baseline_id, jobs in self.of_baseline.items():
+            vanilla = 0 if jobs[0].skip_vanilla else max(len(self.groups[baseline_id]), 1)
+            times = {job.id: most_iterations(job) * len(job.prompts.prompts) for job in jobs}
+            total += vanilla * times[jobs[0].id] + sum(times[job.id] for job in jobs if job.speculation.kinds)
+        return max(total, self.done)
 
     def add(self, measurement: Measurement, sample: Sample) -> _Pass | None:
-        """Count a run; returns its pass if this run completes it."""
+        """Count a run; returns its pass if this run completes it. Each pair that this completes adds its log ratio."""
         if measurement.warmup:
             return None
         self.done += 1
         if sample.status is not Status.OK or not sample.predicted_ms or not sample.predicted_tokens:
             self.bad += 1
             return None
-        key = measurement.key[:4]
-        own = self.passes[key]
+        own, job, place = self.passes[measurement.key[:4]], measurement.job, measurement.key[1:4]
         own.runs += 1
         own.tokens += sample.predicted_tokens - 1
         own.decoding_ms += sample.predicted_ms
         own.total_ms += sample.total_time_ms or 0.0
-        if not self._complete(key, measurement.job):
+        if own.runs != len(job.prompts.prompts):
             return None
-        self._add_pairs(measurement, key)
+        for other in self.of_baseline[job.baseline_id] if measurement.server.mode is Mode.VANILLA else [job]:
+            pair = [self.passes.get((owner, *place)) for owner in (other.id, other.baseline_id)]
+            fast, base = (one if one and one.runs == len(other.prompts.prompts) else None for one in pair)
+            if fast and base:
+                self.log_ratios[other.id].append(math.log(fast.tokens_per_second / base.tokens_per_second))
+                self.ratios.pop(other.id, None)
         return own
-
-    def _complete(self, key: PassKey, job: Job) -> bool:
-        return key in self.passes and self.passes[key].runs == len(job.prompts.prompts)
-
-    def _add_pairs(self, measurement: Measurement, complete: PassKey) -> None:
-        """Add the log ratio of each pair that this pass completes."""
-        own, place = measurement.job, complete[1:]
-        for job in self.of_baseline[own.baseline_id] if measurement.server.mode is Mode.VANILLA else [own]:
-            fast, base = (job.id, *place), (job.baseline_id, *place)
-            if self._complete(fast, job) and self._complete(base, job):
-                ratio = self.passes[fast].tokens_per_second / self.passes[base].tokens_per_second
-                self.log_ratios[job.id].append(math.log(ratio))
-                self.ratios.pop(job.id, None)
 
     def leaders(self, most: int = MOST_LEADERS) -> list[tuple[Job, Ratio]]:
         """The jobs with the highest speedups so far: geometric mean of the complete pairs, and its 95 % interval."""
@@ -126,20 +114,12 @@ class SweepProgress:
         return sorted(found, key=lambda entry: -(entry[1].ratio or 0.0))[:most]
 
 
-def _runs(job: Job) -> int:
-    return most_iterations(job) * len(job.prompts.prompts)
-
-
-# ---------------------------------------------------------------- the observer
-
-
 @contextmanager
 def make_observer(
     sweep: Sweep,
     *,
     console: Console,
-    quiet: bool = False,
-    verbose: bool = False,
+    verbosity: int = NORMAL,
     done: int = 0,
     open_ended: bool = False,
     clock: Callable[[], float] = time.monotonic,
@@ -150,15 +130,14 @@ def make_observer(
     there are, so no totals are shown. Callable from several lanes' threads. On leaving, the live display is removed.
     """
     live: Live | None = None
-    if console.is_terminal and not quiet:
+    if console.is_terminal and verbosity > QUIET:
         from rich.live import Live
 
         live = Live(console=console, auto_refresh=False, transient=True)
         live.start()
     progress = SweepProgress(sweep, done=done)
-    display = _Display(progress, console, live, quiet=quiet, verbose=verbose, open_ended=open_ended, clock=clock)
     try:
-        yield display.observe
+        yield _Display(progress, console, live, verbosity=verbosity, open_ended=open_ended, clock=clock).observe
     finally:
         if live is not None:
             with suppress(OSError):  # a closed terminal needs no tidying, and must not cost the results
@@ -169,45 +148,61 @@ class _Display:
     """Turns events into lines and, on a terminal, a live block below them."""
 
     def __init__(
-        self, progress: SweepProgress, console: Console, live: Live | None, *, quiet: bool, verbose: bool,
-        open_ended: bool, clock: Callable[[], float],
+        self, progress: SweepProgress, console: Console, live: Live | None, *, verbosity: int, open_ended: bool,
+        clock: Callable[[], float],
     ) -> None:  # fmt: skip
         self._progress, self._done_before = progress, progress.done
         self._console, self._live = console, live
-        self._quiet, self._verbose, self._open_ended = quiet, verbose, open_ended
+        self._verbosity, self._open_ended = verbosity, open_ended
         self._clock = clock
         self._lock = threading.Lock()
         self._started = self._drawn = self._status_at = clock()
         self._lanes: dict[int, str] = {}  # what each is doing
-        self._each_line = verbose or _iteration_lines(progress.sweep) <= MOST_ITERATION_LINES
-        self._label_width = max((len(_label(job)) + 2 for job in progress.sweep.jobs), default=0)
+        jobs = progress.sweep.jobs
+        servers = len(jobs) + len({job.baseline_id for job in jobs if not job.skip_vanilla})
+        lines = servers * max(map(most_iterations, jobs), default=0)
+        self._each_line = verbosity > NORMAL or lines <= MOST_ITERATION_LINES
+        self._label_width = max((len(f"n_draft {job.n_draft}") + 2 for job in jobs), default=0)
 
     def observe(self, event: Event) -> None:
         """Take one event; never raises for what it shows."""
         with self._lock:
             line = self._take(event)
-            if line and (not self._quiet or isinstance(event, ServerFailed)):
+            if line and (self._verbosity > QUIET or isinstance(event, ServerFailed)):
                 say(self._console, line, indent=2)
-            if self._live is not None:
-                # The next run starts within a moment of the end of one. Drawn at the end, the block would name the
-                # finished run for as long as the next one takes.
-                if not isinstance(event, RunEnded):
-                    self._redraw(self._live)
-            elif not self._quiet and not self._each_line:
-                self._say_status()
+            now = self._clock()
+            # The next run starts within a moment of the end of one. Drawn at the end, the block would name the
+            # finished run for as long as the next one takes.
+            if self._live is not None and not isinstance(event, RunEnded) and now - self._drawn >= REDRAW_S:
+                from rich.text import Text
+
+                self._drawn = now
+                width = width_of(self._console) - 1
+                self._live.update(Text("\n".join(clip(line, width) for line in self._block_lines(now))), refresh=True)
+            said_each = self._each_line or self._verbosity <= QUIET
+            if self._live is None and not said_each and now - self._status_at >= STATUS_LINE_S:
+                self._status_at = now
+                leaders = [
+                    f"; ahead: n_draft {job.n_draft} {number(speedup.ratio)}× {_half_width(speedup.interval, 0)}"
+                    for job, speedup in self._progress.leaders(1)
+                ]
+                say(self._console, f"{self._status(now)}{''.join(leaders)}".rstrip(), indent=2)
 
     def _take(self, event: Event) -> str | None:
         """Record the event; returns the line to print for it, if any."""
         if isinstance(event, ServerLoading):
             self._lanes[event.lane] = f"loading {event.server.label}"
         elif isinstance(event, ServerReady):
-            return f"{event.server.label} loaded in {event.load_s:.1f} s" if self._verbose else None
+            return f"{event.server.label} loaded in {event.load_s:.1f} s" if self._verbosity > NORMAL else None
         elif isinstance(event, ServerFailed):
             return f"❌ {event.server.label} did not run: {event.error}"
         elif isinstance(event, RunStarted):
             measurement = event.measurement
             self._progress.groups[measurement.job.baseline_id].add(measurement.group)
-            self._lanes[event.lane] = self._run_words(measurement)
+            words = f"{measurement.server.label}, iteration {self._iteration(measurement)}"
+            if len(measurement.job.prompts.prompts) > 1:
+                words += f", prompt {measurement.prompt.id}"
+            self._lanes[event.lane] = f"warming up {measurement.server.label}" if measurement.warmup else words
         elif isinstance(event, RunEnded):
             return self._run_line(event.measurement, event.sample)
         elif isinstance(event, GroupEnded):
@@ -225,19 +220,12 @@ class _Display:
             return None
         return f"{head} {complete.tokens_per_second:.2f} tok/s ({complete.total_ms:.0f}ms)"
 
-    def _run_words(self, measurement: Measurement) -> str:
-        if measurement.warmup:
-            return f"warming up {measurement.server.label}"
-        prompt = f", prompt {measurement.prompt.id}" if len(measurement.job.prompts.prompts) > 1 else ""
-        return f"{measurement.server.label}, iteration {self._iteration(measurement)}{prompt}"
-
     def _iteration(self, measurement: Measurement) -> str:
         total = "" if self._open_ended else f"/{most_iterations(measurement.job)}"
         return f"{measurement.iteration}{total}"
 
-    def _status(self) -> str:
-        progress = self._progress
-        elapsed = self._clock() - self._started
+    def _status(self, now: float) -> str:
+        progress, elapsed = self._progress, now - self._started
         bad = f", {progress.bad} not usable" if progress.bad else ""
         if self._open_ended:
             return f"{plural(progress.done, 'run')}{bad}, {duration(elapsed)} gone"
@@ -245,38 +233,18 @@ class _Display:
         left = duration(elapsed / taken * (expected - progress.done)) if taken else "unknown"
         return f"{progress.done} of {expected} runs{bad}, {duration(elapsed)} gone, {left} left"
 
-    def _say_status(self) -> None:
-        """One line with the leading job, at most every STATUS_LINE_S."""
-        if self._clock() - self._status_at < STATUS_LINE_S:
-            return
-        self._status_at = self._clock()
-        ahead = ""
-        for job, speedup in self._progress.leaders(1):
-            ahead = f"; ahead: {_label(job)} {number(speedup.ratio)}× {_half_width(speedup.interval, 0)}"
-        say(self._console, f"{self._status()}{ahead}".rstrip(), indent=2)
-
-    def _redraw(self, live: Live) -> None:
-        """Draw the block anew unless that was done within REDRAW_S."""
-        if self._clock() - self._drawn < REDRAW_S:
-            return
-        from rich.text import Text
-
-        self._drawn = self._clock()
-        width = width_of(self._console) - 1
-        live.update(Text("\n".join(clip(line, width) for line in self._block_lines())), refresh=True)
-
-    def _block_lines(self) -> Iterator[str]:
+    def _block_lines(self, now: float) -> Iterator[str]:
         """The live block: progress bar, what each lane does, the leading jobs."""
         progress = self._progress
         room = max(min(width_of(self._console) - 60, 40), 8)
         full = round(min(progress.done / max(progress.expected(), 1), 1.0) * room)
         bar = "" if self._open_ended else "━" * full + "┄" * (room - full) + " "
-        yield f"{bar}{self._status()}"
+        yield f"{bar}{self._status(now)}"
         for lane, what in sorted(self._lanes.items()):
             yield f"  lane {lane}: {what}"
         for job, speedup in progress.leaders():
-            pairs = plural(len(progress.log_ratios[job.id]), "pair")
-            yield f"  {_label(job):<24} {number(speedup.ratio)}× {_half_width(speedup.interval, 1):<8} {pairs}"
+            pairs, label = plural(len(progress.log_ratios[job.id]), "pair"), f"n_draft {job.n_draft}"
+            yield f"  {label:<24} {number(speedup.ratio)}× {_half_width(speedup.interval, 1):<8} {pairs}"
 
 
 def _half_width(interval: Interval | None, digits: int) -> str:
@@ -284,13 +252,3 @@ def _half_width(interval: Interval | None, digits: int) -> str:
     if interval is None:
         return ""
     return "±>100 %" if interval.half_width > 1 else f"±{100 * interval.half_width:.{digits}f} %"
-
-
-def _iteration_lines(sweep: Sweep) -> int:
-    baselines = {job.baseline_id for job in sweep.jobs if not job.skip_vanilla}
-    most = max((most_iterations(job) for job in sweep.jobs), default=0)
-    return (len(sweep.jobs) + len(baselines)) * most
-
-
-def _label(job: Job) -> str:
-    return f"n_draft {job.n_draft}"

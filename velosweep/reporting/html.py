@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from velosweep.records import SweepRecord
-from velosweep.reporting.escaping import json_for_script, shorten_homes
-from velosweep.reporting.page import make_page
+from velosweep.reporting.detail_figures import acceptance_figure, metric_figures
+from velosweep.reporting.escaping import json_for_script, plot_text, shorten_homes
+from velosweep.reporting.figure import Figure
+from velosweep.reporting.finding_text import WORST, grouped_findings
+from velosweep.reporting.recommendation import Recommendation, recommend
+from velosweep.reporting.result_tables import category_table, detailed_job_table, prompt_table, with_failed
+from velosweep.reporting.run_figures import conditions_figure, samples_figure, timeline
+from velosweep.reporting.search_words import search_table, search_title
+from velosweep.reporting.speedup_figures import heat_map, main_figure, prompt_heat_map, prompts_figure
+from velosweep.reporting.speedup_hints import reasons_for_modest_speedup
+from velosweep.reporting.wording import first_few, job_labels, listed, target_of, whole_jobs
 from velosweep.statistics.comparison import Comparison
+from velosweep.statistics.ranking import best_estimate
+from velosweep.units import bytes_words, plural
+from velosweep.values import Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from jinja2 import Environment
 
+MOST_PROMPT_ROWS = 2_000
 _PLOTLY_HERE = "@@PLOTLY@@"
 
 
@@ -27,11 +42,96 @@ def render_report(
     *,
     show_paths: bool = False,
 ) -> str:
-    """The whole page. Home directories (and so user names) are shortened to `~` unless `show_paths`."""
-    page = make_page(list(comparisons), record, samples)
-    figures = {figure.id: figure.as_json() for section in page.figures.values() for figure in section}
-    text = render_template("report.html.j2", show_paths=show_paths, page=page, figures=json_for_script(figures))
+    """The whole page, from its arguments alone: it reads no clock, and keeps the order of the jobs.
+
+    Home directories (and so user names) are shortened to `~` unless `show_paths`.
+    """
+    rows = list(comparisons)
+    jobs = whole_jobs(rows)
+    labels = job_labels(jobs)
+    recommendations = recommend(rows, record)
+    advised = [found.job for found in recommendations if found.job is not None]
+    figures = _figures(rows, samples, advised, target_of(record, advised[0].job_id) if advised else 1.5)
+    drawn: dict[str, dict[str, Any]] = {
+        figure.id: {"data": figure.data, "layout": {**figure.layout, "height": figure.height}}
+        for section in figures.values()
+        for figure in section
+    }
+    prompts = _prompt_rows(rows)
+    shown = prompts if len(prompts) <= MOST_PROMPT_ROWS else [row for row in prompts if row.job_id in _ids(advised)]
+    text = render_template(
+        "report.html.j2",
+        show_paths=show_paths,
+        record=record,
+        jobs=jobs,
+        recommendations=[(found, _reasons(found, jobs, record)) for found in recommendations],
+        results=detailed_job_table(with_failed(jobs, record), record, _ids(advised)),
+        searches=[(search_title(search), search, search_table(search)) for search in record.searches],
+        findings=[(advice, _where(where, len(jobs))) for advice, where in grouped_findings(jobs, labels, record)],
+        figures=figures,
+        figures_json=json_for_script(drawn),
+        categories=category_table(recommendations, rows),
+        prompts=prompt_table(shown, labels) if shown else None,
+        prompts_in_all=len(prompts) if shown is not prompts else 0,
+        repeat=shlex.join(record.command or ("velosweep",)),
+    )
     return text.replace(_PLOTLY_HERE, plotly_script())
+
+
+def _ids(jobs: Iterable[Comparison]) -> set[str]:
+    return {job.job_id for job in jobs}
+
+
+def _prompt_rows(rows: Sequence[Comparison]) -> list[Comparison]:
+    """The rows of prompts; none where each job has one prompt, whose row would only repeat the job's."""
+    prompts = [row for row in rows if row.prompt_id is not None and row.verdict is not Verdict.INVALID]
+    return prompts if len(prompts) > len(_ids(prompts)) else []
+
+
+def _reasons(found: Recommendation, jobs: Sequence[Comparison], record: SweepRecord) -> list[str]:
+    value = best_estimate(found.job) if found.job is not None else None
+    if found.job is None or value is None or value >= target_of(record, found.job.job_id):
+        return []
+    return reasons_for_modest_speedup(found.job, jobs, reported={advice.code for advice in found.against})
+
+
+def _where(where: Sequence[str], jobs: int) -> str:
+    if jobs < 2:
+        return ""
+    if len(where) == jobs:
+        return f"every job, worst in {where[0].removesuffix(WORST)}" if where[0].endswith(WORST) else "every job"
+    return ", ".join(first_few(where, 6))
+
+
+def _figures(
+    comparisons: Sequence[Comparison], samples: pa.Table | None, advised: Sequence[Comparison], target: float
+) -> dict[str, list[Figure]]:
+    """The figures by the section they stand in, in order. Names are escaped for Plotly, which interprets mark-up."""
+    names = ("model_pair", "speculation", "prompt_set", "prompt_id", "prompt_category", "device")
+    rows: list[Comparison] = []
+    for row in comparisons:
+        safe: dict[str, Any] = {name: plot_text(value) for name in names if (value := getattr(row, name)) is not None}
+        rows.append(replace(row, **safe))
+    jobs = whole_jobs(rows)
+    labels = job_labels(jobs)
+    ids = _ids(advised)
+    line = timeline(samples) if samples is not None and samples.num_rows else None
+    several = len(jobs) > 1
+    best = [job for job in jobs if job.job_id in ids][:4] if several else []
+    of_prompts = (
+        figure and replace(figure, id=f"{figure.id}-{number}")
+        for number, job in enumerate(best)
+        for figure in (prompts_figure(rows, job, labels[job.job_id]), prompt_heat_map(jobs, rows, job))
+    )
+    found: dict[str, Iterable[Figure | None]] = {
+        "main": [main_figure(jobs, rows, target)],
+        "results": [heat_map(jobs)],
+        "acceptance": [acceptance_figure(jobs, ids)],
+        "runs": [samples_figure(line), conditions_figure(line)] if line else [],
+        "metrics": metric_figures(jobs) if several else [],
+        "prompts": of_prompts,
+    }
+    return {section: [figure for figure in figures if figure is not None] for section, figures in found.items()}
 
 
 def render_template(name: str, *, show_paths: bool, **values: object) -> str:
@@ -64,11 +164,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["arguments"] = _arguments
+    environment.filters |= {"bytes_words": bytes_words, "listed": listed, "plural": plural}
+    # A command in parts between which a line may break: each flag with its value.
+    environment.filters["arguments"] = lambda command: re.split(r" (?=-)", command)
     environment.globals["file"] = template_text
     return environment
-
-
-def _arguments(command: str) -> list[str]:
-    """A command in parts between which a line may break: each flag with its value."""
-    return re.split(r" (?=-)", command)

@@ -32,7 +32,7 @@ import psutil
 
 from tests.benchmarks.bench_storage import Shape, write_asked, write_sweep
 from tests.benchmarks.figures import Figure, machine, of_runs, show
-from tests.benchmarks.made_up import made_up_group
+from tests.made_up import made_up_group
 from velosweep.results.journal import Journal
 from velosweep.results.paths import SweepPaths
 from velosweep.units import plural

@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 
 import velosweep
-from tests.benchmarks.made_up import made_up_group, made_up_record
+from tests.made_up import made_up_group, made_up_record
 from tests.results.made import journal_of, record, rounds, sample
 from velosweep.records import SweepRecord
 from velosweep.results.derived_files import write_derived_files

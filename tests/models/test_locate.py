@@ -162,11 +162,17 @@ def test_a_hub_out_of_reach_is_said_and_what_was_fetched_still_serves(resolve):
     assert "network" in remedy
 
 
-def test_without_huggingface_hub_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+def test_without_huggingface_hub_the_extra_is_named(tmp_path):
+    (tmp_path / "huggingface_hub.py").write_text("raise ImportError('not installed')")
+    script = "from velosweep.models.locate import resolve_model; resolve_model('hf://owner/repo/model.gguf', key='k')"
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
 
-    with pytest.raises(ModelFileError, match=r"not installed; .* -m pip install .*\[hf\]"):
-        resolve_model("hf://owner/repo/model.gguf", key="k")
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+
+    assert ended.returncode == 1
+    assert re.search(r"ModelFileError: .*not installed; .* -m pip install .*\[hf\]", ended.stderr)
 
 
 @pytest.mark.parametrize("reference", ["hf://", "hf://owner", "hf://owner/repo", "hf://owner/repo/", "hf://a@b/c"])

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from tests.benchmarks.made_up import made_up_group
+from tests.made_up import made_up_group
 from tests.strategies import START, record, sample, samples_to_table, speculative, sweep, wobble
 from velosweep.errors import StorageError
 from velosweep.statistics.summarise import compare_jobs

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from velosweep.results.parquet_files import (
     schema,
 )
 from velosweep.results.paths import SweepPaths
+from velosweep.results.results_file import METRICS
 from velosweep.results.row_order import numbers, owner_ranges
 from velosweep.results.summaries import write_job_summaries
 from velosweep.statistics.comparison import Comparison, ModeStatistics
@@ -129,14 +130,6 @@ def _parquet(rows: pa.Table, job: JobRecord) -> memoryview:
     return memoryview(stream.getvalue())
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Slice:
-    """Jobs to be worked on together, and the row groups of samples.parquet that hold their rows."""
-
-    jobs: tuple[JobRecord, ...]
-    row_groups: tuple[int, ...]
-
-
 def write_in_slices(root: Path, jobs: Sequence[JobRecord], *, samples: bool) -> list[Comparison]:
     """As `write_job_files` for all jobs of a sweep whose samples.parquet is in canonical order.
 
@@ -146,13 +139,13 @@ def write_in_slices(root: Path, jobs: Sequence[JobRecord], *, samples: bool) -> 
     slices = list(_divided(SweepPaths(root).samples, jobs))
     workers = most_workers() if len(slices) >= FEWEST_SLICES else 1
     if workers < 2:
-        return [row for part in slices for row in _write_slice(root, part, samples=samples)]
+        return [row for part in slices for row in _write_slice(root, *part, samples=samples)]
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
     work = Parallel(n_jobs=workers, batch_size=1)
     try:  # each core has a worker: threads would only take turns
-        done = work(delayed(_write_slice)(root, part, samples=samples, threads=1) for part in slices)
+        done = work(delayed(_write_slice)(root, *part, samples=samples, threads=1) for part in slices)
     except BrokenProcessPool as error:
         raise StorageError(
             f"A process that worked on {root} was ended from outside: {error}",
@@ -169,15 +162,17 @@ def most_workers() -> int:
     return int(min(cpu_count(), psutil.virtual_memory().available // _WORKER_BYTES, _MOST_WORKERS))
 
 
-def _write_slice(root: Path, part: _Slice, *, samples: bool, threads: int = MOST_THREADS) -> list[Comparison]:
+def _write_slice(
+    root: Path, jobs: Sequence[JobRecord], row_groups: list[int], *, samples: bool, threads: int = MOST_THREADS
+) -> list[Comparison]:
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     paths = SweepPaths(root)
     with reading_parquet(paths.samples):
-        rows = open_parquet(paths.samples).read_row_groups(list(part.row_groups))
-    own = pc.is_in(rows["job_id"], pa.array(sorted(_owners(part.jobs)), pa.string())).to_numpy()
+        rows = open_parquet(paths.samples).read_row_groups(row_groups)
+    own = pc.is_in(rows["job_id"], pa.array(sorted(_owners(jobs)), pa.string())).to_numpy()
     places = np.flatnonzero(own)
     if len(places) and len(places) == places[-1] + 1 - places[0]:
         rows = rows.slice(places[0], len(places))  # unlike filtering, this copies nothing
@@ -185,13 +180,13 @@ def _write_slice(root: Path, part: _Slice, *, samples: bool, threads: int = MOST
         rows = rows.filter(pa.array(own))
     table = completed(rows)
     with collection_paused():
-        return list(_without_samples(write_job_files(paths, part.jobs, table, samples=samples, threads=threads)))
+        return list(_without_samples(write_job_files(paths, jobs, table, samples=samples, threads=threads)))
 
 
-def _divided(path: Path, jobs: Sequence[JobRecord]) -> Iterator[_Slice]:
-    """The jobs of a samples.parquet in canonical order, in slices of SLICE_ROWS rows or one baseline's.
+def _divided(path: Path, jobs: Sequence[JobRecord]) -> Iterator[tuple[list[JobRecord], list[int]]]:
+    """The jobs of a samples.parquet in canonical order in slices, each with the numbers of its row groups.
 
-    The jobs of one baseline stay together, since they share cost models.
+    A slice has SLICE_ROWS rows or one baseline's, whose jobs stay together since they share cost models.
     """
     import numpy as np
 
@@ -204,7 +199,7 @@ def _divided(path: Path, jobs: Sequence[JobRecord]) -> Iterator[_Slice]:
         for first, count in {ranges[owner] for owner in _owners(members) if owner in ranges}:
             begin, end = np.searchsorted(ends, [first, first + count - 1], side="right").tolist()
             groups.update(range(begin, end + 1))
-        yield _Slice(jobs=tuple(members), row_groups=tuple(sorted(groups)))
+        yield members, sorted(groups)
 
 
 def _owners(jobs: Iterable[JobRecord]) -> set[str]:
@@ -232,18 +227,12 @@ def _grouped(jobs: Sequence[JobRecord], ranges: dict[str, tuple[int, int]]) -> I
 
 def _without_samples(rows: Iterable[Comparison]) -> Iterator[Comparison]:
     """The rows without single samples. A baseline's figures are one value in all of its jobs, and stay so."""
-    slim: dict[int, tuple[ModeStatistics, ModeStatistics]] = {}
-
-    def of(mode: ModeStatistics | None) -> ModeStatistics | None:
-        if mode is None:
-            return None
-        if id(mode) not in slim:  # kept beside it, so that its number stays its own
-            metrics: dict[str, Any] = {
-                name: replace(getattr(mode, name), samples=())
-                for name in ("tokens_per_second", "time_to_first_token_ms", "total_time_ms")
-            }
-            slim[id(mode)] = mode, ModeStatistics(**metrics)
-        return slim[id(mode)][1]
-
+    slim: dict[int, tuple[ModeStatistics, ModeStatistics]] = {}  # by id(): the first of each pair keeps that its own
     for row in rows:
-        yield replace(row, vanilla=of(row.vanilla), speculative=of(row.speculative))
+        modes: dict[str, ModeStatistics | None] = {"vanilla": row.vanilla, "speculative": row.speculative}
+        for name, mode in modes.items():
+            if mode is not None and id(mode) not in slim:
+                metrics: dict[str, Any] = {metric: replace(getattr(mode, metric), samples=()) for metric in METRICS}
+                slim[id(mode)] = mode, replace(mode, **metrics)
+            modes[name] = None if mode is None else slim[id(mode)][1]
+        yield replace(row, vanilla=modes["vanilla"], speculative=modes["speculative"])

@@ -217,3 +217,9 @@ def test_speculative_runs_without_a_baseline_stand_alone():
 
     assert (job.vanilla, job.n_pairs, job.iterations) == (None, 0, 2)
     assert np.mean(_speeds(job.speculative)) == 60.0
+
+
+def test_a_job_without_runs_is_not_listed_beside_jobs_that_use_its_baseline():
+    jobs = _jobs(sweep([4], iterations=2), jobs={"j4": record(4), "j8": record(8)})
+
+    assert [job.job_id for job in jobs] == ["j4"]

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from tests.reporting import sweeps
 from velosweep.reporting.detail_figures import acceptance_figure
-from velosweep.reporting.figure import series_colour, series_symbol
+from velosweep.reporting.figure import series_style
 from velosweep.reporting.wording import whole_jobs
 
 
 def test_no_two_of_the_first_49_series_look_alike() -> None:
-    assert len({(series_colour(index), series_symbol(index)) for index in range(49)}) == 49
+    assert len({series_style(index)[:2] for index in range(49)}) == 49
 
 
 def test_the_advised_setting_is_shown_in_the_acceptance_figure_beside_the_longest() -> None:

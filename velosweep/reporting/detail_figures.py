@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from velosweep.reporting.figure import (
-    Figure,
-    Trace,
-    axis,
-    error_bar,
-    n_draft_axis,
-    rounded,
-    scatter,
-    series_colour,
-    series_dash,
-    series_symbol,
-)
+from velosweep.reporting.figure import Figure, Trace, axis, error_bar, n_draft_axis, rounded, scatter, series_style
 from velosweep.reporting.wording import job_labels, listed, percent, plus_minus, series_of
 from velosweep.statistics.comparison import Comparison, Statistics
 
@@ -32,36 +21,37 @@ def acceptance_figure(jobs: Sequence[Comparison], advised: Collection[str] = ())
 
     Shown at once: each series' longest draft, and the jobs whose ids are `advised`, which come first.
     """
-    known = [job for job in jobs if job.acceptance and job.acceptance.per_position]
+    known = [(job, job.acceptance.per_position) for job in jobs if job.acceptance and job.acceptance.per_position]
     if not known:
-        return _acceptance_over_n_draft([job for job in jobs if job.acceptance])
-    labels = job_labels(known)
-    longest = {members[-1].job_id for members in series_of(known).values()}
-    known.sort(key=lambda job: (job.job_id not in advised, job.job_id not in longest))
-    shown = {job.job_id for job in known if job.job_id in {*advised, *longest}}
+        return _acceptance_over_n_draft(jobs)
+    labels = job_labels(job for job, _ in known)
+    longest = {members[-1].job_id for members in series_of(job for job, _ in known).values()}
+    known.sort(key=lambda entry: (entry[0].job_id not in advised, entry[0].job_id not in longest))
+    shown = {*advised, *longest}
     if len(known) > MOST_POSITION_LINES:
-        known = [job for job in known if job.job_id in shown][:MOST_POSITION_LINES]
+        known = [entry for entry in known if entry[0].job_id in shown][:MOST_POSITION_LINES]
     data: list[Trace] = []
-    for index, job in enumerate(known):
-        shares = _drafted(job)
+    for index, (job, positions) in enumerate(known):
+        # Earlier versions padded the positions that a job can't draft with zeros.
+        shares = positions if any(positions[job.n_draft :]) else positions[: job.n_draft]
+        colour, symbol, dash = series_style(index)
         trace = scatter(
             labels[job.job_id],
             list(range(1, len(shares) + 1)),
             [rounded(100 * share) for share in shares],
             hover=f"{labels[job.job_id]}<br>position %{{x}}: %{{y:.1f}} %",
-            marker={"symbol": series_symbol(index), "size": 7},
-            line={"color": series_colour(index), "dash": series_dash(index)},
+            marker={"symbol": symbol, "size": 7},
+            line={"color": colour, "dash": dash},
             visible=True if job.job_id in shown or len(known) <= 4 else "legendonly",
         )
         data.append(trace)
-    first = known[0].acceptance
-    start = first.per_position[0] if first and first.per_position else None
+    first, positions = known[0]
     return Figure(
         id="acceptance",
         title="Acceptance by position",
         caption="Share of rounds in which the draft token at this position was accepted. Choose a name in the legend "
         "to show or hide it.",
-        summary=f"{labels[known[0].job_id]}: the first draft token is accepted in {percent(start)} of rounds.",
+        summary=f"{labels[first.job_id]}: the first draft token is accepted in {percent(positions[0])} of rounds.",
         data=data,
         layout={
             "xaxis": axis("position in the draft", dtick=1 if max(job.n_draft for job in jobs) <= 16 else None),
@@ -70,39 +60,35 @@ def acceptance_figure(jobs: Sequence[Comparison], advised: Collection[str] = ())
     )
 
 
-def _drafted(job: Comparison) -> tuple[float, ...]:
-    """Acceptance at the positions that the job can draft; earlier versions padded them with zeros."""
-    shares = job.acceptance.per_position if job.acceptance and job.acceptance.per_position else ()
-    return shares if any(shares[job.n_draft :]) else shares[: job.n_draft]
-
-
 def _acceptance_over_n_draft(jobs: Sequence[Comparison]) -> Figure | None:
-    if not jobs:
-        return None
+    known = [job for job in jobs if job.acceptance]
     data: list[Trace] = []
-    for index, (name, members) in enumerate(series_of(jobs).items()):
+    for index, (name, members) in enumerate(series_of(known).items()):
         seen = [job.acceptance for job in members if job.acceptance]
         rates = [rounded(100 * entry.rate) for entry in seen]
         lows = [None if entry.low is None else 100 * entry.low for entry in seen]
         highs = [None if entry.high is None else 100 * entry.high for entry in seen]
+        colour, symbol, _ = series_style(index)
         trace = scatter(
             name or "acceptance",
             [job.n_draft for job in members],
             rates,
             hover="n_draft %{x}: %{y:.1f} %",
-            marker={"symbol": series_symbol(index), "size": 8},
-            line={"color": series_colour(index)},
+            marker={"symbol": symbol, "size": 8},
+            line={"color": colour},
             error_y=error_bar(rates, lows, highs),
         )
         data.append(trace)
-    all_rates = [job.acceptance.rate for job in jobs if job.acceptance]
+    if not data:
+        return None
+    rates = sorted(job.acceptance.rate for job in known if job.acceptance)
     return Figure(
         id="acceptance",
         title="Acceptance over n_draft",
         caption="Accepted share of the drafted tokens; this build doesn't report at which positions.",
-        summary=f"From {percent(min(all_rates))} to {percent(max(all_rates))} of the drafted tokens were accepted.",
+        summary=f"From {percent(rates[0])} to {percent(rates[-1])} of the drafted tokens were accepted.",
         data=data,
-        layout={"xaxis": n_draft_axis(job.n_draft for job in jobs), "yaxis": axis("accepted (%)", range=[0, 102])},
+        layout={"xaxis": n_draft_axis(known), "yaxis": axis("accepted (%)", range=[0, 102])},
     )
 
 
@@ -112,14 +98,29 @@ def metric_figures(jobs: Sequence[Comparison]) -> list[Figure]:
 
 
 def _metric_figure(jobs: Sequence[Comparison], metric: str, title: str, unit: str) -> Figure | None:
+    def stats_of(job: Comparison, mode: str) -> Statistics | None:
+        figures = getattr(job, mode)
+        return getattr(figures, metric) if figures is not None else None
+
     data: list[Trace] = []
     for index, (name, members) in enumerate(series_of(jobs).items()):
-        for mode in ("vanilla", "speculative"):
-            data += _metric_trace(index, f"{name}, {mode}" if name else mode, members, mode, metric, unit)
+        colour, symbol, _ = series_style(index)
+        for mode, shape, dash in (("vanilla", f"{symbol}-open", "dash"), ("speculative", symbol, "solid")):
+            known = [(job.n_draft, stats) for job in members if (stats := stats_of(job, mode))]
+            trace = scatter(
+                f"{name}, {mode}" if name else mode,
+                [n_draft for n_draft, _ in known],
+                [rounded(stats.mean) for _, stats in known],
+                hover=f"{mode}, n_draft %{{x}}: %{{y:.1f}} {unit}",
+                marker={"size": 7, "color": colour, "symbol": shape},
+                line={"color": colour, "width": 1.5, "dash": dash},
+                error_y={"type": "data", "array": [rounded(stats.stddev or 0.0) for _, stats in known], "thickness": 1},
+            )
+            data += [trace] if known else []
     if not data:
         return None
     first = next((job for job in jobs if job.speculative), jobs[0])
-    both = ((mode, _stats(first, mode, metric)) for mode in ("vanilla", "speculative"))
+    both = ((mode, stats_of(first, mode)) for mode in ("vanilla", "speculative"))
     words = listed(f"{mode} {plus_minus(stats, 1)} {unit}" for mode, stats in both if stats)
     return Figure(
         id=f"metric-{metric.replace('_', '-')}",
@@ -127,34 +128,6 @@ def _metric_figure(jobs: Sequence[Comparison], metric: str, title: str, unit: st
         caption="Mean ± standard deviation of the runs. Dashed: vanilla.",
         summary=f"At n_draft {first.n_draft}: {words}.",
         data=data,
-        layout={
-            "xaxis": n_draft_axis(job.n_draft for job in jobs),
-            "yaxis": axis(unit, rangemode="tozero"),
-            "showlegend": True,
-        },
+        layout={"xaxis": n_draft_axis(jobs), "yaxis": axis(unit, rangemode="tozero"), "showlegend": True},
         height=300 + 16 * max(len(data) - 2, 0),  # room for the legend
     )
-
-
-def _metric_trace(
-    index: int, name: str, members: Sequence[Comparison], mode: str, metric: str, unit: str
-) -> list[Trace]:
-    there = [(job.n_draft, stats) for job in members if (stats := _stats(job, mode, metric))]
-    if not there:
-        return []
-    colour, shape, vanilla = series_colour(index), series_symbol(index), mode == "vanilla"
-    trace = scatter(
-        name,
-        [n_draft for n_draft, _ in there],
-        [rounded(stats.mean) for _, stats in there],
-        hover=f"{mode}, n_draft %{{x}}: %{{y:.1f}} {unit}",
-        marker={"size": 7, "color": colour, "symbol": f"{shape}-open" if vanilla else shape},
-        line={"color": colour, "width": 1.5, "dash": "dash" if vanilla else "solid"},
-        error_y={"type": "data", "array": [rounded(stats.stddev or 0.0) for _, stats in there], "thickness": 1},
-    )
-    return [trace]
-
-
-def _stats(job: Comparison, mode: str, metric: str) -> Statistics | None:
-    figures = getattr(job, mode)
-    return getattr(figures, metric) if figures is not None else None

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from velosweep.statistics.comparison import Comparison
-from velosweep.values import Verdict
 
 Trace = dict[str, Any]
 
@@ -34,10 +33,6 @@ class Figure:
     layout: Mapping[str, Any] = field(default_factory=dict)
     height: int = 360
 
-    def as_json(self) -> dict[str, Any]:
-        """What the page's script draws."""
-        return {"data": list(self.data), "layout": {**self.layout, "height": self.height}}
-
 
 def scatter(
     name: str,
@@ -50,8 +45,8 @@ def scatter(
     **more: Any,
 ) -> Trace:
     """Points as markers, joined by a line, or both. `hover`: Plotly's template of the box beside a point."""
-    mode = "+".join(part for part, style in (("lines", line), ("markers", marker)) if style is not None)
-    styles = {key: dict(style) for key, style in (("marker", marker), ("line", line)) if style is not None}
+    mode = "+".join(part for part, style in (("lines", line), ("markers", marker)) if style)
+    styles = {key: style for key, style in (("marker", marker), ("line", line)) if style}
     hover = hover if "<extra>" in hover else f"{hover}<extra></extra>"
     return {"type": "scatter", "mode": mode, "name": name, "x": x, "y": y, "hovertemplate": hover, **styles, **more}
 
@@ -61,31 +56,27 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
     return {"title": {"text": title}, "automargin": True, **more}
 
 
-def n_draft_axis(values: Iterable[int]) -> dict[str, Any]:
+def n_draft_axis(jobs: Iterable[Comparison]) -> dict[str, Any]:
     """n_draft with a tick at each value measured, as far as they fit."""
-    ticks = sorted(set(values))
-    exact = {"tickmode": "array", "tickvals": ticks} if len(ticks) <= 16 else {}
-    return axis("n_draft", **exact)
+    ticks = sorted({job.n_draft for job in jobs})
+    return axis("n_draft", tickmode="array", tickvals=ticks) if len(ticks) <= 16 else axis("n_draft")
 
 
-def with_levels(layout: Mapping[str, Any], levels: Mapping[float, str], *, x_axis: bool = False) -> dict[str, Any]:
-    """`layout` with named reference lines at values of the y axis (or x axis), and room for their names.
+def with_levels(layout: Mapping[str, Any], levels: Mapping[float, str], *, across: str) -> dict[str, Any]:
+    """`layout` with named reference lines at values of the axis `across` (x or y), and room for their names.
 
     The line at 1, where nothing is gained, is solid.
     """
-    along, across = ("y", "x") if x_axis else ("x", "y")
-    place: dict[str, Any] = (
-        {"xref": "x", "y": 1, "yref": "paper", "yanchor": "bottom"}
-        if x_axis
-        else {"x": 1.005, "xref": "paper", "xanchor": "left", "yref": "y", "yanchor": "middle"}
-    )
+    along, place = {
+        "x": ("y", {"xref": "x", "y": 1, "yref": "paper", "yanchor": "bottom"}),
+        "y": ("x", {"x": 1.005, "xref": "paper", "xanchor": "left", "yref": "y", "yanchor": "middle"}),
+    }[across]
     shapes, notes = [], []
     for value, text in levels.items():
         line = {"color": MUTED, "width": 1.5, "dash": "solid" if value == 1 else "dot"}
         ends = {f"{along}ref": "paper", f"{along}0": 0, f"{along}1": 1, f"{across}ref": across}
-        shapes.append(
-            {"type": "line", **ends, f"{across}0": value, f"{across}1": value, "layer": "below", "line": line}
-        )
+        ends |= {f"{across}0": value, f"{across}1": value}
+        shapes.append({"type": "line", **ends, "layer": "below", "line": line})
         notes.append({"text": text, "showarrow": False, "font": {"color": MUTED, "size": 11}, **place, across: value})
     return {"margin": {"l": 48, "r": 72, "t": 24, "b": 44}, **layout, "shapes": shapes, "annotations": notes}
 
@@ -96,41 +87,16 @@ def error_bar(
     """An asymmetric error bar; nothing where there is no interval."""
     above = [0.0 if high is None else rounded(high - centre) for centre, high in zip(centres, highs, strict=True)]
     below = [0.0 if low is None else rounded(centre - low) for centre, low in zip(centres, lows, strict=True)]
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": above,
-        "arrayminus": below,
-        "thickness": 1.5,
-        "width": 5,
-    } | more
+    bar = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.5, "width": 5}
+    return {**bar, **more}
 
 
-def series_colour(index: int) -> str:
-    """The colour of the `index`th series."""
-    return SERIES_COLOURS[index % len(SERIES_COLOURS)]
+def series_style(index: int) -> tuple[str, str, str]:
+    """Colour, symbol and dashes of the `index`th series: no two of the first 49 have the same colour and symbol."""
+    colour, shifted = index % len(SERIES_COLOURS), index + index // len(SERIES_COLOURS)
+    return SERIES_COLOURS[colour], SERIES_SYMBOLS[shifted % len(SERIES_SYMBOLS)], DASHES[shifted % len(DASHES)]
 
 
-def series_symbol(index: int) -> str:
-    """The shape of the `index`th series: with its colour no two of the first 49 are alike."""
-    return SERIES_SYMBOLS[(index + index // len(SERIES_COLOURS)) % len(SERIES_SYMBOLS)]
-
-
-def series_dash(index: int) -> str:
-    """The line's dashes of the `index`th series."""
-    return DASHES[(index + index // len(SERIES_COLOURS)) % len(DASHES)]
-
-
-def verdict_marker(jobs: Sequence[Comparison], index: int) -> dict[str, Any]:
-    """Markers of a series: hollow where the gain isn't sure, a cross where the result can't be used."""
-    shape, colour = series_symbol(index), series_colour(index)
-    symbols = [
-        "x" if job.verdict is Verdict.INVALID else shape if job.verdict is Verdict.FASTER else f"{shape}-open"
-        for job in jobs
-    ]
-    return {"size": 9, "color": colour, "symbol": symbols, "line": {"width": 2, "color": colour}}
-
-
-def rounded(value: float, digits: int = 5) -> float:
+def rounded(value: float) -> float:
     """Five significant digits: enough for any plot, and less to load."""
-    return float(f"{value:.{digits}g}")
+    return float(f"{value:.5g}")

@@ -118,11 +118,11 @@ def _figures(
     line = timeline(samples) if samples is not None and samples.num_rows else None
     several = len(jobs) > 1
     best = [job for job in jobs if job.job_id in ids][:4] if several else []
-    of_prompts = (
-        figure and replace(figure, id=f"{figure.id}-{number}")
-        for number, job in enumerate(best)
-        for figure in (prompts_figure(rows, job, labels[job.job_id]), prompt_heat_map(jobs, rows, job))
-    )
+    of_prompts: list[Figure | None] = []
+    for number, job in enumerate(best):
+        title = f"Speedup by prompt: {labels[job.job_id]}"
+        of_prompts.append(prompts_figure(rows, job, f"prompts-{job.job_num}-{number}", title))
+        of_prompts.append(prompt_heat_map(jobs, rows, job, f"prompt-heat-{number}"))
     found: dict[str, Iterable[Figure | None]] = {
         "main": [main_figure(jobs, rows, target)],
         "results": [heat_map(jobs)],

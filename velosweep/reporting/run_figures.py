@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from velosweep.reporting.escaping import clip, plot_text
-from velosweep.reporting.figure import BAD, MUTED, Figure, Trace, axis, rounded, scatter, series_colour, series_symbol
+from velosweep.reporting.figure import BAD, MUTED, Figure, Trace, axis, rounded, scatter, series_style
 from velosweep.statistics.columns import Columns, Text, dense
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _sample_trace(index: int, name: str, line: Timeline, rows: list[int], *, siz
         line.relative[rows].round(2).tolist(),
         hover="%{customdata[0]} tok/s (%{y:+.1f} %)<br>n_draft %{customdata[1]}, %{customdata[2]}, "
         "iteration %{customdata[3]}<extra>%{fullData.name}</extra>",
-        marker={"size": size, "opacity": 0.75, "color": series_colour(index), "symbol": series_symbol(index)},
+        marker={"size": size, "opacity": 0.75, "color": series_style(index)[0], "symbol": series_style(index)[1]},
         customdata=[
             [
                 round(float(line.rate[row]), 2),
@@ -250,7 +250,7 @@ def conditions_figure(line: Timeline) -> Figure | None:
             line.second[known].tolist(),
             values,
             hover=f"%{{y}} {title}",
-            line={"color": series_colour(index), "width": 1.5},
+            line={"color": series_style(index)[0], "width": 1.5},
             xaxis="x",
             yaxis=f"y{number}",
         )

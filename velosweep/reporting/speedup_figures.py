@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from velosweep.reporting.figure import (
     SPECULATIVE,
@@ -14,8 +15,7 @@ from velosweep.reporting.figure import (
     n_draft_axis,
     rounded,
     scatter,
-    series_colour,
-    verdict_marker,
+    series_style,
     with_levels,
 )
 from velosweep.reporting.wording import (
@@ -34,39 +34,54 @@ from velosweep.reporting.wording import (
 from velosweep.statistics.comparison import Comparison, Statistics
 from velosweep.statistics.ranking import best_estimate
 from velosweep.units import plural
+from velosweep.values import Verdict
 
 
 def main_figure(jobs: Sequence[Comparison], rows: Sequence[Comparison], target: float) -> Figure | None:
     """Speedup over n_draft; without a grid, speedups of jobs or prompts; without speedups, the modes' speeds."""
-    rated = [job for job in jobs if best_estimate(job) is not None]
+    rated = _rated(jobs)
     if len({job.n_draft for job in rated}) > 1:
         return _speedup_over_n_draft(rated, target)
     if len(rated) > 1:
         labels = job_labels(rated)
-        return _forest(rated[::-1], [labels[job.job_id] for job in rated[::-1]], "main", "Speedup of each job")
-    if rated and len(prompts := _rated(by_prompt(rows, rated[0].job_id))) > 1:
-        return _forest(prompts, [row.prompt_id or "" for row in prompts], "main", "Speedup by prompt")
-    return _both_modes(jobs)
+        return _forest({labels[job.job_id]: job for job in reversed(rated)}, "main", "Speedup of each job")
+    prompts = prompts_figure(rows, rated[0], "main", "Speedup by prompt") if rated else None
+    return prompts or _both_modes(jobs)
 
 
-def prompts_figure(rows: Sequence[Comparison], best: Comparison, label: str) -> Figure | None:
-    """Speedup of each prompt for the advised job; None for one prompt."""
-    prompts = _rated(by_prompt(rows, best.job_id))
-    if len(prompts) < 2:
-        return None
-    figure_id = f"prompts-{best.job_num if best.job_num is not None else best.job_id}"
-    return _forest(prompts, [row.prompt_id or "" for row in prompts], figure_id, f"Speedup by prompt: {label}")
+def prompts_figure(rows: Sequence[Comparison], job: Comparison, figure_id: str, title: str) -> Figure | None:
+    """Speedup of each prompt for one job; None for one prompt."""
+    prompts = sorted(_rated(by_prompt(rows, job.job_id)), key=_value)
+    return _forest({row.prompt_id or "": row for row in prompts}, figure_id, title) if len(prompts) > 1 else None
 
 
-def _rated(rows: Sequence[Comparison]) -> list[Comparison]:
-    return sorted((row for row in rows if best_estimate(row) is not None), key=_value)
+def _rated(rows: Iterable[Comparison]) -> list[Comparison]:
+    return [row for row in rows if best_estimate(row) is not None]
 
 
 def _value(job: Comparison) -> float:
     return rounded(best_estimate(job) or 0.0)
 
 
-# ---------------------------------------------------------------- over n_draft
+def _speedup_trace(
+    index: int, name: str, members: Sequence[Comparison], places: Sequence[Any], value_axis: str, **more: Any
+) -> Trace:
+    """Speedups with their intervals along `value_axis` (x or y), each at its place on the other axis.
+
+    Markers are hollow where the gain isn't sure, a cross where the result can't be used.
+    """
+    colour, shape, _ = series_style(index)
+    symbols = {Verdict.INVALID: "x", Verdict.FASTER: shape}
+    marker = {
+        "size": 9,
+        "color": colour,
+        "symbol": [symbols.get(job.verdict, f"{shape}-open") for job in members],
+        "line": {"width": 2, "color": colour},
+    }
+    values = [_value(job) for job in members]
+    bars = error_bar(values, [job.ci_low for job in members], [job.ci_high for job in members], color=colour)
+    x, y = (values, places) if value_axis == "x" else (places, values)
+    return scatter(name or "measured", x, y, hover="%{text}", marker=marker, **{f"error_{value_axis}": bars}, **more)
 
 
 def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
@@ -74,10 +89,22 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
     data: list[Trace] = []
     words = []
     for index, (name, members) in enumerate(series_of(jobs).items()):
-        data += _speedup_traces(index, name, members)
+        drafts, hovers = [job.n_draft for job in members], [_hover(job) for job in members]
+        line, group = {"color": series_style(index)[0], "width": 2}, str(index)
+        data.append(_speedup_trace(index, name, members, drafts, "y", line=line, legendgroup=group, text=hovers))
+        expected = [(job.n_draft, rounded(job.expected_speedup)) for job in members if job.expected_speedup is not None]
+        if expected:
+            curve = scatter(
+                f"expected{', ' + name if name else ''}",
+                *map(list, zip(*expected, strict=True)),
+                hover="n_draft %{x}: expected %{y:.2f}×",
+                line={**line, "width": 1.5, "dash": "dash"},
+                legendgroup=group,
+            )
+            data.append(curve)
         best = max(members, key=lambda job: best_estimate(job) or 0.0)
         words.append(f"{name or 'The speedup'} peaks at n_draft {best.n_draft} with {speedup(best)}")
-    layout = {"xaxis": n_draft_axis(job.n_draft for job in jobs), "yaxis": axis("speedup (×)"), "hovermode": "closest"}
+    layout = {"xaxis": n_draft_axis(jobs), "yaxis": axis("speedup (×)"), "hovermode": "closest"}
     levels = {1.0: "no gain"} | ({target: f"target {target:g}×"} if target != 1 else {})
     return Figure(
         id="main",
@@ -86,38 +113,9 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
         "hollow: not sure, ✗: not usable. Dashed: what acceptance and draft cost promise.",
         summary=f"{'; '.join(words)}.",
         data=data,
-        layout=with_levels(layout, levels),
+        layout=with_levels(layout, levels, across="y"),
         height=420,
     )
-
-
-def _speedup_traces(index: int, name: str, members: Sequence[Comparison]) -> list[Trace]:
-    colour = series_colour(index)
-    values = [_value(job) for job in members]
-    bars = error_bar(values, [job.ci_low for job in members], [job.ci_high for job in members], color=colour)
-    measured = scatter(
-        name or "measured",
-        [job.n_draft for job in members],
-        values,
-        hover="%{text}",
-        marker=verdict_marker(members, index),
-        line={"color": colour, "width": 2},
-        error_y=bars,
-        legendgroup=str(index),
-        text=[_hover(job) for job in members],
-    )
-    expected = [(job.n_draft, rounded(job.expected_speedup)) for job in members if job.expected_speedup is not None]
-    if not expected:
-        return [measured]
-    curve = scatter(
-        f"expected{', ' + name if name else ''}",
-        [n_draft for n_draft, _ in expected],
-        [value for _, value in expected],
-        hover="n_draft %{x}: expected %{y:.2f}×",
-        line={"color": colour, "width": 1.5, "dash": "dash"},
-        legendgroup=str(index),
-    )
-    return [measured, curve]
 
 
 def _hover(job: Comparison) -> str:
@@ -128,69 +126,45 @@ def _hover(job: Comparison) -> str:
     )
 
 
-# ---------------------------------------------------------------- a row a job or prompt
-
-
-def _forest(rows: Sequence[Comparison], labels: Sequence[str], figure_id: str, title: str) -> Figure:
-    """Rows bottom up. Markers take their shape and colour from the prompt's category where there are several."""
-    categories = list(dict.fromkeys(row.prompt_category or "" for row in rows))
+def _forest(rows: Mapping[str, Comparison], figure_id: str, title: str) -> Figure:
+    """Rows by label, bottom up. Markers show the prompt's category where there are several."""
+    categories = list(dict.fromkeys(row.prompt_category or "" for row in rows.values()))
     data: list[Trace] = []
     for index, category in enumerate(categories):
-        mine = [
-            (row, label) for row, label in zip(rows, labels, strict=True) if (row.prompt_category or "") == category
-        ]
-        members = [row for row, _ in mine]
-        centres = [_value(row) for row in members]
-        bars = error_bar(centres, [row.ci_low for row in members], [row.ci_high for row in members])
-        trace = scatter(
-            category or "measured",
-            centres,
-            [label for _, label in mine],
-            hover="%{text}",
-            marker=verdict_marker(members, index),
-            error_x={**bars, "color": series_colour(index)},
-            showlegend=len(categories) > 1,
-            text=[f"{label}: {speedup(row)}" for row, label in mine],
-        )
-        data.append(trace)
+        mine = {label: row for label, row in rows.items() if (row.prompt_category or "") == category}
+        hovers = [f"{label}: {speedup(row)}" for label, row in mine.items()]
+        several, members = len(categories) > 1, list(mine.values())
+        data.append(_speedup_trace(index, category, members, list(mine), "x", showlegend=several, text=hovers))
     layout = {
         "xaxis": axis("speedup (×)"),
-        "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": list(labels), "automargin": True},
+        "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": list(rows), "automargin": True},
     }
-    values = [_value(row) for row in rows]
-    lowest, highest = min(values), max(values)
+    values = {label: _value(row) for label, row in rows.items()}
+    low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
     return Figure(
         id=figure_id,
         title=title,
         caption="Bars: 95 % interval; filled: surely faster than vanilla, hollow: not sure.",
-        summary=f"Speedups from {lowest:.2f}× ({labels[values.index(lowest)]}) to {highest:.2f}× "
-        f"({labels[values.index(highest)]}).",
+        summary=f"Speedups from {values[low]:.2f}× ({low}) to {values[high]:.2f}× ({high}).",
         data=data,
-        layout=with_levels(layout, {1.0: "no gain"}, x_axis=True),
+        layout=with_levels(layout, {1.0: "no gain"}, across="x"),
         height=140 + 24 * len(rows),
     )
-
-
-# ---------------------------------------------------------------- both modes' speeds
 
 
 def _both_modes(jobs: Sequence[Comparison]) -> Figure | None:
     """Decoding speed of both modes, each run a point: for a single job, or where vanilla was skipped."""
     labels = job_labels(jobs)
-    strips: list[tuple[str, Statistics, bool]] = []
-    for job in jobs:
-        if job.vanilla and not any(vanilla for _, _, vanilla in strips):
-            strips.append(("vanilla", job.vanilla.tokens_per_second, True))
-        if job.speculative:
-            strips.append((labels[job.job_id], job.speculative.tokens_per_second, False))
+    vanilla = [("vanilla", job.vanilla.tokens_per_second, VANILLA, "circle") for job in jobs if job.vanilla][:1]
+    speculative = [(labels[job.job_id], job.speculative) for job in jobs if job.speculative]
+    strips = [*vanilla, *((label, mode.tokens_per_second, SPECULATIVE, "square") for label, mode in speculative)]
     if not strips:
         return None
-    means = listed(f"{name} {plus_minus(stats, 1)}" for name, stats, _ in strips)
     return Figure(
         id="main",
         title="Decoding speed, each run a point",
         caption="Circles: vanilla runs; squares: speculative runs; bar: mean ± standard deviation.",
-        summary=f"Tokens per second: {means}.",
+        summary=f"Tokens per second: {listed(f'{name} {plus_minus(stats, 1)}' for name, stats, *_ in strips)}.",
         data=[trace for strip in reversed(strips) for trace in _strip(*strip)],
         layout={
             "xaxis": axis("tokens per second", rangemode="tozero"),
@@ -201,8 +175,7 @@ def _both_modes(jobs: Sequence[Comparison]) -> Figure | None:
     )
 
 
-def _strip(name: str, stats: Statistics, vanilla: bool) -> list[Trace]:
-    colour, symbol = (VANILLA, "circle") if vanilla else (SPECULATIVE, "square")
+def _strip(name: str, stats: Statistics, colour: str, symbol: str) -> list[Trace]:
     runs = scatter(
         name,
         [rounded(value) for value in stats.samples],
@@ -222,40 +195,36 @@ def _strip(name: str, stats: Statistics, vanilla: bool) -> list[Trace]:
     return [runs, mean]
 
 
-# ---------------------------------------------------------------- heat maps
-
-
 def heat_map(jobs: Sequence[Comparison]) -> Figure | None:
     """Pair × n_draft; None unless there are at least two of each."""
-    series = series_of(job for job in jobs if best_estimate(job) is not None)
-    drafts = sorted({job.n_draft for members in series.values() for job in members})
-    if len(series) < 2 or len(drafts) < 2:
-        return None
-    by_n_draft = [{job.n_draft: job for job in reversed(members)} for members in series.values()]
-    cells = [[row.get(n_draft) for n_draft in drafts] for row in by_n_draft]
-    return _heat("heat", "Pair × n_draft", list(series), drafts, cells, "series")
+    rows = {name: {job.n_draft: job for job in reversed(found)} for name, found in series_of(_rated(jobs)).items()}
+    return _heat("heat", "Pair × n_draft", "series", rows)
 
 
-def prompt_heat_map(jobs: Sequence[Comparison], rows: Sequence[Comparison], best: Comparison) -> Figure | None:
+def prompt_heat_map(
+    jobs: Sequence[Comparison], rows: Sequence[Comparison], best: Comparison, figure_id: str
+) -> Figure | None:
     """Prompt × n_draft for the series of the advised job; None for one prompt or one n_draft."""
-    series = next((members for members in series_of(jobs).values() if best in members), [])
-    prompts = list(dict.fromkeys(str(row.prompt_id) for row in by_prompt(rows, best.job_id)))
-    if not 2 <= len(prompts) <= 200 or len(series) < 2:
+    series = {job.job_id for members in series_of(jobs).values() if best in members for job in members}
+    cells: dict[str, dict[int, Comparison]] = {row.prompt_id or "": {} for row in by_prompt(rows, best.job_id)}
+    for row in rows:
+        if row.job_id in series and row.prompt_id in cells:
+            cells[row.prompt_id][row.n_draft] = row
+    return _heat(figure_id, "Prompt × n_draft", "prompt", cells) if len(cells) <= 200 else None
+
+
+def _heat(figure_id: str, title: str, what: str, rows: Mapping[str, Mapping[int, Comparison]]) -> Figure | None:
+    """Speedups by row and n_draft; None unless there are at least two of each."""
+    drafts = sorted({n_draft for row in rows.values() for n_draft in row})
+    rated = [(value, name, n_draft) for name, row in rows.items() for n_draft in drafts
+             if n_draft in row and (value := best_estimate(row[n_draft])) is not None]  # fmt: skip
+    if len(rows) < 2 or len(drafts) < 2 or not rated:
         return None
-    found = {(row.prompt_id, row.job_id): row for row in rows if row.prompt_id is not None}
-    cells = [[found.get((prompt, job.job_id)) for job in series] for prompt in prompts]
-    return _heat("prompt-heat", "Prompt × n_draft", prompts, [job.n_draft for job in series], cells, "prompt")
-
-
-def _heat(
-    figure_id: str, title: str, names: list[str], drafts: list[int], cells: list[list[Comparison | None]], what: str
-) -> Figure:
-    values = [[None if cell is None else best_estimate(cell) for cell in row] for row in cells]
-    known = [(value, y, x) for y, row in enumerate(values) for x, value in enumerate(row) if value is not None]
-    reach = max([abs(value - 1) for value, _, _ in known] or [1.0]) or 1.0
+    reach = max(abs(value - 1) for value, _, _ in rated) or 1.0
+    cells = [[row.get(n_draft) for n_draft in drafts] for row in rows.values()]
     trace: Trace = {
-        "type": "heatmap", "x": [str(n_draft) for n_draft in drafts], "y": names,
-        "z": [[None if value is None else rounded(value) for value in row] for row in values],
+        "type": "heatmap", "x": [str(n_draft) for n_draft in drafts], "y": list(rows),
+        "z": [[_value(cell) if cell and best_estimate(cell) is not None else None for cell in row] for row in cells],
         "zmin": rounded(1 - reach), "zmax": rounded(1 + reach), "xgap": 2, "ygap": 2,
         "colorscale": [[0, "--low"], [0.5, "--mid"], [1, "--high"]],
         "text": [["" if cell is None else f"{number(best_estimate(cell))}{VERDICT_SIGNS[cell.verdict]}" for cell in row]
@@ -265,16 +234,16 @@ def _heat(
                        for row in cells],
         "hovertemplate": "%{y}<br>n_draft %{x}: %{customdata}<extra></extra>",
     }  # fmt: skip
-    top, y, x = max(known)
+    top, name, n_draft = max(rated, key=lambda entry: entry[0])
     return Figure(
         id=figure_id,
         title=title,
         caption="▲ surely faster, ▼ surely slower, ≈ no reliable gain, ? not converged, ✗ not usable.",
-        summary=f"Highest at {what} {names[y]}, n_draft {drafts[x]}: {top:.2f}×.",
+        summary=f"Highest at {what} {name}, n_draft {n_draft}: {top:.2f}×.",
         data=[trace],
         layout={
             "xaxis": {"title": {"text": "n_draft"}, "type": "category"},
             "yaxis": {"type": "category", "automargin": True, "autorange": "reversed"},
         },
-        height=130 + 30 * len(names),
+        height=130 + 30 * len(rows),
     )

@@ -119,9 +119,9 @@ def _record_end(
     """Write how jobs and searches ended. Where that fails, `broken` says so and the sweep is still collated."""
     searches = tuple(search_record(answer) for driver in drivers.values() for answer in driver.answers())
     advised = tuple(dict.fromkeys(search.job_id for search in searches if search.job_id))
-    if drivers:
-        write_decisions(paths.tuner, [line for driver in drivers.values() for line in driver.decisions()])
     try:
+        if drivers:
+            write_decisions(paths.tuner, [line for driver in drivers.values() for line in driver.decisions()])
         write_record(paths.record, replace(ended(record, measured), searches=searches, advised=advised))
     except StorageError as error:
         return replace(measured, broken=measured.broken or error)

@@ -289,6 +289,23 @@ def test_a_machine_that_got_slow_rests_and_is_looked_at_again_at_most_twice() ->
     assert all(s.n_predict == 100 for s in looks)
 
 
+def test_a_look_at_a_slow_machine_asks_as_the_runs_that_it_is_compared_with_did() -> None:
+    bench = Bench()
+    asked: list[Request] = []
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        asked.append(request)
+        return good(session.server, request, ms_per_token=10.0 if len(asked) <= 4 else 20.0)
+
+    bench.engine.answer = answer
+    (job,) = jobs_over_n_draft(4, iterations=3)
+    job = replace(job, prompts=replace(job.prompts, chat=True), protocol=replace(job.protocol, **COOLING))
+    bench.run(identify([job], {}))
+
+    assert sum(sample.warmup and sample.iteration > 0 for sample in bench.samples) > 0
+    assert [request.chat for request in asked] == [request.prompt.id != "warmup" for request in asked]
+
+
 @pytest.mark.parametrize(("slow_looks", "looks_taken", "marked"), [(0, 1, False), (1, 2, False), (2, 2, True)])
 def test_a_round_after_two_looks_at_a_slow_machine_is_marked_untrusted(
     slow_looks: int, looks_taken: int, marked: bool

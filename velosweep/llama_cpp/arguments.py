@@ -34,7 +34,7 @@ _NEEDED = {
     "p_min": "speculation.p_min",
     "synth_len": "speculation.synthetic_acceptance",
 }
-# What only measuring needs, or what belongs to the machine that measured: not for the command that people are shown.
+# Of the settings that all servers have, those in the command that people are shown; the rest matters to measuring only.
 _IN_COMMAND = ("model", "context", "threads", "gpu_layers")
 
 

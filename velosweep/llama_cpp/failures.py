@@ -80,7 +80,7 @@ _RULES = (
         r"(?:failed to allocate (?:CPU )?buffer|std::bad_alloc|ggml_aligned_malloc: [^\n]*|Cannot allocate memory"
         r"|failed to allocate compute [^\n]*)",
         "memory is too small for the model",
-        "use a smaller quantisation or fewer resident servers",
+        "lower engine.context, use a smaller quantisation, or sweep fewer values at once",
     ),
     (
         r"(?:CUDA driver version is insufficient|no CUDA-capable device is detected|forward compatibility was attempted"
@@ -163,7 +163,7 @@ def diagnose(log: str, exit_code: int | None) -> FailureCause:
     if "SIGKILL" in words:
         return FailureCause(
             f"it was {words}, most likely by the system for want of memory",
-            "use a smaller model or fewer resident servers; see the system's log (dmesg)",
+            "use a smaller model or sweep fewer values at once; see the system's log (dmesg)",
         )
     ended = f"it was {words}" if words.startswith("killed") else f"it ended with {words}"
     causes = (ended if exit_code is not None else "it gave no cause", last_error_line(log))

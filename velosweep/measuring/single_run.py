@@ -33,7 +33,7 @@ def take_run(
         prompt=measurement.prompt,
         n_predict=job.protocol.warmup_tokens if measurement.iteration == 0 else job.n_predict,
         sampling=job.sampling,
-        chat=job.prompts.chat and not measurement.warmup,
+        chat=job.prompts.chat and measurement.iteration > 0,  # a warm-up says nothing that needs a template
     )
     slowest_s, timeout_s = context.recorder.slowest_s(measurement), job.protocol.run_timeout_s
     if slowest_s is not None:

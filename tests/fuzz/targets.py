@@ -6,7 +6,6 @@ we either understand it or say so; anything else that escapes is a bug.
 
 from __future__ import annotations
 
-import io
 import json
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,8 +21,7 @@ from velosweep.llama_cpp import client
 from velosweep.llama_cpp.binaries import parse_speculative, parse_vanilla
 from velosweep.llama_cpp.completion import Completion, parse_events
 from velosweep.llama_cpp.server_client import SpeculationCounters, parse_counters
-from velosweep.models.gguf_header import HeaderError, parse_header
-from velosweep.models.gguf_model import info_from
+from velosweep.models.gguf_model import HeaderError, parse_header
 from velosweep.models.model_checks import check_pair
 
 TIMING_NAMES = ("predicted_n", "predicted_ms", "prompt_n", "prompt_ms", "draft_n", "draft_n_accepted")
@@ -40,10 +38,9 @@ class Target:
 def gguf_header(data: bytes) -> None:
     """The header of a model file, what is made of it, and the comparison with another."""
     try:
-        header = parse_header(io.BytesIO(data), len(data))
+        info = parse_header(data, Path("fuzzed.gguf"), len(data))
     except HeaderError:
         return
-    info = info_from(Path("fuzzed.gguf"), len(data), header)
     assert info.description.isprintable()
     with suppress(VelosweepError):
         check_pair(info, SOUND_INFO)
@@ -113,7 +110,7 @@ SOUND_MODEL = model(
     vocabulary([f"t{i}" for i in range(12)]) | {"llama.block_count": 3, "general.name": "x", "f": 0.5, "a": [1, 2]},
     {"a.weight": ((64, 2), 0), "b.weight": ((64,), 8)},
 )
-SOUND_INFO = info_from(Path("sound.gguf"), len(SOUND_MODEL), parse_header(io.BytesIO(SOUND_MODEL), len(SOUND_MODEL)))
+SOUND_INFO = parse_header(SOUND_MODEL, Path("sound.gguf"), len(SOUND_MODEL))
 
 TIMINGS = dict.fromkeys(TIMING_NAMES, 7) | {"predicted_ms": 1.5}
 EVENTS = b"".join(

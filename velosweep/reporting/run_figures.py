@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from velosweep.reporting.escaping import clip, plot_text
 from velosweep.reporting.figure import BAD, MUTED, Figure, Trace, axis, rounded, scatter, series_style
-from velosweep.statistics.columns import Columns, Text, dense
+from velosweep.statistics.columns import Columns, dense
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,34 +33,27 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timeline:
-    """All runs with a start, in the order taken: arrays of one value a run.
+    """All runs with a start, in the order taken: columns, and arrays of one value a run.
 
-    `second` since the first run; `rate` tok/s, NaN where there is none; `relative` per cent from the median of the
-    run's setting and prompt (of its setting, for a prompt that is not counted), 0 where there is none. Masks: `counted`
-    runs are averaged, `warm` ran well but are warm-ups, `bad` did not end well.
+    `second` since the first run; `relative` tok/s in per cent from the median of the run's setting and prompt (of its
+    setting, for a prompt that is not counted), 0 where there is none. Masks: `counted` runs are averaged, `warm` ran
+    well but are warm-ups; the rest of those that ended well have no speed.
     """
 
     columns: Columns
-    pair: Text
-    n_draft: Any
     second: Any
-    rate: Any
     relative: Any
     counted: Any
     warm: Any
-    bad: Any
-
-    def name(self, row: int) -> str:
-        """The setting of a run, in words."""
-        return f"{self.pair_name(row)}, {self.setting(row)}"
 
     def setting(self, row: int) -> str:
-        """`name` without its pair."""
-        return f"n_draft {self.n_draft[row]}" if self.n_draft[row] else "vanilla"
+        """The setting of a run, without its pair."""
+        n_draft = self.columns.integer("n_draft")[row]
+        return f"n_draft {n_draft}" if n_draft else "vanilla"
 
-    def pair_name(self, row: int) -> str:
-        """A pair's name, safe for Plotly."""
-        return plot_text(str(self.pair.at(row)))
+    def name(self, row: int, setting: str | None = None) -> str:
+        """A run's pair and setting, safe for Plotly."""
+        return f"{plot_text(str(self.columns.text('model_pair').at(row)))}, {setting or self.setting(row)}"
 
 
 def timeline(samples: pa.Table) -> Timeline | None:
@@ -75,27 +68,17 @@ def timeline(samples: pa.Table) -> Timeline | None:
         return None
     taken = known[np.lexsort((order[known], started[known]))]
     columns = Columns(unordered.table.take(pa.array(taken, pa.int64())))
-    rate, ok, warmup = columns.number("tokens_per_second"), columns.ended_well(), columns.integer("warmup") != 0
-    pair, n_draft = columns.text("model_pair"), columns.integer("n_draft")
-    setting = dense([pair.codes, columns.text("speculation").codes, n_draft])
-    setting_and_prompt = dense([setting, columns.text("prompt_id").codes])
-    runs_well = ok & ~np.isnan(rate)
+    rate, warmup = columns.number("tokens_per_second"), columns.integer("warmup") != 0
+    pair, speculation = columns.text("model_pair").codes, columns.text("speculation").codes
+    setting = dense([pair, speculation, columns.integer("n_draft")])
+    runs_well = columns.ended_well() & ~np.isnan(rate)
     counted = runs_well & ~warmup
-    median = _medians(rate, counted, setting_and_prompt)
+    median = _medians(rate, counted, dense([setting, columns.text("prompt_id").codes]))
     median = np.where(median > 0, median, _medians(rate, counted, setting))
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = np.where(median > 0, 100 * (rate / median - 1), 0.0)
-    return Timeline(
-        columns=columns,
-        pair=pair,
-        n_draft=n_draft,
-        second=np.round((started[taken] - started[taken[0]]) / 1e6, 2),
-        rate=rate,
-        relative=relative,
-        counted=counted,
-        warm=runs_well & warmup,
-        bad=~ok,
-    )
+    second = np.round((started[taken] - started[taken[0]]) / 1e6, 2)
+    return Timeline(columns=columns, second=second, relative=relative, counted=counted, warm=runs_well & warmup)
 
 
 def _medians(rate: Any, counted: Any, group: Any) -> Any:
@@ -121,11 +104,6 @@ def samples_figure(line: Timeline) -> Figure | None:
     if not len(counted):
         return None
     shown = _thinned(counted, line.relative)
-    data = [
-        _sample_trace(index, name, line, rows, size=5 if len(shown) > 500 else 7)
-        for index, (name, rows) in enumerate(_traces(line, counted, shown).items())
-    ]
-    data += _set_apart(line)
     few = len(shown) < len(counted)
     part = f" Of {len(counted):,} runs {len(shown):,} are drawn: an even part, and all that lie far off." if few else ""
     extreme = int(counted[np.abs(line.relative[counted]).argmax()])
@@ -136,7 +114,7 @@ def samples_figure(line: Timeline) -> Figure | None:
         f"drift, a lone point an outlier, ✗ a run that failed. Warm-ups are in the legend.{part}",
         summary=f"{len(counted):,} counted runs; the farthest from its median is {line.relative[extreme]:+.1f} % "
         f"({line.name(extreme)}).",
-        data=data,
+        data=[*_counted_runs(line, counted, shown), *_set_apart(line)],
         layout={
             "xaxis": axis("seconds since the first run"),
             "yaxis": axis("from the median (%)", zeroline=True),
@@ -158,75 +136,64 @@ def _thinned(rows: Any, relative: Any) -> Any:
     return rows[(np.arange(len(rows)) % step == 0) | (distance >= far)]
 
 
-def _traces(line: Timeline, counted: Any, shown: Any) -> dict[str, list[int]]:
-    """The rows of each trace: one a setting where those are few, one a pair and mode where they are many."""
+def _counted_runs(line: Timeline, counted: Any, shown: Any) -> list[Trace]:
+    """A trace a setting where those are few, one a pair and mode where they are many."""
     import numpy as np
 
-    pairs = line.pair.codes
-    several_pairs = pairs[counted].min() != pairs[counted].max()
-    few = len(np.unique(dense([pairs, line.n_draft])[counted])) <= MOST_SETTINGS
-    traces: dict[str, list[int]] = {}
-    for row in shown[np.lexsort((shown, line.n_draft[shown], pairs[shown]))].tolist():
-        label = line.setting(row) if few else "speculative" if line.n_draft[row] else "vanilla"
-        traces.setdefault(f"{line.pair_name(row)}, {label}" if several_pairs else label, []).append(row)
-    return traces
-
-
-def _sample_trace(index: int, name: str, line: Timeline, rows: list[int], *, size: int) -> Trace:
+    pairs, n_draft = line.columns.text("model_pair").codes, line.columns.integer("n_draft")
     prompt, iteration = line.columns.text("prompt_id"), line.columns.integer("iteration")
-    return scatter(
-        name,
-        line.second[rows].tolist(),
-        line.relative[rows].round(2).tolist(),
-        hover="%{customdata[0]} tok/s (%{y:+.1f} %)<br>n_draft %{customdata[1]}, %{customdata[2]}, "
-        "iteration %{customdata[3]}<extra>%{fullData.name}</extra>",
-        marker={"size": size, "opacity": 0.75, "color": series_style(index)[0], "symbol": series_style(index)[1]},
-        customdata=[
-            [
-                round(float(line.rate[row]), 2),
-                int(line.n_draft[row]),
-                plot_text(str(prompt.at(row))),
-                int(iteration[row]),
-            ]
-            for row in rows
-        ],
-    )
+    rate = line.columns.number("tokens_per_second")
+    several_pairs = pairs[counted].min() != pairs[counted].max()
+    few = len(np.unique(dense([pairs, n_draft])[counted])) <= MOST_SETTINGS
+    members: dict[str, list[int]] = {}
+    for row in shown[np.lexsort((shown, n_draft[shown], pairs[shown]))].tolist():
+        label = line.setting(row) if few else "speculative" if n_draft[row] else "vanilla"
+        members.setdefault(line.name(row, label) if several_pairs else label, []).append(row)
+    traces: list[Trace] = []
+    for index, (name, rows) in enumerate(members.items()):
+        colour, symbol, _ = series_style(index)
+        trace = scatter(
+            name,
+            line.second[rows].tolist(),
+            line.relative[rows].round(2).tolist(),
+            hover="%{customdata[0]} tok/s (%{y:+.1f} %)<br>n_draft %{customdata[1]}, %{customdata[2]}, "
+            "iteration %{customdata[3]}<extra>%{fullData.name}</extra>",
+            marker={"size": 5 if len(shown) > 500 else 7, "opacity": 0.75, "color": colour, "symbol": symbol},
+            customdata=[
+                [round(float(rate[row]), 2), int(n_draft[row]), plot_text(str(prompt.at(row))), int(iteration[row])]
+                for row in rows
+            ],
+        )
+        traces.append(trace)
+    return traces
 
 
 def _set_apart(line: Timeline) -> list[Trace]:
     """Failed runs (on the zero line) and warm-ups (hidden until chosen): kept, shown, never averaged."""
     import numpy as np
 
-    bad, warm = np.flatnonzero(line.bad).tolist(), np.flatnonzero(line.warm).tolist()
+    bad, warm = np.flatnonzero(~line.columns.ended_well()).tolist(), np.flatnonzero(line.warm).tolist()
     status, error = line.columns.text("status"), line.columns.text("error")
-    traces: list[Trace] = []
-    if bad:
-        failed = scatter(
-            "failed, timed out or invalid",
-            line.second[bad].tolist(),
-            [0] * len(bad),
-            hover="%{text}",
-            marker={"symbol": "x", "size": 9, "color": BAD},
-            text=[f"{line.name(row)}<br>{status.at(row)}: {_short(error.at(row))}" for row in bad],
-        )
-        traces.append(failed)
-    if warm:
-        warmups = scatter(
-            "warm-up (not counted)",
-            line.second[warm].tolist(),
-            line.relative[warm].round(2).tolist(),
-            hover="%{text}: %{y:+.1f} %<extra>warm-up</extra>",
-            marker={"symbol": "circle-open", "size": 7, "color": MUTED},
-            visible="legendonly",
-            text=[line.name(row) for row in warm],
-        )
-        traces.append(warmups)
-    return traces
-
-
-def _short(text: object) -> str:
-    """An error for a hover box: one short line, nothing Plotly would read as mark-up."""
-    return plot_text(clip(str(text or "no reason given").partition("\n")[0], 120))
+    reasons = [(error.at(row) or "no reason given").partition("\n")[0] for row in bad]
+    failed = scatter(
+        "failed, timed out or invalid",
+        line.second[bad].tolist(),
+        [0] * len(bad),
+        hover="%{text}",
+        marker={"symbol": "x", "size": 9, "color": BAD},
+        text=[f"{line.name(row)}<br>{status.at(row)}: {plot_text(clip(reason, 120))}"
+              for row, reason in zip(bad, reasons, strict=True)],
+    )  # fmt: skip
+    warmups = scatter(
+        "warm-up (not counted)",
+        line.second[warm].tolist(),
+        line.relative[warm].round(2).tolist(),
+        hover="%{text}: %{y:+.1f} %<extra>warm-up</extra>",
+        marker={"symbol": "circle-open", "size": 7, "color": MUTED},
+        visible="legendonly",
+        text=[line.name(row) for row in warm],
+    )
+    return [trace for trace in (failed, warmups) if trace["x"]]
 
 
 def conditions_figure(line: Timeline) -> Figure | None:

@@ -46,13 +46,13 @@ class Recommendation:
     question: str
     kind: str
     headline: str
-    job: Comparison | None
-    command: str | None
-    rests_on: str
-    ties: tuple[str, ...]
-    by_category: tuple[str, ...]
-    against: tuple[Advice, ...]
-    notes: tuple[str, ...]
+    job: Comparison | None = None
+    command: str | None = None
+    rests_on: str = ""
+    ties: tuple[str, ...] = ()
+    by_category: tuple[str, ...] = ()
+    against: tuple[Advice, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def recommend(comparisons: Iterable[Comparison], record: SweepRecord) -> tuple[Recommendation, ...]:
@@ -82,41 +82,31 @@ def _question(job: Comparison) -> tuple[str, str, int]:
 def _recommendation(
     question: str, jobs: list[Comparison], rows: Sequence[Comparison], record: SweepRecord
 ) -> Recommendation:
-    search = _search_of(jobs, record)
+    ids, whole = {job.job_id for job in jobs}, (search for search in record.searches if search.category is None)
+    search = next((search for search in whole if ids & {row.job_id for row in search.candidates}), None)
     best = fastest(jobs) if search is None else _confirmed(search, jobs)
-    kind = _kind(best) if search is None or search.job_id is not None else "no_reliable_gain"
+    if best is None:
+        kind, headline = "nothing", _without_ratio(jobs, record)
+    else:
+        kind, headline = _verdict(best, record)
+    if search is not None and search.job_id is None:
+        kind, headline = "no_reliable_gain", search.headline
+    notes = tuple(_notes(best, jobs, rows, search, record))
+    if best is None:
+        return Recommendation(question=question, kind=kind, headline=headline, notes=notes)
+    against = [explain(finding, record) for finding in selected_findings(best, record)]
     return Recommendation(
         question=question,
         kind=kind,
-        headline=search.headline if search and search.job_id is None else _headline(kind, best, jobs, record),
+        headline=headline,
         job=best,
-        command=command_line(best, record) if best is not None and kind == "run" else None,
-        rests_on=_rests_on(best, record) if best is not None else "",
-        ties=_tie_words(best, jobs) if best is not None and search is None else (),
-        by_category=tuple(_category_words(best, jobs, rows)) if best is not None else (),
-        against=_against(best, record) if best is not None else (),
-        notes=(
-            *(() if search is None else _search_words(search)),
-            *(() if best is None else _prompt_words(best, by_prompt(rows, best.job_id))),
-            *_notes(jobs if search is None else (), record),
-        ),
+        command=command_line(best, record) if kind == "run" else None,
+        rests_on=_rests_on(best, record),
+        ties=_ties(best, jobs) if search is None else (),
+        by_category=tuple(_by_category(best, jobs, rows)),
+        against=tuple(sorted((advice for advice in against if advice.rank < 2), key=lambda advice: advice.rank)),
+        notes=notes,
     )
-
-
-def _kind(best: Comparison | None) -> str:
-    if best is None:
-        return "nothing"
-    return {Verdict.FASTER: "run", Verdict.SLOWER: "slower"}.get(best.verdict, "no_reliable_gain")
-
-
-# ---------------------------------------------------------------- what a search found
-
-
-def _search_of(jobs: Sequence[Comparison], record: SweepRecord) -> SearchRecord | None:
-    """The search over all prompts that these jobs were candidates of."""
-    ids = {job.job_id for job in jobs}
-    found = (search for search in record.searches if search.category is None)
-    return next((search for search in found if ids & {row.job_id for row in search.candidates}), None)
 
 
 def _confirmed(search: SearchRecord, jobs: Sequence[Comparison]) -> Comparison | None:
@@ -137,29 +127,17 @@ def _confirmed(search: SearchRecord, jobs: Sequence[Comparison]) -> Comparison |
     )
 
 
-def _search_words(search: SearchRecord) -> Iterator[str]:
-    yield f"found by a search, {search.sure}"
-    if search.speedup is not None and search.job_id is not None:
-        yield "the speedup is of the confirming pairs alone; the table's includes the pairs that selected it"
-    if search.ties:
-        yield f"not shown to be slower by more than the search's tolerance: {listed(search.ties)}"
-
-
-# ---------------------------------------------------------------- the headline
-
-
-def _headline(kind: str, best: Comparison | None, jobs: Sequence[Comparison], record: SweepRecord) -> str:
-    if best is None:
-        return _without_ratio(jobs, record)
+def _verdict(best: Comparison, record: SweepRecord) -> tuple[str, str]:
+    """The kind of recommendation, and its headline."""
     setting = _setting(best, record)
-    if kind == "run":
-        return f"Run {setting}: {speedup(best)}"
-    if kind == "slower":
-        return f"Slower: run without speculation. The least slow, {setting}, is {speedup(best)}"
+    if best.verdict is Verdict.FASTER:
+        return "run", f"Run {setting}: {speedup(best)}"
+    if best.verdict is Verdict.SLOWER:
+        return "slower", f"Slower: run without speculation. The least slow, {setting}, is {speedup(best)}"
     unsure = " (interval not converged)" if best.verdict is Verdict.NOT_CONVERGED else ""
     if best.ci_low is None:
         unsure = " (too few pairs for an interval)"
-    return f"No reliable gain{unsure}: the best, {setting}, is {speedup(best)}"
+    return "no_reliable_gain", f"No reliable gain{unsure}: the best, {setting}, is {speedup(best)}"
 
 
 def _without_ratio(jobs: Sequence[Comparison], record: SweepRecord) -> str:
@@ -180,19 +158,14 @@ def _without_ratio(jobs: Sequence[Comparison], record: SweepRecord) -> str:
 
 
 def _setting(job: Comparison, record: SweepRecord) -> str:
-    return f"{_draft(job, record)} with n_draft {job.n_draft}"
-
-
-def _draft(job: Comparison, record: SweepRecord) -> str:
-    if any(entry.id == job.job_id and entry.synthetic for entry in record.jobs):
-        return "the synthetic draft"  # its file name is its whole recipe
-    if not job.draft_model:
-        return job.speculation
     name = model_name(job.draft_model)
-    return f"{name}.gguf" if name.lower().startswith("draft") else f"draft {name}"  # never "draft draft"
-
-
-# ---------------------------------------------------------------- what supports it, and what does not
+    if any(entry.id == job.job_id and entry.synthetic for entry in record.jobs):
+        draft = "the synthetic draft"  # its file name is its whole recipe
+    elif not job.draft_model:
+        draft = job.speculation
+    else:
+        draft = f"{name}.gguf" if name.lower().startswith("draft") else f"draft {name}"  # never "draft draft"
+    return f"{draft} with n_draft {job.n_draft}"
 
 
 def _rests_on(best: Comparison, record: SweepRecord) -> str:
@@ -207,7 +180,7 @@ def _rests_on(best: Comparison, record: SweepRecord) -> str:
     )
 
 
-def _tie_words(best: Comparison, jobs: Sequence[Comparison]) -> tuple[str, ...]:
+def _ties(best: Comparison, jobs: Sequence[Comparison]) -> tuple[str, ...]:
     ties = [job for job in jobs if job.job_id != best.job_id and tied(job, best)]
     if not ties:
         return ()
@@ -216,7 +189,7 @@ def _tie_words(best: Comparison, jobs: Sequence[Comparison]) -> tuple[str, ...]:
     return (f"statistically tied with it (the 95 % interval of the ratio holds 1): {named}",)
 
 
-def _category_words(best: Comparison, jobs: Sequence[Comparison], rows: Sequence[Comparison]) -> Iterator[str]:
+def _by_category(best: Comparison, jobs: Sequence[Comparison], rows: Sequence[Comparison]) -> Iterator[str]:
     """The categories for which another setting is at least 2 % better, or none is faster."""
     labels = job_labels(jobs)
     speedups = category_speedups(row for row in rows if row.job_id in labels)
@@ -231,22 +204,34 @@ def _category_words(best: Comparison, jobs: Sequence[Comparison], rows: Sequence
             yield f"{category}: not faster here, {here:.2f}×"
 
 
-def _against(best: Comparison, record: SweepRecord) -> tuple[Advice, ...]:
-    found = (explain(finding, record) for finding in selected_findings(best, record))
-    return tuple(sorted((advice for advice in found if advice.rank < 2), key=lambda advice: advice.rank))
-
-
-def _prompt_words(best: Comparison, prompts: Sequence[Comparison]) -> Iterator[str]:
-    """What to expect from other prompts, and the worst of these."""
-    if _adds_other_prompts(best):
-        over_prompts = interval(best.population_low, best.population_high)
+def _notes(
+    best: Comparison | None,
+    jobs: Sequence[Comparison],
+    rows: Sequence[Comparison],
+    search: SearchRecord | None,
+    record: SweepRecord,
+) -> Iterator[str]:
+    """How a search chose, what to expect from other prompts, and what makes the figures optimistic."""
+    if search is not None:
+        yield f"found by a search, {search.sure}"
+        if search.speedup is not None and search.job_id is not None:
+            yield "the speedup is of the confirming pairs alone; the table's includes the pairs that selected it"
+        if search.ties:
+            yield f"not shown to be slower by more than the search's tolerance: {listed(search.ties)}"
+    if best is not None and _adds_other_prompts(best):
         yield (
             "the interval above is for these same prompts measured again (from how passes differ); the mean of other "
-            f"prompts like these: {over_prompts} (95 %, from how these prompts differ)"
+            f"prompts like these: {interval(best.population_low, best.population_high)} (95 %, from how these prompts "
+            "differ)"
         )
-    if best.worst_prompt:
-        worst = next((row for row in prompts if row.prompt_id == best.worst_prompt), None)
-        yield f"worst prompt: {best.worst_prompt}{'' if worst is None else f', {speedup(worst)}'}"
+    if best is not None and best.worst_prompt:
+        worst = [row for row in by_prompt(rows, best.job_id) if row.prompt_id == best.worst_prompt]
+        yield f"worst prompt: {best.worst_prompt}{f', {speedup(worst[0])}' if worst else ''}"
+    if any(job.synthetic for job in record.jobs):
+        yield "synthetic model pair: the times are real, the text is not; choose your own pair before deploying"
+    compared = sum(best_estimate(job) is not None for job in jobs)
+    if compared > 2 and search is None:
+        yield f"best of {compared} settings measured, which makes its figure a little too high"
 
 
 def _adds_other_prompts(best: Comparison) -> bool:
@@ -260,17 +245,6 @@ def _adds_other_prompts(best: Comparison) -> bool:
         return False
     gain, loss = best.verdict is Verdict.FASTER, best.verdict is Verdict.SLOWER
     return (low <= 1 or gain) and (high >= 1 or loss)
-
-
-def _notes(jobs: Sequence[Comparison], record: SweepRecord) -> Iterator[str]:
-    if any(job.synthetic for job in record.jobs):
-        yield "synthetic model pair: the times are real, the text is not; choose your own pair before deploying"
-    compared = sum(best_estimate(job) is not None for job in jobs)
-    if compared > 2:
-        yield f"best of {compared} settings measured, which makes its figure a little too high"
-
-
-# ---------------------------------------------------------------- the command
 
 
 def command_line(job: Comparison, record: SweepRecord) -> str:

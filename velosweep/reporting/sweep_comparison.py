@@ -53,18 +53,22 @@ class SweepComparison:
     @property
     def only_in(self) -> tuple[tuple[str, list[str]], ...]:
         """`Only in the … sweep` with the labels of the jobs without a partner, old and new."""
-        labels = job_labels([*(change.old for change in self.changes.changes), *self.changes.only_old])
+        old = job_labels([*(change.old for change in self.changes.changes), *self.changes.only_old])
         return (
-            ("Only in the old sweep", [_label(row, labels) for row in self.changes.only_old]),
+            ("Only in the old sweep", [_label(row, old) for row in self.changes.only_old]),
             ("Only in the new sweep", [_label(row, self.labels) for row in self.changes.only_new]),
         )
 
     @property
     def headline(self) -> str:
         """The answer in one sentence."""
-        known = [change for change in self.changes.changes if change.ratio is not None]
+        changes = self.changes.changes
+        known = [change for change in changes if change.ratio is not None]
+        if not known and changes:
+            return "Nothing to compare: no job that both have has two samples or more in each"
         if not known:
-            return f"Nothing to compare: {self._why_nothing()}"
+            apart = "; ".join(_settings_apart(self.changes.only_old, self.changes.only_new))
+            return f"Nothing to compare: the sweeps have no job in common{': ' if apart else ''}{apart}"
         changed = [change for change in known if change.real]
         if not changed:
             return f"No change found in {plural(len(known), 'job')}; {_unseen(change.ratio for change in known)}"
@@ -75,13 +79,6 @@ class SweepComparison:
         drift = "; so did vanilla, and no speedup: look at the machine" if all(map(_drifted, changed)) else ""
         return f"{len(changed)} of {plural(len(known), 'job')} really changed: {named}{more}{drift}"
 
-    def _why_nothing(self) -> str:
-        if self.changes.changes:
-            return "no job that both have has two samples or more in each"
-        parts = _settings_apart(self.changes.only_old, self.changes.only_new)
-        named = "; ".join(f"{what} is {old} in the old one, {new} in the new one" for what, old, new in parts)
-        return f"the sweeps have no job in common{': ' if named else ''}{named}"
-
     @property
     def reproduced(self) -> str:
         """How many speed-ups were reproduced, by intervals narrow enough to tell, in one sentence."""
@@ -89,14 +86,18 @@ class SweepComparison:
         if not judged:
             return "Nothing can be said about reproduction: no job has an interval in both sweeps"
         lost = [change for change in judged if not change.reproduced]
-        unclear = [change for change in judged if change.reproduced and _is_unclear(change)]
+        agreeing = ((change, change.speedup_ratio or change.ratio) for change in judged if change.reproduced)
+        unclear = {  # they agree only because their intervals are too wide to tell them apart
+            self.label(change): ratio
+            for change, ratio in agreeing
+            if ratio is None or _hidden_change(ratio) > WIDEST_HIDDEN_CHANGE
+        }
         sure = len(judged) - len(lost) - len(unclear)
         text = f"Reproduced within their intervals: {sure} of {plural(len(judged), 'job')}"
         if lost:
             text += f"; not {listed(map(self.label, lost))}"
         if unclear:
-            hidden = _unseen(change.speedup_ratio or change.ratio for change in unclear)
-            text += f"; can't tell for {listed(map(self.label, unclear))}: {hidden}"
+            text += f"; can't tell for {listed(unclear)}: {_unseen(unclear.values())}"
         return text
 
 
@@ -104,20 +105,20 @@ def _label(row: Comparison, labels: dict[str, str]) -> str:
     return labels[row.job_id] if row.prompt_id is None else f"{labels[row.job_id]} · {row.prompt_id}"
 
 
-def _settings_apart(old: Sequence[Comparison], new: Sequence[Comparison]) -> Iterator[tuple[str, str, str]]:
-    """The settings by which jobs are matched that have no value in common, as (what, old, new)."""
-    parts: tuple[tuple[str, Callable[[Comparison], str]], ...] = (
-        ("main model", lambda row: Path(row.main_model).name),
-        ("draft model", lambda row: Path(row.draft_model or "none").name),
-        ("speculation", lambda row: row.speculation),
-        ("n_draft", lambda row: str(row.n_draft)),
-        ("n_predict", lambda row: str(row.n_predict)),
-        ("prompts", lambda row: row.prompt_set),
-    )
-    for what, value_of in parts:
+def _settings_apart(old: Sequence[Comparison], new: Sequence[Comparison]) -> Iterator[str]:
+    """The settings by which jobs are matched that have no value in common."""
+    parts: dict[str, Callable[[Comparison], str]] = {
+        "main model": lambda row: Path(row.main_model).name,
+        "draft model": lambda row: Path(row.draft_model or "none").name,
+        "speculation": lambda row: row.speculation,
+        "n_draft": lambda row: str(row.n_draft),
+        "n_predict": lambda row: str(row.n_predict),
+        "prompts": lambda row: row.prompt_set,
+    }
+    for what, value_of in parts.items():
         before, after = (list(dict.fromkeys(map(value_of, rows))) for rows in (old, new))
         if before and after and not set(before) & set(after):
-            yield what, listed(before), listed(after)
+            yield f"{what} is {listed(before)} in the old one, {listed(after)} in the new one"
 
 
 def _words(change: Change) -> str:
@@ -137,12 +138,6 @@ def _drifted(change: Change) -> bool:
     return moved and of_speedups.low <= 1 <= of_speedups.high
 
 
-def _is_unclear(change: Change) -> bool:
-    """Whether the sweeps agree only because their intervals are too wide to tell them apart."""
-    judged_by = change.speedup_ratio or change.ratio
-    return judged_by is None or _hidden_change(judged_by) > WIDEST_HIDDEN_CHANGE
-
-
 def _hidden_change(ratio: Interval) -> float:
     """The largest change, as a share, that goes unseen: the interval would still hold 1 at least half of the time."""
     return math.sqrt(ratio.high / ratio.low) - 1 if ratio.low > 0 else math.inf
@@ -158,12 +153,16 @@ def _ratio_words(ratio: Interval | None) -> str:
     return "" if ratio is None else f"{ratio.ratio:.3f}× {interval(ratio.low, ratio.high, 3)}"
 
 
-# ---------------------------------------------------------------- the table, the screen, the page
-
-
 def change_table(compared: SweepComparison) -> Table:
-    """One row a job."""
+    """One row a job; its speed is the speculative mode's, else vanilla's."""
     changes = compared.changes.changes
+
+    def speed(row: Comparison) -> Cell:
+        mode = row.speculative or row.vanilla
+        return figure(mode.tokens_per_second.mean if mode else None, 1)
+
+    def vanilla(change: Change) -> Cell:
+        return figure(change.vanilla_ratio.ratio if change.vanilla_ratio else None, 3, "×")
 
     def change_cell(change: Change) -> str:
         sign = "–" if change.ratio is None else "≈" if not change.real else "▲" if change.ratio.ratio > 1 else "▼"
@@ -171,27 +170,16 @@ def change_table(compared: SweepComparison) -> Table:
 
     columns = (
         column("job", changes, compared.label, right=False),
-        column("old tok/s", changes, lambda change: _speed(change.old), drop=3),
-        column("new tok/s", changes, lambda change: _speed(change.new), drop=2),
+        column("old tok/s", changes, lambda change: speed(change.old), drop=3),
+        column("new tok/s", changes, lambda change: speed(change.new), drop=2),
         column("new / old", changes, lambda change: _ratio_words(change.ratio)),
-        column("vanilla", changes, _vanilla,
-               drop=5),
+        column("vanilla", changes, vanilla, drop=5),
         column("old speedup", changes, lambda change: figure(change.old.speedup_gm), drop=6),
         column("new speedup", changes, lambda change: figure(change.new.speedup_gm), drop=6),
         column("of speedups", changes, lambda change: _ratio_words(change.speedup_ratio), drop=4),
         column("change", changes, change_cell, right=False),
-    )  # fmt: skip
+    )
     return Table(caption="Every job", columns=columns)
-
-
-def _speed(row: Comparison) -> Cell:
-    """What the job is about: the speculative mode's speed, else vanilla's."""
-    mode = row.speculative or row.vanilla
-    return figure(mode.tokens_per_second.mean if mode else None, 1)
-
-
-def _vanilla(change: Change) -> Cell:
-    return figure(change.vanilla_ratio.ratio if change.vanilla_ratio else None, 3, "×")
 
 
 def print_comparison(compared: SweepComparison, console: Console) -> None:
@@ -246,14 +234,8 @@ def _picture(compared: SweepComparison) -> dict[str, Any] | None:
     def place(value: float) -> float:
         return round(100 * (value - low + margin) / (high - low + 2 * margin), 3)
 
-    rows = [
-        (
-            compared.label(change),
-            place(ratio.low),
-            place(ratio.ratio),
-            place(ratio.high),
-            _words(change).replace(" ", "-"),
-        )
-        for change, ratio in known
-    ]
+    rows = []
+    for change, ratio in known:
+        places = place(ratio.low), place(ratio.ratio), place(ratio.high)
+        rows.append((compared.label(change), *places, _words(change).replace(" ", "-")))
     return {"rows": rows, "one": place(1.0), "ticks": [(place(value), f"{value:.3f}") for value in (low, 1.0, high)]}

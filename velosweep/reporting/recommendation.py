@@ -30,8 +30,7 @@ from velosweep.statistics.ranking import best_estimate, category_speedups, faste
 from velosweep.units import plural
 from velosweep.values import Verdict
 
-FEWEST_PASSES = 3
-"""With fewer passes their interval can't be trusted (analysis finds `too_few_pairs`)."""
+FEWEST_PASSES = 3  # with fewer their interval can't be trusted (analysis finds `too_few_pairs`)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,8 +13,7 @@ from velosweep.values import Verdict
 
 _DISTURBED = frozenset({"machine_busy", "throttled", "other_gpu_processes"})
 
-WORTH_TRYING = 1.02
-"""A setting that would gain less than this over the best measured is not worth a sweep."""
+WORTH_TRYING = 1.02  # a setting that would gain less than this over the best measured is not worth a sweep
 
 
 def reasons_for_modest_speedup(
@@ -24,51 +23,40 @@ def reasons_for_modest_speedup(
 
     `measured`: the sweep's jobs. Nothing is advised that those of the job's own series refute. `reported`: codes of
     the findings that are shown together with the reasons; no reasons at all where these say everything.
+    Without evidence: the specification's list.
     """
     series = [row for row in same_series(job, measured) if best_estimate(row) and row.verdict is not Verdict.INVALID]
-    reasons = [*_acceptance_reasons(job, series), *_cost_reasons(job), *_formula_reasons(job, series)]
+    reasons = list(_reasons(job, series))
     disturbed = _DISTURBED & {finding.code for finding in job.findings}
     if disturbed - set(reported):
         reasons.append("A quieter machine: others used it while this was measured")
-    return reasons or ([] if disturbed else _general_reasons(job, series))
-
-
-def _general_reasons(job: Comparison, series: Sequence[Comparison]) -> list[str]:
-    """The specification's list, for want of evidence; without the first where a longer draft was measured."""
-    longer = (
-        [] if any(row.n_draft > job.n_draft for row in series) else [f"Increasing n_draft (current: {job.n_draft})"]
-    )
+    if reasons or disturbed:
+        return reasons
+    longer_measured = any(row.n_draft > job.n_draft for row in series)
+    longer = [] if longer_measured else [f"Increasing n_draft (current: {job.n_draft})"]
     return [*longer, "Trying different model pairs"]
 
 
-def _acceptance_reasons(job: Comparison, series: Sequence[Comparison]) -> Iterator[str]:
-    seen = job.acceptance
-    if seen is None or seen.rate >= 0.6:
-        return
-    tokens = f", {seen.tokens_per_round:.1f} tokens a round of up to {job.n_draft + 1}" if seen.tokens_per_round else ""
-    shorter_helps = job.n_draft > 2 and seen.rate >= 0.2 and not any(row.n_draft < job.n_draft for row in series)
-    remedy = "A smaller n_draft" if shorter_helps else "A draft of the same model family"
-    yield f"{remedy}: only {percent(seen.rate)} of the drafted tokens were accepted{tokens}"
-
-
-def _cost_reasons(job: Comparison) -> Iterator[str]:
-    cost = job.cost_ratio
-    if cost is None or cost < 0.15:
-        return
-    ceiling = expected_speedup(job.n_draft + 1, job.n_draft, cost)
-    if ceiling > (best_estimate(job) or 0.0):  # else the measurement itself refutes this cost
-        yield (
-            f"A smaller draft model: a draft step costs {cost:.2f} of a main-model step, so that even with every "
-            f"draft accepted n_draft {job.n_draft} could not exceed {ceiling:.2f}×"
-        )
-
-
-def _formula_reasons(job: Comparison, series: Sequence[Comparison]) -> Iterator[str]:
-    alpha = job.acceptance.alpha if job.acceptance else None
-    if alpha is not None and job.cost_ratio is not None and 0 <= alpha <= 1 and job.cost_ratio >= 0:
-        yield from _length_reasons(job, series, alpha, job.cost_ratio)
-    measured = best_estimate(job)
-    if job.expected_speedup is not None and measured is not None and job.expected_speedup > 1.15 * measured:
+def _reasons(job: Comparison, series: Sequence[Comparison]) -> Iterator[str]:
+    """Reasons by the job's acceptance, the draft's cost and the formula for both. `series`: other n_draft."""
+    measured, cost, seen = best_estimate(job) or 0.0, job.cost_ratio, job.acceptance
+    if seen is not None and seen.rate < 0.6:
+        made = seen.tokens_per_round
+        rounds = f", {made:.1f} tokens a round of up to {job.n_draft + 1}" if made else ""
+        shorter_helps = job.n_draft > 2 and seen.rate >= 0.2 and not any(row.n_draft < job.n_draft for row in series)
+        remedy = "A smaller n_draft" if shorter_helps else "A draft of the same model family"
+        yield f"{remedy}: only {percent(seen.rate)} of the drafted tokens were accepted{rounds}"
+    if cost is not None and cost >= 0.15:
+        ceiling = expected_speedup(job.n_draft + 1, job.n_draft, cost)
+        if ceiling > measured:  # else the measurement itself refutes this cost
+            yield (
+                f"A smaller draft model: a draft step costs {cost:.2f} of a main-model step, so that even with every "
+                f"draft accepted n_draft {job.n_draft} could not exceed {ceiling:.2f}×"
+            )
+    alpha = seen.alpha if seen else None
+    if alpha is not None and cost is not None and 0 <= alpha <= 1 and cost >= 0:
+        yield from _length_reasons(job, series, alpha, cost)
+    if job.expected_speedup is not None and measured and job.expected_speedup > 1.15 * measured:
         yield (
             f"Cheaper verification: acceptance and draft cost promise {job.expected_speedup:.2f}×, measured "
             f"{measured:.2f}×; the rest is checking {plural(job.n_draft + 1, 'token')} at once and overhead"

@@ -24,7 +24,7 @@ from velosweep.reporting.collation import collate
 from velosweep.reporting.console import make_console, say
 from velosweep.reporting.image_export import require_matplotlib
 from velosweep.reporting.plan_text import print_plan, print_start
-from velosweep.reporting.progress import make_observer
+from velosweep.reporting.progress import ProgressDisplay
 from velosweep.reporting.search_words import search_record
 from velosweep.reporting.terminal_report import print_end, resume_command
 from velosweep.results.derived_files import SweepResults
@@ -95,7 +95,7 @@ def measure_sweep(
         stack.enter_context(busy)
         write_record(paths.record, opened.record)
         journal.note("plan", blocks=plan_as_data(groups), accepted=list(opened.accepted))
-        display = make_observer(
+        display = ProgressDisplay(
             opened.sweep, console=console, verbosity=settings.verbosity, done=done, open_ended=searching
         )
         measured = measure(

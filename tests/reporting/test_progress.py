@@ -26,7 +26,7 @@ from velosweep.measuring.events import (
     ServerReady,
 )
 from velosweep.reporting.console import make_console
-from velosweep.reporting.progress import SweepProgress, make_observer
+from velosweep.reporting.progress import ProgressDisplay, SweepProgress
 from velosweep.values import Mode, Sample, Status
 
 
@@ -49,7 +49,7 @@ def ended(
 @contextmanager
 def observing(sweep: Sweep, **settings: int) -> Iterator[tuple[io.StringIO, Observer]]:
     out = io.StringIO()
-    with make_observer(sweep, console=make_console(out), **settings) as observe:
+    with ProgressDisplay(sweep, console=make_console(out), **settings) as observe:
         yield out, observe
 
 
@@ -73,11 +73,11 @@ def test_a_search_shows_no_totals_because_it_decides_as_it_goes() -> None:
     out = io.StringIO()
     seconds = count(0, 61)
 
-    with make_observer(
+    with ProgressDisplay(
         sweep, console=make_console(out), open_ended=True, clock=lambda: float(next(seconds))
     ) as observe:
         observe(ended(job, Mode.VANILLA, 5, 30))
-    with make_observer(
+    with ProgressDisplay(
         planned.sweep(tuple(range(1, 33))), console=make_console(out), open_ended=True,
         clock=lambda: float(next(seconds)),
     ) as observe:  # fmt: skip
@@ -141,7 +141,7 @@ def test_a_large_sweep_says_one_line_a_minute() -> None:
     out = io.StringIO()
     seconds = count(0, 10)
 
-    with make_observer(sweep, console=make_console(out), clock=lambda: float(next(seconds))) as observe:
+    with ProgressDisplay(sweep, console=make_console(out), clock=lambda: float(next(seconds))) as observe:
         for job in sweep.jobs:
             observe(ended(job, Mode.VANILLA, job.num, 30))
 
@@ -193,7 +193,7 @@ def test_on_a_terminal_the_live_block_is_drawn_at_most_twice_a_second() -> None:
     console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
     ticks, threads = count(0), threading.active_count()
 
-    with make_observer(sweep, console=console, clock=lambda: next(ticks) / 100) as observe:
+    with ProgressDisplay(sweep, console=console, clock=lambda: next(ticks) / 100) as observe:
         for iteration in range(50):
             observe(RunStarted(lane=0, measurement=planned.measurement(sweep.jobs[0], Mode.VANILLA, iteration)))
             observe(ended(sweep.jobs[0], Mode.VANILLA, iteration, 30))
@@ -213,7 +213,7 @@ def test_the_live_block_names_the_run_that_is_being_measured() -> None:
     console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
     now = [0.0]
 
-    with make_observer(sweep, console=console, clock=lambda: now[0]) as observe:
+    with ProgressDisplay(sweep, console=console, clock=lambda: now[0]) as observe:
         for mode, rate in ((Mode.VANILLA, 30.0), (Mode.SPECULATIVE, 45.0)):
             observe(RunStarted(lane=0, measurement=planned.measurement(job, mode, 1)))
             now[0] += 1.0  # it takes a second, and the next starts at once
@@ -232,7 +232,7 @@ def test_an_interval_of_two_pairs_is_no_figure_of_a_hundred_thousand(second: flo
     console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
     seconds = count(0, 10)
 
-    with make_observer(sweep, console=console, clock=lambda: float(next(seconds))) as observe:
+    with ProgressDisplay(sweep, console=console, clock=lambda: float(next(seconds))) as observe:
         for iteration, rate in enumerate((45.0, second)):
             observe(ended(job, Mode.VANILLA, iteration, 30))
             observe(ended(job, Mode.SPECULATIVE, iteration, rate))

@@ -12,7 +12,7 @@ from velosweep.measuring.events import RunEnded, RunStarted
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
 from velosweep.planning.server_groups import WARMUP_PROMPT, Measurement
 from velosweep.reporting.console import make_console
-from velosweep.reporting.progress import make_observer
+from velosweep.reporting.progress import ProgressDisplay
 from velosweep.values import Mode, Sample, Status
 
 ShowSample = Callable[[RemoteGroup, Sample], None]
@@ -26,7 +26,7 @@ def display_of(
     jobs = {group.name: identify(group.jobs, {}) for group in groups}
     lanes = {group.name: number for number, group in enumerate(groups)}
     closed = False
-    with make_observer(
+    with ProgressDisplay(
         Sweep(id="", root=str(root), jobs=tuple(job for own in jobs.values() for job in own)),
         console=make_console(),
         verbosity=settings.verbosity,

@@ -41,7 +41,7 @@ def say(console: Console, text: str = "", *, style: str | None = None, indent: i
     from rich.padding import Padding
     from rich.text import Text
 
-    body = _printable(console, text)
+    body = for_encoding(terminal_text(text), console.encoding)
     if whole or not console.is_terminal:
         console.print(Text(" " * indent + body, style=style or ""), soft_wrap=True)
     else:
@@ -53,12 +53,8 @@ def say_lines(console: Console, lines: Iterable[str]) -> None:
     from rich.text import Text
 
     for line in lines:
-        body = _printable(console, line)
+        body = for_encoding(terminal_text(line), console.encoding)
         console.print(Text(clip(body, width_of(console)) if console.is_terminal else body), soft_wrap=True)
-
-
-def _printable(console: Console, text: str) -> str:
-    return for_encoding(terminal_text(text), console.encoding)
 
 
 # ---------------------------------------------------------------- streams that may be closed
@@ -72,12 +68,12 @@ def outlive_readers() -> None:
     Here and not where something is printed: rich ends the process at a broken pipe, logging prints a traceback,
     and Python itself complains when it flushes at exit. Streams that are no files of this process are left alone.
     """
-    sys.stdout = _outliving(sys.stdout, _report_closed)
+
+    def report_closed(reason: str) -> None:
+        sys.stderr.write(f"velosweep: nobody reads the screen any more ({reason}); the sweep goes on without it\n")
+
+    sys.stdout = _outliving(sys.stdout, report_closed)
     sys.stderr = _outliving(sys.stderr, lambda reason: None)
-
-
-def _report_closed(reason: str) -> None:
-    sys.stderr.write(f"velosweep: nobody reads the screen any more ({reason}); the sweep goes on without it\n")
 
 
 def _outliving(stream: TextIO, on_closed: Callable[[str], None]) -> TextIO:

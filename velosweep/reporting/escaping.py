@@ -28,17 +28,14 @@ def terminal_text(text: str) -> str:
     """`text` on one line without control sequences: control characters and bidirectional marks become escapes."""
     if text.isprintable():  # most texts: none of the characters that are replaced is printable
         return text
-    return "".join(_visible(char) for char in text)
-
-
-def _visible(char: str) -> str:
-    if char == "\n":
-        return "⏎"
-    category = unicodedata.category(char)
-    # Cc: ESC, CSI and their kin; Cf: bidirectional overrides; Zl, Zp: line breaks in disguise; Cs: lone halves.
-    if category in {"Cc", "Cs", "Zl", "Zp"} or (category == "Cf" and char != "\u200d"):
-        return f"\\x{ord(char):02x}" if ord(char) < 0x100 else f"\\u{ord(char):04x}"
-    return char
+    shown = []
+    for char in text:
+        category = unicodedata.category(char)
+        # Cc: ESC, CSI and their kin; Cf: bidirectional overrides; Zl, Zp: line breaks in disguise; Cs: lone halves.
+        if char != "\n" and (category in {"Cc", "Cs", "Zl", "Zp"} or (category == "Cf" and char != "\u200d")):
+            char = f"\\x{ord(char):02x}" if ord(char) < 0x100 else f"\\u{ord(char):04x}"
+        shown.append("⏎" if char == "\n" else char)
+    return "".join(shown)
 
 
 def for_encoding(text: str, encoding: str | None) -> str:

@@ -207,10 +207,17 @@ def explain(finding: Finding, record: SweepRecord | None = None) -> Advice:
     `record` says whether there was a search, where other settings help.
     """
     text = _text_of(finding)
-    sentence = _filled(text.sentence, finding.evidence)
-    if sentence is None:
-        evidence = ", ".join(_evidence_words(finding.evidence))
-        sentence = f"{text.without_figures or f'Finding `{finding.code}`'}{': ' + evidence if evidence else ''}"
+    figures = {name: _Count(value) if isinstance(value, int) else value for name, value in finding.evidence.items()}
+    try:
+        sentence = text.sentence.format_map(figures)
+    except (KeyError, ValueError, TypeError):  # other evidence than this version of the sentence expects
+        sentence = ""
+    if not sentence:
+        words = [
+            f"{name.replace('_', ' ')} {f'{value:.3g}' if isinstance(value, float) else value}"
+            for name, value in finding.evidence.items()
+        ]
+        sentence = f"{text.without_figures or f'Finding `{finding.code}`'}{': ' if words else ''}{', '.join(words)}"
     about = f"{finding.subject}: " if finding.subject not in _NO_SUBJECT else ""
     searched = record is not None and record.tuner is not None
     remedy = text.remedy_in_search if searched and text.remedy_in_search else text.remedy
@@ -226,20 +233,6 @@ class _Count(int):
 
     def __format__(self, spec: str) -> str:
         return plural(self, spec[1:]) if spec.startswith("#") else super().__format__(spec)
-
-
-def _filled(template: str, evidence: Mapping[str, float | int | str]) -> str | None:
-    figures = {name: _Count(value) if isinstance(value, int) else value for name, value in evidence.items()}
-    try:
-        return template.format_map(figures) or None
-    except (KeyError, ValueError, TypeError):  # other evidence than this version of the sentence expects
-        return None
-
-
-def _evidence_words(evidence: Mapping[str, float | int | str]) -> Iterable[str]:
-    """`first c 41`, `hottest c 83.2`: the evidence as recorded, floats with three digits."""
-    for name, value in evidence.items():
-        yield f"{name.replace('_', ' ')} {f'{value:.3g}' if isinstance(value, float) else value}"
 
 
 def selected_findings(row: Comparison, record: SweepRecord | None) -> list[Finding]:
@@ -261,7 +254,9 @@ def grouped_findings(
     kinds: dict[tuple[str, str, str], list[tuple[float, str, Finding]]] = {}
     for row in rows:
         for finding in selected_findings(row, record):
-            entry = (_badness(finding), labels.get(row.job_id, row.job_id), finding)
+            figure = finding.evidence.get(_text_of(finding).worst_by, 0.0)
+            badness = abs(figure) if isinstance(figure, (int, float)) else 0.0
+            entry = (badness, labels.get(row.job_id, row.job_id), finding)
             kinds.setdefault((finding.severity, finding.code, finding.subject), []).append(entry)
     grouped = []
     for entries in kinds.values():
@@ -271,8 +266,3 @@ def grouped_findings(
             names[0] += WORST
         grouped.append((explain(entries[0][2], record), names))
     return sorted(grouped, key=lambda entry: entry[0].rank)
-
-
-def _badness(finding: Finding) -> float:
-    value = finding.evidence.get(_text_of(finding).worst_by, 0.0)
-    return abs(value) if isinstance(value, (int, float)) else 0.0

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -114,55 +114,48 @@ class SweepProgress:
         return sorted(found, key=lambda entry: -(entry[1].ratio or 0.0))[:most]
 
 
-@contextmanager
-def make_observer(
-    sweep: Sweep,
-    *,
-    console: Console,
-    verbosity: int = NORMAL,
-    done: int = 0,
-    open_ended: bool = False,
-    clock: Callable[[], float] = time.monotonic,
-) -> Iterator[Observer]:
-    """An Observer for `measure`: a live display on a terminal, plain lines elsewhere, only failures when quiet.
+class ProgressDisplay:
+    """A context manager that gives an Observer for `measure`.
 
-    `done`: runs that an earlier start of this sweep took. `open_ended`: a search decides as it goes how many runs
-    there are, so no totals are shown. Callable from several lanes' threads. On leaving, the live display is removed.
+    A live display on a terminal, which is removed on leaving; plain lines elsewhere; only failures when quiet. The
+    observer may be called from several lanes' threads.
     """
-    live: Live | None = None
-    if console.is_terminal and verbosity > QUIET:
-        from rich.live import Live
-
-        live = Live(console=console, auto_refresh=False, transient=True)
-        live.start()
-    progress = SweepProgress(sweep, done=done)
-    try:
-        yield _Display(progress, console, live, verbosity=verbosity, open_ended=open_ended, clock=clock).observe
-    finally:
-        if live is not None:
-            with suppress(OSError):  # a closed terminal needs no tidying, and must not cost the results
-                live.stop()
-
-
-class _Display:
-    """Turns events into lines and, on a terminal, a live block below them."""
 
     def __init__(
-        self, progress: SweepProgress, console: Console, live: Live | None, *, verbosity: int, open_ended: bool,
-        clock: Callable[[], float],
-    ) -> None:  # fmt: skip
-        self._progress, self._done_before = progress, progress.done
-        self._console, self._live = console, live
-        self._verbosity, self._open_ended = verbosity, open_ended
-        self._clock = clock
+        self,
+        sweep: Sweep,
+        *,
+        console: Console,
+        verbosity: int = NORMAL,
+        done: int = 0,
+        open_ended: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`done`: runs that an earlier start of this sweep took. `open_ended`: a search decides as it goes how many
+        runs there are, so no totals are shown."""
+        self._progress, self._done_before = SweepProgress(sweep, done=done), done
+        self._console, self._verbosity, self._open_ended, self._clock = console, verbosity, open_ended, clock
+        self._live: Live | None = None
         self._lock = threading.Lock()
         self._started = self._drawn = self._status_at = clock()
         self._lanes: dict[int, str] = {}  # what each is doing
-        jobs = progress.sweep.jobs
-        servers = len(jobs) + len({job.baseline_id for job in jobs if not job.skip_vanilla})
-        lines = servers * max(map(most_iterations, jobs), default=0)
+        servers = len(sweep.jobs) + len({job.baseline_id for job in sweep.jobs if not job.skip_vanilla})
+        lines = servers * max(map(most_iterations, sweep.jobs), default=0)
         self._each_line = verbosity > NORMAL or lines <= MOST_ITERATION_LINES
-        self._label_width = max((len(f"n_draft {job.n_draft}") + 2 for job in jobs), default=0)
+        self._label_width = max((len(f"n_draft {job.n_draft}") + 2 for job in sweep.jobs), default=0)
+
+    def __enter__(self) -> Observer:
+        if self._console.is_terminal and self._verbosity > QUIET:
+            from rich.live import Live
+
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        return self.observe
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            with suppress(OSError):  # a closed terminal needs no tidying, and must not cost the results
+                self._live.stop()
 
     def observe(self, event: Event) -> None:
         """Take one event; never raises for what it shows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from velosweep.reporting.result_tables import job_table, with_failed
 from velosweep.reporting.search_words import print_search
 from velosweep.reporting.speedup_hints import reasons_for_modest_speedup
 from velosweep.reporting.table import terminal_lines
-from velosweep.reporting.textplot import PlotRow, interval_plot
+from velosweep.reporting.textplot import interval_plot
 from velosweep.reporting.wording import (
     by_prompt,
     first_few,
@@ -75,7 +75,8 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
     if not quiet:
         if verbosity >= VERBOSE or len(jobs) == 1:
             for job_id, label in job_labels(jobs).items():
-                points = _points((clip(row.prompt_id or "", 24), row, "") for row in by_prompt(rows, job_id))
+                prompts = (row for row in by_prompt(rows, job_id) if best_estimate(row) is not None)
+                points = [(clip(row.prompt_id or "", 24), row, "") for row in prompts]
                 if len(points) > 1:
                     _print_plot(f"Speedup by prompt, {label}", points, console)
                     say(console)
@@ -170,23 +171,15 @@ def _print_sweep(jobs: Sequence[Comparison], record: SweepRecord, console: Conso
         say(console, "expected: what acceptance and the draft's cost promise, were checking drafts free", style="dim")
     signs = {Verdict.FASTER: "", Verdict.SLOWER: " slower", Verdict.INVALID: " invalid"}
     for name, members in series_of(jobs).items() if plots else ():
-        points = _points((str(job.n_draft), job, signs.get(job.verdict, " ?")) for job in members)
+        rated = (job for job in members if best_estimate(job) is not None)
+        points = [(str(job.n_draft), job, signs.get(job.verdict, " ?")) for job in rated]
         if len(points) > 2:  # of two the table says as much
             say(console)
             _print_plot(f"Speedup over n_draft{', ' + name if name else ''} (bar: 95 % interval)", points, console)
     say(console)
 
 
-def _points(rows: Iterable[tuple[str, Comparison, str]]) -> list[PlotRow]:
-    """A row of a plot for each label, comparison with a speedup, and note."""
-    return [
-        PlotRow(label=label, value=value, low=row.ci_low, high=row.ci_high, note=note)
-        for label, row, note in rows
-        if (value := best_estimate(row)) is not None
-    ]
-
-
-def _print_plot(title: str, points: Sequence[PlotRow], console: Console) -> None:
+def _print_plot(title: str, points: Sequence[tuple[str, Comparison, str]], console: Console) -> None:
     say(console, title)
     say_lines(console, interval_plot(points, width=min(width_of(console), 90)))
 

@@ -118,3 +118,27 @@ def test_speeds_reproduce_where_their_95_per_cent_intervals_overlap(gap, reprodu
 
 def _vanilla_only(speeds):
     return compare_jobs(speeds_table([speeds], [[]]))
+
+
+def test_where_one_sweep_has_no_speculative_runs_the_ratio_is_vanillas():
+    both, alone = _sweep([30.0, 30.1, 30.2], [60.0, 60.3, 60.5]), _vanilla_only([33.0, 33.1, 33.2])
+    alone = [replace(row, job_id="j8") for row in alone]
+
+    for old, new in ((both, alone), (alone, both)):
+        (change,) = compare_sweeps(old, new).changes
+        assert change.ratio == change.vanilla_ratio
+        assert change.ratio is not None
+
+
+def test_a_single_speed_in_either_sweep_is_no_reproduction():
+    one, several = _vanilla_only([30.0]), _vanilla_only([30.0, 30.1, 30.2])
+
+    assert compare_sweeps(one, several).changes[0].reproduced is None
+    assert compare_sweeps(several, one).changes[0].reproduced is None
+
+
+def test_points_that_agree_reproduce():
+    point = _sweep([32.0] * 3, [64.0] * 3)
+
+    assert point[-1].ci_low == point[-1].ci_high
+    assert compare_sweeps(point, point).changes[0].reproduced is True

@@ -140,7 +140,7 @@ def test_quiet_leaves_the_results_the_answer_and_where_it_was_saved() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_a_speedup_is_never_shown_without_what_it_is_made_of(width: int) -> None:
-    table = job_table(sweeps.default_sweep().jobs, width=width)
+    table = job_table(sweeps.default_sweep().jobs, sweeps.default_sweep().record, width=width)
 
     heading = terminal_lines(table, width=width)[0]
 

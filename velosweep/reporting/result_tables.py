@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
-from functools import partial
 
 from velosweep.records import JobRecord, SweepRecord
 from velosweep.reporting.escaping import clip
@@ -29,9 +28,6 @@ NARROW = 70
 
 # How much of a failed job's reason stands beside the verdicts: on a screen so little that no other column gives way.
 _REASON_ON_SCREEN, _REASON_ELSEWHERE = 16, 60
-
-
-# ---------------------------------------------------------------- jobs
 
 
 def with_failed(jobs: Sequence[Comparison], record: SweepRecord) -> list[Comparison]:
@@ -62,17 +58,13 @@ def _failed_row(entry: JobRecord, sibling: Comparison | None, other: Comparison)
     )  # fmt: skip
 
 
-def job_table(jobs: Sequence[Comparison], record: SweepRecord | None = None, *, width: int | None = None) -> Table:
+def job_table(jobs: Sequence[Comparison], record: SweepRecord, *, width: int | None = None) -> Table:
     """One row a job for a screen of `width`, or for Markdown; columns of parameters that don't vary are left out.
 
     On a narrow screen a title is shortened, and both speeds, the speedup and its interval are left out last. A job that
     has failed by `record` is named as such, with the reason.
     """
-    failed = _reasons(record)
-    length = _REASON_ELSEWHERE if width is None else _REASON_ON_SCREEN
-
-    def verdict(job: Comparison) -> str:
-        return clip(failed[job.job_id], length) if job.job_id in failed else verdict_words(job)
+    failed = _reasons(record, _REASON_ELSEWHERE if width is None else _REASON_ON_SCREEN)
 
     def mean(stats: ModeStatistics | None, metric: str, digits: int) -> Cell:
         return figure(getattr(stats, metric).mean if stats else None, digits)
@@ -80,7 +72,7 @@ def job_table(jobs: Sequence[Comparison], record: SweepRecord | None = None, *, 
     speculative = "spec. tok/s" if width is not None and width < NARROW else "speculative tok/s"
     columns = (
         *_varying(jobs),
-        column("n_draft", jobs, _FIGURES["n_draft"]),
+        *_figures(jobs, "n_draft"),
         column("vanilla tok/s", jobs, lambda job: mean(job.vanilla, "tokens_per_second", 1), drop=1),
         column(speculative, jobs, lambda job: mean(job.speculative, "tokens_per_second", 1), drop=2),
         column("TTFT ms", jobs, lambda job: mean(job.speculative, "time_to_first_token_ms", 0), drop=7),
@@ -88,26 +80,18 @@ def job_table(jobs: Sequence[Comparison], record: SweepRecord | None = None, *, 
         column("95 % interval", jobs, _FIGURES["95 % interval"], drop=3),
         column("accepted", jobs, _FIGURES["accepted"], drop=5),
         column("expected", jobs, _FIGURES["expected"], drop=6),
-        column("verdict", jobs, verdict, right=False, drop=4),
+        column("verdict", jobs, lambda job: failed.get(job.job_id) or _verdict(job)[1], right=False, drop=4),
     )
     return Table(caption="Results of each job", columns=columns)
 
 
 def detailed_job_table(jobs: Sequence[Comparison], record: SweepRecord, advised: Collection[str]) -> Table:
     """One row a job with all figures, for the page; the jobs whose ids are `advised` are marked."""
-    failed = _reasons(record)
-
-    def verdict(job: Comparison) -> Cell:
-        if job.job_id in failed:
-            reason = clip(failed[job.job_id], _REASON_ELSEWHERE)
-            return Cell(text=f"✗ failed: {reason}", verdict=Verdict.INVALID.value)
-        return _verdict(job)
-
     energy = any(job.energy_j_per_token_speculative is not None for job in jobs)
     columns = (
         *_varying(jobs),
         *_figures(jobs, "n_draft", "speedup", "95 % interval"),
-        column("verdict", jobs, verdict, right=False),
+        _verdicts(jobs, _reasons(record, _REASON_ELSEWHERE)),
         *_figures(jobs, "vanilla tok/s", "speculative tok/s", "TTFT ms", "accepted", "tokens/round", "draft cost"),
         *_figures(jobs, "expected", "pairs", "± (spec.)"),
         *_figures(jobs, *(("J/token vanilla", "J/token speculative") if energy else ())),
@@ -116,20 +100,34 @@ def detailed_job_table(jobs: Sequence[Comparison], record: SweepRecord, advised:
     return Table(caption="Results of each job", columns=columns, advised=marked)
 
 
-def _reasons(record: SweepRecord | None) -> dict[str, str]:
+def _reasons(record: SweepRecord, length: int) -> dict[str, str]:
     """Why jobs failed, by job id."""
-    return {job.id: job.error or "see its log" for job in record.jobs if job.state == "failed"} if record else {}
+    return {job.id: clip(job.error or "see its log", length) for job in record.jobs if job.state == "failed"}
 
 
 def _varying(jobs: Sequence[Comparison]) -> list[Column]:
     """The parameters but n_draft in which the jobs differ."""
-    names = sorted(varying_fields(jobs), key=lambda name: name == "n_predict")
-    return [column(name, jobs, partial(_parameter, name=name), right=name == "n_predict") for name in names]
+    texts = [name for name in varying_fields(jobs) if name != "n_predict"]
+    columns = [column(name, [getattr(job, name) for job in jobs], str, right=False) for name in texts]
+    return [*columns, *(_figures(jobs, "n_predict") if "n_predict" in varying_fields(jobs) else ())]
 
 
-def _parameter(job: Comparison, name: str) -> Cell:
-    value = getattr(job, name)
-    return figure(value, 0) if isinstance(value, int) else Cell(text=str(value))
+def _verdicts(rows: Sequence[Comparison], failed: Mapping[str, str]) -> Column:
+    """Signs and words in the verdict's colour. `failed`: why jobs failed, by job id."""
+
+    def cell(row: Comparison) -> Cell:
+        if row.job_id in failed:
+            return Cell(text=f"✗ failed: {failed[row.job_id]}", verdict=Verdict.INVALID.value)
+        return Cell(text=" ".join(_verdict(row)), verdict=row.verdict.value)
+
+    return column("verdict", rows, cell, right=False)
+
+
+def _verdict(row: Comparison) -> tuple[str, str]:
+    """Sign and words; `no baseline` where there is no ratio to judge."""
+    if best_estimate(row) is None and row.verdict is not Verdict.INVALID:
+        return "–", "no baseline"
+    return VERDICT_SIGNS[row.verdict], VERDICT_WORDS[row.verdict]
 
 
 def _spread(mode: ModeStatistics | None, metric: str = "tokens_per_second") -> Cell:
@@ -140,6 +138,7 @@ def _spread(mode: ModeStatistics | None, metric: str = "tokens_per_second") -> C
 # Title -> what a job's or a prompt's row has there.
 _FIGURES: Mapping[str, Callable[[Comparison], Cell]] = {
     "n_draft": lambda row: figure(row.n_draft, 0),
+    "n_predict": lambda row: figure(row.n_predict, 0),
     "speedup": lambda row: figure(best_estimate(row), 2, "×"),
     "95 % interval": lambda row: Cell(text=interval_words(row), value=row.ci_low),
     "vanilla tok/s": lambda row: _spread(row.vanilla),
@@ -160,23 +159,6 @@ def _figures(rows: Sequence[Comparison], *titles: str) -> list[Column]:
     return [column(title, rows, _FIGURES[title]) for title in titles]
 
 
-def _verdict(row: Comparison) -> Cell:
-    sign = "–" if _has_no_baseline(row) else VERDICT_SIGNS[row.verdict]
-    return Cell(text=f"{sign} {verdict_words(row)}", verdict=row.verdict.value)
-
-
-def verdict_words(row: Comparison) -> str:
-    """The verdict; `no baseline` where there is no ratio to judge."""
-    return "no baseline" if _has_no_baseline(row) else VERDICT_WORDS[row.verdict]
-
-
-def _has_no_baseline(row: Comparison) -> bool:
-    return best_estimate(row) is None and row.verdict is not Verdict.INVALID
-
-
-# ---------------------------------------------------------------- prompts and categories
-
-
 def prompt_table(rows: Sequence[Comparison], labels: Mapping[str, str]) -> Table:
     """One row a job and prompt."""
     columns = (
@@ -184,7 +166,7 @@ def prompt_table(rows: Sequence[Comparison], labels: Mapping[str, str]) -> Table
         column("category", rows, lambda row: row.prompt_category, right=False),
         column("job", rows, lambda row: labels.get(row.job_id, row.job_id), right=False),
         *_figures(rows, "speedup", "95 % interval"),
-        column("verdict", rows, _verdict, right=False),
+        _verdicts(rows, {}),
         *_figures(rows, "vanilla tok/s", "speculative tok/s", "accepted"),
     )
     return Table(caption="Results of each prompt", columns=columns)
@@ -198,9 +180,7 @@ def category_table(advised: Sequence[Recommendation], rows: Sequence[Comparison]
     jobs = whole_jobs(rows)
     labels = job_labels(jobs)
     found: list[tuple[str, Comparison, str, dict[str, float]]] = []
-    for best in (recommendation.job for recommendation in advised):
-        if best is None:
-            continue
+    for best in (recommendation.job for recommendation in advised if recommendation.job):
         alike = {job.job_id for job in competitors(best, jobs)}
         for category, of_job in category_speedups(row for row in rows if row.job_id in alike).items():
             found.append((category, best, max(of_job, key=of_job.__getitem__), of_job))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -75,35 +75,19 @@ def terminal_lines(table: Table, *, width: int) -> list[str]:
 
     What still doesn't fit is cut by `say_lines`.
     """
-    kept = table.without_empty()
-    widths = {id(column): _width(column) for column in kept}
-
-    def total() -> int:
-        return sum(widths[id(column)] for column in kept) + 2 * (len(kept) - 1)
-
-    while total() > width and any(column.drop for column in kept):
-        kept.remove(max(kept, key=lambda column: column.drop))
-    rows: list[Sequence[str]] = [[column.title for column in kept]]
-    rows += [[cell.text for cell in row] for row in zip(*(column.cells for column in kept), strict=True)]
-    lines = [
-        "  ".join(_aligned(text, widths[id(column)], column.right) for text, column in zip(row, kept, strict=True))
-        for row in rows
-    ]
-    return [lines[0].rstrip(), "─" * total(), *(line.rstrip() for line in lines[1:])]
-
-
-def _width(column: Column) -> int:
     from rich.cells import cell_len
 
-    return max(cell_len(terminal_text(text)) for text in (column.title, *(cell.text for cell in column.cells)))
-
-
-def _aligned(text: str, width: int, right: bool) -> str:
-    from rich.cells import cell_len
-
-    shown = terminal_text(text)
-    gap = " " * (width - cell_len(shown))
-    return gap + shown if right else shown + gap
+    shown: list[tuple[int, int, list[str]]] = []  # drop, width and lines of each column
+    for column in table.without_empty():
+        texts = [terminal_text(text) for text in (column.title, *(cell.text for cell in column.cells))]
+        size = max(map(cell_len, texts))
+        gaps = [" " * (size - cell_len(text)) for text in texts]
+        padded = [gap + text if column.right else text + gap for text, gap in zip(texts, gaps, strict=True)]
+        shown.append((column.drop, size, padded))
+    while sum(size + 2 for _, size, _ in shown) > width + 2 and any(drop for drop, _, _ in shown):
+        shown.remove(max(shown, key=lambda entry: entry[0]))
+    lines = ["  ".join(row).rstrip() for row in zip(*(padded for _, _, padded in shown), strict=True)]
+    return [*lines[:1], "─" * (sum(size + 2 for _, size, _ in shown) - 2), *lines[1:]]
 
 
 def markdown_lines(table: Table) -> list[str]:

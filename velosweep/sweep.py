@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,8 +64,9 @@ def run_sweep(
     if settings.dry_run:
         print_plan(prepared, plan(prepared), settings, console)
         return SweepOutcome.not_run(len(jobs))
-    measured, job_ids = measure_sweep(sweep, prepared, settings, console, on_line)
-    derived = _collate(root, measured)
+    with ExitStack() as locks:  # held until the results are written, so that no other sweep is measured beside that
+        measured, job_ids = measure_sweep(sweep, prepared, settings, console, on_line, locks)
+        derived = _collate(root, measured)
     print_end(derived, measured, console, verbosity=settings.verbosity)
     if measured.broken:
         raise _ended_early(measured.broken, root) from measured.broken
@@ -73,26 +74,28 @@ def run_sweep(
 
 
 def measure_sweep(
-    sweep: Sweep, prepared: Prepared, settings: RunSettings, console: Console, on_line: OnLine
+    sweep: Sweep, prepared: Prepared, settings: RunSettings, console: Console, on_line: OnLine, locks: ExitStack
 ) -> tuple[Measured, Collection[str]]:
-    """Lock the sweep's folder and devices and run the lanes; returns how they ended, and the ids of the jobs."""
+    """Lock the sweep's folder and devices and run the lanes; returns how they ended, and the ids of the jobs.
+
+    `locks` holds both locks, for the caller to let go.
+    """
     paths, stop, tell = SweepPaths(Path(sweep.root)), StopFlag(), partial(say, console)
     with ExitStack() as stack:
         stack.enter_context(stop_on_signals(stop, announce=tell))
-        journal = stack.enter_context(Journal(paths.journal, lock=paths.lock, on_line=on_line))
+        journal = locks.enter_context(Journal(paths.journal, lock=paths.lock, on_line=on_line))
         opened = open_sweep(sweep, prepared, settings)
         done, searching = len(opened.progress.done), settings.tuner is not None
         groups = plan(opened.prepared, opened.progress.groups, search=searching)
         drivers: dict[ServerGroup, SearchDriver] = {}
         if settings.tuner is not None:
-            earlier, note = read_journal(paths.journal).samples, partial(journal.note, "tuner")
-            drivers = search_drivers(groups, settings.tuner, earlier, lambda decision: note(**asdict(decision)))
+            drivers = search_drivers(groups, settings.tuner, read_journal(paths.journal).samples)
         print_start(opened.prepared, groups, settings, console, single=sweep.single, done=done)
         devices = [device for lane in opened.prepared.lanes for device in lane.devices]
         busy = hold(
             devices, on_busy=settings.on_busy, sweep=sweep.root, on_wait=tell, should_stop=lambda: stop.requested
         )
-        stack.enter_context(busy)
+        locks.enter_context(busy)
         write_record(paths.record, opened.record)
         journal.note("plan", blocks=plan_as_data(groups), accepted=list(opened.accepted))
         display = ProgressDisplay(

@@ -50,6 +50,41 @@ def test_a_sweep_leaves_every_file_of_the_contract(sweep: tuple[Path, str]) -> N
     assert not [name for name in files - expected if not name.startswith("journal")]
 
 
+_OTHER_SWEEP = """
+import sys
+from velosweep import sweep
+from velosweep.cli import main
+from velosweep.errors import BusyError
+from velosweep.machine.device_locks import hold
+from velosweep.values import Device
+
+write_results = sweep.collate
+
+def collate(root):
+    try:
+        with hold([Device(kind="cpu", name="CPU")], on_busy="fail", sweep="another"):
+            print("the machine was free")
+    except BusyError:
+        print("the machine was taken")
+    return write_results(root)
+
+sweep.collate = collate
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_no_other_sweep_is_measured_while_results_are_written(tmp_path: Path) -> None:
+    env = {**os.environ, "NO_COLOR": "1", "VELOSWEEP_LOCK_DIR": str(tmp_path / "locks")}
+    arguments = ["engine=embedded", "iterations=1", "n_predict=8", "hydra.run.dir=out"]
+
+    done = subprocess.run(
+        [sys.executable, "-c", _OTHER_SWEEP, *arguments],
+        cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+
+    assert "the machine was taken" in done.stdout, done.stdout + done.stderr
+
+
 def test_the_summary_is_the_specifications_object(sweep: tuple[Path, str]) -> None:
     root, _ = sweep
     summary = json.loads((root / "0" / "summary.json").read_text())

@@ -63,7 +63,7 @@ def search(
     jobs: Sequence[Job], bench: Bench, settings: TunerSettings | None = None
 ) -> tuple[SearchAnswer, SearchDriver]:
     groups = plan_groups(jobs, resident_servers=lambda job: 100)
-    drivers = search_drivers(groups, settings or TunerSettings(), list(bench.samples), lambda decision: None)
+    drivers = search_drivers(groups, settings or TunerSettings(), list(bench.samples))
     (driver,) = drivers.values()
     bench.driver = driver
     bench.run(jobs)
@@ -192,7 +192,7 @@ def test_each_category_of_prompts_has_a_winner_of_its_own() -> None:
     )
     jobs = jobs_over_n_draft(1, 4, 7, n_predict=400, prompts=prompts)
     groups = plan_groups(jobs)
-    (driver,) = search_drivers(groups, TunerSettings(per_category=True), [], lambda decision: None).values()
+    (driver,) = search_drivers(groups, TunerSettings(per_category=True), []).values()
     bench.driver = driver
     bench.run(jobs)
 
@@ -213,14 +213,14 @@ def test_skip_vanilla_leaves_nothing_to_confirm_against() -> None:
     groups = plan_groups(jobs_over_n_draft(4, 8, skip_vanilla=True))
 
     with pytest.raises(ConfigError, match="vanilla"):
-        search_drivers(groups, TunerSettings(), [], lambda decision: None)
+        search_drivers(groups, TunerSettings(), [])
 
 
 def observed(objective: str, **changes: object) -> dict[str, Observation]:
     """The observations of a first round of vanilla and n_draft 2, whose samples have these values; by mode."""
     jobs = jobs_over_n_draft(2)
     settings = TunerSettings(objective=objective)
-    (driver,) = search_drivers(plan_groups(jobs), settings, [], lambda decision: None).values()
+    (driver,) = search_drivers(plan_groups(jobs), settings, []).values()
     asked = driver.next_round()
     assert asked is not None
     for run in asked:
@@ -273,6 +273,6 @@ def test_rounds_that_llama_cpp_does_not_count_are_the_tokens_that_no_draft_provi
 @pytest.mark.parametrize(("n_predict", "short"), [(255, True), (256, False)])
 def test_a_single_prompt_of_fewer_than_256_tokens_is_a_short_suite(n_predict: int, short: bool) -> None:
     groups = plan_groups(jobs_over_n_draft(2, n_predict=n_predict))
-    (driver,) = search_drivers(groups, TunerSettings(), [], lambda decision: None).values()
+    (driver,) = search_drivers(groups, TunerSettings(), []).values()
 
     assert [search.short_suite for search in driver.searches.values()] == [short]

@@ -7,7 +7,7 @@ again and goes on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from velosweep.config.settings import Job, Prompt, TunerSettings
@@ -28,15 +28,13 @@ _SHORT_TOKENS = 256
 class SearchDriver:
     """Searches the jobs of one group, category by category where the settings ask for that.
 
-    `samples`: good samples by key, those of an earlier run of the sweep among them. `note(decision)` is called when a
-    decision is made. `loading_s` is what loading servers took. Raises ConfigError for a group without vanilla, against
-    which a winner is confirmed.
+    `samples`: good samples by key, those of an earlier run of the sweep among them. `loading_s` is what loading servers
+    took. Raises ConfigError for a group without vanilla, against which a winner is confirmed.
     """
 
     group: ServerGroup
     settings: TunerSettings
     samples: dict[Key, Sample]
-    note: Callable[[TunerDecision], None] = lambda decision: None
     loading_s: float = 0.0
     searches: dict[str | None, BestArmSearch] = field(init=False)
     _servers: dict[str, tuple[ServerConfig, Job]] = field(init=False)
@@ -85,11 +83,8 @@ class SearchDriver:
             return
         category, asked = self._asked
         self._asked = None
-        before = self.searches[category]
-        after = before.after(asked, {name: self._observe(category, name) for name in asked.order})
-        self.searches[category] = after
-        for decision in after.decisions()[len(before.decisions()) :]:
-            self.note(decision)
+        seen = {name: self._observe(category, name) for name in asked.order}
+        self.searches[category] = self.searches[category].after(asked, seen)
 
     def _observe(self, category: str | None, candidate: str) -> Observation:
         """What was measured of a candidate in the latest round."""
@@ -136,17 +131,14 @@ class SearchDriver:
 
 
 def search_drivers(
-    groups: Sequence[ServerGroup],
-    settings: TunerSettings,
-    samples: Iterable[Sample],
-    note: Callable[[TunerDecision], None],
+    groups: Sequence[ServerGroup], settings: TunerSettings, samples: Iterable[Sample]
 ) -> dict[ServerGroup, SearchDriver]:
     """A driver for each group. `samples`: what an earlier run of this sweep measured.
 
     Raises ConfigError for jobs that skip vanilla.
     """
     earlier = {sample_key(sample): sample for sample in samples if _is_good(sample)}
-    return {group: SearchDriver(group=group, settings=settings, samples=dict(earlier), note=note) for group in groups}
+    return {group: SearchDriver(group=group, settings=settings, samples=dict(earlier)) for group in groups}
 
 
 def _is_good(sample: Sample) -> bool:

@@ -13,7 +13,7 @@ from velosweep.llama_cpp import capabilities
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Capabilities are asked anew in each test and kept beside it."""
     capabilities._known.cache_clear()
-    monkeypatch.setattr(capabilities, "_default_cache_dir", lambda: tmp_path / "capabilities")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def serve(tmp_path: Path, model: str) -> Iterator[Serve]:
 
     yield start
     for child in children:
-        child.kill()
+        child.stop(grace_s=0)
 
 
 def ready(engine: AttachedEngine, server: ServerConfig, tmp_path: Path):  # type: ignore[no-untyped-def]

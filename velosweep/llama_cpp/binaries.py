@@ -55,7 +55,6 @@ class BinariesEngine:
 
     @property
     def build(self) -> str:
-        """Version as the vanilla program says it."""
         return self._programs[Mode.VANILLA].build
 
     def devices(self) -> tuple[Device, ...]:
@@ -85,13 +84,12 @@ class BinariesSession(Session):
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked again: each run has its own process."""
         return not self._closed
 
     @property
     def pid(self) -> int | None:
         """The running process, None between runs."""
-        return self._child.pid if self._child is not None and self._child.alive else None
+        return self._child.pid if self._child is not None and self._child.exit_code is None else None
 
     def wait_ready(self, timeout_s: float) -> None:
         """Run for one token, so that a model that can't be loaded fails the launch. Raises LaunchFailed."""

@@ -83,33 +83,30 @@ def find_in(folder: Path, *names: str) -> Path | None:
 _lock = threading.Lock()
 
 
-def of_program(program: str, *, cache_dir: Path | None = None) -> Capabilities:
+def of_program(program: str) -> Capabilities:
     """Ask `program` once; the answer is kept in memory and, by the program's content, in the user's cache folder.
 
     Raises ProgramError if it can't be run or doesn't answer as llama.cpp does.
     """
     with _lock:
-        return _known(str(Path(program).absolute()), cache_dir)
+        return _known(str(Path(program).absolute()))
 
 
 @functools.cache
-def _known(program: str, cache_dir: Path | None) -> Capabilities:
-    folder = cache_dir or _default_cache_dir()
-    file = folder / f"{_identity(program)}.json"
+def _known(program: str) -> Capabilities:
+    from platformdirs import user_cache_path
+
+    file = user_cache_path("velosweep") / "capabilities" / f"{_identity(program)}.json"
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
-        return Capabilities(
-            program=program,
-            build=stored["build"],
-            flags=stored["flags"],
-            spec_types=tuple(stored["spec_types"]),
-        )
+        spec_types = tuple(stored["spec_types"])
+        return Capabilities(program=program, build=stored["build"], flags=stored["flags"], spec_types=spec_types)
     except (OSError, ValueError, KeyError, TypeError):
         pass  # never asked before, or an unreadable cache
     asked = _ask(program)
     answers = {"build": asked.build, "flags": asked.flags, "spec_types": asked.spec_types}
     with contextlib.suppress(StorageError):  # without a cache it takes a tenth of a second the next time, too
-        make_folder(folder)
+        make_folder(file.parent)
         write_text(file, json.dumps(answers), durable=False)
     return asked
 
@@ -130,12 +127,6 @@ def _identity(program: str) -> str:
     except OSError as error:
         raise ProgramError(f"The llama.cpp program {program} can't be read: {error.strerror}") from None
     return digest.hexdigest()
-
-
-def _default_cache_dir() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("velosweep") / "capabilities"
 
 
 def _ask(program: str) -> Capabilities:
@@ -167,12 +158,13 @@ def _answer(program: str, question: str) -> process.ProgramOutput:
     """Raises ProgramError if the program can't be run."""
     try:
         answer = process.ask([program, question])
-        cause = process.exec_failure(answer.stderr)
+        failure = re.match(r"exec: .*: (.+)$", answer.stderr)
+        if failure is None:
+            return answer
+        cause = failure.group(1)
     except OSError as error:
         cause = error.strerror or str(error)
-    if cause is not None:
-        raise ProgramError(f"{program} can't be run: {cause}", remedy="check that it is built for this machine")
-    return answer
+    raise ProgramError(f"{program} can't be run: {cause}", remedy="check that it is built for this machine")
 
 
 def parse_version(text: str) -> str:

@@ -15,7 +15,7 @@ from velosweep.errors import ProgramError
 from velosweep.isolation import python_command
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.arguments import server_values
-from velosweep.llama_cpp.device_list import parse_list, pinning_environment
+from velosweep.llama_cpp.device_list import parse_list
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.llama_cpp.server import ServerSession, start_child
 from velosweep.llama_cpp.setting_table import SETTINGS, Setting, Value
@@ -42,14 +42,8 @@ class EmbeddedEngine:
         """Start a child and return at once. Raises LaunchFailed, ProgramError."""
         api_key = secrets.token_urlsafe(24)
         settings = {**embedded_settings(server, lane=lane), "api_keys": [api_key]}
-        child = start_child(
-            python_command("-m", _CHILD),
-            log_path=log_path,
-            environment=pinning_environment(lane),
-            lane=lane,
-            stdin=True,
-        )
-        child.send(json.dumps(settings).encode() + b"\n")
+        told = json.dumps(settings).encode() + b"\n"
+        child = start_child(python_command("-m", _CHILD), lane=lane, log_path=log_path, stdin=told)
         return ServerSession(server, child, log_path=log_path, api_key=api_key)
 
 

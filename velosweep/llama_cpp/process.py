@@ -12,7 +12,6 @@ import concurrent.futures
 import contextlib
 import functools
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -57,26 +56,19 @@ except OSError as error:
 """
 
 _NEEDS_WATCHDOG = sys.platform not in ("linux", "win32")
-
 _START_S = 60.0
-
-_SCRUBBED_PREFIX = "LLAMA_ARG_"
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 _SCRUBBED = frozenset({"LLAMA_API_KEY", "LLAMA_LOG_FILE", "LLAMA_LOG_VERBOSITY", "LLAMA_LOG_COLORS"})
 
 
 def child_environment(parent: Mapping[str, str], extra: Mapping[str, str | None] | None = None) -> dict[str, str]:
     """`parent` without what silently changes a llama.cpp run, then `extra` (None removes a variable)."""
-    environment = {
+    kept: dict[str, str | None] = {
         name: value
         for name, value in program_environment(parent).items()
-        if not name.startswith(_SCRUBBED_PREFIX) and name not in _SCRUBBED
+        if not name.startswith("LLAMA_ARG_") and name not in _SCRUBBED
     }
-    for name, value in (extra or {}).items():
-        if value is None:
-            environment.pop(name, None)
-        else:
-            environment[name] = value
-    return environment
+    return {name: value for name, value in {**kept, **(extra or {})}.items() if value is not None}
 
 
 class ChildProcess:
@@ -93,11 +85,6 @@ class ChildProcess:
         return self._popen.pid
 
     @property
-    def alive(self) -> bool:
-        """Whether it still runs."""
-        return self._popen.poll() is None
-
-    @property
     def exit_code(self) -> int | None:
         """None while it runs; negative is the signal that ended it."""
         return self._popen.poll()
@@ -108,15 +95,6 @@ class ChildProcess:
             return self._popen.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return None
-
-    def send(self, data: bytes) -> None:
-        """Write to its stdin, which must have been asked for. A child that is gone is no error."""
-        stream = self._popen.stdin
-        if stream is None:
-            raise ValueError("the child was started without stdin=True")
-        with contextlib.suppress(BrokenPipeError, OSError):
-            stream.write(data)
-            stream.flush()
 
     def stop(self, *, grace_s: float = 5.0) -> int | None:
         """Ask its whole group to end, kill what is left after `grace_s`; idempotent, never raises."""
@@ -138,10 +116,6 @@ class ChildProcess:
                 self._watchdog = None
             return self._popen.poll()
 
-    def kill(self) -> None:
-        """End it at once."""
-        self.stop(grace_s=0.0)
-
     def _signal(self, number: int) -> None:
         with contextlib.suppress(OSError):
             if hasattr(os, "killpg"):
@@ -150,21 +124,19 @@ class ChildProcess:
                 self._popen.kill()
 
 
-_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
-
-
 def start(
     argv: Sequence[str],
     *,
     stderr: Path,
     stdout: Path | None = None,
     environment: Mapping[str, str | None] | None = None,
-    stdin: bool = False,
+    stdin: bytes = b"",
     cores: Sequence[int] = (),
 ) -> ChildProcess:
     """Start `argv` (argv[0] an absolute path), its output appended to the given files, and return at once.
 
     `stdout` None goes to the same file as stderr. `environment` is laid over the scrubbed one of this process.
+    `stdin`: what the child reads first from a pipe that then stays open as long as we live; empty for no pipe.
     `cores`: logical processors it may use (where the system can confine it); empty for all of ours.
     Raises OSError if the interpreter that becomes the program can't be started; a program that can't be executed
     shows as exit code 126 with a line in `stderr`.
@@ -190,6 +162,10 @@ def start(
             )
         if watchdog_read is not None:
             os.close(watchdog_read)
+        if popen.stdin is not None:
+            with contextlib.suppress(OSError):  # a child that is gone is no error here
+                popen.stdin.write(stdin)
+                popen.stdin.flush()
         return ChildProcess(popen, watchdog_write)
 
     try:
@@ -237,14 +213,8 @@ def ask(
         stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
         child = start(argv, stdout=stdout, stderr=stderr, environment=environment)
         exit_code = child.wait(timeout_s)
-        child.kill()
+        child.stop(grace_s=0)
         return ProgramOutput(exit_code, *(file.read_text(errors="replace") for file in (stdout, stderr)))
-
-
-def exec_failure(stderr: str) -> str | None:
-    """Why the system did not execute a program, if it did not."""
-    match = re.match(r"exec: .*: (.+)$", stderr)
-    return match.group(1) if match else None
 
 
 def describe_exit(code: int | None) -> str:
@@ -274,9 +244,9 @@ def tail(path: Path, *, max_bytes: int = 65536) -> str:
         return ""
 
 
-def wait_for(condition: Callable[[], bool], deadline: float, *, first_s: float = 0.005, longest_s: float = 0.1) -> bool:
+def wait_for(condition: Callable[[], bool], deadline: float, *, longest_s: float = 0.1) -> bool:
     """Call `condition` until it is true or perf_counter passes `deadline`, sleeping longer each time."""
-    pause = first_s
+    pause = 0.005
     while not condition():
         left = deadline - time.perf_counter()
         if left <= 0:

@@ -12,18 +12,18 @@ import queue
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, redirect_stdout
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from velosweep.config.settings import RunSettings
-from velosweep.errors import ConfigError, MismatchError, StorageError, install_extra
+from velosweep.errors import ConfigError, MismatchError, StorageError
 from velosweep.hydra_app.groups import RemoteGroup, in_words, measure_group
-from velosweep.hydra_app.remote import RemoteLauncher
-from velosweep.hydra_app.remote_display import ShowSample, display_of
-from velosweep.hydra_app.remote_journal import FolderContent, JournalReplica, line_sender
+from velosweep.hydra_app.remote import RemoteLauncher, import_extra
+from velosweep.hydra_app.remote_journal import JournalReplica, display_of, line_sender, sweep_files, write_files
+from velosweep.values import Sample
 
 
 @dataclass
@@ -41,9 +41,6 @@ class DaskConf:
 class DaskLanes(RemoteLauncher):
     """Hydra's launcher contract; settings as in DaskConf."""
 
-    def __init__(self, **settings: Any) -> None:
-        self._settings = settings
-
     def tasks(self, settings: RunSettings) -> int | None:
         """How many groups are wanted."""
         if self._settings["tasks"] is not None:
@@ -56,15 +53,13 @@ class DaskLanes(RemoteLauncher):
     def run_groups(self, groups: Sequence[RemoteGroup], root: Path, settings: RunSettings) -> dict[str, str]:
         """Run all groups and store their samples as they arrive; returns failures by group name, in words."""
         with ExitStack() as stack:
-            replicas = {g.name: stack.enter_context(JournalReplica(g.folder(root))) for g in groups}
+            replicas = {g.name: stack.enter_context(closing(JournalReplica(g.folder(root)))) for g in groups}
             earlier = [sample for replica in replicas.values() for sample in replica.samples()]
-            show = stack.enter_context(display_of(groups, root, settings, earlier))
-            client = stack.enter_context(self._client(settings))
             asked = self._settings["gpu_resource"]
             runs = GroupRuns(
-                client,
-                replicas,
-                show,
+                replicas=replicas,
+                show=stack.enter_context(display_of(groups, root, settings, earlier)),
+                client=stack.enter_context(self._client(settings)),
                 resources=_resources(asked if asked is not None else (1 if settings.gpus else 0)),
                 allowed_failures=int(self._settings["allowed_failures"]),
             )
@@ -73,23 +68,17 @@ class DaskLanes(RemoteLauncher):
     @contextmanager
     def _client(self, settings: RunSettings) -> Iterator[Any]:
         """A client of the scheduler at `address`, or of workers on this machine that are stopped with it."""
-        distributed = _distributed()
-        if self._settings["address"] is not None:
+        distributed = import_extra("distributed", "dask")
+        with ExitStack() as stack:
+            scheduler = self._settings["address"] or stack.enter_context(self._cluster(distributed, settings))
             try:
-                client = distributed.Client(self._settings["address"], timeout="30s", set_as_default=False)
+                client = distributed.Client(scheduler, timeout="30s", set_as_default=False)
             except OSError as error:
                 raise ConfigError(
                     f"No Dask scheduler answers at {self._settings['address']}",
                     remedy="set hydra.launcher.address to one that runs, or to null for workers on this machine",
                 ) from error
-            with client:
-                yield client
-            return
-        with (
-            self._cluster(distributed, settings) as cluster,
-            distributed.Client(cluster, set_as_default=False) as client,
-        ):
-            yield client
+            yield stack.enter_context(client)
 
     def _cluster(self, distributed: Any, settings: RunSettings) -> Any:
         """A process for each worker, with one thread and the GPUs of its lane; a worker that dies is restarted."""
@@ -110,40 +99,29 @@ class DaskLanes(RemoteLauncher):
     def _environments(self, settings: RunSettings) -> list[Mapping[str, str]]:
         """The environment of each worker on this machine: its visible GPUs, and errors only in its log."""
         quiet = {"DASK_LOGGING__DISTRIBUTED": "error"}
-        gpus = [str(gpu) for gpu in settings.gpus or ()]
-        step = settings.gpus_per_lane
+        gpus, step = [str(gpu) for gpu in settings.gpus or ()], settings.gpus_per_lane
         lanes = [gpus[at : at + step] for at in range(0, len(gpus) - step + 1, step)]
-        order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-        named: list[Mapping[str, str]] = [
-            {**quiet, "CUDA_VISIBLE_DEVICES": ",".join(lane), "CUDA_DEVICE_ORDER": order} for lane in lanes
-        ]
-        return named or [quiet for _ in range(int(self._settings["workers"]))]
+        order = {"CUDA_DEVICE_ORDER": os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")}
+        named: list[Mapping[str, str]] = [{**quiet, **order, "CUDA_VISIBLE_DEVICES": ",".join(lane)} for lane in lanes]
+        return named or [quiet] * int(self._settings["workers"])
 
 
+@dataclass(kw_only=True)
 class GroupRuns:
     """Runs groups on Dask's workers and submits a group again when its worker is lost.
 
     Each attempt has a key and an event topic of its own, so that events of a worker that Dask has given up, but that
-    still runs, are ignored.
+    still runs, are ignored. `show` displays a sample; `allowed_failures`: lost workers after which a group has failed.
     """
 
-    def __init__(
-        self,
-        client: Any,
-        replicas: Mapping[str, JournalReplica],
-        show: ShowSample,
-        *,
-        resources: Mapping[str, float] | None,
-        allowed_failures: int,
-    ) -> None:
-        self._client = client
-        self._replicas = replicas
-        self._show = show
-        self._resources = resources
-        self._allowed_failures = allowed_failures
-        self._lost: Counter[str] = Counter()
-        self._attempts: dict[str, RemoteGroup] = {}  # running attempts by topic
-        self._arrivals: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    client: Any
+    replicas: Mapping[str, JournalReplica]
+    show: Callable[[RemoteGroup, Sample], None]
+    resources: Mapping[str, float] | None
+    allowed_failures: int
+    _lost: Counter[str] = field(default_factory=Counter)
+    _attempts: dict[str, RemoteGroup] = field(default_factory=dict)  # running attempts by topic
+    _arrivals: queue.SimpleQueue[tuple[str, Any]] = field(default_factory=queue.SimpleQueue)
 
     def run_all(self, groups: Sequence[RemoteGroup]) -> dict[str, str]:
         """Run the groups to their ends; returns failures by group name, in words."""
@@ -156,15 +134,15 @@ class GroupRuns:
             if group is None:  # a late event of an earlier attempt
                 continue
             if isinstance(arrival, (str, bytes)):
-                sample = self._replicas[group.name].take(arrival)
+                sample = self.replicas[group.name].take(arrival)
                 if sample is not None:
-                    self._show(group, sample)
+                    self.show(group, sample)
                 continue
             del self._attempts[topic]
-            self._client.unsubscribe_topic(topic)
+            self.client.unsubscribe_topic(topic)
             error = arrival.exception()
             if error is None:
-                self._replicas[group.name].complete(arrival.result())
+                write_files(self.replicas[group.name].folder, arrival.result())
             elif not self._try_again(group, error):
                 failures[group.name] = in_words(error)
             arrival.release()
@@ -174,20 +152,20 @@ class GroupRuns:
         # random, because a scheduler may outlive this sweep and keeps the keys and events of others
         topic = f"velosweep-{group.name}-{secrets.token_hex(8)}"
         self._attempts[topic] = group
-        self._client.subscribe_topic(topic, lambda event: self._arrivals.put((topic, event[1]["content"])))
-        future = self._client.submit(
-            run_on_worker, group, topic, self._replicas[group.name].content(), key=topic, resources=self._resources
+        self.client.subscribe_topic(topic, lambda event: self._arrivals.put((topic, event[1]["content"])))
+        future = self.client.submit(
+            run_on_worker, group, topic, self.replicas[group.name].files(), key=topic, resources=self.resources
         )
         future.add_done_callback(lambda done: self._arrivals.put((topic, done)))
 
     def _try_again(self, group: RemoteGroup, error: BaseException) -> bool:
         """Submit the group again where a worker was lost or can't continue earlier results; else False."""
-        replica = self._replicas[group.name]
-        if isinstance(error, MismatchError) and replica.content() is not None:
+        replica = self.replicas[group.name]
+        if isinstance(error, MismatchError) and replica.files() is not None:
             replica.put_aside()  # measured on another host, device or program, which results must not mix
-        elif isinstance(error, (LostWorkerError, _distributed().KilledWorker)):
+        elif isinstance(error, (LostWorkerError, import_extra("distributed", "dask").KilledWorker)):
             self._lost[group.name] += 1
-            if self._lost[group.name] > self._allowed_failures:
+            if self._lost[group.name] > self.allowed_failures:
                 return False
         else:
             return False
@@ -202,21 +180,17 @@ class LostWorkerError(StorageError):
     """The worker that ran an attempt was lost."""
 
 
-def run_on_worker(group: RemoteGroup, topic: str, earlier: FolderContent | None) -> FolderContent:
+def run_on_worker(group: RemoteGroup, topic: str, earlier: Mapping[str, bytes] | None) -> dict[str, bytes]:
     """Measure a group, continuing from the results of `earlier` attempts; returns its record and journal.
 
     The journal's lines are sent as events of `topic` as they are written. Raises MismatchError where the earlier
     results are another machine's. Raises LostWorkerError where the topic has events already: then Dask is repeating the
     task of a lost worker, and the driver must submit it again with the results which that worker had sent.
     """
-    distributed = _distributed()
+    distributed = import_extra("distributed", "dask")
     if distributed.get_client().get_events(topic):
         raise LostWorkerError("The worker was lost")
     worker = distributed.get_worker()
-
-    def send(content: str | bytes) -> None:
-        worker.log_event(topic, {"content": content})
-
     with (
         tempfile.TemporaryDirectory(prefix="velosweep-") as own,
         (Path(own) / "screen.log").open("w", encoding="utf-8") as screen,
@@ -224,18 +198,10 @@ def run_on_worker(group: RemoteGroup, topic: str, earlier: FolderContent | None)
     ):
         folder = Path(own) / "group"
         if earlier is not None:
-            earlier.write(folder)
-        measure_group(group, folder, line_sender(folder, send))
-        return FolderContent.of(folder)
+            write_files(folder, earlier)
+        measure_group(group, folder, line_sender(folder, lambda content: worker.log_event(topic, {"content": content})))
+        return sweep_files(folder)
 
 
 def _resources(gpus: int) -> dict[str, float] | None:
     return {"GPU": gpus} if gpus else None
-
-
-def _distributed() -> Any:
-    try:
-        import distributed
-    except ImportError as error:
-        raise ConfigError("hydra/launcher=dask needs the package distributed", remedy=install_extra("dask")) from error
-    return distributed

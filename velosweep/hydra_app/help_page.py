@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from velosweep.config.schema import KEYS
 from velosweep.config.search_path import own_conf, package_conf
@@ -35,15 +34,19 @@ _GROUPS = ("model_pair", "prompts", "engine", "protocol", "speculation", "experi
 
 def help_page(verbs: Mapping[str, str]) -> str:
     """The whole page, plain text."""
+    keys = [  # of a section without a type: its name and explanation
+        (f"{name}={key.default_word}", f"{key.type_word}: {key.text}") if key.type_word else (name, key.text)
+        for name, key in KEYS.items()
+    ]
     parts = [
         "velosweep: which draft model and n_draft should I run here, is the speedup real?\n"
         "Measures llama.cpp with and without speculative decoding, over every combination\nyou name.\n",
         "  velosweep [-m] [KEY=VALUE ...]        measure\n  velosweep COMMAND ...                 see below\n",
-        "Examples\n" + _columns(_EXAMPLES, apart=True),
+        "Examples\n" + "".join(f"  {command}\n      {what}\n" for command, what in _EXAMPLES),
         "Commands (velosweep COMMAND --help)\n" + _columns(tuple(verbs.items())),
-        "Groups: GROUP=NAME takes conf/GROUP/NAME.yaml (+experiment=NAME)\n" + _columns(tuple(_groups())),
+        "Groups: GROUP=NAME takes conf/GROUP/NAME.yaml (+experiment=NAME)\n" + _columns(_groups()),
         "Keys, with their defaults and types (a group's file may set another default:\n"
-        "velosweep --cfg job shows what holds)\n" + _columns(_keys(), least=_KEY_COLUMN),
+        "velosweep --cfg job shows what holds)\n" + _columns(keys, width=_KEY_COLUMN),
         "Flags\n" + _columns(_FLAGS),
         "Exit status: 0 all measured, 1 some jobs failed, 2 refused before anything ran,\n"
         "3 nothing measured, 130 interrupted (velosweep resume DIR goes on).\n",
@@ -51,27 +54,13 @@ def help_page(verbs: Mapping[str, str]) -> str:
     return "\n".join(parts)
 
 
-def _keys() -> tuple[tuple[str, str], ...]:
-    """`engine.context=4096`, and `int: context, in tokens`; of sections name and explanation."""
-    return tuple(
-        (f"{name}={key.default_word}", f"{key.type_word}: {key.text}") if key.type_word else (name, key.text)
-        for name, key in KEYS.items()
-    )
-
-
-def _columns(rows: tuple[tuple[str, str], ...], *, apart: bool = False, least: int = 0) -> str:
-    """Two columns within 80; `apart` puts the explanation on a line of its own, for long first columns.
-
-    `least` above 0 is the width of the first column, and those that are longer stand on a line of their own.
-    """
-    if apart:
-        return "".join(f"  {left}\n      {right}\n" for left, right in rows)
-    width = least or max(len(left) for left, _ in rows) + 2
+def _columns(rows: Sequence[tuple[str, str]], *, width: int | None = None) -> str:
+    """Two columns within 80, the first `width` wide, or as its longest text; a longer one has a line of its own."""
+    width = width or max(len(left) for left, _ in rows) + 2
     lines = []
     for left, right in rows:
         wrapped = textwrap.wrap(right, _WIDTH - 2 - width, break_on_hyphens=False)
-        first = [] if len(left) + 2 > width else [f"  {left:<{width}}{wrapped.pop(0)}"]
-        lines += first or [f"  {left}"]
+        lines.append(f"  {left}" if len(left) + 2 > width else f"  {left:<{width}}{wrapped.pop(0)}")
         lines += [f"  {'':<{width}}{line}" for line in wrapped]
     return "".join(f"{line}\n" for line in lines)
 
@@ -79,13 +68,9 @@ def _columns(rows: tuple[tuple[str, str], ...], *, apart: bool = False, least: i
 def _groups() -> list[tuple[str, str]]:
     """Each group with its choices, the person's own included."""
     folders = [folder for folder in (own_conf(), package_conf()) if folder]
-    found = [(group, ", ".join(_choices(folders, group))) for group in _GROUPS]
-    return [
-        *((group, choices) for group, choices in found if choices),
-        ("hydra/launcher", "gpu_lanes, basic, slurm, dask"),
-        ("hydra/sweeper", "grid, tune, basic"),
-    ]
-
-
-def _choices(folders: list[Path], group: str) -> list[str]:
-    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+    found = []
+    for group in _GROUPS:
+        choices = {file.stem for folder in folders for file in (folder / group).glob("*.yaml")}
+        if choices:
+            found.append((group, ", ".join(sorted(choices))))
+    return [*found, ("hydra/launcher", "gpu_lanes, basic, slurm, dask"), ("hydra/sweeper", "grid, tune, basic")]

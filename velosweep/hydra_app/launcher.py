@@ -80,12 +80,21 @@ class LaneLauncher(Launcher):
             jobs.append(job)
             own_settings = load_settings(config.cfg, config.unresolved)
             if own_settings != (settings := settings or own_settings):
-                raise _different_settings(first, num)
+                raise ConfigError(
+                    f"Jobs {first} and {num} have different run settings",
+                    remedy=f"the keys {', '.join(RUN_KEYS)} hold for a whole sweep; give each one value",
+                )
             twin = measured.setdefault(replace(job, num=0, overrides=(), directory="", output=None), job)
-            if twin is not job:
-                raise _same_measurement(twin, job)
+            if twin is not job:  # the second would overwrite the first's results
+                raise ConfigError(
+                    f"Jobs {twin.num} ({' '.join(twin.overrides)}) and {num} ({' '.join(overrides)}) are alike",
+                    remedy="name each value once; for more runs, raise iterations",
+                )
             if directories.setdefault(directory, num) != num:
-                raise _same_directory(directories[directory], num, directory)
+                raise ConfigError(
+                    f"Jobs {directories[directory]} and {num} would both write to {directory!r}",
+                    remedy="leave hydra.sweep.subdir at ${hydra.job.num}, or make it differ for each job",
+                )
             if not settings.dry_run:
                 folders.write(config, directory)
         if settings is None:
@@ -125,25 +134,3 @@ class LaneLauncher(Launcher):
         with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
             cfg.hydra.runtime.output_dir = str(root / job.directory)
         return cfg
-
-
-def _different_settings(first: int, num: int) -> ConfigError:
-    return ConfigError(
-        f"Jobs {first} and {num} have different run settings",
-        remedy=f"the keys {', '.join(RUN_KEYS)} hold for a whole sweep; give each one value",
-    )
-
-
-def _same_measurement(one: Job, other: Job) -> ConfigError:
-    """Two jobs that are the same measurement: the second would overwrite the first's results."""
-    return ConfigError(
-        f"Jobs {one.num} ({' '.join(one.overrides)}) and {other.num} ({' '.join(other.overrides)}) are alike",
-        remedy="name each value once; for more runs, raise iterations",
-    )
-
-
-def _same_directory(one: int, other: int, directory: str) -> ConfigError:
-    return ConfigError(
-        f"Jobs {one} and {other} would both write to {directory!r}",
-        remedy="leave hydra.sweep.subdir at ${hydra.job.num}, or make it differ for each job",
-    )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import secrets
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from velosweep.config.settings import Job, RunSettings
-from velosweep.errors import ConfigError, NothingMeasured, StorageError
+from velosweep.errors import ConfigError, NothingMeasured, StorageError, install_extra
 from velosweep.hydra_app.groups import SERVER_GROUPS_A_GROUP, RemoteGroup, is_done, partition
 from velosweep.hydra_app.launcher import LaneLauncher
 from velosweep.measuring.opening import job_record
@@ -27,7 +29,10 @@ from velosweep.values import Sample
 
 
 class RemoteLauncher(LaneLauncher):
-    """A launcher that measures groups of jobs elsewhere."""
+    """A launcher that measures groups of jobs elsewhere. `settings`: those of hydra.launcher."""
+
+    def __init__(self, **settings: Any) -> None:
+        self._settings = settings
 
     @abstractmethod
     def tasks(self, settings: RunSettings) -> int | None:
@@ -54,12 +59,16 @@ class RemoteLauncher(LaneLauncher):
         return SweepOutcome.of_sweep(derived.record, derived.summaries())
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GroupResults:
-    """A group's record, and its samples in the order in which they were taken."""
+def import_extra(package: str, extra: str) -> Any:
+    """The module `package`, which comes with velosweep[`extra`]. Raises ConfigError where it is not installed."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise ConfigError(f"hydra/launcher={extra} needs the package {package}", remedy=install_extra(extra)) from error
 
-    record: SweepRecord
-    samples: tuple[Sample, ...]
+
+Found = Mapping[str, tuple[SweepRecord, Sequence[Sample]]]
+"""By group name: the group's record, and its samples in the order in which they were taken."""
 
 
 def merge(root: Path, jobs: Sequence[Job], groups: Sequence[RemoteGroup], failures: Mapping[str, str]) -> None:
@@ -68,28 +77,29 @@ def merge(root: Path, jobs: Sequence[Job], groups: Sequence[RemoteGroup], failur
     Raises NothingMeasured where no group brought a sample.
     """
     reasons = dict(failures)
-    found: dict[str, GroupResults] = {}
+    found: dict[str, tuple[SweepRecord, Sequence[Sample]]] = {}
     for group in groups:
         paths = SweepPaths(group.folder(root))
         try:
-            found[group.name] = GroupResults(
-                record=read_record(paths.record), samples=tuple(read_journal(paths.journal).samples)
-            )
+            found[group.name] = (read_record(paths.record), read_journal(paths.journal).samples)
         except StorageError as error:
             reasons.setdefault(group.name, str(error))
-    if not any(results.samples for results in found.values()):
+    if not any(samples for _, samples in found.values()):
         reason = next(iter(reasons.values()), "the tasks took no samples")
         raise NothingMeasured(f"Nothing was measured: {reason}", remedy=f"the tasks' logs are in {root}")
     sweep_id, paths = secrets.token_hex(8), SweepPaths(root)
     paths.journal.unlink(missing_ok=True)
     with Journal(paths.journal, lock=paths.lock) as journal:
         for number, group in enumerate(groups):
-            for sample in found[group.name].samples if group.name in found else ():
+            for sample in found[group.name][1] if group.name in found else ():
                 block = number * SERVER_GROUPS_A_GROUP + sample.block
                 journal.append(replace(sample, sweep_id=sweep_id, block=block, lane=number))
-            _drop_derived(group.folder(root))
-    first = next(iter(found.values())).record
-    models = (file for results in found.values() for file in results.record.environment.models)
+            # so that readers of the sweep's folder don't count the group's results twice
+            for name in ("samples.parquet", "results.parquet", "summaries.json", "report.html", "*/samples.parquet"):
+                for path in group.folder(root).glob(name):
+                    path.unlink()
+    first, _ = next(iter(found.values()))
+    models = (file for record, _ in found.values() for file in record.environment.models)
     write_record(
         paths.record,
         replace(
@@ -104,24 +114,14 @@ def merge(root: Path, jobs: Sequence[Job], groups: Sequence[RemoteGroup], failur
     )
 
 
-def _drop_derived(folder: Path) -> None:
-    """Remove a group's derived files, so that readers of the sweep's folder don't count its results twice."""
-    for name in ("samples.parquet", "results.parquet", "summaries.json", "report.html", "*/samples.parquet"):
-        for path in folder.glob(name):
-            path.unlink()
-
-
 def _job_records(
-    jobs: Sequence[Job],
-    groups: Sequence[RemoteGroup],
-    found: Mapping[str, GroupResults],
-    reasons: Mapping[str, str],
+    jobs: Sequence[Job], groups: Sequence[RemoteGroup], found: Found, reasons: Mapping[str, str]
 ) -> tuple[JobRecord, ...]:
     """Every job's record in order: the one in its group's record, or a failed one with the group's reason."""
     outputs = {job.num: job.output for job in jobs}
     records: dict[int, JobRecord] = {}
     for group in groups:
-        own = {record.num: record for record in found[group.name].record.jobs} if group.name in found else {}
+        own = {record.num: record for record in found[group.name][0].jobs} if group.name in found else {}
         reason = reasons.get(group.name, "its task returned no result")
         for job in identify(group.jobs, {}):
             record = own.get(job.num) or job_record(job)

@@ -1,41 +1,39 @@
-"""The driver's copy of the journal that a worker writes on its own disk, updated line by line.
+"""What a worker without a shared disk sends: the driver stores each line of its journal and shows each sample.
 
-When the worker is lost, the next one gets the copy and continues from there.
+When the worker is lost, the next one gets the driver's copy and continues from there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
+from velosweep.config.settings import RunSettings, Sweep
 from velosweep.files import make_folder, write_bytes, write_text
+from velosweep.hydra_app.groups import SERVER_GROUPS_A_GROUP, RemoteGroup
+from velosweep.measuring.events import RunEnded, RunStarted
+from velosweep.planning.identity import identify, speculative_server, vanilla_server
+from velosweep.planning.server_groups import WARMUP_PROMPT, Measurement
+from velosweep.reporting.console import make_console
+from velosweep.reporting.progress import ProgressDisplay
 from velosweep.results.journal import Journal, read_journal, row_to_sample
 from velosweep.results.paths import SweepPaths
-from velosweep.values import Sample
+from velosweep.values import Mode, Sample, Status
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FolderContent:
-    """A group's sweep.json and journal."""
+def sweep_files(folder: Path) -> dict[str, bytes]:
+    """The journal and sweep.json of `folder` by name. Raises OSError."""
+    paths = SweepPaths(folder)
+    return {path.name: path.read_bytes() for path in (paths.journal, paths.record)}
 
-    record: str
-    journal: bytes
 
-    @classmethod
-    def of(cls, folder: Path) -> FolderContent:
-        """Read `folder`. Raises OSError."""
-        paths = SweepPaths(folder)
-        return cls(record=paths.record.read_text(encoding="utf-8"), journal=paths.journal.read_bytes())
-
-    def write(self, folder: Path) -> None:
-        """Write both files into `folder`, so that a sweep there resumes. Raises StorageError."""
-        make_folder(folder)
-        write_bytes(SweepPaths(folder).journal, self.journal)
-        write_text(SweepPaths(folder).record, self.record)
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write what `sweep_files` read into `folder`, so that a sweep there resumes. Raises StorageError."""
+    make_folder(folder)
+    for name, content in files.items():
+        write_bytes(folder / name, content)
 
 
 def line_sender(folder: Path, send: Callable[[str | bytes], None]) -> Callable[[bytes], None]:
@@ -52,17 +50,17 @@ def line_sender(folder: Path, send: Callable[[str | bytes], None]) -> Callable[[
     return on_line
 
 
-class JournalReplica(AbstractContextManager["JournalReplica"]):
+class JournalReplica:
     """A group's folder on the driver. All methods raise StorageError."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._paths = SweepPaths(folder)
         self._journal = Journal(self._paths.journal, lock=self._paths.lock)
 
-    def content(self) -> FolderContent | None:
+    def files(self) -> dict[str, bytes] | None:
         """What has arrived so far; None before the record has, without which no worker can resume."""
-        return FolderContent.of(self._folder) if self._paths.record.is_file() else None
+        return sweep_files(self.folder) if self._paths.record.is_file() else None
 
     def samples(self) -> tuple[Sample, ...]:
         """The samples that have arrived so far."""
@@ -81,17 +79,53 @@ class JournalReplica(AbstractContextManager["JournalReplica"]):
 
     def put_aside(self) -> None:
         """Start over with an empty journal; the old one is kept under another name."""
-        self._journal.close()
-        number = sum(1 for _ in self._folder.glob("journal-*.jsonl"))
+        self.close()
+        number = sum(1 for _ in self.folder.glob("journal-*.jsonl"))
         self._paths.journal.rename(self._paths.journal.with_name(f"journal-{number}.jsonl"))
         self._paths.record.unlink(missing_ok=True)
         self._journal = Journal(self._paths.journal, lock=self._paths.lock)
 
-    def complete(self, content: FolderContent) -> None:
-        """Replace both files by the worker's final ones."""
-        content.write(self._folder)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the journal, so that others may write it."""
         self._journal.close()
+
+
+@contextmanager
+def display_of(
+    groups: Sequence[RemoteGroup], root: Path, settings: RunSettings, earlier: Sequence[Sample]
+) -> Iterator[Callable[[RemoteGroup, Sample], None]]:
+    """A function that shows a group's sample as a run of a lane. `earlier`: samples that the groups already have."""
+    jobs = {group.name: identify(group.jobs, {}) for group in groups}
+    lanes = {group.name: number for number, group in enumerate(groups)}
+    closed = False
+    with ProgressDisplay(
+        Sweep(id="", root=str(root), jobs=tuple(job for own in jobs.values() for job in own)),
+        console=make_console(),
+        verbosity=settings.verbosity,
+        done=sum(sample.status is Status.OK and not sample.warmup for sample in earlier),
+    ) as observe:
+
+        def show(group: RemoteGroup, sample: Sample) -> None:
+            nonlocal closed
+            if closed:
+                return
+            lane, own = lanes[group.name], jobs[group.name]
+            job = next((job for job in own if job.num == sample.job_num), own[0])  # a vanilla run belongs to all jobs
+            server = None if sample.mode is Mode.VANILLA else speculative_server(job)
+            prompts = {prompt.id: prompt for prompt in job.prompts.prompts}
+            measurement = Measurement(
+                server=server or vanilla_server(job),
+                job=job,
+                prompt=prompts.get(sample.prompt_id, WARMUP_PROMPT),
+                iteration=sample.iteration,
+                launch=sample.launch,
+                group=lane * SERVER_GROUPS_A_GROUP + sample.block,
+                warmup=sample.warmup,
+            )
+            try:
+                observe(RunStarted(lane=lane, measurement=measurement))
+                observe(RunEnded(lane=lane, measurement=measurement, sample=sample))
+            except OSError:  # a closed terminal must not end the sweep
+                closed = True
+
+        yield show

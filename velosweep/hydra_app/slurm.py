@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from velosweep.config.settings import RunSettings
-from velosweep.errors import ConfigError, Interrupted, VelosweepError, install_extra
+from velosweep.errors import ConfigError, Interrupted, VelosweepError
 from velosweep.hydra_app.groups import RemoteGroup, in_words, measure_group
-from velosweep.hydra_app.remote import RemoteLauncher
+from velosweep.hydra_app.remote import RemoteLauncher, import_extra
 from velosweep.isolation import python_command
 
 
@@ -54,12 +54,9 @@ _ENDS = {
 class SlurmLanes(RemoteLauncher):
     """Hydra's launcher contract; settings as in SlurmConf."""
 
-    def __init__(self, **settings: Any) -> None:
-        self._settings = settings
-
     def tasks(self, settings: RunSettings) -> int | None:
         """How many groups are wanted. Raises ConfigError where this machine can't submit tasks."""
-        _submitit()
+        import_extra("submitit", "slurm")
         if self._settings["cluster"] == "slurm" and shutil.which("srun") is None:
             raise ConfigError(
                 "hydra/launcher=slurm needs SLURM's programs, and there is no srun on this machine",
@@ -70,7 +67,7 @@ class SlurmLanes(RemoteLauncher):
 
     def run_groups(self, groups: Sequence[RemoteGroup], root: Path, settings: RunSettings) -> dict[str, str]:
         """Submit all groups as one array and wait; returns failures by group name, in words."""
-        submitit = _submitit()
+        submitit = import_extra("submitit", "slurm")
         python = shlex.join(python_command())  # submitit appends -u -m submitit.core._submit FOLDER
         executor = submitit.AutoExecutor(
             folder=root / ".submitit", cluster=self._settings["cluster"], slurm_python=python, local_python=python
@@ -99,14 +96,12 @@ class SlurmLanes(RemoteLauncher):
         gpus = own["gpus_per_node"]
         if own["cluster"] == "slurm" and gpus is None:
             gpus = settings.gpus_per_lane if settings.gpus != () and _has_gpus(own["partition"]) else 0
-        shared = {
+        wanted = {
             "name": "velosweep",
             "timeout_min": own["timeout_min"],
             "gpus_per_node": (gpus or None) if own["cluster"] == "slurm" else None,
             "cpus_per_task": own["cpus_per_task"],
             "mem_gb": own["mem_gb"],
-        }
-        slurm = {
             "slurm_array_parallelism": own["array_parallelism"],
             "slurm_partition": own["partition"],
             "slurm_account": own["account"],
@@ -114,7 +109,6 @@ class SlurmLanes(RemoteLauncher):
             "slurm_setup": list(own["setup"]) or None,
             "slurm_additional_parameters": dict(own["additional_parameters"]) or None,
         }
-        wanted = {**shared, **slurm}
         return {name: value for name, value in wanted.items() if value is not None}
 
 
@@ -149,19 +143,9 @@ def why_failed(job: Any) -> str | None:
 
 def _has_gpus(partition: str | None) -> bool:
     """Whether SLURM's nodes have GPUs to ask for; True where `sinfo` fails."""
-    submitit = _submitit()
-    asked = [f"--partition={partition}"] if partition else []
+    submitit = import_extra("submitit", "slurm")
+    command = ["sinfo", "--noheader", "--format=%G", *([f"--partition={partition}"] if partition else [])]
     try:
-        return (
-            "gpu" in submitit.helpers.CommandFunction(["sinfo", "--noheader", "--format=%G", *asked], verbose=False)()
-        )
+        return "gpu" in submitit.helpers.CommandFunction(command, verbose=False)()
     except (OSError, submitit.core.utils.FailedJobError):
         return True
-
-
-def _submitit() -> Any:
-    try:
-        import submitit
-    except ImportError as error:
-        raise ConfigError("hydra/launcher=slurm needs the package submitit", remedy=install_extra("slurm")) from error
-    return submitit

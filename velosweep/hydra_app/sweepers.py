@@ -12,7 +12,6 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -94,13 +93,12 @@ def expand(arguments: Sequence[str], hydra_context: HydraContext) -> list[list[s
             )
     jobs = BasicSweeper.split_arguments(parsed, None)[0]
     if not jobs:
-        empty = next((override.input_line for override in parsed if _is_empty(override)), "the grid")
+        swept = (override for override in parsed if override.is_sweep_override())
+        empty = next(
+            (one.input_line for one in swept if not any(True for _ in one.sweep_string_iterator())), "the grid"
+        )
         raise ConfigError(f"{empty!r} names no value, so there is no job", remedy="range(1,5) is 1, 2, 3, 4")
     return jobs
-
-
-def _is_empty(override: Override) -> bool:
-    return override.is_sweep_override() and next(iter(override.sweep_string_iterator()), None) is None
 
 
 def outcome_of(batches: Sequence[Sequence[JobReturn]]) -> SweepOutcome:

@@ -54,44 +54,31 @@ class JobTask:
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
+        folder = Path(HydraConfig.get().runtime.output_dir)
         if HydraConfig.get().mode != RunMode.RUN:
-            outcome = self._measure(cfg)
+            outcome = self._measure(cfg, folder)
             if outcome.errors[0] is not None:
                 raise JobError(outcome.errors[0])
             return outcome.summaries[0]
-        folder = Path(HydraConfig.get().runtime.output_dir)
+        refused = False
         try:
-            self.outcome = self._measure(cfg)
+            self.outcome = self._measure(cfg, folder)
         except Exception as error:  # noqa: BLE001 (the command line raises it again)
             self.single_error = error
-            if getattr(error, "exit_status", None) == ExitStatus.REFUSED:
-                _remove_if_only_hydras(folder)
-            return None
-        if cfg.dry_run:
-            _remove_if_only_hydras(folder)
-        return self.outcome.summaries[0]
+            refused = getattr(error, "exit_status", None) == ExitStatus.REFUSED
+        if (refused or cfg.dry_run) and {path.name for path in folder.iterdir()} == {".hydra"}:
+            remove_unmeasured(folder)
+        return self.outcome.summaries[0] if self.outcome else None
 
-    def _measure(self, cfg: DictConfig) -> SweepOutcome:
+    def _measure(self, cfg: DictConfig, root: Path) -> SweepOutcome:
         from hydra.core.hydra_config import HydraConfig
         from omegaconf import OmegaConf
 
         from velosweep.config.load import load_job, load_settings
 
-        hydra = HydraConfig.get()
-        overrides: Any = OmegaConf.to_container(hydra.overrides.task)  # unresolved, as they were written
-        job = load_job(cfg, num=0, overrides=overrides, directory="")
-        return self.run_sweep(
-            [job],
-            root=Path(hydra.runtime.output_dir),
-            single=True,
-            command=self.command,
-            settings=load_settings(cfg),
-        )
-
-
-def _remove_if_only_hydras(folder: Path) -> None:
-    if {path.name for path in folder.iterdir()} == {".hydra"}:
-        remove_unmeasured(folder)
+        overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)  # unresolved, as they were written
+        job = load_job(cfg, overrides=overrides)
+        return self.run_sweep([job], root=root, single=True, command=self.command, settings=load_settings(cfg))
 
 
 def remove_unmeasured(folder: Path) -> None:

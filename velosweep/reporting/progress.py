@@ -13,16 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from velosweep.config.settings import Job, Sweep
-from velosweep.measuring.events import (
-    Event,
-    GroupEnded,
-    Observer,
-    RunEnded,
-    RunStarted,
-    ServerFailed,
-    ServerLoading,
-    ServerReady,
-)
+from velosweep.measuring import events
+from velosweep.measuring.events import Event, Observer
 from velosweep.planning.server_groups import Measurement, most_iterations
 from velosweep.reporting.console import NORMAL, QUIET, say, width_of
 from velosweep.reporting.escaping import clip
@@ -161,12 +153,12 @@ class ProgressDisplay:
         """Take one event; never raises for what it shows."""
         with self._lock:
             line = self._take(event)
-            if line and (self._verbosity > QUIET or isinstance(event, ServerFailed)):
+            if line and (self._verbosity > QUIET or isinstance(event, events.ServerFailed)):
                 say(self._console, line, indent=2)
             now = self._clock()
             # The next run starts within a moment of the end of one. Drawn at the end, the block would name the
             # finished run for as long as the next one takes.
-            if self._live is not None and not isinstance(event, RunEnded) and now - self._drawn >= REDRAW_S:
+            if self._live is not None and not isinstance(event, events.RunEnded) and now - self._drawn >= REDRAW_S:
                 from rich.text import Text
 
                 self._drawn = now
@@ -183,22 +175,22 @@ class ProgressDisplay:
 
     def _take(self, event: Event) -> str | None:
         """Record the event; returns the line to print for it, if any."""
-        if isinstance(event, ServerLoading):
+        if isinstance(event, events.ServerLoading):
             self._lanes[event.lane] = f"loading {event.server.label}"
-        elif isinstance(event, ServerReady):
+        elif isinstance(event, events.ServerReady):
             return f"{event.server.label} loaded in {event.load_s:.1f} s" if self._verbosity > NORMAL else None
-        elif isinstance(event, ServerFailed):
+        elif isinstance(event, events.ServerFailed):
             return f"❌ {event.server.label} did not run: {event.error}"
-        elif isinstance(event, RunStarted):
+        elif isinstance(event, events.RunStarted):
             measurement = event.measurement
             self._progress.groups[measurement.job.baseline_id].add(measurement.group)
             words = f"{measurement.server.label}, iteration {self._iteration(measurement)}"
             if len(measurement.job.prompts.prompts) > 1:
                 words += f", prompt {measurement.prompt.id}"
             self._lanes[event.lane] = f"warming up {measurement.server.label}" if measurement.warmup else words
-        elif isinstance(event, RunEnded):
+        elif isinstance(event, events.RunEnded):
             return self._run_line(event.measurement, event.sample)
-        elif isinstance(event, GroupEnded):
+        elif isinstance(event, events.GroupEnded):
             self._lanes.pop(event.lane, None)
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from velosweep.planning.server_groups import most_iterations
@@ -16,8 +16,8 @@ from velosweep.units import plural
 if TYPE_CHECKING:
     from rich.console import Console
 
-_SURPRISE = 0.05
-"""A prediction that is off by more than this share is mentioned."""
+_SURPRISE = 0.05  # a prediction that is off by more than this share is mentioned
+_PREDICTED_SLOWER = "not raced: predicted to be slower"
 
 
 def search_record(answer: SearchAnswer) -> SearchRecord:
@@ -28,7 +28,14 @@ def search_record(answer: SearchAnswer) -> SearchRecord:
         most, confidence = percent(answer.settings.tolerance), percent(answer.settings.confidence)
         sure = f"certified at {confidence}: no other setting that was raced is more than {most} faster"
     winner = answer.jobs[answer.winner]
-    confirmed = answer.confirmed
+    confirmed, name = answer.confirmed, names[answer.winner]
+    if winner is None:
+        headline = f"Don't speculate: vanilla is the fastest ({sure})"
+    elif confirmed is None:
+        headline = f"{name} ({sure}); no time was left to confirm its speedup"
+    else:
+        limits = interval(confirmed.low, confirmed.high)
+        headline = f"{name}: {number(confirmed.ratio)}× {limits} over vanilla ({sure})"
     return SearchRecord(
         category=answer.category,
         job_id=winner.id if winner else None,
@@ -38,7 +45,7 @@ def search_record(answer: SearchAnswer) -> SearchRecord:
         low=confirmed.low if confirmed else None,
         high=confirmed.high if confirmed else None,
         pairs=answer.confirm_measurements // 2,
-        headline=_headline(answer, names[answer.winner], sure),
+        headline=headline,
         ties=tuple(name for key, name in names.items() if key in answer.ties),
         notes=tuple(_notes(answer, names)),
         candidates=tuple(
@@ -71,15 +78,6 @@ def search_title(search: SearchRecord) -> str:
     return f"Search for the fastest setting{about}"
 
 
-def _headline(answer: SearchAnswer, winner: str, sure: str) -> str:
-    if answer.jobs[answer.winner] is None:
-        return f"Don't speculate: vanilla is the fastest ({sure})"
-    if answer.confirmed is None:
-        return f"{winner} ({sure}); no time was left to confirm its speedup"
-    limits = interval(answer.confirmed.low, answer.confirmed.high)
-    return f"{winner}: {number(answer.confirmed.ratio)}× {limits} over vanilla ({sure})"
-
-
 def _outcome(answer: SearchAnswer, candidate: str) -> str:
     if candidate == answer.winner:
         return "winner"
@@ -89,44 +87,34 @@ def _outcome(answer: SearchAnswer, candidate: str) -> str:
         return f"dropped in round {answer.dropped[candidate]}"
     if candidate in answer.measured:
         return "raced"
-    return "not raced: predicted to be slower" if candidate in answer.predicted else "not raced"
+    return _PREDICTED_SLOWER if candidate in answer.predicted else "not raced"
 
 
-def _notes(answer: SearchAnswer, names: Mapping[str, str]) -> list[str]:
+def _notes(answer: SearchAnswer, names: Mapping[str, str]) -> Iterator[str]:
     """Where the model was wrong, what no certificate covers, and what the search cost."""
-    notes = []
+    off = percent(_SURPRISE)
     surprises = [
         f"{name} (predicted {number(answer.predicted[key])}, measured {number(answer.measured[key])})"
         for key, name in names.items()
-        if key in answer.predicted
-        and key in answer.measured
-        and abs(answer.predicted[key] / answer.measured[key] - 1) > _SURPRISE
+        if key in answer.predicted and key in answer.measured
+        if abs(answer.predicted[key] / answer.measured[key] - 1) > _SURPRISE
     ]
     if surprises:
-        notes.append(
-            f"the model of acceptance and batch cost was off by more than {percent(_SURPRISE)} for {listed(surprises)}"
-        )
-    not_measured = [  # vanilla is measured to confirm
-        names[key]
-        for key, job in answer.jobs.items()
-        if job
-        and key in answer.predicted
-        and not (key in answer.measured or key in answer.dropped or key == answer.winner)
-    ]
-    if not_measured:
-        notes.append(
-            f"not raced and so not covered by a certificate: {listed(not_measured)} (left out by the model's "
+        yield f"the model of acceptance and batch cost was off by more than {off} for {listed(surprises)}"
+    of_jobs = [key for key, job in answer.jobs.items() if job]  # vanilla is measured to confirm
+    if left_out := [names[key] for key in of_jobs if _outcome(answer, key) == _PREDICTED_SLOWER]:
+        yield (
+            f"not raced and so not covered by a certificate: {listed(left_out)} (left out by the model's "
             "prediction; a plain grid measures them)"
         )
     passes = [most_iterations(job) for job in answer.jobs.values() if job]
     plain = sum(passes) + max(passes, default=0)  # and vanilla
-    notes.append(
+    yield (
         f"{plural(answer.measurements, 'measurement')} and {answer.confirm_measurements} to confirm; a plain grid takes"
         f" {plain} and certifies nothing, a full grid as sure as a certificate, at the noise seen here, about "
         f"{answer.full_grid_measurements}"
     )
-    notes.append(f"{duration(answer.measuring_s)} measuring, {duration(answer.loading_s)} loading servers")
-    return notes
+    yield f"{duration(answer.measuring_s)} measuring, {duration(answer.loading_s)} loading servers"
 
 
 def _names(answer: SearchAnswer) -> dict[str, str]:

@@ -110,26 +110,22 @@ def model_name(path: str | None) -> str:
     return name[:-5] if name.lower().endswith(".gguf") else name
 
 
-_SERIES_FIELDS = ("model_pair", "speculation", "prompt_set", "n_predict", "device", "engine")
+SERIES_FIELDS = ("model_pair", "speculation", "prompt_set", "n_predict", "device", "engine")
 
 
 def varying_fields(jobs: Sequence[Comparison]) -> list[str]:
     """The parameters but n_draft in which the jobs differ."""
-    return [name for name in _SERIES_FIELDS if len({getattr(job, name) for job in jobs}) > 1]
+    return [name for name in SERIES_FIELDS if len({getattr(job, name) for job in jobs}) > 1]
 
 
 def job_labels(rows: Iterable[Comparison]) -> dict[str, str]:
     """What tells each job from the others, by job id: `n_draft 8`, with pair, kind… only where those vary."""
     jobs = list(rows)
-    varying = varying_fields(jobs)
-    labels = {job.job_id: " · ".join([*_series_parts(job, varying), f"n_draft {job.n_draft}"]) for job in jobs}
+    series = {job.job_id: f"{name} · " if name else "" for name, own in series_of(jobs).items() for job in own}
+    labels = {job.job_id: f"{series[job.job_id]}n_draft {job.n_draft}" for job in jobs}
     if len(set(labels.values())) < len(labels):  # they differ in something a comparison doesn't carry
         labels = {job.job_id: f"{labels[job.job_id]} (job {job.job_num})" for job in jobs}
     return labels
-
-
-def _series_parts(job: Comparison, varying: Iterable[str]) -> list[str]:
-    return [f"{'n_predict ' if name == 'n_predict' else ''}{getattr(job, name)}" for name in varying]
 
 
 def series_of(rows: Iterable[Comparison]) -> dict[str, list[Comparison]]:
@@ -138,19 +134,9 @@ def series_of(rows: Iterable[Comparison]) -> dict[str, list[Comparison]]:
     varying = varying_fields(jobs)
     series: dict[str, list[Comparison]] = {}
     for job in jobs:
-        series.setdefault(" · ".join(_series_parts(job, varying)), []).append(job)
+        parts = [f"{'n_predict ' if name == 'n_predict' else ''}{getattr(job, name)}" for name in varying]
+        series.setdefault(" · ".join(parts), []).append(job)
     return {name: sorted(members, key=lambda job: job.n_draft) for name, members in series.items()}
-
-
-def same_series(job: Comparison, rows: Iterable[Comparison]) -> list[Comparison]:
-    """The jobs among `rows` that differ from `job` in n_draft only, `job` apart."""
-    names = ("main_model", "draft_model", *_SERIES_FIELDS)
-    own = [getattr(job, name) for name in names]
-    return [
-        row
-        for row in rows
-        if row.prompt_id is None and row.job_id != job.job_id and [getattr(row, name) for name in names] == own
-    ]
 
 
 # ---------------------------------------------------------------- what the record adds

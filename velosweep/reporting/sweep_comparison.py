@@ -28,8 +28,7 @@ CAVEAT = (
     "between them. The ratio of the speed-ups does not assume it, where both sweeps interleave their runs."
 )
 
-WIDEST_HIDDEN_CHANGE = 0.1
-"""Where intervals are so wide that they would hide a larger change, their overlap is no reproduction."""
+WIDEST_HIDDEN_CHANGE = 0.1  # where intervals are so wide that they would hide more, their overlap is no reproduction
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,9 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
     rows, record, quiet = derived.comparisons, derived.record, verbosity <= QUIET
     jobs = whole_jobs(rows)
     table = with_failed(jobs, record)
+    if jobs:
+        say(console)
+        say(console, "=== Benchmark Results ===", style="bold")
     if len(table) == 1:
         _print_single(jobs[0], record, console)
     elif jobs:
@@ -97,8 +100,6 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
 
 
 def _print_single(job: Comparison, record: SweepRecord, console: Console) -> None:
-    say(console)
-    say(console, "=== Benchmark Results ===", style="bold")
     for name, stats in (("Vanilla", job.vanilla), ("Speculative", job.speculative)):
         if stats is not None:
             rate = stats.tokens_per_second
@@ -121,10 +122,9 @@ def _print_single(job: Comparison, record: SweepRecord, console: Console) -> Non
         what = f"Mean ratio {number(job.speedup_gm)}×, 95 % interval {interval(job.ci_low, job.ci_high)}"
         say(console, f"{what} ({job.ci_method}, {plural(job.n_pairs, 'pair')})", indent=3)
     if seen := job.acceptance:
-        between = (
-            f" {interval(100 * seen.low, 100 * seen.high, 0)}" if seen.low is not None and seen.high is not None else ""
-        )
-        text = f"Acceptance {percent(seen.rate)}{between}"
+        text = f"Acceptance {percent(seen.rate)}"
+        if seen.low is not None and seen.high is not None:
+            text += f" {interval(100 * seen.low, 100 * seen.high, 0)}"
         if seen.tokens_per_round is not None:
             text += f", {seen.tokens_per_round:.1f} tokens a round"
         if job.cost_ratio is not None:
@@ -133,23 +133,14 @@ def _print_single(job: Comparison, record: SweepRecord, console: Console) -> Non
             text += f"; expected {job.expected_speedup:.2f}×"
         say(console, text, indent=3)
     if job.speedup is not None:
-        _print_target(job, job.speedup, record, console)
+        _print_target(job, job.speedup, reasons_for_modest_speedup(job), record, console)
     say(console)
 
 
-def _print_target(
-    job: Comparison,
-    value: float,
-    record: SweepRecord,
-    console: Console,
-    *,
-    measured: Sequence[Comparison] = (),
-    reported: Collection[str] = (),
-) -> None:
-    """Whether the job reached its target, and what may help. `reported`: codes of the findings shown above."""
+def _print_target(job: Comparison, value: float, reasons: Sequence[str], record: SweepRecord, console: Console) -> None:
+    """Whether the job reached its target, and what may help; no `reasons` where the findings above say everything."""
     target = target_of(record, job.job_id)
     if value < target or job.verdict is Verdict.INVALID:
-        reasons = reasons_for_modest_speedup(job, measured, reported=reported)
         also = "" if reasons else " a quieter machine, as said above"
         say(console, f"⚠️ Modest speedup. Consider:{also}", style="yellow")
         for reason in reasons:
@@ -162,8 +153,6 @@ def _print_target(
 
 def _print_sweep(jobs: Sequence[Comparison], record: SweepRecord, console: Console, *, plots: bool) -> None:
     width = width_of(console)
-    say(console)
-    say(console, "=== Benchmark Results ===", style="bold")
     say(console)
     lines = terminal_lines(job_table(jobs, record, width=width), width=width)
     say_lines(console, lines)
@@ -201,8 +190,8 @@ def _print_recommendation(
         say(console, f"- {line}", indent=2)
     job = found.job
     if not record.single and job is not None and job.speedup is not None:
-        value, reported = best_estimate(job) or job.speedup, {advice.code for advice in found.against}
-        _print_target(job, value, record, console, measured=jobs, reported=reported)
+        reasons = reasons_for_modest_speedup(job, jobs, reported={advice.code for advice in found.against})
+        _print_target(job, best_estimate(job) or job.speedup, reasons, record, console)
     say(console)
 
 

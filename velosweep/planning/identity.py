@@ -20,9 +20,17 @@ if TYPE_CHECKING:
 _NOT_IDENTITY = ("name", "retries", "load_timeout_s", "run_timeout_s", "cooldown_max_s")
 
 
+# Settings that came after the first release: at their defaults they are left out, so that earlier jobs keep their ids.
+_LATER: frozenset[str] = frozenset()
+
+
 def _content(value: DataclassInstance) -> dict[str, object]:
     """A dataclass's fields by name; `asdict` would copy each value, which is most of what identities cost."""
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+    content = {field.name: getattr(value, field.name) for field in fields(value)}
+    for field in fields(value) if _LATER else ():
+        if field.name in _LATER and content[field.name] == field.default:
+            del content[field.name]
+    return content
 
 
 _DRAFT_DEFAULTS: dict[str, Any] = {

@@ -42,9 +42,8 @@ def test_each_generation_gets_its_own_words() -> None:
 def test_a_switch_and_a_flag_with_a_value_are_told_apart() -> None:
     old, new = recorded("2024-12-llama-server"), recorded("2026-10-llama-server")
 
-    assert not old.takes_value("flash_attention")
-    assert new.takes_value("flash_attention")
-    assert not new.takes_value("metrics")
+    assert old.flags["--flash-attn"] == new.flags["--metrics"] == ""
+    assert new.flags["--flash-attn"] == "[on|off|auto]"
 
 
 def test_speculation_kinds_are_read_from_help() -> None:

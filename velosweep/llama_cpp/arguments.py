@@ -69,14 +69,11 @@ def command_arguments(server: ServerConfig, *, lane: Lane, capabilities: Capabil
         del values["gpu_layers"]
     if server.speculation is not None:
         values |= speculation_values(server, lane)
-    return tuple(_command_line(server, values, capabilities or todays_names()))
-
-
-def todays_names() -> Capabilities:
-    """A build that knows every flag that is not gone, by its newest name."""
-    flags = {setting.flags[0]: "N" for setting in SETTINGS.values() if not setting.gone}
-    kinds = tuple(kind.llama_cpp for kind in KINDS.values())
-    return Capabilities(program="llama-server", build="today's", flags=flags, spec_types=kinds)
+    if capabilities is None:
+        flags = {setting.flags[0]: "N" for setting in SETTINGS.values() if not setting.gone}
+        kinds = tuple(kind.llama_cpp for kind in KINDS.values())
+        capabilities = Capabilities(program="llama-server", build="today's", flags=flags, spec_types=kinds)
+    return tuple(_command_line(server, values, capabilities))
 
 
 # ---------------------------------------------------------------- what is asked
@@ -240,7 +237,7 @@ def _words(name: str, value: Value, capabilities: Capabilities) -> list[str]:
     flag = capabilities.name(name)
     if flag is None:
         return []
-    if name == "flash_attention" and not capabilities.takes_value(name):
+    if name == "flash_attention" and not capabilities.flags[flag]:
         value = value == "on"  # a switch, off by default, in builds before autumn 2025
     if name in ("mmap", "no_mmap") or value is True:
         return [flag]

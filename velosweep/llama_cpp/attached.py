@@ -127,8 +127,8 @@ class AttachedSession(Session):
     def __init__(self, server: ServerConfig, address: ServerAddress, *, other: ServerAddress | None) -> None:
         self._server = server
         self._http = HttpClient(address)
+        self._client = ServerClient(server, self._http, shared=True)
         self._other = other
-        self._client: ServerClient | None = None
         self._failed = False
 
     @property
@@ -147,15 +147,13 @@ class AttachedSession(Session):
             raise LaunchFailed(_no_answer(address, key, problem), remedy=f"start it, or correct {key}")
         try:
             self._refuse_other_model()
-            client = ServerClient(self._server, self._http, shared=True)
-            wrong = client.check_mode(timeout_s=timeout_s) or client.check_draft_length(timeout_s=timeout_s)
+            wrong = self._client.check_mode(timeout_s=timeout_s) or self._client.check_draft_length(timeout_s=timeout_s)
         except RunFailed as error:
             raise LaunchFailed(f"{key} {address}: {error.message}", remedy=error.remedy) from None
         if wrong is not None:
             raise LaunchFailed(
                 f"{key} {address}: {wrong}", remedy="start the server as the job says, or attach another"
             )
-        self._client = client
 
     def _refuse_other_model(self) -> None:
         if self._other is None:
@@ -170,9 +168,6 @@ class AttachedSession(Session):
             )
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
-        """One run. Raises RunTimeout, RunFailed."""
-        if self._client is None:
-            raise RunFailed("The server was asked before it was ready; call wait_ready first")
         try:
             return self._client.generate(request, timeout_s=timeout_s)
         except RunFailed:

@@ -32,11 +32,6 @@ class Capabilities:
         """What this program calls a setting of the table; None if it has no such flag."""
         return next((flag for flag in SETTINGS[setting].flags if flag in self.flags), None)
 
-    def takes_value(self, setting: str) -> bool:
-        """Whether the setting's flag is followed by a value."""
-        name = self.name(setting)
-        return name is not None and bool(self.flags[name])
-
 
 _FLAG = r"-{1,2}[A-Za-z][A-Za-z0-9_-]*"
 _ENTRY_START = re.compile(rf"^(?=(?:  )?{_FLAG})", re.MULTILINE)
@@ -103,12 +98,21 @@ def _known(program: str) -> Capabilities:
         return Capabilities(program=program, build=stored["build"], flags=stored["flags"], spec_types=spec_types)
     except (OSError, ValueError, KeyError, TypeError):
         pass  # never asked before, or an unreadable cache
-    asked = _ask(program)
-    answers = {"build": asked.build, "flags": asked.flags, "spec_types": asked.spec_types}
+    answer = _answer(program, "--help")
+    flags = parse_help(answer.stdout) or parse_help(answer.stderr)
+    if "--model" not in flags:
+        last = (answer.stderr.strip() or answer.stdout.strip()).splitlines()[-1:] or ["it printed nothing"]
+        ended = process.describe_exit(answer.exit_code)
+        raise ProgramError(
+            f"{program} does not answer --help as llama.cpp does ({ended}): {last[0]}",
+            remedy="check llama_cpp.path, or the libraries that the program needs",
+        )
+    version = _answer(program, "--version")
+    build, spec_types = parse_version(f"{version.stderr}\n{version.stdout}"), parse_spec_types(flags)
     with contextlib.suppress(StorageError):  # without a cache it takes a tenth of a second the next time, too
         make_folder(file.parent)
-        write_text(file, json.dumps(answers), durable=False)
-    return asked
+        write_text(file, json.dumps({"build": build, "flags": flags, "spec_types": spec_types}), durable=False)
+    return Capabilities(program=program, build=build, flags=flags, spec_types=spec_types)
 
 
 def _identity(program: str) -> str:
@@ -127,25 +131,6 @@ def _identity(program: str) -> str:
     except OSError as error:
         raise ProgramError(f"The llama.cpp program {program} can't be read: {error.strerror}") from None
     return digest.hexdigest()
-
-
-def _ask(program: str) -> Capabilities:
-    answer = _answer(program, "--help")
-    flags = parse_help(answer.stdout) or parse_help(answer.stderr)
-    if "--model" not in flags:
-        last = (answer.stderr.strip() or answer.stdout.strip()).splitlines()[-1:] or ["it printed nothing"]
-        ended = process.describe_exit(answer.exit_code)
-        raise ProgramError(
-            f"{program} does not answer --help as llama.cpp does ({ended}): {last[0]}",
-            remedy="check llama_cpp.path, or the libraries that the program needs",
-        )
-    version = _answer(program, "--version")
-    return Capabilities(
-        program=program,
-        build=parse_version(f"{version.stderr}\n{version.stdout}"),
-        flags=flags,
-        spec_types=parse_spec_types(flags),
-    )
 
 
 def parse_spec_types(flags: Mapping[str, str]) -> tuple[str, ...]:

@@ -51,7 +51,10 @@ def resolve_engine(settings_kind: str, llama_cpp_path: str | None, environ: Mapp
         return ChosenEngine(kind="attached", program=None, build="as the servers say", reason="engine=attached")
     if settings_kind == "embedded":
         return _embedded("engine=embedded")
-    path, source = _given_path(llama_cpp_path, environ)
+    variable = environ.get("LLAMA_CPP_PATH") or None
+    path, source = variable, _VARIABLE  # the shipped configuration sets llama_cpp.path to it
+    if llama_cpp_path and not (variable and Path(llama_cpp_path) == Path(variable).expanduser()):
+        path, source = llama_cpp_path, "llama_cpp.path"
     if settings_kind == "binaries":
         return _binaries(path, source, environ)
     if path is not None:
@@ -90,13 +93,6 @@ def _on_path(program: str, environ: Mapping[str, str]) -> str | None:
     """Absolute path of the program by the name under which PATH has it; what lies in the current folder is not it."""
     found = shutil.which(program, path=without_current_folder(environ.get("PATH", os.defpath)))
     return None if found is None else str(Path(found).absolute())
-
-
-def _given_path(llama_cpp_path: str | None, environ: Mapping[str, str]) -> tuple[str | None, str]:
-    variable = environ.get("LLAMA_CPP_PATH") or None
-    if llama_cpp_path and not (variable and Path(llama_cpp_path) == Path(variable).expanduser()):
-        return llama_cpp_path, "llama_cpp.path"
-    return variable, _VARIABLE  # the shipped configuration sets llama_cpp.path to it
 
 
 def _embedded(reason: str) -> ChosenEngine:
@@ -147,16 +143,12 @@ def _not_found(program: str, path: str, source: str) -> ProgramError:
 
 def open_engine(settings: EngineSettings) -> Engine:
     """The engine of resolved settings. Raises ProgramError."""
-    if settings.kind == "server":
+    if settings.kind in ("server", "binaries"):
         if settings.program is None:
-            raise ProgramError("engine=server without a program", remedy=HOW_TO_BUILD)
-        return ServerEngine(settings.program)
+            raise ProgramError(f"engine={settings.kind} without a program", remedy=HOW_TO_BUILD)
+        return ServerEngine(settings.program) if settings.kind == "server" else BinariesEngine(settings.program)
     if settings.kind == "embedded":
         return EmbeddedEngine()
-    if settings.kind == "binaries":
-        if settings.program is None:
-            raise ProgramError("engine=binaries without a folder of programs", remedy=HOW_TO_BUILD)
-        return BinariesEngine(settings.program)
     if settings.kind == "attached":
         return AttachedEngine(vanilla_url=settings.vanilla_url, speculative_url=settings.speculative_url)
     raise ProgramError(f"The engine {settings.kind!r} can't be opened; it must be resolved first")

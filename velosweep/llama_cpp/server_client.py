@@ -72,30 +72,33 @@ class BuildRules:
 
     `takes_draft_length`: n_max, n_min and p_min can be given with a request (builds until spring 2026).
     `silent_if_nothing_drafted`: a response without draft_n means that nothing was drafted (older ones never say).
+    `kinds`: of speculation that the response says it was made with; empty for none, or where it doesn't say.
     """
 
     cache_prompt: bool
     spacer: bool
     takes_draft_length: bool
     silent_if_nothing_drafted: bool
+    kinds: tuple[str, ...]
 
 
 def rules_for(final: Mapping[str, object]) -> BuildRules:
     """The rules of the build that gave this final event of a /completion."""
     settings = final.get("generation_settings")
-    names = settings.keys() if isinstance(settings, Mapping) else ()
-    takes_length = "speculative.n_max" in names
-    if "speculative.types" in names:  # since spring 2026
-        return BuildRules(cache_prompt=False, spacer=False, takes_draft_length=False, silent_if_nothing_drafted=True)
-    if "speculative.type" in names:  # since winter 2025
-        return BuildRules(
-            cache_prompt=False, spacer=True, takes_draft_length=takes_length, silent_if_nothing_drafted=True
-        )
+    settings = settings if isinstance(settings, Mapping) else {}
     timings = final.get("timings")
+    since_spring_2026 = "speculative.types" in settings
+    since_winter_2025 = since_spring_2026 or "speculative.type" in settings
     # cache_n came in autumn 2025, some months after draft_n.
-    silent = isinstance(timings, Mapping) and ("cache_n" in timings or "draft_n" in timings)
+    since_autumn_2025 = isinstance(timings, Mapping) and ("cache_n" in timings or "draft_n" in timings)
+    takes_length = "speculative.n_max" in settings and not since_spring_2026
+    kinds = settings.get("speculative.types", settings.get("speculative.type"))
     return BuildRules(
-        cache_prompt=takes_length, spacer=True, takes_draft_length=takes_length, silent_if_nothing_drafted=silent
+        cache_prompt=takes_length and not since_winter_2025,
+        spacer=not since_spring_2026,
+        takes_draft_length=takes_length,
+        silent_if_nothing_drafted=since_winter_2025 or since_autumn_2025,
+        kinds=tuple(kind for kind in str(kinds or "none").split(",") if kind != "none"),
     )
 
 
@@ -116,15 +119,16 @@ class ServerClient:
         Asked of /slots and of a first response, which also shows how this build is to be asked for runs. A build
         that doesn't say whether it drafts is judged by its runs. Raises RunFailed if it can't be asked.
         """
-        speculates = slot_speculates(self._http.get_json("/slots"))
+        slots = self._http.get_json("/slots")
+        first = slots[0] if isinstance(slots, list) and slots else None
+        speculates = first.get("speculative") if isinstance(first, Mapping) else None
         wanted = self._server.mode is Mode.SPECULATIVE
-        if speculates is not None and speculates is not wanted:
+        if isinstance(speculates, bool) and speculates is not wanted:
             return "The server does not speculate" if wanted else "The server speculates, although it should be vanilla"
-        first = complete(self._http, _small_payload(prompt=_PROBE_PROMPT, n_predict=1), timeout_s=timeout_s)
-        self._rules = rules_for(first.final)
-        kinds = response_kinds(first.final)
-        if not wanted and kinds:
-            return f"The server speculates ({', '.join(kinds)}), although it should be vanilla"
+        answer = complete(self._http, _small_payload(prompt=_PROBE_PROMPT, n_predict=1), timeout_s=timeout_s)
+        self._rules = rules_for(answer.final)
+        if not wanted and self._rules.kinds:
+            return f"The server speculates ({', '.join(self._rules.kinds)}), although it should be vanilla"
         self._counters = read_counters(self._http) if wanted else None
         return None
 
@@ -204,23 +208,6 @@ class ServerClient:
         run, self._counters = now.since(self._counters), now
         # They differ where another client asks the same server, or a build counts later than it answers.
         return run if drafted in (None, run.draft_tokens) else SpeculationCounters()
-
-
-def response_kinds(final: Mapping[str, object]) -> tuple[str, ...]:
-    """The kinds of speculation that a response says it was made with; empty for none, or where it doesn't say."""
-    settings = final.get("generation_settings")
-    if not isinstance(settings, Mapping):
-        return ()
-    said = settings.get("speculative.types", settings.get("speculative.type"))
-    return tuple(kind for kind in str(said or "none").split(",") if kind != "none")
-
-
-def slot_speculates(slots: object) -> bool | None:
-    """What /slots says of speculation; None where the build does not."""
-    if isinstance(slots, list) and slots and isinstance(slots[0], Mapping):
-        value = slots[0].get("speculative")
-        return value if isinstance(value, bool) else None
-    return None
 
 
 # ---------------------------------------------------------------- the server's own counts, from /metrics

@@ -9,7 +9,7 @@ import pytest
 import velosweep.statistics
 from tests.reporting import sweeps
 from velosweep.config.settings import TunerSettings
-from velosweep.reporting.finding_text import _TEXTS, explain, grouped_findings, selected_findings
+from velosweep.reporting.finding_text import explain, finding_texts, grouped_findings, selected_findings
 from velosweep.reporting.wording import job_labels
 from velosweep.statistics.comparison import Finding
 
@@ -20,7 +20,7 @@ def test_every_code_that_analysis_can_emit_has_a_sentence_of_its_own() -> None:
     codes = set(re.findall(r'code="(\w+)"', source)) | set(re.findall(r'warning\(\s*"(\w+)"', source))
 
     assert codes
-    assert codes <= set(_TEXTS)
+    assert codes <= set(finding_texts())
 
 
 @pytest.mark.parametrize("name", ["default_sweep", "with_failures", "large_sweep", "skip_vanilla"])

@@ -34,17 +34,12 @@ def acceptance_figure(jobs: Sequence[Comparison], advised: Collection[str] = ())
     for index, (job, positions) in enumerate(known):
         # Earlier versions padded the positions that a job can't draft with zeros.
         shares = positions if any(positions[job.n_draft :]) else positions[: job.n_draft]
+        places, values = list(range(1, len(shares) + 1)), [rounded(100 * share) for share in shares]
         colour, symbol, dash = series_style(index)
-        trace = scatter(
-            labels[job.job_id],
-            list(range(1, len(shares) + 1)),
-            [rounded(100 * share) for share in shares],
-            hover=f"{labels[job.job_id]}<br>position %{{x}}: %{{y:.1f}} %",
-            marker={"symbol": symbol, "size": 7},
-            line={"color": colour, "dash": dash},
-            visible=True if job.job_id in shown or len(known) <= 4 else "legendonly",
-        )
-        data.append(trace)
+        marker, line = {"symbol": symbol, "size": 7}, {"color": colour, "dash": dash}
+        name, visible = labels[job.job_id], True if job.job_id in shown or len(known) <= 4 else "legendonly"
+        hover = f"{name}<br>position %{{x}}: %{{y:.1f}} %"
+        data.append(scatter(name, places, values, hover=hover, marker=marker, line=line, visible=visible))
     first, positions = known[0]
     return Figure(
         id="acceptance",
@@ -69,16 +64,9 @@ def _acceptance_over_n_draft(jobs: Sequence[Comparison]) -> Figure | None:
         lows = [None if entry.low is None else 100 * entry.low for entry in seen]
         highs = [None if entry.high is None else 100 * entry.high for entry in seen]
         colour, symbol, _ = series_style(index)
-        trace = scatter(
-            name or "acceptance",
-            [job.n_draft for job in members],
-            rates,
-            hover="n_draft %{x}: %{y:.1f} %",
-            marker={"symbol": symbol, "size": 8},
-            line={"color": colour},
-            error_y=error_bar(rates, lows, highs),
-        )
-        data.append(trace)
+        marker, line, bars = {"symbol": symbol, "size": 8}, {"color": colour}, error_bar(rates, lows, highs)
+        drafts, hover = [job.n_draft for job in members], "n_draft %{x}: %{y:.1f} %"
+        data.append(scatter(name or "acceptance", drafts, rates, hover=hover, marker=marker, line=line, error_y=bars))
     if not data:
         return None
     rates = sorted(job.acceptance.rate for job in known if job.acceptance)
@@ -107,16 +95,14 @@ def _metric_figure(jobs: Sequence[Comparison], metric: str, title: str, unit: st
         colour, symbol, _ = series_style(index)
         for mode, shape, dash in (("vanilla", f"{symbol}-open", "dash"), ("speculative", symbol, "solid")):
             known = [(job.n_draft, stats) for job in members if (stats := stats_of(job, mode))]
-            trace = scatter(
-                f"{name}, {mode}" if name else mode,
-                [n_draft for n_draft, _ in known],
-                [rounded(stats.mean) for _, stats in known],
-                hover=f"{mode}, n_draft %{{x}}: %{{y:.1f}} {unit}",
-                marker={"size": 7, "color": colour, "symbol": shape},
-                line={"color": colour, "width": 1.5, "dash": dash},
-                error_y={"type": "data", "array": [rounded(stats.stddev or 0.0) for _, stats in known], "thickness": 1},
-            )
-            data += [trace] if known else []
+            if not known:
+                continue
+            drafts, means = [n_draft for n_draft, _ in known], [rounded(stats.mean) for _, stats in known]
+            spreads = {"type": "data", "array": [rounded(stats.stddev or 0.0) for _, stats in known], "thickness": 1}
+            marker = {"size": 7, "color": colour, "symbol": shape}
+            line, hover = {"color": colour, "width": 1.5, "dash": dash}, f"{mode}, n_draft %{{x}}: %{{y:.1f}} {unit}"
+            label = f"{name}, {mode}" if name else mode
+            data.append(scatter(label, drafts, means, hover=hover, marker=marker, line=line, error_y=spreads))
     if not data:
         return None
     first = next((job for job in jobs if job.speculative), jobs[0])

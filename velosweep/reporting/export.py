@@ -5,41 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
 
 from velosweep.records import SweepRecord
 from velosweep.reporting.escaping import csv_text, markdown_text, shorten_homes
-from velosweep.reporting.recommendation import Recommendation, recommend
+from velosweep.reporting.recommendation import recommend
 from velosweep.reporting.result_tables import job_table, with_failed
 from velosweep.reporting.table import markdown_lines
 from velosweep.reporting.wording import whole_jobs
 from velosweep.results.results_file import results_to_table
 from velosweep.statistics.comparison import Comparison
 
-FORMATS = ("md", "csv", "json")
-
-
-def export(comparisons: Iterable[Comparison], record: SweepRecord, form: str, *, show_paths: bool = False) -> str:
-    """The results in one of FORMATS, ending with a newline. Raises ValueError for another format.
-
-    Home directories become `~` unless `show_paths`. Jobs that failed have rows in Markdown alone.
-    """
-    rows = list(comparisons)
-    if form == "md":
-        text = _markdown(rows, record)
-    elif form == "csv":
-        text = _csv(rows)
-    elif form == "json":
-        text = _json(rows, recommend(rows, record))
-    else:
-        raise ValueError(f"no format {form!r}; use one of {', '.join(FORMATS)}")
-    return text if show_paths else shorten_homes(text)
-
 
 def _markdown(comparisons: list[Comparison], record: SweepRecord) -> str:
-    lines = []
+    lines: list[str] = []
     for found in recommend(comparisons, record):
         question = f"{found.question}: " if found.question else ""
         lines += [f"**{markdown_text(question + found.headline)}**", ""]
@@ -52,41 +33,37 @@ def _markdown(comparisons: list[Comparison], record: SweepRecord) -> str:
     return "\n".join(lines) + "\n"
 
 
-# Column -> that of results.parquet; the figure that screens show first. No column is called `speedup`: that is the
-# specification's ratio of means in results.parquet, and not what the screen calls so.
-_CSV_COLUMNS = {
-    **{name: name for name in (
-        "job_num", "job_id", "model_pair", "main_model", "draft_model", "speculation", "n_draft", "n_predict",
-        "prompt_set", "prompt_id", "prompt_category", "host", "device", "engine", "llama_cpp_build", "n_pairs",
-    )},
+# The figure that screens show is the first speedup. No column is called `speedup`: that is the specification's ratio of
+# means in results.parquet, and not what the screen calls so.
+_CSV_COLUMNS = (
+    "job_num", "job_id", "model_pair", "main_model", "draft_model", "speculation", "n_draft", "n_predict",
+    "prompt_set", "prompt_id", "prompt_category", "host", "device", "engine", "llama_cpp_build", "n_pairs",
+    "speedup_geometric_mean", "ci_low", "ci_high", "ci_method", "verdict", "speedup_ratio_of_means",
+    "speedup_ratio_of_means_stddev", "cost_ratio", "expected_speedup", "vanilla_tokens_per_second",
+    "speculative_tokens_per_second", "acceptance", "findings",
+)  # fmt: skip
+_IN_RESULTS = {
     "speedup_geometric_mean": "speedup_gm",
-    **{name: name for name in ("ci_low", "ci_high", "ci_method", "verdict")},
     "speedup_ratio_of_means": "speedup",
     "speedup_ratio_of_means_stddev": "speedup_stddev",
-    **{name: name for name in ("cost_ratio", "expected_speedup")},
     "vanilla_tokens_per_second": "vanilla_tokens_per_second_mean",
     "speculative_tokens_per_second": "speculative_tokens_per_second_mean",
-    **{name: name for name in ("acceptance", "findings")},
-}  # fmt: skip
+}
 
 
-def _csv(comparisons: list[Comparison]) -> str:
+def _csv(comparisons: list[Comparison], _: SweepRecord) -> str:
     """All rows (jobs and prompts) with full precision; undefined cells are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_CSV_COLUMNS)
     for row in results_to_table(comparisons, sweep_id="").to_pylist():
-        writer.writerow([_csv_cell(row[name]) for name in _CSV_COLUMNS.values()])
+        row["findings"] = "; ".join(row["findings"])
+        cells = (row[_IN_RESULTS.get(name, name)] for name in _CSV_COLUMNS)
+        writer.writerow([csv_text(cell) if isinstance(cell, str) else cell for cell in cells])
     return out.getvalue()
 
 
-def _csv_cell(value: object) -> object:
-    if isinstance(value, list):
-        value = "; ".join(value)
-    return csv_text(value) if isinstance(value, str) else value
-
-
-def _json(comparisons: list[Comparison], recommendations: Sequence[Recommendation]) -> str:
+def _json(comparisons: list[Comparison], record: SweepRecord) -> str:
     """`{"answers": […], "results": […]}`; results are the comparisons, field by field."""
     answers = [
         {
@@ -100,13 +77,25 @@ def _json(comparisons: list[Comparison], recommendations: Sequence[Recommendatio
             "by_category": found.by_category,
             "against": [advice.sentence for advice in found.against],
         }
-        for found in recommendations
+        for found in recommend(comparisons, record)
     ]
+
+    def as_text(value: object) -> str:
+        return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
+
     value = {"answers": answers, "results": [asdict(row) for row in comparisons]}
-    return json.dumps(value, indent=2, default=_json_value, ensure_ascii=False) + "\n"
+    return json.dumps(value, indent=2, default=as_text, ensure_ascii=False) + "\n"
 
 
-def _json_value(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    return str(value)
+FORMATS = {"md": _markdown, "csv": _csv, "json": _json}
+
+
+def export(comparisons: Iterable[Comparison], record: SweepRecord, form: str, *, show_paths: bool = False) -> str:
+    """The results in one of FORMATS, ending with a newline. Raises ValueError for another format.
+
+    Home directories become `~` unless `show_paths`. Jobs that failed have rows in Markdown alone.
+    """
+    if form not in FORMATS:
+        raise ValueError(f"no format {form!r}; use one of {', '.join(FORMATS)}")
+    text = FORMATS[form](list(comparisons), record)
+    return text if show_paths else shorten_homes(text)

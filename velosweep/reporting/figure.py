@@ -8,7 +8,7 @@ colour of the light or the dark theme in their place.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from velosweep.statistics.comparison import Comparison
@@ -30,7 +30,7 @@ class Figure:
     caption: str
     summary: str
     data: Sequence[Trace]
-    layout: Mapping[str, Any] = field(default_factory=dict)
+    layout: Mapping[str, Any]
     height: int = 360
 
 

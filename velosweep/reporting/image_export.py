@@ -20,7 +20,7 @@ from velosweep.statistics.comparison import Comparison
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FORMATS = ("png", "svg")
+_METADATA = {"png": {"Software": "velosweep"}, "svg": {"Date": None}}
 _MARKERS = {
     "circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "pentagon": "p", "hexagon": "h", "star": "*",
     "x": "X", "line-ns": "|",
@@ -56,13 +56,12 @@ def main_plots(comparisons: Iterable[Comparison], record: SweepRecord) -> dict[s
         found = recommend(rows, record)
         if len(found) == 1:
             axes.set_title(_literal(found[0].headline), loc="left", fontsize=12, fontweight="bold", wrap=True)
-        return {form: _saved(canvas, form) for form in FORMATS}
-
-
-def _saved(canvas: Any, form: str) -> bytes:
-    out = io.BytesIO()
-    canvas.savefig(out, format=form, metadata={"Date": None} if form == "svg" else {"Software": "velosweep"})
-    return out.getvalue()
+        plots = {}
+        for form, metadata in _METADATA.items():
+            out = io.BytesIO()
+            canvas.savefig(out, format=form, metadata=metadata)
+            plots[form] = out.getvalue()
+        return plots
 
 
 def _literal(text: str) -> str:
@@ -79,7 +78,8 @@ def _draw(axes: Axes, figure: Figure) -> None:
         places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
         axes.set_yticks(list(places.values()), [_literal(label) for label in places])
         axes.set_ylim(-0.8, len(places) - 0.2)
-    colours = _colours()
+    # The style sheet's colours by name: the light theme's come first there, and so last here.
+    colours = dict(reversed(re.findall(r"(--[a-z0-9-]+): (#[0-9a-f]{6})", template_text("report.css"))))
     for trace in figure.data:
         _draw_trace(axes, trace, [places.get(y, y) for y in trace["y"]], colours)
     for shape in figure.layout.get("shapes", ()):
@@ -114,9 +114,3 @@ def _draw_trace(axes: Axes, trace: Trace, y: Sequence[float], colours: Mapping[s
         shape, face = _MARKERS[symbol.removesuffix("-open")], "white" if symbol.endswith("-open") else colour
         size, opacity = 0.8 * marker["size"], marker.get("opacity", 1)
         axes.plot(x[place], y[place], marker=shape, color=colour, mfc=face, markersize=size, alpha=opacity)
-
-
-def _colours() -> dict[str, str]:
-    """The style sheet's colours by name; the light theme's come first there."""
-    found = re.findall(r"(--[a-z0-9-]+): (#[0-9a-f]{6})", template_text("report.css"))
-    return dict(reversed(found))

@@ -57,30 +57,6 @@ def _log_job(
     record: SweepRecord,
     artefacts: Sequence[Path],
 ) -> str:
-    tags = _tags(job, row, record)
-    run_id = _earlier_run(client, experiment_id, job, record) or str(
-        client.create_run(experiment_id, tags=tags, run_name=f"{job.model_pair} n_draft {job.n_draft}").info.run_id
-    )
-    for name, tag in tags.items():
-        client.set_tag(run_id, name, tag)
-    for name in _PARAMETERS:
-        client.log_param(run_id, name, str(getattr(job, name)))
-    for name, metric in metrics_of(row).items() if row is not None else ():
-        client.log_metric(run_id, name, metric)
-    for path in artefacts:
-        if path.is_file():
-            client.log_artifact(run_id, str(path))
-    client.set_terminated(run_id, status="FAILED" if job.state == "failed" else "FINISHED")
-    return run_id
-
-
-def _earlier_run(client: Any, experiment_id: str, job: JobRecord, record: SweepRecord) -> str | None:
-    wanted = f"tags.`velosweep.sweep_id` = '{record.sweep_id}' and tags.`velosweep.job_id` = '{job.id}'"
-    runs = client.search_runs([experiment_id], filter_string=wanted, max_results=1)
-    return str(runs[0].info.run_id) if runs else None
-
-
-def _tags(job: JobRecord, row: Comparison | None, record: SweepRecord) -> dict[str, str]:
     here = record.environment
     tags = {
         "velosweep.sweep_id": record.sweep_id,
@@ -97,7 +73,21 @@ def _tags(job: JobRecord, row: Comparison | None, record: SweepRecord) -> dict[s
         tags["velosweep.findings"] = "; ".join(str(finding) for finding in row.findings) or "none"
     if job.error:
         tags["velosweep.error"] = job.error
-    return tags
+    wanted = f"tags.`velosweep.sweep_id` = '{record.sweep_id}' and tags.`velosweep.job_id` = '{job.id}'"
+    earlier = client.search_runs([experiment_id], filter_string=wanted, max_results=1)
+    name = f"{job.model_pair} n_draft {job.n_draft}"
+    run = earlier[0] if earlier else client.create_run(experiment_id, tags=tags, run_name=name)
+    run_id = str(run.info.run_id)
+    for name, tag in tags.items():
+        client.set_tag(run_id, name, tag)
+    for name in _PARAMETERS:
+        client.log_param(run_id, name, str(getattr(job, name)))
+    for name, metric in metrics_of(row).items() if row is not None else ():
+        client.log_metric(run_id, name, metric)
+    for path in filter(Path.is_file, artefacts):
+        client.log_artifact(run_id, str(path))
+    client.set_terminated(run_id, status="FAILED" if job.state == "failed" else "FINISHED")
+    return run_id
 
 
 def metrics_of(row: Comparison) -> dict[str, float]:

@@ -152,19 +152,17 @@ def _counted_runs(line: Timeline, counted: Any, shown: Any) -> list[Trace]:
     traces: list[Trace] = []
     for index, (name, rows) in enumerate(members.items()):
         colour, symbol, _ = series_style(index)
-        trace = scatter(
-            name,
-            line.second[rows].tolist(),
-            line.relative[rows].round(2).tolist(),
-            hover="%{customdata[0]} tok/s (%{y:+.1f} %)<br>n_draft %{customdata[1]}, %{customdata[2]}, "
-            "iteration %{customdata[3]}<extra>%{fullData.name}</extra>",
-            marker={"size": 5 if len(shown) > 500 else 7, "opacity": 0.75, "color": colour, "symbol": symbol},
-            customdata=[
-                [round(float(rate[row]), 2), int(n_draft[row]), plot_text(str(prompt.at(row))), int(iteration[row])]
-                for row in rows
-            ],
+        marker = {"size": 5 if len(shown) > 500 else 7, "opacity": 0.75, "color": colour, "symbol": symbol}
+        details = [
+            [round(float(rate[row]), 2), int(n_draft[row]), plot_text(str(prompt.at(row))), int(iteration[row])]
+            for row in rows
+        ]
+        hover = (
+            "%{customdata[0]} tok/s (%{y:+.1f} %)<br>n_draft %{customdata[1]}, %{customdata[2]}, "
+            "iteration %{customdata[3]}<extra>%{fullData.name}</extra>"
         )
-        traces.append(trace)
+        x, y = line.second[rows].tolist(), line.relative[rows].round(2).tolist()
+        traces.append(scatter(name, x, y, hover=hover, marker=marker, customdata=details))
     return traces
 
 
@@ -174,16 +172,11 @@ def _set_apart(line: Timeline) -> list[Trace]:
 
     bad, warm = np.flatnonzero(~line.columns.ended_well()).tolist(), np.flatnonzero(line.warm).tolist()
     status, error = line.columns.text("status"), line.columns.text("error")
-    reasons = [(error.at(row) or "no reason given").partition("\n")[0] for row in bad]
-    failed = scatter(
-        "failed, timed out or invalid",
-        line.second[bad].tolist(),
-        [0] * len(bad),
-        hover="%{text}",
-        marker={"symbol": "x", "size": 9, "color": BAD},
-        text=[f"{line.name(row)}<br>{status.at(row)}: {plot_text(clip(reason, 120))}"
-              for row, reason in zip(bad, reasons, strict=True)],
-    )  # fmt: skip
+    reasons = {row: clip((error.at(row) or "no reason given").partition("\n")[0], 120) for row in bad}
+    texts = [f"{line.name(row)}<br>{status.at(row)}: {plot_text(reason)}" for row, reason in reasons.items()]
+    marker = {"symbol": "x", "size": 9, "color": BAD}
+    name, seconds = "failed, timed out or invalid", line.second[bad].tolist()
+    failed = scatter(name, seconds, [0] * len(bad), hover="%{text}", marker=marker, text=texts)
     warmups = scatter(
         "warm-up (not counted)",
         line.second[warm].tolist(),
@@ -210,18 +203,9 @@ def conditions_figure(line: Timeline) -> Figure | None:
     for index, (title, column) in enumerate(strips):
         known = np.flatnonzero(~np.isnan(column))
         known = known[:: -(-len(known) // MOST_POINTS)]
-        values = [rounded(value) for value in column[known].tolist()]
-        number = "" if index == 0 else str(index + 1)
-        trace = scatter(
-            title,
-            line.second[known].tolist(),
-            values,
-            hover=f"%{{y}} {title}",
-            line={"color": series_style(index)[0], "width": 1.5},
-            xaxis="x",
-            yaxis=f"y{number}",
-        )
-        data.append(trace)
+        seconds, values = line.second[known].tolist(), [rounded(value) for value in column[known].tolist()]
+        number, style = "" if index == 0 else str(index + 1), {"color": series_style(index)[0], "width": 1.5}
+        data.append(scatter(title, seconds, values, hover=f"%{{y}} {title}", line=style, xaxis="x", yaxis=f"y{number}"))
         top = 1 - index / len(strips)
         layout[f"yaxis{number}"] = axis(title, domain=[round(top - 0.85 / len(strips), 4), round(top, 4)], nticks=4)
         words.append(f"{title} {round(min(values), 1):g} to {round(max(values), 1):g}")

@@ -31,7 +31,7 @@ from velosweep.reporting.wording import (
     speedup,
     unpaired,
 )
-from velosweep.statistics.comparison import Comparison, Statistics
+from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate
 from velosweep.units import plural
 from velosweep.values import Verdict
@@ -71,13 +71,9 @@ def _speedup_trace(
     Markers are hollow where the gain isn't sure, a cross where the result can't be used.
     """
     colour, shape, _ = series_style(index)
-    symbols = {Verdict.INVALID: "x", Verdict.FASTER: shape}
-    marker = {
-        "size": 9,
-        "color": colour,
-        "symbol": [symbols.get(job.verdict, f"{shape}-open") for job in members],
-        "line": {"width": 2, "color": colour},
-    }
+    shapes = {Verdict.INVALID: "x", Verdict.FASTER: shape}
+    symbols = [shapes.get(job.verdict, f"{shape}-open") for job in members]
+    marker = {"size": 9, "color": colour, "symbol": symbols, "line": {"width": 2, "color": colour}}
     values = [_value(job) for job in members]
     bars = error_bar(values, [job.ci_low for job in members], [job.ci_high for job in members], color=colour)
     x, y = (values, places) if value_axis == "x" else (places, values)
@@ -94,14 +90,10 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
         data.append(_speedup_trace(index, name, members, drafts, "y", line=line, legendgroup=group, text=hovers))
         expected = [(job.n_draft, rounded(job.expected_speedup)) for job in members if job.expected_speedup is not None]
         if expected:
-            curve = scatter(
-                f"expected{', ' + name if name else ''}",
-                *map(list, zip(*expected, strict=True)),
-                hover="n_draft %{x}: expected %{y:.2f}×",
-                line={**line, "width": 1.5, "dash": "dash"},
-                legendgroup=group,
-            )
-            data.append(curve)
+            drafts, values = map(list, zip(*expected, strict=True))
+            line, hover = {**line, "width": 1.5, "dash": "dash"}, "n_draft %{x}: expected %{y:.2f}×"
+            title = f"expected, {name}" if name else "expected"
+            data.append(scatter(title, drafts, values, hover=hover, line=line, legendgroup=group))
         best = max(members, key=lambda job: best_estimate(job) or 0.0)
         words.append(f"{name or 'The speedup'} peaks at n_draft {best.n_draft} with {speedup(best)}")
     layout = {"xaxis": n_draft_axis(jobs), "yaxis": axis("speedup (×)"), "hovermode": "closest"}
@@ -160,12 +152,21 @@ def _both_modes(jobs: Sequence[Comparison]) -> Figure | None:
     strips = [*vanilla, *((label, mode.tokens_per_second, SPECULATIVE, "square") for label, mode in speculative)]
     if not strips:
         return None
+    data: list[Trace] = []
+    for name, stats, colour, symbol in reversed(strips):
+        runs = [rounded(value) for value in stats.samples]
+        dots = {"size": 10, "opacity": 0.55, "color": colour, "symbol": symbol}
+        data.append(scatter(name, runs, [name] * len(runs), hover="%{x:.2f} tok/s", marker=dots))
+        spread = {"type": "data", "array": [rounded(stats.stddev or 0.0)], "thickness": 2, "width": 8, "color": colour}
+        bar = {"size": 14, "symbol": "line-ns-open", "color": colour, "line": {"width": 3}}
+        mean, hover = [rounded(stats.mean)], f"mean {plus_minus(stats)} tok/s"
+        data.append(scatter(f"{name}, mean", mean, [name], hover=hover, marker=bar, error_x=spread))
     return Figure(
         id="main",
         title="Decoding speed, each run a point",
         caption="Circles: vanilla runs; squares: speculative runs; bar: mean ± standard deviation.",
         summary=f"Tokens per second: {listed(f'{name} {plus_minus(stats, 1)}' for name, stats, *_ in strips)}.",
-        data=[trace for strip in reversed(strips) for trace in _strip(*strip)],
+        data=data,
         layout={
             "xaxis": axis("tokens per second", rangemode="tozero"),
             "yaxis": {"type": "category", "automargin": True},
@@ -173,26 +174,6 @@ def _both_modes(jobs: Sequence[Comparison]) -> Figure | None:
         },
         height=150 + 60 * len(strips),
     )
-
-
-def _strip(name: str, stats: Statistics, colour: str, symbol: str) -> list[Trace]:
-    runs = scatter(
-        name,
-        [rounded(value) for value in stats.samples],
-        [name] * len(stats.samples),
-        hover="%{x:.2f} tok/s",
-        marker={"size": 10, "opacity": 0.55, "color": colour, "symbol": symbol},
-    )
-    spread = {"type": "data", "array": [rounded(stats.stddev or 0.0)], "thickness": 2, "width": 8, "color": colour}
-    mean = scatter(
-        f"{name}, mean",
-        [rounded(stats.mean)],
-        [name],
-        hover=f"mean {plus_minus(stats)} tok/s",
-        marker={"size": 14, "symbol": "line-ns-open", "color": colour, "line": {"width": 3}},
-        error_x=spread,
-    )
-    return [runs, mean]
 
 
 def heat_map(jobs: Sequence[Comparison]) -> Figure | None:

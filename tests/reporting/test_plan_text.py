@@ -74,9 +74,11 @@ def test_an_adaptive_protocol_says_its_bounds_and_a_search_says_no_iterations() 
     assert "  Iterations: as many as the search needs\n" in started(planned.sweep(), RunSettings(tuner=TunerSettings()))
 
 
-@pytest.mark.parametrize(("done", "said"), [(0, False), (4, True), (10, False)])
-def test_a_resumed_sweep_says_what_is_there_already(done: int, said: bool) -> None:
-    assert ("Going on: 4 of at most 10 measurements are there already\n" in started(planned.sweep(), done=done)) is said
+@pytest.mark.parametrize(
+    ("done", "said"), [(0, ""), (4, "Going on: 4 of at most 10 measurements are there already\n"), (10, "")]
+)
+def test_a_resumed_sweep_says_what_is_there_already(done: int, said: str) -> None:
+    assert started(planned.sweep(), done=done).rpartition("\n\n")[2] == said
 
 
 def test_quiet_says_no_configuration() -> None:

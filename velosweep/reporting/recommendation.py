@@ -87,7 +87,7 @@ def _recommendation(
     if best is None:
         kind, headline = "nothing", _without_ratio(jobs, record)
     else:
-        kind, headline = _verdict(best, record)
+        kind, headline = _kind_and_headline(best, record)
     if search is not None and search.job_id is None:
         kind, headline = "no_reliable_gain", search.headline
     notes = tuple(_notes(best, jobs, rows, search, record))
@@ -126,8 +126,7 @@ def _confirmed(search: SearchRecord, jobs: Sequence[Comparison]) -> Comparison |
     )
 
 
-def _verdict(best: Comparison, record: SweepRecord) -> tuple[str, str]:
-    """The kind of recommendation, and its headline."""
+def _kind_and_headline(best: Comparison, record: SweepRecord) -> tuple[str, str]:
     setting = _setting(best, record)
     if best.verdict is Verdict.FASTER:
         return "run", f"Run {setting}: {speedup(best)}"

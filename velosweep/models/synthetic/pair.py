@@ -19,11 +19,10 @@ from velosweep.config.keys import freeze, keys_of
 from velosweep.config.settings import SyntheticShape
 from velosweep.errors import ConfigError, StorageError
 from velosweep.files import file_sha256, write_text
-from velosweep.models.synthetic.tensors import Pool, write_model
+from velosweep.models.synthetic.tensors import SMALLEST_VOCABULARY, Pool, write_model
 
 CONSTRUCTION = 2  # goes up whenever the same shape gives other bytes: old files are never taken for new ones
 
-SMALLEST_VOCABULARY = 259  # 256 bytes, one merge, two control tokens
 QUANTISED_BLOCK = 32
 
 DEFAULT_SHAPE = SyntheticShape()
@@ -46,31 +45,24 @@ PRESETS: Mapping[str, SyntheticShape] = {
 
 def check_shape(shape: SyntheticShape) -> None:
     """Raise ConfigError, naming the field, if llama.cpp could not load a pair whose fields are within their limits."""
-    _require(shape.kept_layers <= shape.layers, "kept_layers", shape.kept_layers, f"at most layers ({shape.layers})")
-    _require(shape.vocabulary >= SMALLEST_VOCABULARY, "vocabulary", shape.vocabulary, f"≥ {SMALLEST_VOCABULARY}")
-    _require(shape.heads % shape.kv_heads == 0, "kv_heads", shape.kv_heads, f"a divisor of heads ({shape.heads})")
-    _require(shape.width % (2 * shape.heads) == 0, "width", shape.width, f"a multiple of 2 × heads ({shape.heads})")
-    for name in ("width", "feed_forward"):
-        value = getattr(shape, name)
-        _require(value % QUANTISED_BLOCK == 0, name, value, f"a multiple of {QUANTISED_BLOCK}")
-
-
-def _require(holds: bool, name: str, value: object, wanted: str) -> None:
-    if not holds:
-        raise ConfigError(f"The synthetic shape's {name} is {value}", remedy=f"it must be {wanted}")
-
-
-def file_stem(shape: SyntheticShape) -> str:
-    """The shape as a file name without role and suffix; two shapes never share one."""
-    return (
-        f"synthetic{CONSTRUCTION}-l{shape.layers}-k{shape.kept_layers}-w{shape.width}-f{shape.feed_forward}"
-        f"-h{shape.heads}-g{shape.kv_heads}-v{shape.vocabulary}-e{shape.eps!r}-{shape.type}-s{shape.seed}"
-    )
+    for name, holds, wanted in (
+        ("kept_layers", shape.kept_layers <= shape.layers, f"at most layers ({shape.layers})"),
+        ("vocabulary", shape.vocabulary >= SMALLEST_VOCABULARY, f"≥ {SMALLEST_VOCABULARY}"),
+        ("kv_heads", shape.heads % shape.kv_heads == 0, f"a divisor of heads ({shape.heads})"),
+        ("width", shape.width % (2 * shape.heads) == 0, f"a multiple of 2 × heads ({shape.heads})"),
+        ("width", shape.width % QUANTISED_BLOCK == 0, f"a multiple of {QUANTISED_BLOCK}"),
+        ("feed_forward", shape.feed_forward % QUANTISED_BLOCK == 0, f"a multiple of {QUANTISED_BLOCK}"),
+    ):
+        if not holds:
+            raise ConfigError(f"The synthetic shape's {name} is {getattr(shape, name)}", remedy=f"it must be {wanted}")
 
 
 def pair_paths(shape: SyntheticShape, folder: Path) -> tuple[Path, Path]:
-    """Where the main and the draft model of this shape lie in `folder`."""
-    stem = file_stem(shape)
+    """Where the main and the draft model of this shape lie in `folder`; two shapes never share a name."""
+    stem = (
+        f"synthetic{CONSTRUCTION}-l{shape.layers}-k{shape.kept_layers}-w{shape.width}-f{shape.feed_forward}"
+        f"-h{shape.heads}-g{shape.kv_heads}-v{shape.vocabulary}-e{shape.eps!r}-{shape.type}-s{shape.seed}"
+    )
     return folder / f"{stem}-main.gguf", folder / f"{stem}-draft.gguf"
 
 
@@ -94,11 +86,19 @@ def shape_from(values: Mapping[str, str], base: SyntheticShape = DEFAULT_SHAPE) 
 
 
 def write_pair(shape: SyntheticShape, main_path: Path, draft_path: Path) -> None:
-    """Write both files, in bounded memory, replacing what is there. Raises ConfigError for an impossible shape."""
+    """Write both files, each whole or not at all, in bounded memory, replacing what is there.
+
+    Raises ConfigError for an impossible shape, and OSError.
+    """
     check_shape(shape)
     pool = Pool(shape.seed, shape.type, largest=shape.width * max(shape.width, shape.feed_forward, SMALLEST_VOCABULARY))
-    write_model(shape, shape.layers, pool, main_path)
-    write_model(shape, shape.kept_layers, pool, draft_path)
+    for path, layers in ((main_path, shape.layers), (draft_path, shape.kept_layers)):
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            write_model(shape, layers, pool, part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def ensure_pair(
@@ -115,7 +115,7 @@ def ensure_pair(
     check_shape(shape)
     folder = folder or Path(platformdirs.user_cache_dir("velosweep", appauthor=False)) / "synthetic"
     paths = pair_paths(shape, folder)
-    seal = folder / f"{file_stem(shape)}.json"
+    seal = folder / paths[0].name.replace("-main.gguf", ".json")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if _recorded(seal, paths, "stat", _stat):
@@ -128,25 +128,14 @@ def ensure_pair(
                 return paths
             if on_progress:
                 on_progress(f"writing the synthetic model pair to {folder}")
-            _write_beside_and_move(shape, paths, seal)
+            write_pair(shape, *paths)
+            _write_seal(seal, paths)
     except OSError as error:
         raise StorageError(
             f"The synthetic model pair can't be written to {folder}: {error.strerror or error}",
             remedy="free some space, or name a folder that can be written: --out of synth, else XDG_CACHE_HOME",
         ) from error
     return paths
-
-
-def _write_beside_and_move(shape: SyntheticShape, paths: tuple[Path, Path], seal: Path) -> None:
-    parts = [path.with_name(f"{path.name}.{os.getpid()}.part") for path in paths]
-    try:
-        write_pair(shape, parts[0], parts[1])
-        for part, path in zip(parts, paths, strict=True):
-            part.replace(path)
-        _write_seal(seal, paths)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
 
 
 def _recorded(seal: Path, paths: tuple[Path, Path], name: str, property_of: Callable[[Path], object]) -> bool:

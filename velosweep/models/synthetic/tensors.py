@@ -31,6 +31,7 @@ CONTEXT = 32768
 Pieces = Iterator[bytes]
 
 # A byte-level BPE vocabulary: 256 bytes, one merge, two control tokens, then padding.
+SMALLEST_VOCABULARY = 259
 BOS = 257
 EOS = 258
 PRINTABLE = range(0x20, 0x7F)
@@ -130,29 +131,18 @@ def _norm(name: str, width: int, *, anchor: float) -> Tensor:
 
 
 def _embeddings(shape: SyntheticShape, pool: Pool) -> Pieces:
-    used = range(len(vocabulary_tokens(0)[0]))
-    yield from (_row(pool, "token_embd", token, shape.width, anchor=ANCHOR, scale=1.0) for token in used)
-    yield from pool.chunks("token_embd.padding", (shape.vocabulary - len(used)) * shape.width, 1.0)
+    for token in range(SMALLEST_VOCABULARY):
+        yield pool.row("token_embd", token, shape.width, anchor=ANCHOR, scale=1.0)
+    yield from pool.chunks("token_embd.padding", (shape.vocabulary - SMALLEST_VOCABULARY) * shape.width, 1.0)
 
 
 def _output(shape: SyntheticShape, pool: Pool) -> Pieces:
-    forbidden = pool.encode(_anchored(FORBID, pool.row("", 0, shape.width) * 0)).tobytes()
+    forbidden = pool.row("", 0, shape.width, anchor=FORBID, scale=0.0)
     for token in range(shape.vocabulary):
         if token in PRINTABLE:
-            yield _row(pool, "output", token, shape.width, anchor=0.0, scale=LOGIT_SCALE / shape.width**0.5)
+            yield pool.row("output", token, shape.width, anchor=0.0, scale=LOGIT_SCALE / shape.width**0.5)
         else:
             yield forbidden
-
-
-def _row(pool: Pool, table: str, number: int, width: int, *, anchor: float, scale: float) -> bytes:
-    import numpy as np
-
-    return pool.encode(_anchored(anchor, pool.row(table, number, width) * np.float32(scale))).tobytes()
-
-
-def _anchored(anchor: float, row: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    row[0] = anchor
-    return row
 
 
 def _add_metadata(writer: Any, shape: SyntheticShape, layers: int) -> None:
@@ -183,18 +173,16 @@ def _add_metadata(writer: Any, shape: SyntheticShape, layers: int) -> None:
     writer.add_add_eos_token(False)
 
 
-def byte_characters() -> list[str]:
-    """GPT-2's character of each byte: itself where it can be printed, else one from U+0100 on."""
+def vocabulary_tokens(size: int) -> tuple[list[str], list[int]]:
+    """Token texts and types; token id = byte value for the first 256.
+
+    GPT-2 writes a byte as itself where that can be printed, else as a character from U+0100 on.
+    """
     shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     characters = {byte: chr(byte) for byte in shown}
     for byte in range(256):
         characters.setdefault(byte, chr(0x100 + len(characters) - len(shown)))
-    return [characters[byte] for byte in range(256)]
-
-
-def vocabulary_tokens(size: int) -> tuple[list[str], list[int]]:
-    """Token texts and types; token id = byte value for the first 256."""
-    texts = [*byte_characters(), MERGE.replace(" ", ""), "<|begin|>", "<|end|>"]
+    texts = [*(characters[byte] for byte in range(256)), MERGE.replace(" ", ""), "<|begin|>", "<|end|>"]
     types = [NORMAL] * 257 + [CONTROL] * 2
     padding = range(len(texts), size)
     return texts + [f"<|unused{i}|>" for i in padding], types + [UNUSED] * len(padding)
@@ -227,40 +215,38 @@ class Pool:
         self._unit: npt.NDArray[np.float32] = (raw.astype(np.float32) - np.float32(32767.5)) * np.float32(
             12**0.5 / 65536
         )
-        self._scaled: dict[float, npt.NDArray[np.uint8]] = {}
+        self._scaled: dict[float, bytes] = {}
 
-    def row(self, name: str, number: int, width: int) -> npt.NDArray[np.float32]:
-        """Unit-variance weights of a table's row. No two of a table's rows are alike: that would tie two tokens."""
-        start = (next(self._starts(name)) + number * width) % (self._size - width)
-        cut: npt.NDArray[np.float32] = self._unit[start : start + width].copy()
-        return cut
+    def row(self, table: str, number: int, width: int, *, anchor: float, scale: float) -> bytes:
+        """A table's row: `anchor`, then weights of standard deviation `scale`.
 
-    def encode(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-        """Bytes of `values` (a multiple of 32 of them) in the pool's type."""
-        import numpy as np
+        No two of a table's rows are alike: that would tie two tokens.
+        """
+        start = (next(self._starts(table)) + number * width) % (self._size - width)
+        values = self._unit[start : start + width] * self._unit.dtype.type(scale)
+        values[0] = anchor
+        return self._encode(values)
+
+    def _encode(self, values: npt.NDArray[np.float32]) -> bytes:
+        """`values` (a multiple of 32 of them) in the pool's type."""
         from gguf.quants import quantize
 
-        return np.ascontiguousarray(quantize(values, self._kind)).view(np.uint8).reshape(-1)
+        return quantize(values, self._kind).tobytes()
 
     def zeros(self, count: int) -> bytes:
-        """Bytes of `count` zero weights."""
-        return self.encode(self._unit[:count] * 0).tobytes()
+        """`count` zero weights."""
+        return self._encode(self._unit[:count] * 0)
 
     def chunks(self, name: str, count: int, scale: float) -> Iterator[bytes]:
         """Bytes of `count` weights of standard deviation `scale`, a piece at a time."""
-        encoded = self._encoded(scale)
-        per_weight = encoded.size / self._size  # a multiple of 1/256, so offsets are whole
+        if scale not in self._scaled:
+            self._scaled[scale] = self._encode(self._unit * self._unit.dtype.type(scale))
+        encoded = self._scaled[scale]
+        per_weight = len(encoded) / self._size  # a multiple of 1/256, so offsets are whole
         starts = self._starts(name)
         for done in range(0, count, self._chunk):
             size, start = min(self._chunk, count - done), next(starts)
-            yield encoded[int(start * per_weight) : int((start + size) * per_weight)].tobytes()
-
-    def _encoded(self, scale: float) -> npt.NDArray[np.uint8]:
-        import numpy as np
-
-        if scale not in self._scaled:
-            self._scaled[scale] = self.encode(self._unit * np.float32(scale))
-        return self._scaled[scale]
+            yield encoded[int(start * per_weight) : int((start + size) * per_weight)]
 
     def _starts(self, name: str) -> Iterator[int]:
         """Where the pieces of a tensor are cut, the same for the same name and seed."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from velosweep.errors import ConfigError, install_extra
 from velosweep.records import SweepRecord
 from velosweep.reporting.figure import Figure, Trace
-from velosweep.reporting.html import template_text
 from velosweep.reporting.recommendation import recommend
 from velosweep.reporting.speedup_figures import main_figure
 from velosweep.reporting.wording import target_of, whole_jobs
@@ -78,6 +77,8 @@ def _draw(axes: Axes, figure: Figure) -> None:
         places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
         axes.set_yticks(list(places.values()), [_literal(label) for label in places])
         axes.set_ylim(-0.8, len(places) - 0.2)
+    from velosweep.reporting.html import template_text  # imports numpy and pyarrow: not before the first run
+
     # The style sheet's colours by name: the light theme's come first there, and so last here.
     colours = dict(reversed(re.findall(r"(--[a-z0-9-]+): (#[0-9a-f]{6})", template_text("report.css"))))
     for trace in figure.data:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from velosweep.errors import StorageError
 from velosweep.values import NEEDED_COLUMNS
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 T = TypeVar("T")
 
@@ -60,29 +61,19 @@ class Columns:
 
     def number(self, name: str) -> Any:
         """float64 with NaN for null; all NaN where the column is missing."""
-        import pyarrow as pa
-
         return self._once((name, "number"), lambda: self._filled(name, pa.float64(), float("nan")))
 
     def integer(self, name: str, default: int = 0) -> Any:
         """int64 with `default` for null and for a missing column."""
-        import pyarrow as pa
-
         return self._once((name, default), lambda: self._filled(name, pa.int64(), default))
 
     def microseconds(self, name: str) -> Any:
         """A timestamp column as int64 microseconds since 1970 UTC; the least int64 for null or missing."""
-        import pyarrow as pa
-
         zone = pa.timestamp("us", tz="UTC")
         return self._once((name, "us"), lambda: self._filled(name, zone, -(2**63)))
 
     def _filled(self, name: str, kind: Any, default: float) -> Any:
         """The column as an array of numbers."""
-        import numpy as np
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         if not self.has(name):
             return np.broadcast_to(np.float64(default) if isinstance(default, float) else np.int64(default), len(self))
         column: Any = self.table[name]
@@ -99,9 +90,6 @@ class Columns:
         return self._once((name, "text"), lambda: self._encoded(name))
 
     def _encoded(self, name: str) -> Text:
-        import numpy as np
-        import pyarrow as pa
-
         if not self.has(name):
             return Text(codes=np.broadcast_to(np.int64(-1), len(self)), values=())
         column: Any = self.table[name]
@@ -120,8 +108,6 @@ class Columns:
         return self._once((name, "lists"), lambda: self._flattened(name) if self.has(name) else None)
 
     def _flattened(self, name: str) -> tuple[Any, Any]:
-        import numpy as np
-
         lists: Any = self.table[name].combine_chunks()
         lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
         return np.concatenate([[0], np.cumsum(lengths)]), lists.flatten().to_numpy(zero_copy_only=False)
@@ -145,8 +131,6 @@ def columns_of(table: pa.Table) -> Columns:
 
 def dense(arrays: Sequence[Any]) -> Any:
     """One int64 code a row that orders rows as the tuple of `arrays` does (integers of any range)."""
-    import numpy as np
-
     code = np.zeros(len(arrays[0]), dtype=np.int64)
     size = 1
     for array in arrays:

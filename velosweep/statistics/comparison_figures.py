@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+
 from velosweep.config.settings import Adaptive
 from velosweep.statistics.acceptance import Counts
 from velosweep.statistics.comparison import Finding, ModeStatistics
@@ -71,8 +73,6 @@ class Figures:
 
 def figures_of(runs: Runs, compared: Sequence[ComparedRuns]) -> list[Figures]:
     """The figures of each comparison, in order."""
-    import numpy as np
-
     launch = runs.columns.integer("launch")
     alike: dict[object, list[int]] = defaultdict(list)
     for number, one in enumerate(compared):
@@ -160,8 +160,6 @@ def _paired_ratios(vanilla: Series, speculative: Series, d: Any, *, adaptive: bo
 
     Runs that were not interleaved (all of one mode before the other) are no pairs: they get Welch's interval.
     """
-    import numpy as np
-
     confidence = Adaptive().confidence if adaptive else 0.95
     launches = np.unique(vanilla.launch)
     if len(launches) > 1:
@@ -176,8 +174,6 @@ def _paired_ratios(vanilla: Series, speculative: Series, d: Any, *, adaptive: bo
 
 def _in_blocks(vanilla_time: Any, speculative_time: Any) -> Any:
     """Whether one mode was measured wholly before the other (at least two runs each), for each comparison."""
-    import numpy as np
-
     if vanilla_time.shape[1] < 2:
         return np.zeros(len(vanilla_time), dtype=bool)
     first = vanilla_time.max(axis=1) < speculative_time.min(axis=1)
@@ -186,6 +182,4 @@ def _in_blocks(vanilla_time: Any, speculative_time: Any) -> Any:
 
 
 def _welch(vanilla: Series, speculative: Series, p: int) -> Ratio:
-    import numpy as np
-
     return welch_ratio(np.log(vanilla.tokens_per_second[p]), np.log(speculative.tokens_per_second[p]))

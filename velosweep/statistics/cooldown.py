@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from velosweep.statistics.comparison import Evidence, Finding, warning
 from velosweep.statistics.runs import Runs
 from velosweep.values import COOLDOWN_LOOKS
@@ -22,8 +24,6 @@ Looks = Mapping[tuple[str, str], Any]
 
 def looks_of(runs: Runs) -> Looks:
     """All looks of a table of samples; empty for most."""
-    import numpy as np
-
     columns = runs.columns
     rows = np.flatnonzero((columns.integer("warmup") != 0) & (columns.integer("iteration") > 0) & runs.usable)
     if not len(rows):

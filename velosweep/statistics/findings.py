@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
+
 from velosweep.statistics.comparison import Finding, warning
 from velosweep.statistics.intervals import PAIRED_ONE_LAUNCH, PAIRED_SEQUENTIAL, WELCH, Interval
 from velosweep.statistics.runs import Runs
@@ -76,8 +78,6 @@ def output_findings(runs: Runs, speculative: Any, vanilla: Any) -> list[list[Fin
 
     Rows of runs, comparisons x runs; `vanilla` is None where nothing is paired.
     """
-    import numpy as np
-
     findings: list[list[Finding]] = [[] for _ in speculative]
     columns = runs.columns
     divergence = columns.number("first_divergence")[speculative]
@@ -106,8 +106,6 @@ def acceptance_findings(drafted: Any, accepted: Any) -> list[list[Finding]]:
     Old builds reuse the last draft context when a prompt repeats, and then accept everything: an error, because the
     speed-up is false.
     """
-    import numpy as np
-
     findings: list[list[Finding]] = [[] for _ in drafted]
     if drafted.shape[1] < 2:
         return findings
@@ -124,8 +122,6 @@ def acceptance_findings(drafted: Any, accepted: Any) -> list[list[Finding]]:
 
 def machine_findings(runs: Runs, rows: Any) -> list[Finding]:
     """The machine's state around all these runs."""
-    import numpy as np
-
     columns = runs.columns
     if columns.has("gpu_clock_mhz") or columns.has("gpu_temperature_c"):  # the order of other figures does not matter
         rows = rows[np.argsort(runs.time[rows], kind="stable")]
@@ -151,8 +147,6 @@ def machine_findings(runs: Runs, rows: Any) -> list[Finding]:
 
 def _read(runs: Runs, name: str, rows: Any) -> Any:
     """The figures of a column that were read."""
-    import numpy as np
-
     if not runs.columns.has(name):
         return np.zeros(0)
     values = runs.columns.number(name)[rows]
@@ -161,8 +155,6 @@ def _read(runs: Runs, name: str, rows: Any) -> Any:
 
 def _clock_drop(clock: Any) -> list[Finding]:
     """Clocks that end well below where they began (thirds, so that one reading decides nothing)."""
-    import numpy as np
-
     third = len(clock) // 3
     if not third:
         return []

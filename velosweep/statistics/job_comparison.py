@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from velosweep.statistics import acceptance
 from velosweep.statistics.comparison import Acceptance, Comparison, Finding, ModeStatistics, warning
 from velosweep.statistics.comparison_figures import ComparedRuns, Design, Figures
@@ -134,8 +136,6 @@ class ComparedJob:
 
     def _outcomes(self, p: int) -> list[Finding]:
         """Findings on the runs of a prompt that are not averaged; nothing to look up where all runs are good."""
-        import numpy as np
-
         rows, runs = self.rows, self.analysis.runs
         if self._all_good:
             return []
@@ -147,8 +147,6 @@ class ComparedJob:
         return bool(self.analysis.runs.usable[_all_rows(self.rows)].all())
 
     def _machine_findings(self) -> list[Finding]:
-        import numpy as np
-
         runs = self.analysis.runs
         rows = there(np.concatenate([self.vanilla.ravel(), self.speculative.ravel()]))
         findings = machine_findings(runs, rows)
@@ -208,8 +206,6 @@ def used_rows(runs: Runs, job: JobRows) -> tuple[Any, Any, bool]:
 
     Where any pair has two usable halves only pairs count; else all usable runs of both modes, unpaired.
     """
-    import numpy as np
-
     vanilla, speculative = (
         np.where((cube >= 0) & runs.usable[cube], cube, -1) for cube in (job.vanilla, job.speculative)
     )
@@ -235,8 +231,6 @@ def there(rows: Any) -> Any:
 
 def _all_rows(job: JobRows) -> Any:
     """Every counted run of a job: its own, their partners, and attempts that were repeated."""
-    import numpy as np
-
     return there(np.concatenate([job.speculative.ravel(), job.vanilla.ravel(), job.others]))
 
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from velosweep.errors import StorageError
 from velosweep.records import JobRecord
 from velosweep.statistics.columns import Columns, dense
@@ -70,8 +72,6 @@ class Arrangement:
 
 def arrange(columns: Columns) -> Arrangement:
     """Sort the counted rows by owner, slot and attempt. Raises StorageError for an unknown mode."""
-    import numpy as np
-
     rows = np.flatnonzero(columns.integer("warmup") == 0)
     prompt = columns.text("prompt_id").codes + 1
     prompt_count = len(columns.text("prompt_id").values) + 1
@@ -99,8 +99,6 @@ def arrange(columns: Columns) -> Arrangement:
 
 def _ranked(codes: Any) -> Any:
     """The codes themselves where they are small enough to be combined with others, else their ranks."""
-    import numpy as np
-
     return codes if not len(codes) or int(codes.max()) < 2**32 else np.unique(codes, return_inverse=True)[1]
 
 
@@ -114,8 +112,6 @@ def _modes(columns: Columns) -> Any:
 
 
 def _owner(columns: Columns, rows: Any, slot: Any, rank: Any, base: int) -> Owner:
-    import numpy as np
-
     first = int(rows[0])
     slots = slot[rows]
     return Owner(
@@ -150,8 +146,6 @@ class Baselines:
         return max(fitting, key=lambda index: self._shared_slots(owner, index)), True
 
     def _shared_slots(self, owner: Owner, index: int) -> int:
-        import numpy as np
-
         return len(np.intersect1d(owner.slots, self.arrangement.owners[index].slots))
 
 
@@ -232,8 +226,6 @@ def _either(job: FoundJob) -> int:
 
 def job_rows(arrangement: Arrangement, job: FoundJob) -> JobRows:
     """The rows of one job from those of its owners."""
-    import numpy as np
-
     speculative = None if job.speculative is None else arrangement.owners[job.speculative]
     vanilla = None if job.vanilla is None else arrangement.owners[job.vanilla]
     record = job.record
@@ -269,8 +261,6 @@ def job_rows(arrangement: Arrangement, job: FoundJob) -> JobRows:
 
 def _partners(vanilla: Owner, keys: Any, slots: Any, attempts: int) -> Any:
     """Positions in `vanilla.rows`: the good run of the same slot and attempt, else the slot's latest, else -1."""
-    import numpy as np
-
     if np.array_equal(vanilla.keys, keys):
         return np.arange(len(keys))  # as where nothing failed
     base = 2 * attempts
@@ -283,8 +273,6 @@ def _partners(vanilla: Owner, keys: Any, slots: Any, attempts: int) -> Any:
 
 def _prompt_order(arrangement: Arrangement, rows: Any, record: JobRecord | None) -> Any:
     """Prompt codes as the record lists them, else as they were first measured (by `order`, then by id)."""
-    import numpy as np
-
     codes = arrangement.prompt[rows]
     present = np.unique(codes)
     if record is not None and record.prompt_ids:

@@ -16,9 +16,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TYPE_CHECKING
 
-from velosweep.statistics.pairing import Arrangement, FoundJob, Owner
-from velosweep.statistics.runs import Runs
+if TYPE_CHECKING:
+    from velosweep.statistics.pairing import Arrangement, FoundJob, Owner
+    from velosweep.statistics.runs import Runs
 
 PairKey = tuple[int, str | None, str | None]
 """A baseline's index among the owners, the draft model, the speculation: what has one cost ratio."""

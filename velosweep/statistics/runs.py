@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
+
 from velosweep.statistics.acceptance import Counts
 from velosweep.statistics.columns import Columns
 from velosweep.statistics.comparison import ModeStatistics, Statistics
@@ -102,15 +104,11 @@ class Runs:
 
     def log_ratios(self, vanilla: Any, speculative: Any) -> Any:
         """ln(speculative / vanilla) of paired runs' tokens per second."""
-        import numpy as np
-
         speed = self.columns.number("tokens_per_second")
         return np.log(speed[speculative] / speed[vanilla])
 
     def suite_speedup(self, vanilla: Any, speculative: Any) -> list[float]:
         """Sum of vanilla times over sum of speculative times, at vanilla's tokens. Comparisons x passes x prompts."""
-        import numpy as np
-
         speed = self.columns.number("tokens_per_second")
         # A prompt's passes lie together in memory: see intervals.
         vanilla, speculative = (np.ascontiguousarray(rows.swapaxes(1, 2)) for rows in (vanilla, speculative))
@@ -126,8 +124,6 @@ class Runs:
 
     def counts(self, rows: Any) -> list[Counts | None]:
         """Draft counts of each comparison, a mean over its runs; None where they aren't known of every run."""
-        import numpy as np
-
         if not rows.shape[1]:
             return [None] * len(rows)
         columns = self.columns
@@ -146,8 +142,6 @@ class Runs:
         Each as long as its own runs' lists: a position that can't be drafted is no position at which nothing was
         accepted.
         """
-        import numpy as np
-
         lists = self.columns.lists("accepted_per_position")
         if lists is None:
             return [None] * len(rows)
@@ -164,8 +158,6 @@ class Runs:
 
     def energy_j_per_token(self, rows: Any) -> list[float | None]:
         """Joules over generated tokens of each comparison's runs; None where energy was not read of every run."""
-        import numpy as np
-
         if not self.columns.has("energy_j"):
             return [None] * len(rows)
         joules, tokens = (self.columns.number(name)[rows].sum(axis=1) for name in ("energy_j", "predicted_tokens"))
@@ -175,16 +167,12 @@ class Runs:
 
     def finished(self, modes: Sequence[Any]) -> list[datetime | None]:
         """When the last of each comparison's runs ended: the same whenever it is computed. `modes`: rows of each."""
-        import numpy as np
-
         ends = np.max([self.finished_us[rows].max(axis=1, initial=-1) for rows in modes], axis=0)
         return [_EPOCH + timedelta(microseconds=us) if us >= 0 else None for us in ends.tolist()]
 
 
 def runs_of(columns: Columns) -> Runs:
     """Which rows count, and the figures that aren't a column as they are."""
-    import numpy as np
-
     speed = columns.number("tokens_per_second")
     first, total = columns.number("time_to_first_token_ms"), columns.number("total_time_ms")
     with np.errstate(invalid="ignore"):

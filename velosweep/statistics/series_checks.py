@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from velosweep.statistics.comparison import Evidence, Finding, warning
 from velosweep.statistics.intervals import Interval
 
@@ -31,8 +33,6 @@ def series_findings(x: Any, time: Any, launch: Any, subject: str) -> list[list[F
 
     `x`, `time`: series x runs in any order; `launch`: of each run, the same for all series.
     """
-    import numpy as np
-
     findings: list[list[Finding]] = [[] for _ in x]
     runs = x.shape[1]
     if runs < 2:
@@ -53,8 +53,6 @@ def series_findings(x: Any, time: Any, launch: Any, subject: str) -> list[list[F
 
 def pair_findings(d: Any, time: Any, intervals: Sequence[Interval | None]) -> list[list[Finding]]:
     """What paired log ratios and their intervals say of each other. `time` (as `d`) orders the pairs."""
-    import numpy as np
-
     findings: list[list[Finding]] = [[] for _ in d]
     pairs = d.shape[1]
     if pairs < FEW_PAIRS:
@@ -71,8 +69,6 @@ def pair_findings(d: Any, time: Any, intervals: Sequence[Interval | None]) -> li
 
 def _cold_starts(x: Any, launch: Any, subject: str) -> dict[int, Finding]:
     """Series in which the first run of a launch is far slower than the rest of that launch."""
-    import numpy as np
-
     found: dict[int, Finding] = {}
     for number in np.unique(launch[0]):
         own = x[launch == number].reshape(len(x), -1)
@@ -97,8 +93,6 @@ def _outliers(x: Any, subject: str, *, not_first: Sequence[int] | dict[int, Find
 
     `not_first`: series whose first value has been reported otherwise.
     """
-    import numpy as np
-
     center = median(x)
     distance = abs(x - center[:, None])
     limit = np.maximum(MAD_LIMIT * median(distance), ROUNDING * (1 + abs(center)))
@@ -123,8 +117,6 @@ def _drifts(time: Any, log_x: Any, subject: str) -> dict[int, Finding]:
 
     Both are our own, because importing scipy.stats takes longer than collating a small sweep.
     """
-    import numpy as np
-
     runs = log_x.shape[1]
     moving = np.flatnonzero(np.ptp(log_x, axis=1) > DRIFT_LIMIT)  # the range bounds any drift
     time, log_x = (_stretches(values[moving]) for values in (time, log_x))
@@ -145,8 +137,6 @@ def _drifts(time: Any, log_x: Any, subject: str) -> dict[int, Finding]:
 
 def _autocorrelations(d: Any) -> dict[int, Finding]:
     """Series whose correlation at lag 1 is beyond 2 / sqrt(n), which is unlikely for independent values."""
-    import numpy as np
-
     pairs = d.shape[1]
     limit = 2 / math.sqrt(pairs)
     mean = d.mean(axis=1)
@@ -182,8 +172,6 @@ def hodges_lehmann(d: Any) -> Any:
 
     Longer rows than MOST_VALUES are represented by so many evenly spaced quantiles.
     """
-    import numpy as np
-
     x = np.sort(d, axis=1)
     if x.shape[1] > MOST_VALUES:
         place = (np.arange(MOST_VALUES) + 0.5) / MOST_VALUES * (x.shape[1] - 1)
@@ -196,8 +184,6 @@ def hodges_lehmann(d: Any) -> Any:
 
 def median(x: Any) -> Any:
     """Median of each row; numpy's own spends more time on NaN than on sorting."""
-    import numpy as np
-
     half = x.shape[1] // 2
     if x.shape[1] % 2:
         return np.partition(x, half, axis=1)[:, half]
@@ -207,8 +193,6 @@ def median(x: Any) -> Any:
 
 def _stretches(x: Any) -> Any:
     """Each row averaged in at most MOST_VALUES consecutive stretches, which keeps a slow drift."""
-    import numpy as np
-
     runs = x.shape[1]
     if runs <= MOST_VALUES:
         return x
@@ -219,8 +203,6 @@ def _stretches(x: Any) -> Any:
 @lru_cache(maxsize=256)
 def pairs_of(n: int, *, with_self: bool = False) -> Any:
     """Indices (i, j) of all pairs i < j of n values, or i <= j."""
-    import numpy as np
-
     return np.triu_indices(n, k=0 if with_self else 1)
 
 
@@ -230,8 +212,6 @@ def kendall_tail(n: int) -> Any:
 
     Exact, from the share of permutations with each number of inversions.
     """
-    import numpy as np
-
     most = n * (n - 1) // 2
     share = np.ones(1)
     for size in range(2, n + 1):

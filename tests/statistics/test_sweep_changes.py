@@ -138,8 +138,9 @@ def _record(**changes):
 def test_unlike_sweeps_say_what_differs(changes, what):
     (found,) = environment_differences(_record(), _record(**changes))
 
-    assert found.what == what
-    assert found.old != found.new
+    said, _, now = found.partition(", is ")
+    assert said.startswith(f"{what} was ")
+    assert said != f"{what} was {now}"
 
 
 def test_models_that_moved_but_are_the_same_are_alike():

@@ -9,12 +9,7 @@ from pathlib import Path
 from velosweep.errors import ConfigError, ExitStatus, MismatchError
 from velosweep.files import write_text
 from velosweep.reporting.console import make_console, say
-from velosweep.reporting.sweep_comparison import (
-    SweepComparison,
-    difference_words,
-    print_comparison,
-    render_comparison,
-)
+from velosweep.reporting.sweep_comparison import SweepComparison, print_comparison, render_comparison
 from velosweep.results.derived_files import analyse
 from velosweep.statistics.sweep_changes import compare_sweeps, environment_differences
 from velosweep.units import plural
@@ -35,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     compared = _compared(arguments.old, arguments.new, per_prompt=arguments.prompts)
     if compared.differences and not arguments.anyway:
         raise MismatchError(
-            "the sweeps can't be compared: " + "; ".join(map(difference_words, compared.differences)),
+            "the sweeps can't be compared: " + "; ".join(compared.differences),
             remedy="compare sweeps of one machine, engine and model files, or accept the difference with --anyway",
         )
     console = make_console()

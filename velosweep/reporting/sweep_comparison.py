@@ -15,7 +15,7 @@ from velosweep.reporting.table import Cell, Table, column, figure, terminal_line
 from velosweep.reporting.wording import interval, job_labels, listed, percent
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.intervals import Interval
-from velosweep.statistics.sweep_changes import Change, EnvironmentDifference, SweepChanges
+from velosweep.statistics.sweep_changes import Change, SweepChanges
 from velosweep.units import plural
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class SweepComparison:
     old: str
     new: str
     changes: SweepChanges
-    differences: Sequence[EnvironmentDifference] = ()
+    differences: Sequence[str] = ()  # `host was here, is there`
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -185,8 +185,8 @@ def print_comparison(compared: SweepComparison, console: Console) -> None:
     """The differences between the sweeps, the answer, what was reproduced, and a row a job."""
     say(console, f"Old: {compared.old}")
     say(console, f"New: {compared.new}")
-    for entry in compared.differences:
-        say(console, f"⚠ Unlike: {difference_words(entry)}", style="yellow")
+    for difference in compared.differences:
+        say(console, f"⚠ Unlike: {difference}", style="yellow")
     say(console)
     say(console, compared.headline, style="bold")
     say(console, compared.reproduced)
@@ -200,18 +200,12 @@ def print_comparison(compared: SweepComparison, console: Console) -> None:
             say(console, f"{title}: {listed(labels)}")
 
 
-def difference_words(entry: EnvironmentDifference) -> str:
-    """`host was here, is there`."""
-    return f"{entry.what} was {entry.old or 'unknown'}, is {entry.new or 'unknown'}"
-
-
 def render_comparison(compared: SweepComparison, *, show_paths: bool = False) -> str:
     """One page that works offline, without a script. The same values give the same bytes."""
     return render_template(
         "comparison.html.j2",
         show_paths=show_paths,
         compared=compared,
-        differences=[difference_words(entry) for entry in compared.differences],
         caveat=CAVEAT,
         table=change_table(compared),
         picture=_picture(compared),

@@ -175,17 +175,8 @@ def _span(mode: ModeStatistics | None) -> tuple[float, float] | None:
     return speed.mean - half, speed.mean + half
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EnvironmentDifference:
-    """Something on which two sweeps depend and differ. `what`: engine, build, program, host, cpu, devices or model."""
-
-    what: str
-    old: str
-    new: str
-
-
-def environment_differences(old: SweepRecord, new: SweepRecord) -> list[EnvironmentDifference]:
-    """Why two sweeps' figures can't be held against each other; empty for like ones.
+def environment_differences(old: SweepRecord, new: SweepRecord) -> list[str]:
+    """Why two sweeps' figures can't be held against each other: `host was a, is b`; empty for like ones.
 
     Models are alike by fingerprint under the same file name, wherever the files lie.
     """
@@ -198,13 +189,9 @@ def environment_differences(old: SweepRecord, new: SweepRecord) -> list[Environm
         ("cpu", f"{before.cpu}, {before.physical_cores} cores", f"{after.cpu}, {after.physical_cores} cores"),
         ("devices", _devices(before), _devices(after)),
     ]
-    found = [EnvironmentDifference(what=what, old=a, new=b) for what, a, b in pairs if a != b]
     theirs = _fingerprints(after)
-    return found + [
-        EnvironmentDifference(what=f"model {name}", old=fingerprint, new=theirs[name])
-        for name, fingerprint in _fingerprints(before).items()
-        if name in theirs and theirs[name] != fingerprint
-    ]
+    models = [(f"model {name}", own, theirs[name]) for name, own in _fingerprints(before).items() if name in theirs]
+    return [f"{what} was {a or 'unknown'}, is {b or 'unknown'}" for what, a, b in pairs + models if a != b]
 
 
 def _devices(environment: Environment) -> str:

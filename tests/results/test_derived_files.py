@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -12,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.results.made import job_record, journal_of, record, rounds
+from tests.results.made import comparison, job_record, journal_of, record, rounds
 from velosweep.errors import StorageError
 from velosweep.records import SweepRecord
 from velosweep.results import derived_files, job_files, journal_table, parquet_files
-from velosweep.results.derived_files import write_derived_files
+from velosweep.results.derived_files import SweepResults, write_derived_files
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import write_record
 from velosweep.values import Sample
@@ -254,3 +255,39 @@ def test_a_samples_file_that_was_cut_short_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match=r"samples\.parquet is damaged"):
         write_derived_files(tmp_path)
+
+
+def outputs(root: Path, *names: str | None) -> dict[str, bytes]:
+    """What is written to these `output`s of the first jobs, by name."""
+    taken, asked = two_baselines()
+    jobs = [replace(job, output=name and str(root / name)) for job, name in zip(asked.jobs, names, strict=False)]
+    paths = journal_of(root / "sweep", [one for one in taken if one.job_id != "job2"])
+    write_record(paths.record, replace(asked, jobs=(*jobs, *asked.jobs[len(jobs) :])))
+    write_derived_files(paths.root)
+    return {name: (root / name).read_bytes() for name in names if name and (root / name).is_file()}
+
+
+def test_one_output_is_a_copy_of_that_jobs_summary(tmp_path: Path) -> None:
+    written = outputs(tmp_path, None, "here/one.json")
+
+    assert written == {"here/one.json": (tmp_path / "sweep" / "1" / "summary.json").read_bytes()}
+
+
+def test_several_outputs_are_arrays_of_the_summaries_that_were_measured(tmp_path: Path) -> None:
+    written = outputs(tmp_path, "two.json", "two.json", "absent.json", "other.json")
+
+    n_drafts = {name: [one["config"]["n_draft"] for one in json.loads(text)] for name, text in written.items()}
+    assert n_drafts == {"two.json": [4, 8], "other.json": [4]}
+
+
+def test_a_job_that_was_compared_prompt_by_prompt_only_has_no_summary(tmp_path: Path) -> None:
+    results = SweepResults(
+        root=tmp_path,
+        record=record(2),
+        samples=None,
+        sample_count=0,
+        comparisons=[comparison(job_id="job0", prompt_id="quantum"), comparison(job_id="job1", prompt_id=None)],
+        damaged=(),
+    )
+
+    assert list(results.summary_files()) == [None, tmp_path / "1" / "summary.json"]

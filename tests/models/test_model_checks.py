@@ -40,7 +40,7 @@ def test_a_header_is_read(tmp_path):
     assert info.name == "A �[31mname"
     assert info.file_type == "Q8_0"
     assert (info.layers, info.context_length, info.parameters) == (12, 4096, 320)
-    assert (info.vocabulary_type, info.vocabulary_size, info.tokens[7]) == ("BPE", 300, b"token7")
+    assert (info.vocabulary_type, len(info.tokens), info.tokens[7]) == ("BPE", 300, b"token7")
     assert (info.bos, info.eos, info.add_bos, info.add_eos) == (1, 2, True, False)
     assert info.expected_bytes <= info.size_bytes
     assert info.description == "llama 0M Q8_0, 12 layers, 0 MB"
@@ -56,7 +56,7 @@ def test_what_the_file_leaves_out_is_undefined(tmp_path):
         info.vocabulary_type,
         info.bos,
     ) == ("unknown", None, None, None, None)
-    assert info.vocabulary_size == 0
+    assert len(info.tokens) == 0
 
 
 def test_a_missing_file_of_a_shipped_pair_is_refused_with_where_it_is_looked_for(tmp_path, monkeypatch):

@@ -76,9 +76,6 @@ def command_arguments(server: ServerConfig, *, lane: Lane, capabilities: Capabil
     return tuple(_command_line(server, values, capabilities))
 
 
-# ---------------------------------------------------------------- what is asked
-
-
 def server_values(server: ServerConfig, lane: Lane) -> Values:
     """All settings of a server, by the table's names."""
     return {
@@ -182,9 +179,6 @@ def kind_parameters(speculation: Speculation, n_draft: int) -> Values:
             )
         values[name] = value
     return values
-
-
-# ---------------------------------------------------------------- as a command line
 
 
 def _command_line(server: ServerConfig, values: Values, capabilities: Capabilities) -> list[str]:

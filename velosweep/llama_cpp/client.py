@@ -165,9 +165,6 @@ def shown(data: bytes) -> str:
     return repr(text if len(text) <= 200 else text[:200] + "…")
 
 
-# ---------------------------------------------------------------- sockets
-
-
 def _connect(address: ServerAddress, timeout_s: float) -> socket.socket:
     if address.unix is not None:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -21,7 +21,7 @@ _KINDS = {
     "OpenCL": "opencl",
     "CANN": "cann",
 }
-_LINE = re.compile(r"^\s+([A-Za-z]+?)(\d*): (.+?) \((\d+) MiB, (\d+) MiB free\)\s*$")
+_LINE = re.compile(r"^[ \t]+([A-Za-z]+?)(\d*): (.+?) \((\d+) MiB, \d+ MiB free\)\s*$", re.MULTILINE)
 _HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES")
 
 
@@ -37,23 +37,17 @@ def list_devices(program: str, capabilities: Capabilities) -> tuple[Device, ...]
 
 def parse_list(text: str) -> tuple[Device, ...]:
     """`--list-devices` to devices. `  CUDA0: NVIDIA H100 (81079 MiB, 80555 MiB free)` -> cuda, index 0."""
-    devices = []
-    for line in text.splitlines():
-        match = _LINE.match(line)
-        kind = _KINDS.get(match.group(1)) if match else None
-        if match is None or kind is None:
-            continue
-        prefix, index, name, total, _ = match.groups()
-        devices.append(
-            Device(
-                kind=kind,
-                name=name,
-                index=int(index) if index else None,
-                memory_bytes=int(total) << 20,
-                program_name=prefix + index,
-            )
+    return tuple(
+        Device(
+            kind=_KINDS[prefix],
+            name=name,
+            index=int(index) if index else None,
+            memory_bytes=int(total) << 20,
+            program_name=prefix + index,
         )
-    return tuple(devices)
+        for prefix, index, name, total in _LINE.findall(text)
+        if prefix in _KINDS
+    )
 
 
 def visible_names(lane: Lane) -> list[str]:
@@ -76,21 +70,15 @@ def pinning_environment(lane: Lane) -> dict[str, str | None]:
     gpus = [device for device in lane.devices if device.kind != "cpu"]
     if not gpus:
         return {**dict.fromkeys(_HIDING, ""), "ROCR_VISIBLE_DEVICES": None}
-    environment: dict[str, str | None] = {}
     indices = ",".join(str(device.index) for device in gpus)
     kind = gpus[0].kind
     if kind == "cuda":
-        environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(device.uuid or str(device.index) for device in gpus)
-    elif kind == "rocm":
-        if all((device.uuid or "").startswith("GPU-") for device in gpus):
-            # HIP_VISIBLE_DEVICES takes no UUIDs; HIP then counts what ROCR leaves.
-            environment["ROCR_VISIBLE_DEVICES"] = ",".join(device.uuid or "" for device in gpus)
-            environment["HIP_VISIBLE_DEVICES"] = None
-        else:
-            environment["HIP_VISIBLE_DEVICES"] = indices
-    elif kind == "vulkan":
-        environment["GGML_VK_VISIBLE_DEVICES"] = indices
-    elif kind == "sycl":
-        environment["ONEAPI_DEVICE_SELECTOR"] = f"level_zero:{indices}"
-    return environment
+        uuids = ",".join(device.uuid or str(device.index) for device in gpus)
+        return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": uuids}
+    if kind == "rocm" and all((device.uuid or "").startswith("GPU-") for device in gpus):
+        # HIP_VISIBLE_DEVICES takes no UUIDs; HIP then counts what ROCR leaves.
+        return {"ROCR_VISIBLE_DEVICES": ",".join(device.uuid or "" for device in gpus), "HIP_VISIBLE_DEVICES": None}
+    if kind == "sycl":
+        return {"ONEAPI_DEVICE_SELECTOR": f"level_zero:{indices}"}
+    names = {"rocm": "HIP_VISIBLE_DEVICES", "vulkan": "GGML_VK_VISIBLE_DEVICES"}
+    return {names[kind]: indices} if kind in names else {}

@@ -22,6 +22,7 @@ from velosweep.llama_cpp.setting_table import SETTINGS, Setting, Value
 from velosweep.values import Device, Lane
 
 _CHILD = "velosweep.llama_cpp.embedded_child"
+_ASKING = threading.Lock()
 
 
 class EmbeddedEngine:
@@ -35,8 +36,9 @@ class EmbeddedEngine:
         return embedded_build()
 
     def devices(self) -> tuple[Device, ...]:
-        """The GPUs that the package was built for and finds; the wheels for Linux have none."""
-        return embedded_devices()
+        """The GPUs that the package was built for and finds, asked once; the wheels for Linux have none."""
+        with _ASKING:
+            return _devices()
 
     def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> ServerSession:
         """Start a child and return at once. Raises LaunchFailed, ProgramError."""
@@ -47,27 +49,19 @@ class EmbeddedEngine:
         return ServerSession(server, child, log_path=log_path, api_key=api_key)
 
 
-def embedded_devices() -> tuple[Device, ...]:
-    """Asked in a child, as whatever loads llama.cpp; once."""
-    with _ASKING:
-        return _devices()
-
-
-_ASKING = threading.Lock()
-
-
 @functools.cache
 def _devices() -> tuple[Device, ...]:
+    """Asked in a child, as whatever loads llama.cpp."""
     answer = process.ask(python_command("-m", _CHILD, "--devices"), environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
     return parse_list(answer.stdout)
 
 
 def ask_devices_early() -> None:
-    """Have `embedded_devices` found out in the background; whoever needs them waits for the rest of it."""
+    """Have the embedded engine's devices found out in the background; whoever needs them waits for the rest of it."""
 
     def ask() -> None:
         with contextlib.suppress(OSError):  # whoever needs them asks again, and says what is wrong
-            embedded_devices()
+            EmbeddedEngine().devices()
 
     threading.Thread(target=ask, daemon=True, name="velosweep-devices").start()
 

@@ -16,17 +16,19 @@ from typing import Any
 
 def main() -> None:
     """Serve until stdin ends; with --devices say what devices there are, in llama-server's words, and end."""
+    import xllamacpp
+
     if sys.argv[1:] == ["--devices"]:
-        _say_devices()
+        for device in xllamacpp.get_device_info():
+            if "GPU" in str(device["type"]):
+                total, free = device["memory_total"] >> 20, device["memory_free"] >> 20
+                sys.stdout.write(f"  {device['name']}: {device['description']} ({total} MiB, {free} MiB free)\n")
         return
     line = sys.stdin.readline()
     if not line:
         os._exit(0)
-    settings: dict[str, Any] = json.loads(line)
-    import xllamacpp
-
     params = xllamacpp.CommonParams()
-    apply_settings(params, settings, xllamacpp)
+    apply_settings(params, json.loads(line), xllamacpp)
     try:
         server = xllamacpp.Server(params)
     except RuntimeError as error:
@@ -40,15 +42,6 @@ def main() -> None:
     sys.stderr.flush()
     sys.stdin.read()
     os._exit(0)
-
-
-def _say_devices() -> None:
-    import xllamacpp
-
-    for device in xllamacpp.get_device_info():
-        if "GPU" in str(device["type"]):
-            total, free = device["memory_total"] >> 20, device["memory_free"] >> 20
-            sys.stdout.write(f"  {device['name']}: {device['description']} ({total} MiB, {free} MiB free)\n")
 
 
 def apply_settings(params: Any, settings: dict[str, Any], xllamacpp: Any) -> None:

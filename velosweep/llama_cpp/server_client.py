@@ -26,22 +26,6 @@ _PROBE_PROMPT = "1"
 _SPACER_PROMPT = "0123456789 zyxwvutsrqponmlkjihgfedcba"
 _SPACER_TOKENS = 8
 
-# Greedy, and nothing that a default of some build could add.
-_PINNED_SAMPLING: Mapping[str, object] = {
-    "dynatemp_range": 0.0,
-    "top_p": 1.0,
-    "min_p": 0.0,
-    "typical_p": 1.0,
-    "xtc_probability": 0.0,
-    "repeat_penalty": 1.0,
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
-    "dry_multiplier": 0.0,
-    "mirostat": 0,
-    "n_probs": 0,
-    "samplers": ["top_k", "temperature"],
-}
-
 
 def completion_payload(request: Request, *, prompt: str, cache_prompt: bool) -> dict[str, object]:
     """The body of POST /completion for one measured run."""
@@ -57,7 +41,19 @@ def completion_payload(request: Request, *, prompt: str, cache_prompt: bool) -> 
         "stop": [],
         # With a temperature of 0 the best token is taken anyway; finding 40 of them first costs time at every step.
         "top_k": 1 if request.sampling.temperature <= 0 else 40,
-        **_PINNED_SAMPLING,
+        # Nothing that a default of some build could add.
+        "dynatemp_range": 0.0,
+        "top_p": 1.0,
+        "min_p": 0.0,
+        "typical_p": 1.0,
+        "xtc_probability": 0.0,
+        "repeat_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "dry_multiplier": 0.0,
+        "mirostat": 0,
+        "n_probs": 0,
+        "samplers": ["top_k", "temperature"],
     }
 
 

@@ -96,11 +96,6 @@ class GgufInfo:
     kv_elements_per_token: int | None = None  # numbers the KV cache keeps for a token; None where not of the usual kind
 
     @property
-    def vocabulary_size(self) -> int:
-        """Number of tokens."""
-        return len(self.tokens)
-
-    @property
     def description(self) -> str:
         """One line for people, e.g. `llama 8.0B Q8_0, 32 layers, 8.5 GB`."""
         size = f"{self.parameters / 1e9:.1f}B" if self.parameters >= 1e9 else f"{self.parameters / 1e6:.0f}M"

@@ -82,9 +82,6 @@ def _check_file(path: Path, key: str) -> GgufInfo:
     return info
 
 
-# ---------------------------------------------------------------- a pair
-
-
 def check_pair(main: GgufInfo, draft: GgufInfo) -> None:
     """Raise PairError if llama.cpp would not use `draft` for `main` (common_speculative_are_compatible)."""
     cause = _misfit(main, draft)
@@ -106,7 +103,7 @@ def _misfit(main: GgufInfo, draft: GgufInfo) -> str | None:
             return f"only one of them adds {word}"
         if True in adds and None not in ids and ids[0] != ids[1]:
             return f"{word} tokens {ids[0]} and {ids[1]}"
-    sizes = main.vocabulary_size, draft.vocabulary_size
+    sizes = len(main.tokens), len(draft.tokens)
     if abs(sizes[0] - sizes[1]) > _MAX_SIZE_DIFFERENCE:
         return f"vocabularies of {sizes[0]} and {sizes[1]} tokens, more than {_MAX_SIZE_DIFFERENCE} apart"
     if main.tokens_sha256 == draft.tokens_sha256:

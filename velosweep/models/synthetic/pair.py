@@ -82,9 +82,6 @@ def shape_from(values: Mapping[str, str], base: SyntheticShape = DEFAULT_SHAPE) 
     return shape
 
 
-# ---------------------------------------------------------------- files
-
-
 def write_pair(shape: SyntheticShape, main_path: Path, draft_path: Path) -> None:
     """Write both files, each whole or not at all, in bounded memory, replacing what is there.
 

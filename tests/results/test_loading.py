@@ -178,6 +178,16 @@ def test_a_job_that_shares_a_baseline_takes_the_vanilla_runs_of_its_blocks_only(
     assert sorted(velosweep.load(tmp_path / "1")["order"].to_pylist()) == [2, 3]
 
 
+def test_a_job_has_the_rows_that_there_are_of_itself_and_of_its_baseline(tmp_path: Path) -> None:
+    taken = [sample(0, block=0), sample(1, block=1), sample(2, block=1, job_id="job0", job_num=0)]
+    journal_of(tmp_path, taken)
+    jobs = [job_record(0, baseline_id="nobody"), job_record(1), job_record(2, id="base")]
+    write_job_samples(SweepPaths(tmp_path), jobs, collect(tmp_path)[0])
+
+    orders = [velosweep.load(tmp_path / job.directory)["order"].to_pylist() for job in jobs]
+    assert orders == [[2], [0, 1], [0, 1]]
+
+
 @pytest.mark.parametrize(
     "filters",
     [

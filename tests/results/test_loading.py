@@ -179,7 +179,7 @@ def test_a_job_that_shares_a_baseline_takes_the_vanilla_runs_of_its_blocks_only(
 
 
 def test_a_job_has_the_rows_that_there_are_of_itself_and_of_its_baseline(tmp_path: Path) -> None:
-    taken = [sample(0, block=0), sample(1, block=1), sample(2, block=1, job_id="job0", job_num=0)]
+    taken = [sample(0, block=0), sample(1, block=1), sample(2, block=0, job_id="job0", job_num=0)]
     journal_of(tmp_path, taken)
     jobs = [job_record(0, baseline_id="nobody"), job_record(1), job_record(2, id="base")]
     write_job_samples(SweepPaths(tmp_path), jobs, collect(tmp_path)[0])

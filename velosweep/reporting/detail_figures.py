@@ -34,10 +34,12 @@ def acceptance_figure(jobs: Sequence[Comparison], advised: Collection[str] = ())
     for index, (job, positions) in enumerate(known):
         # Earlier versions padded the positions that a job can't draft with zeros.
         shares = positions if any(positions[job.n_draft :]) else positions[: job.n_draft]
-        places, values = list(range(1, len(shares) + 1)), [rounded(100 * share) for share in shares]
+        places = list(range(1, len(shares) + 1))
+        values = [rounded(100 * share) for share in shares]
         colour, symbol, dash = series_style(index)
         marker, line = {"symbol": symbol, "size": 7}, {"color": colour, "dash": dash}
-        name, visible = labels[job.job_id], True if job.job_id in shown or len(known) <= 4 else "legendonly"
+        name = labels[job.job_id]
+        visible = True if job.job_id in shown or len(known) <= 4 else "legendonly"
         hover = f"{name}<br>position %{{x}}: %{{y:.1f}} %"
         data.append(scatter(name, places, values, hover=hover, marker=marker, line=line, visible=visible))
     first, positions = known[0]
@@ -64,8 +66,10 @@ def _acceptance_over_n_draft(jobs: Sequence[Comparison]) -> Figure | None:
         lows = [None if entry.low is None else 100 * entry.low for entry in seen]
         highs = [None if entry.high is None else 100 * entry.high for entry in seen]
         colour, symbol, _ = series_style(index)
-        marker, line, bars = {"symbol": symbol, "size": 8}, {"color": colour}, error_bar(rates, lows, highs)
-        drafts, hover = [job.n_draft for job in members], "n_draft %{x}: %{y:.1f} %"
+        marker, line = {"symbol": symbol, "size": 8}, {"color": colour}
+        bars = error_bar(rates, lows, highs)
+        drafts = [job.n_draft for job in members]
+        hover = "n_draft %{x}: %{y:.1f} %"
         data.append(scatter(name or "acceptance", drafts, rates, hover=hover, marker=marker, line=line, error_y=bars))
     if not data:
         return None
@@ -87,8 +91,7 @@ def metric_figures(jobs: Sequence[Comparison]) -> list[Figure]:
 
 def _metric_figure(jobs: Sequence[Comparison], metric: str, title: str, unit: str) -> Figure | None:
     def stats_of(job: Comparison, mode: str) -> Statistics | None:
-        figures = getattr(job, mode)
-        return getattr(figures, metric) if figures is not None else None
+        return getattr(getattr(job, mode), metric, None)  # a mode may have no statistics at all
 
     data: list[Trace] = []
     for index, (name, members) in enumerate(series_of(jobs).items()):
@@ -97,10 +100,12 @@ def _metric_figure(jobs: Sequence[Comparison], metric: str, title: str, unit: st
             known = [(job.n_draft, stats) for job in members if (stats := stats_of(job, mode))]
             if not known:
                 continue
-            drafts, means = [n_draft for n_draft, _ in known], [rounded(stats.mean) for _, stats in known]
+            drafts = [n_draft for n_draft, _ in known]
+            means = [rounded(stats.mean) for _, stats in known]
             spreads = {"type": "data", "array": [rounded(stats.stddev or 0.0) for _, stats in known], "thickness": 1}
             marker = {"size": 7, "color": colour, "symbol": shape}
-            line, hover = {"color": colour, "width": 1.5, "dash": dash}, f"{mode}, n_draft %{{x}}: %{{y:.1f}} {unit}"
+            line = {"color": colour, "width": 1.5, "dash": dash}
+            hover = f"{mode}, n_draft %{{x}}: %{{y:.1f}} {unit}"
             label = f"{name}, {mode}" if name else mode
             data.append(scatter(label, drafts, means, hover=hover, marker=marker, line=line, error_y=spreads))
     if not data:

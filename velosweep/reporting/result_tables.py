@@ -131,7 +131,7 @@ def _verdict(row: Comparison) -> tuple[str, str]:
 
 
 def _spread(mode: ModeStatistics | None, metric: str = "tokens_per_second") -> Cell:
-    stats: Statistics | None = getattr(mode, metric) if mode else None
+    stats: Statistics | None = getattr(mode, metric, None)
     return Cell(text=plus_minus(stats, 1), value=stats.mean) if stats else Cell(text="")
 
 

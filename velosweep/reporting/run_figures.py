@@ -175,17 +175,13 @@ def _set_apart(line: Timeline) -> list[Trace]:
     reasons = {row: clip((error.at(row) or "no reason given").partition("\n")[0], 120) for row in bad}
     texts = [f"{line.name(row)}<br>{status.at(row)}: {plot_text(reason)}" for row, reason in reasons.items()]
     marker = {"symbol": "x", "size": 9, "color": BAD}
-    name, seconds = "failed, timed out or invalid", line.second[bad].tolist()
-    failed = scatter(name, seconds, [0] * len(bad), hover="%{text}", marker=marker, text=texts)
-    warmups = scatter(
-        "warm-up (not counted)",
-        line.second[warm].tolist(),
-        line.relative[warm].round(2).tolist(),
-        hover="%{text}: %{y:+.1f} %<extra>warm-up</extra>",
-        marker={"symbol": "circle-open", "size": 7, "color": MUTED},
-        visible="legendonly",
-        text=[line.name(row) for row in warm],
-    )
+    name, x, y = "failed, timed out or invalid", line.second[bad].tolist(), [0] * len(bad)
+    failed = scatter(name, x, y, hover="%{text}", marker=marker, text=texts)
+    texts = [line.name(row) for row in warm]
+    marker = {"symbol": "circle-open", "size": 7, "color": MUTED}
+    hover = "%{text}: %{y:+.1f} %<extra>warm-up</extra>"
+    name, x, y = "warm-up (not counted)", line.second[warm].tolist(), line.relative[warm].round(2).tolist()
+    warmups = scatter(name, x, y, hover=hover, marker=marker, visible="legendonly", text=texts)
     return [trace for trace in (failed, warmups) if trace["x"]]
 
 

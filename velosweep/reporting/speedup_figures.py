@@ -85,15 +85,18 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
     data: list[Trace] = []
     words = []
     for index, (name, members) in enumerate(series_of(jobs).items()):
-        drafts, hovers = [job.n_draft for job in members], [_hover(job) for job in members]
-        line, group = {"color": series_style(index)[0], "width": 2}, str(index)
+        drafts = [job.n_draft for job in members]
+        hovers = [_hover(job) for job in members]
+        line = {"color": series_style(index)[0], "width": 2}
+        group = str(index)
         data.append(_speedup_trace(index, name, members, drafts, "y", line=line, legendgroup=group, text=hovers))
         expected = [(job.n_draft, rounded(job.expected_speedup)) for job in members if job.expected_speedup is not None]
         if expected:
             drafts, values = map(list, zip(*expected, strict=True))
-            line, hover = {**line, "width": 1.5, "dash": "dash"}, "n_draft %{x}: expected %{y:.2f}×"
+            dashed = {**line, "width": 1.5, "dash": "dash"}
+            hover = "n_draft %{x}: expected %{y:.2f}×"
             title = f"expected, {name}" if name else "expected"
-            data.append(scatter(title, drafts, values, hover=hover, line=line, legendgroup=group))
+            data.append(scatter(title, drafts, values, hover=hover, line=dashed, legendgroup=group))
         best = max(members, key=lambda job: best_estimate(job) or 0.0)
         words.append(f"{name or 'The speedup'} peaks at n_draft {best.n_draft} with {speedup(best)}")
     layout = {"xaxis": n_draft_axis(jobs), "yaxis": axis("speedup (×)"), "hovermode": "closest"}
@@ -122,10 +125,11 @@ def _forest(rows: Mapping[str, Comparison], figure_id: str, title: str) -> Figur
     """Rows by label, bottom up. Markers show the prompt's category where there are several."""
     categories = list(dict.fromkeys(row.prompt_category or "" for row in rows.values()))
     data: list[Trace] = []
+    several = len(categories) > 1
     for index, category in enumerate(categories):
         mine = {label: row for label, row in rows.items() if (row.prompt_category or "") == category}
         hovers = [f"{label}: {speedup(row)}" for label, row in mine.items()]
-        several, members = len(categories) > 1, list(mine.values())
+        members = list(mine.values())
         data.append(_speedup_trace(index, category, members, list(mine), "x", showlegend=several, text=hovers))
     layout = {
         "xaxis": axis("speedup (×)"),
@@ -159,8 +163,8 @@ def _both_modes(jobs: Sequence[Comparison]) -> Figure | None:
         data.append(scatter(name, runs, [name] * len(runs), hover="%{x:.2f} tok/s", marker=dots))
         spread = {"type": "data", "array": [rounded(stats.stddev or 0.0)], "thickness": 2, "width": 8, "color": colour}
         bar = {"size": 14, "symbol": "line-ns-open", "color": colour, "line": {"width": 3}}
-        mean, hover = [rounded(stats.mean)], f"mean {plus_minus(stats)} tok/s"
-        data.append(scatter(f"{name}, mean", mean, [name], hover=hover, marker=bar, error_x=spread))
+        hover = f"mean {plus_minus(stats)} tok/s"
+        data.append(scatter(f"{name}, mean", [rounded(stats.mean)], [name], hover=hover, marker=bar, error_x=spread))
     return Figure(
         id="main",
         title="Decoding speed, each run a point",

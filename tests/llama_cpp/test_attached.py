@@ -20,7 +20,7 @@ from velosweep.errors import LaunchFailed, ProgramError
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.attached import AttachedEngine, parse_url
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.measuring.validity import judge
+from velosweep.measuring.sample_rows import judge
 
 Serve = Callable[..., str]
 

@@ -11,7 +11,7 @@ from tests.llama_cpp.servers import CPU, request, speculative, vanilla
 from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout
 from velosweep.llama_cpp.binaries import BinariesEngine, BinariesSession, find_programs
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.measuring.validity import judge
+from velosweep.measuring.sample_rows import judge
 
 
 def engine_of(tmp_path: Path, generation: str, **traits: object) -> BinariesEngine:

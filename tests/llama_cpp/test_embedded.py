@@ -13,7 +13,7 @@ from velosweep.config.settings import Speculation, SyntheticShape
 from velosweep.errors import LaunchFailed, ProgramError
 from velosweep.llama_cpp.embedded import EmbeddedEngine, check_engine, embedded_settings
 from velosweep.llama_cpp.engine import Generation, ServerConfig
-from velosweep.measuring.validity import judge
+from velosweep.measuring.sample_rows import judge
 
 SHAPE = SyntheticShape(
     layers=4, kept_layers=1, width=64, feed_forward=128, heads=4, kv_heads=4, vocabulary=260, eps=0.2, seed=3

@@ -11,7 +11,7 @@ from tests.llama_cpp.servers import CPU, request, speculative, vanilla
 from velosweep.errors import LaunchFailed, RunFailed
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.llama_cpp.server import ServerEngine, ServerSession
-from velosweep.measuring.validity import judge
+from velosweep.measuring.sample_rows import judge
 
 GENERATIONS = sorted(standin.GENERATIONS)
 # what the stand-in's 32 tokens with n_draft 4 come to, whatever tells it

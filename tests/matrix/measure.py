@@ -14,7 +14,7 @@ from tests.llama_cpp.servers import CPU, speculative, vanilla
 from tests.matrix.generations import Pair
 from velosweep.config.settings import Prompt, Sampling, Speculation
 from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig, Session
-from velosweep.measuring.validity import judge
+from velosweep.measuring.sample_rows import judge
 from velosweep.statistics.intervals import t_ratio
 from velosweep.values import Mode
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.strategies import record, speeds_table
 from velosweep.config.settings import Adaptive
-from velosweep.statistics.stopping import measured_enough
+from velosweep.measuring.convergence import measured_enough
 from velosweep.statistics.summarise import iterate_jobs
 
 TRUTH = 1.6

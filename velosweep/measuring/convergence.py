@@ -1,13 +1,20 @@
-"""Whether an adaptive protocol has measured a server often enough, from the good runs so far."""
+"""Whether an adaptive protocol has measured a server often enough: sequential stopping, decided between runs.
+
+Stopping as soon as a 95 % interval looks narrow covers only 88 to 92 %. With a look every second pair from the
+sixth on, and t at 97 % both to stop and to report, the worst coverage found by simulation is 95.2 %: that interval is
+reported as 95 %.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
+from velosweep.config.settings import Adaptive
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.planning.server_groups import Key, ServerGroup, launch_iterations
-from velosweep.statistics.stopping import measured_enough
+from velosweep.statistics.intervals import t_ratio
 
 CompletedRuns = Mapping[Key, CompletedRun]
 
@@ -45,3 +52,21 @@ def suite_speeds(
         steps = sum(run.predicted_tokens - 1 for run in good)
         speeds.append(steps / sum(run.predicted_ms for run in good) * 1000)
     return speeds
+
+
+def measured_enough(vanilla: Sequence[float], speculative: Sequence[float], adaptive: Adaptive) -> bool:
+    """Judge the pairs so far: `vanilla[i]` and `speculative[i]` are the tokens per second of one pair (or pass).
+
+    True at a look (`min_pairs`, then every `look_every`) whose relative half-width is at most `target`, and at
+    `max_pairs`.
+    """
+    pairs = len(vanilla)
+    if pairs >= adaptive.max_pairs:
+        return True
+    if pairs < adaptive.min_pairs or (pairs - adaptive.min_pairs) % adaptive.look_every:
+        return False
+    if not all((*vanilla, *speculative)):
+        return False  # a run of no tokens has no ratio
+    logs = [math.log(s / v) for v, s in zip(vanilla, speculative, strict=True)]
+    interval = t_ratio(logs, confidence=adaptive.confidence).interval
+    return interval is not None and interval.half_width <= adaptive.target

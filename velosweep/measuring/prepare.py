@@ -15,9 +15,8 @@ from velosweep.llama_cpp.engine import Engine, ServerConfig
 from velosweep.llama_cpp.selection import open_engine, resolve_engine
 from velosweep.machine.cores import check_threads, resolve_threads
 from velosweep.machine.devices import find_lanes
-from velosweep.machine.environment import collect_environment
+from velosweep.machine.environment import cached_sha256, collect_environment
 from velosweep.machine.nvml import NvmlDriver, open_nvml
-from velosweep.machine.program_hash import cached_sha256
 from velosweep.measuring.job_resolver import EngineKey, JobResolver, check_files_exist, engine_key
 from velosweep.measuring.memory_estimates import MemoryEstimates
 from velosweep.measuring.preflight import PreflightWarning, preflight_warnings

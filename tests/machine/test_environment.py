@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from velosweep.errors import StorageError
-from velosweep.machine.program_hash import cached_sha256
+from velosweep.machine.environment import cached_sha256
 
 
 def test_a_programs_hash_is_taken_anew_only_when_the_file_changed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.llama_cpp.servers import request, speculative, vanilla
 from velosweep.config.settings import Speculation
 from velosweep.llama_cpp.engine import Generation
-from velosweep.measuring.validity import judge
+from velosweep.measuring.sample_rows import judge
 
 GOOD = Generation(
     tokens=tuple(range(32)),

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from velosweep.config.settings import Adaptive
-from velosweep.statistics.stopping import measured_enough
+from velosweep.measuring.convergence import measured_enough
 
 
 def _pairs(n, spread=0.0):

@@ -48,10 +48,9 @@ class Columns:
 
     def has(self, name: str) -> bool:
         """Whether the column is there with at least one value."""
-        return self._once((name, "has"), lambda: name in self.table.column_names and self._some(name))
-
-    def _some(self, name: str) -> bool:
-        return self.table[name].null_count < len(self)
+        return self._once(
+            (name, "has"), lambda: name in self.table.column_names and self.table[name].null_count < len(self)
+        )
 
     def _once(self, key: tuple[str, object], make: Callable[[], T]) -> T:
         if key not in self._arrays:

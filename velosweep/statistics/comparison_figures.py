@@ -34,8 +34,10 @@ from velosweep.statistics.series_checks import pair_findings, series_findings
 class Design:
     """How a job was measured.
 
-    `paired`: there are pairs; `not_paired`: why they would be no interleaved ones (see job_comparison); `target`: the
-    relative half-width that an adaptive job was to reach.
+    `paired`: there are pairs. `not_paired`: why runs would be no interleaved pairs, as the finding's subject: `passes`,
+    no pass has a good run of both modes; `repeats`, they were to be interleaved, and all that is good of one mode came
+    before the other; `pairs`, that is how they were ordered. `target`: the relative half-width that an adaptive job was
+    to reach.
     """
 
     paired: bool
@@ -167,18 +169,13 @@ def _paired_ratios(vanilla: Series, speculative: Series, d: Any, *, adaptive: bo
         return t_ratios(np.stack(means, axis=1), confidence=confidence, method=PAIRED_LAUNCHES)
     method = PAIRED_SEQUENTIAL if adaptive else PAIRED_ONE_LAUNCH
     ratios = t_ratios(d, confidence=confidence, method=method)
-    for p in np.flatnonzero(_in_blocks(vanilla.time, speculative.time)).tolist():
+    if d.shape[1] < 2:
+        return ratios
+    vanilla_first = vanilla.time.max(axis=1) < speculative.time.min(axis=1)
+    vanilla_last = speculative.time.max(axis=1) < vanilla.time.min(axis=1)
+    for p in np.flatnonzero(vanilla_first | vanilla_last).tolist():
         ratios[p] = _welch(vanilla, speculative, p)
     return ratios
-
-
-def _in_blocks(vanilla_time: Any, speculative_time: Any) -> Any:
-    """Whether one mode was measured wholly before the other (at least two runs each), for each comparison."""
-    if vanilla_time.shape[1] < 2:
-        return np.zeros(len(vanilla_time), dtype=bool)
-    first = vanilla_time.max(axis=1) < speculative_time.min(axis=1)
-    last = speculative_time.max(axis=1) < vanilla_time.min(axis=1)
-    return first | last
 
 
 def _welch(vanilla: Series, speculative: Series, p: int) -> Ratio:

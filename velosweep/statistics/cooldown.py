@@ -62,26 +62,20 @@ def untrusted_findings(runs: Runs, looks: Looks, vanilla: Any) -> list[Finding]:
         _, first = min(earlier)
         before, last = speeds[-COOLDOWN_LOOKS:]
         if last < first and (last < (1 - SLOW_LIMIT) * first or last <= before):
-            slow[number] = min(slow.get(number, (last, first)), (last, first), key=_share)
-    return [_finding(slow)] if slow else []
-
-
-def _share(slow: tuple[float, float]) -> float:
-    return slow[0] / slow[1]
-
-
-def _finding(slow: Mapping[int, tuple[float, float]]) -> Finding:
-    worst = min(slow, key=lambda iteration: _share(slow[iteration]))
-    speed, first = slow[worst]
+            slow[number] = min(slow.get(number, (last, first)), (last, first), key=lambda speeds: speeds[0] / speeds[1])
+    if not slow:
+        return []
+    worst = min(slow, key=lambda number: slow[number][0] / slow[number][1])
+    last, first = slow[worst]
     evidence: Evidence = {
         "rounds": len(slow),
         "iterations": ", ".join(map(str, sorted(slow))),
         "worst_iteration": worst,
-        "speed": speed,
+        "speed": last,
         "first_speed": first,
-        "fall": 1 - speed / first,
+        "fall": 1 - last / first,
     }
-    return warning("untrusted", "rounds", evidence)
+    return [warning("untrusted", "rounds", evidence)]
 
 
 def _owner(runs: Runs, row: int) -> tuple[str, str]:

@@ -41,7 +41,7 @@ def is_cpu(device: str) -> bool:
 def interval_findings(interval: Interval, *, adaptive_target: float | None, not_paired: str) -> list[Finding]:
     """An interval too wide for what the ratio seems to claim or for the target that was set, and how it was made.
 
-    `not_paired`: the subject of the finding where runs are no interleaved pairs (see job_comparison).
+    `not_paired`: the subject of the finding where runs are no interleaved pairs (see Design).
     """
     findings = []
     half = interval.half_width

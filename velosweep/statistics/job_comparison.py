@@ -40,10 +40,11 @@ class ComparedJob:
         self.found = found
         self.rows = job_rows(analysis.arrangement, found)
         self.vanilla, self.speculative, paired = used_rows(analysis.runs, self.rows)
-        record = self.rows.record
+        self.record = record = found.record
+        interleaved = record is not None and record.order != "block"
         self.design = Design(
             paired=paired,
-            not_paired=_why_not_paired(record.order if record else "block", paired=paired),
+            not_paired="passes" if not paired else "repeats" if interleaved else "pairs",
             target=record.adaptive_target if record else None,
         )
 
@@ -151,20 +152,20 @@ class ComparedJob:
         rows = there(np.concatenate([self.vanilla.ravel(), self.speculative.ravel()]))
         findings = machine_findings(runs, rows)
         findings += untrusted_findings(runs, self.analysis.looks, there(self.vanilla))
-        if self.rows.ambiguous:
+        if self.found.ambiguous:
             findings.append(warning("ambiguous_baseline", "vanilla", {}))
         return findings
 
     @property
     def _speculates(self) -> bool:
         """Whether speculative runs belong to the job, be there any or not."""
-        return self.found.speculative is not None or (self.rows.record is not None and self.rows.record.n_draft > 0)
+        return self.found.speculative is not None or (self.record is not None and self.record.n_draft > 0)
 
     @cached_property
     def n_draft(self) -> int:
         """The job's draft length."""
-        if self.found.speculative is None and self.rows.record is not None:
-            return self.rows.record.n_draft  # the vanilla row is of many jobs
+        if self.found.speculative is None and self.record is not None:
+            return self.record.n_draft  # the vanilla row is of many jobs
         return int(self.analysis.runs.columns.integer("n_draft")[self._first_row])
 
     @cached_property
@@ -178,7 +179,7 @@ class ComparedJob:
     @cached_property
     def _parameters(self) -> dict[str, Any]:
         """The job's parameters as its first row has them (its record's, where a shared row can't say)."""
-        columns, row, record = self.analysis.runs.columns, self._first_row, self.rows.record
+        columns, row, record = self.analysis.runs.columns, self._first_row, self.record
         number = columns.integer("job_num", -1)[row]
         texts = ("main_model", "prompt_set", "host", "device", "engine", "llama_cpp_build")
         return {
@@ -232,17 +233,6 @@ def there(rows: Any) -> Any:
 def _all_rows(job: JobRows) -> Any:
     """Every counted run of a job: its own, their partners, and attempts that were repeated."""
     return there(np.concatenate([job.speculative.ravel(), job.vanilla.ravel(), job.others]))
-
-
-def _why_not_paired(order: str, *, paired: bool) -> str:
-    """Why runs would be no interleaved pairs, as the finding's subject.
-
-    `passes`: no pass has a good run of both modes; `repeats`: they were to be interleaved, and all that is good of
-    one mode came before the other; `pairs`: that is how they were ordered.
-    """
-    if not paired:
-        return "passes"
-    return "pairs" if order == "block" else "repeats"
 
 
 def speedup(vanilla: ModeStatistics | None, speculative: ModeStatistics | None) -> float | None:

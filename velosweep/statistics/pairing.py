@@ -46,14 +46,11 @@ class JobRows:
     """
 
     job_id: str
-    sweep_id: str
-    record: JobRecord | None
     prompts: Any
     speculative: Any
     vanilla: Any
     others: Any
     all_vanilla: Any
-    ambiguous: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +74,10 @@ def arrange(columns: Columns) -> Arrangement:
     prompt_count = len(columns.text("prompt_id").values) + 1
     place = [columns.text(name).codes for name in ("host", "device", "engine")]
     numbers = [columns.integer(name) for name in ("block", "launch", "iteration")]
-    slot = _ranked(dense([*place, *numbers])) * prompt_count + prompt
+    passes = dense([*place, *numbers])
+    if len(passes) and int(passes.max()) >= 2**32:  # too large to be combined with others: their ranks are not
+        passes = np.unique(passes, return_inverse=True)[1]
+    slot = passes * prompt_count + prompt
     attempt = columns.integer("attempt")
     attempts = int(attempt.max()) + 1 if len(attempt) else 1
     rank = attempt + attempts * columns.ended_well()
@@ -95,11 +95,6 @@ def arrange(columns: Columns) -> Arrangement:
         prompt_count=prompt_count,
         attempts=attempts,
     )
-
-
-def _ranked(codes: Any) -> Any:
-    """The codes themselves where they are small enough to be combined with others, else their ranks."""
-    return codes if not len(codes) or int(codes.max()) < 2**32 else np.unique(codes, return_inverse=True)[1]
 
 
 def _modes(columns: Columns) -> Any:
@@ -125,13 +120,17 @@ def _owner(columns: Columns, rows: Any, slot: Any, rank: Any, base: int) -> Owne
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Baselines:
     """Finds the vanilla owner of a job: its own id, its record's baseline id, else by what the columns say."""
 
-    arrangement: Arrangement
-    by_id: Mapping[tuple[str, str], int]
-    by_signature: Mapping[tuple[object, ...], list[int]]
+    def __init__(self, arrangement: Arrangement) -> None:
+        self._arrangement = arrangement
+        self.by_id: dict[tuple[str, str], int] = {}
+        self._by_signature: dict[tuple[object, ...], list[int]] = {}
+        for index, owner in enumerate(arrangement.owners):
+            if owner.mode is Mode.VANILLA:
+                self.by_id[owner.sweep_id, owner.job_id] = index
+                self._by_signature.setdefault(signature(arrangement.columns, owner), []).append(index)
 
     def find(self, owner: Owner, record: JobRecord | None) -> tuple[int | None, bool]:
         """Index of the vanilla owner (None: there is none), and whether several fitted equally."""
@@ -140,13 +139,11 @@ class Baselines:
                 return self.by_id[owner.sweep_id, job_id], False
         if record is not None and record.skip_vanilla:
             return None, False
-        fitting = self.by_signature.get(signature(self.arrangement.columns, owner), [])
+        fitting = self._by_signature.get(signature(self._arrangement.columns, owner), [])
         if len(fitting) < 2:
             return (fitting[0] if fitting else None), False
-        return max(fitting, key=lambda index: self._shared_slots(owner, index)), True
-
-    def _shared_slots(self, owner: Owner, index: int) -> int:
-        return len(np.intersect1d(owner.slots, self.arrangement.owners[index].slots))
+        owners = self._arrangement.owners
+        return max(fitting, key=lambda index: len(np.intersect1d(owner.slots, owners[index].slots))), True
 
 
 def signature(columns: Columns, owner: Owner) -> tuple[object, ...]:
@@ -159,17 +156,6 @@ def signature(columns: Columns, owner: Owner) -> tuple[object, ...]:
         int(columns.integer("n_predict")[row]),
         float(columns.number("temperature")[row]) if columns.has("temperature") else None,
     )
-
-
-def baselines(arrangement: Arrangement) -> Baselines:
-    """Index the vanilla owners."""
-    by_id: dict[tuple[str, str], int] = {}
-    by_signature: dict[tuple[object, ...], list[int]] = {}
-    for index, owner in enumerate(arrangement.owners):
-        if owner.mode is Mode.VANILLA:
-            by_id[owner.sweep_id, owner.job_id] = index
-            by_signature.setdefault(signature(arrangement.columns, owner), []).append(index)
-    return Baselines(arrangement=arrangement, by_id=by_id, by_signature=by_signature)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,7 +174,7 @@ def find_jobs(arrangement: Arrangement, records: Mapping[str, JobRecord]) -> lis
     Two kinds have vanilla runs only: a record that asks for no speculation, and a vanilla series that no job with runs
     uses as its baseline. The latter becomes the jobs whose records name it as their baseline, else a job of its own.
     """
-    index = baselines(arrangement)
+    index = Baselines(arrangement)
     found = []
     for number, owner in enumerate(arrangement.owners):
         if owner.mode is Mode.SPECULATIVE:
@@ -248,14 +234,11 @@ def job_rows(arrangement: Arrangement, job: FoundJob) -> JobRows:
         cubes[0][where] = rows
     return JobRows(
         job_id=record.id if record else leading.job_id,
-        sweep_id=leading.sweep_id,
-        record=record,
         prompts=prompts,
         speculative=cubes[0],
         vanilla=cubes[1],
         others=np.delete(leading.rows, latest),
         all_vanilla=all_vanilla,
-        ambiguous=job.ambiguous,
     )
 
 

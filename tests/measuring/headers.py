@@ -10,7 +10,7 @@ from velosweep.models.gguf_model import GgufInfo
 
 def header(size_bytes: int, kv_elements: int | None) -> GgufInfo:
     unknown: dict[str, Any] = dict.fromkeys(
-        ("name", "file_type", "layers", "context_length", "vocabulary_type", "bos", "eos", "add_bos", "add_eos")
+        ("file_type", "layers", "vocabulary_type", "bos", "eos", "add_bos", "add_eos")
     )
     return GgufInfo(
         **unknown,
@@ -18,7 +18,6 @@ def header(size_bytes: int, kv_elements: int | None) -> GgufInfo:
         architecture="llama",
         parameters=1,
         tokens=(),
-        tokens_sha256="",
         size_bytes=size_bytes,
         expected_bytes=size_bytes,
         kv_elements_per_token=kv_elements,

@@ -27,23 +27,26 @@ def write(folder: Path, data: bytes, name: str = "model.gguf") -> Path:
 
 def test_a_header_is_read(tmp_path):
     values = vocabulary(TOKENS) | {
-        "general.name": "A \x1b[31mname",
         "general.file_type": 7,
         "llama.block_count": 12,
-        "llama.context_length": 4096,
         "llama.some_floats": 0.5,
         "tokenizer.ggml.scores": [1, 2, 3],
     }
     info = check_model(write(tmp_path, model(values, TENSORS)), key="model_pair.main_model")
 
     assert info.architecture == "llama"
-    assert info.name == "A �[31mname"
     assert info.file_type == "Q8_0"
-    assert (info.layers, info.context_length, info.parameters) == (12, 4096, 320)
+    assert (info.layers, info.parameters) == (12, 320)
     assert (info.vocabulary_type, len(info.tokens), info.tokens[7]) == ("BPE", 300, b"token7")
     assert (info.bos, info.eos, info.add_bos, info.add_eos) == (1, 2, True, False)
     assert info.expected_bytes <= info.size_bytes
     assert info.description == "llama 0M Q8_0, 12 layers, 0 MB"
+
+
+def test_text_of_the_file_brings_no_control_characters_to_a_terminal(tmp_path):
+    path = write(tmp_path, model({"general.architecture": "a \x1b[31mname"}))
+
+    assert read_header(path).description.startswith("a �[31mname 0M")
 
 
 def test_what_the_file_leaves_out_is_undefined(tmp_path):
@@ -51,11 +54,10 @@ def test_what_the_file_leaves_out_is_undefined(tmp_path):
 
     assert (
         info.architecture,
-        info.name,
         info.layers,
         info.vocabulary_type,
         info.bos,
-    ) == ("unknown", None, None, None, None)
+    ) == ("unknown", None, None, None)
     assert len(info.tokens) == 0
 
 

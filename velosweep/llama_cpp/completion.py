@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import orjson
+
 from velosweep.errors import RunFailed
 from velosweep.llama_cpp.client import HttpClient, check_status, shown
 
@@ -94,8 +96,6 @@ def parse_events(body: bytes) -> list[dict[str, object]]:
 
 def _loaded(data: bytes) -> object:
     """One event's JSON. There is one a token: orjson reads those of a run in a third of Python's time."""
-    import orjson
-
     try:
         return orjson.loads(data)
     except ValueError:  # Python's own takes NaN, too; that figure is then reported as unusable

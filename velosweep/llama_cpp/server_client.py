@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain, repeat
+from operator import sub
 
 from velosweep.errors import RunFailed
 from velosweep.llama_cpp.client import HttpClient, check_status
@@ -229,15 +230,12 @@ class SpeculationCounters:
         def difference(now: int | None, then: int | None) -> int | None:
             return None if now is None else now - (then or 0)
 
-        positions = self.accepted_per_position
-        if positions is not None:
-            earlier = chain(before.accepted_per_position or (), repeat(0))
-            positions = tuple(now - then for now, then in zip(positions, earlier, strict=False))
+        positions, earlier = self.accepted_per_position, chain(before.accepted_per_position or (), repeat(0))
         return SpeculationCounters(
             rounds=difference(self.rounds, before.rounds),
             draft_tokens=difference(self.draft_tokens, before.draft_tokens),
             accepted_tokens=difference(self.accepted_tokens, before.accepted_tokens),
-            accepted_per_position=positions,
+            accepted_per_position=None if positions is None else tuple(map(sub, positions, earlier)),
         )
 
 

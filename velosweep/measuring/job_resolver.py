@@ -12,8 +12,7 @@ from velosweep.errors import ConfigError, VelosweepError, together
 from velosweep.llama_cpp.engine import Engine
 from velosweep.llama_cpp.selection import ChosenEngine, open_engine, resolve_engine
 from velosweep.models.gguf_model import GgufInfo
-from velosweep.models.locate import resolve_model
-from velosweep.models.model_checks import check_model, check_pair, fingerprint
+from velosweep.models.model_checks import check_model, check_pair, fingerprint, resolve_model
 from velosweep.models.synthetic.pair import ensure_pair
 from velosweep.records import ModelFile
 

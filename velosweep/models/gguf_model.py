@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
 from velosweep.errors import ModelFileError
@@ -77,14 +76,11 @@ class GgufInfo:
 
     path: Path
     architecture: str
-    name: str | None
     file_type: str | None
     layers: int | None
-    context_length: int | None
     parameters: int
     vocabulary_type: str | None
     tokens: tuple[bytes, ...] = field(repr=False, hash=False)
-    tokens_sha256: str
     bos: int | None
     eos: int | None
     add_bos: bool | None
@@ -149,14 +145,11 @@ def parse_header(data: bytes, path: Path, size: int) -> GgufInfo:
     return GgufInfo(
         path=path,
         architecture=architecture,
-        name=_text(values, "general.name"),
         file_type=None if file_type is None else FILE_TYPES.get(file_type, f"type {file_type}"),
         layers=_number(values, f"{architecture}.block_count"),
-        context_length=_number(values, f"{architecture}.context_length"),
         parameters=sum(weights for weights, _ in tensors),
         vocabulary_type=None if tokenizer is None else VOCABULARY_TYPES.get(tokenizer, tokenizer),
         tokens=tokens,
-        tokens_sha256=sha256(b"\0".join(tokens)).hexdigest(),
         bos=_number(values, "tokenizer.ggml.bos_token_id", default=1 if is_spm else None),
         eos=_number(values, "tokenizer.ggml.eos_token_id", default=2 if is_spm else None),
         add_bos=_flag(values, "tokenizer.ggml.add_bos_token", default=True if is_spm else None),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from velosweep.errors import ModelFileError
-from velosweep.models.locate import resolve_model
+from velosweep.models.model_checks import resolve_model
 
 DATA = b"GGUF" + bytes(range(256)) * 40
 COMMIT = "c0ffee" + "0" * 34
@@ -79,7 +79,7 @@ def hub():
 
 CHILD = """
 import json, sys
-from velosweep.models.locate import resolve_model
+from velosweep.models.model_checks import resolve_model
 from velosweep.errors import ModelFileError
 answers = []
 for reference in sys.argv[1:]:
@@ -164,7 +164,9 @@ def test_a_hub_out_of_reach_is_said_and_what_was_fetched_still_serves(resolve):
 
 def test_without_huggingface_hub_the_extra_is_named(tmp_path):
     (tmp_path / "huggingface_hub.py").write_text("raise ImportError('not installed')")
-    script = "from velosweep.models.locate import resolve_model; resolve_model('hf://owner/repo/model.gguf', key='k')"
+    script = (
+        "from velosweep.models.model_checks import resolve_model; resolve_model('hf://owner/repo/model.gguf', key='k')"
+    )
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
 
     ended = subprocess.run(

@@ -91,9 +91,8 @@ class SweepProgress:
         if own.runs != len(job.prompts.prompts):
             return None
         for other in self.of_baseline[job.baseline_id] if measurement.server.mode is Mode.VANILLA else [job]:
-            pair = [self.passes.get((owner, *place)) for owner in (other.id, other.baseline_id)]
-            fast, base = (one if one and one.runs == len(other.prompts.prompts) else None for one in pair)
-            if fast and base:
+            fast, base = self.passes.get((other.id, *place)), self.passes.get((other.baseline_id, *place))
+            if fast and base and fast.runs == base.runs == len(other.prompts.prompts):
                 self.log_ratios[other.id].append(math.log(fast.tokens_per_second / base.tokens_per_second))
                 self.ratios.pop(other.id, None)
         return own
@@ -164,8 +163,8 @@ class ProgressDisplay:
                 self._drawn = now
                 width = width_of(self._console) - 1
                 self._live.update(Text("\n".join(clip(line, width) for line in self._block_lines(now))), refresh=True)
-            said_each = self._each_line or self._verbosity <= QUIET
-            if self._live is None and not said_each and now - self._status_at >= STATUS_LINE_S:
+            no_status = self._live is not None or self._each_line or self._verbosity <= QUIET
+            if not no_status and now - self._status_at >= STATUS_LINE_S:
                 self._status_at = now
                 leaders = [
                     f"; ahead: n_draft {job.n_draft} {number(speedup.ratio)}× {_half_width(speedup.interval, 0)}"

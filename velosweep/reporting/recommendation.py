@@ -81,13 +81,11 @@ def _question(job: Comparison) -> tuple[str, str, int]:
 def _recommendation(
     question: str, jobs: list[Comparison], rows: Sequence[Comparison], record: SweepRecord
 ) -> Recommendation:
-    ids, whole = {job.job_id for job in jobs}, (search for search in record.searches if search.category is None)
-    search = next((search for search in whole if ids & {row.job_id for row in search.candidates}), None)
+    ids = {job.job_id for job in jobs}
+    of_all_prompts = (search for search in record.searches if search.category is None)
+    search = next((search for search in of_all_prompts if ids & {row.job_id for row in search.candidates}), None)
     best = fastest(jobs) if search is None else _confirmed(search, jobs)
-    if best is None:
-        kind, headline = "nothing", _without_ratio(jobs, record)
-    else:
-        kind, headline = _kind_and_headline(best, record)
+    kind, headline = _kind_and_headline(best, record) if best else ("nothing", _without_ratio(jobs, record))
     if search is not None and search.job_id is None:
         kind, headline = "no_reliable_gain", search.headline
     notes = tuple(_notes(best, jobs, rows, search, record))

@@ -137,9 +137,8 @@ def _collate(root: Path, measured: Measured) -> SweepResults:
     except StorageError as error:
         raise _ended_early(measured.broken or error, root) from error
     except KeyboardInterrupt:
-        raise Interrupted(
-            "Interrupted while writing results; all samples are safe", remedy=f"go on with: {resume_command(root)}"
-        ) from None
+        go_on = f"go on with: {resume_command(root)}"
+        raise Interrupted("Interrupted while writing results; all samples are safe", remedy=go_on) from None
 
 
 def _ended_early(cause: Exception, root: Path) -> Exception:

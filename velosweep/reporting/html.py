@@ -36,11 +36,7 @@ _PLOTLY_HERE = "@@PLOTLY@@"
 
 
 def render_report(
-    comparisons: Iterable[Comparison],
-    record: SweepRecord,
-    samples: pa.Table | None = None,
-    *,
-    show_paths: bool = False,
+    comparisons: Iterable[Comparison], record: SweepRecord, samples: pa.Table | None = None, *, show_paths: bool = False
 ) -> str:
     """The whole page, from its arguments alone: it reads no clock, and keeps the order of the jobs.
 

@@ -50,12 +50,7 @@ def log_to_mlflow(
 
 
 def _log_job(
-    client: Any,
-    experiment_id: str,
-    job: JobRecord,
-    row: Comparison | None,
-    record: SweepRecord,
-    artefacts: Sequence[Path],
+    client: Any, experiment_id: str, job: JobRecord, row: Comparison | None, record: SweepRecord, files: Sequence[Path]
 ) -> str:
     here = record.environment
     tags = {
@@ -84,7 +79,7 @@ def _log_job(
         client.log_param(run_id, name, str(getattr(job, name)))
     for name, metric in metrics_of(row).items() if row is not None else ():
         client.log_metric(run_id, name, metric)
-    for path in filter(Path.is_file, artefacts):
+    for path in filter(Path.is_file, files):
         client.log_artifact(run_id, str(path))
     client.set_terminated(run_id, status="FAILED" if job.state == "failed" else "FINISHED")
     return run_id

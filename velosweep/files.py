@@ -123,9 +123,9 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
 
 
-def file_sha256(path: Path, digest: hashlib._Hash | None = None) -> str:
-    """SHA-256 of a file in hexadecimal digits, after what `digest` has hashed already. Raises OSError."""
-    digest = digest or hashlib.sha256()
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal digits. Raises OSError."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
             digest.update(piece)

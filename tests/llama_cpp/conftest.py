@@ -1,4 +1,4 @@
-"""No test of an engine touches the caches of the person who runs it."""
+"""What the tests of engines share."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from velosweep.llama_cpp import capabilities
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Capabilities are asked anew in each test and kept beside it."""
-    capabilities._known.cache_clear()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def ask_anew() -> None:
+    """Capabilities are asked anew in each test."""
+    capabilities._asked.cache_clear()
 
 
 @pytest.fixture

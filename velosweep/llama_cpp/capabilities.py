@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import hashlib
-import json
 import os
 import re
 import threading
@@ -13,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from velosweep.errors import ProgramError, StorageError
-from velosweep.files import file_sha256, make_folder, write_text
+from velosweep.errors import ProgramError
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.setting_table import SETTINGS
 
@@ -75,29 +71,20 @@ def find_in(folder: Path, *names: str) -> Path | None:
     return None
 
 
-_lock = threading.Lock()
+_ASKING = threading.Lock()
 
 
 def of_program(program: str) -> Capabilities:
-    """Ask `program` once; the answer is kept in memory and, by the program's content, in the user's cache folder.
+    """Ask `program`, once in this process.
 
     Raises ProgramError if it can't be run or doesn't answer as llama.cpp does.
     """
-    with _lock:
-        return _known(str(Path(program).absolute()))
+    with _ASKING:
+        return _asked(str(Path(program).absolute()))
 
 
 @functools.cache
-def _known(program: str) -> Capabilities:
-    from platformdirs import user_cache_path
-
-    file = user_cache_path("velosweep") / "capabilities" / f"{_identity(program)}.json"
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        spec_types = tuple(stored["spec_types"])
-        return Capabilities(program=program, build=stored["build"], flags=stored["flags"], spec_types=spec_types)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # never asked before, or an unreadable cache
+def _asked(program: str) -> Capabilities:
     answer = _answer(program, "--help")
     flags = parse_help(answer.stdout) or parse_help(answer.stderr)
     if "--model" not in flags:
@@ -108,29 +95,12 @@ def _known(program: str) -> Capabilities:
             remedy="check llama_cpp.path, or the libraries that the program needs",
         )
     version = _answer(program, "--version")
-    build, spec_types = parse_version(f"{version.stderr}\n{version.stdout}"), parse_spec_types(flags)
-    with contextlib.suppress(StorageError):  # without a cache it takes a tenth of a second the next time, too
-        make_folder(file.parent)
-        write_text(file, json.dumps({"build": build, "flags": flags, "spec_types": spec_types}), durable=False)
-    return Capabilities(program=program, build=build, flags=flags, spec_types=spec_types)
-
-
-def _identity(program: str) -> str:
-    """Hash of the program and of the llama.cpp libraries beside it (recent builds keep everything in those).
-
-    Its name counts, too: a link may lead to a program that does what the name says by which it was started.
-    """
-    path = Path(program).resolve()
-    digest = hashlib.sha256(Path(program).name.encode(errors="surrogateescape"))
-    try:
-        file_sha256(path, digest)
-        for library in sorted(path.parent.iterdir()):
-            if re.match(r"lib(llama|ggml|mtmd).*\.(so|dylib)", library.name):
-                status = library.stat()  # some have hundreds of megabytes: their size and time stand for them
-                digest.update(f"{library.name} {status.st_size} {status.st_mtime_ns}".encode())
-    except OSError as error:
-        raise ProgramError(f"The llama.cpp program {program} can't be read: {error.strerror}") from None
-    return digest.hexdigest()
+    return Capabilities(
+        program=program,
+        build=parse_version(f"{version.stderr}\n{version.stdout}"),
+        flags=flags,
+        spec_types=parse_spec_types(flags),
+    )
 
 
 def parse_spec_types(flags: Mapping[str, str]) -> tuple[str, ...]:

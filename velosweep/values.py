@@ -31,6 +31,11 @@ class Status(str, Enum):
     INVALID = "invalid"
 
 
+def decode_speed(predicted_tokens: int, predicted_ms: float) -> float | None:
+    """Tokens per second: the first token is the prompt's, so n tokens took n - 1 steps. None where none was decoded."""
+    return (predicted_tokens - 1) / predicted_ms * 1000 if predicted_tokens > 1 and predicted_ms > 0 else None
+
+
 class Verdict(str, Enum):
     """What a job's interval says: `faster` if ci_low > 1, `slower` if ci_high < 1."""
 

@@ -24,11 +24,10 @@ from tests.planning.jobs import job
 from velosweep.config.settings import EngineSettings, Job, ModelPair, Prompt, Speculation
 from velosweep.llama_cpp.embedded import EmbeddedEngine
 from velosweep.llama_cpp.engine import Request, ServerConfig, Session
-from velosweep.measuring.sample_rows import tokens_per_second
 from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_pair
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
 from velosweep.statistics.intervals import t_ratio
-from velosweep.values import Device, Lane
+from velosweep.values import Device, Lane, decode_speed
 
 LANE = Lane(number=0, devices=(Device(kind="cpu", name="CPU"),))
 
@@ -80,7 +79,7 @@ def same_server_as_both_arms(repeats: int) -> None:
 
         def rate() -> float:
             seen = session.generate(request, timeout_s=60.0)
-            value = tokens_per_second(seen.predicted_tokens, seen.predicted_ms)
+            value = decode_speed(seen.predicted_tokens, seen.predicted_ms)
             assert value is not None
             return value
 

@@ -67,7 +67,7 @@ def test_a_touched_model_is_still_the_same(bench: Bench) -> None:
 def test_a_clock_set_back_moves_no_figure(bench: Bench) -> None:
     code = """
 import time, datetime
-import velosweep.measuring.single_run as single_run
+import velosweep.measuring.resident_servers as resident_servers
 
 class SetBack(datetime.datetime):
     asked = 0
@@ -77,7 +77,7 @@ class SetBack(datetime.datetime):
         cls.asked += 1
         return datetime.datetime.now(tz) - datetime.timedelta(hours=2 if cls.asked > 4 else 0)
 
-single_run.datetime = SetBack
+resident_servers.datetime = SetBack
 real = time.time
 time.time = lambda: real() - (7200 if SetBack.asked > 4 else 0)
 """

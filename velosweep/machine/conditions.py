@@ -6,7 +6,7 @@ Both readings are outside the timed span. What can't be read is None.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import psutil
@@ -63,6 +63,8 @@ class Monitor:
         """The conditions since `begin()`. Temperature, clock and power are those at this moment, the run's end."""
         cpu_after = self._cpu_times()
         readings = self._readings()
+        # In a container the driver gives the host's process ids: ours can't be told from others', and are counted too.
+        processes = [reading.processes for reading in readings if reading.processes is not None]
         before = self._energy_before if len(self._energy_before) == len(readings) else (None,) * len(readings)
         return Conditions(
             gpu_temperature_c=_over(max, [reading.temperature_c for reading in readings]),
@@ -71,7 +73,7 @@ class Monitor:
             energy_j=_over(sum, [_difference(now.energy_j, then) for now, then in zip(readings, before, strict=True)]),
             load_average=_load_average(),
             throttle_reasons=", ".join(dict.fromkeys(name for one in readings for name in one.throttle or ())) or None,
-            gpu_processes=_other_gpu_processes(readings, self._own()),
+            gpu_processes=len(set().union(*processes) - self._own()) if processes else None,
             cpu_busy=busy_by_others(self._cpu_before, cpu_after),
         )
 
@@ -129,18 +131,6 @@ def busy_by_others(before: CpuTimes | None, after: CpuTimes | None) -> float | N
     own = sum(seconds - before.own_s.get(pid, 0.0) for pid, seconds in after.own_s.items())
     others = (after.busy_s - before.busy_s - own) / (after.total_s - before.total_s)
     return min(1.0, max(0.0, others))
-
-
-def _other_gpu_processes(readings: Iterable[GpuReading], own: set[int]) -> int | None:
-    """Processes on the GPUs that are not ours; None where the driver doesn't say.
-
-    In a container the driver gives the host's process ids: ours can't be told from others' there, and the count
-    includes them.
-    """
-    known = [reading.processes for reading in readings if reading.processes is not None]
-    if not known:
-        return None
-    return len({pid for processes in known for pid in processes} - own)
 
 
 def _over(combine: Callable[[list[float]], float], values: list[float | None]) -> float | None:

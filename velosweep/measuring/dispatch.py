@@ -6,6 +6,7 @@ every other worker when one dies. A dead server is the lane's own business; the 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,7 +119,7 @@ def _contexts(
             engine_of=prepared.engine_of,
             journal=journal,
             outputs=dict(progress.outputs),
-            next_order=progress.next_order,
+            order=itertools.count(progress.next_order),
         )
         yield LaneContext(
             lane=lane,

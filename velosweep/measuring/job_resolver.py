@@ -75,7 +75,12 @@ class JobResolver:
 
         Raises ProgramError, ModelFileError, PairError, ConfigError.
         """
-        engine = self._find_program(job.engine)
+        asked = (job.engine.kind, job.engine.program)
+        if asked not in self._selections:
+            self._selections[asked] = resolve_engine(*asked, os.environ)
+            self.reasons.append(self._selections[asked].reason)
+        selection = self._selections[asked]
+        engine = replace(job.engine, kind=selection.kind, program=selection.program)
         if engine.kind == "attached":
             return replace(job, engine=engine)
         return replace(job, engine=engine, model_pair=self._find_models(job))
@@ -90,20 +95,14 @@ class JobResolver:
             if engine_key(settings) not in self.engines:
                 self.engines[engine_key(settings)] = open_engine(settings)
 
-    def _find_program(self, engine: EngineSettings) -> EngineSettings:
-        asked = (engine.kind, engine.program)
-        if asked not in self._selections:
-            self._selections[asked] = resolve_engine(engine.kind, engine.program, os.environ)
-            self.reasons.append(self._selections[asked].reason)
-        selection = self._selections[asked]
-        return replace(engine, kind=selection.kind, program=selection.program)
-
     def _find_models(self, job: Job) -> ModelPair:
         pair = job.model_pair
+        named_main, named_draft = pair.main_model, pair.draft_model or ""
         if pair.synthetic is not None:
-            named_main, named_draft = self._synthetic_pair(pair.synthetic)
-        else:
-            named_main, named_draft = pair.main_model, pair.draft_model or ""
+            if pair.synthetic not in self._synthetic:
+                main_path, draft_path = ensure_pair(pair.synthetic, on_progress=self.say)
+                self._synthetic[pair.synthetic] = (str(main_path), str(draft_path))
+            named_main, named_draft = self._synthetic[pair.synthetic]
         main = self._find_model(named_main, "model_pair.main_model")
         if not job.speculation.kinds or not job.speculation.needs_draft_model:
             return replace(pair, main_model=main, draft_model=None)
@@ -117,12 +116,6 @@ class JobResolver:
             check_pair(self.headers[main], self.headers[draft])
             self._checked_pairs.add((main, draft))
         return replace(pair, main_model=main, draft_model=draft)
-
-    def _synthetic_pair(self, shape: SyntheticShape) -> tuple[str, str]:
-        if shape not in self._synthetic:
-            main, draft = ensure_pair(shape, on_progress=self.say)
-            self._synthetic[shape] = (str(main), str(draft))
-        return self._synthetic[shape]
 
     def _find_model(self, reference: str, key: str) -> str:
         if (reference, key) not in self._paths:

@@ -10,8 +10,7 @@ from velosweep.measuring.convergence import converged, suite_speeds
 from velosweep.measuring.cooldown_rest import Cooldown
 from velosweep.measuring.events import GroupEnded, ServerFailed
 from velosweep.measuring.lane_context import LaneContext
-from velosweep.measuring.resident_servers import ResidentServers
-from velosweep.measuring.single_run import take_run
+from velosweep.measuring.resident_servers import ResidentServers, take_run
 from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.server_groups import Measurement, Round, ServerGroup, launch_iterations, rounds, warmups
 from velosweep.tuning.search_driver import SearchDriver
@@ -27,7 +26,7 @@ def run_lane(queue: LaneQueue, context: LaneContext) -> None:
     try:
         while not context.stop.requested and (group := queue.take(context.lane.number)) is not None:
             runner = GroupRunner(group, context, servers, cooldown)
-            driver = context.recorder.search_driver(group)
+            driver = context.recorder.search_drivers.get(group)
             finished = runner.run() if driver is None else runner.run_search(driver)
             if finished:
                 context.recorder.event(GroupEnded(lane=context.lane.number, group=group))

@@ -75,23 +75,23 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     """
     if not jobs:
         raise ConfigError("the grid is empty: no job to run", remedy="give every swept key at least one value")
-    if not settings.elsewhere:
-        _check_threads(jobs)
+    own_engines = dict.fromkeys(job.engine for job in jobs if job.engine.kind != "attached")
+    for engine in own_engines if not settings.elsewhere else ():
+        check_threads(engine.threads)
+        check_threads(engine.threads_batch, key="engine.threads_batch")
     check_files_exist(jobs)
     resolver = JobResolver(say=say)
     resolved = [resolver.resolve(job) for job in jobs]
     resolver.open_engines(resolved)
     engines, nvml = resolver.engines, open_nvml()
-    if not settings.dry_run and not settings.elsewhere:
-        for engine in engines.values():
-            if isinstance(engine, AttachedEngine):
-                engine.check_reachable()
+    for opened in engines.values():
+        if isinstance(opened, AttachedEngine) and not settings.dry_run and not settings.elsewhere:
+            opened.check_reachable()
     lanes = _lanes(engines.values(), settings, nvml, resolver.reasons.append)
     threaded = [replace(job, engine=_with_threads(job.engine, len(lanes))) for job in resolved]
     programs = {program: cached_sha256(Path(program)) for _, program, *_ in engines if program}
     content = {path: model.fingerprint for path, model in resolver.models.items()}
-    content |= {program: digest for program, digest in programs.items() if digest}
-    identified = identify(threaded, content)
+    identified = identify(threaded, content | {program: digest for program, digest in programs.items() if digest})
     environment = collect_environment(
         engine=" + ".join(dict.fromkeys(engine.name for engine in engines.values())),
         program=Path(next(iter(programs))) if len(programs) == 1 else None,
@@ -110,13 +110,6 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
         headers=resolver.headers,
         warnings=preflight_warnings(identified, resolver.headers, () if settings.elsewhere else lanes),
     )
-
-
-def _check_threads(jobs: Sequence[Job]) -> None:
-    """Raise ConfigError for absurdly many threads; an attached server's are its own."""
-    for engine in dict.fromkeys(job.engine for job in jobs if job.engine.kind != "attached"):
-        check_threads(engine.threads)
-        check_threads(engine.threads_batch, key="engine.threads_batch")
 
 
 def open_lanes(engine: EngineSettings, settings: RunSettings) -> tuple[tuple[Lane, ...], tuple[str, ...]]:

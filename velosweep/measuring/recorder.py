@@ -18,7 +18,8 @@ class Recorder:
 
     `done`: the good runs so far by `Measurement.key`, those of earlier runs of this sweep among them.
     `runs`: how many samples were taken, failed ones too. `errors`: why jobs failed, by job id. `ended`: ids of the
-    jobs of which nothing is left to do. `display_error`: what silenced the screen.
+    jobs of which nothing is left to do. `search_drivers`: what decides which runs a group takes; a group without one is
+    measured whole. `display_error`: what silenced the screen.
     """
 
     def __init__(
@@ -36,20 +37,16 @@ class Recorder:
         self.display_error: str | None = None
         self._journal = journal
         self._observe = observe
-        self._search_drivers = search_drivers
+        self.search_drivers = search_drivers
         self._slowest_s: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
         for key, run in done.items():
             self._learn_time(key, run)
 
-    def search_driver(self, group: ServerGroup) -> SearchDriver | None:
-        """What decides which runs the group takes; None where it is measured whole."""
-        return self._search_drivers.get(group)
-
     def sample(self, measurement: Measurement, sample: Sample) -> None:
         """Keep a run. Raises StorageError."""
         self._journal.append(sample)
-        for driver in self._search_drivers.values():
+        for driver in self.search_drivers.values():
             if driver.group.jobs[0].baseline_id == measurement.job.baseline_id:
                 driver.saw(measurement, sample)
         with self._lock:
@@ -76,7 +73,7 @@ class Recorder:
             elif isinstance(event, ServerReady):
                 server, load_s = event.server, event.load_s
                 self._journal.note("launch", arm=server.id, load_s=load_s, memory_bytes=event.memory_bytes)
-                for driver in self._search_drivers.values():
+                for driver in self.search_drivers.values():
                     driver.loading_s += load_s if server in driver.group.servers else 0.0
             elif isinstance(event, GroupEnded):
                 self.ended.update(job.id for job in event.group.jobs)

@@ -1,4 +1,4 @@
-"""The servers of one lane: started together where there is room, known by their configuration, ended in any case."""
+"""The servers of one lane: started together where there is room, ended in any case; and a run that one is asked for."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 from velosweep.config.settings import Protocol
-from velosweep.errors import LaunchFailed, ProgramError
-from velosweep.llama_cpp.engine import ServerConfig, Session
-from velosweep.measuring.events import ServerLoading, ServerReady
+from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout
+from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
+from velosweep.measuring.events import RunEnded, RunStarted, ServerLoading, ServerReady
 from velosweep.measuring.lane_context import LaneContext
+from velosweep.planning.server_groups import Measurement
+from velosweep.values import Sample
+
+# A run may take this many times the slowest good one of its kind, and this much more, before it counts as hung.
+_TIMEOUT_FACTOR = 10.0
+_TIMEOUT_FLOOR_S = 5.0
 
 
 @dataclass(kw_only=True)
@@ -139,3 +146,46 @@ class ResidentServers:
         if unwanted:
             with ThreadPoolExecutor(len(unwanted)) as pool:
                 list(pool.map(self.close, unwanted))
+
+
+def take_run(
+    context: LaneContext, servers: ResidentServers, measurement: Measurement, *, shared: bool, attempt: int = 0
+) -> Sample | None:
+    """The recorded sample, of whatever status; None where the run was given up because an end at once was asked for.
+
+    The measurement's server must be loaded; it is ended if it hung or died. `shared`: several jobs use its vanilla
+    runs. Raises StorageError where the sample can't be recorded.
+    """
+    loaded = servers.get(measurement.server)
+    if loaded is None:
+        raise ValueError(f"the server of {measurement.key} is not loaded")
+    job, session, lane = measurement.job, loaded.session, context.lane.number
+    request = Request(
+        prompt=measurement.prompt,
+        n_predict=job.protocol.warmup_tokens if measurement.iteration == 0 else job.n_predict,
+        sampling=job.sampling,
+        chat=job.prompts.chat and measurement.iteration > 0,  # a warm-up says nothing that needs a template
+    )
+    slowest_s, timeout_s = context.recorder.slowest_s(measurement), job.protocol.run_timeout_s
+    if slowest_s is not None:
+        timeout_s = min(timeout_s, slowest_s * _TIMEOUT_FACTOR + _TIMEOUT_FLOOR_S)
+    context.recorder.event(RunStarted(lane=lane, measurement=measurement))
+    started_at = datetime.now(timezone.utc)
+    context.monitor.begin()
+    outcome: Generation | RunFailed
+    try:
+        with context.stop.closing(session.close):
+            outcome = session.generate(request, timeout_s=timeout_s)
+    except RunFailed as error:
+        outcome = error
+    conditions = context.monitor.end()
+    if context.stop.at_once and isinstance(outcome, RunFailed):
+        return None
+    if isinstance(outcome, RunTimeout) or not session.alive:
+        servers.close(measurement.server)
+    sample = context.samples.make(
+        measurement, request, outcome, conditions, started_at=started_at, attempt=attempt, shared=shared
+    )
+    context.recorder.sample(measurement, sample)
+    context.recorder.event(RunEnded(lane=lane, measurement=measurement, sample=sample))
+    return sample

@@ -11,7 +11,7 @@ from velosweep.measuring.sample_rows import OutputKey
 from velosweep.planning.server_groups import Key, ServerGroup, plan_groups, sample_key
 from velosweep.results.journal import read_journal
 from velosweep.results.paths import SweepPaths
-from velosweep.values import Sample, Status
+from velosweep.values import Sample, Status, decode_speed
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class CompletedRun:
     @property
     def tokens_per_second(self) -> float:
         """Decoding speed, as `Sample.tokens_per_second`; 0 where the time is unknown."""
-        return (self.predicted_tokens - 1) / self.predicted_ms * 1000 if self.predicted_ms else 0.0
+        return decode_speed(self.predicted_tokens, self.predicted_ms) or 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

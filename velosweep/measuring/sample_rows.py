@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig
 from velosweep.machine.conditions import Conditions
 from velosweep.planning.server_groups import Measurement
 from velosweep.results.journal import Journal
-from velosweep.values import Lane, Mode, Sample, Status
+from velosweep.values import Lane, Mode, Sample, Status, decode_speed
 
 # Nothing decodes a token of a language model in less than a microsecond; a clock that says so is wrong.
 _LEAST_MS_PER_TOKEN = 0.001
@@ -29,7 +29,8 @@ class SampleMaker:
     """Makes the samples of one lane.
 
     `outputs` holds the vanilla tokens by (baseline id, prompt id): what speculative output must equal under
-    greedy decoding. New ones are noted in the journal, so that a resumed sweep has them too.
+    greedy decoding. New ones are noted in the journal, so that a resumed sweep has them too. `order` numbers
+    the runs.
     """
 
     sweep_id: str
@@ -38,10 +39,7 @@ class SampleMaker:
     engine_of: Callable[[ServerConfig], Engine]
     journal: Journal
     outputs: dict[OutputKey, tuple[int, ...]] = field(default_factory=dict)
-    next_order: int = 0
-
-    def __post_init__(self) -> None:
-        self._order = itertools.count(self.next_order)
+    order: Iterator[int] = field(default_factory=itertools.count)
 
     def make(
         self,
@@ -58,13 +56,13 @@ class SampleMaker:
 
         `shared`: a vanilla run belongs to several jobs. Raises StorageError where the journal can't be written.
         """
-        generation = outcome if isinstance(outcome, Generation) else None
-        status, error = self._status(outcome, measurement.server, request)
-        seen = (
-            replace(generation, tokens=(), text="")
-            if generation and _draws_acceptance(measurement.server)
-            else generation
-        )
+        generation, status = None, Status.OK
+        if isinstance(outcome, RunFailed):
+            error: str | None = str(outcome)
+            status = Status.TIMEOUT if isinstance(outcome, RunTimeout) else Status.FAILED
+        else:
+            generation, error = outcome, judge(outcome, measurement.server, request)
+            status = Status.INVALID if error else Status.OK
         engine = self.engine_of(measurement.server)
         return Sample(
             **_what(measurement, shared),
@@ -75,13 +73,13 @@ class SampleMaker:
             prompt=request.prompt.text,
             prompt_category=request.prompt.category,
             iteration=measurement.iteration,
-            order=next(self._order),
+            order=next(self.order),
             launch=measurement.launch,
             warmup=measurement.warmup,
             status=status,
             error=error,
             **asdict(conditions),
-            **_figures(seen),
+            **_figures(generation, measurement.server),
             first_divergence=self._divergence(measurement, generation, status),
             started_at=started_at,
             lane=self.lane.number,
@@ -93,15 +91,6 @@ class SampleMaker:
             attempt=attempt,
             temperature=request.sampling.temperature,
         )
-
-    @staticmethod
-    def _status(outcome: Generation | RunFailed, server: ServerConfig, request: Request) -> tuple[Status, str | None]:
-        if isinstance(outcome, RunTimeout):
-            return Status.TIMEOUT, str(outcome)
-        if isinstance(outcome, RunFailed):
-            return Status.FAILED, str(outcome)
-        reason = judge(outcome, server, request)
-        return (Status.INVALID, reason) if reason else (Status.OK, None)
 
     def _divergence(self, measurement: Measurement, generation: Generation | None, status: Status) -> int | None:
         """Index of the first token that differs from the vanilla output; None where none does or none can."""
@@ -158,21 +147,16 @@ _FIGURES = (
 """Columns that are a Generation's fields."""
 
 
-def _figures(generation: Generation | None) -> dict[str, Any]:
+def _figures(generation: Generation | None, server: ServerConfig) -> dict[str, Any]:
     """The columns that say what came of it; all None where nothing did."""
     if generation is None:
         return dict.fromkeys((*_FIGURES, "tokens_per_second", "output_sha256"))
-    output = ",".join(map(str, generation.tokens)) or generation.text
+    output = "" if _draws_acceptance(server) else ",".join(map(str, generation.tokens)) or generation.text
     return {
         **{name: getattr(generation, name) for name in _FIGURES},
-        "tokens_per_second": tokens_per_second(generation.predicted_tokens, generation.predicted_ms),
+        "tokens_per_second": decode_speed(generation.predicted_tokens, generation.predicted_ms),
         "output_sha256": hashlib.sha256(output.encode()).hexdigest() if output else None,
     }
-
-
-def tokens_per_second(predicted_tokens: int, predicted_ms: float) -> float | None:
-    """Decoding speed: the first token is the prompt's, so n tokens took n - 1 steps."""
-    return (predicted_tokens - 1) / predicted_ms * 1000 if predicted_tokens > 1 and predicted_ms > 0 else None
 
 
 def judge(generation: Generation, server: ServerConfig, request: Request) -> str | None:
@@ -181,10 +165,6 @@ def judge(generation: Generation, server: ServerConfig, request: Request) -> str
         return "truncated: the context was full; raise engine.context or lower n_predict"
     if generation.predicted_tokens < request.n_predict:
         return f"only {generation.predicted_tokens} of {request.n_predict} tokens were generated"
-    return _judge_times(generation) or _judge_drafts(generation, server)
-
-
-def _judge_times(generation: Generation) -> str | None:
     for name in ("prompt_ms", "predicted_ms", "time_to_first_token_ms", "total_time_ms"):
         value = getattr(generation, name)
         if not math.isfinite(value) or value < 0:
@@ -196,7 +176,7 @@ def _judge_times(generation: Generation) -> str | None:
         return f"{generation.predicted_tokens} tokens in {generation.predicted_ms:g} ms is not believable"
     if generation.total_time_ms < generation.time_to_first_token_ms:
         return "the last token came before the first"
-    return None
+    return _judge_drafts(generation, server)
 
 
 def _judge_drafts(generation: Generation, server: ServerConfig) -> str | None:

@@ -14,8 +14,8 @@ from velosweep.errors import Interrupted, StorageError, SweepBroken, VelosweepEr
 from velosweep.machine.device_locks import hold
 from velosweep.measuring.dispatch import Measured, ended, measure
 from velosweep.measuring.interrupts import StopFlag, stop_on_signals
+from velosweep.measuring.lane_context import Preload
 from velosweep.measuring.opening import open_sweep
-from velosweep.measuring.preload import Preload
 from velosweep.measuring.prepare import Prepared, prepare
 from velosweep.measuring.resuming import plan, plan_as_data
 from velosweep.planning.server_groups import ServerGroup

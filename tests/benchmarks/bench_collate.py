@@ -60,7 +60,7 @@ _COLLATE = """
 import sys, time
 from pathlib import Path
 from velosweep.reporting.collation import collate
-from velosweep.measuring.preload import Preload
+from velosweep.measuring.lane_context import Preload
 Preload().finish()
 begin = time.perf_counter()
 collate(Path(sys.argv[1]))

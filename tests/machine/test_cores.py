@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from velosweep.errors import ConfigError
-from velosweep.machine.cgroups import SystemRoots, cpu_quota
 from velosweep.machine.cores import (
+    SystemRoots,
     check_threads,
+    cpu_quota,
     oversubscription,
     physical_cores,
     resolve_threads,

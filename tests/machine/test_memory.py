@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.machine.fake_pynvml import FakeGpu, FakePynvml
-from velosweep.machine.cgroups import SystemRoots
+from velosweep.machine.cores import SystemRoots
 from velosweep.machine.memory import (
     GPU_MARGIN_BYTES,
     Need,

@@ -14,9 +14,8 @@ from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.machine.conditions import Monitor
 from velosweep.measuring.events import Event, RunEnded, ServerFailed
 from velosweep.measuring.interrupts import StopFlag
-from velosweep.measuring.lane_context import LaneContext, ModelWatch, ServerLogs
+from velosweep.measuring.lane_context import LaneContext, ModelWatch, Preload, ServerLogs
 from velosweep.measuring.lane_runner import run_lane
-from velosweep.measuring.preload import Preload
 from velosweep.measuring.prepare import Prepared, engine_key
 from velosweep.measuring.recorder import Recorder
 from velosweep.measuring.resuming import CompletedRun

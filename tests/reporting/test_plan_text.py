@@ -8,8 +8,7 @@ import pytest
 from tests.measuring.headers import header
 from tests.reporting import planned, sweeps
 from velosweep.config.settings import RunSettings, Sweep, TunerSettings
-from velosweep.measuring.preflight import PreflightWarning
-from velosweep.measuring.prepare import Prepared
+from velosweep.measuring.prepare import PreflightWarning, Prepared
 from velosweep.reporting.console import make_console
 from velosweep.reporting.plan_text import print_plan, print_start
 from velosweep.values import Device, Lane

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from velosweep.machine.cgroups import REAL_ROOTS, SystemRoots, free_memory_bytes
+from velosweep.machine.cores import REAL_ROOTS, SystemRoots, free_memory_bytes
 from velosweep.machine.nvml import NvmlDriver
 from velosweep.values import Lane
 

@@ -16,9 +16,8 @@ from velosweep.garbage_collection import existing_objects_frozen
 from velosweep.machine.conditions import Monitor
 from velosweep.measuring.events import Observer
 from velosweep.measuring.interrupts import StopFlag
-from velosweep.measuring.lane_context import LaneContext, ModelWatch, ServerLogs
+from velosweep.measuring.lane_context import LaneContext, ModelWatch, Preload, ServerLogs
 from velosweep.measuring.lane_runner import run_lane
-from velosweep.measuring.preload import Preload
 from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.recorder import Recorder
 from velosweep.measuring.resuming import CompletedRun, Progress

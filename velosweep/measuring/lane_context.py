@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +17,6 @@ from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.machine.conditions import Monitor
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.memory_estimates import MemoryEstimates
-from velosweep.measuring.preload import Preload
 from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.recorder import Recorder
 from velosweep.measuring.sample_rows import SampleMaker
@@ -22,6 +24,17 @@ from velosweep.models.model_checks import fingerprint
 from velosweep.records import ModelFile
 from velosweep.results.paths import SweepPaths
 from velosweep.values import Lane
+
+MODULES = (
+    "orjson",
+    "pyarrow.compute",
+    "pyarrow.parquet",
+    "scipy.special",
+    "jinja2",
+    "velosweep.statistics.summarise",
+    "velosweep.reporting.html",
+    "velosweep.results.derived_files",
+)
 
 
 class ServerLogs:
@@ -86,6 +99,37 @@ class ModelWatch:
             return f"The model file {path} was changed during the sweep; put the former one back and resume"
         self._known[path] = now
         return None
+
+
+class Preload:
+    """Imports `modules`, which the end of a sweep needs, once and while servers load, so that results stand sooner.
+
+    Importing SciPy, pyarrow and jinja2 takes a second. Runs that count wait until it is over. Safe to use from any
+    thread. A module that can't be imported is left to whoever needs it, who says so.
+    """
+
+    def __init__(self, modules: Sequence[str] = MODULES) -> None:
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._import_all, args=(modules,), daemon=True, name="velosweep-preload")
+
+    def begin(self) -> None:
+        """Start, if that was not done; returns at once."""
+        with self._lock:
+            if self._thread.ident is None:
+                self._thread.start()
+
+    def finish(self) -> None:
+        """Return when all is imported."""
+        self.begin()
+        self._thread.join()
+
+    @staticmethod
+    def _import_all(modules: Sequence[str]) -> None:
+        for name in modules:
+            with suppress(ImportError):
+                importlib.import_module(name)
+        if "pyarrow" in sys.modules:
+            sys.modules["pyarrow"].array([0])  # its first array looks for pandas, and imports it where it is there
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,12 @@
-"""From jobs as configured to jobs that can run: programs found, models checked, lanes and threads fixed."""
+"""From jobs as configured to jobs that can run: programs found, models checked, lanes and threads fixed.
+
+Valid settings that are probably mistakes run all the same, and people are warned.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,17 +16,25 @@ from velosweep.llama_cpp.arguments import command_arguments
 from velosweep.llama_cpp.attached import AttachedEngine
 from velosweep.llama_cpp.engine import Engine, ServerConfig
 from velosweep.llama_cpp.selection import open_engine, resolve_engine
-from velosweep.machine.cores import check_threads, resolve_threads
+from velosweep.machine.cores import check_threads, oversubscription, resolve_threads
 from velosweep.machine.devices import find_lanes
 from velosweep.machine.environment import cached_sha256, collect_environment
 from velosweep.machine.nvml import NvmlDriver, open_nvml
 from velosweep.measuring.job_resolver import EngineKey, JobResolver, check_files_exist, engine_key
 from velosweep.measuring.memory_estimates import MemoryEstimates
-from velosweep.measuring.preflight import PreflightWarning, preflight_warnings
 from velosweep.models.gguf_model import GgufInfo
 from velosweep.planning.identity import identify, speculative_server
 from velosweep.records import Environment
 from velosweep.values import Lane
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreflightWarning:
+    """A setting that is probably a mistake. `subject`: what it is about, in a word; `remedy`: what to do."""
+
+    subject: str
+    text: str
+    remedy: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,3 +152,49 @@ def _lanes(
 def _with_threads(engine: EngineSettings, lanes: int) -> EngineSettings:
     threads = resolve_threads(lanes, engine.threads)
     return replace(engine, threads=threads, threads_batch=engine.threads_batch or threads)
+
+
+def preflight_warnings(
+    jobs: Sequence[Job], headers: Mapping[str, GgufInfo], lanes: Sequence[Lane]
+) -> tuple[PreflightWarning, ...]:
+    """Everything to warn of before measuring. `headers`: of the model files, by path. No `lanes`: not measured here."""
+    return (*_large_drafts(jobs, headers), *_long_drafts(jobs), *_oversubscription(jobs, lanes))
+
+
+def _large_drafts(jobs: Sequence[Job], headers: Mapping[str, GgufInfo]) -> Iterator[PreflightWarning]:
+    drafting = [job.model_pair for job in jobs if "draft" in job.speculation.kinds]
+    for main, draft in dict.fromkeys((pair.main_model, pair.draft_model or "") for pair in drafting):
+        if main in headers and draft in headers and headers[draft].size_bytes >= headers[main].size_bytes:
+            yield PreflightWarning(
+                subject="pair",
+                text=f"The draft model {Path(draft).name} is no smaller than the main model {Path(main).name}: "
+                "it can't speed it up. Were the two exchanged?",
+                remedy="choose a draft model a fifth as large or less",
+            )
+
+
+def _long_drafts(jobs: Sequence[Job]) -> Iterator[PreflightWarning]:
+    """Drafts longer than a run: llama.cpp drafts at most what the run still may generate, less one."""
+    lengths = dict.fromkeys((job.n_draft, job.n_predict) for job in jobs if job.n_draft >= job.n_predict)
+    for n_draft, n_predict in lengths:
+        yield PreflightWarning(
+            subject="n_draft",
+            text=f"n_draft {n_draft} is longer than a run of n_predict {n_predict}: a server drafts no more than "
+            f"the run has left, so it measures what n_draft {max(n_predict - 2, 1)} would",
+            remedy=f"raise n_predict above {n_draft}, or take shorter drafts",
+        )
+
+
+def _oversubscription(jobs: Sequence[Job], lanes: Sequence[Lane]) -> Iterator[PreflightWarning]:
+    """Threads that outnumber the cores; lanes on GPUs hardly use theirs at the same time."""
+    if not lanes:
+        return
+    sharing = len(lanes) if all(lane.on_cpu for lane in lanes) else 1
+    for threads in dict.fromkeys(job.engine.threads for job in jobs if job.engine.kind != "attached"):
+        text = oversubscription(threads, lanes=sharing) if threads else None
+        if text:
+            yield PreflightWarning(
+                subject="threads",
+                text=text,
+                remedy="leave engine.threads out: then the physical cores but one are used",
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 
-from velosweep.measuring.preload import MODULES, Preload
+from velosweep.measuring.lane_context import MODULES, Preload
 
 
 def test_modules_are_there_when_the_wait_is_over() -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.measuring.headers import header
 from tests.planning.jobs import job
 from velosweep.config.settings import Job, Speculation
-from velosweep.measuring.preflight import preflight_warnings
+from velosweep.measuring.prepare import preflight_warnings
 from velosweep.models.gguf_model import GgufInfo
 from velosweep.values import Device, Lane
 

@@ -82,7 +82,7 @@ def test_the_program_is_told_everything_as_the_server_is(tmp_path: Path, model: 
     )
 
     assert {"--spec-draft-n-max", "--spec-draft-n-min", "--spec-draft-p-min", "--spec-type", "--ctx-size"} <= set(
-        session._argv
+        session.arguments
     )
 
 

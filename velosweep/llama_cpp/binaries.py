@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -59,28 +60,26 @@ class BinariesEngine:
 
     def devices(self) -> tuple[Device, ...]:
         """The GPUs that the programs can use."""
-        return list_devices(self._programs[Mode.VANILLA].program, self._programs[Mode.VANILLA])
+        return list_devices(self._programs[Mode.VANILLA])
 
     def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> BinariesSession:
         """Nothing starts before the first run. Raises ProgramError if the program can't do what is asked."""
         capabilities = self._programs[server.mode]
         arguments = program_arguments(server, lane=lane, capabilities=capabilities)
-        return BinariesSession(server, [capabilities.program, *arguments], capabilities, lane=lane, log_path=log_path)
+        return BinariesSession(server, capabilities, arguments, lane, log_path)
 
 
+@dataclass
 class BinariesSession(Session):
     """Runs one program anew for each request."""
 
-    def __init__(
-        self, server: ServerConfig, argv: list[str], capabilities: Capabilities, *, lane: Lane, log_path: Path
-    ) -> None:
-        self._server = server
-        self._argv = argv
-        self._capabilities = capabilities
-        self._lane = lane
-        self._log_path = log_path
-        self._child: process.ChildProcess | None = None
-        self._closed = False
+    server: ServerConfig
+    capabilities: Capabilities
+    arguments: list[str]
+    lane: Lane
+    log_path: Path
+    _child: process.ChildProcess | None = None
+    _closed: bool = False
 
     @property
     def alive(self) -> bool:
@@ -100,19 +99,19 @@ class BinariesSession(Session):
             raise LaunchFailed(error.message, remedy=error.remedy) from None
         failure = failures.diagnose(log, None)
         if failure.cause == failures.UNFIT_VOCABULARY:
-            raise LaunchFailed(f"{failure.cause} (log: {self._log_path})", remedy=failure.remedy)
+            raise LaunchFailed(f"{failure.cause} (log: {self.log_path})", remedy=failure.remedy)
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
         """One run in a process of its own. Raises RunTimeout, RunFailed."""
         if request.chat:
             raise RunFailed("engine=binaries can't apply a chat template", remedy="use engine=server for chat prompts")
         log, text = self._run(request, timeout_s)
-        vanilla = self._server.mode is Mode.VANILLA
+        vanilla = self.server.mode is Mode.VANILLA
         generation = parse_vanilla(log, text.strip("\n")) if vanilla else parse_speculative(log)
         if generation is None:
             wanted = "eval time" if vanilla else "decoded … tokens in … seconds"
             raise RunFailed(
-                f"{Path(self._argv[0]).name} printed no {wanted!r} (log: {self._log_path})",
+                f"{Path(self.capabilities.program).name} printed no {wanted!r} (log: {self.log_path})",
                 remedy="use engine=server, which every llama.cpp since 2024 measures the same way",
             )
         return generation
@@ -127,28 +126,28 @@ class BinariesSession(Session):
             "seed": str(request.sampling.seed),
             "top_k": "1" if temperature <= 0 else "40",
         }
-        flags = {flag: value for name, value in values.items() if (flag := self._capabilities.name(name))}
-        argv = [*self._argv, *chain.from_iterable(flags.items())]
-        before = self._log_path.stat().st_size if self._log_path.exists() else 0
+        flags = {flag: value for name, value in values.items() if (flag := self.capabilities.name(name))}
+        argv = [self.capabilities.program, *self.arguments, *chain.from_iterable(flags.items())]
+        before = self.log_path.stat().st_size if self.log_path.exists() else 0
         with tempfile.TemporaryDirectory(prefix="velosweep-") as folder:
             stdout = Path(folder) / "stdout"
             self._child = process.start(
                 argv,
-                stderr=self._log_path,
+                stderr=self.log_path,
                 stdout=stdout,
-                environment=pinning_environment(self._lane),
-                cores=self._lane.cores,
+                environment=pinning_environment(self.lane),
+                cores=self.lane.cores,
             )
             code = self._child.wait(timeout_s)
             self._child.stop(grace_s=1.0)
-            log = self._log_path.read_bytes()[before:].decode(errors="replace")
+            log = self.log_path.read_bytes()[before:].decode(errors="replace")
             text = stdout.read_text(encoding="utf-8", errors="replace")
         if code is None:
-            raise RunTimeout(f"{Path(argv[0]).name} did not end within {timeout_s:g} s (log: {self._log_path})")
+            raise RunTimeout(f"{Path(argv[0]).name} did not end within {timeout_s:g} s (log: {self.log_path})")
         if code != 0:
             failure = failures.diagnose(log, code)
             raise RunFailed(
-                f"{Path(argv[0]).name} failed ({process.describe_exit(code)}): {failure.cause} (log: {self._log_path})",
+                f"{Path(argv[0]).name} failed ({process.describe_exit(code)}): {failure.cause} (log: {self.log_path})",
                 remedy=failure.remedy,
             )
         return log, text

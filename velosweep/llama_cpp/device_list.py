@@ -25,13 +25,13 @@ _LINE = re.compile(r"^[ \t]+([A-Za-z]+?)(\d*): (.+?) \((\d+) MiB, \d+ MiB free\)
 _HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES")
 
 
-def list_devices(program: str, capabilities: Capabilities) -> tuple[Device, ...]:
-    """The GPUs that `program` can use, by its own list; empty for a build that has none or can't list them."""
+def list_devices(capabilities: Capabilities) -> tuple[Device, ...]:
+    """The GPUs that a program can use, by its own list; empty for a build that has none or can't list them."""
     flag = capabilities.name("list_devices")
     if flag is None:
         return ()
     # nvidia-smi's order and CUDA's own differ unless both go by the bus.
-    answer = process.ask([program, flag], timeout_s=60.0, environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
+    answer = process.ask([capabilities.program, flag], timeout_s=60.0, environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
     return parse_list(answer.stdout)
 
 

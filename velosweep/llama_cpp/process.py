@@ -20,8 +20,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from velosweep.isolation import program_environment
 
@@ -193,8 +193,7 @@ def _starter(pid: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="velosweep-spawner")
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramOutput:
+class ProgramOutput(NamedTuple):
     """What a short-lived program printed; `exit_code` is None when it was stopped after its time."""
 
     exit_code: int | None

@@ -32,7 +32,6 @@ class ServerEngine:
     def __init__(self, program: str) -> None:
         """`program`: absolute path of llama-server. Raises ProgramError if it can't be asked what it can do."""
         self.capabilities = of_program(program)
-        self._program = program
 
     @property
     def build(self) -> str:
@@ -40,7 +39,7 @@ class ServerEngine:
 
     def devices(self) -> tuple[Device, ...]:
         """The GPUs that the program can use, in its order; empty for a build without any."""
-        return list_devices(self._program, self.capabilities)
+        return list_devices(self.capabilities)
 
     def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> ServerSession:
         """Start a server and return at once. Raises LaunchFailed, ProgramError."""
@@ -48,7 +47,10 @@ class ServerEngine:
         arguments = server_arguments(server, lane=lane, capabilities=self.capabilities, port=0)
         api_key = secrets.token_urlsafe(24)
         child = start_child(
-            [self._program, *arguments], lane=lane, log_path=log_path, environment={"LLAMA_API_KEY": api_key}
+            [self.capabilities.program, *arguments],
+            lane=lane,
+            log_path=log_path,
+            environment={"LLAMA_API_KEY": api_key},
         )
         return ServerSession(server, child, log_path=log_path, api_key=api_key)
 

@@ -197,10 +197,8 @@ class ServerClient:
 
     def _run_counters(self, drafted: int | None) -> SpeculationCounters:
         """This run's share of the server's counters; empty where they disagree with the answer itself."""
-        if self._server.mode is Mode.VANILLA or self._counters is None:
-            return SpeculationCounters()
-        now = read_counters(self._http)
-        if now is None:
+        now = None if self._counters is None else read_counters(self._http)
+        if now is None or self._counters is None:
             return SpeculationCounters()
         run, self._counters = now.since(self._counters), now
         # They differ where another client asks the same server, or a build counts later than it answers.

@@ -19,10 +19,10 @@ from velosweep.config.keys import freeze, keys_of
 from velosweep.config.settings import SyntheticShape
 from velosweep.errors import ConfigError, StorageError
 from velosweep.files import file_sha256, write_text
-from velosweep.models.synthetic.tensors import SMALLEST_VOCABULARY, Pool, write_model
 
 CONSTRUCTION = 2  # goes up whenever the same shape gives other bytes: old files are never taken for new ones
 
+SMALLEST_VOCABULARY = 259  # 256 bytes, one merge, two control tokens
 QUANTISED_BLOCK = 32
 
 DEFAULT_SHAPE = SyntheticShape()
@@ -87,6 +87,8 @@ def write_pair(shape: SyntheticShape, main_path: Path, draft_path: Path) -> None
 
     Raises ConfigError for an impossible shape, and OSError.
     """
+    from velosweep.models.synthetic.tensors import Pool, write_model  # with numpy and gguf, which most runs do without
+
     check_shape(shape)
     pool = Pool(shape.seed, shape.type, largest=shape.width * max(shape.width, shape.feed_forward, SMALLEST_VOCABULARY))
     for path, layers in ((main_path, shape.layers), (draft_path, shape.kept_layers)):

@@ -6,13 +6,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, LlamaFileType, TokenType
+from gguf.quants import quantize
 
 from velosweep.config.settings import SyntheticShape
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 # The first coordinate of the residual stream is the same for every token and no block writes to it: through it
 # the output layer forbids every token that is not printable ASCII, so that text is valid UTF-8 at any temperature.
@@ -31,7 +31,6 @@ CONTEXT = 32768
 Pieces = Iterator[bytes]
 
 # A byte-level BPE vocabulary: 256 bytes, one merge, two control tokens, then padding.
-SMALLEST_VOCABULARY = 259
 BOS = 257
 EOS = 258
 PRINTABLE = range(0x20, 0x7F)
@@ -52,9 +51,6 @@ class Tensor:
 
 def write_model(shape: SyntheticShape, layers: int, pool: Pool, path: Path) -> None:
     """Write the model of the shape's first `layers` blocks."""
-    import numpy as np
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter
-
     tensors = list(tensors_of(shape, layers, pool))
     writer = GGUFWriter(path, "llama")
     try:
@@ -123,17 +119,16 @@ def _block(shape: SyntheticShape, block: int, pool: Pool) -> Iterator[Tensor]:
 
 
 def _norm(name: str, width: int, *, anchor: float) -> Tensor:
-    import numpy as np
-
     values = np.ones(width, dtype="<f4")
     values[0] = anchor
     return Tensor(name=name, rows=0, columns=width, pieces=lambda: iter([values.tobytes()]), plain=True)
 
 
 def _embeddings(shape: SyntheticShape, pool: Pool) -> Pieces:
-    for token in range(SMALLEST_VOCABULARY):
+    used = len(vocabulary_tokens(0)[0])
+    for token in range(used):
         yield pool.row("token_embd", token, shape.width, anchor=ANCHOR, scale=1.0)
-    yield from pool.chunks("token_embd.padding", (shape.vocabulary - SMALLEST_VOCABULARY) * shape.width, 1.0)
+    yield from pool.chunks("token_embd.padding", (shape.vocabulary - used) * shape.width, 1.0)
 
 
 def _output(shape: SyntheticShape, pool: Pool) -> Pieces:
@@ -145,9 +140,7 @@ def _output(shape: SyntheticShape, pool: Pool) -> Pieces:
             yield forbidden
 
 
-def _add_metadata(writer: Any, shape: SyntheticShape, layers: int) -> None:
-    from gguf import LlamaFileType, TokenType
-
+def _add_metadata(writer: GGUFWriter, shape: SyntheticShape, layers: int) -> None:
     types = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0", "q4_0": "MOSTLY_Q4_0"}
     writer.add_name(f"velosweep synthetic, {layers} of {shape.layers} blocks, eps {shape.eps}")
     writer.add_description("Random weights: times are real, text is not")
@@ -203,9 +196,6 @@ class Pool:
 
     def __init__(self, seed: int, kind: str, *, largest: int) -> None:
         """`largest`: weights of the largest tensor; the pool is several times that, within bounds."""
-        import numpy as np
-        from gguf import GGMLQuantizationType
-
         self._seed = seed
         self._size = min(max(1 << (8 * largest - 1).bit_length(), SMALLEST_POOL), LARGEST_POOL)
         self._chunk = self._size // 4
@@ -223,14 +213,12 @@ class Pool:
         No two of a table's rows are alike: that would tie two tokens.
         """
         start = (next(self._starts(table)) + number * width) % (self._size - width)
-        values = self._unit[start : start + width] * self._unit.dtype.type(scale)
+        values = self._unit[start : start + width] * np.float32(scale)
         values[0] = anchor
         return self._encode(values)
 
     def _encode(self, values: npt.NDArray[np.float32]) -> bytes:
         """`values` (a multiple of 32 of them) in the pool's type."""
-        from gguf.quants import quantize
-
         return quantize(values, self._kind).tobytes()
 
     def zeros(self, count: int) -> bytes:
@@ -240,7 +228,7 @@ class Pool:
     def chunks(self, name: str, count: int, scale: float) -> Iterator[bytes]:
         """Bytes of `count` weights of standard deviation `scale`, a piece at a time."""
         if scale not in self._scaled:
-            self._scaled[scale] = self._encode(self._unit * self._unit.dtype.type(scale))
+            self._scaled[scale] = self._encode(self._unit * np.float32(scale))
         encoded = self._scaled[scale]
         per_weight = len(encoded) / self._size  # a multiple of 1/256, so offsets are whole
         starts = self._starts(name)
@@ -250,8 +238,6 @@ class Pool:
 
     def _starts(self, name: str) -> Iterator[int]:
         """Where the pieces of a tensor are cut, the same for the same name and seed."""
-        import numpy as np
-
         bits = np.random.PCG64([self._seed, zlib.crc32(name.encode())])
         while True:
             yield int(bits.random_raw() >> 11) % ((self._size - self._chunk) // GRAIN) * GRAIN

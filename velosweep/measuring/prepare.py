@@ -6,7 +6,7 @@ Valid settings that are probably mistakes run all the same, and people are warne
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -158,43 +158,31 @@ def preflight_warnings(
     jobs: Sequence[Job], headers: Mapping[str, GgufInfo], lanes: Sequence[Lane]
 ) -> tuple[PreflightWarning, ...]:
     """Everything to warn of before measuring. `headers`: of the model files, by path. No `lanes`: not measured here."""
-    return (*_large_drafts(jobs, headers), *_long_drafts(jobs), *_oversubscription(jobs, lanes))
+    warnings = []
 
+    def warn(subject: str, text: str, remedy: str) -> None:
+        warnings.append(PreflightWarning(subject=subject, text=text, remedy=remedy))
 
-def _large_drafts(jobs: Sequence[Job], headers: Mapping[str, GgufInfo]) -> Iterator[PreflightWarning]:
     drafting = [job.model_pair for job in jobs if "draft" in job.speculation.kinds]
     for main, draft in dict.fromkeys((pair.main_model, pair.draft_model or "") for pair in drafting):
         if main in headers and draft in headers and headers[draft].size_bytes >= headers[main].size_bytes:
-            yield PreflightWarning(
-                subject="pair",
-                text=f"The draft model {Path(draft).name} is no smaller than the main model {Path(main).name}: "
-                "it can't speed it up. Were the two exchanged?",
-                remedy="choose a draft model a fifth as large or less",
+            text = (
+                f"The draft model {Path(draft).name} is no smaller than the main model {Path(main).name}: "
+                "it can't speed it up. Were the two exchanged?"
             )
-
-
-def _long_drafts(jobs: Sequence[Job]) -> Iterator[PreflightWarning]:
-    """Drafts longer than a run: llama.cpp drafts at most what the run still may generate, less one."""
-    lengths = dict.fromkeys((job.n_draft, job.n_predict) for job in jobs if job.n_draft >= job.n_predict)
-    for n_draft, n_predict in lengths:
-        yield PreflightWarning(
-            subject="n_draft",
-            text=f"n_draft {n_draft} is longer than a run of n_predict {n_predict}: a server drafts no more than "
-            f"the run has left, so it measures what n_draft {max(n_predict - 2, 1)} would",
-            remedy=f"raise n_predict above {n_draft}, or take shorter drafts",
+            warn("pair", text, "choose a draft model a fifth as large or less")
+    # llama.cpp drafts at most what the run still may generate, less one
+    for n_draft, n_predict in dict.fromkeys(
+        (job.n_draft, job.n_predict) for job in jobs if job.n_draft >= job.n_predict
+    ):
+        text = (
+            f"n_draft {n_draft} is longer than a run of n_predict {n_predict}: a server drafts no more than "
+            f"the run has left, so it measures what n_draft {max(n_predict - 2, 1)} would"
         )
-
-
-def _oversubscription(jobs: Sequence[Job], lanes: Sequence[Lane]) -> Iterator[PreflightWarning]:
-    """Threads that outnumber the cores; lanes on GPUs hardly use theirs at the same time."""
-    if not lanes:
-        return
+        warn("n_draft", text, f"raise n_predict above {n_draft}, or take shorter drafts")
+    # lanes on GPUs hardly use their threads at the same time
     sharing = len(lanes) if all(lane.on_cpu for lane in lanes) else 1
     for threads in dict.fromkeys(job.engine.threads for job in jobs if job.engine.kind != "attached"):
-        text = oversubscription(threads, lanes=sharing) if threads else None
-        if text:
-            yield PreflightWarning(
-                subject="threads",
-                text=text,
-                remedy="leave engine.threads out: then the physical cores but one are used",
-            )
+        if lanes and threads and (crowded := oversubscription(threads, lanes=sharing)):
+            warn("threads", crowded, "leave engine.threads out: then the physical cores but one are used")
+    return tuple(warnings)

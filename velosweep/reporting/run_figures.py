@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from velosweep.reporting.escaping import clip, plot_text
 from velosweep.reporting.figure import BAD, MUTED, Figure, Trace, axis, rounded, scatter, series_style
 from velosweep.statistics.columns import Columns, dense
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 # As many points as a browser draws as vector graphics without lag; of more, an even part and all the extremes are
 # shown. WebGL would bear more, but prints badly, needs `eval`, and crawls where there is no GPU.
@@ -58,9 +58,6 @@ class Timeline:
 
 def timeline(samples: pa.Table) -> Timeline | None:
     """Order a table of samples by start; None where no run has one. Columns may be missing."""
-    import numpy as np
-    import pyarrow as pa
-
     unordered = Columns(samples.select([name for name in _COLUMNS if name in samples.column_names]))
     started, order = unordered.microseconds("started_at"), unordered.integer("order")
     known = np.flatnonzero(started != np.iinfo(np.int64).min)
@@ -83,8 +80,6 @@ def timeline(samples: pa.Table) -> Timeline | None:
 
 def _medians(rate: Any, counted: Any, group: Any) -> Any:
     """For each row the median of its group's counted rows, NaN where there are none."""
-    import numpy as np
-
     codes = np.unique(group, return_inverse=True)[1]
     order = np.lexsort((rate, codes))
     ranked = rate[order[counted[order]]]
@@ -98,8 +93,6 @@ def _medians(rate: Any, counted: Any, group: Any) -> Any:
 
 def samples_figure(line: Timeline) -> Figure | None:
     """Each run's speed against the median of its setting and prompt, so that drift and outliers show in any mix."""
-    import numpy as np
-
     counted = np.flatnonzero(line.counted)
     if not len(counted):
         return None
@@ -126,8 +119,6 @@ def samples_figure(line: Timeline) -> Figure | None:
 
 def _thinned(rows: Any, relative: Any) -> Any:
     """At most about MOST_POINTS rows: every nth, and those farthest from their medians."""
-    import numpy as np
-
     if len(rows) <= MOST_POINTS:
         return rows
     distance = np.abs(relative[rows])
@@ -138,8 +129,6 @@ def _thinned(rows: Any, relative: Any) -> Any:
 
 def _counted_runs(line: Timeline, counted: Any, shown: Any) -> list[Trace]:
     """A trace a setting where those are few, one a pair and mode where they are many."""
-    import numpy as np
-
     pairs, n_draft = line.columns.text("model_pair").codes, line.columns.integer("n_draft")
     prompt, iteration = line.columns.text("prompt_id"), line.columns.integer("iteration")
     rate = line.columns.number("tokens_per_second")
@@ -168,8 +157,6 @@ def _counted_runs(line: Timeline, counted: Any, shown: Any) -> list[Trace]:
 
 def _set_apart(line: Timeline) -> list[Trace]:
     """Failed runs (on the zero line) and warm-ups (hidden until chosen): kept, shown, never averaged."""
-    import numpy as np
-
     bad, warm = np.flatnonzero(~line.columns.ended_well()).tolist(), np.flatnonzero(line.warm).tolist()
     status, error = line.columns.text("status"), line.columns.text("error")
     reasons = {row: clip((error.at(row) or "no reason given").partition("\n")[0], 120) for row in bad}
@@ -187,8 +174,6 @@ def _set_apart(line: Timeline) -> list[Trace]:
 
 def conditions_figure(line: Timeline) -> Figure | None:
     """The machine around the runs, a strip for each quantity that could be read."""
-    import numpy as np
-
     found = [(title, factor * line.columns.number(name)) for name, title, factor in _CONDITIONS]
     strips = [(title, values) for title, values in found if not np.isnan(values).all()]
     if not strips:

@@ -62,13 +62,19 @@ class ComparedJob:
 
     def comparisons(self, figures: Sequence[Figures]) -> list[Comparison]:
         """One for each prompt, then the job's. `figures`: of each of `compared`."""
-        count = len(self.rows.prompts)
+        count, columns = len(self.rows.prompts), self.analysis.runs.columns
         per_prompt = []
         for p, (found, row) in enumerate(zip(figures[:count], self._lead_rows.max(axis=0).tolist(), strict=True)):
             accepted = acceptance.estimate([found.counts], self.n_draft) if found.counts else None
             findings = [*self._outcomes(p), *found.findings]
-            per_prompt.append(self._comparison(found, found.ratio, findings, accepted, **self._prompt(row)))
-        machine = self._machine_findings()
+            prompt = {name: columns.text(name).at(row) for name in ("prompt_id", "prompt", "prompt_category")}
+            prompt["prompt_id"] = prompt["prompt_id"] or ""
+            per_prompt.append(self._comparison(found, found.ratio, findings, accepted, **prompt))
+        rows = there(np.concatenate([self.vanilla.ravel(), self.speculative.ravel()]))
+        machine = machine_findings(self.analysis.runs, rows)
+        machine += untrusted_findings(self.analysis.runs, self.analysis.looks, there(self.vanilla))
+        if self.found.ambiguous:
+            machine.append(warning("ambiguous_baseline", "vanilla", {}))
         if count > 1:
             return [*per_prompt, self._whole(per_prompt, figures, machine)]
         findings = [*per_prompt[0].findings, *machine]
@@ -109,7 +115,8 @@ class ComparedJob:
         prompt_category: str | None = None,
     ) -> Comparison:
         interval, costs = ratio.interval, self.analysis.costs
-        measured = figures.speculative is not None or (figures.vanilla is not None and not self._speculates)
+        speculates = self.found.speculative is not None or (self.record is not None and self.record.n_draft > 0)
+        measured = figures.speculative is not None or (figures.vanilla is not None and not speculates)
         return Comparison(
             **self._parameters,
             prompt_id=prompt_id,
@@ -147,20 +154,6 @@ class ComparedJob:
     def _all_good(self) -> bool:
         return bool(self.analysis.runs.usable[_all_rows(self.rows)].all())
 
-    def _machine_findings(self) -> list[Finding]:
-        runs = self.analysis.runs
-        rows = there(np.concatenate([self.vanilla.ravel(), self.speculative.ravel()]))
-        findings = machine_findings(runs, rows)
-        findings += untrusted_findings(runs, self.analysis.looks, there(self.vanilla))
-        if self.found.ambiguous:
-            findings.append(warning("ambiguous_baseline", "vanilla", {}))
-        return findings
-
-    @property
-    def _speculates(self) -> bool:
-        """Whether speculative runs belong to the job, be there any or not."""
-        return self.found.speculative is not None or (self.record is not None and self.record.n_draft > 0)
-
     @cached_property
     def n_draft(self) -> int:
         """The job's draft length."""
@@ -191,14 +184,6 @@ class ComparedJob:
             "n_draft": self.n_draft,
             "n_predict": int(columns.integer("n_predict")[row]),
             **{name: columns.text(name).at(row) or "" for name in texts},
-        }
-
-    def _prompt(self, row: int) -> dict[str, str | None]:
-        columns = self.analysis.runs.columns
-        return {
-            "prompt_id": columns.text("prompt_id").at(row) or "",
-            "prompt": columns.text("prompt").at(row),
-            "prompt_category": columns.text("prompt_category").at(row),
         }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.machine.fake_pynvml import FakeGpu, FakePynvml
-from velosweep.llama_cpp.device_list import parse_list, pinning_environment
+from velosweep.llama_cpp.capabilities import parse_list, pinning_environment
 from velosweep.machine.devices import find_lanes
 from velosweep.machine.nvml import NvmlDriver
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 from velosweep.config.settings import EngineSettings, Speculation
 from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import ProgramError
-from velosweep.llama_cpp.capabilities import Capabilities
-from velosweep.llama_cpp.device_list import visible_names
+from velosweep.llama_cpp.capabilities import Capabilities, visible_names
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.llama_cpp.setting_table import SETTINGS, Value
 from velosweep.values import Lane

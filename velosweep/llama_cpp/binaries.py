@@ -16,8 +16,14 @@ from velosweep.config.settings import Prompt, Sampling
 from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout
 from velosweep.llama_cpp import failures, process
 from velosweep.llama_cpp.arguments import program_arguments
-from velosweep.llama_cpp.capabilities import Capabilities, find_in, of_program, program_folders
-from velosweep.llama_cpp.device_list import list_devices, pinning_environment
+from velosweep.llama_cpp.capabilities import (
+    Capabilities,
+    find_in,
+    list_devices,
+    of_program,
+    pinning_environment,
+    program_folders,
+)
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
 from velosweep.values import Device, Lane, Mode
 

@@ -15,7 +15,7 @@ from velosweep.errors import ProgramError
 from velosweep.isolation import python_command
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.arguments import server_values
-from velosweep.llama_cpp.device_list import parse_list
+from velosweep.llama_cpp.capabilities import parse_list
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.llama_cpp.server import ServerSession, start_child
 from velosweep.llama_cpp.setting_table import SETTINGS, Setting, Value

@@ -12,9 +12,8 @@ from pathlib import Path
 from velosweep.errors import LaunchFailed, RunFailed
 from velosweep.llama_cpp import failures, process
 from velosweep.llama_cpp.arguments import server_arguments
-from velosweep.llama_cpp.capabilities import of_program
+from velosweep.llama_cpp.capabilities import list_devices, of_program, pinning_environment
 from velosweep.llama_cpp.client import HttpClient, ServerAddress
-from velosweep.llama_cpp.device_list import list_devices, pinning_environment
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
 from velosweep.llama_cpp.server_client import ServerClient
 from velosweep.values import Device, Lane
@@ -46,12 +45,8 @@ class ServerEngine:
         # Port 0 lets the kernel choose, so that no two servers can meet on one.
         arguments = server_arguments(server, lane=lane, capabilities=self.capabilities, port=0)
         api_key = secrets.token_urlsafe(24)
-        child = start_child(
-            [self.capabilities.program, *arguments],
-            lane=lane,
-            log_path=log_path,
-            environment={"LLAMA_API_KEY": api_key},
-        )
+        argv, environment = [self.capabilities.program, *arguments], {"LLAMA_API_KEY": api_key}
+        child = start_child(argv, lane=lane, log_path=log_path, environment=environment)
         return ServerSession(server, child, log_path=log_path, api_key=api_key)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.llama_cpp.servers import CPU, gpu_lane
-from velosweep.llama_cpp.device_list import parse_list, pinning_environment, visible_names
+from velosweep.llama_cpp.capabilities import parse_list, pinning_environment, visible_names
 
 LISTS = {
     "cuda": (

@@ -9,9 +9,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from velosweep.config.composing import compose
-from velosweep.config.key_names import GROUPS, nearest
 from velosweep.config.load import load_job, load_settings
-from velosweep.config.schema import KEYS
+from velosweep.config.schema import GROUPS, KEYS, nearest
 from velosweep.config.settings import Job
 from velosweep.errors import VelosweepError
 

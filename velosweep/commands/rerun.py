@@ -11,7 +11,7 @@ from pathlib import Path
 from velosweep.commands.compare import print_reproduction
 from velosweep.commands.resume import saved_sweep
 from velosweep.config.command_words import read_words
-from velosweep.config.saved_jobs import copy_saved
+from velosweep.config.load import copy_saved
 from velosweep.config.settings import Job
 from velosweep.errors import ConfigError, StorageError
 from velosweep.reporting.console import outlive_readers

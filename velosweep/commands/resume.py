@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from velosweep.config.saved_jobs import load_saved
+from velosweep.config.load import load_saved
 from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import StorageError
 from velosweep.records import SweepRecord

@@ -8,8 +8,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
-from velosweep.config.key_names import KEY_TYPES, TEXT_KEYS, nearest
-from velosweep.config.schema import RUN_KEYS
+from velosweep.config.schema import KEY_TYPES, RUN_KEYS, TEXT_KEYS, nearest
 from velosweep.errors import ConfigError
 
 

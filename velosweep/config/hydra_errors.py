@@ -1,4 +1,4 @@
-"""Errors of Hydra and OmegaConf in our own form: with file, key, value and what to do."""
+"""Errors of Hydra, OmegaConf and PyYAML in our own form: with file, line, key, value and what to do."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from velosweep.config.key_names import GROUPS, KEY_TYPES, nearest, unknown_key
-from velosweep.config.schema import RUN_KEYS
-from velosweep.config.value_syntax import how_to_write, several_in, unreadable_override
-from velosweep.config.yaml_errors import not_yaml
+from velosweep.config.schema import GROUPS, KEY_TYPES, KEYS, RUN_KEYS, nearest, unknown_key
 from velosweep.errors import ConfigError, VelosweepError
 
 _THEIRS = {"hydra", "omegaconf", "antlr4", "yaml"}
@@ -184,3 +181,98 @@ def _wrong_value(key: str, place: str, reason: str, outer: str) -> ConfigError:
             reason,
         )
     return ConfigError(f"{place}: {reason}{f' (from {line!r})' if override else ''}", remedy=remedy)
+
+
+_HELP = "run `velosweep --help` for what the key takes"
+
+
+def unreadable_override(override: str, detail: str) -> ConfigError:
+    """The error for a `key=value` that Hydra's grammar can't read. Most of its message, `detail`, helps nobody."""
+    key, _, value = override.partition("=")
+    name = key.strip().lstrip("+~")
+    unquoted = re.sub(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", "", value)
+    call = re.search(r"while evaluating '.*?': (.*)", detail)
+    reason = "it holds a character that must be in quotes"
+    if name in GROUPS or KEY_TYPES.get(name, "text") != "text":
+        if call:
+            reason = call[1].rstrip()
+        elif re.search(r"(?:^|[,(\[])\s*(?:,|$|[)\]])", value):
+            reason = "a value is missing beside a comma"
+        for opening, closing in ("{}", "[]", "()"):
+            if unquoted.count(opening) > unquoted.count(closing):
+                reason = f"{opening} is never closed"
+            elif unquoted.count(opening) < unquoted.count(closing):
+                reason = f"{closing} has no {opening} before it"
+    return ConfigError(f"Can't read {override!r}: {reason}", remedy=how_to_write(key, value))
+
+
+def how_to_write(key: str, value: str, otherwise: str | None = None) -> str:
+    """How the value that was meant by `key=value` is written. `otherwise`: in place of an example."""
+    name = re.sub(r"\[\d+\]$", "", key.strip().lstrip("+~"))  # an item of a list stands for the list
+    known, kind = KEYS.get(name), "choice" if name in GROUPS else KEY_TYPES.get(name)
+    several = several_in(value)
+    if kind in ("list", "any"):
+        written = f"{name}=[{several or value.strip('[], ') or 'A,B'}]"
+        return f"write a list: {shlex.quote(written)}" if written != f"{name}={value}" else _HELP
+    if kind == "":
+        return _HELP
+    if kind in (None, "text"):
+        inner = value.replace("\\", "\\\\").replace('"', '\\"').replace("'", "'\\''")
+        advice = f"text with commas, brackets, # or quotes needs inner quotes: '{key}=\"{inner}\"'"
+        return advice + ("; prompts.file=FILE takes prompts as they are" if key.startswith("prompt") else "")
+    if name.partition(".")[0] in RUN_KEYS and several:
+        return f"give one value: {name} holds for the whole sweep"
+    if otherwise:
+        return otherwise
+    span = re.fullmatch(r"(\d+)\s*(?:\.\.+|-|:|to)\s*(\d+)", value)
+    if span:
+        return f"several values are: -m '{name}=range({span[1]},{int(span[2]) + 1})', whose end is left out"
+    if several:
+        return f"several values are: -m {shlex.quote(f'{name}={several}')}"
+    example = "VALUE" if known is None or known.default is None or "$" in known.default_word else known.default_word
+    if name.partition(".")[0] in RUN_KEYS:
+        return f"write {name}={example}"
+    span_too = f" or -m '{name}=range(START,STOP,STEP)'" if kind in ("int", "number") else ""
+    return f"one value is {name}={example}; several are -m {name}=A,B{span_too}"
+
+
+def several_in(value: str) -> str:
+    """`4,8` for `4;8`, `[4, 8]` and the like; nothing for a single value or a function."""
+    parts = [part for part in re.split(r"\s*[;,]\s*", value.strip("[]() ")) if part]
+    return ",".join(parts) if len(parts) > 1 and not re.search(r"\w\(", value) else ""
+
+
+_INDENT = "indent all keys of one level by the same number of spaces; put a text with ': ' in quotes"
+# What PyYAML complains of -> what to do.
+_REMEDIES = (
+    (r"'\\t'", "indent with spaces"),
+    (r"cannot start any token|alias|anchor|tag|constructor|chomping", "put the value in quotes"),
+    (r"mapping values are not allowed|<block end>", _INDENT),
+    (r"expected ',' or", "close the bracket, or put the text in quotes"),
+    (r"unexpected end of stream", "close the quote"),
+    (r"duplicate key", "leave one of them"),
+    (r"expected ':'", "write `key: value`, with a space after the colon"),
+    (r"escape character", "use single quotes for paths"),
+    (r"special characters", "save the file as UTF-8 text"),
+    (r"recursion", "write it with fewer brackets and lists within each other"),
+)
+# Where these began tells more than where the parser noticed.
+_BEGAN_EARLIER = re.compile("end of stream|expected ',' or|could not find expected ':'")
+
+
+def not_yaml(error: Exception, file: object = None, kind: type[VelosweepError] = ConfigError) -> VelosweepError:
+    """Our error for one of PyYAML, in its words. `file`: where it doesn't name the file itself."""
+    problem = str(getattr(error, "problem", None) or "") or str(error).strip().partition("\n")[0]
+    said = f"{getattr(error, 'context', None) or ''} {problem}"
+    before, at = getattr(error, "context_mark", None), getattr(error, "problem_mark", None)
+    mark = (before if _BEGAN_EARLIER.search(problem) else at) or at or before
+    line = "" if mark is None else f", line {mark.line + 1}"
+    remedy = next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, said)), "look at that line")
+    name = file or getattr(mark, "name", None) or getattr(error, "name", None) or "A YAML file"
+    return kind(f"{name}{line} is not YAML: {problem or type(error).__name__}", remedy=remedy)
+
+
+def not_utf8(error: UnicodeDecodeError, file: Path, kind: type[VelosweepError] = ConfigError) -> VelosweepError:
+    """Our error for a file whose bytes are not text."""
+    line = error.object.count(b"\n", 0, error.start) + 1
+    return kind(f"{file}, line {line} is not UTF-8 text", remedy="save the file as UTF-8")

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from velosweep.config.conversions import expanded
+from velosweep.config.keys import expanded
 from velosweep.config.schema import LlamaCpp, PairKeys
 from velosweep.config.settings import EngineSettings, ModelPair, Protocol, Speculation
 from velosweep.errors import ConfigError

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from velosweep.config.conversions import expanded
+from velosweep.config.hydra_errors import not_utf8, not_yaml
+from velosweep.config.keys import expanded
 from velosweep.config.schema import PromptKeys
 from velosweep.config.settings import Prompt, PromptSet
-from velosweep.config.yaml_errors import not_utf8, not_yaml
 from velosweep.errors import PromptError
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")

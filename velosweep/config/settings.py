@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from velosweep.config.conversions import flattened, on_off_auto, seconds
-from velosweep.config.keys import key
+from velosweep.config.keys import flattened, key, on_off_auto, seconds
 from velosweep.config.speculation_kinds import KINDS
 
 WEIGHT_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0")

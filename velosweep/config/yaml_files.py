@@ -1,4 +1,7 @@
-"""The YAML files that a configuration is composed of: which were read, and an error for one that holds no keys."""
+"""The YAML files that a configuration is composed of: which were read, and an error for one that holds no keys.
+
+Import it only once Hydra has scanned its plugins, which loads `FileConfigSource` anew.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from omegaconf.errors import GrammarParseError
 
-from velosweep.config.key_names import GROUPS
-from velosweep.config.yaml_errors import not_utf8
+from velosweep.config.hydra_errors import not_utf8
+from velosweep.config.schema import GROUPS
 from velosweep.errors import ConfigError
 
 if TYPE_CHECKING:

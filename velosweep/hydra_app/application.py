@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from velosweep.config import search_path
 from velosweep.config.command_words import read_words
 from velosweep.config.composing import set_version_base, start_hydra
-from velosweep.config.key_names import nearest
+from velosweep.config.schema import nearest
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.hydra_app.task import JobError, JobTask, RunSweep
 from velosweep.llama_cpp.embedded import ask_devices_early

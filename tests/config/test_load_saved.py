@@ -8,8 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from velosweep.config.composing import compose
-from velosweep.config.load import load_job, load_settings
-from velosweep.config.saved_jobs import copy_saved, load_saved
+from velosweep.config.load import copy_saved, load_job, load_saved, load_settings
 from velosweep.errors import ConfigError, StorageError, VelosweepError
 
 

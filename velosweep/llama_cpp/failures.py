@@ -18,135 +18,112 @@ class FailureCause(NamedTuple):
 
 UNFIT_VOCABULARY = "the draft model's vocabulary does not fit the main model's"
 
-# (pattern, cause, remedy): a pattern anywhere in the log means the cause, which may have its groups or whole {line}.
+# pattern -> (cause, remedy): a pattern anywhere in the log means the cause, which may have its groups or whole {line}.
 # In order: what is most specific first, since a failed allocation also ends in "failed to load model".
-_RULES = (
-    (
-        r"error: (?:invalid argument|unknown argument): *(\S+)",
+_RULES = {
+    r"error: (?:invalid argument|unknown argument): *(\S+)": (
         "this llama.cpp does not know the argument {0}",
         "remove it from engine.args, or use a newer llama.cpp",
     ),
-    (
-        r"(?:error while handling argument|the argument has been removed)[^\n]*?(?:\"([^\"]+)\")?[^\n]*",
+    r"(?:error while handling argument|the argument has been removed)[^\n]*?(?:\"([^\"]+)\")?[^\n]*": (
         "this llama.cpp refused an argument: {line}",
         "check engine.args and the values of n_draft, engine and speculation",
     ),
-    (
-        r"(?:quantized V cache|V cache quantization) requires? (?:Flash Attention|flash_attn)[^\n]*",
+    r"(?:quantized V cache|V cache quantization) requires? (?:Flash Attention|flash_attn)[^\n]*": (
         "a quantised V cache needs flash attention",
         "set engine.flash_attention=on",
     ),
-    (
-        r"couldn'?t bind (?:HTTP )?(?:server )?socket[^\n]*",
+    r"couldn'?t bind (?:HTTP )?(?:server )?socket[^\n]*": (
         "its port is already in use",
         "run it again; velosweep takes another free port",
     ),
-    (
-        r"(?:draft model[^\n]*vocab[^\n]*(?:must match|not compatible|incompatible|mismatch)"
-        r"|vocab[^\n]*draft[^\n]*(?:not compatible|must match)"
-        r"|(?:target|draft) (?:and draft )?(?:model )?vocab[^\n]*(?:must match|differ|not compatible)"
-        r"|the (?:target and draft|draft and target) vocabs are not compatible"
-        r"|the draft model '[^'\n]*' is not compatible with the target model)[^\n]*",
+    r"(?:draft model[^\n]*vocab[^\n]*(?:must match|not compatible|incompatible|mismatch)"
+    r"|vocab[^\n]*draft[^\n]*(?:not compatible|must match)"
+    r"|(?:target|draft) (?:and draft )?(?:model )?vocab[^\n]*(?:must match|differ|not compatible)"
+    r"|the (?:target and draft|draft and target) vocabs are not compatible"
+    r"|the draft model '[^'\n]*' is not compatible with the target model)[^\n]*": (
         UNFIT_VOCABULARY,
         "choose a draft model of the same family",
     ),
-    (
-        r"(draft model is not (?:eagle3|dflash|dspark)[^\n]*)",
+    r"(draft model is not (?:eagle3|dflash|dspark)[^\n]*)": (
         "the draft model has not the heads that this speculation needs ({0})",
         "choose a draft model made for it, or speculation=draft",
     ),
-    (
-        r"(?:context type MTP requested but )?model doesn't contain MTP layers|failed to create MTP context",
+    r"(?:context type MTP requested but )?model doesn't contain MTP layers|failed to create MTP context": (
         "the main model has no MTP layers, which speculation draft-mtp needs",
         "choose a model with MTP layers, or another speculation",
     ),
-    (
-        r"prompt is too long \([^)\n]*\)",
+    r"prompt is too long \([^)\n]*\)": (
         "the prompt does not fit into the context: {line}",
         "shorten the prompt or raise engine.context",
     ),
-    (
-        r"(?:CUDA error: out of memory|cudaMalloc failed: out of memory|hipMalloc failed: out of memory"
-        r"|ErrorOutOfDeviceMemory|(?:unable|failed) to allocate (?:CUDA|ROCm|HIP|Vulkan|Metal|SYCL)\S* [^\n]*)",
+    r"(?:CUDA error: out of memory|cudaMalloc failed: out of memory|hipMalloc failed: out of memory"
+    r"|ErrorOutOfDeviceMemory|(?:unable|failed) to allocate (?:CUDA|ROCm|HIP|Vulkan|Metal|SYCL)\S* [^\n]*)": (
         "the GPU has too little free memory",
         "lower engine.gpu_layers or engine.context, use more GPUs a lane, or a smaller quantisation",
     ),
-    (
-        r"(?:failed to allocate buffer for kv cache|failed to create (?:context|memory)[^\n]*kv)[^\n]*",
+    r"(?:failed to allocate buffer for kv cache|failed to create (?:context|memory)[^\n]*kv)[^\n]*": (
         "the context of engine.context tokens does not fit into memory",
         "lower engine.context, or set a smaller engine.cache_type_k and _v",
     ),
-    (
-        r"(?:failed to allocate (?:CPU )?buffer|std::bad_alloc|ggml_aligned_malloc: [^\n]*|Cannot allocate memory"
-        r"|failed to allocate compute [^\n]*)",
+    r"(?:failed to allocate (?:CPU )?buffer|std::bad_alloc|ggml_aligned_malloc: [^\n]*|Cannot allocate memory"
+    r"|failed to allocate compute [^\n]*)": (
         "memory is too small for the model",
         "lower engine.context, use a smaller quantisation, or sweep fewer values at once",
     ),
-    (
-        r"(?:CUDA driver version is insufficient|no CUDA-capable device is detected|forward compatibility was attempted"
-        r"|system has unsupported display driver|ggml_cuda_init: failed to initialize CUDA: [^\n]*)",
+    r"(?:CUDA driver version is insufficient|no CUDA-capable device is detected|forward compatibility was attempted"
+    r"|system has unsupported display driver|ggml_cuda_init: failed to initialize CUDA: [^\n]*)": (
         "the GPU's driver does not work with this llama.cpp ({line})",
         "update the driver, or set engine.gpu_layers=0 for the CPU",
     ),
-    (
-        r"(?:CUDA error: [^\n]*|ROCm error: [^\n]*|hipError\w+[^\n]*|VK_ERROR_\w+|vk::\w*Error[^\n]*)",
+    r"(?:CUDA error: [^\n]*|ROCm error: [^\n]*|hipError\w+[^\n]*|VK_ERROR_\w+|vk::\w*Error[^\n]*)": (
         "the GPU reported an error: {line}",
         "see the driver's own log (dmesg); lower the load or restart the GPU",
     ),
-    (
-        r"error while loading shared libraries: (\S+?):",
+    r"error while loading shared libraries: (\S+?):": (
         "the program needs the library {0}, which is not found",
         "build llama.cpp on this machine, or put the library on the loader's path",
     ),
-    (
-        r"^exec: (\S+): ([^\n]+)",
+    r"^exec: (\S+): ([^\n]+)": (
         "{0} can't be executed: {1}",
         "build it on this machine, or set llama_cpp.path to a llama.cpp that is",
     ),
-    (
-        r"(?:failed to open GGUF file|gguf_init_from_file: failed to open|failed to open) '?([^'\n(]+?)'?"
-        r"(?: \(?(?:No such file or directory|Permission denied)[^\n]*|: [^\n]*|)$",
+    r"(?:failed to open GGUF file|gguf_init_from_file: failed to open|failed to open) '?([^'\n(]+?)'?"
+    r"(?: \(?(?:No such file or directory|Permission denied)[^\n]*|: [^\n]*|)$": (
         "the model file {0} can't be opened",
         "check the path with ls -lh",
     ),
-    (
-        r"(?:tensor '[^']*' data is not within the file bounds|model is corrupted or incomplete"
-        r"|file bounds[^\n]*|unexpectedly reached end of file)",
+    r"(?:tensor '[^']*' data is not within the file bounds|model is corrupted or incomplete"
+    r"|file bounds[^\n]*|unexpectedly reached end of file)": (
         "the model file is cut short",
         "download or write it again",
     ),
-    (
-        r"(?:invalid magic characters|bad magic|failed to read magic|invalid GGUF|failed to read header"
-        r"|gguf_init_from_file(?:_impl|_ptr)?: failed[^\n]*)",
+    r"(?:invalid magic characters|bad magic|failed to read magic|invalid GGUF|failed to read header"
+    r"|gguf_init_from_file(?:_impl|_ptr)?: failed[^\n]*)": (
         "the model file is no GGUF or is damaged",
         "download or convert it again",
     ),
-    (
-        r"unknown model architecture: '([^']*)'",
+    r"unknown model architecture: '([^']*)'": (
         "this llama.cpp does not know the architecture '{0}'",
         "use a newer llama.cpp",
     ),
-    (
-        r"(?:unknown pre-tokenizer type|error loading model vocabulary|missing tensor|wrong shape)[^\n]*",
+    r"(?:unknown pre-tokenizer type|error loading model vocabulary|missing tensor|wrong shape)[^\n]*": (
         "the model's content does not fit this llama.cpp ({line})",
         "use a newer llama.cpp, or convert the model again",
     ),
-    (
-        r"(?:failed to load draft model|failed to create (?:the )?draft context)[^\n]*",
+    r"(?:failed to load draft model|failed to create (?:the )?draft context)[^\n]*": (
         "the draft model can't be loaded",
         "check model_pair.draft_model",
     ),
-    (
-        r"(GGML_ASSERT\([^\n]*\) failed|fatal error: [^\n]*)",
+    r"(GGML_ASSERT\([^\n]*\) failed|fatal error: [^\n]*)": (
         "a check inside llama.cpp failed: {0}",
         "try other settings or another build; the log has the place, which llama.cpp's developers ask for",
     ),
-    (
-        r"(?:error loading model|failed to load model)[^\n]*",
+    r"(?:error loading model|failed to load model)[^\n]*": (
         "the model can't be loaded",
         "check model_pair.main_model and model_pair.draft_model",
     ),
-)
+}
 
 _NOISE = re.compile(r"^(?:\d+\.\d+\.\d+\.\d+ [A-Z] |[A-Z] )?")
 _ERROR_LINE = re.compile(r"^(?:\d+\.\d+\.\d+\.\d+ E |.*\b(?:error|failed|fatal|abort|assert|terminate|unable)\b)", re.I)
@@ -154,7 +131,7 @@ _ERROR_LINE = re.compile(r"^(?:\d+\.\d+\.\d+\.\d+ E |.*\b(?:error|failed|fatal|a
 
 def diagnose(log: str, exit_code: int | None) -> FailureCause:
     """The cause in `log`, else what the exit code alone says."""
-    for pattern, cause, remedy in _RULES:
+    for pattern, (cause, remedy) in _RULES.items():
         match = re.search(pattern, log, re.MULTILINE | re.IGNORECASE)
         if match:
             groups = [group or "" for group in match.groups()]

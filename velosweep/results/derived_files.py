@@ -16,10 +16,9 @@ from velosweep.results.journal_table import Damaged, damage_in_words, journal_ro
 from velosweep.results.loading import collect
 from velosweep.results.parquet_files import row_count, sweep_metadata, write_row_groups, write_samples
 from velosweep.results.paths import SweepPaths
-from velosweep.results.rebuilt_record import record_from_samples
 from velosweep.results.results_file import write_results
 from velosweep.results.summaries import Summary, write_summary_array
-from velosweep.results.sweep_record import read_record
+from velosweep.results.sweep_record import read_record, record_from_samples
 from velosweep.statistics.comparison import Comparison
 
 if TYPE_CHECKING:
@@ -111,7 +110,11 @@ def _write_outputs(derived: SweepResults) -> None:
 
 def _store_samples(paths: SweepPaths) -> SweepResults:
     """Write samples.parquet from the journal, or from itself where there is none; without comparisons as yet."""
-    if not _are_many(paths):
+    if paths.journal.is_file():
+        many = paths.journal.stat().st_size > LARGE_JOURNAL_BYTES
+    else:
+        many = paths.samples.is_file() and row_count(paths.samples) > MOST_IN_MEMORY
+    if not many:
         table, damaged = collect(paths.root)
         record = _record(paths, table)
         write_samples(paths.samples, table, metadata=sweep_metadata(record))
@@ -129,12 +132,6 @@ def _store_samples(paths: SweepPaths) -> SweepResults:
         comparisons=[],
         damaged=damaged,
     )
-
-
-def _are_many(paths: SweepPaths) -> bool:
-    if paths.journal.is_file():
-        return paths.journal.stat().st_size > LARGE_JOURNAL_BYTES
-    return paths.samples.is_file() and row_count(paths.samples) > MOST_IN_MEMORY
 
 
 def _record(paths: SweepPaths, table: pa.Table) -> SweepRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,47 +15,30 @@ from velosweep import __version__
 from velosweep.errors import SchemaError, StorageError
 from velosweep.files import replacing, storage_error
 from velosweep.records import JobRecord, SweepRecord
-from velosweep.values import NEEDED_COLUMNS, SCHEMA_VERSION
+from velosweep.values import NEEDED_COLUMNS, SCHEMA_VERSION, Sample
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
 
-def columns(*kinds: tuple[str, str]) -> dict[str, str]:
-    """name -> type, of (type, names)."""
-    return {name: kind for kind, names in kinds for name in names.split()}
+_KINDS = {
+    **dict.fromkeys(("str", "Mode", "Status"), "string"),
+    "int": "int32",
+    "float": "double",
+    "bool": "bool",
+    "tuple[int, ...]": "list<int32>",
+    "datetime": "timestamp[us, UTC]",
+}
+
+
+def columns_of(row: type) -> dict[str, str]:
+    """A column for each field of a dataclass in its order: name -> type, in the contract's names of types."""
+    return {field.name: _KINDS[str(field.type).removesuffix(" | None")] for field in fields(row)}
 
 
 # As the data contract has them; `SCHEMA.md` documents each, and a test holds the two together.
-COLUMNS: Mapping[str, str] = columns(
-    ("string", "sweep_id job_id"),
-    ("int32", "job_num"),
-    ("string", "model_pair main_model draft_model speculation"),
-    ("int32", "n_draft n_predict"),
-    ("string", "prompt_set prompt_id prompt prompt_category mode"),
-    ("int32", "iteration order launch"),
-    ("bool", "warmup"),
-    ("string", "status error"),
-    ("double", "tokens_per_second time_to_first_token_ms total_time_ms"),
-    ("int32", "prompt_tokens predicted_tokens"),
-    ("double", "prompt_ms predicted_ms"),
-    ("int32", "draft_tokens accepted_tokens"),
-    ("list<int32>", "accepted_per_position"),
-    ("string", "output_sha256"),
-    ("int32", "first_divergence"),
-    ("timestamp[us, UTC]", "started_at"),
-    ("int32", "lane"),
-    ("string", "device host engine llama_cpp_build"),
-    ("double", "gpu_temperature_c gpu_clock_mhz gpu_power_w energy_j load_average"),
-    # beyond the contract's list ("more columns may follow")
-    ("int32", "block attempt rounds"),
-    ("double", "p_min temperature"),
-    ("string", "throttle_reasons"),
-    ("int32", "gpu_processes"),
-    ("double", "cpu_busy"),
-)
-
+COLUMNS: Mapping[str, str] = columns_of(Sample)
 STRINGS = tuple(name for name, kind in COLUMNS.items() if kind == "string")
 DEFAULTS: Mapping[str, object] = {"block": 0, "attempt": 0}
 # One row group a so many rows: filters skip whole groups, readers need memory for one. Of ten million samples one

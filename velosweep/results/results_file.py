@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from velosweep.files import replacing
 from velosweep.records import TunerDecision
-from velosweep.results.parquet_files import WRITER, arrow_schema, columns, file_metadata
+from velosweep.results.parquet_files import WRITER, arrow_schema, columns_of
 from velosweep.statistics.comparison import Comparison
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ _OF_MODES = {
     for figure in FIGURES
 }
 
-
-COLUMNS: Mapping[str, str] = columns(
+_GROUPED = (
     ("string", "sweep_id job_id"),
     ("int32", "job_num"),
     ("string", "model_pair main_model draft_model speculation"),
@@ -46,6 +45,7 @@ COLUMNS: Mapping[str, str] = columns(
     ("double", "energy_j_per_token_vanilla energy_j_per_token_speculative"),
     ("timestamp[us, UTC]", "finished_at"),
 )
+COLUMNS: Mapping[str, str] = {name: kind for kind, names in _GROUPED for name in names.split()}
 # Where a column's value stands in a Comparison, for those that are not an attribute of that name.
 _PLACES = {
     **_OF_MODES,
@@ -94,19 +94,11 @@ def write_results(
         writer.write_table(table)
 
 
-_DECISION_TYPES = {"category": "string", "phase": "string", "job_id": "string", "reason": "string", "kept": "bool_"}
-_DECISION_TYPES |= {"round": "int32", "job_num": "int32", "n_draft": "int32"}
-
-
 def write_decisions(path: Path, decisions: Sequence[TunerDecision]) -> None:
     """Write tuner.parquet: one row a decision of a search, in order; atomically. Raises StorageError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = [
-        (column.name, getattr(pa, _DECISION_TYPES.get(column.name, "float64"))()) for column in fields(TunerDecision)
-    ]
-    schema = pa.schema(kinds).with_metadata(file_metadata())
-    table = pa.Table.from_pylist([asdict(decision) for decision in decisions], schema=schema)
+    table = pa.Table.from_pylist([asdict(decision) for decision in decisions], arrow_schema(columns_of(TunerDecision)))
     with replacing(path) as beside:
         pq.write_table(table, beside)

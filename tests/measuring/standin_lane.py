@@ -12,12 +12,11 @@ from tests.results.made import environment
 from velosweep.config.settings import Job
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.machine.conditions import Monitor
-from velosweep.measuring.events import Event, RunEnded, ServerFailed
+from velosweep.measuring.events import Event, Recorder, RunEnded, ServerFailed
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.lane_context import LaneContext, ModelWatch, Preload, ServerLogs
 from velosweep.measuring.lane_runner import run_lane
 from velosweep.measuring.prepare import Prepared, engine_key
-from velosweep.measuring.recorder import Recorder
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.measuring.sample_rows import SampleMaker
 from velosweep.planning.lane_queue import LaneQueue

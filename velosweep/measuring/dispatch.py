@@ -14,12 +14,11 @@ from pathlib import Path
 from velosweep.config.settings import Job
 from velosweep.garbage_collection import existing_objects_frozen
 from velosweep.machine.conditions import Monitor
-from velosweep.measuring.events import Observer
+from velosweep.measuring.events import Observer, Recorder
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.lane_context import LaneContext, ModelWatch, Preload, ServerLogs
 from velosweep.measuring.lane_runner import run_lane
 from velosweep.measuring.prepare import Prepared
-from velosweep.measuring.recorder import Recorder
 from velosweep.measuring.resuming import CompletedRun, Progress
 from velosweep.measuring.sample_rows import SampleMaker
 from velosweep.planning.lane_queue import LaneQueue

@@ -1,14 +1,18 @@
-"""What happens while a sweep runs, for whoever shows it."""
+"""What happens while a sweep runs: samples go to the journal, events to the screen and to whatever learns from them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from velosweep.config.settings import Job
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.planning.server_groups import Measurement, ServerGroup
-from velosweep.values import Sample
+from velosweep.measuring.resuming import CompletedRun
+from velosweep.planning.server_groups import Key, Measurement, ServerGroup
+from velosweep.results.journal import Journal
+from velosweep.tuning.search_driver import SearchDriver
+from velosweep.values import Sample, Status
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,3 +72,75 @@ Event = ServerLoading | ServerReady | ServerFailed | RunStarted | RunEnded | Gro
 
 
 Observer = Callable[[Event], None]
+
+
+class Recorder:
+    """One for all lanes of a sweep. Safe to use from several threads.
+
+    `done`: the good runs so far by `Measurement.key`, those of earlier runs of this sweep among them.
+    `runs`: how many samples were taken, failed ones too. `errors`: why jobs failed, by job id. `ended`: ids of the
+    jobs of which nothing is left to do. `search_drivers`: what decides which runs a group takes; a group without one is
+    measured whole. `display_error`: what silenced the screen.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        observe: Observer,
+        done: dict[Key, CompletedRun],
+        search_drivers: Mapping[ServerGroup, SearchDriver],
+    ) -> None:
+        self.done = done
+        self.runs = 0
+        self.errors: dict[str, str] = {}
+        self.ended: set[str] = set()
+        self.display_error: str | None = None
+        self._journal = journal
+        self._observe = observe
+        self.search_drivers = search_drivers
+        self._slowest_s: dict[tuple[str, str], float] = {}
+        self._lock = threading.Lock()
+        for key, run in done.items():
+            self._learn_time(key, run)
+
+    def sample(self, measurement: Measurement, sample: Sample) -> None:
+        """Keep a run. Raises StorageError."""
+        self._journal.append(sample)
+        for driver in self.search_drivers.values():
+            if driver.group.jobs[0].baseline_id == measurement.job.baseline_id:
+                driver.saw(measurement, sample)
+        with self._lock:
+            self.runs += 1
+            if sample.status is Status.OK and not sample.warmup:
+                run = self.done[measurement.key] = CompletedRun.of(sample)
+                self._learn_time(measurement.key, run)
+
+    def slowest_s(self, measurement: Measurement) -> float | None:
+        """Seconds of the slowest good run of this server (by its owner) and prompt; None where there was none."""
+        return self._slowest_s.get((measurement.key[0], measurement.prompt.id))
+
+    def _learn_time(self, key: Key, run: CompletedRun) -> None:
+        kind = (key[0], key[-1])
+        self._slowest_s[kind] = max(run.total_ms / 1000, self._slowest_s.get(kind, 0.0))
+
+    def event(self, event: Event) -> None:
+        """Pass an event on, one at a time. A screen that fails is not shown anything more. Raises StorageError."""
+        with self._lock:
+            if isinstance(event, ServerFailed):
+                for job in event.jobs:
+                    self.errors.setdefault(job.id, event.error)
+                    self._journal.note("job", job_id=job.id, state="failed", error=event.error)
+            elif isinstance(event, ServerReady):
+                server, load_s = event.server, event.load_s
+                self._journal.note("launch", arm=server.id, load_s=load_s, memory_bytes=event.memory_bytes)
+                for driver in self.search_drivers.values():
+                    driver.loading_s += load_s if server in driver.group.servers else 0.0
+            elif isinstance(event, GroupEnded):
+                self.ended.update(job.id for job in event.group.jobs)
+            if self.display_error is None:
+                try:
+                    self._observe(event)
+                except Exception as error:  # noqa: BLE001 - a terminal that is gone must not end a night's measuring
+                    self.display_error = f"{type(error).__name__}: {error}"
+                    self._journal.note("display", error=self.display_error)

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring.convergence import converged, suite_speeds
-from velosweep.measuring.cooldown_rest import Cooldown
 from velosweep.measuring.events import GroupEnded, ServerFailed
-from velosweep.measuring.lane_context import LaneContext
+from velosweep.measuring.lane_context import Cooldown, LaneContext
 from velosweep.measuring.resident_servers import ResidentServers, take_run
 from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.server_groups import Measurement, Round, ServerGroup, launch_iterations, rounds, warmups

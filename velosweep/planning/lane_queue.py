@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.planning.server_groups import ServerGroup, count_measurements
@@ -28,15 +27,6 @@ def predicted_s(group: ServerGroup, main_model_bytes: int, *, on_gpu: bool) -> f
     return loads * (main_model_bytes / _LOAD_BYTES_PER_S + _START_S) + count_measurements(group) * run_s
 
 
-@dataclass(kw_only=True, slots=True)
-class _Waiting:
-    """A group in the queue. It is in several deques: the one that it is taken from marks it for the others."""
-
-    group: ServerGroup
-    seconds: float
-    taken: bool = False
-
-
 class LaneQueue:
     """The groups that no lane has begun, shared by all lanes. Safe to use from several threads."""
 
@@ -44,26 +34,22 @@ class LaneQueue:
         self, groups: Sequence[ServerGroup], *, lanes: Sequence[Lane], model_bytes: Callable[[str], int]
     ) -> None:
         """`model_bytes(path)`: the size of a model file."""
+        self._groups = groups
         self._lanes = len(lanes)
-        self._by_server: dict[str, deque[_Waiting]] = defaultdict(deque)
         self._loaded: dict[int, tuple[ServerConfig, ...]] = {}  # by lane
         self._lock = threading.Lock()
-        waiting = [
-            _Waiting(
-                group=group,
-                seconds=predicted_s(
-                    group, model_bytes(group.jobs[0].model_pair.main_model), on_gpu=not lanes[0].on_cpu
-                ),
-            )
+        seconds = [
+            predicted_s(group, model_bytes(group.jobs[0].model_pair.main_model), on_gpu=not lanes[0].on_cpu)
             for group in groups
         ]
-        self._left_s = sum(one.seconds for one in waiting)
-        if self._lanes > 1:
-            waiting.sort(key=lambda one: -one.seconds)
-        self._left = deque(waiting)
-        for one in waiting:
-            for server in one.group.servers:
-                self._by_server[server.id].append(one)
+        self._left_s = sum(seconds)
+        places = range(len(groups))
+        order = places if self._lanes == 1 else sorted(places, key=lambda place: -seconds[place])
+        self._waiting = {place: seconds[place] for place in order}
+        self._by_server: defaultdict[str, dict[int, float]] = defaultdict(dict)
+        for place in order:
+            for server in groups[place].servers:
+                self._by_server[server.id][place] = seconds[place]
 
     def take(self, lane: int) -> ServerGroup | None:
         """The lane's next group, None when there is none left.
@@ -73,19 +59,16 @@ class LaneQueue:
         first that needs servers which the lane has loaded.
         """
         with self._lock:
-            taken = _first(self._left)
-            if taken is None:
+            if not self._waiting:
                 return None
-            if self._lanes > 1 and taken.seconds <= self._left_s / self._lanes / 2:
-                near = [_first(self._by_server[server.id]) for server in self._loaded.get(lane, ())]
-                taken = max((one for one in near if one), key=lambda one: one.seconds, default=taken)
-            taken.taken = True
-            self._left_s -= taken.seconds
-            self._loaded[lane] = taken.group.servers
-            return taken.group
-
-
-def _first(queue: deque[_Waiting]) -> _Waiting | None:
-    while queue and queue[0].taken:
-        queue.popleft()
-    return queue[0] if queue else None
+            taken = next(iter(self._waiting))
+            if self._lanes > 1 and self._waiting[taken] <= self._left_s / self._lanes / 2:
+                sharing = [self._by_server[server.id] for server in self._loaded.get(lane, ())]
+                near = [next(iter(places)) for places in sharing if places]
+                taken = max(near, key=lambda place: self._waiting[place], default=taken)
+            group = self._groups[taken]
+            self._left_s -= self._waiting.pop(taken)
+            for server in group.servers:
+                del self._by_server[server.id][taken]
+            self._loaded[lane] = group.servers
+            return group

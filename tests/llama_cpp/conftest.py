@@ -12,7 +12,7 @@ from velosweep.llama_cpp import capabilities
 @pytest.fixture(autouse=True)
 def ask_anew() -> None:
     """Capabilities are asked anew in each test."""
-    capabilities._asked.cache_clear()
+    capabilities.of_program.cache_clear()
 
 
 @pytest.fixture

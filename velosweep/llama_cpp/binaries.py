@@ -59,10 +59,7 @@ class BinariesEngine:
         vanilla = self._programs[Mode.VANILLA]
         if Path(vanilla.program).stem == "llama-cli" and vanilla.name("no_display_prompt") is None:
             raise ProgramError(f"{vanilla.program} has no --no-display-prompt", remedy="use engine=server")
-
-    @property
-    def build(self) -> str:
-        return self._programs[Mode.VANILLA].build
+        self.build = vanilla.build
 
     def devices(self) -> tuple[Device, ...]:
         """The GPUs that the programs can use."""

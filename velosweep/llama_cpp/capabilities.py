@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,20 +74,12 @@ def find_in(folder: Path, *names: str) -> Path | None:
     return None
 
 
-_ASKING = threading.Lock()
-
-
+@functools.cache
 def of_program(program: str) -> Capabilities:
-    """Ask `program`, once in this process.
+    """Ask `program` (an absolute path), once in this process.
 
     Raises ProgramError if it can't be run or doesn't answer as llama.cpp does.
     """
-    with _ASKING:
-        return _asked(str(Path(program).absolute()))
-
-
-@functools.cache
-def _asked(program: str) -> Capabilities:
     answer = _answer(program, "--help")
     flags = parse_help(answer.stdout) or parse_help(answer.stderr)
     if "--model" not in flags:

@@ -75,14 +75,10 @@ class ChildProcess:
     """A running child. Safe to use from any thread."""
 
     def __init__(self, popen: subprocess.Popen[bytes], watchdog: int | None) -> None:
+        self.pid = popen.pid  # also the id of its process group
         self._popen = popen
         self._watchdog = watchdog
         self._lock = threading.Lock()
-
-    @property
-    def pid(self) -> int:
-        """Process id; also the id of its process group."""
-        return self._popen.pid
 
     @property
     def exit_code(self) -> int | None:
@@ -119,7 +115,7 @@ class ChildProcess:
     def _signal(self, number: int) -> None:
         with contextlib.suppress(OSError):
             if hasattr(os, "killpg"):
-                os.killpg(self._popen.pid, number)
+                os.killpg(self.pid, number)
             else:
                 self._popen.kill()
 

@@ -31,10 +31,7 @@ class ServerEngine:
     def __init__(self, program: str) -> None:
         """`program`: absolute path of llama-server. Raises ProgramError if it can't be asked what it can do."""
         self.capabilities = of_program(program)
-
-    @property
-    def build(self) -> str:
-        return self.capabilities.build
+        self.build = self.capabilities.build
 
     def devices(self) -> tuple[Device, ...]:
         """The GPUs that the program can use, in its order; empty for a build without any."""

@@ -91,13 +91,12 @@ def _fetched(repo: str, file: str, revision: str | None, reference: str, key: st
         ) from error
 
 
-def check_model(path: str | Path, *, key: str) -> GgufInfo:
+def check_model(path: Path, *, key: str) -> GgufInfo:
     """The header of a model that can be loaded. `key` is the configuration key that named it.
 
     Raises ModelFileError, with what to do, if it is missing, no file, empty, unreadable, no GGUF, cut short, or
     a part of a split model whose other parts are missing.
     """
-    path = Path(path)
     info = _check_file(path, key)
     if info.split_count == 1:
         return info

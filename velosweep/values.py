@@ -133,3 +133,8 @@ class Sample:
     throttle_reasons: str | None = None
     gpu_processes: int | None = None
     cpu_busy: float | None = None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is averaged: a good run, and no warm-up."""
+        return self.status is Status.OK and not self.warmup

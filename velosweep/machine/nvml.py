@@ -116,12 +116,16 @@ class NvmlDriver:
         sensor = self._sensors.get(uuid, handle)
         energy = None if uuid in self._sensors else self._ask(nvml.nvmlDeviceGetTotalEnergyConsumption, sensor)
         power = self._ask(nvml.nvmlDeviceGetPowerUsage, sensor)
+        reasons = getattr(nvml, "nvmlDeviceGetCurrentClocksEventReasons", None)  # named so since driver 535
+        mask = None if reasons is None else self._ask(reasons, sensor)
+        if mask is None:
+            mask = self._ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, sensor)
         return GpuReading(
             temperature_c=_float(self._ask(nvml.nvmlDeviceGetTemperature, sensor, nvml.NVML_TEMPERATURE_GPU)),
             sm_clock_mhz=_float(self._ask(nvml.nvmlDeviceGetClockInfo, sensor, nvml.NVML_CLOCK_SM)),
             power_w=None if power is None else power / 1000,
             energy_j=None if energy is None else energy / 1000,
-            throttle=self._throttle(sensor),
+            throttle=None if mask is None else throttle_names(int(mask)),
             processes=self._processes(handle),
         )
 
@@ -135,14 +139,6 @@ class NvmlDriver:
         if uuid not in self._handles:
             self.gpus()
         return self._handles.get(uuid)
-
-    def _throttle(self, handle: Any) -> tuple[str, ...] | None:
-        nvml = self._nvml
-        ask = getattr(nvml, "nvmlDeviceGetCurrentClocksEventReasons", None)  # named so since driver 535
-        mask = None if ask is None else self._ask(ask, handle)
-        if mask is None:
-            mask = self._ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
-        return None if mask is None else throttle_names(int(mask))
 
     def _processes(self, handle: Any) -> Mapping[int, int | None] | None:
         nvml = self._nvml

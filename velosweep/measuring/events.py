@@ -12,7 +12,7 @@ from velosweep.measuring.resuming import CompletedRun
 from velosweep.planning.server_groups import Key, Measurement, ServerGroup
 from velosweep.results.journal import Journal
 from velosweep.tuning.search_driver import SearchDriver
-from velosweep.values import Sample, Status
+from velosweep.values import Sample
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +112,7 @@ class Recorder:
                 driver.saw(measurement, sample)
         with self._lock:
             self.runs += 1
-            if sample.status is Status.OK and not sample.warmup:
+            if sample.is_counted:
                 run = self.done[measurement.key] = CompletedRun.of(sample)
                 self._learn_time(measurement.key, run)
 

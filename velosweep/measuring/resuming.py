@@ -11,7 +11,7 @@ from velosweep.measuring.sample_rows import OutputKey
 from velosweep.planning.server_groups import Key, ServerGroup, plan_groups, sample_key
 from velosweep.results.journal import read_journal
 from velosweep.results.paths import SweepPaths
-from velosweep.values import Sample, Status, decode_speed
+from velosweep.values import Sample, decode_speed
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +100,7 @@ def plan_as_data(groups: Sequence[ServerGroup]) -> list[list[object]]:
 def earlier_progress(paths: SweepPaths) -> Progress:
     """What the journal holds. Raises StorageError."""
     contents = read_journal(paths.journal)
-    done = {
-        sample_key(sample): CompletedRun.of(sample)
-        for sample in contents.samples
-        if sample.status is Status.OK and not sample.warmup
-    }
+    done = {sample_key(sample): CompletedRun.of(sample) for sample in contents.samples if sample.is_counted}
     outputs = {
         (event.data["baseline_id"], event.data["prompt_id"]): tuple(event.data["tokens"])
         for event in contents.events

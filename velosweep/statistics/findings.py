@@ -137,7 +137,10 @@ def machine_findings(runs: Runs, rows: Any) -> list[Finding]:
         findings.append(warning("throttled", "gpu", {"reasons": ", ".join(seen)}))
     else:
         findings += _clock_drop(_read(runs, "gpu_clock_mhz", rows))
-    findings += _heat(_read(runs, "gpu_temperature_c", rows))
+    temperature = _read(runs, "gpu_temperature_c", rows)
+    first, hottest = (float(temperature[0]), float(temperature.max())) if len(temperature) else (0.0, 0.0)
+    if hottest - first > HOT_RISE_C or hottest >= HOT_C:
+        findings.append(warning("heat", "gpu", {"first_c": first, "hottest_c": hottest}))
     processes = _read(runs, "gpu_processes", rows)
     if processes.any():
         others = {"processes": int(processes.max()), "runs": int(np.count_nonzero(processes))}
@@ -162,12 +165,3 @@ def _clock_drop(clock: Any) -> list[Finding]:
     if after >= (1 - CLOCK_DROP) * before:
         return []
     return [warning("throttled", "gpu", {"clock_mhz_before": before, "clock_mhz_after": after})]
-
-
-def _heat(temperature: Any) -> list[Finding]:
-    if not len(temperature):
-        return []
-    first, hottest = float(temperature[0]), float(temperature.max())
-    if hottest - first <= HOT_RISE_C and hottest < HOT_C:
-        return []
-    return [warning("heat", "gpu", {"first_c": first, "hottest_c": hottest})]

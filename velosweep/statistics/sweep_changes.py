@@ -101,12 +101,13 @@ def _name(path: str) -> str:
 def _change(old: Comparison, new: Comparison) -> Change:
     vanilla_ratio = _speed_ratio(old.vanilla, new.vanilla)
     ratio = _speed_ratio(old.speculative, new.speculative) if old.speculative and new.speculative else vanilla_ratio
+    before, after = _log_speedups(old), _log_speedups(new)
     return Change(
         old=old,
         new=new,
         ratio=ratio,
         vanilla_ratio=vanilla_ratio,
-        speedup_ratio=_speedup_ratio(old, new),
+        speedup_ratio=welch_ratio(before, after, method=BETWEEN_SPEEDUPS).interval if before and after else None,
         p=None if ratio is None else _p_of_no_change(ratio),
         real=False,
         comparisons=0,
@@ -119,12 +120,6 @@ def _speed_ratio(old: ModeStatistics | None, new: ModeStatistics | None) -> Inte
         return None
     logs = [[math.log(speed) for speed in mode.tokens_per_second.samples] for mode in (old, new)]
     return welch_ratio(*logs, method=BETWEEN_SWEEPS).interval
-
-
-def _speedup_ratio(old: Comparison, new: Comparison) -> Interval | None:
-    """new speed-up / old speed-up, both from interleaved pairs; None where either isn't."""
-    before, after = _log_speedups(old), _log_speedups(new)
-    return welch_ratio(before, after, method=BETWEEN_SPEEDUPS).interval if before and after else None
 
 
 def _log_speedups(row: Comparison) -> list[float]:

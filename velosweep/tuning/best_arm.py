@@ -29,7 +29,7 @@ from statistics import fmean
 from velosweep.config.settings import Job, TunerSettings
 from velosweep.errors import ConfigError
 from velosweep.records import TunerDecision
-from velosweep.statistics.intervals import Interval, t_ratio
+from velosweep.statistics.intervals import t_ratio
 from velosweep.tuning.calibration import Calibration
 from velosweep.tuning.elimination import Elimination, Estimate
 from velosweep.tuning.search_values import Observation, Phase, SearchAnswer, SearchRound
@@ -170,12 +170,6 @@ class BestArmSearch:
     def _failed(self) -> set[str]:
         return {name for done in self.history for name in done.order if done.log_value(name) is None}
 
-    def _confirmed(self, leader: str) -> Interval | None:
-        """The leader over vanilla, from the confirmation rounds."""
-        pairs = [(done.log_value(leader), done.log_value(self.vanilla)) for done in self._rounds(Phase.CONFIRMATION)]
-        logs = [own - vanilla for own, vanilla in pairs if own is not None and vanilla is not None]
-        return t_ratio(logs, confidence=self.settings.confidence).interval
-
     # ------------------------------------------------------------ what came of it
 
     def decisions(self) -> list[TunerDecision]:
@@ -218,7 +212,9 @@ class BestArmSearch:
         leader = self._leader
         if leader is None:
             raise ConfigError("No candidate of the search could be measured", remedy="see the jobs' logs for the cause")
-        confirmed = self._confirmed(leader)
+        pairs = [(done.log_value(leader), done.log_value(self.vanilla)) for done in self._rounds(Phase.CONFIRMATION)]
+        logs = [own - vanilla for own, vanilla in pairs if own is not None and vanilla is not None]
+        confirmed = t_ratio(logs, confidence=self.settings.confidence).interval  # the leader over vanilla
         refuted = confirmed is not None and confirmed.high < 1
         winner = self.vanilla if refuted else leader
         certified = self.elimination.decided and not refuted

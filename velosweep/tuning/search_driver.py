@@ -18,7 +18,7 @@ from velosweep.records import TunerDecision
 from velosweep.tuning.best_arm import BestArmSearch
 from velosweep.tuning.calibration import pool
 from velosweep.tuning.search_values import DraftRounds, Observation, SearchAnswer, SearchRound
-from velosweep.values import Mode, Sample, Status
+from velosweep.values import Mode, Sample
 
 _SHORT_TOKENS = 256
 """A single prompt with fewer tokens says little about acceptance."""
@@ -63,7 +63,7 @@ class SearchDriver:
 
     def saw(self, measurement: Measurement, sample: Sample) -> None:
         """A run was recorded."""
-        if _is_good(sample):
+        if sample.is_counted:
             self.samples[measurement.key] = sample
 
     def next_round(self) -> Round | None:
@@ -137,12 +137,8 @@ def search_drivers(
 
     Raises ConfigError for jobs that skip vanilla.
     """
-    earlier = {sample_key(sample): sample for sample in samples if _is_good(sample)}
+    earlier = {sample_key(sample): sample for sample in samples if sample.is_counted}
     return {group: SearchDriver(group=group, settings=settings, samples=dict(earlier)) for group in groups}
-
-
-def _is_good(sample: Sample) -> bool:
-    return sample.status is Status.OK and not sample.warmup
 
 
 def _log_value(runs: Sequence[Sample], objective: str) -> float | None:

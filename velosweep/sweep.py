@@ -27,7 +27,6 @@ from velosweep.reporting.plan_text import print_plan, print_start
 from velosweep.reporting.progress import ProgressDisplay
 from velosweep.reporting.search_words import search_record
 from velosweep.reporting.terminal_report import print_end, resume_command
-from velosweep.results.derived_files import SweepResults
 from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.results.results_file import write_decisions
@@ -37,6 +36,8 @@ from velosweep.tuning.search_driver import SearchDriver, search_drivers
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from velosweep.results.derived_files import SweepResults
 
 OnLine = Callable[[bytes], None]
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from velosweep.files import write_bytes, write_text
 from velosweep.garbage_collection import collection_paused
-from velosweep.results.derived_files import SweepResults, write_derived_files
 from velosweep.results.paths import SweepPaths
+
+if TYPE_CHECKING:  # these import numpy and pyarrow: not before the first run
+    from velosweep.results.derived_files import SweepResults
 
 
 def collate(root: Path) -> SweepResults:
     """Write every derived file of a sweep and its report: the same samples give the same bytes. Raises StorageError."""
+    from velosweep.results.derived_files import write_derived_files
+
     with collection_paused():  # it would take a third of the report's time
         derived = write_derived_files(root)
         write_report(derived, show_paths=derived.record.show_paths)

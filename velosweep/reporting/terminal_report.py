@@ -31,7 +31,6 @@ from velosweep.reporting.wording import (
     whole_jobs,
     without_speedup,
 )
-from velosweep.results.derived_files import SweepResults
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate
 from velosweep.units import plural
@@ -40,6 +39,8 @@ from velosweep.values import Verdict
 if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
+
+    from velosweep.results.derived_files import SweepResults
 
 
 def resume_command(root: Path) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import orjson
+import pyarrow as pa
 
 from velosweep.files import make_folder, read_bytes, write_bytes
 from velosweep.records import SweepRecord
@@ -20,9 +20,7 @@ from velosweep.results.results_file import write_results
 from velosweep.results.summaries import Summary, write_summary_array
 from velosweep.results.sweep_record import read_record, record_from_samples
 from velosweep.statistics.comparison import Comparison
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from velosweep.statistics.summarise import compare_jobs
 
 # A sweep of more samples is worked on in slices and never held in memory as a whole.
 MOST_IN_MEMORY = 250_000
@@ -79,8 +77,6 @@ def write_derived_files(root: Path) -> SweepResults:
 
 def analyse(root: Path) -> SweepResults:
     """Read a sweep's samples and compare its jobs; writes nothing. Raises StorageError."""
-    from velosweep.statistics.summarise import compare_jobs
-
     table, damaged = collect(root)
     record = _record(SweepPaths(root), table)
     return SweepResults(

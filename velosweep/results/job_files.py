@@ -10,7 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from velosweep.errors import StorageError
 from velosweep.files import make_folder, write_bytes
@@ -30,9 +35,7 @@ from velosweep.results.results_file import METRICS
 from velosweep.results.row_order import numbers, owner_ranges
 from velosweep.results.summaries import write_job_summaries
 from velosweep.statistics.comparison import Comparison, ModeStatistics
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from velosweep.statistics.summarise import iterate_jobs
 
 # These files are many and small: most of the cost is per column, and neither statistics nor dictionaries lower it. LZ4
 # halves the bytes for less time than it saves (zstd takes more). Without Arrow's copy of the schema they are a third
@@ -57,8 +60,6 @@ def write_job_files(
 
     `table`: all rows of these jobs and of their baselines, in canonical order. Raises StorageError.
     """
-    from velosweep.statistics.summarise import iterate_jobs
-
     by_job = {rows[0].job_id: rows for rows in iterate_jobs(table, jobs={job.id: job for job in jobs}) if rows}
     for job in jobs:
         if job.id in by_job:
@@ -94,9 +95,6 @@ def _rows_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[J
     A job without rows of its own (vanilla only, or failed) has all runs of its baseline. The rows come in at most two
     chunks, whose edges depend on the rows alone: Parquet's pages end where chunks do.
     """
-    import numpy as np
-    import pyarrow as pa
-
     table = table.select(schema().names).cast(schema()).combine_chunks()
     block, ranges = numbers(table, "block", missing=0), owner_ranges(table)
     baselines: dict[tuple[str, frozenset[int]], pa.Table] = {}
@@ -118,9 +116,6 @@ def _rows_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[J
 
 
 def _parquet(rows: pa.Table, job: JobRecord) -> memoryview:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     stream = pa.BufferOutputStream()
     dictionaries = _LONG_TEXTS if rows.num_rows < _FEW_ROWS else list(STRINGS)
     options: dict[str, Any] = {**_WRITER, "use_dictionary": dictionaries}
@@ -165,10 +160,6 @@ def most_workers() -> int:
 def _write_slice(
     root: Path, jobs: Sequence[JobRecord], row_groups: list[int], *, samples: bool, threads: int = MOST_THREADS
 ) -> list[Comparison]:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     paths = SweepPaths(root)
     with reading_parquet(paths.samples):
         rows = open_parquet(paths.samples).read_row_groups(row_groups)
@@ -188,8 +179,6 @@ def _divided(path: Path, jobs: Sequence[JobRecord]) -> Iterator[tuple[list[JobRe
 
     A slice has SLICE_ROWS rows or one baseline's, whose jobs stay together since they share cost models.
     """
-    import numpy as np
-
     with reading_parquet(path):
         file = open_parquet(path)
         ranges = owner_ranges(file.read(["job_id"]))

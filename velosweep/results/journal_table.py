@@ -7,16 +7,16 @@ import mmap
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple, cast
+from typing import IO, NamedTuple, cast
+
+import pyarrow as pa
+import pyarrow.json as pj
 
 from velosweep.files import explained
 from velosweep.results.journal import scan
 from velosweep.results.parquet_files import COLUMNS, ROW_GROUP, arrow_schema, check_schema, schema
 from velosweep.results.paths import JOURNAL
 from velosweep.results.row_order import KEYS, canonical_places
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 BATCH_LINES = 32_768
 _SAMPLE = b'"kind":"sample"'
@@ -43,8 +43,6 @@ def journal_to_table(path: Path) -> tuple[pa.Table, Damaged]:
 
     Raises StorageError, or SchemaError for a newer program's journal.
     """
-    import pyarrow as pa
-
     damaged: Damaged = []
     tables = [table for _, table in _parsed_batches(path, damaged, tuple(COLUMNS))]
     return pa.concat_tables([schema().empty_table(), *tables]), sorted(damaged)
@@ -56,8 +54,6 @@ def journal_row_groups(path: Path, damaged: Damaged) -> Iterator[pa.Table]:
     Memory: some 50 bytes a sample and one group; each line is read twice. `damaged` is filled before the first
     group comes. Raises as `journal_to_table`.
     """
-    import pyarrow as pa
-
     begins, ends = array("q"), array("q")
     keys = []
     for lines, table in _parsed_batches(path, damaged, KEYS):
@@ -81,8 +77,6 @@ def journal_row_groups(path: Path, damaged: Damaged) -> Iterator[pa.Table]:
 
 def _parsed_batches(path: Path, damaged: Damaged, columns: Sequence[str]) -> Iterator[tuple[Sequence[_Line], pa.Table]]:
     """Some lines of samples at a time, and what they say; appends to `damaged` what can't be read."""
-    import pyarrow as pa
-
     for lines in _batches(path, damaged):
         try:
             yield lines, _parse([line.content for line in lines], columns)
@@ -114,9 +108,6 @@ def _batches(path: Path, damaged: Damaged) -> Iterator[list[_Line]]:
 
 
 def _parse(lines: list[bytes], columns: Iterable[str]) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.json as pj
-
     wanted = arrow_schema({name: COLUMNS[name] for name in columns})
     # Arrow's JSON reader knows no time zone: the time is read as text and cast.
     raw = pa.schema([field.with_type(pa.string()) if pa.types.is_timestamp(field.type) else field for field in wanted])

@@ -8,6 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from velosweep.errors import StorageError
 from velosweep.results import parquet_files, results_file
 from velosweep.results.journal_table import damage_in_words, journal_to_table
@@ -16,7 +21,6 @@ from velosweep.results.paths import RECORD, RESULTS, SAMPLES, SweepPaths
 from velosweep.results.row_order import in_canonical_order
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     import pyarrow.dataset as ds
 
 _BATCHES_BEFORE_FILTER = 2  # read ahead of it: more cost memory and gain no time
@@ -75,8 +79,6 @@ _RUN = ("job_id", "mode", "block", "launch", "iteration", "prompt_id", "attempt"
 
 def _with_collated(table: pa.Table, samples: Path) -> tuple[pa.Table, str]:
     """A damaged journal's rows, with the lost ones that an earlier collation wrote; and in words how many those are."""
-    import pyarrow as pa
-
     try:
         kept = completed(read_parquet(samples)).select(table.column_names)
     except StorageError as error:
@@ -112,10 +114,6 @@ def find_files(directory: Path, name: str) -> list[Path]:
 
 
 def _load(directory: Path, name: str, schema: pa.Schema, filters: Filters, columns: Sequence[str] | None) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
     unknown = [column for column in columns or () if column not in schema.names]
     if unknown:
         raise StorageError(f"No column {unknown[0]!r} in {name}", remedy=f"choose of: {', '.join(schema.names)}")
@@ -136,7 +134,6 @@ def _load(directory: Path, name: str, schema: pa.Schema, filters: Filters, colum
 
 
 def _scan(files: list[Path], schema: pa.Schema, expression: Any, columns: Sequence[str] | None) -> pa.Table:
-    import pyarrow as pa
     import pyarrow.dataset as ds
     import pyarrow.fs
 
@@ -177,9 +174,6 @@ def _matching(fragment: ds.ParquetFileFragment, schema: pa.Schema, expression: A
     They are found by their least and greatest values, which rule out few ids as those are hashes, and then by reading
     the filter's own columns alone.
     """
-    import numpy as np
-    import pyarrow as pa
-
     if expression is None or fragment.num_row_groups < 2:
         return [fragment]
     subset: Callable[..., ds.ParquetFileFragment] = cast("Any", fragment).subset

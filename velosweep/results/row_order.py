@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 # What decides a row's place, and all that has to be read to know it.
 KEYS = ("job_id", "started_at", "lane", "order", "iteration")
@@ -23,9 +24,6 @@ def in_canonical_order(table: pa.Table) -> pa.Table:
 
 def canonical_places(table: pa.Table) -> Any:
     """The places of a table's rows (its KEYS are enough) in canonical order."""
-    import numpy as np
-    import pyarrow as pa
-
     keys = [numbers(table, key, missing=-1) for key in ("iteration", "order", "lane") if key in table.column_names]
     started: Any = table["started_at"].cast(pa.int64())
     started = started.fill_null(0).to_numpy()
@@ -51,8 +49,6 @@ def owner_ranges(ordered: pa.Table) -> dict[str, tuple[int, int]]:
 
     Raises ValueError where rows of one do not stand together.
     """
-    import pyarrow.compute as pc
-
     runs: Any = pc.call_function("run_end_encode", [_owners(ordered)])
     ranges: dict[str, tuple[int, int]] = {}
     begin = 0

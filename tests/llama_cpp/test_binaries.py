@@ -9,8 +9,9 @@ import pytest
 from tests.llama_cpp import standin
 from tests.llama_cpp.servers import CPU, request, speculative, vanilla
 from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout
-from velosweep.llama_cpp.binaries import BinariesEngine, BinariesSession, find_programs
+from velosweep.llama_cpp.binaries import BinariesEngine, BinariesSession
 from velosweep.llama_cpp.engine import ServerConfig
+from velosweep.llama_cpp.selection import find_programs
 from velosweep.measuring.sample_rows import judge
 
 

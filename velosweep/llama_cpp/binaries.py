@@ -16,28 +16,12 @@ from velosweep.config.settings import Prompt, Sampling
 from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout
 from velosweep.llama_cpp import failures, process
 from velosweep.llama_cpp.arguments import program_arguments
-from velosweep.llama_cpp.capabilities import (
-    Capabilities,
-    find_in,
-    list_devices,
-    of_program,
-    pinning_environment,
-    program_folders,
-)
+from velosweep.llama_cpp.capabilities import Capabilities, find_in, list_devices, of_program, pinning_environment
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
 from velosweep.values import Device, Lane, Mode
 
 VANILLA_PROGRAMS = ("llama-completion", "llama-cli", "main")
 SPECULATIVE_PROGRAMS = ("llama-speculative-simple", "llama-speculative", "speculative")
-
-
-def find_programs(path: str) -> Path | None:
-    """The folder of a llama.cpp at `path` that holds a speculative and a vanilla program; None if there is none."""
-    base = Path(path).expanduser()
-    for folder in program_folders(base.parent if base.is_file() else base):
-        if find_in(folder, *VANILLA_PROGRAMS) and find_in(folder, *SPECULATIVE_PROGRAMS):
-            return folder.absolute()
-    return None
 
 
 class BinariesEngine:
@@ -162,8 +146,7 @@ class BinariesSession(Session):
             self._child.stop(grace_s=1.0)
 
 
-# ---------------------------------------------------------------- what programs print of their times, since 2024
-
+# What the programs print of their times, since 2024.
 _FLAGS = re.MULTILINE | re.ASCII
 # `0.00.771.389 I ` in builds of 2026; before it nothing.
 _STAMP = r"^(?:\d+\.\d+\.\d+\.\d+ [A-Z] )?"

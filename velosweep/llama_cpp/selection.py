@@ -12,7 +12,7 @@ from velosweep.config.settings import ENGINES, EngineSettings
 from velosweep.errors import ProgramError
 from velosweep.isolation import without_current_folder
 from velosweep.llama_cpp.attached import AttachedEngine
-from velosweep.llama_cpp.binaries import BinariesEngine, find_programs
+from velosweep.llama_cpp.binaries import SPECULATIVE_PROGRAMS, VANILLA_PROGRAMS, BinariesEngine
 from velosweep.llama_cpp.capabilities import find_in, of_program, program_folders
 from velosweep.llama_cpp.embedded import EmbeddedEngine, embedded_build
 from velosweep.llama_cpp.engine import Engine
@@ -130,6 +130,15 @@ def _binaries(path: str | None, source: str, environ: Mapping[str, str]) -> Chos
         raise _not_found("llama-speculative", path, source)
     build = BinariesEngine(str(folder)).build
     return ChosenEngine(kind="binaries", program=str(folder), build=build, reason=f"{source}={path}")
+
+
+def find_programs(path: str) -> Path | None:
+    """The folder of a llama.cpp at `path` that holds a speculative and a vanilla program; None if there is none."""
+    base = Path(path).expanduser()
+    for folder in program_folders(base.parent if base.is_file() else base):
+        if find_in(folder, *VANILLA_PROGRAMS) and find_in(folder, *SPECULATIVE_PROGRAMS):
+            return folder.absolute()
+    return None
 
 
 def _not_found(program: str, path: str, source: str) -> ProgramError:

@@ -174,7 +174,12 @@ class ServerClient:
 
     def _generation(self, done: Completion, rules: BuildRules) -> Generation:
         drafted, accepted = done.count("draft_n"), done.count("draft_n_accepted")
-        run = self._run_counters(drafted)
+        now = None if self._counters is None else read_counters(self._http)
+        run = SpeculationCounters()  # empty where the server's counters disagree with the answer itself
+        if now is not None and self._counters is not None:
+            since, self._counters = now.since(self._counters), now
+            # They differ where another client asks the same server, or a build counts later than it answers.
+            run = since if drafted in (None, since.draft_tokens) else run
         if drafted is None and self._server.mode is Mode.SPECULATIVE:
             drafted, accepted = run.draft_tokens, run.accepted_tokens
             if drafted is None and rules.silent_if_nothing_drafted:
@@ -195,17 +200,6 @@ class ServerClient:
             truncated=done.final.get("truncated") is True,
         )
 
-    def _run_counters(self, drafted: int | None) -> SpeculationCounters:
-        """This run's share of the server's counters; empty where they disagree with the answer itself."""
-        now = None if self._counters is None else read_counters(self._http)
-        if now is None or self._counters is None:
-            return SpeculationCounters()
-        run, self._counters = now.since(self._counters), now
-        # They differ where another client asks the same server, or a build counts later than it answers.
-        return run if drafted in (None, run.draft_tokens) else SpeculationCounters()
-
-
-# ---------------------------------------------------------------- the server's own counts, from /metrics
 
 # Positions of four digits at most: no draft is longer, and a list as long as a label claims could be of any size.
 _COUNTER = re.compile(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
@@ -63,6 +64,9 @@ class Monitor:
         """The conditions since `begin()`. Temperature, clock and power are those at this moment, the run's end."""
         cpu_after = self._cpu_times()
         readings = self._readings()
+        load_average = None
+        with suppress(OSError, AttributeError):
+            load_average = os.getloadavg()[0]
         # In a container the driver gives the host's process ids: ours can't be told from others', and are counted too.
         processes = [reading.processes for reading in readings if reading.processes is not None]
         before = self._energy_before if len(self._energy_before) == len(readings) else (None,) * len(readings)
@@ -71,7 +75,7 @@ class Monitor:
             gpu_clock_mhz=_over(min, [reading.sm_clock_mhz for reading in readings]),
             gpu_power_w=_over(sum, [reading.power_w for reading in readings]),
             energy_j=_over(sum, [_difference(now.energy_j, then) for now, then in zip(readings, before, strict=True)]),
-            load_average=_load_average(),
+            load_average=load_average,
             throttle_reasons=", ".join(dict.fromkeys(name for one in readings for name in one.throttle or ())) or None,
             gpu_processes=len(set().union(*processes) - self._own()) if processes else None,
             cpu_busy=busy_by_others(self._cpu_before, cpu_after),
@@ -142,10 +146,3 @@ def _over(combine: Callable[[list[float]], float], values: list[float | None]) -
 def _difference(now: float | None, then: float | None) -> float | None:
     """None also where the counter went back (a reloaded driver)."""
     return None if now is None or then is None or now < then else now - then
-
-
-def _load_average() -> float | None:
-    try:
-        return os.getloadavg()[0]
-    except (OSError, AttributeError):
-        return None

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-Closer = Callable[[], None]
-
 
 class StopFlag:
     """Lanes look at it between runs; a request also calls the registered closers, so that no lane stays in a wait."""
@@ -18,7 +16,7 @@ class StopFlag:
     def __init__(self) -> None:
         self._requested = threading.Event()
         self._at_once = threading.Event()
-        self._closers: dict[object, tuple[Closer, bool]] = {}
+        self._closers: dict[object, tuple[Callable[[], None], bool]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -50,7 +48,7 @@ class StopFlag:
         return self._requested.wait(seconds)
 
     @contextmanager
-    def closing(self, close: Closer, *, early: bool = False) -> Iterator[None]:
+    def closing(self, close: Callable[[], None], *, early: bool = False) -> Iterator[None]:
         """Have `close` called if an end at once (`early`: any end) is asked for, or has been, while this lasts."""
         key = object()
         with self._lock:

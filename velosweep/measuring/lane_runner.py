@@ -129,8 +129,6 @@ class GroupRunner:
                 return
             baseline, latest = at_first.tokens_per_second, sample.tokens_per_second
 
-    # ------------------------------------------------------------ what is left to do
-
     def _decided(self, launch: int) -> bool:
         """Whether every job of the group has reached its target (only with an adaptive protocol)."""
         servers = [server for server in self._group.speculative if server and server.id not in self._given_up]
@@ -174,8 +172,6 @@ class GroupRunner:
                 if changed is not None:
                     self._give_up(server, changed)
 
-    # ------------------------------------------------------------ servers
-
     def _open(self, servers: Sequence[ServerConfig], launch: int) -> None:
         """Have servers loaded and warmed up: one short run for each fresh server, kept and never averaged."""
         wanted = [server for server in servers if server.id not in self._given_up]
@@ -189,8 +185,6 @@ class GroupRunner:
             sample = self._take(measurement)
             if sample is not None and sample.error is not None:
                 self._warmup_errors[measurement.server.id] = sample.error
-
-    # ------------------------------------------------------------ runs
 
     def _measure_with_retries(self, round_: Round, measurement: Measurement) -> bool:
         """A failed run repeats its whole pair; what fails `retries` times more is given up.

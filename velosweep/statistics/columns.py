@@ -72,7 +72,6 @@ class Columns:
         return self._once((name, "us"), lambda: self._filled(name, zone, -(2**63)))
 
     def _filled(self, name: str, kind: Any, default: float) -> Any:
-        """The column as an array of numbers."""
         if not self.has(name):
             return np.broadcast_to(np.float64(default) if isinstance(default, float) else np.int64(default), len(self))
         column: Any = self.table[name]

@@ -57,8 +57,6 @@ class BestArmSearch:
         """The search with one more round."""
         return replace(self, history=(*self.history, replace(asked, observations=observations)))
 
-    # ------------------------------------------------------------ what to measure next
-
     def next_round(self) -> SearchRound | None:
         """What to measure now; None when the search is over."""
         for propose in (self._calibration_round, self._elimination_round):
@@ -108,8 +106,6 @@ class BestArmSearch:
         cost = {name: seen.seconds for r in self.history for name, seen in r.observations.items() if seen.seconds > 0}
         confirming = min(2 * self.settings.confirm_pairs * fmean(self._seconds or [0.0]), 0.3 * budget)
         return sum(self._seconds) + sum(cost.get(name, 0.0) for name in asked.order) + confirming <= budget
-
-    # ------------------------------------------------------------ what is known
 
     @property
     def _seconds(self) -> list[float]:
@@ -169,8 +165,6 @@ class BestArmSearch:
     @property
     def _failed(self) -> set[str]:
         return {name for done in self.history for name in done.order if done.log_value(name) is None}
-
-    # ------------------------------------------------------------ what came of it
 
     def decisions(self) -> list[TunerDecision]:
         """Every decision with its evidence, in order."""

@@ -54,25 +54,25 @@ class Elimination:
         """After each round, the standing of every candidate that was measured in it."""
         result: list[list[Standing]] = []
         remaining = self.shortlist
-        for number, values in enumerate(self.rounds, 1):
-            result.append(self._judge(self.rounds[:number], [name for name in remaining if name in values]))
+        error = (1 - self.settings.confidence) / max(len(self.shortlist) - 1, 1)
+        for number in range(1, len(self.rounds) + 1):
+            rounds = self.rounds[:number]
+            names = [name for name in remaining if name in rounds[-1]]  # these were measured in every round
+            means = {name: math.fsum(values[name] for values in rounds) / number for name in names}
+            variance, df = residual_variance(rounds)  # of all candidates: those dropped still show the noise
+            half = math.inf
+            if df:
+                half = float(t_half_width(math.sqrt(2 * variance / number), 1, df=df, confidence=1 - 2 * error))
+            best = max(means.values(), default=0.0)
+            early = number < _FIRST_ELIMINATION
+            result.append(
+                [
+                    Standing(candidate=name, mean=mean, half_width=half, kept=early or mean + half >= best)
+                    for name, mean in means.items()
+                ]
+            )
             remaining = tuple(standing.candidate for standing in result[-1] if standing.kept)
         return result
-
-    def _judge(self, rounds: Sequence[Mapping[str, float]], names: Sequence[str]) -> list[Standing]:
-        """Judge `names`, which were measured in every round; the values of the others still show the noise."""
-        means = {name: math.fsum(values[name] for values in rounds) / len(rounds) for name in names}
-        error = (1 - self.settings.confidence) / max(len(self.shortlist) - 1, 1)
-        variance, df = residual_variance(rounds)
-        half = math.inf
-        if df:
-            half = float(t_half_width(math.sqrt(2 * variance / len(rounds)), 1, df=df, confidence=1 - 2 * error))
-        best = max(means.values(), default=0.0)
-        early = len(rounds) < _FIRST_ELIMINATION
-        return [
-            Standing(candidate=name, mean=mean, half_width=half, kept=early or mean + half >= best)
-            for name, mean in means.items()
-        ]
 
     @property
     def kept(self) -> list[Standing]:

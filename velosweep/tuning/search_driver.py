@@ -101,7 +101,6 @@ class SearchDriver:
         )
 
     def _measurements(self, category: str | None, candidate: str) -> list[Measurement]:
-        """A candidate's runs in the latest round."""
         server, job = self._servers[candidate]
         return [
             Measurement(

@@ -8,7 +8,7 @@ import gc
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from velosweep import __version__
@@ -40,15 +40,14 @@ def main(argv: Sequence[str] | None = None, *, run_sweep: RunSweep | None = None
     arguments = list(sys.argv[1:] if argv is None else argv)
     atexit.register(gc.freeze)  # else the last garbage collection would scan all imported modules
     try:
-        return int(_command(arguments, run_sweep)())
+        return int(_run(arguments, run_sweep))
     except KeyboardInterrupt:
         return _say(Interrupted("Interrupted"))
-    except BrokenPipeError:
-        _silence_stdout()
-        return int(ExitStatus.SOME_FAILED)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.EIO and error.filename is None:  # the terminal is gone
-            _silence_stdout()
+        terminal_is_gone = isinstance(error, OSError) and error.errno == errno.EIO and error.filename is None
+        if isinstance(error, BrokenPipeError) or terminal_is_gone:
+            # so that Python does not complain on exit about a closed pipe
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return int(ExitStatus.SOME_FAILED)
         refusal = _as_ours(error)
         if refusal is None:
@@ -56,26 +55,21 @@ def main(argv: Sequence[str] | None = None, *, run_sweep: RunSweep | None = None
         return _say(refusal)
 
 
-def _command(arguments: list[str], run_sweep: RunSweep | None) -> Callable[[], int]:
-    """The function that runs the command."""
+def _run(arguments: list[str], run_sweep: RunSweep | None) -> int:
     first = arguments[0] if arguments else ""
     if first in VERBS:
-        module = importlib.import_module(f"velosweep.commands.{first}")
-        return lambda: int(module.main(arguments[1:]))
+        return int(importlib.import_module(f"velosweep.commands.{first}").main(arguments[1:]))
     if first in ("--version", "-V"):
-        return lambda: _print(f"velosweep {__version__}")
+        sys.stdout.write(f"velosweep {__version__}\n")
+        return int(ExitStatus.OK)
     if first in ("--help", "-h", "help"):
         from velosweep.hydra_app.help_page import help_page
 
-        return lambda: _print(help_page(VERBS))
+        sys.stdout.write(help_page(VERBS))
+        return int(ExitStatus.OK)
     from velosweep.hydra_app.application import run
 
-    return lambda: run(arguments, verbs=tuple(VERBS), run_sweep=run_sweep)
-
-
-def _print(text: str) -> int:
-    sys.stdout.write(text.rstrip("\n") + "\n")
-    return int(ExitStatus.OK)
+    return run(arguments, verbs=tuple(VERBS), run_sweep=run_sweep)
 
 
 def _as_ours(error: Exception) -> VelosweepError | None:
@@ -106,11 +100,6 @@ def _say(error: VelosweepError) -> int:
 def _printable(text: str) -> str:
     """The text with control characters escaped, because it may come from a file or the command line."""
     return "".join(letter if letter.isprintable() or letter == "\n" else f"\\x{ord(letter):02x}" for letter in text)
-
-
-def _silence_stdout() -> None:
-    """Redirect stdout to nowhere, so that Python does not complain on exit about a closed pipe."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -45,10 +45,10 @@ def plain(jobs: int, launcher: str) -> None:
     from hydra import version
     from hydra._internal.hydra import Hydra
 
-    from velosweep.config import search_path
+    from velosweep.config import composing
 
     version.setbase("1.3")
-    hydra = Hydra.create_main_hydra2("velosweep", search_path.build())
+    hydra = Hydra.create_main_hydra2("velosweep", composing.build_search_path())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     hydra.multirun(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.recorded import Recorded, recorded  # noqa: F401
 from velosweep.cli import main
-from velosweep.config.search_path import package_conf
+from velosweep.config.composing import package_conf
 
 
 def test_the_files_are_found_and_make_a_sweep(

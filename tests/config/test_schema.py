@@ -13,11 +13,10 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from velosweep.config.composing import compose
+from velosweep.config.composing import compose, package_conf
 from velosweep.config.keys import freeze, keys_of
 from velosweep.config.load import load_job
 from velosweep.config.schema import KEYS, SweepKeys, omegaconf_schema
-from velosweep.config.search_path import package_conf
 from velosweep.config.settings import Protocol
 from velosweep.config.speculation_kinds import KINDS
 

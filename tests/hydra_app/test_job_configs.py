@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from velosweep.config import search_path
+from velosweep.config import composing
 from velosweep.config.composing import set_version_base
 from velosweep.errors import ConfigError
 from velosweep.hydra_app.job_configs import JobConfigs, to_yaml
@@ -21,7 +21,7 @@ from velosweep.hydra_app.job_configs import JobConfigs, to_yaml
 @pytest.fixture
 def hydra() -> Iterator[Hydra]:
     set_version_base()
-    yield Hydra.create_main_hydra2("velosweep", search_path.build(None))
+    yield Hydra.create_main_hydra2("velosweep", composing.build_search_path(None))
     GlobalHydra.instance().clear()
 
 
@@ -80,7 +80,7 @@ def test_texts_are_written_as_omegaconf_writes_them(text: str) -> None:
 def _master(hydra: Hydra, words: list[str]) -> object:
     """A sweep's configuration as Hydra's launchers get it: read-only."""
     master = hydra.compose_config(
-        config_name=search_path.PRIMARY, overrides=[*words, "hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN
+        config_name=composing.PRIMARY, overrides=[*words, "hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN
     )
     OmegaConf.set_readonly(master, True)
     return master

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 from velosweep import __version__
-from velosweep.config.settings import EngineSettings, Job, RunSettings
+from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import ExitStatus, VelosweepError, install_extra
 from velosweep.units import bytes_words
 
 _SIGNS = {"ok": "✅", "note": "ℹ️", "warning": "⚠️", "missing": "❌"}
+_EXTRAS = {
+    "huggingface_hub": ("hf", "models named hf://owner/repo/file.gguf"),
+    "submitit": ("slurm", "hydra/launcher=slurm"),
+    "distributed": ("dask", "hydra/launcher=dask"),
+    "mlflow": ("mlflow", "logging to MLflow"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,44 +45,37 @@ def main(argv: Sequence[str]) -> int:
         return int(ExitStatus.OK)
     from velosweep.config.composing import compose
     from velosweep.config.load import load_job, load_settings
+    from velosweep.reporting.console import make_console, say
 
     cfg = compose(list(argv))
     checks = list(examine(load_job(cfg), load_settings(cfg)))
-    _print(checks)
-    missing = any(check.state == "missing" for check in checks)
-    return int(ExitStatus.REFUSED if missing else ExitStatus.OK)
-
-
-def _print(checks: Sequence[Check]) -> None:
-    from velosweep.reporting.console import make_console, say
-
     console = make_console()
     for check in checks:
         first, *more = check.text.splitlines() or [""]
         say(console, f"{_SIGNS[check.state]} {check.subject}: {first}")
         for line in [*more, f"→ {check.remedy}"] if check.remedy else more:
             say(console, line.strip(), indent=4)
+    missing = any(check.state == "missing" for check in checks)
+    return int(ExitStatus.REFUSED if missing else ExitStatus.OK)
 
 
 def examine(job: Job, settings: RunSettings) -> Iterator[Check]:
     """Check all that this configuration depends on; what is missing in one part does not hide the others."""
     yield from _machine()
-    parts: dict[str, Callable[[], Iterator[Check]]] = {
-        "llama.cpp": lambda: _program(job.engine),
-        "devices": lambda: _devices(job, settings),
-        "models": lambda: _models(job, settings),
-    }
     reported: dict[str, str] = {}  # message -> the part that reported it first
+    parts = {"llama.cpp": _program, "devices": _devices, "models": _models}
     for subject, check_part in parts.items():
         try:
-            yield from check_part()
+            yield from check_part(job, settings)
         except VelosweepError as error:
             first = reported.setdefault(error.message, subject)
             if first == subject:
                 yield Check("missing", subject, error.message, error.remedy)
             else:
                 yield Check("missing", subject, f"unknown without {first}")
-    yield from _extras()
+    for module, (extra, use) in _EXTRAS.items():
+        if find_spec(module) is None:
+            yield Check("note", "extra", f"{use} is not installed", install_extra(extra))
 
 
 def _machine() -> Iterator[Check]:
@@ -90,28 +89,20 @@ def _machine() -> Iterator[Check]:
     yield Check("ok", "velosweep", f"{__version__} on Python {machine.python}")
     load = psutil.getloadavg()[0]
     if load > machine.physical_cores * 0.5:
-        yield Check(
-            "warning",
-            "load",
-            f"the load average is {load:.1f}: something else is running",
-            "measure on a quiet machine; results made now will say so",
-        )
+        text = f"the load average is {load:.1f}: something else is running"
+        yield Check("warning", "load", text, "measure on a quiet machine; results made now will say so")
 
 
-def _program(engine: EngineSettings) -> Iterator[Check]:
+def _program(job: Job, settings: RunSettings) -> Iterator[Check]:
     from velosweep.llama_cpp.capabilities import of_program
     from velosweep.llama_cpp.selection import resolve_engine
 
-    found = resolve_engine(engine.kind, engine.program, os.environ)
+    found = resolve_engine(job.engine.kind, job.engine.program, os.environ)
     where = found.program or "inside velosweep's Python package xllamacpp"
     yield Check("ok", "llama.cpp", f"engine {found.kind}, build {found.build}, {where} ({found.reason})")
     if found.kind == "embedded":
-        yield Check(
-            "note",
-            "llama.cpp",
-            "the embedded llama.cpp computes on the CPU alone",
-            "for a GPU, or for figures of your own llama.cpp, set llama_cpp.path=/path/to/llama.cpp",
-        )
+        remedy = "for a GPU, or for figures of your own llama.cpp, set llama_cpp.path=/path/to/llama.cpp"
+        yield Check("note", "llama.cpp", "the embedded llama.cpp computes on the CPU alone", remedy)
     if found.kind == "server" and found.program:
         known = of_program(found.program)
         meanings = ("draft_model", "n_draft", "p_min", "spec_type", "draft_gpu_layers", "metrics")
@@ -145,17 +136,3 @@ def _models(job: Job, settings: RunSettings) -> Iterator[Check]:
         yield Check("warning", warning.subject, warning.text, warning.remedy)
     count = prepared.memory_estimates(prepared.lanes[0]).resident_servers(ready)
     yield Check("ok", "memory", f"room for {count} loaded servers of this pair at once")
-
-
-_EXTRAS = {
-    "huggingface_hub": ("hf", "models named hf://owner/repo/file.gguf"),
-    "submitit": ("slurm", "hydra/launcher=slurm"),
-    "distributed": ("dask", "hydra/launcher=dask"),
-    "mlflow": ("mlflow", "logging to MLflow"),
-}
-
-
-def _extras() -> Iterator[Check]:
-    for module, (extra, use) in _EXTRAS.items():
-        if find_spec(module) is None:
-            yield Check("note", "extra", f"{use} is not installed", install_extra(extra))

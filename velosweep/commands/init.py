@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from velosweep.config.search_path import package_conf
+from velosweep.config.composing import package_conf
 from velosweep.errors import ConfigError, ExitStatus
 
 
@@ -29,38 +29,21 @@ def main(argv: Sequence[str]) -> int:
             f"{target} here is velosweep's own configuration, which every folder sees",
             remedy="make a folder of your own: velosweep init bench",
         )
-    files = starter_files(everything=arguments.all)
-    there = [name for name in files if (target / name).exists()]
+    folders = [*([package_conf()] if arguments.all else []), Path(__file__).parent / "starter"]
+    files = {path.relative_to(folder).as_posix(): path for folder in folders for path in folder.rglob("*.yaml")}
+    there = [name for name in sorted(files) if (target / name).exists()]
     if there and not arguments.force:
         raise ConfigError(
             f"{target} has {', '.join(there)} already", remedy="name another folder, or overwrite with --force"
         )
-    for name, text in files.items():
-        path = target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    sys.stdout.write(_next_steps(arguments.directory, sorted(files)))
+    for name, source in files.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes(source.read_bytes())
+    here = "" if arguments.directory == Path() else f"cd {shlex.quote(str(arguments.directory))} && "
+    sys.stdout.write("".join(f"Wrote {target / name}\n" for name in sorted(files)))
+    sys.stdout.write(
+        "\nNext: put your models' paths into conf/model_pair/mine.yaml, then\n"
+        f"  {here}velosweep +experiment=mine dry_run=true   # what it would do\n"
+        f"  {here}velosweep +experiment=mine                # measure\n"
+    )
     return int(ExitStatus.OK)
-
-
-def starter_files(*, everything: bool) -> dict[str, str]:
-    """Texts by path below conf/: the starter's, and with `everything` also velosweep's own."""
-    folders = [package_conf()] if everything else []
-    folders.append(Path(__file__).parent / "starter")
-    return {
-        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
-        for folder in folders
-        for path in sorted(folder.rglob("*.yaml"))
-    }
-
-
-def _next_steps(directory: Path, names: Sequence[str]) -> str:
-    lines = [f"Wrote {directory / 'conf' / name}" for name in names]
-    here = "" if directory == Path() else f"cd {shlex.quote(str(directory))} && "
-    lines += [
-        "",
-        "Next: put your models' paths into conf/model_pair/mine.yaml, then",
-        f"  {here}velosweep +experiment=mine dry_run=true   # what it would do",
-        f"  {here}velosweep +experiment=mine                # measure",
-    ]
-    return "\n".join(lines) + "\n"

@@ -22,12 +22,13 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status. Raises StorageError where DIR is no sweep, and ConfigError."""
     arguments = _parser().parse_args(argv)
     formats = arguments.format or []
-    writing = [
-        flag for flag, asked in (("--plots", arguments.plots), ("--mlflow", arguments.mlflow is not None)) if asked
-    ]
+    asked = {"--plots": arguments.plots, "--mlflow": arguments.mlflow is not None}
+    writing = [flag for flag in asked if asked[flag]]
     _check_formats(formats, writing)
     root = arguments.directory.expanduser().absolute()
-    if not _has_results(root) and (found := sweeps_below(root)):
+    paths = SweepPaths(root)
+    has_results = any(path.exists() for path in (paths.record, paths.journal, paths.samples))
+    if not has_results and (found := sweeps_below(root)):
         if for_one := [*(["--format"] if formats else []), *writing]:
             raise ConfigError(
                 f"{arguments.directory} holds {plural(len(found), 'sweep')}, and {for_one[0]} is for one",
@@ -58,11 +59,6 @@ def _check_formats(formats: Sequence[str], writing: Sequence[str]) -> None:
         )
 
 
-def _has_results(folder: Path) -> bool:
-    paths = SweepPaths(folder)
-    return any(path.exists() for path in (paths.record, paths.journal, paths.samples))
-
-
 def _list(found: Sequence[Path], folder: Path) -> None:
     """Print each sweep's answer in one line."""
     from velosweep.reporting.console import make_console, say
@@ -83,9 +79,10 @@ def _list(found: Sequence[Path], folder: Path) -> None:
 
 
 def _show(derived: SweepResults, arguments: argparse.Namespace) -> None:
-    """Print the results and write what the flags ask for."""
+    """Print the results and write what the flags ask for. Raises StorageError for what MLflow refuses."""
     from velosweep.reporting.collation import write_plots, write_report
     from velosweep.reporting.console import make_console, say
+    from velosweep.reporting.mlflow_export import log_to_mlflow
     from velosweep.reporting.terminal_report import print_results
 
     console = make_console()
@@ -95,24 +92,18 @@ def _show(derived: SweepResults, arguments: argparse.Namespace) -> None:
     print_results(derived, saved_to=str(report), console=console, verbosity=arguments.verbosity)
     if arguments.plots:
         write_plots(derived)
-    if arguments.mlflow is not None:
-        logged = _log(derived, uri=arguments.mlflow or None)
-        say(console, f"Logged to MLflow: {plural(logged, 'run')} in experiment velosweep")
-
-
-def _log(derived: SweepResults, *, uri: str | None) -> int:
-    """Log each job to MLflow as a run; returns how many. Raises StorageError for what MLflow refuses."""
-    from velosweep.reporting.mlflow_export import log_to_mlflow
-
-    paths = SweepPaths(derived.root)
+    if arguments.mlflow is None:
+        return
+    paths, uri = SweepPaths(derived.root), arguments.mlflow or None
     artefacts = {job.id: [paths.job(job).summary, paths.job(job).samples, paths.report] for job in derived.record.jobs}
     try:
-        return len(log_to_mlflow(derived.comparisons, derived.record, artefacts=artefacts, tracking_uri=uri))
+        logged = log_to_mlflow(derived.comparisons, derived.record, artefacts=artefacts, tracking_uri=uri)
     except Exception as error:
         # MLflow may not be installed, so its exception classes can't be named here.
         if not type(error).__module__.startswith("mlflow"):
             raise
         raise StorageError(f"MLflow refused: {error}", remedy="check --mlflow URI or MLFLOW_TRACKING_URI") from error
+    say(console, f"Logged to MLflow: {plural(len(logged), 'run')} in experiment velosweep")
 
 
 def _parser() -> argparse.ArgumentParser:

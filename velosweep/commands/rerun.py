@@ -12,7 +12,6 @@ from velosweep.commands.compare import print_reproduction
 from velosweep.commands.resume import saved_sweep
 from velosweep.config.command_words import read_words
 from velosweep.config.load import copy_saved
-from velosweep.config.settings import Job
 from velosweep.errors import ConfigError, StorageError
 from velosweep.reporting.console import outlive_readers
 from velosweep.sweep import run_sweep
@@ -27,10 +26,19 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("-q", "--quiet", action="store_true", help="results only")
     arguments = parser.parse_args(argv)
     overrides = read_words(arguments.overrides)
-    if overrides:
-        _refuse_varied(saved_sweep(arguments.directory).jobs, overrides)
+    if overrides:  # a key that the sweep varies can't have one value: all jobs would be the same one
+        lines = dict.fromkeys(line for job in saved_sweep(arguments.directory).jobs for line in job.overrides)
+        given = [line.lstrip("+").partition("=")[::2] for line in lines]
+        for key in (override.partition("=")[0].lstrip("+") for override in overrides):
+            values = [value for other, value in given if other == key]
+            if len(values) > 1:
+                raise ConfigError(
+                    f"This sweep varies {key} ({', '.join(values[:8])}{', …' if len(values) > 8 else ''})",
+                    remedy=f"leave {key}= out; for other values of it measure a new sweep: velosweep -m {key}=…",
+                )
     old = saved_sweep(arguments.directory, overrides=overrides)
-    root = (arguments.out or new_folder()).absolute()
+    new = Path("outputs") / datetime.now().astimezone().strftime("%Y-%m-%d/%H-%M-%S")  # as Hydra would name it
+    root = (arguments.out or new).absolute()
     if root.exists() and any(root.iterdir()):
         raise StorageError(f"{root} is not empty", remedy="name a new folder with --out")
     for job in old.jobs:  # so that the new sweep can be resumed and rerun, too
@@ -45,20 +53,3 @@ def main(argv: Sequence[str]) -> int:
     )
     print_reproduction(old.root, root)
     return outcome.exit_status
-
-
-def _refuse_varied(jobs: Sequence[Job], overrides: Sequence[str]) -> None:
-    """Raise ConfigError for a key of `overrides` that the sweep varies: its jobs would all be the same one."""
-    lines = dict.fromkeys(line for job in jobs for line in job.overrides)
-    for key in (override.partition("=")[0].lstrip("+") for override in overrides):
-        values = [line.partition("=")[2] for line in lines if line.partition("=")[0].lstrip("+") == key]
-        if len(values) > 1:
-            raise ConfigError(
-                f"This sweep varies {key} ({', '.join(values[:8])}{', …' if len(values) > 8 else ''})",
-                remedy=f"leave {key}= out; for other values of it measure a new sweep: velosweep -m {key}=…",
-            )
-
-
-def new_folder() -> Path:
-    """outputs/<date>/<time>, as Hydra would name it."""
-    return Path("outputs") / datetime.now().astimezone().strftime("%Y-%m-%d/%H-%M-%S")

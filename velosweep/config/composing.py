@@ -1,19 +1,62 @@
-"""One configuration from the command line's words, for those who don't run it as Hydra's job."""
+"""What Hydra composes a configuration from (`conf/` in the current folder, then velosweep's own), and one composed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
-
-from velosweep.config import search_path
+from velosweep.errors import ConfigError
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
     from hydra.core.config_search_path import ConfigSearchPath
-    from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
+
+PRIMARY = "sweep"
+
+
+def package_conf() -> Path:
+    """velosweep's own configuration: inside the package in a wheel, beside it in a checkout.
+
+    Raises ConfigError where neither is there (a broken installation).
+    """
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / f"{PRIMARY}.yaml").is_file():
+            return folder
+    raise ConfigError(f"velosweep's configuration is missing beside {package}", remedy="install velosweep again")
+
+
+def own_conf() -> Path | None:
+    """The person's own `conf/` in the current folder; None where there is none but ours."""
+    folder = Path.cwd() / "conf"
+    return folder if folder.is_dir() and folder.resolve() != package_conf().resolve() else None
+
+
+def build_search_path(config_dir: str | None = None, config_path: str | None = None) -> ConfigSearchPath:
+    """Hydra's search path: --config-dir, the person's own conf/, velosweep's, Hydra's; the first to have a file wins.
+
+    `config_path` replaces velosweep's own. Raises ConfigError for a folder that isn't there.
+    """
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.config_search_path import SearchPathQuery
+
+    main = Path(config_path).absolute() if config_path else package_conf()
+    folders = {"--config-path": main, **({"--config-dir": Path(config_dir).absolute()} if config_dir else {})}
+    for flag, folder in folders.items():
+        if not folder.is_dir():
+            remedy = "give the folder that holds your YAML files"
+            raise ConfigError(f"{flag}: there is no folder {folder}", remedy=remedy)
+    search_path = create_config_search_path(f"file://{main}")
+    before = SearchPathQuery(provider="main")
+    own = own_conf()
+    if own is not None and own != main:
+        search_path.prepend(provider="own", path=f"file://{own}", anchor=before)
+        before = SearchPathQuery(provider="own")
+    if config_dir:
+        search_path.prepend(provider="command-line", path=f"file://{folders['--config-dir']}", anchor=before)
+    return search_path
 
 
 def set_version_base() -> None:
@@ -25,13 +68,14 @@ def set_version_base() -> None:
         version.setbase("1.3")
 
 
-def start_hydra(search_path: ConfigSearchPath) -> Hydra:
-    """Hydra, reading `search_path`; its files are refused by name where they hold no configuration."""
+def start_hydra(config_dir: str | None = None, config_path: str | None = None) -> Hydra:
+    """Hydra, reading our search path; its files are refused by name where they hold no configuration."""
     from hydra._internal.hydra import Hydra
 
     from velosweep.config.yaml_files import check_sources
 
-    hydra = Hydra.create_main_hydra2("velosweep", search_path)
+    set_version_base()
+    hydra = Hydra.create_main_hydra2("velosweep", build_search_path(config_dir, config_path))
     check_sources(hydra)
     return hydra
 
@@ -41,20 +85,17 @@ def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictC
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
+    from omegaconf import open_dict
 
     from velosweep.config.command_words import read_words
     from velosweep.config.hydra_errors import translating_errors
 
     words = read_words(overrides)
-    set_version_base()
-    hydra = start_hydra(search_path.build(config_dir))
+    hydra = start_hydra(config_dir)
     try:
         with translating_errors():
             cfg = hydra.compose_config(
-                config_name=search_path.PRIMARY,
-                overrides=words,
-                run_mode=RunMode.RUN,
-                with_log_configuration=False,
+                config_name=PRIMARY, overrides=words, run_mode=RunMode.RUN, with_log_configuration=False
             )
     finally:
         GlobalHydra.instance().clear()
@@ -62,22 +103,3 @@ def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictC
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg
-
-
-def write_value(cfg: DictConfig, override: Override, *, again: bool = False) -> None:
-    """Write an override's value into `cfg` as Hydra does; `again`: `+key` wrote it before.
-
-    Raises ConfigError for a `+key` that is there, ConfigCompositionException for what OmegaConf refuses.
-    """
-    from hydra.errors import ConfigCompositionException
-
-    from velosweep.errors import ConfigError
-
-    key, value, line = override.key_or_group, override.value(), override.input_line
-    try:
-        there = override.is_add() and not again and OmegaConf.select(cfg, key, throw_on_missing=False) is not None
-        if there and not isinstance(value, (dict, list)):
-            raise ConfigError(f"There is a key {key!r} already", remedy=f"leave the + out: {str(line).lstrip('+')}")
-        OmegaConf.update(cfg, key, value, merge=True, force_add=override.is_add() or override.is_force_add())
-    except OmegaConfBaseException as error:
-        raise ConfigCompositionException(f"Error merging override {line}") from error

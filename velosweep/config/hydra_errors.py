@@ -33,8 +33,6 @@ def translate(error: BaseException) -> VelosweepError | None:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    if isinstance(error, VelosweepError):
-        return error
     if isinstance(error, OverrideParseException):
         return unreadable_override(error.override, str(error))
     if isinstance(error, MissingConfigException):
@@ -84,8 +82,12 @@ def _in_file(file: str | None, error: ConfigError) -> ConfigError:
 
 def _from_hydra(text: str) -> ConfigError:
     several = re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'(?: 1\.| requires|$)", text)
-    if several:
-        return _several_values(several[1])
+    if several:  # key=a,b without -m
+        key, _, value = several[1].partition("=")
+        remedy = how_to_write(key, value, otherwise=f"add -m to measure each: velosweep -m {shlex.quote(several[1])}")
+        if KEY_TYPES.get(key) == "text" and key != "output":
+            remedy += "; to measure each, add -m"
+        return ConfigError(f"{several[1]!r} names several values, but this is one job", remedy=remedy)
     unknown = re.search(r"Could not (?:override|delete from config\.) '(.+?)'|config group '(.+?)' does not", text)
     if unknown:
         return unknown_key(unknown[1] or unknown[2])
@@ -99,15 +101,6 @@ def _from_hydra(text: str) -> ConfigError:
             remedy="write each entry on a line of its own after a dash: - override /model_pair: NAME",
         )
     return ConfigError(f"The configuration can't be composed: {text}", remedy="see `velosweep --help`")
-
-
-def _several_values(override: str) -> ConfigError:
-    """The error for `key=a,b` without -m."""
-    key, _, value = override.partition("=")
-    remedy = how_to_write(key, value, otherwise=f"add -m to measure each: velosweep -m {shlex.quote(override)}")
-    if KEY_TYPES.get(key) == "text" and key != "output":
-        remedy += "; to measure each, add -m"
-    return ConfigError(f"{override!r} names several values, but this is one job", remedy=remedy)
 
 
 # ---------------------------------------------------------------- values

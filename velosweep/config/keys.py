@@ -151,9 +151,18 @@ def freeze(one: Key, name: str, value: Any) -> Any:
     kind = next(part for part in get_args(one.hint) if part is not type(None)) if one.optional else one.hint
     if get_origin(kind) is tuple:
         return _freeze_items(one, name, value, get_args(kind)[0])
-    if kind is str:
-        return _freeze_text(one, name, str(value))
-    return value if kind is bool else _within_limits(one, name, kind(value))
+    if kind is bool:
+        return value
+    if kind is not str:
+        return _within_limits(one, name, kind(value))
+    text = str(value)
+    if one.choices and (text or not one.optional):
+        return choose(name, text, one.choices)
+    if one.optional:
+        return text or None
+    if not text.strip():
+        raise ConfigError(f"{name} is empty", remedy=f"set {name}=VALUE")
+    return text.strip()
 
 
 def _freeze_section(owner: Any, name: str, values: Any) -> Any:
@@ -182,16 +191,6 @@ def _freeze_items(one: Key, name: str, values: Any, kind: Any) -> tuple[Any, ...
     return tuple(dict.fromkeys(frozen)) if one.choices else frozen
 
 
-def _freeze_text(one: Key, name: str, value: str) -> str | None:
-    if not value and one.optional:
-        return None
-    if one.choices:
-        return choose(name, value, one.choices)
-    if not one.optional and not value.strip():
-        raise ConfigError(f"{name} is empty", remedy=f"set {name}=VALUE")
-    return value if one.optional else value.strip()
-
-
 def _within_limits(one: Key, name: str, value: float) -> float:
     least, most = one.least, one.most
     if (isinstance(value, float) and not math.isfinite(value)) or (least is not None and value < least):
@@ -212,11 +211,6 @@ def choose(name: str, value: str, choices: tuple[str, ...]) -> str:
 def expanded(path: str) -> Path:
     """The path with `~` as the home folder; unchanged where there is no home (`Path.expanduser` raises then)."""
     return Path(os.path.expanduser(path))  # noqa: PTH111
-
-
-def unchanged(key: str, value: Any) -> Any:
-    """The value as YAML has it, for keys whose reader checks it."""
-    return value
 
 
 def on_off_auto(key: str, value: Any) -> str:

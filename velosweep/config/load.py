@@ -18,7 +18,7 @@ from velosweep.config.hydra_errors import not_yaml, translate, translating_error
 from velosweep.config.keys import freeze
 from velosweep.config.prompts import load_prompts
 from velosweep.config.schema import KEY_TYPES, KEYS, RUN_KEYS, omegaconf_schema, unknown_key
-from velosweep.config.settings import Job, RunSettings, TunerSettings
+from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import ConfigError, StorageError, VelosweepError, together
 
 _JOB_KEYS = [name for name in KEYS if "." not in name and (name not in RUN_KEYS or name == "tuner")]
@@ -36,23 +36,21 @@ def load_job(
     return JobLoader(base=base).load(cfg, num=num, overrides=overrides, directory=directory)
 
 
-def load_settings(cfg: DictConfig, unresolved: Mapping[str, Any] | None = None) -> RunSettings:
-    """How to run, which changes no result; `unresolved` as in `plain_values`. Raises ConfigError."""
+def load_settings(cfg: DictConfig, unresolved: Mapping[str, Any] | None = None, *, tune: bool = False) -> RunSettings:
+    """How to run, which changes no result; `unresolved` as in `plain_values`. Raises ConfigError.
+
+    `tune`: `hydra/sweeper=tune` searches the grid, by the settings of `tuner`.
+    """
     values = plain_values(cfg, RUN_KEYS, unresolved)
     found = {name: freeze(KEYS[name], name, values[name]) for name in RUN_KEYS}
-    report, display, _ = found.pop("report"), found.pop("display"), found.pop("tuner")
+    report, display, tuner = found.pop("report"), found.pop("display"), found.pop("tuner")
     return RunSettings(
         **found,
         report_plots=report.plots,
         report_paths=report.paths,
         verbosity=-1 if display.quiet else int(display.verbose),
+        tuner=tuner if tune else None,
     )
-
-
-def load_tuner(cfg: DictConfig) -> TunerSettings:
-    """How `hydra/sweeper=tune` searches. Raises ConfigError."""
-    found: TunerSettings = freeze(KEYS["tuner"], "tuner", plain_values(cfg, ("tuner",))["tuner"])
-    return found
 
 
 def plain_values(
@@ -120,14 +118,20 @@ class JobLoader:
         """As `load_job`; `unresolved` as in `plain_values`. Says all that is wrong at once."""
         values = plain_values(cfg, _JOB_KEYS, unresolved, self._resolved)
         parts = _Parts(values, self._made)
-        pair, speculation = parts.make("model_pair", by=job_parts.model_pair), parts.make("speculation")
-        skip_vanilla = parts.make("skip_vanilla")
-        parts.check(job_parts.check_pair, pair, speculation, skip_vanilla)
-        engine = parts.make("engine", "llama_cpp", by=job_parts.engine)
-        n_draft, n_predict = parts.make("n_draft"), parts.make("n_predict")
-        parts.check(job_parts.check_context, "n_draft", n_draft, engine)
-        parts.check(job_parts.check_context, "n_predict", n_predict, engine)
-        job = {
+        made = {
+            "model_pair": parts.make("model_pair", by=job_parts.model_pair),
+            "speculation": parts.make("speculation"),
+            "skip_vanilla": parts.make("skip_vanilla"),
+        }
+        parts.check(job_parts.check_pair, *made.values())
+        made |= {
+            "engine": parts.make("engine", "llama_cpp", by=job_parts.engine),
+            "n_draft": parts.make("n_draft"),
+            "n_predict": parts.make("n_predict"),
+        }
+        for key in ("n_draft", "n_predict"):
+            parts.check(job_parts.check_context, key, made[key], made["engine"])
+        made |= {
             "prompts": parts.make("prompt", "prompts", by=self._prompts),
             "sampling": parts.make("sampling"),
             "protocol": parts.make("protocol", "iterations", by=job_parts.protocol),
@@ -136,23 +140,10 @@ class JobLoader:
         }
         parts.make("tuner")
         if parts.problems and values["engine"]["kind"] != "attached":  # an attached server's models are where it runs
-            parts.check(job_parts.check_main_model, pair)
+            parts.check(job_parts.check_main_model, made["model_pair"])
         if parts.problems:
             raise together(parts.problems)
-        return Job(
-            id="",
-            num=num,
-            baseline_id="",
-            model_pair=pair,
-            n_draft=n_draft,
-            n_predict=n_predict,
-            speculation=speculation,
-            engine=engine,
-            skip_vanilla=skip_vanilla,
-            overrides=tuple(overrides),
-            directory=directory,
-            **job,
-        )
+        return Job(id="", num=num, baseline_id="", overrides=tuple(overrides), directory=directory, **made)
 
 
 class _Parts:
@@ -225,6 +216,8 @@ def copy_saved(source: Path, target: Path, overrides: Sequence[str] = ()) -> Non
 
 
 def _read(path: Path, overrides: Sequence[str]) -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
     remedy = "run the original command again with hydra.sweep.dir set to this folder"
     try:
         merged = OmegaConf.merge(OmegaConf.structured(omegaconf_schema()), OmegaConf.load(path))
@@ -238,19 +231,13 @@ def _read(path: Path, overrides: Sequence[str]) -> Any:
         raise StorageError(
             f"The saved configuration {path} is damaged: {ours.message if ours else error}", remedy=remedy
         ) from error
-    for override in overrides:
-        _write(merged, override)
-    return merged
-
-
-def _write(cfg: Any, override: str) -> None:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     with translating_errors():
-        parsed = OverridesParser.create().parse_override(override)
-        if parsed.is_sweep_override():
-            raise ConfigError(f"{override!r} names several values", remedy=f"give {parsed.key_or_group} one value")
-        OmegaConf.update(cfg, parsed.key_or_group, parsed.value(), merge=True)
+        for override in OverridesParser.create().parse_overrides(list(overrides)):
+            if override.is_sweep_override():
+                remedy = f"give {override.key_or_group} one value"
+                raise ConfigError(f"{override.input_line!r} names several values", remedy=remedy)
+            OmegaConf.update(merged, override.key_or_group, override.value(), merge=True)
+    return merged
 
 
 def _saved_overrides(folder: Path, overrides: Sequence[str]) -> tuple[str, ...]:

@@ -123,11 +123,9 @@ def _from_content(content: object, path: Path) -> Iterator[Prompt]:
     if isinstance(content, Mapping) and "items" in content:
         content = content["items"]
     if isinstance(content, Mapping) and all(isinstance(items, list) for items in content.values()):
-        number = 0
-        for category, items in content.items():
-            for item in items:
-                number += 1
-                yield _prompt(item, f"{path}, {_scalar(category)} item {number}", number, category)
+        pairs = ((category, item) for category, items in content.items() for item in items)
+        for number, (category, item) in enumerate(pairs, start=1):
+            yield _prompt(item, f"{path}, {_scalar(category)} item {number}", number, category)
         return
     if not isinstance(content, list):
         remedy = "write a list, a mapping with `items:`, or one from categories to lists"
@@ -150,8 +148,10 @@ def _prompt(item: object, where: str, number: int, category: object = None) -> P
     for key, value in (("id", identity), ("category", category)):
         if value is not None and _scalar(value) is None:
             raise PromptError(f"{where} has a {key} that is no text", remedy=f"give a word or a number as {key}")
+    # as part of a file name on any system
+    plain = _UNSAFE.sub("-", _scalar(identity) or "").strip("-.")[:_LONGEST_ID].rstrip("-.")
     return Prompt(
-        id=f"prompt-{number}" if identity is None else _file_name(_scalar(identity) or ""),
+        id=f"prompt-{number}" if identity is None else plain or "prompt",
         text=_sound(text, where, "give it `text`, `prompt` or `turns`"),
         category=_scalar(category),
     )
@@ -189,11 +189,6 @@ def _sound(text: object, where: str, remedy: str) -> str:
             f"{where} has half a surrogate pair at character {error.start}", remedy="write the character itself"
         ) from error
     return text
-
-
-def _file_name(identity: str) -> str:
-    """`identity` as part of a file name on any system."""
-    return _UNSAFE.sub("-", identity).strip("-.")[:_LONGEST_ID].rstrip("-.") or "prompt"
 
 
 # ---------------------------------------------------------------- choosing

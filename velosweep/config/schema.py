@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from velosweep.config.keys import Key, dotted_keys, gpus, key, structured, unchanged
+from velosweep.config.keys import Key, dotted_keys, gpus, key, structured
 from velosweep.config.settings import (
     EngineSettings,
     Protocol,
@@ -76,7 +76,7 @@ class SweepKeys:
     model_pair: PairKeys = key(PairKeys, "main and draft model")
     n_draft: int = key(8, "tokens drafted a round, at most", least=1)
     n_predict: int = key(100, "tokens to generate a run", least=2)
-    prompt: str | None = key(None, "one prompt, instead of the set of prompts=", convert=unchanged)
+    prompt: str | None = key(None, "one prompt, instead of the set of prompts=", convert=lambda _, value: value)
     prompts: PromptKeys = key(PromptKeys, "prompts measured together")
     iterations: int = key("${protocol.iterations}", "runs of each mode; default of the protocol", least=1)
     output: str | None = key(None, "also write the summary to this file")
@@ -121,11 +121,18 @@ def __getattr__(name: str) -> type:
     return found
 
 
-def register() -> None:
-    """Give Hydra the schema under the name that conf/sweep.yaml refers to."""
+def register(group: str, name: str, target: str, conf: Any) -> None:
+    """Give Hydra the schema, to which conf/sweep.yaml refers, and the choice `hydra/<group>=<name>`.
+
+    The choice is made of the plugin class `target` with the settings `conf`. The plugins call this, and define no
+    settings: Hydra runs their files outside of the import system, where dataclasses can't resolve their annotations.
+    """
     from hydra.core.config_store import ConfigStore
 
-    ConfigStore.instance().store(name="velosweep_schema", node=omegaconf_schema(), provider="velosweep")
+    store = ConfigStore.instance().store
+    store(name="velosweep_schema", node=omegaconf_schema(), provider="velosweep")
+    node = conf(_target_=f"hydra_plugins.velosweep_plugins.{target}")
+    store(group=f"hydra/{group}", name=name, node=node, provider="velosweep")
 
 
 KEY_TYPES = {name: key.type_word for name, key in KEYS.items()}

@@ -27,10 +27,6 @@ class SpeculationKind:
     draft_length: str | None = None
 
 
-def _model_kind(name: str, llama_cpp: str, *, needs_draft_model: bool = True) -> SpeculationKind:
-    return SpeculationKind(name=name, llama_cpp=llama_cpp, draft_settings=True, needs_draft_model=needs_draft_model)
-
-
 def _lookup_kind(name: str) -> SpeculationKind:
     prefix = name.replace("-", "_")
     return SpeculationKind(
@@ -44,11 +40,11 @@ def _lookup_kind(name: str) -> SpeculationKind:
 KINDS: Mapping[str, SpeculationKind] = {
     kind.name: kind
     for kind in (
-        _model_kind("draft", "draft-simple"),
-        _model_kind("draft-eagle3", "draft-eagle3"),
-        _model_kind("draft-dflash", "draft-dflash"),
-        _model_kind("draft-dspark", "draft-dspark"),
-        _model_kind("draft-mtp", "draft-mtp", needs_draft_model=False),
+        SpeculationKind(name="draft", llama_cpp="draft-simple", draft_settings=True, needs_draft_model=True),
+        SpeculationKind(name="draft-eagle3", llama_cpp="draft-eagle3", draft_settings=True, needs_draft_model=True),
+        SpeculationKind(name="draft-dflash", llama_cpp="draft-dflash", draft_settings=True, needs_draft_model=True),
+        SpeculationKind(name="draft-dspark", llama_cpp="draft-dspark", draft_settings=True, needs_draft_model=True),
+        SpeculationKind(name="draft-mtp", llama_cpp="draft-mtp", draft_settings=True),
         _lookup_kind("ngram-simple"),
         _lookup_kind("ngram-map-k"),
         _lookup_kind("ngram-map-k4v"),

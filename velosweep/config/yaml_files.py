@@ -39,7 +39,7 @@ def check_sources(hydra: Hydra) -> None:
     _read.clear()
     sources = hydra.config_loader.get_sources()
     sources[:] = [
-        CheckedFiles(source.provider, source.path) if type(source) is FileConfigSource else source for source in sources
+        CheckedFiles(source.provider, source.path) if source.scheme() == "file" else source for source in sources
     ]
 
 

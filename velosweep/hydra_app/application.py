@@ -9,9 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from velosweep.config import search_path
 from velosweep.config.command_words import read_words
-from velosweep.config.composing import set_version_base, start_hydra
+from velosweep.config.composing import PRIMARY, start_hydra
 from velosweep.config.schema import nearest
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.hydra_app.task import JobError, JobTask, RunSweep
@@ -32,12 +31,12 @@ def run(arguments: Sequence[str], *, verbs: Sequence[str] = (), run_sweep: RunSw
     args, parser = _parse(arguments, verbs)
     from hydra.core.global_hydra import GlobalHydra
 
-    set_version_base()
-    if _measures(args):
+    shows = args.hydra_help or args.cfg or args.shell_completion or args.info
+    if not shows and "dry_run=true" not in args.overrides:  # dry_run may also be set in a file, which is not looked at
         outlive_readers()
-    if _measures(args) and surely_embedded(args.overrides, os.environ):
-        ask_devices_early()
-    hydra = start_hydra(search_path.build(args.config_dir, args.config_path))
+        if surely_embedded(args.overrides, os.environ):
+            ask_devices_early()
+    hydra = start_hydra(args.config_dir, args.config_path)
     try:
         if args.hydra_help:
             hydra.hydra_help(config_name=args.config_name, args_parser=parser, args=args)
@@ -60,11 +59,6 @@ def run(arguments: Sequence[str], *, verbs: Sequence[str] = (), run_sweep: RunSw
     return int(ExitStatus.OK)
 
 
-def _measures(args: argparse.Namespace) -> bool:
-    """Whether the command will run jobs; `dry_run` may also be set in a file, which is not looked at."""
-    return not ("dry_run=true" in args.overrides or args.hydra_help or args.cfg or args.shell_completion or args.info)
-
-
 def _complete(hydra: Hydra, args: argparse.Namespace, verbs: Sequence[str]) -> None:
     """Print Hydra's completions and our verbs; after a verb nothing, so that the shell completes file names."""
     words = os.environ.get("COMP_LINE", "").split()[1:]
@@ -80,9 +74,7 @@ class _Parser(argparse.ArgumentParser):
     """Raises ConfigError instead of printing the usage and exiting."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        if message.startswith(
-            "argument --info/-i: invalid choice"
-        ):  # -i is --info to Hydra and iterations in the specification
+        if message.startswith("argument --info/-i: invalid choice"):  # in the specification -i is iterations
             raise _unknown_flag("-i")
         raise ConfigError(f"The command line can't be read: {message}", remedy="see `velosweep --help`")
 
@@ -96,11 +88,9 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> tuple[argparse.Nam
     args, unknown = parser.parse_known_intermixed_args(list(arguments))
     if unknown:
         raise _unknown_flag(unknown[0])
-    if (
-        args.package is not None and not args.cfg
-    ):  # -p is --package to Hydra, for --cfg only, and prompt in the specification
+    if args.package is not None and not args.cfg:  # Hydra's -p is for --cfg; in the specification it is the prompt
         raise _unknown_flag("-p")
-    args.config_name = args.config_name or search_path.PRIMARY
+    args.config_name = args.config_name or PRIMARY
     if not args.shell_completion:
         args.overrides = read_words(args.overrides, verbs, multirun=args.multirun)
     doing = [flag for flag in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(args, flag)]

@@ -20,8 +20,7 @@ from typing import Any
 
 from velosweep.config.settings import RunSettings
 from velosweep.errors import ConfigError, MismatchError, StorageError
-from velosweep.hydra_app.groups import RemoteGroup, in_words, measure_group
-from velosweep.hydra_app.remote import RemoteLauncher, import_extra
+from velosweep.hydra_app.remote import RemoteGroup, RemoteLauncher, import_extra, in_words, measure_group
 from velosweep.hydra_app.remote_journal import JournalReplica, display_of, line_sender, sweep_files, write_files
 from velosweep.values import Sample
 

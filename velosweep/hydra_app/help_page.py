@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from velosweep.config.composing import own_conf, package_conf
 from velosweep.config.schema import KEYS
-from velosweep.config.search_path import own_conf, package_conf
 
 _EXAMPLES = (
     ("velosweep", "one job: the synthetic pair, vanilla against speculative"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
-from velosweep.config.composing import write_value
 from velosweep.config.schema import KEYS
+from velosweep.errors import ConfigError
 from velosweep.results.paths import is_sweep
 
 _VALUE_KEYS = frozenset(name for name, key in KEYS.items() if key.type_word)
@@ -37,28 +40,14 @@ class JobConfig:
     unresolved: dict[str, Any]
     overrides: list[str]
 
-    def refers_to_hydra(self) -> bool:
-        """Whether a value refers to Hydra's part, as in `output=out-${hydra.job.num}.json`."""
-        return any("${hydra" in repr(value) for key, value in self.unresolved.items() if key != "hydra")
-
     def number(self) -> None:
         """Write the job's number, its overrides and the directory name made of them into `cfg`."""
         hydra = self.cfg.hydra
         with read_write(hydra), open_dict(hydra):
-            hydra.job.update(self._own_values())
+            hydra.job.update(self.own_values())
             hydra.overrides.task = self.overrides
 
-    def hydra_part(self, output_dir: str) -> dict[str, Any]:
-        """The content of the job's hydra.yaml."""
-        hydra = self.unresolved["hydra"]
-        return {
-            **hydra,
-            "job": {**hydra["job"], **self._own_values()},
-            "overrides": {**hydra["overrides"], "task": self.overrides},
-            "runtime": {**hydra["runtime"], "output_dir": output_dir},
-        }
-
-    def _own_values(self) -> dict[str, Any]:
+    def own_values(self) -> dict[str, Any]:
         """Values of hydra.job; from Hydra 1.4 on override_dirname is an interpolation."""
         job, own = self.unresolved["hydra"]["job"], {"num": self.num, "id": str(self.num)}
         if "${" in str(job["override_dirname"]):
@@ -87,8 +76,7 @@ class JobConfigs:
     def __init__(self, sweep: DictConfig, loader: ConfigLoader) -> None:
         self._sweep = sweep
         self._loader = loader
-        self._parser = OverridesParser.create(config_loader=loader)
-        self._parsed: dict[str, Override] = {}
+        self._parse = cache(OverridesParser.create(config_loader=loader).parse_override)
         self._compositions: dict[tuple[tuple[str, ...], ...], _Composition] = {}
 
     def compose(self, overrides: Sequence[str], num: int) -> JobConfig:
@@ -98,18 +86,15 @@ class JobConfigs:
         groups = tuple(override.input_line or "" for override in parsed if not _is_value(override))
         made = self._composed(groups, keys=tuple(override.key_or_group for override in values))
         for override in values:
-            write_value(made.cfg, override, again=override.key_or_group in made.added)
+            _write_value(made.cfg, override, again=override.key_or_group in made.added)
             if override.is_add():
                 made.added.add(override.key_or_group)
             top = override.key_or_group.partition(".")[0]
-            made.unresolved[top] = _unresolved(made.cfg, top, override)
+            plain = override.value() if OmegaConf.is_interpolation(made.cfg, top) else made.cfg[top]
+            is_config = OmegaConf.is_config(plain)
+            made.unresolved[top] = OmegaConf.to_container(plain, enum_to_str=True) if is_config else plain
         own = [override.input_line or "" for override in parsed if not override.is_hydra_override()]
         return JobConfig(num=num, cfg=made.cfg, unresolved=made.unresolved, overrides=own)
-
-    def _parse(self, line: str) -> Override:
-        if line not in self._parsed:
-            self._parsed[line] = self._parser.parse_override(line)
-        return self._parsed[line]
 
     def _composed(self, groups: tuple[str, ...], keys: tuple[str, ...]) -> _Composition:
         """The composition of `groups`, one for each set of `keys`, so that no job keeps another's value."""
@@ -117,7 +102,12 @@ class JobConfigs:
             lines: Any = OmegaConf.to_container(self._sweep.hydra.overrides.task)  # a line may hold ${hydra.job.num}
             sweeps_own = [self._parse(line) for line in lines]
             if groups == tuple(override.input_line for override in sweeps_own if not _is_value(override)):
-                cfg = self._copy_of_sweep()
+                cfg = deepcopy(self._sweep)  # which Hydra hands to plugins read-only
+                OmegaConf.set_readonly(cfg, None)
+                OmegaConf.set_readonly(cfg.hydra, False)
+                with open_dict(cfg.hydra):
+                    cfg.hydra.overrides.task = []
+                    cfg.hydra.job.override_dirname = ""
                 added = {o.key_or_group for o in sweeps_own if o.is_add() and not o.is_sweep_override()}
             else:
                 cfg, added = self._loader.load_sweep_config(self._sweep, list(groups)), set()
@@ -125,22 +115,20 @@ class JobConfigs:
             self._compositions[groups, keys] = _Composition(cfg=cfg, unresolved=unresolved, added=added)
         return self._compositions[groups, keys]
 
-    def _copy_of_sweep(self) -> DictConfig:
-        """A writable copy of the sweep's configuration, which Hydra hands to plugins read-only."""
-        cfg = deepcopy(self._sweep)
-        OmegaConf.set_readonly(cfg, None)
-        OmegaConf.set_readonly(cfg.hydra, False)
-        with open_dict(cfg.hydra):
-            cfg.hydra.overrides.task = []
-            cfg.hydra.job.override_dirname = ""
-        return cfg
 
+def _write_value(cfg: DictConfig, override: Override, *, again: bool = False) -> None:
+    """Write an override's value into `cfg` as Hydra does; `again`: `+key` wrote it before.
 
-def _unresolved(cfg: DictConfig, top: str, override: Override) -> Any:
-    """The plain value of the top-level key that `override` wrote to."""
-    if OmegaConf.is_interpolation(cfg, top):
-        return override.value()
-    return OmegaConf.to_container(cfg[top], enum_to_str=True) if OmegaConf.is_config(cfg[top]) else cfg[top]
+    Raises ConfigError for a `+key` that is there, ConfigCompositionException for what OmegaConf refuses.
+    """
+    key, value, line = override.key_or_group, override.value(), override.input_line
+    try:
+        there = override.is_add() and not again and OmegaConf.select(cfg, key, throw_on_missing=False) is not None
+        if there and not isinstance(value, (dict, list)):
+            raise ConfigError(f"There is a key {key!r} already", remedy=f"leave the + out: {str(line).lstrip('+')}")
+        OmegaConf.update(cfg, key, value, merge=True, force_add=override.is_add() or override.is_force_add())
+    except OmegaConfBaseException as error:
+        raise ConfigCompositionException(f"Error merging override {line}") from error
 
 
 def _is_value(override: Override) -> bool:
@@ -175,21 +163,27 @@ class HydraFolders:
             return
         folder.mkdir(parents=True, exist_ok=True)
         own = {key: value for key, value in config.unresolved.items() if key != "hydra"}
-        hydra = config.hydra_part(output_dir=str(self._root / directory))
+        hydra = config.unresolved["hydra"]
+        hydra = {
+            **hydra,
+            "job": {**hydra["job"], **config.own_values()},
+            "overrides": {**hydra["overrides"], "task": config.overrides},
+            "runtime": {**hydra["runtime"], "output_dir": str(self._root / directory)},
+        }
         (folder / "config.yaml").write_text(self._sections("", own), encoding="utf-8")
         (folder / "hydra.yaml").write_text("hydra:\n" + self._sections("hydra", hydra), encoding="utf-8")
         (folder / "overrides.yaml").write_text(to_yaml(config.overrides), encoding="utf-8")
 
     def _sections(self, parent: str, sections: dict[str, Any]) -> str:
-        return "".join(self._section(parent, key, value) for key, value in sections.items())
-
-    def _section(self, parent: str, key: str, value: Any) -> str:
-        """The lines of one key below `parent` ("" at the top)."""
-        known = (parent, key, repr(value))
-        if known not in self._texts:
-            text = to_yaml({parent: {key: value}} if parent else {key: value})
-            self._texts[known] = text.partition("\n")[2] if parent else text
-        return self._texts[known]
+        """The lines of keys below `parent` ("" at the top)."""
+        lines = []
+        for key, value in sections.items():
+            known = (parent, key, repr(value))
+            if known not in self._texts:
+                text = to_yaml({parent: {key: value}} if parent else {key: value})
+                self._texts[known] = text.partition("\n")[2] if parent else text
+            lines.append(self._texts[known])
+        return "".join(lines)
 
 
 _BOOLEANS = ("y", "yes", "n", "no", "true", "false", "on", "off")
@@ -214,5 +208,4 @@ _Dumper.add_representer(str, _represent_text)
 
 def to_yaml(content: Any) -> str:
     """Plain values as `OmegaConf.to_yaml` writes them."""
-    text: str = yaml.dump(content, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
-    return text
+    return str(yaml.dump(content, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False))

@@ -18,11 +18,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from velosweep.config.load import JobLoader, load_settings, load_tuner
+from velosweep.config.load import JobLoader, load_settings
 from velosweep.config.schema import RUN_KEYS
 from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import ConfigError
-from velosweep.hydra_app.job_configs import HydraFolders, JobConfig, JobConfigs
+from velosweep.hydra_app.job_configs import HydraFolders, JobConfigs
 from velosweep.hydra_app.task import JobError, JobTask
 from velosweep.results.sweep_outcome import SweepOutcome
 
@@ -70,15 +70,16 @@ class LaneLauncher(Launcher):
         jobs: list[Job] = []
         for num, overrides in enumerate(job_overrides, start=first):
             config = configs.compose(overrides, num)
-            if config.refers_to_hydra():
+            plain, directory = config.unresolved, str(num)
+            if any("${hydra" in repr(value) for key, value in plain.items() if key != "hydra"):
                 config.number()
                 HydraConfig.instance().set_config(config.cfg)  # what ${hydra:job.num} refers to
-            directory = self._directory(config)
-            job = loader.load(
-                config.cfg, num=num, overrides=overrides, directory=directory, unresolved=config.unresolved
-            )
+            if plain["hydra"]["sweep"]["subdir"] != "${hydra.job.num}":
+                config.number()
+                directory = os.path.normpath(str(OmegaConf.select(config.cfg, "hydra.sweep.subdir")))
+            job = loader.load(config.cfg, num=num, overrides=overrides, directory=directory, unresolved=plain)
             jobs.append(job)
-            own_settings = load_settings(config.cfg, config.unresolved)
+            own_settings = load_settings(config.cfg, plain, tune=self.tune)
             if own_settings != (settings := settings or own_settings):
                 raise ConfigError(
                     f"Jobs {first} and {num} have different run settings",
@@ -99,15 +100,7 @@ class LaneLauncher(Launcher):
                 folders.write(config, directory)
         if settings is None:
             raise ConfigError("The grid is empty: no job to run", remedy="give every swept key at least one value")
-        return jobs, replace(settings, tuner=load_tuner(config.cfg)) if self.tune else settings
-
-    def _directory(self, config: JobConfig) -> str:
-        """Where the job's results go, below the sweep's folder."""
-        subdir = config.unresolved["hydra"]["sweep"]["subdir"]
-        if subdir == "${hydra.job.num}":
-            return str(config.num)
-        config.number()
-        return os.path.normpath(str(OmegaConf.select(config.cfg, "hydra.sweep.subdir")))
+        return jobs, settings
 
     def _job_return(self, configs: JobConfigs, job: Job, root: Path) -> JobReturn:
         """The JobReturn of a job that is about to start; calls on_job_start.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from velosweep.config.settings import RunSettings, Sweep
 from velosweep.files import make_folder, write_bytes, write_text
-from velosweep.hydra_app.groups import SERVER_GROUPS_A_GROUP, RemoteGroup
+from velosweep.hydra_app.remote import SERVER_GROUPS_A_GROUP, RemoteGroup
 from velosweep.measuring.events import RunEnded, RunStarted
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
 from velosweep.planning.server_groups import WARMUP_PROMPT, Measurement

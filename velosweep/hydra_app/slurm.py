@@ -17,8 +17,7 @@ from typing import Any
 
 from velosweep.config.settings import RunSettings
 from velosweep.errors import ConfigError, Interrupted, VelosweepError
-from velosweep.hydra_app.groups import RemoteGroup, in_words, measure_group
-from velosweep.hydra_app.remote import RemoteLauncher, import_extra
+from velosweep.hydra_app.remote import RemoteGroup, RemoteLauncher, import_extra, in_words, measure_group
 from velosweep.isolation import python_command
 
 

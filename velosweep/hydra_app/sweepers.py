@@ -7,6 +7,7 @@ launcher composes, and a failed job is a result.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ from velosweep.errors import ConfigError, ExitStatus
 from velosweep.hydra_app.launcher import LaneLauncher
 from velosweep.hydra_app.task import JobTask, remove_unmeasured
 from velosweep.results.sweep_outcome import SweepOutcome
+
+
+@dataclass
+class GridConf:
+    """Settings of the sweeper `grid`."""
+
+    _target_: str = "???"
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
 
 
 class GridSweep(Sweeper):

@@ -1,6 +1,7 @@
 """Launcher `gpu_lanes` and sweepers `grid` and `tune` for Hydra; the work is in `velosweep.hydra_app`."""
 
-from velosweep.hydra_app import launcher, registry, sweepers
+from velosweep.config.schema import register
+from velosweep.hydra_app import launcher, sweepers
 
 
 class GpuLanes(launcher.LaneLauncher):
@@ -15,6 +16,6 @@ class Tune(sweepers.TuneSweep):
     """The fastest of those combinations, certified, without measuring all of them."""
 
 
-registry.register("launcher", "gpu_lanes", "lanes.GpuLanes", registry.LauncherConf)
-registry.register("sweeper", "grid", "lanes.Grid", registry.GridConf)
-registry.register("sweeper", "tune", "lanes.Tune", registry.GridConf)
+register("launcher", "gpu_lanes", "lanes.GpuLanes", dict)
+register("sweeper", "grid", "lanes.Grid", sweepers.GridConf)
+register("sweeper", "tune", "lanes.Tune", sweepers.GridConf)

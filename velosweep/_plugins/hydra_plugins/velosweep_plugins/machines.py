@@ -1,6 +1,7 @@
 """Launchers `slurm` and `dask` for Hydra; the work is in `velosweep.hydra_app`. Their packages load when used."""
 
-from velosweep.hydra_app import dask, registry, slurm
+from velosweep.config.schema import register
+from velosweep.hydra_app import dask, slurm
 
 
 class Slurm(slurm.SlurmLanes):
@@ -11,5 +12,5 @@ class Dask(dask.DaskLanes):
     """A queue of jobs is one future on a Dask worker."""
 
 
-registry.register("launcher", "slurm", "machines.Slurm", slurm.SlurmConf)
-registry.register("launcher", "dask", "machines.Dask", dask.DaskConf)
+register("launcher", "slurm", "machines.Slurm", slurm.SlurmConf)
+register("launcher", "dask", "machines.Dask", dask.DaskConf)

@@ -19,8 +19,11 @@ _STANDARD_LIBRARY = os.path.dirname(os.__file__)  # noqa: PTH120
 def shut_out_current_folder() -> None:
     """Do so for this process, and for every Python that it or a library (joblib, Dask, submitit) starts."""
     sys.path[:] = import_path()
-    os.environ.update(python_environment(os.environ))
-    if not os.environ["PYTHONPATH"]:
+    path = without_current_folder(os.environ.get("PYTHONPATH", ""))
+    if sys.version_info < (3, 11):  # knows no PYTHONSAFEPATH
+        path = os.pathsep.join(filter(None, (os.path.join(_ROOT, "velosweep", "_python310"), path)))  # noqa: PTH118
+    os.environ.update({"PYTHONPATH": path, "PYTHONSAFEPATH": "1"})
+    if not path:
         del os.environ["PYTHONPATH"]
 
 
@@ -46,14 +49,6 @@ def _is_current_folder(entry: str) -> bool:
         return os.path.samefile(entry, os.curdir)  # noqa: PTH121
     except OSError:  # one of them does not exist
         return False
-
-
-def python_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables that keep a Python started by somebody else's code from importing out of the current folder."""
-    path = without_current_folder(environment.get("PYTHONPATH", ""))
-    if sys.version_info < (3, 11):  # knows no PYTHONSAFEPATH
-        path = os.pathsep.join(filter(None, (os.path.join(_ROOT, "velosweep", "_python310"), path)))  # noqa: PTH118
-    return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 def without_current_folder(search_path: str) -> str:

@@ -64,7 +64,7 @@ def run_sweep(
     sweep = Sweep(id="", root=str(root), jobs=prepared.jobs, command=tuple(command), single=single)
     if settings.dry_run:
         print_plan(prepared, plan(prepared), settings, console)
-        return SweepOutcome.not_run(len(jobs))
+        return SweepOutcome(exit_status=0, summaries=(None,) * len(jobs), errors=(None,) * len(jobs))
     with ExitStack() as locks:  # held until the results are written, so that no other sweep is measured beside that
         measured, job_ids = measure_sweep(sweep, prepared, settings, console, on_line, locks)
         derived = _collate(root, measured)

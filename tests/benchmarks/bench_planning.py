@@ -30,7 +30,7 @@ def ours(jobs: int) -> None:
 
     def run_sweep(planned, **_):  # type: ignore[no-untyped-def]
         reached.append(time.perf_counter())
-        return SweepOutcome.not_run(len(planned))
+        return SweepOutcome(exit_status=0, summaries=(None,) * len(planned), errors=(None,) * len(planned))
 
     main(["n_draft=3"], run_sweep=run_sweep)  # imports and caches, so that the growth is the jobs'
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

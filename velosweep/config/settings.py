@@ -228,11 +228,7 @@ class TunerSettings:
     )
     per_category: bool = key(False, "one search for each category of prompts")
     budget_s: float | None = key(
-        None,
-        "answer by then, certified or not: 90s, 10min, 2h",
-        name="budget",
-        hint=str | None,
-        convert=seconds,
+        None, "answer by then, certified or not: 90s, 10min, 2h", name="budget", hint=str | None, convert=seconds
     )
     max_rounds: int = key(40, "give up certifying after this many rounds", least=3)
     confirm_pairs: int = key(6, "fresh pairs of the winner against vanilla", least=2)

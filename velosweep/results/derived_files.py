@@ -16,8 +16,7 @@ from velosweep.results.journal_table import Damaged, damage_in_words, journal_ro
 from velosweep.results.loading import collect
 from velosweep.results.parquet_files import row_count, sweep_metadata, write_row_groups, write_samples
 from velosweep.results.paths import SweepPaths
-from velosweep.results.results_file import write_results
-from velosweep.results.summaries import Summary, write_summary_array
+from velosweep.results.results_file import Summary, write_results, write_summary_array
 from velosweep.results.sweep_record import read_record, record_from_samples
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.summarise import compare_jobs

@@ -31,9 +31,8 @@ from velosweep.results.parquet_files import (
     schema,
 )
 from velosweep.results.paths import SweepPaths
-from velosweep.results.results_file import METRICS
+from velosweep.results.results_file import METRICS, write_job_summaries
 from velosweep.results.row_order import numbers, owner_ranges
-from velosweep.results.summaries import write_job_summaries
 from velosweep.statistics.comparison import Comparison, ModeStatistics
 from velosweep.statistics.summarise import iterate_jobs
 

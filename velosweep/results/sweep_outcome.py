@@ -54,8 +54,3 @@ class SweepOutcome:
             unmeasured = None if measured is not None or may_be_unmeasured else "nothing was measured"
             found.append((measured, job.error or unmeasured))
         return cls.of([summary for summary, _ in found], [error for _, error in found], interrupted=interrupted)
-
-    @classmethod
-    def not_run(cls, jobs: int) -> SweepOutcome:
-        """The outcome of a dry run."""
-        return cls(exit_status=int(ExitStatus.OK), summaries=(None,) * jobs, errors=(None,) * jobs)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.results.made import comparison, mode_statistics, statistics
 from velosweep.results.paths import JobPaths
-from velosweep.results.summaries import summary, to_json, write_job_summaries, write_summary_array
+from velosweep.results.results_file import summary, to_json, write_job_summaries, write_summary_array
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "summary.json"
 

@@ -11,7 +11,7 @@ import pytest
 
 from velosweep import cli
 from velosweep.config.settings import Job, RunSettings
-from velosweep.results.sweep_outcome import SweepOutcome
+from velosweep.results.sweep_record import SweepOutcome
 
 
 @dataclass

@@ -30,8 +30,7 @@ from velosweep.reporting.terminal_report import print_end, resume_command
 from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.results.results_file import write_decisions
-from velosweep.results.sweep_outcome import SweepOutcome
-from velosweep.results.sweep_record import write_record
+from velosweep.results.sweep_record import SweepOutcome, write_record
 from velosweep.tuning.search_driver import SearchDriver, search_drivers
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from pathlib import Path
 def ours(jobs: int) -> None:
     """One sweep of `jobs` jobs, nothing measured; prints seconds of load and of the whole command."""
     from velosweep.cli import main
-    from velosweep.results.sweep_outcome import SweepOutcome
+    from velosweep.results.sweep_record import SweepOutcome
 
     reached: list[float] = []
 

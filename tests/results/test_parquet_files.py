@@ -14,9 +14,9 @@ import pytest
 from tests.results.made import journal_of, rounds, sample
 from tests.strategies import samples_to_table
 from velosweep.errors import SchemaError, StorageError
+from velosweep.results.journal_table import in_canonical_order
 from velosweep.results.loading import collect
 from velosweep.results.parquet_files import COLUMNS, completed, read_parquet, schema, write_samples
-from velosweep.results.row_order import in_canonical_order
 from velosweep.values import Sample
 
 # The data contract, word for word.

@@ -24,7 +24,7 @@ from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import ConfigError
 from velosweep.hydra_app.job_configs import HydraFolders, JobConfigs
 from velosweep.hydra_app.task import JobError, JobTask
-from velosweep.results.sweep_outcome import SweepOutcome
+from velosweep.results.sweep_record import SweepOutcome
 
 
 class LaneLauncher(Launcher):

@@ -37,8 +37,7 @@ from velosweep.reporting.console import make_console
 from velosweep.reporting.terminal_report import print_results
 from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
-from velosweep.results.sweep_outcome import SweepOutcome
-from velosweep.results.sweep_record import read_record, write_record
+from velosweep.results.sweep_record import SweepOutcome, read_record, write_record
 from velosweep.values import Sample
 
 SERVER_GROUPS_A_GROUP = 100_000

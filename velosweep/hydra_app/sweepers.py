@@ -24,7 +24,7 @@ from velosweep.config.hydra_errors import translate
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.hydra_app.launcher import LaneLauncher
 from velosweep.hydra_app.task import JobTask, remove_unmeasured
-from velosweep.results.sweep_outcome import SweepOutcome
+from velosweep.results.sweep_record import SweepOutcome
 
 
 @dataclass

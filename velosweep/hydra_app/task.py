@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from velosweep.errors import ExitStatus, VelosweepError
-from velosweep.results.sweep_outcome import SweepOutcome
+from velosweep.results.sweep_record import SweepOutcome
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -21,6 +21,7 @@ from velosweep.errors import StorageError
 from velosweep.files import make_folder, write_bytes
 from velosweep.garbage_collection import collection_paused
 from velosweep.records import JobRecord
+from velosweep.results.journal_table import numbers, owner_ranges
 from velosweep.results.parquet_files import (
     STRINGS,
     completed,
@@ -32,7 +33,6 @@ from velosweep.results.parquet_files import (
 )
 from velosweep.results.paths import SweepPaths
 from velosweep.results.results_file import METRICS, write_job_summaries
-from velosweep.results.row_order import numbers, owner_ranges
 from velosweep.statistics.comparison import Comparison, ModeStatistics
 from velosweep.statistics.summarise import iterate_jobs
 

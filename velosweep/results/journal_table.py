@@ -1,4 +1,7 @@
-"""A journal as a table without a Python object a row: checksums line by line, parsing in Arrow, batch by batch."""
+"""A journal as a table without a Python object a row: checksums line by line, parsing in Arrow, batch by batch.
+
+And the order of a table's rows, which depends on the rows alone, so that the same runs give the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,17 @@ import mmap
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from velosweep.files import explained
 from velosweep.results.journal import scan
 from velosweep.results.parquet_files import COLUMNS, ROW_GROUP, arrow_schema, check_schema, schema
 from velosweep.results.paths import JOURNAL
-from velosweep.results.row_order import KEYS, canonical_places
 
 BATCH_LINES = 32_768
 _SAMPLE = b'"kind":"sample"'
@@ -56,7 +60,7 @@ def journal_row_groups(path: Path, damaged: Damaged) -> Iterator[pa.Table]:
     """
     begins, ends = array("q"), array("q")
     keys = []
-    for lines, table in _parsed_batches(path, damaged, KEYS):
+    for lines, table in _parsed_batches(path, damaged, ORDER_KEYS):
         keys.append(table)
         begins.extend(line.begin for line in lines)
         ends.extend(line.begin + len(line.content) for line in lines)
@@ -118,3 +122,60 @@ def _parse(lines: list[bytes], columns: Iterable[str]) -> pa.Table:
         parse_options=pj.ParseOptions(explicit_schema=raw, unexpected_field_behavior="ignore"),
     )
     return table.select(wanted.names).cast(wanted)
+
+
+# What decides a row's place, and all that has to be read to know it.
+ORDER_KEYS = ("job_id", "started_at", "lane", "order", "iteration")
+
+
+def in_canonical_order(table: pa.Table) -> pa.Table:
+    """The same rows in an order that depends on them alone: not on which lane or process brought them first.
+
+    Rows of one `job_id` stand together in the order they were taken; job_ids follow one another by their
+    first run, so that jobs stand beside the vanilla runs they share and filters skip whole row groups.
+    """
+    places = canonical_places(table)
+    return table if (places[1:] > places[:-1]).all() else table.take(places)
+
+
+def canonical_places(table: pa.Table) -> Any:
+    """The places of a table's rows (its ORDER_KEYS are enough) in canonical order."""
+    keys = [numbers(table, key, missing=-1) for key in ("iteration", "order", "lane") if key in table.column_names]
+    started: Any = table["started_at"].cast(pa.int64())
+    started = started.fill_null(0).to_numpy()
+    # Owners stand in the order of their first runs, then of their names.
+    encoded = _owners(table).dictionary_encode()
+    codes, names = encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
+    first = np.full(len(names), np.iinfo(np.int64).max)
+    np.minimum.at(first, codes, started)
+    by_time = sorted(range(len(names)), key=lambda code: (int(first[code]), names[code]))
+    ranks = np.empty(len(names), dtype=np.int32)
+    ranks[by_time] = np.arange(len(names), dtype=np.int32)
+    return np.lexsort((*keys, started, ranks[codes]))
+
+
+def numbers(table: pa.Table, name: str, *, missing: int) -> Any:
+    """A column of integers as numpy, `missing` for null."""
+    column: Any = table[name]
+    return column.fill_null(missing).to_numpy()
+
+
+def owner_ranges(ordered: pa.Table) -> dict[str, tuple[int, int]]:
+    """Where each `job_id` stands in a table in canonical order: (first row, number of rows).
+
+    Raises ValueError where rows of one do not stand together.
+    """
+    runs: Any = pc.call_function("run_end_encode", [_owners(ordered)])
+    ranges: dict[str, tuple[int, int]] = {}
+    begin = 0
+    for name, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        if name in ranges:
+            raise ValueError(f"rows of job_id {name} do not stand together")
+        ranges[name] = (begin, end - begin)
+        begin = end
+    return ranges
+
+
+def _owners(table: pa.Table) -> Any:
+    column: Any = table["job_id"]
+    return column.fill_null("").combine_chunks()

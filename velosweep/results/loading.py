@@ -15,10 +15,9 @@ import pyarrow.parquet as pq
 
 from velosweep.errors import StorageError
 from velosweep.results import parquet_files, results_file
-from velosweep.results.journal_table import damage_in_words, journal_to_table
+from velosweep.results.journal_table import damage_in_words, in_canonical_order, journal_to_table
 from velosweep.results.parquet_files import check_file_schema, completed, damaged_parquet, read_parquet, reading_parquet
 from velosweep.results.paths import RECORD, RESULTS, SAMPLES, SweepPaths
-from velosweep.results.row_order import in_canonical_order
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds

@@ -1,18 +1,22 @@
-"""sweep.json: what was asked, on which machine, how each job ended; made from samples alone where it is gone."""
+"""sweep.json: what was asked, on which machine, how each job ended; made from samples alone where it is gone.
+
+And what follows from it: the exit status, and the return values that Hydra gets for its jobs.
+"""
 
 from __future__ import annotations
 
 import json
 import types
 import typing
-from dataclasses import is_dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
-from velosweep.errors import SchemaError, StorageError
+from velosweep.errors import ExitStatus, SchemaError, StorageError
 from velosweep.files import explained, write_text
 from velosweep.records import Environment, JobRecord, SweepRecord
 from velosweep.results.parquet_files import check_schema, to_plain
@@ -139,3 +143,51 @@ def _job(number: int, rows: list[Row]) -> JobRecord:
         iterations=max(row["iteration_max"] for row in rows),
         state="done",
     )
+
+
+Summary = Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepOutcome:
+    """How a sweep ended. `summaries[i]` is job i's summary.json as a mapping, None where it failed; `errors[i]` why."""
+
+    exit_status: int
+    summaries: tuple[Summary | None, ...]
+    errors: tuple[str | None, ...]
+
+    @classmethod
+    def of(
+        cls, summaries: Sequence[Summary | None], errors: Sequence[str | None], *, interrupted: bool = False
+    ) -> SweepOutcome:
+        """The outcome of these jobs: interrupted, nothing, some or all measured."""
+        if interrupted:
+            status = ExitStatus.INTERRUPTED
+        elif all(summary is None for summary in summaries):
+            status = ExitStatus.NOTHING_MEASURED
+        elif any(error is not None for error in errors):
+            status = ExitStatus.SOME_FAILED
+        else:
+            status = ExitStatus.OK
+        return cls(exit_status=int(status), summaries=tuple(summaries), errors=tuple(errors))
+
+    @classmethod
+    def of_sweep(
+        cls,
+        record: SweepRecord,
+        summaries: Iterable[Summary | None],
+        *,
+        asked: Collection[str] | None = None,
+        interrupted: bool = False,
+    ) -> SweepOutcome:
+        """The outcome of a sweep's jobs, or only of those `asked` for by id; `summaries` in the record's order."""
+        may_be_unmeasured = record.tuner is not None and not interrupted  # a search needs few of its candidates
+        found: list[tuple[Summary | None, str | None]] = []
+        for job, summary in zip(record.jobs, summaries, strict=True):
+            if asked is not None and job.id not in asked:
+                continue
+            own_mode = "vanilla" if job.speculation == "none" else "speculative"
+            measured = summary if summary is not None and summary[own_mode] else None
+            unmeasured = None if measured is not None or may_be_unmeasured else "nothing was measured"
+            found.append((measured, job.error or unmeasured))
+        return cls.of([summary for summary, _ in found], [error for _, error in found], interrupted=interrupted)

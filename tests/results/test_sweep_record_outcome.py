@@ -10,7 +10,7 @@ from tests.results.made import record as make_record
 from velosweep.config.settings import TunerSettings
 from velosweep.errors import ExitStatus
 from velosweep.records import SweepRecord
-from velosweep.results.sweep_outcome import Summary, SweepOutcome
+from velosweep.results.sweep_record import Summary, SweepOutcome
 
 GOOD = {"vanilla": {"mode": "Vanilla"}, "speculative": {"mode": "Speculative"}}
 ONLY_VANILLA = {"vanilla": {"mode": "Vanilla"}, "speculative": None}

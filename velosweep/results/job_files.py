@@ -80,7 +80,12 @@ def write_job_samples(
         job, rows = part
         folder = paths.job(job)
         make_folder(folder.root)
-        write_bytes(folder.samples, _parquet(rows, job), durable=False)
+        stream = pa.BufferOutputStream()
+        options = {**_WRITER, "use_dictionary": _LONG_TEXTS if rows.num_rows < _FEW_ROWS else list(STRINGS)}
+        with pq.ParquetWriter(stream, rows.schema, **options) as writer:
+            writer.write_table(rows)
+            writer.add_key_value_metadata(file_metadata(job_metadata(job)))
+        write_bytes(folder.samples, memoryview(stream.getvalue()), durable=False)
 
     parts = _rows_by_job(table, jobs)
     with ThreadPoolExecutor(min(threads, os.cpu_count() or 1)) as pool:  # Arrow encodes outside the interpreter's lock
@@ -112,16 +117,6 @@ def _rows_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[J
             baselines[key] = vanilla if inside.all() or not count else vanilla.filter(pa.array(inside)).combine_chunks()
         parts = [own, baselines[key]] if first < begin else [baselines[key], own]
         yield job, pa.concat_tables([part for part in parts if part.num_rows] or [own])
-
-
-def _parquet(rows: pa.Table, job: JobRecord) -> memoryview:
-    stream = pa.BufferOutputStream()
-    dictionaries = _LONG_TEXTS if rows.num_rows < _FEW_ROWS else list(STRINGS)
-    options: dict[str, Any] = {**_WRITER, "use_dictionary": dictionaries}
-    with pq.ParquetWriter(stream, rows.schema, **options) as writer:
-        writer.write_table(rows)
-        writer.add_key_value_metadata(file_metadata(job_metadata(job)))
-    return memoryview(stream.getvalue())
 
 
 def write_in_slices(root: Path, jobs: Sequence[JobRecord], *, samples: bool) -> list[Comparison]:

@@ -29,11 +29,10 @@ class JobPaths:
         self.root = root
         self.summary = root / "summary.json"  # the specification's object
         self.samples = root / SAMPLES  # the rows that it was computed from
-        self.prompts = root / "prompts"  # a folder of one such object for each prompt
 
     def prompt(self, prompt_id: str) -> Path:
         """The specification's object for one prompt."""
-        return self.prompts / f"{safe_name(prompt_id)}.json"
+        return self.root / "prompts" / f"{safe_name(prompt_id)}.json"
 
 
 class SweepPaths:
@@ -48,12 +47,11 @@ class SweepPaths:
         self.summaries = root / "summaries.json"  # the jobs' summaries, a JSON array
         self.tuner = root / "tuner.parquet"  # every decision of `hydra/sweeper=tune`, with its evidence
         self.report = root / "report.html"  # one page, no network
-        self.logs = root / "logs"  # a folder of the servers' own output
         self.lock = root / "lock"  # held by the one process that writes the sweep
 
     def log(self, server_id: str, launch: int) -> Path:
         """What a server wrote during one launch."""
-        return self.logs / f"{safe_name(server_id)}-{launch}.log"
+        return self.root / "logs" / f"{safe_name(server_id)}-{launch}.log"
 
     def job_directory(self, job: Job | JobRecord) -> Path:
         """Where a job's files go. Raises StorageError for a directory outside the sweep's folder."""

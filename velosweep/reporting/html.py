@@ -53,7 +53,9 @@ def render_report(
         for section in figures.values()
         for figure in section
     }
-    prompts = _prompt_rows(rows)
+    prompts = [row for row in rows if row.prompt_id is not None and row.verdict is not Verdict.INVALID]
+    if len(prompts) == len(_ids(prompts)):  # each job has one prompt, whose row would only repeat the job's
+        prompts = []
     shown = prompts if len(prompts) <= MOST_PROMPT_ROWS else [row for row in prompts if row.job_id in _ids(advised)]
     text = render_template(
         "report.html.j2",
@@ -76,12 +78,6 @@ def render_report(
 
 def _ids(jobs: Iterable[Comparison]) -> set[str]:
     return {job.job_id for job in jobs}
-
-
-def _prompt_rows(rows: Sequence[Comparison]) -> list[Comparison]:
-    """The rows of prompts; none where each job has one prompt, whose row would only repeat the job's."""
-    prompts = [row for row in rows if row.prompt_id is not None and row.verdict is not Verdict.INVALID]
-    return prompts if len(prompts) > len(_ids(prompts)) else []
 
 
 def _reasons(found: Recommendation, jobs: Sequence[Comparison], record: SweepRecord) -> list[str]:

@@ -188,21 +188,17 @@ class ProgressDisplay:
                 words += f", prompt {measurement.prompt.id}"
             self._lanes[event.lane] = f"warming up {measurement.server.label}" if measurement.warmup else words
         elif isinstance(event, events.RunEnded):
-            return self._run_line(event.measurement, event.sample)
+            measurement, sample = event.measurement, event.sample
+            complete = self._progress.add(measurement, sample)
+            label = f"{'🔹' if measurement.server.mode is Mode.VANILLA else '🔸'} {measurement.server.label}"
+            head = f"Iteration {self._iteration(measurement)}  {label:<{self._label_width}} ..."
+            if sample.status is not Status.OK:
+                return f"{head} {sample.status.value}: {sample.error or 'no reason given'}"
+            if complete is not None and self._each_line:
+                return f"{head} {complete.tokens_per_second:.2f} tok/s ({complete.total_ms:.0f}ms)"
         elif isinstance(event, events.GroupEnded):
             self._lanes.pop(event.lane, None)
         return None
-
-    def _run_line(self, measurement: Measurement, sample: Sample) -> str | None:
-        complete = self._progress.add(measurement, sample)
-        sign = "🔹" if measurement.server.mode is Mode.VANILLA else "🔸"
-        label = f"{sign} {measurement.server.label}"
-        head = f"Iteration {self._iteration(measurement)}  {label:<{self._label_width}} ..."
-        if sample.status is not Status.OK:
-            return f"{head} {sample.status.value}: {sample.error or 'no reason given'}"
-        if complete is None or not self._each_line:
-            return None
-        return f"{head} {complete.tokens_per_second:.2f} tok/s ({complete.total_ms:.0f}ms)"
 
     def _iteration(self, measurement: Measurement) -> str:
         total = "" if self._open_ended else f"/{most_iterations(measurement.job)}"

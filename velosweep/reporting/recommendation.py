@@ -6,7 +6,7 @@ Jobs with the same main model, prompt set and n_predict compete for one recommen
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from velosweep.config.speculation_kinds import KINDS
@@ -92,6 +92,9 @@ def _recommendation(
     if best is None:
         return Recommendation(question=question, kind=kind, headline=headline, notes=notes)
     against = [explain(finding, record) for finding in selected_findings(best, record)]
+    labels = job_labels(jobs)
+    ties = [job for job in jobs if search is None and job.job_id != best.job_id and tied(job, best)]
+    named = listed(first_few([f"{labels[job.job_id]} ({speedup(job)})" for job in ties], 6))
     return Recommendation(
         question=question,
         kind=kind,
@@ -99,8 +102,8 @@ def _recommendation(
         job=best,
         command=command_line(best, record) if kind == "run" else None,
         rests_on=_rests_on(best, record),
-        ties=_ties(best, jobs) if search is None else (),
-        by_category=tuple(_by_category(best, jobs, rows)),
+        ties=(f"statistically tied with it (the 95 % interval of the ratio holds 1): {named}",) if ties else (),
+        by_category=tuple(_by_category(best, labels, rows)),
         against=tuple(sorted((advice for advice in against if advice.rank < 2), key=lambda advice: advice.rank)),
         notes=notes,
     )
@@ -176,18 +179,8 @@ def _rests_on(best: Comparison, record: SweepRecord) -> str:
     )
 
 
-def _ties(best: Comparison, jobs: Sequence[Comparison]) -> tuple[str, ...]:
-    ties = [job for job in jobs if job.job_id != best.job_id and tied(job, best)]
-    if not ties:
-        return ()
-    labels = job_labels(jobs)
-    named = listed(first_few([f"{labels[job.job_id]} ({speedup(job)})" for job in ties], 6))
-    return (f"statistically tied with it (the 95 % interval of the ratio holds 1): {named}",)
-
-
-def _by_category(best: Comparison, jobs: Sequence[Comparison], rows: Sequence[Comparison]) -> Iterator[str]:
+def _by_category(best: Comparison, labels: Mapping[str, str], rows: Sequence[Comparison]) -> Iterator[str]:
     """The categories for which another setting is at least 2 % better, or none is faster."""
-    labels = job_labels(jobs)
     speedups = category_speedups(row for row in rows if row.job_id in labels)
     for category, of_job in speedups.items() if len(speedups) > 1 else ():
         winner = max(of_job, key=of_job.__getitem__)

@@ -39,23 +39,21 @@ def with_failed(jobs: Sequence[Comparison], record: SweepRecord) -> list[Compari
         return []
     there = {job.job_id: job for job in jobs}
     of_baseline = {entry.baseline_id: there[entry.id] for entry in record.jobs if entry.id in there}
-    missing = (entry for entry in record.jobs if entry.state == "failed" and entry.id not in there)
-    return whole_jobs([*jobs, *(_failed_row(entry, of_baseline.get(entry.baseline_id), jobs[0]) for entry in missing)])
-
-
-def _failed_row(entry: JobRecord, sibling: Comparison | None, other: Comparison) -> Comparison:
-    """`sibling` has the same baseline; `other` is any job, whose machine and engine were the failed one's too."""
     same = {field.name for field in fields(JobRecord)} & {field.name for field in fields(Comparison)}
-    return replace(
-        sibling or other,
-        **{name: getattr(entry, name) for name in same},
-        job_id=entry.id, job_num=entry.num, n_pairs=0, vanilla=sibling.vanilla if sibling else None, speculative=None,
-        speedup=None, speedup_stddev=None, speedup_gm=None, ci_low=None, ci_high=None, ci_method=None, acceptance=None,
-        cost_ratio=None, expected_speedup=None, verdict=Verdict.INVALID, findings=(), finished_at=None,
-        population_low=None, population_high=None, suite_speedup=None, worst_prompt=None,
-        energy_j_per_token_vanilla=sibling.energy_j_per_token_vanilla if sibling else None,
-        energy_j_per_token_speculative=None,
-    )  # fmt: skip
+    rows = list(jobs)
+    for entry in (entry for entry in record.jobs if entry.state == "failed" and entry.id not in there):
+        sibling = of_baseline.get(entry.baseline_id)
+        rows.append(replace(
+            sibling or jobs[0],  # whose machine and engine were the failed job's too
+            **{name: getattr(entry, name) for name in same},
+            job_id=entry.id, job_num=entry.num, n_pairs=0, vanilla=sibling.vanilla if sibling else None,
+            speculative=None, speedup=None, speedup_stddev=None, speedup_gm=None, ci_low=None, ci_high=None,
+            ci_method=None, acceptance=None, cost_ratio=None, expected_speedup=None, verdict=Verdict.INVALID,
+            findings=(), finished_at=None, population_low=None, population_high=None, suite_speedup=None,
+            worst_prompt=None, energy_j_per_token_vanilla=sibling.energy_j_per_token_vanilla if sibling else None,
+            energy_j_per_token_speculative=None,
+        ))  # fmt: skip
+    return whole_jobs(rows)
 
 
 def job_table(jobs: Sequence[Comparison], record: SweepRecord, *, width: int | None = None) -> Table:

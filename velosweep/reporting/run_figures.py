@@ -96,7 +96,12 @@ def samples_figure(line: Timeline) -> Figure | None:
     counted = np.flatnonzero(line.counted)
     if not len(counted):
         return None
-    shown = _thinned(counted, line.relative)
+    shown = counted
+    if len(counted) > MOST_POINTS:  # every nth, and those farthest from their medians
+        distance = np.abs(line.relative[counted])
+        far = np.partition(distance, -MOST_EXTREMES)[-MOST_EXTREMES]
+        step = -(-len(counted) // (MOST_POINTS - MOST_EXTREMES))
+        shown = counted[(np.arange(len(counted)) % step == 0) | (distance >= far)]
     few = len(shown) < len(counted)
     part = f" Of {len(counted):,} runs {len(shown):,} are drawn: an even part, and all that lie far off." if few else ""
     extreme = int(counted[np.abs(line.relative[counted]).argmax()])
@@ -115,16 +120,6 @@ def samples_figure(line: Timeline) -> Figure | None:
         },
         height=400,
     )
-
-
-def _thinned(rows: Any, relative: Any) -> Any:
-    """At most about MOST_POINTS rows: every nth, and those farthest from their medians."""
-    if len(rows) <= MOST_POINTS:
-        return rows
-    distance = np.abs(relative[rows])
-    far = np.partition(distance, -MOST_EXTREMES)[-MOST_EXTREMES]
-    step = -(-len(rows) // (MOST_POINTS - MOST_EXTREMES))
-    return rows[(np.arange(len(rows)) % step == 0) | (distance >= far)]
 
 
 def _counted_runs(line: Timeline, counted: Any, shown: Any) -> list[Trace]:

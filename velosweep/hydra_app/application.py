@@ -49,7 +49,13 @@ def run(arguments: Sequence[str], *, verbs: Sequence[str] = (), run_sweep: RunSw
                 resolve=args.resolve,
             )
         elif args.shell_completion:
-            _complete(hydra, args, verbs)
+            words = os.environ.get("COMP_LINE", "").split()[1:]
+            queried = bool(words) and any(word.startswith("query=") for word in args.overrides)
+            if queried and words[0] in verbs:  # Hydra's completions and our verbs; after a verb the shell's file names
+                return int(ExitStatus.OK)
+            if queried and len(words) == 1:
+                sys.stdout.write("".join(f"{verb}\n" for verb in verbs if verb.startswith(words[0])))
+            hydra.shell_completion(config_name=args.config_name, overrides=args.overrides)
         elif args.info:
             hydra.show_info(args.info, config_name=args.config_name, overrides=args.overrides)
         else:
@@ -57,17 +63,6 @@ def run(arguments: Sequence[str], *, verbs: Sequence[str] = (), run_sweep: RunSw
     finally:
         GlobalHydra.instance().clear()
     return int(ExitStatus.OK)
-
-
-def _complete(hydra: Hydra, args: argparse.Namespace, verbs: Sequence[str]) -> None:
-    """Print Hydra's completions and our verbs; after a verb nothing, so that the shell completes file names."""
-    words = os.environ.get("COMP_LINE", "").split()[1:]
-    if any(word.startswith("query=") for word in args.overrides) and words:
-        if words[0] in verbs:
-            return
-        if len(words) == 1:
-            sys.stdout.write("".join(f"{verb}\n" for verb in verbs if verb.startswith(words[0])))
-    hydra.shell_completion(config_name=args.config_name, overrides=args.overrides)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -38,13 +38,20 @@ def help_page(verbs: Mapping[str, str]) -> str:
         (f"{name}={key.default_word}", f"{key.type_word}: {key.text}") if key.type_word else (name, key.text)
         for name, key in KEYS.items()
     ]
+    folders = [folder for folder in (own_conf(), package_conf()) if folder]
+    groups = []
+    for group in _GROUPS:
+        choices = {file.stem for folder in folders for file in (folder / group).glob("*.yaml")}
+        if choices:
+            groups.append((group, ", ".join(sorted(choices))))
+    groups += [("hydra/launcher", "gpu_lanes, basic, slurm, dask"), ("hydra/sweeper", "grid, tune, basic")]
     parts = [
         "velosweep: which draft model and n_draft should I run here, is the speedup real?\n"
         "Measures llama.cpp with and without speculative decoding, over every combination\nyou name.\n",
         "  velosweep [-m] [KEY=VALUE ...]        measure\n  velosweep COMMAND ...                 see below\n",
         "Examples\n" + "".join(f"  {command}\n      {what}\n" for command, what in _EXAMPLES),
         "Commands (velosweep COMMAND --help)\n" + _columns(tuple(verbs.items())),
-        "Groups: GROUP=NAME takes conf/GROUP/NAME.yaml (+experiment=NAME)\n" + _columns(_groups()),
+        "Groups: GROUP=NAME takes conf/GROUP/NAME.yaml (+experiment=NAME)\n" + _columns(groups),
         "Keys, with their defaults and types (a group's file may set another default:\n"
         "velosweep --cfg job shows what holds)\n" + _columns(keys, width=_KEY_COLUMN),
         "Flags\n" + _columns(_FLAGS),
@@ -63,14 +70,3 @@ def _columns(rows: Sequence[tuple[str, str]], *, width: int | None = None) -> st
         lines.append(f"  {left}" if len(left) + 2 > width else f"  {left:<{width}}{wrapped.pop(0)}")
         lines += [f"  {'':<{width}}{line}" for line in wrapped]
     return "".join(f"{line}\n" for line in lines)
-
-
-def _groups() -> list[tuple[str, str]]:
-    """Each group with its choices, the person's own included."""
-    folders = [folder for folder in (own_conf(), package_conf()) if folder]
-    found = []
-    for group in _GROUPS:
-        choices = {file.stem for folder in folders for file in (folder / group).glob("*.yaml")}
-        if choices:
-            found.append((group, ", ".join(sorted(choices))))
-    return [*found, ("hydra/launcher", "gpu_lanes, basic, slurm, dask"), ("hydra/sweeper", "grid, tune, basic")]

@@ -61,8 +61,7 @@ class SlurmLanes(RemoteLauncher):
                 "hydra/launcher=slurm needs SLURM's programs, and there is no srun on this machine",
                 remedy="start velosweep on a login node of the cluster, or leave hydra/launcher at gpu_lanes",
             )
-        wanted: int | None = self._settings["tasks"]
-        return wanted
+        return None if self._settings["tasks"] is None else int(self._settings["tasks"])
 
     def run_groups(self, groups: Sequence[RemoteGroup], root: Path, settings: RunSettings) -> dict[str, str]:
         """Submit all groups as one array and wait; returns failures by group name, in words."""

@@ -118,13 +118,7 @@ def engine_values(engine: EngineSettings, lane: Lane) -> Values:
     devices = tuple(name for name in names if name != engine.draft_device) or names
     if devices or lane.on_cpu:
         values["device"] = devices or "none"
-    return {
-        **values,
-        "load_mode": "mmap" if engine.mmap else "none",
-        "fit": "off",
-        "offline": True,
-        "warmup": True,
-    }
+    return {**values, "load_mode": "mmap" if engine.mmap else "none", "fit": "off", "offline": True, "warmup": True}
 
 
 def speculation_values(server: ServerConfig, lane: Lane) -> Values:
@@ -192,14 +186,23 @@ def _command_line(server: ServerConfig, values: Values, capabilities: Capabiliti
     if capabilities.name("load_mode") is None:  # before 2026 there were two switches
         switch = "mmap" if server.engine.mmap else "no_mmap"
         values = {switch if name == "load_mode" else name: value for name, value in values.items()}
-    for name in values:
-        if name in needed and capabilities.name(name) is None:
+    words: list[str] = []
+    for name, value in values.items():
+        flag = capabilities.name(name)
+        if flag is None and name in needed:
             raise ProgramError(
                 f"{capabilities.program} (build {capabilities.build}) has none of "
                 f"{', '.join(SETTINGS[name].flags)}, which {needed[name]} needs",
                 remedy="use a newer llama.cpp",
             )
-    words = (word for name, value in values.items() for word in _words(name, value, capabilities))
+        if flag is None:
+            continue
+        if name == "flash_attention" and not capabilities.flags[flag]:
+            value = value == "on"  # a switch, off by default, in builds before autumn 2025
+        if name in ("mmap", "no_mmap") or value is True:
+            words.append(flag)
+        elif value is not False:
+            words += [flag, _text(value)]
     return [*words, *server.engine.args]
 
 
@@ -223,18 +226,6 @@ def _for_kinds(speculation: Speculation, values: Values, capabilities: Capabilit
         unwanted |= {name for name in values if name.startswith("draft_") and name != "draft_model"}
     kept = {name: value for name, value in values.items() if name not in unwanted}
     return {**kept, "spec_type": tuple(wanted)} if wanted else kept
-
-
-def _words(name: str, value: Value, capabilities: Capabilities) -> list[str]:
-    """One setting as arguments; none where the program has no flag for it, or only a switch that is not wanted."""
-    flag = capabilities.name(name)
-    if flag is None:
-        return []
-    if name == "flash_attention" and not capabilities.flags[flag]:
-        value = value == "on"  # a switch, off by default, in builds before autumn 2025
-    if name in ("mmap", "no_mmap") or value is True:
-        return [flag]
-    return [] if value is False else [flag, _text(value)]
 
 
 def _text(value: Value) -> str:

@@ -42,8 +42,7 @@ def parse_url(url: str) -> ServerAddress:
         head, at, tail = url.rpartition("@")
         shown = f"{head.partition('://')[0]}://…@{tail}" if at else url  # without its key
         raise ProgramError(
-            f"{shown} is no address of a llama-server",
-            remedy="write http://host:port, or http://:API_KEY@host:port",
+            f"{shown} is no address of a llama-server", remedy="write http://host:port, or http://:API_KEY@host:port"
         )
     key = unquote(parts.password) if parts.password else from_environment
     return ServerAddress(host=parts.hostname, port=port, prefix=parts.path.rstrip("/"), api_key=key)

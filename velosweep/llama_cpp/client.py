@@ -13,8 +13,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from velosweep.errors import RunFailed, RunTimeout
@@ -94,10 +94,18 @@ class HttpClient:
         deadline = time.perf_counter() + timeout_s
         pieces: list[tuple[float, bytes]] = []
         try:
-            with self._connected(min(timeout_s, _CONNECT_S)) as connection:
-                sent_at = time.perf_counter()
-                connection.sendall(message)
-                _receive(connection, deadline, pieces)
+            with _connect(self.address, min(timeout_s, _CONNECT_S)) as connection:
+                with self._lock:
+                    if self.aborted:
+                        raise OSError("the request was given up")
+                    self._connections.add(connection)
+                try:
+                    sent_at = time.perf_counter()
+                    connection.sendall(message)
+                    _receive(connection, deadline, pieces)
+                finally:
+                    with self._lock:
+                        self._connections.discard(connection)
         except TimeoutError:
             came = sum(len(data) for _, data in pieces)
             raise RunTimeout(
@@ -110,20 +118,6 @@ class HttpClient:
             raise RunFailed(f"{method} {path} was given up")
         return _parse(pieces, sent_at, f"{method} {path}")
 
-    @contextmanager
-    def _connected(self, timeout_s: float) -> Iterator[socket.socket]:
-        """A connection that `abort` can end. Raises OSError."""
-        with _connect(self.address, timeout_s) as connection:
-            with self._lock:
-                if self.aborted:
-                    raise OSError("the request was given up")
-                self._connections.add(connection)
-            try:
-                yield connection
-            finally:
-                with self._lock:
-                    self._connections.discard(connection)
-
     def get_json(self, path: str, *, timeout_s: float = 10.0) -> object:
         """A JSON resource, None where the build has none (404, 501) or has it switched off (403). Raises RunFailed."""
         response = self.request("GET", path, timeout_s=timeout_s)
@@ -132,10 +126,10 @@ class HttpClient:
         check_status(response, f"GET {path}")
         return response.json()
 
-    def health_problem(self, *, timeout_s: float = 2.0) -> str | None:
+    def health_problem(self) -> str | None:
         """Why the server can't be asked yet (LOADING, or a clause such as "Connection refused"); None if it can."""
         try:
-            status = self.request("GET", "/health", timeout_s=timeout_s).status
+            status = self.request("GET", "/health", timeout_s=2.0).status
         except RunFailed as error:
             return error.message.rpartition("during GET /health: ")[2]
         if status == 200:

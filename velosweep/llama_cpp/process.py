@@ -228,12 +228,12 @@ def describe_exit(code: int | None) -> str:
     return f"killed by {name} ({words})" if words else f"killed by {name}"
 
 
-def tail(path: Path, *, max_bytes: int = 65536) -> str:
-    """The end of a log file, "" if there is none."""
+def tail(path: Path) -> str:
+    """The last 64 KiB of a log file, "" if there is none."""
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - max_bytes))
+            file.seek(max(0, file.tell() - 65536))
             return file.read().decode(errors="replace")
     except OSError:
         return ""

@@ -172,15 +172,12 @@ class GroupRuns:
         return True
 
 
-# ---------------------------------------------------------------- on the worker
-
-
 class LostWorkerError(StorageError):
     """The worker that ran an attempt was lost."""
 
 
 def run_on_worker(group: RemoteGroup, topic: str, earlier: Mapping[str, bytes] | None) -> dict[str, bytes]:
-    """Measure a group, continuing from the results of `earlier` attempts; returns its record and journal.
+    """On the worker: measure a group, continuing from what `earlier` attempts sent; returns its record and journal.
 
     The journal's lines are sent as events of `topic` as they are written. Raises MismatchError where the earlier
     results are another machine's. Raises LostWorkerError where the topic has events already: then Dask is repeating the

@@ -61,15 +61,6 @@ class JobConfig:
         return {**own, "override_dirname": rule["item_sep"].join(named).replace("=", rule["kv_sep"])}
 
 
-@dataclass(kw_only=True, slots=True)
-class _Composition:
-    """What Hydra composed for a choice of groups, with the values of the latest job. `added`: keys given as +key."""
-
-    cfg: DictConfig
-    unresolved: dict[str, Any]
-    added: set[str]
-
-
 class JobConfigs:
     """Composes the jobs of one sweep, whose own configuration is `sweep`, one after another."""
 
@@ -77,27 +68,30 @@ class JobConfigs:
         self._sweep = sweep
         self._loader = loader
         self._parse = cache(OverridesParser.create(config_loader=loader).parse_override)
-        self._compositions: dict[tuple[tuple[str, ...], ...], _Composition] = {}
+        self._compositions: dict[tuple[tuple[str, ...], ...], tuple[DictConfig, dict[str, Any], set[str]]] = {}
 
     def compose(self, overrides: Sequence[str], num: int) -> JobConfig:
         """The configuration of job `num`. Raises ConfigError, and what Hydra raises for overrides of groups."""
         parsed = [self._parse(line) for line in overrides]
         values = [override for override in parsed if _is_value(override)]
         groups = tuple(override.input_line or "" for override in parsed if not _is_value(override))
-        made = self._composed(groups, keys=tuple(override.key_or_group for override in values))
+        cfg, unresolved, added = self._composed(groups, keys=tuple(override.key_or_group for override in values))
         for override in values:
-            _write_value(made.cfg, override, again=override.key_or_group in made.added)
+            _write_value(cfg, override, again=override.key_or_group in added)
             if override.is_add():
-                made.added.add(override.key_or_group)
+                added.add(override.key_or_group)
             top = override.key_or_group.partition(".")[0]
-            plain = override.value() if OmegaConf.is_interpolation(made.cfg, top) else made.cfg[top]
+            plain = override.value() if OmegaConf.is_interpolation(cfg, top) else cfg[top]
             is_config = OmegaConf.is_config(plain)
-            made.unresolved[top] = OmegaConf.to_container(plain, enum_to_str=True) if is_config else plain
+            unresolved[top] = OmegaConf.to_container(plain, enum_to_str=True) if is_config else plain
         own = [override.input_line or "" for override in parsed if not override.is_hydra_override()]
-        return JobConfig(num=num, cfg=made.cfg, unresolved=made.unresolved, overrides=own)
+        return JobConfig(num=num, cfg=cfg, unresolved=unresolved, overrides=own)
 
-    def _composed(self, groups: tuple[str, ...], keys: tuple[str, ...]) -> _Composition:
-        """The composition of `groups`, one for each set of `keys`, so that no job keeps another's value."""
+    def _composed(self, groups: tuple[str, ...], keys: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any], set[str]]:
+        """What Hydra composes for `groups`, with the values of the latest job; and the keys given as +key.
+
+        One for each set of `keys`, so that no job keeps another's value.
+        """
         if (groups, keys) not in self._compositions:
             lines: Any = OmegaConf.to_container(self._sweep.hydra.overrides.task)  # a line may hold ${hydra.job.num}
             sweeps_own = [self._parse(line) for line in lines]
@@ -112,11 +106,11 @@ class JobConfigs:
             else:
                 cfg, added = self._loader.load_sweep_config(self._sweep, list(groups)), set()
             unresolved: Any = OmegaConf.to_container(cfg, enum_to_str=True)
-            self._compositions[groups, keys] = _Composition(cfg=cfg, unresolved=unresolved, added=added)
+            self._compositions[groups, keys] = cfg, unresolved, added
         return self._compositions[groups, keys]
 
 
-def _write_value(cfg: DictConfig, override: Override, *, again: bool = False) -> None:
+def _write_value(cfg: DictConfig, override: Override, *, again: bool) -> None:
     """Write an override's value into `cfg` as Hydra does; `again`: `+key` wrote it before.
 
     Raises ConfigError for a `+key` that is there, ConfigCompositionException for what OmegaConf refuses.
@@ -136,9 +130,6 @@ def _is_value(override: Override) -> bool:
     key = override.key_or_group
     plain = ("." in key or key in _VALUE_KEYS) and "/" not in key and override.package is None
     return plain and not (override.is_delete() or override.is_hydra_override() or isinstance(override.value(), dict))
-
-
-# ---------------------------------------------------------------- the .hydra folder
 
 
 class HydraFolders:

@@ -118,11 +118,8 @@ def is_done(folder: Path) -> bool:
     return SweepPaths(folder).journal.is_file() and all(job.state == "done" for job in record.jobs)
 
 
-# ---------------------------------------------------------------- on the driver
-
-
 class RemoteLauncher(LaneLauncher):
-    """A launcher that measures groups of jobs elsewhere. `settings`: those of hydra.launcher."""
+    """A launcher (on the driver) that measures groups of jobs elsewhere. `settings`: those of hydra.launcher."""
 
     def __init__(self, **settings: Any) -> None:
         self._settings = settings
@@ -224,11 +221,8 @@ def _job_records(
     return tuple(records[num] for num in sorted(records))
 
 
-# ---------------------------------------------------------------- on the worker
-
-
 def measure_group(group: RemoteGroup, folder: Path, on_line: Callable[[bytes], None] = lambda line: None) -> None:
-    """Measure what is left of a group in `folder`. `on_line`: see `run_sweep`.
+    """On the worker: measure what is left of a group in `folder`. `on_line`: see `run_sweep`.
 
     Raises our errors where the whole group can't be measured; a failed job is part of its record.
     """

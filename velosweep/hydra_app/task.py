@@ -40,11 +40,9 @@ class JobTask:
 
     def run_sweep(self, jobs: Sequence[Any], **how: Any) -> SweepOutcome:
         """As `velosweep.sweep.run_sweep`."""
-        if self._run_sweep is None:
-            from velosweep.sweep import run_sweep
+        from velosweep.sweep import run_sweep
 
-            return run_sweep(jobs, **how)
-        return self._run_sweep(jobs, **how)
+        return (self._run_sweep or run_sweep)(jobs, **how)
 
     def __call__(self, cfg: DictConfig) -> Mapping[str, Any] | None:
         """Measure the job and return its summary; raises where it can't be measured.

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 from velosweep.errors import RunFailed, RunTimeout
 
@@ -248,18 +249,12 @@ def _receive(connection: socket.socket, deadline: float, pieces: list[tuple[floa
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _EVENTS_BYTES)
 
 
-class _ReceivedBytes(io.BytesIO):
-    """Lets http.client parse what was received as if it read a socket."""
-
-    def makefile(self, *_: object, **__: object) -> _ReceivedBytes:
-        return self
-
-
 def _parse(pieces: Sequence[tuple[float, bytes]], sent_at: float, what: str) -> HttpResponse:
     raw = b"".join(data for _, data in pieces)
     if not raw:
         raise RunFailed(f"The server closed the connection without an answer to {what}")
-    response = http.client.HTTPResponse(_ReceivedBytes(raw))  # type: ignore[arg-type]
+    received = SimpleNamespace(makefile=lambda _: io.BytesIO(raw))  # all that http.client asks of a socket
+    response = http.client.HTTPResponse(received)  # type: ignore[arg-type]
     try:
         response.begin()
         body = response.read()

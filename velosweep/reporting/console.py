@@ -57,8 +57,6 @@ def say_lines(console: Console, lines: Iterable[str]) -> None:
         console.print(Text(clip(body, width_of(console)) if console.is_terminal else body), soft_wrap=True)
 
 
-# ---------------------------------------------------------------- streams that may be closed
-
 _CLOSED = (errno.EPIPE, errno.EIO)  # a pipe without a reader, a terminal that was closed
 
 

@@ -118,12 +118,7 @@ def _confirmed(search: SearchRecord, jobs: Sequence[Comparison]) -> Comparison |
     if search.low is not None and search.high is not None:
         verdict = Verdict.FASTER if search.low > 1 else Verdict.SLOWER if search.high < 1 else verdict
     return replace(
-        best,
-        speedup_gm=search.speedup,
-        ci_low=search.low,
-        ci_high=search.high,
-        n_pairs=search.pairs,
-        verdict=verdict,
+        best, speedup_gm=search.speedup, ci_low=search.low, ci_high=search.high, n_pairs=search.pairs, verdict=verdict
     )
 
 

@@ -26,9 +26,6 @@ VERDICT_SIGNS = {
 }
 
 
-# ---------------------------------------------------------------- figures
-
-
 def number(value: float | None, digits: int = 2) -> str:
     """A figure with fixed decimals; an en dash where there is none."""
     return "–" if value is None else f"{value:.{digits}f}"
@@ -88,9 +85,6 @@ def first_few(items: Sequence[str], most: int) -> list[str]:
     return [*items[:most], *([f"{len(items) - most} more"] if len(items) > most else [])]
 
 
-# ---------------------------------------------------------------- jobs and their names
-
-
 def whole_jobs(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """The comparisons over a job's whole prompt set, in the order of the jobs."""
     rows = [comparison for comparison in comparisons if comparison.prompt_id is None]
@@ -137,9 +131,6 @@ def series_of(rows: Iterable[Comparison]) -> dict[str, list[Comparison]]:
         parts = [f"{'n_predict ' if name == 'n_predict' else ''}{getattr(job, name)}" for name in varying]
         series.setdefault(" · ".join(parts), []).append(job)
     return {name: sorted(members, key=lambda job: job.n_draft) for name, members in series.items()}
-
-
-# ---------------------------------------------------------------- what the record adds
 
 
 def target_of(record: SweepRecord, job_id: str) -> float:

@@ -86,7 +86,12 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
     words = []
     for index, (name, members) in enumerate(series_of(jobs).items()):
         drafts = [job.n_draft for job in members]
-        hovers = [_hover(job) for job in members]
+        hovers = [
+            f"<b>n_draft {job.n_draft}: {speedup(job)}</b><br>{VERDICT_WORDS[job.verdict]}, "
+            f"{'unpaired runs' if unpaired(job) else plural(job.n_pairs, 'pair')}"
+            f"{f'<br>acceptance {percent(job.acceptance.rate)}' if job.acceptance else ''}"
+            for job in members
+        ]
         line = {"color": series_style(index)[0], "width": 2}
         group = str(index)
         data.append(_speedup_trace(index, name, members, drafts, "y", line=line, legendgroup=group, text=hovers))
@@ -110,14 +115,6 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
         data=data,
         layout=with_levels(layout, levels, across="y"),
         height=420,
-    )
-
-
-def _hover(job: Comparison) -> str:
-    accepted = f"<br>acceptance {percent(job.acceptance.rate)}" if job.acceptance else ""
-    return (
-        f"<b>n_draft {job.n_draft}: {speedup(job)}</b><br>{VERDICT_WORDS[job.verdict]}, "
-        f"{'unpaired runs' if unpaired(job) else plural(job.n_pairs, 'pair')}{accepted}"
     )
 
 

@@ -41,7 +41,6 @@ class DaskLanes(RemoteLauncher):
     """Hydra's launcher contract; settings as in DaskConf."""
 
     def tasks(self, settings: RunSettings) -> int | None:
-        """How many groups are wanted."""
         if self._settings["tasks"] is not None:
             return int(self._settings["tasks"])
         if self._settings["address"] is None:

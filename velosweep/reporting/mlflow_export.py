@@ -27,7 +27,6 @@ def log_to_mlflow(
     *,
     artefacts: Mapping[str, Sequence[Path]] | None = None,
     tracking_uri: str | None = None,
-    experiment: str = "velosweep",
 ) -> tuple[str, ...]:
     """Log every job as one MLflow run; the runs' ids in the order of the jobs.
 
@@ -40,8 +39,8 @@ def log_to_mlflow(
     except ImportError as error:
         raise ConfigError("MLflow is not installed", remedy=install_extra("mlflow")) from error
     client = MlflowClient(tracking_uri=tracking_uri)
-    found = client.get_experiment_by_name(experiment)
-    experiment_id = found.experiment_id if found else client.create_experiment(experiment)
+    found = client.get_experiment_by_name("velosweep")
+    experiment_id = found.experiment_id if found else client.create_experiment("velosweep")
     rows = {row.job_id: row for row in whole_jobs(comparisons)}
     return tuple(
         _log_job(client, experiment_id, job, rows.get(job.id), record, (artefacts or {}).get(job.id, ()))

@@ -31,8 +31,8 @@ def print_start(
     settings: RunSettings,
     console: Console,
     *,
-    single: bool = False,
-    done: int = 0,
+    single: bool,
+    done: int,
 ) -> None:
     """The specification's heading and Configuration block, remarks on it, and how much was measured before (`done`).
 

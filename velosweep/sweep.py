@@ -103,13 +103,10 @@ def measure_sweep(
         )
         measured = measure(
             groups,
-            opened.prepared,
-            sweep_id=opened.sweep.id,
-            root=paths.root,
+            opened,
             journal=journal,
             observe=stack.enter_context(display),
             stop=stop,
-            progress=opened.progress,
             search_drivers=drivers,
             preload=Preload(),
         )

@@ -10,10 +10,12 @@ import pytest
 
 from tests.measuring.standin_lane import RecordedPreload, StandInEngine
 from tests.planning.jobs import jobs_over_n_draft
-from tests.results.made import environment
+from tests.results.made import environment, record
+from velosweep.config.settings import Sweep
 from velosweep.errors import StorageError
 from velosweep.measuring.dispatch import Measured, measure
 from velosweep.measuring.interrupts import StopFlag
+from velosweep.measuring.opening import OpenedSweep
 from velosweep.measuring.prepare import Prepared, engine_key
 from velosweep.measuring.resuming import Progress
 from velosweep.planning.server_groups import plan_groups
@@ -32,15 +34,19 @@ def run(folder: Path, *, lanes: int, engine: StandInEngine, stop: StopFlag, jour
         engines={engine_key(JOBS[0].engine): engine},
         reasons=(),
     )
+    opened = OpenedSweep(
+        sweep=Sweep(id="s", root=str(folder), jobs=JOBS),
+        prepared=prepared,
+        record=record(),
+        progress=Progress(),
+        accepted=(),
+    )
     return measure(
         plan_groups(JOBS, lanes=lanes),
-        prepared,
-        sweep_id="s",
-        root=folder,
+        opened,
         journal=journal,
         observe=lambda event: None,
         stop=stop,
-        progress=Progress(),
         preload=RecordedPreload([]),
         search_drivers={},
     )

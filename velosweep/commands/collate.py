@@ -21,8 +21,7 @@ def main(argv: Sequence[str]) -> int:
         description="Rebuild every derived file of a sweep from its recorded samples, to the same bytes.",
     )
     parser.add_argument("directory", type=Path, help="the sweep's folder")
-    arguments = parser.parse_args(argv)
-    root = arguments.directory.expanduser().absolute()
+    root = parser.parse_args(argv).directory.expanduser().absolute()
     if not root.is_dir():
         raise StorageError(f"No folder {root}", remedy="name the folder of a sweep")
     with sweep_lock(SweepPaths(root).lock):

@@ -14,7 +14,6 @@ from velosweep.results.loading import sweeps_below
 from velosweep.results.paths import SweepPaths
 from velosweep.units import plural
 
-_FORMATS = ("md", "csv", "json")
 _MOST_LISTED = 20
 
 
@@ -48,9 +47,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _check_formats(formats: Sequence[str], writing: Sequence[str]) -> None:
     """Raise ConfigError for an unknown format, and for flags that have no effect with --format."""
+    from velosweep.reporting.export import FORMATS
+
     if len(formats) > 1:
         raise ConfigError(f"--format is given twice, as {' and as '.join(formats)}", remedy="give it once")
-    if formats and formats[0] not in _FORMATS:
+    if formats and formats[0] not in FORMATS:
         remedy = "choose md, csv or json; without --format it is the screen's text, and report.html is written"
         raise ConfigError(f"There is no format {formats[0]!r}", remedy=remedy)
     if formats and writing:

@@ -11,14 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from velosweep.config.keys import Key, dotted_keys, gpus, key, structured
-from velosweep.config.settings import (
-    EngineSettings,
-    Protocol,
-    Sampling,
-    Speculation,
-    SyntheticShape,
-    TunerSettings,
-)
+from velosweep.config.settings import EngineSettings, Protocol, Sampling, Speculation, SyntheticShape, TunerSettings
 from velosweep.errors import ConfigError
 
 

@@ -156,12 +156,8 @@ def _find(name: int | str, usable: Sequence[Device], driver: Sequence[Gpu]) -> D
         ]
     if len(matches) == 1:
         return matches[0]
-    known = "; ".join(
-        " ".join(
-            str(part) for part in (device.index, device.name, device.uuid or device.program_name) if part is not None
-        )
-        for device in usable
-    )
+    parts = ((device.index, device.name, device.uuid or device.program_name) for device in usable)
+    known = "; ".join(" ".join(str(part) for part in named if part is not None) for named in parts)
     split = next((gpu for gpu in driver if gpu.split and gpu.uuid.casefold().startswith(text.casefold())), None)
     if split is not None:
         instances = ", ".join(gpu.uuid for gpu in driver if gpu.parent == split.uuid)

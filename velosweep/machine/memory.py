@@ -69,12 +69,11 @@ def expected_need(
     `kv_bytes_per_token`: of both models together, where the GGUF headers say (layers x KV width x 2 x element).
     """
     files = (main, draft) if draft is not None else (main,)
-    per_token = kv_bytes_per_token
-    if per_token is None:
-        per_token = int(sum(size for _, size in files) * KV_SHARE_PER_TOKEN)
+    if kv_bytes_per_token is None:
+        kv_bytes_per_token = int(sum(size for _, size in files) * KV_SHARE_PER_TOKEN)
     fixed = GPU_CONTEXT_BYTES if on_gpu else PROCESS_BYTES
     compute = ubatch * COMPUTE_BYTES_PER_BATCH_TOKEN // (1 if on_gpu else 4) * len(files)
-    return Need(files=files, private_bytes=context * per_token + compute + fixed)
+    return Need(files=files, private_bytes=context * kv_bytes_per_token + compute + fixed)
 
 
 def cache_bytes(elements: int, *, type_k: str, type_v: str) -> int:

@@ -18,8 +18,8 @@ from velosweep.measuring.events import Observer, Recorder
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.lane_context import LaneContext, ModelWatch, Preload, ServerLogs
 from velosweep.measuring.lane_runner import run_lane
-from velosweep.measuring.prepare import Prepared
-from velosweep.measuring.resuming import CompletedRun, Progress
+from velosweep.measuring.opening import OpenedSweep
+from velosweep.measuring.resuming import CompletedRun
 from velosweep.measuring.sample_rows import SampleMaker
 from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.server_groups import Key, ServerGroup
@@ -54,14 +54,11 @@ class Measured:
 
 def measure(
     groups: Sequence[ServerGroup],
-    prepared: Prepared,
+    opened: OpenedSweep,
     *,
-    sweep_id: str,
-    root: Path,
     journal: Journal,
     observe: Observer,
     stop: StopFlag,
-    progress: Progress,
     preload: Preload,
     search_drivers: Mapping[ServerGroup, SearchDriver],
 ) -> Measured:
@@ -71,9 +68,10 @@ def measure(
     `preload` works while servers load and never while runs count. A lane that can't go on ends the others after
     their runs under way; why is in `broken`.
     """
-    recorder = Recorder(journal=journal, observe=observe, done=progress.done, search_drivers=search_drivers)
+    prepared, done = opened.prepared, opened.progress.done
+    recorder = Recorder(journal=journal, observe=observe, done=done, search_drivers=search_drivers)
     queue = LaneQueue(groups, lanes=prepared.lanes, model_bytes=prepared.model_bytes)
-    contexts = list(_contexts(prepared, recorder, stop, preload, progress, journal, SweepPaths(root), sweep_id))
+    contexts = list(_contexts(opened, journal, recorder, stop, preload))
     broken: list[Exception] = []
 
     def run_one(context: LaneContext) -> None:
@@ -90,7 +88,7 @@ def measure(
         runs=recorder.runs,
         errors=recorder.errors,
         ended=frozenset(recorder.ended),
-        begun=_begun(groups, progress.done),
+        begun=_begun(groups, done),
         interrupted=bool(missing) and not broken,
         broken=broken[0] if broken else None,
         display_error=recorder.display_error,
@@ -98,20 +96,14 @@ def measure(
 
 
 def _contexts(
-    prepared: Prepared,
-    recorder: Recorder,
-    stop: StopFlag,
-    preload: Preload,
-    progress: Progress,
-    journal: Journal,
-    paths: SweepPaths,
-    sweep_id: str,
+    opened: OpenedSweep, journal: Journal, recorder: Recorder, stop: StopFlag, preload: Preload
 ) -> Iterator[LaneContext]:
-    model_files, logs = ModelWatch(prepared.environment.models), ServerLogs(paths)
+    prepared, progress = opened.prepared, opened.progress
+    model_files, logs = ModelWatch(prepared.environment.models), ServerLogs(SweepPaths(Path(opened.sweep.root)))
     own_pids: set[int] = set()  # of all lanes' servers: none of them is somebody else's work
     for lane in prepared.lanes:
         samples = SampleMaker(
-            sweep_id=sweep_id,
+            sweep_id=opened.sweep.id,
             lane=lane,
             host=prepared.environment.host,
             engine_of=prepared.engine_of,

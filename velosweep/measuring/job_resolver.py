@@ -26,22 +26,16 @@ def engine_key(engine: EngineSettings) -> EngineKey:
 
 def check_files_exist(jobs: Sequence[Job]) -> None:
     """Raise ModelFileError for every model file that isn't there, at once and before anything is fetched or made."""
-    pairs = dict.fromkeys(
-        (job.model_pair, job.speculation.needs_draft_model and bool(job.speculation.kinds))
-        for job in jobs
-        if job.engine.kind != "attached" and job.model_pair.synthetic is None
-    )
-    named = dict.fromkeys(
-        (reference, key)
-        for pair, drafting in pairs
-        for reference, key in (
-            (pair.main_model, "model_pair.main_model"),
-            (pair.draft_model if drafting else None, "model_pair.draft_model"),
-        )
-        if reference and "://" not in reference
-    )
+    named: dict[tuple[str, str], None] = {}
+    for job in jobs:
+        if job.engine.kind != "attached" and job.model_pair.synthetic is None:
+            named[job.model_pair.main_model, "model_pair.main_model"] = None
+            if job.speculation.needs_draft_model:
+                named[job.model_pair.draft_model or "", "model_pair.draft_model"] = None
     problems: list[VelosweepError] = []
     for reference, key in named:
+        if not reference or "://" in reference:
+            continue
         try:
             path = Path(resolve_model(reference, key=key))
             if not os.path.exists(path):  # noqa: PTH110 (no error for a name that is too long)
@@ -104,7 +98,7 @@ class JobResolver:
                 self._synthetic[pair.synthetic] = (str(main_path), str(draft_path))
             named_main, named_draft = self._synthetic[pair.synthetic]
         main = self._find_model(named_main, "model_pair.main_model")
-        if not job.speculation.kinds or not job.speculation.needs_draft_model:
+        if not job.speculation.needs_draft_model:
             return replace(pair, main_model=main, draft_model=None)
         if not named_draft:
             raise ConfigError(

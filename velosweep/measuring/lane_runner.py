@@ -225,5 +225,4 @@ class GroupRunner:
                 yield other
 
     def _take(self, measurement: Measurement, attempt: int = 0) -> Sample | None:
-        shared = len(self._group.jobs) > 1
-        return take_run(self._context, self._servers, measurement, shared=shared, attempt=attempt)
+        return take_run(self._context, self._servers, measurement, shared=len(self._group.jobs) > 1, attempt=attempt)

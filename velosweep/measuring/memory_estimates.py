@@ -80,8 +80,7 @@ class MemoryEstimates:
         What is loading has not taken its memory yet: its need is subtracted from what is free now.
         """
         shared = self._shares_files(server)
-        now = free_bytes(self.lane, nvml=self.nvml)
-        free = _left(now, [self.need(other) for other in loading], shared)
+        free = _left(free_bytes(self.lane, nvml=self.nvml), [self.need(other) for other in loading], shared)
         need = self.need(server)
         loaded = [self.need(other) for other in (*resident, *loading)]
         if free is None or fits(need, resident=loaded, free_bytes=free, shared_files=shared):

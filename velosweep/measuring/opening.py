@@ -163,10 +163,7 @@ def differences(old: Environment, new: Environment) -> list[str]:
         "engine": (old.engine, new.engine),
         "llama.cpp build": (old.llama_cpp_build, new.llama_cpp_build),
         "program": tuple(digest and digest[:12] for digest in (old.program_sha256, new.program_sha256)),
-        "devices": (
-            ", ".join(device.uuid or device.name for device in old.devices),
-            ", ".join(device.uuid or device.name for device in new.devices),
-        ),
+        "devices": tuple(", ".join(one.uuid or one.name for one in where.devices) for where in (old, new)),
     }
     changed = [f"{name} was {was}, is {now}" for name, (was, now) in named.items() if was != now]
     models = {model.path: model for model in new.models}

@@ -28,7 +28,7 @@ from velosweep.records import Environment
 from velosweep.values import Lane
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class PreflightWarning:
     """A setting that is probably a mistake. `subject`: what it is about, in a word; `remedy`: what to do."""
 
@@ -138,12 +138,12 @@ def open_lanes(engine: EngineSettings, settings: RunSettings) -> tuple[tuple[Lan
 def _lanes(
     engines: Collection[Engine], settings: RunSettings, nvml: NvmlDriver | None, note: Callable[[str], None]
 ) -> tuple[Lane, ...]:
-    found = {device: None for engine in engines for device in getattr(engine, "devices", tuple)()}
+    devices = dict.fromkeys(device for engine in engines for device in getattr(engine, "devices", tuple)())
     return find_lanes(
         gpus=settings.gpus,
         gpus_per_lane=settings.gpus_per_lane,
         cpu_lanes=settings.cpu_lanes,
-        program_devices=tuple(found),
+        program_devices=tuple(devices),
         nvml=nvml,
         note=note,
     )
@@ -159,10 +159,6 @@ def preflight_warnings(
 ) -> tuple[PreflightWarning, ...]:
     """Everything to warn of before measuring. `headers`: of the model files, by path. No `lanes`: not measured here."""
     warnings = []
-
-    def warn(subject: str, text: str, remedy: str) -> None:
-        warnings.append(PreflightWarning(subject=subject, text=text, remedy=remedy))
-
     drafting = [job.model_pair for job in jobs if "draft" in job.speculation.kinds]
     for main, draft in dict.fromkeys((pair.main_model, pair.draft_model or "") for pair in drafting):
         if main in headers and draft in headers and headers[draft].size_bytes >= headers[main].size_bytes:
@@ -170,7 +166,7 @@ def preflight_warnings(
                 f"The draft model {Path(draft).name} is no smaller than the main model {Path(main).name}: "
                 "it can't speed it up. Were the two exchanged?"
             )
-            warn("pair", text, "choose a draft model a fifth as large or less")
+            warnings.append(PreflightWarning("pair", text, "choose a draft model a fifth as large or less"))
     # llama.cpp drafts at most what the run still may generate, less one
     for n_draft, n_predict in dict.fromkeys(
         (job.n_draft, job.n_predict) for job in jobs if job.n_draft >= job.n_predict
@@ -179,10 +175,12 @@ def preflight_warnings(
             f"n_draft {n_draft} is longer than a run of n_predict {n_predict}: a server drafts no more than "
             f"the run has left, so it measures what n_draft {max(n_predict - 2, 1)} would"
         )
-        warn("n_draft", text, f"raise n_predict above {n_draft}, or take shorter drafts")
+        remedy = f"raise n_predict above {n_draft}, or take shorter drafts"
+        warnings.append(PreflightWarning("n_draft", text, remedy))
     # lanes on GPUs hardly use their threads at the same time
     sharing = len(lanes) if all(lane.on_cpu for lane in lanes) else 1
     for threads in dict.fromkeys(job.engine.threads for job in jobs if job.engine.kind != "attached"):
         if lanes and threads and (crowded := oversubscription(threads, lanes=sharing)):
-            warn("threads", crowded, "leave engine.threads out: then the physical cores but one are used")
+            remedy = "leave engine.threads out: then the physical cores but one are used"
+            warnings.append(PreflightWarning("threads", crowded, remedy))
     return tuple(warnings)

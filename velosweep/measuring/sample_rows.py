@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -132,18 +132,7 @@ def _what(measurement: Measurement, shared: bool) -> dict[str, Any]:
     }
 
 
-_FIGURES = (
-    "time_to_first_token_ms",
-    "total_time_ms",
-    "prompt_tokens",
-    "predicted_tokens",
-    "prompt_ms",
-    "predicted_ms",
-    "draft_tokens",
-    "accepted_tokens",
-    "accepted_per_position",
-    "rounds",
-)
+_FIGURES = [one.name for one in fields(Generation) if one.name not in ("tokens", "text", "truncated")]
 """Columns that are a Generation's fields."""
 
 

@@ -81,6 +81,14 @@ def test_each_failure_is_one_sentence_with_cause_and_remedy(kind: str, words: st
     assert "\n" not in failure.cause
 
 
+def test_an_illegal_instruction_says_that_the_program_is_another_processors() -> None:
+    cause = diagnose("srv    load_model: initializing, n_slots = 1\n", -4)
+
+    assert cause.cause.startswith("it was killed by SIGILL")
+    assert "built for another processor" in cause.cause
+    assert "GGML_NATIVE=OFF" in cause.remedy
+
+
 def test_an_unknown_failure_shows_the_last_error_line_without_its_time() -> None:
     log = "0.00.000.001 I fine\n0.00.000.002 E something odd failed\n0.00.000.003 I bye\n"
 

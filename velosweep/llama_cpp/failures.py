@@ -142,6 +142,11 @@ def diagnose(log: str, exit_code: int | None) -> FailureCause:
             f"it was {words}, most likely by the system for want of memory",
             "use a smaller model or sweep fewer values at once; see the system's log (dmesg)",
         )
+    if "SIGILL" in words:
+        return FailureCause(
+            f"it was {words}: the program was built for another processor",
+            "build llama.cpp on this machine, or with GGML_NATIVE=OFF",
+        )
     ended = f"it was {words}" if words.startswith("killed") else f"it ended with {words}"
     causes = (ended if exit_code is not None else "it gave no cause", last_error_line(log))
     return FailureCause(": ".join(filter(None, causes)), "read the log for the whole story", known=False)

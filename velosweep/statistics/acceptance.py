@@ -1,4 +1,4 @@
-"""How drafts fare: the acceptance rate, per-token acceptance alpha, and tokens a round, with their intervals.
+"""How drafts fare: the acceptance rate with its interval, per-token acceptance alpha, and tokens a round.
 
 A *round* drafts up to gamma = n_draft tokens and verifies them in one batch; it yields the accepted ones and one more
 of the target's own. `tokens_per_round` tau = 1 + accepted / rounds. `alpha` is the chance that a drafted token is
@@ -56,7 +56,6 @@ def estimate(prompts: Sequence[Counts], n_draft: int) -> Acceptance | None:
         low, high = wilson(accepted, drafted)
     else:
         low, high = cluster_interval([p.accepted for p in prompts], [p.drafted for p in prompts])
-    tau_low, tau_high = _tokens_per_round_interval(prompts, rounds)
     return Acceptance(
         rate=accepted / drafted,
         low=low,
@@ -65,8 +64,6 @@ def estimate(prompts: Sequence[Counts], n_draft: int) -> Acceptance | None:
         alpha=alpha,
         tokens_per_round=1 + accepted / rounds if rounds > 0 else None,
         per_position=tuple(count / rounds for count in positions) if positions else None,
-        tokens_per_round_low=tau_low,
-        tokens_per_round_high=tau_high,
     )
 
 
@@ -140,14 +137,3 @@ def cluster_interval(successes: Sequence[float], trials: Sequence[float]) -> tup
 
 def _logistic(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
-
-
-def _tokens_per_round_interval(prompts: Sequence[Counts], rounds: float) -> tuple[float | None, float | None]:
-    """95 % t interval over prompts of tau, with the ratio's cluster variance; None for one prompt."""
-    clusters = len(prompts)
-    if clusters < 2 or rounds <= 0:
-        return None, None
-    mean = math.fsum(p.accepted for p in prompts) / rounds
-    squares = math.fsum((p.accepted - mean * p.rounds) ** 2 for p in prompts)
-    half = t_half_width(math.sqrt(clusters / (clusters - 1) * squares), 1, df=clusters - 1) / rounds
-    return 1 + max(0.0, mean - half), 1 + mean + half

@@ -69,8 +69,6 @@ class Acceptance:
     alpha: float | None
     tokens_per_round: float | None
     per_position: tuple[float, ...] | None = None
-    tokens_per_round_low: float | None = None
-    tokens_per_round_high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

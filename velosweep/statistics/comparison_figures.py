@@ -93,15 +93,18 @@ def _figures(runs: Runs, vanilla: Any, speculative: Any, design: Design) -> Iter
     """Of comparisons whose runs are the rows of two arrays, comparisons x passes (x prompts)."""
     suites = vanilla.ndim > 2
     series_of = runs.suite_series if suites else runs.series
-    distinct, place = _distinct(vanilla)  # jobs of one baseline share its runs
+    place_of: dict[bytes, int] = {}  # jobs of one baseline share its runs: each distinct row is looked at once
+    place = [place_of.setdefault(rows.tobytes(), len(place_of)) for rows in vanilla]
+    distinct = vanilla[np.unique(place, return_index=True)[1]]
     baselines, series = series_of(distinct), series_of(speculative)
     of_vanilla = baselines.statistics()
     statistics = [of_vanilla[i] for i in place], series.statistics()
     d = None
     if design.paired:
-        d = runs.log_ratios(vanilla, speculative)
+        speed = runs.columns.number("tokens_per_second")
+        d = np.log(speed[speculative] / speed[vanilla])
         d = d.mean(axis=2) if suites else d
-    ratios, findings = _ratios(baselines.take(place), series, d, design)
+    ratios, findings = _ratios(series_of(vanilla), series, d, design)
     of_baselines = series_findings(baselines.tokens_per_second, baselines.time, baselines.launch, subject="vanilla")
     of_series = series_findings(series.tokens_per_second, series.time, series.launch, subject="speculative")
     rows = [mode.reshape(len(mode), -1) for mode in (vanilla, speculative)]
@@ -126,15 +129,6 @@ def _figures(runs: Runs, vanilla: Any, speculative: Any, design: Design) -> Iter
             energy_vanilla=energies[0][p],
             energy_speculative=energies[1][p],
         )
-
-
-def _distinct(rows: Any) -> tuple[Any, list[int]]:
-    """The distinct rows of an array, and the place of each row among them."""
-    keys = [row.tobytes() for row in rows]
-    first = {key: number for number, key in reversed(list(enumerate(keys)))}
-    leads = sorted(first.values())
-    place_of = {keys[lead]: place for place, lead in enumerate(leads)}
-    return rows[leads], [place_of[key] for key in keys]
 
 
 def _ratios(vanilla: Series, speculative: Series, d: Any, design: Design) -> tuple[list[Ratio], list[list[Finding]]]:

@@ -61,13 +61,9 @@ def outcome_findings(runs: Runs, rows: Any) -> list[Finding]:
     """Runs that are not averaged, over all attempts in `rows`: an error where a mode has no other."""
     usable = all(runs.usable[own].any() for own in runs.by_mode(rows) if len(own))
     counts = {"failed_runs": int(runs.failed[rows].sum()), "invalid_runs": int(runs.invalid[rows].sum())}
+    severity = "warning" if usable else "error"
     return [
-        Finding(
-            code=code,
-            severity="warning" if usable else "error",
-            subject="runs",
-            evidence={"runs": count, "of": len(rows)},
-        )
+        Finding(code=code, severity=severity, subject="runs", evidence={"runs": count, "of": len(rows)})
         for code, count in counts.items()
         if count
     ]

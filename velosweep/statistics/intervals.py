@@ -120,23 +120,15 @@ def welch_ratio(before: Any, after: Any, *, confidence: float = 0.95, method: st
     moments = [mean_stddev(np.array([series], dtype=float) - series[0]) for series in (before, after)]
     (mean_before, mean_after), deviations = ([float(moment[k][0]) for moment in moments] for k in (0, 1))
     center = float(after[0] - before[0]) + mean_after - mean_before
+    ratio = math.exp(center)
     if min(sizes) < 2:
-        return Ratio(ratio=math.exp(center), interval=None)
+        return Ratio(ratio=ratio, interval=None)
     variances = [sd**2 / n for sd, n in zip(deviations, sizes, strict=True)]
     error = math.sqrt(sum(variances))
     df = math.inf
     if error:
         df = sum(variances) ** 2 / sum(v**2 / (n - 1) for v, n in zip(variances, sizes, strict=True))
     half = t_half_width(error, 1, df=df, confidence=confidence)
-    return Ratio(
-        ratio=math.exp(center),
-        interval=Interval(
-            ratio=math.exp(center),
-            low=math.exp(center - half),
-            high=math.exp(center + half),
-            method=method,
-            n=min(sizes),
-            df=df,
-            standard_error=error,
-        ),
-    )
+    low, high = math.exp(center - half), math.exp(center + half)
+    interval = Interval(ratio=ratio, low=low, high=high, method=method, n=min(sizes), df=df, standard_error=error)
+    return Ratio(ratio=ratio, interval=interval)

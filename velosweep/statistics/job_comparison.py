@@ -63,10 +63,11 @@ class ComparedJob:
     def comparisons(self, figures: Sequence[Figures]) -> list[Comparison]:
         """One for each prompt, then the job's. `figures`: of each of `compared`."""
         count, columns = len(self.rows.prompts), self.analysis.runs.columns
+        all_good = self.analysis.runs.usable[_all_rows(self.rows)].all()
         per_prompt = []
         for p, (found, row) in enumerate(zip(figures[:count], self._lead_rows.max(axis=0).tolist(), strict=True)):
             accepted = acceptance.estimate([found.counts], self.n_draft) if found.counts else None
-            findings = [*self._outcomes(p), *found.findings]
+            findings = [*([] if all_good else self._outcomes(p)), *found.findings]
             prompt = {name: columns.text(name).at(row) for name in ("prompt_id", "prompt", "prompt_category")}
             prompt["prompt_id"] = prompt["prompt_id"] or ""
             per_prompt.append(self._comparison(found, found.ratio, findings, accepted, **prompt))
@@ -143,16 +144,11 @@ class ComparedJob:
         )
 
     def _outcomes(self, p: int) -> list[Finding]:
-        """Findings on the runs of a prompt that are not averaged; nothing to look up where all runs are good."""
-        rows, runs = self.rows, self.analysis.runs
-        if self._all_good:
-            return []
+        """Findings on the runs of a prompt that are not averaged."""
+        rows = self.rows
         others = rows.others[self.analysis.arrangement.prompt[rows.others] == rows.prompts[p]]
-        return outcome_findings(runs, there(np.concatenate([rows.speculative[:, p], rows.vanilla[:, p], others])))
-
-    @cached_property
-    def _all_good(self) -> bool:
-        return bool(self.analysis.runs.usable[_all_rows(self.rows)].all())
+        every = np.concatenate([rows.speculative[:, p], rows.vanilla[:, p], others])
+        return outcome_findings(self.analysis.runs, there(every))
 
     @cached_property
     def n_draft(self) -> int:

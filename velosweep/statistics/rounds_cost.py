@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from velosweep.statistics.pairing import Arrangement, FoundJob, Owner
     from velosweep.statistics.runs import Runs
 
-PairKey = tuple[int, str | None, str | None]
-"""A baseline's index among the owners, the draft model, the speculation: what has one cost ratio."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundCost:
@@ -73,7 +70,8 @@ def costs_of(arrangement: Arrangement, runs: Runs, jobs: Sequence[FoundJob]) -> 
         if ms is not None
     }
     rounds: dict[int, RoundCost] = {}
-    members: dict[PairKey, list[int]] = defaultdict(list)
+    # Jobs with one cost ratio, by the index of their baseline among the owners, draft model and speculation.
+    members: dict[tuple[int, str | None, str | None], list[int]] = defaultdict(list)
     for job in jobs:
         if job.speculative is None or job.vanilla is None:
             continue
@@ -130,13 +128,10 @@ def _round_cost(owner: Owner, runs: Runs) -> RoundCost | None:
 
     columns = runs.columns
     rows = owner.rows[runs.usable[owner.rows]]
-    drafted = columns.number("draft_tokens")[rows]
-    rows = rows[np.isfinite(drafted) & (drafted > 0) & np.isfinite(runs.rounds[rows])]
+    drafted = columns.number("draft_tokens")
+    rows = rows[np.isfinite(drafted[rows]) & (drafted[rows] > 0) & np.isfinite(runs.rounds[rows])]
     rounds = float(runs.rounds[rows].sum())
     if rounds <= 0:
         return None
     ms = runs.tokens[rows] / columns.number("tokens_per_second")[rows] * 1000
-    return RoundCost(
-        drafted=float(columns.number("draft_tokens")[rows].sum()) / rounds,
-        ms=float(ms.sum()) / rounds,
-    )
+    return RoundCost(drafted=float(drafted[rows].sum()) / rounds, ms=float(ms.sum()) / rounds)

@@ -42,16 +42,6 @@ class Series:
             for speed, first, total in zip(*map(_statistics, metrics), strict=True)
         ]
 
-    def take(self, comparisons: Sequence[int]) -> Series:
-        """Those of some comparisons."""
-        return Series(
-            tokens_per_second=self.tokens_per_second[comparisons],
-            time_to_first_token_ms=self.time_to_first_token_ms[comparisons],
-            total_time_ms=self.total_time_ms[comparisons],
-            time=self.time[comparisons],
-            launch=self.launch,
-        )
-
 
 def _statistics(x: Any) -> list[Statistics]:
     mean, stddev = mean_stddev(x)
@@ -101,11 +91,6 @@ class Runs:
             time=self.time[rows].mean(axis=2),
             launch=columns.integer("launch")[rows[0, :, 0]],
         )
-
-    def log_ratios(self, vanilla: Any, speculative: Any) -> Any:
-        """ln(speculative / vanilla) of paired runs' tokens per second."""
-        speed = self.columns.number("tokens_per_second")
-        return np.log(speed[speculative] / speed[vanilla])
 
     def suite_speedup(self, vanilla: Any, speculative: Any) -> list[float]:
         """Sum of vanilla times over sum of speculative times, at vanilla's tokens. Comparisons x passes x prompts."""

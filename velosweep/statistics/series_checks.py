@@ -154,15 +154,9 @@ def _robust_disagreements(d: Any, intervals: Sequence[Interval | None]) -> dict[
     """Series whose Hodges-Lehmann location is outside their interval."""
     found = {}
     for row, (location, interval) in enumerate(zip(hodges_lehmann(d).tolist(), intervals, strict=True)):
-        if interval is None:
+        if interval is None or (math.log(interval.low) - ROUNDING <= location <= math.log(interval.high) + ROUNDING):
             continue
-        if math.log(interval.low) - ROUNDING <= location <= math.log(interval.high) + ROUNDING:
-            continue
-        evidence: Evidence = {
-            "ratio": math.exp(location),
-            "ci_low": interval.low,
-            "ci_high": interval.high,
-        }
+        evidence: Evidence = {"ratio": math.exp(location), "ci_low": interval.low, "ci_high": interval.high}
         found[row] = warning("hodges_lehmann_disagrees", "pairs", evidence)
     return found
 

@@ -38,9 +38,9 @@ class Change:
     vanilla_ratio: Interval | None
     speedup_ratio: Interval | None
     p: float | None
-    real: bool
-    comparisons: int
     reproduced: bool | None
+    real: bool = False
+    comparisons: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,8 +109,6 @@ def _change(old: Comparison, new: Comparison) -> Change:
         vanilla_ratio=vanilla_ratio,
         speedup_ratio=welch_ratio(before, after, method=BETWEEN_SPEEDUPS).interval if before and after else None,
         p=None if ratio is None else _p_of_no_change(ratio),
-        real=False,
-        comparisons=0,
         reproduced=_reproduced(old, new),
     )
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from velosweep.config.composing import compose
-from velosweep.config.load import load_job, load_settings
+from velosweep.config.load import JobLoader, load_settings
 from velosweep.config.schema import GROUPS, KEYS, nearest
 from velosweep.config.settings import Job
 from velosweep.errors import VelosweepError
@@ -61,7 +61,7 @@ def check(overrides: list[str]) -> None:
     refusal = None
     try:
         cfg = compose(overrides)
-        made = load_job(cfg, overrides=overrides, base=Path())
+        made = JobLoader(base=Path()).load(cfg, overrides=overrides)
         load_settings(cfg)
     except VelosweepError as error:
         refusal = error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from velosweep.config.composing import compose
-from velosweep.config.load import load_job
+from velosweep.config.load import JobLoader
 from velosweep.errors import ConfigError
 
 THEIRS = (
@@ -74,7 +74,7 @@ def test_what_is_advised_works_when_pasted(override: str, meant: str) -> None:
         compose([override])
 
     assert meant in str(caught.value.remedy)
-    assert load_job(compose([meant]))
+    assert JobLoader().load(compose([meant]))
 
 
 @pytest.mark.parametrize(

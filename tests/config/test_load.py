@@ -9,7 +9,7 @@ import pytest
 
 from velosweep.config.command_words import prepare_words, read_words
 from velosweep.config.composing import compose
-from velosweep.config.load import JobLoader, load_job, load_settings
+from velosweep.config.load import JobLoader, load_settings
 from velosweep.config.settings import Adaptive, Job, ModelPair
 from velosweep.errors import ConfigError
 from velosweep.models.synthetic.pair import DEFAULT_SHAPE
@@ -23,7 +23,7 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def job(*overrides: str) -> Job:
-    return load_job(compose(overrides), num=0, overrides=overrides)
+    return JobLoader().load(compose(overrides), overrides=overrides)
 
 
 def test_the_defaults_are_the_specification_s() -> None:

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from velosweep.config.composing import compose
-from velosweep.config.load import copy_saved, load_job, load_saved, load_settings
+from velosweep.config.load import JobLoader, copy_saved, load_saved, load_settings
 from velosweep.errors import ConfigError, StorageError, VelosweepError
 
 
@@ -27,7 +27,7 @@ def test_a_saved_job_is_the_one_that_was_asked_for(folder: Path) -> None:
     (job,), settings = load_saved([(0, "0", folder)])
 
     cfg = compose(["n_draft=4", "protocol=adaptive"])
-    assert job == load_job(cfg, overrides=["n_draft=4"], directory="0")
+    assert job == JobLoader().load(cfg, overrides=["n_draft=4"], directory="0")
     assert settings == load_settings(cfg)
 
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from velosweep.config.composing import compose, package_conf
 from velosweep.config.keys import freeze, keys_of
-from velosweep.config.load import load_job
+from velosweep.config.load import JobLoader
 from velosweep.config.schema import KEYS, SweepKeys, omegaconf_schema
 from velosweep.config.settings import Protocol
 from velosweep.config.speculation_kinds import KINDS
@@ -69,11 +69,11 @@ def test_a_group_file_says_what_it_is_and_repeats_no_default(path: Path) -> None
 
 @pytest.mark.parametrize(("name", "iterations"), [("quick", 3), ("standard", 5), ("rigorous", 10)])
 def test_protocols_have_the_specification_s_iterations(name: str, iterations: int) -> None:
-    assert load_job(compose([f"protocol={name}"])).protocol.iterations == iterations
+    assert JobLoader().load(compose([f"protocol={name}"])).protocol.iterations == iterations
 
 
 def test_the_standard_protocol_is_the_default() -> None:
-    assert load_job(compose([])).protocol == Protocol()
+    assert JobLoader().load(compose([])).protocol == Protocol()
 
 
 def test_every_speculation_kind_has_a_file_of_its_name() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from velosweep.config.composing import compose
-from velosweep.config.load import load_job
+from velosweep.config.load import JobLoader
 from velosweep.errors import ConfigError
 
 
@@ -18,7 +18,7 @@ def refused(folder: Path, group: str, content: str | bytes) -> str:
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     plus = "+" if group == "experiment" else ""
     with pytest.raises(ConfigError) as caught:
-        load_job(compose([f"{plus}{group}=own"], config_dir=str(folder / "conf")))
+        JobLoader().load(compose([f"{plus}{group}=own"], config_dir=str(folder / "conf")))
     assert caught.value.remedy
     said = str(caught.value)
     return said.replace(str(file.resolve()), "FILE")

@@ -76,7 +76,7 @@ def test_another_resident_never_makes_room(new, resident, free):
 
 def test_the_first_estimate_holds_files_cache_and_buffers():
     estimate = expected_need(
-        main=("/m/main", 16 * GIB), draft=("/m/draft", 2 * GIB), context=4096, kv_bytes_per_token=131072
+        files=(("/m/main", 16 * GIB), ("/m/draft", 2 * GIB)), context=4096, kv_bytes_per_token=131072
     )
 
     assert estimate.file_bytes == 18 * GIB
@@ -84,7 +84,7 @@ def test_the_first_estimate_holds_files_cache_and_buffers():
 
 
 def test_a_file_that_is_main_and_draft_counts_once():
-    assert expected_need(main=("/m/x", 16 * GIB), draft=("/m/x", 16 * GIB), context=1).file_bytes == 16 * GIB
+    assert expected_need(files=(("/m/x", 16 * GIB), ("/m/x", 16 * GIB)), context=1).file_bytes == 16 * GIB
 
 
 def test_a_gpus_free_memory_is_the_drivers_less_a_margin():

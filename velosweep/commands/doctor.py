@@ -44,11 +44,11 @@ def main(argv: Sequence[str]) -> int:
         parser.print_help()
         return int(ExitStatus.OK)
     from velosweep.config.composing import compose
-    from velosweep.config.load import load_job, load_settings
+    from velosweep.config.load import JobLoader, load_settings
     from velosweep.reporting.console import make_console, say
 
     cfg = compose(list(argv))
-    checks = list(examine(load_job(cfg), load_settings(cfg)))
+    checks = list(examine(JobLoader().load(cfg), load_settings(cfg)))
     console = make_console()
     for check in checks:
         first, *more = check.text.splitlines() or [""]

@@ -25,17 +25,6 @@ _JOB_KEYS = [name for name in KEYS if "." not in name and (name not in RUN_KEYS 
 """A single job has no use for `tuner`, and still says what is wrong with it."""
 
 
-def load_job(
-    cfg: DictConfig, *, num: int = 0, overrides: Sequence[str] = (), directory: str = "", base: Path | None = None
-) -> Job:
-    """The job that `cfg` describes; `id` and `baseline_id` are left empty for planning to fill.
-
-    `engine.kind` may still be `auto`; paths and threads are as configured. `base` is what relative files are
-    relative to (default: the current directory). Raises ConfigError and PromptError.
-    """
-    return JobLoader(base=base).load(cfg, num=num, overrides=overrides, directory=directory)
-
-
 def load_settings(cfg: DictConfig, unresolved: Mapping[str, Any] | None = None, *, tune: bool = False) -> RunSettings:
     """How to run, which changes no result; `unresolved` as in `plain_values`. Raises ConfigError.
 
@@ -97,7 +86,10 @@ def _decided_by(value: Any, values: Mapping[str, Any]) -> tuple[str, ...] | None
 
 
 class JobLoader:
-    """Loads the jobs of a sweep one after another: jobs with the same settings share the same frozen values."""
+    """Loads the jobs of a sweep one after another: jobs with the same settings share the same frozen values.
+
+    `base` is what relative files are relative to (default: the current directory).
+    """
 
     def __init__(self, *, base: Path | None = None) -> None:
         base = base or Path.cwd()
@@ -110,12 +102,16 @@ class JobLoader:
         self,
         cfg: DictConfig,
         *,
-        num: int,
-        overrides: Sequence[str],
-        directory: str,
+        num: int = 0,
+        overrides: Sequence[str] = (),
+        directory: str = "",
         unresolved: Mapping[str, Any] | None = None,
     ) -> Job:
-        """As `load_job`; `unresolved` as in `plain_values`. Says all that is wrong at once."""
+        """The job that `cfg` describes; `id` and `baseline_id` are left empty for planning to fill.
+
+        `engine.kind` may still be `auto`; paths and threads are as configured. `unresolved` as in `plain_values`.
+        Raises ConfigError and PromptError for all that is wrong at once.
+        """
         values = plain_values(cfg, _JOB_KEYS, unresolved, self._resolved)
         parts = _Parts(values, self._made)
         made = {

@@ -72,10 +72,10 @@ class JobTask:
         from hydra.core.hydra_config import HydraConfig
         from omegaconf import OmegaConf
 
-        from velosweep.config.load import load_job, load_settings
+        from velosweep.config.load import JobLoader, load_settings
 
         overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)  # unresolved, as they were written
-        job = load_job(cfg, overrides=overrides)
+        job = JobLoader().load(cfg, overrides=overrides)
         return self.run_sweep([job], root=root, single=True, command=self.command, settings=load_settings(cfg))
 
 

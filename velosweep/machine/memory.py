@@ -57,18 +57,16 @@ class Need:
 
 def expected_need(
     *,
-    main: tuple[str, int],
-    draft: tuple[str, int] | None,
+    files: tuple[tuple[str, int], ...],
     context: int,
     ubatch: int = 512,
     kv_bytes_per_token: int | None = None,
     on_gpu: bool = False,
 ) -> Need:
-    """A rough, rather high estimate before the first load. `main`, `draft`: (path, bytes) of the files.
+    """A rough, rather high estimate before the first load. `files`: path and bytes of the main and the draft model.
 
     `kv_bytes_per_token`: of both models together, where the GGUF headers say (layers x KV width x 2 x element).
     """
-    files = (main, draft) if draft is not None else (main,)
     if kv_bytes_per_token is None:
         kv_bytes_per_token = int(sum(size for _, size in files) * KV_SHARE_PER_TOKEN)
     fixed = GPU_CONTEXT_BYTES if on_gpu else PROCESS_BYTES

@@ -7,7 +7,7 @@ every other worker when one dies. A dead server is the lane's own business; the 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,7 +82,12 @@ def measure(
             stop.request()
 
     with existing_objects_frozen():
-        _run_side_by_side(run_one, contexts)
+        if len(contexts) == 1:  # in this thread, without the time that importing joblib takes before the first run
+            run_one(contexts[0])
+        else:
+            from joblib import Parallel, delayed
+
+            Parallel(n_jobs=len(contexts), backend="threading")(delayed(run_one)(context) for context in contexts)
     missing = {job.id for group in groups for job in group.jobs} - recorder.ended - recorder.errors.keys()
     return Measured(
         runs=recorder.runs,
@@ -123,16 +128,6 @@ def _contexts(
             logs=logs,
             preload=preload,
         )
-
-
-def _run_side_by_side(run_one: Callable[[LaneContext], None], contexts: Sequence[LaneContext]) -> None:
-    """Run all lanes; a single one in this thread, without the time that importing joblib takes before the first run."""
-    if len(contexts) == 1:
-        run_one(contexts[0])
-        return
-    from joblib import Parallel, delayed
-
-    Parallel(n_jobs=len(contexts), backend="threading")(delayed(run_one)(context) for context in contexts)
 
 
 def _begun(groups: Sequence[ServerGroup], done: Mapping[Key, CompletedRun]) -> frozenset[str]:

@@ -69,8 +69,6 @@ class GroupEnded:
 
 
 Event = ServerLoading | ServerReady | ServerFailed | RunStarted | RunEnded | GroupEnded
-
-
 Observer = Callable[[Event], None]
 
 

@@ -35,9 +35,9 @@ class MemoryEstimates:
 
         A measurement lower than the files (pages not touched yet) says nothing of the rest, which is then estimated.
         """
+        paths = (server.main_model, server.draft_model) if server.draft_model else (server.main_model,)
         expected = expected_need(
-            main=(server.main_model, self._file_bytes(server.main_model)),
-            draft=(server.draft_model, self._file_bytes(server.draft_model)) if server.draft_model else None,
+            files=tuple((path, self.headers[path].size_bytes if path in self.headers else 0) for path in paths),
             context=server.engine.context,
             ubatch=server.engine.ubatch,
             kv_bytes_per_token=self._kv_bytes_per_token(server),
@@ -90,9 +90,6 @@ class MemoryEstimates:
             f"{bytes_words(free)} free beside {plural(len(loaded), 'loaded server')}",
             remedy="free memory, choose a smaller model or quantisation, or lower engine.context",
         )
-
-    def _file_bytes(self, path: str) -> int:
-        return self.headers[path].size_bytes if path in self.headers else 0
 
     def _kv_bytes_per_token(self, server: ServerConfig) -> int | None:
         """Of both models; None where a header doesn't say."""

@@ -101,7 +101,7 @@ def write_pair(shape: SyntheticShape, main_path: Path, draft_path: Path) -> None
 
 
 def ensure_pair(
-    shape: SyntheticShape, folder: Path | None = None, on_progress: Callable[[str], None] | None = None
+    shape: SyntheticShape, folder: Path | None = None, on_progress: Callable[[str], None] = lambda _: None
 ) -> tuple[Path, Path]:
     """The pair's files, written first if they are missing or damaged; safe where several processes ask at once.
 
@@ -122,13 +122,11 @@ def ensure_pair(
         with FileLock(str(seal.with_suffix(".lock"))):
             if _recorded(seal, paths, "stat", _stat):
                 return paths
-            if _recorded(seal, paths, "sha256", file_sha256):  # touched or copied
-                _write_seal(seal, paths)
-                return paths
-            if on_progress:
+            if not _recorded(seal, paths, "sha256", file_sha256):  # else they were touched or copied
                 on_progress(f"writing the synthetic model pair to {folder}")
-            write_pair(shape, *paths)
-            _write_seal(seal, paths)
+                write_pair(shape, *paths)
+            record = {path.name: {"stat": _stat(path), "sha256": file_sha256(path)} for path in paths}
+            write_text(seal, json.dumps(record, indent=1), durable=False)
     except OSError as error:
         raise StorageError(
             f"The synthetic model pair can't be written to {folder}: {error.strerror or error}",
@@ -144,11 +142,6 @@ def _recorded(seal: Path, paths: tuple[Path, Path], name: str, property_of: Call
         return all(record[path.name][name] == property_of(path) for path in paths)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _write_seal(seal: Path, paths: tuple[Path, Path]) -> None:
-    record = {path.name: {"stat": _stat(path), "sha256": file_sha256(path)} for path in paths}
-    write_text(seal, json.dumps(record, indent=1), durable=False)
 
 
 def _stat(path: Path) -> list[int]:

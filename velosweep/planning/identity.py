@@ -99,27 +99,22 @@ def _engine_content(engine: EngineSettings, fingerprints: Mapping[str, str], *, 
 def vanilla_server(job: Job) -> ServerConfig:
     """The server that runs the main model alone, the same for all jobs with this baseline."""
     engine = replace(job.engine, **_DRAFT_DEFAULTS, speculative_url=None)
-    return _server(Mode.VANILLA, job, None, 0, None, engine)
+    return _server(job, None, engine)
 
 
 def speculative_server(job: Job) -> ServerConfig | None:
     """The job's own server; None where the job does not speculate (`speculation=none`)."""
     if not job.speculation.kinds:
         return None
-    draft_model = job.model_pair.draft_model if job.speculation.needs_draft_model else None
-    return _server(Mode.SPECULATIVE, job, draft_model, job.n_draft, job.speculation, job.engine)
+    return _server(job, job.speculation, job.engine)
 
 
-def _server(
-    mode: Mode,
-    job: Job,
-    draft_model: str | None,
-    n_draft: int,
-    speculation: Speculation | None,
-    engine: EngineSettings,
-) -> ServerConfig:
+def _server(job: Job, speculation: Speculation | None, engine: EngineSettings) -> ServerConfig:
     """Its id covers what a server is started with and nothing else, so that jobs can share the server."""
-    main_model = job.model_pair.main_model
+    main_model, draft_model, n_draft, mode = job.model_pair.main_model, None, 0, Mode.VANILLA
+    if speculation is not None:
+        draft_model = job.model_pair.draft_model if speculation.needs_draft_model else None
+        n_draft, mode = job.n_draft, Mode.SPECULATIVE
     return ServerConfig(
         id=content_hash([mode.value, main_model, draft_model, n_draft, speculation, engine]),
         mode=mode,

@@ -185,8 +185,7 @@ def write_job_summaries(paths: JobPaths, rows: Sequence[Comparison], *, iteratio
     for row in rows if own and len(rows) > 2 else own:
         path = paths.summary if row.prompt_id is None else paths.prompt(row.prompt_id)
         make_folder(path.parent)
-        content = to_json(summary(row, iterations=iterations)) + "\n"
-        write_text(path, content, durable=False)
+        write_text(path, to_json(summary(row, iterations=iterations)) + "\n", durable=False)
 
 
 def write_summary_array(path: Path, files: Iterable[Path], *, durable: bool = True) -> None:

@@ -50,12 +50,7 @@ def estimate(prompts: Sequence[Counts], n_draft: int) -> Acceptance | None:
         alpha = alpha_from_positions(positions, rounds)
     elif rounds > 0:
         alpha = alpha_from_totals(accepted / rounds, n_draft)
-    low: float | None
-    high: float | None
-    if len(prompts) == 1:
-        low, high = wilson(accepted, drafted)
-    else:
-        low, high = cluster_interval([p.accepted for p in prompts], [p.drafted for p in prompts])
+    low, high = cluster_interval(prompts) if len(prompts) > 1 else wilson(accepted, drafted)
     return Acceptance(
         rate=accepted / drafted,
         low=low,
@@ -119,16 +114,16 @@ def wilson(k: float, n: float) -> tuple[float, float]:
     return low, high
 
 
-def cluster_interval(successes: Sequence[float], trials: Sequence[float]) -> tuple[float | None, float | None]:
-    """95 % interval of sum(successes) / sum(trials) over at least two clusters: t on the logit, cluster variance.
+def cluster_interval(prompts: Sequence[Counts]) -> tuple[float | None, float | None]:
+    """95 % interval of the rate over at least two prompts: t on the logit, cluster variance.
 
-    None where all or none succeed (the logit is infinite).
+    None where all or none is accepted (the logit is infinite).
     """
-    clusters, total = len(trials), math.fsum(trials)
-    p = math.fsum(successes) / total
+    clusters, total = len(prompts), math.fsum(counts.drafted for counts in prompts)
+    p = math.fsum(counts.accepted for counts in prompts) / total
     if not 0 < p < 1:
         return None, None
-    squares = math.fsum((k - p * n) ** 2 for k, n in zip(successes, trials, strict=True))
+    squares = math.fsum((counts.accepted - p * counts.drafted) ** 2 for counts in prompts)
     variance = clusters / (clusters - 1) * squares / total**2
     half = t_half_width(math.sqrt(variance), 1, df=clusters - 1) / (p * (1 - p))
     logit = math.log(p / (1 - p))

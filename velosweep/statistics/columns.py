@@ -68,8 +68,7 @@ class Columns:
 
     def microseconds(self, name: str) -> Any:
         """A timestamp column as int64 microseconds since 1970 UTC; the least int64 for null or missing."""
-        zone = pa.timestamp("us", tz="UTC")
-        return self._once((name, "us"), lambda: self._filled(name, zone, -(2**63)))
+        return self._once((name, "us"), lambda: self._filled(name, pa.timestamp("us", tz="UTC"), -(2**63)))
 
     def _filled(self, name: str, kind: Any, default: float) -> Any:
         if not self.has(name):

@@ -87,16 +87,14 @@ class ComparedJob:
         runs, passes = self.analysis.runs, len(self.rows.speculative)
         findings = outcome_findings(runs, _all_rows(self.rows)) + suite.findings
         if self.design.paired and suite.pairs < passes:
-            evidence = {"passes": passes - suite.pairs, "of": passes}
-            findings.append(warning("incomplete_passes", "pairs", evidence))
+            findings.append(warning("incomplete_passes", "pairs", {"passes": passes - suite.pairs, "of": passes}))
         ranked = [(row.speedup_gm, row.prompt_id) for row in per_prompt if row.speedup_gm is not None]
         population = t_ratio([math.log(ratio) for ratio, _ in ranked], method=OVER_PROMPTS)
         ratio = suite.ratio
         if ratio.interval is None and population.interval is not None:
             # With a single whole pass, or none, prompts are all the repetition there is.
             ratio = Ratio(ratio=population.ratio if ratio.ratio is None else ratio.ratio, interval=population.interval)
-        counts = [found.counts for found in prompts if found.counts is not None]
-        accepted = acceptance.estimate(counts, self.n_draft)
+        accepted = acceptance.estimate([found.counts for found in prompts if found.counts], self.n_draft)
         return replace(
             self._comparison(suite, ratio, findings + machine, accepted),
             population_low=population.interval.low if population.interval else None,

@@ -86,14 +86,23 @@ def arrange(columns: Columns) -> Arrangement:
     rows = rows[np.lexsort((order[rows], rank[rows], slot[rows], owner[rows]))]
     starts = np.flatnonzero(np.diff(owner[rows], prepend=-1))
     ends = np.append(starts[1:], len(rows))[: len(starts)]
+    owners = []
+    for start, end in zip(starts, ends, strict=True):
+        own, first = rows[start:end], int(rows[start])
+        slots = slot[own]
+        owners.append(
+            Owner(
+                sweep_id=columns.text("sweep_id").at(first) or "",
+                job_id=columns.text("job_id").at(first) or "",
+                mode=Mode(columns.text("mode").at(first)),
+                rows=own,
+                slots=slots,
+                keys=slots * 2 * attempts + rank[own],
+                latest=np.flatnonzero(np.append(slots[1:] != slots[:-1], True)),
+            )
+        )
     return Arrangement(
-        columns=columns,
-        owners=tuple(
-            _owner(columns, rows[start:end], slot, rank, 2 * attempts) for start, end in zip(starts, ends, strict=True)
-        ),
-        prompt=prompt,
-        prompt_count=prompt_count,
-        attempts=attempts,
+        columns=columns, owners=tuple(owners), prompt=prompt, prompt_count=prompt_count, attempts=attempts
     )
 
 
@@ -104,20 +113,6 @@ def _modes(columns: Columns) -> Any:
         named = ", ".join(sorted(unknown)) or "null"
         raise StorageError(f"Samples of mode {named}", remedy=f"mode is {' or '.join(mode.value for mode in Mode)}")
     return text.codes
-
-
-def _owner(columns: Columns, rows: Any, slot: Any, rank: Any, base: int) -> Owner:
-    first = int(rows[0])
-    slots = slot[rows]
-    return Owner(
-        sweep_id=columns.text("sweep_id").at(first) or "",
-        job_id=columns.text("job_id").at(first) or "",
-        mode=Mode(columns.text("mode").at(first)),
-        rows=rows,
-        slots=slots,
-        keys=slots * base + rank[rows],
-        latest=np.flatnonzero(np.append(slots[1:] != slots[:-1], True)),
-    )
 
 
 class Baselines:

@@ -13,8 +13,7 @@ import numpy as np
 from velosweep.statistics import acceptance
 from velosweep.statistics.comparison import Acceptance, Comparison, Finding, ModeStatistics, warning
 from velosweep.statistics.comparison_figures import ComparedRuns, Design, Figures
-from velosweep.statistics.cooldown import Looks, untrusted_findings
-from velosweep.statistics.findings import machine_findings, outcome_findings
+from velosweep.statistics.findings import Looks, machine_findings, outcome_findings, untrusted_findings
 from velosweep.statistics.intervals import OVER_PROMPTS, Interval, Ratio, t_ratio
 from velosweep.statistics.pairing import Arrangement, FoundJob, JobRows, job_rows
 from velosweep.statistics.rounds_cost import Costs

@@ -9,7 +9,7 @@ from velosweep.records import JobRecord
 from velosweep.statistics.columns import columns_of
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.comparison_figures import figures_of
-from velosweep.statistics.cooldown import looks_of
+from velosweep.statistics.findings import looks_of
 from velosweep.statistics.job_comparison import Analysis, ComparedJob
 from velosweep.statistics.pairing import arrange, find_jobs
 from velosweep.statistics.rounds_cost import costs_of

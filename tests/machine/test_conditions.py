@@ -16,7 +16,7 @@ from velosweep.machine.conditions import (
     busy_by_others,
     machine_seconds,
 )
-from velosweep.machine.nvml import NvmlDriver, throttle_names
+from velosweep.machine.nvml import NvmlDriver
 from velosweep.values import Device, Lane
 
 CPU_LANE = Lane(number=0, devices=(Device(kind="cpu", name="CPU"),))
@@ -94,7 +94,9 @@ def test_throttle_reasons_are_read_from_drivers_before_535_too():
 
 
 def test_idling_and_clocks_set_by_a_person_are_no_throttling():
-    assert throttle_names(0x1 | 0x2 | 0x100) == ()
+    driver = NvmlDriver(FakePynvml(FakeGpu("GPU-a", "H100", throttle=0x1 | 0x2 | 0x100)))
+
+    assert driver.reading("GPU-a").throttle == ()
 
 
 def test_an_energy_counter_that_went_back_is_unknown():

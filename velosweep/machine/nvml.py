@@ -52,11 +52,6 @@ class GpuReading:
     processes: Mapping[int, int | None] | None = None
 
 
-def throttle_names(mask: int) -> tuple[str, ...]:
-    """Names of the reasons in NVML's bit mask that slow a GPU down."""
-    return tuple(name for bit, name in THROTTLE_REASONS if mask & bit)
-
-
 def open_nvml() -> NvmlDriver | None:
     """The driver's monitoring library, or None where there is none."""
     try:
@@ -125,7 +120,7 @@ class NvmlDriver:
             sm_clock_mhz=_float(self._ask(nvml.nvmlDeviceGetClockInfo, sensor, nvml.NVML_CLOCK_SM)),
             power_w=None if power is None else power / 1000,
             energy_j=None if energy is None else energy / 1000,
-            throttle=None if mask is None else throttle_names(int(mask)),
+            throttle=None if mask is None else tuple(name for bit, name in THROTTLE_REASONS if int(mask) & bit),
             processes=self._processes(handle),
         )
 

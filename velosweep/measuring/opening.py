@@ -110,25 +110,22 @@ def adopt(
         )
     known = {job.id: job for job in before.jobs}
     asked = {job.id for job in jobs}
-    kept = tuple(job for job in before.jobs if job.id not in asked)
-    places = {job.directory: job for job in kept}
+    together = [job for job in before.jobs if job.id not in asked]
+    places = {job.directory: job for job in together}
     for job in jobs:
-        other = places.get(job.directory) if job.id not in known else None
-        if other is not None:
+        former, other = known.get(job.id), places.get(job.directory)
+        if former is not None:
+            job = replace(job, state=former.state, error=former.error, directory=former.directory)
+        elif other is not None:
             raise MismatchError(
                 f"job {job.num} ({' '.join(job.overrides)}) would overwrite the results of job {other.num} "
                 f"({' '.join(other.overrides)}) in {sweep.root}",
                 remedy="choose another hydra.sweep.dir for another sweep; velosweep resume goes on with this one",
             )
-    again = tuple(
-        replace(job, state=known[job.id].state, error=known[job.id].error, directory=known[job.id].directory)
-        if job.id in known
-        else job
-        for job in jobs
-    )
+        together.append(job)
     return replace(
         before,
-        jobs=tuple(sorted(kept + again, key=lambda job: job.num)),
+        jobs=tuple(sorted(together, key=lambda job: job.num)),
         accepted=tuple(dict.fromkeys((*before.accepted, *accepted))),
     )
 

@@ -98,8 +98,7 @@ def _engine_content(engine: EngineSettings, fingerprints: Mapping[str, str], *, 
 
 def vanilla_server(job: Job) -> ServerConfig:
     """The server that runs the main model alone, the same for all jobs with this baseline."""
-    engine = replace(job.engine, **_DRAFT_DEFAULTS, speculative_url=None)
-    return _server(job, None, engine)
+    return _server(job, None, replace(job.engine, **_DRAFT_DEFAULTS, speculative_url=None))
 
 
 def speculative_server(job: Job) -> ServerConfig | None:

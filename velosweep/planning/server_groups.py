@@ -118,7 +118,7 @@ def warmups(group: ServerGroup, launch: int) -> Round:
         Measurement(
             server=server, job=job, prompt=WARMUP_PROMPT, iteration=0, launch=launch, group=group.number, warmup=True
         )
-        for server, job in _owners(group)
+        for server, job in server_owners(group)
     )
 
 
@@ -129,7 +129,7 @@ def rounds(group: ServerGroup, launch: int) -> Iterator[Round]:
     cancels within pairs of iterations. `random`: a seeded permutation each round. `block`: all runs of a server, then
     the next server (drift-prone). Prompts take turns: where the set has several, no server sees one twice in a row.
     """
-    first, owners = group.jobs[0], _owners(group)
+    first, owners = group.jobs[0], server_owners(group)
     passes = [
         (iteration, index, prompt)
         for iteration in launch_iterations(first, launch)
@@ -165,7 +165,7 @@ def count_measurements(group: ServerGroup) -> int:
     return len(group.servers) * len(first.prompts.prompts) * most_iterations(first)
 
 
-def _owners(group: ServerGroup) -> list[tuple[ServerConfig, Job]]:
+def server_owners(group: ServerGroup) -> list[tuple[ServerConfig, Job]]:
     """Each server with the job whose samples it gives; the shared vanilla server goes with the first job."""
     owners = [(group.vanilla, group.jobs[0])] if group.vanilla else []
     owners += [(server, job) for server, job in zip(group.speculative, group.jobs, strict=True) if server]

@@ -195,9 +195,7 @@ def damage(line: bytes) -> str | None:
 
 def read_journal(path: Path) -> JournalContents:
     """Everything that can be read. Raises StorageError, or SchemaError for a newer program's journal."""
-    samples: list[Sample] = []
-    events: list[JournalEvent] = []
-    damaged: list[tuple[int, str]] = []
+    samples, events, damaged = [], [], []
     for number, line, why in scan(path):
         if why is not None:
             damaged.append((number, why))

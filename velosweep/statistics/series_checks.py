@@ -53,7 +53,6 @@ def series_findings(x: Any, time: Any, launch: Any, subject: str) -> list[list[F
 
 def pair_findings(d: Any, time: Any, intervals: Sequence[Interval | None]) -> list[list[Finding]]:
     """What paired log ratios and their intervals say of each other. `time` (as `d`) orders the pairs."""
-    findings: list[list[Finding]] = [[] for _ in d]
     pairs = d.shape[1]
     if pairs < FEW_PAIRS:
         return [[warning("too_few_pairs", "pairs", {"pairs": pairs})] for _ in d]
@@ -61,10 +60,7 @@ def pair_findings(d: Any, time: Any, intervals: Sequence[Interval | None]) -> li
     outliers = _outliers(d, "pairs") if pairs >= OUTLIER_MIN_RUNS else {}
     related = _autocorrelations(d) if pairs >= AUTOCORRELATION_MIN_PAIRS else {}
     apart = _robust_disagreements(d, intervals) if pairs >= HODGES_LEHMANN_MIN_PAIRS else {}
-    for found in (outliers, related, apart):
-        for row, finding in found.items():
-            findings[row].append(finding)
-    return findings
+    return [[found[row] for found in (outliers, related, apart) if row in found] for row in range(len(d))]
 
 
 def _cold_starts(x: Any, launch: Any, subject: str) -> dict[int, Finding]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from velosweep.config.settings import Job, Prompt, TunerSettings
 from velosweep.errors import ConfigError
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.planning.server_groups import Key, Measurement, Round, ServerGroup, sample_key
+from velosweep.planning.server_groups import Key, Measurement, Round, ServerGroup, sample_key, server_owners
 from velosweep.records import TunerDecision
 from velosweep.tuning.best_arm import BestArmSearch
 from velosweep.tuning.calibration import pool
@@ -45,9 +45,7 @@ class SearchDriver:
         first, vanilla = self.group.jobs[0], self.group.vanilla
         if vanilla is None:
             raise ConfigError("hydra/sweeper=tune measures vanilla too", remedy="leave skip_vanilla=false")
-        speculative = [
-            (server, job) for server, job in zip(self.group.speculative, self.group.jobs, strict=True) if server
-        ]
+        _, *speculative = server_owners(self.group)  # vanilla is the first
         self._servers = {first.baseline_id: (vanilla, first)} | {job.id: (server, job) for server, job in speculative}
         categories = dict.fromkeys(p.category for p in first.prompts.prompts) if self.settings.per_category else [None]
         self.searches = {

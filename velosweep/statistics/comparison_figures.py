@@ -161,8 +161,7 @@ def _paired_ratios(vanilla: Series, speculative: Series, d: Any, *, adaptive: bo
     if len(launches) > 1:
         means = [np.compress(vanilla.launch == launch, d, axis=1).mean(axis=1) for launch in launches]
         return t_ratios(np.stack(means, axis=1), confidence=confidence, method=PAIRED_LAUNCHES)
-    method = PAIRED_SEQUENTIAL if adaptive else PAIRED_ONE_LAUNCH
-    ratios = t_ratios(d, confidence=confidence, method=method)
+    ratios = t_ratios(d, confidence=confidence, method=PAIRED_SEQUENTIAL if adaptive else PAIRED_ONE_LAUNCH)
     if d.shape[1] < 2:
         return ratios
     vanilla_first = vanilla.time.max(axis=1) < speculative.time.min(axis=1)

@@ -83,11 +83,8 @@ class BestArmSearch:
         leader, budget = self._leader, self.settings.budget_s
         if leader is None or leader == self.vanilla or done >= self.settings.confirm_pairs:
             return None
-        if (
-            budget is not None
-            and done >= _LEAST_PAIRS
-            and sum(self._seconds) + 2 * fmean(self._seconds or [0.0]) > budget
-        ):
+        with_a_pair_s = sum(self._seconds) + 2 * fmean(self._seconds or [0.0])
+        if budget is not None and done >= _LEAST_PAIRS and with_a_pair_s > budget:
             return None
         pair = (self.vanilla, leader) if done % 2 == 0 else (leader, self.vanilla)
         return SearchRound(phase=Phase.CONFIRMATION, number=done + 1, order=pair)
@@ -173,9 +170,8 @@ class BestArmSearch:
         for name in self._jobs:
             if name in predicted or name in failed:
                 asked, reason = self.calibration.rounds[-1], "failed" if name in failed else "predicted"
-                rows.append(
-                    self._decision(name, asked, name in self.shortlist, reason, (predicted.get(name), None, None))
-                )
+                evidence = (predicted.get(name), None, None)
+                rows.append(self._decision(name, asked, name in self.shortlist, reason, evidence))
         for asked, standings in zip(self._rounds(Phase.ELIMINATION), self.elimination.standings, strict=True):
             rows += [self._decision(s.candidate, asked, s.kept, "raced", s.estimate) for s in standings]
             failures = [name for name in asked.order if asked.log_value(name) is None]

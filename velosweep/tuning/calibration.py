@@ -97,15 +97,9 @@ def pool(runs: Sequence[DraftRounds]) -> DraftRounds | None:
     if not runs:
         return None
     accepted = [run.accepted_per_position for run in runs if run.accepted_per_position is not None]
-    return DraftRounds(
-        count=sum(run.count for run in runs),
-        total_ms=sum(run.total_ms for run in runs),
-        accepted_per_position=(
-            tuple(sum(at_position) for at_position in zip_longest(*accepted, fillvalue=0))
-            if len(accepted) == len(runs)
-            else None
-        ),
-    )
+    positions = tuple(map(sum, zip_longest(*accepted, fillvalue=0))) if len(accepted) == len(runs) else None
+    total_ms = sum(run.total_ms for run in runs)
+    return DraftRounds(count=sum(run.count for run in runs), total_ms=total_ms, accepted_per_position=positions)
 
 
 def calibration_lengths(available: Sequence[int]) -> tuple[int, ...]:

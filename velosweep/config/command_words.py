@@ -100,7 +100,6 @@ _NO_COMMANDS = {
 
 
 def _no_override(words: Sequence[str], place: int, verbs: Iterable[str], *, multirun: bool) -> ConfigError:
-    """The error for a word without `=`."""
     word, before = words[place], words[place - 1] if place else ""
     key, equals, value = before.partition("=")
     if equals and key.lstrip("+") in TEXT_KEYS and not value.lower().endswith(".gguf"):  # the shell split a text

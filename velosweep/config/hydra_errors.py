@@ -147,7 +147,6 @@ def _from_omegaconf(error: BaseException, outer: str) -> ConfigError:
 
 
 def _wrong_value(key: str, place: str, reason: str, outer: str) -> ConfigError:
-    """The error for a value of another type than the key takes."""
     override = re.search(r"Error merging override (.*)", outer)
     wrong = re.search(r"Value '(.*?)' (?:of type|is not)", reason)
     line = override[1].strip() if override else ""

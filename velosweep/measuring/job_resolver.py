@@ -62,7 +62,7 @@ class JobResolver:
     _selections: dict[tuple[str, str | None], ChosenEngine] = field(default_factory=dict)
     _paths: dict[tuple[str, str], str] = field(default_factory=dict)
     _checked_pairs: set[tuple[str, str]] = field(default_factory=set)
-    _synthetic: dict[SyntheticShape, tuple[str, str]] = field(default_factory=dict)
+    _synthetic: dict[SyntheticShape, tuple[Path, Path]] = field(default_factory=dict)
 
     def resolve(self, job: Job) -> Job:
         """The job with its engine and its models found and checked.
@@ -94,9 +94,8 @@ class JobResolver:
         named_main, named_draft = pair.main_model, pair.draft_model or ""
         if pair.synthetic is not None:
             if pair.synthetic not in self._synthetic:
-                main_path, draft_path = ensure_pair(pair.synthetic, on_progress=self.say)
-                self._synthetic[pair.synthetic] = (str(main_path), str(draft_path))
-            named_main, named_draft = self._synthetic[pair.synthetic]
+                self._synthetic[pair.synthetic] = ensure_pair(pair.synthetic, on_progress=self.say)
+            named_main, named_draft = map(str, self._synthetic[pair.synthetic])
         main = self._find_model(named_main, "model_pair.main_model")
         if not job.speculation.needs_draft_model:
             return replace(pair, main_model=main, draft_model=None)

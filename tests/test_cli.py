@@ -11,7 +11,7 @@ import pytest
 
 from tests.recorded import Recorded, recorded  # noqa: F401
 from velosweep import __version__
-from velosweep.cli import VERBS, main
+from velosweep.cli import COMMANDS, main
 from velosweep.config.schema import KEYS
 from velosweep.config.settings import Adaptive, EngineSettings, SyntheticShape
 
@@ -49,7 +49,7 @@ def test_help_names_every_verb_group_and_key(capsys: pytest.CaptureFixture[str])
     assert main(["--help"]) == 0
 
     page = capsys.readouterr().out
-    for word in (*VERBS, "llama8b_1b", "ndraft_grid", "n_draft", "protocol.adaptive.target", "--hydra-help"):
+    for word in (*COMMANDS, "llama8b_1b", "ndraft_grid", "n_draft", "protocol.adaptive.target", "--hydra-help"):
         assert word in page
 
 
@@ -69,7 +69,7 @@ def test_help_gives_each_key_its_type_and_default_within_80_columns(capsys: pyte
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_each_command_shows_its_own_help(verb: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         status = main([verb, flag])

@@ -18,7 +18,7 @@ from velosweep.isolation import shut_out_current_folder
 if TYPE_CHECKING:
     from velosweep.hydra_app.task import RunSweep
 
-VERBS = {
+COMMANDS = {
     "doctor": "what would run here: programs, versions, devices, models, what is missing",
     "resume": "finish an interrupted sweep",
     "rerun": "the same experiment again, compared with the old results",
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None, *, run_sweep: RunSweep | None = None
 
 def _run(arguments: list[str], run_sweep: RunSweep | None) -> int:
     first = arguments[0] if arguments else ""
-    if first in VERBS:
+    if first in COMMANDS:
         return int(importlib.import_module(f"velosweep.commands.{first}").main(arguments[1:]))
     if first in ("--version", "-V"):
         sys.stdout.write(f"velosweep {__version__}\n")
@@ -65,11 +65,11 @@ def _run(arguments: list[str], run_sweep: RunSweep | None) -> int:
     if first in ("--help", "-h", "help"):
         from velosweep.hydra_app.help_page import help_page
 
-        sys.stdout.write(help_page(VERBS))
+        sys.stdout.write(help_page(COMMANDS))
         return int(ExitStatus.OK)
     from velosweep.hydra_app.application import run
 
-    return run(arguments, verbs=tuple(VERBS), run_sweep=run_sweep)
+    return run(arguments, verbs=tuple(COMMANDS), run_sweep=run_sweep)
 
 
 def _as_ours(error: Exception) -> VelosweepError | None:

@@ -39,7 +39,7 @@ class ExitStatus(IntEnum):
 class VelosweepError(Exception):
     """Base of all our errors: what happened, with which value; and what to do about it.
 
-    `causes`: the errors that it joins, where it joins some (see `together`).
+    `causes`: the errors that it joins, where it joins some (see `combine_errors`).
     """
 
     exit_status = ExitStatus.REFUSED
@@ -57,7 +57,7 @@ class VelosweepError(Exception):
 _MOST_SHOWN = 5
 
 
-def together(problems: Sequence[VelosweepError]) -> VelosweepError:
+def combine_errors(problems: Sequence[VelosweepError]) -> VelosweepError:
     """One error that lists all `problems` (at least one), each once, of the first one's class."""
     each = {str(cause): cause for problem in problems for cause in problem.causes or (problem,)}
     if len(each) == 1:

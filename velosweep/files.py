@@ -33,7 +33,7 @@ def storage_error(path: Path, error: OSError, *, doing: str = "write") -> Storag
 
 
 @contextmanager
-def explained(path: Path, *, doing: str = "write") -> Iterator[None]:
+def as_storage_error(path: Path, *, doing: str = "write") -> Iterator[None]:
     """Turn the operating system's refusals inside into StorageError."""
     try:
         yield
@@ -45,7 +45,7 @@ def make_folder(path: Path) -> None:
     """Create `path` and its parents with the user's umask. Raises StorageError."""
     if os.path.isdir(path):  # noqa: PTH112 (a third of the time, and there is one a job)
         return
-    with explained(path, doing="create the folder"):
+    with as_storage_error(path, doing="create the folder"):
         path.mkdir(parents=True, exist_ok=True)
 
 
@@ -73,7 +73,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with explained(path):
+        with as_storage_error(path):
             yield beside
             if durable:
                 with beside.open("rb+") as file:
@@ -119,7 +119,7 @@ def write_text(path: Path, content: str, *, durable: bool = True) -> None:
 
 def read_bytes(path: Path) -> bytes:
     """What is in a file. Raises StorageError."""
-    with explained(path, doing="read"):
+    with as_storage_error(path, doing="read"):
         return path.read_bytes()
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from velosweep.config.settings import Job, RunSettings, Sweep
 from velosweep.errors import Interrupted, StorageError, SweepBroken, VelosweepError
-from velosweep.machine.device_locks import hold
-from velosweep.measuring.dispatch import Measured, ended, measure
+from velosweep.machine.device_locks import lock_devices
+from velosweep.measuring.dispatch import MeasuringOutcome, ended, measure
 from velosweep.measuring.interrupts import StopFlag, stop_on_signals
 from velosweep.measuring.lane_context import Preload
 from velosweep.measuring.opening import open_sweep
@@ -75,7 +75,7 @@ def run_sweep(
 
 def measure_sweep(
     sweep: Sweep, prepared: Prepared, settings: RunSettings, console: Console, on_line: OnLine, locks: ExitStack
-) -> tuple[Measured, Collection[str]]:
+) -> tuple[MeasuringOutcome, Collection[str]]:
     """Lock the sweep's folder and devices and run the lanes; returns how they ended, and the ids of the jobs.
 
     `locks` holds both locks, for the caller to let go.
@@ -92,7 +92,7 @@ def measure_sweep(
             drivers = search_drivers(groups, settings.tuner, read_journal(paths.journal).samples)
         print_start(opened.prepared, groups, settings, console, single=sweep.single, done=done)
         devices = [device for lane in opened.prepared.lanes for device in lane.devices]
-        busy = hold(
+        busy = lock_devices(
             devices, on_busy=settings.on_busy, sweep=sweep.root, on_wait=tell, should_stop=lambda: stop.requested
         )
         locks.enter_context(busy)
@@ -114,8 +114,8 @@ def measure_sweep(
 
 
 def _record_end(
-    record: SweepRecord, measured: Measured, drivers: Mapping[ServerGroup, SearchDriver], paths: SweepPaths
-) -> Measured:
+    record: SweepRecord, measured: MeasuringOutcome, drivers: Mapping[ServerGroup, SearchDriver], paths: SweepPaths
+) -> MeasuringOutcome:
     """Write how jobs and searches ended. Where that fails, `broken` says so and the sweep is still collated."""
     searches = tuple(search_record(answer) for driver in drivers.values() for answer in driver.answers())
     advised = tuple(dict.fromkeys(search.job_id for search in searches if search.job_id))
@@ -128,7 +128,7 @@ def _record_end(
     return measured
 
 
-def _collate(root: Path, measured: Measured) -> SweepResults:
+def _collate(root: Path, measured: MeasuringOutcome) -> SweepResults:
     try:
         return collate(root)
     except StorageError as error:

@@ -12,7 +12,7 @@ SCHEMA_VERSION = 1
 NEEDED_COLUMNS = ("job_id", "mode", "iteration", "tokens_per_second", "time_to_first_token_ms", "total_time_ms")
 
 # At most so many extra vanilla runs check whether a machine that slowed down has recovered; then the lane goes on.
-COOLDOWN_LOOKS = 2
+MAX_RECOVERY_PROBES = 2
 
 
 class Mode(str, Enum):

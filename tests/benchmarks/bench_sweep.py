@@ -184,13 +184,7 @@ def disturbance(repeats: int) -> Iterator[Figure]:
                     monitor.begin()
                     outcome = session.generate(request, timeout_s=60.0)
                     sample = maker.make(
-                        measurement,
-                        request,
-                        outcome,
-                        monitor.end(),
-                        started_at=started_at,
-                        attempt=0,
-                        shared=False,
+                        measurement, request, outcome, monitor.end(), started_at=started_at, attempt=0, shared=False
                     )
                     journal.append(sample)
                     assert sample.tokens_per_second is not None

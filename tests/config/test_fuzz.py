@@ -20,16 +20,10 @@ ODD = [
     *("${x", "${oc.decode:a}", "${hydra:job.num}", "${hydra.job.num}", "${.x}", "${now:%Y}", "[a,[b]]", "{a:{b:c}}"),
     *("x{a,b}", "!!python/object:os.system", "99999999999999999999", "\x1b[31m"),
 ]
-VALUES = st.one_of(
-    st.text(max_size=12),
-    st.integers().map(str),
-    st.floats().map(str),
-    st.sampled_from(ODD),
-)
+VALUES = st.one_of(st.text(max_size=12), st.integers().map(str), st.floats().map(str), st.sampled_from(ODD))
 NAMES = st.one_of(st.sampled_from((*KEYS, *GROUPS)), st.text(max_size=12))
 OVERRIDES = st.one_of(
-    st.builds("{}{}={}".format, st.sampled_from(["", "+", "++", "~"]), NAMES, VALUES),
-    st.text(max_size=20),
+    st.builds("{}{}={}".format, st.sampled_from(["", "+", "++", "~"]), NAMES, VALUES), st.text(max_size=20)
 )
 
 NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)  # composing takes a tenth of a second

@@ -78,8 +78,7 @@ def test_what_is_advised_works_when_pasted(override: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
-    [["gpus=0,1"], ["dry_run=true,false"], ["gpus=0", "gpus=1"], ["output=a", "output=b"]],
+    "words", [["gpus=0,1"], ["dry_run=true,false"], ["gpus=0", "gpus=1"], ["output=a", "output=b"]]
 )
 def test_no_sweep_is_advised_over_what_holds_for_all_its_jobs(words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -12,16 +12,7 @@ from tests.faults.harness import Bench
 from velosweep.config.settings import SyntheticShape
 from velosweep.models.synthetic.pair import write_pair
 
-TINY = SyntheticShape(
-    layers=2,
-    kept_layers=1,
-    width=64,
-    feed_forward=64,
-    heads=2,
-    kv_heads=1,
-    vocabulary=320,
-    eps=0.1,
-)
+TINY = SyntheticShape(layers=2, kept_layers=1, width=64, feed_forward=64, heads=2, kv_heads=1, vocabulary=320, eps=0.1)
 
 
 @pytest.fixture(scope="session")

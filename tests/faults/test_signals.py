@@ -22,10 +22,7 @@ def ends(drive: Drive, *numbers: int) -> None:
     assert drive.wait(PATIENCE_S) == 130, drive.said
 
 
-@pytest.mark.parametrize(
-    ("kind", "lanes", "number"),
-    [("hang", 1, TERM), ("hang", 2, INT), ("deaf", 2, TERM)],
-)
+@pytest.mark.parametrize(("kind", "lanes", "number"), [("hang", 1, TERM), ("hang", 2, INT), ("deaf", 2, TERM)])
 def test_a_wait_for_servers_to_load(bench: Bench, kind: str, lanes: int, number: int) -> None:
     bench.set(devices=["Stand-in GPU"] * lanes)
     bench.fault(kind, at="load", arm=4)

@@ -19,18 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from frame import REAL, SMALL, Kit, Step, run_steps
-from measuring import (
-    batch_cost,
-    busy,
-    conditions,
-    doctor,
-    equality,
-    fidelity,
-    residency,
-    same_twice,
-    sweep_steps,
-    tune,
-)
+from measuring import batch_cost, busy, conditions, doctor, equality, fidelity, residency, same_twice, sweep_steps, tune
 from packing import WHEELS, pack
 from preparing import build, calibrate, install, machine, write_speed
 from table import collect, write_table

@@ -76,11 +76,7 @@ def batch_cost(kit: Kit) -> Result:
 def sweep_steps(kit: Kit) -> list[Step]:
     """The main sweeps: one step for each type and acceptance."""
     return [
-        Step(
-            name=f"sweep:{kind}:{target}",
-            minutes=10,
-            run=partial(sweep, kind=kind, target=target),
-        )
+        Step(name=f"sweep:{kind}:{target}", minutes=10, run=partial(sweep, kind=kind, target=target))
         for kind in kit.scale.types
         for target in kit.scale.targets
     ]

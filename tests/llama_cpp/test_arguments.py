@@ -160,11 +160,11 @@ def test_a_draft_on_a_device_of_its_own_leaves_the_others_to_the_main_model() ->
 def test_a_cpu_lane_uses_no_gpu_of_a_gpu_build() -> None:
     argv = arguments(speculative())
 
-    assert (
-        value(argv, "--device"),
-        value(argv, "--spec-draft-device"),
-        value(argv, "--n-gpu-layers"),
-    ) == ("none", "none", "0")
+    assert (value(argv, "--device"), value(argv, "--spec-draft-device"), value(argv, "--n-gpu-layers")) == (
+        "none",
+        "none",
+        "0",
+    )
 
 
 def test_the_persons_own_arguments_come_last() -> None:

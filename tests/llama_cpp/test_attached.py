@@ -20,7 +20,7 @@ from velosweep.errors import LaunchFailed, ProgramError
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.attached import AttachedEngine, parse_url
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.measuring.sample_rows import judge
+from velosweep.measuring.sample_rows import invalid_reason
 
 Serve = Callable[..., str]
 
@@ -66,7 +66,7 @@ def test_running_servers_of_each_generation_are_measured(generation: str, serve:
         runs = [session.generate(request(), timeout_s=5) for _ in range(2)]
         session.close()
 
-        assert [judge(run, server, request()) for run in runs] == [None, None]
+        assert [invalid_reason(run, server, request()) for run in runs] == [None, None]
         assert len({(run.draft_tokens, run.accepted_tokens) for run in runs}) == 1
 
 

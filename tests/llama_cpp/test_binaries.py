@@ -12,7 +12,7 @@ from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout
 from velosweep.llama_cpp.binaries import BinariesEngine, BinariesSession
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.llama_cpp.selection import find_programs
-from velosweep.measuring.sample_rows import judge
+from velosweep.measuring.sample_rows import invalid_reason
 
 
 def engine_of(tmp_path: Path, generation: str, **traits: object) -> BinariesEngine:
@@ -36,8 +36,8 @@ def test_both_modes_are_measured_by_the_programs_own_account(generation: str, tm
     server = speculative(4, main_model=model, draft_model=model)
     drafting = launched(engine, server, tmp_path).generate(request(), timeout_s=10)
 
-    assert judge(plain, vanilla(model), request()) is None
-    assert judge(drafting, server, request()) is None
+    assert invalid_reason(plain, vanilla(model), request()) is None
+    assert invalid_reason(drafting, server, request()) is None
     assert (plain.predicted_tokens - 1) / plain.predicted_ms * 1000 == pytest.approx(250.0)
     assert drafting.predicted_tokens == 35
     # the stand-in's 35 tokens take 8 rounds of 5 ms, and the figure is its own

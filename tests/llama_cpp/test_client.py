@@ -255,8 +255,7 @@ def test_no_bytes_break_the_client(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "problem"),
-    [(200, None), (503, LOADING), (404, "it answers GET /health with status 404")],
+    ("status", "problem"), [(200, None), (503, LOADING), (404, "it answers GET /health with status 404")]
 )
 def test_health_says_what_is_wrong(status: int, problem: str | None) -> None:
     def answer(connection: socket.socket) -> None:

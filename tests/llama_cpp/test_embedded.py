@@ -13,7 +13,7 @@ from velosweep.config.settings import Speculation, SyntheticShape
 from velosweep.errors import LaunchFailed, ProgramError
 from velosweep.llama_cpp.embedded import EmbeddedEngine, check_engine, embedded_settings
 from velosweep.llama_cpp.engine import Generation, ServerConfig
-from velosweep.measuring.sample_rows import judge
+from velosweep.measuring.sample_rows import invalid_reason
 
 SHAPE = SyntheticShape(
     layers=4, kept_layers=1, width=64, feed_forward=128, heads=4, kv_heads=4, vocabulary=260, eps=0.2, seed=3
@@ -91,8 +91,8 @@ def test_greedy_speculation_gives_the_vanilla_text_and_honest_figures(pair: tupl
     server = speculative(4, main_model=main, draft_model=draft)
     first, again = run_of(server, tmp_path, times=2)
 
-    assert judge(plain, vanilla(main), request(n_predict=48)) is None
-    assert judge(first, server, request(n_predict=48)) is None
+    assert invalid_reason(plain, vanilla(main), request(n_predict=48)) is None
+    assert invalid_reason(first, server, request(n_predict=48)) is None
     assert plain.tokens == first.tokens == again.tokens
     assert (first.draft_tokens, first.accepted_tokens) == (again.draft_tokens, again.accepted_tokens)
     assert first.accepted_per_position is not None

@@ -10,7 +10,7 @@ import pytest
 from tests.llama_cpp import standin
 from velosweep.config.settings import EngineSettings
 from velosweep.errors import ProgramError
-from velosweep.llama_cpp.selection import open_engine, resolve_engine, surely_embedded
+from velosweep.llama_cpp.selection import open_engine, probably_embedded, resolve_engine
 
 
 @pytest.fixture
@@ -176,8 +176,8 @@ def test_auto_can_not_be_opened() -> None:
 def test_what_could_choose_another_llama_cpp_is_seen_before_any_configuration(
     words: list[str], environ: dict[str, str], sure: bool
 ) -> None:
-    assert surely_embedded(words, environ) is sure
+    assert probably_embedded(words, environ) is sure
 
 
 def test_a_llama_server_on_path_is_no_sure_embedded(llama: Path) -> None:
-    assert not surely_embedded([], {"PATH": str(llama / "build/bin")})
+    assert not probably_embedded([], {"PATH": str(llama / "build/bin")})

@@ -11,7 +11,7 @@ from tests.llama_cpp.servers import CPU, request, speculative, vanilla
 from velosweep.errors import LaunchFailed, RunFailed
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.llama_cpp.server import ServerEngine, ServerSession
-from velosweep.measuring.sample_rows import judge
+from velosweep.measuring.sample_rows import invalid_reason
 
 GENERATIONS = sorted(standin.GENERATIONS)
 # what the stand-in's 32 tokens with n_draft 4 come to, whatever tells it
@@ -46,7 +46,7 @@ def test_both_modes_are_measured_on_each_generation(generation: str, tmp_path: P
         finally:
             session.close()
 
-        assert judge(run, server, request()) is None
+        assert invalid_reason(run, server, request()) is None
         assert (run.predicted_tokens, run.prompt_tokens) == (32, 12)
         assert len(run.text) == 32
         assert len(run.tokens) == (32 if standin.GENERATIONS[generation]["tokens"] else 0)

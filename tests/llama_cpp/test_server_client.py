@@ -25,12 +25,12 @@ def test_counters_are_read_and_differences_taken() -> None:
 
     assert before is not None
     assert after is not None
-    assert (
-        before.rounds,
-        before.draft_tokens,
-        before.accepted_tokens,
-        before.accepted_per_position,
-    ) == (4, 15, 3, (2, 1))
+    assert (before.rounds, before.draft_tokens, before.accepted_tokens, before.accepted_per_position) == (
+        4,
+        15,
+        3,
+        (2, 1),
+    )
     assert (
         after.since(before).rounds,
         after.since(before).draft_tokens,

@@ -10,12 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.machine.fake_pynvml import FakeGpu, FakePynvml
-from velosweep.machine.conditions import (
-    CpuTimes,
-    Monitor,
-    busy_by_others,
-    machine_seconds,
-)
+from velosweep.machine.conditions import CpuTimes, Monitor, busy_by_others, machine_seconds
 from velosweep.machine.nvml import NvmlDriver
 from velosweep.values import Device, Lane
 
@@ -41,11 +36,7 @@ def test_a_gpu_runs_conditions_are_read_and_its_energy_is_the_counters_differenc
 
     conditions = watching.end()
 
-    assert (
-        conditions.gpu_temperature_c,
-        conditions.gpu_clock_mhz,
-        conditions.gpu_power_w,
-    ) == (63, 1755, 512.5)
+    assert (conditions.gpu_temperature_c, conditions.gpu_clock_mhz, conditions.gpu_power_w) == (63, 1755, 512.5)
     assert pytest.approx(123.4) == conditions.energy_j
     assert conditions.throttle_reasons is None
     assert conditions.gpu_processes == 0
@@ -61,12 +52,12 @@ def test_a_group_of_gpus_has_the_hottest_the_slowest_and_the_sums():
 
     conditions = watching.end()
 
-    assert (
-        conditions.gpu_temperature_c,
-        conditions.gpu_clock_mhz,
-        conditions.gpu_power_w,
-        conditions.energy_j,
-    ) == (70, 1500, 500.0, 5.0)
+    assert (conditions.gpu_temperature_c, conditions.gpu_clock_mhz, conditions.gpu_power_w, conditions.energy_j) == (
+        70,
+        1500,
+        500.0,
+        5.0,
+    )
     assert conditions.throttle_reasons == "power cap, thermal (hardware)"
 
 

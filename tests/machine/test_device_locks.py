@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from velosweep.errors import BusyError, Interrupted, StorageError
-from velosweep.machine.device_locks import hold, lock_folder
+from velosweep.machine.device_locks import lock_devices, lock_folder
 from velosweep.values import Device
 
 GPU = Device(kind="cuda", name="NVIDIA H100", uuid="GPU-aaaa", index=0)
@@ -82,7 +82,7 @@ def test_a_device_in_use_is_refused_with_who_uses_it(holder):
         pytest.raises(
             BusyError, match=rf"NVIDIA H100 \(GPU-aaaa\) is in use by /sweeps/other \(process {other.pid}, since"
         ),
-        hold([GPU], on_busy="fail", sweep="/sweeps/mine"),
+        lock_devices([GPU], on_busy="fail", sweep="/sweeps/mine"),
     ):
         pytest.fail("held twice")
 
@@ -90,14 +90,14 @@ def test_a_device_in_use_is_refused_with_who_uses_it(holder):
 def test_another_device_is_free(holder):
     holding(holder("GPU-aaaa"))
 
-    with hold([OTHER_GPU], on_busy="fail", sweep="/sweeps/mine"):
+    with lock_devices([OTHER_GPU], on_busy="fail", sweep="/sweeps/mine"):
         assert holder_of(OTHER_GPU)["sweep"] == "/sweeps/mine"
 
 
 def test_all_cpu_lanes_are_one_device(holder):
     holding(holder("cpu"))
 
-    with pytest.raises(BusyError, match="AMD EPYC is in use"), hold([CPU, CPU], on_busy="fail", sweep="/s"):
+    with pytest.raises(BusyError, match="AMD EPYC is in use"), lock_devices([CPU, CPU], on_busy="fail", sweep="/s"):
         pytest.fail("held twice")
 
 
@@ -108,7 +108,7 @@ def test_a_killed_holder_leaves_no_lock_and_no_name(holder):
     other.wait()
 
     assert holder_of(GPU) is None
-    with hold([GPU, CPU], on_busy="fail", sweep="/sweeps/mine"):
+    with lock_devices([GPU, CPU], on_busy="fail", sweep="/sweeps/mine"):
         assert os.getpid() == holder_of(GPU)["pid"]
 
 
@@ -121,7 +121,7 @@ def test_waiting_ends_when_the_holder_is_killed(holder):
         other.send_signal(signal.SIGKILL)
         other.wait()
 
-    with hold([GPU], on_busy="wait", sweep="/sweeps/mine", on_wait=on_wait, poll_s=0.01):
+    with lock_devices([GPU], on_busy="wait", sweep="/sweeps/mine", on_wait=on_wait, poll_s=0.01):
         assert os.getpid() == holder_of(GPU)["pid"]
     assert len(messages) == 1
     assert "in use by /sweeps/other" in messages[0]
@@ -133,7 +133,7 @@ def test_waiting_says_for_whom_once_and_can_be_interrupted(holder):
 
     with (
         pytest.raises(Interrupted, match="Stopped while waiting for NVIDIA H100"),
-        hold(
+        lock_devices(
             [GPU],
             on_busy="wait",
             sweep="/sweeps/mine",
@@ -150,7 +150,7 @@ def test_an_interrupted_wait_gives_back_what_it_had(holder):
     holding(holder("GPU-bbbb"))
     with (
         pytest.raises(Interrupted),
-        hold([GPU, OTHER_GPU], on_busy="wait", sweep="/s", poll_s=0.01, should_stop=lambda: True),
+        lock_devices([GPU, OTHER_GPU], on_busy="wait", sweep="/s", poll_s=0.01, should_stop=lambda: True),
     ):
         pytest.fail("held twice")
 
@@ -158,7 +158,7 @@ def test_an_interrupted_wait_gives_back_what_it_had(holder):
 
 
 def test_an_error_while_holding_releases(folder):
-    with pytest.raises(ZeroDivisionError), hold([GPU], on_busy="fail", sweep="/s"):
+    with pytest.raises(ZeroDivisionError), lock_devices([GPU], on_busy="fail", sweep="/s"):
         raise ZeroDivisionError
 
     assert holder_of(GPU) is None
@@ -181,12 +181,12 @@ def test_two_sweeps_of_one_process_keep_each_other_out():
 
     def second():
         try:
-            with hold([GPU], on_busy="fail", sweep="/sweeps/second"):
+            with lock_devices([GPU], on_busy="fail", sweep="/sweeps/second"):
                 pass
         except BusyError as error:
             refused.append(str(error))
 
-    with hold([GPU], on_busy="fail", sweep="/sweeps/first"):
+    with lock_devices([GPU], on_busy="fail", sweep="/sweeps/first"):
         thread = threading.Thread(target=second)
         thread.start()
         thread.join()
@@ -196,11 +196,11 @@ def test_two_sweeps_of_one_process_keep_each_other_out():
 
 
 def test_a_child_process_of_the_holder_does_not_inherit_the_lock():
-    with hold([GPU], on_busy="fail", sweep="/s"):
+    with lock_devices([GPU], on_busy="fail", sweep="/s"):
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
     try:
         assert holder_of(GPU) is None
-        with hold([GPU], on_busy="fail", sweep="/s"):
+        with lock_devices([GPU], on_busy="fail", sweep="/s"):
             pass
     finally:
         child.communicate(b"\n")
@@ -210,13 +210,13 @@ def test_a_foreign_note_beside_the_lock_is_no_holder(folder, holder):
     other = holding(holder("GPU-aaaa"))
     (folder / "GPU-aaaa.json").write_text("{torn")
 
-    with pytest.raises(BusyError, match="in use by another sweep"), hold([GPU], on_busy="fail", sweep="/s"):
+    with pytest.raises(BusyError, match="in use by another sweep"), lock_devices([GPU], on_busy="fail", sweep="/s"):
         pytest.fail("held twice")
     assert other.poll() is None
 
 
 def test_the_lock_folder_is_the_users_alone(folder):
-    with hold([GPU], on_busy="fail", sweep="/s"):
+    with lock_devices([GPU], on_busy="fail", sweep="/s"):
         assert folder.stat().st_mode & 0o777 == 0o700
         assert all(path.stat().st_mode & 0o777 == 0o600 for path in folder.glob("*.lock"))
 
@@ -244,7 +244,7 @@ def test_a_later_device_is_not_held_while_waiting_for_an_earlier_one(holder):
 
     with (
         pytest.raises(Interrupted),
-        hold(
+        lock_devices(
             [OTHER_GPU, GPU],
             on_busy="wait",
             sweep="/s",
@@ -266,5 +266,5 @@ def test_a_dead_holders_note_names_nobody_for_the_next_ones_lock(folder, holder)
     holding(holder("GPU-aaaa"))
     (folder / "GPU-aaaa.json").write_text(note)
 
-    with pytest.raises(BusyError, match="in use by another sweep"), hold([GPU], on_busy="fail", sweep="/s"):
+    with pytest.raises(BusyError, match="in use by another sweep"), lock_devices([GPU], on_busy="fail", sweep="/s"):
         pytest.fail("held twice")

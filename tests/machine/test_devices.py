@@ -139,11 +139,7 @@ def test_different_cards_are_joined_by_name_whatever_their_order():
 def test_cuda_visible_devices_hides_cards_from_the_join():
     (lane,) = lanes(program=[cuda(0)], driver=two_h100(), env={"CUDA_VISIBLE_DEVICES": "1"})
 
-    assert (
-        lane.devices[0].program_name,
-        lane.devices[0].index,
-        lane.devices[0].uuid,
-    ) == ("CUDA0", 1, "GPU-bbbb2222")
+    assert (lane.devices[0].program_name, lane.devices[0].index, lane.devices[0].uuid) == ("CUDA0", 1, "GPU-bbbb2222")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tests.machine.fake_pynvml import FakeGpu, FakePynvml
 from velosweep.machine.cores import SystemRoots
 from velosweep.machine.memory import (
     GPU_MARGIN_BYTES,
-    Need,
+    MemoryNeed,
     cache_bytes,
     expected_need,
     fits,
@@ -24,14 +24,14 @@ CPU_LANE = Lane(number=0, devices=(Device(kind="cpu", name="CPU"),))
 GPU_LANE = Lane(number=0, devices=(Device(kind="cuda", name="H100", uuid="GPU-a"),))
 
 needs = st.builds(
-    Need,
+    MemoryNeed,
     files=st.lists(st.tuples(st.sampled_from(["/m/a", "/m/b", "/m/c"]), st.just(5 * GIB)), max_size=2).map(tuple),
     private_bytes=st.integers(0, 8 * GIB),
 )
 
 
 def need(private_gib, *files):
-    return Need(files=tuple((path, size * GIB) for path, size in files), private_bytes=private_gib * GIB)
+    return MemoryNeed(files=tuple((path, size * GIB) for path, size in files), private_bytes=private_gib * GIB)
 
 
 def test_mapped_weights_count_once_for_all_servers_of_a_model():

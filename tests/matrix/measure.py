@@ -14,7 +14,7 @@ from tests.llama_cpp.servers import CPU, speculative, vanilla
 from tests.matrix.generations import Pair
 from velosweep.config.settings import Prompt, Sampling, Speculation
 from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig, Session
-from velosweep.measuring.sample_rows import judge
+from velosweep.measuring.sample_rows import invalid_reason
 from velosweep.statistics.intervals import t_ratio
 from velosweep.values import Mode
 
@@ -129,7 +129,7 @@ def arms(kind: str, pair: Pair) -> tuple[ServerConfig, ServerConfig]:
 
 def note(row: Row, arm: ServerConfig, run: Generation, request: Request) -> None:
     """Keep a run."""
-    reason = judge(run, arm, request)
+    reason = invalid_reason(run, arm, request)
     if reason is not None:
         row.invalid.append(reason)
     speed = (run.predicted_tokens - 1) / run.predicted_ms * 1000

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tests.planning.jobs import jobs_over_n_draft
 from velosweep.config.settings import Adaptive, Prompt, PromptSet, Protocol
-from velosweep.measuring.convergence import converged, suite_speeds
+from velosweep.measuring.convergence import converged, iteration_speeds
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.planning.identity import identify
 from velosweep.planning.server_groups import Key, plan_groups
@@ -32,15 +32,15 @@ def runs(owner: str, *ms: float, prompts: str = "ab") -> dict[Key, CompletedRun]
 def test_an_iterations_speed_is_all_its_tokens_over_all_their_time() -> None:
     done = runs(JOB.baseline_id, 10.0, prompts="a") | runs(JOB.baseline_id, 30.0, prompts="b")
 
-    assert suite_speeds(done, GROUP, None, launch=0) == [200 / 4.0]
+    assert iteration_speeds(done, GROUP, None, launch=0) == [200 / 4.0]
 
 
 def test_speeds_end_before_the_first_iteration_that_is_not_complete() -> None:
     done = runs(JOB.id, 10.0, 20.0, 10.0)
     del done[JOB.id, 0, 0, 2, "b"]
 
-    assert suite_speeds(done, GROUP, SPECULATIVE, launch=0) == [100.0]
-    assert suite_speeds(runs(JOB.id, 10.0, 20.0), GROUP, SPECULATIVE, launch=0, before=2) == [100.0]
+    assert iteration_speeds(done, GROUP, SPECULATIVE, launch=0) == [100.0]
+    assert iteration_speeds(runs(JOB.id, 10.0, 20.0), GROUP, SPECULATIVE, launch=0, before=2) == [100.0]
 
 
 def test_only_complete_pairs_are_looked_at() -> None:

@@ -13,11 +13,11 @@ from tests.planning.jobs import jobs_over_n_draft
 from tests.results.made import environment, record
 from velosweep.config.settings import Sweep
 from velosweep.errors import StorageError
-from velosweep.measuring.dispatch import Measured, measure
+from velosweep.measuring.dispatch import MeasuringOutcome, measure
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.opening import OpenedSweep
 from velosweep.measuring.prepare import Prepared, engine_key
-from velosweep.measuring.resuming import Progress
+from velosweep.measuring.resuming import EarlierResults
 from velosweep.planning.server_groups import plan_groups
 from velosweep.results.journal import Journal, read_journal
 from velosweep.values import Device, Lane, Sample
@@ -25,7 +25,7 @@ from velosweep.values import Device, Lane, Sample
 JOBS = tuple(job for n_predict in range(10, 16) for job in jobs_over_n_draft(4, iterations=1, n_predict=n_predict))
 
 
-def run(folder: Path, *, lanes: int, engine: StandInEngine, stop: StopFlag, journal: Journal) -> Measured:
+def run(folder: Path, *, lanes: int, engine: StandInEngine, stop: StopFlag, journal: Journal) -> MeasuringOutcome:
     cpu = Device(kind="cpu", name="test CPU")
     prepared = Prepared(
         jobs=JOBS,
@@ -38,7 +38,7 @@ def run(folder: Path, *, lanes: int, engine: StandInEngine, stop: StopFlag, jour
         sweep=Sweep(id="s", root=str(folder), jobs=JOBS),
         prepared=prepared,
         record=record(),
-        progress=Progress(),
+        progress=EarlierResults(),
         accepted=(),
     )
     return measure(

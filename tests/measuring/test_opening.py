@@ -11,7 +11,7 @@ import pytest
 from tests.planning.jobs import jobs_over_n_draft
 from velosweep.config.settings import Job, Sweep
 from velosweep.errors import MismatchError
-from velosweep.measuring.opening import adopt, job_record
+from velosweep.measuring.opening import job_record, merge_records
 from velosweep.records import Environment, SweepRecord
 
 NOW = datetime(2026, 10, 1, tzinfo=timezone.utc)
@@ -25,7 +25,7 @@ def adopted(
     before: SweepRecord | None, jobs: tuple[Job, ...], here: Environment = HERE, accepted: Sequence[str] = ()
 ) -> SweepRecord:
     records = tuple(map(job_record, jobs))
-    return adopt(before, Sweep(id="s", root="/r", jobs=jobs), records, here, now=NOW, accepted=accepted)
+    return merge_records(before, Sweep(id="s", root="/r", jobs=jobs), records, here, now=NOW, accepted=accepted)
 
 
 def test_the_same_grid_is_adopted_with_what_is_known_of_it() -> None:

@@ -19,8 +19,7 @@ COOLING = Protocol(cooldown=True, cooldown_drift=0.02, cooldown_max_s=60)
 
 
 @pytest.mark.parametrize(
-    ("latest", "expected"),
-    [(100, 0), (110, 0), (98.5, 0), (98.0, 0), (97.0, 30), (96.0, 60), (50.0, 60)],
+    ("latest", "expected"), [(100, 0), (110, 0), (98.5, 0), (98.0, 0), (97.0, 30), (96.0, 60), (50.0, 60)]
 )
 def test_the_rest_grows_with_the_fall_beyond_the_allowed_drift(latest, expected):
     assert pytest.approx(expected) == rest_needed_s(baseline=100, latest=latest, protocol=COOLING)

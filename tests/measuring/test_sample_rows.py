@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.llama_cpp.servers import request, speculative, vanilla
 from velosweep.config.settings import Speculation
 from velosweep.llama_cpp.engine import Generation
-from velosweep.measuring.sample_rows import judge
+from velosweep.measuring.sample_rows import invalid_reason
 
 GOOD = Generation(
     tokens=tuple(range(32)),
@@ -28,8 +28,8 @@ DRAFTED = replace(GOOD, draft_tokens=40, accepted_tokens=20)
 
 
 def test_a_good_run_of_each_mode_counts() -> None:
-    assert judge(GOOD, vanilla(), request()) is None
-    assert judge(DRAFTED, speculative(), request()) is None
+    assert invalid_reason(GOOD, vanilla(), request()) is None
+    assert invalid_reason(DRAFTED, speculative(), request()) is None
 
 
 @pytest.mark.parametrize(
@@ -48,40 +48,40 @@ def test_a_good_run_of_each_mode_counts() -> None:
     ],
 )
 def test_what_is_not_what_was_asked_is_invalid(change: dict[str, Any], reason: str) -> None:
-    assert reason in (judge(replace(GOOD, **change), vanilla(), request()) or "")
+    assert reason in (invalid_reason(replace(GOOD, **change), vanilla(), request()) or "")
 
 
 def test_a_speculative_run_without_drafts_is_invalid() -> None:
     silently_vanilla = replace(GOOD, draft_tokens=0, accepted_tokens=0)
 
-    assert "nothing was drafted" in (judge(silently_vanilla, speculative(), request()) or "")
+    assert "nothing was drafted" in (invalid_reason(silently_vanilla, speculative(), request()) or "")
 
 
 def test_an_ngram_kind_that_finds_no_repetition_drafts_nothing_honestly() -> None:
     server = speculative(draft_model=None, speculation=Speculation(kinds=("ngram-simple",)))
 
-    assert judge(replace(GOOD, draft_tokens=0, accepted_tokens=0), server, request()) is None
+    assert invalid_reason(replace(GOOD, draft_tokens=0, accepted_tokens=0), server, request()) is None
 
 
 def test_a_build_that_does_not_tell_is_believed() -> None:
-    assert judge(GOOD, speculative(), request()) is None
+    assert invalid_reason(GOOD, speculative(), request()) is None
 
 
 def test_more_accepted_than_drafted_is_invalid() -> None:
-    assert "not possible" in (judge(replace(DRAFTED, accepted_tokens=41), speculative(), request()) or "")
+    assert "not possible" in (invalid_reason(replace(DRAFTED, accepted_tokens=41), speculative(), request()) or "")
 
 
 def test_another_draft_length_than_the_jobs_is_invalid() -> None:
     shorter = replace(DRAFTED, accepted_per_position=(12, 8))
 
-    assert "drafts 2 tokens a round" in (judge(shorter, speculative(4), request()) or "")
-    assert judge(shorter, speculative(2), request()) is None
+    assert "drafts 2 tokens a round" in (invalid_reason(shorter, speculative(4), request()) or "")
+    assert invalid_reason(shorter, speculative(2), request()) is None
     own = Speculation(kinds=("ngram-simple",), parameters=(("ngram_simple.size_m", 2),))
-    assert judge(shorter, speculative(4, speculation=own), request()) is None
+    assert invalid_reason(shorter, speculative(4, speculation=own), request()) is None
 
 
 def test_an_overshot_run_counts() -> None:
-    assert judge(replace(DRAFTED, predicted_tokens=35), speculative(), request()) is None
+    assert invalid_reason(replace(DRAFTED, predicted_tokens=35), speculative(), request()) is None
 
 
 @given(
@@ -89,6 +89,6 @@ def test_an_overshot_run_counts() -> None:
     prompt_ms=st.floats(allow_nan=True, allow_infinity=True),
 )
 def test_no_figure_that_is_no_time_is_ever_averaged(predicted_ms: float, prompt_ms: float) -> None:
-    verdict = judge(replace(GOOD, predicted_ms=predicted_ms, prompt_ms=prompt_ms), vanilla(), request())
+    verdict = invalid_reason(replace(GOOD, predicted_ms=predicted_ms, prompt_ms=prompt_ms), vanilla(), request())
 
     assert verdict is not None or (0 < predicted_ms < float("inf") and 0 <= prompt_ms < float("inf"))

@@ -52,12 +52,7 @@ def test_text_of_the_file_brings_no_control_characters_to_a_terminal(tmp_path):
 def test_what_the_file_leaves_out_is_undefined(tmp_path):
     info = read_header(write(tmp_path, model({})))
 
-    assert (
-        info.architecture,
-        info.layers,
-        info.vocabulary_type,
-        info.bos,
-    ) == ("unknown", None, None, None)
+    assert (info.architecture, info.layers, info.vocabulary_type, info.bos) == ("unknown", None, None, None)
     assert len(info.tokens) == 0
 
 

@@ -22,12 +22,7 @@ from velosweep.values import Verdict
 
 def shown(made: sweeps.MadeUp, *, verbosity: int = 0, console: Console | None = None) -> str:
     out = io.StringIO()
-    print_results(
-        made,
-        saved_to="results.json",
-        console=console or make_console(out),
-        verbosity=verbosity,
-    )
+    print_results(made, saved_to="results.json", console=console or make_console(out), verbosity=verbosity)
     return out.getvalue()
 
 

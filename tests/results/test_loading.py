@@ -13,8 +13,8 @@ from tests.results.made import comparison, job_record, journal_of, record, round
 from velosweep.errors import StorageError
 from velosweep.results import parquet_files as samples
 from velosweep.results.job_files import write_job_samples
-from velosweep.results.loading import collect
-from velosweep.results.parquet_files import COLUMNS, completed, read_parquet, write_samples
+from velosweep.results.loading import load_sweep_samples
+from velosweep.results.parquet_files import COLUMNS, read_parquet, with_all_columns, write_samples
 from velosweep.results.paths import SweepPaths
 from velosweep.results.results_file import write_results
 from velosweep.results.sweep_record import write_record
@@ -23,7 +23,7 @@ from velosweep.results.sweep_record import write_record
 def write_sweep(root: Path, *, iterations: int = 4) -> SweepPaths:
     """A whole sweep's Parquet files: its own, and its jobs' copies."""
     paths = journal_of(root, rounds(iterations=iterations))
-    table = collect(root)[0]
+    table = load_sweep_samples(root)[0]
     write_record(paths.record, record())
     write_samples(paths.samples, table)
     write_job_samples(paths, record().jobs, table)
@@ -51,7 +51,10 @@ def test_a_job_gives_the_rows_its_summary_was_computed_from(tmp_path: Path) -> N
 def test_a_jobs_file_has_the_same_columns_types_and_version_as_the_sweeps(tmp_path: Path) -> None:
     paths = write_sweep(tmp_path)
 
-    whole, part = completed(read_parquet(paths.samples)), completed(read_parquet(tmp_path / "1" / "samples.parquet"))
+    whole, part = (
+        with_all_columns(read_parquet(paths.samples)),
+        with_all_columns(read_parquet(tmp_path / "1" / "samples.parquet")),
+    )
 
     assert whole.schema.equals(part.schema)
     assert whole.schema.metadata[b"schema_version"] == part.schema.metadata[b"schema_version"]
@@ -76,8 +79,7 @@ def test_an_interrupted_sweep_is_read_from_its_journal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "filters",
-    [[("n_draft", "=", 8), ("status", "=", "ok")], (pc.field("n_draft") == 8) & (pc.field("status") == "ok")],
+    "filters", [[("n_draft", "=", 8), ("status", "=", "ok")], (pc.field("n_draft") == 8) & (pc.field("status") == "ok")]
 )
 def test_filters_may_be_a_list_or_an_expression(tmp_path: Path, filters) -> None:
     write_sweep(tmp_path / "parquet")
@@ -115,7 +117,7 @@ def test_damaged_journal_lines_are_reported_and_the_rest_collected(tmp_path: Pat
     paths = journal_of(tmp_path, [sample(0), sample(1)])
     paths.journal.write_bytes(paths.journal.read_bytes()[:-10])
 
-    table, damaged = collect(tmp_path)
+    table, damaged = load_sweep_samples(tmp_path)
 
     assert table.num_rows == 1
     assert damaged == ("journal.jsonl, line 3: torn: the write was cut short",)
@@ -123,12 +125,12 @@ def test_damaged_journal_lines_are_reported_and_the_rest_collected(tmp_path: Pat
 
 def test_what_an_earlier_collation_kept_makes_up_for_a_damaged_journal(tmp_path: Path) -> None:
     paths = write_sweep(tmp_path)
-    whole = collect(tmp_path)[0]
+    whole = load_sweep_samples(tmp_path)[0]
     content = bytearray(paths.journal.read_bytes())
     content[len(content) // 2] ^= 1
     paths.journal.write_bytes(content)
 
-    table, damaged = collect(tmp_path)
+    table, damaged = load_sweep_samples(tmp_path)
 
     assert whole.equals(table)
     assert damaged[-1] == "1 of them recovered from samples.parquet"
@@ -139,7 +141,7 @@ def test_a_damaged_journal_beside_a_damaged_samples_file_gives_what_the_journal_
     paths.journal.write_bytes(paths.journal.read_bytes()[:-10])
     paths.samples.write_bytes(b"PAR1")
 
-    table, damaged = collect(tmp_path)
+    table, damaged = load_sweep_samples(tmp_path)
 
     assert table.num_rows == 15
     assert "none of them could be recovered from samples.parquet" in damaged[-1]
@@ -172,7 +174,7 @@ def test_a_job_that_shares_a_baseline_takes_the_vanilla_runs_of_its_blocks_only(
         sample(3, block=1, job_id="job1", job_num=1),
     ]
     journal_of(tmp_path, taken)
-    write_job_samples(SweepPaths(tmp_path), [job_record(0), job_record(1)], collect(tmp_path)[0])
+    write_job_samples(SweepPaths(tmp_path), [job_record(0), job_record(1)], load_sweep_samples(tmp_path)[0])
 
     assert sorted(velosweep.load(tmp_path / "0")["order"].to_pylist()) == [0, 1]
     assert sorted(velosweep.load(tmp_path / "1")["order"].to_pylist()) == [2, 3]
@@ -182,7 +184,7 @@ def test_a_job_has_the_rows_that_there_are_of_itself_and_of_its_baseline(tmp_pat
     taken = [sample(0, block=0), sample(1, block=1), sample(2, block=0, job_id="job0", job_num=0)]
     journal_of(tmp_path, taken)
     jobs = [job_record(0, baseline_id="nobody"), job_record(1), job_record(2, id="base")]
-    write_job_samples(SweepPaths(tmp_path), jobs, collect(tmp_path)[0])
+    write_job_samples(SweepPaths(tmp_path), jobs, load_sweep_samples(tmp_path)[0])
 
     orders = [velosweep.load(tmp_path / job.directory)["order"].to_pylist() for job in jobs]
     assert orders == [[2], [0, 1], [0, 1]]

@@ -15,8 +15,8 @@ from tests.results.made import journal_of, rounds, sample
 from tests.strategies import samples_to_table
 from velosweep.errors import SchemaError, StorageError
 from velosweep.results.journal_table import in_canonical_order
-from velosweep.results.loading import collect
-from velosweep.results.parquet_files import COLUMNS, completed, read_parquet, schema, write_samples
+from velosweep.results.loading import load_sweep_samples
+from velosweep.results.parquet_files import COLUMNS, read_parquet, schema, with_all_columns, write_samples
 from velosweep.values import Sample
 
 # The data contract, word for word.
@@ -60,7 +60,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     table = samples_to_table(rounds())
     write_samples(tmp_path / "samples.parquet", table)
 
-    back = completed(read_parquet(tmp_path / "samples.parquet"))
+    back = with_all_columns(read_parquet(tmp_path / "samples.parquet"))
 
     assert schema().equals(back.schema, check_metadata=True)
     assert table.equals(back)
@@ -70,7 +70,7 @@ def test_a_table_from_the_journal_is_the_table_from_the_samples(tmp_path: Path) 
     taken = [*rounds(), sample(50, error='quoted "text"\nand a line', prompt="Grüße 🙂", tokens_per_second=0.1 + 0.2)]
     journal_of(tmp_path, taken)
 
-    assert in_canonical_order(samples_to_table(taken)).equals(collect(tmp_path)[0])
+    assert in_canonical_order(samples_to_table(taken)).equals(load_sweep_samples(tmp_path)[0])
 
 
 def test_bytes_depend_on_the_rows_alone(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_columns_that_an_older_program_did_not_write_are_null(tmp_path: Path) ->
     table = samples_to_table(rounds()).drop_columns(["energy_j", "block", "rounds"])
     pq.write_table(table, tmp_path / "old.parquet")
 
-    back = completed(read_parquet(tmp_path / "old.parquet"))
+    back = with_all_columns(read_parquet(tmp_path / "old.parquet"))
 
     assert schema().names == back.column_names
     assert back.num_rows == back["energy_j"].null_count
@@ -100,14 +100,14 @@ def test_a_newer_file_is_refused_with_a_word(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "new.parquet")
 
     with pytest.raises(SchemaError, match=r"schema 99.*upgrade velosweep"):
-        completed(read_parquet(tmp_path / "new.parquet"))
+        with_all_columns(read_parquet(tmp_path / "new.parquet"))
 
 
 def test_a_file_of_another_program_is_not_taken_for_ours(tmp_path: Path) -> None:
     pq.write_table(pa.table({"job_id": ["a"]}), tmp_path / "other.parquet")
 
     with pytest.raises(StorageError, match="not a file of velosweep"):
-        completed(read_parquet(tmp_path / "other.parquet"))
+        with_all_columns(read_parquet(tmp_path / "other.parquet"))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
@@ -118,7 +118,7 @@ def test_a_truncated_file_is_named_with_its_cure(tmp_path: Path, share: float) -
     path.write_bytes(whole[: int(share * len(whole))])
 
     with pytest.raises(StorageError, match=r"samples\.parquet is damaged.*velosweep collate"):
-        completed(read_parquet(path))
+        with_all_columns(read_parquet(path))
 
 
 def test_damage_inside_a_file_is_noticed(tmp_path: Path) -> None:
@@ -130,4 +130,4 @@ def test_damage_inside_a_file_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(content)
 
     with pytest.raises(StorageError, match="damaged"):
-        completed(read_parquet(path))
+        with_all_columns(read_parquet(path))

@@ -43,23 +43,23 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     whole, prompt = table.to_pylist()
 
     assert schema().equals(table.schema, check_metadata=True)
-    assert (
-        whole["prompt_id"],
-        whole["acceptance"],
-        whole["alpha"],
-        whole["acceptance_per_position"],
-    ) == (None, 0.7, 0.85, [0.9, 0.5])
+    assert (whole["prompt_id"], whole["acceptance"], whole["alpha"], whole["acceptance_per_position"]) == (
+        None,
+        0.7,
+        0.85,
+        [0.9, 0.5],
+    )
     assert (
         whole["vanilla_tokens_per_second_mean"],
         whole["vanilla_tokens_per_second_stddev"],
         whole["speculative_tokens_per_second_mean"],
     ) == (28.428, 0.073, 67.18)
     assert whole["findings"] == ["outlier(vanilla: z=12.5)"]
-    assert (
-        prompt["prompt_id"],
-        prompt["verdict"],
-        prompt["vanilla_tokens_per_second_mean"],
-    ) == ("quantum", "invalid", None)
+    assert (prompt["prompt_id"], prompt["verdict"], prompt["vanilla_tokens_per_second_mean"]) == (
+        "quantum",
+        "invalid",
+        None,
+    )
 
 
 def test_the_same_comparisons_give_the_same_bytes(tmp_path: Path) -> None:

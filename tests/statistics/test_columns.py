@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from velosweep.errors import StorageError
-from velosweep.statistics.columns import Columns, columns_of, dense
+from velosweep.statistics.columns import Columns, columns_of, combined_key
 
 NAN = float("nan")
 
@@ -115,7 +115,7 @@ def test_missing_columns_are_named_with_all_that_are_needed():
     ],
 )
 def test_a_dense_code_orders_rows_as_the_tuples_do(arrays):
-    codes = dense([np.array(array, dtype=np.int64) for array in arrays]).tolist()
+    codes = combined_key([np.array(array, dtype=np.int64) for array in arrays]).tolist()
 
     rows = list(zip(*arrays, strict=True))
     assert sorted(range(len(rows)), key=lambda i: codes[i]) == sorted(range(len(rows)), key=lambda i: rows[i])

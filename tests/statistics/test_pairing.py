@@ -140,7 +140,7 @@ def test_without_a_record_prompts_are_in_the_order_they_were_measured():
     assert [row.prompt_id for row in compare_jobs(samples_to_table(samples))] == ["c", "a", "b", None]
     assert [row.prompt_id for row in compare_jobs(samples_to_table(swapped))] == ["b", "a", "c", None]
     assert [row.prompt_id for row in compare_jobs(samples_to_table([replace(s, order=0) for s in samples]))] == [
-        *("a", "b", "c", None),
+        *("a", "b", "c", None)
     ]
 
 

@@ -125,9 +125,7 @@ def test_a_long_series_keeps_its_location_when_it_is_summarised(seed, n, skew):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    speed=st.lists(speeds, min_size=24, max_size=24),
-    broken=st.sets(st.integers(0, 23), max_size=6),
-    seed=st.integers(),
+    speed=st.lists(speeds, min_size=24, max_size=24), broken=st.sets(st.integers(0, 23), max_size=6), seed=st.integers()
 )
 def test_any_order_of_rows_gives_the_same_comparisons(speed, broken, seed):
     position = iter(range(24))

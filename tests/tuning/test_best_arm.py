@@ -13,7 +13,7 @@ from tests.tuning.simulated_engine import SimulatedEngine, candidates, n_draft_o
 from velosweep.config.settings import ModelPair, TunerSettings
 from velosweep.errors import ConfigError
 from velosweep.tuning.best_arm import BestArmSearch
-from velosweep.tuning.search_values import Observation, Phase, SearchRound
+from velosweep.tuning.search_values import Observation, Phase, SearchPass
 
 TRUTHS = [
     (alpha, c, cliff) for alpha in (0.5, 0.6, 0.7, 0.8, 0.9) for c in (0.02, 0.05, 0.1) for cliff in (0, 0.8, 1.5)
@@ -79,7 +79,7 @@ def speeds(search: BestArmSearch, speed: float, vanilla: float) -> dict[str, flo
 
 
 def observed(
-    asked: SearchRound, means: Mapping[str, float], rng: np.random.Generator, cv: float = 0.01
+    asked: SearchPass, means: Mapping[str, float], rng: np.random.Generator, cv: float = 0.01
 ) -> dict[str, Observation]:
     noise = rng.normal(0, cv)
     return {n: Observation(log_value=means[n] + noise + rng.normal(0, cv), seconds=1.0) for n in asked.order}

@@ -182,8 +182,7 @@ def test_a_candidate_that_cannot_run_is_dropped_and_the_others_are_searched() ->
 
 def test_each_category_of_prompts_has_a_winner_of_its_own() -> None:
     prompts = PromptSet(
-        name="two",
-        prompts=(Prompt(id="a", text="A", category="code"), Prompt(id="b", text="B", category="prose")),
+        name="two", prompts=(Prompt(id="a", text="A", category="code"), Prompt(id="b", text="B", category="prose"))
     )
     code, prose = Truth(cv=0.002, seed=5, alpha=0.95), Truth(cv=0.002, seed=5, alpha=0.2)
     bench = Bench()

@@ -13,7 +13,7 @@ from velosweep.commands.resume import saved_sweep
 from velosweep.config.command_words import read_words
 from velosweep.config.load import copy_saved
 from velosweep.errors import ConfigError, StorageError
-from velosweep.reporting.console import outlive_readers
+from velosweep.reporting.console import ignore_closed_output
 from velosweep.sweep import run_sweep
 
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         raise StorageError(f"{root} is not empty", remedy="name a new folder with --out")
     for job in old.jobs:  # so that the new sweep can be resumed and rerun, too
         copy_saved(old.root / job.directory, root / job.directory, overrides)
-    outlive_readers()
+    ignore_closed_output()
     outcome = run_sweep(
         old.jobs,
         root=root,

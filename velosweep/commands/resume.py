@@ -11,7 +11,7 @@ from velosweep.config.load import load_saved
 from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import StorageError
 from velosweep.records import SweepRecord
-from velosweep.reporting.console import outlive_readers
+from velosweep.reporting.console import ignore_closed_output
 from velosweep.results.paths import SweepPaths, is_sweep
 from velosweep.results.sweep_record import read_record
 from velosweep.sweep import run_sweep
@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     saved = saved_sweep(arguments.directory)
     verbosity = -1 if arguments.quiet else 1 if arguments.verbose else saved.settings.verbosity
-    outlive_readers()
+    ignore_closed_output()
     outcome = run_sweep(
         saved.jobs,
         root=saved.root,

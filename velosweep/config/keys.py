@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from velosweep.errors import ConfigError, VelosweepError, together
+from velosweep.errors import ConfigError, VelosweepError, combine_errors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,7 +177,7 @@ def _freeze_section(owner: Any, name: str, values: Any) -> Any:
         except VelosweepError as error:
             problems.append(error)
     if problems:
-        raise together(problems)
+        raise combine_errors(problems)
     return owner(**made)
 
 

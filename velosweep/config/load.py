@@ -19,7 +19,7 @@ from velosweep.config.keys import freeze
 from velosweep.config.prompts import load_prompts
 from velosweep.config.schema import KEY_TYPES, KEYS, RUN_KEYS, omegaconf_schema, unknown_key
 from velosweep.config.settings import Job, RunSettings
-from velosweep.errors import ConfigError, StorageError, VelosweepError, together
+from velosweep.errors import ConfigError, StorageError, VelosweepError, combine_errors
 
 _JOB_KEYS = [name for name in KEYS if "." not in name and (name not in RUN_KEYS or name == "tuner")]
 """A single job has no use for `tuner`, and still says what is wrong with it."""
@@ -138,7 +138,7 @@ class JobLoader:
         if parts.problems and values["engine"]["kind"] != "attached":  # an attached server's models are where it runs
             parts.check(job_parts.check_main_model, made["model_pair"])
         if parts.problems:
-            raise together(parts.problems)
+            raise combine_errors(parts.problems)
         return Job(id="", num=num, baseline_id="", overrides=tuple(overrides), directory=directory, **made)
 
 

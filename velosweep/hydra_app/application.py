@@ -15,8 +15,8 @@ from velosweep.config.schema import nearest
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.hydra_app.task import JobError, JobTask, RunSweep
 from velosweep.llama_cpp.embedded import ask_devices_early
-from velosweep.llama_cpp.selection import surely_embedded
-from velosweep.reporting.console import outlive_readers
+from velosweep.llama_cpp.selection import probably_embedded
+from velosweep.reporting.console import ignore_closed_output
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
@@ -33,8 +33,8 @@ def run(arguments: Sequence[str], *, verbs: Sequence[str] = (), run_sweep: RunSw
 
     shows = args.hydra_help or args.cfg or args.shell_completion or args.info
     if not shows and "dry_run=true" not in args.overrides:  # dry_run may also be set in a file, which is not looked at
-        outlive_readers()
-        if surely_embedded(args.overrides, os.environ):
+        ignore_closed_output()
+        if probably_embedded(args.overrides, os.environ):
             ask_devices_early()
     hydra = start_hydra(args.config_dir, args.config_path)
     try:

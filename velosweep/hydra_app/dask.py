@@ -20,7 +20,7 @@ from typing import Any
 
 from velosweep.config.settings import RunSettings
 from velosweep.errors import ConfigError, MismatchError, StorageError
-from velosweep.hydra_app.remote import RemoteGroup, RemoteLauncher, import_extra, in_words, measure_group
+from velosweep.hydra_app.remote import RemoteGroup, RemoteLauncher, error_text, import_extra, measure_group
 from velosweep.hydra_app.remote_journal import JournalReplica, display_of, line_sender, sweep_files, write_files
 from velosweep.values import Sample
 
@@ -142,7 +142,7 @@ class GroupRuns:
             if error is None:
                 write_files(self.replicas[group.name].folder, arrival.result())
             elif not self._try_again(group, error):
-                failures[group.name] = in_words(error)
+                failures[group.name] = error_text(error)
             arrival.release()
         return failures
 

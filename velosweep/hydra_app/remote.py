@@ -40,7 +40,7 @@ from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import SweepOutcome, read_record, write_record
 from velosweep.values import Sample
 
-SERVER_GROUPS_A_GROUP = 100_000
+SERVER_GROUP_NUMBER_STRIDE = 100_000
 """Block numbers of group i start at i times this, so that no two groups share a block."""
 
 
@@ -182,7 +182,7 @@ def merge(root: Path, jobs: Sequence[Job], groups: Sequence[RemoteGroup], failur
     with Journal(paths.journal, lock=paths.lock) as journal:
         for number, group in enumerate(groups):
             for sample in found[group.name][1] if group.name in found else ():
-                block = number * SERVER_GROUPS_A_GROUP + sample.block
+                block = number * SERVER_GROUP_NUMBER_STRIDE + sample.block
                 journal.append(replace(sample, sweep_id=sweep_id, block=block, lane=number))
             # so that readers of the sweep's folder don't count the group's results twice
             for name in ("samples.parquet", "results.parquet", "summaries.json", "report.html", "*/samples.parquet"):
@@ -240,6 +240,6 @@ def measure_group(group: RemoteGroup, folder: Path, on_line: Callable[[bytes], N
         raise StorageError("The task was asked to end", remedy="run the same command again to go on")
 
 
-def in_words(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """A task's error as a job's record keeps it."""
     return str(error) if isinstance(error, VelosweepError) else f"{type(error).__name__}: {str(error).strip()[-500:]}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from velosweep.config.settings import RunSettings, Sweep
 from velosweep.files import make_folder, write_bytes, write_text
-from velosweep.hydra_app.remote import SERVER_GROUPS_A_GROUP, RemoteGroup
+from velosweep.hydra_app.remote import SERVER_GROUP_NUMBER_STRIDE, RemoteGroup
 from velosweep.measuring.events import RunEnded, RunStarted
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
 from velosweep.planning.server_groups import WARMUP_PROMPT, Measurement
@@ -119,7 +119,7 @@ def display_of(
                 prompt=prompts.get(sample.prompt_id, WARMUP_PROMPT),
                 iteration=sample.iteration,
                 launch=sample.launch,
-                group=lane * SERVER_GROUPS_A_GROUP + sample.block,
+                group=lane * SERVER_GROUP_NUMBER_STRIDE + sample.block,
                 warmup=sample.warmup,
             )
             try:

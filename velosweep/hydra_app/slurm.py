@@ -17,7 +17,7 @@ from typing import Any
 
 from velosweep.config.settings import RunSettings
 from velosweep.errors import ConfigError, Interrupted, VelosweepError
-from velosweep.hydra_app.remote import RemoteGroup, RemoteLauncher, import_extra, in_words, measure_group
+from velosweep.hydra_app.remote import RemoteGroup, RemoteLauncher, error_text, import_extra, measure_group
 from velosweep.isolation import python_command
 
 
@@ -132,7 +132,7 @@ def why_failed(job: Any) -> str | None:
     """Wait for a task; the reason why it has no result, in words, None where it has one."""
     job.wait()
     error = job.exception()
-    reason = in_words(error) if error is not None else job.result()
+    reason = error_text(error) if error is not None else job.result()
     if reason is None:
         return None
     end = _ENDS.get(str(job.state).partition(" ")[0])

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from velosweep.errors import LaunchFailed, ProgramError, RunFailed, together
+from velosweep.errors import LaunchFailed, ProgramError, RunFailed, combine_errors
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.client import LOADING, HttpClient, ServerAddress
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
@@ -89,7 +89,7 @@ class AttachedEngine:
                 key = _KEYS[mode]
                 problems.append(ProgramError(_no_answer(address, key, problem), remedy=f"start it, or correct {key}"))
         if problems:
-            raise together(problems)
+            raise combine_errors(problems)
 
     def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> AttachedSession:
         """Nothing is started. Raises ProgramError if no server was named for this mode."""

@@ -76,7 +76,7 @@ def resolve_engine(settings_kind: str, llama_cpp_path: str | None, environ: Mapp
         ) from error
 
 
-def surely_embedded(words: Sequence[str], environ: Mapping[str, str]) -> bool:
+def probably_embedded(words: Sequence[str], environ: Mapping[str, str]) -> bool:
     """Whether a command line says nothing that could choose another llama.cpp than the embedded one.
 
     A guess before any configuration is read, for work that may turn out to be useless.

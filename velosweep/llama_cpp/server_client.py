@@ -64,7 +64,7 @@ def _small_payload(*, n_predict: int, prompt: str = _SPACER_PROMPT) -> dict[str,
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BuildRules:
+class BuildQuirks:
     """How runs are asked of a build. `spacer`: send another prompt before each run, outside the measured span.
 
     `takes_draft_length`: n_max, n_min and p_min can be given with a request (builds until spring 2026).
@@ -79,7 +79,7 @@ class BuildRules:
     kinds: tuple[str, ...]
 
 
-def rules_for(final: Mapping[str, object]) -> BuildRules:
+def rules_for(final: Mapping[str, object]) -> BuildQuirks:
     """The rules of the build that gave this final event of a /completion."""
     settings = final.get("generation_settings")
     settings = settings if isinstance(settings, Mapping) else {}
@@ -90,7 +90,7 @@ def rules_for(final: Mapping[str, object]) -> BuildRules:
     since_autumn_2025 = isinstance(timings, Mapping) and ("cache_n" in timings or "draft_n" in timings)
     takes_length = "speculative.n_max" in settings and not since_spring_2026
     kinds = settings.get("speculative.types", settings.get("speculative.type"))
-    return BuildRules(
+    return BuildQuirks(
         cache_prompt=takes_length and not since_winter_2025,
         spacer=not since_spring_2026,
         takes_draft_length=takes_length,
@@ -107,7 +107,7 @@ class ServerClient:
         self._server = server
         self._http = http
         self._shared = shared
-        self._rules: BuildRules | None = None
+        self._rules: BuildQuirks | None = None
         self._counters: SpeculationCounters | None = None
 
     def check_mode(self, *, timeout_s: float) -> str | None:
@@ -172,7 +172,7 @@ class ServerClient:
             raise RunFailed(f"/apply-template answered without a prompt: {answer!r:.200}")
         return prompt
 
-    def _generation(self, done: Completion, rules: BuildRules) -> Generation:
+    def _generation(self, done: Completion, rules: BuildQuirks) -> Generation:
         drafted, accepted = done.count("draft_n"), done.count("draft_n_accepted")
         now = None if self._counters is None else read_counters(self._http)
         run = SpeculationCounters()  # empty where the server's counters disagree with the answer itself

@@ -47,7 +47,7 @@ def lock_folder() -> Path:
 
 
 @contextmanager
-def hold(
+def lock_devices(
     devices: Sequence[Device],
     *,
     on_busy: str,

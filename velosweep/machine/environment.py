@@ -14,7 +14,7 @@ import psutil
 
 from velosweep import __version__
 from velosweep.errors import StorageError
-from velosweep.files import explained, file_sha256, make_folder, write_text
+from velosweep.files import as_storage_error, file_sha256, make_folder, write_text
 from velosweep.records import Environment, ModelFile
 from velosweep.values import Device
 
@@ -68,7 +68,7 @@ def cached_sha256(path: Path, *, cache: Path | None = None) -> str | None:
     if path.is_dir():
         return None
     cache = cache or Path(platformdirs.user_cache_dir("velosweep")) / "program-hashes.json"
-    with explained(path, doing="read"):
+    with as_storage_error(path, doing="read"):
         status = path.stat()
         key = f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}"
         known = _read(cache)

@@ -38,7 +38,7 @@ CACHE_TYPE_BYTES = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Need:
+class MemoryNeed:
     """What a server takes: its files (path, bytes), mapped or copied, and `private_bytes` for all else."""
 
     files: tuple[tuple[str, int], ...]
@@ -62,7 +62,7 @@ def expected_need(
     ubatch: int = 512,
     kv_bytes_per_token: int | None = None,
     on_gpu: bool = False,
-) -> Need:
+) -> MemoryNeed:
     """A rough, rather high estimate before the first load. `files`: path and bytes of the main and the draft model.
 
     `kv_bytes_per_token`: of both models together, where the GGUF headers say (layers x KV width x 2 x element).
@@ -71,7 +71,7 @@ def expected_need(
         kv_bytes_per_token = int(sum(size for _, size in files) * KV_SHARE_PER_TOKEN)
     fixed = GPU_CONTEXT_BYTES if on_gpu else PROCESS_BYTES
     compute = ubatch * COMPUTE_BYTES_PER_BATCH_TOKEN // (1 if on_gpu else 4) * len(files)
-    return Need(files=files, private_bytes=context * kv_bytes_per_token + compute + fixed)
+    return MemoryNeed(files=files, private_bytes=context * kv_bytes_per_token + compute + fixed)
 
 
 def cache_bytes(elements: int, *, type_k: str, type_v: str) -> int:
@@ -79,7 +79,7 @@ def cache_bytes(elements: int, *, type_k: str, type_v: str) -> int:
     return int(elements / 2 * sum(CACHE_TYPE_BYTES.get(name, 4.0) for name in (type_k, type_v)))
 
 
-def fits(new: Need, *, resident: Sequence[Need], free_bytes: int | None, shared_files: bool) -> bool:
+def fits(new: MemoryNeed, *, resident: Sequence[MemoryNeed], free_bytes: int | None, shared_files: bool) -> bool:
     """Whether there is room to load `new` beside the `resident` servers of the same memory.
 
     `free_bytes`: as `free_bytes(lane)` says now, with the residents loaded. With `shared_files` (mapped, on the CPU)

@@ -29,13 +29,13 @@ def converged(
     adaptive = group.jobs[0].protocol.adaptive
     if adaptive is None or group.vanilla is None:
         return False
-    vanilla = suite_speeds(done, group, None, launch, before)
-    speculative = suite_speeds(done, group, server, launch, before)
+    vanilla = iteration_speeds(done, group, None, launch, before)
+    speculative = iteration_speeds(done, group, server, launch, before)
     pairs = min(len(vanilla), len(speculative))
     return measured_enough(vanilla[:pairs], speculative[:pairs], adaptive)
 
 
-def suite_speeds(
+def iteration_speeds(
     done: CompletedRuns, group: ServerGroup, server: ServerConfig | None, launch: int, before: int | None = None
 ) -> list[float]:
     """Tokens per second over all prompts, of each complete iteration so far in order; `server` None: vanilla."""

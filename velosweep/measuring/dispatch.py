@@ -30,7 +30,7 @@ from velosweep.tuning.search_driver import SearchDriver
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class MeasuringOutcome:
     """How the lanes ended.
 
     `runs`: how many samples were taken, failed ones too. `errors`: why jobs failed. `ended`: the jobs of which
@@ -61,7 +61,7 @@ def measure(
     stop: StopFlag,
     preload: Preload,
     search_drivers: Mapping[ServerGroup, SearchDriver],
-) -> Measured:
+) -> MeasuringOutcome:
     """Run all groups over the lanes. When this returns no server runs and every good sample is in the journal.
 
     `search_drivers`: what decides round by round which runs a group takes, for groups that are not measured whole.
@@ -89,7 +89,7 @@ def measure(
 
             Parallel(n_jobs=len(contexts), backend="threading")(delayed(run_one)(context) for context in contexts)
     missing = {job.id for group in groups for job in group.jobs} - recorder.ended - recorder.errors.keys()
-    return Measured(
+    return MeasuringOutcome(
         runs=recorder.runs,
         errors=recorder.errors,
         ended=frozenset(recorder.ended),
@@ -145,7 +145,7 @@ def _begun(groups: Sequence[ServerGroup], done: Mapping[Key, CompletedRun]) -> f
     )
 
 
-def ended(record: SweepRecord, measured: Measured) -> SweepRecord:
+def ended(record: SweepRecord, measured: MeasuringOutcome) -> SweepRecord:
     """The record after the lanes have ended; a job with runs left to take stays what it was."""
 
     def after(job: JobRecord) -> JobRecord:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from velosweep.config.settings import EngineSettings, Job, ModelPair, SyntheticShape
-from velosweep.errors import ConfigError, VelosweepError, together
+from velosweep.errors import ConfigError, VelosweepError, combine_errors
 from velosweep.llama_cpp.engine import Engine
 from velosweep.llama_cpp.selection import ChosenEngine, open_engine, resolve_engine
 from velosweep.models.gguf_model import GgufInfo
@@ -43,7 +43,7 @@ def check_files_exist(jobs: Sequence[Job]) -> None:
         except VelosweepError as error:
             problems.append(error)
     if problems:
-        raise together(problems)
+        raise combine_errors(problems)
 
 
 @dataclass

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.measuring.convergence import converged, suite_speeds
+from velosweep.measuring.convergence import converged, iteration_speeds
 from velosweep.measuring.events import GroupEnded, ServerFailed
 from velosweep.measuring.lane_context import Cooldown, LaneContext
-from velosweep.measuring.resident_servers import ResidentServers, take_run
+from velosweep.measuring.resident_servers import ResidentServers, run_once
 from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.server_groups import Measurement, Round, ServerGroup, launch_iterations, rounds, warmups
 from velosweep.tuning.search_driver import SearchDriver
-from velosweep.values import COOLDOWN_LOOKS, Mode, Sample, Status
+from velosweep.values import MAX_RECOVERY_PROBES, Mode, Sample, Status
 
 
 def run_lane(queue: LaneQueue, context: LaneContext) -> None:
@@ -113,13 +113,13 @@ class GroupRunner:
         is taken from. A look is one prompt's run: it is compared with that prompt's in the first round.
         """
         vanilla, job = self._group.vanilla, first.job
-        speeds = suite_speeds(self._done, self._group, None, launch)
+        speeds = iteration_speeds(self._done, self._group, None, launch)
         if vanilla is None or not speeds or not self._protocol.cooldown:
             return
         look = replace(first, server=vanilla, prompt=job.prompts.prompts[0], warmup=True)
         at_first = self._done[replace(look, iteration=launch_iterations(job, launch)[0]).key]
         baseline, latest = speeds[0], speeds[-1]
-        for _ in range(COOLDOWN_LOOKS):
+        for _ in range(MAX_RECOVERY_PROBES):
             if not self._cooldown.rest(self._protocol, baseline=baseline, latest=latest):
                 return
             if self._stop.requested or self._servers.get(vanilla) is None:
@@ -225,4 +225,4 @@ class GroupRunner:
                 yield other
 
     def _take(self, measurement: Measurement, attempt: int = 0) -> Sample | None:
-        return take_run(self._context, self._servers, measurement, shared=len(self._group.jobs) > 1, attempt=attempt)
+        return run_once(self._context, self._servers, measurement, shared=len(self._group.jobs) > 1, attempt=attempt)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from velosweep.config.settings import Job
 from velosweep.errors import LaunchFailed
 from velosweep.llama_cpp.engine import ServerConfig, Session
-from velosweep.machine.memory import Need, cache_bytes, expected_need, fits, free_bytes, held_on_gpus
+from velosweep.machine.memory import MemoryNeed, cache_bytes, expected_need, fits, free_bytes, held_on_gpus
 from velosweep.machine.nvml import NvmlDriver
 from velosweep.models.gguf_model import GgufInfo
 from velosweep.planning.identity import speculative_server, vanilla_server
@@ -30,7 +30,7 @@ class MemoryEstimates:
     nvml: NvmlDriver | None = None
     _measured: dict[str, int] = field(default_factory=dict)  # by server id: the most bytes, files included
 
-    def need(self, server: ServerConfig) -> Need:
+    def need(self, server: ServerConfig) -> MemoryNeed:
         """What a server takes, measured where it was loaded before.
 
         A measurement lower than the files (pages not touched yet) says nothing of the rest, which is then estimated.
@@ -46,7 +46,7 @@ class MemoryEstimates:
         measured = self._measured.get(server.id, 0)
         if measured < expected.file_bytes or not measured:
             return expected
-        return Need(files=expected.files, private_bytes=measured - expected.file_bytes)
+        return MemoryNeed(files=expected.files, private_bytes=measured - expected.file_bytes)
 
     def learn(self, server: ServerConfig, session: Session) -> int | None:
         """Bytes that a loaded server holds (on a GPU: there), remembered for its next load; None if unknown."""
@@ -65,7 +65,7 @@ class MemoryEstimates:
         server = speculative_server(job) or vanilla_server(job)
         need, free = self.need(server), free_bytes(self.lane, nvml=self.nvml)
         shared = self._shares_files(server)
-        resident: list[Need] = []
+        resident: list[MemoryNeed] = []
         while len(resident) < _MOST_SERVERS and fits(
             need, resident=resident, free_bytes=_left(free, resident, shared), shared_files=shared
         ):
@@ -109,7 +109,7 @@ class MemoryEstimates:
         return server.engine.mmap and self.lane.on_cpu
 
 
-def _left(free: int | None, loading: Sequence[Need], shared_files: bool) -> int | None:
+def _left(free: int | None, loading: Sequence[MemoryNeed], shared_files: bool) -> int | None:
     """What would be free with `loading` loaded, which aren't yet."""
     if free is None:
         return None

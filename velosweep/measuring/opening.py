@@ -12,7 +12,7 @@ from pathlib import Path
 from velosweep.config.settings import Job, RunSettings, Sweep
 from velosweep.errors import MismatchError
 from velosweep.measuring.prepare import Prepared
-from velosweep.measuring.resuming import Progress, earlier_progress
+from velosweep.measuring.resuming import EarlierResults, earlier_progress
 from velosweep.planning.identity import identify
 from velosweep.records import Environment, JobRecord, SweepRecord
 from velosweep.results.paths import SweepPaths
@@ -26,7 +26,7 @@ class OpenedSweep:
     sweep: Sweep
     prepared: Prepared
     record: SweepRecord
-    progress: Progress
+    progress: EarlierResults
     accepted: tuple[str, ...]
 
 
@@ -42,15 +42,15 @@ def open_sweep(sweep: Sweep, prepared: Prepared, settings: RunSettings) -> Opene
         for path in paths.root.rglob(".*.part"):  # half-written files that a killed process left
             with suppress(OSError):  # what can't be removed does no harm
                 path.unlink()
-        prepared, accepted = on_earlier_terms(before, prepared, force=settings.force)
+        prepared, accepted = keep_earlier_ids(before, prepared, force=settings.force)
     sweep = replace(sweep, id=before.sweep_id if before else secrets.token_hex(8), jobs=prepared.jobs)
     jobs = tuple(job_record(job, prepared.server_arguments(job)) for job in prepared.jobs)
-    record = adopt(before, sweep, jobs, prepared.environment, now=datetime.now(timezone.utc), accepted=accepted)
+    record = merge_records(before, sweep, jobs, prepared.environment, now=datetime.now(timezone.utc), accepted=accepted)
     return OpenedSweep(
         sweep=sweep,
         prepared=prepared,
         record=replace(record, tuner=settings.tuner, show_paths=settings.report_paths, plots=settings.report_plots),
-        progress=earlier_progress(paths) if before else Progress(),
+        progress=earlier_progress(paths) if before else EarlierResults(),
         accepted=accepted,
     )
 
@@ -84,7 +84,7 @@ def job_record(job: Job, server_arguments: tuple[str, ...] = ()) -> JobRecord:
     )
 
 
-def adopt(
+def merge_records(
     before: SweepRecord | None,
     sweep: Sweep,
     jobs: tuple[JobRecord, ...],
@@ -130,7 +130,7 @@ def adopt(
     )
 
 
-def on_earlier_terms(before: SweepRecord, prepared: Prepared, *, force: bool) -> tuple[Prepared, tuple[str, ...]]:
+def keep_earlier_ids(before: SweepRecord, prepared: Prepared, *, force: bool) -> tuple[Prepared, tuple[str, ...]]:
     """`prepared`, changed to resume an earlier sweep, and the differences that were accepted because of `force`.
 
     Raises MismatchError, naming every difference from the earlier environment, without `force`. With it, jobs keep the

@@ -148,7 +148,7 @@ class ResidentServers:
                 list(pool.map(self.close, unwanted))
 
 
-def take_run(
+def run_once(
     context: LaneContext, servers: ResidentServers, measurement: Measurement, *, shared: bool, attempt: int = 0
 ) -> Sample | None:
     """The recorded sample, of whatever status; None where the run was given up because an end at once was asked for.

@@ -34,7 +34,7 @@ class CompletedRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class EarlierResults:
     """What an earlier run of this sweep left.
 
     Good samples by `Measurement.key`, vanilla outputs, the next order number, and the group of each job as (baseline
@@ -97,7 +97,7 @@ def plan_as_data(groups: Sequence[ServerGroup]) -> list[list[object]]:
     return [[group.jobs[0].baseline_id, group.number, [job.id for job in group.jobs]] for group in groups]
 
 
-def earlier_progress(paths: SweepPaths) -> Progress:
+def earlier_progress(paths: SweepPaths) -> EarlierResults:
     """What the journal holds. Raises StorageError."""
     contents = read_journal(paths.journal)
     done = {sample_key(sample): CompletedRun.of(sample) for sample in contents.samples if sample.is_counted}
@@ -114,4 +114,4 @@ def earlier_progress(paths: SweepPaths) -> Progress:
         for baseline_id, number, job_ids in event.data["blocks"]
         for job_id in job_ids
     }
-    return Progress(done=done, outputs=outputs, next_order=next_order, groups=groups)
+    return EarlierResults(done=done, outputs=outputs, next_order=next_order, groups=groups)

@@ -61,7 +61,7 @@ class SampleMaker:
             error: str | None = str(outcome)
             status = Status.TIMEOUT if isinstance(outcome, RunTimeout) else Status.FAILED
         else:
-            generation, error = outcome, judge(outcome, measurement.server, request)
+            generation, error = outcome, invalid_reason(outcome, measurement.server, request)
             status = Status.INVALID if error else Status.OK
         engine = self.engine_of(measurement.server)
         return Sample(
@@ -148,7 +148,7 @@ def _figures(generation: Generation | None, server: ServerConfig) -> dict[str, A
     }
 
 
-def judge(generation: Generation, server: ServerConfig, request: Request) -> str | None:
+def invalid_reason(generation: Generation, server: ServerConfig, request: Request) -> str | None:
     """None if the run is what was asked for, else why it can't count."""
     if generation.truncated:
         return "truncated: the context was full; raise engine.context or lower n_predict"

@@ -60,7 +60,7 @@ def say_lines(console: Console, lines: Iterable[str]) -> None:
 _CLOSED = (errno.EPIPE, errno.EIO)  # a pipe without a reader, a terminal that was closed
 
 
-def outlive_readers() -> None:
+def ignore_closed_output() -> None:
     """From now on, output that nobody can read any more is dropped; the loss of stdout is reported once, on stderr.
 
     Here and not where something is printed: rich ends the process at a broken pipe, logging prints a traceback,

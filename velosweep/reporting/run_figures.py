@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from velosweep.reporting.escaping import clip, plot_text
 from velosweep.reporting.figure import BAD, MUTED, Figure, Trace, axis, rounded, scatter, series_style
-from velosweep.statistics.columns import Columns, dense
+from velosweep.statistics.columns import Columns, combined_key
 
 # As many points as a browser draws as vector graphics without lag; of more, an even part and all the extremes are
 # shown. WebGL would bear more, but prints badly, needs `eval`, and crawls where there is no GPU.
@@ -67,10 +67,10 @@ def timeline(samples: pa.Table) -> Timeline | None:
     columns = Columns(unordered.table.take(pa.array(taken, pa.int64())))
     rate, warmup = columns.number("tokens_per_second"), columns.integer("warmup") != 0
     pair, speculation = columns.text("model_pair").codes, columns.text("speculation").codes
-    setting = dense([pair, speculation, columns.integer("n_draft")])
+    setting = combined_key([pair, speculation, columns.integer("n_draft")])
     runs_well = columns.ended_well() & ~np.isnan(rate)
     counted = runs_well & ~warmup
-    median = _medians(rate, counted, dense([setting, columns.text("prompt_id").codes]))
+    median = _medians(rate, counted, combined_key([setting, columns.text("prompt_id").codes]))
     median = np.where(median > 0, median, _medians(rate, counted, setting))
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = np.where(median > 0, 100 * (rate / median - 1), 0.0)
@@ -128,7 +128,7 @@ def _counted_runs(line: Timeline, counted: Any, shown: Any) -> list[Trace]:
     prompt, iteration = line.columns.text("prompt_id"), line.columns.integer("iteration")
     rate = line.columns.number("tokens_per_second")
     several_pairs = pairs[counted].min() != pairs[counted].max()
-    few = len(np.unique(dense([pairs, n_draft])[counted])) <= MOST_SETTINGS
+    few = len(np.unique(combined_key([pairs, n_draft])[counted])) <= MOST_SETTINGS
     members: dict[str, list[int]] = {}
     for row in shown[np.lexsort((shown, n_draft[shown], pairs[shown]))].tolist():
         label = line.setting(row) if few else "speculative" if n_draft[row] else "vanilla"

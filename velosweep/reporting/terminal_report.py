@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from velosweep.measuring.dispatch import Measured
+from velosweep.measuring.dispatch import MeasuringOutcome
 from velosweep.records import SweepRecord
 from velosweep.reporting.console import NORMAL, QUIET, VERBOSE, say, say_lines, width_of
 from velosweep.reporting.escaping import clip
@@ -48,7 +48,7 @@ def resume_command(root: Path) -> str:
     return f"velosweep resume {shlex.quote(str(root))}"
 
 
-def print_end(derived: SweepResults, measured: Measured, console: Console, *, verbosity: int) -> None:
+def print_end(derived: SweepResults, measured: MeasuringOutcome, console: Console, *, verbosity: int) -> None:
     """The results of a sweep that has just ended, and why some are missing."""
     go_on = f"Go on with: {resume_command(derived.root)}"
     if measured.nothing_left and verbosity > QUIET:

@@ -13,7 +13,7 @@ from velosweep.files import make_folder, read_bytes, write_bytes
 from velosweep.records import SweepRecord
 from velosweep.results.job_files import write_in_slices, write_job_files
 from velosweep.results.journal_table import Damaged, damage_in_words, journal_row_groups
-from velosweep.results.loading import collect
+from velosweep.results.loading import load_sweep_samples
 from velosweep.results.parquet_files import row_count, sweep_metadata, write_row_groups, write_samples
 from velosweep.results.paths import SweepPaths
 from velosweep.results.results_file import Summary, write_results, write_summary_array
@@ -76,7 +76,7 @@ def write_derived_files(root: Path) -> SweepResults:
 
 def analyse(root: Path) -> SweepResults:
     """Read a sweep's samples and compare its jobs; writes nothing. Raises StorageError."""
-    table, damaged = collect(root)
+    table, damaged = load_sweep_samples(root)
     record = _record(SweepPaths(root), table)
     return SweepResults(
         root=root,
@@ -110,7 +110,7 @@ def _store_samples(paths: SweepPaths) -> SweepResults:
     else:
         many = paths.samples.is_file() and row_count(paths.samples) > MOST_IN_MEMORY
     if not many:
-        table, damaged = collect(paths.root)
+        table, damaged = load_sweep_samples(paths.root)
         record = _record(paths, table)
         write_samples(paths.samples, table, metadata=sweep_metadata(record))
     else:

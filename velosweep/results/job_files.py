@@ -24,12 +24,12 @@ from velosweep.records import JobRecord
 from velosweep.results.journal_table import numbers, owner_ranges
 from velosweep.results.parquet_files import (
     STRINGS,
-    completed,
     file_metadata,
     job_metadata,
     open_parquet,
     reading_parquet,
     schema,
+    with_all_columns,
 )
 from velosweep.results.paths import SweepPaths
 from velosweep.results.results_file import METRICS, write_job_summaries
@@ -163,7 +163,7 @@ def _write_slice(
         rows = rows.slice(places[0], len(places))  # unlike filtering, this copies nothing
     else:
         rows = rows.filter(pa.array(own))
-    table = completed(rows)
+    table = with_all_columns(rows)
     with collection_paused():
         return list(_without_samples(write_job_files(paths, jobs, table, samples=samples, threads=threads)))
 

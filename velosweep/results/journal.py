@@ -17,7 +17,7 @@ from zlib import crc32
 import orjson
 
 from velosweep.errors import BusyError, StorageError
-from velosweep.files import explained, make_folder, storage_error, sync_folder, write_all
+from velosweep.files import as_storage_error, make_folder, storage_error, sync_folder, write_all
 from velosweep.locks import HolderLock
 from velosweep.results.parquet_files import check_schema
 from velosweep.values import SCHEMA_VERSION, Mode, Sample, Status
@@ -53,14 +53,13 @@ def sweep_lock(path: Path) -> Iterator[None]:
     """Hold a sweep's lock file exclusively. Raises BusyError naming the holder."""
     make_folder(path.parent)
     lock = HolderLock(path)
-    with explained(path):
+    with as_storage_error(path):
         taken = lock.acquire(host=socket.gethostname())
     if not taken:
         holder = lock.holder()
         named = f"process {holder.get('pid')} on {holder['host']}" if "host" in holder else "another process"
         raise BusyError(
-            f"{path.parent} is being written by {named}",
-            remedy="wait until it ends, or choose another hydra.sweep.dir",
+            f"{path.parent} is being written by {named}", remedy="wait until it ends, or choose another hydra.sweep.dir"
         )
     try:
         yield
@@ -85,7 +84,7 @@ class Journal:
         make_folder(path.parent)
         with ExitStack() as stack:
             stack.enter_context(sweep_lock(lock or path.with_name("lock")))
-            with explained(path):
+            with as_storage_error(path):
                 self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             self._size = os.fstat(self._handle).st_size
             if self._size == 0:
@@ -177,7 +176,7 @@ def row_to_sample(row: Mapping[str, Any]) -> Sample:
 
 def scan(path: Path) -> Iterator[tuple[int, bytes, str | None]]:
     """Every line as (number from 1, its bytes, why it can't be trusted or None). Raises StorageError."""
-    with explained(path, doing="read"), path.open("rb") as file:
+    with as_storage_error(path, doing="read"), path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             yield number, line, damage(line)
 

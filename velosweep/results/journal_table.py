@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from velosweep.files import explained
+from velosweep.files import as_storage_error
 from velosweep.results.journal import scan
 from velosweep.results.parquet_files import COLUMNS, ROW_GROUP, arrow_schema, check_schema, schema
 from velosweep.results.paths import JOURNAL
@@ -70,7 +70,7 @@ def journal_row_groups(path: Path, damaged: Damaged) -> Iterator[pa.Table]:
     places = canonical_places(pa.concat_tables(keys))
     del keys
     with (
-        explained(path, doing="read"),
+        as_storage_error(path, doing="read"),
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
     ):

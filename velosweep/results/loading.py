@@ -16,7 +16,13 @@ import pyarrow.parquet as pq
 from velosweep.errors import StorageError
 from velosweep.results import parquet_files, results_file
 from velosweep.results.journal_table import damage_in_words, in_canonical_order, journal_to_table
-from velosweep.results.parquet_files import check_file_schema, completed, damaged_parquet, read_parquet, reading_parquet
+from velosweep.results.parquet_files import (
+    check_file_schema,
+    damaged_parquet,
+    read_parquet,
+    reading_parquet,
+    with_all_columns,
+)
 from velosweep.results.paths import RECORD, RESULTS, SAMPLES, SweepPaths
 
 if TYPE_CHECKING:
@@ -51,7 +57,7 @@ def load_results(
     return _load(Path(directory), RESULTS, results_file.schema(), filters, columns)
 
 
-def collect(root: Path) -> tuple[pa.Table, tuple[str, ...]]:
+def load_sweep_samples(root: Path) -> tuple[pa.Table, tuple[str, ...]]:
     """One sweep's samples in canonical order, from its journal, else from samples.parquet; and in words what of them
     could not be read.
 
@@ -66,7 +72,7 @@ def collect(root: Path) -> tuple[pa.Table, tuple[str, ...]]:
             notes += (note,)
         return in_canonical_order(table), notes
     if paths.samples.is_file():
-        return in_canonical_order(completed(read_parquet(paths.samples))), ()
+        return in_canonical_order(with_all_columns(read_parquet(paths.samples))), ()
     found = sweeps_below(root)
     remedy = f"name one sweep, such as {shlex.quote(str(found[-1]))}" if found else "name the folder of a sweep"
     raise _nothing(root, f"{paths.journal.name} or {SAMPLES}", remedy)
@@ -79,7 +85,7 @@ _RUN = ("job_id", "mode", "block", "launch", "iteration", "prompt_id", "attempt"
 def _with_collated(table: pa.Table, samples: Path) -> tuple[pa.Table, str]:
     """A damaged journal's rows, with the lost ones that an earlier collation wrote; and in words how many those are."""
     try:
-        kept = completed(read_parquet(samples)).select(table.column_names)
+        kept = with_all_columns(read_parquet(samples)).select(table.column_names)
     except StorageError as error:
         return table, f"none of them could be recovered from {samples.name}: {error.message}"
     known = {tuple(row.values()) for row in table.select(list(_RUN)).to_pylist()}

@@ -136,8 +136,7 @@ def check_schema(path: Path, version: int) -> None:
     """Raises SchemaError for a file that a newer program wrote."""
     if version > SCHEMA_VERSION:
         raise SchemaError(
-            f"{path} has schema {version}, this velosweep reads up to {SCHEMA_VERSION}",
-            remedy="upgrade velosweep",
+            f"{path} has schema {version}, this velosweep reads up to {SCHEMA_VERSION}", remedy="upgrade velosweep"
         )
 
 
@@ -208,7 +207,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     return file
 
 
-def completed(table: pa.Table) -> pa.Table:
+def with_all_columns(table: pa.Table) -> pa.Table:
     """The columns of the contract in its order, null where `table` lacks them."""
     import pyarrow as pa
 

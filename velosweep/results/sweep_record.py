@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from velosweep.errors import ExitStatus, SchemaError, StorageError
-from velosweep.files import explained, write_text
+from velosweep.files import as_storage_error, write_text
 from velosweep.records import Environment, JobRecord, SweepRecord
 from velosweep.results.parquet_files import check_schema, to_plain
 from velosweep.values import Mode
@@ -37,7 +37,7 @@ def read_record(path: Path) -> SweepRecord:
     if not path.is_file():
         raise StorageError(f"No {path.name} in {path.parent}", remedy="name the folder of a sweep")
     try:
-        with explained(path, doing="read"):
+        with as_storage_error(path, doing="read"):
             content = json.loads(path.read_text("utf-8"))
         check_schema(path, content["schema_version"])
         record: SweepRecord = _from_plain(SweepRecord, content)

@@ -126,7 +126,7 @@ def columns_of(table: pa.Table) -> Columns:
     return Columns(table)
 
 
-def dense(arrays: Sequence[Any]) -> Any:
+def combined_key(arrays: Sequence[Any]) -> Any:
     """One int64 code a row that orders rows as the tuple of `arrays` does (integers of any range)."""
     code = np.zeros(len(arrays[0]), dtype=np.int64)
     size = 1

@@ -58,7 +58,7 @@ class ComparedRuns:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Figures:
+class PairedStatistics:
     """What one comparison's runs show. `counts` are of a single prompt, `suite_speedup` of a prompt set."""
 
     vanilla: ModeStatistics | None
@@ -73,7 +73,7 @@ class Figures:
     energy_speculative: float | None
 
 
-def figures_of(runs: Runs, compared: Sequence[ComparedRuns]) -> list[Figures]:
+def figures_of(runs: Runs, compared: Sequence[ComparedRuns]) -> list[PairedStatistics]:
     """The figures of each comparison, in order."""
     launch = runs.columns.integer("launch")
     alike: dict[object, list[int]] = defaultdict(list)
@@ -81,7 +81,7 @@ def figures_of(runs: Runs, compared: Sequence[ComparedRuns]) -> list[Figures]:
         modes = one.vanilla, one.speculative
         launches = [launch[rows if rows.ndim == 1 else rows[:, 0]].tobytes() for rows in modes]
         alike[one.vanilla.shape, one.speculative.shape, tuple(launches), one.design].append(number)
-    found: dict[int, Figures] = {}
+    found: dict[int, PairedStatistics] = {}
     for numbers in alike.values():
         vanilla = np.stack([compared[number].vanilla for number in numbers])
         speculative = np.stack([compared[number].speculative for number in numbers])
@@ -89,7 +89,7 @@ def figures_of(runs: Runs, compared: Sequence[ComparedRuns]) -> list[Figures]:
     return [found[number] for number in range(len(compared))]
 
 
-def _figures(runs: Runs, vanilla: Any, speculative: Any, design: Design) -> Iterator[Figures]:
+def _figures(runs: Runs, vanilla: Any, speculative: Any, design: Design) -> Iterator[PairedStatistics]:
     """Of comparisons whose runs are the rows of two arrays, comparisons x passes (x prompts)."""
     suites = vanilla.ndim > 2
     series_of = runs.suite_series if suites else runs.series
@@ -117,7 +117,7 @@ def _figures(runs: Runs, vanilla: Any, speculative: Any, design: Design) -> Iter
         speedups[:] = runs.suite_speedup(vanilla, speculative)
     finished, energies = runs.finished(rows), [runs.energy_j_per_token(mode) for mode in rows]
     for p, ratio in enumerate(ratios):
-        yield Figures(
+        yield PairedStatistics(
             vanilla=statistics[0][p],
             speculative=statistics[1][p],
             ratio=ratio,

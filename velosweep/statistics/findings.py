@@ -17,7 +17,7 @@ import numpy as np
 from velosweep.statistics.comparison import Evidence, Finding, warning
 from velosweep.statistics.intervals import PAIRED_ONE_LAUNCH, PAIRED_SEQUENTIAL, WELCH, Interval
 from velosweep.statistics.runs import Runs
-from velosweep.values import COOLDOWN_LOOKS
+from velosweep.values import MAX_RECOVERY_PROBES
 
 WIDE_HALF_WIDTH = 0.05
 CLAIM = 0.02  # a ratio this far from 1 reads as a claim
@@ -170,11 +170,11 @@ def _clock_drop(clock: Any) -> list[Finding]:
 
 # Before a round on a slow machine (`protocol.cooldown`) the lane rests and takes a vanilla run to look again, recorded
 # as a warm-up of that round's iteration, at most twice. A second look means that the first was still too slow.
-Looks = Mapping[tuple[str, str], Any]
+RecoveryProbes = Mapping[tuple[str, str], Any]
 """Rows of the looks that went well in order of time, by sweep and vanilla owner (its job_id)."""
 
 
-def looks_of(runs: Runs) -> Looks:
+def looks_of(runs: Runs) -> RecoveryProbes:
     """All looks of a table of samples; empty for most."""
     columns = runs.columns
     rows = np.flatnonzero((columns.integer("warmup") != 0) & (columns.integer("iteration") > 0) & runs.usable)
@@ -187,7 +187,7 @@ def looks_of(runs: Runs) -> Looks:
     return {owner: np.array(own) for owner, own in found.items()}
 
 
-def untrusted_findings(runs: Runs, looks: Looks, vanilla: Any) -> list[Finding]:
+def untrusted_findings(runs: Runs, looks: RecoveryProbes, vanilla: Any) -> list[Finding]:
     """A warning where rounds of a job began too slow. `vanilla`: rows of its counted vanilla runs.
 
     Too slow is a last look under the speed of its launch's first round by more than SLOW_LIMIT, or no faster than
@@ -209,10 +209,10 @@ def untrusted_findings(runs: Runs, looks: Looks, vanilla: Any) -> list[Finding]:
     slow: dict[int, tuple[float, float]] = {}
     for (where, number), speeds in seen.items():
         earlier = [run for run in counted[where] if run[0] < number]
-        if len(speeds) < COOLDOWN_LOOKS or not earlier:
+        if len(speeds) < MAX_RECOVERY_PROBES or not earlier:
             continue
         _, first = min(earlier)
-        before, last = speeds[-COOLDOWN_LOOKS:]
+        before, last = speeds[-MAX_RECOVERY_PROBES:]
         if last < first and (last < (1 - SLOW_LIMIT) * first or last <= before):
             slow[number] = min(slow.get(number, (last, first)), (last, first), key=lambda speeds: speeds[0] / speeds[1])
     if not slow:

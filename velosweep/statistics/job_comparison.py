@@ -12,10 +12,10 @@ import numpy as np
 
 from velosweep.statistics import acceptance
 from velosweep.statistics.comparison import Acceptance, Comparison, Finding, ModeStatistics, warning
-from velosweep.statistics.comparison_figures import ComparedRuns, Design, Figures
-from velosweep.statistics.findings import Looks, machine_findings, outcome_findings, untrusted_findings
+from velosweep.statistics.comparison_figures import ComparedRuns, Design, PairedStatistics
+from velosweep.statistics.findings import RecoveryProbes, machine_findings, outcome_findings, untrusted_findings
 from velosweep.statistics.intervals import OVER_PROMPTS, Interval, Ratio, t_ratio
-from velosweep.statistics.pairing import Arrangement, FoundJob, JobRows, job_rows
+from velosweep.statistics.pairing import FoundJob, IndexedRuns, JobRows, job_rows
 from velosweep.statistics.rounds_cost import Costs
 from velosweep.statistics.runs import Runs
 from velosweep.values import Verdict
@@ -25,10 +25,10 @@ from velosweep.values import Verdict
 class Analysis:
     """What all jobs of a table of samples have in common."""
 
-    arrangement: Arrangement
+    arrangement: IndexedRuns
     runs: Runs
     costs: Costs
-    looks: Looks
+    looks: RecoveryProbes
 
 
 class ComparedJob:
@@ -51,7 +51,7 @@ class ComparedJob:
     def compared(self) -> list[ComparedRuns]:
         """Each prompt's runs, then where there are several the passes in which every prompt was measured."""
         prompts = [
-            ComparedRuns(vanilla=there(vanilla), speculative=there(speculative), design=self.design)
+            ComparedRuns(vanilla=present_rows(vanilla), speculative=present_rows(speculative), design=self.design)
             for vanilla, speculative in zip(self.vanilla.T, self.speculative.T, strict=True)
         ]
         if len(prompts) < 2:
@@ -59,7 +59,7 @@ class ComparedJob:
         vanilla, speculative = (rows[(rows >= 0).all(axis=1)] for rows in (self.vanilla, self.speculative))
         return [*prompts, ComparedRuns(vanilla=vanilla, speculative=speculative, design=self.design)]
 
-    def comparisons(self, figures: Sequence[Figures]) -> list[Comparison]:
+    def comparisons(self, figures: Sequence[PairedStatistics]) -> list[Comparison]:
         """One for each prompt, then the job's. `figures`: of each of `compared`."""
         count, columns = len(self.rows.prompts), self.analysis.runs.columns
         all_good = self.analysis.runs.usable[_all_rows(self.rows)].all()
@@ -70,9 +70,9 @@ class ComparedJob:
             prompt = {name: columns.text(name).at(row) for name in ("prompt_id", "prompt", "prompt_category")}
             prompt["prompt_id"] = prompt["prompt_id"] or ""
             per_prompt.append(self._comparison(found, found.ratio, findings, accepted, **prompt))
-        rows = there(np.concatenate([self.vanilla.ravel(), self.speculative.ravel()]))
+        rows = present_rows(np.concatenate([self.vanilla.ravel(), self.speculative.ravel()]))
         machine = machine_findings(self.analysis.runs, rows)
-        machine += untrusted_findings(self.analysis.runs, self.analysis.looks, there(self.vanilla))
+        machine += untrusted_findings(self.analysis.runs, self.analysis.looks, present_rows(self.vanilla))
         if self.found.ambiguous:
             machine.append(warning("ambiguous_baseline", "vanilla", {}))
         if count > 1:
@@ -80,7 +80,9 @@ class ComparedJob:
         findings = [*per_prompt[0].findings, *machine]
         return [*per_prompt, replace(per_prompt[0], prompt_id=None, findings=tuple(findings))]
 
-    def _whole(self, per_prompt: list[Comparison], figures: Sequence[Figures], machine: list[Finding]) -> Comparison:
+    def _whole(
+        self, per_prompt: list[Comparison], figures: Sequence[PairedStatistics], machine: list[Finding]
+    ) -> Comparison:
         """The job over its prompt set: an iteration's sample is the suite's."""
         *prompts, suite = figures
         runs, passes = self.analysis.runs, len(self.rows.speculative)
@@ -104,7 +106,7 @@ class ComparedJob:
 
     def _comparison(
         self,
-        figures: Figures,
+        figures: PairedStatistics,
         ratio: Ratio,
         findings: list[Finding],
         accepted: Acceptance | None,
@@ -145,7 +147,7 @@ class ComparedJob:
         rows = self.rows
         others = rows.others[self.analysis.arrangement.prompt[rows.others] == rows.prompts[p]]
         every = np.concatenate([rows.speculative[:, p], rows.vanilla[:, p], others])
-        return outcome_findings(self.analysis.runs, there(every))
+        return outcome_findings(self.analysis.runs, present_rows(every))
 
     @cached_property
     def n_draft(self) -> int:
@@ -160,7 +162,7 @@ class ComparedJob:
 
     @cached_property
     def _first_row(self) -> int:
-        return int(there(self._lead_rows)[0])
+        return int(present_rows(self._lead_rows)[0])
 
     @cached_property
     def _parameters(self) -> dict[str, Any]:
@@ -203,14 +205,14 @@ def used_rows(runs: Runs, job: JobRows) -> tuple[Any, Any, bool]:
     return vanilla, speculative, False
 
 
-def there(rows: Any) -> Any:
+def present_rows(rows: Any) -> Any:
     """The rows that are there."""
     return rows[rows >= 0]
 
 
 def _all_rows(job: JobRows) -> Any:
     """Every counted run of a job: its own, their partners, and attempts that were repeated."""
-    return there(np.concatenate([job.speculative.ravel(), job.vanilla.ravel(), job.others]))
+    return present_rows(np.concatenate([job.speculative.ravel(), job.vanilla.ravel(), job.others]))
 
 
 def speedup(vanilla: ModeStatistics | None, speculative: ModeStatistics | None) -> float | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from velosweep.errors import StorageError
 from velosweep.records import JobRecord
-from velosweep.statistics.columns import Columns, dense
+from velosweep.statistics.columns import Columns, combined_key
 from velosweep.values import Mode
 
 
@@ -54,7 +54,7 @@ class JobRows:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Arrangement:
+class IndexedRuns:
     """All owners of a table. `slot = pass * prompt_count + prompt`.
 
     A run's rank is its attempt, plus `attempts` if it went well; ranks have the number base `2 * attempts`.
@@ -67,21 +67,21 @@ class Arrangement:
     attempts: int
 
 
-def arrange(columns: Columns) -> Arrangement:
+def arrange(columns: Columns) -> IndexedRuns:
     """Sort the counted rows by owner, slot and attempt. Raises StorageError for an unknown mode."""
     rows = np.flatnonzero(columns.integer("warmup") == 0)
     prompt = columns.text("prompt_id").codes + 1
     prompt_count = len(columns.text("prompt_id").values) + 1
     place = [columns.text(name).codes for name in ("host", "device", "engine")]
     numbers = [columns.integer(name) for name in ("block", "launch", "iteration")]
-    passes = dense([*place, *numbers])
+    passes = combined_key([*place, *numbers])
     if len(passes) and int(passes.max()) >= 2**32:  # too large to be combined with others: their ranks are not
         passes = np.unique(passes, return_inverse=True)[1]
     slot = passes * prompt_count + prompt
     attempt = columns.integer("attempt")
     attempts = int(attempt.max()) + 1 if len(attempt) else 1
     rank = attempt + attempts * columns.ended_well()
-    owner = dense([columns.text("sweep_id").codes, columns.text("job_id").codes, _modes(columns)])
+    owner = combined_key([columns.text("sweep_id").codes, columns.text("job_id").codes, _modes(columns)])
     order = columns.integer("order")
     rows = rows[np.lexsort((order[rows], rank[rows], slot[rows], owner[rows]))]
     starts = np.flatnonzero(np.diff(owner[rows], prepend=-1))
@@ -101,7 +101,7 @@ def arrange(columns: Columns) -> Arrangement:
                 latest=np.flatnonzero(np.append(slots[1:] != slots[:-1], True)),
             )
         )
-    return Arrangement(
+    return IndexedRuns(
         columns=columns, owners=tuple(owners), prompt=prompt, prompt_count=prompt_count, attempts=attempts
     )
 
@@ -118,7 +118,7 @@ def _modes(columns: Columns) -> Any:
 class Baselines:
     """Finds the vanilla owner of a job: its own id, its record's baseline id, else by what the columns say."""
 
-    def __init__(self, arrangement: Arrangement) -> None:
+    def __init__(self, arrangement: IndexedRuns) -> None:
         self._arrangement = arrangement
         self.by_id: dict[tuple[str, str], int] = {}
         self._by_signature: dict[tuple[object, ...], list[int]] = {}
@@ -163,7 +163,7 @@ class FoundJob:
     ambiguous: bool = False
 
 
-def find_jobs(arrangement: Arrangement, records: Mapping[str, JobRecord]) -> list[FoundJob]:
+def find_jobs(arrangement: IndexedRuns, records: Mapping[str, JobRecord]) -> list[FoundJob]:
     """Every job that has runs, by (job number, id): those with speculative runs, and the vanilla-only ones.
 
     Two kinds have vanilla runs only: a record that asks for no speculation, and a vanilla series that no job with runs
@@ -190,7 +190,7 @@ def find_jobs(arrangement: Arrangement, records: Mapping[str, JobRecord]) -> lis
     return sorted(found, key=lambda job: _place(arrangement, job))
 
 
-def _place(arrangement: Arrangement, job: FoundJob) -> tuple[float, str, str]:
+def _place(arrangement: IndexedRuns, job: FoundJob) -> tuple[float, str, str]:
     owner = arrangement.owners[_either(job)]
     number = arrangement.columns.number("job_num")[int(owner.rows[0])]
     if job.record is not None:
@@ -205,7 +205,7 @@ def _either(job: FoundJob) -> int:
     return leading
 
 
-def job_rows(arrangement: Arrangement, job: FoundJob) -> JobRows:
+def job_rows(arrangement: IndexedRuns, job: FoundJob) -> JobRows:
     """The rows of one job from those of its owners."""
     speculative = None if job.speculative is None else arrangement.owners[job.speculative]
     vanilla = None if job.vanilla is None else arrangement.owners[job.vanilla]
@@ -249,7 +249,7 @@ def _partners(vanilla: Owner, keys: Any, slots: Any, attempts: int) -> Any:
     return np.where((at >= 0) & (vanilla.keys[at] == wanted), at, latest)
 
 
-def _prompt_order(arrangement: Arrangement, rows: Any, record: JobRecord | None) -> Any:
+def _prompt_order(arrangement: IndexedRuns, rows: Any, record: JobRecord | None) -> Any:
     """Prompt codes as the record lists them, else as they were first measured (by `order`, then by id)."""
     codes = arrangement.prompt[rows]
     present = np.unique(codes)

@@ -19,7 +19,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from velosweep.statistics.pairing import Arrangement, FoundJob, Owner
+    from velosweep.statistics.pairing import FoundJob, IndexedRuns, Owner
     from velosweep.statistics.runs import Runs
 
 
@@ -60,7 +60,7 @@ def leviathan_speedup(alpha: float, n_draft: int, cost_ratio: float) -> float:
     return expected_speedup(sum(alpha**i for i in range(n_draft + 1)), n_draft, cost_ratio)
 
 
-def costs_of(arrangement: Arrangement, runs: Runs, jobs: Sequence[FoundJob]) -> Costs:
+def costs_of(arrangement: IndexedRuns, runs: Runs, jobs: Sequence[FoundJob]) -> Costs:
     """The cost ratio of each pair of models on each machine, from all jobs that share it."""
     owners, text = arrangement.owners, arrangement.columns.text
     step_ms = {job.vanilla: _step_ms(owners[job.vanilla], runs) for job in jobs if job.vanilla is not None}
@@ -107,7 +107,7 @@ def cost_ratio(
     return max(0.0, min(median(slopes), bound))
 
 
-def _machine(arrangement: Arrangement, owner: Owner) -> tuple[str | None, ...]:
+def _machine(arrangement: IndexedRuns, owner: Owner) -> tuple[str | None, ...]:
     row = int(owner.rows[0])
     return (owner.sweep_id, *(arrangement.columns.text(name).at(row) for name in ("host", "device", "engine")))
 

@@ -32,7 +32,7 @@ from velosweep.records import TunerDecision
 from velosweep.statistics.intervals import t_ratio
 from velosweep.tuning.calibration import Calibration
 from velosweep.tuning.elimination import Elimination, Estimate
-from velosweep.tuning.search_values import Observation, Phase, SearchAnswer, SearchRound
+from velosweep.tuning.search_values import Observation, Phase, SearchAnswer, SearchPass
 
 _LEAST_SHORTLIST = 3
 _LEAST_PAIRS = 2  # confirmation takes so many pairs whatever the budget: one pair has no interval
@@ -51,13 +51,13 @@ class BestArmSearch:
     settings: TunerSettings = field(default_factory=TunerSettings)
     category: str | None = None
     short_suite: bool = False
-    history: tuple[SearchRound, ...] = ()
+    history: tuple[SearchPass, ...] = ()
 
-    def after(self, asked: SearchRound, observations: Mapping[str, Observation]) -> BestArmSearch:
+    def after(self, asked: SearchPass, observations: Mapping[str, Observation]) -> BestArmSearch:
         """The search with one more round."""
         return replace(self, history=(*self.history, replace(asked, observations=observations)))
 
-    def next_round(self) -> SearchRound | None:
+    def next_round(self) -> SearchPass | None:
         """What to measure now; None when the search is over."""
         for propose in (self._calibration_round, self._elimination_round):
             asked = propose()
@@ -65,19 +65,19 @@ class BestArmSearch:
                 return asked
         return self._confirmation_round()
 
-    def _calibration_round(self) -> SearchRound | None:
+    def _calibration_round(self) -> SearchPass | None:
         if self.settings.objective != "tokens_per_second" or len(self.calibration.rounds) < len(self.history):
             return None  # the model predicts nothing else; or elimination has begun
         candidates = self.calibration.candidates()
         return self._shuffled(Phase.CALIBRATION, candidates) if candidates else None
 
-    def _elimination_round(self) -> SearchRound | None:
+    def _elimination_round(self) -> SearchPass | None:
         exhausted = len(self.elimination.rounds) >= self.settings.max_rounds
         if self.elimination.decided or exhausted or self._rounds(Phase.CONFIRMATION):
             return None
         return self._shuffled(Phase.ELIMINATION, self.elimination.remaining)
 
-    def _confirmation_round(self) -> SearchRound | None:
+    def _confirmation_round(self) -> SearchPass | None:
         """The leader and vanilla, in alternating order."""
         done = len(self._rounds(Phase.CONFIRMATION))
         leader, budget = self._leader, self.settings.budget_s
@@ -87,15 +87,15 @@ class BestArmSearch:
         if budget is not None and done >= _LEAST_PAIRS and with_a_pair_s > budget:
             return None
         pair = (self.vanilla, leader) if done % 2 == 0 else (leader, self.vanilla)
-        return SearchRound(phase=Phase.CONFIRMATION, number=done + 1, order=pair)
+        return SearchPass(phase=Phase.CONFIRMATION, number=done + 1, order=pair)
 
-    def _shuffled(self, phase: Phase, candidates: Iterable[str]) -> SearchRound:
+    def _shuffled(self, phase: Phase, candidates: Iterable[str]) -> SearchPass:
         order = sorted(candidates)
         number = len(self._rounds(phase)) + 1
         random.Random(f"{self.settings.seed} {phase.value} {number}").shuffle(order)  # noqa: S311 (no secret)
-        return SearchRound(phase=phase, number=number, order=tuple(order))
+        return SearchPass(phase=phase, number=number, order=tuple(order))
 
-    def _affordable(self, asked: SearchRound) -> bool:
+    def _affordable(self, asked: SearchPass) -> bool:
         """Whether enough of the budget would be left after this round to confirm a winner."""
         budget = self.settings.budget_s
         if budget is None or not self.history:
@@ -114,7 +114,7 @@ class BestArmSearch:
         """Every candidate's job, None for vanilla."""
         return {self.vanilla: None, **{job.id: job for job in self.jobs}}
 
-    def _rounds(self, phase: Phase) -> list[SearchRound]:
+    def _rounds(self, phase: Phase) -> list[SearchPass]:
         return [done for done in self.history if done.phase is phase]
 
     @cached_property
@@ -179,7 +179,7 @@ class BestArmSearch:
         return rows
 
     def _decision(
-        self, candidate: str, asked: SearchRound, kept: bool, reason: str, evidence: Estimate = (None, None, None)
+        self, candidate: str, asked: SearchPass, kept: bool, reason: str, evidence: Estimate = (None, None, None)
     ) -> TunerDecision:
         job = self._jobs[candidate]
         estimate, low, high = evidence

@@ -18,7 +18,7 @@ from functools import cached_property
 from itertools import zip_longest
 
 from velosweep.config.settings import Job
-from velosweep.tuning.search_values import DraftRounds, SearchRound
+from velosweep.tuning.search_values import DraftRounds, SearchPass
 
 # Calibration is repeated until it has seen so many tokens, or so many times.
 _ENOUGH_TOKENS = 2048
@@ -38,7 +38,7 @@ class Calibration:
 
     vanilla: str
     jobs: tuple[Job, ...]
-    rounds: Sequence[SearchRound]
+    rounds: Sequence[SearchPass]
 
     @cached_property
     def failed(self) -> frozenset[str]:

@@ -17,7 +17,7 @@ from velosweep.planning.server_groups import Key, Measurement, Round, ServerGrou
 from velosweep.records import TunerDecision
 from velosweep.tuning.best_arm import BestArmSearch
 from velosweep.tuning.calibration import pool
-from velosweep.tuning.search_values import DraftRounds, Observation, SearchAnswer, SearchRound
+from velosweep.tuning.search_values import DraftRounds, Observation, SearchAnswer, SearchPass
 from velosweep.values import Mode, Sample
 
 _SHORT_TOKENS = 256
@@ -39,7 +39,7 @@ class SearchDriver:
     searches: dict[str | None, BestArmSearch] = field(init=False)
     _servers: dict[str, tuple[ServerConfig, Job]] = field(init=False)
     _iteration: int = 0
-    _asked: tuple[str | None, SearchRound] | None = None
+    _asked: tuple[str | None, SearchPass] | None = None
 
     def __post_init__(self) -> None:
         first, vanilla = self.group.jobs[0], self.group.vanilla

@@ -49,7 +49,7 @@ class Observation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SearchRound:
+class SearchPass:
     """Candidates to measure once each, in this order; `observations` by candidate, once they were measured."""
 
     phase: Phase

@@ -24,16 +24,7 @@ from velosweep.models.synthetic.pair import (
     write_pair,
 )
 
-SMALL = SyntheticShape(
-    layers=3,
-    kept_layers=1,
-    width=64,
-    feed_forward=96,
-    heads=4,
-    kv_heads=2,
-    vocabulary=320,
-    eps=0.5,
-)
+SMALL = SyntheticShape(layers=3, kept_layers=1, width=64, feed_forward=96, heads=4, kv_heads=2, vocabulary=320, eps=0.5)
 
 
 def tensors(path):

@@ -53,9 +53,6 @@ def translate(error: BaseException) -> VelosweepError | None:
     return None
 
 
-# ---------------------------------------------------------------- files and groups
-
-
 def _missing_choice(error: object) -> ConfigError:
     from velosweep.config.yaml_files import file_with
 
@@ -101,9 +98,6 @@ def _from_hydra(text: str) -> ConfigError:
             remedy="write each entry on a line of its own after a dash: - override /model_pair: NAME",
         )
     return ConfigError(f"The configuration can't be composed: {text}", remedy="see `velosweep --help`")
-
-
-# ---------------------------------------------------------------- values
 
 
 def _from_omegaconf(error: BaseException, outer: str) -> ConfigError:

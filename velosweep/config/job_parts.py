@@ -61,9 +61,6 @@ def protocol(protocol: Protocol, iterations: int) -> Protocol:
     return replace(protocol, iterations=iterations)
 
 
-# ---------------------------------------------------------------- checks of values against each other
-
-
 def check_pair(pair: ModelPair, speculation: Speculation, skip_vanilla: bool) -> None:
     if speculation.needs_draft_model and pair.synthetic is None and not pair.draft_model:
         raise ConfigError(

@@ -132,9 +132,6 @@ def structured(owner: type, module: str) -> type:
     return conf
 
 
-# ---------------------------------------------------------------- checking
-
-
 def freeze(one: Key, name: str, value: Any) -> Any:
     """The frozen value of the key `one`, dotted `name`. Raises ConfigError with name, value and what to do.
 

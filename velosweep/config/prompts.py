@@ -52,9 +52,6 @@ def load_prompts(prompt: str | None, keys: PromptKeys, *, base: Path) -> PromptS
     return PromptSet(name=name, prompts=tuple(_with_unique_ids(found)), chat=keys.chat)
 
 
-# ---------------------------------------------------------------- files
-
-
 def _from_file(path: Path) -> Iterator[Prompt]:
     suffix = path.suffix.lower()
     if suffix in _OTHER_FORMATS:
@@ -134,9 +131,6 @@ def _from_content(content: object, path: Path) -> Iterator[Prompt]:
         yield _prompt(item, f"{path}, item {number}", number)
 
 
-# ---------------------------------------------------------------- one prompt
-
-
 def _prompt(item: object, where: str, number: int, category: object = None) -> Prompt:
     if isinstance(item, str):
         item = {"text": item}
@@ -189,9 +183,6 @@ def _sound(text: object, where: str, remedy: str) -> str:
             f"{where} has half a surrogate pair at character {error.start}", remedy="write the character itself"
         ) from error
     return text
-
-
-# ---------------------------------------------------------------- choosing
 
 
 def _of_categories(found: Sequence[Prompt], categories: Sequence[str], source: str) -> list[Prompt]:

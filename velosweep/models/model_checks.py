@@ -174,8 +174,6 @@ def _misfit(main: GgufInfo, draft: GgufInfo) -> str | None:
     return None
 
 
-# ---------------------------------------------------------------- identity
-
 _HEAD = 1 << 23
 _CHUNKS = 64
 _CHUNK = 1 << 16

@@ -181,8 +181,6 @@ def vocabulary_tokens(size: int) -> tuple[list[str], list[int]]:
     return texts + [f"<|unused{i}|>" for i in padding], types + [UNUSED] * len(padding)
 
 
-# ---------------------------------------------------------------- weights
-
 SMALLEST_POOL, LARGEST_POOL = 1 << 16, 1 << 22
 GRAIN = 32  # cuts start at its multiples: a quantised block
 

@@ -55,14 +55,14 @@ import sys
 from velosweep import sweep
 from velosweep.cli import main
 from velosweep.errors import BusyError
-from velosweep.machine.device_locks import hold
+from velosweep.machine.device_locks import lock_devices
 from velosweep.values import Device
 
 write_results = sweep.collate
 
 def collate(root):
     try:
-        with hold([Device(kind="cpu", name="CPU")], on_busy="fail", sweep="another"):
+        with lock_devices([Device(kind="cpu", name="CPU")], on_busy="fail", sweep="another"):
             print("the machine was free")
     except BusyError:
         print("the machine was taken")

@@ -24,11 +24,11 @@ CPU = Device(kind="cpu", name="AMD EPYC")
 HOLDER = """
 import sys
 from velosweep.values import Device
-from velosweep.machine.device_locks import hold
+from velosweep.machine.device_locks import lock_devices
 
 keys = sys.argv[1:]
 devices = [Device(kind="cpu" if key == "cpu" else "cuda", name="H100", uuid=key) for key in keys]
-with hold(devices, on_busy="wait", sweep="/sweeps/other", poll_s=0.01):
+with lock_devices(devices, on_busy="wait", sweep="/sweeps/other", poll_s=0.01):
     print("held", flush=True)
     sys.stdin.readline()
 print("released", flush=True)

@@ -20,12 +20,12 @@ def test_an_extra_is_added_to_this_python_from_the_checkout() -> None:
 def test_problems_are_told_once_each_and_not_without_end() -> None:
     problems = [errors.ConfigError(f"key {number % 8} is odd") for number in range(20)]
 
-    told = errors.together(problems)
+    told = errors.combine_errors(problems)
 
     assert isinstance(told, errors.ConfigError)
     assert told.message.splitlines()[0] == "8 things are wrong:"
     assert told.message.splitlines()[-1] == "  - and 3 more"
-    assert errors.together(problems[:1]) is problems[0]
+    assert errors.combine_errors(problems[:1]) is problems[0]
 
 
 def test_an_extra_of_a_wheel_is_not_looked_for_on_an_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -259,6 +259,14 @@ def test_a_rerun_repeats_the_experiment_and_ends_with_the_comparison(bench: Benc
     assert bench.leftovers() == []
 
 
+def test_a_dry_rerun_prints_the_plan_and_leaves_nothing(bench: Bench) -> None:
+    assert bench.sweep("n_draft=4,8", "iterations=2").wait() == 0
+    drive = bench.run("rerun", str(bench.root), "dry_run=true", "--out", str(bench.folder / "again"))
+
+    assert drive.wait() == 0, drive.said
+    assert not (bench.folder / "again").exists()
+
+
 def test_a_rerun_does_not_set_what_the_sweep_varies(bench: Bench) -> None:
     assert bench.sweep("n_draft=4,8", "iterations=1").wait() == 0
     drive = bench.run("rerun", str(bench.root), "n_draft=16", "--out", str(bench.folder / "again"))

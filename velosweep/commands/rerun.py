@@ -41,7 +41,8 @@ def main(argv: Sequence[str]) -> int:
     root = (arguments.out or new).absolute()
     if root.exists() and any(root.iterdir()):
         raise StorageError(f"{root} is not empty", remedy="name a new folder with --out")
-    for job in old.jobs:  # so that the new sweep can be resumed and rerun, too
+    measures = not old.settings.dry_run
+    for job in old.jobs if measures else ():  # so that the new sweep can be resumed and rerun, too
         copy_saved(old.root / job.directory, root / job.directory, overrides)
     ignore_closed_output()
     outcome = run_sweep(
@@ -51,5 +52,6 @@ def main(argv: Sequence[str]) -> int:
         command=("velosweep", "rerun", *argv),
         settings=replace(old.settings, verbosity=-1 if arguments.quiet else old.settings.verbosity),
     )
-    print_reproduction(old.root, root)
+    if measures:
+        print_reproduction(old.root, root)
     return outcome.exit_status

@@ -129,7 +129,7 @@ class TunerDecision:
     """One line of tuner.parquet: what was known of a candidate after a round, and whether it stayed.
 
     `job_id` None is the candidate that doesn't speculate. `estimate`, `low`, `high` are in the objective's unit,
-    larger being better; `reason`: predicted, raced or failed. `category`: of the prompts, None for all.
+    larger being better; `reason`: predicted, raced, failed or drafted nothing. `category`: of the prompts (None: all).
     """
 
     category: str | None

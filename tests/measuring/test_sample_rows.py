@@ -63,6 +63,12 @@ def test_an_ngram_kind_that_finds_no_repetition_drafts_nothing_honestly() -> Non
     assert invalid_reason(replace(GOOD, draft_tokens=0, accepted_tokens=0), server, request()) is None
 
 
+def test_a_draft_model_that_is_to_drop_unlikely_drafts_may_draft_nothing() -> None:
+    server = speculative(speculation=Speculation(p_min=0.9))
+
+    assert invalid_reason(replace(GOOD, draft_tokens=0, accepted_tokens=0), server, request()) is None
+
+
 def test_a_build_that_does_not_tell_is_believed() -> None:
     assert invalid_reason(GOOD, speculative(), request()) is None
 

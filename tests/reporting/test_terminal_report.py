@@ -118,6 +118,40 @@ def test_what_a_sweep_rests_on_stands_with_its_answer_and_nothing_is_said_twice(
     assert lines[3] == "⚠️ Modest speedup. Consider: a quieter machine, as said above"
 
 
+def _idle(made: sweeps.MadeUp, *job_ids: str) -> sweeps.MadeUp:
+    """The sweep as it is where these jobs, of an n-gram kind, drafted nothing."""
+    finding = Finding(code="nothing_drafted", severity="warning", subject="ngram-simple")
+    return replace(made, comparisons=[
+        replace(row, drafted=False, acceptance=None, speculation="ngram-simple", findings=(*row.findings, finding))
+        if row.job_id in job_ids else row for row in made.comparisons
+    ])  # fmt: skip
+
+
+def test_a_job_that_drafted_nothing_says_so_in_its_row_with_the_remedy_and_is_not_the_answer() -> None:
+    made = sweeps.default_sweep()
+    best = max(made.jobs, key=lambda job: job.speedup_gm or 0)
+
+    text = shown(_idle(made, best.job_id))
+
+    (row,) = (line for line in text.splitlines() if line.startswith("ngram-simple"))
+    assert "drafted nothing" in row
+    assert "0 drafted" in "\n".join(terminal_lines(job_table(_idle(made, best.job_id).jobs, made.record), width=200))
+    assert "+speculation.parameters.ngram_simple.size_n=3" in text
+    assert f"Run the synthetic draft with n_draft {best.n_draft}:" not in text
+    assert "Run the synthetic draft with n_draft" in text
+
+
+def test_where_nothing_was_drafted_at_all_the_answer_is_to_run_without_speculation() -> None:
+    sweep, single = sweeps.default_sweep(), sweeps.single_job()
+
+    for made in (sweep, single):
+        text = shown(_idle(made, *(job.job_id for job in made.jobs)))
+
+        assert "Nothing was drafted on these prompts, so there is nothing to gain: run without speculation" in text
+        assert "llama-server -m" not in text
+        assert "Modest speedup" not in text
+
+
 def test_two_points_need_no_plot_beside_the_table() -> None:
     made = sweeps.default_sweep()
     two = [row for row in made.comparisons if row.n_draft != 12]

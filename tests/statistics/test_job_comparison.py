@@ -414,3 +414,35 @@ def test_jobs_of_one_baseline_share_its_figures():
 
     assert one.vanilla is other.vanilla
     assert one.speculative is not other.speculative
+
+
+# ---------------------------------------------------------------- nothing drafted
+
+
+@pytest.mark.parametrize(("drafted", "known"), [(0, False), (8, True), (None, None)])
+def test_a_job_says_whether_anything_was_drafted(drafted, known):
+    samples = [s if s.mode is Mode.VANILLA else replace(s, draft_tokens=drafted, accepted_tokens=0)
+               for s in sweep(prompts=("a", "b"), iterations=3)]  # fmt: skip
+
+    rows = _rows(samples)
+
+    assert [row.drafted for row in rows] == [known] * 3
+
+
+def test_a_ratio_of_runs_that_drafted_nothing_is_no_gain():
+    """The speculative runs here are far faster, as a machine that got quieter makes them."""
+    samples = [s if s.mode is Mode.VANILLA else replace(s, draft_tokens=0, accepted_tokens=0, speculation="ngram-mod")
+               for s in sweep(iterations=5)]  # fmt: skip
+
+    job = _rows(samples)[-1]
+
+    assert job.ci_low > 1
+    assert job.verdict is Verdict.NO_RELIABLE_GAIN
+    assert [f.subject for f in job.findings if f.code == "nothing_drafted"] == ["ngram-mod"]
+
+
+def test_one_prompt_that_drafted_is_enough_for_the_whole():
+    samples = [s if s.mode is Mode.VANILLA or s.prompt_id == "a" else replace(s, draft_tokens=0, accepted_tokens=0)
+               for s in sweep(prompts=("a", "b"), iterations=3)]  # fmt: skip
+
+    assert [(row.prompt_id, row.drafted) for row in _rows(samples)] == [("a", True), ("b", False), (None, True)]

@@ -35,6 +35,16 @@ def test_an_invalid_job_is_never_the_fastest() -> None:
     assert fastest([measured(1.6, 1.5, 1.7, Verdict.INVALID)]) is None
 
 
+def test_what_drafted_nothing_neither_wins_nor_ties_nor_stands_for_a_category() -> None:
+    idle = replace(measured(1.6, 1.5, 1.7), drafted=False)
+    other = measured(1.05, 1.01, 1.09)
+
+    assert fastest([idle, other]) is other
+    assert fastest([idle]) is None
+    assert not tied(idle, replace(idle, drafted=True))
+    assert category_speedups([replace(idle, prompt_id="p", prompt_category="code")]) == {}
+
+
 def test_the_speedup_of_a_category_is_the_geometric_mean_of_its_prompts() -> None:
     row = measured(1.0, 0.9, 1.1)
     prompts = [

@@ -13,7 +13,7 @@ import pytest
 from tests.measuring.standin_lane import Bench, StandInSession, good
 from tests.planning.jobs import jobs_over_n_draft
 from tests.strategies import sample, speculative
-from velosweep.config.settings import Job, Prompt, PromptSet, TunerSettings
+from velosweep.config.settings import Job, Prompt, PromptSet, Speculation, TunerSettings
 from velosweep.errors import ConfigError, RunFailed
 from velosweep.llama_cpp.engine import Generation, Request
 from velosweep.planning.server_groups import plan_groups
@@ -74,6 +74,25 @@ def search(
 def n_draft_of(answer: SearchAnswer) -> int:
     job = answer.jobs[answer.winner]
     return job.n_draft if job else 0
+
+
+def test_a_setting_that_drafts_nothing_is_dropped_as_such_however_fast_it_was() -> None:
+    """As a machine that got quieter makes it."""
+    truth = Truth(cv=0.005, seed=1)
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        seen = truth.answer(session, request)
+        if session.server.n_draft != 12:
+            return seen
+        return replace(seen, predicted_ms=seen.predicted_ms / 9, draft_tokens=0, accepted_tokens=0)
+
+    bench = Bench()
+    bench.engine.answer = answer
+    jobs = [replace(job, speculation=Speculation(p_min=0.5)) for job in jobs_over_n_draft(4, 8, 12)]
+    found, driver = search(jobs, bench)
+
+    assert n_draft_of(found) in (4, 8)
+    assert {row.reason for row in driver.decisions() if row.n_draft == 12} == {"drafted nothing"}
 
 
 @pytest.mark.parametrize("cv", [0.005, 0.01, 0.02])

@@ -173,8 +173,11 @@ def _judge_drafts(generation: Generation, server: ServerConfig) -> str | None:
     drafted, accepted, speculation = generation.draft_tokens, generation.accepted_tokens, server.speculation
     if server.mode is Mode.VANILLA:
         return f"{drafted} tokens were drafted in a vanilla run" if drafted else None
-    # An n-gram kind drafts nothing for a text that repeats nothing; a draft model always drafts.
-    always = speculation is None or any(KINDS[kind].draft_settings for kind in speculation.kinds)
+    # An n-gram kind drafts nothing for a text that repeats nothing; a draft model always drafts, unless it is told to
+    # drop what is unlikely or short.
+    always = speculation is None or (
+        any(KINDS[kind].draft_settings for kind in speculation.kinds) and not (speculation.p_min or speculation.n_min)
+    )
     if drafted == 0 and always and generation.predicted_tokens > 1:
         return "nothing was drafted in a speculative run; what was measured is vanilla decoding"
     if drafted is not None and accepted is not None and not 0 <= accepted <= drafted:

@@ -26,7 +26,7 @@ from velosweep.reporting.wording import (
     without_speedup,
 )
 from velosweep.statistics.comparison import Comparison
-from velosweep.statistics.ranking import best_estimate, category_speedups, fastest, tied
+from velosweep.statistics.ranking import best_estimate, can_win, category_speedups, fastest, tied
 from velosweep.units import plural
 from velosweep.values import Verdict
 
@@ -135,7 +135,9 @@ def _kind_and_headline(best: Comparison, record: SweepRecord) -> tuple[str, str]
 
 
 def _without_ratio(jobs: Sequence[Comparison], record: SweepRecord) -> str:
-    """Why no job has a speedup, and which is the fastest."""
+    """Why no job can be the best, and which is the fastest."""
+    if jobs and all(job.drafted is False or job.speculation == "none" for job in jobs):
+        return "Nothing was drafted on these prompts, so there is nothing to gain: run without speculation"
     rates = {job.job_id: job.speculative.tokens_per_second.mean for job in jobs if job.speculative}
     if rates:
         top = max((job for job in jobs if job.speculative), key=lambda job: rates[job.job_id])
@@ -213,7 +215,7 @@ def _notes(
         yield f"worst prompt: {best.worst_prompt}{f', {speedup(worst[0])}' if worst else ''}"
     if any(job.synthetic for job in record.jobs):
         yield "synthetic model pair: the times are real, the text is not; choose your own pair before deploying"
-    compared = sum(best_estimate(job) is not None for job in jobs)
+    compared = sum(best_estimate(job) is not None and can_win(job) for job in jobs)
     if compared > 2 and search is None:
         yield f"best of {compared} settings measured, which makes its figure a little too high"
 

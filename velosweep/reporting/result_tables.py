@@ -122,7 +122,9 @@ def _verdicts(rows: Sequence[Comparison], failed: Mapping[str, str]) -> Column:
 
 
 def _verdict(row: Comparison) -> tuple[str, str]:
-    """Sign and words; `no baseline` where there is no ratio to judge."""
+    """Sign and words; `no baseline` where there is no ratio to judge, `drafted nothing` where vanilla ran twice."""
+    if row.drafted is False:
+        return "∅", "drafted nothing"
     if best_estimate(row) is None and row.verdict is not Verdict.INVALID:
         return "–", "no baseline"
     return VERDICT_SIGNS[row.verdict], VERDICT_WORDS[row.verdict]
@@ -142,7 +144,9 @@ _FIGURES: Mapping[str, Callable[[Comparison], Cell]] = {
     "vanilla tok/s": lambda row: _spread(row.vanilla),
     "speculative tok/s": lambda row: _spread(row.speculative),
     "TTFT ms": lambda row: _spread(row.speculative, "time_to_first_token_ms"),
-    "accepted": lambda row: percentage(row.acceptance.rate if row.acceptance else None),
+    "accepted": lambda row: (
+        Cell(text="0 drafted") if row.drafted is False else percentage(row.acceptance.rate if row.acceptance else None)
+    ),
     "tokens/round": lambda row: figure(row.acceptance.tokens_per_round if row.acceptance else None, 1),
     "draft cost": lambda row: figure(row.cost_ratio),
     "expected": lambda row: figure(row.expected_speedup, 2, "×"),

@@ -132,7 +132,9 @@ def _print_single(job: Comparison, record: SweepRecord, console: Console) -> Non
         if job.expected_speedup is not None:
             text += f"; expected {job.expected_speedup:.2f}×"
         say(console, text, indent=3)
-    if job.speedup is not None:
+    if job.drafted is False:
+        say(console, "⚠️ Nothing was drafted: that is vanilla measured twice", style="yellow")
+    elif job.speedup is not None:
         _print_target(job, job.speedup, reasons_for_modest_speedup(job), record, console)
     say(console)
 

@@ -55,6 +55,7 @@ _GROUPED = (
     ("string", "worst_prompt"),
     ("double", "energy_j_per_token_vanilla energy_j_per_token_speculative"),
     ("timestamp[us, UTC]", "finished_at"),
+    ("bool", "drafted"),
 )
 COLUMNS: Mapping[str, str] = {name: kind for kind, names in _GROUPED for name in names.split()}
 # Where a column's value stands in a Comparison, for those that are not an attribute of that name.

@@ -77,7 +77,8 @@ class Comparison:
 
     The first fields are the job's parameters, as in its samples. `speedup`, `speedup_stddev` are the
     specification's; `speedup_gm` with [ci_low, ci_high] is the geometric-mean ratio and its 95 % interval by
-    `ci_method`. `population_low/high`: the interval for "prompts like these" (None for one prompt).
+    `ci_method`. `population_low/high`: the interval for "prompts like these" (None for one prompt). `drafted`: False
+    where no run drafted a token, so that vanilla decoding was measured; None where that is not known.
     """
 
     job_id: str
@@ -118,3 +119,4 @@ class Comparison:
     worst_prompt: str | None = None
     energy_j_per_token_vanilla: float | None = None
     energy_j_per_token_speculative: float | None = None
+    drafted: bool | None = None

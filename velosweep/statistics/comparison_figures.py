@@ -59,7 +59,9 @@ class ComparedRuns:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairedStatistics:
-    """What one comparison's runs show. `counts` are of a single prompt, `suite_speedup` of a prompt set."""
+    """What one comparison's runs show. `counts` are of a single prompt, `suite_speedup` of a prompt set; `drafted` is
+    `Comparison.drafted`.
+    """
 
     vanilla: ModeStatistics | None
     speculative: ModeStatistics | None
@@ -71,6 +73,7 @@ class PairedStatistics:
     finished_at: datetime | None
     energy_vanilla: float | None
     energy_speculative: float | None
+    drafted: bool | None
 
 
 def figures_of(runs: Runs, compared: Sequence[ComparedRuns]) -> list[PairedStatistics]:
@@ -112,6 +115,7 @@ def _figures(runs: Runs, vanilla: Any, speculative: Any, design: Design) -> Iter
     tokens = [runs.columns.number(name)[speculative] for name in ("draft_tokens", "accepted_tokens")]
     of_acceptance = acceptance_findings(*(count.sum(axis=2) if suites else count for count in tokens))
     counts = [None] * len(vanilla) if suites else runs.counts(speculative)
+    drafted = was_drafted(tokens[0].reshape(len(vanilla), -1))
     speedups: list[float | None] = [None] * len(vanilla)
     if suites and design.paired and vanilla.shape[1]:
         speedups[:] = runs.suite_speedup(vanilla, speculative)
@@ -128,7 +132,15 @@ def _figures(runs: Runs, vanilla: Any, speculative: Any, design: Design) -> Iter
             finished_at=finished[p],
             energy_vanilla=energies[0][p],
             energy_speculative=energies[1][p],
+            drafted=drafted[p],
         )
+
+
+def was_drafted(tokens: Any) -> list[bool | None]:
+    """Whether any run drafted a token; None where that isn't known of every run. Counts, comparisons x runs."""
+    if not tokens.shape[1]:
+        return [None] * len(tokens)
+    return [True if (row > 0).any() else False if (row == 0).all() else None for row in tokens]
 
 
 def _ratios(vanilla: Series, speculative: Series, d: Any, design: Design) -> tuple[list[Ratio], list[list[Finding]]]:

@@ -85,6 +85,7 @@ class ComparedJob:
     ) -> Comparison:
         """The job over its prompt set: an iteration's sample is the suite's."""
         *prompts, suite = figures
+        suite = replace(suite, drafted=_in_any({found.drafted for found in prompts}))
         runs, passes = self.analysis.runs, len(self.rows.speculative)
         findings = outcome_findings(runs, _all_rows(self.rows)) + suite.findings
         if self.design.paired and suite.pairs < passes:
@@ -114,7 +115,9 @@ class ComparedJob:
         prompt: str | None = None,
         prompt_category: str | None = None,
     ) -> Comparison:
-        interval, costs = ratio.interval, self.analysis.costs
+        interval, costs, drafted = ratio.interval, self.analysis.costs, figures.drafted
+        if drafted is False:
+            findings = [*findings, warning("nothing_drafted", self._parameters["speculation"], {})]
         speculates = self.found.speculative is not None or (self.record is not None and self.record.n_draft > 0)
         measured = figures.speculative is not None or (figures.vanilla is not None and not speculates)
         return Comparison(
@@ -135,11 +138,12 @@ class ComparedJob:
             acceptance=accepted,
             cost_ratio=costs.cost_ratio(self.found),
             expected_speedup=costs.expected_speedup(self.found, accepted.tokens_per_round if accepted else None),
-            verdict=_verdict(interval, findings, target=self.design.target, measured=measured),
+            verdict=_verdict(interval, findings, target=self.design.target, measured=measured, drafted=drafted),
             findings=tuple(findings),
             finished_at=figures.finished_at,
             energy_j_per_token_vanilla=figures.energy_vanilla,
             energy_j_per_token_speculative=figures.energy_speculative,
+            drafted=drafted,
         )
 
     def _outcomes(self, p: int) -> list[Finding]:
@@ -180,6 +184,11 @@ class ComparedJob:
             "n_predict": int(columns.integer("n_predict")[row]),
             **{name: columns.text(name).at(row) or "" for name in texts},
         }
+
+
+def _in_any(drafted: set[bool | None]) -> bool | None:
+    """Whether anything was drafted for any prompt, from what is known of each."""
+    return True if True in drafted else None if None in drafted else False
 
 
 def used_rows(runs: Runs, job: JobRows) -> tuple[Any, Any, bool]:
@@ -233,16 +242,23 @@ def speedup_stddev(vanilla: ModeStatistics | None, speculative: ModeStatistics |
 
 
 def _verdict(
-    interval: Interval | None, findings: Sequence[Finding], *, target: float | None, measured: bool
+    interval: Interval | None,
+    findings: Sequence[Finding],
+    *,
+    target: float | None,
+    measured: bool,
+    drafted: bool | None,
 ) -> Verdict:
     """`invalid` with an error finding or nothing measured; else by the interval.
+
+    What drafted nothing is never `faster`: whatever its interval, it decoded as vanilla does.
 
     An adaptive job that missed its target is `not_converged` only while its interval holds 1: a wide interval above 1
     is an answer, and the finding tells its width.
     """
     if not measured or any(finding.severity == "error" for finding in findings):
         return Verdict.INVALID
-    if interval is not None and interval.low > 1:
+    if interval is not None and interval.low > 1 and drafted is not False:
         return Verdict.FASTER
     if interval is not None and interval.high < 1:
         return Verdict.SLOWER

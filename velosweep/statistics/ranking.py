@@ -20,9 +20,14 @@ def best_estimate(job: Comparison) -> float | None:
     return job.speedup_gm if job.speedup_gm is not None else job.speedup
 
 
+def can_win(job: Comparison) -> bool:
+    """Whether its verdict is usable and something was drafted: where nothing was, vanilla was measured twice."""
+    return job.verdict is not Verdict.INVALID and job.drafted is not False
+
+
 def fastest(jobs: Iterable[Comparison]) -> Comparison | None:
-    """Among jobs with a usable verdict the one with the highest estimate; those surely faster come first."""
-    ranked = [job for job in jobs if best_estimate(job) is not None and job.verdict is not Verdict.INVALID]
+    """Among jobs that can win the one with the highest estimate; those surely faster come first."""
+    ranked = [job for job in jobs if best_estimate(job) is not None and can_win(job)]
     sure = [job for job in ranked if job.verdict is Verdict.FASTER] or ranked
     return max(sure, key=lambda job: best_estimate(job) or 0.0, default=None)
 
@@ -30,7 +35,7 @@ def fastest(jobs: Iterable[Comparison]) -> Comparison | None:
 def tied(job: Comparison, best: Comparison) -> bool:
     """Whether the data can't tell `job` from `best` (rule: see the module); within 1 % where one has no interval."""
     value, top = best_estimate(job), best_estimate(best)
-    if value is None or top is None or job.verdict is Verdict.INVALID:
+    if value is None or top is None or not can_win(job):
         return False
     half, top_half = _log_half_width(job), _log_half_width(best)
     if half is None or top_half is None:
@@ -49,7 +54,7 @@ def category_speedups(rows: Iterable[Comparison]) -> dict[str, dict[str, float]]
     logs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         value = best_estimate(row)
-        if row.prompt_id is not None and row.prompt_category and value:
+        if row.prompt_id is not None and row.prompt_category and value and row.drafted is not False:
             logs[row.prompt_category][row.job_id].append(math.log(value))
     return {
         category: {job_id: math.exp(sum(values) / len(values)) for job_id, values in of_job.items()}

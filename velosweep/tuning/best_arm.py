@@ -169,13 +169,14 @@ class BestArmSearch:
         predicted, failed = self.calibration.predictions, self.calibration.failed
         for name in self._jobs:
             if name in predicted or name in failed:
-                asked, reason = self.calibration.rounds[-1], "failed" if name in failed else "predicted"
+                asked = self.calibration.rounds[-1]
+                reason = asked.why_without_value(name) if name in failed else "predicted"
                 evidence = (predicted.get(name), None, None)
                 rows.append(self._decision(name, asked, name in self.shortlist, reason, evidence))
         for asked, standings in zip(self._rounds(Phase.ELIMINATION), self.elimination.standings, strict=True):
             rows += [self._decision(s.candidate, asked, s.kept, "raced", s.estimate) for s in standings]
             failures = [name for name in asked.order if asked.log_value(name) is None]
-            rows += [self._decision(name, asked, False, "failed") for name in failures]
+            rows += [self._decision(name, asked, False, asked.why_without_value(name)) for name in failures]
         return rows
 
     def _decision(

@@ -91,6 +91,8 @@ class SearchDriver:
         seconds = sum(run.total_time_ms or 0.0 for run in runs) / 1000
         if len(runs) < len(wanted):
             return Observation(log_value=None, seconds=seconds)
+        if all(run.draft_tokens == 0 for run in runs):
+            return Observation(log_value=None, seconds=seconds, idle=True)
         return Observation(
             log_value=_log_value(runs, self.settings.objective),
             seconds=seconds,

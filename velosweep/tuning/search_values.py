@@ -37,7 +37,8 @@ class DraftRounds:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
-    """One candidate in one round. `log_value`: log of the objective, larger is better; None where it failed.
+    """One candidate in one round. `log_value`: log of the objective, larger is better; None where it failed or
+    drafted nothing (`idle`), and so decoded as vanilla does.
 
     `seconds` is what the runs took, `tokens` what they decoded. `draft_rounds`: None for vanilla and failures.
     """
@@ -46,6 +47,7 @@ class Observation:
     seconds: float = 0.0
     tokens: int = 0
     draft_rounds: DraftRounds | None = None
+    idle: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +63,11 @@ class SearchPass:
         """What was measured of a candidate; None where it failed or was not asked for."""
         seen = self.observations.get(candidate)
         return seen.log_value if seen else None
+
+    def why_without_value(self, candidate: str) -> str:
+        """Why nothing can be compared of a candidate that was asked for, in a word or two."""
+        seen = self.observations.get(candidate)
+        return "drafted nothing" if seen and seen.idle else "failed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

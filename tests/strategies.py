@@ -88,6 +88,7 @@ def speculative(n_draft: int = 8, *, acceptance: float = 0.5, **changes: Any) ->
         "draft_tokens": drafted,
         "accepted_tokens": round(drafted * acceptance),
         "rounds": 25,
+        "drafting_rounds": 25,
     }
     return sample(**(values | changes))
 

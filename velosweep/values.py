@@ -133,6 +133,7 @@ class Sample:
     throttle_reasons: str | None = None
     gpu_processes: int | None = None
     cpu_busy: float | None = None
+    drafting_rounds: int | None = None
 
     @property
     def is_counted(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,31 @@ def test_greedy_speculation_gives_the_vanilla_text_and_honest_figures(pair: tupl
     assert first.accepted_per_position is not None
     assert len(first.accepted_per_position) == 4
     assert sum(first.accepted_per_position) == first.accepted_tokens
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("p_min", [0.0, 0.7])
+def test_rounds_are_the_decodes_that_llama_cpp_counts_also_where_nothing_is_drafted(
+    pair: tuple[str, str], tmp_path: Path, p_min: float
+) -> None:
+    server = speculative(4, main_model=pair[0], draft_model=pair[1], speculation=Speculation(p_min=p_min))
+    session = EmbeddedEngine().launch(server, lane=CPU, log_path=tmp_path / "log")
+    try:
+        session.wait_ready(60)
+        before = decodes(session)
+        run = session.generate(request(n_predict=48), timeout_s=60)
+        counted = decodes(session) - before - 1  # the prompt's
+    finally:
+        session.close()
+
+    assert run.rounds == counted == 47 - run.accepted_tokens
+    assert (run.drafting_rounds < run.rounds) is (p_min > 0)
+
+
+def decodes(session: Any) -> int:
+    """llama.cpp's own count of decodes so far."""
+    text = session._client._http.request("GET", "/metrics", timeout_s=10).body.decode()
+    return int(float(re.search(r"^llamacpp:n_decode_total (\S+)$", text, re.MULTILINE).group(1)))
 
 
 @pytest.mark.real

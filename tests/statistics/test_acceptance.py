@@ -13,9 +13,19 @@ from scipy import stats
 from velosweep.statistics.acceptance import Counts, estimate
 
 
-def _one(n_draft, *, accepted, rounds, drafted=None, per_position=None):
+def _counts(*, drafted, accepted, rounds, drafting_rounds=None, per_position=None):
+    drafting_rounds = rounds if drafting_rounds is None else drafting_rounds
+    return Counts(
+        drafted=drafted, accepted=accepted, rounds=rounds, drafting_rounds=drafting_rounds, per_position=per_position
+    )
+
+
+def _one(n_draft, *, accepted, rounds, drafted=None, drafting_rounds=None, per_position=None):
     drafted = rounds * n_draft if drafted is None else drafted
-    return estimate([Counts(drafted=drafted, accepted=accepted, rounds=rounds, per_position=per_position)], n_draft)
+    counts = _counts(
+        drafted=drafted, accepted=accepted, rounds=rounds, drafting_rounds=drafting_rounds, per_position=per_position
+    )
+    return estimate([counts], n_draft)
 
 
 @given(st.floats(0.001, 1.0), st.integers(1, 40))
@@ -72,7 +82,7 @@ def test_over_prompts_the_intervals_are_of_the_prompts_not_of_their_tokens():
     )
 
     found = estimate(
-        [Counts(drafted=d, accepted=a, rounds=r) for a, d, r in zip(accepted, drafted, rounds, strict=True)], 8
+        [_counts(drafted=d, accepted=a, rounds=r) for a, d, r in zip(accepted, drafted, rounds, strict=True)], 8
     )
 
     t = stats.t.ppf(0.975, 3)
@@ -86,15 +96,15 @@ def test_over_prompts_the_intervals_are_of_the_prompts_not_of_their_tokens():
 
 
 def test_two_prompts_are_enough_for_an_interval():
-    found = estimate([Counts(drafted=100, accepted=a, rounds=10) for a in (40, 60)], 10)
+    found = estimate([_counts(drafted=100, accepted=a, rounds=10) for a in (40, 60)], 10)
 
     assert found.low < 0.5 < found.high
     assert found.low == pytest.approx(1 - found.high)
 
 
 def test_prompts_that_accept_all_or_nothing_have_no_interval_of_the_rate():
-    everything = estimate([Counts(drafted=80, accepted=80, rounds=10)] * 3, 8)
-    nothing = estimate([Counts(drafted=80, accepted=0, rounds=10)] * 3, 8)
+    everything = estimate([_counts(drafted=80, accepted=80, rounds=10)] * 3, 8)
+    nothing = estimate([_counts(drafted=80, accepted=0, rounds=10)] * 3, 8)
 
     assert (everything.rate, everything.alpha, everything.low, everything.high) == (1.0, 1.0, None, None)
     assert (nothing.rate, nothing.low, nothing.high) == (0.0, None, None)
@@ -103,7 +113,7 @@ def test_prompts_that_accept_all_or_nothing_have_no_interval_of_the_rate():
 
 def test_nothing_drafted_is_no_acceptance():
     assert estimate([], 8) is None
-    assert estimate([Counts(drafted=0, accepted=0, rounds=0)], 8) is None
+    assert estimate([_counts(drafted=0, accepted=0, rounds=0)], 8) is None
 
 
 @pytest.mark.parametrize("accepted", [-1, 101])
@@ -111,20 +121,43 @@ def test_counts_that_contradict_each_other_are_no_acceptance(accepted):
     assert _one(10, accepted=accepted, rounds=10) is None
 
 
-def test_a_prompt_that_drafted_nothing_is_left_out():
-    drafted = Counts(drafted=100, accepted=40, rounds=10, per_position=(9, 5))
+def test_a_prompt_that_drafted_nothing_has_rounds_and_no_acceptance():
+    drafted = _counts(drafted=20, accepted=14, rounds=10, per_position=(9, 5))
 
-    assert estimate([drafted, Counts(drafted=0, accepted=0, rounds=30)], 2) == estimate([drafted], 2)
+    alone, found = (
+        estimate(prompts, 2) for prompts in ([drafted], [drafted, _counts(drafted=0, accepted=0, rounds=30)])
+    )
+
+    assert (found.rate, found.low, found.high, found.alpha) == (alone.rate, alone.low, alone.high, alone.alpha)
+    assert found.tokens_per_round == 1 + 14 / 40
+    assert found.per_position == (9 / 40, 5 / 40)
+
+
+def test_rounds_without_a_draft_are_rounds():
+    # llama.cpp's own counts of a run with p_min .8: 64 tokens, 52 steps after the prompt, of which 9 had a draft
+    found = _one(4, accepted=11, drafted=11, rounds=52, drafting_rounds=9, per_position=(9, 2, 0, 0))
+
+    assert found.tokens_per_round == 63 / 52
+    assert found.per_position == (9 / 52, 2 / 52, 0, 0)
+    assert found.alpha is None  # which drafts were rejected, and which ended early, is not told
+
+
+def test_alpha_is_told_where_only_the_ends_of_runs_cut_drafts_short():
+    # llama.cpp's own counts without p_min: 15 rounds, the last of fewer than 4 drafted tokens
+    found = _one(4, accepted=48, drafted=57, rounds=15, drafting_rounds=15)
+
+    assert found.tokens_per_round == 63 / 15
+    assert found.alpha == pytest.approx(0.91, abs=0.01)
 
 
 def test_positions_are_summed_over_prompts_of_unlike_length():
-    long = Counts(drafted=90, accepted=30, rounds=30, per_position=(15, 10, 5))
-    short = Counts(drafted=40, accepted=15, rounds=20, per_position=(10, 5))
+    long = _counts(drafted=90, accepted=30, rounds=30, per_position=(15, 10, 5))
+    short = _counts(drafted=40, accepted=15, rounds=20, per_position=(10, 5))
 
     found = estimate([long, short], 3)
 
     assert found.per_position == (25 / 50, 15 / 50, 5 / 50)
-    assert estimate([long, Counts(drafted=40, accepted=15, rounds=20)], 3).per_position is None
+    assert estimate([long, _counts(drafted=40, accepted=15, rounds=20)], 3).per_position is None
 
 
 def test_a_counters_room_for_longer_drafts_is_no_position():

@@ -242,6 +242,21 @@ def test_acceptance_over_a_prompt_set_counts_each_prompt_once():
     assert [row.acceptance.tokens_per_round for row in (a, b, job)] == [3.0, 7.0, 5.0]
 
 
+def test_tokens_a_round_count_rounds_without_a_draft_also_in_files_of_older_versions():
+    counts = {"draft_tokens": 11, "accepted_tokens": 11, "predicted_tokens": 64}
+    new, old, uncounted = (
+        [replace(s, **counts, **rounds) if s.mode is Mode.SPECULATIVE else s for s in sweep([4])]
+        for rounds in (
+            {"rounds": 52, "drafting_rounds": 9},
+            {"rounds": 9, "drafting_rounds": None},
+            {"rounds": None, "drafting_rounds": None},
+        )
+    )
+
+    assert [_rows(samples)[-1].acceptance.tokens_per_round for samples in (new, old, uncounted)] == [63 / 52] * 3
+    assert [_rows(samples)[-1].acceptance.alpha for samples in (new, old, uncounted)] == [None] * 3
+
+
 def test_counts_are_a_mean_over_repeats_and_unknown_where_one_run_lacks_them():
     samples = [
         replace(s, accepted_tokens=40 + 20 * s.iteration, accepted_per_position=(10 + s.iteration, 4))

@@ -155,7 +155,9 @@ def test_without_rounds_or_drafts_there_is_no_cost():
 
 def test_rounds_that_were_not_counted_follow_from_tokens():
     samples = [
-        replace(s, rounds=None, accepted_tokens=TOKENS - ROUNDS) for s in sweep([8, 16], speed=_speed(0.1)) if s.n_draft
+        replace(s, rounds=None, drafting_rounds=None, accepted_tokens=TOKENS - ROUNDS)
+        for s in sweep([8, 16], speed=_speed(0.1))
+        if s.n_draft
     ]
     samples += [s for s in sweep([8, 16], speed=_speed(0.1)) if not s.n_draft]
 

@@ -142,7 +142,7 @@ def test_several_launches_are_compared_by_their_means():
 
 def _drafted(n_draft=8, **counts):
     """Acceptance as it is reported of one run with these counts."""
-    run = speculative(n_draft, **({"rounds": None, "predicted_tokens": 1000} | counts))
+    run = speculative(n_draft, **({"rounds": None, "drafting_rounds": None, "predicted_tokens": 1000} | counts))
     return compare_jobs(samples_to_table([*sweep([], iterations=1), run]))[-1].acceptance
 
 
@@ -163,6 +163,7 @@ def test_acceptance_agrees_with_the_worked_case(case):
     expected, counts, rounds = case["expected"], case["accepted_per_position"], case["rounds"]
     n_draft = case["n_draft"]
     totals = {"draft_tokens": rounds * n_draft, "accepted_tokens": sum(counts), "rounds": rounds}
+    totals["drafting_rounds"] = rounds
 
     found, without_positions = (
         _drafted(n_draft, accepted_per_position=tuple(counts), **totals),

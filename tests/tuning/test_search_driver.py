@@ -281,10 +281,10 @@ def test_what_has_no_value_failed(objective: str, changes: dict[str, object]) ->
 
 def test_rounds_that_llama_cpp_does_not_count_are_the_tokens_that_no_draft_provided() -> None:
     counted = observed("total_time_ms", accepted_tokens=60, accepted_per_position=(40, 20), predicted_ms=900.0)
-    reckoned = observed("total_time_ms", accepted_tokens=60, rounds=None, predicted_ms=900.0)
+    reckoned = observed("total_time_ms", accepted_tokens=60, rounds=None, drafting_rounds=None, predicted_ms=900.0)
 
     assert counted["speculative"].draft_rounds == DraftRounds(count=25, total_ms=900.0, accepted_per_position=(40, 20))
-    assert reckoned["speculative"].draft_rounds == DraftRounds(count=40, total_ms=900.0, accepted_per_position=None)
+    assert reckoned["speculative"].draft_rounds == DraftRounds(count=39, total_ms=900.0, accepted_per_position=None)
     assert counted["vanilla"].draft_rounds is None
 
 

@@ -195,7 +195,7 @@ def parse_speculative(log: str) -> Generation | None:
     if "encoded" not in phases or "decoded" not in phases:
         return None
     counts = {name: int(count) for name, count in _COUNT.findall(log)}
-    tokens = phases["decoded"][0]
+    tokens, accepted = phases["decoded"][0], counts.get("n_accept")
     prompt_ms, decode_ms = _milliseconds(*phases["encoded"]), _milliseconds(*phases["decoded"])
     return Generation(
         tokens=(),
@@ -209,7 +209,8 @@ def parse_speculative(log: str) -> Generation | None:
         time_to_first_token_ms=prompt_ms,
         total_time_ms=prompt_ms + decode_ms,
         draft_tokens=counts.get("n_drafted"),
-        accepted_tokens=counts.get("n_accept"),
+        accepted_tokens=accepted,
+        rounds=None if accepted is None else tokens - accepted,  # the first token, too, comes out of a round here
     )
 
 

@@ -45,7 +45,8 @@ class Generation:
     `time_to_first_token_ms` and `total_time_ms` are the client's, from sending the request until the
     first and the last token; the other times are llama.cpp's own. `draft_tokens` is None where nothing
     was drafted (a vanilla run) or the engine cannot tell. `accepted_per_position[i]`: how often
-    draft position i was accepted; None where the build does not say.
+    draft position i was accepted; None where the build does not say. `rounds`: the main model's steps
+    after the prompt, predicted_tokens - 1 - accepted_tokens; `drafting_rounds`: those that had a draft to verify.
     """
 
     tokens: tuple[int, ...]
@@ -60,6 +61,7 @@ class Generation:
     accepted_tokens: int | None = None
     accepted_per_position: tuple[int, ...] | None = None
     rounds: int | None = None
+    drafting_rounds: int | None = None
     truncated: bool = False
 
 

@@ -184,11 +184,13 @@ class ServerClient:
             drafted, accepted = run.draft_tokens, run.accepted_tokens
             if drafted is None and rules.silent_if_nothing_drafted:
                 drafted = accepted = 0
+        predicted = int(done.number("predicted_n"))
+        steps = None if accepted is None else predicted - 1 - accepted
         return Generation(
             tokens=done.tokens,
             text=done.text,
             prompt_tokens=int(done.number("prompt_n")),
-            predicted_tokens=int(done.number("predicted_n")),
+            predicted_tokens=predicted,
             prompt_ms=done.number("prompt_ms"),
             predicted_ms=done.number("predicted_ms"),
             time_to_first_token_ms=done.time_to_first_token_ms,
@@ -196,7 +198,9 @@ class ServerClient:
             draft_tokens=drafted,
             accepted_tokens=accepted,
             accepted_per_position=run.accepted_per_position,
-            rounds=run.rounds,
+            # llama.cpp's counter leaves out rounds without a draft; accepted tokens beyond a stop would make steps too few.
+            rounds=None if steps is None else max(steps, run.rounds or 0),
+            drafting_rounds=run.rounds,
             truncated=done.final.get("truncated") is True,
         )
 

@@ -1,8 +1,9 @@
 """How drafts fare: the acceptance rate with its interval, per-token acceptance alpha, and tokens a round.
 
 A *round* drafts up to gamma = n_draft tokens and verifies them in one batch; it yields the accepted ones and one more
-of the target's own. `tokens_per_round` tau = 1 + accepted / rounds. `alpha` is the chance that a drafted token is
-accepted given that all before it were; accepted/drafted is *not* alpha (alpha .8 at gamma 8 gives .416).
+of the target's own. A round that drafts nothing is one, too, and yields one token. `tokens_per_round` tau =
+1 + accepted / rounds. `alpha` is the chance that a drafted token is accepted given that all before it were;
+accepted/drafted is *not* alpha (alpha .8 at gamma 8 gives .416).
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ THIS_RUN = "95 % this run"
 class Counts:
     """Totals of one prompt, per pass (repeats of a deterministic prompt are no new trials): may be fractions.
 
-    `per_position[i]`: how often draft position i was accepted; None where the build doesn't say.
+    `drafting_rounds`: of `rounds`, those with a draft to verify. `per_position[i]`: how often draft position i was
+    accepted; None where the build doesn't say.
     """
 
     drafted: float
     accepted: float
     rounds: float
+    drafting_rounds: float
     per_position: tuple[float, ...] | None = None
 
 
@@ -38,18 +41,18 @@ def estimate(prompts: Sequence[Counts], n_draft: int) -> Acceptance | None:
 
     Interval: over prompts by cluster variance; for one prompt Wilson, labelled "this run".
     """
+    rounds = math.fsum(counts.rounds for counts in prompts)  # also of prompts for which nothing was drafted
     prompts = [counts for counts in prompts if counts.drafted > 0]
     drafted = math.fsum(counts.drafted for counts in prompts)
     accepted = math.fsum(counts.accepted for counts in prompts)
     if not 0 <= accepted <= drafted or drafted == 0:
         return None
-    rounds = math.fsum(counts.rounds for counts in prompts)
     positions = _sum_positions(prompts, n_draft) if rounds > 0 else None
+    drafting = math.fsum(counts.drafting_rounds for counts in prompts)
     alpha: float | None = None
-    if positions:
-        alpha = alpha_from_positions(positions, rounds)
-    elif rounds > 0:
-        alpha = alpha_from_totals(accepted / rounds, n_draft)
+    if drafting > 0 and not _cut_short(prompts, n_draft):
+        totals = alpha_from_totals(accepted / drafting, n_draft)
+        alpha = alpha_from_positions(positions, drafting) if positions else totals
     low, high = cluster_interval(prompts) if len(prompts) > 1 else wilson(accepted, drafted)
     return Acceptance(
         rate=accepted / drafted,
@@ -59,6 +62,17 @@ def estimate(prompts: Sequence[Counts], n_draft: int) -> Acceptance | None:
         alpha=alpha,
         tokens_per_round=1 + accepted / rounds if rounds > 0 else None,
         per_position=tuple(count / rounds for count in positions) if positions else None,
+    )
+
+
+def _cut_short(prompts: Sequence[Counts], n_draft: int) -> bool:
+    """Whether drafts were shorter than n_draft for another reason than that a run was about to end.
+
+    Of such drafts (p_min, n_min, n-grams) counts don't tell which were rejected and which ended, and so tell no alpha.
+    A run's last rounds draft n_draft - 1, n_draft - 2 … tokens at worst, one round each.
+    """
+    return any(
+        counts.drafted + n_draft * (n_draft + 1) / 2 < n_draft * counts.drafting_rounds - 1e-9 for counts in prompts
     )
 
 

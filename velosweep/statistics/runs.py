@@ -55,7 +55,7 @@ class Runs:
     """All runs of a table of samples, an array entry a row.
 
     `usable`: ended well with sound figures; `failed`: failed or timed out; `invalid`: the rest. `tokens`: what
-    decoding produced. `time`: seconds that order the runs as they were measured. `finished_us`: since 1970, negative
+    decoding produced. `rounds`: the main model's steps, of which `drafting_rounds` had a draft to verify. `time`: seconds that order the runs as they were measured. `finished_us`: since 1970, negative
     where unknown. Methods take arrays of row numbers, comparisons x passes, all of them there.
     """
 
@@ -65,6 +65,7 @@ class Runs:
     invalid: Any
     tokens: Any
     rounds: Any
+    drafting_rounds: Any
     time: Any
     finished_us: Any
 
@@ -112,12 +113,19 @@ class Runs:
         if not rows.shape[1]:
             return [None] * len(rows)
         columns = self.columns
-        figures = (columns.number("draft_tokens"), columns.number("accepted_tokens"), self.rounds)
+        figures = (
+            columns.number("draft_tokens"),
+            columns.number("accepted_tokens"),
+            self.rounds,
+            self.drafting_rounds,
+        )
         means = [figure[rows].mean(axis=1) for figure in figures]
         known: Any = np.isfinite(means).all(axis=0)
         found = [
-            Counts(drafted=d, accepted=a, rounds=r, per_position=positions)
-            for d, a, r, positions in zip(*(mean.tolist() for mean in means), self._per_position(rows), strict=True)
+            Counts(drafted=d, accepted=a, rounds=r, drafting_rounds=of_drafts, per_position=positions)
+            for d, a, r, of_drafts, positions in zip(
+                *(mean.tolist() for mean in means), self._per_position(rows), strict=True
+            )
         ]
         return [counts if known[p] else None for p, counts in enumerate(found)]
 
@@ -167,7 +175,9 @@ def runs_of(columns: Columns) -> Runs:
     usable = columns.ended_well() & sound
     predicted = columns.number("predicted_tokens") - 1  # the first token comes with the prompt
     asked = np.maximum(columns.integer("n_predict") - 1, 1).astype(float)
-    rounds = columns.number("rounds")
+    rounds, drafting = columns.number("rounds"), columns.number("drafting_rounds")
+    # Rows without `drafting_rounds` may be of before November 2026: then `rounds` counts only those that drafted.
+    every = np.where(np.isfinite(drafting), rounds, np.fmax(rounds, predicted - columns.number("accepted_tokens")))
     started = columns.microseconds("started_at")
     known = started > np.iinfo(np.int64).min
     if known.all() and len(known):
@@ -181,7 +191,8 @@ def runs_of(columns: Columns) -> Runs:
         failed=failed,
         invalid=~failed & ~usable,
         tokens=np.where(np.isfinite(predicted) & (predicted > 0), predicted, asked),
-        rounds=np.where(np.isfinite(rounds), rounds, predicted - columns.number("accepted_tokens")),
+        rounds=every,
+        drafting_rounds=np.where(np.isfinite(drafting), drafting, np.where(np.isfinite(rounds), rounds, every)),
         time=time,
         finished_us=np.where(known, started + took, started),
     )

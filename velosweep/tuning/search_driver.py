@@ -154,10 +154,11 @@ def _log_value(runs: Sequence[Sample], objective: str) -> float | None:
 
 
 def _draft_rounds(run: Sample) -> DraftRounds | None:
-    """A run's rounds as llama.cpp counts them, else as many as there are tokens that no draft provided."""
-    count = run.rounds
-    if count is None:
-        count = (run.predicted_tokens or 0) - (run.accepted_tokens or 0)
-    if run.mode is Mode.VANILLA or count <= 0 or not run.predicted_ms:
+    """A run's rounds, those without a draft too (an older version's samples count in `rounds` only the others)."""
+    if run.mode is Mode.VANILLA or run.accepted_tokens is None or not run.predicted_ms:
+        return None
+    steps = (run.predicted_tokens or 0) - 1 - run.accepted_tokens
+    count = max(run.rounds or 0, steps if run.drafting_rounds is None else 0)
+    if count <= 0:
         return None
     return DraftRounds(count=count, total_ms=run.predicted_ms, accepted_per_position=run.accepted_per_position)

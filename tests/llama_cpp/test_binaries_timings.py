@@ -81,7 +81,7 @@ def test_speculative_figures_come_from_decoded_and_never_from_eval_time() -> Non
 
     assert figures is not None
     assert (figures.prompt_tokens, figures.predicted_tokens) == (11, 21)
-    assert (figures.draft_tokens, figures.accepted_tokens) == (42, 9)
+    assert (figures.draft_tokens, figures.accepted_tokens, figures.rounds) == (42, 9, 12)
     assert figures.total_time_ms - figures.prompt_ms == pytest.approx(21 / 38.816 * 1000)
     assert (figures.predicted_tokens - 1) / figures.predicted_ms * 1000 == pytest.approx(38.816)
 

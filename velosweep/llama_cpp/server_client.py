@@ -198,7 +198,7 @@ class ServerClient:
             draft_tokens=drafted,
             accepted_tokens=accepted,
             accepted_per_position=run.accepted_per_position,
-            # llama.cpp's counter leaves out rounds without a draft; accepted tokens beyond a stop would make steps too few.
+            # Its counter leaves out rounds without a draft; a stop within accepted tokens would make steps too few.
             rounds=None if steps is None else max(steps, run.rounds or 0),
             drafting_rounds=run.rounds,
             truncated=done.final.get("truncated") is True,

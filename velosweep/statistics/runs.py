@@ -55,8 +55,9 @@ class Runs:
     """All runs of a table of samples, an array entry a row.
 
     `usable`: ended well with sound figures; `failed`: failed or timed out; `invalid`: the rest. `tokens`: what
-    decoding produced. `rounds`: the main model's steps, of which `drafting_rounds` had a draft to verify. `time`: seconds that order the runs as they were measured. `finished_us`: since 1970, negative
-    where unknown. Methods take arrays of row numbers, comparisons x passes, all of them there.
+    decoding produced. `rounds`: the main model's steps, of which `drafting_rounds` had a draft to verify. `time`:
+    seconds that order the runs as they were measured. `finished_us`: since 1970, negative where unknown.
+    Methods take arrays of row numbers, comparisons x passes, all of them there.
     """
 
     columns: Columns
@@ -113,12 +114,7 @@ class Runs:
         if not rows.shape[1]:
             return [None] * len(rows)
         columns = self.columns
-        figures = (
-            columns.number("draft_tokens"),
-            columns.number("accepted_tokens"),
-            self.rounds,
-            self.drafting_rounds,
-        )
+        figures = (columns.number("draft_tokens"), columns.number("accepted_tokens"), self.rounds, self.drafting_rounds)
         means = [figure[rows].mean(axis=1) for figure in figures]
         known: Any = np.isfinite(means).all(axis=0)
         found = [

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from velosweep.config.settings import TunerSettings
-from velosweep.values import SCHEMA_VERSION, Device
+from velosweep.values import SCHEMA_VERSION, Device, Scalar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobRecord:
-    """A job as sweep.json keeps it. `state`: pending, done, partial (some runs failed) or failed."""
+    """A job as sweep.json keeps it. `state`: pending, done, partial (some runs failed) or failed.
+
+    `settings`: what else was set, by dotted key, as far as it differs from the default.
+    """
 
     id: str
     num: int
@@ -38,6 +42,7 @@ class JobRecord:
     state: str = "pending"
     error: str | None = None
     server_arguments: tuple[str, ...] = ()  # llama-server's for this job's setting, fit to be used by others
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

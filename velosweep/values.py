@@ -8,6 +8,8 @@ from enum import Enum
 
 SCHEMA_VERSION = 1
 
+Scalar = str | int | float | bool | None
+
 # What samples must have at least, whoever wrote them; all else may be missing where it doesn't apply.
 NEEDED_COLUMNS = ("job_id", "mode", "iteration", "tokens_per_second", "time_to_first_token_ms", "total_time_ms")
 

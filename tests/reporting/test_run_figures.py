@@ -9,10 +9,11 @@ import pytest
 from tests.reporting import sweeps
 from velosweep.reporting.figure import Figure
 from velosweep.reporting.run_figures import MOST_POINTS, conditions_figure, samples_figure, timeline
+from velosweep.reporting.wording import job_labels
 
 
 def runs_of(made: sweeps.MadeUp) -> Figure:
-    line = timeline(made.samples)
+    line = timeline(made.samples, job_labels(made.jobs))
     assert line is not None
     figure = samples_figure(line)
     assert figure is not None
@@ -52,7 +53,7 @@ def test_of_many_runs_an_even_part_and_the_farthest_are_drawn() -> None:
 def test_conditions_are_those_that_could_be_read() -> None:
     titles = []
     for made in (sweeps.default_sweep(), sweeps.with_failures()):
-        line = timeline(made.samples)
+        line = timeline(made.samples, job_labels(made.jobs))
         assert line is not None
         figure = conditions_figure(line)
         assert figure is not None

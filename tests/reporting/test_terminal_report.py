@@ -227,7 +227,7 @@ def test_a_sweep_of_which_one_job_is_left_still_has_a_table() -> None:
 def test_failed_jobs_runs_and_findings_are_named() -> None:
     text = shown(sweeps.with_failures())
 
-    assert "❌ job 3 (n_draft 16) failed: llama-server ended with 1" in text
+    assert "❌ n_draft 16 failed: llama-server ended with 1" in text
     assert "Of 55 runs: 12 failed; none of these is averaged" in text
     assert "drifted by -5.7%" in text
     assert "4 further remarks in report.html, or with: velosweep report " in text

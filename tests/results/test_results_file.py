@@ -8,6 +8,7 @@ import pytest
 
 from tests.results.made import comparison
 from velosweep.errors import StorageError
+from velosweep.results.loading import load_results
 from velosweep.results.parquet_files import read_parquet
 from velosweep.results.results_file import COLUMNS, schema, write_results
 from velosweep.statistics.comparison import Acceptance
@@ -76,3 +77,34 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match=r"results\.parquet is damaged"):
         read_parquet(path)
+
+
+def test_whatever_else_was_swept_is_a_column_at_the_end_with_defaults_filled_in(tmp_path: Path) -> None:
+    rows = [
+        comparison(job_id="a"),
+        comparison(job_id="b", settings={"engine.cache_type_k": "q8_0", "speculation.p_min": 0.5, "engine.threads": 1}),
+    ]
+    write_results(tmp_path / "results.parquet", rows, sweep_id="s")
+
+    table = read_parquet(tmp_path / "results.parquet")
+
+    assert table.column_names[len(COLUMNS) :] == ["engine_cache_type_k", "speculation_p_min", "engine_threads"]
+    assert table["engine_cache_type_k"].to_pylist() == ["f16", "q8_0"]
+    assert table["speculation_p_min"].to_pylist() == [0.0, 0.5]
+    assert table["engine_threads"].to_pylist() == [None, 1]
+
+
+def test_sweeps_that_vary_other_settings_are_loaded_together(tmp_path: Path) -> None:
+    for name, values in {
+        "one": ({}, {"engine.threads": 2}),
+        "two": ({"engine.threads": 2}, {"engine.mmap": False}),
+    }.items():
+        (tmp_path / name).mkdir()
+        rows = [comparison(job_id=str(number), settings=settings) for number, settings in enumerate(values)]
+        write_results(tmp_path / name / "results.parquet", rows, sweep_id=name)
+
+    table = load_results(tmp_path)
+
+    assert table["engine_threads"].to_pylist() == [None, 2, 2, None]
+    assert table["engine_mmap"].to_pylist() == [None, None, True, False]
+    assert load_results(tmp_path, columns=["engine_mmap"]).column_names == ["engine_mmap"]

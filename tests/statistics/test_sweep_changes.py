@@ -84,6 +84,19 @@ def test_jobs_with_another_id_match_by_what_they_asked_for():
     assert len(compare_sweeps(old, new).changes) == 1
 
 
+def test_jobs_match_by_whatever_key_a_sweep_varies_and_by_no_other():
+    def sweep_of(prefix, cache_types, **common):
+        (row,) = [row for row in _compared([8]) if row.prompt_id is None]
+        return [replace(row, job_id=f"{prefix}{t}", settings={"engine.cache_type_k": t, **common}) for t in cache_types]
+
+    result = compare_sweeps(
+        sweep_of("old", ["f16", "q8_0"], **{"engine.threads": 4}), sweep_of("new", ["q8_0", "q4_0"])
+    )
+
+    assert [(change.old.job_id, change.new.job_id) for change in result.changes] == [("oldq8_0", "newq8_0")]
+    assert [row.job_id for row in result.only_old] == ["oldf16"]
+
+
 def test_prompts_are_compared_on_request():
     old, new = _compared([8], prompts=("a", "b")), _compared([8], prompts=("a", "b"), seed=5)
 

@@ -14,6 +14,7 @@ from velosweep.errors import MismatchError
 from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.resuming import EarlierResults, earlier_progress
 from velosweep.planning.identity import identify
+from velosweep.planning.job_names import other_settings
 from velosweep.records import Environment, JobRecord, SweepRecord
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import read_record
@@ -81,6 +82,7 @@ def job_record(job: Job, server_arguments: tuple[str, ...] = ()) -> JobRecord:
         skip_vanilla=job.skip_vanilla,
         synthetic=job.model_pair.synthetic is not None,
         output=job.output,
+        settings=other_settings(job),
     )
 
 

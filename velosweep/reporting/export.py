@@ -15,7 +15,7 @@ from velosweep.reporting.recommendation import recommend
 from velosweep.reporting.result_tables import job_table, with_failed
 from velosweep.reporting.table import markdown_lines
 from velosweep.reporting.wording import whole_jobs
-from velosweep.results.results_file import results_to_table
+from velosweep.results.results_file import COLUMNS, results_to_table
 from velosweep.statistics.comparison import Comparison
 
 
@@ -55,10 +55,12 @@ def _csv(comparisons: list[Comparison], _: SweepRecord) -> str:
     """All rows (jobs and prompts) with full precision; undefined cells are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_CSV_COLUMNS)
-    for row in results_to_table(comparisons, sweep_id="").to_pylist():
+    table = results_to_table(comparisons, sweep_id="")
+    names = (*_CSV_COLUMNS, *(name for name in table.column_names if name not in COLUMNS))  # what else was swept
+    writer.writerow(names)
+    for row in table.to_pylist():
         row["findings"] = "; ".join(row["findings"])
-        cells = (row[_IN_RESULTS.get(name, name)] for name in _CSV_COLUMNS)
+        cells = (row[_IN_RESULTS.get(name, name)] for name in names)
         writer.writerow([csv_text(cell) if isinstance(cell, str) else cell for cell in cells])
     return out.getvalue()
 

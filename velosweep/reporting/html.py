@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
@@ -21,7 +21,7 @@ from velosweep.reporting.run_figures import conditions_figure, samples_figure, t
 from velosweep.reporting.search_words import search_table, search_title
 from velosweep.reporting.speedup_figures import heat_map, main_figure, prompt_heat_map, prompts_figure
 from velosweep.reporting.speedup_hints import reasons_for_modest_speedup
-from velosweep.reporting.wording import first_few, job_labels, listed, target_of, whole_jobs
+from velosweep.reporting.wording import first_few, job_labels, listed, names_of, target_of, whole_jobs
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate
 from velosweep.units import bytes_words, plural
@@ -47,7 +47,8 @@ def render_report(
     labels = job_labels(jobs)
     recommendations = recommend(rows, record)
     advised = [found.job for found in recommendations if found.job is not None]
-    figures = _figures(rows, samples, advised, target_of(record, advised[0].job_id) if advised else 1.5)
+    target = target_of(record, advised[0].job_id) if advised else 1.5
+    figures = _figures(rows, samples, advised, target, {job.id: job.baseline_id for job in record.jobs})
     drawn: dict[str, dict[str, Any]] = {
         figure.id: {"data": figure.data, "layout": {**figure.layout, "height": figure.height}}
         for section in figures.values()
@@ -96,23 +97,38 @@ def _where(where: Sequence[str], jobs: int) -> str:
 
 
 def _figures(
-    comparisons: Sequence[Comparison], samples: pa.Table | None, advised: Sequence[Comparison], target: float
+    comparisons: Sequence[Comparison],
+    samples: pa.Table | None,
+    advised: Sequence[Comparison],
+    target: float,
+    baselines: Mapping[str, str],
 ) -> dict[str, list[Figure]]:
     """The figures by the section they stand in, in order. Names are escaped for Plotly, which interprets mark-up."""
-    names = ("model_pair", "speculation", "prompt_set", "prompt_id", "prompt_category", "device")
+    texts = (
+        "model_pair",
+        "main_model",
+        "draft_model",
+        "speculation",
+        "prompt_set",
+        "prompt_id",
+        "prompt_category",
+        "device",
+    )
     rows: list[Comparison] = []
     for row in comparisons:
-        safe: dict[str, Any] = {name: plot_text(value) for name in names if (value := getattr(row, name)) is not None}
-        rows.append(replace(row, **safe))
+        safe: dict[str, Any] = {name: plot_text(value) for name in texts if (value := getattr(row, name)) is not None}
+        settings = {key: plot_text(value) if isinstance(value, str) else value for key, value in row.settings.items()}
+        rows.append(replace(row, **safe, settings=settings))
     jobs = whole_jobs(rows)
-    labels = job_labels(jobs)
     ids = _ids(advised)
-    line = timeline(samples) if samples is not None and samples.num_rows else None
+    names = names_of(jobs)
+    of_runs = {**{baselines[job]: label for job, label in names.vanilla.items() if job in baselines}, **names.labels}
+    line = timeline(samples, of_runs) if samples is not None and samples.num_rows else None
     several = len(jobs) > 1
     best = [job for job in jobs if job.job_id in ids][:4] if several else []
     of_prompts: list[Figure | None] = []
     for number, job in enumerate(best):
-        title = f"Speedup by prompt: {labels[job.job_id]}"
+        title = f"Speedup by prompt: {names.labels[job.job_id]}"
         of_prompts.append(prompts_figure(rows, job, f"prompts-{job.job_num}-{number}", title))
         of_prompts.append(prompt_heat_map(jobs, rows, job, f"prompt-heat-{number}"))
     found: dict[str, Iterable[Figure | None]] = {

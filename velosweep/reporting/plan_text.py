@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from velosweep.config.settings import Job, RunSettings
 from velosweep.measuring.prepare import Prepared
+from velosweep.planning.job_names import CORE, N_DRAFT, names_of_jobs
 from velosweep.planning.lane_queue import predicted_s
 from velosweep.planning.server_groups import ServerGroup, count_measurements
 from velosweep.reporting.console import QUIET, say, say_lines, width_of
@@ -46,6 +48,10 @@ def print_start(
         return ", ".join(dict.fromkeys(word_of(job) for job in jobs))
 
     kinds = each(lambda job: "+".join(job.speculation.kinds) or "none")
+    names = names_of_jobs(jobs)
+    further = {
+        names.titles[key]: ", ".join(dict.fromkeys(names.texts[key].values())) for key in names.keys if key not in CORE
+    }
     configuration = {
         "Main model": each(lambda job: _model(job.model_pair.main_model, job)),
         "Draft model": each(lambda job: _model(job.model_pair.draft_model, job)),
@@ -54,6 +60,7 @@ def print_start(
         "Iterations": "as many as the search needs" if settings.tuner else each(_iterations),
         "Prompt": each(_prompt),
         "Speculation": "" if kinds == "draft" else kinds,
+        **further,
         "Engine": f"{environment.engine}, {environment.llama_cpp_build} ({'; '.join(prepared.reasons)})",
         "Lanes": "; ".join(f"{lane.number}: {lane.label}" for lane in prepared.lanes),
         "Jobs": "" if single else str(len(jobs)),
@@ -89,12 +96,17 @@ def _prompt(job: Job) -> str:
     return clip(prompts[0].text, 200) if len(prompts) == 1 else f"{job.prompts.name} ({len(prompts)} prompts)"
 
 
+def _text_of(texts: Mapping[str, str], job: Job) -> str:
+    return texts[job.id]
+
+
 def print_plan(prepared: Prepared, groups: Sequence[ServerGroup], settings: RunSettings, console: Console) -> None:
     """What would run (`dry_run=true`): jobs, servers, loads, measurements at most, estimated time; and warnings.
 
     Under a search the jobs are its candidates, and how often each is measured is not known beforehand.
     """
     jobs, lanes = prepared.jobs, prepared.lanes
+    names = names_of_jobs(jobs)
     say(console, "Plan (nothing is run):", style="bold")
     if search := settings.tuner:
         # The grid's count is no bound: a close search may repeat its last candidates more often than `iterations` says.
@@ -118,18 +130,17 @@ def print_plan(prepared: Prepared, groups: Sequence[ServerGroup], settings: RunS
     guess = f"roughly {duration(seconds / len(lanes))}" if all(sizes) else "unknown (the models' sizes are not known)"
     say(console, f"Estimated time: {guess}", indent=2)
     for group in groups:
-        servers = ", ".join(server.label for server in group.servers)
+        own = [names.labels[job.id] for job, server in zip(group.jobs, group.speculative, strict=True) if server]
+        servers = "; ".join([names.vanilla[group.jobs[0].id], *own] if group.vanilla else own)
         at_most = " at most" if any(job.protocol.adaptive for job in group.jobs) else ""
         say(console, f"Block {group.number}, loaded together{at_most}: {servers}", indent=2)
     say(console)
-    columns = (
-        column("job", jobs, lambda job: str(job.num)),
-        column("pair", jobs, lambda job: job.model_pair.name, right=False),
-        column("n_draft", jobs, lambda job: str(job.n_draft)),
-        column("n_predict", jobs, lambda job: str(job.n_predict), drop=1),
-        column("iterations", jobs, _iterations, drop=2),
-        column("prompts", jobs, lambda job: clip(_prompt(job), 40), right=False, drop=3),
+    columns = [column("setting", jobs, lambda job: str(job.num))]
+    for key in dict.fromkeys([*names.keys, N_DRAFT]):
+        columns.append(column(names.titles[key], jobs, partial(_text_of, names.texts[key]), right=key == N_DRAFT))
+    columns.append(column("iterations", jobs, _iterations, drop=1))
+    say_lines(
+        console, terminal_lines(Table(caption="Jobs of the plan", columns=tuple(columns)), width=width_of(console))
     )
-    say_lines(console, terminal_lines(Table(caption="Jobs of the plan", columns=columns), width=width_of(console)))
     for warning in prepared.warnings:
         say(console, f"⚠️ {warning.text}", style="yellow")

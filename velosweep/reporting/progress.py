@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from velosweep.config.settings import Job, Sweep
+from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring import events
 from velosweep.measuring.events import Event, Observer
+from velosweep.planning.identity import speculative_server, vanilla_server
+from velosweep.planning.job_names import names_of_jobs
 from velosweep.planning.server_groups import Measurement, most_iterations
 from velosweep.reporting.console import NORMAL, QUIET, say, width_of
 from velosweep.reporting.escaping import clip
@@ -133,7 +136,9 @@ class ProgressDisplay:
         servers = len(sweep.jobs) + len({job.baseline_id for job in sweep.jobs if not job.skip_vanilla})
         lines = servers * max(map(most_iterations, sweep.jobs), default=0)
         self._each_line = verbosity > NORMAL or lines <= MOST_ITERATION_LINES
-        self._label_width = max((len(f"n_draft {job.n_draft}") + 2 for job in sweep.jobs), default=0)
+        self._names = names_of_jobs(sweep.jobs)
+        self._label_width = 2 + max(map(len, (*self._names.labels.values(), *self._names.vanilla.values())), default=0)
+        self._server_names: dict[str, set[str]] = {}
 
     def __enter__(self) -> Observer:
         if self._console.is_terminal and self._verbosity > QUIET:
@@ -167,7 +172,7 @@ class ProgressDisplay:
             if not no_status and now - self._status_at >= STATUS_LINE_S:
                 self._status_at = now
                 leaders = [
-                    f"; ahead: n_draft {job.n_draft} {number(speedup.ratio)}× {_half_width(speedup.interval, 0)}"
+                    f"; ahead: {self._names.labels[job.id]} {number(speedup.ratio)}× {_half_width(speedup.interval, 0)}"
                     for job, speedup in self._progress.leaders(1)
                 ]
                 say(self._console, f"{self._status(now)}{''.join(leaders)}".rstrip(), indent=2)
@@ -175,22 +180,26 @@ class ProgressDisplay:
     def _take(self, event: Event) -> str | None:
         """Record the event; returns the line to print for it, if any."""
         if isinstance(event, events.ServerLoading):
-            self._lanes[event.lane] = f"loading {event.server.label}"
+            self._lanes[event.lane] = f"loading {self._server_name(event.server)}"
         elif isinstance(event, events.ServerReady):
-            return f"{event.server.label} loaded in {event.load_s:.1f} s" if self._verbosity > NORMAL else None
+            return (
+                f"{self._server_name(event.server)} loaded in {event.load_s:.1f} s"
+                if self._verbosity > NORMAL
+                else None
+            )
         elif isinstance(event, events.ServerFailed):
-            return f"❌ {event.server.label} did not run: {event.error}"
+            return f"❌ {self._server_name(event.server)} did not run: {event.error}"
         elif isinstance(event, events.RunStarted):
             measurement = event.measurement
             self._progress.groups[measurement.job.baseline_id].add(measurement.group)
-            words = f"{measurement.server.label}, iteration {self._iteration(measurement)}"
+            words = f"{self._name(measurement)}, iteration {self._iteration(measurement)}"
             if len(measurement.job.prompts.prompts) > 1:
                 words += f", prompt {measurement.prompt.id}"
-            self._lanes[event.lane] = f"warming up {measurement.server.label}" if measurement.warmup else words
+            self._lanes[event.lane] = f"warming up {self._name(measurement)}" if measurement.warmup else words
         elif isinstance(event, events.RunEnded):
             measurement, sample = event.measurement, event.sample
             complete = self._progress.add(measurement, sample)
-            label = f"{'🔹' if measurement.server.mode is Mode.VANILLA else '🔸'} {measurement.server.label}"
+            label = f"{'🔹' if measurement.server.mode is Mode.VANILLA else '🔸'} {self._name(measurement)}"
             head = f"Iteration {self._iteration(measurement)}  {label:<{self._label_width}} ..."
             if sample.status is not Status.OK:
                 return f"{head} {sample.status.value}: {sample.error or 'no reason given'}"
@@ -199,6 +208,20 @@ class ProgressDisplay:
         elif isinstance(event, events.GroupEnded):
             self._lanes.pop(event.lane, None)
         return None
+
+    def _name(self, measurement: Measurement) -> str:
+        names = self._names.vanilla if measurement.server.mode is Mode.VANILLA else self._names.labels
+        return names[measurement.job.id]
+
+    def _server_name(self, server: ServerConfig) -> str:
+        """The label of the job that a server is for; where it serves several, what they have in common."""
+        if not self._server_names:
+            for job in self._progress.sweep.jobs:
+                self._server_names.setdefault(vanilla_server(job).id, set()).add(self._names.vanilla[job.id])
+                if own := speculative_server(job):
+                    self._server_names.setdefault(own.id, set()).add(self._names.labels[job.id])
+        found = self._server_names.get(server.id, set())
+        return found.copy().pop() if len(found) == 1 else server.label
 
     def _iteration(self, measurement: Measurement) -> str:
         total = "" if self._open_ended else f"/{most_iterations(measurement.job)}"
@@ -223,7 +246,7 @@ class ProgressDisplay:
         for lane, what in sorted(self._lanes.items()):
             yield f"  lane {lane}: {what}"
         for job, speedup in progress.leaders():
-            pairs, label = plural(len(progress.log_ratios[job.id]), "pair"), f"n_draft {job.n_draft}"
+            pairs, label = plural(len(progress.log_ratios[job.id]), "pair"), self._names.labels[job.id]
             yield f"  {label:<24} {number(speedup.ratio)}× {_half_width(speedup.interval, 1):<8} {pairs}"
 
 

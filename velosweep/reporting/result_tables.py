@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 
+from velosweep.planning.job_names import N_DRAFT, model_name, settings_of, value_of
 from velosweep.records import JobRecord, SweepRecord
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.recommendation import Recommendation, competitors
@@ -14,9 +16,8 @@ from velosweep.reporting.wording import (
     VERDICT_WORDS,
     interval_words,
     job_labels,
-    model_name,
+    names_of,
     plus_minus,
-    varying_fields,
     whole_jobs,
 )
 from velosweep.statistics.comparison import Comparison, ModeStatistics, Statistics
@@ -70,7 +71,6 @@ def job_table(jobs: Sequence[Comparison], record: SweepRecord, *, width: int | N
     speculative = "spec. tok/s" if width is not None and width < NARROW else "speculative tok/s"
     columns = (
         *_varying(jobs),
-        *_figures(jobs, "n_draft"),
         column("vanilla tok/s", jobs, lambda job: mean(job.vanilla, "tokens_per_second", 1), drop=1),
         column(speculative, jobs, lambda job: mean(job.speculative, "tokens_per_second", 1), drop=2),
         column("TTFT ms", jobs, lambda job: mean(job.speculative, "time_to_first_token_ms", 0), drop=7),
@@ -88,7 +88,7 @@ def detailed_job_table(jobs: Sequence[Comparison], record: SweepRecord, advised:
     energy = any(job.energy_j_per_token_speculative is not None for job in jobs)
     columns = (
         *_varying(jobs),
-        *_figures(jobs, "n_draft", "speedup", "95 % interval"),
+        *_figures(jobs, "speedup", "95 % interval"),
         _verdicts(jobs, _reasons(record, _REASON_ELSEWHERE)),
         *_figures(jobs, "vanilla tok/s", "speculative tok/s", "TTFT ms", "accepted", "tokens/round", "draft cost"),
         *_figures(jobs, "expected", "pairs", "± (spec.)"),
@@ -104,10 +104,16 @@ def _reasons(record: SweepRecord, length: int) -> dict[str, str]:
 
 
 def _varying(jobs: Sequence[Comparison]) -> list[Column]:
-    """The parameters but n_draft in which the jobs differ."""
-    texts = [name for name in varying_fields(jobs) if name != "n_predict"]
-    columns = [column(name, [getattr(job, name) for job in jobs], str, right=False) for name in texts]
-    return [*columns, *(_figures(jobs, "n_predict") if "n_predict" in varying_fields(jobs) else ())]
+    """What the jobs differ in, and n_draft."""
+    names = names_of(jobs)
+
+    def cell(key: str, job: Comparison) -> Cell:
+        value = value_of(settings_of(job), key)
+        return Cell(text=names.texts[key][job.job_id], value=value if isinstance(value, (int, float)) else None)
+
+    keys = names.keys if N_DRAFT in names.keys else (*names.keys, N_DRAFT)
+    columns = [column(names.titles[key], jobs, partial(cell, key)) for key in keys]
+    return [replace(one, right=all(cell.value is not None for cell in one.cells)) for one in columns]
 
 
 def _verdicts(rows: Sequence[Comparison], failed: Mapping[str, str]) -> Column:
@@ -137,8 +143,6 @@ def _spread(mode: ModeStatistics | None, metric: str = "tokens_per_second") -> C
 
 # Title -> what a job's or a prompt's row has there.
 _FIGURES: Mapping[str, Callable[[Comparison], Cell]] = {
-    "n_draft": lambda row: figure(row.n_draft, 0),
-    "n_predict": lambda row: figure(row.n_predict, 0),
     "speedup": lambda row: figure(best_estimate(row), 2, "×"),
     "95 % interval": lambda row: Cell(text=interval_words(row), value=row.ci_low),
     "vanilla tok/s": lambda row: _spread(row.vanilla),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ _CONDITIONS = (
     ("cpu_busy", "others' CPU %", 100.0),
 )
 _COLUMNS = (
-    "model_pair", "speculation", "n_draft", "prompt_id", "iteration", "order", "warmup", "status", "error",
+    "job_id", "n_draft", "prompt_id", "iteration", "order", "warmup", "status", "error",
     "tokens_per_second", "started_at", *(name for name, _, _ in _CONDITIONS),
 )  # fmt: skip
 
@@ -46,18 +47,19 @@ class Timeline:
     counted: Any
     warm: Any
 
-    def setting(self, row: int) -> str:
-        """The setting of a run, without its pair."""
-        n_draft = self.columns.integer("n_draft")[row]
-        return f"n_draft {n_draft}" if n_draft else "vanilla"
+    labels: Mapping[str, str]
 
-    def name(self, row: int, setting: str | None = None) -> str:
-        """A run's pair and setting, safe for Plotly."""
-        return f"{plot_text(str(self.columns.text('model_pair').at(row)))}, {setting or self.setting(row)}"
+    def name(self, row: int) -> str:
+        """What a run was of, safe for Plotly."""
+        job = self.columns.text("job_id").at(row) or ""
+        return self.labels.get(job) or (job if self.columns.integer("n_draft")[row] else "vanilla")
 
 
-def timeline(samples: pa.Table) -> Timeline | None:
-    """Order a table of samples by start; None where no run has one. Columns may be missing."""
+def timeline(samples: pa.Table, labels: Mapping[str, str]) -> Timeline | None:
+    """Order a table of samples by start; None where no run has one. Columns may be missing.
+
+    `labels`: what a job or a baseline is called, by id, safe for Plotly.
+    """
     unordered = Columns(samples.select([name for name in _COLUMNS if name in samples.column_names]))
     started, order = unordered.microseconds("started_at"), unordered.integer("order")
     known = np.flatnonzero(started != np.iinfo(np.int64).min)
@@ -66,8 +68,7 @@ def timeline(samples: pa.Table) -> Timeline | None:
     taken = known[np.lexsort((order[known], started[known]))]
     columns = Columns(unordered.table.take(pa.array(taken, pa.int64())))
     rate, warmup = columns.number("tokens_per_second"), columns.integer("warmup") != 0
-    pair, speculation = columns.text("model_pair").codes, columns.text("speculation").codes
-    setting = combined_key([pair, speculation, columns.integer("n_draft")])
+    setting = combined_key([columns.text("job_id").codes, columns.integer("n_draft") > 0])
     runs_well = columns.ended_well() & ~np.isnan(rate)
     counted = runs_well & ~warmup
     median = _medians(rate, counted, combined_key([setting, columns.text("prompt_id").codes]))
@@ -75,7 +76,8 @@ def timeline(samples: pa.Table) -> Timeline | None:
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = np.where(median > 0, 100 * (rate / median - 1), 0.0)
     second = np.round((started[taken] - started[taken[0]]) / 1e6, 2)
-    return Timeline(columns=columns, second=second, relative=relative, counted=counted, warm=runs_well & warmup)
+    warm = runs_well & warmup
+    return Timeline(columns=columns, second=second, relative=relative, counted=counted, warm=warm, labels=labels)
 
 
 def _medians(rate: Any, counted: Any, group: Any) -> Any:
@@ -123,16 +125,15 @@ def samples_figure(line: Timeline) -> Figure | None:
 
 
 def _counted_runs(line: Timeline, counted: Any, shown: Any) -> list[Trace]:
-    """A trace a setting where those are few, one a pair and mode where they are many."""
-    pairs, n_draft = line.columns.text("model_pair").codes, line.columns.integer("n_draft")
+    """A trace a setting where those are few, one a mode where they are many."""
+    jobs, n_draft = line.columns.text("job_id").codes, line.columns.integer("n_draft")
     prompt, iteration = line.columns.text("prompt_id"), line.columns.integer("iteration")
     rate = line.columns.number("tokens_per_second")
-    several_pairs = pairs[counted].min() != pairs[counted].max()
-    few = len(np.unique(combined_key([pairs, n_draft])[counted])) <= MOST_SETTINGS
+    few = len(np.unique(jobs[counted])) <= MOST_SETTINGS
     members: dict[str, list[int]] = {}
-    for row in shown[np.lexsort((shown, n_draft[shown], pairs[shown]))].tolist():
-        label = line.setting(row) if few else "speculative" if n_draft[row] else "vanilla"
-        members.setdefault(line.name(row, label) if several_pairs else label, []).append(row)
+    for row in shown[np.lexsort((shown, n_draft[shown]))].tolist():
+        label = line.name(row) if few else "speculative" if n_draft[row] else "vanilla"
+        members.setdefault(label, []).append(row)
     traces: list[Trace] = []
     for index, (name, rows) in enumerate(members.items()):
         colour, symbol, _ = series_style(index)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from velosweep.planning.job_names import names_of_jobs
 from velosweep.planning.server_groups import most_iterations
 from velosweep.records import SearchCandidate, SearchRecord
 from velosweep.reporting.console import say, say_lines, width_of
 from velosweep.reporting.table import Table, column, figure, terminal_lines
-from velosweep.reporting.wording import duration, interval, listed, model_name, number, percent
+from velosweep.reporting.wording import duration, interval, listed, number, percent
 from velosweep.tuning.search_values import SearchAnswer
 from velosweep.units import plural
 
@@ -118,26 +119,9 @@ def _notes(answer: SearchAnswer, names: Mapping[str, str]) -> Iterator[str]:
 
 
 def _names(answer: SearchAnswer) -> dict[str, str]:
-    """What to call each candidate, by id: its n_draft, and what else the candidates differ in."""
-    jobs = [job for job in answer.jobs.values() if job]
-    drafts = {job.model_pair.draft_model for job in jobs}
-    kinds = {job.speculation.kinds for job in jobs}
-    limits = {job.speculation.p_min for job in jobs}
-    names: dict[str, str] = {}
-    for key, job in answer.jobs.items():
-        if job is None:
-            names[key] = "no speculation"
-            continue
-        parts = ["+".join(job.speculation.kinds)] if len(kinds) > 1 else []
-        if len(drafts) > 1 and job.model_pair.draft_model:
-            parts.append(f"draft {model_name(job.model_pair.draft_model)}")
-        parts.append(f"n_draft {job.n_draft}")
-        if len(limits) > 1:
-            parts.append(f"p_min {job.speculation.p_min:g}")
-        names[key] = ", ".join(parts)
-    if len(set(names.values())) < len(names):
-        names.update({job.id: " ".join(job.overrides) for job in jobs})
-    return names
+    """What to call each candidate, by id."""
+    labels = names_of_jobs(job for job in answer.jobs.values() if job).labels
+    return {key: labels[job.id] if job else "no speculation" for key, job in answer.jobs.items()}
 
 
 def search_table(search: SearchRecord) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from velosweep.reporting.wording import SERIES_FIELDS, percent
+from velosweep.reporting.wording import names_of, percent
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate, best_n_draft
 from velosweep.statistics.rounds_cost import expected_speedup, leviathan_speedup
@@ -13,7 +13,6 @@ from velosweep.values import Verdict
 
 _DISTURBED = frozenset({"machine_busy", "throttled", "other_gpu_processes"})
 
-_SAME = ("main_model", "draft_model", *SERIES_FIELDS)  # of the jobs in one series
 WORTH_TRYING = 1.02  # a setting that would gain less than this over the best measured is not worth a sweep
 
 
@@ -26,11 +25,12 @@ def reasons_for_modest_speedup(
     the findings that are shown together with the reasons; no reasons at all where these say everything.
     Without evidence: the specification's list.
     """
+    others = [row for row in measured if row.prompt_id is None and row.job_id != job.job_id]
+    names = names_of([job, *others]).series
     series = [
         row
-        for row in measured
-        if row.prompt_id is None and row.job_id != job.job_id and row.verdict is not Verdict.INVALID
-        if best_estimate(row) and all(getattr(row, name) == getattr(job, name) for name in _SAME)
+        for row in others
+        if row.verdict is not Verdict.INVALID and best_estimate(row) and names[row.job_id] == names[job.job_id]
     ]
     reasons = list(_reasons(job, series))
     disturbed = _DISTURBED & {finding.code for finding in job.findings}

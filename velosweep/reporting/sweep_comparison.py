@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from velosweep.reporting.console import say, say_lines, width_of
 from velosweep.reporting.html import render_template
 from velosweep.reporting.table import Cell, Table, column, figure, terminal_lines
-from velosweep.reporting.wording import interval, job_labels, listed, percent
+from velosweep.reporting.wording import interval, job_labels, listed, names_of, percent
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.intervals import Interval
 from velosweep.statistics.sweep_changes import Change, SweepChanges
@@ -41,7 +40,7 @@ class SweepComparison:
     differences: Sequence[str] = ()  # `host was here, is there`
 
     @cached_property
-    def labels(self) -> dict[str, str]:
+    def labels(self) -> Mapping[str, str]:
         """What tells the new sweep's jobs apart, by job id."""
         return job_labels([*(change.new for change in self.changes.changes), *self.changes.only_new])
 
@@ -100,24 +99,17 @@ class SweepComparison:
         return text
 
 
-def _label(row: Comparison, labels: dict[str, str]) -> str:
+def _label(row: Comparison, labels: Mapping[str, str]) -> str:
     return labels[row.job_id] if row.prompt_id is None else f"{labels[row.job_id]} · {row.prompt_id}"
 
 
 def _settings_apart(old: Sequence[Comparison], new: Sequence[Comparison]) -> Iterator[str]:
     """The settings by which jobs are matched that have no value in common."""
-    parts: dict[str, Callable[[Comparison], str]] = {
-        "main model": lambda row: Path(row.main_model).name,
-        "draft model": lambda row: Path(row.draft_model or "none").name,
-        "speculation": lambda row: row.speculation,
-        "n_draft": lambda row: str(row.n_draft),
-        "n_predict": lambda row: str(row.n_predict),
-        "prompts": lambda row: row.prompt_set,
-    }
-    for what, value_of in parts.items():
-        before, after = (list(dict.fromkeys(map(value_of, rows))) for rows in (old, new))
+    names = names_of([*old, *new])
+    for key in names.keys:
+        before, after = (list(dict.fromkeys(names.texts[key][row.job_id] for row in rows)) for rows in (old, new))
         if before and after and not set(before) & set(after):
-            yield f"{what} is {listed(before)} in the old one, {listed(after)} in the new one"
+            yield f"{names.titles[key]} is {listed(before)} in the old one, {listed(after)} in the new one"
 
 
 def _words(change: Change) -> str:

@@ -26,6 +26,7 @@ from velosweep.reporting.wording import (
     number,
     percent,
     plus_minus,
+    recorded_labels,
     series_of,
     target_of,
     whole_jobs,
@@ -251,9 +252,10 @@ def _print_failures(
             words.append(f"no samples of {plural(rest, 'job')} are left in its folder")
         what = "No job came to a result" if counts else "Nothing was measured"
         say(console, f"{what}: {', '.join(words) or 'it has no jobs'}", style="bold yellow")
+    labels = recorded_labels(record)
     for job in record.jobs:
         if job.state in {"failed", "partial"}:
-            label = f"job {job.num} (n_draft {job.n_draft})" if not record.single else "The job"
+            label = labels[job.id] if not record.single else "The job"
             what = "failed" if job.state == "failed" else "has failed runs"
             say(console, f"❌ {label} {what}: {job.error or 'see its samples and log'}", style="red")
     bad = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()) if status != "ok")

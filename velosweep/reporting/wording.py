@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import PurePath, PureWindowsPath
+from collections.abc import Iterable, Mapping, Sequence
 
+from velosweep.planning.job_names import JobNames, job_names, settings_of
 from velosweep.records import SweepRecord
 from velosweep.statistics.comparison import Comparison, Statistics
 from velosweep.statistics.ranking import best_estimate
@@ -96,40 +96,31 @@ def by_prompt(comparisons: Iterable[Comparison], job_id: str) -> list[Comparison
     return [row for row in comparisons if row.prompt_id is not None and row.job_id == job_id]
 
 
-def model_name(path: str | None) -> str:
-    """A model file's name without folder and `.gguf`."""
-    if not path:
-        return "none"
-    name = (PureWindowsPath(path) if "\\" in path else PurePath(path)).name or path
-    return name[:-5] if name.lower().endswith(".gguf") else name
-
-
-SERIES_FIELDS = ("model_pair", "speculation", "prompt_set", "n_predict", "device", "engine")
-
-
-def varying_fields(jobs: Sequence[Comparison]) -> list[str]:
-    """The parameters but n_draft in which the jobs differ."""
-    return [name for name in SERIES_FIELDS if len({getattr(job, name) for job in jobs}) > 1]
-
-
-def job_labels(rows: Iterable[Comparison]) -> dict[str, str]:
-    """What tells each job from the others, by job id: `n_draft 8`, with pair, kind… only where those vary."""
+def names_of(rows: Iterable[Comparison]) -> JobNames:
+    """What tells jobs apart: their settings, and where they ran as far as no setting says that."""
     jobs = list(rows)
-    series = {job.job_id: f"{name} · " if name else "" for name, own in series_of(jobs).items() for job in own}
-    labels = {job.job_id: f"{series[job.job_id]}n_draft {job.n_draft}" for job in jobs}
-    if len(set(labels.values())) < len(labels):  # they differ in something a comparison doesn't carry
-        labels = {job.job_id: f"{labels[job.job_id]} (job {job.job_num})" for job in jobs}
-    return labels
+    settings = {job.job_id: {**settings_of(job), "engine": job.engine, "device": job.device} for job in jobs}
+    return job_names(settings, {job.job_id: job.job_num for job in jobs})
+
+
+def job_labels(rows: Iterable[Comparison]) -> Mapping[str, str]:
+    """What tells each job from the others, by job id."""
+    return names_of(rows).labels
+
+
+def recorded_labels(record: SweepRecord) -> Mapping[str, str]:
+    """What tells all jobs of a sweep apart, measured or not, by job id."""
+    settings = {job.id: settings_of(job) for job in record.jobs}
+    return job_names(settings, {job.id: job.num for job in record.jobs}).labels
 
 
 def series_of(rows: Iterable[Comparison]) -> dict[str, list[Comparison]]:
     """Jobs that differ only in n_draft, by label (empty where there is one series), each in order of n_draft."""
     jobs = list(rows)
-    varying = varying_fields(jobs)
+    names = names_of(jobs).series
     series: dict[str, list[Comparison]] = {}
     for job in jobs:
-        parts = [f"{'n_predict ' if name == 'n_predict' else ''}{getattr(job, name)}" for name in varying]
-        series.setdefault(" · ".join(parts), []).append(job)
+        series.setdefault(names[job.job_id], []).append(job)
     return {name: sorted(members, key=lambda job: job.n_draft) for name, members in series.items()}
 
 

@@ -52,9 +52,21 @@ def load_results(
 ) -> pa.Table:
     """The results under `directory`: one row a job and prompt, and one a job (`prompt_id` null).
 
+    Settings that a sweep varies beside the contract's columns follow these, null for a sweep that doesn't vary them.
     Otherwise as `load`.
     """
-    return _load(Path(directory), RESULTS, results_file.schema(), filters, columns)
+    schema, varied = results_file.schema(), dict[str, pa.DataType]()
+    for file in find_files(Path(directory), RESULTS):
+        with reading_parquet(file):
+            fields = [field for field in pq.read_schema(file) if field.name not in schema.names]
+        for field in fields:
+            alike = varied.setdefault(field.name, field.type) == field.type
+            numbers = {pa.int64(), pa.float64()}
+            if not alike:  # no type holds both a number and a text as it is: the latter holds all
+                varied[field.name] = pa.float64() if {field.type, varied[field.name]} <= numbers else pa.string()
+    for name, kind in varied.items():
+        schema = schema.append(pa.field(name, kind))
+    return _load(Path(directory), RESULTS, schema, filters, columns)
 
 
 def load_sweep_samples(root: Path) -> tuple[pa.Table, tuple[str, ...]]:

@@ -58,6 +58,7 @@ def arrow_schema(kinds: Mapping[str, str], metadata: Mapping[str, str] | None = 
     types: dict[str, pa.DataType] = {
         "string": pa.string(),
         "int32": pa.int32(),
+        "int64": pa.int64(),
         "bool": pa.bool_(),
         "double": pa.float64(),
         # "element" is Parquet's own name: what is read back is then exactly what was written

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from velosweep.files import make_folder, read_bytes, replacing, write_text
+from velosweep.planning.job_names import CORE, column_name, settings_of, value_of, varying_keys
 from velosweep.records import TunerDecision
 from velosweep.results.parquet_files import WRITER, arrow_schema, columns_of
 from velosweep.results.paths import JobPaths
 from velosweep.statistics.comparison import Comparison, ModeStatistics
-from velosweep.values import Mode
+from velosweep.values import Mode, Scalar
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,10 +81,12 @@ def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
 def results_to_table(
     comparisons: Iterable[Comparison], *, sweep_id: str, metadata: Mapping[str, str] | None = None
 ) -> pa.Table:
-    """Comparisons as a table in the order given."""
+    """Comparisons as a table in the order given; whatever other setting varies is a column at the end."""
     import pyarrow as pa
 
     rows = list(comparisons)
+    settings = {row.job_id: settings_of(row) for row in rows}
+    varied = {column_name(key): key for key in varying_keys(list(settings.values()))}
     values: dict[str, list[Any]] = {"sweep_id": [sweep_id] * len(rows)}
     for name in list(COLUMNS)[1:]:
         found: list[Any] = rows
@@ -91,8 +94,21 @@ def results_to_table(
             found = [None if value is None else getattr(value, attribute) for value in found]
         values[name] = found
     values["findings"] = [[str(finding) for finding in findings] for findings in values["findings"]]
-    wanted = schema(metadata)
+    columns = dict(COLUMNS)
+    for name, key in varied.items():
+        if key not in CORE and name not in COLUMNS:
+            values[name] = [value_of(settings[row.job_id], key) for row in rows]
+            columns[name] = _kind(values[name])
+            if columns[name] == "string":
+                values[name] = [None if value is None else str(value) for value in values[name]]
+    wanted = arrow_schema(columns, metadata)
     return pa.Table.from_arrays([pa.array(values[field.name], field.type) for field in wanted], schema=wanted)
+
+
+def _kind(values: Iterable[Scalar]) -> str:
+    """The contract's name of the type that holds all of these."""
+    kinds = {type(value) for value in values} - {type(None)}
+    return "bool" if kinds == {bool} else "int64" if kinds == {int} else "double" if kinds <= {int, float} else "string"
 
 
 def write_results(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from velosweep.errors import ExitStatus, SchemaError, StorageError
 from velosweep.files import as_storage_error, write_text
+from velosweep.planning.job_names import overridden_settings
 from velosweep.records import Environment, JobRecord, SweepRecord
 from velosweep.results.parquet_files import check_schema, to_plain
 from velosweep.values import Mode
@@ -40,6 +41,8 @@ def read_record(path: Path) -> SweepRecord:
         with as_storage_error(path, doing="read"):
             content = json.loads(path.read_text("utf-8"))
         check_schema(path, content["schema_version"])
+        for job in content["jobs"]:
+            job.setdefault("settings", overridden_settings(job["overrides"]))  # a sweep before these were kept
         record: SweepRecord = _from_plain(SweepRecord, content)
         return record
     except (SchemaError, StorageError):
@@ -69,6 +72,8 @@ def _decode(hint: Any, value: Any) -> Any:
     if origin in (Union, types.UnionType):
         kinds = [argument for argument in arguments if argument is not types.NoneType]
         return None if value is None else _decode(kinds[0], value)
+    if origin is Mapping:
+        return dict(value)
     if origin is tuple:
         return tuple(_decode(arguments[0], item) for item in value)
     if is_dataclass(hint):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from velosweep.values import Verdict
+from velosweep.values import Scalar, Verdict
 
 Evidence = Mapping[str, float | int | str]
 """Figures by name."""
@@ -75,7 +75,8 @@ class Acceptance:
 class Comparison:
     """Statistics of one job and prompt (`prompt_id`), or of a job over its set (`prompt_id` None).
 
-    The first fields are the job's parameters, as in its samples. `speedup`, `speedup_stddev` are the
+    The first fields are the job's parameters, as in its samples; `settings`: all others, by dotted
+    key, that differ from their defaults. `speedup`, `speedup_stddev` are the
     specification's; `speedup_gm` with [ci_low, ci_high] is the geometric-mean ratio and its 95 % interval by
     `ci_method`. `population_low/high`: the interval for "prompts like these" (None for one prompt). `drafted`: False
     where no run drafted a token, so that vanilla decoding was measured; None where that is not known.
@@ -120,3 +121,4 @@ class Comparison:
     energy_j_per_token_vanilla: float | None = None
     energy_j_per_token_speculative: float | None = None
     drafted: bool | None = None
+    settings: Mapping[str, Scalar] = field(default_factory=dict)

@@ -180,6 +180,7 @@ class ComparedJob:
             "model_pair": (record.model_pair if record else None) or columns.text("model_pair").at(row) or "",
             "draft_model": record.draft_model if record else columns.text("draft_model").at(row),
             "speculation": (record.speculation if record else None) or columns.text("speculation").at(row) or "",
+            "settings": record.settings if record else {},
             "n_draft": self.n_draft,
             "n_predict": int(columns.integer("n_predict")[row]),
             **{name: columns.text(name).at(row) or "" for name in texts},

@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from velosweep.planning.job_names import settings_of, signature, varying_keys
 from velosweep.records import Environment, SweepRecord
 from velosweep.statistics.comparison import Comparison, ModeStatistics
 from velosweep.statistics.intervals import Interval, t_half_width, welch_ratio
@@ -66,12 +67,18 @@ def compare_sweeps(old: Sequence[Comparison], new: Sequence[Comparison], *, per_
     `per_prompt` compares the prompts' rows too (they then count as comparisons). Jobs keep the new sweep's order.
     """
     before = {_exact(row): row for row in old if per_prompt or row.prompt_id is None}
-    alike = {_asked(row): row for row in before.values()}
+    # What jobs asked for: the settings that any sweep is about, and whatever either of the two varies.
+    varied = [key for rows in (old, new) for key in varying_keys([settings_of(row) for row in rows])]
+
+    def asked(row: Comparison) -> tuple[object, ...]:
+        return (*signature(settings_of(row), varied), row.prompt_id)
+
+    alike = {asked(row): row for row in before.values()}
     changes, only_new, matched = [], [], set()
     for row in new:
         if row.prompt_id is not None and not per_prompt:
             continue
-        counterpart = before.get(_exact(row)) or alike.get(_asked(row))
+        counterpart = before.get(_exact(row)) or alike.get(asked(row))
         if counterpart is None:
             only_new.append(row)
             continue
@@ -86,12 +93,6 @@ def compare_sweeps(old: Sequence[Comparison], new: Sequence[Comparison], *, per_
 
 def _exact(row: Comparison) -> tuple[object, ...]:
     return (row.job_id, row.prompt_id)
-
-
-def _asked(row: Comparison) -> tuple[object, ...]:
-    """What a job asked for, apart from paths and settings that its id also holds."""
-    models = (_name(row.main_model), _name(row.draft_model or ""))
-    return (*models, row.speculation, row.n_draft, row.n_predict, row.prompt_set, row.prompt_id)
 
 
 def _name(path: str) -> str:

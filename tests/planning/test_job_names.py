@@ -10,8 +10,9 @@ import pytest
 from tests.planning.jobs import job
 from velosweep.config.settings import EngineSettings, ModelPair, Prompt, PromptSet, Speculation, SyntheticShape
 from velosweep.planning.identity import identify
-from velosweep.planning.job_names import JobNames, names_of_jobs, overridden_settings, shortened
-from velosweep.planning.job_names import default_of as default
+from velosweep.planning.job_names import JobNames, names_of_jobs, shortened
+from velosweep.planning.job_settings import default_of as default
+from velosweep.planning.job_settings import overridden_settings
 
 MAIN = "/m/SmolLM2-135M-f16.gguf"
 

@@ -14,7 +14,7 @@ from velosweep.errors import MismatchError
 from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.resuming import EarlierResults, earlier_progress
 from velosweep.planning.identity import identify
-from velosweep.planning.job_names import other_settings
+from velosweep.planning.job_settings import other_settings
 from velosweep.records import Environment, JobRecord, SweepRecord
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import read_record

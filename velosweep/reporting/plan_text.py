@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from velosweep.config.settings import Job, RunSettings
 from velosweep.measuring.prepare import Prepared
-from velosweep.planning.job_names import CORE, N_DRAFT, names_of_jobs
+from velosweep.planning.job_names import names_of_jobs
+from velosweep.planning.job_settings import CORE, N_DRAFT
 from velosweep.planning.lane_queue import predicted_s
 from velosweep.planning.server_groups import ServerGroup, count_measurements
 from velosweep.reporting.console import QUIET, say, say_lines, width_of

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from velosweep.config.speculation_kinds import KINDS
 from velosweep.llama_cpp.setting_table import SETTINGS
-from velosweep.planning.job_names import model_name
+from velosweep.planning.job_settings import model_name
 from velosweep.records import SearchRecord, SweepRecord
 from velosweep.reporting.finding_text import Advice, explain, selected_findings
 from velosweep.reporting.wording import (

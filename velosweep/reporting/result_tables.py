@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 
-from velosweep.planning.job_names import N_DRAFT, model_name, settings_of, value_of
+from velosweep.planning.job_settings import N_DRAFT, model_name, settings_of, value_of
 from velosweep.records import JobRecord, SweepRecord
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.recommendation import Recommendation, competitors

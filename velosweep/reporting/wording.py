@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from velosweep.planning.job_names import JobNames, job_names, settings_of
+from velosweep.planning.job_names import JobNames, job_names
+from velosweep.planning.job_settings import settings_of
 from velosweep.records import SweepRecord
 from velosweep.statistics.comparison import Comparison, Statistics
 from velosweep.statistics.ranking import best_estimate

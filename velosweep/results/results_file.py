@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from velosweep.files import make_folder, read_bytes, replacing, write_text
-from velosweep.planning.job_names import CORE, column_name, settings_of, value_of, varying_keys
+from velosweep.planning.job_settings import CORE, column_name, settings_of, value_of, varying_keys
 from velosweep.records import TunerDecision
 from velosweep.results.parquet_files import WRITER, arrow_schema, columns_of
 from velosweep.results.paths import JobPaths

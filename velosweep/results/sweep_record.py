@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from velosweep.errors import ExitStatus, SchemaError, StorageError
 from velosweep.files import as_storage_error, write_text
-from velosweep.planning.job_names import overridden_settings
+from velosweep.planning.job_settings import overridden_settings
 from velosweep.records import Environment, JobRecord, SweepRecord
 from velosweep.results.parquet_files import check_schema, to_plain
 from velosweep.values import Mode

@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from velosweep.planning.job_names import settings_of, signature, varying_keys
+from velosweep.planning.job_settings import settings_of, signature, varying_keys
 from velosweep.records import Environment, SweepRecord
 from velosweep.statistics.comparison import Comparison, ModeStatistics
 from velosweep.statistics.intervals import Interval, t_half_width, welch_ratio

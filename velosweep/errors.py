@@ -125,6 +125,10 @@ class RunFailed(VelosweepError):
     exit_status = ExitStatus.SOME_FAILED
 
 
+class RequestRefused(RunFailed):
+    """The server can't or won't answer this request, and won't when it is asked again; others it may answer."""
+
+
 class RunTimeout(RunFailed):
     """One run did not end in its time: recorded as a sample with status `timeout`."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.llama_cpp.servers import CPU, gpu_lane, request, speculative, vanilla
 from velosweep.config.settings import Speculation, SyntheticShape
-from velosweep.errors import LaunchFailed, ProgramError
+from velosweep.errors import LaunchFailed, ProgramError, RequestRefused
 from velosweep.llama_cpp.embedded import EmbeddedEngine, check_engine, embedded_settings
 from velosweep.llama_cpp.engine import Generation, ServerConfig
 from velosweep.measuring.sample_rows import invalid_reason
@@ -124,6 +124,27 @@ def decodes(session: Any) -> int:
     """llama.cpp's own count of decodes so far."""
     text = session._client._http.request("GET", "/metrics", timeout_s=10).body.decode()
     return int(float(re.search(r"^llamacpp:n_decode_total (\S+)$", text, re.MULTILINE).group(1)))
+
+
+@pytest.mark.real
+def test_a_prompt_is_refused_beforehand_exactly_where_its_run_would_be_cut_short(
+    pair: tuple[str, str], tmp_path: Path
+) -> None:
+    server, text = vanilla(pair[0], context=256), "word " * 40  # 201 tokens with the first one
+    session = EmbeddedEngine().launch(server, lane=CPU, log_path=tmp_path / "log")
+    try:
+        session.wait_ready(60)
+        session.check_request(request(text, n_predict=54))
+        whole, cut = (session.generate(request(text, n_predict=n), timeout_s=60) for n in (54, 55))
+        with pytest.raises(RequestRefused, match=r"201 tokens of the prompt and 55 to generate.*engine\.context=257"):
+            session.check_request(request(text, n_predict=55))
+        with pytest.raises(RequestRefused, match="exceeds the available context size"):
+            session.generate(request(text * 2), timeout_s=60)
+    finally:
+        session.close()
+
+    assert invalid_reason(whole, server, request(text, n_predict=54)) is None
+    assert "truncated" in (invalid_reason(cut, server, request(text, n_predict=55)) or "")
 
 
 @pytest.mark.real

@@ -21,7 +21,7 @@ from velosweep.measuring.resuming import CompletedRun
 from velosweep.measuring.sample_rows import SampleMaker
 from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.server_groups import Key, ServerGroup, plan_groups
-from velosweep.results.journal import Journal
+from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.tuning.search_driver import SearchDriver
 from velosweep.values import Device, Lane, Mode, Sample
@@ -47,6 +47,9 @@ class StandInSession:
         self.engine.timeouts_s.append(timeout_s)
         return self.engine.answer(self, request)
 
+    def check_request(self, request: Request) -> None:
+        self.engine.check(request)
+
     def memory_bytes(self) -> int | None:
         return None
 
@@ -63,6 +66,7 @@ class StandInEngine:
     timeouts_s: list[float] = field(default_factory=list)
     sessions: list[StandInSession] = field(default_factory=list)
     answer: Callable[[StandInSession, Request], Generation] = lambda session, request: good(session.server, request)
+    check: Callable[[Request], None] = lambda request: None
     on_ready: Callable[[ServerConfig], None] = lambda server: None
 
     def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> StandInSession:
@@ -110,6 +114,7 @@ class Bench:
 
     engine: StandInEngine = field(default_factory=StandInEngine)
     samples: list[Sample] = field(default_factory=list)
+    recorded: list[Sample] = field(default_factory=list)  # with those of runs that were never asked for
     events: list[Event] = field(default_factory=list)
     done: dict[Key, CompletedRun] = field(default_factory=dict)
     stop: StopFlag = field(default_factory=StopFlag)
@@ -119,8 +124,11 @@ class Bench:
 
     def run(self, jobs: Sequence[Job]) -> None:
         groups = plan_groups(jobs, resident_servers=lambda job: 100)
-        with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.jsonl") as journal:
-            self._run(groups, journal, Path(folder))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "journal.jsonl"
+            with Journal(path) as journal:
+                self._run(groups, journal, Path(folder))
+            self.recorded += read_journal(path).samples
 
     def _run(self, groups: Sequence[ServerGroup], journal: Journal, folder: Path) -> None:
         prepared = Prepared(

@@ -189,18 +189,36 @@ def test_a_prompt_that_has_no_ratio_is_not_in_the_population():
     rows = _rows(_failed_on(samples, "c"))
 
     assert [row.speedup_gm is None for row in rows] == [False, False, True, False]
-    assert rows[-1].ci_method == "t over the prompts' mean log ratios"
-    assert (rows[-1].ci_low, rows[-1].ci_high) == (rows[-1].population_low, rows[-1].population_high)
     assert rows[-1].speedup_gm == pytest.approx((rows[0].speedup_gm * rows[1].speedup_gm) ** 0.5)
-    assert (rows[-1].n_pairs, rows[-1].suite_speedup, rows[-1].vanilla) == (0, None, None)
-    assert next(f for f in rows[-1].findings if f.code == "incomplete_passes").evidence == {"passes": 5, "of": 5}
+    assert rows[-1].n_pairs == 5
+    left_out = next(f for f in rows[-1].findings if f.code == "prompts_left_out")
+    assert left_out.evidence == {"prompts": 1, "of": 3, "names": "c", "reason": "its runs failed"}
+    assert "incomplete_passes" not in {f.code for f in rows[-1].findings}
+
+
+def test_a_prompt_that_failed_once_costs_its_pass_and_not_itself():
+    samples = sweep(prompts=("a", "b"), speed=_noisy)
+    lost = next(s for s in samples if s.mode is Mode.SPECULATIVE and s.iteration == 2 and s.prompt_id == "b")
+    job = _rows([replace(s, status=Status.FAILED) if s is lost else s for s in samples])[-1]
+
+    assert job.n_pairs == 4
+    assert "prompts_left_out" not in {f.code for f in job.findings}
+
+
+def test_no_figure_comes_of_no_whole_pass():
+    samples = sweep(iterations=2, prompts=("a", "b"), speed=_noisy)
+    halves = [s for s in samples if s.mode is Mode.VANILLA or (s.iteration == 0) is (s.prompt_id == "a")]
+    a, b, job = _rows(halves)
+
+    assert (a.n_pairs, b.n_pairs, job.n_pairs) == (1, 1, 0)
+    assert (job.speedup_gm, job.ci_low, job.speedup, job.ci_method) == (None,) * 4
 
 
 def test_one_prompt_with_a_ratio_is_no_population():
     a, _, job = _rows(_failed_on(sweep(prompts=("a", "b"), speed=_noisy), "b"))
 
-    assert (job.population_low, job.population_high, job.ci_low, job.worst_prompt) == (None,) * 4
-    assert (a.speedup_gm is None, job.speedup_gm) == (False, None)
+    assert (job.population_low, job.population_high, job.worst_prompt) == (None,) * 3
+    assert (job.speedup_gm, job.ci_low) == (a.speedup_gm, a.ci_low)
 
 
 def test_incomplete_passes_are_counted_where_there_are_pairs_only():

@@ -173,6 +173,10 @@ class AttachedSession(Session):
             self._failed = True
             raise
 
+    def check_request(self, request: Request) -> None:
+        """Asks the server's own tokenizer and template."""
+        self._client.check_request(request)
+
     def close(self) -> None:
         """Give up what was asked of it, from any thread; the server runs on."""
         self._http.abort()

@@ -18,11 +18,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
-from velosweep.errors import RunFailed, RunTimeout
+from velosweep.errors import RequestRefused, RunFailed, RunTimeout
 
 LOADING = "it is still loading its model"
 
 _CONNECT_S = 5.0
+_BAD_REQUEST = (400, 413, 422)
 _RECEIVE_BYTES = 1 << 18
 # llama-server's events are 120 to 150 bytes a token; its last one has 1,700 and more and so wakes us at once. Shorter
 # last events, of a server that does not close the connection either, are looked for this often.
@@ -139,7 +140,7 @@ class HttpClient:
 
 
 def check_status(response: HttpResponse, what: str) -> None:
-    """Raise RunFailed with the server's own message unless the status is 200."""
+    """Raise RunFailed with the server's own message unless the status is 200; RequestRefused for a bad request."""
     if response.status == 200:
         return
     message = shown(response.body)
@@ -151,7 +152,8 @@ def check_status(response: HttpResponse, what: str) -> None:
         remedy = "shorten the prompt or raise engine.context"
     elif response.status == 401:
         remedy = "set LLAMA_API_KEY to the server's API key"
-    raise RunFailed(f"The server answered {what} with status {response.status}: {message}", remedy=remedy)
+    kind = RequestRefused if response.status in _BAD_REQUEST else RunFailed
+    raise kind(f"The server answered {what} with status {response.status}: {message}", remedy=remedy)
 
 
 def shown(data: bytes) -> str:

@@ -77,6 +77,13 @@ class Session(Protocol):
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
         """Run one request. Raises RunTimeout or RunFailed; `alive` then says whether to launch anew."""
 
+    def check_request(self, request: Request) -> None:
+        """Raise RequestRefused for a request that can't be answered whole; nothing is generated.
+
+        A build that can't tell lets it pass. Raises RunFailed if it can't be asked.
+        """
+        return
+
     def memory_bytes(self) -> int | None:
         """Memory it holds now (resident set; device memory where that can be read), None if unknown."""
         return None

@@ -147,6 +147,11 @@ class ServerSession(Session):
                 f"llama.cpp died during the run{how}: {failure.cause} (log: {self._log_path})", remedy=failure.remedy
             ) from error
 
+    def check_request(self, request: Request) -> None:
+        """Asks the server's own tokenizer and template."""
+        if self._client is not None:
+            self._client.check_request(request)
+
     def memory_bytes(self) -> int | None:
         """Resident set of the process."""
         import psutil

@@ -19,6 +19,7 @@ from velosweep.errors import RunFailed
 from velosweep.llama_cpp.client import HttpClient, check_status
 from velosweep.llama_cpp.completion import Completion, complete
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
+from velosweep.llama_cpp.prompt_length import check_prompt_fits
 from velosweep.values import Mode
 
 # Each server is asked this once before it is measured; a long one would cost as much as some tokens.
@@ -157,6 +158,12 @@ class ServerClient:
             if speculation is not None:
                 payload |= {"speculative.n_min": speculation.n_min, "speculative.p_min": speculation.p_min}
         return self._generation(complete(self._http, payload, timeout_s=timeout_s), self._rules)
+
+    def check_request(self, request: Request) -> None:
+        """Raise RequestRefused for a prompt that the chat template refuses or the context is too small for."""
+        prompt = self._templated(request.prompt.text) if request.chat else request.prompt.text
+        asked = self._server.engine.context
+        check_prompt_fits(self._http, prompt, n_predict=request.n_predict, asked_context=asked)
 
     def _templated(self, text: str) -> str:
         payload = {"messages": [{"role": "user", "content": text}]}

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from velosweep.config.settings import Job
+from velosweep.config.settings import Job, Prompt
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.planning.server_groups import Key, Measurement, ServerGroup
@@ -44,6 +44,16 @@ class ServerFailed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PromptLeftOut:
+    """A prompt that can't be measured; the other prompts of these jobs go on."""
+
+    lane: int
+    prompt: Prompt
+    jobs: tuple[Job, ...]
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunStarted:
     """A lane sends a request."""
 
@@ -68,7 +78,7 @@ class GroupEnded:
     group: ServerGroup
 
 
-Event = ServerLoading | ServerReady | ServerFailed | RunStarted | RunEnded | GroupEnded
+Event = ServerLoading | ServerReady | ServerFailed | PromptLeftOut | RunStarted | RunEnded | GroupEnded
 Observer = Callable[[Event], None]
 
 
@@ -129,6 +139,14 @@ class Recorder:
                 for job in event.jobs:
                     self.errors.setdefault(job.id, event.error)
                     self._journal.note("job", job_id=job.id, state="failed", error=event.error)
+            elif isinstance(event, PromptLeftOut):
+                error = f"prompt {event.prompt.id} is left out: {event.error}"
+                for job in event.jobs:
+                    self.errors.setdefault(job.id, error)
+                self._journal.note("prompt", prompt_id=event.prompt.id, error=event.error)
+                for driver in self.search_drivers.values():
+                    if driver.group.jobs[0].baseline_id == event.jobs[0].baseline_id:
+                        driver.leave_out(event.prompt)
             elif isinstance(event, ServerReady):
                 server, load_s = event.server, event.load_s
                 self._journal.note("launch", arm=server.id, load_s=load_s, memory_bytes=event.memory_bytes)

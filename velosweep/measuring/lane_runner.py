@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from velosweep.config.settings import Prompt
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring.convergence import converged, iteration_speeds
-from velosweep.measuring.events import GroupEnded, ServerFailed
+from velosweep.measuring.events import GroupEnded, PromptLeftOut, ServerFailed
 from velosweep.measuring.lane_context import Cooldown, LaneContext
+from velosweep.measuring.prompt_refusals import first_measurements, ran_well_before, record_refusal, refused_prompts
 from velosweep.measuring.resident_servers import ResidentServers, run_once
 from velosweep.planning.lane_queue import LaneQueue
-from velosweep.planning.server_groups import Measurement, Round, ServerGroup, launch_iterations, rounds, warmups
+from velosweep.planning.server_groups import (
+    Measurement,
+    Round,
+    ServerGroup,
+    launch_iterations,
+    rounds,
+    warmups,
+    without_prompts,
+)
 from velosweep.tuning.search_driver import SearchDriver
 from velosweep.values import MAX_RECOVERY_PROBES, Mode, Sample, Status
 
@@ -46,6 +56,9 @@ class GroupRunner:
         self._done = context.recorder.done
         self._given_up: set[str] = set()
         self._warmup_errors: dict[str, str] = {}  # by server id
+        self._prompts_checked = False
+        self._left_out: set[str] = set()  # ids of prompts
+        self._failed_last: set[str] = set()  # ids of servers that failed at a prompt, and not run well since
 
     def run(self) -> bool:
         """Measure what is still missing of the group, launch by launch; False if an end was asked for before."""
@@ -71,7 +84,7 @@ class GroupRunner:
             for measurement in round_:
                 if self._stop.requested:
                     return False
-                if measurement.key in self._done or measurement.server.id in self._given_up:
+                if measurement.key in self._done or self._given_up_for(measurement):
                     continue
                 self._servers.make_room(measurement.server, [other.server for other in round_])
                 if not self._measure_with_retries(round_, measurement):
@@ -112,7 +125,7 @@ class GroupRunner:
         The looks are kept as warm-ups of their iteration: shown, never averaged, and what the finding `untrusted`
         is taken from. A look is one prompt's run: it is compared with that prompt's in the first round.
         """
-        vanilla, job = self._group.vanilla, first.job
+        vanilla, job = self._group.vanilla, self._group.jobs[0]  # `first` may know prompts that are left out
         speeds = iteration_speeds(self._done, self._group, None, launch)
         if vanilla is None or not speeds or not self._protocol.cooldown:
             return
@@ -136,7 +149,7 @@ class GroupRunner:
 
     def _finished(self, measurement: Measurement) -> bool:
         server = measurement.server
-        if server.id in self._given_up:
+        if self._given_up_for(measurement):
             return True
         return server.mode is Mode.SPECULATIVE and converged(
             self._done, self._group, server, measurement.launch, before=measurement.iteration
@@ -150,6 +163,9 @@ class GroupRunner:
                 self._give_up(server, "the vanilla server of this comparison failed")
             return True
         return all(server.id in self._given_up for server in servers)
+
+    def _given_up_for(self, measurement: Measurement) -> bool:
+        return measurement.server.id in self._given_up or measurement.prompt.id in self._left_out
 
     def _give_up(self, server: ServerConfig, error: str) -> None:
         if server.id in self._given_up:
@@ -177,6 +193,7 @@ class GroupRunner:
         wanted = [server for server in servers if server.id not in self._given_up]
         for server, error in self._servers.open(wanted, self._protocol):
             self._give_up(server, error)
+        self._check_prompts(launch)
         for measurement in warmups(self._group, launch):
             loaded = self._servers.get(measurement.server)
             if self._stop.requested or loaded is None or loaded.warmed_up:
@@ -199,23 +216,62 @@ class GroupRunner:
                     return False
                 if self._servers.get(one.server) is None:
                     self._open([one.server], one.launch)
-                if one.server.id in self._given_up:
+                if self._given_up_for(one):
                     return True
                 if self._stop.requested:
                     return False
                 if self._servers.get(one.server) is None:  # it came up, and died during its warm-up
                     error, culprit = self._warmup_errors.get(one.server.id, error), one.server
                     break
-                sample = self._take(one, attempt)
+                loaded, sample = self._servers.get(one.server), self._take(one, attempt)
                 if sample is None:  # given up at once, on request: the run is lost and nothing else
                     return False
                 if sample.status is not Status.OK:
                     error, culprit = sample.error or error, one.server
+                    if loaded is not None and one.prompt.id in loaded.refused:
+                        self._leave_out(one.prompt, error)
+                        return True
                     break
+                self._failed_last.discard(one.server.id)
             else:
                 return True
-        self._give_up(culprit, error)
+        if self._fails_here_alone(culprit, measurement):
+            self._failed_last.add(culprit.id)
+            self._leave_out(measurement.prompt, f"{culprit.label}: {error}")
+        else:
+            self._give_up(culprit, error)
         return True
+
+    def _fails_here_alone(self, server: ServerConfig, measurement: Measurement) -> bool:
+        """Whether a prompt seems to be the trouble rather than the server: it ran others well, the last one too."""
+        ran = ran_well_before(server, self._group, measurement, self._done)
+        return ran and server.id not in self._failed_last
+
+    def _check_prompts(self, launch: int) -> None:
+        """Leave out prompts that can't be measured, before any is; asked once, of the first server that is loaded."""
+        loaded = next((own for server in self._group.servers if (own := self._servers.get(server))), None)
+        if loaded is None or self._prompts_checked or self._stop.requested:
+            return
+        self._prompts_checked = True
+        first, *others = first_measurements(self._group, launch)
+        with self._stop.closing(loaded.session.close):
+            refused = refused_prompts(loaded, first)
+        for run in (run for runs in (first, *others) for run in runs if run.prompt.id in refused):
+            record_refusal(self._context, run, refused[run.prompt.id], shared=len(self._group.jobs) > 1)
+        for prompt in [run.prompt for run in first if run.prompt.id in refused]:
+            self._leave_out(prompt, str(refused[prompt.id]))
+
+    def _leave_out(self, prompt: Prompt, error: str) -> None:
+        """Go on without this prompt; where it was the last one, give up every server."""
+        self._left_out.add(prompt.id)
+        rest = without_prompts(self._group, {prompt.id})
+        if not rest.jobs[0].prompts.prompts:
+            for server in self._group.servers:
+                self._give_up(server, error)
+            return
+        self._group = rest
+        lane = self._context.lane.number
+        self._context.recorder.event(PromptLeftOut(lane=lane, prompt=prompt, jobs=rest.jobs, error=error))
 
     def _partners(self, round_: Round, measurement: Measurement) -> Iterator[Measurement]:
         """The runs taken that are compared with this one: the vanilla run, or for that all speculative ones."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from velosweep.config.settings import Protocol
-from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout
+from velosweep.errors import LaunchFailed, ProgramError, RequestRefused, RunFailed, RunTimeout
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
 from velosweep.measuring.events import RunEnded, RunStarted, ServerLoading, ServerReady
 from velosweep.measuring.lane_context import LaneContext
@@ -23,12 +23,16 @@ _TIMEOUT_FLOOR_S = 5.0
 
 @dataclass(kw_only=True)
 class ResidentServer:
-    """A server that was started. `started_at`: by time.perf_counter. `warmed_up`: it has had its short first run."""
+    """A server that was started. `started_at`: by time.perf_counter. `warmed_up`: it has had its short first run.
+
+    `refused`: ids of prompts that it refused to run; asking again would give the same.
+    """
 
     config: ServerConfig
     session: Session
     started_at: float
     warmed_up: bool = False
+    refused: set[str] = field(default_factory=set)
 
 
 class ResidentServers:
@@ -148,6 +152,17 @@ class ResidentServers:
                 list(pool.map(self.close, unwanted))
 
 
+def request_of(measurement: Measurement) -> Request:
+    """What a measurement asks of its server."""
+    job = measurement.job
+    return Request(
+        prompt=measurement.prompt,
+        n_predict=job.protocol.warmup_tokens if measurement.iteration == 0 else job.n_predict,
+        sampling=job.sampling,
+        chat=job.prompts.chat and measurement.iteration > 0,  # a warm-up says nothing that needs a template
+    )
+
+
 def run_once(
     context: LaneContext, servers: ResidentServers, measurement: Measurement, *, shared: bool, attempt: int = 0
 ) -> Sample | None:
@@ -159,13 +174,7 @@ def run_once(
     loaded = servers.get(measurement.server)
     if loaded is None:
         raise ValueError(f"the server of {measurement.key} is not loaded")
-    job, session, lane = measurement.job, loaded.session, context.lane.number
-    request = Request(
-        prompt=measurement.prompt,
-        n_predict=job.protocol.warmup_tokens if measurement.iteration == 0 else job.n_predict,
-        sampling=job.sampling,
-        chat=job.prompts.chat and measurement.iteration > 0,  # a warm-up says nothing that needs a template
-    )
+    job, session, lane, request = measurement.job, loaded.session, context.lane.number, request_of(measurement)
     slowest_s, timeout_s = context.recorder.slowest_s(measurement), job.protocol.run_timeout_s
     if slowest_s is not None:
         timeout_s = min(timeout_s, slowest_s * _TIMEOUT_FACTOR + _TIMEOUT_FLOOR_S)
@@ -183,6 +192,8 @@ def run_once(
         return None
     if isinstance(outcome, RunTimeout) or not session.alive:
         servers.close(measurement.server)
+    if isinstance(outcome, RequestRefused):
+        loaded.refused.add(measurement.prompt.id)
     sample = context.samples.make(
         measurement, request, outcome, conditions, started_at=started_at, attempt=attempt, shared=shared
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from velosweep.config.settings import Job, Prompt
 from velosweep.llama_cpp.engine import ServerConfig
@@ -163,6 +163,16 @@ def count_measurements(group: ServerGroup) -> int:
     """The most runs that a group takes, warm-ups left out."""
     first = group.jobs[0]
     return len(group.servers) * len(first.prompts.prompts) * most_iterations(first)
+
+
+def without_prompts(group: ServerGroup, prompt_ids: Collection[str]) -> ServerGroup:
+    """The same group, whose jobs lack these prompts; their ids stay what they are."""
+
+    def less(job: Job) -> Job:
+        kept = tuple(prompt for prompt in job.prompts.prompts if prompt.id not in prompt_ids)
+        return replace(job, prompts=replace(job.prompts, prompts=kept))
+
+    return replace(group, jobs=tuple(map(less, group.jobs)))
 
 
 def server_owners(group: ServerGroup) -> list[tuple[ServerConfig, Job]]:

@@ -157,7 +157,7 @@ class ProgressDisplay:
         """Take one event; never raises for what it shows."""
         with self._lock:
             line = self._take(event)
-            if line and (self._verbosity > QUIET or isinstance(event, events.ServerFailed)):
+            if line and (self._verbosity > QUIET or isinstance(event, (events.ServerFailed, events.PromptLeftOut))):
                 say(self._console, line, indent=2)
             now = self._clock()
             # The next run starts within a moment of the end of one. Drawn at the end, the block would name the
@@ -189,6 +189,8 @@ class ProgressDisplay:
             )
         elif isinstance(event, events.ServerFailed):
             return f"❌ {self._server_name(event.server)} did not run: {event.error}"
+        elif isinstance(event, events.PromptLeftOut):
+            return f"❌ prompt {event.prompt.id} is left out: {event.error}"
         elif isinstance(event, events.RunStarted):
             measurement = event.measurement
             self._progress.groups[measurement.job.baseline_id].add(measurement.group)

@@ -166,7 +166,8 @@ def _setting(job: Comparison, record: SweepRecord) -> str:
 
 def _rests_on(best: Comparison, record: SweepRecord) -> str:
     entry = next((job for job in record.jobs if job.id == best.job_id), None)
-    prompts = plural(len(entry.prompt_ids), "prompt") if entry else f"prompts {best.prompt_set}"
+    left_out = next((int(f.evidence["prompts"]) for f in best.findings if f.code == "prompts_left_out"), 0)
+    prompts = plural(len(entry.prompt_ids) - left_out, "prompt") if entry else f"prompts {best.prompt_set}"
     repeated = "runs" if entry and len(entry.prompt_ids) == 1 else "passes"
     launches = f", {plural(entry.launches, 'launch')}" if entry else ""
     return (

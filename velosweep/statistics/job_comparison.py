@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from velosweep.statistics.comparison import Acceptance, Comparison, Finding, Mod
 from velosweep.statistics.comparison_figures import ComparedRuns, Design, PairedStatistics
 from velosweep.statistics.findings import RecoveryProbes, machine_findings, outcome_findings, untrusted_findings
 from velosweep.statistics.intervals import OVER_PROMPTS, Interval, Ratio, t_ratio
-from velosweep.statistics.pairing import FoundJob, IndexedRuns, JobRows, job_rows
+from velosweep.statistics.pairing import FoundJob, IndexedRuns, job_rows
 from velosweep.statistics.rounds_cost import Costs
 from velosweep.statistics.runs import Runs
+from velosweep.statistics.used_rows import all_rows, present_rows, suite_prompts, used_rows
 from velosweep.values import Verdict
 
 
@@ -49,20 +51,21 @@ class ComparedJob:
 
     @cached_property
     def compared(self) -> list[ComparedRuns]:
-        """Each prompt's runs, then where there are several the passes in which every prompt was measured."""
+        """Each prompt's runs, then where there are several the passes in which the whole suite was measured."""
         prompts = [
             ComparedRuns(vanilla=present_rows(vanilla), speculative=present_rows(speculative), design=self.design)
             for vanilla, speculative in zip(self.vanilla.T, self.speculative.T, strict=True)
         ]
         if len(prompts) < 2:
             return prompts
-        vanilla, speculative = (rows[(rows >= 0).all(axis=1)] for rows in (self.vanilla, self.speculative))
+        suite = (rows[:, self._in_suite] for rows in (self.vanilla, self.speculative))
+        vanilla, speculative = (rows[(rows >= 0).all(axis=1)] for rows in suite)
         return [*prompts, ComparedRuns(vanilla=vanilla, speculative=speculative, design=self.design)]
 
     def comparisons(self, figures: Sequence[PairedStatistics]) -> list[Comparison]:
         """One for each prompt, then the job's. `figures`: of each of `compared`."""
         count, columns = len(self.rows.prompts), self.analysis.runs.columns
-        all_good = self.analysis.runs.usable[_all_rows(self.rows)].all()
+        all_good = self.analysis.runs.usable[all_rows(self.rows)].all()
         per_prompt = []
         for p, (found, row) in enumerate(zip(figures[:count], self._lead_rows.max(axis=0).tolist(), strict=True)):
             accepted = acceptance.estimate([found.counts], self.n_draft) if found.counts else None
@@ -84,18 +87,19 @@ class ComparedJob:
         self, per_prompt: list[Comparison], figures: Sequence[PairedStatistics], machine: list[Finding]
     ) -> Comparison:
         """The job over its prompt set: an iteration's sample is the suite's."""
-        *prompts, suite = figures
+        prompts, suite = list(compress(figures, self._in_suite)), figures[-1]
         suite = replace(suite, drafted=_in_any({found.drafted for found in prompts}))
         runs, passes = self.analysis.runs, len(self.rows.speculative)
-        findings = outcome_findings(runs, _all_rows(self.rows)) + suite.findings
+        findings = outcome_findings(runs, all_rows(self.rows)) + suite.findings
         if self.design.paired and suite.pairs < passes:
             findings.append(warning("incomplete_passes", "pairs", {"passes": passes - suite.pairs, "of": passes}))
-        ranked = [(row.speedup_gm, row.prompt_id) for row in per_prompt if row.speedup_gm is not None]
+        findings += self._left_out(per_prompt)
+        in_suite = compress(per_prompt, self._in_suite)
+        ranked = [(row.speedup_gm, row.prompt_id) for row in in_suite if row.speedup_gm is not None]
         population = t_ratio([math.log(ratio) for ratio, _ in ranked], method=OVER_PROMPTS)
         ratio = suite.ratio
-        if ratio.interval is None and population.interval is not None:
-            # With a single whole pass, or none, prompts are all the repetition there is.
-            ratio = Ratio(ratio=population.ratio if ratio.ratio is None else ratio.ratio, interval=population.interval)
+        if ratio.ratio is not None and ratio.interval is None and population.interval is not None:
+            ratio = Ratio(ratio=ratio.ratio, interval=population.interval)  # prompts are all the repetition there is
         accepted = acceptance.estimate([found.counts for found in prompts if found.counts], self.n_draft)
         return replace(
             self._comparison(suite, ratio, findings + machine, accepted),
@@ -146,12 +150,34 @@ class ComparedJob:
             drafted=drafted,
         )
 
+    @cached_property
+    def _in_suite(self) -> Any:
+        return suite_prompts(self.analysis.runs, self.rows, self.vanilla, self.speculative)
+
+    def _left_out(self, per_prompt: Sequence[Comparison]) -> list[Finding]:
+        """The finding on prompts that are not in the job's figures, with the last error of the first of them."""
+        out = np.flatnonzero(~self._in_suite)
+        if not len(out):
+            return []
+        columns, rows = self.analysis.runs.columns, present_rows(self._every_run(int(out[0])))
+        reasons = [columns.text("error").at(row) for row in rows[~self.analysis.runs.usable[rows]].tolist()]
+        evidence: dict[str, float | int | str] = {
+            "prompts": len(out),
+            "of": len(per_prompt),
+            "names": ", ".join(per_prompt[p].prompt_id or "" for p in out.tolist()),
+            "reason": next((reason for reason in reversed(reasons) if reason), "its runs failed"),
+        }
+        return [warning("prompts_left_out", "prompts", evidence)]
+
     def _outcomes(self, p: int) -> list[Finding]:
         """Findings on the runs of a prompt that are not averaged."""
+        return outcome_findings(self.analysis.runs, present_rows(self._every_run(p)))
+
+    def _every_run(self, p: int) -> Any:
+        """Rows of all counted runs of a prompt, repeated attempts first; -1 where there is none."""
         rows = self.rows
         others = rows.others[self.analysis.arrangement.prompt[rows.others] == rows.prompts[p]]
-        every = np.concatenate([rows.speculative[:, p], rows.vanilla[:, p], others])
-        return outcome_findings(self.analysis.runs, present_rows(every))
+        return np.concatenate([others, rows.vanilla[:, p], rows.speculative[:, p]])
 
     @cached_property
     def n_draft(self) -> int:
@@ -190,39 +216,6 @@ class ComparedJob:
 def _in_any(drafted: set[bool | None]) -> bool | None:
     """Whether anything was drafted for any prompt, from what is known of each."""
     return True if True in drafted else None if None in drafted else False
-
-
-def used_rows(runs: Runs, job: JobRows) -> tuple[Any, Any, bool]:
-    """(vanilla, speculative, paired): rows that are averaged, passes x prompts, -1 where none.
-
-    Where any pair has two usable halves only pairs count; else all usable runs of both modes, unpaired.
-    """
-    vanilla, speculative = (
-        np.where((cube >= 0) & runs.usable[cube], cube, -1) for cube in (job.vanilla, job.speculative)
-    )
-    both = (vanilla >= 0) & (speculative >= 0)
-    if both.any():
-        return np.where(both, vanilla, -1), np.where(both, speculative, -1), True
-    if (job.speculative < 0).all():
-        return vanilla, speculative, False
-    # No vanilla run is of a speculative one's pass: they make passes of their own.
-    rows = job.all_vanilla[runs.usable[job.all_vanilla]]
-    codes = runs.columns.text("prompt_id").codes[rows] + 1
-    columns = [rows[codes == prompt] for prompt in job.prompts]
-    vanilla = np.full((max(map(len, columns)), len(columns)), -1, dtype=np.int64)
-    for p, column in enumerate(columns):
-        vanilla[: len(column), p] = column
-    return vanilla, speculative, False
-
-
-def present_rows(rows: Any) -> Any:
-    """The rows that are there."""
-    return rows[rows >= 0]
-
-
-def _all_rows(job: JobRows) -> Any:
-    """Every counted run of a job: its own, their partners, and attempts that were repeated."""
-    return present_rows(np.concatenate([job.speculative.ravel(), job.vanilla.ravel(), job.others]))
 
 
 def speedup(vanilla: ModeStatistics | None, speculative: ModeStatistics | None) -> float | None:

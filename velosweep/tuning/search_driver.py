@@ -13,7 +13,15 @@ from dataclasses import dataclass, field, replace
 from velosweep.config.settings import Job, Prompt, TunerSettings
 from velosweep.errors import ConfigError
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.planning.server_groups import Key, Measurement, Round, ServerGroup, sample_key, server_owners
+from velosweep.planning.server_groups import (
+    Key,
+    Measurement,
+    Round,
+    ServerGroup,
+    sample_key,
+    server_owners,
+    without_prompts,
+)
 from velosweep.records import TunerDecision
 from velosweep.tuning.best_arm import BestArmSearch
 from velosweep.tuning.calibration import pool
@@ -63,6 +71,10 @@ class SearchDriver:
         """A run was recorded."""
         if sample.is_counted:
             self.samples[measurement.key] = sample
+
+    def leave_out(self, prompt: Prompt) -> None:
+        """A prompt of these jobs can't be measured."""
+        self.group = without_prompts(self.group, {prompt.id})
 
     def next_round(self) -> Round | None:
         """What to measure next; None when every search is over."""

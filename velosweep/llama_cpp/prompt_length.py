@@ -1,0 +1,52 @@
+"""Whether a prompt fits into a server's context, counted by the server's own tokenizer, without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from velosweep.errors import RequestRefused
+from velosweep.llama_cpp.client import HttpClient, check_status
+
+
+def check_prompt_fits(http: HttpClient, prompt: str, *, n_predict: int, asked_context: int) -> None:
+    """Raise RequestRefused where `prompt` and `n_predict` tokens after it don't fit into the context of a slot.
+
+    `asked_context`: what the configuration says, which a model trained for less does not get. A build that counts no
+    tokens or doesn't tell its context lets everything pass. Raises RunFailed if the server can't be asked.
+    """
+    context, tokens = slot_context(http), count_tokens(http, prompt)
+    # llama.cpp ends a run as truncated as soon as its last token would fill the context.
+    if context is None or tokens is None or tokens + n_predict < context:
+        return
+    needed = f"{tokens} tokens of the prompt and {n_predict} to generate need a context of {tokens + n_predict + 1}"
+    if context < asked_context:
+        what = f"{needed}; llama.cpp gives {context} of engine.context={asked_context}, what the model was trained for"
+        raise RequestRefused(what, remedy="shorten the prompt, lower n_predict or choose a model for longer texts")
+    raise RequestRefused(
+        f"{needed}, and the server has {context}",
+        remedy=f"set engine.context={tokens + n_predict + 1} or more, shorten the prompt or lower n_predict",
+    )
+
+
+def count_tokens(http: HttpClient, prompt: str) -> int | None:
+    """Tokens that /completion would make of `prompt`; None where the build doesn't say. Raises RunFailed."""
+    payload = {"content": prompt, "add_special": True, "parse_special": True}
+    response = http.request("POST", "/tokenize", payload, timeout_s=30.0)
+    if response.status in (403, 404, 501):
+        return None
+    check_status(response, "POST /tokenize")
+    answer = response.json()
+    tokens = answer.get("tokens") if isinstance(answer, Mapping) else None
+    return len(tokens) if isinstance(tokens, list) else None
+
+
+def slot_context(http: HttpClient) -> int | None:
+    """The context of one slot, None where the build doesn't say. Raises RunFailed."""
+    slots, props = http.get_json("/slots"), http.get_json("/props")
+    slot = slots[0] if isinstance(slots, list) and slots else None
+    defaults = props.get("default_generation_settings") if isinstance(props, Mapping) else None
+    for source in (slot, defaults):
+        context = source.get("n_ctx") if isinstance(source, Mapping) else None
+        if isinstance(context, int) and context > 0:
+            return context
+    return None

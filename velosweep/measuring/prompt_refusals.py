@@ -1,0 +1,74 @@
+"""Prompts that a group's servers can't or won't run, found out without running them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timezone
+
+from velosweep.errors import RequestRefused, RunFailed
+from velosweep.llama_cpp.engine import ServerConfig
+from velosweep.measuring.lane_context import LaneContext
+from velosweep.measuring.resident_servers import ResidentServer, request_of
+from velosweep.measuring.resuming import CompletedRun
+from velosweep.planning.server_groups import Key, Measurement, ServerGroup, launch_iterations, server_owners
+
+
+def first_measurements(group: ServerGroup, launch: int) -> list[list[Measurement]]:
+    """The first run of each prompt in a launch, server by server."""
+    return [
+        [
+            Measurement(
+                server=server,
+                job=job,
+                prompt=prompt,
+                iteration=launch_iterations(job, launch)[0],
+                launch=launch,
+                group=group.number,
+            )
+            for prompt in job.prompts.prompts
+        ]
+        for server, job in server_owners(group)
+    ]
+
+
+def refused_prompts(server: ResidentServer, measurements: Iterable[Measurement]) -> dict[str, RequestRefused]:
+    """Why prompts can't be measured, by their ids, from asking the server without running them."""
+    refused = {}
+    for measurement in measurements:
+        try:
+            server.session.check_request(request_of(measurement))
+        except RequestRefused as error:
+            refused[measurement.prompt.id] = error
+        except RunFailed:
+            break  # the runs will tell what is the matter with it
+    return refused
+
+
+def record_refusal(context: LaneContext, measurement: Measurement, error: RequestRefused, *, shared: bool) -> None:
+    """Record as a failed run what was not asked for. Raises StorageError."""
+    context.monitor.begin()
+    sample = context.samples.make(
+        measurement,
+        request_of(measurement),
+        error,
+        context.monitor.end(),
+        started_at=datetime.now(timezone.utc),
+        attempt=0,
+        shared=shared,
+    )
+    context.recorder.sample(measurement, sample)
+
+
+def ran_well_before(
+    server: ServerConfig, group: ServerGroup, measurement: Measurement, done: Mapping[Key, CompletedRun]
+) -> bool:
+    """Whether a server has a good run of another prompt in this launch."""
+    return any(
+        replace(measurement, server=server, job=job, prompt=prompt, iteration=iteration).key in done
+        for own, job in server_owners(group)
+        if own.id == server.id
+        for prompt in job.prompts.prompts
+        if prompt.id != measurement.prompt.id
+        for iteration in range(1, measurement.iteration + 1)
+    )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,10 @@ class StepFailed(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
-    """A synthetic pair's shape but for type and eps."""
+class Pair:
+    """A synthetic pair but for its acceptance: the fields of `velosweep synth`."""
 
+    type: str
     layers: int
     kept_layers: int
     width: int
@@ -37,47 +38,72 @@ class Shape:
     heads: int
     kv_heads: int
     vocabulary: int
+    eps: float
+
+    def fields(self) -> list[str]:
+        """As `velosweep synth` takes them."""
+        return [f"{name}={value}" for name, value in asdict(self).items()]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How large everything is: real on a GPU, small on the CPU. Both run the same steps."""
+    """How large everything is: real on a GPU, small on the CPU. Both run the same steps.
+
+    `n_drafts`: of the quantised pair's sweep; `few_n_drafts`: of the other's. `agreement`: the largest relative
+    difference from llama-bench, and of an A/A ratio from 1, that is no surprise.
+    """
 
     name: str
-    shape: Shape
-    types: tuple[str, ...]
-    targets: tuple[float, ...]
+    quantised: Pair
+    unquantised: Pair
     n_drafts: tuple[int, ...]
+    few_n_drafts: tuple[int, ...]
     n_predict: int
-    batches: tuple[int, ...]
-    repetitions: int
-    context: int
+    streams: tuple[int, ...]
+    depth: int
+    iterations: int
     agreement: float
-    """Largest relative difference from llama-bench, and of an A/A ratio from 1, that passes."""
 
 
+_8B = Pair(
+    type="q4_0",
+    layers=32,
+    kept_layers=4,
+    width=4096,
+    feed_forward=14336,
+    heads=32,
+    kv_heads=8,
+    vocabulary=128256,
+    eps=0.1,
+)
 REAL = Scale(
     name="8B/1B-like",
-    shape=Shape(layers=32, kept_layers=4, width=4096, feed_forward=14336, heads=32, kv_heads=8, vocabulary=128256),
-    types=("f16", "q8_0", "q4_0"),
-    targets=(0.6, 0.8, 1.0),
-    n_drafts=(1, 2, 3, 4, 6, 7, 8, 12, 16),
-    n_predict=128,
-    batches=(1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 17, 24, 32),
-    repetitions=5,
-    context=4096,
+    quantised=_8B,
+    unquantised=replace(
+        _8B, type="f16", layers=16, kept_layers=2
+    ),  # half the blocks: 10 GB instead of 20 to write and load
+    n_drafts=(1, 2, 3, 4, 6, 7, 8, 9, 12, 16),
+    few_n_drafts=(2, 4, 8),
+    n_predict=64,
+    streams=(1, 4, 16),
+    depth=16384,
+    iterations=4,
     agreement=0.03,
+)
+# In f16, because the packed server dies of an illegal instruction on quantised models on some processors.
+_TINY = Pair(
+    type="f16", layers=8, kept_layers=1, width=256, feed_forward=768, heads=4, kv_heads=2, vocabulary=320, eps=0.1
 )
 SMALL = Scale(
     name="small",
-    shape=Shape(layers=16, kept_layers=1, width=384, feed_forward=1024, heads=6, kv_heads=2, vocabulary=320),
-    types=("f16", "q8_0", "q4_0"),
-    targets=(0.6, 0.8, 1.0),
-    n_drafts=(2, 4, 8),
-    n_predict=64,
-    batches=(1, 2, 4, 8, 9, 16),
-    repetitions=3,
-    context=1024,
+    quantised=_TINY,
+    unquantised=replace(_TINY, type="f32"),
+    n_drafts=(2, 7, 8),
+    few_n_drafts=(4,),
+    n_predict=32,
+    streams=(1, 2),
+    depth=512,
+    iterations=3,
     agreement=0.25,  # two cores shared with others: the figure shows that it runs, not how well
 )
 
@@ -93,51 +119,47 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step: bounded by `minutes`, skipped once it is marked as done."""
+    """One step: bounded by `limit_s`, left out once it is marked as done."""
 
     name: str
-    minutes: float
+    limit_s: float
     run: Callable[[Kit], Result]
 
 
 @dataclass(kw_only=True)
 class Kit:
-    """One run of the kit in a work folder."""
+    """One run of the kit in a work folder. `out`: where table and results are also put after each step.
+
+    `ending_s`: what a program is given to end by itself once its time is over; part of its step's limit.
+    """
 
     work: Path
     scale: Scale
     cpu: bool
+    out: Path | None = None
     architecture: str | None = None
     sources: Path = KIT.parent / "llama.cpp"
     wheels: Path = KIT.parent / "wheels"
-    bin: Path = Path()
+    bin: Path = KIT.parent / "bin"
     jobs: int = os.cpu_count() or 1
+    ending_s: float = 10.0
     deadline: float = float("inf")
-
-    def __post_init__(self) -> None:
-        if self.bin == Path():
-            self.bin = self.build / "bin"
+    step_deadline: float = float("inf")
 
     @property
     def build(self) -> Path:
         """Where llama.cpp is built."""
         return self.work / "build"
 
-    @property
-    def models(self) -> Path:
-        """Where synthetic pairs lie."""
-        return self.work / "models"
-
-    def folder(self, step: str, name: str) -> Path:
-        """A sweep's folder. What a cut-off step left is resumed; what a failed or finished one left is removed."""
+    def folder(self, name: str) -> Path:
+        """A sweep's folder, emptied."""
         folder = self.work / "sweeps" / name
-        if self.mark(step) is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         return folder
 
     def left_s(self) -> float:
-        """Seconds until the deadline."""
-        return self.deadline - time.monotonic()
+        """Seconds that the step under way, and the whole run, still have."""
+        return min(self.deadline, self.step_deadline) - time.monotonic()
 
     def mark(self, name: str) -> dict[str, Any] | None:
         """What a step left when it was last run, None if it never was."""
@@ -161,24 +183,27 @@ class Kit:
         beside.replace(path)
 
     def environment(self) -> dict[str, str]:
-        """For all programs: the kit's Python packages, CUDA's libraries, and caches inside the work folder."""
+        """For all programs: the kit's packages and libraries, Vulkan's driver, caches inside the work folder."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_ARG_")}
-        site, libraries = self.work / "site", self.work / "cuda" / "lib64"
+        site = self.work / "site"
         if site.is_dir():
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(site), environment.get("PYTHONPATH", "")]))
-        if libraries.is_dir():
-            older = environment.get("LD_LIBRARY_PATH", "")
-            environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [str(libraries), older]))
+        libraries = [str(folder) for folder in (self.bin, self.work / "cuda" / "lib64") if folder.is_dir()]
+        older = environment.get("LD_LIBRARY_PATH", "")
+        environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [*libraries, older]))
+        if "VK_DRIVER_FILES" not in environment and (driver := vulkan_driver()) is not None:
+            environment["VK_DRIVER_FILES"] = str(driver)
         return environment | {"XDG_CACHE_HOME": str(self.work / "cache"), "COLUMNS": "150", "NO_COLOR": "1"}
 
     def run(
-        self, command: Sequence[str | Path], *, minutes: float, log: str | None = None, check: bool = True
+        self, command: Sequence[str | Path], *, log: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program within its minutes and the deadline, killed with all it started when they are over.
+        """Run a program within its step's time; then it is interrupted, and killed `ending_s` later.
 
-        Output is kept in logs/`log`. Raises OutOfTime, or StepFailed with the output's end if `check` and it failed.
+        Output is kept in logs/`log`. Raises OutOfTime where none is left to begin, and with `check` StepFailed with
+        the output's end where the program failed or was interrupted.
         """
-        limit_s = min(minutes * 60, self.left_s())
+        limit_s = self.left_s() - self.ending_s
         if limit_s < 1:
             raise OutOfTime
         argv = [str(word) for word in command]
@@ -192,84 +217,85 @@ class Kit:
             env=self.environment(),
             start_new_session=True,
         )
+        late = ""
         try:
             output, _ = process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired:
-            output = _end(process)
-            self._log(log, argv, output)
-            if limit_s < minutes * 60:
-                raise OutOfTime from None
-            raise StepFailed(f"{argv[0]} took more than {minutes:g} minutes: {_tail(output)}") from None
+            output, late = _end(process, self.ending_s), f" after {limit_s:.0f} s, its time being over"
         except BaseException:
-            _end(process)
+            _end(process, self.ending_s)
             raise
-        self._log(log, argv, output)
-        if check and process.returncode:
-            raise StepFailed(f"{' '.join(argv[:6])} … ended with {process.returncode}: {_tail(output)}")
-        return subprocess.CompletedProcess(argv, process.returncode, stdout=output)
+        if log:
+            (self.work / "logs").mkdir(exist_ok=True)
+            (self.work / "logs" / f"{log}.txt").write_text(f"$ {' '.join(argv)}\n{output}")
+        if check and (process.returncode or late):
+            raise StepFailed(f"{' '.join(argv[:6])} … ended with {process.returncode}{late}: {_tail(output)}")
+        return subprocess.CompletedProcess(argv, process.returncode or (1 if late else 0), stdout=output)
 
     def velosweep(
-        self, *arguments: str, minutes: float, log: str | None = None, check: bool = True
+        self, *arguments: str, log: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run velosweep with the llama.cpp that was built, and this kit's device and context."""
-        return self.run([sys.executable, "-c", VELOSWEEP, *arguments], minutes=minutes, log=log, check=check)
-
-    def overrides(self, *, model: Mapping[str, str] | None = None) -> list[str]:
-        """The overrides that all of the kit's sweeps have."""
-        engine = [f"llama_cpp.path={self.bin}", "engine=server", f"engine.context={self.scale.context}"]
-        pair = [f"model_pair.{key}={value}" for key, value in (model or {}).items()]
-        return [*engine, *pair, f"n_predict={self.scale.n_predict}"]
-
-    def _log(self, name: str | None, argv: Sequence[str], output: str) -> None:
-        if name:
-            (self.work / "logs").mkdir(exist_ok=True)
-            (self.work / "logs" / f"{name}.txt").write_text(f"$ {' '.join(argv)}\n{output}")
+        """Run velosweep in the work folder."""
+        return self.run([sys.executable, "-c", VELOSWEEP, *arguments], log=log, check=check)
 
     def _mark(self, name: str) -> Path:
-        return self.work / "marks" / f"{name.replace(':', '-')}.json"
+        return self.work / "marks" / f"{name}.json"
 
 
-def run_steps(kit: Kit, steps: Sequence[Step], *, again: Sequence[str] = ()) -> bool:
-    """Run what is not yet done; returns whether all is. A failed step is marked, said and gone past."""
+def vulkan_driver() -> Path | None:
+    """NVIDIA's description of its Vulkan driver, where containers keep it out of the loader's sight; else None."""
+    usual = [Path(root) / "vulkan/icd.d" for root in ("/etc", "/usr/share", "/usr/local/share")]
+    if any(file for folder in usual for file in folder.glob("nvidia*.json")):
+        return None
+    return next(iter(sorted(Path("/usr/local/nvidia").glob("share/vulkan/icd.d/nvidia*.json"))), None)
+
+
+def run_steps(
+    kit: Kit, steps: Sequence[Step], *, again: Sequence[str] = (), after: Callable[[], object] = lambda: None
+) -> bool:
+    """Run what is not yet done; returns whether all is. A failed step is marked, said and gone past.
+
+    `after` is called after each step, so that a run that is cut off has left what it found.
+    """
     complete = True
     for step in steps:
         mark = kit.mark(step.name)
         if mark is not None and mark["ok"] and step.name not in again:
             continue
+        kit.step_deadline = float("inf")
         if kit.left_s() < 5:
             return False
-        print(f"== {step.name} (at most {step.minutes:g} min)", flush=True)
+        print(f"== {step.name} (at most {step.limit_s:g} s)", flush=True)
         start = time.monotonic()
+        kit.step_deadline = start + step.limit_s
+        error = None
         try:
             result = step.run(kit)
         except OutOfTime:
             print("   out of time: the next call goes on from here", flush=True)
-            return False
-        except Exception as error:  # noqa: BLE001 -- whatever went wrong with one step is its row in the table
-            seconds = time.monotonic() - start
-            kit.write_mark(
-                step.name, ok=False, seconds=seconds, result=Result(), error=f"{type(error).__name__}: {error}"
-            )
-            print(f"   FAILED after {seconds:.0f} s: {error}", flush=True)
             complete = False
             continue
+        except Exception as caught:  # noqa: BLE001 -- whatever went wrong with one step is its row in the table
+            result, error, complete = Result(), f"{type(caught).__name__}: {caught}", False
         seconds = time.monotonic() - start
-        kit.write_mark(step.name, ok=True, seconds=seconds, result=result)
-        shown = ", ".join(f"{name} {_short(value)}" for name, value in result.figures.items())
-        print(f"   {seconds:.0f} s  {shown[:400]}", flush=True)
+        kit.write_mark(step.name, ok=error is None, seconds=seconds, result=result, error=error)
+        shown = ", ".join(f"{name} {shown_figure(value)}" for name, value in result.figures.items())
+        print(f"   {seconds:.0f} s  {f'FAILED: {error}' if error else shown[:400]}", flush=True)
+        after()
     return complete
 
 
-def _short(value: Any) -> str:
+def shown_figure(value: Any) -> str:
+    """A figure for a person."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _end(process: subprocess.Popen[str]) -> str:
+def _end(process: subprocess.Popen[str], wait_s: float) -> str:
     """Ask the whole group to stop, then make it."""
     for sign in (signal.SIGINT, signal.SIGKILL):
         try:
             os.killpg(process.pid, sign)
-            output, _ = process.communicate(timeout=15)
+            output, _ = process.communicate(timeout=wait_s)
         except subprocess.TimeoutExpired:
             continue
         except ProcessLookupError:

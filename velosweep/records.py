@@ -43,6 +43,8 @@ class JobRecord:
     error: str | None = None
     server_arguments: tuple[str, ...] = ()  # llama-server's for this job's setting, fit to be used by others
     settings: Mapping[str, Scalar] = field(default_factory=dict)
+    concurrency: int = 1
+    depth: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -136,6 +136,13 @@ class Sample:
     gpu_processes: int | None = None
     cpu_busy: float | None = None
     drafting_rounds: int | None = None
+    concurrency: int = 1
+    depth: int = 0
+    stream_tokens_per_second: tuple[float, ...] | None = None
+    stream_first_token_ms: tuple[float, ...] | None = None
+    between_tokens_p50_ms: float | None = None
+    between_tokens_p95_ms: float | None = None
+    between_tokens_p99_ms: float | None = None
 
     @property
     def is_counted(self) -> bool:

@@ -212,7 +212,7 @@ def disturbance(repeats: int) -> Iterator[Figure]:
 
 def bare_request(session: Any, request: Any) -> float:
     """The same question in a plain request, as a script of one's own would ask it."""
-    from velosweep.llama_cpp.server_client import completion_payload
+    from velosweep.llama_cpp.completion import completion_payload
 
     address = session._client._http.address
     payload = {**completion_payload(request, prompt=request.prompt.text, cache_prompt=False), "stream": True}

@@ -20,7 +20,7 @@ from velosweep.errors import VelosweepError
 from velosweep.llama_cpp import client
 from velosweep.llama_cpp.binaries import parse_speculative, parse_vanilla
 from velosweep.llama_cpp.completion import Completion, parse_events
-from velosweep.llama_cpp.server_client import SpeculationCounters, parse_counters
+from velosweep.llama_cpp.speculation_counters import SpeculationCounters, parse_counters
 from velosweep.models.gguf_model import HeaderError, parse_header
 from velosweep.models.model_checks import check_pair
 

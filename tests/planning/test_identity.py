@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tests.planning.jobs import jobs_over_n_draft
 from velosweep.config.settings import Speculation
-from velosweep.planning.identity import identify
+from velosweep.planning.identity import identify, speculative_server, vanilla_server
 
 
 def test_ids_do_not_change_between_releases() -> None:
@@ -16,3 +16,16 @@ def test_ids_do_not_change_between_releases() -> None:
     ids = [(one.id, one.baseline_id) for each in (job, other) for one in identify([each], {})]
 
     assert ids == [("750a04e54136cd52", "be441a86baf2f89a"), ("6d07f19b40d2ba91", "57f3d3bc154216f2")]
+
+
+def test_streams_and_depth_are_another_load_with_servers_and_a_baseline_of_its_own() -> None:
+    (job,) = jobs_over_n_draft(4)
+    loads = [job, replace(job, concurrency=4), replace(job, depth=4096)]
+    identified = identify(loads, {})
+    servers = [server(one) for one in loads for server in (vanilla_server, speculative_server)]
+
+    assert len({one.id for one in identified}) == len({one.baseline_id for one in identified}) == 3
+    assert len({server.id for server in servers if server}) == 6
+    assert [server.context for server in servers if server] == [
+        tokens for tokens in (4096, 4 * 4096, 2 * 4096) for _ in range(2)
+    ]

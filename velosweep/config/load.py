@@ -124,6 +124,8 @@ class JobLoader:
             "engine": parts.make("engine", "llama_cpp", by=job_parts.engine),
             "n_draft": parts.make("n_draft"),
             "n_predict": parts.make("n_predict"),
+            "concurrency": parts.make("concurrency"),
+            "depth": parts.make("depth"),
         }
         for key in ("n_draft", "n_predict"):
             parts.check(job_parts.check_context, key, made[key], made["engine"])

@@ -69,6 +69,8 @@ class SweepKeys:
     model_pair: PairKeys = key(PairKeys, "main and draft model")
     n_draft: int = key(8, "tokens drafted a round, at most", least=1)
     n_predict: int = key(100, "tokens to generate a run", least=2)
+    concurrency: int = key(1, "requests at a time, each on a slot of its own", least=1)
+    depth: int = key(0, "tokens of context before each prompt", least=0)
     prompt: str | None = key(None, "one prompt, instead of the set of prompts=", convert=lambda _, value: value)
     prompts: PromptKeys = key(PromptKeys, "prompts measured together")
     iterations: int = key("${protocol.iterations}", "runs of each mode; default of the protocol", least=1)
@@ -146,6 +148,9 @@ _ALIASES = {
     "n_ctx": "engine.context",
     "n_gpu_layers": "engine.gpu_layers",
     "ngl": "engine.gpu_layers",
+    "parallel": "concurrency",
+    "streams": "concurrency",
+    "n_depth": "depth",
     "temp": "sampling.temperature",
     "seed": "sampling.seed",
 }

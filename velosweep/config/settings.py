@@ -193,8 +193,9 @@ class Protocol:
 class Job:
     """One point of the grid. `id` is a hash of what determines its result, never its position.
 
-    `baseline_id` is the same for all jobs that can share one vanilla series (same main model, engine,
-    prompts, n_predict, sampling and protocol). `directory` is relative to the sweep's root ("" for a single job).
+    `baseline_id` is the same for all jobs that can share one vanilla series (same main model, engine, prompts,
+    n_predict, concurrency, depth, sampling and protocol). `directory` is relative to the sweep's root ("" for a
+    single job).
     """
 
     id: str
@@ -208,6 +209,8 @@ class Job:
     sampling: Sampling
     engine: EngineSettings
     protocol: Protocol
+    concurrency: int = 1
+    depth: int = 0
     skip_vanilla: bool = False
     target_speedup: float = 1.5
     output: str | None = None

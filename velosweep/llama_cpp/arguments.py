@@ -5,7 +5,7 @@ Every setting that can change a result is given; none is left to a default, sinc
 
 from __future__ import annotations
 
-from velosweep.config.settings import EngineSettings, Speculation
+from velosweep.config.settings import Speculation
 from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import ProgramError
 from velosweep.llama_cpp.capabilities import Capabilities, visible_names
@@ -50,7 +50,7 @@ def program_arguments(server: ServerConfig, *, lane: Lane, capabilities: Capabil
 
     Raises ProgramError if the program can't do what is asked.
     """
-    values: Values = {"model": server.main_model, "ignore_eos": True, **engine_values(server.engine, lane)}
+    values: Values = {"model": server.main_model, "ignore_eos": True, **engine_values(server, lane)}
     values |= {"no_escape": True, "samplers": "top_k;temperature"}  # as the server is asked
     if server.speculation is None:
         values |= {"no_conversation": True, "no_display_prompt": True}
@@ -66,6 +66,8 @@ def command_arguments(server: ServerConfig, *, lane: Lane, capabilities: Capabil
     values = {name: value for name, value in server_values(server, lane).items() if name in _IN_COMMAND}
     if lane.on_cpu:
         del values["gpu_layers"]
+    if server.concurrency > 1:
+        values["parallel"] = server.concurrency
     if server.speculation is not None:
         values |= speculation_values(server, lane)
     if capabilities is None:
@@ -81,8 +83,8 @@ def server_values(server: ServerConfig, lane: Lane) -> Values:
         "model": server.main_model,
         "host": "127.0.0.1",
         "port": 0,
-        "parallel": 1,
-        **engine_values(server.engine, lane),
+        "parallel": server.concurrency,
+        **engine_values(server, lane),
         "metrics": True,
         "slots": True,
         "no_ui": True,
@@ -95,11 +97,12 @@ def server_values(server: ServerConfig, lane: Lane) -> Values:
     }
 
 
-def engine_values(engine: EngineSettings, lane: Lane) -> Values:
+def engine_values(server: ServerConfig, lane: Lane) -> Values:
     """How a model is loaded and computed."""
+    engine = server.engine
     threads = engine.threads or 1  # None is resolved before a plan is made; one is the safe reading of it here
     values: Values = {
-        "context": engine.context,
+        "context": server.context,
         "threads": threads,
         "threads_batch": engine.threads_batch or threads,
         "batch": engine.batch,
@@ -136,7 +139,7 @@ def speculation_values(server: ServerConfig, lane: Lane) -> Values:
         "draft_threads": engine.threads or 1,
         "draft_threads_batch": engine.threads_batch or engine.threads or 1,
         "draft_gpu_layers": 0 if lane.on_cpu else engine.draft_gpu_layers,
-        "draft_context": engine.context,
+        "draft_context": server.context,
         "draft_cache_type_k": engine.draft_cache_type_k,
         "draft_cache_type_v": engine.draft_cache_type_v,
     }

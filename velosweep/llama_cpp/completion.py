@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
 
 from velosweep.errors import RunFailed
 from velosweep.llama_cpp.client import HttpClient, check_status, shown
+from velosweep.llama_cpp.engine import Request
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
-    """One finished /completion: the final event, all tokens, and the client's times."""
+    """One finished /completion: the final event, all tokens, and the client's times.
+
+    `sent_at`: by time.perf_counter. `steps`: (tokens so far, llama.cpp's ms since the first) at each token's event,
+    where the request asked for timings_per_token.
+    """
 
     final: Mapping[str, object]
     tokens: tuple[int, ...]
     text: str
     time_to_first_token_ms: float
     total_time_ms: float
+    sent_at: float = 0.0
+    steps: tuple[tuple[int, float], ...] = ()
 
     @property
     def timings(self) -> Mapping[str, object]:
@@ -42,6 +49,36 @@ class Completion:
     def count(self, name: str) -> int | None:
         """A non-negative count of `timings`, None where the build has it not."""
         return int(self.number(name)) if self.timings.get(name) is not None else None
+
+
+def completion_payload(request: Request, *, prompt: str, cache_prompt: bool) -> dict[str, object]:
+    """The body of POST /completion for one measured run."""
+    return {
+        "prompt": prompt,
+        "n_predict": request.n_predict,
+        "temperature": request.sampling.temperature,
+        "seed": request.sampling.seed,
+        "cache_prompt": cache_prompt,
+        "ignore_eos": True,
+        "return_tokens": True,
+        "timings_per_token": False,
+        "stop": [],
+        # With a temperature of 0 the best token is taken anyway; finding 40 of them first costs time at every step.
+        "top_k": 1 if request.sampling.temperature <= 0 else 40,
+        # Nothing that a default of some build could add.
+        "dynatemp_range": 0.0,
+        "top_p": 1.0,
+        "min_p": 0.0,
+        "typical_p": 1.0,
+        "xtc_probability": 0.0,
+        "repeat_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "dry_multiplier": 0.0,
+        "mirostat": 0,
+        "n_probs": 0,
+        "samplers": ["top_k", "temperature"],
+    }
 
 
 def complete(client: HttpClient, payload: Mapping[str, object], *, timeout_s: float) -> Completion:
@@ -70,7 +107,18 @@ def complete(client: HttpClient, payload: Mapping[str, object], *, timeout_s: fl
         text="".join(content for event in events if isinstance(content := event.get("content"), str)),
         time_to_first_token_ms=(response.first_event_at - response.sent_at) * 1000,
         total_time_ms=(response.last_event_at - response.sent_at) * 1000,
+        sent_at=response.sent_at,
+        steps=tuple(_steps(events)) if payload.get("timings_per_token") else (),
     )
+
+
+def _steps(events: Sequence[Mapping[str, object]]) -> Iterator[tuple[int, float]]:
+    for event in events:
+        timings = event.get("timings")
+        if event.get("stop") is not True and isinstance(timings, Mapping):
+            tokens, ms = timings.get("predicted_n"), timings.get("predicted_ms")
+            if isinstance(tokens, int) and isinstance(ms, (int, float)) and math.isfinite(ms):
+                yield tokens, float(ms)
 
 
 def parse_events(body: bytes) -> list[dict[str, object]]:

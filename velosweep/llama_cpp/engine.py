@@ -21,6 +21,13 @@ class ServerConfig:
     n_draft: int
     speculation: Speculation | None
     engine: EngineSettings
+    concurrency: int = 1
+    depth: int = 0
+
+    @property
+    def context(self) -> int:
+        """Tokens that all its slots hold together: each the depth, and engine.context for prompt and answer."""
+        return (self.engine.context + self.depth) * self.concurrency
 
     @property
     def label(self) -> str:
@@ -47,6 +54,11 @@ class Generation:
     was drafted (a vanilla run) or the engine cannot tell. `accepted_per_position[i]`: how often
     draft position i was accepted; None where the build does not say. `rounds`: the main model's steps
     after the prompt, predicted_tokens - 1 - accepted_tokens; `drafting_rounds`: those that had a draft to verify.
+
+    Of several streams: `tokens` and `text` are the first one's; the client's times and the prompt's are means over the
+    streams' first requests; drafts and rounds are sums over all requests; `predicted_tokens` and `predicted_ms` are of
+    the time in which all streams were busy: the token that it begins with, and those of all streams that came in it.
+    `shortest`: tokens of the shortest request. The rest is known of several streams only.
     """
 
     tokens: tuple[int, ...]
@@ -63,6 +75,12 @@ class Generation:
     rounds: int | None = None
     drafting_rounds: int | None = None
     truncated: bool = False
+    shortest: int | None = None
+    stream_tokens_per_second: tuple[float, ...] | None = None
+    stream_first_token_ms: tuple[float, ...] | None = None
+    between_tokens_p50_ms: float | None = None
+    between_tokens_p95_ms: float | None = None
+    between_tokens_p99_ms: float | None = None
 
 
 class Session(Protocol):

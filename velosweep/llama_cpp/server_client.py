@@ -9,17 +9,18 @@ reads its whole prompt.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import chain, repeat
-from operator import sub
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import fmean
 
 from velosweep.errors import RunFailed
 from velosweep.llama_cpp.client import HttpClient, check_status
-from velosweep.llama_cpp.completion import Completion, complete
+from velosweep.llama_cpp.completion import Completion, complete, completion_payload
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.llama_cpp.prompt_length import check_prompt_fits
+from velosweep.llama_cpp.speculation_counters import SpeculationCounters, read_counters
+from velosweep.llama_cpp.streams import closed_loop, stream_figures
+from velosweep.units import plural
 from velosweep.values import Mode
 
 # Each server is asked this once before it is measured; a long one would cost as much as some tokens.
@@ -27,36 +28,8 @@ _PROBE_PROMPT = "1"
 # Shares nothing with any prompt beyond a begin-of-text token, and is long enough for one round of drafting.
 _SPACER_PROMPT = "0123456789 zyxwvutsrqponmlkjihgfedcba"
 _SPACER_TOKENS = 8
-
-
-def completion_payload(request: Request, *, prompt: str, cache_prompt: bool) -> dict[str, object]:
-    """The body of POST /completion for one measured run."""
-    return {
-        "prompt": prompt,
-        "n_predict": request.n_predict,
-        "temperature": request.sampling.temperature,
-        "seed": request.sampling.seed,
-        "cache_prompt": cache_prompt,
-        "ignore_eos": True,
-        "return_tokens": True,
-        "timings_per_token": False,
-        "stop": [],
-        # With a temperature of 0 the best token is taken anyway; finding 40 of them first costs time at every step.
-        "top_k": 1 if request.sampling.temperature <= 0 else 40,
-        # Nothing that a default of some build could add.
-        "dynatemp_range": 0.0,
-        "top_p": 1.0,
-        "min_p": 0.0,
-        "typical_p": 1.0,
-        "xtc_probability": 0.0,
-        "repeat_penalty": 1.0,
-        "presence_penalty": 0.0,
-        "frequency_penalty": 0.0,
-        "dry_multiplier": 0.0,
-        "mirostat": 0,
-        "n_probs": 0,
-        "samplers": ["top_k", "temperature"],
-    }
+# Streams draw texts of their own above temperature 0; iterations, a seed each, must not repeat those of other streams.
+_SEEDS_A_STREAM, _SEEDS_A_REQUEST = 1_000_000, 10_000
 
 
 def _small_payload(*, n_predict: int, prompt: str = _SPACER_PROMPT) -> dict[str, object]:
@@ -100,6 +73,17 @@ def rules_for(final: Mapping[str, object]) -> BuildQuirks:
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drafts:
+    """What was drafted and accepted over some requests: fields of a Generation."""
+
+    draft_tokens: int | None
+    accepted_tokens: int | None
+    accepted_per_position: tuple[int, ...] | None
+    rounds: int | None
+    drafting_rounds: int | None
+
+
 class ServerClient:
     """Asks one server for the runs of one configuration."""
 
@@ -128,7 +112,14 @@ class ServerClient:
         if not wanted and self._rules.kinds:
             return f"The server speculates ({', '.join(self._rules.kinds)}), although it should be vanilla"
         self._counters = read_counters(self._http) if wanted else None
-        return None
+        return self._lack_of_slots(slots)
+
+    def _lack_of_slots(self, slots: object) -> str | None:
+        needed = self._server.concurrency
+        if needed == 1 or not isinstance(slots, list) or len(slots) >= needed:
+            return None
+        has = f"The server has {plural(len(slots), 'slot')}"
+        return f"{has}, too few for concurrency={needed}; start it with --parallel {needed}"
 
     def check_draft_length(self, *, timeout_s: float) -> str | None:
         """None unless the server is seen to draft another number of tokens than n_draft. Raises RunFailed."""
@@ -143,21 +134,38 @@ class ServerClient:
         return None
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
-        """One run. Raises RunTimeout or RunFailed."""
+        """One run, of as many streams as the server has for it. Raises RunTimeout or RunFailed."""
         prompt = self._templated(request.prompt.text) if request.chat else request.prompt.text
         if self._rules is None:
             raise RunFailed("The server was asked for a run before it was asked what it does; call wait_ready first")
-        if self._rules.spacer:
-            complete(self._http, _small_payload(n_predict=_SPACER_TOKENS), timeout_s=timeout_s)
-        if self._counters is not None and (self._rules.spacer or self._shared):
+        rules, streams = self._rules, self._server.concurrency
+        if rules.spacer:
+            for slot in range(streams):
+                complete(self._http, self._on_slot(_small_payload(n_predict=_SPACER_TOKENS), slot), timeout_s=timeout_s)
+        if self._counters is not None and (rules.spacer or self._shared):
             self._counters = read_counters(self._http)
-        payload = completion_payload(request, prompt=prompt, cache_prompt=self._rules.cache_prompt)
+        payload = completion_payload(request, prompt=prompt, cache_prompt=rules.cache_prompt)
         speculation = self._server.speculation
-        if self._rules.takes_draft_length:  # on a server of somebody else's it makes n_draft the job's
+        if rules.takes_draft_length:  # on a server of somebody else's it makes n_draft the job's
             payload["speculative.n_max"] = self._server.n_draft
             if speculation is not None:
                 payload |= {"speculative.n_min": speculation.n_min, "speculative.p_min": speculation.p_min}
-        return self._generation(complete(self._http, payload, timeout_s=timeout_s), self._rules)
+        if streams == 1:
+            done = complete(self._http, self._on_slot(payload, 0), timeout_s=timeout_s)
+            return self._generation(done, self._accepted([done], rules))
+        payload["timings_per_token"] = True
+
+        def ask(stream: int, number: int) -> Completion:
+            seed = request.sampling.seed + stream * _SEEDS_A_STREAM + number * _SEEDS_A_REQUEST
+            return complete(self._http, self._on_slot({**payload, "seed": seed}, stream), timeout_s=timeout_s)
+
+        answers = closed_loop(ask, streams)
+        every = [answer for stream in answers for answer in stream]
+        return self._of_streams(answers, self._accepted(every, rules))
+
+    def _on_slot(self, payload: dict[str, object], slot: int) -> dict[str, object]:
+        """The request for one slot of several: each stream keeps its own."""
+        return payload if self._server.concurrency == 1 else {**payload, "id_slot": slot}
 
     def check_request(self, request: Request) -> None:
         """Raise RequestRefused for a prompt that the chat template refuses or the context is too small for."""
@@ -179,8 +187,13 @@ class ServerClient:
             raise RunFailed(f"/apply-template answered without a prompt: {answer!r:.200}")
         return prompt
 
-    def _generation(self, done: Completion, rules: BuildQuirks) -> Generation:
-        drafted, accepted = done.count("draft_n"), done.count("draft_n_accepted")
+    def _accepted(self, answers: Sequence[Completion], rules: BuildQuirks) -> Drafts:
+        """What was drafted and accepted over these requests, the server's only ones since its counters were read."""
+        known = [(done.count("draft_n"), done.count("draft_n_accepted")) for done in answers]
+        drafted, accepted = (
+            sum(count or 0 for count in counts) if any(count is not None for count in counts) else None
+            for counts in zip(*known, strict=True)
+        )
         now = None if self._counters is None else read_counters(self._http)
         run = SpeculationCounters()  # empty where the server's counters disagree with the answer itself
         if now is not None and self._counters is not None:
@@ -191,85 +204,48 @@ class ServerClient:
             drafted, accepted = run.draft_tokens, run.accepted_tokens
             if drafted is None and rules.silent_if_nothing_drafted:
                 drafted = accepted = 0
-        predicted = int(done.number("predicted_n"))
-        steps = None if accepted is None else predicted - 1 - accepted
-        return Generation(
-            tokens=done.tokens,
-            text=done.text,
-            prompt_tokens=int(done.number("prompt_n")),
-            predicted_tokens=predicted,
-            prompt_ms=done.number("prompt_ms"),
-            predicted_ms=done.number("predicted_ms"),
-            time_to_first_token_ms=done.time_to_first_token_ms,
-            total_time_ms=done.total_time_ms,
+        steps = None if accepted is None else sum(int(done.number("predicted_n")) - 1 for done in answers) - accepted
+        return Drafts(
             draft_tokens=drafted,
             accepted_tokens=accepted,
             accepted_per_position=run.accepted_per_position,
             # Its counter leaves out rounds without a draft; a stop within accepted tokens would make steps too few.
             rounds=None if steps is None else max(steps, run.rounds or 0),
             drafting_rounds=run.rounds,
+        )
+
+    def _generation(self, done: Completion, drafts: Drafts) -> Generation:
+        return Generation(
+            tokens=done.tokens,
+            text=done.text,
+            prompt_tokens=int(done.number("prompt_n")),
+            predicted_tokens=int(done.number("predicted_n")),
+            prompt_ms=done.number("prompt_ms"),
+            predicted_ms=done.number("predicted_ms"),
+            time_to_first_token_ms=done.time_to_first_token_ms,
+            total_time_ms=done.total_time_ms,
+            **asdict(drafts),
             truncated=done.final.get("truncated") is True,
         )
 
-
-# Positions of four digits at most: no draft is longer, and a list as long as a label claims could be of any size.
-_COUNTER = re.compile(
-    r"""^llamacpp:spec_decode_num_(\w+)_total(?:\{position="(\d{1,4})"\})? (\S+)$""", re.MULTILINE | re.ASCII
-)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SpeculationCounters:
-    """llama-server's cumulative counters; differences of two are one run's. None where a build has them not."""
-
-    rounds: int | None = None
-    draft_tokens: int | None = None
-    accepted_tokens: int | None = None
-    accepted_per_position: tuple[int, ...] | None = None
-
-    def since(self, before: SpeculationCounters) -> SpeculationCounters:
-        """What happened between two readings."""
-
-        def difference(now: int | None, then: int | None) -> int | None:
-            return None if now is None else now - (then or 0)
-
-        positions, earlier = self.accepted_per_position, chain(before.accepted_per_position or (), repeat(0))
-        return SpeculationCounters(
-            rounds=difference(self.rounds, before.rounds),
-            draft_tokens=difference(self.draft_tokens, before.draft_tokens),
-            accepted_tokens=difference(self.accepted_tokens, before.accepted_tokens),
-            accepted_per_position=None if positions is None else tuple(map(sub, positions, earlier)),
+    def _of_streams(self, answers: Sequence[Sequence[Completion]], drafts: Drafts) -> Generation:
+        figures = stream_figures(answers)
+        first = [self._generation(stream[0], drafts) for stream in answers]
+        every = [self._generation(answer, drafts) for stream in answers for answer in stream]
+        steps = round(figures.tokens)
+        p50, p95, p99 = figures.between_tokens_ms
+        return replace(
+            first[0],
+            predicted_tokens=steps + 1,
+            predicted_ms=figures.ms * steps / figures.tokens,
+            prompt_ms=fmean(one.prompt_ms for one in first),
+            time_to_first_token_ms=fmean(one.time_to_first_token_ms for one in first),
+            total_time_ms=fmean(one.total_time_ms for one in first),
+            truncated=any(one.truncated for one in every),
+            shortest=min(one.predicted_tokens for one in every),
+            stream_tokens_per_second=figures.tokens_per_second,
+            stream_first_token_ms=tuple(one.time_to_first_token_ms for one in first),
+            between_tokens_p50_ms=p50,
+            between_tokens_p95_ms=p95,
+            between_tokens_p99_ms=p99,
         )
-
-
-def read_counters(http: HttpClient) -> SpeculationCounters | None:
-    """Read /metrics; None where it is switched off, out of reach or says nothing of speculation."""
-    try:
-        response = http.request("GET", "/metrics", timeout_s=10.0)
-    except RunFailed:
-        return None
-    return parse_counters(response.body.decode(errors="replace")) if response.status == 200 else None
-
-
-def parse_counters(text: str) -> SpeculationCounters | None:
-    """Prometheus text to counters; None if there is no speculative one."""
-    totals: dict[str, int] = {}
-    positions: dict[int, int] = {}
-    for name, position, value in _COUNTER.findall(text):
-        try:
-            number = int(float(value))
-        except (ValueError, OverflowError):
-            continue
-        if not position:
-            totals[name] = number
-        elif name == "accepted_tokens_per_pos":
-            positions[int(position)] = number
-    if not totals:
-        return None
-    per_position = tuple(positions.get(i, 0) for i in range(max(positions) + 1)) if positions else None
-    return SpeculationCounters(
-        rounds=totals.get("drafts"),
-        draft_tokens=totals.get("draft_tokens"),
-        accepted_tokens=totals.get("accepted_tokens"),
-        accepted_per_position=per_position,
-    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from velosweep.config.settings import EngineSettings, Job, ModelPair, SyntheticShape
-from velosweep.errors import ConfigError, VelosweepError, combine_errors
+from velosweep.errors import ConfigError, ProgramError, VelosweepError, combine_errors
 from velosweep.llama_cpp.engine import Engine
 from velosweep.llama_cpp.selection import ChosenEngine, open_engine, resolve_engine
 from velosweep.models.gguf_model import GgufInfo
@@ -46,6 +46,15 @@ def check_files_exist(jobs: Sequence[Job]) -> None:
         raise combine_errors(problems)
 
 
+def _check_load(job: Job) -> None:
+    for key, value, usual in (("concurrency", job.concurrency, 1), ("depth", job.depth, 0)):
+        if job.engine.kind == "binaries" and value != usual:
+            raise ProgramError(
+                f"{key} is {value}, and engine=binaries runs a program of its own for each request",
+                remedy=f"choose engine=server or engine=embedded, or leave {key} out",
+            )
+
+
 @dataclass
 class JobResolver:
     """`say` gets a line where a step may take long (writing the synthetic pair, fetching a model).
@@ -81,6 +90,8 @@ class JobResolver:
 
     def open_engines(self, jobs: Sequence[Job]) -> None:
         """Open each engine that resolved jobs name. Raises ProgramError, also for settings it has no place for."""
+        for job in jobs:
+            _check_load(job)
         for settings in dict.fromkeys(job.engine for job in jobs):
             if settings.kind == "embedded":
                 from velosweep.llama_cpp.embedded import check_engine

@@ -38,7 +38,7 @@ class MemoryEstimates:
         paths = (server.main_model, server.draft_model) if server.draft_model else (server.main_model,)
         expected = expected_need(
             files=tuple((path, self.headers[path].size_bytes if path in self.headers else 0) for path in paths),
-            context=server.engine.context,
+            context=server.context,
             ubatch=server.engine.ubatch,
             kv_bytes_per_token=self._kv_bytes_per_token(server),
             on_gpu=not self.lane.on_cpu,

@@ -128,11 +128,13 @@ def _what(measurement: Measurement, shared: bool) -> dict[str, Any]:
         "speculation": "none" if server.speculation is None else server.speculation.label,
         "n_draft": server.n_draft,
         "mode": server.mode,
+        "concurrency": server.concurrency,
+        "depth": server.depth,
         "p_min": None if server.speculation is None else server.speculation.p_min,
     }
 
 
-_FIGURES = [one.name for one in fields(Generation) if one.name not in ("tokens", "text", "truncated")]
+_FIGURES = [one.name for one in fields(Generation) if one.name not in ("tokens", "text", "truncated", "shortest")]
 """Columns that are a Generation's fields."""
 
 
@@ -152,8 +154,9 @@ def invalid_reason(generation: Generation, server: ServerConfig, request: Reques
     """None if the run is what was asked for, else why it can't count."""
     if generation.truncated:
         return "truncated: the context was full; raise engine.context or lower n_predict"
-    if generation.predicted_tokens < request.n_predict:
-        return f"only {generation.predicted_tokens} of {request.n_predict} tokens were generated"
+    shortest = generation.predicted_tokens if generation.shortest is None else generation.shortest
+    if shortest < request.n_predict:
+        return f"only {shortest} of {request.n_predict} tokens were generated"
     for name in ("prompt_ms", "predicted_ms", "time_to_first_token_ms", "total_time_ms"):
         value = getattr(generation, name)
         if not math.isfinite(value) or value < 0:

@@ -75,6 +75,7 @@ def _identify(job: Job, fingerprints: Mapping[str, str]) -> Job:
         "sampling": job.sampling,
         "protocol": {k: v for k, v in _content(job.protocol).items() if k not in _NOT_IDENTITY},
         "skip_vanilla": job.skip_vanilla,
+        **_load(job),
     }
     draft = job.model_pair.draft_model
     own = {
@@ -85,6 +86,13 @@ def _identify(job: Job, fingerprints: Mapping[str, str]) -> Job:
         "speculation": job.speculation,
     }
     return replace(job, id=content_hash(own), baseline_id=content_hash(baseline))
+
+
+def _load(job: Job) -> dict[str, int]:
+    """What a server has to do at a time, and behind how much context, where it isn't one short request."""
+    return {name: value for name, value, usual in (
+        ("concurrency", job.concurrency, 1), ("depth", job.depth, 0)
+    ) if value != usual}  # fmt: skip
 
 
 def _engine_content(engine: EngineSettings, fingerprints: Mapping[str, str], *, vanilla: bool) -> dict[str, object]:
@@ -115,11 +123,13 @@ def _server(job: Job, speculation: Speculation | None, engine: EngineSettings) -
         draft_model = job.model_pair.draft_model if speculation.needs_draft_model else None
         n_draft, mode = job.n_draft, Mode.SPECULATIVE
     return ServerConfig(
-        id=content_hash([mode.value, main_model, draft_model, n_draft, speculation, engine]),
+        id=content_hash([mode.value, main_model, draft_model, n_draft, speculation, engine, *_load(job).items()]),
         mode=mode,
         main_model=main_model,
         draft_model=draft_model,
         n_draft=n_draft,
         speculation=speculation,
         engine=engine,
+        concurrency=job.concurrency,
+        depth=job.depth,
     )

@@ -165,12 +165,11 @@ def row_to_sample(row: Mapping[str, Any]) -> Sample:
 
     Raises KeyError, TypeError or ValueError for what is no sample.
     """
-    values = {name: row[name] for name in _SAMPLE_FIELDS if name in row}
+    values: dict[str, Any] = {name: row[name] for name in _SAMPLE_FIELDS if name in row}
     values["mode"] = Mode(values["mode"])
     values["status"] = Status(values["status"])
     values["started_at"] = datetime.fromisoformat(values["started_at"].replace("Z", "+00:00"))
-    positions = values.get("accepted_per_position")
-    values["accepted_per_position"] = None if positions is None else tuple(positions)
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return Sample(**values)
 
 

@@ -28,6 +28,7 @@ _KINDS = {
     "float": "double",
     "bool": "bool",
     "tuple[int, ...]": "list<int32>",
+    "tuple[float, ...]": "list<double>",
     "datetime": "timestamp[us, UTC]",
 }
 
@@ -40,7 +41,7 @@ def columns_of(row: type) -> dict[str, str]:
 # As the data contract has them; `SCHEMA.md` documents each, and a test holds the two together.
 COLUMNS: Mapping[str, str] = columns_of(Sample)
 STRINGS = tuple(name for name, kind in COLUMNS.items() if kind == "string")
-DEFAULTS: Mapping[str, object] = {"block": 0, "attempt": 0}
+DEFAULTS: Mapping[str, object] = {"block": 0, "attempt": 0, "concurrency": 1, "depth": 0}
 # One row group a so many rows: filters skip whole groups, readers need memory for one. Of ten million samples one
 # n_draft of a hundred loads in half the time that groups of 16,384 take; smaller ones gain nothing more.
 ROW_GROUP = 8_192

@@ -22,6 +22,7 @@ from velosweep.records import TunerDecision
 from velosweep.results.parquet_files import WRITER, arrow_schema, columns_of
 from velosweep.results.paths import JobPaths
 from velosweep.statistics.comparison import Comparison, ModeStatistics
+from velosweep.statistics.latency import PERCENTILES
 from velosweep.values import Mode, Scalar
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ _OF_MODES = {
     for mode in ("vanilla", "speculative")
     for metric in METRICS
     for figure in FIGURES
+}
+
+_OF_LATENCY = {
+    f"{figure}_p{p}_ms{suffix}": f"{mode}_latency.{figure}_p{p}_ms"
+    for suffix, mode in (("", "speculative"), ("_vanilla", "vanilla"))
+    for figure in ("first_token", "between_tokens")
+    for p in PERCENTILES
 }
 
 _GROUPED = (
@@ -57,11 +65,14 @@ _GROUPED = (
     ("double", "energy_j_per_token_vanilla energy_j_per_token_speculative"),
     ("timestamp[us, UTC]", "finished_at"),
     ("bool", "drafted"),
+    ("int32", "concurrency depth"),
+    ("double", " ".join(_OF_LATENCY)),
 )
 COLUMNS: Mapping[str, str] = {name: kind for kind, names in _GROUPED for name in names.split()}
 # Where a column's value stands in a Comparison, for those that are not an attribute of that name.
 _PLACES = {
     **_OF_MODES,
+    **_OF_LATENCY,
     "acceptance": "acceptance.rate",
     "acceptance_low": "acceptance.low",
     "acceptance_high": "acceptance.high",

@@ -89,7 +89,7 @@ def _decode(hint: Any, value: Any) -> Any:
 
 _KEYS = ["job_id", "mode", "prompt_id"]
 _FIRST = ["sweep_id", "job_num", "model_pair", "main_model", "draft_model", "speculation", "n_draft", "n_predict"]
-_FIRST += ["prompt_set", "started_at", "host", "device", "engine", "llama_cpp_build"]
+_FIRST += ["concurrency", "depth", "prompt_set", "started_at", "host", "device", "engine", "llama_cpp_build"]
 
 Row = dict[str, Any]
 
@@ -143,6 +143,8 @@ def _job(number: int, rows: list[Row]) -> JobRecord:
         speculation=first["speculation"] or "draft",
         n_draft=first["n_draft"] or 0,
         n_predict=first["n_predict"] or 0,
+        concurrency=first["concurrency"] or 1,
+        depth=first["depth"] or 0,
         prompt_set=first["prompt_set"] or "",
         prompt_ids=tuple(sorted(row["prompt_id"] or "" for row in rows)),
         iterations=max(row["iteration_max"] for row in rows),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from velosweep.statistics.latency import Latency
 from velosweep.values import Scalar, Verdict
 
 Evidence = Mapping[str, float | int | str]
@@ -122,3 +123,7 @@ class Comparison:
     energy_j_per_token_speculative: float | None = None
     drafted: bool | None = None
     settings: Mapping[str, Scalar] = field(default_factory=dict)
+    concurrency: int = 1
+    depth: int = 0
+    vanilla_latency: Latency | None = None
+    speculative_latency: Latency | None = None

@@ -26,6 +26,7 @@ from velosweep.statistics.intervals import (
     t_ratios,
     welch_ratio,
 )
+from velosweep.statistics.latency import Latency, latency_of
 from velosweep.statistics.runs import Runs, Series
 from velosweep.statistics.series_checks import pair_findings, series_findings
 
@@ -74,6 +75,8 @@ class PairedStatistics:
     energy_vanilla: float | None
     energy_speculative: float | None
     drafted: bool | None
+    latency_vanilla: Latency | None
+    latency_speculative: Latency | None
 
 
 def figures_of(runs: Runs, compared: Sequence[ComparedRuns]) -> list[PairedStatistics]:
@@ -133,6 +136,8 @@ def _figures(runs: Runs, vanilla: Any, speculative: Any, design: Design) -> Iter
             energy_vanilla=energies[0][p],
             energy_speculative=energies[1][p],
             drafted=drafted[p],
+            latency_vanilla=latency_of(runs.columns, rows[0][p]),
+            latency_speculative=latency_of(runs.columns, rows[1][p]),
         )
 
 

@@ -148,6 +148,8 @@ class ComparedJob:
             energy_j_per_token_vanilla=figures.energy_vanilla,
             energy_j_per_token_speculative=figures.energy_speculative,
             drafted=drafted,
+            vanilla_latency=figures.latency_vanilla,
+            speculative_latency=figures.latency_speculative,
         )
 
     @cached_property
@@ -209,6 +211,8 @@ class ComparedJob:
             "settings": record.settings if record else {},
             "n_draft": self.n_draft,
             "n_predict": int(columns.integer("n_predict")[row]),
+            "concurrency": int(columns.integer("concurrency", 1)[row]),
+            "depth": int(columns.integer("depth")[row]),
             **{name: columns.text(name).at(row) or "" for name in texts},
         }
 

@@ -149,6 +149,8 @@ def signature(columns: Columns, owner: Owner) -> tuple[object, ...]:
         owner.sweep_id,
         *(columns.text(name).at(row) for name in texts),
         int(columns.integer("n_predict")[row]),
+        int(columns.integer("concurrency", 1)[row]),
+        int(columns.integer("depth")[row]),
         float(columns.number("temperature")[row]) if columns.has("temperature") else None,
     )
 

@@ -107,9 +107,10 @@ def cost_ratio(
     return max(0.0, min(median(slopes), bound))
 
 
-def _machine(arrangement: IndexedRuns, owner: Owner) -> tuple[str | None, ...]:
-    row = int(owner.rows[0])
-    return (owner.sweep_id, *(arrangement.columns.text(name).at(row) for name in ("host", "device", "engine")))
+def _machine(arrangement: IndexedRuns, owner: Owner) -> tuple[object, ...]:
+    row, columns = int(owner.rows[0]), arrangement.columns
+    load = (int(columns.integer("concurrency", 1)[row]), int(columns.integer("depth")[row]))
+    return (owner.sweep_id, *(columns.text(name).at(row) for name in ("host", "device", "engine")), *load)
 
 
 def _step_ms(owner: Owner, runs: Runs) -> float | None:

@@ -146,8 +146,11 @@ class Runs:
         ]
 
     def energy_j_per_token(self, rows: Any) -> list[float | None]:
-        """Joules over generated tokens of each comparison's runs; None where energy was not read of every run."""
-        if not self.columns.has("energy_j"):
+        """Joules over generated tokens of each comparison's runs; None where energy was not read of every run.
+
+        And of several streams: their tokens are counted while all are busy, their joules over the whole run.
+        """
+        if not self.columns.has("energy_j") or (self.columns.integer("concurrency", 1)[rows] > 1).any():
             return [None] * len(rows)
         joules, tokens = (self.columns.number(name)[rows].sum(axis=1) for name in ("energy_j", "predicted_tokens"))
         with np.errstate(invalid="ignore", divide="ignore"):

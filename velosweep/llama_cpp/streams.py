@@ -1,0 +1,166 @@
+"""Several streams at once: a closed loop of clients, and what the time says in which all of them were busy.
+
+A stream sends its next request as soon as its last one has ended, until each stream has had an answer. What counts is
+the time in which every stream was decoding, or reading a prompt that came after its first: no start in which some had
+nothing to do yet, no end in which some had nothing left.
+
+llama.cpp decodes one batch for all its slots, so that tokens of all streams come together, and a limit of that time
+always falls beside such a batch. Tokens are therefore interpolated between the batches: whether one more token of each
+stream came before or after the limit would else be decided by the last tenth of a millisecond.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from velosweep.errors import RunFailed
+from velosweep.llama_cpp.completion import Completion
+
+# A stream whose answer is there waits this share of its time for the others before it asks again.
+_PATIENCE = 0.05
+# Fewer tokens than this by a stream say nothing of its speed.
+_LEAST_TOKENS = 2.0
+
+
+def closed_loop(ask: Callable[[int, int], Completion], streams: int) -> list[list[Completion]]:
+    """The answers of each stream. `ask(stream, number)` sends its request of that number and waits for the answer.
+
+    Raises what the first request to fail raises, after all others have ended, too.
+    """
+    answers: list[list[Completion]] = [[] for _ in range(streams)]
+    changed = threading.Condition()
+    failed = False
+
+    def over() -> bool:
+        return failed or all(answers)
+
+    def client(stream: int) -> None:
+        nonlocal failed
+        while True:
+            try:
+                answer = ask(stream, len(answers[stream]))
+            except BaseException:
+                with changed:
+                    failed = True
+                    changed.notify_all()
+                raise
+            with changed:
+                answers[stream].append(answer)
+                changed.notify_all()
+                if changed.wait_for(over, timeout=answer.total_time_ms / 1000 * _PATIENCE):
+                    return
+
+    with ThreadPoolExecutor(streams, thread_name_prefix="velosweep-stream") as pool:
+        for ended in [pool.submit(client, stream) for stream in range(streams)]:
+            ended.result()
+    return answers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamFigures:
+    """What the streams did in the time in which all were busy.
+
+    `tokens` in `ms`: of all streams. `tokens_per_second`: of each stream. `between_tokens_ms`: (median, 95th, 99th
+    percentile) of the time from one token of a stream to its next; tokens of one batch come together, at 0.
+    """
+
+    tokens: float
+    ms: float
+    tokens_per_second: tuple[float, ...]
+    between_tokens_ms: tuple[float, float, float]
+
+
+def stream_figures(answers: Sequence[Sequence[Completion]]) -> StreamFigures:
+    """Figures of a closed loop. Raises RunFailed where a build doesn't time each token, or all were never busy."""
+    if any(not answer.steps for stream in answers for answer in stream):
+        raise RunFailed(
+            "This llama.cpp doesn't say when each token came, which several streams need",
+            remedy="use one of 2025 or later, or concurrency=1",
+        )
+    clocks = [[_Clock(answer) for answer in stream] for stream in answers]
+    spans = busy_spans([[clock.span(first=n == 0) for n, clock in enumerate(stream)] for stream in clocks])
+    seconds = sum(end - begin for begin, end in spans)
+    tokens = [sum(clock.tokens(span) for clock in stream for span in spans) for stream in clocks]
+    gaps = sorted(gap for stream in clocks for clock in stream for gap in clock.gaps_ms(spans))
+    if not gaps or min(tokens) < _LEAST_TOKENS:
+        raise RunFailed(
+            f"The {len(answers)} streams were never decoding all at once: one had its whole answer before another "
+            "had its first token",
+            remedy="raise n_predict, or lower concurrency",
+        )
+    return StreamFigures(
+        tokens=sum(tokens),
+        ms=seconds * 1000,
+        tokens_per_second=tuple(count / seconds for count in tokens),
+        between_tokens_ms=(percentile(gaps, 0.5), percentile(gaps, 0.95), percentile(gaps, 0.99)),
+    )
+
+
+Span = tuple[float, float]
+"""Seconds of time.perf_counter."""
+
+
+def busy_spans(streams: Sequence[Sequence[Span]]) -> list[Span]:
+    """The times that lie in a span of each stream; a stream's own spans don't overlap."""
+    changes = sorted(
+        (moment, step)
+        for stream in streams
+        for begin, end in stream
+        if end > begin
+        for moment, step in ((begin, 1), (end, -1))
+    )  # at one moment what ends goes before what begins
+    busy, began, spans = 0, 0.0, []
+    for moment, step in changes:
+        if busy == len(streams) and moment > began:
+            spans.append((began, moment))
+        busy += step
+        began = moment
+    return spans
+
+
+class _Clock:
+    """When each token of a request came. llama.cpp's times begin with the first token, whose arrival is known."""
+
+    def __init__(self, answer: Completion) -> None:
+        self._sent_at = answer.sent_at
+        first_at = answer.sent_at + answer.time_to_first_token_ms / 1000
+        came: dict[float, int] = {}  # tokens so far at each batch
+        for tokens, ms in answer.steps:
+            came[first_at + ms / 1000] = tokens
+        self._times = [answer.sent_at, *came]
+        self._counts = [0, *came.values()]
+
+    def span(self, *, first: bool) -> Span:
+        """From its first token to its last; a later request of a stream counts from its sending."""
+        return (self._times[1] if first else self._times[0], self._times[-1])
+
+    def tokens(self, span: Span) -> float:
+        """How many came in it, with shares of those between whose batches a limit lies."""
+        return self._at(span[1]) - self._at(span[0])
+
+    def _at(self, moment: float) -> float:
+        place = bisect_right(self._times, moment)
+        if place == 0:
+            return 0.0
+        if place == len(self._times):
+            return float(self._counts[-1])
+        before, after = self._times[place - 1], self._times[place]
+        share = (moment - before) / (after - before)
+        return self._counts[place - 1] + share * (self._counts[place] - self._counts[place - 1])
+
+    def gaps_ms(self, spans: Sequence[Span]) -> Iterator[float]:
+        """The time before each token but the first that came in these spans."""
+        for place in range(2, len(self._times)):
+            if any(begin < self._times[place] <= end for begin, end in spans):
+                yield (self._times[place] - self._times[place - 1]) * 1000
+                yield from (0.0 for _ in range(self._counts[place] - self._counts[place - 1] - 1))
+
+
+def percentile(ascending: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile of sorted figures, of which there is at least one."""
+    return ascending[max(0, math.ceil(share * len(ascending)) - 1)]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from velosweep.errors import RunFailed, RunTimeout
 from velosweep.llama_cpp import client
 from velosweep.llama_cpp.client import LOADING, HttpClient, ServerAddress, check_status
-from velosweep.llama_cpp.completion import Completion, complete, parse_events
+from velosweep.llama_cpp.completion import NOT_SENT, Completion, complete, parse_events
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -88,6 +88,29 @@ def test_the_first_token_is_timed_when_it_comes_and_the_last_when_that_does() ->
         done = complete(http, {"prompt": "x"}, timeout_s=5.0)
     # bounds that hold on any machine: sleeping is never shorter than asked
     assert 100 <= done.time_to_first_token_ms <= done.total_time_ms - 50  # our own wake-ups may come late, too
+
+
+def test_a_first_token_that_is_held_back_is_timed_by_llama_cpps_own_clock_and_keeps_its_place() -> None:
+    final = {"stop": True, "tokens_predicted": 7, "tokens": [], "timings": {"predicted_n": 7, "predicted_ms": 150.0}}
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(HEAD)
+        time.sleep(0.2)  # 50 ms until the first token, which two others must follow before there is a character
+        connection.sendall(event(content="\u4f60", tokens=[160], tokens_predicted=3))
+        connection.sendall(event(content="\u4f60", tokens=[160], tokens_predicted=6))
+        connection.sendall(chunk(b"data: " + json.dumps(final).encode() + b"\n\n") + END)
+
+    with serving(answer) as http:
+        done = complete(http, {"prompt": "x"}, timeout_s=5.0)
+
+    assert done.time_to_first_token_ms == pytest.approx(done.total_time_ms - 150.0)
+    assert done.tokens == (NOT_SENT, NOT_SENT, 160, NOT_SENT, NOT_SENT, 160, NOT_SENT)
+
+
+def test_an_absurd_count_of_tokens_fills_no_memory() -> None:
+    first = event(content="a", tokens=[97], tokens_predicted=1 << 60)
+
+    assert completion(HEAD, first, FINAL, END).tokens == (97,)
 
 
 def test_a_keep_alive_comment_is_no_first_token() -> None:

@@ -13,11 +13,15 @@ from velosweep.errors import RunFailed
 from velosweep.llama_cpp.client import HttpClient, check_status, shown
 from velosweep.llama_cpp.engine import Request
 
+NOT_SENT = -1
+_MOST_HELD_BACK = 1024  # a hostile count of tokens must not become a list of that length
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
-    """One finished /completion: the final event, all tokens, and the client's times.
+    """One finished /completion: the final event, all tokens, and times from the request on.
 
+    `tokens`: NOT_SENT where the server held one back, as it does with all but the last of a character's bytes.
     `sent_at`: by time.perf_counter. `steps`: (tokens so far, llama.cpp's ms since the first) at each token's event,
     where the request asked for timings_per_token.
     """
@@ -100,16 +104,46 @@ def complete(client: HttpClient, payload: Mapping[str, object], *, timeout_s: fl
         raise RunFailed(f"The stream ended after {len(events)} events without a final one; the server may have died")
     if response.first_event_at is None or response.last_event_at is None:
         raise RunFailed(f"The answer to {what} is no event stream: {shown(response.body)}")
-    lists = [tokens for event in events if isinstance(tokens := event.get("tokens"), list)]
+    total_ms = (response.last_event_at - response.sent_at) * 1000
+    tokens = _tokens(events)
     return Completion(
         final=final,
-        tokens=tuple(token for tokens in lists for token in tokens if isinstance(token, int)),
+        tokens=tokens,
         text="".join(content for event in events if isinstance(content := event.get("content"), str)),
-        time_to_first_token_ms=(response.first_event_at - response.sent_at) * 1000,
-        total_time_ms=(response.last_event_at - response.sent_at) * 1000,
+        time_to_first_token_ms=_first_token_ms(
+            (response.first_event_at - response.sent_at) * 1000, total_ms, final, held_back=tokens[:1] == (NOT_SENT,)
+        ),
+        total_time_ms=total_ms,
         sent_at=response.sent_at,
         steps=tuple(_steps(events)) if payload.get("timings_per_token") else (),
     )
+
+
+def _tokens(events: Sequence[Mapping[str, object]]) -> tuple[int, ...]:
+    """All tokens in their places: an event says how many were generated up to its own."""
+    tokens: list[int] = []
+    for event in events:
+        sent = event.get("tokens")
+        if not isinstance(sent, list):
+            continue
+        sent = [token for token in sent if isinstance(token, int)]
+        so_far = event.get("tokens_predicted")
+        if isinstance(so_far, int) and 0 < so_far - len(sent) - len(tokens) <= _MOST_HELD_BACK:
+            tokens += [NOT_SENT] * (so_far - len(sent) - len(tokens))
+        tokens += sent
+    return tuple(tokens)
+
+
+def _first_token_ms(first_event_ms: float, total_ms: float, final: Mapping[str, object], *, held_back: bool) -> float:
+    """When the first token was there: with the first event, unless the server held it back.
+
+    It is then taken from llama.cpp's own clock, which counts predicted_ms from the first token to the last.
+    """
+    timings = final.get("timings")
+    predicted_ms = timings.get("predicted_ms") if held_back and isinstance(timings, Mapping) else None
+    if not isinstance(predicted_ms, (int, float)) or not 0 <= predicted_ms <= total_ms:
+        return first_event_ms
+    return min(first_event_ms, total_ms - predicted_ms)
 
 
 def _steps(events: Sequence[Mapping[str, object]]) -> Iterator[tuple[int, float]]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 
 import pytest
 from hypothesis import settings
+
+from tests.real_models import NOT_TESTED
 
 # A property is about values; how long an example takes says how busy the machine is.
 settings.register_profile("velosweep", deadline=None)
@@ -23,3 +26,16 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in a section of its own what was not tested for want of a real model or llama-server."""
+    reasons = Counter(
+        report.longrepr[2].partition(NOT_TESTED)[2]
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple) and NOT_TESTED in report.longrepr[2]
+    )
+    if reasons:
+        terminalreporter.section("NOT TESTED with real models", red=True, bold=True)
+        for reason, count in reasons.items():
+            terminalreporter.line(f"{count} tests: {reason}")

@@ -115,6 +115,15 @@ def test_a_stream_asks_again_until_each_has_an_answer() -> None:
     assert len(answers[1]) == 1
 
 
+def test_short_answers_go_on_until_all_streams_were_busy_together() -> None:
+    """Stream 1 begins when stream 0 has its first answer, as where a prompt takes longer than an answer."""
+
+    def ask(stream: int, number: int) -> Completion:
+        return answer(number + 0.95 * stream, 10, (11, 900.0))
+
+    assert [len(stream) for stream in closed_loop(ask, 2)] == [2, 1]
+
+
 def test_a_failure_ends_the_loop_of_all_streams() -> None:
     def ask(stream: int, number: int) -> Completion:
         if stream == 1:

@@ -101,6 +101,19 @@ def test_each_main_model_gets_its_own_answer() -> None:
     assert [answer.question for answer in found] == ["llama-3.1-8b-instruct-q4_k_m", "codellama-13b-q4_k_m"]
 
 
+def test_streams_and_depths_do_not_compete_for_one_answer(three: list[Comparison]) -> None:
+    made = sweeps.default_sweep()
+    loads = [replace(row, concurrency=c, depth=d) for row, c, d in zip(three, (1, 4, 4), (0, 0, 4096), strict=True)]
+
+    answers = recommend(loads, made.record)
+
+    assert [answer.question for answer in answers] == [
+        "concurrency 1, depth 0",
+        "concurrency 4, depth 0",
+        "concurrency 4, depth 4096",
+    ]
+
+
 def test_a_category_that_would_choose_otherwise_is_named(three: list[Comparison]) -> None:
     record = sweeps.default_sweep().record
     best, other = _with(three[0], 1.5, 1.4, 1.6), _with(three[1], 1.3, 1.2, 1.4)

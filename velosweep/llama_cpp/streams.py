@@ -1,8 +1,8 @@
 """Several streams at once: a closed loop of clients, and what the time says in which all of them were busy.
 
-A stream sends its next request as soon as its last one has ended, until each stream has had an answer. What counts is
-the time in which every stream was decoding, or reading a prompt that came after its first: no start in which some had
-nothing to do yet, no end in which some had nothing left.
+A stream sends its next request as soon as its last one has ended, until each stream has had an answer and all were
+busy together long enough. What counts is the time in which every stream was decoding, or reading a prompt that came
+after its first: no start in which some had nothing to do yet, no end in which some had nothing left.
 
 llama.cpp decodes one batch for all its slots, so that tokens of all streams come together, and a limit of that time
 always falls beside such a batch. Tokens are therefore interpolated between the batches: whether one more token of each
@@ -23,8 +23,9 @@ from velosweep.llama_cpp.completion import Completion
 
 # A stream whose answer is there waits this share of its time for the others before it asks again.
 _PATIENCE = 0.05
-# Fewer tokens than this by a stream say nothing of its speed.
-_LEAST_TOKENS = 2.0
+# All streams are to be busy together for this share of an answer; after so many requests of one there is no hope.
+_ENOUGH = 0.5
+_MOST_REQUESTS = 8
 
 
 def closed_loop(ask: Callable[[int, int], Completion], streams: int) -> list[list[Completion]]:
@@ -37,7 +38,7 @@ def closed_loop(ask: Callable[[int, int], Completion], streams: int) -> list[lis
     failed = False
 
     def over() -> bool:
-        return failed or all(answers)
+        return failed or (all(answers) and _long_enough(answers))
 
     def client(stream: int) -> None:
         nonlocal failed
@@ -61,6 +62,14 @@ def closed_loop(ask: Callable[[int, int], Completion], streams: int) -> list[lis
     return answers
 
 
+def _long_enough(answers: Sequence[Sequence[Completion]]) -> bool:
+    """Whether all streams were busy together for half an answer, or are not likely to be."""
+    if max(map(len, answers)) >= _MOST_REQUESTS or not all(answer.steps for stream in answers for answer in stream):
+        return True
+    tokens = _busy(answers)[1]
+    return all(count >= _ENOUGH * (stream[0].steps[-1][0] - 1) for count, stream in zip(tokens, answers, strict=True))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StreamFigures:
     """What the streams did in the time in which all were busy.
@@ -82,12 +91,10 @@ def stream_figures(answers: Sequence[Sequence[Completion]]) -> StreamFigures:
             "This llama.cpp doesn't say when each token came, which several streams need",
             remedy="use one of 2025 or later, or concurrency=1",
         )
-    clocks = [[_Clock(answer) for answer in stream] for stream in answers]
-    spans = busy_spans([[clock.span(first=n == 0) for n, clock in enumerate(stream)] for stream in clocks])
+    spans, tokens = _busy(answers)
     seconds = sum(end - begin for begin, end in spans)
-    tokens = [sum(clock.tokens(span) for clock in stream for span in spans) for stream in clocks]
-    gaps = sorted(gap for stream in clocks for clock in stream for gap in clock.gaps_ms(spans))
-    if not gaps or min(tokens) < _LEAST_TOKENS:
+    gaps = sorted(gap for stream in answers for answer in stream for gap in _Clock(answer).gaps_ms(spans))
+    if not gaps or min(tokens) <= 0:
         raise RunFailed(
             f"The {len(answers)} streams were never decoding all at once: one had its whole answer before another "
             "had its first token",
@@ -103,6 +110,13 @@ def stream_figures(answers: Sequence[Sequence[Completion]]) -> StreamFigures:
 
 Span = tuple[float, float]
 """Seconds of time.perf_counter."""
+
+
+def _busy(answers: Sequence[Sequence[Completion]]) -> tuple[list[Span], list[float]]:
+    """The spans in which all streams were busy, and each stream's tokens in them."""
+    clocks = [[_Clock(answer) for answer in stream] for stream in answers]
+    spans = busy_spans([[clock.span(first=n == 0) for n, clock in enumerate(stream)] for stream in clocks])
+    return spans, [sum(clock.tokens(span) for clock in stream for span in spans) for stream in clocks]
 
 
 def busy_spans(streams: Sequence[Sequence[Span]]) -> list[Span]:

@@ -1,6 +1,6 @@
 """The recommendation: what to run now, why it can be believed, and what speaks against it.
 
-Jobs with the same main model, prompt set and n_predict compete for one recommendation.
+Jobs with the same main model, prompt set, n_predict, concurrency and depth compete for one recommendation.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from velosweep.statistics.ranking import best_estimate, can_win, category_speedu
 from velosweep.units import plural
 from velosweep.values import Verdict
 
+Question = tuple[str, str, int, int, int]
+"""Main model, prompt set, n_predict, concurrency, depth."""
+
 FEWEST_PASSES = 3  # with fewer their interval can't be trusted (analysis finds `too_few_pairs`)
 
 
@@ -55,15 +58,18 @@ class Recommendation:
 
 
 def recommend(comparisons: Iterable[Comparison], record: SweepRecord) -> tuple[Recommendation, ...]:
-    """One recommendation for each main model, prompt set and n_predict, in the order of the jobs."""
+    """One recommendation for each question, in the order of the jobs."""
     rows = list(comparisons)
-    questions: dict[tuple[str, str, int], list[Comparison]] = {}
+    questions: dict[Question, list[Comparison]] = {}
     for job in whole_jobs(rows):
         questions.setdefault(_question(job), []).append(job)
     varies = [len(set(values)) > 1 for values in zip(*questions, strict=True)]
     found = []
-    for (main_model, prompt_set, n_predict), jobs in questions.items():
-        parts = (model_name(main_model), f"prompts {prompt_set}", f"n_predict {n_predict}")
+    for (main_model, prompt_set, n_predict, concurrency, depth), jobs in questions.items():
+        parts = (
+            model_name(main_model), f"prompts {prompt_set}", f"n_predict {n_predict}", f"concurrency {concurrency}",
+            f"depth {depth}",
+        )  # fmt: skip
         question = ", ".join(part for part, several in zip(parts, varies, strict=True) if several)
         found.append(_recommendation(question, jobs, rows, record))
     return tuple(found)
@@ -74,8 +80,8 @@ def competitors(job: Comparison, jobs: Iterable[Comparison]) -> list[Comparison]
     return [other for other in jobs if _question(other) == _question(job)]
 
 
-def _question(job: Comparison) -> tuple[str, str, int]:
-    return job.main_model, job.prompt_set, job.n_predict
+def _question(job: Comparison) -> Question:
+    return job.main_model, job.prompt_set, job.n_predict, job.concurrency, job.depth
 
 
 def _recommendation(

@@ -188,6 +188,11 @@ def test_an_attached_servers_model_need_not_be_here(tmp_path: Path) -> None:
     assert "No model at" not in str(caught.value)
 
 
+def test_a_running_server_is_given_no_setting_that_it_was_not_started_with() -> None:
+    with pytest.raises(ConfigError, match=r"engine\.cache_type_k=q8_0, engine\.mmap=False can't be given to a server"):
+        job("engine=attached", "engine.vanilla_url=http://x", "engine.cache_type_k=q8_0", "engine.mmap=false")
+
+
 def test_letters_beyond_ascii_need_no_quotes(tmp_path: Path) -> None:
     found = job("prompt=Erkläre es kurz", f"model_pair.main_model={tmp_path}/ü b.gguf", "model_pair.draft_model=ö.gguf")
 

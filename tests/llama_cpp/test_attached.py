@@ -12,14 +12,18 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.llama_cpp import standin
 from tests.llama_cpp.servers import CPU, request, speculative, vanilla
+from tests.planning.jobs import job
+from velosweep.config.settings import EngineSettings, ModelPair, RunSettings, Speculation, SyntheticShape
 from velosweep.errors import LaunchFailed, ProgramError
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.attached import AttachedEngine, parse_url
 from velosweep.llama_cpp.engine import ServerConfig
+from velosweep.measuring.prepare import prepare
 from velosweep.measuring.sample_rows import invalid_reason
 
 Serve = Callable[..., str]
@@ -101,8 +105,33 @@ def test_a_server_that_speculates_is_no_vanilla_arm(serve: Serve, tmp_path: Path
 def test_another_n_draft_than_the_jobs_is_refused(serve: Serve, tmp_path: Path) -> None:
     engine = AttachedEngine(vanilla_url=None, speculative_url=serve("2026-10", 4))
 
-    with pytest.raises(LaunchFailed, match=r"drafts 4 tokens a round, not n_draft=8"):
+    with pytest.raises(LaunchFailed, match=r"drafts 4 tokens a round, not n_draft=8; set n_draft=4,"):
         ready(engine, speculative(8), tmp_path)
+
+
+def test_the_work_of_a_server_on_this_machine_is_no_other_programs(serve: Serve, tmp_path: Path) -> None:
+    url = serve("2026-10")
+    session = ready(AttachedEngine(vanilla_url=url, speculative_url=None), vanilla(), tmp_path)
+
+    assert session.pid in {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def test_the_model_is_what_the_server_says_and_no_default(serve: Serve) -> None:
+    urls = {"vanilla_url": serve("2026-10"), "speculative_url": serve("2026-10", 4)}
+    default = ModelPair(name="synthetic", main_model="", synthetic=SyntheticShape())
+    own = ModelPair(name="mine", main_model="/mine.gguf")
+    engine = EngineSettings(kind="attached", **urls)
+    prepared = prepare([job(num=i, engine=engine, model_pair=p) for i, p in enumerate((default, own))], RunSettings())
+
+    assert [one.model_pair for one in prepared.jobs] == [ModelPair(name="m", main_model="m.gguf"), own]
+    assert AttachedEngine(vanilla_url="http://127.0.0.1:9", speculative_url=None).served_model() is None
+
+
+def test_another_way_to_draft_than_the_jobs_is_refused(serve: Serve, tmp_path: Path) -> None:
+    engine = AttachedEngine(vanilla_url=None, speculative_url=serve("2026-10", 4))
+
+    with pytest.raises(LaunchFailed, match=r"speculates with draft, not with ngram-mod; set speculation=draft$"):
+        ready(engine, speculative(4, speculation=Speculation(kinds=("ngram-mod",))), tmp_path)
 
 
 def test_old_builds_are_given_n_draft_with_each_request(serve: Serve, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from velosweep.config.keys import expanded
@@ -43,7 +43,24 @@ def engine(settings: EngineSettings, llama_cpp: LlamaCpp) -> EngineSettings:
             "engine.kind is 'attached' and no server is named",
             remedy="set engine.vanilla_url and engine.speculative_url, e.g. http://127.0.0.1:8080",
         )
+    if settings.kind == "attached":
+        _check_attached(settings)
     return replace(settings, program=str(expanded(llama_cpp.path))) if llama_cpp.path else settings
+
+
+def _check_attached(settings: EngineSettings) -> None:
+    """Refuse settings that would label a running server with what it was not started with."""
+    own = ("kind", "program", "vanilla_url", "speculative_url")
+    said = [
+        f"engine.{field.name}={value}"
+        for field in fields(EngineSettings)
+        if field.name not in own and (value := getattr(settings, field.name)) != field.default
+    ]
+    if said:
+        raise ConfigError(
+            f"{', '.join(said)} can't be given to a server that already runs (engine=attached)",
+            remedy="start the server so, and leave it out here; or let velosweep start it with engine=server",
+        )
 
 
 def protocol(protocol: Protocol, iterations: int) -> Protocol:

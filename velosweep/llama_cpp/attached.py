@@ -77,6 +77,16 @@ class AttachedEngine:
             self._build = " and ".join(sorted(said)) or None
         return self._build or "unknown"
 
+    def served_model(self) -> str | None:
+        """The model file that the servers say they hold, vanilla's first; None while none can be asked or says it."""
+        for address in self._addresses.values():
+            with suppress(RunFailed):
+                props = HttpClient(address).get_json("/props", timeout_s=3.0)
+                path = props.get("model_path") if isinstance(props, Mapping) else None
+                if isinstance(path, str) and path.strip():
+                    return path if path.isprintable() else ascii(path)
+        return None
+
     def check_reachable(self) -> None:
         """Raise ProgramError for each server that can't be asked, with the cause; one that still loads is no problem.
 
@@ -129,11 +139,19 @@ class AttachedSession(Session):
         self._client = ServerClient(server, self._http, shared=True)
         self._other = other
         self._failed = False
+        self._pid: int | None = None
 
     @property
     def alive(self) -> bool:
         """Whether it can still be asked; after a failure the server itself is asked for its health."""
         return not self._http.aborted and (not self._failed or self._http.health_problem() is None)
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process where it runs here and the system tells us: its work is not another program's."""
+        if self._pid is None:
+            self._pid = process.listener(self._http.address.host, self._http.address.port)
+        return self._pid
 
     def wait_ready(self, timeout_s: float) -> None:
         """Block until it answers; refuse one whose model or speculation isn't the job's. Raises LaunchFailed.
@@ -146,13 +164,12 @@ class AttachedSession(Session):
             raise LaunchFailed(_no_answer(address, key, problem), remedy=f"start it, or correct {key}")
         try:
             self._refuse_other_model()
-            wrong = self._client.check_mode(timeout_s=timeout_s) or self._client.check_draft_length(timeout_s=timeout_s)
+            wrong = self._client.check_mode(timeout_s=timeout_s)
+            if wrong is not None:
+                raise RunFailed(wrong, remedy="start the server as the job says, or attach another")
+            self._client.check_drafting(timeout_s=timeout_s)
         except RunFailed as error:
             raise LaunchFailed(f"{key} {address}: {error.message}", remedy=error.remedy) from None
-        if wrong is not None:
-            raise LaunchFailed(
-                f"{key} {address}: {wrong}", remedy="start the server as the job says, or attach another"
-            )
 
     def _refuse_other_model(self) -> None:
         if self._other is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import functools
+import ipaddress
 import os
 import signal
 import subprocess
@@ -237,6 +238,18 @@ def tail(path: Path) -> str:
             return file.read().decode(errors="replace")
     except OSError:
         return ""
+
+
+def listener(host: str, port: int) -> int | None:
+    """The process that listens on a port of this machine; None where it runs elsewhere or the system doesn't tell."""
+    import psutil
+
+    try:
+        local = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host).is_loopback
+        found = psutil.net_connections(kind="tcp") if local else []
+    except (ValueError, psutil.Error, OSError):
+        return None
+    return next((one.pid for one in found if one.status == psutil.CONN_LISTEN and one.laddr.port == port), None)
 
 
 def wait_for(condition: Callable[[], bool], deadline: float, *, longest_s: float = 0.1) -> bool:

@@ -8,19 +8,20 @@ from velosweep.errors import RequestRefused
 from velosweep.llama_cpp.client import HttpClient, check_status
 
 
-def check_prompt_fits(http: HttpClient, prompt: str, *, n_predict: int, asked_context: int) -> None:
+def check_prompt_fits(http: HttpClient, prompt: str, *, n_predict: int) -> None:
     """Raise RequestRefused where `prompt` and `n_predict` tokens after it don't fit into the context of a slot.
 
-    `asked_context`: what the configuration says, which a model trained for less does not get. A build that counts no
-    tokens or doesn't tell its context lets everything pass. Raises RunFailed if the server can't be asked.
+    A build that counts no tokens or doesn't tell its context lets everything pass. Raises RunFailed if the server can't
+    be asked.
     """
     context, tokens = slot_context(http), count_tokens(http, prompt)
     # llama.cpp ends a run as truncated as soon as its last token would fill the context.
     if context is None or tokens is None or tokens + n_predict < context:
         return
     needed = f"{tokens} tokens of the prompt and {n_predict} to generate need a context of {tokens + n_predict + 1}"
-    if context < asked_context:
-        what = f"{needed}; llama.cpp gives {context} of engine.context={asked_context}, what the model was trained for"
+    trained = trained_context(http)
+    if trained is not None and trained < tokens + n_predict + 1:
+        what = f"{needed}, and the model was trained for {trained}"
         raise RequestRefused(what, remedy="shorten the prompt, lower n_predict or choose a model for longer texts")
     raise RequestRefused(
         f"{needed}, and the server has {context}",
@@ -50,3 +51,12 @@ def slot_context(http: HttpClient) -> int | None:
         if isinstance(context, int) and context > 0:
             return context
     return None
+
+
+def trained_context(http: HttpClient) -> int | None:
+    """The context that the model was trained for, beyond which llama.cpp goes not; None where the build doesn't say."""
+    models = http.get_json("/v1/models")
+    data = models.get("data") if isinstance(models, Mapping) else None
+    meta = data[0].get("meta") if isinstance(data, list) and data and isinstance(data[0], Mapping) else None
+    context = meta.get("n_ctx_train") if isinstance(meta, Mapping) else None
+    return context if isinstance(context, int) and context > 0 else None

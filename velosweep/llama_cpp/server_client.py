@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 
+from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import RunFailed
 from velosweep.llama_cpp.client import HttpClient, check_status
 from velosweep.llama_cpp.completion import Completion, complete, completion_payload
@@ -121,17 +122,28 @@ class ServerClient:
         has = f"The server has {plural(len(slots), 'slot')}"
         return f"{has}, too few for concurrency={needed}; start it with --parallel {needed}"
 
-    def check_draft_length(self, *, timeout_s: float) -> str | None:
-        """None unless the server is seen to draft another number of tokens than n_draft. Raises RunFailed."""
-        if self._server.mode is Mode.VANILLA or self._rules is None or self._rules.takes_draft_length:
-            return None
+    def check_drafting(self, *, timeout_s: float) -> None:
+        """Raise RunFailed where the server is seen to draft in another way, or another number of tokens, than asked."""
+        speculation = self._server.speculation
+        if speculation is None or self._rules is None:
+            return
+        names = {kind.llama_cpp: kind.name for kind in KINDS.values()}
+        kinds = [names.get(kind, kind) for kind in self._rules.kinds]
+        if kinds and set(kinds) != set(speculation.kinds):
+            asked = "+".join(speculation.kinds)
+            way = f"speculation={kinds[0]}" if len(kinds) == 1 else f"'speculation.kinds=[{','.join(kinds)}]'"
+            raise RunFailed(f"the server speculates with {'+'.join(kinds)}, not with {asked}", remedy=f"set {way}")
+        if self._rules.takes_draft_length:
+            return
         n_draft = self._server.n_draft
         complete(self._http, _small_payload(n_predict=_SPACER_TOKENS + n_draft), timeout_s=timeout_s)
         counters = read_counters(self._http)
         positions = counters.accepted_per_position if counters is not None else None
         if positions is not None and len(positions) != n_draft:
-            return f"the server drafts {len(positions)} tokens a round, not n_draft={n_draft}"
-        return None
+            raise RunFailed(
+                f"the server drafts {len(positions)} tokens a round, not n_draft={n_draft}",
+                remedy=f"set n_draft={len(positions)}, or start the server with n_draft={n_draft}",
+            )
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
         """One run, of as many streams as the server has for it. Raises RunTimeout or RunFailed."""
@@ -170,8 +182,7 @@ class ServerClient:
     def check_request(self, request: Request) -> None:
         """Raise RequestRefused for a prompt that the chat template refuses or the context is too small for."""
         prompt = self._templated(request.prompt.text) if request.chat else request.prompt.text
-        asked = self._server.engine.context
-        check_prompt_fits(self._http, prompt, n_predict=request.n_predict, asked_context=asked)
+        check_prompt_fits(self._http, prompt, n_predict=request.n_predict)
 
     def _templated(self, text: str) -> str:
         payload = {"messages": [{"role": "user", "content": text}]}

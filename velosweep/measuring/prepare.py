@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from velosweep.config.settings import EngineSettings, Job, RunSettings
+from velosweep.config.settings import EngineSettings, Job, ModelPair, RunSettings
 from velosweep.errors import ConfigError
 from velosweep.llama_cpp.arguments import command_arguments
 from velosweep.llama_cpp.attached import AttachedEngine
@@ -98,6 +98,7 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     for opened in engines.values():
         if isinstance(opened, AttachedEngine) and not settings.dry_run and not settings.elsewhere:
             opened.check_reachable()
+    resolved = [_named_by_server(job, engines[engine_key(job.engine)]) for job in resolved]
     lanes = _lanes(engines.values(), settings, nvml, resolver.reasons.append)
     threaded = [replace(job, engine=_with_threads(job.engine, len(lanes))) for job in resolved]
     programs = {program: cached_sha256(Path(program)) for _, program, *_ in engines if program}
@@ -121,6 +122,14 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
         headers=resolver.headers,
         warnings=preflight_warnings(identified, resolver.headers, () if settings.elsewhere else lanes),
     )
+
+
+def _named_by_server(job: Job, engine: Engine) -> Job:
+    """An attached server holds no synthetic pair because that is the default: its model is what the server says."""
+    if not isinstance(engine, AttachedEngine) or job.model_pair.synthetic is None:
+        return job
+    model = engine.served_model() or "the server's model"
+    return replace(job, model_pair=ModelPair(name=Path(model).stem, main_model=model))
 
 
 def open_lanes(engine: EngineSettings, settings: RunSettings) -> tuple[tuple[Lane, ...], tuple[str, ...]]:

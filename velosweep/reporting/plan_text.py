@@ -82,6 +82,8 @@ def print_start(
 
 
 def _model(path: str | None, job: Job) -> str:
+    if not path and job.engine.kind == "attached" and job.speculation.kinds:
+        return "as the server was started"
     return path or (f"synthetic ({job.model_pair.name})" if job.model_pair.synthetic else "none")
 
 

@@ -19,15 +19,21 @@ if TYPE_CHECKING:
     from velosweep.hydra_app.task import RunSweep
 
 COMMANDS = {
+    "run": "measure, by ordinary flags: run --main A.gguf --draft B.gguf --n-draft 2,4,8",
     "doctor": "what would run here: programs, versions, devices, models, what is missing",
     "resume": "finish an interrupted sweep",
+    "more": "add rounds to a finished sweep",
     "rerun": "the same experiment again, compared with the old results",
     "collate": "rebuild every derived file of a sweep from its samples",
     "report": "console summary and report.html of a sweep again",
     "compare": "two sweeps side by side",
+    "command": "the llama-server command of a sweep's answer",
+    "serve": "start llama-server with a sweep's answer",
     "synth": "write a synthetic model pair",
     "init": "copy the configuration to a folder of your own",
 }
+_MEASURING = ("run",)
+"""Commands that take `run_sweep`."""
 
 
 def main(argv: Sequence[str] | None = None, *, run_sweep: RunSweep | None = None) -> int:
@@ -58,7 +64,9 @@ def main(argv: Sequence[str] | None = None, *, run_sweep: RunSweep | None = None
 def _run(arguments: list[str], run_sweep: RunSweep | None) -> int:
     first = arguments[0] if arguments else ""
     if first in COMMANDS:
-        return int(importlib.import_module(f"velosweep.commands.{first}").main(arguments[1:]))
+        command = importlib.import_module(f"velosweep.commands.{first}").main
+        how = {"run_sweep": run_sweep} if first in _MEASURING else {}
+        return int(command(arguments[1:], **how))
     if first in ("--version", "-V"):
         sys.stdout.write(f"velosweep {__version__}\n")
         return int(ExitStatus.OK)

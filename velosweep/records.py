@@ -45,6 +45,8 @@ class JobRecord:
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     concurrency: int = 1
     depth: int = 0
+    vanilla_arguments: tuple[str, ...] = ()  # the same without speculation
+    added: tuple[int, ...] = ()  # iterations that `velosweep more` added, each time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from velosweep.cli import main
 from velosweep.config.composing import compose
 from velosweep.config.load import JobLoader
 from velosweep.errors import ConfigError
@@ -70,11 +71,10 @@ def test_a_broken_file_is_named_with_its_line_and_the_mistake(
     assert said in refused(tmp_path, group, content)
 
 
-@pytest.mark.parametrize("values", ["4,8", "[4, 8]"])
-def test_several_values_in_an_experiment_are_told_their_place(values: str, tmp_path: Path) -> None:
-    said = refused(tmp_path, "experiment", f"# @package _global_\nn_draft: {values}\n")
+def test_several_values_in_an_experiment_are_told_how_they_are_written(tmp_path: Path) -> None:
+    said = refused(tmp_path, "experiment", "# @package _global_\nn_draft: 4,8\n")
 
-    assert said.startswith(f"FILE, n_draft: '{values}' is not a whole number; in it write `n_draft: 4,8` below hydra.")
+    assert said == "FILE, n_draft: '4,8' is not a whole number; write a list in it: `n_draft: [4, 8]`"
 
 
 @pytest.mark.parametrize(
@@ -107,3 +107,36 @@ def test_a_key_without_a_value_is_no_mere_text(tmp_path: Path) -> None:
     file.write_text("file:\n")
 
     assert compose(["prompts=own"], config_dir=str(tmp_path / "conf")).prompts.file is None
+
+
+def several(folder: Path, group: str, content: str, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a dry run shows with conf/<group>/own.yaml of this content."""
+    file = folder / "conf" / group / "own.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    plus = "+" if group == "experiment" else ""
+
+    assert main([f"{plus}{group}=own", "--config-dir", str(folder / "conf"), "dry_run=true", *words]) == 0
+    return capsys.readouterr().out
+
+
+EXPERIMENT = (
+    "# @package _global_\ndefaults:\n  - override /protocol: quick\nn_draft: [2, 4]\nspeculation:\n  p_min: [0.5]\n"
+)
+
+
+def test_a_list_of_values_is_a_sweep_over_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = several(tmp_path, "experiment", EXPERIMENT, capsys)
+
+    assert "2 jobs" in shown
+    assert "vanilla, n_draft 2, n_draft 4" in shown
+
+
+def test_the_command_line_wins_over_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "vanilla, n_draft 7\n" in several(tmp_path, "experiment", EXPERIMENT, capsys, "n_draft=7")
+
+
+def test_a_groups_file_may_have_a_list_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = "launches: [1, 2]\niterations: 2\n"
+
+    assert "2 jobs" in several(tmp_path, "protocol", content, capsys)

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from velosweep.commands.sweep_folder import add_sweep_folder
 from velosweep.errors import ExitStatus, StorageError
 from velosweep.reporting.collation import collate
 from velosweep.reporting.console import make_console, say
@@ -20,8 +21,8 @@ def main(argv: Sequence[str]) -> int:
         prog="velosweep collate",
         description="Rebuild every derived file of a sweep from its recorded samples, to the same bytes.",
     )
-    parser.add_argument("directory", type=Path, help="the sweep's folder")
-    root = parser.parse_args(argv).directory.expanduser().absolute()
+    add_sweep_folder(parser, default=True)
+    root: Path = parser.parse_args(argv).directory
     if not root.is_dir():
         raise StorageError(f"No folder {root}", remedy="name the folder of a sweep")
     with sweep_lock(SweepPaths(root).lock):

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from velosweep.commands.sweep_folder import LAST, latest_sweeps, sweep_folder
 from velosweep.errors import ConfigError, ExitStatus, MismatchError
 from velosweep.files import write_text
 from velosweep.reporting.console import make_console, say
@@ -25,9 +26,10 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.fail_below is not None and not 0 < arguments.fail_below <= 1:
         raise ConfigError(f"--fail-below is {arguments.fail_below}", remedy="name a ratio of 1 at most, such as 0.97")
-    if _root(arguments.old).resolve() == _root(arguments.new).resolve():
-        raise ConfigError(f"{arguments.old} and {arguments.new} are one sweep", remedy="name two")
-    compared = _compared(arguments.old, arguments.new, per_prompt=arguments.prompts)
+    old, new = _two_sweeps(arguments.old, arguments.new)
+    if old.resolve() == new.resolve():
+        raise ConfigError(f"{arguments.old} and {arguments.new or LAST} are one sweep", remedy="name two")
+    compared = _compared(old, new, per_prompt=arguments.prompts)
     if compared.differences and not arguments.anyway:
         raise MismatchError(
             "the sweeps can't be compared: " + "; ".join(compared.differences),
@@ -36,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     console = make_console()
     print_comparison(compared, console)
     if arguments.html is not None:
-        page = Path(arguments.html) if arguments.html else _root(arguments.new) / PAGE
+        page = Path(arguments.html) if arguments.html else new / PAGE
         write_text(page, render_comparison(compared))
         say(console, f"Page: {page}")
     slower = compared.changes.below(arguments.fail_below) if arguments.fail_below is not None else ()
@@ -54,8 +56,16 @@ def print_reproduction(old: Path, new: Path) -> None:
     print_comparison(_compared(old, new), make_console())
 
 
+def _two_sweeps(old: str | None, new: str | None) -> tuple[Path, Path]:
+    """The folders of two sweeps; without `new` the latest, without both the two latest. Raises StorageError."""
+    if old is None:
+        before, after = latest_sweeps(2)
+        return before, after
+    return sweep_folder(old), sweep_folder(new or LAST)
+
+
 def _compared(old: Path, new: Path, *, per_prompt: bool = False) -> SweepComparison:
-    before, after = analyse(_root(old)), analyse(_root(new))
+    before, after = analyse(old), analyse(new)
     return SweepComparison(
         old=str(old),
         new=str(new),
@@ -71,8 +81,8 @@ def _parser() -> argparse.ArgumentParser:
         "which changes are real after correction for the number of jobs. Exits with 3 where there is nothing to "
         "compare.",
     )
-    parser.add_argument("old", type=Path, help="the sweep to compare with")
-    parser.add_argument("new", type=Path, help="the sweep in question")
+    parser.add_argument("old", nargs="?", help="the sweep to compare with (default: the latest but one)")
+    parser.add_argument("new", nargs="?", help="the sweep in question (default: the latest)")
     parser.add_argument(
         "--fail-below",
         type=float,
@@ -83,7 +93,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompts", action="store_true", help="each prompt too, not only whole jobs")
     parser.add_argument("--anyway", action="store_true", help="though engine, machine or model files differ")
     return parser
-
-
-def _root(directory: Path) -> Path:
-    return directory.expanduser().absolute()

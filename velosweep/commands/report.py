@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from velosweep.commands.sweep_folder import add_sweep_folder
 from velosweep.errors import ConfigError, ExitStatus, StorageError
 from velosweep.results.derived_files import SweepResults, analyse
 from velosweep.results.loading import sweeps_below
@@ -24,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     asked = {"--plots": arguments.plots, "--mlflow": arguments.mlflow is not None}
     writing = [flag for flag in asked if asked[flag]]
     _check_formats(formats, writing)
-    root = arguments.directory.expanduser().absolute()
+    root = arguments.directory
     paths = SweepPaths(root)
     has_results = any(path.exists() for path in (paths.record, paths.journal, paths.samples))
     if not has_results and (found := sweeps_below(root)):
@@ -111,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="velosweep report", description="Show a sweep's results again and write its report.html again."
     )
-    parser.add_argument("directory", type=Path, help="the sweep's folder")
+    add_sweep_folder(parser, default=True)
     parser.add_argument(
         "--format",
         metavar="{md,csv,json}",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from velosweep.commands.compare import print_reproduction
 from velosweep.commands.resume import saved_sweep
+from velosweep.commands.sweep_folder import add_sweep_folder
 from velosweep.config.command_words import read_words
 from velosweep.config.load import copy_saved
 from velosweep.errors import ConfigError, StorageError
@@ -20,7 +21,7 @@ from velosweep.sweep import run_sweep
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status of the new sweep."""
     parser = argparse.ArgumentParser(prog="velosweep rerun", description="Repeat a sweep and compare.")
-    parser.add_argument("directory", type=Path, help="the sweep's folder")
+    add_sweep_folder(parser)
     parser.add_argument("overrides", nargs="*", help="key=value, laid over every job")
     parser.add_argument("--out", type=Path, help="the new folder; by default outputs/<date>/<time>")
     parser.add_argument("-q", "--quiet", action="store_true", help="results only")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from velosweep.commands.sweep_folder import add_sweep_folder
 from velosweep.config.load import load_saved
 from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import StorageError
@@ -20,7 +21,7 @@ from velosweep.sweep import run_sweep
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="velosweep resume", description="Finish an interrupted sweep.")
-    parser.add_argument("directory", type=Path, help="the sweep's folder")
+    add_sweep_folder(parser, default=True)
     parser.add_argument("--force", action="store_true", help="go on though models, program or machine have changed")
     parser.add_argument("-q", "--quiet", action="store_true", help="results only")
     parser.add_argument("-v", "--verbose", action="store_true", help="also what servers are started with")
@@ -63,4 +64,5 @@ def saved_sweep(directory: Path, *, overrides: Sequence[str] = ()) -> SavedSweep
     folders = [(job.num, job.directory, paths.job_directory(job)) for job in record.jobs]
     base = Path(record.working_directory) if record.working_directory else None
     jobs, settings = load_saved(folders, overrides=overrides, base=base)
+    jobs = [replace(job, added=saved.added) for job, saved in zip(jobs, record.jobs, strict=True)]
     return SavedSweep(root=root, record=record, jobs=jobs, settings=settings)

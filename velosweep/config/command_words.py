@@ -19,6 +19,7 @@ def read_words(words: Iterable[str], verbs: Iterable[str] = (), *, multirun: boo
     that is given twice. `multirun`: -m was given, and is part of the command that a remedy shows.
     """
     words = list(words)
+    _refuse_spaces(words)
     given: dict[str, str] = {}
     for place, word in enumerate(words):
         _check_form(words, place, verbs, multirun=multirun)
@@ -39,6 +40,16 @@ def read_words(words: Iterable[str], verbs: Iterable[str] = (), *, multirun: boo
     return prepare_words(words)
 
 
+def quoted(text: str) -> str:
+    """`text` as a value that Hydra reads back as this text, whatever it holds; ordinary paths stay as they are."""
+    if _ORDINARY_PATH.fullmatch(text):
+        return text
+    text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)  # OmegaConf's escape
+    text = re.sub(r"(\\*)(\"|\Z)", lambda found: found[1] * 2 + ('\\"' if found[2] else ""), text)  # Hydra's
+    return f'"{text}"'
+
+
+_ORDINARY_PATH = re.compile(r"(?:\.{0,2}/|[A-Za-z_][\w-]*[./])[\w./-]+", re.ASCII)
 _PATH_KEY = re.compile(r"\+{0,2}(output|[\w.]*\.(main_model|draft_model|path|file|dir))=")
 _GRAMMAR = frozenset("'\"\\,$[](){}")
 
@@ -56,6 +67,20 @@ def prepare_words(words: Iterable[str]) -> list[str]:
         plain = value.isascii() or not equals or not _GRAMMAR.isdisjoint(value)
         prepared.append(word if plain else f'{key}="{value}"')
     return prepared
+
+
+def _refuse_spaces(words: Sequence[str]) -> None:
+    """Raise ConfigError for `n_draft= 4`, `n_draft =4` and `n_draft = 4`, which the shell made several words of."""
+    for place, word in enumerate(words[:-1]):
+        rest = words[place + 1 : place + 3]
+        if word.endswith("=") and word[:-1].lstrip("+") in KEY_TYPES and "=" not in rest[0]:
+            rest = rest[:1]
+        elif word not in KEY_TYPES or not rest[0].startswith("="):
+            continue
+        elif rest[0] != "=":
+            rest = rest[:1]
+        said, meant = " ".join([word, *rest]), shlex.quote("".join([word, *rest]))
+        raise ConfigError(f"The space is the mistake in {said!r}", remedy=f"write it without: {meant}")
 
 
 def _check_form(words: Sequence[str], place: int, verbs: Iterable[str], *, multirun: bool) -> None:
@@ -94,7 +119,7 @@ _SWEEPS = ("sweep", "grid", "multirun")
 _NO_COMMANDS = {
     **dict.fromkeys(("tune", "search", "optimize", "autotune"), _SEARCH),
     **dict.fromkeys(("plan", "dry-run", "dryrun"), "add dry_run=true to what you would run"),
-    **dict.fromkeys(("run", "bench", "benchmark", "measure"), "leave the word out: velosweep {n_draft=8}"),
+    **dict.fromkeys(("bench", "benchmark", "measure"), "leave the word out: velosweep {n_draft=8}"),
     **dict.fromkeys(_SWEEPS, "a sweep is: velosweep {-m n_draft=4,8,12}"),
 }
 
@@ -109,6 +134,10 @@ def _no_override(words: Sequence[str], place: int, verbs: Iterable[str], *, mult
         return ConfigError(f"{before!r} ends with a comma", remedy="write the values without spaces: n_draft=4,8,12")
     if word.lower().endswith(".gguf"):
         remedy = f"write model_pair.main_model={word}, and the draft model as model_pair.draft_model="
+        if "=" not in before:
+            remedy = (
+                f"write: velosweep run --main {shlex.quote(word)} --draft DRAFT.gguf (or model_pair.main_model={word})"
+            )
         return ConfigError(f"{word!r} is a file without its key", remedy=remedy)
     if word in _NO_COMMANDS:
         others = [other for other in words if other != word]

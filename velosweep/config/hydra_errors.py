@@ -152,7 +152,7 @@ def _wrong_value(key: str, place: str, reason: str, outer: str) -> ConfigError:
         return ConfigError(f"{place} can't be null", remedy=remedy)
     several = several_in(value)
     if several and not override and key not in RUN_KEYS:
-        remedy = f"in it write `{key}: {several}` below hydra.sweeper.params, as experiment/ndraft_grid.yaml does"
+        remedy = f"write a list in it: `{key}: [{several.replace(',', ', ')}]`"
     else:
         remedy = how_to_write(key, value)
     names = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "String": "text"}

@@ -196,6 +196,7 @@ class Job:
     `baseline_id` is the same for all jobs that can share one vanilla series (same main model, engine, prompts,
     n_predict, concurrency, depth, sampling and protocol). `directory` is relative to the sweep's root ("" for a
     single job).
+    `added`: iterations that `velosweep more` added, each time; they change how much is measured, and not what.
     """
 
     id: str
@@ -216,6 +217,7 @@ class Job:
     output: str | None = None
     overrides: tuple[str, ...] = ()
     directory: str = ""
+    added: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,15 +5,18 @@ Import it only once Hydra has scanned its plugins, which loads `FileConfigSource
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import GrammarParseError
 
+from velosweep.config.command_words import quoted
 from velosweep.config.hydra_errors import not_utf8
-from velosweep.config.schema import GROUPS
+from velosweep.config.schema import GROUPS, KEY_TYPES
 from velosweep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,7 +57,9 @@ def file_with(text: str) -> str | None:
 
 
 class CheckedFiles(FileConfigSource):
-    """Hydra's source of files in a folder; raises ConfigError for one that is empty, not text, or no mapping.
+    """Hydra's source of files in a folder, in which a list of values means a sweep over them.
+
+    Raises ConfigError for a file that is empty, not text, or no mapping.
 
     Hydra merges these or ignores them, and reports the outcome without the file's name.
     """
@@ -66,12 +71,60 @@ class CheckedFiles(FileConfigSource):
             if file.is_file():
                 _check_content(file, group=config_path.partition("/")[0])
                 _read.append(file)
-            return super().load_config(config_path)
+            return spread_lists(super().load_config(config_path), config_path)
         except UnicodeDecodeError as error:
             raise not_utf8(error, file) from error
         except GrammarParseError as error:
             key = str(getattr(error, "full_key", "") or "")
             raise unreadable_interpolation(f"{file}, {key}" if key else str(file)) from error
+
+
+def spread_lists(loaded: ConfigResult, config_path: str) -> ConfigResult:
+    """The file's content, where `n_draft: [2, 4]` is a sweep: `hydra.sweeper.params` has `n_draft: 2,4` instead.
+
+    Only lists at keys that take one value; a list of one is that value.
+    """
+    config, package = loaded.config, loaded.header.get("package")
+    group = config_path.rpartition("/")[0].replace("/", ".")
+    prefix = "" if package == "_global_" else group if package in (None, "_group_") else package
+    if not isinstance(config, DictConfig):
+        return loaded
+    params: dict[str, str] = {}
+    for key, owner, name in _lists(config, f"{prefix}." if prefix else ""):
+        values = OmegaConf.to_container(owner._get_node(name))
+        if not isinstance(values, list) or not values or any(isinstance(value, (list, dict)) for value in values):
+            continue
+        if len(values) > 1:
+            params[key] = ",".join(map(_word, values))
+        owner[name] = values[0]  # what holds where one job is looked at
+    if not params:
+        return loaded
+    if prefix:  # what is Hydra's can only be set from the top
+        defaults = {"defaults": config.pop("defaults")} if "defaults" in config else {}
+        top = OmegaConf.create(defaults)
+        OmegaConf.update(top, prefix, config, force_add=True)
+        loaded.config = config = top
+        loaded.header["package"] = "_global_"
+    OmegaConf.update(config, "hydra.mode", "MULTIRUN", force_add=True)
+    OmegaConf.update(config, "hydra.sweeper.params", params, merge=True, force_add=True)
+    return loaded
+
+
+def _lists(config: DictConfig, prefix: str) -> Iterator[tuple[str, DictConfig, str]]:
+    """Lists at keys that take one value: the dotted key, and where it is."""
+    for name in map(str, list(config)):
+        node, key = config._get_node(name), f"{prefix}{name}"
+        if isinstance(node, ListConfig) and KEY_TYPES.get(key) in ("int", "number", "text", "bool"):
+            yield key, config, name
+        elif isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
+            yield from _lists(node, f"{key}.")
+
+
+def _word(value: object) -> str:
+    """A value as the command line has it."""
+    if isinstance(value, str):
+        return value if "${" in value else quoted(value)
+    return "null" if value is None else str(value).lower()
 
 
 def _check_content(file: Path, group: str) -> None:

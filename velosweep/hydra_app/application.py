@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from velosweep.config.command_words import read_words
 from velosweep.config.composing import PRIMARY, start_hydra
+from velosweep.config.flag_habits import run_command
 from velosweep.config.schema import nearest
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.hydra_app.task import JobError, JobTask, RunSweep
@@ -23,10 +24,17 @@ if TYPE_CHECKING:
     from hydra.types import RunMode
 
 
-def run(arguments: Sequence[str], *, verbs: Sequence[str] = (), run_sweep: RunSweep | None = None) -> int:
+def run(
+    arguments: Sequence[str],
+    *,
+    verbs: Sequence[str] = (),
+    run_sweep: RunSweep | None = None,
+    command: Sequence[str] = (),
+) -> int:
     """Run the command line `arguments`; returns the exit status. Raises our errors and Hydra's.
 
-    `run_sweep` measures the jobs; by default it is `velosweep.sweep.run_sweep`.
+    `run_sweep` measures the jobs; by default it is `velosweep.sweep.run_sweep`. `command`: the command line for the
+    record, where `arguments` were made of another one.
     """
     args, parser = _parse(arguments, verbs)
     from hydra.core.global_hydra import GlobalHydra
@@ -59,7 +67,7 @@ def run(arguments: Sequence[str], *, verbs: Sequence[str] = (), run_sweep: RunSw
         elif args.info:
             hydra.show_info(args.info, config_name=args.config_name, overrides=args.overrides)
         else:
-            return _measure(hydra, args, JobTask(["velosweep", *arguments], run_sweep))
+            return _measure(hydra, args, JobTask(command or ["velosweep", *arguments], run_sweep))
     finally:
         GlobalHydra.instance().clear()
     return int(ExitStatus.OK)
@@ -77,6 +85,8 @@ class _Parser(argparse.ArgumentParser):
 def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
     from hydra._internal.utils import get_args_parser
 
+    if (meant := run_command(arguments)) is not None:
+        raise ConfigError("Flags such as llama-server's are for `velosweep run`", remedy=f"write: {meant}")
     parser = get_args_parser()
     parser.__class__ = _Parser
     parser.prog = "velosweep"

@@ -13,7 +13,7 @@ from velosweep.config.settings import Job, RunSettings, Sweep
 from velosweep.errors import MismatchError
 from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.resuming import EarlierResults, earlier_progress
-from velosweep.planning.identity import identify
+from velosweep.planning.identity import identify, speculative_server, vanilla_server
 from velosweep.planning.job_settings import other_settings
 from velosweep.records import Environment, JobRecord, SweepRecord
 from velosweep.results.paths import SweepPaths
@@ -45,7 +45,7 @@ def open_sweep(sweep: Sweep, prepared: Prepared, settings: RunSettings) -> Opene
                 path.unlink()
         prepared, accepted = keep_earlier_ids(before, prepared, force=settings.force)
     sweep = replace(sweep, id=before.sweep_id if before else secrets.token_hex(8), jobs=prepared.jobs)
-    jobs = tuple(job_record(job, prepared.server_arguments(job)) for job in prepared.jobs)
+    jobs = tuple(_job_record(job, prepared) for job in prepared.jobs)
     record = merge_records(before, sweep, jobs, prepared.environment, now=datetime.now(timezone.utc), accepted=accepted)
     return OpenedSweep(
         sweep=sweep,
@@ -54,6 +54,11 @@ def open_sweep(sweep: Sweep, prepared: Prepared, settings: RunSettings) -> Opene
         progress=earlier_progress(paths) if before else EarlierResults(),
         accepted=accepted,
     )
+
+
+def _job_record(job: Job, prepared: Prepared) -> JobRecord:
+    arguments = prepared.server_arguments(speculative_server(job))
+    return replace(job_record(job, arguments), vanilla_arguments=prepared.server_arguments(vanilla_server(job)))
 
 
 def job_record(job: Job, server_arguments: tuple[str, ...] = ()) -> JobRecord:
@@ -75,7 +80,8 @@ def job_record(job: Job, server_arguments: tuple[str, ...] = ()) -> JobRecord:
         depth=job.depth,
         prompt_set=job.prompts.name,
         prompt_ids=tuple(prompt.id for prompt in job.prompts.prompts),
-        iterations=job.protocol.adaptive.max_pairs if job.protocol.adaptive else job.protocol.iterations,
+        iterations=(job.protocol.adaptive.max_pairs if job.protocol.adaptive else job.protocol.iterations)
+        + sum(job.added),
         launches=job.protocol.launches,
         protocol=job.protocol.name,
         order=job.protocol.order,
@@ -85,6 +91,7 @@ def job_record(job: Job, server_arguments: tuple[str, ...] = ()) -> JobRecord:
         synthetic=job.model_pair.synthetic is not None,
         output=job.output,
         settings=other_settings(job),
+        added=job.added,
     )
 
 

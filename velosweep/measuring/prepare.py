@@ -23,7 +23,7 @@ from velosweep.machine.nvml import NvmlDriver, open_nvml
 from velosweep.measuring.job_resolver import EngineKey, JobResolver, check_files_exist, engine_key
 from velosweep.measuring.memory_estimates import MemoryEstimates
 from velosweep.models.gguf_model import GgufInfo
-from velosweep.planning.identity import identify, speculative_server
+from velosweep.planning.identity import identify
 from velosweep.records import Environment
 from velosweep.values import Lane
 
@@ -60,9 +60,8 @@ class Prepared:
             self.engines[key] = open_engine(server.engine)
         return self.engines[key]
 
-    def server_arguments(self, job: Job) -> tuple[str, ...]:
-        """llama-server's arguments that run this job's setting; empty where it is vanilla or there are none."""
-        server = speculative_server(job)
+    def server_arguments(self, server: ServerConfig | None) -> tuple[str, ...]:
+        """llama-server's arguments that run this setting; empty where there are none."""
         if server is None or server.engine.kind == "attached":
             return ()
         capabilities = getattr(self.engine_of(server), "capabilities", None)

@@ -97,17 +97,22 @@ def plan_groups(
     return tuple(groups)
 
 
-def launch_iterations(job: Job, launch: int) -> range:
+def launch_iterations(job: Job, launch: int) -> Sequence[int]:
     """Iterations of one launch, numbered on over all launches: the protocol's are spread evenly over them.
 
-    Under an adaptive protocol every launch may take up to `max_pairs`.
+    Under an adaptive protocol every launch may take up to `max_pairs`. What `velosweep more` added is spread in the
+    same way, and numbered on.
     """
     protocol = job.protocol
     if protocol.adaptive:
         most = protocol.adaptive.max_pairs
         return range(launch * most + 1, (launch + 1) * most + 1)
-    total, launches = protocol.iterations, protocol.launches
-    return range(launch * total // launches + 1, (launch + 1) * total // launches + 1)
+    found: list[int] = []
+    before, launches = 0, protocol.launches
+    for total in (protocol.iterations, *job.added):
+        found += range(before + launch * total // launches + 1, before + (launch + 1) * total // launches + 1)
+        before += total
+    return found
 
 
 def warmups(group: ServerGroup, launch: int) -> Round:

@@ -91,7 +91,7 @@ def _iterations(job: Job) -> str:
     if adaptive := job.protocol.adaptive:
         return f"{adaptive.min_pairs} to {adaptive.max_pairs}, until ±{percent(adaptive.target)}"
     launches = f" over {job.protocol.launches} launches" if job.protocol.launches > 1 else ""
-    return f"{job.protocol.iterations}{launches}"
+    return f"{job.protocol.iterations + sum(job.added)}{launches}"
 
 
 def _prompt(job: Job) -> str:

@@ -246,6 +246,12 @@ def command_line(job: Comparison, record: SweepRecord) -> str:
     return shlex.join(["llama-server", *(recorded or default_arguments(job))])
 
 
+def vanilla_command(job: Comparison, record: SweepRecord) -> str:
+    """As `command_line`, for the same main model without speculation."""
+    recorded = next((entry.vanilla_arguments for entry in record.jobs if entry.id == job.job_id), ())
+    return shlex.join(["llama-server", *(recorded or ("-m", job.main_model, "-ngl", "999"))])
+
+
 def default_arguments(job: Comparison) -> tuple[str, ...]:
     """llama-server's arguments by the names of llama.cpp since June 2026."""
     kinds = [KINDS[name] for name in job.speculation.partition(" (")[0].split("+") if name in KINDS]

@@ -1,0 +1,98 @@
+"""`velosweep run`: ordinary flags become the configuration that they stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from tests.recorded import Recorded, recorded  # noqa: F401
+from velosweep.commands.run import words
+from velosweep.config.command_words import quoted
+from velosweep.errors import ConfigError
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+def test_a_quoted_text_is_read_back_as_it_was(text: str) -> None:
+    read = OverridesParser.create().parse_override(f"prompt={quoted(text)}").value()
+
+    assert OmegaConf.create({"prompt": read}).prompt == text
+
+
+def test_the_specifications_flags_are_one_job_with_the_same_configuration(recorded: Recorded) -> None:  # noqa: F811
+    models = ["-m", "a.gguf", "-d", "b.gguf", "-l", "./llama.cpp"]
+    numbers = ["--n-draft", "10", "-n", "200", "-i", "7", "-o", "out.json", "--skip-vanilla"]
+
+    assert recorded.main(["run", *models, *numbers, "-p", "Sort a list, please: ${x}"]) == 0
+
+    (call,) = recorded.calls
+    (job,) = call["jobs"]
+    assert (job.model_pair.main_model, job.model_pair.draft_model) == ("a.gguf", "b.gguf")
+    assert (job.n_draft, job.n_predict, job.protocol.iterations, job.skip_vanilla) == (10, 200, 7, True)
+    assert (job.output, job.engine.program) == (str(Path("out.json").absolute()), "llama.cpp")
+    assert [prompt.text for prompt in job.prompts.prompts] == ["Sort a list, please: ${x}"]
+    assert call["single"]
+    assert list(call["command"][:3]) == ["velosweep", "run", "-m"]
+
+
+def test_several_values_are_every_combination_without_m(recorded: Recorded) -> None:  # noqa: F811
+    assert (
+        recorded.main(["run", "--main", "a.gguf", "--draft", "b.gguf", "--draft", "c,d.gguf", "--n-draft", "2,4-5"])
+        == 0
+    )
+
+    assert not recorded.calls[0]["single"]
+    assert [(job.model_pair.draft_model, job.n_draft) for job in recorded.jobs] == [
+        (draft, n_draft) for draft in ("b.gguf", "c", "d.gguf") for n_draft in (2, 4, 5)
+    ]
+
+
+def test_a_pattern_stands_for_the_files_it_matches(recorded: Recorded, tmp_path: Path) -> None:  # noqa: F811
+    for name in ("x, y.gguf", "ü.gguf"):
+        (tmp_path / name).touch()
+
+    assert recorded.main(["run", "--main", "a.gguf", "-md", "*.gguf"]) == 0
+
+    assert [job.model_pair.draft_model for job in recorded.jobs] == ["x, y.gguf", "ü.gguf"]
+
+
+def test_keys_and_groups_are_taken_beside_flags(recorded: Recorded) -> None:  # noqa: F811
+    assert recorded.main(["run", "--n-draft", "4", "engine.cache_type_k=f16,q8_0", "protocol=quick"]) == 0
+
+    assert [job.engine.cache_type_k for job in recorded.jobs] == ["f16", "q8_0"]
+    assert {job.protocol.name for job in recorded.jobs} == {"quick"}
+
+
+def test_tune_is_a_search_and_prompts_come_from_a_file_or_a_set(recorded: Recorded, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "my questions.txt").write_text("Why?\nWhy not?\n")
+
+    assert (
+        recorded.main(["run", "--n-draft", "1-3", "--tune", "--budget", "10min", "--prompts", "my questions.txt"]) == 0
+    )
+    assert recorded.main(["run", "--prompts", "mixed"]) == 0
+
+    first, second = recorded.calls
+    assert first["settings"].tuner.budget_s == 600
+    assert [prompt.text for prompt in first["jobs"][0].prompts.prompts] == ["Why?", "Why not?"]
+    assert (second["settings"].tuner, second["jobs"][0].prompts.name) == (None, "mixed")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--draft", "b.gguf"], "--draft is given without --main"),
+        (["--budget", "1min"], "add --tune"),
+        (["--main", "a.gguf", "--draft", "nothing-*.gguf"], "No file matches nothing-*.gguf"),
+        (["--prompt", "a", "--prompts", "b"], "one would be ignored"),
+        (["a.gguf", "b.gguf"], "velosweep run --main a.gguf --draft b.gguf"),
+    ],
+)
+def test_contradictions_are_refused(flags: list[str], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        words(flags)
+
+    assert said in str(caught.value)

@@ -1,0 +1,37 @@
+"""`velosweep command DIR`: print the llama-server command of a sweep's answer."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from velosweep.commands.sweep_folder import add_sweep_folder
+from velosweep.errors import ExitStatus, NothingMeasured
+from velosweep.results.derived_files import analyse
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; 0. Raises NothingMeasured where the sweep has no answer."""
+    parser = argparse.ArgumentParser(
+        prog="velosweep command", description="Print the llama-server command of a sweep's answer, ready to paste."
+    )
+    add_sweep_folder(parser, default=True)
+    sys.stdout.write(f"{shlex.join(answer_arguments(parser.parse_args(argv).directory))}\n")
+    return int(ExitStatus.OK)
+
+
+def answer_arguments(root: Path) -> list[str]:
+    """The program and its arguments that a sweep recommends: without speculation where nothing is reliably faster.
+
+    Of several recommendations (main models, prompt sets) it is the first. Raises NothingMeasured where none was made.
+    """
+    from velosweep.reporting.recommendation import recommend, vanilla_command
+
+    derived = analyse(root)
+    found = recommend(derived.comparisons, derived.record)
+    if not found or found[0].job is None:
+        raise NothingMeasured(f"{root} has no answer: nothing could be compared", remedy="velosweep report says why")
+    return shlex.split(found[0].command or vanilla_command(found[0].job, derived.record))

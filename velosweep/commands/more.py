@@ -1,0 +1,68 @@
+"""`velosweep more DIR`: add rounds to a finished sweep; what was measured stays."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+
+from velosweep.commands.resume import saved_sweep
+from velosweep.commands.sweep_folder import add_sweep_folder
+from velosweep.config.keys import seconds
+from velosweep.config.settings import Job, TunerSettings
+from velosweep.errors import ConfigError
+from velosweep.reporting.console import ignore_closed_output
+from velosweep.sweep import run_sweep
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit status. Raises ConfigError for a number that adds nothing."""
+    parser = argparse.ArgumentParser(
+        prog="velosweep more",
+        description="Add rounds to a sweep, so that its intervals get narrower. A search goes on: it gets more pairs "
+        "to confirm its winner with, and where it had a budget that much time again.",
+    )
+    add_sweep_folder(parser, default=True)
+    parser.add_argument("-i", "--iterations", type=int, default=5, metavar="N", help="rounds to add (default: 5)")
+    parser.add_argument("--budget", metavar="TIME", help="of a search: time to add, e.g. 10min")
+    parser.add_argument("-q", "--quiet", action="store_true", help="results only")
+    arguments = parser.parse_args(argv)
+    if arguments.iterations < 1:
+        raise ConfigError(f"--iterations is {arguments.iterations}", remedy="add 1 or more")
+    saved = saved_sweep(arguments.directory)
+    if any(job.protocol.adaptive for job in saved.jobs):
+        raise ConfigError(
+            "An adaptive sweep takes as many rounds as its target needs",
+            remedy=f"for a narrower one: velosweep rerun {shlex.quote(str(saved.root))} protocol.adaptive.target=0.005",
+        )
+    tuner = saved.record.tuner
+    if tuner is not None:
+        tuner = _longer(tuner, pairs=arguments.iterations, time_s=seconds("--budget", arguments.budget))
+    elif arguments.budget:
+        raise ConfigError("--budget is for a search, and this sweep is none", remedy="give --iterations")
+    ignore_closed_output()
+    outcome = run_sweep(
+        saved.jobs if tuner else [_with_more(job, arguments.iterations) for job in saved.jobs],
+        root=saved.root,
+        single=saved.record.single,
+        command=saved.record.command,
+        settings=replace(
+            saved.settings, dry_run=False, verbosity=-1 if arguments.quiet else saved.settings.verbosity, tuner=tuner
+        ),
+    )
+    return outcome.exit_status
+
+
+def _with_more(job: Job, iterations: int) -> Job:
+    return replace(job, added=(*job.added, iterations))
+
+
+def _longer(tuner: TunerSettings, *, pairs: int, time_s: float | None) -> TunerSettings:
+    """The search with `pairs` more to confirm its winner, and with more time where it has a limit."""
+    budget = tuner.budget_s
+    return replace(
+        tuner,
+        confirm_pairs=tuner.confirm_pairs + pairs,
+        budget_s=None if budget is None else budget + (time_s or budget),
+    )

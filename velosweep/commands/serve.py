@@ -1,0 +1,50 @@
+"""`velosweep serve DIR`: start the llama-server that a sweep's answer names."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+
+from velosweep.commands.command import answer_arguments
+from velosweep.commands.sweep_folder import add_sweep_folder
+from velosweep.config.keys import expanded
+from velosweep.errors import ConfigError, ProgramError
+
+
+def main(argv: Sequence[str]) -> int:
+    """Replace this process by the server. Raises ProgramError where there is no llama-server."""
+    parser = argparse.ArgumentParser(
+        prog="velosweep serve",
+        description="Start llama-server with the setting that a sweep found to be the fastest.",
+        epilog="What follows -- goes to llama-server as it is, e.g. velosweep serve last -- --port 8080",
+    )
+    add_sweep_folder(parser, default=True)
+    parser.add_argument("--llama-server", metavar="PATH", help="another program than the command names")
+    own, separator, further = list(argv), "--" in argv, []
+    if separator:
+        own, further = own[: own.index("--")], own[own.index("--") + 1 :]
+    arguments = parser.parse_args(own)
+    command = [*answer_arguments(arguments.directory), *further]
+    program = _program(arguments.llama_server or command[0], asked=arguments.llama_server is not None)
+    sys.stderr.write(f"{shlex.join([program, *command[1:]])}\n")
+    sys.stderr.flush()
+    os.execv(program, [program, *command[1:]])  # noqa: S606 (the person asked for it)
+
+
+def _program(name: str, *, asked: bool) -> str:
+    from velosweep.llama_cpp.capabilities import find_in, program_folders
+
+    folders = program_folders(expanded(name))
+    found = shutil.which(name) or next(filter(None, (find_in(folder, "llama-server") for folder in folders)), None)
+    if not found:
+        if asked:
+            raise ConfigError(f"There is no llama-server at {name}", remedy="give the program, or a llama.cpp folder")
+        raise ProgramError(
+            f"There is no {name} here; the sweep may have used the llama.cpp that comes with velosweep",
+            remedy="name a llama-server of yours: velosweep serve --llama-server PATH",
+        )
+    return str(found)

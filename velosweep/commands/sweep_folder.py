@@ -1,0 +1,53 @@
+"""The folder that a command is about: as it was named, or `last` for the sweep measured last."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from velosweep.config.keys import expanded
+from velosweep.errors import StorageError
+from velosweep.results.loading import sweeps_below
+from velosweep.results.paths import SweepPaths
+
+LAST = "last"
+
+
+def add_sweep_folder(parser: argparse.ArgumentParser, *, default: bool = False) -> None:
+    """The argument `directory`. `default`: without it, it is `last`."""
+    how = {"nargs": "?", "default": LAST} if default else {}
+    parser.add_argument(
+        "directory",
+        type=sweep_folder,
+        metavar="DIR",
+        help="the sweep's folder, or `last`" + (" (the default)" if default else ""),
+        **how,  # type: ignore[arg-type]
+    )
+
+
+def sweep_folder(text: str) -> Path:
+    """The absolute path of the folder; `last` is the latest sweep unless a folder of this name is there."""
+    path = expanded(text)
+    return latest_sweeps(1)[0] if text == LAST and not path.is_dir() else path.absolute()
+
+
+def latest_sweeps(count: int) -> list[Path]:
+    """The `count` sweeps below outputs/ and the current folder that were measured last, earlier ones first.
+
+    Raises StorageError where there are fewer.
+    """
+    here = Path.cwd()
+    found = sorted({*sweeps_below(here / "outputs"), *sweeps_below(here)}, key=_measured_at)
+    if len(found) < count:
+        there = f"only {found[0]}" if found else "none"
+        raise StorageError(
+            f"`{LAST}` means the latest sweep in {here / 'outputs'}, and there is {there}",
+            remedy="change to the folder where you measured, or name the sweep's folder",
+        )
+    return found[-count:]
+
+
+def _measured_at(root: Path) -> float:
+    """When a sweep was last added to: its record may be written anew by collating."""
+    paths = SweepPaths(root)
+    return (paths.journal if paths.journal.is_file() else paths.record).stat().st_mtime

@@ -1,0 +1,97 @@
+"""Flags as llama-server and the specification have them, given where keys are expected: the command that was meant."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from velosweep.config.command_words import quoted
+
+# A flag -> that of `velosweep run`, or the key that it sets (ends with =).
+_MEANT = {
+    **dict.fromkeys(("-m", "--model", "--main-model", "--main", "-hf", "--hf-repo"), "--main"),
+    **dict.fromkeys(("-d", "-md", "--model-draft", "--spec-draft-model", "--draft-model"), "--draft"),
+    **dict.fromkeys(("--draft", "--draft-max", "--draft-n", "--spec-draft-n-max", "--n-draft"), "--n-draft"),
+    **dict.fromkeys(("-n", "--predict", "--n-predict"), "--n-predict"),
+    **dict.fromkeys(("-p", "--prompt"), "--prompt"),
+    **dict.fromkeys(("-f", "--file", "--prompts"), "--prompts"),
+    **dict.fromkeys(("-i", "--iterations"), "--iterations"),
+    **dict.fromkeys(("-o", "--output"), "--output"),
+    **dict.fromkeys(("-l", "--llama-cpp-path", "--llama-server"), "--llama-server"),
+    **dict.fromkeys(("-c", "--ctx-size"), "engine.context="),
+    **dict.fromkeys(("-t", "--threads"), "engine.threads="),
+    **dict.fromkeys(("-ngl", "--gpu-layers", "--n-gpu-layers"), "engine.gpu_layers="),
+    **dict.fromkeys(("-ngld", "--gpu-layers-draft", "--spec-draft-ngl"), "engine.draft_gpu_layers="),
+    **dict.fromkeys(("-fa", "--flash-attn"), "engine.flash_attention="),
+    **dict.fromkeys(("-ctk", "--cache-type-k"), "engine.cache_type_k="),
+    **dict.fromkeys(("-ctv", "--cache-type-v"), "engine.cache_type_v="),
+    "--draft-p-min": "speculation.p_min=",
+    "--spec-draft-p-min": "speculation.p_min=",
+    "--temp": "sampling.temperature=",
+    "--tune": "--tune",
+    "--skip-vanilla": "--skip-vanilla",
+}
+_WITHOUT_VALUE = ("--tune", "--skip-vanilla")
+# Hydra has these, too: they are ours only before a value that Hydra's could not have.
+_HYDRAS: dict[str, Callable[[str, Sequence[str]], bool]] = {
+    "-m": lambda value, _: _is_model(value),
+    "-c": lambda value, _: value.isdigit(),
+    "-i": lambda value, _: value.isdigit(),
+    "-p": lambda value, words: not {"-c", "--cfg"} & set(words),
+}
+
+
+def _is_model(word: str) -> bool:
+    return word.lower().endswith(".gguf") and "=" not in word
+
+
+def run_command(arguments: Sequence[str]) -> str | None:
+    """`velosweep run …` with what these arguments mean; None where they are no flags of llama-server's.
+
+    `-m main.gguf -md draft.gguf -c 8192` -> `velosweep run --main main.gguf --draft draft.gguf engine.context=8192`.
+    Flags of llama-server that velosweep has no key for become engine.args.
+    """
+    words, found = list(arguments), _Found()
+    while words:
+        word, equals, value = words.pop(0).partition("=")
+        takes_value = word.startswith("-") and word not in _WITHOUT_VALUE
+        if takes_value and not equals and words and not words[0].startswith("-"):
+            equals, value = " ", words.pop(0)
+        found.add(word, value, equals, arguments)
+    if not found.meant:
+        return None
+    for flag in ("--main", "--draft"):
+        if found.files and flag not in found.flags:
+            found.flags += [flag, found.files.pop(0)]
+    further = [f"engine.args=[{','.join(map(quoted, found.further))}]"] if found.further else []
+    return shlex.join(["velosweep", "run", *found.flags, *found.keys, *further])
+
+
+@dataclass
+class _Found:
+    """What has been read; `meant`: at least one flag can only be llama-server's or the specification's."""
+
+    flags: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    further: list[str] = field(default_factory=list)
+    meant: bool = False
+
+    def add(self, word: str, value: str, equals: str, arguments: Sequence[str]) -> None:
+        """Take one flag with its value (`equals`: what stood between them), or another word."""
+        target = _MEANT.get(word)
+        if target is not None:
+            self.meant |= word not in _HYDRAS or _HYDRAS[word](value, arguments)
+            if target.endswith("="):
+                self.keys.append(target + value)
+            elif word != "-m" or _is_model(value):
+                self.flags += [target, value] if value else [target]
+            elif value:  # after Hydra's -m
+                self.keys.append(value)
+        elif word.startswith("-"):
+            self.further += [word, value] if value else [word]
+        elif _is_model(word) and not equals:
+            self.files.append(word)
+        else:
+            self.keys.append(f"{word}{equals}{value}")

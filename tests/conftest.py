@@ -28,6 +28,19 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
+# Modules that take a minute or more: begun first, so that no worker is left alone with one at the end.
+LONGEST = ("tests/test_readme.py", "tests/test_house.py", "tests/hydra_app/", "tests/faults/", "tests/reporting/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest modules in front; all others stay in their order."""
+
+    def place(item: pytest.Item) -> int:
+        return next((n for n, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
+
+    items.sort(key=place)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say in a section of its own what was not tested for want of a real model or llama-server."""
     reasons = Counter(

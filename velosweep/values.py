@@ -10,6 +10,8 @@ SCHEMA_VERSION = 1
 
 Scalar = str | int | float | bool | None
 
+Bytes = int  # a column of its own type: two gibibytes are more than an int32 holds
+
 # What samples must have at least, whoever wrote them; all else may be missing where it doesn't apply.
 NEEDED_COLUMNS = ("job_id", "mode", "iteration", "tokens_per_second", "time_to_first_token_ms", "total_time_ms")
 
@@ -143,6 +145,11 @@ class Sample:
     between_tokens_p50_ms: float | None = None
     between_tokens_p95_ms: float | None = None
     between_tokens_p99_ms: float | None = None
+    draft_ms: float | None = None
+    verify_ms: float | None = None
+    memory_bytes: Bytes | None = None
+    batch_tokens: tuple[int, ...] | None = None
+    batch_ms: tuple[float, ...] | None = None
 
     @property
     def is_counted(self) -> bool:

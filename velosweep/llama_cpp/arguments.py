@@ -33,6 +33,8 @@ _NEEDED = {
     "p_min": "speculation.p_min",
     "synth_len": "speculation.synthetic_acceptance",
 }
+# llama.cpp's level of logging with one line of statistics a request, and nothing that is printed a token.
+TRACE = 4
 # Of the settings that all servers have, those in the command that people are shown; the rest matters to measuring only.
 _IN_COMMAND = ("model", "context", "threads", "gpu_layers")
 
@@ -84,6 +86,7 @@ def server_values(server: ServerConfig, lane: Lane) -> Values:
         "host": "127.0.0.1",
         "port": 0,
         "parallel": server.concurrency,
+        "verbosity": TRACE,  # a line more a request says how long drafting took
         **engine_values(server, lane),
         "metrics": True,
         "slots": True,
@@ -198,7 +201,7 @@ def _command_line(server: ServerConfig, values: Values, capabilities: Capabiliti
                 f"{', '.join(SETTINGS[name].flags)}, which {needed[name]} needs",
                 remedy="use a newer llama.cpp",
             )
-        if flag is None:
+        if flag is None or (name == "verbosity" and not capabilities.traces):
             continue
         if name == "flash_attention" and not capabilities.flags[flag]:
             value = value == "on"  # a switch, off by default, in builds before autumn 2025

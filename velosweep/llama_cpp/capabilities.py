@@ -20,12 +20,16 @@ from velosweep.values import Device, Lane
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capabilities:
-    """The flags of one program (`flags`: every spelling -> what follows it, "" for a switch) and its version."""
+    """The flags of one program (`flags`: every spelling -> what follows it, "" for a switch) and its version.
+
+    `traces`: its log has the level 4, `trace`, which builds before 2026 lack: there 4 prints several lines a token.
+    """
 
     program: str
     build: str
     flags: Mapping[str, str]
     spec_types: tuple[str, ...] = ()
+    traces: bool = False
 
     def name(self, setting: str) -> str | None:
         """What this program calls a setting of the table; None if it has no such flag."""
@@ -95,6 +99,7 @@ def of_program(program: str) -> Capabilities:
         build=parse_version(f"{version.stderr}\n{version.stdout}"),
         flags=flags,
         spec_types=parse_spec_types(flags),
+        traces=re.search(r"^ *- 4: trace\b", answer.stdout, re.MULTILINE) is not None,
     )
 
 

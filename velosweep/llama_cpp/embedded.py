@@ -92,7 +92,7 @@ def embedded_settings(server: ServerConfig, *, lane: Lane) -> dict[str, object]:
     values = server_values(server, lane)
     if server.engine.draft_device is None or lane.on_cpu:
         values.pop("draft_device", None)  # the variables that pin the child show it no other device
-    settings: dict[str, object] = {"verbosity": 3}
+    settings: dict[str, object] = {}
     for name, value in values.items():
         setting = SETTINGS[name]
         if setting.attribute is not None:

@@ -37,12 +37,16 @@ class ServerConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What one run asks of a session."""
+    """What one run asks of a session.
+
+    `batches`: sizes of batches to be timed after the run, outside what is measured (see `Generation.batch_ms`).
+    """
 
     prompt: Prompt
     n_predict: int
     sampling: Sampling
     chat: bool = False
+    batches: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +58,8 @@ class Generation:
     was drafted (a vanilla run) or the engine cannot tell. `accepted_per_position[i]`: how often
     draft position i was accepted; None where the build does not say. `rounds`: the main model's steps
     after the prompt, predicted_tokens - 1 - accepted_tokens; `drafting_rounds`: those that had a draft to verify.
+    `draft_ms`: how long drafting took by llama.cpp's own log, None where it doesn't say. `batch_ms[i]`: how long the
+    server took to read `batch_tokens[i]` more tokens in one batch after the run; None where it wasn't or can't be asked.
 
     Of several streams: `tokens` and `text` are the first one's; the client's times and the prompt's are means over the
     streams' first requests; drafts and rounds are sums over all requests; `predicted_tokens` and `predicted_ms` are of
@@ -74,6 +80,9 @@ class Generation:
     accepted_per_position: tuple[int, ...] | None = None
     rounds: int | None = None
     drafting_rounds: int | None = None
+    draft_ms: float | None = None
+    batch_tokens: tuple[int, ...] | None = None
+    batch_ms: tuple[float, ...] | None = None
     truncated: bool = False
     shortest: int | None = None
     stream_tokens_per_second: tuple[float, ...] | None = None

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from velosweep.errors import LaunchFailed, RunFailed
@@ -14,6 +15,7 @@ from velosweep.llama_cpp import failures, process
 from velosweep.llama_cpp.arguments import server_arguments
 from velosweep.llama_cpp.capabilities import list_devices, of_program, pinning_environment
 from velosweep.llama_cpp.client import HttpClient, ServerAddress
+from velosweep.llama_cpp.drafting_log import DraftingLog
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
 from velosweep.llama_cpp.server_client import ServerClient
 from velosweep.values import Device, Lane
@@ -68,6 +70,8 @@ class ServerSession(Session):
         self._api_key = api_key
         self._started = time.perf_counter()
         self._client: ServerClient | None = None
+        kinds = server.speculation.kinds if server.speculation and server.concurrency == 1 else ()  # of several: a sum
+        self._drafting = DraftingLog(log_path, kinds=len(kinds))
 
     @property
     def alive(self) -> bool:
@@ -135,7 +139,8 @@ class ServerSession(Session):
         if self._client is None:
             raise RunFailed("The server was asked before it was ready; call wait_ready first")
         try:
-            return self._client.generate(request, timeout_s=timeout_s)
+            self._drafting.skip()
+            generation = self._client.generate(request, timeout_s=timeout_s)
         except RunFailed as error:
             # A dying server closes its sockets a moment before it can be waited for.
             code = self._child.wait(0.2)
@@ -146,6 +151,12 @@ class ServerSession(Session):
             raise RunFailed(
                 f"llama.cpp died during the run{how}: {failure.cause} (log: {self._log_path})", remedy=failure.remedy
             ) from error
+        # Where another request goes before each run the log's figure may be of both.
+        draft_ms = None if self._client.spaces_runs else self._drafting.request_ms()
+        batches = self._client.time_batches(request.batches, timeout_s=timeout_s)
+        tokens, times_ms = zip(*batches, strict=True) if batches else (None, None)
+        self._drafting.skip(len(batches))
+        return replace(generation, draft_ms=draft_ms, batch_tokens=tokens, batch_ms=times_ms)
 
     def check_request(self, request: Request) -> None:
         """Asks the server's own tokenizer and template."""

@@ -15,6 +15,7 @@ from statistics import fmean
 
 from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import RunFailed
+from velosweep.llama_cpp.batch_timing import time_batches
 from velosweep.llama_cpp.client import HttpClient, check_status
 from velosweep.llama_cpp.completion import Completion, complete, completion_payload
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
@@ -95,6 +96,12 @@ class ServerClient:
         self._shared = shared
         self._rules: BuildQuirks | None = None
         self._counters: SpeculationCounters | None = None
+        self._last_run: tuple[str, tuple[int, ...]] | None = None  # prompt and tokens
+
+    @property
+    def spaces_runs(self) -> bool:
+        """Whether another request goes before each run."""
+        return self._rules is not None and self._rules.spacer
 
     def check_mode(self, *, timeout_s: float) -> str | None:
         """None if the server drafts exactly when the configuration says so, else what is wrong.
@@ -164,6 +171,7 @@ class ServerClient:
                 payload |= {"speculative.n_min": speculation.n_min, "speculative.p_min": speculation.p_min}
         if streams == 1:
             done = complete(self._http, self._on_slot(payload, 0), timeout_s=timeout_s)
+            self._last_run = prompt, done.tokens
             return self._generation(done, self._accepted([done], rules))
         payload["timings_per_token"] = True
 
@@ -183,6 +191,12 @@ class ServerClient:
         """Raise RequestRefused for a prompt that the chat template refuses or the context is too small for."""
         prompt = self._templated(request.prompt.text) if request.chat else request.prompt.text
         check_prompt_fits(self._http, prompt, n_predict=request.n_predict)
+
+    def time_batches(self, sizes: Sequence[int], *, timeout_s: float) -> list[tuple[int, float]]:
+        """(tokens, ms) of batches behind the last run; none after several streams or where a build's cache is odd."""
+        if self._last_run is None or self.spaces_runs:
+            return []
+        return time_batches(self._http, *self._last_run, sizes, timeout_s=timeout_s)
 
     def _templated(self, text: str) -> str:
         payload = {"messages": [{"role": "user", "content": text}]}

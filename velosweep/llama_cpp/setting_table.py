@@ -69,6 +69,7 @@ SETTINGS: Mapping[str, Setting] = {
     "fit": Setting(("--fit",), "fit_params"),
     "offline": Setting(("--offline",)),
     "warmup": Setting(("--warmup",), "warmup"),
+    "verbosity": Setting(("--verbosity",), "verbosity"),
     # one run of a command-line program
     "seed": Setting(("--seed",)),
     "temperature": Setting(("--temp",)),

@@ -17,6 +17,7 @@ from velosweep.planning.server_groups import (
     Measurement,
     Round,
     ServerGroup,
+    batches_after,
     launch_iterations,
     rounds,
     warmups,
@@ -223,7 +224,8 @@ class GroupRunner:
                 if self._servers.get(one.server) is None:  # it came up, and died during its warm-up
                     error, culprit = self._warmup_errors.get(one.server.id, error), one.server
                     break
-                loaded, sample = self._servers.get(one.server), self._take(one, attempt)
+                batches = batches_after(one, round_)
+                loaded, sample = self._servers.get(one.server), self._take(one, attempt, batches)
                 if sample is None:  # given up at once, on request: the run is lost and nothing else
                     return False
                 if sample.status is not Status.OK:
@@ -280,5 +282,6 @@ class GroupRunner:
             if crosses and other.key in self._done and other.server.id not in self._given_up:
                 yield other
 
-    def _take(self, measurement: Measurement, attempt: int = 0) -> Sample | None:
-        return run_once(self._context, self._servers, measurement, shared=len(self._group.jobs) > 1, attempt=attempt)
+    def _take(self, measurement: Measurement, attempt: int = 0, batches: tuple[int, ...] = ()) -> Sample | None:
+        shared = len(self._group.jobs) > 1
+        return run_once(self._context, self._servers, measurement, shared=shared, attempt=attempt, batches=batches)

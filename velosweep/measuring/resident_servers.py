@@ -152,7 +152,7 @@ class ResidentServers:
                 list(pool.map(self.close, unwanted))
 
 
-def request_of(measurement: Measurement) -> Request:
+def request_of(measurement: Measurement, batches: tuple[int, ...] = ()) -> Request:
     """What a measurement asks of its server."""
     job = measurement.job
     return Request(
@@ -160,21 +160,28 @@ def request_of(measurement: Measurement) -> Request:
         n_predict=job.protocol.warmup_tokens if measurement.iteration == 0 else job.n_predict,
         sampling=job.sampling,
         chat=job.prompts.chat and measurement.iteration > 0,  # a warm-up says nothing that needs a template
+        batches=batches,
     )
 
 
 def run_once(
-    context: LaneContext, servers: ResidentServers, measurement: Measurement, *, shared: bool, attempt: int = 0
+    context: LaneContext,
+    servers: ResidentServers,
+    measurement: Measurement,
+    *,
+    shared: bool,
+    attempt: int = 0,
+    batches: tuple[int, ...] = (),
 ) -> Sample | None:
     """The recorded sample, of whatever status; None where the run was given up because an end at once was asked for.
 
     The measurement's server must be loaded; it is ended if it hung or died. `shared`: several jobs use its vanilla
-    runs. Raises StorageError where the sample can't be recorded.
+    runs. `batches`: sizes of batches to time after it. Raises StorageError where the sample can't be recorded.
     """
     loaded = servers.get(measurement.server)
     if loaded is None:
         raise ValueError(f"the server of {measurement.key} is not loaded")
-    job, session, lane, request = measurement.job, loaded.session, context.lane.number, request_of(measurement)
+    job, session, lane, request = measurement.job, loaded.session, context.lane.number, request_of(measurement, batches)
     slowest_s, timeout_s = context.recorder.slowest_s(measurement), job.protocol.run_timeout_s
     if slowest_s is not None:
         timeout_s = min(timeout_s, slowest_s * _TIMEOUT_FACTOR + _TIMEOUT_FLOOR_S)
@@ -194,8 +201,16 @@ def run_once(
         servers.close(measurement.server)
     if isinstance(outcome, RequestRefused):
         loaded.refused.add(measurement.prompt.id)
+    memory_bytes = context.memory.learn(measurement.server, session) if session.alive else None
     sample = context.samples.make(
-        measurement, request, outcome, conditions, started_at=started_at, attempt=attempt, shared=shared
+        measurement,
+        request,
+        outcome,
+        conditions,
+        started_at=started_at,
+        attempt=attempt,
+        shared=shared,
+        memory_bytes=memory_bytes,
     )
     context.recorder.sample(measurement, sample)
     context.recorder.event(RunEnded(lane=lane, measurement=measurement, sample=sample))

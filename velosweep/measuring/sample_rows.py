@@ -51,6 +51,7 @@ class SampleMaker:
         started_at: datetime,
         attempt: int,
         shared: bool,
+        memory_bytes: int | None = None,
     ) -> Sample:
         """The row of a run that has ended, whatever came of it. Runs are numbered in the order of the calls.
 
@@ -90,6 +91,7 @@ class SampleMaker:
             block=measurement.group,
             attempt=attempt,
             temperature=request.sampling.temperature,
+            memory_bytes=memory_bytes,
         )
 
     def _divergence(self, measurement: Measurement, generation: Generation | None, status: Status) -> int | None:
@@ -141,10 +143,11 @@ _FIGURES = [one.name for one in fields(Generation) if one.name not in ("tokens",
 def _figures(generation: Generation | None, server: ServerConfig) -> dict[str, Any]:
     """The columns that say what came of it; all None where nothing did."""
     if generation is None:
-        return dict.fromkeys((*_FIGURES, "tokens_per_second", "output_sha256"))
+        return dict.fromkeys((*_FIGURES, "verify_ms", "tokens_per_second", "output_sha256"))
     output = "" if _draws_acceptance(server) else ",".join(map(str, generation.tokens)) or generation.text
     return {
         **{name: getattr(generation, name) for name in _FIGURES},
+        "verify_ms": None if generation.draft_ms is None else max(generation.predicted_ms - generation.draft_ms, 0.0),
         "tokens_per_second": decode_speed(generation.predicted_tokens, generation.predicted_ms),
         "output_sha256": hashlib.sha256(output.encode()).hexdigest() if output else None,
     }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from velosweep.config.settings import Job, Prompt
+from velosweep.config.speculation_kinds import KINDS
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.planning.identity import content_hash, speculative_server, vanilla_server
 from velosweep.values import Mode, Sample
@@ -63,6 +64,31 @@ class Measurement:
 def sample_key(sample: Sample) -> Key:
     """The `Measurement.key` that gave this sample."""
     return (sample.job_id, sample.block, sample.launch, sample.iteration, sample.prompt_id)
+
+
+_MOST_BATCHES = 4  # vanilla's after one run; a batch takes as long as some tokens
+
+
+def batches_after(measurement: Measurement, round_: Sequence[Measurement]) -> tuple[int, ...]:
+    """Sizes of the batches to time after a run: what a speculative server verifies in a round, n_draft + 1 tokens.
+
+    Vanilla takes those of the round's other servers (of many, some from the smallest to the largest): what such a batch
+    takes longer where a draft model reads it too is not verification's. None for kinds that have no model of their own
+    or learn from whatever they are asked.
+    """
+    if measurement.warmup or measurement.iteration == 0:
+        return ()
+    own = [measurement] if measurement.server.mode is Mode.SPECULATIVE else round_
+    sizes = sorted({one.server.n_draft + 1 for one in own if _reads_along(one.server)})
+    if len(sizes) <= _MOST_BATCHES:
+        return tuple(sizes)
+    return tuple(sizes[place * (len(sizes) - 1) // (_MOST_BATCHES - 1)] for place in range(_MOST_BATCHES))
+
+
+def _reads_along(server: ServerConfig) -> bool:
+    speculation = server.speculation
+    drafts = speculation is not None and any(KINDS[kind].draft_settings for kind in speculation.kinds)
+    return drafts and speculation is not None and not speculation.keeps_state
 
 
 WARMUP_PROMPT = Prompt(id="warmup", text="Once upon a time")

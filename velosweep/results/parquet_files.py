@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _KINDS = {
     **dict.fromkeys(("str", "Mode", "Status"), "string"),
     "int": "int32",
+    "Bytes": "int64",
     "float": "double",
     "bool": "bool",
     "tuple[int, ...]": "list<int32>",

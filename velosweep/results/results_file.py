@@ -67,6 +67,8 @@ _GROUPED = (
     ("bool", "drafted"),
     ("int32", "concurrency depth"),
     ("double", " ".join(_OF_LATENCY)),
+    ("double", "batch_tokens batch_cost draft_sync_cost draft_share verify_share"),
+    ("string", "cost_source"),
 )
 COLUMNS: Mapping[str, str] = {name: kind for kind, names in _GROUPED for name in names.split()}
 # Where a column's value stands in a Comparison, for those that are not an attribute of that name.
@@ -81,6 +83,11 @@ _PLACES = {
     "acceptance_interval_unit": "acceptance.interval_unit",
     "acceptance_per_position": "acceptance.per_position",
     "verdict": "verdict.value",
+    "batch_tokens": "decoding.batch",
+    "batch_cost": "decoding.batch_cost",
+    "draft_sync_cost": "decoding.sync_cost",
+    "draft_share": "decoding.draft_share",
+    "verify_share": "decoding.verify_share",
 }
 
 

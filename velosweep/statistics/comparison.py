@@ -73,14 +73,42 @@ class Acceptance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DecodingTime:
+    """Where a job's decoding time goes, by llama.cpp's own figures; costs in single steps of the target.
+
+    A round verifies `batch` tokens on average at a cost of `batch_cost`, and gives `tokens_per_round`. `sync_cost`: a
+    round's cost of having the draft model read the same tokens; None where it isn't known, and is then in `batch_cost`.
+    Shares are of decoding; the rest is that reading.
+    """
+
+    batch: float
+    batch_cost: float
+    sync_cost: float | None
+    draft_share: float
+    verify_share: float
+    tokens_per_round: float
+
+    @property
+    def round_cost(self) -> float:
+        """Of all but drafting."""
+        return self.batch_cost + (self.sync_cost or 0.0)
+
+    @property
+    def other_share(self) -> float:
+        """Neither drafting nor verifying."""
+        return max(1 - self.draft_share - self.verify_share, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
     """Statistics of one job and prompt (`prompt_id`), or of a job over its set (`prompt_id` None).
 
     The first fields are the job's parameters, as in its samples; `settings`: all others, by dotted
     key, that differ from their defaults. `speedup`, `speedup_stddev` are the
     specification's; `speedup_gm` with [ci_low, ci_high] is the geometric-mean ratio and its 95 % interval by
-    `ci_method`. `population_low/high`: the interval for "prompts like these" (None for one prompt). `drafted`: False
-    where no run drafted a token, so that vanilla decoding was measured; None where that is not known.
+    `ci_method`. `cost_ratio` is of a drafted token over a single step of the target, by `cost_source`.
+    `population_low/high`: the interval for "prompts like these" (None for one prompt). `drafted`: False where no run
+    drafted a token, so that vanilla decoding was measured; None where that is not known.
     """
 
     job_id: str
@@ -127,3 +155,5 @@ class Comparison:
     depth: int = 0
     vanilla_latency: Latency | None = None
     speculative_latency: Latency | None = None
+    cost_source: str | None = None
+    decoding: DecodingTime | None = None

@@ -122,6 +122,7 @@ class ComparedJob:
         interval, costs, drafted = ratio.interval, self.analysis.costs, figures.drafted
         if drafted is False:
             findings = [*findings, warning("nothing_drafted", self._parameters["speculation"], {})]
+        cost = costs.of(self.found)
         speculates = self.found.speculative is not None or (self.record is not None and self.record.n_draft > 0)
         measured = figures.speculative is not None or (figures.vanilla is not None and not speculates)
         return Comparison(
@@ -140,7 +141,9 @@ class ComparedJob:
             ci_high=interval.high if interval else None,
             ci_method=interval.method if interval else None,
             acceptance=accepted,
-            cost_ratio=costs.cost_ratio(self.found),
+            cost_ratio=cost.cost_ratio if cost else None,
+            cost_source=cost.source if cost else None,
+            decoding=cost.decoding if cost else None,
             expected_speedup=costs.expected_speedup(self.found, accepted.tokens_per_round if accepted else None),
             verdict=_verdict(interval, findings, target=self.design.target, measured=measured, drafted=drafted),
             findings=tuple(findings),

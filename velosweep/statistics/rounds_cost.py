@@ -1,13 +1,18 @@
-"""What a round of drafting and verifying costs, and the speed-up that follows from it.
+"""Where decoding time goes, and what a round of drafting and verifying costs: measured, or not said.
 
-What is identifiable. A run tells T(gamma) = predicted_ms / rounds, a whole round. With t = vanilla's ms per token,
-T(gamma)/t = gamma*c + v(gamma+1) + fixed, where c is a draft step's cost over a target step, v(k) the cost of a batch
-of k over a single step. Draft length and batch size move together (k = gamma + 1), so one n_draft gives one number for
-two unknowns, and several give only the slope d(T/t)/d(gamma) = c + v'. Two ways out, the first where possible:
-- the draft model was itself measured as a main model on the same machine, so c is known;
-- several n_draft of one pair: c is taken as the Theil-Sen slope of T/t over gamma, but no more than leaves each v(k)
-  at 1. It then holds a verified token's share of the wider batch too: an upper limit of the draft's own cost.
-With one n_draft and no measured draft, c is None, not guessed.
+All costs are in single steps of the target: vanilla's time a token at the same depth. With gamma tokens drafted and
+tau = tokens a round, a job's speedup is tau / (gamma*c + v + s), where
+
+- c is the cost of a drafted token: the time that llama.cpp's own statistics say was spent drafting, over the tokens
+  drafted. Where a build prints none, the draft model measured as a main model on the same machine says it. One n_draft,
+  or the slope over several, does not: draft length and batch size move together, so that the slope is c + v', an upper
+  limit of c.
+- s is what it costs that the draft model reads the verified tokens, too, which llama.cpp does in each round (since
+  spring 2026) and counts as no drafting: a batch of n_draft + 1 tokens takes so much longer on the speculative server
+  than on the vanilla one.
+- v is the cost of verifying: the rest.
+
+On a GPU llama.cpp waits for that reading when it drafts next, and s is then part of c.
 """
 
 from __future__ import annotations
@@ -15,39 +20,45 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from velosweep.config.speculation_kinds import KINDS
+from velosweep.statistics.comparison import DecodingTime
 
 if TYPE_CHECKING:
     from velosweep.statistics.pairing import FoundJob, IndexedRuns, Owner
     from velosweep.statistics.runs import Runs
 
+FROM_LOG = "llama.cpp"
+MEASURED_ALONE = "measured alone"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RoundCost:
-    """One setting's mean round: `drafted` tokens (n_draft, or fewer where drafts are cut short) verified in `ms`."""
+class JobCost:
+    """What is known of one job's rounds. `drafted`: tokens a round; `cost_ratio` is None with its `source`."""
 
     drafted: float
-    ms: float
+    cost_ratio: float | None
+    source: str | None
+    decoding: DecodingTime | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Costs:
-    """Each job's mean round and cost ratio (None: not identifiable), by the index of its speculative owner."""
+    """Each job's costs, by the index of its speculative owner."""
 
-    rounds: Mapping[int, RoundCost]
-    cost_ratios: Mapping[int, float | None]
+    jobs: Mapping[int, JobCost]
 
-    def cost_ratio(self, job: FoundJob) -> float | None:
-        """A draft step's cost over a target step's; None where it can't be identified."""
-        return None if job.speculative is None else self.cost_ratios.get(job.speculative)
+    def of(self, job: FoundJob) -> JobCost | None:
+        """A job's; None where it didn't speculate or drafted nothing."""
+        return None if job.speculative is None else self.jobs.get(job.speculative)
 
     def expected_speedup(self, job: FoundJob, tokens_per_round: float | None) -> float | None:
         """What the job would gain if verifying a batch cost no more than a single token."""
-        cost_ratio = self.cost_ratio(job)
-        if cost_ratio is None or tokens_per_round is None or job.speculative is None:
+        cost = self.of(job)
+        if cost is None or cost.cost_ratio is None or tokens_per_round is None:
             return None
-        return expected_speedup(tokens_per_round, self.rounds[job.speculative].drafted, cost_ratio)
+        return expected_speedup(tokens_per_round, cost.drafted, cost.cost_ratio)
 
 
 def expected_speedup(tokens_per_round: float, drafted: float, cost_ratio: float) -> float:
@@ -61,7 +72,7 @@ def leviathan_speedup(alpha: float, n_draft: int, cost_ratio: float) -> float:
 
 
 def costs_of(arrangement: IndexedRuns, runs: Runs, jobs: Sequence[FoundJob]) -> Costs:
-    """The cost ratio of each pair of models on each machine, from all jobs that share it."""
+    """The costs of each job that drafted something."""
     owners, text = arrangement.owners, arrangement.columns.text
     step_ms = {job.vanilla: _step_ms(owners[job.vanilla], runs) for job in jobs if job.vanilla is not None}
     by_model = {
@@ -69,42 +80,18 @@ def costs_of(arrangement: IndexedRuns, runs: Runs, jobs: Sequence[FoundJob]) -> 
         for index, ms in step_ms.items()
         if ms is not None
     }
-    rounds: dict[int, RoundCost] = {}
-    # Jobs with one cost ratio, by the index of their baseline among the owners, draft model and speculation.
-    members: dict[tuple[int, str | None, str | None], list[int]] = defaultdict(list)
+    found: dict[int, JobCost] = {}
     for job in jobs:
-        if job.speculative is None or job.vanilla is None:
+        ms = None if job.vanilla is None else step_ms[job.vanilla]
+        if job.speculative is None or job.vanilla is None or ms is None:
             continue
-        owner = owners[job.speculative]
-        cost = _round_cost(owner, runs)
+        vanilla, owner = owners[job.vanilla], owners[job.speculative]
+        draft_model = text("draft_model").at(int(owner.rows[0]))
+        alone_ms = by_model.get((draft_model, *_machine(arrangement, vanilla))) if draft_model else None
+        cost = _job_cost(runs, owner, vanilla, step_ms=ms, alone_ms=alone_ms)
         if cost is not None:
-            rounds[job.speculative] = cost
-            row = int(owner.rows[0])
-            members[job.vanilla, text("draft_model").at(row), text("speculation").at(row)].append(job.speculative)
-    cost_ratios: dict[int, float | None] = {}
-    for (vanilla, draft_model, _), indices in members.items():
-        draft_ms = by_model.get((draft_model, *_machine(arrangement, owners[vanilla]))) if draft_model else None
-        ratio = cost_ratio([rounds[index] for index in indices], step_ms[vanilla], draft_ms)
-        cost_ratios |= dict.fromkeys(indices, ratio)
-    return Costs(rounds=rounds, cost_ratios=cost_ratios)
-
-
-def cost_ratio(
-    rounds: Sequence[RoundCost], vanilla_ms_per_token: float | None, draft_ms_per_token: float | None
-) -> float | None:
-    """The cost ratio of one pair on one machine from the mean rounds of its settings; see the module."""
-    if vanilla_ms_per_token is None:
-        return None
-    if draft_ms_per_token is not None:
-        return draft_ms_per_token / vanilla_ms_per_token
-    points = sorted((cost.drafted, cost.ms / vanilla_ms_per_token) for cost in rounds)
-    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for i, b in enumerate(points) for a in points[:i] if b[0] > a[0]]
-    if not slopes:
-        return None
-    # Verifying several tokens takes at least as long as one, so what remains of a round bounds what drafting takes: of
-    # two settings alone the slope would count all that the larger batch costs as the draft's.
-    bound = min((relative - 1) / drafted for drafted, relative in points)
-    return max(0.0, min(median(slopes), bound))
+            found[job.speculative] = cost
+    return Costs(jobs=found)
 
 
 def _machine(arrangement: IndexedRuns, owner: Owner) -> tuple[object, ...]:
@@ -116,23 +103,72 @@ def _machine(arrangement: IndexedRuns, owner: Owner) -> tuple[object, ...]:
 def _step_ms(owner: Owner, runs: Runs) -> float | None:
     """Vanilla's ms per token over all usable runs."""
     rows = owner.rows[runs.usable[owner.rows]]
-    if not len(rows):
-        return None
-    tokens = runs.tokens[rows]
-    ms = tokens / runs.columns.number("tokens_per_second")[rows] * 1000
-    return float(ms.sum() / tokens.sum())
+    return float(runs.decode_ms(rows).sum() / runs.tokens[rows].sum()) if len(rows) else None
 
 
-def _round_cost(owner: Owner, runs: Runs) -> RoundCost | None:
-    """A setting's mean round; None where rounds or drafted tokens aren't known."""
+def _job_cost(runs: Runs, owner: Owner, vanilla: Owner, *, step_ms: float, alone_ms: float | None) -> JobCost | None:
+    """The costs of one job from its usable runs; None where their rounds aren't known or drafted nothing."""
     import numpy as np
 
-    columns = runs.columns
+    drafted, drafting = (runs.columns.number(name) for name in ("draft_tokens", "draft_ms"))
     rows = owner.rows[runs.usable[owner.rows]]
-    drafted = columns.number("draft_tokens")
-    rows = rows[np.isfinite(drafted[rows]) & (drafted[rows] > 0) & np.isfinite(runs.rounds[rows])]
-    rounds = float(runs.rounds[rows].sum())
-    if rounds <= 0:
+    rows = rows[np.isfinite(drafted[rows]) & np.isfinite(runs.rounds[rows])]
+    rounds, tokens = float(runs.rounds[rows].sum()), float(drafted[rows].sum())
+    if rounds <= 0 or tokens <= 0:
         return None
-    ms = runs.tokens[rows] / columns.number("tokens_per_second")[rows] * 1000
-    return RoundCost(drafted=float(drafted[rows].sum()) / rounds, ms=float(ms.sum()) / rounds)
+    alone = None if alone_ms is None else alone_ms / step_ms
+    if not np.isfinite(drafting[rows]).all():
+        source = MEASURED_ALONE if alone is not None else None
+        return JobCost(drafted=tokens / rounds, cost_ratio=alone, source=source, decoding=None)
+    total_ms, drafting_ms = float(runs.decode_ms(rows).sum()), float(drafting[rows].sum())
+    rest_ms = max(total_ms - drafting_ms, 0.0)
+    batch = 1 + tokens / rounds
+    sync_ms = _sync_ms(runs, owner, vanilla, batch)
+    # Timing single batches is noisy; but a batch costs the draft model no more than as many of its steps.
+    reading_ms = min((sync_ms or 0.0) * rounds, drafting_ms / tokens * batch * rounds, rest_ms)
+    decoding = DecodingTime(
+        batch=batch,
+        batch_cost=(rest_ms - reading_ms) / rounds / step_ms,
+        sync_cost=None if sync_ms is None else reading_ms / rounds / step_ms,
+        draft_share=drafting_ms / total_ms,
+        verify_share=(rest_ms - reading_ms) / total_ms,
+        tokens_per_round=float(runs.tokens[rows].sum()) / rounds,
+    )
+    cost = drafting_ms / tokens / step_ms
+    return JobCost(drafted=tokens / rounds, cost_ratio=cost, source=FROM_LOG, decoding=decoding)
+
+
+def _sync_ms(runs: Runs, owner: Owner, vanilla: Owner, batch: float) -> float | None:
+    """How much longer the speculative server takes for a batch of so many tokens; None where no batches were timed.
+
+    0 for kinds without a model of their own. For drafts that are cut short in proportion to the batch.
+    """
+    kinds = (runs.columns.text("speculation").at(int(owner.rows[0])) or "").partition(" (")[0].split("+")
+    if all(name in KINDS and not KINDS[name].draft_settings for name in kinds):
+        return 0.0
+    ours, theirs = _batch_ms(runs, owner), _batch_ms(runs, vanilla)
+    if not ours or not theirs:
+        return None
+    size, ms = max(ours.items())
+    return max(ms - _interpolated(theirs, size), 0.0) * min(batch / size, 1.0)
+
+
+def _batch_ms(runs: Runs, owner: Owner) -> dict[int, float]:
+    """Mean ms of the batches that were timed after an owner's usable runs, by their size."""
+    sizes, times = (runs.columns.lists(name) for name in ("batch_tokens", "batch_ms"))
+    if sizes is None or times is None:
+        return {}
+    found: dict[int, list[float]] = defaultdict(list)
+    for row in owner.rows[runs.usable[owner.rows]].tolist():
+        begin, end = int(sizes[0][row]), int(sizes[0][row + 1])
+        for size, ms in zip(sizes[1][begin:end].tolist(), times[1][begin:end].tolist(), strict=True):
+            found[size].append(ms)
+    return {size: sum(values) / len(values) for size, values in found.items()}
+
+
+def _interpolated(times: Mapping[int, float], size: int) -> float:
+    """The time of a batch of this size by those around it."""
+    import numpy as np
+
+    sizes: Any = sorted(times)
+    return float(np.interp(size, sizes, [times[one] for one in sizes]))

@@ -103,6 +103,10 @@ class Runs:
         before, after = ((tokens * (1 / speed[rows]).mean(axis=2)).sum(axis=1) for rows in (vanilla, speculative))
         return list((before / after).tolist())
 
+    def decode_ms(self, rows: Any) -> Any:
+        """How long each run decoded."""
+        return self.tokens[rows] / self.columns.number("tokens_per_second")[rows] * 1000
+
     def by_mode(self, rows: Any) -> tuple[Any, Any]:
         """The rows that are vanilla's, and the others."""
         mode = self.columns.text("mode")

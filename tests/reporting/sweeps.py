@@ -208,6 +208,10 @@ class _World:
         vanilla = pair.vanilla_rate * (1 + 0.08 * math.cos(prompt))
         return vanilla * self.tokens_per_round(pair, n_draft, prompt) / (n_draft * (pair.cost + 0.03) + 1)
 
+    def draft_share(self, pair: Pair, n_draft: int) -> float:
+        """Of decoding; each further token costs verification 0.03 of a step."""
+        return n_draft * pair.cost / (n_draft * (pair.cost + 0.03) + 1)
+
     def run(self, pair: Pair, number: int | None, n_draft: int, prompt: int, iteration: int) -> Sample:
         """One run; iteration 0 is a warm-up."""
         warmup = iteration == 0
@@ -234,6 +238,7 @@ class _World:
             tokens_per_second=None if failed else rate, time_to_first_token_ms=None if failed else 35 + 500 / rate,
             total_time_ms=None if failed else predicted_ms + 40, prompt_ms=38.0, predicted_ms=predicted_ms,
             draft_tokens=rounds * n_draft if rounds else None, accepted_tokens=sum(accepted) if rounds else None,
+            draft_ms=predicted_ms * self.draft_share(pair, n_draft) if n_draft else None,
             accepted_per_position=tuple(accepted) or None, rounds=rounds, started_at=self.now,
             device="NVIDIA H100 80GB HBM3" if self.gpu else "CPU", host="bench-1",
             engine="server" if self.gpu else "embedded", llama_cpp_build="b7130 (9ea3f2c1)",

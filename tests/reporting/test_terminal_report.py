@@ -89,7 +89,7 @@ def test_a_vanilla_that_failed_is_not_said_to_have_been_skipped(made: sweeps.Mad
 def test_a_modest_speedup_gives_the_reasons_the_samples_show() -> None:
     text = shown(sweeps.modest())
 
-    assert "⚠️ Modest speedup. Consider:" in text
+    assert "🐢 Slower than without speculation. What would change that:" in text
     assert "only 11 % of the drafted tokens were accepted" in text
 
 
@@ -115,7 +115,7 @@ def test_what_a_sweep_rests_on_stands_with_its_answer_and_nothing_is_said_twice(
     lines = text[text.index("No reliable gain:") :].splitlines()
 
     assert [line.strip().partition(" ")[2].partition(" ")[0] for line in lines[1:3]] == ["synthetic", "rests"]
-    assert lines[3] == "⚠️ Modest speedup. Consider: a quieter machine, as said above"
+    assert lines[3] == "⚠️ No sure speedup. Consider: a quieter machine, as said above"
 
 
 def _idle(made: sweeps.MadeUp, *job_ids: str) -> sweeps.MadeUp:

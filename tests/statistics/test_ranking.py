@@ -7,7 +7,7 @@ import pytest
 
 from tests.reporting import sweeps
 from velosweep.statistics.comparison import Comparison
-from velosweep.statistics.ranking import best_estimate, best_n_draft, category_speedups, fastest, tied
+from velosweep.statistics.ranking import best_estimate, category_speedups, fastest, tied
 from velosweep.values import Verdict
 
 
@@ -56,23 +56,6 @@ def test_the_speedup_of_a_category_is_the_geometric_mean_of_its_prompts() -> Non
         "code": {row.job_id: pytest.approx(2.0)},
         "prose": {row.job_id: pytest.approx(3.0)},
     }
-
-
-@pytest.mark.parametrize(
-    ("alpha", "cost", "n_draft", "speedup"),
-    [(0.5, 0.02, 4, 1.79), (0.6, 0.1, 3, 1.67), (0.8, 0.05, 8, 3.09), (0.9, 0.2, 7, 2.37)],
-)
-def test_the_best_n_draft_is_that_of_the_design_notes_table(
-    alpha: float, cost: float, n_draft: int, speedup: float
-) -> None:
-    best, value = best_n_draft(alpha, cost)
-
-    assert best == n_draft
-    assert value == pytest.approx(speedup, abs=0.006)
-
-
-def test_where_drafting_can_not_pay_no_n_draft_is_advised() -> None:
-    assert best_n_draft(0.1, 0.5) == (0, 1.0)
 
 
 def test_without_a_geometric_mean_the_ratio_of_means_ranks() -> None:
@@ -124,10 +107,3 @@ def test_a_prompt_without_category_or_figure_counts_in_none() -> None:
     others = [replace(row, prompt_category=None), replace(row, speedup_gm=None, speedup=None)]
 
     assert category_speedups([row, *others]) == {"code": {row.job_id: pytest.approx(2.0)}}
-
-
-def test_the_best_n_draft_may_be_the_highest_that_is_asked_about() -> None:
-    assert best_n_draft(1.0, 0.0, highest=5) == (5, 6.0)
-    assert best_n_draft(1.0, 0.0) == (64, 65.0)
-    assert best_n_draft(0.0, 0.0) == (0, 1.0)
-    assert best_n_draft(0.5, 0.4)[0] == 1

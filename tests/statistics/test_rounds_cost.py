@@ -1,4 +1,4 @@
-"""Cost ratio and expected speed-up, from samples whose rounds cost what the model says."""
+"""Where decoding time goes, from samples whose rounds cost what the model says."""
 
 from __future__ import annotations
 
@@ -7,83 +7,107 @@ from dataclasses import replace
 import pytest
 
 from tests.strategies import samples_to_table, sweep
-from velosweep.statistics.rounds_cost import RoundCost, cost_ratio, leviathan_speedup
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Mode, Status
 
-
-def _rounds(c, batch, *lengths, fixed=0.0):
-    return [RoundCost(drafted=n, ms=10.0 * (n * c + batch(n + 1) + fixed)) for n in lengths]
-
-
-def test_a_draft_that_was_measured_by_itself_says_its_cost():
-    assert cost_ratio(_rounds(0.3, lambda k: 1.0, 4), 10.0, 1.0) == pytest.approx(0.1)
-
-
-def test_from_several_draft_lengths_the_cost_ratio_is_their_slope():
-    assert cost_ratio(_rounds(0.1, lambda k: 1.0, 2, 4, 6, fixed=0.3), 10.0, None) == pytest.approx(0.1)
-
-
-def test_one_outlying_length_does_not_move_the_slope():
-    rounds = [*_rounds(0.1, lambda k: 1.0, 2, 4, 6, 8, fixed=0.3), RoundCost(drafted=10, ms=60.0)]
-
-    assert cost_ratio(rounds, 10.0, None) == pytest.approx(0.1)
-
-
-def test_the_slope_leaves_no_batch_cheaper_than_a_single_token():
-    # From 5 to 9 tokens a batch costs more by a step: of two arms the slope alone would say that drafting does.
-    found = cost_ratio(_rounds(0.3, {5: 1.2, 9: 2.4}.__getitem__, 4, 8), 10.0, None)
-
-    assert found == pytest.approx(0.35)  # 0.6 from the slope, of which a round of 2.4 leaves 1.4 / 4
-
-
-def test_a_round_that_costs_less_than_a_token_leaves_nothing_for_the_draft():
-    assert cost_ratio(_rounds(0.0, lambda k: 0.9, 4, 8), 10.0, None) == 0
-
-
-def test_one_draft_length_does_not_tell_draft_cost_from_batch_cost():
-    assert cost_ratio(_rounds(0.1, lambda k: 1.0, 8), 10.0, None) is None
-    assert cost_ratio(_rounds(0.1, lambda k: 1.0, 8, 8), 10.0, None) is None
-
-
-def test_without_vanilla_nothing_is_relative():
-    assert cost_ratio(_rounds(0.1, lambda k: 1.0, 4, 8), None, 1.0) is None
-
-
-def test_leviathans_speedup_in_closed_form_and_at_its_limit():
-    assert leviathan_speedup(0.8, 8, 0.05) == pytest.approx((1 - 0.8**9) / (0.2 * 1.4))
-    assert leviathan_speedup(1.0, 8, 0.05) == pytest.approx(9 / 1.4)
-
-
-# ---------------------------------------------------------------- from samples
-
-
+STEP_MS = 1000 / 30  # of vanilla
 TOKENS, ROUNDS = 99, 25
 
 
-def _speed(c, fixed=0.2):
-    """Tokens a second of 99 tokens in 25 rounds, where a vanilla token takes 1/30 s."""
-    return lambda n, p, i: 30.0 if not n else 30 * TOKENS / ROUNDS / (n * c + 1 + fixed)
+def told(*n_drafts, c, v, s=0.0, drafted=None, **changes):
+    """A sweep whose rounds cost n*c + v(n + 1) + s steps, and whose runs say how long drafting and batches took."""
+    samples = []
+    for one in sweep([*n_drafts]):
+        n = one.n_draft
+        if one.mode is Mode.VANILLA:
+            sizes = tuple(n_draft + 1 for n_draft in n_drafts)
+            one = replace(one, batch_tokens=sizes, batch_ms=tuple(v(size) * STEP_MS for size in sizes))
+        else:
+            made = n if drafted is None else drafted
+            ms = ROUNDS * (made * c + v(n + 1) + s) * STEP_MS
+            one = replace(
+                one, tokens_per_second=TOKENS / ms * 1000, rounds=ROUNDS, drafting_rounds=ROUNDS,
+                draft_tokens=made * ROUNDS, accepted_tokens=TOKENS - ROUNDS, draft_ms=ROUNDS * made * c * STEP_MS,
+                batch_tokens=(n + 1,), batch_ms=((v(n + 1) + s) * STEP_MS,), **changes,
+            )  # fmt: skip
+        samples.append(one)
+    return samples
 
 
 def _jobs(samples):
     return {row.job_id: row for row in compare_jobs(samples_to_table(samples)) if row.prompt_id is None}
 
 
-def test_jobs_of_one_pair_share_the_cost_ratio_and_each_expects_its_own_speedup():
-    jobs = _jobs(sweep([2, 4, 8], speed=_speed(0.1)))
+def test_the_costs_of_drafting_and_verifying_and_their_shares_are_what_llama_cpp_says():
+    job = _jobs(told(4, c=0.5, v=lambda k: 2.0, s=0.4))["j4"]
+    found = job.decoding
 
-    for n in (2, 4, 8):
-        tau = 1 + 0.5 * n
-        assert jobs[f"j{n}"].cost_ratio == pytest.approx(0.1)
-        assert jobs[f"j{n}"].expected_speedup == pytest.approx(tau / (n * 0.1 + 1))
-        assert jobs[f"j{n}"].acceptance.tokens_per_round == pytest.approx(tau)
+    assert (job.cost_ratio, job.cost_source) == (pytest.approx(0.5), "llama.cpp")
+    assert (found.batch, found.batch_cost, found.sync_cost) == pytest.approx((5.0, 2.0, 0.4))
+    assert (found.draft_share, found.verify_share, found.other_share) == pytest.approx((2 / 4.4, 2 / 4.4, 0.4 / 4.4))
+    assert job.expected_speedup == pytest.approx(job.acceptance.tokens_per_round / (4 * 0.5 + 1))
 
 
-def test_one_draft_length_has_no_cost_ratio():
-    job = _jobs(sweep([8], speed=_speed(0.1)))["j8"]
+def test_the_measured_speedup_follows_from_the_costs():
+    for n, job in _jobs(told(2, 4, 8, c=0.1, v=lambda k: 1 + k / 10, s=0.2)).items():
+        found = job.decoding
 
-    assert (job.cost_ratio, job.expected_speedup) == (None, None)
+        assert job.speedup == pytest.approx(found.tokens_per_round / (int(n[1:]) * job.cost_ratio + found.round_cost))
+
+
+def test_what_larger_batches_cost_is_not_the_drafts():
+    # From 5 to 9 tokens a batch costs more by a step: the slope over both would say that drafting does.
+    jobs = _jobs(told(4, 8, c=0.05, v={5: 1.2, 9: 2.4}.__getitem__))
+
+    assert [jobs[name].cost_ratio for name in ("j4", "j8")] == pytest.approx([0.05, 0.05])
+    assert [jobs[name].decoding.batch_cost for name in ("j4", "j8")] == pytest.approx([1.2, 2.4])
+
+
+def test_drafts_that_are_cut_short_cost_what_they_drafted():
+    job = _jobs(told(8, c=0.2, v=lambda k: 1.5, drafted=4))["j8"]
+
+    assert job.cost_ratio == pytest.approx(0.2)
+    assert job.decoding.batch == pytest.approx(5.0)
+    assert job.expected_speedup == pytest.approx(job.acceptance.tokens_per_round / (4 * 0.2 + 1))
+
+
+def test_reading_along_costs_the_draft_no_more_than_drafting_as_many_tokens():
+    # Single batches are noisy: one that was disturbed must not make verification look free.
+    job = _jobs(told(4, c=0.01, v=lambda k: 2.0, s=1.5))["j4"]
+
+    assert job.decoding.sync_cost == pytest.approx(5 * 0.01)
+
+
+def test_without_timed_batches_reading_along_is_not_told_from_verifying():
+    samples = [replace(s, batch_tokens=None, batch_ms=None) for s in told(4, c=0.5, v=lambda k: 2.0, s=0.4)]
+    found = _jobs(samples)["j4"].decoding
+
+    assert (found.batch_cost, found.sync_cost) == (pytest.approx(2.4), None)
+
+
+def test_a_kind_without_a_model_of_its_own_reads_nothing_along():
+    samples = [replace(s, batch_tokens=None, batch_ms=None) for s in told(4, c=0.001, v=lambda k: 2.0)]
+    samples = [replace(s, speculation="ngram-simple") if s.n_draft else s for s in samples]
+
+    assert _jobs(samples)["j4"].decoding.sync_cost == 0
+
+
+def test_batches_of_sizes_between_those_that_vanilla_timed_are_interpolated():
+    samples = told(2, 4, 8, c=0.5, v=lambda k: float(k), s=0.4)
+    samples = [
+        replace(s, batch_tokens=(3, 9), batch_ms=(3 * STEP_MS, 9 * STEP_MS)) if s.mode is Mode.VANILLA else s
+        for s in samples
+    ]
+
+    assert _jobs(samples)["j4"].decoding.sync_cost == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("missing", [{"draft_ms": None}, {"draft_tokens": 0}, {"status": Status.FAILED}])
+def test_of_runs_that_say_nothing_nothing_is_claimed(missing):
+    samples = [replace(s, **missing) if s.n_draft == 8 else s for s in told(4, 8, c=0.1, v=lambda k: 1.5)]
+    job = _jobs(samples)["j8"]
+
+    assert (job.cost_ratio, job.cost_source, job.decoding, job.expected_speedup) == (None, None, None, None)
 
 
 def _draft_alone(**changes):
@@ -93,72 +117,27 @@ def _draft_alone(**changes):
 
 
 def test_a_draft_measured_alone_on_the_same_machine_says_its_cost():
-    assert _jobs([*sweep([8], speed=_speed(0.1)), *_draft_alone()])["j8"].cost_ratio == pytest.approx(0.25)
+    job = _jobs([*sweep([8]), *_draft_alone()])["j8"]
+
+    assert (job.cost_ratio, job.cost_source, job.decoding) == (pytest.approx(0.25), "measured alone", None)
+
+
+def test_what_llama_cpp_says_of_its_own_runs_comes_before_the_draft_alone():
+    job = _jobs([*told(8, c=0.1, v=lambda k: 1.5), *_draft_alone()])["j8"]
+
+    assert (job.cost_ratio, job.cost_source) == (pytest.approx(0.1), "llama.cpp")
 
 
 @pytest.mark.parametrize("field", ["host", "device", "engine", "sweep_id"])
 def test_a_draft_measured_elsewhere_says_nothing(field):
-    assert _jobs([*sweep([8], speed=_speed(0.1)), *_draft_alone(**{field: "other"})])["j8"].cost_ratio is None
+    assert _jobs([*sweep([8]), *_draft_alone(**{field: "other"})])["j8"].cost_ratio is None
 
 
 def test_a_draft_whose_runs_failed_says_nothing():
-    failed = _draft_alone(status=Status.FAILED)
-
-    assert _jobs([*sweep([8], speed=_speed(0.1)), *failed])["j8"].cost_ratio is None
+    assert _jobs([*sweep([8]), *_draft_alone(status=Status.FAILED)])["j8"].cost_ratio is None
 
 
-def test_other_draft_models_and_kinds_of_speculation_have_costs_of_their_own():
-    samples = sweep([2, 4, 8], speed=_speed(0.1))
+def test_two_draft_lengths_alone_do_not_tell_draft_cost_from_batch_cost():
+    jobs = _jobs(sweep([4, 8], speed=lambda n, p, i: 30.0 if not n else 30 * TOKENS / ROUNDS / (n * 0.1 + 1.2)))
 
-    for changed in ({"draft_model": "/models/other.gguf"}, {"speculation": "ngram-simple"}):
-        jobs = _jobs([replace(s, **changed) if s.n_draft == 8 else s for s in samples])
-        assert jobs["j2"].cost_ratio == jobs["j4"].cost_ratio == pytest.approx(0.1)
-        assert jobs["j8"].cost_ratio is None
-
-
-def test_drafts_that_are_cut_short_cost_what_they_drafted():
-    samples = [
-        replace(s, draft_tokens=s.draft_tokens // 2) if s.mode is Mode.SPECULATIVE else s
-        for s in sweep([2, 4, 8], speed=_speed(0.1))
-    ]
-    job = _jobs(samples)["j8"]
-
-    assert job.cost_ratio == pytest.approx(0.2)
-    assert job.expected_speedup == pytest.approx(job.acceptance.tokens_per_round / (4 * 0.2 + 1))
-
-
-def test_runs_without_drafts_or_that_failed_are_no_rounds():
-    samples = sweep([2, 4, 8], speed=_speed(0.1))
-    first = [s for s in samples if s.mode is Mode.SPECULATIVE and s.iteration == 0]
-    for changed in ({"draft_tokens": 0}, {"draft_tokens": None}, {"status": Status.FAILED}):
-        odd = [replace(s, **changed, tokens_per_second=5.0) if s in first and s.n_draft == 8 else s for s in samples]
-        assert _jobs(odd)["j8"].cost_ratio == pytest.approx(0.1)
-
-
-def test_a_single_round_has_a_cost():
-    samples = [
-        replace(s, rounds=1, draft_tokens=s.n_draft, tokens_per_second=TOKENS * 30 / (s.n_draft * 0.1 + 1.2))
-        if s.mode is Mode.SPECULATIVE
-        else s
-        for s in sweep([2, 4], iterations=1)
-    ]
-
-    assert _jobs(samples)["j4"].cost_ratio == pytest.approx(0.1)
-
-
-def test_without_rounds_or_drafts_there_is_no_cost():
-    samples = sweep([2, 4, 8], speed=_speed(0.1))
-    for changed in ({"draft_tokens": 0}, {"rounds": None, "accepted_tokens": None}, {"rounds": 0}):
-        odd = [replace(s, **changed) if s.mode is Mode.SPECULATIVE else s for s in samples]
-        assert _jobs(odd)["j8"].cost_ratio is None
-
-
-def test_rounds_that_were_not_counted_follow_from_tokens():
-    samples = [
-        replace(s, rounds=None, drafting_rounds=None, accepted_tokens=TOKENS - ROUNDS)
-        for s in sweep([8, 16], speed=_speed(0.1))
-        if s.n_draft
-    ]
-    samples += [s for s in sweep([8, 16], speed=_speed(0.1)) if not s.n_draft]
-
-    assert _jobs(samples)["j8"].cost_ratio == pytest.approx(0.1)
+    assert [jobs[name].cost_ratio for name in ("j4", "j8")] == [None, None]

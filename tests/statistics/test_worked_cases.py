@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.strategies import samples_to_table, speculative, speeds_table, sweep
-from velosweep.statistics.ranking import best_n_draft
-from velosweep.statistics.rounds_cost import leviathan_speedup
+from velosweep.statistics.acceptance import expected_tokens
+from velosweep.statistics.rounds_cost import expected_speedup
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Verdict
 
@@ -176,8 +176,8 @@ def test_acceptance_agrees_with_the_worked_case(case):
     assert _close(expected["survival"]) == list(found.per_position)
     assert _close(expected["alpha_from_totals"]) == without_positions.alpha
     assert without_positions.per_position is None
-    assert _close(expected["leviathan_speedup_at_alpha_mle"]) == leviathan_speedup(
-        found.alpha, n_draft, case["cost_ratio"]
+    assert _close(expected["leviathan_speedup_at_alpha_mle"]) == expected_speedup(
+        expected_tokens(found.alpha, n_draft), n_draft, case["cost_ratio"]
     )
 
 
@@ -201,11 +201,3 @@ def test_the_expected_speedup_agrees_with_the_worked_case(case):
 
     assert _close(case["cost_ratio"]) == job.cost_ratio
     assert _close(case["expected"]["predicted_speedup"]) == job.expected_speedup
-
-
-@pytest.mark.parametrize(
-    ("alpha", "c", "best", "speedup"),
-    [(0.5, 0.02, 4, 1.79), (0.6, 0.05, 4, 1.92), (0.7, 0.1, 4, 1.98), (0.8, 0.05, 8, 3.09), (0.9, 0.02, 19, 6.37)],
-)
-def test_the_best_draft_length_is_the_design_notes(alpha, c, best, speedup):
-    assert best_n_draft(alpha, c) == (best, pytest.approx(speedup, abs=0.006))

@@ -59,7 +59,7 @@ class Generation:
     draft position i was accepted; None where the build does not say. `rounds`: the main model's steps
     after the prompt, predicted_tokens - 1 - accepted_tokens; `drafting_rounds`: those that had a draft to verify.
     `draft_ms`: how long drafting took by llama.cpp's own log, None where it doesn't say. `batch_ms[i]`: how long the
-    server took to read `batch_tokens[i]` more tokens in one batch after the run; None where it wasn't or can't be asked.
+    server took to read `batch_tokens[i]` more tokens in one batch after it; None where it wasn't or can't be asked.
 
     Of several streams: `tokens` and `text` are the first one's; the client's times and the prompt's are means over the
     streams' first requests; drafts and rounds are sums over all requests; `predicted_tokens` and `predicted_ms` are of

@@ -1,25 +1,41 @@
-"""Why a speedup is modest, from what a job's samples show, and what may help."""
+"""Why a job is not faster, from what its samples show, and what would change that.
+
+A job's speedup is tau / (gamma*c + v + s) of its own measured figures (see rounds_cost), so what it would be with a
+faster draft, cheaper verification or better drafts follows from the same figures: no sentence can contradict them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from bisect import bisect
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from velosweep.reporting.wording import names_of, percent
-from velosweep.statistics.comparison import Comparison
-from velosweep.statistics.ranking import best_estimate, best_n_draft
-from velosweep.statistics.rounds_cost import expected_speedup, leviathan_speedup
+from velosweep.statistics.acceptance import expected_tokens
+from velosweep.statistics.comparison import Acceptance, Comparison, DecodingTime
+from velosweep.statistics.findings import is_quantised
+from velosweep.statistics.ranking import best_estimate
 from velosweep.units import plural
 from velosweep.values import Verdict
 
 _DISTURBED = frozenset({"machine_busy", "throttled", "other_gpu_processes"})
 
-WORTH_TRYING = 1.02  # a setting that would gain less than this over the best measured is not worth a sweep
+WORTH_TRYING = 1.05  # what would gain less than this is not worth a sentence
+_FEW_ACCEPTED = 0.6
+
+
+def hint_heading(job: Comparison) -> str:
+    """What is said above the reasons of a job that did not reach its target."""
+    return {
+        Verdict.SLOWER: "🐢 Slower than without speculation. What would change that:",
+        Verdict.FASTER: "⚠️ Modest speedup. Consider:",
+        Verdict.INVALID: "⚠️ No usable speedup. Consider:",
+    }.get(job.verdict, "⚠️ No sure speedup. Consider:")
 
 
 def reasons_for_modest_speedup(
     job: Comparison, measured: Iterable[Comparison] = (), *, reported: Collection[str] = ()
 ) -> list[str]:
-    """What this job's samples say about why it isn't faster, each with its remedy; the likeliest first.
+    """What this job's samples say about why it isn't faster, each with its remedy; what would gain most comes first.
 
     `measured`: the sweep's jobs. Nothing is advised that those of the job's own series refute. `reported`: codes of
     the findings that are shown together with the reasons; no reasons at all where these say everything.
@@ -44,42 +60,118 @@ def reasons_for_modest_speedup(
 
 
 def _reasons(job: Comparison, series: Sequence[Comparison]) -> Iterator[str]:
-    """Reasons by the job's acceptance, the draft's cost and the formula for both. `series`: other n_draft."""
-    measured, cost, seen = best_estimate(job) or 0.0, job.cost_ratio, job.acceptance
-    if seen is not None and seen.rate < 0.6:
-        made = seen.tokens_per_round
-        rounds = f", {made:.1f} tokens a round of up to {job.n_draft + 1}" if made else ""
-        shorter_helps = job.n_draft > 2 and seen.rate >= 0.2 and not any(row.n_draft < job.n_draft for row in series)
-        remedy = "A smaller n_draft" if shorter_helps else "A draft of the same model family"
-        yield f"{remedy}: only {percent(seen.rate)} of the drafted tokens were accepted{rounds}"
-    if cost is not None and cost >= 0.15:
-        ceiling = expected_speedup(job.n_draft + 1, job.n_draft, cost)
-        if ceiling > measured:  # else the measurement itself refutes this cost
-            yield (
-                f"A smaller draft model: a draft step costs {cost:.2f} of a main-model step, so that even with every "
-                f"draft accepted n_draft {job.n_draft} could not exceed {ceiling:.2f}×"
+    found, cost, seen = job.decoding, job.cost_ratio, job.acceptance
+    if found is None or cost is None:
+        if seen is not None and seen.rate < _FEW_ACCEPTED:
+            shorter_helps = (
+                job.n_draft > 2 and seen.rate >= 0.2 and not any(row.n_draft < job.n_draft for row in series)
             )
-    alpha = seen.alpha if seen else None
-    if alpha is not None and cost is not None and 0 <= alpha <= 1 and cost >= 0:
-        yield from _length_reasons(job, series, alpha, cost)
-    if job.expected_speedup is not None and measured and job.expected_speedup > 1.15 * measured:
-        yield (
-            f"Cheaper verification: acceptance and draft cost promise {job.expected_speedup:.2f}×, measured "
-            f"{measured:.2f}×; the rest is checking {plural(job.n_draft + 1, 'token')} at once and overhead"
-        )
-
-
-def _length_reasons(job: Comparison, series: Sequence[Comparison], alpha: float, cost_ratio: float) -> Iterator[str]:
-    """The formula's n_draft, if it was not measured and promises more than any that was."""
-    best, promised = best_n_draft(alpha, cost_ratio)
-    reached = max(best_estimate(row) or 0.0 for row in (job, *series))
-    if best == 0:
-        if reached <= 1:
-            yield "Another pair: with this acceptance and draft cost no n_draft pays"
+            remedy = "A smaller n_draft" if shorter_helps else "A draft of the same model family"
+            yield f"{remedy}: {_accepted(job, seen, seen.tokens_per_round)}"
         return
-    # Of what the formula promises for this job only a part was measured: expect the same part elsewhere.
-    here = leviathan_speedup(alpha, job.n_draft, cost_ratio)
-    likely = promised * min((best_estimate(job) or here) / here, 1.0)
-    if likely > WORTH_TRYING * reached and all(row.n_draft != best for row in (job, *series)):
-        way = "Increasing" if best > job.n_draft else "Decreasing"
-        yield f"{way} n_draft to about {best} (current: {job.n_draft}); the formula gives {promised:.2f}× there"
+    ceiling = found.batch / ((found.batch - 1) * cost + found.round_cost)
+    reached = _speed(found, cost)
+    if ceiling <= 1:
+        yield (
+            f"Another pair or setting: even with every drafted token accepted n_draft {job.n_draft} could not exceed "
+            f"{ceiling:.2f}× at what drafting and checking cost here"
+        )
+    sentences = {**_faster_draft(found, cost), **_cheaper_checks(job, found, cost, series)}
+    if seen is not None and seen.rate < _FEW_ACCEPTED:
+        remedy = "Better drafts (of the same model family, or made for this model)"
+        words = (
+            f"{remedy}: {_accepted(job, seen, found.tokens_per_round)}; with all accepted it would be {ceiling:.2f}×"
+        )
+        sentences[words] = ceiling
+    sentences |= _other_n_draft(job, seen.alpha if seen else None, found, series)
+    gaining = [words for words, speed in sentences.items() if speed > WORTH_TRYING * reached]
+    yield from sorted(gaining, key=lambda words: -sentences[words])
+
+
+def _accepted(job: Comparison, seen: Acceptance, tokens_per_round: float | None) -> str:
+    rounds = f", {tokens_per_round:.1f} tokens a round of up to {job.n_draft + 1}" if tokens_per_round else ""
+    return f"only {percent(seen.rate)} of the drafted tokens were accepted{rounds}"
+
+
+def _speed(found: DecodingTime, cost: float, *, draft: float = 1.0, batch_cost: float | None = None) -> float:
+    """The speedup by the measured costs, were the draft model's a share `draft` of them, or verification cheaper."""
+    drafting = ((found.batch - 1) * cost + (found.sync_cost or 0.0)) * draft
+    return found.tokens_per_round / (drafting + (found.batch_cost if batch_cost is None else batch_cost))
+
+
+def _faster_draft(found: DecodingTime, cost: float) -> dict[str, float]:
+    """What half the draft's cost would give, by sentence."""
+    speed = _speed(found, cost, draft=0.5)
+    share = found.draft_share + found.other_share
+    reading = f", and reading the checked tokens as well {found.sync_cost:.1f} a round" if found.sync_cost else ""
+    words = (
+        f"A faster draft (smaller, more quantised, or a head): it takes {percent(share)} of the decoding time, "
+        f"{cost:.2f} main-model steps for a drafted token{reading}; at half of that it would be {speed:.2f}×"
+    )
+    return {words: speed}
+
+
+def _cheaper_checks(
+    job: Comparison, found: DecodingTime, cost: float, series: Sequence[Comparison]
+) -> dict[str, float]:
+    """What it would be if verifying a round took as long as one token, by sentence."""
+    if found.batch_cost <= 1:
+        return {}
+    speed = _speed(found, cost, batch_cost=1.0)
+    smaller = [row for row in series if row.decoding and row.decoding.batch < found.batch - 0.5]
+    near = max(smaller, key=lambda row: row.decoding.batch if row.decoding else 0.0, default=None)
+    remedy = "a GPU, or kernels made for small batches"
+    if is_quantised(job.main_model):
+        remedy = "another quantisation or back end, whose small batches cost less"
+    if near is not None and near.decoding is not None:
+        steps, tokens = found.batch_cost / near.decoding.batch_cost, found.batch / near.decoding.batch
+        if steps > 1.15 * tokens:  # more than in proportion: other kernels are used from some size on
+            remedy = (
+                f"n_draft {near.n_draft} checks {near.decoding.batch:.0f} for {near.decoding.batch_cost:.1f}: stay "
+                "below the batch size at which it jumps"
+            )
+    words = (
+        f"Cheaper checks ({remedy}): checking {plural(round(found.batch), 'token')} takes {found.batch_cost:.1f} "
+        f"main-model steps, {percent(found.verify_share)} of the decoding time; at the cost of one it would be "
+        f"{speed:.2f}×"
+    )
+    return {words: speed}
+
+
+def _other_n_draft(
+    job: Comparison, alpha: float | None, found: DecodingTime, series: Sequence[Comparison]
+) -> dict[str, float]:
+    """An n_draft that was not measured and is faster by the measured costs than any that was, by sentence."""
+    cost = job.cost_ratio
+    if alpha is None or cost is None or not 0 <= alpha <= 1:
+        return {}
+    known = [row for row in (job, *series) if row.decoding is not None]
+    costs = {row.decoding.batch: row.decoding.round_cost for row in known if row.decoding is not None}
+    reached = max(best_estimate(row) or 0.0 for row in (job, *series))
+    scale = found.tokens_per_round / expected_tokens(alpha, found.batch - 1)
+    speeds = {
+        n_draft: scale * expected_tokens(alpha, n_draft) / (n_draft * cost + _round_cost(costs, n_draft + 1))
+        for n_draft in range(1, 2 * max(row.n_draft for row in known) + 1)
+        if all(row.n_draft != n_draft for row in (job, *series))
+    }
+    best = max(speeds, key=lambda n_draft: speeds[n_draft], default=None)
+    if best is None or speeds[best] <= WORTH_TRYING * reached:
+        return {}
+    way = "Increasing" if best > job.n_draft else "Decreasing"
+    words = (
+        f"{way} n_draft to about {best} (current: {job.n_draft}): some {speeds[best]:.2f}× by the costs measured here"
+    )
+    return {words: speeds[best]}
+
+
+def _round_cost(costs: Mapping[float, float], batch: float) -> float:
+    """The cost of a round but for drafting, by those measured.
+
+    Between them and beyond the largest linear, below the smallest as that; by a single one in proportion to the batch.
+    """
+    sizes = sorted(costs)
+    if len(sizes) == 1:
+        return costs[sizes[0]] * max(batch / sizes[0], 1.0)
+    place = min(max(bisect(sizes, batch), 1), len(sizes) - 1)
+    low, high = sizes[place - 1], sizes[place]
+    return costs[low] + (costs[high] - costs[low]) * max(batch - low, 0.0) / (high - low)

@@ -16,7 +16,7 @@ from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.recommendation import Recommendation, recommend
 from velosweep.reporting.result_tables import job_table, with_failed
 from velosweep.reporting.search_words import print_search
-from velosweep.reporting.speedup_hints import reasons_for_modest_speedup
+from velosweep.reporting.speedup_hints import hint_heading, reasons_for_modest_speedup
 from velosweep.reporting.table import terminal_lines
 from velosweep.reporting.wording import (
     by_prompt,
@@ -129,7 +129,7 @@ def _print_single(job: Comparison, record: SweepRecord, console: Console) -> Non
         if seen.tokens_per_round is not None:
             text += f", {seen.tokens_per_round:.1f} tokens a round"
         if job.cost_ratio is not None:
-            text += f"; a draft step costs {job.cost_ratio:.2f} of a main-model step"
+            text += f"; a drafted token costs {job.cost_ratio:.2f} of a main-model step"
         if job.expected_speedup is not None:
             text += f"; expected {job.expected_speedup:.2f}×"
         say(console, text, indent=3)
@@ -145,7 +145,7 @@ def _print_target(job: Comparison, value: float, reasons: Sequence[str], record:
     target = target_of(record, job.job_id)
     if value < target or job.verdict is Verdict.INVALID:
         also = "" if reasons else " a quieter machine, as said above"
-        say(console, f"⚠️ Modest speedup. Consider:{also}", style="yellow")
+        say(console, f"{hint_heading(job)}{also}", style="yellow")
         for reason in reasons:
             say(console, f"- {reason}", indent=3)
     elif job.ci_low is not None and job.verdict is not Verdict.FASTER:

@@ -116,6 +116,11 @@ def alpha_from_totals(accepted_per_round: float, n_draft: int) -> float | None:
         alpha = following
 
 
+def expected_tokens(alpha: float, drafted: float) -> float:
+    """Tokens a round: the sum of alpha^i for i up to `drafted`, for any number (Leviathan et al. 2023)."""
+    return drafted + 1 if alpha >= 1 else (1 - alpha ** (drafted + 1)) / (1 - alpha)
+
+
 def wilson(k: float, n: float) -> tuple[float, float]:
     """Wilson's 95 % interval for k of n (0 <= k <= n, n > 0), without continuity correction."""
     z = NormalDist().inv_cdf(0.975)

@@ -1,4 +1,4 @@
-"""Which of several jobs is the best, which can't be told from it, and which n_draft the cost model prefers.
+"""Which of several jobs is the best, and which can't be told from it.
 
 Two jobs are tied where the 95 % interval of the ratio of their speedups holds 1, the two taken as independent. They
 share the vanilla runs, so this calls a tie sooner than needed, never later.
@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from velosweep.statistics.comparison import Comparison
-from velosweep.statistics.rounds_cost import leviathan_speedup
 from velosweep.values import Verdict
 
 
@@ -60,10 +59,3 @@ def category_speedups(rows: Iterable[Comparison]) -> dict[str, dict[str, float]]
         category: {job_id: math.exp(sum(values) / len(values)) for job_id, values in of_job.items()}
         for category, of_job in logs.items()
     }
-
-
-def best_n_draft(alpha: float, cost_ratio: float, *, highest: int = 64) -> tuple[int, float]:
-    """The n_draft with the highest speedup by Leviathan et al., and that speedup; (0, 1.0) where drafting can't pay."""
-    speedups = {n_draft: leviathan_speedup(alpha, n_draft, cost_ratio) for n_draft in range(1, highest + 1)}
-    best = max(speedups, key=lambda n_draft: speedups[n_draft])
-    return (best, speedups[best]) if speedups[best] > 1 else (0, 1.0)

@@ -66,11 +66,6 @@ def expected_speedup(tokens_per_round: float, drafted: float, cost_ratio: float)
     return tokens_per_round / (drafted * cost_ratio + 1)
 
 
-def leviathan_speedup(alpha: float, n_draft: int, cost_ratio: float) -> float:
-    """Leviathan et al. 2023, theorem 3.8: (1 - alpha^{gamma+1}) / ((1 - alpha)(gamma*c + 1)), also for alpha = 1."""
-    return expected_speedup(sum(alpha**i for i in range(n_draft + 1)), n_draft, cost_ratio)
-
-
 def costs_of(arrangement: IndexedRuns, runs: Runs, jobs: Sequence[FoundJob]) -> Costs:
     """The costs of each job that drafted something."""
     owners, text = arrangement.owners, arrangement.columns.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from velosweep.errors import LaunchFailed, ProgramError, RequestRefused
 from velosweep.llama_cpp.embedded import EmbeddedEngine, check_engine, embedded_settings
 from velosweep.llama_cpp.engine import Generation, ServerConfig
 from velosweep.measuring.sample_rows import invalid_reason
+from velosweep.values import Mode
 
 SHAPE = SyntheticShape(
     layers=4, kept_layers=1, width=64, feed_forward=128, heads=4, kv_heads=4, vocabulary=260, eps=0.2, seed=3
@@ -99,6 +101,33 @@ def test_greedy_speculation_gives_the_vanilla_text_and_honest_figures(pair: tupl
     assert first.accepted_per_position is not None
     assert len(first.accepted_per_position) == 4
     assert sum(first.accepted_per_position) == first.accepted_tokens
+
+
+@pytest.mark.real
+def test_the_time_spent_drafting_and_batches_behind_the_run_are_told(pair: tuple[str, str], tmp_path: Path) -> None:
+    told = {}
+    for server in (vanilla(pair[0]), speculative(4, main_model=pair[0], draft_model=pair[1])):
+        session = EmbeddedEngine().launch(server, lane=CPU, log_path=tmp_path / f"{server.label}.log")
+        try:
+            session.wait_ready(60)
+            asked = replace(request(n_predict=48), batches=(5, 9))
+            told[server.mode] = [session.generate(asked, timeout_s=60) for _ in range(2)]
+        finally:
+            session.close()
+
+    for run in told[Mode.VANILLA]:
+        assert run.draft_ms is None
+    for run in told[Mode.SPECULATIVE]:
+        assert run.draft_ms is not None
+        assert 0 < run.draft_ms < run.predicted_ms
+    for run in (*told[Mode.VANILLA], *told[Mode.SPECULATIVE]):
+        assert run.batch_tokens == (5, 9)
+        assert run.batch_ms is not None
+        assert all(ms > 0 for ms in run.batch_ms)
+    first, again = told[Mode.SPECULATIVE]
+    assert (first.tokens, first.draft_tokens, first.prompt_tokens) == (
+        again.tokens, again.draft_tokens, again.prompt_tokens,
+    )  # fmt: skip
 
 
 @pytest.mark.real

@@ -15,6 +15,7 @@ from velosweep.errors import ConfigError
 from velosweep.planning.identity import content_hash, identify, speculative_server, vanilla_server
 from velosweep.planning.server_groups import (
     ServerGroup,
+    batches_after,
     count_measurements,
     launch_iterations,
     plan_groups,
@@ -85,6 +86,29 @@ def test_a_job_without_speculation_is_the_vanilla_server_alone() -> None:
     (group,) = plan_groups([only])
 
     assert [server.label for server in group.servers] == ["vanilla"]
+
+
+def test_a_run_is_followed_by_batches_of_what_its_round_verifies() -> None:
+    (group,) = plan_groups(jobs_over_n_draft(2, 4, 8, iterations=1))
+    (round_,) = rounds(group, 0)
+
+    assert [batches_after(one, round_) for one in round_] == [(3, 5, 9), (3,), (5,), (9,)]
+    assert batches_after(next(iter(warmups(group, 0))), round_) == ()
+
+
+def test_of_many_sizes_vanilla_times_some_from_the_smallest_to_the_largest() -> None:
+    (group,) = plan_groups(jobs_over_n_draft(*range(1, 17), iterations=1))
+    (round_,) = rounds(group, 0)
+
+    assert batches_after(round_[0], round_) == (2, 7, 12, 17)
+
+
+@pytest.mark.parametrize("kinds", [("ngram-simple",), ("draft", "ngram-mod")])
+def test_kinds_that_read_nothing_along_or_learn_from_requests_are_asked_for_no_batches(kinds: tuple[str, ...]) -> None:
+    (group,) = plan_groups([replace(job(n_draft=4), speculation=Speculation(kinds=kinds))])
+    round_ = next(iter(rounds(group, 0)))
+
+    assert {batches_after(one, round_) for one in round_} == {()}
 
 
 def test_warm_ups_are_one_short_run_a_server() -> None:

@@ -201,17 +201,11 @@ def run_once(
         servers.close(measurement.server)
     if isinstance(outcome, RequestRefused):
         loaded.refused.add(measurement.prompt.id)
-    memory_bytes = context.memory.learn(measurement.server, session) if session.alive else None
+    held = context.memory.learn(measurement.server, session) if session.alive else None
     sample = context.samples.make(
-        measurement,
-        request,
-        outcome,
-        conditions,
-        started_at=started_at,
-        attempt=attempt,
-        shared=shared,
-        memory_bytes=memory_bytes,
-    )
+        measurement, request, outcome, conditions,
+        started_at=started_at, attempt=attempt, shared=shared, memory_bytes=held,
+    )  # fmt: skip
     context.recorder.sample(measurement, sample)
     context.recorder.event(RunEnded(lane=lane, measurement=measurement, sample=sample))
     return sample

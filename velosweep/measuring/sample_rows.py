@@ -73,10 +73,7 @@ class SampleMaker:
             prompt_id=request.prompt.id,
             prompt=request.prompt.text,
             prompt_category=request.prompt.category,
-            iteration=measurement.iteration,
             order=next(self.order),
-            launch=measurement.launch,
-            warmup=measurement.warmup,
             status=status,
             error=error,
             **asdict(conditions),
@@ -88,7 +85,6 @@ class SampleMaker:
             host=self.host,
             engine=engine.name,
             llama_cpp_build=engine.build,
-            block=measurement.group,
             attempt=attempt,
             temperature=request.sampling.temperature,
             memory_bytes=memory_bytes,
@@ -118,7 +114,7 @@ def _draws_acceptance(server: ServerConfig) -> bool:
 
 
 def _what(measurement: Measurement, shared: bool) -> dict[str, Any]:
-    """The columns that say which server ran. A vanilla run belongs to the baseline, not to one of its jobs."""
+    """The columns that say which server ran when. A vanilla run belongs to the baseline, not to one of its jobs."""
     job, server = measurement.job, measurement.server
     vanilla = server.mode is Mode.VANILLA
     return {
@@ -130,6 +126,10 @@ def _what(measurement: Measurement, shared: bool) -> dict[str, Any]:
         "speculation": "none" if server.speculation is None else server.speculation.label,
         "n_draft": server.n_draft,
         "mode": server.mode,
+        "iteration": measurement.iteration,
+        "launch": measurement.launch,
+        "warmup": measurement.warmup,
+        "block": measurement.group,
         "concurrency": server.concurrency,
         "depth": server.depth,
         "p_min": None if server.speculation is None else server.speculation.p_min,

@@ -10,8 +10,8 @@ from velosweep.llama_cpp.drafting_log import DraftingLog
 
 LINE = (
     "0.11.682.205 I spec common_specu: statistics     {kind:>12}: #calls(b,g,a) =    1     46     46, #gen drafts = "
-    "    46, #acc drafts =    12, #gen tokens =    178, #acc tokens =    16, #mean acc len = 1.35, #acc rate/pos = (0.261, "
-    "0.065, 0.022), dur(b,g,a) = 0.001, {ms:.3f}, 0.031 ms\n"
+    "    46, #acc drafts =    12, #gen tokens =    178, #acc tokens =    16, #mean acc len = 1.35, #acc rate/pos = ("
+    "0.261, 0.065, 0.022), dur(b,g,a) = 0.001, {ms:.3f}, 0.031 ms\n"
 )
 OF_JANUARY = (
     "statistics ngram_simple: #calls = 15, #gen drafts = 5, #acc drafts = 5, #gen tokens = 187, #acc tokens = 73, "

@@ -76,6 +76,47 @@ def test_every_usual_key_holds_a_prompt(tmp_path, item):
     assert [prompt.text for prompt in load(**jsonl(tmp_path, [item])).prompts] == ["Hello"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("pretty.json", '{\n  "items": [\n    {"id": "a",\n     "text": "Explain"}\n  ]\n}'),
+        ("pretty.jsonl", '\n{\n"id": "a",\n"turns": ["Explain"]\n}\n'),
+        ("list.jsonl", '[{"id": "a", "text": "Explain"}]'),
+        ("categories.json", '{"x": [{"id": "a", "text": "Explain"}]}'),
+        ("lines.json", '{"id": "a", "text": "Explain"}\n\n'),
+        (
+            "sharegpt.json",
+            '[{"id": "a", "conversations": [{"from": "human", "value": "Explain"}, {"from": "gpt", "value": "b"}]}]',
+        ),
+        (
+            "answer_first.json",
+            '[{"id": "a", "conversations": [{"from": "gpt", "value": "b"}, {"from": "human", "value": "Explain"}]}]',
+        ),
+        (
+            "openai.jsonl",
+            '{"id": "a", "messages": [{"role": "user", "content": [{"type": "text", "text": "Explain"}]}]}',
+        ),
+        ("windows.json", '[{"id": "a", "text": "Explain"}]'.encode("utf-16")),
+    ],
+)
+def test_json_is_read_by_its_content_whatever_its_name_and_layout(tmp_path, name, content):
+    (prompt,) = load(**written(tmp_path, name, content)).prompts
+
+    assert (prompt.id, prompt.text) == ("a", "Explain")
+
+
+@pytest.mark.parametrize("key", ["prompt", "turns", "messages", "conversations", "text"])
+def test_a_system_message_is_no_prompt(tmp_path, key):
+    messages = [{"role": "system", "content": "Be terse."}, {"role": "user", "content": "Explain"}]
+    source = jsonl(tmp_path, [{"id": "q1", key: messages}])
+
+    (prompt,) = load(**source, chat=True).prompts
+
+    assert (prompt.text, prompt.system) == ("Explain", "Be terse.")
+    with pytest.raises(PromptError, match=r"1 prompt with a system message \(first: q1\).*set prompts.chat=true"):
+        load(**source)
+
+
 def test_a_line_separator_within_a_json_text_does_not_end_the_line(tmp_path):
     text = "one\u2028two\x85three"
     source = written(tmp_path, "q.jsonl", json.dumps({"text": text}, ensure_ascii=False) + "\r\n\r\n")
@@ -148,10 +189,17 @@ def test_ids_become_unique_and_safe(tmp_path):
         "prompt",
         "prompt-2",
         "x" * 64,
-        "prompt-3",
+        "é-ü",
         "7",
         "7.5",
     ]
+
+
+def test_ids_of_every_script_stay_what_they_are():
+    ids = ["潮", "雨の日", "prüfung/ä", "🌊", "a\u0301", "x\u202ey", "水" * 99]
+    found = load(items=[{"id": identity, "text": "t"} for identity in ids])
+
+    assert [p.id for p in found.prompts] == ["潮", "雨の日", "prüfung-ä", "🌊", "á", "x-y", "水" * 64]
 
 
 def test_ten_thousand_prompts_of_one_id_take_no_quadratic_time(tmp_path):
@@ -174,7 +222,7 @@ def test_a_prompt_without_text_is_refused(prompt):
     [
         ("a.jsonl", '{"text": "x"}\n{"text": \n', "a.jsonl, line 2 is not JSON"),
         ("a.jsonl", '{"text": "x"}\n[1]\n', "a.jsonl, line 2 is neither"),
-        ("a.jsonl", '{"turns": []}', "line 1 has no text; give it `text`"),
+        ("a.jsonl", '{"turns": []}', "line 1 has no text .it has turns.; give it one of `text`"),
         ("a.jsonl", '{"text": 5}', "line 1 has no text"),
         ("a.jsonl", '{"text": "x", "category": {"a": 1}}', "line 1 has a category that is no text"),
         ("a.jsonl", '{"text": "\\ud83d!"}', "line 1 has half a surrogate pair at character 0"),
@@ -193,7 +241,14 @@ def test_a_prompt_without_text_is_refused(prompt):
         ("a.yaml", "- !!python/object/apply:os.system [ls]", "is not YAML"),
         ("a.yaml", "- - 1", "item 1 is neither"),
         ("a.yaml", "items: []", "a.yaml is empty"),
-        ("a.json", "[1, 2", "a.json is not JSON"),
+        ("a.json", "[1, 2", "a.json, line 1 is not JSON"),
+        ("a.json", '{\n "items": [\n  {"text": "x"}\n  {"text": "y"}\n]}', "a.json, line 4 is not JSON"),
+        ("a.jsonl", '{"text": "x\\u0000y"}', "line 1 has a NUL at character 1"),
+        ("a.txt", "x\0y", "line 1 has a NUL at character 1"),
+        ("a.jsonl", '{"question": "x", "answer": "y"}', "line 1 has no text .it has answer, question."),
+        ("a.jsonl", '{"prompt": "x", "text": "y"}', "line 1 has text and prompt, which differ"),
+        ("a.jsonl", '{"messages": [{"role": "tool", "content": "x"}]}', "has the role 'tool'"),
+        ("a.jsonl", '{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}', "part of type 'image_url'"),
     ],
 )
 def test_a_file_that_is_no_prompt_set_is_refused_with_its_line(tmp_path, name, content, words):

@@ -177,6 +177,20 @@ def test_a_prompt_is_refused_beforehand_exactly_where_its_run_would_be_cut_short
 
 
 @pytest.mark.real
+def test_a_system_message_is_the_templates_and_not_the_prompts(pair: tuple[str, str], tmp_path: Path) -> None:
+    session = EmbeddedEngine().launch(vanilla(pair[0]), lane=CPU, log_path=tmp_path / "log")
+    asked = request("Hi", chat=True)
+    try:
+        session.wait_ready(60)
+        with_system = session._client._prompt(replace(asked, prompt=replace(asked.prompt, system="Be terse.")))
+        without = session._client._prompt(asked)
+    finally:
+        session.close()
+
+    assert with_system == "<|im_start|>system\nBe terse.<|im_end|>\n" + without
+
+
+@pytest.mark.real
 def test_a_missing_draft_is_told_and_not_measured_as_vanilla(pair: tuple[str, str], tmp_path: Path) -> None:
     with pytest.raises(LaunchFailed, match=r"gone\.gguf can't be opened"):
         run_of(speculative(main_model=pair[0], draft_model="/gone.gguf"), tmp_path)

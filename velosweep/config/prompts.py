@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from velosweep.config.hydra_errors import not_utf8, not_yaml
 from velosweep.config.keys import expanded
+from velosweep.config.prompt_items import TEXT_KEYS, as_word, checked_text, read_item
 from velosweep.config.schema import PromptKeys
 from velosweep.config.settings import Prompt, PromptSet
 from velosweep.errors import PromptError
+from velosweep.units import plural
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_LONGEST_ID = 64
 _LARGEST_FILE = 1 << 28
 _LARGEST_YAML = 1 << 24
 _DEEPEST_YAML = 100
 _OTHER_FORMATS = frozenset((".csv", ".tsv", ".parquet", ".arrow", ".xlsx", ".xls", ".toml", ".xml", ".gz", ".zip"))
 _FORMATS = "write it as .txt (a prompt a line), .jsonl, .json or .yaml (items of text, id and category)"
-_TEXT_KEYS = ("text", "prompt", "turns", "content")
 
 
 def load_prompts(prompt: str | None, keys: PromptKeys, *, base: Path) -> PromptSet:
@@ -34,15 +35,22 @@ def load_prompts(prompt: str | None, keys: PromptKeys, *, base: Path) -> PromptS
     Raises PromptError with file, line and what to do.
     """
     if prompt is not None:
-        text = _sound(prompt, "prompt", "give a text, or leave prompt out to use prompts=")
+        text = checked_text(prompt, "prompt", "give a text, or leave prompt out to use prompts=")
         return PromptSet(name="prompt", prompts=(Prompt(id="prompt", text=text),), chat=keys.chat)
     if keys.file:
         found = list(_from_file(base / expanded(keys.file)))
     else:
-        found = [_prompt(item, f"prompts.items[{number}]", number) for number, item in enumerate(keys.items)]
+        found = [read_item(item, f"prompts.items[{number}]", number) for number, item in enumerate(keys.items)]
     source = keys.file or keys.name
     if not found:
         raise PromptError(f"The prompt set {source} is empty", remedy="give prompts.items, prompts.file or prompt")
+    with_system = [] if keys.chat else [entry.id for entry in found if entry.system is not None]
+    if with_system:
+        raise PromptError(
+            f"{source}: {plural(len(with_system), 'prompt')} with a system message (first: {with_system[0]}), which "
+            "only a chat template can tell from the prompt",
+            remedy="set prompts.chat=true, or take the system messages out",
+        )
     if keys.categories is not None:
         found = _of_categories(found, keys.categories, source)
     if keys.limit is not None:
@@ -53,25 +61,37 @@ def load_prompts(prompt: str | None, keys: PromptKeys, *, base: Path) -> PromptS
 
 
 def _from_file(path: Path) -> Iterator[Prompt]:
+    """JSON is read by its content: one value of any shape, else an object a line."""
     suffix = path.suffix.lower()
     if suffix in _OTHER_FORMATS:
         raise PromptError(f"The prompt file {path} is of a kind that isn't read", remedy=_FORMATS)
     text = _read(path)
     if suffix in (".yaml", ".yml"):
         yield from _from_content(_parse_yaml(path, text), path)
-    elif suffix == ".json" and text.lstrip().startswith("["):
-        yield from _from_content(_parse_json(text, str(path)), path)
+    elif suffix in (".jsonl", ".json", ".ndjson"):
+        yield from _from_json(text, path)
     else:
-        # Not splitlines(): texts in JSON may hold U+2028 and other separators as they are.
         for number, line in enumerate(text.split("\n"), start=1):
-            where = f"{path}, line {number}"
-            if not line.strip():
-                continue
-            if suffix in (".jsonl", ".json", ".ndjson"):
-                yield _prompt(_parse_json(line, where), where, number)
-            else:
-                remedy = "write a prompt a line"
-                yield Prompt(id=f"line-{number}", text=_sound(line.removesuffix("\r"), where, remedy))
+            if line.strip():
+                where, remedy = f"{path}, line {number}", "write a prompt a line"
+                yield Prompt(id=f"line-{number}", text=checked_text(line.removesuffix("\r"), where, remedy))
+
+
+def _from_json(text: str, path: Path) -> Iterator[Prompt]:
+    # Not splitlines(): texts in JSON may hold U+2028 and other separators as they are.
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    if not lines:
+        return
+    try:
+        first: object = json.loads(lines[0][1])
+    except (ValueError, RecursionError):  # one value over several lines, or nothing that is JSON
+        yield from _from_content(_parse_json(text, path), path)
+        return
+    if len(lines) == 1 and _is_set(first):
+        yield from _from_content(first, path)
+        return
+    for number, line in lines:
+        yield read_item(_parse_json(line, path, number), f"{path}, line {number}", number)
 
 
 def _read(path: Path) -> str:
@@ -83,6 +103,9 @@ def _read(path: Path) -> str:
         raise PromptError(f"The prompt file {path} can't be read: {reason}", remedy="check prompts.file") from error
     if len(data) > _LARGEST_FILE:
         raise PromptError(f"The prompt file {path} has more than 256 MiB", remedy="check prompts.file")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as Windows' shells write
+        with suppress(UnicodeDecodeError):
+            return data.decode("utf-16")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -107,82 +130,42 @@ def _parse_yaml(path: Path, text: str) -> object:
         raise not_yaml(error, path, PromptError) from error
 
 
-def _parse_json(text: str, where: str) -> object:
+def _is_set(value: object) -> bool:
+    """Whether a JSON value holds items rather than being one."""
+    if not isinstance(value, Mapping):
+        return isinstance(value, list)
+    return "items" in value or (
+        not any(key in value for key in TEXT_KEYS) and all(isinstance(v, list) for v in value.values())
+    )
+
+
+def _parse_json(text: str, path: Path, line: int = 1) -> object:
+    """`line`: of the file, on which `text` begins."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        remedy = 'write one JSON object a line, e.g. {"question_id": 1, "category": "code", "turns": ["…"]}'
-        raise PromptError(f"{where} is not JSON: {error}", remedy=remedy) from error
+        remedy = 'write one JSON object a line, e.g. {"question_id": 1, "category": "code", "turns": ["…"]}, or a list'
+        line += error.lineno - 1 if isinstance(error, json.JSONDecodeError) else 0
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+        raise PromptError(f"{path}, line {line} is not JSON: {reason}", remedy=remedy) from error
 
 
 def _from_content(content: object, path: Path) -> Iterator[Prompt]:
-    """A list of items, a mapping with `items:`, or a mapping from categories to lists."""
+    """A list of items, a mapping with `items:`, one item, or a mapping from categories to lists."""
     if isinstance(content, Mapping) and "items" in content:
         content = content["items"]
+    if isinstance(content, Mapping) and any(key in content for key in TEXT_KEYS):
+        content = [content]
     if isinstance(content, Mapping) and all(isinstance(items, list) for items in content.values()):
         pairs = ((category, item) for category, items in content.items() for item in items)
         for number, (category, item) in enumerate(pairs, start=1):
-            yield _prompt(item, f"{path}, {_scalar(category)} item {number}", number, category)
+            yield read_item(item, f"{path}, {as_word(category)} item {number}", number, category)
         return
     if not isinstance(content, list):
         remedy = "write a list, a mapping with `items:`, or one from categories to lists"
         raise PromptError(f"{path} has no list of prompts", remedy=remedy)
     for number, item in enumerate(content, start=1):
-        yield _prompt(item, f"{path}, item {number}", number)
-
-
-def _prompt(item: object, where: str, number: int, category: object = None) -> Prompt:
-    if isinstance(item, str):
-        item = {"text": item}
-    if not isinstance(item, Mapping):
-        raise PromptError(f"{where} is neither a text nor an object", remedy="write {id, text, category} or a text")
-    text = _text_of(item)
-    identity = _first(item, "id", "question_id")
-    category = _first(item, "category") if category is None else category
-    for key, value in (("id", identity), ("category", category)):
-        if value is not None and _scalar(value) is None:
-            raise PromptError(f"{where} has a {key} that is no text", remedy=f"give a word or a number as {key}")
-    # as part of a file name on any system
-    plain = _UNSAFE.sub("-", _scalar(identity) or "").strip("-.")[:_LONGEST_ID].rstrip("-.")
-    return Prompt(
-        id=f"prompt-{number}" if identity is None else plain or "prompt",
-        text=_sound(text, where, "give it `text`, `prompt` or `turns`"),
-        category=_scalar(category),
-    )
-
-
-def _text_of(item: Mapping[Any, Any]) -> object:
-    """The prompt: of a conversation's turns the first, each a text or a message with `content`."""
-    value: object = _first(item, *_TEXT_KEYS)
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        value = value[0] if value else None
-    return _first(value, "content") if isinstance(value, Mapping) else value
-
-
-def _first(item: Mapping[Any, Any], *keys: str) -> object:
-    return next((item[key] for key in keys if item.get(key) is not None), None)
-
-
-def _scalar(value: object) -> str | None:
-    """A word or number as text; None for anything nested, whose text could be of any size."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")  # without half surrogate pairs, for any file
-    try:
-        return str(value) if isinstance(value, (int, float)) else None
-    except ValueError:  # an integer of more digits than Python prints
-        return None
-
-
-def _sound(text: object, where: str, remedy: str) -> str:
-    if not isinstance(text, str) or not text.strip():
-        raise PromptError(f"{where} is empty" if where == "prompt" else f"{where} has no text", remedy=remedy)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise PromptError(
-            f"{where} has half a surrogate pair at character {error.start}", remedy="write the character itself"
-        ) from error
-    return text
+        yield read_item(item, f"{path}, item {number}", number)
 
 
 def _of_categories(found: Sequence[Prompt], categories: Sequence[str], source: str) -> list[Prompt]:
@@ -225,4 +208,4 @@ def _with_unique_ids(found: Sequence[Prompt]) -> Iterator[Prompt]:
             identity, copy = f"{entry.id}-{copy}", copy + 1
         seen[stem] = max(seen[stem], copy - 1)
         taken.add(identity.lower())
-        yield entry if identity == entry.id else Prompt(id=identity, text=entry.text, category=entry.category)
+        yield entry if identity == entry.id else replace(entry, id=identity)

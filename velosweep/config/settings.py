@@ -55,11 +55,12 @@ class ModelPair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
-    """One prompt. `id` is unique in its set and safe as a file name."""
+    """One prompt. `id` is unique in its set and safe as a file name. `system`: the message before it in a chat."""
 
     id: str
     text: str
     category: str | None = None
+    system: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

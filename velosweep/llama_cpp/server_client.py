@@ -154,7 +154,7 @@ class ServerClient:
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
         """One run, of as many streams as the server has for it. Raises RunTimeout or RunFailed."""
-        prompt = self._templated(request.prompt.text) if request.chat else request.prompt.text
+        prompt = self._prompt(request)
         if self._rules is None:
             raise RunFailed("The server was asked for a run before it was asked what it does; call wait_ready first")
         rules, streams = self._rules, self._server.concurrency
@@ -189,7 +189,7 @@ class ServerClient:
 
     def check_request(self, request: Request) -> None:
         """Raise RequestRefused for a prompt that the chat template refuses or the context is too small for."""
-        prompt = self._templated(request.prompt.text) if request.chat else request.prompt.text
+        prompt = self._prompt(request)
         check_prompt_fits(self._http, prompt, n_predict=request.n_predict)
 
     def time_batches(self, sizes: Sequence[int], *, timeout_s: float) -> list[tuple[int, float]]:
@@ -198,19 +198,24 @@ class ServerClient:
             return []
         return time_batches(self._http, *self._last_run, sizes, timeout_s=timeout_s)
 
-    def _templated(self, text: str) -> str:
-        payload = {"messages": [{"role": "user", "content": text}]}
-        response = self._http.request("POST", "/apply-template", payload, timeout_s=30.0)
+    def _prompt(self, request: Request) -> str:
+        """What the model reads: the text, or what its template makes of it. Raises RunFailed, RequestRefused."""
+        prompt = request.prompt
+        if not request.chat:
+            return prompt.text
+        messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
+        messages.append({"role": "user", "content": prompt.text})
+        response = self._http.request("POST", "/apply-template", {"messages": messages}, timeout_s=30.0)
         if response.status in (404, 501):
             raise RunFailed(
                 "This llama-server has no /apply-template", remedy="set prompts.chat=false or use a newer llama.cpp"
             )
         check_status(response, "POST /apply-template")
         answer = response.json()
-        prompt = answer.get("prompt") if isinstance(answer, Mapping) else None
-        if not isinstance(prompt, str):
+        templated = answer.get("prompt") if isinstance(answer, Mapping) else None
+        if not isinstance(templated, str):
             raise RunFailed(f"/apply-template answered without a prompt: {answer!r:.200}")
-        return prompt
+        return templated
 
     def _accepted(self, answers: Sequence[Completion], rules: BuildQuirks) -> Drafts:
         """What was drafted and accepted over these requests, the server's only ones since its counters were read."""

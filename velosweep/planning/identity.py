@@ -21,7 +21,7 @@ _NOT_IDENTITY = ("name", "retries", "load_timeout_s", "run_timeout_s", "cooldown
 
 
 # Settings that came after the first release: at their defaults they are left out, so that earlier jobs keep their ids.
-_LATER: frozenset[str] = frozenset()
+_LATER: frozenset[str] = frozenset({"system"})
 
 
 def _content(value: DataclassInstance) -> dict[str, object]:

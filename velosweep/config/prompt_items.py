@@ -1,0 +1,132 @@
+"""One prompt from the shapes that data sets use: a text, turns, or messages of a conversation."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from velosweep.config.settings import Prompt
+from velosweep.errors import PromptError
+
+TEXT_KEYS = ("text", "prompt", "turns", "content", "messages", "conversations", "conversation")
+_SYSTEM_ROLES, _USER_ROLES, _ANSWER_ROLES = ("system", "developer"), ("user", "human"), ("assistant", "gpt", "model")
+_LONGEST_ID, _LONGEST_ID_BYTES = 64, 200
+_NO_TEXT = f"give it one of {', '.join(f'`{key}`' for key in TEXT_KEYS)}"
+
+
+class _Asked(NamedTuple):
+    text: object
+    system: str | None = None
+
+
+def read_item(item: object, where: str, number: int, category: object = None) -> Prompt:
+    """An item of a prompt set; `where` it stands, for messages. Raises PromptError."""
+    if isinstance(item, str):
+        item = {"text": item}
+    if not isinstance(item, Mapping):
+        raise PromptError(f"{where} is neither a text nor an object", remedy="write {id, text, category} or a text")
+    asked = _asked(item, where)
+    identity = _first(item, "id", "question_id")
+    category = _first(item, "category") if category is None else category
+    for key, value in (("id", identity), ("category", category)):
+        if value is not None and as_word(value) is None:
+            raise PromptError(f"{where} has a {key} that is no text", remedy=f"give a word or a number as {key}")
+    has = ", ".join(sorted(str(key)[:40] for key in item)[:10])
+    return Prompt(
+        id=f"prompt-{number}" if identity is None else _file_name(as_word(identity) or "") or "prompt",
+        text=checked_text(asked.text, where, _NO_TEXT, has=f" (it has {has})" if has else ""),
+        category=as_word(category),
+        system=asked.system,
+    )
+
+
+def _asked(item: Mapping[Any, Any], where: str) -> _Asked:
+    """What is asked: a text, or of a conversation the first turn of a user and the system message before it."""
+    found = {key: item[key] for key in TEXT_KEYS if item.get(key) is not None}
+    texts = {str(key): _conversation(value, f"{where}, {key}") for key, value in found.items()}
+    if len({(str(asked.text), asked.system) for asked in texts.values()}) > 1:
+        raise PromptError(f"{where} has {' and '.join(texts)}, which differ", remedy="leave the one that is the prompt")
+    return next(iter(texts.values()), _Asked(None))
+
+
+def _conversation(value: object, where: str) -> _Asked:
+    if isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        return _Asked(value)
+    system: list[str] = []
+    for turn in value:
+        if not isinstance(turn, Mapping):
+            return _Asked(turn, "\n\n".join(system) or None)
+        role, text = _first(turn, "role", "from"), _content(_first(turn, "content", "value", "text"), where)
+        if role is None or role in _USER_ROLES:
+            return _Asked(text, "\n\n".join(system) or None)
+        if role in _SYSTEM_ROLES:
+            system.append(checked_text(text, f"{where}, {role}", "give it `content`"))
+        elif role not in _ANSWER_ROLES:  # an answer before the first question is nobody's prompt
+            known = ", ".join((*_SYSTEM_ROLES, *_USER_ROLES, *_ANSWER_ROLES))
+            raise PromptError(f"{where} has the role {role!r:.60}", remedy=f"write one of {known}")
+    return _Asked(None)
+
+
+def _content(value: object, where: str) -> object:
+    """A message's text: as it is, or of its parts, each {"type": "text", "text": …}."""
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        return value
+    texts = []
+    for part in value:
+        kind = part.get("type", "text") if isinstance(part, Mapping) else type(part).__name__
+        text = part.get("text") if isinstance(part, Mapping) else part
+        if kind not in ("text", "input_text", "str") or not isinstance(text, str):
+            raise PromptError(f"{where} has a part of type {kind!r:.60}", remedy="give texts: nothing else is measured")
+        texts.append(text)
+    return "\n".join(texts) or None
+
+
+def _first(item: Mapping[Any, Any], *keys: str) -> object:
+    return next((item[key] for key in keys if item.get(key) is not None), None)
+
+
+def as_word(value: object) -> str | None:
+    """A word or number as text; None for anything nested, whose text could be of any size."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")  # without half surrogate pairs, for any file
+    try:
+        return str(value) if isinstance(value, (int, float)) else None
+    except ValueError:  # an integer of more digits than Python prints
+        return None
+
+
+def _file_name(text: str) -> str:
+    """An id as part of a file name on any system; letters, digits and signs of every script stay."""
+    composed = unicodedata.normalize("NFC", text)
+    kept = "".join(letter if _is_plain(letter) else "\0" for letter in composed)
+    plain = re.sub("\0+", "-", kept).strip("-.")[:_LONGEST_ID]
+    while len(plain.encode()) > _LONGEST_ID_BYTES:
+        plain = plain[:-1]
+    return plain.rstrip("-.")
+
+
+def _is_plain(letter: str) -> bool:
+    if letter.isascii():
+        return letter.isalnum() or letter in "._-"
+    category = unicodedata.category(letter)
+    return category[0] in "LNM" or category == "So"
+
+
+def checked_text(text: object, where: str, remedy: str, *, has: str = "") -> str:
+    """A text that can be sent to a server; `has`: what stands there instead. Raises PromptError."""
+    if not isinstance(text, str) or not text.strip():
+        what = f"{where} is empty" if where == "prompt" else f"{where} has no text{has}"
+        raise PromptError(what, remedy=remedy)
+    if "\0" in text:
+        raise PromptError(f"{where} has a NUL at character {text.index(chr(0))}", remedy="take it out")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            f"{where} has half a surrogate pair at character {error.start}", remedy="write the character itself"
+        ) from error
+    return text

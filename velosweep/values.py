@@ -150,6 +150,7 @@ class Sample:
     memory_bytes: Bytes | None = None
     batch_tokens: tuple[int, ...] | None = None
     batch_ms: tuple[float, ...] | None = None
+    depth_ms: float | None = None
 
     @property
     def is_counted(self) -> bool:

@@ -55,8 +55,8 @@ class Completion:
         return int(self.number(name)) if self.timings.get(name) is not None else None
 
 
-def completion_payload(request: Request, *, prompt: str, cache_prompt: bool) -> dict[str, object]:
-    """The body of POST /completion for one measured run."""
+def completion_payload(request: Request, *, prompt: str | Sequence[int], cache_prompt: bool) -> dict[str, object]:
+    """The body of POST /completion for one measured run; `prompt` may be tokens."""
     return {
         "prompt": prompt,
         "n_predict": request.n_predict,

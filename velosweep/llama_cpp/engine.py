@@ -26,8 +26,13 @@ class ServerConfig:
 
     @property
     def context(self) -> int:
-        """Tokens that all its slots hold together: each the depth, and engine.context for prompt and answer."""
-        return (self.engine.context + self.depth) * self.concurrency
+        """Tokens that all its slots hold together."""
+        return self.slot_context * self.concurrency
+
+    @property
+    def slot_context(self) -> int:
+        """Tokens of each slot: the depth, and engine.context for prompt and answer."""
+        return self.engine.context + self.depth
 
     @property
     def label(self) -> str:
@@ -40,6 +45,7 @@ class Request:
     """What one run asks of a session.
 
     `batches`: sizes of batches to be timed after the run, outside what is measured (see `Generation.batch_ms`).
+    `depth_timeout_s`: how long reading the context before the prompt may take.
     """
 
     prompt: Prompt
@@ -47,6 +53,7 @@ class Request:
     sampling: Sampling
     chat: bool = False
     batches: tuple[int, ...] = ()
+    depth_timeout_s: float = 600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +71,8 @@ class Generation:
     Of several streams: `tokens` and `text` are the first one's; the client's times and the prompt's are means over the
     streams' first requests; drafts and rounds are sums over all requests; `predicted_tokens` and `predicted_ms` are of
     the time in which all streams were busy: the token that it begins with, and those of all streams that came in it.
-    `shortest`: tokens of the shortest request. The rest is known of several streams only.
+    `shortest`: tokens of the shortest request. What follows it is known of several streams only, but for `depth_ms`:
+    how long the context before the prompt took to be read, once for this and later runs; None where a run reads it.
     """
 
     tokens: tuple[int, ...]
@@ -90,6 +98,7 @@ class Generation:
     between_tokens_p50_ms: float | None = None
     between_tokens_p95_ms: float | None = None
     between_tokens_p99_ms: float | None = None
+    depth_ms: float | None = None
 
 
 class Session(Protocol):

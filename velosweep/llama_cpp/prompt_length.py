@@ -8,21 +8,24 @@ from velosweep.errors import RequestRefused
 from velosweep.llama_cpp.client import HttpClient, check_status
 
 
-def check_prompt_fits(http: HttpClient, prompt: str, *, n_predict: int) -> None:
+def check_prompt_fits(http: HttpClient, prompt: str, *, n_predict: int, depth: int = 0) -> None:
     """Raise RequestRefused where `prompt` and `n_predict` tokens after it don't fit into the context of a slot.
 
-    A build that counts no tokens or doesn't tell its context lets everything pass. Raises RunFailed if the server can't
-    be asked.
+    `depth`: tokens that come before the prompt. A build that counts no tokens or doesn't tell its context lets
+    everything pass. Raises RunFailed if the server can't be asked.
     """
     context, tokens = slot_context(http), count_tokens(http, prompt)
     # llama.cpp ends a run as truncated as soon as its last token would fill the context.
-    if context is None or tokens is None or tokens + n_predict < context:
+    if context is None or tokens is None or tokens + n_predict < context - depth:
         return
-    needed = f"{tokens} tokens of the prompt and {n_predict} to generate need a context of {tokens + n_predict + 1}"
+    before = f"{depth} tokens before the prompt, " if depth else ""
+    whole = depth + tokens + n_predict + 1
+    needed = f"{before}{tokens} tokens of the prompt and {n_predict} to generate need a context of {whole}"
     trained = trained_context(http)
-    if trained is not None and trained < tokens + n_predict + 1:
+    if trained is not None and trained < whole:
         what = f"{needed}, and the model was trained for {trained}"
-        raise RequestRefused(what, remedy="shorten the prompt, lower n_predict or choose a model for longer texts")
+        shorter = "shorten the prompt, lower depth or n_predict" if depth else "shorten the prompt, lower n_predict"
+        raise RequestRefused(what, remedy=f"{shorter} or choose a model for longer texts")
     raise RequestRefused(
         f"{needed}, and the server has {context}",
         remedy=f"set engine.context={tokens + n_predict + 1} or more, shorten the prompt or lower n_predict",

@@ -10,8 +10,7 @@ reads its whole prompt.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from statistics import fmean
+from dataclasses import asdict, dataclass
 
 from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import RunFailed
@@ -19,9 +18,10 @@ from velosweep.llama_cpp.batch_timing import time_batches
 from velosweep.llama_cpp.client import HttpClient, check_status
 from velosweep.llama_cpp.completion import Completion, complete, completion_payload
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
+from velosweep.llama_cpp.filler_text import ContextBefore
 from velosweep.llama_cpp.prompt_length import check_prompt_fits
 from velosweep.llama_cpp.speculation_counters import SpeculationCounters, read_counters
-from velosweep.llama_cpp.streams import closed_loop, stream_figures
+from velosweep.llama_cpp.streams import closed_loop, of_streams
 from velosweep.units import plural
 from velosweep.values import Mode
 
@@ -45,6 +45,7 @@ class BuildQuirks:
 
     `takes_draft_length`: n_max, n_min and p_min can be given with a request (builds until spring 2026).
     `silent_if_nothing_drafted`: a response without draft_n means that nothing was drafted (older ones never say).
+    `keeps_depth`: it drafts behind text that its prompt cache holds as behind text that it has just read.
     `kinds`: of speculation that the response says it was made with; empty for none, or where it doesn't say.
     """
 
@@ -53,6 +54,7 @@ class BuildQuirks:
     takes_draft_length: bool
     silent_if_nothing_drafted: bool
     kinds: tuple[str, ...]
+    keeps_depth: bool
 
 
 def rules_for(final: Mapping[str, object]) -> BuildQuirks:
@@ -72,6 +74,7 @@ def rules_for(final: Mapping[str, object]) -> BuildQuirks:
         takes_draft_length=takes_length,
         silent_if_nothing_drafted=since_winter_2025 or since_autumn_2025,
         kinds=tuple(kind for kind in str(kinds or "none").split(",") if kind != "none"),
+        keeps_depth=since_spring_2026,
     )
 
 
@@ -97,6 +100,7 @@ class ServerClient:
         self._rules: BuildQuirks | None = None
         self._counters: SpeculationCounters | None = None
         self._last_run: tuple[str, tuple[int, ...]] | None = None  # prompt and tokens
+        self._context = ContextBefore(http, server.depth) if server.depth else None
 
     @property
     def spaces_runs(self) -> bool:
@@ -154,16 +158,21 @@ class ServerClient:
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
         """One run, of as many streams as the server has for it. Raises RunTimeout or RunFailed."""
-        prompt = self._prompt(request)
+        prompt: str | list[int] = self._prompt(request)
         if self._rules is None:
             raise RunFailed("The server was asked for a run before it was asked what it does; call wait_ready first")
         rules, streams = self._rules, self._server.concurrency
         if rules.spacer:
             for slot in range(streams):
                 complete(self._http, self._on_slot(_small_payload(n_predict=_SPACER_TOKENS), slot), timeout_s=timeout_s)
-        if self._counters is not None and (rules.spacer or self._shared):
+        if self._context is not None:
+            prompt = self._context.before(str(prompt))
+            for slot in range(streams) if rules.keeps_depth else ():
+                self._context.read(slot, timeout_s=request.depth_timeout_s)
+        if self._counters is not None and (rules.spacer or self._shared or self._context):
             self._counters = read_counters(self._http)
-        payload = completion_payload(request, prompt=prompt, cache_prompt=rules.cache_prompt)
+        cached = rules.cache_prompt or (rules.keeps_depth and self._context is not None)
+        payload = completion_payload(request, prompt=prompt, cache_prompt=cached)
         speculation = self._server.speculation
         if rules.takes_draft_length:  # on a server of somebody else's it makes n_draft the job's
             payload["speculative.n_max"] = self._server.n_draft
@@ -171,7 +180,7 @@ class ServerClient:
                 payload |= {"speculative.n_min": speculation.n_min, "speculative.p_min": speculation.p_min}
         if streams == 1:
             done = complete(self._http, self._on_slot(payload, 0), timeout_s=timeout_s)
-            self._last_run = prompt, done.tokens
+            self._last_run = (prompt, done.tokens) if isinstance(prompt, str) else None
             return self._generation(done, self._accepted([done], rules))
         payload["timings_per_token"] = True
 
@@ -181,19 +190,21 @@ class ServerClient:
 
         answers = closed_loop(ask, streams)
         every = [answer for stream in answers for answer in stream]
-        return self._of_streams(answers, self._accepted(every, rules))
+        drafts = self._accepted(every, rules)
+        return of_streams([[self._generation(one, drafts) for one in stream] for stream in answers], answers)
 
     def _on_slot(self, payload: dict[str, object], slot: int) -> dict[str, object]:
         """The request for one slot of several: each stream keeps its own."""
-        return payload if self._server.concurrency == 1 else {**payload, "id_slot": slot}
+        one_slot = self._server.concurrency == 1 and self._context is None
+        return payload if one_slot else {**payload, "id_slot": slot}
 
     def check_request(self, request: Request) -> None:
         """Raise RequestRefused for a prompt that the chat template refuses or the context is too small for."""
         prompt = self._prompt(request)
-        check_prompt_fits(self._http, prompt, n_predict=request.n_predict)
+        check_prompt_fits(self._http, prompt, n_predict=request.n_predict, depth=self._server.depth)
 
     def time_batches(self, sizes: Sequence[int], *, timeout_s: float) -> list[tuple[int, float]]:
-        """(tokens, ms) of batches behind the last run; none after several streams or where a build's cache is odd."""
+        """(tokens, ms) of batches behind the last run; none of several streams, at depth or of odd caches."""
         if self._last_run is None or self.spaces_runs:
             return []
         return time_batches(self._http, *self._last_run, sizes, timeout_s=timeout_s)
@@ -255,27 +266,6 @@ class ServerClient:
             time_to_first_token_ms=done.time_to_first_token_ms,
             total_time_ms=done.total_time_ms,
             **asdict(drafts),
+            depth_ms=self._context.ms(done) if self._context else None,
             truncated=done.final.get("truncated") is True,
-        )
-
-    def _of_streams(self, answers: Sequence[Sequence[Completion]], drafts: Drafts) -> Generation:
-        figures = stream_figures(answers)
-        first = [self._generation(stream[0], drafts) for stream in answers]
-        every = [self._generation(answer, drafts) for stream in answers for answer in stream]
-        steps = round(figures.tokens)
-        p50, p95, p99 = figures.between_tokens_ms
-        return replace(
-            first[0],
-            predicted_tokens=steps + 1,
-            predicted_ms=figures.ms * steps / figures.tokens,
-            prompt_ms=fmean(one.prompt_ms for one in first),
-            time_to_first_token_ms=fmean(one.time_to_first_token_ms for one in first),
-            total_time_ms=fmean(one.total_time_ms for one in first),
-            truncated=any(one.truncated for one in every),
-            shortest=min(one.predicted_tokens for one in every),
-            stream_tokens_per_second=figures.tokens_per_second,
-            stream_first_token_ms=tuple(one.time_to_first_token_ms for one in first),
-            between_tokens_p50_ms=p50,
-            between_tokens_p95_ms=p95,
-            between_tokens_p99_ms=p99,
         )

@@ -16,10 +16,12 @@ import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 from velosweep.errors import RunFailed
 from velosweep.llama_cpp.completion import Completion
+from velosweep.llama_cpp.engine import Generation
 
 # A stream whose answer is there waits this share of its time for the others before it asks again.
 _PATIENCE = 0.05
@@ -105,6 +107,32 @@ def stream_figures(answers: Sequence[Sequence[Completion]]) -> StreamFigures:
         ms=seconds * 1000,
         tokens_per_second=tuple(count / seconds for count in tokens),
         between_tokens_ms=(percentile(gaps, 0.5), percentile(gaps, 0.95), percentile(gaps, 0.99)),
+    )
+
+
+def of_streams(runs: Sequence[Sequence[Generation]], answers: Sequence[Sequence[Completion]]) -> Generation:
+    """All streams' requests as one run (see `Generation`). Raises RunFailed as `stream_figures` does.
+
+    `runs`: what each of the `answers` says of itself, with the drafts of all.
+    """
+    figures = stream_figures(answers)
+    first, every = [stream[0] for stream in runs], [run for stream in runs for run in stream]
+    steps = round(figures.tokens)
+    p50, p95, p99 = figures.between_tokens_ms
+    return replace(
+        first[0],
+        predicted_tokens=steps + 1,
+        predicted_ms=figures.ms * steps / figures.tokens,
+        prompt_ms=fmean(run.prompt_ms for run in first),
+        time_to_first_token_ms=fmean(run.time_to_first_token_ms for run in first),
+        total_time_ms=fmean(run.total_time_ms for run in first),
+        truncated=any(run.truncated for run in every),
+        shortest=min(run.predicted_tokens for run in every),
+        stream_tokens_per_second=figures.tokens_per_second,
+        stream_first_token_ms=tuple(run.time_to_first_token_ms for run in first),
+        between_tokens_p50_ms=p50,
+        between_tokens_p95_ms=p95,
+        between_tokens_p99_ms=p99,
     )
 
 

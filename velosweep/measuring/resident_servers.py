@@ -159,6 +159,7 @@ def request_of(measurement: Measurement, batches: tuple[int, ...] = ()) -> Reque
         prompt=measurement.prompt,
         n_predict=job.protocol.warmup_tokens if measurement.iteration == 0 else job.n_predict,
         sampling=job.sampling,
+        depth_timeout_s=job.protocol.run_timeout_s,
         chat=job.prompts.chat and measurement.iteration > 0,  # a warm-up says nothing that needs a template
         batches=batches,
     )

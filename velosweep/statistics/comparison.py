@@ -157,3 +157,5 @@ class Comparison:
     speculative_latency: Latency | None = None
     cost_source: str | None = None
     decoding: DecodingTime | None = None
+    depth_ms_vanilla: float | None = None
+    depth_ms_speculative: float | None = None

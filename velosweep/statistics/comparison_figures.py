@@ -26,7 +26,7 @@ from velosweep.statistics.intervals import (
     t_ratios,
     welch_ratio,
 )
-from velosweep.statistics.latency import Latency, latency_of
+from velosweep.statistics.latency import Latency, depth_ms_of, latency_of
 from velosweep.statistics.runs import Runs, Series
 from velosweep.statistics.series_checks import pair_findings, series_findings
 
@@ -77,6 +77,8 @@ class PairedStatistics:
     drafted: bool | None
     latency_vanilla: Latency | None
     latency_speculative: Latency | None
+    depth_ms_vanilla: float | None
+    depth_ms_speculative: float | None
 
 
 def figures_of(runs: Runs, compared: Sequence[ComparedRuns]) -> list[PairedStatistics]:
@@ -138,6 +140,8 @@ def _figures(runs: Runs, vanilla: Any, speculative: Any, design: Design) -> Iter
             drafted=drafted[p],
             latency_vanilla=latency_of(runs.columns, rows[0][p]),
             latency_speculative=latency_of(runs.columns, rows[1][p]),
+            depth_ms_vanilla=depth_ms_of(runs.columns, rows[0][p]),
+            depth_ms_speculative=depth_ms_of(runs.columns, rows[1][p]),
         )
 
 

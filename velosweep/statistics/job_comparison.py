@@ -153,6 +153,8 @@ class ComparedJob:
             drafted=drafted,
             vanilla_latency=figures.latency_vanilla,
             speculative_latency=figures.latency_speculative,
+            depth_ms_vanilla=figures.depth_ms_vanilla,
+            depth_ms_speculative=figures.depth_ms_speculative,
         )
 
     @cached_property

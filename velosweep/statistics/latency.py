@@ -1,4 +1,4 @@
-"""How long users of several streams wait: for the first token, and from one token to the next."""
+"""How long users wait: of several streams for the first token and from one to the next, at depth for the context."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ class Latency:
     between_tokens_p50_ms: float
     between_tokens_p95_ms: float
     between_tokens_p99_ms: float
+
+
+def depth_ms_of(columns: Columns, rows: Any) -> float | None:
+    """The mean time in which these runs' launches read the context before the prompt; None where runs read it."""
+    if not columns.has("depth_ms") or not len(rows):
+        return None
+    times = columns.number("depth_ms")[rows]
+    return float(times.mean()) if np.isfinite(times).all() else None
 
 
 def latency_of(columns: Columns, rows: Any) -> Latency | None:

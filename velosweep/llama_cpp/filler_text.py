@@ -1,0 +1,89 @@
+"""Text for the context before a prompt: natural English and code, the same for every server of a sweep.
+
+It is the documentation of the Python that runs us and some of its sources, in turns: both are on every machine, and
+nobody's licence comes with them but Python's own. Each server's tokenizer cuts it to the token.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import fmean
+
+from velosweep.errors import RunFailed
+from velosweep.llama_cpp.client import HttpClient, check_status
+from velosweep.llama_cpp.completion import Completion, complete
+
+_SOURCES = ("argparse", "statistics", "textwrap", "heapq", "json.decoder", "difflib", "fractions", "csv", "calendar")
+_PIECE = 2_000  # characters of documentation, then as many of code
+_CHARACTERS_A_TOKEN = 6  # more than most text has: one request is usually enough
+
+
+@functools.cache
+def filler_text() -> str:
+    """All of it, some hundred thousand tokens."""
+    topics: Mapping[str, str] = importlib.import_module("pydoc_data.topics").topics
+    prose = "\n\n".join(topics[name] for name in sorted(topics))
+    code = "\n\n".join(Path(str(importlib.import_module(name).__file__)).read_text("utf-8") for name in _SOURCES)
+
+    def pieces() -> Iterator[str]:
+        for begin in range(0, max(len(prose), len(code)), _PIECE):
+            yield prose[begin : begin + _PIECE]
+            yield code[begin : begin + _PIECE]
+
+    return "".join(pieces())
+
+
+class ContextBefore:
+    """The context before the prompts of one server, cut by its tokenizer, and its slots' reading of it."""
+
+    def __init__(self, http: HttpClient, depth: int) -> None:
+        """`depth`: tokens."""
+        self._http, self._depth = http, depth
+        self._tokens: list[int] = []
+        self._ms: dict[int, float] = {}  # by slot
+
+    def before(self, prompt: str) -> list[int]:
+        """Its tokens and the prompt's, without a second begin of text. Raises RunFailed."""
+        if not self._tokens:
+            self._tokens = filler_tokens(self._http, self._depth)
+        own = tokenize(self._http, prompt, begin=False)
+        return [*self._tokens, *own[own[0] == self._tokens[0] :]]
+
+    def read(self, slot: int, *, timeout_s: float) -> None:
+        """Have a slot hold it and nothing else: it is read once, and what followed it is dropped. Raises RunFailed."""
+        asked = {"prompt": self._tokens, "n_predict": 1, "temperature": 0.0, "ignore_eos": True}
+        done = complete(self._http, {**asked, "cache_prompt": True, "id_slot": slot}, timeout_s=timeout_s)
+        if done.number("prompt_n") >= self._depth / 2:
+            self._ms[slot] = done.number("prompt_ms")
+
+    def ms(self, done: Completion) -> float | None:
+        """The time in which slots read it, their mean; None where this run read it with its prompt."""
+        return fmean(self._ms.values()) if self._ms and done.number("prompt_n") < self._depth else None
+
+
+def filler_tokens(http: HttpClient, count: int) -> list[int]:
+    """The first `count` tokens of it, as the server's model reads a text's begin. Raises RunFailed."""
+    text, characters = filler_text(), count * _CHARACTERS_A_TOKEN
+    while True:
+        repeated = text * (characters // len(text) + 1)
+        tokens = tokenize(http, repeated[:characters], begin=True)
+        if len(tokens) >= count:
+            return tokens[:count]
+        characters *= 2
+
+
+def tokenize(http: HttpClient, text: str, *, begin: bool) -> list[int]:
+    """The tokens that the server's model has for a text; `begin`: with what it puts before one. Raises RunFailed."""
+    payload = {"content": text, "add_special": begin, "parse_special": True}
+    response = http.request("POST", "/tokenize", payload, timeout_s=60.0)
+    if response.status in (403, 404, 501):
+        raise RunFailed("This llama-server has no /tokenize, which depth needs", remedy="use a newer llama.cpp")
+    check_status(response, "POST /tokenize")
+    answer = response.json()
+    tokens = answer.get("tokens") if isinstance(answer, Mapping) else None
+    if not isinstance(tokens, list) or not tokens or not all(isinstance(token, int) for token in tokens):
+        raise RunFailed(f"/tokenize answered without tokens: {answer!r:.200}")
+    return tokens

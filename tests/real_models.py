@@ -89,7 +89,7 @@ def _folder() -> Path:
 
 
 def _unpacked(wheel: Wheel) -> Path:
-    folder = _folder() / wheel.requirement
+    folder = _folder() / wheel.requirement.replace("==", "-")  # Hydra wants paths with = in quotes
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
             part = folder.with_suffix(".part")

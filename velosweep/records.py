@@ -42,6 +42,7 @@ class JobRecord:
     state: str = "pending"
     error: str | None = None
     server_arguments: tuple[str, ...] = ()  # llama-server's for this job's setting, fit to be used by others
+    server_program: str = "llama-server"  # the one that was measured, by its path where PATH has another or none
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     concurrency: int = 1
     depth: int = 0

@@ -13,9 +13,8 @@ from tests.llama_cpp import standin
 from tests.llama_cpp.servers import CPU, gpu_lane, speculative, vanilla
 from tests.llama_cpp.test_capabilities import recorded
 from velosweep.config.settings import Speculation
-from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import ProgramError
-from velosweep.llama_cpp.arguments import command_arguments, kind_parameters, program_arguments, server_arguments
+from velosweep.llama_cpp.arguments import kind_parameters, program_arguments, server_arguments
 from velosweep.llama_cpp.capabilities import parse_help
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.values import Lane
@@ -169,20 +168,6 @@ def test_a_cpu_lane_uses_no_gpu_of_a_gpu_build() -> None:
 
 def test_the_persons_own_arguments_come_last() -> None:
     assert arguments(vanilla(args=("--override-kv", "a=int:1")))[-2:] == ["--override-kv", "a=int:1"]
-
-
-def test_the_command_that_people_are_shown_has_no_flag_that_is_gone() -> None:
-    known = recorded("2026-10-llama-server")
-    kinds = [Speculation(kinds=(name,)) for name in KINDS]
-    commands = [
-        command_arguments(speculative(speculation=speculation), lane=lane, capabilities=capabilities)
-        for speculation in kinds
-        for lane in (CPU, gpu_lane("GPU-a"))
-        for capabilities in (None, known)
-    ]
-
-    assert {word for command in commands for word in command if word.startswith("--")} <= known.flags.keys()
-    assert not any("--ctx-size-draft" in command for command in commands[::2])
 
 
 def test_programs_are_not_told_what_is_fatal_to_them() -> None:

@@ -19,7 +19,13 @@ def recorded(name: str) -> Capabilities:
     """Capabilities by a recorded --help."""
     text = (standin.HELP / f"{name}.txt").read_text()
     flags = parse_help(text)
-    return Capabilities(program=name, build="", flags=flags, spec_types=capabilities.parse_spec_types(flags))
+    return Capabilities(
+        program=name,
+        build="",
+        flags=flags,
+        spec_types=capabilities.parse_spec_types(flags),
+        defaults=capabilities.parse_defaults(text),
+    )
 
 
 def test_removed_flags_that_help_still_lists_are_not_supported() -> None:

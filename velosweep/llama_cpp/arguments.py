@@ -35,8 +35,6 @@ _NEEDED = {
 }
 # llama.cpp's level of logging with one line of statistics a request, and nothing that is printed a token.
 TRACE = 4
-# Of the settings that all servers have, those in the command that people are shown; the rest matters to measuring only.
-_IN_COMMAND = ("model", "context", "threads", "gpu_layers")
 
 
 def server_arguments(server: ServerConfig, *, lane: Lane, capabilities: Capabilities, port: int) -> list[str]:
@@ -44,7 +42,7 @@ def server_arguments(server: ServerConfig, *, lane: Lane, capabilities: Capabili
 
     Raises ProgramError if this build can't do what is asked.
     """
-    return _command_line(server, {**server_values(server, lane), "port": port}, capabilities)
+    return words_of(server, {**server_values(server, lane), "port": port}, capabilities)
 
 
 def program_arguments(server: ServerConfig, *, lane: Lane, capabilities: Capabilities) -> list[str]:
@@ -56,27 +54,7 @@ def program_arguments(server: ServerConfig, *, lane: Lane, capabilities: Capabil
     values |= {"no_escape": True, "samplers": "top_k;temperature"}  # as the server is asked
     if server.speculation is None:
         values |= {"no_conversation": True, "no_display_prompt": True}
-    return _command_line(server, {**values, **speculation_values(server, lane)}, capabilities)
-
-
-def command_arguments(server: ServerConfig, *, lane: Lane, capabilities: Capabilities | None = None) -> tuple[str, ...]:
-    """What a person gives llama-server to run this configuration: the setting, without what only measuring needs.
-
-    `capabilities`: of the build that was measured; None (the embedded one has no command line) takes today's names.
-    Raises ProgramError as `server_arguments` does.
-    """
-    values = {name: value for name, value in server_values(server, lane).items() if name in _IN_COMMAND}
-    if lane.on_cpu:
-        del values["gpu_layers"]
-    if server.concurrency > 1:
-        values["parallel"] = server.concurrency
-    if server.speculation is not None:
-        values |= speculation_values(server, lane)
-    if capabilities is None:
-        flags = {setting.flags[0]: "N" for setting in SETTINGS.values() if not setting.gone}
-        kinds = tuple(kind.llama_cpp for kind in KINDS.values())
-        capabilities = Capabilities(program="llama-server", build="today's", flags=flags, spec_types=kinds)
-    return tuple(_command_line(server, values, capabilities))
+    return words_of(server, {**values, **speculation_values(server, lane)}, capabilities)
 
 
 def server_values(server: ServerConfig, lane: Lane) -> Values:
@@ -180,7 +158,7 @@ def kind_parameters(speculation: Speculation, n_draft: int) -> Values:
     return values
 
 
-def _command_line(server: ServerConfig, values: Values, capabilities: Capabilities) -> list[str]:
+def words_of(server: ServerConfig, values: Values, capabilities: Capabilities) -> list[str]:
     """The values in one program's words, then the person's own arguments."""
     needed = dict(_NEEDED)
     if server.speculation is not None:
@@ -208,7 +186,7 @@ def _command_line(server: ServerConfig, values: Values, capabilities: Capabiliti
         if name in ("mmap", "no_mmap") or value is True:
             words.append(flag)
         elif value is not False:
-            words += [flag, _text(value)]
+            words += [flag, as_text(value)]
     return [*words, *server.engine.args]
 
 
@@ -234,7 +212,8 @@ def _for_kinds(speculation: Speculation, values: Values, capabilities: Capabilit
     return {**kept, "spec_type": tuple(wanted)} if wanted else kept
 
 
-def _text(value: Value) -> str:
+def as_text(value: Value) -> str:
+    """A value as llama.cpp's programs take it."""
     if isinstance(value, tuple):
-        return ",".join(map(_text, value))
+        return ",".join(map(as_text, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from velosweep.errors import ProgramError
@@ -23,6 +23,7 @@ class Capabilities:
     """The flags of one program (`flags`: every spelling -> what follows it, "" for a switch) and its version.
 
     `traces`: its log has the level 4, `trace`, which builds before 2026 lack: there 4 prints several lines a token.
+    `defaults`: every spelling -> what its --help says of its default, where it says something.
     """
 
     program: str
@@ -30,6 +31,7 @@ class Capabilities:
     flags: Mapping[str, str]
     spec_types: tuple[str, ...] = ()
     traces: bool = False
+    defaults: Mapping[str, str] = field(default_factory=dict)
 
     def name(self, setting: str) -> str | None:
         """What this program calls a setting of the table; None if it has no such flag."""
@@ -42,6 +44,7 @@ _ENTRY_START = re.compile(rf"^(?=(?:  )?{_FLAG})", re.MULTILINE)
 _ENTRY = re.compile(
     rf"\s*({_FLAG}(?:,[ ]*{_FLAG})*),?(?=[ \n]|$)(?:[ ](?=\S)(\S+(?:[ ]\S+)*?)(?=[ ]{{2,}}|$))?", re.MULTILINE
 )
+_DEFAULT = re.compile(r"default: *'?(same as --[a-z-]+|[^\s,)']+)")
 
 
 def parse_help(text: str) -> dict[str, str]:
@@ -52,16 +55,30 @@ def parse_help(text: str) -> dict[str, str]:
     """
     flags: dict[str, str] = {}
     removed: set[str] = set()
-    for text_of_entry in _ENTRY_START.split(text):
-        entry = _ENTRY.match(text_of_entry)
-        if entry is None:
-            continue
-        names = re.split(r", *", entry.group(1))
+    for names, value, text_of_entry in _entries(text):
         if "has been removed" in text_of_entry:
             removed.update(names)
         else:
-            flags.update(dict.fromkeys(names, entry.group(2) or ""))
+            flags.update(dict.fromkeys(names, value))
     return {name: value for name, value in flags.items() if name not in removed}
+
+
+def parse_defaults(text: str) -> dict[str, str]:
+    """`--help` to {flag: its default}: `(default: 0, 0 = loaded from model)` -> "0"; `same as --threads` as it is."""
+    defaults: dict[str, str] = {}
+    for names, _, text_of_entry in _entries(text):
+        stated = _DEFAULT.search(" ".join(text_of_entry.split()))
+        if stated is not None:
+            defaults.update(dict.fromkeys(names, stated.group(1)))
+    return defaults
+
+
+def _entries(text: str) -> Iterator[tuple[list[str], str, str]]:
+    """The spellings, the placeholder and the whole text of each entry of `--help`."""
+    for text_of_entry in _ENTRY_START.split(text):
+        entry = _ENTRY.match(text_of_entry)
+        if entry is not None:
+            yield re.split(r", *", entry.group(1)), entry.group(2) or "", text_of_entry
 
 
 def program_folders(llama_cpp: Path) -> tuple[Path, ...]:
@@ -85,7 +102,8 @@ def of_program(program: str) -> Capabilities:
     Raises ProgramError if it can't be run or doesn't answer as llama.cpp does.
     """
     answer = _answer(program, "--help")
-    flags = parse_help(answer.stdout) or parse_help(answer.stderr)
+    text = answer.stdout if parse_help(answer.stdout) else answer.stderr
+    flags = parse_help(text)
     if "--model" not in flags:
         last = (answer.stderr.strip() or answer.stdout.strip()).splitlines()[-1:] or ["it printed nothing"]
         ended = process.describe_exit(answer.exit_code)
@@ -100,6 +118,7 @@ def of_program(program: str) -> Capabilities:
         flags=flags,
         spec_types=parse_spec_types(flags),
         traces=re.search(r"^ *- 4: trace\b", answer.stdout, re.MULTILINE) is not None,
+        defaults=parse_defaults(text),
     )
 
 

@@ -34,10 +34,13 @@ class ServerEngine:
         """`program`: absolute path of llama-server. Raises ProgramError if it can't be asked what it can do."""
         self.capabilities = of_program(program)
         self.build = self.capabilities.build
+        self._devices: tuple[Device, ...] | None = None
 
     def devices(self) -> tuple[Device, ...]:
-        """The GPUs that the program can use, in its order; empty for a build without any."""
-        return list_devices(self.capabilities)
+        """The GPUs that the program can use, in its order, asked once; empty for a build without any."""
+        if self._devices is None:
+            self._devices = list_devices(self.capabilities)
+        return self._devices
 
     def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> ServerSession:
         """Start a server and return at once. Raises LaunchFailed, ProgramError."""

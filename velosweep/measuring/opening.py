@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from velosweep.config.settings import Job, RunSettings, Sweep
 from velosweep.errors import MismatchError
+from velosweep.llama_cpp.selection import server_word
 from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.resuming import EarlierResults, earlier_progress
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
@@ -57,8 +59,11 @@ def open_sweep(sweep: Sweep, prepared: Prepared, settings: RunSettings) -> Opene
 
 
 def _job_record(job: Job, prepared: Prepared) -> JobRecord:
-    arguments = prepared.server_arguments(speculative_server(job))
-    return replace(job_record(job, arguments), vanilla_arguments=prepared.server_arguments(vanilla_server(job)))
+    return replace(
+        job_record(job, prepared.server_arguments(speculative_server(job))),
+        vanilla_arguments=prepared.server_arguments(vanilla_server(job)),
+        server_program=server_word(job.engine, os.environ),
+    )
 
 
 def job_record(job: Job, server_arguments: tuple[str, ...] = ()) -> JobRecord:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from velosweep.config.settings import EngineSettings, Job, ModelPair, RunSettings
 from velosweep.errors import ConfigError
-from velosweep.llama_cpp.arguments import command_arguments
 from velosweep.llama_cpp.attached import AttachedEngine
 from velosweep.llama_cpp.engine import Engine, ServerConfig
 from velosweep.llama_cpp.selection import open_engine, resolve_engine
+from velosweep.llama_cpp.server import ServerEngine
+from velosweep.llama_cpp.server_command import command_arguments
 from velosweep.machine.cores import check_threads, oversubscription, resolve_threads
 from velosweep.machine.devices import find_lanes
 from velosweep.machine.environment import cached_sha256, collect_environment
@@ -64,9 +65,11 @@ class Prepared:
         """llama-server's arguments that run this setting; empty where there are none."""
         if server is None or server.engine.kind == "attached":
             return ()
-        capabilities = getattr(self.engine_of(server), "capabilities", None)
-        known = capabilities if server.engine.kind == "server" else None
-        return command_arguments(server, lane=self.lanes[0], capabilities=known)
+        engine = self.engine_of(server)
+        if not isinstance(engine, ServerEngine):
+            return command_arguments(server, lane=self.lanes[0])
+        known = engine.capabilities
+        return command_arguments(server, lane=self.lanes[0], capabilities=known, seen=engine.devices())
 
     def memory_estimates(self, lane: Lane) -> MemoryEstimates:
         """What servers will need on a lane, by the headers of the models."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from velosweep.config.speculation_kinds import KINDS
 from velosweep.llama_cpp.setting_table import SETTINGS
 from velosweep.planning.job_settings import model_name
-from velosweep.records import SearchRecord, SweepRecord
+from velosweep.records import JobRecord, SearchRecord, SweepRecord
 from velosweep.reporting.finding_text import Advice, explain, selected_findings
 from velosweep.reporting.wording import (
     by_prompt,
@@ -242,25 +242,31 @@ def _adds_other_prompts(best: Comparison) -> bool:
 
 def command_line(job: Comparison, record: SweepRecord) -> str:
     """llama-server for this job, quoted for a POSIX shell: with the arguments recorded, else by today's names."""
-    recorded = next((entry.server_arguments for entry in record.jobs if entry.id == job.job_id), ())
-    return shlex.join(["llama-server", *(recorded or default_arguments(job))])
+    entry = next((entry for entry in record.jobs if entry.id == job.job_id), None)
+    recorded = entry.server_arguments if entry else ()
+    return _quoted(entry, recorded or default_arguments(job))
 
 
 def vanilla_command(job: Comparison, record: SweepRecord) -> str:
     """As `command_line`, for the same main model without speculation."""
-    recorded = next((entry.vanilla_arguments for entry in record.jobs if entry.id == job.job_id), ())
-    return shlex.join(["llama-server", *(recorded or ("-m", job.main_model, "-ngl", "999"))])
+    entry = next((entry for entry in record.jobs if entry.id == job.job_id), None)
+    recorded = entry.vanilla_arguments if entry else ()
+    return _quoted(entry, recorded or ("-m", job.main_model, "-ngl", "999"))
+
+
+def _quoted(entry: JobRecord | None, arguments: Iterable[str]) -> str:
+    return shlex.join([entry.server_program if entry else "llama-server", *arguments])
 
 
 def default_arguments(job: Comparison) -> tuple[str, ...]:
-    """llama-server's arguments by the names of llama.cpp since June 2026."""
+    """llama-server's arguments by the names of llama.cpp since June 2026, for sweeps that recorded none."""
     kinds = [KINDS[name] for name in job.speculation.partition(" (")[0].split("+") if name in KINDS]
     arguments = ["-m", job.main_model, "-ngl", "999"]
     if job.draft_model:
         arguments += ["-md", job.draft_model, "-ngld", "999"]
     arguments += ["--spec-type", ",".join(kind.llama_cpp for kind in kinds)]
     if any(kind.draft_settings for kind in kinds):
-        arguments += ["--spec-draft-n-max", str(job.n_draft), "--spec-draft-n-min", "0", "--spec-draft-p-min", "0"]
+        arguments += ["--spec-draft-n-max", str(job.n_draft)]
     for kind in kinds:
         if kind.draft_length is not None:
             arguments += [SETTINGS[kind.draft_length].flags[0], str(job.n_draft)]

@@ -1,0 +1,111 @@
+"""Every command that velosweep prints is run by a real llama-server: it starts, answers, and drafts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import real_models
+from velosweep.config.settings import SyntheticShape
+from velosweep.models.synthetic.pair import write_pair
+from velosweep.reporting.recommendation import command_line, vanilla_command
+from velosweep.reporting.wording import whole_jobs
+from velosweep.results.derived_files import analyse
+
+pytestmark = pytest.mark.real
+
+TINY = SyntheticShape(layers=2, kept_layers=1, width=64, feed_forward=64, heads=2, kv_heads=1, vocabulary=320, eps=0.1)
+# What a grammar makes any model repeat, which the n-gram kinds need: ngram-simple copies no less than the 12 tokens
+# that it looks for, from their last occurrence on.
+REPEATED = "one two three four five six, "
+DRAFTLESS = ("ngram-simple", "ngram-map-k", "ngram-map-k4v", "ngram-mod", "ngram-cache")
+
+
+def velosweep(*arguments: str, cwd: Path) -> str:
+    environment = {**os.environ, "NO_COLOR": "1", "VELOSWEEP_LOCK_DIR": str(cwd / "locks")}
+    environment.pop("LLAMA_CPP_PATH", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "velosweep", *arguments], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@contextmanager
+def started(command: str, log: Path) -> Iterator[str]:
+    """A printed command, started in a shell whose PATH has a llama-server; gives its address."""
+    folder = Path(real_models.llama_server()).parent
+    environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(["sh", "-c", f"exec {command} --port 0"], stderr=errors, env=environment) as child,
+    ):
+        try:
+            deadline = time.monotonic() + 60
+            while not (address := re.search(r"listening on (http://\S+)", log.read_text())):
+                assert child.poll() is None, f"{command}\n{log.read_text()[-2000:]}"
+                assert time.monotonic() < deadline, log.read_text()[-2000:]
+                time.sleep(0.05)
+            yield address.group(1)
+        finally:
+            child.kill()
+
+
+def timings(command: str, log: Path) -> dict[str, Any]:
+    """What a server of this command says of one run."""
+    body = {"prompt": REPEATED * 4, "grammar": f'root ::= ("{REPEATED}")+', "n_predict": 64, "temperature": 0}
+    with started(command, log) as address:
+        asked = urllib.request.Request(f"{address}/completion", json.dumps(body).encode())
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            said: dict[str, Any] = json.load(answer)["timings"]
+    return said
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("a pair")
+    write_pair(TINY, folder / "main.gguf", folder / "draft.gguf")
+    return [f"model_pair.main_model={folder}/main.gguf", f"model_pair.draft_model={folder}/draft.gguf"]
+
+
+@pytest.mark.parametrize("native", [False, True], ids=["embedded", "native"])
+def test_every_command_of_a_sweep_runs_and_drafts(models: list[str], native: bool, tmp_path: Path) -> None:
+    engine = f"llama_cpp.path={real_models.llama_server()}" if native else "engine=embedded"
+    kinds = f"speculation={','.join(('draft', *DRAFTLESS))}"
+    settings = ["n_draft=12", "n_predict=16", "iterations=1", "engine.context=1024", "prompt=Explain it"]
+    velosweep("-m", kinds, *settings, *models, engine, "hydra.sweep.dir=out", cwd=tmp_path)
+    found = analyse(tmp_path / "out")
+    jobs = list(whole_jobs(found.comparisons))
+    said = {job.speculation: timings(command_line(job, found.record), tmp_path / "log") for job in jobs}
+
+    assert len(said) == 6
+    assert {kind for kind, run in said.items() if not run.get("draft_n")} == set()
+    assert {run["predicted_n"] for run in said.values()} == {64}
+    assert "draft_n" not in timings(vanilla_command(jobs[0], found.record), tmp_path / "log")
+
+
+def test_the_command_of_the_answer_is_the_shortest_that_does_it(models: list[str], tmp_path: Path) -> None:
+    native = real_models.llama_server()
+    settings = ["n_draft=4", "n_predict=16", "iterations=1", f"llama_cpp.path={native}", "hydra.run.dir=out"]
+    velosweep(*settings, *models, cwd=tmp_path)
+    found = analyse(tmp_path / "out")
+    (job,) = whole_jobs(found.comparisons)
+    main, draft = (model.partition("=")[2] for model in models)
+    threads = re.search(r"-t (\d+)", command_line(job, found.record))
+
+    assert threads is not None
+    assert command_line(job, found.record) == (
+        f"{native} -m '{main}' -md '{draft}' -c 4096 -t {threads[1]} --spec-type draft-simple --spec-draft-n-max 4"
+    )

@@ -1,0 +1,122 @@
+"""The llama-server command that people are shown: what was measured, as short as the program allows.
+
+Only what the program would not do of its own accord is said, by the defaults that its own --help states; and n_draft,
+which is the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from velosweep.config.speculation_kinds import KINDS
+from velosweep.llama_cpp.arguments import Values, as_text, server_values, speculation_values, words_of
+from velosweep.llama_cpp.capabilities import Capabilities, visible_names
+from velosweep.llama_cpp.engine import ServerConfig
+from velosweep.llama_cpp.setting_table import SETTINGS
+from velosweep.values import Device, Lane
+
+# The settings that a server may be told of, in the order in which people write them; those of speculation follow.
+_ENGINE = (
+    "model", "draft_model", "context", "parallel", "threads", "threads_batch", "gpu_layers", "device", "split_mode",
+    "tensor_split", "batch", "ubatch", "flash_attention", "cache_type_k", "cache_type_v", "load_mode",
+)  # fmt: skip
+_NEVER = {"draft_context", "synth_len"}  # the first follows the context; the second spoils the text
+_ANSWER = {"spec_type", "n_draft"}  # said whatever the default
+_SHORT = {
+    "model": "-m", "draft_model": "-md", "context": "-c", "parallel": "-np", "threads": "-t", "threads_batch": "-tb",
+    "gpu_layers": "-ngl", "draft_gpu_layers": "-ngld", "device": "-dev", "draft_device": "-devd", "split_mode": "-sm",
+    "tensor_split": "-ts", "batch": "-b", "ubatch": "-ub", "flash_attention": "-fa", "cache_type_k": "-ctk",
+    "cache_type_v": "-ctv", "draft_cache_type_k": "-ctkd", "draft_cache_type_v": "-ctvd",
+}  # fmt: skip
+# What a llama-server of October 2026 does by itself, in the words of its --help: for the embedded llama.cpp, which
+# has none.
+DEFAULTS: Mapping[str, str] = {
+    "threads_batch": "same as --threads",
+    "batch": "2048",
+    "ubatch": "512",
+    "gpu_layers": "auto",
+    "flash_attention": "auto",
+    "cache_type_k": "f16",
+    "cache_type_v": "f16",
+    "spec_type": "none",
+    "n_min": "0",
+    "p_min": "0.00",
+    "p_split": "0.10",
+    "draft_threads": "same as --threads",
+    "draft_threads_batch": "same as --threads-draft",
+    "draft_gpu_layers": "auto",
+    "draft_cache_type_k": "f16",
+    "draft_cache_type_v": "f16",
+    **{name: str(value) for kind in KINDS.values() for name, value in kind.parameters.items()},
+}
+
+
+def command_arguments(
+    server: ServerConfig, *, lane: Lane, capabilities: Capabilities | None = None, seen: Sequence[Device] = ()
+) -> tuple[str, ...]:
+    """What a person gives llama-server to run this configuration.
+
+    `capabilities`: of the build that was measured; None (the embedded one has no command line) takes today's names.
+    `seen`: the GPUs that the program finds if it isn't confined to the lane's. Raises ProgramError as
+    `server_arguments` does.
+    """
+    build = capabilities or _today(server)
+    values = _placed(server, lane, seen)
+    answer = _ANSWER if server.speculation else set()
+    told = {name: value for name, value in values.items() if name in answer or not _is_default(name, values, build)}
+    own = len(server.engine.args)
+    words = words_of(server, told, build)
+    short = {build.name(name): flag for name, flag in _SHORT.items() if capabilities is None or flag in build.flags}
+    return (*(short.get(word, word) for word in words[: len(words) - own]), *words[len(words) - own :])
+
+
+def _placed(server: ServerConfig, lane: Lane, seen: Sequence[Device]) -> Values:
+    """The settings in order, with devices by the names that an unconfined program has for them."""
+    every = server_values(server, lane)
+    names = dict.fromkeys((*_ENGINE, *speculation_values(server, lane)))
+    values = {name: every[name] for name in names if name in every and name not in _NEVER}
+    if server.concurrency == 1:
+        del values["parallel"]
+    if server.engine.mmap:
+        del values["load_mode"]
+    unneeded = {"device", "draft_device"}
+    if lane.on_cpu:
+        unneeded = {"gpu_layers", "draft_gpu_layers", *(() if seen else unneeded)}
+    elif server.engine.gpu_layers >= 999:  # nothing is left to the CPU
+        unneeded |= {"threads", "threads_batch", "draft_threads", "draft_threads_batch"}
+    if not lane.on_cpu and (server.engine.draft_device or len(seen) > len(lane.devices)):
+        unneeded -= {"device", "draft_device"}
+    values = {name: value for name, value in values.items() if name not in unneeded}
+    outside = dict(zip(visible_names(lane), (device.program_name or "" for device in lane.devices), strict=False))
+    for name in {"device", "draft_device"} & values.keys():
+        given = values[name]
+        values[name] = tuple(
+            outside.get(str(one), str(one)) for one in (given if isinstance(given, tuple) else (given,))
+        )
+    return values
+
+
+def _is_default(name: str, values: Values, capabilities: Capabilities) -> bool:
+    """Whether the program does that of its own accord."""
+    flag = capabilities.name(name)
+    stated = capabilities.defaults.get(flag or "")
+    if stated is None:
+        return False
+    if stated.startswith("same as "):
+        followed = stated.removeprefix("same as ")
+        stated = next((as_text(values[n]) for n in values if followed in SETTINGS[n].flags and n != name), None)
+    value = as_text(values[name])
+    if stated is None or value == stated:
+        return value == stated
+    try:
+        return float(value) == float(stated)
+    except ValueError:
+        return False
+
+
+def _today(server: ServerConfig) -> Capabilities:
+    """Today's llama-server, by the table of settings."""
+    flags = {setting.flags[0]: "N" for setting in SETTINGS.values() if not setting.gone}
+    defaults = {SETTINGS[name].flags[0]: text for name, text in DEFAULTS.items()}
+    kinds = tuple(kind.llama_cpp for kind in KINDS.values())
+    return Capabilities(program="llama-server", build="today's", flags=flags, spec_types=kinds, defaults=defaults)

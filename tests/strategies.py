@@ -154,6 +154,33 @@ def speeds_table(
     return pa.table(rows | {"total_time_ms": [1000.0] * len(speed)})
 
 
+def rounds_table(speeds: Any, *, first: int = 0) -> pa.Table:
+    """Samples of many sweeps under `protocol.order=abba`, of the speeds sweeps x rounds x arms.
+
+    Arm 0 is vanilla, arm k job `jk`; the sweeps are named from `first` on. Only the columns that analysis needs.
+    """
+    speeds = np.asarray(speeds, dtype=float)
+    arms, size = speeds.shape[2], speeds.size
+    sweep, iteration, arm = (part.ravel() for part in np.indices(speeds.shape))
+    place = np.where(iteration % 2 == 0, arm, arms - 1 - arm)
+    return pa.table(
+        {
+            "sweep_id": [f"s{first + number:06}" for number in sweep.tolist()],
+            "job_id": ["base" if number == 0 else f"j{number}" for number in arm.tolist()],
+            "job_num": arm,
+            "mode": [(Mode.SPECULATIVE if number else Mode.VANILLA).value for number in arm.tolist()],
+            # Each sweep asks for its own length, so that its jobs compete among themselves.
+            "n_predict": 10 + sweep,
+            "n_draft": arm,
+            "iteration": iteration,
+            "order": iteration * arms + place,
+            "tokens_per_second": speeds.ravel(),
+            "time_to_first_token_ms": [20.0] * size,
+            "total_time_ms": [1000.0] * size,
+        }
+    )
+
+
 def record(n_draft: int = 8, **changes: Any) -> JobRecord:
     """The sweep.json entry of the job of `speculative(n_draft)`."""
     values: dict[str, Any] = {

@@ -35,6 +35,7 @@ class JobRecord:
     protocol: str = "standard"
     order: str = "abba"
     adaptive_target: float | None = None
+    adaptive_confidence: float | None = None
     target_speedup: float = 1.5
     skip_vanilla: bool = False
     synthetic: bool = False

@@ -18,7 +18,7 @@ def exported(made: sweeps.MadeUp, form: str, *, show_paths: bool = False) -> str
 def test_markdown_has_the_answer_the_command_and_a_table() -> None:
     lines = exported(sweeps.default_sweep(), "md").splitlines()
 
-    assert lines[0] == "**Run the synthetic draft with n\\_draft 4: 2.07× \\[2.04, 2.09\\]**"
+    assert lines[0] == "**Run the synthetic draft with n\\_draft 4: 2.07× \\[2.03, 2.09\\]**"
     assert any(line.startswith("llama-server -m ~/.cache/") for line in lines)
     table = [line for line in lines if line.startswith("|")]
     assert len(table) == 2 + 3

@@ -26,8 +26,10 @@ def test_the_answer_names_draft_n_draft_speedup_and_interval() -> None:
 
     (answer,) = recommend(made.comparisons, made.record)
 
-    assert answer.headline == "Run the synthetic draft with n_draft 4: 2.07× [2.04, 2.09]"
+    # The table has [2.04, 2.09]: the lower limit here holds for the best of three.
+    assert answer.headline == "Run the synthetic draft with n_draft 4: 2.07× [2.03, 2.09]"
     assert answer.kind == "run"
+    assert answer.rests_on.endswith("conditional on this launch, its lower limit for the best of 3 settings")
     assert "1 prompt, 5 pairs of runs" in answer.rests_on
 
 

@@ -98,7 +98,7 @@ def test_a_sweep_ends_with_a_table_a_plot_and_the_answer() -> None:
 
     assert "n_draft  vanilla tok/s  speculative tok/s  speedup  95 % interval" in text
     assert "Speedup over n_draft (bar: 95 % interval)" in text
-    assert "Run the synthetic draft with n_draft 4: 2.07× [2.04, 2.09]" in text
+    assert "Run the synthetic draft with n_draft 4: 2.07× [2.03, 2.09]" in text
     assert text.rstrip().endswith("💾 Results saved to: results.json")
 
 

@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.statistics.simulated_rounds import noise, seen
 from tests.strategies import record, speeds_table
 from velosweep.config.settings import Adaptive
 from velosweep.measuring.convergence import measured_enough
@@ -103,3 +104,30 @@ def test_interleaved_pairs_cover_94_to_98_per_cent(kind, n):
 @pytest.mark.parametrize("cv", [0.005, 0.01, 0.02])
 def test_stopping_early_covers_95_per_cent(cv):
     assert _adaptive_coverage(cv, 5000, Adaptive(max_pairs=80), seed=1)[0] >= 0.945
+
+
+# Three settings and vanilla, judged within rounds by the noise of all; `own_width` is that of their own pairs alone.
+
+
+@pytest.mark.parametrize("kind", ["iid", "skew", "drift", "ar1"])
+def test_three_rounds_of_three_settings_cover_with_seven_tenths_of_the_width(kind):
+    found = seen(noise(kind, (1000, 3, 4), np.random.default_rng(5)), (1.6, 1.6, 1.6))
+
+    assert 0.935 <= found.held.mean() <= 0.99
+    assert found.width.mean() <= 0.72 * found.own_width.mean()
+
+
+def test_the_noisiest_of_three_settings_keeps_its_coverage():
+    disturbance = np.random.default_rng(5).normal(0, [0.01, 0.01, 0.02, 0.03], (1200, 3, 4))
+    found = seen(disturbance, (1.6, 1.6, 1.6))
+
+    assert found.held[:, 2].mean() >= 0.92
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["iid", "skew", "drift", "ar1"])
+def test_many_sweeps_of_three_rounds_cover_94_to_98_per_cent(kind):
+    found = seen(noise(kind, (20_000, 3, 4), np.random.default_rng(6)), (1.6, 1.6, 1.6))
+
+    assert 0.935 <= found.held.mean() <= 0.985
+    assert found.width.mean() <= 0.72 * found.own_width.mean()

@@ -10,7 +10,14 @@ import pytest
 
 from tests.strategies import samples_to_table, speeds_table, sweep, wobble
 from velosweep.statistics.findings import acceptance_findings, interval_findings, is_cpu, is_quantised
-from velosweep.statistics.intervals import PAIRED_LAUNCHES, PAIRED_ONE_LAUNCH, PAIRED_SEQUENTIAL, WELCH, Interval
+from velosweep.statistics.intervals import (
+    MODERATED_ONE_LAUNCH,
+    PAIRED_LAUNCHES,
+    PAIRED_ONE_LAUNCH,
+    WELCH,
+    Interval,
+    sequential,
+)
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Mode, Status
 
@@ -64,7 +71,7 @@ def test_an_interval_above_the_target_did_not_converge():
 
 def test_an_interval_says_what_it_is_conditional_on():
     assert _of_interval(_interval(1.5, 1.51, method=WELCH)) == [("not_paired", "warning", "repeats", {})]
-    for method in (PAIRED_ONE_LAUNCH, PAIRED_SEQUENTIAL):
+    for method in (PAIRED_ONE_LAUNCH, sequential(0.97), MODERATED_ONE_LAUNCH):
         assert _of_interval(_interval(1.5, 1.51, method=method)) == [("conditional_on_launch", "info", "pairs", {})]
 
 

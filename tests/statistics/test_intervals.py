@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from velosweep.statistics.intervals import t_quantile, t_ratio, t_ratios, welch_ratio
+from velosweep.statistics.intervals import t_quantile, t_ratio, welch_ratio
 
 D = [0.3, 0.31, 0.28, 0.33]
 
@@ -33,16 +33,9 @@ def test_a_quantile_is_two_sided_students():
     assert t_quantile(0.95, math.inf) == pytest.approx(stats.norm.ppf(0.975))
 
 
-def test_rows_are_series_of_their_own():
-    shifted = [x + 0.1 for x in D]
-
-    assert t_ratios(np.array([D, shifted])) == [t_ratio(D), t_ratio(shifted)]
-
-
 def test_one_value_has_a_ratio_and_none_has_nothing():
     assert (t_ratio([0.3]).ratio, t_ratio([0.3]).interval) == (math.exp(0.3), None)
     assert (t_ratio([]).ratio, t_ratio([]).interval) == (None, None)
-    assert [ratio.ratio for ratio in t_ratios(np.zeros((3, 0)))] == [None] * 3
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95])

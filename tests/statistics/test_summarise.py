@@ -401,18 +401,23 @@ def test_a_pair_repeated_for_one_job_leaves_the_other_jobs_pairs_as_they_were():
 def test_a_job_says_the_same_to_the_last_bit_whatever_jobs_are_beside_it(prompts):
     group = made_up_group(0, group=4, prompts=prompts, iterations=31)
     group = group.filter(pa.array([row != 10 * prompts + 1 for row in range(group.num_rows)]))  # a run is missing
-    together = [_without_costs(row) for row in compare_jobs(group)]
+    together = [_own_figures(row) for row in compare_jobs(group)]
     alone = []
     for job in range(4):
         owners = pa.array(["base-00000000", f"job-{job:08x}"])
-        alone += [_without_costs(row) for row in compare_jobs(group.filter(pc.is_in(group["job_id"], owners)))]
+        alone += [_own_figures(row) for row in compare_jobs(group.filter(pc.is_in(group["job_id"], owners)))]
     assert len(together) == 4 * (prompts + 1)
     assert together == alone
 
 
-def _without_costs(row):
-    """Cost ratios are fitted over a pair's jobs."""
-    return replace(row, cost_ratio=None, expected_speedup=None)
+def _own_figures(row):
+    """Without what is fitted over the jobs that share a baseline: cost ratios, and the noise behind intervals."""
+    of_all = (
+        *("cost_ratio", "expected_speedup", "ci_low", "ci_high", "ci_method", "standard_error", "df", "verdict"),
+        *("may_be_best", "to_best_low", "to_best_high", "chosen_low"),
+    )
+    findings = tuple(f for f in row.findings if f.code not in {"wide_interval", "hodges_lehmann_disagrees"})
+    return replace(row, **dict.fromkeys(of_all), by_round=None, findings=findings)
 
 
 def _with_positions(*n_drafts):

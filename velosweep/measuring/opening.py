@@ -91,6 +91,7 @@ def job_record(job: Job, server_arguments: tuple[str, ...] = ()) -> JobRecord:
         protocol=job.protocol.name,
         order=job.protocol.order,
         adaptive_target=job.protocol.adaptive.target if job.protocol.adaptive else None,
+        adaptive_confidence=job.protocol.adaptive.confidence if job.protocol.adaptive else None,
         target_speedup=job.target_speedup,
         skip_vanilla=job.skip_vanilla,
         synthetic=job.model_pair.synthetic is not None,

@@ -25,13 +25,11 @@ from velosweep.reporting.wording import (
     whole_jobs,
     without_speedup,
 )
+from velosweep.statistics.best_of_several import Question, question_of
 from velosweep.statistics.comparison import Comparison
-from velosweep.statistics.ranking import best_estimate, can_win, category_speedups, fastest, tied
+from velosweep.statistics.ranking import category_speedups, fastest
 from velosweep.units import plural
 from velosweep.values import Verdict
-
-Question = tuple[str, str, int, int, int]
-"""Main model, prompt set, n_predict, concurrency, depth."""
 
 FEWEST_PASSES = 3  # with fewer their interval can't be trusted (analysis finds `too_few_pairs`)
 
@@ -62,7 +60,7 @@ def recommend(comparisons: Iterable[Comparison], record: SweepRecord) -> tuple[R
     rows = list(comparisons)
     questions: dict[Question, list[Comparison]] = {}
     for job in whole_jobs(rows):
-        questions.setdefault(_question(job), []).append(job)
+        questions.setdefault(question_of(job), []).append(job)
     varies = [len(set(values)) > 1 for values in zip(*questions, strict=True)]
     found = []
     for (main_model, prompt_set, n_predict, concurrency, depth), jobs in questions.items():
@@ -77,11 +75,7 @@ def recommend(comparisons: Iterable[Comparison], record: SweepRecord) -> tuple[R
 
 def competitors(job: Comparison, jobs: Iterable[Comparison]) -> list[Comparison]:
     """The jobs that compete with `job`, itself among them."""
-    return [other for other in jobs if _question(other) == _question(job)]
-
-
-def _question(job: Comparison) -> Question:
-    return job.main_model, job.prompt_set, job.n_predict, job.concurrency, job.depth
+    return [other for other in jobs if question_of(other) == question_of(job)]
 
 
 def _recommendation(
@@ -99,16 +93,16 @@ def _recommendation(
         return Recommendation(question=question, kind=kind, headline=headline, notes=notes)
     against = [explain(finding, record) for finding in selected_findings(best, record)]
     labels = job_labels(jobs)
-    ties = [job for job in jobs if search is None and job.job_id != best.job_id and tied(job, best)]
-    named = listed(first_few([f"{labels[job.job_id]} ({speedup(job)})" for job in ties], 6))
+    ties = [job for job in jobs if search is None and job.job_id != best.job_id and job.may_be_best]
+    named = listed(first_few([f"{labels[job.job_id]} ({_to_best(job)})" for job in ties], 6))
     return Recommendation(
         question=question,
         kind=kind,
         headline=headline,
         job=best,
         command=command_line(best, record) if kind == "run" else None,
-        rests_on=_rests_on(best, record),
-        ties=(f"statistically tied with it (the 95 % interval of the ratio holds 1): {named}",) if ties else (),
+        rests_on=_rests_on(best, jobs, record),
+        ties=(f"may be the best as well (95 %, by ratios within rounds): {named}",) if ties else (),
         by_category=tuple(_by_category(best, labels, rows)),
         against=tuple(sorted((advice for advice in against if advice.rank < 2), key=lambda advice: advice.rank)),
         notes=notes,
@@ -170,16 +164,22 @@ def _setting(job: Comparison, record: SweepRecord) -> str:
     return f"{draft} with n_draft {job.n_draft}"
 
 
-def _rests_on(best: Comparison, record: SweepRecord) -> str:
+def _to_best(job: Comparison) -> str:
+    return f"{number(job.to_best_low)} to {number(job.to_best_high)} of the best other"
+
+
+def _rests_on(best: Comparison, jobs: Sequence[Comparison], record: SweepRecord) -> str:
     entry = next((job for job in record.jobs if job.id == best.job_id), None)
     left_out = next((int(f.evidence["prompts"]) for f in best.findings if f.code == "prompts_left_out"), 0)
     prompts = plural(len(entry.prompt_ids) - left_out, "prompt") if entry else f"prompts {best.prompt_set}"
+    compared = sum(job.chosen_low is not None for job in jobs)
+    chosen = f", its lower limit for the best of {compared} settings" if compared > 1 and best.chosen_low else ""
     repeated = "runs" if entry and len(entry.prompt_ids) == 1 else "passes"
     launches = f", {plural(entry.launches, 'launch')}" if entry else ""
     return (
         f"{prompts}, {plural(best.n_pairs, 'pair')} of {repeated}{launches}, {best.n_predict} tokens each; "
         f"{best.device} on {best.host}; {best.engine}, llama.cpp {best.llama_cpp_build}; "
-        f"interval: {best.ci_method or 'none'}"
+        f"interval: {best.ci_method or 'none'}{chosen}"
     )
 
 
@@ -222,9 +222,6 @@ def _notes(
         yield f"worst prompt: {best.worst_prompt}{f', {speedup(worst[0])}' if worst else ''}"
     if any(job.synthetic for job in record.jobs):
         yield "synthetic model pair: the times are real, the text is not; choose your own pair before deploying"
-    compared = sum(best_estimate(job) is not None and can_win(job) for job in jobs)
-    if compared > 2 and search is None:
-        yield f"best of {compared} settings measured, which makes its figure a little too high"
 
 
 def _adds_other_prompts(best: Comparison) -> bool:
@@ -234,7 +231,7 @@ def _adds_other_prompts(best: Comparison) -> bool:
     where it claims a gain or a loss that the verdict does not.
     """
     low, high = best.population_low, best.population_high
-    if low is None or high is None or best.n_pairs < FEWEST_PASSES or (low, high) == (best.ci_low, best.ci_high):
+    if low is None or high is None or best.n_pairs < FEWEST_PASSES or high == best.ci_high:
         return False
     gain, loss = best.verdict is Verdict.FASTER, best.verdict is Verdict.SLOWER
     return (low <= 1 or gain) and (high >= 1 or loss)

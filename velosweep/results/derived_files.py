@@ -18,6 +18,7 @@ from velosweep.results.parquet_files import row_count, sweep_metadata, write_row
 from velosweep.results.paths import SweepPaths
 from velosweep.results.results_file import Summary, write_results, write_summary_array
 from velosweep.results.sweep_record import read_record, record_from_samples
+from velosweep.statistics.best_of_several import with_best_marked
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.summarise import compare_jobs
 
@@ -67,6 +68,7 @@ def write_derived_files(root: Path) -> SweepResults:
     else:
         comparisons = write_in_slices(root, jobs, samples=not record.single)
     comparisons.sort(key=lambda row: float("inf") if row.job_num is None else row.job_num)
+    comparisons = with_best_marked(comparisons)
     results = replace(stored, comparisons=comparisons)
     write_results(paths.results, comparisons, sweep_id=record.sweep_id, metadata=sweep_metadata(record))
     write_summary_array(paths.summaries, (file for file in results.summary_files() if file), durable=False)

@@ -70,6 +70,8 @@ _GROUPED = (
     ("double", "batch_tokens batch_cost draft_sync_cost draft_share verify_share"),
     ("string", "cost_source"),
     ("double", "depth_ms_vanilla depth_ms_speculative"),
+    ("bool", "may_be_best"),
+    ("double", "to_best_low to_best_high chosen_low"),
 )
 COLUMNS: Mapping[str, str] = {name: kind for kind, names in _GROUPED for name in names.split()}
 # Where a column's value stands in a Comparison, for those that are not an attribute of that name.

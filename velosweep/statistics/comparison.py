@@ -100,15 +100,33 @@ class DecodingTime:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RoundRatios:
+    """A setting's log ratios to vanilla, one a round; with several `launches` one a launch, the mean of its rounds.
+
+    Series of one `table` and one kind whose `rounds` have the same number were measured in the same round.
+    """
+
+    table: str
+    launches: bool
+    rounds: tuple[int, ...]
+    logs: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
     """Statistics of one job and prompt (`prompt_id`), or of a job over its set (`prompt_id` None).
 
     The first fields are the job's parameters, as in its samples; `settings`: all others, by dotted
     key, that differ from their defaults. `speedup`, `speedup_stddev` are the
     specification's; `speedup_gm` with [ci_low, ci_high] is the geometric-mean ratio and its 95 % interval by
-    `ci_method`. `cost_ratio` is of a drafted token over a single step of the target, by `cost_source`.
-    `population_low/high`: the interval for "prompts like these" (None for one prompt). `drafted`: False where no run
-    drafted a token, so that vanilla decoding was measured; None where that is not known.
+    `ci_method`, whose mean log has the `standard_error` with `df` degrees of freedom. `cost_ratio` is of a drafted
+    token over a single step of the target, by `cost_source`. `population_low/high`: the
+    interval for "prompts like these" (None for one prompt). `drafted`: False where no run drafted a token, so that
+    vanilla decoding was measured; None where that is not known.
+
+    Of a whole job among those that compete with it (see best_of_several): `may_be_best`; [to_best_low, to_best_high],
+    its ratio to the best of the others; `chosen_low`, the lower limit of `speedup_gm` that also holds for the job that
+    is chosen for being the best. None where they are not known.
     """
 
     job_id: str
@@ -159,3 +177,10 @@ class Comparison:
     decoding: DecodingTime | None = None
     depth_ms_vanilla: float | None = None
     depth_ms_speculative: float | None = None
+    standard_error: float | None = None
+    df: float | None = None
+    by_round: RoundRatios | None = None
+    may_be_best: bool | None = None
+    to_best_low: float | None = None
+    to_best_high: float | None = None
+    chosen_low: float | None = None

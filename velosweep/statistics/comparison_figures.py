@@ -13,22 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from velosweep.config.settings import Adaptive
 from velosweep.statistics.acceptance import Counts
-from velosweep.statistics.comparison import Finding, ModeStatistics
+from velosweep.statistics.comparison import Finding, ModeStatistics, RoundRatios
 from velosweep.statistics.findings import acceptance_findings, interval_findings, output_findings
-from velosweep.statistics.intervals import (
-    PAIRED_LAUNCHES,
-    PAIRED_ONE_LAUNCH,
-    PAIRED_SEQUENTIAL,
-    WELCH,
-    Ratio,
-    t_ratios,
-    welch_ratio,
-)
+from velosweep.statistics.intervals import Ratio, welch_ratio
 from velosweep.statistics.latency import Latency, depth_ms_of, latency_of
 from velosweep.statistics.runs import Runs, Series
 from velosweep.statistics.series_checks import pair_findings, series_findings
+from velosweep.statistics.within_rounds import ratios_within_rounds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,35 +30,40 @@ class Design:
     `paired`: there are pairs. `not_paired`: why runs would be no interleaved pairs, as the finding's subject: `passes`,
     no pass has a good run of both modes; `repeats`, they were to be interleaved, and all that is good of one mode came
     before the other; `pairs`, that is how they were ordered. `target`: the relative half-width that an adaptive job was
-    to reach.
+    to reach, by an interval of that `confidence`.
     """
 
     paired: bool
     not_paired: str
     target: float | None
+    confidence: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComparedRuns:
     """The rows of runs behind one comparison: passes, or passes x prompts where passes over a prompt set are compared.
 
-    Where `design.paired`, `vanilla` and `speculative` have the same shape.
+    Where `design.paired`, `vanilla` and `speculative` have the same shape. `table`: comparisons with the same one share
+    their vanilla runs.
     """
 
     vanilla: Any
     speculative: Any
     design: Design
+    table: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairedStatistics:
     """What one comparison's runs show. `counts` are of a single prompt, `suite_speedup` of a prompt set; `drafted` is
-    `Comparison.drafted`.
+    `Comparison.drafted`. `by_round` is None
+    where runs are no interleaved pairs.
     """
 
     vanilla: ModeStatistics | None
     speculative: ModeStatistics | None
     ratio: Ratio
+    by_round: RoundRatios | None
     findings: list[Finding]
     counts: Counts | None
     suite_speedup: float | None
@@ -81,24 +78,84 @@ class PairedStatistics:
     depth_ms_speculative: float | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Stack:
+    """Comparisons whose runs are the rows of two arrays, comparisons x passes (x prompts).
+
+    `numbers`: which comparisons. `d`: the passes' log ratios, None where nothing is paired.
+    """
+
+    numbers: list[int]
+    vanilla: Any
+    speculative: Any
+    design: Design
+    d: Any
+
+
 def figures_of(runs: Runs, compared: Sequence[ComparedRuns]) -> list[PairedStatistics]:
     """The figures of each comparison, in order."""
-    launch = runs.columns.integer("launch")
+    stacks = list(_stacked(runs, compared))
+    by_round: dict[int, RoundRatios] = {}
+    for stack in stacks:
+        tables = [compared[number].table for number in stack.numbers]
+        for number, own in zip(stack.numbers, _by_round(runs, stack, tables), strict=True):
+            if own is not None:
+                by_round[number] = own
+    designs = [compared[number].design for number in by_round]
+    stopped_at = {i: design.confidence for i, design in enumerate(designs) if design.target is not None}
+    ratios = dict(zip(by_round, ratios_within_rounds(list(by_round.values()), stopped_at), strict=True))
+    found: dict[int, PairedStatistics] = {}
+    for stack in stacks:
+        found.update(zip(stack.numbers, _figures(runs, stack, by_round, ratios), strict=True))
+    return [found[number] for number in range(len(compared))]
+
+
+def _stacked(runs: Runs, compared: Sequence[ComparedRuns]) -> Iterator[_Stack]:
+    """The comparisons whose series are as long as each other, together."""
+    launch, speed = runs.columns.integer("launch"), runs.columns.number("tokens_per_second")
     alike: dict[object, list[int]] = defaultdict(list)
     for number, one in enumerate(compared):
         modes = one.vanilla, one.speculative
         launches = [launch[rows if rows.ndim == 1 else rows[:, 0]].tobytes() for rows in modes]
         alike[one.vanilla.shape, one.speculative.shape, tuple(launches), one.design].append(number)
-    found: dict[int, PairedStatistics] = {}
     for numbers in alike.values():
         vanilla = np.stack([compared[number].vanilla for number in numbers])
         speculative = np.stack([compared[number].speculative for number in numbers])
-        found.update(zip(numbers, _figures(runs, vanilla, speculative, compared[numbers[0]].design), strict=True))
-    return [found[number] for number in range(len(compared))]
+        design, d = compared[numbers[0]].design, None
+        if design.paired:
+            d = np.log(speed[speculative] / speed[vanilla])
+            d = d.mean(axis=2) if vanilla.ndim > 2 else d
+        yield _Stack(numbers=numbers, vanilla=vanilla, speculative=speculative, design=design, d=d)
 
 
-def _figures(runs: Runs, vanilla: Any, speculative: Any, design: Design) -> Iterator[PairedStatistics]:
-    """Of comparisons whose runs are the rows of two arrays, comparisons x passes (x prompts)."""
+def _by_round(runs: Runs, stack: _Stack, tables: Sequence[str]) -> Iterator[RoundRatios | None]:
+    """The log ratios of each comparison; None where its runs are no interleaved pairs (all of a mode came first)."""
+    d, vanilla = stack.d, stack.vanilla
+    if d is None:
+        yield from [None] * len(vanilla)
+        return
+    times = [
+        runs.time[rows].mean(axis=2) if rows.ndim > 2 else runs.time[rows] for rows in (vanilla, stack.speculative)
+    ]
+    apart = np.zeros(len(d), dtype=bool)
+    first = vanilla[..., 0] if vanilla.ndim > 2 else vanilla
+    numbers, launch = runs.measuring_round[first], runs.columns.integer("launch")[first[0]]
+    launches = np.unique(launch)
+    if len(launches) > 1:
+        d = np.stack([np.compress(launch == one, d, axis=1).mean(axis=1) for one in launches], axis=1)
+        numbers = np.broadcast_to(launches, d.shape)
+    elif d.shape[1] > 1:
+        apart = (times[0].max(axis=1) < times[1].min(axis=1)) | (times[1].max(axis=1) < times[0].min(axis=1))
+    for p, (table, rounds, logs) in enumerate(zip(tables, numbers.tolist(), d.tolist(), strict=True)):
+        own = RoundRatios(table=table, launches=len(launches) > 1, rounds=tuple(rounds), logs=tuple(logs))
+        yield None if apart[p] else own
+
+
+def _figures(
+    runs: Runs, stack: _Stack, by_round: dict[int, RoundRatios], within_rounds: dict[int, Ratio]
+) -> Iterator[PairedStatistics]:
+    """Of the comparisons of a stack. `by_round` and `within_rounds`: of those that are interleaved pairs."""
+    vanilla, speculative, design, d = stack.vanilla, stack.speculative, stack.design, stack.d
     suites = vanilla.ndim > 2
     series_of = runs.suite_series if suites else runs.series
     place_of: dict[bytes, int] = {}  # jobs of one baseline share its runs: each distinct row is looked at once
@@ -107,12 +164,12 @@ def _figures(runs: Runs, vanilla: Any, speculative: Any, design: Design) -> Iter
     baselines, series = series_of(distinct), series_of(speculative)
     of_vanilla = baselines.statistics()
     statistics = [of_vanilla[i] for i in place], series.statistics()
-    d = None
-    if design.paired:
-        speed = runs.columns.number("tokens_per_second")
-        d = np.log(speed[speculative] / speed[vanilla])
-        d = d.mean(axis=2) if suites else d
-    ratios, findings = _ratios(series_of(vanilla), series, d, design)
+    of_pairs = [within_rounds.get(number) for number in stack.numbers]
+    ratios, findings = _ratios(baselines, place, series, of_pairs, design)
+    if d is not None:
+        of_d = pair_findings(d, baselines.time[place], [ratio.interval for ratio in ratios])
+        for p, ratio in enumerate(of_pairs):
+            findings[p] = [*(of_d[p] if ratio is not None else ()), *findings[p]]
     of_baselines = series_findings(baselines.tokens_per_second, baselines.time, baselines.launch, subject="vanilla")
     of_series = series_findings(series.tokens_per_second, series.time, series.launch, subject="speculative")
     rows = [mode.reshape(len(mode), -1) for mode in (vanilla, speculative)]
@@ -130,6 +187,7 @@ def _figures(runs: Runs, vanilla: Any, speculative: Any, design: Design) -> Iter
             vanilla=statistics[0][p],
             speculative=statistics[1][p],
             ratio=ratio,
+            by_round=by_round.get(stack.numbers[p]),
             findings=[*of_baselines[place[p]], *of_series[p], *findings[p], *of_outputs[p], *of_acceptance[p]],
             counts=counts[p],
             suite_speedup=speedups[p],
@@ -152,45 +210,19 @@ def was_drafted(tokens: Any) -> list[bool | None]:
     return [True if (row > 0).any() else False if (row == 0).all() else None for row in tokens]
 
 
-def _ratios(vanilla: Series, speculative: Series, d: Any, design: Design) -> tuple[list[Ratio], list[list[Finding]]]:
-    """The ratio of each comparison by the design that was measured, and what its pairs and interval show.
+def _ratios(
+    vanilla: Series, place: Sequence[int], speculative: Series, of_pairs: Sequence[Ratio | None], design: Design
+) -> tuple[list[Ratio], list[list[Finding]]]:
+    """The ratio of each comparison, Welch's where its runs are no pairs, and what its interval shows.
 
-    `d`: the passes' log ratios, None where nothing is paired.
+    `place`: of each comparison, which of the `vanilla` series is its own.
     """
-    if d is None:
-        ratios = [_welch(vanilla, speculative, p) for p in range(len(vanilla.time))]
-        findings: list[list[Finding]] = [[] for _ in ratios]
-    else:
-        ratios = _paired_ratios(vanilla, speculative, d, adaptive=design.target is not None)
-        findings = pair_findings(d, vanilla.time, [ratio.interval for ratio in ratios])
-    for p, interval in enumerate(ratio.interval for ratio in ratios):
-        if interval is None:
-            continue
-        if interval.method == WELCH:
-            findings[p] = []  # they are no pairs
-        findings[p] += interval_findings(interval, adaptive_target=design.target, not_paired=design.not_paired)
+    logs = [np.log(series.tokens_per_second) for series in (vanilla, speculative)]
+    ratios = [
+        welch_ratio(logs[0][place[p]], logs[1][p]) if ratio is None else ratio for p, ratio in enumerate(of_pairs)
+    ]
+    findings = [
+        interval_findings(interval, adaptive_target=design.target, not_paired=design.not_paired) if interval else []
+        for interval in (ratio.interval for ratio in ratios)
+    ]
     return ratios, findings
-
-
-def _paired_ratios(vanilla: Series, speculative: Series, d: Any, *, adaptive: bool) -> list[Ratio]:
-    """The mean of the passes' log ratios, by launch means where there are several launches.
-
-    Runs that were not interleaved (all of one mode before the other) are no pairs: they get Welch's interval.
-    """
-    confidence = Adaptive().confidence if adaptive else 0.95
-    launches = np.unique(vanilla.launch)
-    if len(launches) > 1:
-        means = [np.compress(vanilla.launch == launch, d, axis=1).mean(axis=1) for launch in launches]
-        return t_ratios(np.stack(means, axis=1), confidence=confidence, method=PAIRED_LAUNCHES)
-    ratios = t_ratios(d, confidence=confidence, method=PAIRED_SEQUENTIAL if adaptive else PAIRED_ONE_LAUNCH)
-    if d.shape[1] < 2:
-        return ratios
-    vanilla_first = vanilla.time.max(axis=1) < speculative.time.min(axis=1)
-    vanilla_last = speculative.time.max(axis=1) < vanilla.time.min(axis=1)
-    for p in np.flatnonzero(vanilla_first | vanilla_last).tolist():
-        ratios[p] = _welch(vanilla, speculative, p)
-    return ratios
-
-
-def _welch(vanilla: Series, speculative: Series, p: int) -> Ratio:
-    return welch_ratio(np.log(vanilla.tokens_per_second[p]), np.log(speculative.tokens_per_second[p]))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from velosweep.statistics.comparison import Evidence, Finding, warning
-from velosweep.statistics.intervals import PAIRED_ONE_LAUNCH, PAIRED_SEQUENTIAL, WELCH, Interval
+from velosweep.statistics.intervals import ONE_LAUNCH, WELCH, Interval
 from velosweep.statistics.runs import Runs
 from velosweep.values import MAX_RECOVERY_PROBES
 
@@ -57,7 +57,7 @@ def interval_findings(interval: Interval, *, adaptive_target: float | None, not_
         findings.append(warning("not_converged", "pairs", {"half_width": half, "target": adaptive_target}))
     if interval.method == WELCH:
         findings.append(warning("not_paired", not_paired, {}))
-    elif interval.method in (PAIRED_ONE_LAUNCH, PAIRED_SEQUENTIAL):
+    elif interval.method.endswith(ONE_LAUNCH):
         findings.append(Finding(code="conditional_on_launch", severity="info", subject="pairs"))
     return findings
 

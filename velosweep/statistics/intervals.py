@@ -1,8 +1,7 @@
-"""Ratios of two series of speeds and their t intervals on logarithms.
+"""Ratios of speeds and their t intervals on logarithms.
 
 The only implementation of a half-width: the grid, the search, `compare`, the stopping rule and the live display all
-use it. Series are the rows of an array (series x values); a single series is an array with one row. A series lies
-together in memory, so that its sums are the same to the last bit whatever series are beside it.
+use it.
 """
 
 from __future__ import annotations
@@ -13,9 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-PAIRED_ONE_LAUNCH = "paired log-ratio t, conditional on this launch"
+ONE_LAUNCH = ", conditional on this launch"
+PAIRED_ONE_LAUNCH = f"paired log-ratio t{ONE_LAUNCH}"
 PAIRED_LAUNCHES = "paired log-ratio t over launch means"
-PAIRED_SEQUENTIAL = "paired log-ratio t, 97 % for sequential stopping, conditional on this launch"
+MODERATED_ONE_LAUNCH = f"moderated log-ratio t within rounds{ONE_LAUNCH}"
+MODERATED_LAUNCHES = "moderated log-ratio t within rounds of launch means"
 WELCH = "Welch t on logs, assumes no drift between blocks"
 OVER_PROMPTS = "t over the prompts' mean log ratios"
 
@@ -76,34 +77,40 @@ def mean_stddev(x: Any) -> tuple[Any, Any]:
     return mean, np.sqrt(squares / (n - 1)) if n > 1 else np.full(len(x), np.nan)
 
 
-def t_ratios(logs: Any, *, confidence: float = 0.95, method: str = PAIRED_ONE_LAUNCH) -> list[Ratio]:
-    """exp of the mean of each row of log ratios, with its t interval where there are at least two."""
-    import numpy as np
+def sequential(confidence: float) -> str:
+    """The method of an interval that also decides when to stop, at this confidence, and is reported as 95 %."""
+    return f"paired log-ratio t, {100 * confidence:g} % for sequential stopping{ONE_LAUNCH}"
 
-    series, n = logs.shape
-    if not n:
-        return [NO_RATIO] * series
-    mean, sd = mean_stddev(logs)
-    ratios = [math.exp(value) for value in mean.tolist()]
-    if n < 2:
-        return [Ratio(ratio=ratio, interval=None) for ratio in ratios]
-    half = t_half_width(sd, n, df=n - 1, confidence=confidence)
-    limits = np.exp(mean - half).tolist(), np.exp(mean + half).tolist()
-    errors = (sd / math.sqrt(n)).tolist()
-    return [
-        Ratio(
-            ratio=ratio,
-            interval=Interval(ratio=ratio, low=low, high=high, method=method, n=n, df=n - 1, standard_error=error),
-        )
-        for ratio, low, high, error in zip(ratios, *limits, errors, strict=True)
-    ]
+
+def log_ratio_interval(
+    center: float, error: float, *, df: float, n: int, confidence: float = 0.95, method: str
+) -> Interval:
+    """The t interval of exp(center), where `center` has this standard error with `df` degrees of freedom."""
+    half = t_half_width(error, 1, df=df, confidence=confidence)
+    most = 700.0  # beyond which exp overflows
+    return Interval(
+        ratio=math.exp(center),
+        low=math.exp(max(center - half, -most)),
+        high=math.exp(min(center + half, most)),
+        method=method,
+        n=n,
+        df=df,
+        standard_error=error,
+    )
 
 
 def t_ratio(logs: Sequence[float], *, confidence: float = 0.95, method: str = PAIRED_ONE_LAUNCH) -> Ratio:
-    """As `t_ratios`, of one series."""
+    """exp of the mean of log ratios, with its t interval where there are at least two."""
     import numpy as np
 
-    return t_ratios(np.array([logs], dtype=float), confidence=confidence, method=method)[0]
+    n = len(logs)
+    if not n:
+        return NO_RATIO
+    mean, sd = (float(moment[0]) for moment in mean_stddev(np.array([logs], dtype=float)))
+    if n < 2:
+        return Ratio(ratio=math.exp(mean), interval=None)
+    interval = log_ratio_interval(mean, sd / math.sqrt(n), df=n - 1, n=n, confidence=confidence, method=method)
+    return Ratio(ratio=interval.ratio, interval=interval)
 
 
 def welch_ratio(before: Any, after: Any, *, confidence: float = 0.95, method: str = WELCH) -> Ratio:
@@ -120,15 +127,16 @@ def welch_ratio(before: Any, after: Any, *, confidence: float = 0.95, method: st
     moments = [mean_stddev(np.array([series], dtype=float) - series[0]) for series in (before, after)]
     (mean_before, mean_after), deviations = ([float(moment[k][0]) for moment in moments] for k in (0, 1))
     center = float(after[0] - before[0]) + mean_after - mean_before
-    ratio = math.exp(center)
     if min(sizes) < 2:
-        return Ratio(ratio=ratio, interval=None)
+        return Ratio(ratio=math.exp(center), interval=None)
     variances = [sd**2 / n for sd, n in zip(deviations, sizes, strict=True)]
     error = math.sqrt(sum(variances))
-    df = math.inf
-    if error:
-        df = sum(variances) ** 2 / sum(v**2 / (n - 1) for v, n in zip(variances, sizes, strict=True))
-    half = t_half_width(error, 1, df=df, confidence=confidence)
-    low, high = math.exp(center - half), math.exp(center + half)
-    interval = Interval(ratio=ratio, low=low, high=high, method=method, n=min(sizes), df=df, standard_error=error)
-    return Ratio(ratio=ratio, interval=interval)
+    df = pooled_df(variances, [n - 1 for n in sizes])
+    interval = log_ratio_interval(center, error, df=df, n=min(sizes), confidence=confidence, method=method)
+    return Ratio(ratio=interval.ratio, interval=interval)
+
+
+def pooled_df(variances: Sequence[float], df: Sequence[float]) -> float:
+    """Welch's and Satterthwaite's degrees of freedom of a sum of estimated variances; infinite where all are 0."""
+    below = sum(variance**2 / own for variance, own in zip(variances, df, strict=True))
+    return sum(variances) ** 2 / below if below else math.inf

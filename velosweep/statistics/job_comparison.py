@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from velosweep.config.settings import Adaptive
 from velosweep.statistics import acceptance
 from velosweep.statistics.comparison import Acceptance, Comparison, Finding, ModeStatistics, warning
 from velosweep.statistics.comparison_figures import ComparedRuns, Design, PairedStatistics
@@ -47,20 +48,26 @@ class ComparedJob:
             paired=paired,
             not_paired="passes" if not paired else "repeats" if interleaved else "pairs",
             target=record.adaptive_target if record else None,
+            confidence=(record.adaptive_confidence if record else None) or Adaptive().confidence,
         )
 
     @cached_property
     def compared(self) -> list[ComparedRuns]:
         """Each prompt's runs, then where there are several the passes in which the whole suite was measured."""
         prompts = [
-            ComparedRuns(vanilla=present_rows(vanilla), speculative=present_rows(speculative), design=self.design)
-            for vanilla, speculative in zip(self.vanilla.T, self.speculative.T, strict=True)
+            self._compared(present_rows(vanilla), present_rows(speculative), [code])
+            for vanilla, speculative, code in zip(self.vanilla.T, self.speculative.T, self.rows.prompts, strict=True)
         ]
         if len(prompts) < 2:
             return prompts
         suite = (rows[:, self._in_suite] for rows in (self.vanilla, self.speculative))
         vanilla, speculative = (rows[(rows >= 0).all(axis=1)] for rows in suite)
-        return [*prompts, ComparedRuns(vanilla=vanilla, speculative=speculative, design=self.design)]
+        return [*prompts, self._compared(vanilla, speculative, self.rows.prompts[self._in_suite])]
+
+    def _compared(self, vanilla: Any, speculative: Any, prompts: Sequence[int]) -> ComparedRuns:
+        owner = self.analysis.arrangement.owners[self.found.vanilla] if self.found.vanilla is not None else None
+        table = f"{owner.sweep_id} {owner.job_id} prompts {' '.join(map(str, prompts))}" if owner else ""
+        return ComparedRuns(vanilla=vanilla, speculative=speculative, design=self.design, table=table)
 
     def comparisons(self, figures: Sequence[PairedStatistics]) -> list[Comparison]:
         """One for each prompt, then the job's. `figures`: of each of `compared`."""
@@ -81,7 +88,10 @@ class ComparedJob:
         if count > 1:
             return [*per_prompt, self._whole(per_prompt, figures, machine)]
         findings = [*per_prompt[0].findings, *machine]
-        return [*per_prompt, replace(per_prompt[0], prompt_id=None, findings=tuple(findings))]
+        return [
+            *per_prompt,
+            replace(per_prompt[0], prompt_id=None, findings=tuple(findings), by_round=figures[0].by_round),
+        ]
 
     def _whole(
         self, per_prompt: list[Comparison], figures: Sequence[PairedStatistics], machine: list[Finding]
@@ -103,6 +113,7 @@ class ComparedJob:
         accepted = acceptance.estimate([found.counts for found in prompts if found.counts], self.n_draft)
         return replace(
             self._comparison(suite, ratio, findings + machine, accepted),
+            by_round=suite.by_round,
             population_low=population.interval.low if population.interval else None,
             population_high=population.interval.high if population.interval else None,
             suite_speedup=suite.suite_speedup,
@@ -140,6 +151,8 @@ class ComparedJob:
             ci_low=interval.low if interval else None,
             ci_high=interval.high if interval else None,
             ci_method=interval.method if interval else None,
+            standard_error=interval.standard_error if interval else None,
+            df=interval.df if interval else None,
             acceptance=accepted,
             cost_ratio=cost.cost_ratio if cost else None,
             cost_source=cost.source if cost else None,

@@ -1,14 +1,11 @@
-"""Which of several jobs is the best, and which can't be told from it.
-
-Two jobs are tied where the 95 % interval of the ratio of their speedups holds 1, the two taken as independent. They
-share the vanilla runs, so this calls a tie sooner than needed, never later.
-"""
+"""Which of several jobs is chosen, and how sure it then is."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from velosweep.statistics.comparison import Comparison
 from velosweep.values import Verdict
@@ -25,27 +22,20 @@ def can_win(job: Comparison) -> bool:
 
 
 def fastest(jobs: Iterable[Comparison]) -> Comparison | None:
-    """Among jobs that can win the one with the highest estimate; those surely faster come first."""
-    ranked = [job for job in jobs if best_estimate(job) is not None and can_win(job)]
+    """Among jobs that can win the one with the highest estimate; those surely faster come first.
+
+    It has the lower limit and the verdict that hold for the best of several (see best_of_several).
+    """
+    ranked = [_as_chosen(job) for job in jobs if best_estimate(job) is not None and can_win(job)]
     sure = [job for job in ranked if job.verdict is Verdict.FASTER] or ranked
     return max(sure, key=lambda job: best_estimate(job) or 0.0, default=None)
 
 
-def tied(job: Comparison, best: Comparison) -> bool:
-    """Whether the data can't tell `job` from `best` (rule: see the module); within 1 % where one has no interval."""
-    value, top = best_estimate(job), best_estimate(best)
-    if value is None or top is None or not can_win(job):
-        return False
-    half, top_half = _log_half_width(job), _log_half_width(best)
-    if half is None or top_half is None:
-        return math.isclose(value, top, rel_tol=0.01)
-    return abs(math.log(value / top)) <= math.hypot(half, top_half)
-
-
-def _log_half_width(job: Comparison) -> float | None:
-    if job.ci_low is None or job.ci_high is None:
-        return None
-    return math.log(job.ci_high / job.ci_low) / 2
+def _as_chosen(job: Comparison) -> Comparison:
+    if job.chosen_low is None:
+        return job
+    unsure = job.verdict is Verdict.FASTER and job.chosen_low <= 1
+    return replace(job, ci_low=job.chosen_low, verdict=Verdict.NO_RELIABLE_GAIN if unsure else job.verdict)
 
 
 def category_speedups(rows: Iterable[Comparison]) -> dict[str, dict[str, float]]:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from velosweep.statistics.acceptance import Counts
-from velosweep.statistics.columns import Columns
+from velosweep.statistics.columns import Columns, combined_key
 from velosweep.statistics.comparison import ModeStatistics, Statistics
 from velosweep.statistics.intervals import mean_stddev
 from velosweep.values import Mode
 
+_ROUND = ("block", "launch", "iteration", "attempt")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -55,9 +56,10 @@ class Runs:
     """All runs of a table of samples, an array entry a row.
 
     `usable`: ended well with sound figures; `failed`: failed or timed out; `invalid`: the rest. `tokens`: what
-    decoding produced. `rounds`: the main model's steps, of which `drafting_rounds` had a draft to verify. `time`:
-    seconds that order the runs as they were measured. `finished_us`: since 1970, negative where unknown.
-    Methods take arrays of row numbers, comparisons x passes, all of them there.
+    decoding produced. `rounds`: the main model's steps, of which `drafting_rounds` had a draft to verify.
+    `measuring_round`: the same for runs of one attempt at one round of all servers. `time`: seconds that order the runs
+    as they were measured. `finished_us`: since 1970, negative where unknown. Methods take arrays of row numbers,
+    comparisons x passes, all of them there.
     """
 
     columns: Columns
@@ -67,6 +69,7 @@ class Runs:
     tokens: Any
     rounds: Any
     drafting_rounds: Any
+    measuring_round: Any
     time: Any
     finished_us: Any
 
@@ -196,6 +199,7 @@ def runs_of(columns: Columns) -> Runs:
         tokens=np.where(np.isfinite(predicted) & (predicted > 0), predicted, asked),
         rounds=every,
         drafting_rounds=np.where(np.isfinite(drafting), drafting, np.where(np.isfinite(rounds), rounds, every)),
+        measuring_round=combined_key([columns.text("host").codes, *(columns.integer(name) for name in _ROUND)]),
         time=time,
         finished_us=np.where(known, started + took, started),
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from velosweep.records import JobRecord
+from velosweep.statistics.best_of_several import with_best_marked
 from velosweep.statistics.columns import columns_of
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.comparison_figures import figures_of
@@ -13,12 +16,12 @@ from velosweep.statistics.findings import looks_of
 from velosweep.statistics.job_comparison import Analysis, ComparedJob
 from velosweep.statistics.pairing import arrange, find_jobs
 from velosweep.statistics.rounds_cost import costs_of
-from velosweep.statistics.runs import runs_of
+from velosweep.statistics.runs import Runs, runs_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Jobs with so many vanilla runs are computed at a time: numpy's calls cost as much for one job as for hundreds.
+# Baselines with so many vanilla runs are computed at a time: numpy's calls cost as much for one job as for hundreds.
 _BATCH_RUNS = 50_000
 
 
@@ -30,11 +33,22 @@ def compare_jobs(samples: pa.Table, *, jobs: Mapping[str, JobRecord] | None = No
     the same main model, prompts, n_predict, machine and engine.
     Raises StorageError for a missing column or an unknown mode.
     """
-    return [row for rows in iterate_jobs(samples, jobs=jobs) for row in rows]
+    found = sorted(_jobs_by_baseline(samples, jobs), key=itemgetter(0))
+    return with_best_marked(row for _, rows in found for row in rows)
 
 
 def iterate_jobs(samples: pa.Table, *, jobs: Mapping[str, JobRecord] | None = None) -> Iterator[list[Comparison]]:
-    """As `compare_jobs`, a job at a time, so that only some jobs' comparisons need memory."""
+    """As `compare_jobs`, a job at a time, and without what competing jobs say of each other.
+
+    Only some jobs' comparisons need memory. Jobs of one baseline come together, baselines in the order of their first.
+    """
+    return (rows for _, rows in _jobs_by_baseline(samples, jobs))
+
+
+def _jobs_by_baseline(
+    samples: pa.Table, jobs: Mapping[str, JobRecord] | None
+) -> Iterator[tuple[int, list[Comparison]]]:
+    """Each job's place in the order of jobs, and its comparisons: one for each prompt, then its own."""
     columns = columns_of(samples)
     runs = runs_of(columns)
     arrangement = arrange(columns)
@@ -42,21 +56,20 @@ def iterate_jobs(samples: pa.Table, *, jobs: Mapping[str, JobRecord] | None = No
     analysis = Analysis(
         arrangement=arrangement, runs=runs, costs=costs_of(arrangement, runs, found), looks=looks_of(runs)
     )
-    batch: list[ComparedJob] = []
-    batch_runs = 0
-    for job in found:
-        batch.append(ComparedJob(analysis, job))
-        batch_runs += batch[-1].vanilla.size
-        if batch_runs >= _BATCH_RUNS:
-            yield from _comparisons(batch)
-            batch, batch_runs = [], 0
-    yield from _comparisons(batch)
+    batch: list[tuple[int, ComparedJob]] = []
+    # Jobs that share vanilla runs also share the noise by which they are judged.
+    baselines: dict[int | None, list[int]] = defaultdict(list)
+    for place, job in enumerate(found):
+        baselines[job.vanilla].append(place)
+    for together in baselines.values():
+        batch += [(place, ComparedJob(analysis, found[place])) for place in together]
+        if sum(job.vanilla.size for _, job in batch) >= _BATCH_RUNS:
+            yield from _comparisons(runs, batch)
+            batch = []
+    yield from _comparisons(runs, batch)
 
 
-def _comparisons(batch: Sequence[ComparedJob]) -> Iterator[list[Comparison]]:
-    """Those of each job: one for each prompt, then the job's."""
-    if not batch:
-        return
-    figures = iter(figures_of(batch[0].analysis.runs, [one for job in batch for one in job.compared]))
-    for job in batch:
-        yield job.comparisons([next(figures) for _ in job.compared])
+def _comparisons(runs: Runs, batch: Sequence[tuple[int, ComparedJob]]) -> Iterator[tuple[int, list[Comparison]]]:
+    figures = iter(figures_of(runs, [one for _, job in batch for one in job.compared]))
+    for place, job in batch:
+        yield place, job.comparisons([next(figures) for _ in job.compared])

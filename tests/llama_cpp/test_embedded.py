@@ -104,9 +104,13 @@ def test_greedy_speculation_gives_the_vanilla_text_and_honest_figures(pair: tupl
 
 
 @pytest.mark.real
-def test_the_time_spent_drafting_and_batches_behind_the_run_are_told(pair: tuple[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("depth", [0, 300])
+def test_the_time_spent_drafting_and_batches_behind_the_run_are_told(
+    pair: tuple[str, str], tmp_path: Path, depth: int
+) -> None:
     told = {}
-    for server in (vanilla(pair[0]), speculative(4, main_model=pair[0], draft_model=pair[1])):
+    for one in (vanilla(pair[0]), speculative(4, main_model=pair[0], draft_model=pair[1])):
+        server = replace(one, depth=depth)
         session = EmbeddedEngine().launch(server, lane=CPU, log_path=tmp_path / f"{server.label}.log")
         try:
             session.wait_ready(60)

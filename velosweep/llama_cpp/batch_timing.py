@@ -15,9 +15,9 @@ from velosweep.llama_cpp.completion import complete
 
 
 def time_batches(
-    http: HttpClient, prompt: str, tokens: Sequence[int], sizes: Sequence[int], *, timeout_s: float
+    http: HttpClient, prompt: Sequence[str | int], tokens: Sequence[int], sizes: Sequence[int], *, timeout_s: float
 ) -> list[tuple[int, float]]:
-    """(tokens, ms) of one batch of each size behind the run of `prompt` that gave `tokens`.
+    """(tokens, ms) of one batch of each size behind the run of `prompt` (texts and tokens) that gave `tokens`.
 
     A batch that was not as large as asked is left out: the server's cache is not what it should be.
     """
@@ -28,7 +28,7 @@ def time_batches(
     for number, size in enumerate(sizes):
         # Tokens of the text itself: which experts a batch needs depends on them. The last one was never decoded.
         batch = [firsts[number % len(firsts)], *islice(cycle(tokens), number, number + size - 1)]
-        payload = {"prompt": [prompt, *tokens[:-1], *batch], "cache_prompt": True}
+        payload = {"prompt": [*prompt, *tokens[:-1], *batch], "cache_prompt": True}
         payload |= {"n_predict": 1, "temperature": 0.0, "seed": 1, "ignore_eos": True}
         try:
             done = complete(http, payload, timeout_s=timeout_s)

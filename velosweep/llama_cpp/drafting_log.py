@@ -1,8 +1,9 @@
 """How long drafting took, by llama.cpp's own statistics in a server's log.
 
 After each request a server that speculates prints a line for each of its kinds (at the level `trace`):
-`statistics draft-simple: #calls(b,g,a) = 1 46 46, … dur(b,g,a) = 0.001, 2456.037, 0.031 ms`. The middle duration is the
-time spent drafting since the server started, so the difference of two lines is one request's.
+`statistics draft-simple: #calls(b,g,a) = 1 46 46, … #gen tokens = 178, … dur(b,g,a) = 0.001, 2456.037, 0.031 ms`. The
+tokens and the middle duration, the time spent drafting, count from the server's start, so that the difference of two
+lines is one request's.
 """
 
 from __future__ import annotations
@@ -13,45 +14,51 @@ from pathlib import Path
 
 from velosweep.llama_cpp.process import wait_for
 
-_STATISTICS = re.compile(rb"statistics +([a-z0-9_-]+): [^\n]*dur\(b,g,a\) *= *[\d.]+, *([\d.]+), *[\d.]+ ms[^\n]*\n")
+_STATISTICS = re.compile(
+    rb"statistics +([a-z0-9_-]+): [^\n]*#gen tokens *= *(\d{1,15}),[^\n]*dur\(b,g,a\) *= *[\d.]+, *([\d.]+), *[\d.]+ ms"
+)
 # The log has a thread of its own, which writes a line some time after the answer is sent.
 _LATE_S = 0.25
 
 
 class DraftingLog:
-    """Reads one server's log as it grows. `kinds`: how many kinds of speculation the server has; 0 for vanilla."""
+    """Reads one server's log as it grows. `kinds`: how many kinds of speculation the server has; 0 to read nothing."""
 
     def __init__(self, path: Path, *, kinds: int) -> None:
         self._path = path
         self._kinds = kinds
         self._offset = 0
-        self._total_ms: dict[bytes, float] = {}
+        self._totals: dict[bytes, tuple[int, float]] = {}  # tokens and ms by kind
         self._prints = kinds > 0
 
-    def skip(self, requests: int = 0) -> None:
-        """What was asked until now is none of the next request's. `requests` of them may not be in the log yet."""
-        self._wait_for_lines(requests)
+    def skip(self) -> None:
+        """What was asked until now is none of the next run's."""
+        if self._prints:
+            self._read()
 
-    def request_ms(self) -> float | None:
-        """How long drafting took in the only request since the last call; None where the build doesn't say.
+    def run_ms(self, drafted: int | None) -> float | None:
+        """How long drafting took in a run of so many drafted tokens, the only ones since `skip`.
 
-        Waits a moment for the line, but only once for a build that prints none.
+        None where the build doesn't say, or says that other tokens were drafted. Waits a moment for the line, but only
+        once for a build that prints none.
         """
-        before = sum(self._total_ms.values())
-        return sum(self._total_ms.values()) - before if self._wait_for_lines(1) else None
-
-    def _wait_for_lines(self, requests: int) -> bool:
-        """Whether the lines of so many requests have come."""
-        lines = 0
+        if not self._prints or drafted is None:
+            return None
+        (tokens_before, ms_before), lines = self._total(), 0
 
         def complete() -> bool:
             nonlocal lines
             lines += self._read()
-            return lines >= self._kinds * requests
+            return lines >= self._kinds and self._total()[0] - tokens_before >= drafted
 
-        if self._prints and not wait_for(complete, time.perf_counter() + _LATE_S, longest_s=0.02):
+        if not wait_for(complete, time.perf_counter() + _LATE_S, longest_s=0.02):
             self._prints = lines > 0
-        return self._prints and lines >= self._kinds * requests
+        tokens, ms = self._total()
+        return ms - ms_before if lines >= self._kinds and tokens - tokens_before == drafted else None
+
+    def _total(self) -> tuple[int, float]:
+        """Tokens drafted and ms spent on it since the server started."""
+        return sum(tokens for tokens, _ in self._totals.values()), sum(ms for _, ms in self._totals.values())
 
     def _read(self) -> int:
         """How many lines of statistics are new."""
@@ -64,5 +71,5 @@ class DraftingLog:
         text = text[: text.rfind(b"\n") + 1]  # the last line may not be whole yet
         self._offset += len(text)
         found = _STATISTICS.findall(text)
-        self._total_ms |= {kind: float(ms) for kind, ms in found}
+        self._totals |= {kind: (int(tokens), float(ms)) for kind, tokens, ms in found}
         return len(found)

@@ -154,11 +154,9 @@ class ServerSession(Session):
             raise RunFailed(
                 f"llama.cpp died during the run{how}: {failure.cause} (log: {self._log_path})", remedy=failure.remedy
             ) from error
-        # Where another request goes before each run the log's figure may be of both.
-        draft_ms = None if self._client.spaces_runs else self._drafting.request_ms()
+        draft_ms = self._drafting.run_ms(generation.draft_tokens)
         batches = self._client.time_batches(request.batches, timeout_s=timeout_s)
         tokens, times_ms = zip(*batches, strict=True) if batches else (None, None)
-        self._drafting.skip(len(batches))
         return replace(generation, draft_ms=draft_ms, batch_tokens=tokens, batch_ms=times_ms)
 
     def check_request(self, request: Request) -> None:

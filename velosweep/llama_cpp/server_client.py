@@ -99,13 +99,8 @@ class ServerClient:
         self._shared = shared
         self._rules: BuildQuirks | None = None
         self._counters: SpeculationCounters | None = None
-        self._last_run: tuple[str, tuple[int, ...]] | None = None  # prompt and tokens
+        self._last_run: tuple[Sequence[str | int], tuple[int, ...]] | None = None  # prompt and tokens
         self._context = ContextBefore(http, server.depth) if server.depth else None
-
-    @property
-    def spaces_runs(self) -> bool:
-        """Whether another request goes before each run."""
-        return self._rules is not None and self._rules.spacer
 
     def check_mode(self, *, timeout_s: float) -> str | None:
         """None if the server drafts exactly when the configuration says so, else what is wrong.
@@ -180,7 +175,7 @@ class ServerClient:
                 payload |= {"speculative.n_min": speculation.n_min, "speculative.p_min": speculation.p_min}
         if streams == 1:
             done = complete(self._http, self._on_slot(payload, 0), timeout_s=timeout_s)
-            self._last_run = (prompt, done.tokens) if isinstance(prompt, str) else None
+            self._last_run = [prompt] if isinstance(prompt, str) else prompt, done.tokens
             return self._generation(done, self._accepted([done], rules))
         payload["timings_per_token"] = True
 
@@ -204,8 +199,8 @@ class ServerClient:
         check_prompt_fits(self._http, prompt, n_predict=request.n_predict, depth=self._server.depth)
 
     def time_batches(self, sizes: Sequence[int], *, timeout_s: float) -> list[tuple[int, float]]:
-        """(tokens, ms) of batches behind the last run; none of several streams, at depth or of odd caches."""
-        if self._last_run is None or self.spaces_runs:
+        """(tokens, ms) of batches behind the last run; none of several streams or where a build's cache is odd."""
+        if self._last_run is None or self._rules is None or self._rules.spacer:
             return []
         return time_batches(self._http, *self._last_run, sizes, timeout_s=timeout_s)
 

@@ -14,7 +14,7 @@ from velosweep.values import SCHEMA_VERSION, Device, Scalar
 class JobRecord:
     """A job as sweep.json keeps it. `state`: pending, done, partial (some runs failed) or failed.
 
-    `settings`: what else was set, by dotted key, as far as it differs from the default.
+    `settings`: what else was set, by dotted key, as far as it differs from the default. `twins` as in `Job`.
     """
 
     id: str
@@ -49,6 +49,7 @@ class JobRecord:
     depth: int = 0
     vanilla_arguments: tuple[str, ...] = ()  # the same without speculation
     added: tuple[int, ...] = ()  # iterations that `velosweep more` added, each time
+    twins: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

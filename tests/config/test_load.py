@@ -84,6 +84,12 @@ def test_kind_specific_settings_are_flat_and_sorted() -> None:
     assert made.speculation.parameters == (("ngram_mod.n_match", 24), ("ngram_mod.n_min", 3))
 
 
+def test_a_kind_can_be_asked_for_by_llama_cpp_s_name_whether_we_know_it_or_not() -> None:
+    assert job("speculation=draft-simple").speculation == job("speculation=draft").speculation
+    assert job("speculation.kinds=[draft-simple,ngram-mod,draft]").speculation.kinds == ("draft", "ngram-mod")
+    assert job("speculation=ngram-of-next-month").speculation.kinds == ("ngram-of-next-month",)
+
+
 def test_settings_that_change_no_result_are_apart() -> None:
     settings = load_settings(compose(["gpus=[0,GPU-1a]", "on_busy=fail", "display.quiet=true", "report.plots=true"]))
 
@@ -123,7 +129,7 @@ def test_settings_that_change_no_result_are_apart() -> None:
         ("protocol.order=up", "abba, random, block"),
         ("sampling.temperature=nan", "sampling.temperature is nan"),
         ("speculation.p_min=1.5", "it can be 1 at most"),
-        ("speculation.kinds=[drft]", "'drft'"),
+        ("speculation.kinds=[a_kind]", "'a_kind'"),
         ("model_pair.main_model=/x.gguf", "model_pair.draft_model has no value"),
         ("model_pair.synthetic.kept_layers=99", "kept_layers"),
         ("output=.", "is a folder"),

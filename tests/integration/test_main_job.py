@@ -239,6 +239,18 @@ def test_doctor_says_each_lack_once(tmp_path: Path) -> None:
     assert "❌ devices: unknown without llama.cpp" in done.stdout
 
 
+def test_lengths_that_come_to_one_run_are_measured_once_and_every_job_has_an_outcome(tmp_path: Path) -> None:
+    sweep = ["-m", "speculation=ngram-cache", "n_draft=4,8,12", "engine=embedded", *QUICK, "hydra.sweep.dir=out"]
+    done = run(sweep, tmp_path)
+    (job,) = json.loads((tmp_path / "out" / "sweep.json").read_text())["jobs"]
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (job["num"], job["n_draft"], job["twins"], job["state"]) == (0, 8, [1, 2], "done")
+    assert "n_draft 4, 8, 12 are measured once, as n_draft 8" in " ".join(done.stdout.split())
+    assert run(["resume", "out"], tmp_path).returncode == 0
+    assert json.loads((tmp_path / "out" / "sweep.json").read_text())["jobs"][0]["twins"] == [1, 2]
+
+
 def test_a_job_without_speculation_measures_vanilla_alone(tmp_path: Path) -> None:
     done = run(["speculation=none", "engine=embedded", *QUICK, "hydra.run.dir=one"], tmp_path)
     summary = json.loads((tmp_path / "one" / "summary.json").read_text())

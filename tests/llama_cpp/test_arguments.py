@@ -14,7 +14,7 @@ from tests.llama_cpp.servers import CPU, gpu_lane, speculative, vanilla
 from tests.llama_cpp.test_capabilities import recorded
 from velosweep.config.settings import Speculation
 from velosweep.errors import ProgramError
-from velosweep.llama_cpp.arguments import kind_parameters, program_arguments, server_arguments
+from velosweep.llama_cpp.arguments import check_speculation, kind_parameters, program_arguments, server_arguments
 from velosweep.llama_cpp.capabilities import parse_help
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.values import Lane
@@ -121,6 +121,38 @@ def test_a_parameter_of_another_kind_is_refused() -> None:
 
     with pytest.raises(ProgramError, match=r"no parameter ngram_mod.n_match; it has ngram_simple"):
         kind_parameters(speculation, n_draft=4)
+
+
+def test_a_kind_of_next_month_is_given_its_own_settings_by_the_names_of_the_help_text() -> None:
+    today = recorded("2026-10-llama-server")
+    flags = {"--spec-ngram-new-size-m": "N", "--spec-ngram-new-odds": "P", "--spec-new-sampling": ""}
+    next_month = replace(
+        today, spec_types=(*today.spec_types, "ngram-new"), flags={**today.flags, **flags, "--no-spec-new-sampling": ""}
+    )
+    parameters = (("new_sampling", False), ("ngram_new.odds", 0.5))
+    server = speculative(6, draft_model=None, speculation=Speculation(kinds=("ngram-new",), parameters=parameters))
+    argv = server_arguments(server, lane=CPU, capabilities=next_month, port=0)
+
+    assert value(argv, "--spec-type") == "ngram-new"
+    assert (value(argv, "--spec-ngram-new-size-m"), value(argv, "--spec-ngram-new-odds")) == ("6", "0.5")
+    assert "--no-spec-new-sampling" in argv
+    assert "--spec-draft-n-max" not in argv
+
+
+@pytest.mark.parametrize(
+    ("speculation", "words"),
+    [
+        (Speculation(kinds=("ngram-new",)), "can't speculate with ngram-new; it knows draft-simple"),
+        (Speculation(parameters=(("draft.conf_min", 0.5),)), "has no --spec-draft-conf-min, which"),
+        (Speculation(parameters=(("draft.n_max", 5),)), "--spec-draft-n-max is set by a key of its own"),
+        (Speculation(parameters=(("n_draft", 5),)), "no parameter n_draft"),
+    ],
+)
+def test_what_a_program_does_not_know_is_refused_before_it_runs(speculation: Speculation, words: str) -> None:
+    with pytest.raises(ProgramError) as refused:
+        check_speculation(speculation, recorded("2026-10-llama-server"))
+
+    assert words in str(refused.value)
 
 
 def test_synthetic_acceptance_counts_the_targets_own_token() -> None:

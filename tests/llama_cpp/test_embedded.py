@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from tests.llama_cpp.servers import CPU, gpu_lane, request, speculative, vanilla
+from velosweep.config import speculation_kinds
 from velosweep.config.settings import Speculation, SyntheticShape
 from velosweep.errors import LaunchFailed, ProgramError, RequestRefused
+from velosweep.llama_cpp import arguments, embedded, setting_table
 from velosweep.llama_cpp.embedded import EmbeddedEngine, check_engine, embedded_settings
 from velosweep.llama_cpp.engine import Generation, ServerConfig
 from velosweep.measuring.sample_rows import invalid_reason
@@ -132,6 +134,33 @@ def test_the_time_spent_drafting_and_batches_behind_the_run_are_told(
     assert (first.tokens, first.draft_tokens, first.prompt_tokens) == (
         again.tokens, again.draft_tokens, again.prompt_tokens,
     )  # fmt: skip
+
+
+@pytest.mark.real
+def test_a_kind_that_this_release_knows_nothing_of_runs_under_its_llama_cpp_name(
+    pair: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release that has never heard of ngram-map-k, in the llama.cpp that has it."""
+    for table in (speculation_kinds.KINDS, speculation_kinds._BY_LLAMA_CPP):
+        monkeypatch.delitem(table, "ngram-map-k")
+    ours = {name: one for name, one in setting_table.SETTINGS.items() if not name.startswith("ngram_map_k.")}
+    for module in (setting_table, arguments, embedded):
+        monkeypatch.setattr(module, "SETTINGS", ours)
+    monkeypatch.setattr(
+        setting_table, "_OUR_FLAGS", {flag for flag in setting_table._OUR_FLAGS if "ngram-map-k-" not in flag}
+    )
+    speculation = Speculation(kinds=("ngram-map-k",), parameters=(("ngram_map_k.size_n", 2),))
+    embedded.check_speculation(speculation)
+    server = speculative(3, main_model=pair[0], draft_model=None, speculation=speculation)
+
+    (run,) = run_of(server, tmp_path)
+
+    assert run.draft_tokens > 0
+    assert len(run.accepted_per_position) == 3
+    with pytest.raises(ProgramError, match=r"it knows draft-dflash, .*ngram-map-k"):
+        embedded.check_speculation(Speculation(kinds=("ngram-of-next-month",)))
+    with pytest.raises(ProgramError, match=r"has no speculation parameter draft.conf_min; it has .*ngram_map_k_size_n"):
+        embedded.check_speculation(Speculation(parameters=(("draft.conf_min", 0.5),)))
 
 
 @pytest.mark.real

@@ -86,6 +86,19 @@ def test_another_draft_length_than_the_jobs_is_invalid() -> None:
     assert invalid_reason(shorter, speculative(4, speculation=own), request()) is None
 
 
+def test_ngram_cache_drafts_eight_tokens_beside_another_kind_and_that_is_no_fault() -> None:
+    server = speculative(4, speculation=Speculation(kinds=("draft", "ngram-cache")))
+    eight = replace(DRAFTED, accepted_per_position=(5,) * 4 + (0,) * 4)
+
+    assert invalid_reason(eight, server, request()) is None
+
+
+def test_what_a_kind_that_we_do_not_know_drafts_is_taken_as_it_comes() -> None:
+    server = speculative(4, speculation=Speculation(kinds=("ngram-of-next-month",)))
+
+    assert invalid_reason(replace(DRAFTED, accepted_per_position=(5, 5, 5)), server, request()) is None
+
+
 def test_an_overshot_run_counts() -> None:
     assert invalid_reason(replace(DRAFTED, predicted_tokens=35), speculative(), request()) is None
 

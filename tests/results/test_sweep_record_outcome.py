@@ -58,3 +58,10 @@ def test_jobs_of_an_earlier_command_in_the_same_folder_are_not_this_one_s() -> N
     outcome = SweepOutcome.of_sweep(record_of(None, None, "it died"), [GOOD, GOOD, None], asked={"0", "1"})
 
     assert (outcome.exit_status, len(outcome.summaries)) == (ExitStatus.OK, 2)
+
+
+def test_numbers_that_came_to_one_run_each_have_its_outcome_in_their_place() -> None:
+    first, last = record_of(None, "it died").jobs
+    record = replace(record_of(None, "it died"), jobs=(replace(first, num=0, twins=(2,)), replace(last, num=1)))
+
+    assert SweepOutcome.of_sweep(record, [GOOD, None]).errors == (None, "it died", None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,6 +70,22 @@ def set_version_base() -> None:
         version.setbase("1.3")
 
 
+def register_kinds(words: Sequence[str]) -> None:
+    """Make `speculation=NAME` mean `speculation.kinds=[NAME]` for kinds by llama.cpp's names that we have no file for.
+
+    A file of that name in a person's own conf/ comes first, as any file does.
+    """
+    from hydra.core.config_store import ConfigStore
+
+    for word in words:
+        key, _, value = word.partition("=")
+        for name in re.findall(r"\b(?:draft|ngram)-[a-z0-9-]+", value) if key.lstrip("+") == "speculation" else ():
+            if name not in KINDS:
+                ConfigStore.instance().store(
+                    group="speculation", name=name, node={"kinds": [name]}, provider="velosweep"
+                )
+
+
 def start_hydra(config_dir: str | None = None, config_path: str | None = None) -> Hydra:
     """Hydra, reading our search path; its files are refused by name where they hold no configuration."""
     from hydra._internal.hydra import Hydra
@@ -91,6 +109,7 @@ def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictC
     from velosweep.config.hydra_errors import translating_errors
 
     words = read_words(overrides)
+    register_kinds(words)
     hydra = start_hydra(config_dir)
     try:
         with translating_errors():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from velosweep.config.keys import flattened, key, on_off_auto, seconds
-from velosweep.config.speculation_kinds import KINDS
+from velosweep.config.speculation_kinds import SpeculationKind, kind_names, kind_of
 
 WEIGHT_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0")
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
@@ -79,13 +79,16 @@ class PromptSet:
 class Speculation:
     """How tokens are proposed.
 
-    `kinds`: names of `speculation_kinds.KINDS`; several are combined; empty means none (the job is vanilla only).
+    `kinds`: names as `speculation_kinds.kind_of` has them; several are combined; empty means none (the job is vanilla
+    only).
     `parameters`: sorted (name, value) pairs of kind-specific settings, e.g. ("ngram_mod.n_match", 24).
     `synthetic_acceptance`: mean accepted tokens a round that llama.cpp draws at random (text is then invalid).
     """
 
     kinds: tuple[str, ...] = key(
-        ("draft",), "ways to propose tokens; several are combined, none is vanilla only", choices=tuple(KINDS)
+        ("draft",),
+        "ways to propose tokens, also by --spec-type's names; several are combined, [] is vanilla only",
+        convert=kind_names,
     )
     p_min: float = key(0.0, "stop drafting below this probability", least=0.0, most=1.0)
     n_min: int = key(0, "drop drafts shorter than this", least=0)
@@ -107,12 +110,22 @@ class Speculation:
     @property
     def needs_draft_model(self) -> bool:
         """Whether a draft model file must be given (the ngram kinds and MTP heads need none)."""
-        return any(KINDS[kind].needs_draft_model for kind in self.kinds)
+        return any(kind.needs_draft_model for kind in self.all_kinds)
+
+    @property
+    def takes_draft_model(self) -> bool:
+        """Whether a draft model file that is named is used."""
+        return any(kind.needs_draft_model or kind.may_have_draft_model for kind in self.all_kinds)
 
     @property
     def keeps_state(self) -> bool:
         """Whether the kind learns across requests, so that each iteration needs a fresh server."""
-        return any(KINDS[kind].keeps_state for kind in self.kinds)
+        return any(kind.keeps_state for kind in self.all_kinds)
+
+    @property
+    def all_kinds(self) -> tuple[SpeculationKind, ...]:
+        """What is known of each kind."""
+        return tuple(map(kind_of, self.kinds))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,6 +211,7 @@ class Job:
     n_predict, concurrency, depth, sampling and protocol). `directory` is relative to the sweep's root ("" for a
     single job).
     `added`: iterations that `velosweep more` added, each time; they change how much is measured, and not what.
+    `twins`: numbers of other points of the grid that come to the same run, and are measured with it.
     """
 
     id: str
@@ -219,6 +233,7 @@ class Job:
     overrides: tuple[str, ...] = ()
     directory: str = ""
     added: tuple[int, ...] = ()
+    twins: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

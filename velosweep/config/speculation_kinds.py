@@ -1,9 +1,16 @@
-"""The kinds of speculation: what each is called, what it needs and keeps, and what it can be set to."""
+"""The kinds of speculation: what each is called, what it needs and keeps, and what it can be set to.
+
+A llama.cpp may know more kinds than this table: `kind_of` makes one of any name, and the program decides.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from velosweep.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -11,20 +18,24 @@ class SpeculationKind:
     """One way to propose tokens.
 
     `name` is velosweep's, `llama_cpp` that of llama.cpp's `--spec-type`. `draft_settings`: whether the settings of
-    drafting (n_draft, p_min, devices, …) apply to it. `keeps_state`: it learns across requests, so that each iteration
-    needs a fresh server. `parameters`: its own settings with llama.cpp's defaults of October 2026, which are always
-    given, so that a default that changes in another build changes no result; `optional_parameters` have none.
-    `draft_length`: the parameter that bounds its drafts; n_draft sets it.
+    drafting (n_draft, p_min, devices, …) apply to it. `needs_draft_model`: a file must be named;
+    `may_have_draft_model`: one can be. `keeps_state`: it learns across requests, so that each iteration needs a fresh
+    server. `parameters`: its own settings with llama.cpp's defaults of October 2026, which are always given, so that a
+    default that changes in another build changes no result; `optional_parameters` have none. `draft_lengths`: the
+    parameters that bound its drafts, which n_draft sets where the program has them. `fixed_length`: what it drafts
+    whatever it is told.
     """
 
     name: str
     llama_cpp: str
     draft_settings: bool = False
     needs_draft_model: bool = False
+    may_have_draft_model: bool = False
     keeps_state: bool = False
     parameters: Mapping[str, int] = field(default_factory=dict)
     optional_parameters: tuple[str, ...] = ()
-    draft_length: str | None = None
+    draft_lengths: tuple[str, ...] = ()
+    fixed_length: int | None = None
 
 
 def _lookup_kind(name: str) -> SpeculationKind:
@@ -33,7 +44,7 @@ def _lookup_kind(name: str) -> SpeculationKind:
         name=name,
         llama_cpp=name,
         parameters={f"{prefix}.size_n": 12, f"{prefix}.size_m": 48, f"{prefix}.min_hits": 1},
-        draft_length=f"{prefix}.size_m",
+        draft_lengths=(f"{prefix}.size_m",),
     )
 
 
@@ -44,7 +55,7 @@ KINDS: Mapping[str, SpeculationKind] = {
         SpeculationKind(name="draft-eagle3", llama_cpp="draft-eagle3", draft_settings=True, needs_draft_model=True),
         SpeculationKind(name="draft-dflash", llama_cpp="draft-dflash", draft_settings=True, needs_draft_model=True),
         SpeculationKind(name="draft-dspark", llama_cpp="draft-dspark", draft_settings=True, needs_draft_model=True),
-        SpeculationKind(name="draft-mtp", llama_cpp="draft-mtp", draft_settings=True),
+        SpeculationKind(name="draft-mtp", llama_cpp="draft-mtp", draft_settings=True, may_have_draft_model=True),
         _lookup_kind("ngram-simple"),
         _lookup_kind("ngram-map-k"),
         _lookup_kind("ngram-map-k4v"),
@@ -53,13 +64,48 @@ KINDS: Mapping[str, SpeculationKind] = {
             llama_cpp="ngram-mod",
             keeps_state=True,
             parameters={"ngram_mod.n_match": 24, "ngram_mod.n_min": 48, "ngram_mod.n_max": 64},
-            draft_length="ngram_mod.n_max",
+            draft_lengths=("ngram_mod.n_max",),
         ),
         SpeculationKind(
             name="ngram-cache",
             llama_cpp="ngram-cache",
             keeps_state=True,
             optional_parameters=("ngram_cache.static", "ngram_cache.dynamic"),
+            fixed_length=8,
         ),
     )
 }
+_BY_LLAMA_CPP = {kind.llama_cpp: kind for kind in KINDS.values()}
+
+
+def kind_of(name: str) -> SpeculationKind:
+    """The kind of this name, ours or llama.cpp's; one that isn't in the table is told by its name.
+
+    A `draft-…` takes the settings of drafting and a draft model where one is named. Any other may learn across
+    requests, and calls the length of its drafts as the others do.
+    """
+    known = KINDS.get(name) or _BY_LLAMA_CPP.get(name)
+    if known is not None:
+        return known
+    drafts, prefix = name.startswith("draft-"), name.replace("-", "_")
+    return SpeculationKind(
+        name=name,
+        llama_cpp=name,
+        draft_settings=drafts,
+        may_have_draft_model=drafts,
+        keeps_state=not drafts,
+        draft_lengths=() if drafts else (f"{prefix}.n_max", f"{prefix}.size_m"),
+    )
+
+
+def kind_names(key: str, value: Any) -> tuple[str, ...]:
+    """The kinds of a list of names, each once, under our names. Raises ConfigError for what can be no name."""
+    if not isinstance(value, list):
+        raise ConfigError(f"{key} is {value!r}", remedy=f"write a list: {key}=[draft]")
+    for name in value:
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", str(name)) or name == "none":
+            known = ", ".join(KINDS)
+            raise ConfigError(
+                f"{key} has {name!r}", remedy=f"choose from {known}, or what --spec-type knows; [] is none"
+            )
+    return tuple(dict.fromkeys(kind_of(str(name)).name for name in value))

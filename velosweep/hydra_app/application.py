@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from velosweep.config.command_words import read_words
-from velosweep.config.composing import PRIMARY, start_hydra
+from velosweep.config.composing import PRIMARY, register_kinds, start_hydra
 from velosweep.config.flag_habits import run_command
 from velosweep.config.schema import nearest
 from velosweep.errors import ConfigError, ExitStatus
@@ -44,6 +44,7 @@ def run(
         ignore_closed_output()
         if probably_embedded(args.overrides, os.environ):
             ask_devices_early()
+    register_kinds(args.overrides)
     hydra = start_hydra(args.config_dir, args.config_path)
     try:
         if args.hydra_help:

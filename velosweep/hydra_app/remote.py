@@ -207,18 +207,29 @@ def merge(root: Path, jobs: Sequence[Job], groups: Sequence[RemoteGroup], failur
 def _job_records(
     jobs: Sequence[Job], groups: Sequence[RemoteGroup], found: Found, reasons: Mapping[str, str]
 ) -> tuple[JobRecord, ...]:
-    """Every job's record in order: the one in its group's record, or a failed one with the group's reason."""
+    """Every job's record in order: the one in its group's record, or a failed one with the group's reason.
+
+    Jobs that came to one run have one record, also where several groups measured it.
+    """
     outputs = {job.num: job.output for job in jobs}
     records: dict[int, JobRecord] = {}
     for group in groups:
         own = {record.num: record for record in found[group.name][0].jobs} if group.name in found else {}
         reason = reasons.get(group.name, "its task returned no result")
         for job in identify(group.jobs, {}):
+            if own and job.num not in own:
+                continue  # a twin of another job of the group
             record = own.get(job.num) or job_record(job)
             if record.state not in ("done", "partial"):
                 record = replace(record, state="failed", error=record.error or reason)
             records[job.num] = replace(record, output=outputs[job.num])
-    return tuple(records[num] for num in sorted(records))
+    distinct: dict[str, JobRecord] = {}
+    for num in sorted(records):
+        record = records[num]
+        first = distinct.setdefault(record.id, record)
+        if first is not record:
+            distinct[record.id] = replace(first, twins=(*first.twins, num, *record.twins))
+    return tuple(distinct.values())
 
 
 def measure_group(group: RemoteGroup, folder: Path, on_line: Callable[[bytes], None] = lambda line: None) -> None:

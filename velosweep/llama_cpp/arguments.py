@@ -10,7 +10,7 @@ from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import ProgramError
 from velosweep.llama_cpp.capabilities import Capabilities, visible_names
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.llama_cpp.setting_table import SETTINGS, Value
+from velosweep.llama_cpp.setting_table import SETTINGS, Value, is_ours, setting_of
 from velosweep.values import Lane
 
 Values = dict[str, Value]
@@ -112,7 +112,7 @@ def speculation_values(server: ServerConfig, lane: Lane) -> Values:
         return {"spec_type": ("none",)}
     values: Values = {"draft_model": server.draft_model} if server.draft_model else {}
     values |= {
-        "spec_type": tuple(KINDS[kind].llama_cpp for kind in speculation.kinds),
+        "spec_type": tuple(kind.llama_cpp for kind in speculation.all_kinds),
         "n_draft": server.n_draft,
         "n_min": speculation.n_min,
         "p_min": speculation.p_min,
@@ -137,22 +137,22 @@ def speculation_values(server: ServerConfig, lane: Lane) -> Values:
 def kind_parameters(speculation: Speculation, n_draft: int) -> Values:
     """The kinds' own settings: their defaults, n_draft as the length of their drafts, then what the person set.
 
-    Raises ProgramError for a name that none of the kinds has.
+    Raises ProgramError for a name that another kind has, or that velosweep gives under a key of its own.
     """
-    kinds = [KINDS[name] for name in speculation.kinds]
+    kinds = speculation.all_kinds
     values: Values = {}
     for kind in kinds:
         values |= kind.parameters
-        if kind.draft_length is not None:
-            values[kind.draft_length] = n_draft
+        values |= dict.fromkeys(kind.draft_lengths, n_draft)
     if "ngram_mod.n_min" in values:
         values["ngram_mod.n_min"] = min(KINDS["ngram-mod"].parameters["ngram_mod.n_min"], n_draft)
     known = {*values, *(name for kind in kinds for name in kind.optional_parameters)}
     for name, value in speculation.parameters:
-        if name not in known:
+        if name not in known and is_ours(name):
             raise ProgramError(
                 f"speculation {'+'.join(speculation.kinds)} has no parameter {name}; "
-                f"it has {', '.join(sorted(known)) or 'none'}"
+                f"it has {', '.join(sorted(known)) or 'none'}",
+                remedy=f"{setting_of(name).flags[0]} is set by a key of its own, or by another kind: velosweep --help",
             )
         values[name] = value
     return values
@@ -176,8 +176,8 @@ def words_of(server: ServerConfig, values: Values, capabilities: Capabilities) -
         if flag is None and name in needed:
             raise ProgramError(
                 f"{capabilities.program} (build {capabilities.build}) has none of "
-                f"{', '.join(SETTINGS[name].flags)}, which {needed[name]} needs",
-                remedy="use a newer llama.cpp",
+                f"{', '.join(setting_of(name).flags)}, which {needed[name]} needs",
+                remedy=_remedy(name, capabilities),
             )
         if flag is None or (name == "verbosity" and not capabilities.traces):
             continue
@@ -187,13 +187,33 @@ def words_of(server: ServerConfig, values: Values, capabilities: Capabilities) -
             words.append(flag)
         elif value is not False:
             words += [flag, as_text(value)]
+        elif name not in SETTINGS and f"--no-{flag[2:]}" in capabilities.flags:
+            words.append(f"--no-{flag[2:]}")
     return [*words, *server.engine.args]
+
+
+def check_speculation(speculation: Speculation, capabilities: Capabilities) -> None:
+    """Raise ProgramError for a kind or a parameter that a program doesn't know."""
+    _for_kinds(speculation, {}, capabilities)
+    for name in kind_parameters(speculation, 1):
+        if capabilities.name(name) is None and name in dict(speculation.parameters):
+            raise ProgramError(
+                f"{capabilities.program} (build {capabilities.build}) has no {setting_of(name).flags[0]}, which "
+                f"speculation parameter {name} needs",
+                remedy=_remedy(name, capabilities),
+            )
+
+
+def _remedy(name: str, capabilities: Capabilities) -> str:
+    if name in SETTINGS:
+        return "use a newer llama.cpp"
+    return f"it has {', '.join(capabilities.parameters) or 'no further parameters'}; or use a newer llama.cpp"
 
 
 def _for_kinds(speculation: Speculation, values: Values, capabilities: Capabilities) -> Values:
     """The values that the kinds want and this build knows. Raises ProgramError for a kind that it can't do."""
     known = capabilities.spec_types
-    wanted = [KINDS[name].llama_cpp for name in speculation.kinds]
+    wanted = [kind.llama_cpp for kind in speculation.all_kinds]
     if "draft-simple" not in known:
         # Builds before mid-2026 have no name for it: a draft model alone means it. Those before 2026 know nothing else.
         wanted = [kind for kind in wanted if kind != "draft-simple"]
@@ -205,7 +225,7 @@ def _for_kinds(speculation: Speculation, values: Values, capabilities: Capabilit
                 remedy="choose another speculation, or use a newer llama.cpp",
             )
     unwanted = set() if wanted else {"spec_type"}
-    if not any(KINDS[name].draft_settings for name in speculation.kinds):
+    if not any(kind.draft_settings for kind in speculation.all_kinds):
         unwanted |= {"n_draft", "n_min", "p_min", "p_split", "draft_device", "draft_context"}
         unwanted |= {name for name in values if name.startswith("draft_") and name != "draft_model"}
     kept = {name: value for name, value in values.items() if name not in unwanted}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from velosweep.errors import ProgramError
 from velosweep.llama_cpp import process
-from velosweep.llama_cpp.setting_table import SETTINGS
+from velosweep.llama_cpp.setting_table import is_ours, setting_of
 from velosweep.values import Device, Lane
 
 
@@ -35,7 +35,13 @@ class Capabilities:
 
     def name(self, setting: str) -> str | None:
         """What this program calls a setting of the table; None if it has no such flag."""
-        return next((flag for flag in SETTINGS[setting].flags if flag in self.flags), None)
+        return next((flag for flag in setting_of(setting).flags if flag in self.flags), None)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The parameters of speculation that it has and velosweep gives no value of its own, e.g. `draft_conf_min`."""
+        names = (flag.removeprefix("--spec-").replace("-", "_") for flag in self.flags if flag.startswith("--spec-"))
+        return tuple(name for name in names if not is_ours(name))
 
 
 _FLAG = r"-{1,2}[A-Za-z][A-Za-z0-9_-]*"

@@ -8,17 +8,19 @@ import importlib.metadata
 import json
 import secrets
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
-from velosweep.config.settings import EngineSettings
+from velosweep.config.settings import EngineSettings, Speculation
+from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import ProgramError
 from velosweep.isolation import python_command
 from velosweep.llama_cpp import process
-from velosweep.llama_cpp.arguments import server_values
+from velosweep.llama_cpp.arguments import kind_parameters, server_values
 from velosweep.llama_cpp.capabilities import parse_list
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.llama_cpp.server import ServerSession, start_child
-from velosweep.llama_cpp.setting_table import SETTINGS, Setting, Value
+from velosweep.llama_cpp.setting_table import SETTINGS, Setting, Value, spec_flag
 from velosweep.values import Device, Lane
 
 _CHILD = "velosweep.llama_cpp.embedded_child"
@@ -87,6 +89,38 @@ def check_engine(engine: EngineSettings) -> None:
         )
 
 
+@functools.cache
+def _known_speculation() -> tuple[frozenset[str], Mapping[str, str]]:
+    """The kinds that the package knows, and its parameters of speculation: flag -> attribute. Asked in a child."""
+    answer = json.loads(process.ask(python_command("-m", _CHILD, "--speculation")).stdout)
+    return frozenset(answer["kinds"]), {spec_flag(name): f"speculative.{name}" for name in answer["parameters"]}
+
+
+def check_speculation(speculation: Speculation) -> None:
+    """Raise ProgramError for a kind or a parameter that the embedded llama.cpp doesn't know."""
+    unknown = [kind for kind in speculation.kinds if kind not in KINDS]
+    extra = [name for name in kind_parameters(speculation, 1) if name not in SETTINGS]
+    if not unknown and not extra:
+        return
+    kinds, parameters = _known_speculation()
+    for kind in unknown:
+        if kind not in kinds:
+            raise ProgramError(
+                f"The embedded llama.cpp ({embedded_build()}) can't speculate with {kind}; "
+                f"it knows {', '.join(sorted(kinds - {'none', 'count'}))}",
+                remedy="choose one of these, or set llama_cpp.path to a llama.cpp that knows it",
+            )
+    for name in extra:
+        if spec_flag(name) not in parameters and name in dict(speculation.parameters):
+            ours = {setting.attribute for setting in SETTINGS.values()}
+            others = sorted(flag[7:].replace("-", "_") for flag, where in parameters.items() if where not in ours)
+            raise ProgramError(
+                f"The embedded llama.cpp ({embedded_build()}) has no speculation parameter {name}; "
+                f"it has {', '.join(others)}",
+                remedy="use one of these, or set llama_cpp.path to a llama.cpp that knows it",
+            )
+
+
 def embedded_settings(server: ServerConfig, *, lane: Lane) -> dict[str, object]:
     """`server` as attributes of xllamacpp's CommonParams: dotted name -> value."""
     values = server_values(server, lane)
@@ -94,7 +128,7 @@ def embedded_settings(server: ServerConfig, *, lane: Lane) -> dict[str, object]:
         values.pop("draft_device", None)  # the variables that pin the child show it no other device
     settings: dict[str, object] = {}
     for name, value in values.items():
-        setting = SETTINGS[name]
+        setting = SETTINGS.get(name) or Setting((), _known_speculation()[1].get(spec_flag(name)))
         if setting.attribute is not None:
             settings[setting.attribute] = _attribute_value(setting, value)
     settings["hostnames"] = [settings["hostnames"]]

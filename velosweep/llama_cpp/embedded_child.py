@@ -15,8 +15,17 @@ from typing import Any
 
 
 def main() -> None:
-    """Serve until stdin ends; with --devices say what devices there are, in llama-server's words, and end."""
+    """Serve until stdin ends; with --devices say what devices there are, in llama-server's words, and end.
+
+    With --speculation say, as JSON, which kinds and which parameters of speculation there are, and end.
+    """
     import xllamacpp
+
+    if sys.argv[1:] == ["--speculation"]:
+        json.dump(
+            {"kinds": _kinds(xllamacpp), "parameters": _parameters(xllamacpp.CommonParams().speculative)}, sys.stdout
+        )
+        return
 
     if sys.argv[1:] == ["--devices"]:
         for device in xllamacpp.get_device_info():
@@ -58,6 +67,24 @@ def apply_settings(params: Any, settings: dict[str, Any], xllamacpp: Any) -> Non
         if name == "tensor_split":  # a fixed array of as many shares as llama.cpp can have devices
             value = [*value, *[0.0] * (len(current) - len(value))]
         setattr(target, name, _value(value, xllamacpp))
+
+
+def _kinds(xllamacpp: Any) -> list[str]:
+    """The kinds of speculation, as --spec-type calls them."""
+    members = xllamacpp.common_speculative_type.__members__
+    return [name.removeprefix("COMMON_SPECULATIVE_TYPE_").lower().replace("_", "-") for name in members]
+
+
+def _parameters(section: Any, prefix: str = "") -> list[str]:
+    """Dotted names of the attributes below `section` that hold plain values."""
+    found = []
+    for name in dir(section):
+        value = None if name.startswith("_") else getattr(section, name)
+        if isinstance(value, (bool, int, float, str)):
+            found.append(prefix + name)
+        elif type(value).__name__.startswith("CommonParams"):
+            found += _parameters(value, f"{prefix}{name}.")
+    return found
 
 
 def _value(value: Any, xllamacpp: Any) -> Any:

@@ -12,7 +12,7 @@ from velosweep.config.speculation_kinds import KINDS
 from velosweep.llama_cpp.arguments import Values, as_text, server_values, speculation_values, words_of
 from velosweep.llama_cpp.capabilities import Capabilities, visible_names
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.llama_cpp.setting_table import SETTINGS
+from velosweep.llama_cpp.setting_table import SETTINGS, setting_of
 from velosweep.values import Device, Lane
 
 # The settings that a server may be told of, in the order in which people write them; those of speculation follow.
@@ -104,7 +104,7 @@ def _is_default(name: str, values: Values, capabilities: Capabilities) -> bool:
         return False
     if stated.startswith("same as "):
         followed = stated.removeprefix("same as ")
-        stated = next((as_text(values[n]) for n in values if followed in SETTINGS[n].flags and n != name), None)
+        stated = next((as_text(values[n]) for n in values if followed in setting_of(n).flags and n != name), None)
     value = as_text(values[name])
     if stated is None or value == stated:
         return value == stated
@@ -119,4 +119,7 @@ def _today(server: ServerConfig) -> Capabilities:
     flags = {setting.flags[0]: "N" for setting in SETTINGS.values() if not setting.gone}
     defaults = {SETTINGS[name].flags[0]: text for name, text in DEFAULTS.items()}
     kinds = tuple(kind.llama_cpp for kind in KINDS.values())
+    if server.speculation is not None:  # the embedded llama.cpp may know more than this release
+        kinds += tuple(kind.llama_cpp for kind in server.speculation.all_kinds)
+        flags |= {setting_of(name).flags[0]: "N" for name, _ in server.speculation.parameters}
     return Capabilities(program="llama-server", build="today's", flags=flags, spec_types=kinds, defaults=defaults)

@@ -5,6 +5,7 @@ The server's command line, the embedded parameters and the command that people a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -124,3 +125,24 @@ SETTINGS: Mapping[str, Setting] = {
     "ngram_cache.dynamic": Setting(("--lookup-cache-dynamic",), "speculative.ngram_cache.lookup_cache_dynamic"),
     "synth_len": Setting(("--spec-synth-len",), "speculative.synth_len"),
 }
+
+
+def setting_of(name: str) -> Setting:
+    """The table's setting; of a parameter of speculation that it lacks, what llama.cpp calls it by its own rule.
+
+    `draft.conf_min` and `draft_conf_min` are `--spec-draft-conf-min`.
+    """
+    return SETTINGS.get(name) or Setting((spec_flag(name),))
+
+
+def spec_flag(name: str) -> str:
+    """The flag of a parameter of speculation."""
+    return "--spec-" + re.sub(r"[._]", "-", name)
+
+
+_OUR_FLAGS = frozenset(flag for setting in SETTINGS.values() for flag in setting.flags)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a parameter of speculation is a setting of the table, under whatever name."""
+    return name in SETTINGS or spec_flag(name) in _OUR_FLAGS

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from velosweep.config.settings import EngineSettings, Job, ModelPair, SyntheticShape
+from velosweep.config.settings import EngineSettings, Job, ModelPair, Speculation, SyntheticShape
 from velosweep.errors import ConfigError, ProgramError, VelosweepError, combine_errors
+from velosweep.llama_cpp.arguments import check_speculation
 from velosweep.llama_cpp.engine import Engine
 from velosweep.llama_cpp.selection import ChosenEngine, open_engine, resolve_engine
+from velosweep.models.draft_heads import DraftHead
 from velosweep.models.gguf_model import GgufInfo
-from velosweep.models.model_checks import check_model, check_pair, fingerprint, resolve_model
+from velosweep.models.model_checks import check_heads, check_model, check_pair, fingerprint, resolve_model
 from velosweep.models.synthetic.pair import ensure_pair
 from velosweep.records import ModelFile
 
@@ -30,7 +32,7 @@ def check_files_exist(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.engine.kind != "attached" and job.model_pair.synthetic is None:
             named[job.model_pair.main_model, "model_pair.main_model"] = None
-            if job.speculation.needs_draft_model:
+            if job.speculation.takes_draft_model:
                 named[job.model_pair.draft_model or "", "model_pair.draft_model"] = None
     problems: list[VelosweepError] = []
     for reference, key in named:
@@ -99,6 +101,14 @@ class JobResolver:
                 check_engine(settings)
             if engine_key(settings) not in self.engines:
                 self.engines[engine_key(settings)] = open_engine(settings)
+        for settings, speculation in dict.fromkeys((job.engine, job.speculation) for job in jobs):
+            capabilities = getattr(self.engines[engine_key(settings)], "capabilities", None)
+            if settings.kind == "embedded":
+                from velosweep.llama_cpp.embedded import check_speculation as check_embedded
+
+                check_embedded(speculation)
+            elif capabilities is not None and speculation.kinds:
+                check_speculation(speculation, capabilities)
 
     def _find_models(self, job: Job) -> ModelPair:
         pair = job.model_pair
@@ -108,18 +118,37 @@ class JobResolver:
                 self._synthetic[pair.synthetic] = ensure_pair(pair.synthetic, on_progress=self.say)
             named_main, named_draft = map(str, self._synthetic[pair.synthetic])
         main = self._find_model(named_main, "model_pair.main_model")
-        if not job.speculation.needs_draft_model:
-            return replace(pair, main_model=main, draft_model=None)
-        if not named_draft:
-            raise ConfigError(
-                f"speculation {'+'.join(job.speculation.kinds)} needs a draft model",
-                remedy="set model_pair.draft_model, or choose speculation=ngram-simple, which needs none",
-            )
-        draft = self._find_model(named_draft, "model_pair.draft_model")
-        if (main, draft) not in self._checked_pairs and "draft" in job.speculation.kinds:
+        draft = self._find_draft(job.speculation, named_draft)
+        check_heads(
+            [kind.llama_cpp for kind in job.speculation.all_kinds],
+            self.headers[main],
+            self.headers[draft] if draft is not None else None,
+        )
+        if draft is not None and (main, draft) not in self._checked_pairs and "draft" in job.speculation.kinds:
             check_pair(self.headers[main], self.headers[draft])
             self._checked_pairs.add((main, draft))
         return replace(pair, main_model=main, draft_model=draft)
+
+    def _find_draft(self, speculation: Speculation, reference: str) -> str | None:
+        """The draft model that the kinds use. One that only may have one is given none that isn't made for it."""
+        if speculation.needs_draft_model and not reference:
+            raise ConfigError(
+                f"speculation {'+'.join(speculation.kinds)} needs a draft model",
+                remedy="set model_pair.draft_model, or choose speculation=ngram-simple, which needs none",
+            )
+        if not reference or not speculation.takes_draft_model:
+            return None
+        draft = self._find_model(reference, "model_pair.draft_model")
+        head = self.headers[draft].head
+        if speculation.kinds == ("draft-mtp",) and (head is None or head.kind != "draft-mtp"):
+            return None  # the pair's draft model, for other kinds; the main model may have heads of its own
+        return draft
+
+    def heads_of(self, job: Job) -> list[DraftHead]:
+        """The heads that a resolved job drafts with; none where its models are not here to be read."""
+        pair = job.model_pair
+        files = [path for path in (pair.draft_model or pair.main_model,) if path in self.headers]
+        return [head for path in files if (head := self.headers[path].head) is not None]
 
     def _find_model(self, reference: str, key: str) -> str:
         if (reference, key) not in self._paths:

@@ -98,6 +98,7 @@ def job_record(job: Job, server_arguments: tuple[str, ...] = ()) -> JobRecord:
         output=job.output,
         settings=other_settings(job),
         added=job.added,
+        twins=job.twins,
     )
 
 
@@ -132,7 +133,9 @@ def merge_records(
     for job in jobs:
         former, other = known.get(job.id), places.get(job.directory)
         if former is not None:
-            job = replace(job, state=former.state, error=former.error, directory=former.directory)
+            job = replace(
+                job, state=former.state, error=former.error, directory=former.directory, twins=job.twins or former.twins
+            )
         elif other is not None:
             raise MismatchError(
                 f"job {job.num} ({' '.join(job.overrides)}) would overwrite the results of job {other.num} "

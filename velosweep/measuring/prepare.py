@@ -21,12 +21,15 @@ from velosweep.machine.cores import check_threads, oversubscription, resolve_thr
 from velosweep.machine.devices import find_lanes
 from velosweep.machine.environment import cached_sha256, collect_environment
 from velosweep.machine.nvml import NvmlDriver, open_nvml
+from velosweep.measuring.draft_lengths import changed_lengths, merge_same_runs, real_n_draft
 from velosweep.measuring.job_resolver import EngineKey, JobResolver, check_files_exist, engine_key
 from velosweep.measuring.memory_estimates import MemoryEstimates
 from velosweep.models.gguf_model import GgufInfo
 from velosweep.planning.identity import identify
 from velosweep.records import Environment
 from velosweep.values import Lane
+
+_ONE_LENGTH = "give it that n_draft alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +106,11 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     resolved = [_named_by_server(job, engines[engine_key(job.engine)]) for job in resolved]
     lanes = _lanes(engines.values(), settings, nvml, resolver.reasons.append)
     threaded = [replace(job, engine=_with_threads(job.engine, len(lanes))) for job in resolved]
+    lengths = [real_n_draft(job, resolver.heads_of(job)) for job in threaded]
+    distinct = merge_same_runs(threaded, lengths)
     programs = {program: cached_sha256(Path(program)) for _, program, *_ in engines if program}
     content = {path: model.fingerprint for path, model in resolver.models.items()}
-    identified = identify(threaded, content | {program: digest for program, digest in programs.items() if digest})
+    identified = identify(distinct, content | {program: digest for program, digest in programs.items() if digest})
     environment = collect_environment(
         engine=" + ".join(dict.fromkeys(engine.name for engine in engines.values())),
         program=Path(next(iter(programs))) if len(programs) == 1 else None,
@@ -122,7 +127,10 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
         reasons=tuple(resolver.reasons),
         nvml=nvml,
         headers=resolver.headers,
-        warnings=preflight_warnings(identified, resolver.headers, () if settings.elsewhere else lanes),
+        warnings=(
+            *(PreflightWarning("n_draft", text, _ONE_LENGTH) for text in changed_lengths(threaded, lengths)),
+            *preflight_warnings(identified, resolver.headers, () if settings.elsewhere else lanes),
+        ),
     )
 
 

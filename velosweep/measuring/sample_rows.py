@@ -182,17 +182,19 @@ def _judge_drafts(generation: Generation, server: ServerConfig) -> str | None:
     # An n-gram kind drafts nothing for a text that repeats nothing; a draft model always drafts, unless it is told to
     # drop what is unlikely or short.
     always = speculation is None or (
-        any(KINDS[kind].draft_settings for kind in speculation.kinds) and not (speculation.p_min or speculation.n_min)
+        any(kind.draft_settings for kind in speculation.all_kinds) and not (speculation.p_min or speculation.n_min)
     )
     if drafted == 0 and always and generation.predicted_tokens > 1:
         return "nothing was drafted in a speculative run; what was measured is vanilla decoding"
     if drafted is not None and accepted is not None and not 0 <= accepted <= drafted:
         return f"{accepted} of {drafted} drafted tokens accepted is not possible"
-    # llama.cpp silently drafts less than asked with heads of a fixed length, and ngram-cache always 8 tokens. Its
-    # counter has one entry for each position that it can draft. Parameters of a kind may say another length.
+    # llama.cpp silently drafts less than asked with some heads. Its counter has one entry for each position that it can
+    # draft. Parameters of a kind may say another length, and so may kinds that we know nothing of.
     positions = generation.accepted_per_position
-    if positions is None or len(positions) == server.n_draft or (speculation and speculation.parameters):
+    kinds = speculation.all_kinds if speculation is not None else ()
+    if positions is None or (speculation and speculation.parameters) or any(kind.name not in KINDS for kind in kinds):
         return None
-    return (
-        f"llama.cpp drafts {len(positions)} tokens a round here, whatever it is told, and not n_draft {server.n_draft}"
-    )
+    longest = max([server.n_draft, *(kind.fixed_length or 0 for kind in kinds)])
+    if len(positions) == longest:
+        return None
+    return f"llama.cpp drafts {len(positions)} tokens a round here, whatever it is told, and not n_draft {longest}"

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from velosweep.errors import ModelFileError
+from velosweep.models.draft_heads import DraftHead, draft_head
 from velosweep.units import bytes_words
 
-Value = int | float | bool | bytes
+Value = int | float | bool | bytes | tuple[int, ...]
 Tokens = tuple[bytes, ...]
 
 FILE_TYPES = {
@@ -40,6 +41,7 @@ _MAX_PAIRS = 1 << 16
 _MAX_TENSORS = 1 << 18
 _MAX_TOKENS = 1 << 22
 _MAX_DIMENSIONS = 4
+_MAX_NUMBERS = 64  # of an array that is kept
 _MAX_ALIGNMENT = 1 << 20
 _TOKENS_KEY = b"tokenizer.ggml.tokens"
 
@@ -90,6 +92,8 @@ class GgufInfo:
     split_number: int = 0
     split_count: int = 1
     kv_elements_per_token: int | None = None  # numbers the KV cache keeps for a token; None where not of the usual kind
+    width: int | None = None  # of the embeddings
+    head: DraftHead | None = None  # what the file holds to draft for a main model
 
     @property
     def description(self) -> str:
@@ -126,12 +130,9 @@ def parse_header(data: bytes, path: Path, size: int) -> GgufInfo:
     reader = _Reader(data)
     n_tensors, n_pairs = reader.counts()
     values: dict[str, Value] = {}
-    tokens: Tokens = ()
     for _ in range(n_pairs):
         key, value = reader.pair()
-        if isinstance(value, tuple):
-            tokens = value
-        elif value is not None:
+        if value is not None:
             values[key.decode("utf-8", "replace")] = value
     alignment = values.get("general.alignment", 32)
     if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1) or alignment > _MAX_ALIGNMENT:
@@ -147,18 +148,20 @@ def parse_header(data: bytes, path: Path, size: int) -> GgufInfo:
         architecture=architecture,
         file_type=None if file_type is None else FILE_TYPES.get(file_type, f"type {file_type}"),
         layers=_number(values, f"{architecture}.block_count"),
-        parameters=sum(weights for weights, _ in tensors),
+        parameters=sum(weights for _, weights, _ in tensors),
         vocabulary_type=None if tokenizer is None else VOCABULARY_TYPES.get(tokenizer, tokenizer),
-        tokens=tokens,
+        tokens=reader.tokens,
         bos=_number(values, "tokenizer.ggml.bos_token_id", default=1 if is_spm else None),
         eos=_number(values, "tokenizer.ggml.eos_token_id", default=2 if is_spm else None),
         add_bos=_flag(values, "tokenizer.ggml.add_bos_token", default=True if is_spm else None),
         add_eos=_flag(values, "tokenizer.ggml.add_eos_token", default=False if is_spm else None),
         size_bytes=size,
-        expected_bytes=data_start + max(end for _, end in tensors) if tensors else reader.position,
+        expected_bytes=data_start + max(end for *_, end in tensors) if tensors else reader.position,
         split_number=_number(values, "split.no") or 0,
         split_count=max(_number(values, "split.count") or 1, 1),
         kv_elements_per_token=_kv_elements_per_token(values, architecture),
+        width=_number(values, f"{architecture}.embedding_length"),
+        head=draft_head(architecture, values, {name for name, *_ in tensors}),
     )
 
 
@@ -201,6 +204,7 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.position = 0
+        self.tokens: Tokens = ()
 
     def counts(self) -> tuple[int, int]:
         """How many tensors and how many values follow; read first."""
@@ -233,8 +237,8 @@ class _Reader:
     def string(self) -> bytes:
         return self.take(self.number(_U64))
 
-    def pair(self) -> tuple[bytes, Value | Tokens | None]:
-        """A key and its value: None for an array, but for that of the token texts."""
+    def pair(self) -> tuple[bytes, Value | None]:
+        """A key and its value: None for an array, but for a short one of integers; the token texts go to `tokens`."""
         key, kind = self.string(), self.number(_U32)
         if kind == _STRING:
             return key, self.string()
@@ -242,11 +246,14 @@ class _Reader:
             kind, count = self.number(_U32), self.number(_U64)
             if kind == _STRING:
                 texts = self._strings(count)
-                return key, texts if key == _TOKENS_KEY else None
+                self.tokens = texts if key == _TOKENS_KEY else self.tokens
+                return key, None
             if kind not in _SCALARS:
                 raise HeaderError(f"it has an array of unknown type {kind}")
-            self.skip(count * _SCALARS[kind].size)
-            return key, None
+            if count > _MAX_NUMBERS or _LAYOUTS[kind] in ("<f", "<?", "<d"):
+                self.skip(count * _SCALARS[kind].size)
+                return key, None
+            return key, tuple(self.number(_SCALARS[kind]) for _ in range(count))
         if kind not in _SCALARS:
             raise HeaderError(f"it has a value of unknown type {kind}")
         value: Value = _SCALARS[kind].unpack(self.take(_SCALARS[kind].size))[0]
@@ -267,9 +274,9 @@ class _Reader:
         self.skip(position - self.position)
         return tuple(texts)
 
-    def tensor(self) -> tuple[int, int]:
-        """A tensor's number of weights and where its data end, from the data's begin."""
-        self.string()
+    def tensor(self) -> tuple[bytes, int, int]:
+        """A tensor's name, number of weights and where its data end, from the data's begin."""
+        name = self.string()
         n_dimensions = self.number(_U32)
         if n_dimensions > _MAX_DIMENSIONS:
             raise HeaderError(f"it has a tensor of {n_dimensions} dimensions")
@@ -278,4 +285,4 @@ class _Reader:
             weights *= self.number(_U64)
         kind, offset = self.number(_U32), self.number(_U64)
         per_block, size = _BLOCKS.get(kind, (1, 0))  # a type newer than this table: at least its offset is known
-        return weights, offset + weights // per_block * size
+        return name, weights, offset + weights // per_block * size

@@ -12,14 +12,23 @@ import importlib
 import math
 import os
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from velosweep.errors import ModelFileError, PairError, install_extra
+from velosweep.models.draft_heads import head_misfit
 from velosweep.models.gguf_model import GgufInfo, read_header
 
+# Kinds that draft with heads, and what those are called.
+_HEADS = {
+    "draft-mtp": "heads for multi-token prediction",
+    "draft-eagle3": "EAGLE-3 head",
+    "draft-dflash": "DFlash head",
+    "draft-dspark": "DSpark head",
+}
 _MAX_SIZE_DIFFERENCE = 128  # llama.cpp: SPEC_VOCAB_MAX_SIZE_DIFFERENCE
 _FIRST_COMPARED_TOKEN = 5  # llama.cpp: SPEC_VOCAB_CHECK_START_TOKEN_ID
 _PART_NAME = re.compile(r"(?P<prefix>.*)-\d{5}-of-(?P<count>\d{5})\.gguf")
@@ -151,6 +160,43 @@ def check_pair(main: GgufInfo, draft: GgufInfo) -> None:
             f"The draft model {draft.path} doesn't fit the main model {main.path}: {cause}",
             remedy="llama.cpp would not draft; choose a draft model of the same family (model_pair.draft_model)",
         )
+
+
+def check_heads(kinds: Collection[str], main: GgufInfo, draft: GgufInfo | None) -> None:
+    """Raise PairError where the heads that these kinds (llama.cpp's names) draft with are missing or don't fit `main`.
+
+    `draft`: the draft model's file; None where none is used.
+    """
+    own = main.head.count if main.head is not None else 0
+    layers = None if main.layers is None else main.layers - own
+    for kind in kinds:
+        name = _HEADS.get(kind)
+        if name is None or (draft is None and kind == main_head(main)):
+            continue
+        if draft is None:
+            raise PairError(
+                f"speculation {kind} needs {name}, and the main model {main.path} has none "
+                f"(its header has no {main.architecture}.nextn_predict_layers)",
+                remedy="choose a main model that was converted with them, set model_pair.draft_model to a file of them "
+                "where the family has one, or choose another speculation",
+            )
+        cause = None
+        if draft.head is None or draft.head.kind != kind:
+            made_for = f"made for {draft.head.kind}" if draft.head else f"a plain model ({draft.architecture})"
+            cause = f"it is {made_for}, and holds no {name}"
+        else:
+            cause = head_misfit(draft.head, width=main.width, layers=layers)
+        if cause is not None:
+            other = f"speculation={draft.head.kind}" if draft.head else "speculation=draft"
+            raise PairError(
+                f"The draft model {draft.path} doesn't fit the main model {main.path} for speculation {kind}: {cause}",
+                remedy=f"set model_pair.draft_model to a file made for this main model, or choose {other}",
+            )
+
+
+def main_head(main: GgufInfo) -> str | None:
+    """The kind that drafts with the main model's own heads; None where it has none."""
+    return main.head.kind if main.head is not None else None
 
 
 def _misfit(main: GgufInfo, draft: GgufInfo) -> str | None:

@@ -120,7 +120,7 @@ def _server(job: Job, speculation: Speculation | None, engine: EngineSettings) -
     """Its id covers what a server is started with and nothing else, so that jobs can share the server."""
     main_model, draft_model, n_draft, mode = job.model_pair.main_model, None, 0, Mode.VANILLA
     if speculation is not None:
-        draft_model = job.model_pair.draft_model if speculation.needs_draft_model else None
+        draft_model = job.model_pair.draft_model if speculation.takes_draft_model else None
         n_draft, mode = job.n_draft, Mode.SPECULATIVE
     return ServerConfig(
         id=content_hash([mode.value, main_model, draft_model, n_draft, speculation, engine, *_load(job).items()]),

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from velosweep.config.settings import Job, Prompt
-from velosweep.config.speculation_kinds import KINDS
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.planning.identity import content_hash, speculative_server, vanilla_server
 from velosweep.values import Mode, Sample
@@ -87,7 +86,7 @@ def batches_after(measurement: Measurement, round_: Sequence[Measurement]) -> tu
 
 def _reads_along(server: ServerConfig) -> bool:
     speculation = server.speculation
-    drafts = speculation is not None and any(KINDS[kind].draft_settings for kind in speculation.kinds)
+    drafts = speculation is not None and any(kind.draft_settings for kind in speculation.all_kinds)
     return drafts and speculation is not None and not speculation.keeps_state
 
 

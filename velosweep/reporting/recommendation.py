@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from velosweep.config.speculation_kinds import KINDS
+from velosweep.config.speculation_kinds import KINDS, kind_of
 from velosweep.llama_cpp.setting_table import SETTINGS
 from velosweep.planning.job_settings import model_name
 from velosweep.records import JobRecord, SearchRecord, SweepRecord
@@ -257,7 +257,7 @@ def _quoted(entry: JobRecord | None, arguments: Iterable[str]) -> str:
 
 def default_arguments(job: Comparison) -> tuple[str, ...]:
     """llama-server's arguments by the names of llama.cpp since June 2026, for sweeps that recorded none."""
-    kinds = [KINDS[name] for name in job.speculation.partition(" (")[0].split("+") if name in KINDS]
+    kinds = [kind_of(name) for name in job.speculation.partition(" (")[0].split("+")]
     arguments = ["-m", job.main_model, "-ngl", "999"]
     if job.draft_model:
         arguments += ["-md", job.draft_model, "-ngld", "999"]
@@ -265,6 +265,6 @@ def default_arguments(job: Comparison) -> tuple[str, ...]:
     if any(kind.draft_settings for kind in kinds):
         arguments += ["--spec-draft-n-max", str(job.n_draft)]
     for kind in kinds:
-        if kind.draft_length is not None:
-            arguments += [SETTINGS[kind.draft_length].flags[0], str(job.n_draft)]
+        for length in kind.draft_lengths if kind.name in KINDS else ():
+            arguments += [SETTINGS[length].flags[0], str(job.n_draft)]
     return tuple(arguments)

@@ -187,14 +187,18 @@ class SweepOutcome:
         asked: Collection[str] | None = None,
         interrupted: bool = False,
     ) -> SweepOutcome:
-        """The outcome of a sweep's jobs, or only of those `asked` for by id; `summaries` in the record's order."""
+        """The outcome of a sweep's jobs, or only of those `asked` for by id; `summaries` in the record's order.
+
+        Twins of a job come to the same, each in its own place by its number.
+        """
         may_be_unmeasured = record.tuner is not None and not interrupted  # a search needs few of its candidates
-        found: list[tuple[Summary | None, str | None]] = []
+        found: dict[int, tuple[Summary | None, str | None]] = {}
         for job, summary in zip(record.jobs, summaries, strict=True):
             if asked is not None and job.id not in asked:
                 continue
             own_mode = "vanilla" if job.speculation == "none" else "speculative"
             measured = summary if summary is not None and summary[own_mode] else None
             unmeasured = None if measured is not None or may_be_unmeasured else "nothing was measured"
-            found.append((measured, job.error or unmeasured))
-        return cls.of([summary for summary, _ in found], [error for _, error in found], interrupted=interrupted)
+            found |= dict.fromkeys((job.num, *job.twins), (measured, job.error or unmeasured))
+        ended = [found[num] for num in sorted(found)]
+        return cls.of([summary for summary, _ in ended], [error for _, error in ended], interrupted=interrupted)

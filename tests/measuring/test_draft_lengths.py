@@ -1,0 +1,72 @@
+"""How many tokens are really drafted, and jobs that are then one and the same run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.planning.jobs import job
+from velosweep.config.settings import Job, Speculation
+from velosweep.errors import ConfigError
+from velosweep.measuring.draft_lengths import changed_lengths, merge_same_runs, real_n_draft
+from velosweep.models.draft_heads import DraftHead
+from velosweep.planning.identity import identify
+
+SEVEN = DraftHead(kind="draft-dflash", longest=7)
+FREE = DraftHead(kind="draft-mtp", count=1)
+THREE = DraftHead(kind="draft-mtp", count=3, longest=3)
+
+
+def jobs_over(*n_drafts: int, kind: str = "draft") -> list[Job]:
+    """Jobs without identity that differ in n_draft alone."""
+    speculation = Speculation(kinds=(kind,))
+    return [
+        job(num=num, n_draft=n, overrides=(f"n_draft={n}",), speculation=speculation) for num, n in enumerate(n_drafts)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "heads", "real"),
+    [
+        (("draft",), [], [4, 12]),
+        ((), [], [4, 12]),
+        (("ngram-cache",), [], [8, 8]),
+        (("ngram-cache", "ngram-mod"), [], [4, 12]),
+        (("draft-dflash",), [SEVEN], [4, 7]),
+        (("draft-dflash", "ngram-cache"), [SEVEN], [4, 7]),
+        (("draft-dflash", "ngram-mod"), [SEVEN], [4, 12]),
+        (("draft-mtp",), [THREE], [3, 3]),
+        (("draft-mtp",), [FREE], [4, 12]),
+        (("draft",), [THREE], [4, 12]),  # a main model with heads that this kind does not use
+    ],
+)
+def test_a_kind_drafts_what_it_can_whatever_it_is_told(kinds, heads, real):
+    speculation = Speculation(kinds=kinds)
+
+    assert [real_n_draft(job(n_draft=n, speculation=speculation), heads) for n in (4, 12)] == real
+
+
+def test_jobs_that_come_to_one_run_are_measured_once_in_the_first_one_s_place():
+    jobs = jobs_over(4, 8, 12, kind="ngram-cache")
+
+    (merged,) = merge_same_runs(jobs, [8, 8, 8])
+
+    assert (merged.num, merged.n_draft, merged.twins) == (jobs[0].num, 8, (jobs[1].num, jobs[2].num))
+    assert list(changed_lengths(jobs, [8, 8, 8])) == [
+        "ngram-cache drafts 8 tokens a round, whatever it is told: n_draft 4, 8, 12 are measured once, as n_draft 8"
+    ]
+
+
+def test_drafts_that_are_cut_are_told_apart_from_those_of_a_fixed_length():
+    jobs = jobs_over(4, 12, kind="draft-dflash")
+
+    assert [one.n_draft for one in merge_same_runs(jobs, [4, 7])] == [4, 7]
+    assert list(changed_lengths(jobs, [4, 7])) == [
+        "draft-dflash drafts at most 7 tokens a round here, whatever it is told: n_draft 12 is measured as n_draft 7"
+    ]
+
+
+def test_a_value_that_is_repeated_is_still_refused():
+    jobs = jobs_over(4, 4)
+
+    with pytest.raises(ConfigError, match="measure the same thing"):
+        identify(merge_same_runs(jobs, [4, 4]), {})

@@ -1,0 +1,51 @@
+"""How many tokens a job really drafts: some kinds draft a fixed number, and heads no more than they were trained for.
+
+llama.cpp takes any n_draft and says nothing, so that several n_draft are then one run under several names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from velosweep.config.settings import Job
+from velosweep.models.draft_heads import DraftHead
+
+
+def real_n_draft(job: Job, heads: Collection[DraftHead]) -> int:
+    """The n_draft that the job really has. `heads`: those of its models that its kinds draft with."""
+    kinds = job.speculation.all_kinds
+    fixed = [kind.fixed_length for kind in kinds if kind.fixed_length is not None]
+    if kinds and len(fixed) == len(kinds):
+        return max(fixed)
+    longest = {head.kind: head.longest for head in heads}
+    limits = [longest.get(kind.llama_cpp) for kind in kinds if kind.fixed_length is None]
+    known = [limit for limit in limits if limit is not None]
+    return min(job.n_draft, max(known)) if known and len(known) == len(limits) else job.n_draft
+
+
+def merge_same_runs(jobs: Sequence[Job], real: Iterable[int]) -> list[Job]:
+    """The jobs with their real n_draft; of several that come to one run the first, with the others' numbers."""
+    merged: dict[tuple[Job, int], tuple[Job, list[int]]] = {}
+    asked: dict[Job, list[int]] = {}
+    for job, n_draft in zip(jobs, real, strict=True):
+        run = replace(job, n_draft=n_draft)
+        alike = replace(run, num=0, overrides=(), directory="", output=None)
+        lengths = asked.setdefault(alike, [])
+        key = alike, lengths.count(job.n_draft)  # a repeated value is a mistake, and stays two jobs, which are refused
+        lengths.append(job.n_draft)
+        merged.setdefault(key, (run, []))[1].append(job.num)
+    return [replace(run, twins=tuple(numbers[1:])) for run, numbers in merged.values()]
+
+
+def changed_lengths(jobs: Sequence[Job], real: Iterable[int]) -> Iterator[str]:
+    """A sentence for each speculation whose n_draft llama.cpp would not keep to."""
+    asked: dict[tuple[str, int], set[int]] = {}
+    for job, n_draft in zip(jobs, real, strict=True):
+        asked.setdefault((job.speculation.label, n_draft), set()).add(job.n_draft)
+    for (label, n_draft), lengths in asked.items():
+        if lengths != {n_draft}:
+            several = "are measured once," if len(lengths) > 1 else "is measured"
+            given = ", ".join(map(str, sorted(lengths)))
+            most = f"{n_draft} tokens a round" if min(lengths) < n_draft else f"at most {n_draft} tokens a round here"
+            yield f"{label} drafts {most}, whatever it is told: n_draft {given} {several} as n_draft {n_draft}"

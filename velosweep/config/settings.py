@@ -115,7 +115,7 @@ class Speculation:
     @property
     def takes_draft_model(self) -> bool:
         """Whether a draft model file that is named is used."""
-        return any(kind.needs_draft_model or kind.may_have_draft_model for kind in self.all_kinds)
+        return any(kind.takes_draft_model for kind in self.all_kinds)
 
     @property
     def keeps_state(self) -> bool:

@@ -37,6 +37,11 @@ class SpeculationKind:
     draft_lengths: tuple[str, ...] = ()
     fixed_length: int | None = None
 
+    @property
+    def takes_draft_model(self) -> bool:
+        """Whether a draft model file that is named is used."""
+        return self.needs_draft_model or self.may_have_draft_model
+
 
 def _lookup_kind(name: str) -> SpeculationKind:
     prefix = name.replace("-", "_")

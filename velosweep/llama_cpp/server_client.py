@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from velosweep.config.speculation_kinds import KINDS
+from velosweep.config.speculation_kinds import kind_of
 from velosweep.errors import RunFailed
 from velosweep.llama_cpp.batch_timing import time_batches
 from velosweep.llama_cpp.client import HttpClient, check_status
@@ -133,8 +133,7 @@ class ServerClient:
         speculation = self._server.speculation
         if speculation is None or self._rules is None:
             return
-        names = {kind.llama_cpp: kind.name for kind in KINDS.values()}
-        kinds = [names.get(kind, kind) for kind in self._rules.kinds]
+        kinds = [kind_of(kind).name for kind in self._rules.kinds]
         if kinds and set(kinds) != set(speculation.kinds):
             asked = "+".join(speculation.kinds)
             way = f"speculation={kinds[0]}" if len(kinds) == 1 else f"'speculation.kinds=[{','.join(kinds)}]'"

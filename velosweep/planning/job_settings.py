@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from velosweep.config.schema import KEY_TYPES
 from velosweep.config.settings import EngineSettings, Job, PromptSet, Sampling, Speculation, SyntheticShape
 from velosweep.config.settings import Protocol as RunProtocol
-from velosweep.config.speculation_kinds import KINDS
+from velosweep.config.speculation_kinds import KINDS, kind_of
 from velosweep.values import Scalar
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _settings(
     pair: str, main: str, draft: str | None, kinds: str, n_draft: int, n_predict: int, prompts: str, others: Settings
 ) -> dict[str, Scalar]:
     names = kinds.partition(" (")[0].split("+")
-    drafts = kinds != "none" and any(name not in KINDS or KINDS[name].needs_draft_model for name in names)
+    drafts = kinds != "none" and any(name not in KINDS or kind_of(name).takes_draft_model for name in names)
     core = (pair, main, draft if drafts else None, kinds, n_draft, n_predict, prompts)
     return {**dict(zip(CORE, core, strict=True)), **others}
 

@@ -193,7 +193,8 @@ class Kit:
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [*libraries, older]))
         if "VK_DRIVER_FILES" not in environment and (driver := vulkan_driver()) is not None:
             environment["VK_DRIVER_FILES"] = str(driver)
-        return environment | {"XDG_CACHE_HOME": str(self.work / "cache"), "COLUMNS": "150", "NO_COLOR": "1"}
+        own = {"XDG_CACHE_HOME": str(self.work / "cache"), "VELOSWEEP_LOCK_DIR": str(self.work / "locks")}
+        return environment | own | {"COLUMNS": "150", "NO_COLOR": "1"}
 
     def run(
         self, command: Sequence[str | Path], *, log: str | None = None, check: bool = True

@@ -16,12 +16,12 @@ from preparing import write_pair
 Row = Mapping[str, Any]
 
 
-def _sweep(kit: Kit, name: str, pair: list[str], *overrides: str) -> tuple[list[Row], str]:
+def _sweep(kit: Kit, name: str, pair: list[str], *overrides: str, context: int = 2048) -> tuple[list[Row], str]:
     """Measure; returns the jobs' rows of results.parquet, and a sentence where time ran out before the end."""
     import velosweep
 
     folder = kit.folder(name)
-    engine = [f"llama_cpp.path={kit.bin}", "engine=server", "engine.context=2048"]
+    engine = [f"llama_cpp.path={kit.bin}", "engine=server", f"engine.context={context}"]
     job = [f"n_predict={kit.scale.n_predict}", f"iterations={kit.scale.iterations}"]
     run = kit.velosweep("-m", *engine, *pair, *job, *overrides, f"hydra.sweep.dir={folder}", log=name, check=False)
     if not (folder / "results.parquet").is_file():
@@ -100,8 +100,8 @@ def streams(kit: Kit) -> Result:
 def depth(kit: Kit) -> Result:
     """Speedup on an empty context and behind a long one."""
     pair, _ = write_pair(kit, kit.scale.quantised)
-    depths, context = f"depth=0,{kit.scale.depth}", f"engine.context={kit.scale.depth + 1024}"
-    rows, cut = _sweep(kit, "depth", pair, "n_draft=4", depths, context, "iterations=3")
+    depths = f"depth=0,{kit.scale.depth}"
+    rows, cut = _sweep(kit, "depth", pair, "n_draft=4", depths, context=kit.scale.depth + 1024)
     figures = {"speedups": _texts(rows, "depth")}
     return Result(figures=figures, folders=("sweeps/depth",), surprises=(cut,) if cut else ())
 

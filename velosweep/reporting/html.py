@@ -11,6 +11,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from velosweep.records import SweepRecord
+from velosweep.reporting.decoding_figure import decoding_figure
 from velosweep.reporting.detail_figures import acceptance_figure, metric_figures
 from velosweep.reporting.escaping import json_for_script, plot_text, shorten_homes
 from velosweep.reporting.figure import Figure
@@ -132,7 +133,7 @@ def _figures(
         of_prompts.append(prompts_figure(rows, job, f"prompts-{job.job_num}-{number}", title))
         of_prompts.append(prompt_heat_map(jobs, rows, job, f"prompt-heat-{number}"))
     found: dict[str, Iterable[Figure | None]] = {
-        "main": [main_figure(jobs, rows, target)],
+        "main": [main_figure(jobs, rows, target), decoding_figure(jobs, ids)],
         "results": [heat_map(jobs)],
         "acceptance": [acceptance_figure(jobs, ids)],
         "runs": [samples_figure(line), conditions_figure(line)] if line else [],

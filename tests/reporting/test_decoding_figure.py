@@ -1,0 +1,39 @@
+"""The stacked bar of where a token's time goes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.reporting import sweeps
+from velosweep.reporting.decoding_figure import decoding_figure
+
+
+def test_the_parts_of_a_job_add_up_to_its_time_a_token_beside_vanillas() -> None:
+    jobs = sweeps.default_sweep().jobs
+    figure = decoding_figure(jobs)
+
+    assert figure is not None
+    vanilla, *parts = figure.data
+    assert vanilla["x"] == [pytest.approx(1000 / jobs[0].vanilla.tokens_per_second.mean, rel=1e-4)]
+    for place, job in enumerate(jobs):
+        total = sum(part["x"][place] for part in parts)
+        assert total == pytest.approx(1000 / job.speculative.tokens_per_second.mean, rel=1e-3)
+        share = parts[1]["x"][place] / total
+        assert (parts[1]["name"], share) == ("drafting", pytest.approx(job.decoding.draft_share, rel=1e-3))
+        assert f"n_draft {job.n_draft}: {100 * share:.0f} % drafting" in figure.summary
+
+
+def test_without_known_costs_there_is_no_figure() -> None:
+    assert decoding_figure([replace(job, decoding=None) for job in sweeps.default_sweep().jobs]) is None
+
+
+def test_of_many_jobs_the_advised_ones_are_shown() -> None:
+    jobs = sweeps.large_sweep().jobs
+    last = jobs[-1]
+    figure = decoding_figure(jobs, {last.job_id})
+
+    assert figure is not None
+    assert len(figure.data[1]["y"]) == 12
+    assert figure.data[1]["y"][-1].endswith(f"n_draft {last.n_draft}")

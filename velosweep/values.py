@@ -151,6 +151,8 @@ class Sample:
     batch_tokens: tuple[int, ...] | None = None
     batch_ms: tuple[float, ...] | None = None
     depth_ms: float | None = None
+    seed: int | None = None
+    stop_reason: str | None = None
 
     @property
     def is_counted(self) -> bool:

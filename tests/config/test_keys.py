@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from velosweep.config.keys import freeze
+from velosweep.config.keys import freeze, keys_of
 from velosweep.config.schema import KEYS
+from velosweep.config.settings import Sampling
 from velosweep.errors import ConfigError
 
 
@@ -57,7 +58,8 @@ def test_a_number_is_finite(value: float) -> None:
 
 
 def test_all_that_is_wrong_with_a_section_is_said() -> None:
-    wrong = dict.fromkeys(("seed", "temperature"))
+    usual = {key.name: key.default for key in keys_of(Sampling)}
+    wrong = {**usual, **dict.fromkeys(("seed", "temperature"))}
 
     with pytest.raises(ConfigError, match="2 things are wrong:") as caught:
         freeze(KEYS["sampling"], "sampling", wrong)

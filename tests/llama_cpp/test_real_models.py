@@ -117,6 +117,24 @@ def test_a_warm_run_is_drafted_and_its_seed_decides_it(servers: Servers) -> None
     assert drafted.draft_tokens > drafted.accepted_tokens > 0
 
 
+def test_a_text_may_end_by_itself(servers: Servers) -> None:
+    asked = replace(request("Say hi.", 64, chat=True), stop="natural")
+    plain, drafted = servers.both(asked)
+
+    assert plain.tokens == drafted.tokens
+    assert plain.stop_reason == drafted.stop_reason == "eos"
+    assert 2 <= plain.predicted_tokens < 64
+
+
+def test_the_template_gets_the_system_message_and_its_values(servers: Servers) -> None:
+    bare = PROMPTS["chat"]
+    system = replace(bare, prompt=replace(bare.prompt, system="Answer as a pirate who loves long sentences."))
+    with_values = replace(bare, template_kwargs=(("add_generation_prompt_of_nobody", False),))
+
+    assert servers.run(0, system).prompt_tokens != servers.run(0, bare).prompt_tokens  # the template has one of its own
+    assert servers.run(0, with_values).prompt_tokens == servers.run(0, bare).prompt_tokens
+
+
 def test_a_context_of_2000_tokens_is_measured(tmp_path: Path) -> None:
     asked = request(" ".join(str(number) for number in range(530)), 12)
     model = real_models.model("eight-blocks")

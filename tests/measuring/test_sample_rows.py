@@ -69,6 +69,16 @@ def test_a_draft_model_that_is_to_drop_unlikely_drafts_may_draft_nothing() -> No
     assert invalid_reason(replace(GOOD, draft_tokens=0, accepted_tokens=0), server, request()) is None
 
 
+def test_a_text_that_ends_by_itself_counts_where_that_was_asked_for() -> None:
+    short = replace(GOOD, predicted_tokens=9, stop_reason="eos")
+    asked = replace(request(), stop="natural")
+
+    assert invalid_reason(short, vanilla(), asked) is None
+    assert invalid_reason(short, vanilla(), request()) == "only 9 of 32 tokens were generated"
+    assert invalid_reason(replace(short, stop_reason=None), vanilla(), asked) is not None
+    assert "nothing was decoded" in (invalid_reason(replace(short, predicted_tokens=1), vanilla(), asked) or "")
+
+
 def test_a_build_that_does_not_tell_is_believed() -> None:
     assert invalid_reason(GOOD, speculative(), request()) is None
 

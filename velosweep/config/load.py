@@ -126,6 +126,7 @@ class JobLoader:
             "n_predict": parts.make("n_predict"),
             "concurrency": parts.make("concurrency"),
             "depth": parts.make("depth"),
+            "stop": parts.make("stop"),
         }
         for key in ("n_draft", "n_predict"):
             parts.check(job_parts.check_context, key, made[key], made["engine"])

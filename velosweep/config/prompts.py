@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from velosweep.config.hydra_errors import not_utf8, not_yaml
 from velosweep.config.keys import expanded
@@ -24,6 +25,7 @@ _LARGEST_FILE = 1 << 28
 _LARGEST_YAML = 1 << 24
 _DEEPEST_YAML = 100
 _OTHER_FORMATS = frozenset((".csv", ".tsv", ".parquet", ".arrow", ".xlsx", ".xls", ".toml", ".xml", ".gz", ".zip"))
+_CHAT = "set prompts.chat=true, or leave it out"
 _FORMATS = "write it as .txt (a prompt a line), .jsonl, .json or .yaml (items of text, id and category)"
 
 
@@ -34,9 +36,13 @@ def load_prompts(prompt: str | None, keys: PromptKeys, *, base: Path) -> PromptS
     the seed, evenly over categories, in the set's order. Ids become unique and safe as file names.
     Raises PromptError with file, line and what to do.
     """
+    options: dict[str, Any] = {"chat": keys.chat, "system": keys.system, "template_kwargs": keys.template_kwargs}
+    for name in () if keys.chat else ("system", "template_kwargs"):
+        if options[name]:
+            raise PromptError(f"prompts.{name} is for a chat template, and prompts.chat is false", remedy=_CHAT)
     if prompt is not None:
         text = checked_text(prompt, "prompt", "give a text, or leave prompt out to use prompts=")
-        return PromptSet(name="prompt", prompts=(Prompt(id="prompt", text=text),), chat=keys.chat)
+        return PromptSet(name="prompt", prompts=(Prompt(id="prompt", text=text),), **options)
     if keys.file:
         found = list(_from_file(base / expanded(keys.file)))
     else:
@@ -57,7 +63,7 @@ def load_prompts(prompt: str | None, keys: PromptKeys, *, base: Path) -> PromptS
         found = _draw(found, keys.limit, keys.seed)
     # The shipped set's name is not the file's.
     name = Path(keys.file).stem if keys.file and keys.name == "default" else keys.name
-    return PromptSet(name=name, prompts=tuple(_with_unique_ids(found)), chat=keys.chat)
+    return PromptSet(name=name, prompts=tuple(_with_unique_ids(found)), **options)
 
 
 def _from_file(path: Path) -> Iterator[Prompt]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from velosweep.config.keys import Key, dotted_keys, gpus, key, structured
+from velosweep.config.keys import Key, dotted_keys, flattened, gpus, key, structured
 from velosweep.config.settings import EngineSettings, Protocol, Sampling, Speculation, SyntheticShape, TunerSettings
 from velosweep.errors import ConfigError
 
@@ -43,6 +43,10 @@ class PromptKeys:
     seed: int = key(0, "seed of that draw", least=0)
     categories: tuple[str, ...] | None = key(None, "only prompts of these categories")
     chat: bool = key(False, "apply the main model's chat template")
+    system: str | None = key(None, "system message before each prompt (needs prompts.chat=true)")
+    template_kwargs: tuple[tuple[str, int | float | str], ...] = key(
+        (), "values that the chat template reads, e.g. {enable_thinking: false}", hint=dict[str, Any], convert=flattened
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +75,9 @@ class SweepKeys:
     n_predict: int = key(100, "tokens to generate a run", least=2)
     concurrency: int = key(1, "requests at a time, each on a slot of its own", least=1)
     depth: int = key(0, "tokens of context before each prompt", least=0)
+    stop: str = key(
+        "length", "length: n_predict tokens; natural: where the text ends, or then", choices=("length", "natural")
+    )
     prompt: str | None = key(None, "one prompt, instead of the set of prompts=", convert=lambda _, value: value)
     prompts: PromptKeys = key(PromptKeys, "prompts measured together")
     iterations: int = key("${protocol.iterations}", "runs of each mode; default of the protocol", least=1)

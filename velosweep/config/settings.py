@@ -67,12 +67,15 @@ class Prompt:
 class PromptSet:
     """Prompts measured together: an iteration is one pass over all of them, in order.
 
-    `chat`: apply the main model's chat template through the server.
+    `chat`: apply the main model's chat template through the server, with `system` as the message before each prompt
+    that has none of its own, and `template_kwargs`, sorted (name, value) pairs that the template reads.
     """
 
     name: str
     prompts: tuple[Prompt, ...]
     chat: bool = False
+    system: str | None = None
+    template_kwargs: tuple[tuple[str, int | float | str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +136,11 @@ class Sampling:
     """How tokens are chosen."""
 
     temperature: float = key(0.0, "0 is greedy, so that outputs can be compared", least=0.0)
-    seed: int = key(42, "seed of sampling")
+    seed: int = key(42, "seed of sampling; above temperature 0 iteration i takes seed + i in every mode")
+    top_k: int = key(40, "choose among so many of the likeliest tokens; 0: all", least=0)
+    top_p: float = key(1.0, "choose among the likeliest tokens of this probability together", least=0.0, most=1.0)
+    min_p: float = key(0.0, "choose among tokens of this share of the likeliest's probability", least=0.0, most=1.0)
+    repeat_penalty: float = key(1.0, "make tokens of the last 64 this much less likely; 1: not", least=0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,7 +215,7 @@ class Job:
     """One point of the grid. `id` is a hash of what determines its result, never its position.
 
     `baseline_id` is the same for all jobs that can share one vanilla series (same main model, engine, prompts,
-    n_predict, concurrency, depth, sampling and protocol). `directory` is relative to the sweep's root ("" for a
+    n_predict, concurrency, depth, stop, sampling and protocol). `directory` is relative to the sweep's root ("" for a
     single job).
     `added`: iterations that `velosweep more` added, each time; they change how much is measured, and not what.
     `twins`: numbers of other points of the grid that come to the same run, and are measured with it.
@@ -227,6 +234,7 @@ class Job:
     protocol: Protocol
     concurrency: int = 1
     depth: int = 0
+    stop: str = "length"
     skip_vanilla: bool = False
     target_speedup: float = 1.5
     output: str | None = None

@@ -66,7 +66,8 @@ def partition(
     by_baseline: dict[tuple[Any, ...], list[Job]] = {}
     for job in map(absolute, jobs):
         pair = (job.model_pair.main_model, job.model_pair.synthetic)
-        shared = (pair, job.engine, job.prompts, job.n_predict, job.sampling, job.protocol, job.skip_vanilla)
+        load = (job.concurrency, job.depth, job.stop)
+        shared = (pair, job.engine, job.prompts, job.n_predict, *load, job.sampling, job.protocol, job.skip_vanilla)
         by_baseline.setdefault(shared, []).append(job)
     queues = list(by_baseline.values())
     while tasks and len(queues) < tasks and max(map(len, queues)) > 1:

@@ -57,32 +57,44 @@ class Completion:
 
 def completion_payload(request: Request, *, prompt: str | Sequence[int], cache_prompt: bool) -> dict[str, object]:
     """The body of POST /completion for one measured run; `prompt` may be tokens."""
+    sampling = request.sampling
+    penalties = ["penalties"] if sampling.repeat_penalty != 1 else []
+    others = [name for name, used in (("top_p", sampling.top_p < 1), ("min_p", sampling.min_p > 0)) if used]
     return {
         "prompt": prompt,
         "n_predict": request.n_predict,
-        "temperature": request.sampling.temperature,
-        "seed": request.sampling.seed,
+        "temperature": sampling.temperature,
+        "seed": sampling.seed,
         "cache_prompt": cache_prompt,
-        "ignore_eos": True,
+        "ignore_eos": request.stop != "natural",
         "return_tokens": True,
         "timings_per_token": False,
         "stop": [],
         # With a temperature of 0 the best token is taken anyway; finding 40 of them first costs time at every step.
-        "top_k": 1 if request.sampling.temperature <= 0 else 40,
+        "top_k": 1 if sampling.temperature <= 0 else sampling.top_k,
         # Nothing that a default of some build could add.
         "dynatemp_range": 0.0,
-        "top_p": 1.0,
-        "min_p": 0.0,
+        "top_p": sampling.top_p,
+        "min_p": sampling.min_p,
         "typical_p": 1.0,
         "xtc_probability": 0.0,
-        "repeat_penalty": 1.0,
+        "repeat_penalty": sampling.repeat_penalty,
         "presence_penalty": 0.0,
         "frequency_penalty": 0.0,
         "dry_multiplier": 0.0,
         "mirostat": 0,
         "n_probs": 0,
-        "samplers": ["top_k", "temperature"],
+        "samplers": [*penalties, "top_k", *others, "temperature"],
     }
+
+
+def stop_reason(final: Mapping[str, object]) -> str | None:
+    """Why a run ended, by its final event: `limit`, `eos` or `word`; None where a build does not say."""
+    reason = final.get("stop_type")
+    if isinstance(reason, str) and reason != "none":
+        return reason
+    older = (("stopped_eos", "eos"), ("stopped_word", "word"), ("stopped_limit", "limit"))
+    return next((word for name, word in older if final.get(name) is True), None)
 
 
 def complete(client: HttpClient, payload: Mapping[str, object], *, timeout_s: float) -> Completion:

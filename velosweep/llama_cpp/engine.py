@@ -52,6 +52,8 @@ class Request:
     n_predict: int
     sampling: Sampling
     chat: bool = False
+    template_kwargs: tuple[tuple[str, int | float | str], ...] = ()
+    stop: str = "length"
     batches: tuple[int, ...] = ()
     depth_timeout_s: float = 600.0
 
@@ -73,6 +75,7 @@ class Generation:
     the time in which all streams were busy: the token that it begins with, and those of all streams that came in it.
     `shortest`: tokens of the shortest request. What follows it is known of several streams only, but for `depth_ms`:
     how long the context before the prompt took to be read, once for this and later runs; None where a run reads it.
+    `stop_reason`: `limit` (n_predict), `eos` (the text's own end), `word`; None where a build does not say.
     """
 
     tokens: tuple[int, ...]
@@ -99,6 +102,7 @@ class Generation:
     between_tokens_p95_ms: float | None = None
     between_tokens_p99_ms: float | None = None
     depth_ms: float | None = None
+    stop_reason: str | None = None
 
 
 class Session(Protocol):

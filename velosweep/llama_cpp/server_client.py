@@ -16,7 +16,7 @@ from velosweep.config.speculation_kinds import kind_of
 from velosweep.errors import RunFailed
 from velosweep.llama_cpp.batch_timing import time_batches
 from velosweep.llama_cpp.client import HttpClient, check_status
-from velosweep.llama_cpp.completion import Completion, complete, completion_payload
+from velosweep.llama_cpp.completion import Completion, complete, completion_payload, stop_reason
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.llama_cpp.filler_text import ContextBefore
 from velosweep.llama_cpp.prompt_length import check_prompt_fits
@@ -210,7 +210,10 @@ class ServerClient:
             return prompt.text
         messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
         messages.append({"role": "user", "content": prompt.text})
-        response = self._http.request("POST", "/apply-template", {"messages": messages}, timeout_s=30.0)
+        asked: dict[str, object] = {"messages": messages}
+        if request.template_kwargs:
+            asked["chat_template_kwargs"] = dict(request.template_kwargs)
+        response = self._http.request("POST", "/apply-template", asked, timeout_s=30.0)
         if response.status in (404, 501):
             raise RunFailed(
                 "This llama-server has no /apply-template", remedy="set prompts.chat=false or use a newer llama.cpp"
@@ -262,4 +265,5 @@ class ServerClient:
             **asdict(drafts),
             depth_ms=self._context.ms(done) if self._context else None,
             truncated=done.final.get("truncated") is True,
+            stop_reason=stop_reason(done.final),
         )

@@ -117,6 +117,7 @@ def of_streams(runs: Sequence[Sequence[Generation]], answers: Sequence[Sequence[
     """
     figures = stream_figures(answers)
     first, every = [stream[0] for stream in runs], [run for stream in runs for run in stream]
+    cut_off = [run for run in every if run.stop_reason != "eos"]
     steps = round(figures.tokens)
     p50, p95, p99 = figures.between_tokens_ms
     return replace(
@@ -127,7 +128,8 @@ def of_streams(runs: Sequence[Sequence[Generation]], answers: Sequence[Sequence[
         time_to_first_token_ms=fmean(run.time_to_first_token_ms for run in first),
         total_time_ms=fmean(run.total_time_ms for run in first),
         truncated=any(run.truncated for run in every),
-        shortest=min(run.predicted_tokens for run in every),
+        shortest=min(run.predicted_tokens for run in cut_off or every),
+        stop_reason=(cut_off or every)[0].stop_reason,
         stream_tokens_per_second=figures.tokens_per_second,
         stream_first_token_ms=tuple(run.time_to_first_token_ms for run in first),
         between_tokens_p50_ms=p50,

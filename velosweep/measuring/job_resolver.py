@@ -16,6 +16,7 @@ from velosweep.models.draft_heads import DraftHead
 from velosweep.models.gguf_model import GgufInfo
 from velosweep.models.model_checks import check_heads, check_model, check_pair, fingerprint, resolve_model
 from velosweep.models.synthetic.pair import ensure_pair
+from velosweep.planning.job_settings import other_settings
 from velosweep.records import ModelFile
 
 EngineKey = tuple[str, str | None, str | None, str | None]
@@ -48,11 +49,21 @@ def check_files_exist(jobs: Sequence[Job]) -> None:
         raise combine_errors(problems)
 
 
-def _check_load(job: Job) -> None:
-    for key, value, usual in (("concurrency", job.concurrency, 1), ("depth", job.depth, 0)):
-        if job.engine.kind == "binaries" and value != usual:
+# What a request can ask of a server, and a program for one request can't be told.
+_SERVER_ONLY = (
+    "concurrency",
+    "depth",
+    "stop",
+    *(f"sampling.{name}" for name in ("top_k", "top_p", "min_p", "repeat_penalty")),
+)
+
+
+def _check_requests(job: Job) -> None:
+    settings = other_settings(job)
+    for key in _SERVER_ONLY if job.engine.kind == "binaries" else ():
+        if key in settings:
             raise ProgramError(
-                f"{key} is {value}, and engine=binaries runs a program of its own for each request",
+                f"{key} is {settings[key]}, and engine=binaries runs a program for each request, which can't do that",
                 remedy=f"choose engine=server or engine=embedded, or leave {key} out",
             )
 
@@ -93,7 +104,7 @@ class JobResolver:
     def open_engines(self, jobs: Sequence[Job]) -> None:
         """Open each engine that resolved jobs name. Raises ProgramError, also for settings it has no place for."""
         for job in jobs:
-            _check_load(job)
+            _check_requests(job)
         for settings in dict.fromkeys(job.engine for job in jobs):
             if settings.kind == "embedded":
                 from velosweep.llama_cpp.embedded import check_engine

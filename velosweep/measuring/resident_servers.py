@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from velosweep.config.settings import Protocol
@@ -154,11 +154,15 @@ class ResidentServers:
 
 def request_of(measurement: Measurement, batches: tuple[int, ...] = ()) -> Request:
     """What a measurement asks of its server."""
-    job = measurement.job
+    job, prompt, sampling = measurement.job, measurement.prompt, measurement.job.sampling
+    if sampling.temperature > 0:  # greedy texts have no use for seeds, and are the same in every iteration
+        sampling = replace(sampling, seed=sampling.seed + measurement.iteration)
     return Request(
-        prompt=measurement.prompt,
+        prompt=prompt if prompt.system or not job.prompts.system else replace(prompt, system=job.prompts.system),
         n_predict=job.protocol.warmup_tokens if measurement.iteration == 0 else job.n_predict,
-        sampling=job.sampling,
+        sampling=sampling,
+        stop=job.stop if measurement.iteration > 0 else "length",
+        template_kwargs=job.prompts.template_kwargs,
         depth_timeout_s=job.protocol.run_timeout_s,
         chat=job.prompts.chat and measurement.iteration > 0,  # a warm-up says nothing that needs a template
         batches=batches,

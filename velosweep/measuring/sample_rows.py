@@ -87,6 +87,7 @@ class SampleMaker:
             llama_cpp_build=engine.build,
             attempt=attempt,
             temperature=request.sampling.temperature,
+            seed=request.sampling.seed,
             memory_bytes=memory_bytes,
         )
 
@@ -158,7 +159,10 @@ def invalid_reason(generation: Generation, server: ServerConfig, request: Reques
     if generation.truncated:
         return "truncated: the context was full; raise engine.context or lower n_predict"
     shortest = generation.predicted_tokens if generation.shortest is None else generation.shortest
-    if shortest < request.n_predict:
+    natural = request.stop == "natural" and generation.stop_reason in ("eos", "word")
+    if natural and shortest < 2:
+        return "the text ended with its first token, so that nothing was decoded"
+    if shortest < request.n_predict and not natural:
         return f"only {shortest} of {request.n_predict} tokens were generated"
     for name in ("prompt_ms", "predicted_ms", "time_to_first_token_ms", "total_time_ms"):
         value = getattr(generation, name)

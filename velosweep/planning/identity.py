@@ -21,7 +21,7 @@ _NOT_IDENTITY = ("name", "retries", "load_timeout_s", "run_timeout_s", "cooldown
 
 
 # Settings that came after the first release: at their defaults they are left out, so that earlier jobs keep their ids.
-_LATER: frozenset[str] = frozenset({"system"})
+_LATER = frozenset({"system", "template_kwargs", "top_k", "top_p", "min_p", "repeat_penalty"})
 
 
 def _content(value: DataclassInstance) -> dict[str, object]:
@@ -75,7 +75,7 @@ def _identify(job: Job, fingerprints: Mapping[str, str]) -> Job:
         "sampling": job.sampling,
         "protocol": {k: v for k, v in _content(job.protocol).items() if k not in _NOT_IDENTITY},
         "skip_vanilla": job.skip_vanilla,
-        **_load(job),
+        **_unusual(job, "concurrency", "depth", "stop"),
     }
     draft = job.model_pair.draft_model
     own = {
@@ -88,11 +88,13 @@ def _identify(job: Job, fingerprints: Mapping[str, str]) -> Job:
     return replace(job, id=content_hash(own), baseline_id=content_hash(baseline))
 
 
-def _load(job: Job) -> dict[str, int]:
-    """What a server has to do at a time, and behind how much context, where it isn't one short request."""
-    return {name: value for name, value, usual in (
-        ("concurrency", job.concurrency, 1), ("depth", job.depth, 0)
-    ) if value != usual}  # fmt: skip
+def _unusual(job: Job, *names: str) -> dict[str, object]:
+    """Those of a job's own settings, of after the first release, that are not at their defaults."""
+    return {
+        field.name: getattr(job, field.name)
+        for field in fields(job)
+        if field.name in names and getattr(job, field.name) != field.default
+    }
 
 
 def _engine_content(engine: EngineSettings, fingerprints: Mapping[str, str], *, vanilla: bool) -> dict[str, object]:
@@ -119,11 +121,12 @@ def speculative_server(job: Job) -> ServerConfig | None:
 def _server(job: Job, speculation: Speculation | None, engine: EngineSettings) -> ServerConfig:
     """Its id covers what a server is started with and nothing else, so that jobs can share the server."""
     main_model, draft_model, n_draft, mode = job.model_pair.main_model, None, 0, Mode.VANILLA
+    load = _unusual(job, "concurrency", "depth")
     if speculation is not None:
         draft_model = job.model_pair.draft_model if speculation.takes_draft_model else None
         n_draft, mode = job.n_draft, Mode.SPECULATIVE
     return ServerConfig(
-        id=content_hash([mode.value, main_model, draft_model, n_draft, speculation, engine, *_load(job).items()]),
+        id=content_hash([mode.value, main_model, draft_model, n_draft, speculation, engine, *load.items()]),
         mode=mode,
         main_model=main_model,
         draft_model=draft_model,

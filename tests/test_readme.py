@@ -109,7 +109,7 @@ def test_the_command_that_finds_the_best_works(command: str, workplace: Path) ->
     done = shell(f"{command.replace('10min', '8s')} engine=embedded n_predict=24", workplace)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "=== Search for the fastest setting ===" in done.stdout
+    assert " sure)" in done.stdout or "another setting may be faster" in done.stdout
 
 
 @pytest.mark.real

@@ -28,10 +28,10 @@ def test_the_report_is_shown_and_written_again(sweep: Path, capsys: pytest.Captu
     assert main(["report", str(sweep)]) == 0
 
     shown = capsys.readouterr().out
-    assert "Run the synthetic draft with n_draft 4" in shown
+    assert "Run the synthetic draft, n_draft 4" in shown
     assert str(sweep / "report.html") in shown
     page = (sweep / "report.html").read_text("utf-8")
-    assert "Run the synthetic draft with n_draft 4" in page
+    assert "Run the synthetic draft, n_draft 4" in page
     assert "/home/somebody" not in page
 
 
@@ -44,7 +44,7 @@ def test_a_folder_of_sweeps_is_listed_with_each_ones_answer(sweep: Path, capsys:
 
     shown = capsys.readouterr().out
     assert "holds 2 sweeps" in shown
-    assert "2026-11-24/one: Run the synthetic draft with n_draft 4" in shown
+    assert "2026-11-24/one: Run the synthetic draft, n_draft 4" in shown
     assert f"velosweep report '{folder}'" in shown
     assert not (folder / "report.html").exists()
 

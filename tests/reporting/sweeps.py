@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -53,6 +54,7 @@ class MadeUp:
     comparisons: list[Comparison]
     samples: pa.Table
     runs: tuple[Sample, ...]
+    root: Path = Path("sweep")
 
     @property
     def jobs(self) -> list[Comparison]:

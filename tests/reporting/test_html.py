@@ -141,6 +141,6 @@ def test_a_search_is_on_the_page_with_its_candidates_and_how_sure_it_is() -> Non
 
     page = render_report(made.comparisons, replace(made.record, searches=(search,)), made.samples)
 
-    assert "not certified: the budget was used up" in page
+    assert "another setting may be faster: the budget was used up" in page
     assert "dropped in round 4" in page
     assert 'href="#search"' in page

@@ -28,7 +28,8 @@ def answer_arguments(root: Path) -> list[str]:
 
     Of several recommendations (main models, prompt sets) it is the first. Raises NothingMeasured where none was made.
     """
-    from velosweep.reporting.recommendation import recommend, vanilla_command
+    from velosweep.reporting.printed_command import vanilla_command
+    from velosweep.reporting.recommendation import recommend
 
     derived = analyse(root)
     found = recommend(derived.comparisons, derived.record)

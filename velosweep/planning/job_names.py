@@ -17,6 +17,7 @@ from velosweep.planning.job_settings import (
     PATHS,
     PROMPTS,
     Settings,
+    drafting,
     path_tail,
     settings_of_job,
     value_of,
@@ -62,7 +63,7 @@ def job_names(jobs: Mapping[str, Settings], numbers: Mapping[str, int | None]) -
     titles[N_DRAFT] = N_DRAFT
     texts = {key: _texts(key, jobs) for key in titles}
     without = [key for key in keys if key != N_DRAFT]
-    of_vanilla = [key for key in without if key not in (DRAFT, KIND) and not _DRAFTING.match(key)]
+    of_vanilla = [key for key in without if not drafting(key)]
 
     def label(job: str, named: Sequence[str], kind: Scalar) -> str:
         return ", ".join(_words({key: texts[key][job] for key in named}, titles, kind))
@@ -94,7 +95,7 @@ def _words(texts: Mapping[str, str], titles: Mapping[str, str], kind: Scalar) ->
     if not speculates:
         yield "vanilla" if kind is None else "no speculation"
     for key, text in texts.items():
-        if not speculates and (key in (N_DRAFT, KIND) or _DRAFTING.match(key)):
+        if not speculates and drafting(key):
             continue
         if key == KIND:
             if text != _DRAFT_MODEL or texts.get(DRAFT, "none") == "none":
@@ -106,8 +107,6 @@ def _words(texts: Mapping[str, str], titles: Mapping[str, str], kind: Scalar) ->
             yield text if key in (PAIR, "prompt") else f"{text} main model" if key == MAIN else f"{titles[key]} {text}"
 
 
-# Keys that a server without speculation does not see.
-_DRAFTING = re.compile(r"speculation\.|engine\.(draft_|speculative_)")
 _DRAFT_MODEL = "draft model"  # the kind `draft` for people
 
 

@@ -7,6 +7,7 @@ their defaults. Whatever key is swept is found here by its values, so that no pl
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
@@ -26,7 +27,7 @@ Settings = Mapping[str, Scalar]
 
 PAIR, MAIN, DRAFT = "model_pair.name", "model_pair.main_model", "model_pair.draft_model"
 KIND, N_DRAFT, N_PREDICT, PROMPTS = "speculation.kinds", "n_draft", "n_predict", "prompts.name"
-CORE = (PAIR, MAIN, DRAFT, KIND, N_DRAFT, N_PREDICT, PROMPTS)
+CORE = (PAIR, MAIN, DRAFT, KIND, N_DRAFT, N_PREDICT, PROMPTS, "concurrency", "depth")
 
 _SECTIONS: Mapping[str, type] = {
     "speculation": Speculation,
@@ -38,8 +39,8 @@ _SECTIONS: Mapping[str, type] = {
 }
 # Fields of a job that are no settings of what is measured, or that stand in `CORE`.
 _NO_SETTINGS = frozenset({
-    "id", "num", "baseline_id", "directory", "overrides", "output", "target_speedup", "model_pair", "n_draft",
-    "n_predict", "prompts.name", "prompts.prompts", "speculation.kinds",
+    "id", "num", "baseline_id", "added", "directory", "overrides", "output", "target_speedup", "model_pair", "n_draft",
+    "n_predict", "concurrency", "depth", "prompts.name", "prompts.prompts", "speculation.kinds",
 })  # fmt: skip
 _KEY_OF = {"engine.program": "llama_cpp.path", "protocol.iterations": "iterations"}
 PATHS = frozenset({MAIN, DRAFT, "llama_cpp.path"})
@@ -63,36 +64,32 @@ class Row(Protocol):
     @property
     def prompt_set(self) -> str: ...
     @property
+    def concurrency(self) -> int: ...
+    @property
+    def depth(self) -> int: ...
+    @property
     def settings(self) -> Settings: ...
 
 
 def settings_of(row: Row) -> dict[str, Scalar]:
     """All settings of a job by their dotted keys."""
     core = (row.model_pair, row.main_model, row.draft_model, row.speculation, row.n_draft, row.n_predict)
-    return _settings(*core, row.prompt_set, row.settings)
-
-
-def _settings(
-    pair: str, main: str, draft: str | None, kinds: str, n_draft: int, n_predict: int, prompts: str, others: Settings
-) -> dict[str, Scalar]:
-    names = kinds.partition(" (")[0].split("+")
-    drafts = kinds != "none" and any(name not in KINDS or kind_of(name).takes_draft_model for name in names)
-    core = (pair, main, draft if drafts else None, kinds, n_draft, n_predict, prompts)
-    return {**dict(zip(CORE, core, strict=True)), **others}
+    return _settings((*core, row.prompt_set, row.concurrency, row.depth), row.settings)
 
 
 def settings_of_job(job: Job) -> dict[str, Scalar]:
     """The same of a job that is planned."""
-    return _settings(
-        job.model_pair.name,
-        job.model_pair.main_model,
-        job.model_pair.draft_model,
-        job.speculation.label,
-        job.n_draft if job.speculation.kinds else 0,
-        job.n_predict,
-        job.prompts.name,
-        other_settings(job),
-    )
+    pair, n_draft = job.model_pair, job.n_draft if job.speculation.kinds else 0
+    core = (pair.name, pair.main_model, pair.draft_model, job.speculation.label, n_draft, job.n_predict)
+    return _settings((*core, job.prompts.name, job.concurrency, job.depth), other_settings(job))
+
+
+def _settings(core: tuple[Scalar, ...], others: Settings) -> dict[str, Scalar]:
+    found = dict(zip(CORE, core, strict=True))
+    kinds = str(found[KIND]).partition(" (")[0].split("+")
+    if kinds == ["none"] or all(kind in KINDS and not kind_of(kind).takes_draft_model for kind in kinds):
+        found[DRAFT] = None
+    return {**found, **others}
 
 
 def other_settings(job: Job) -> dict[str, Scalar]:
@@ -153,6 +150,20 @@ def default_of(key: str) -> Scalar:
 def value_of(settings: Settings, key: str) -> Scalar:
     """A job's value of a key, the default where it doesn't say one."""
     return settings[key] if key in settings else default_of(key)
+
+
+def drafting(key: str) -> bool:
+    """Whether a server without speculation does not see this key."""
+    return key in (DRAFT, N_DRAFT) or key.startswith(("speculation.", "engine.draft_", "engine.speculative_"))
+
+
+# What is asked of llama.cpp. All other settings are ways to answer it, and compete.
+_TASK = re.compile(r"(model_pair\.main_model|n_predict|prompt|depth|concurrency|stop)$|prompts\.|sampling\.")
+
+
+def asks(key: str) -> bool:
+    """Whether a setting says what is asked of llama.cpp, so that jobs that differ in it are no rivals."""
+    return _TASK.match(key) is not None
 
 
 def column_name(key: str) -> str:

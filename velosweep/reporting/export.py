@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
 
+from velosweep.planning.job_settings import model_name
 from velosweep.records import SweepRecord
 from velosweep.reporting.escaping import csv_text, markdown_text, shorten_homes
 from velosweep.reporting.recommendation import recommend
-from velosweep.reporting.result_tables import job_table, with_failed
+from velosweep.reporting.result_tables import summary_table, with_failed
 from velosweep.reporting.table import markdown_lines
 from velosweep.reporting.wording import whole_jobs
 from velosweep.results.results_file import COLUMNS, results_to_table
@@ -20,16 +21,28 @@ from velosweep.statistics.comparison import Comparison
 
 
 def _markdown(comparisons: list[Comparison], record: SweepRecord) -> str:
+    """What people post: the answer, the table, the command, and on what it was measured."""
+    found, jobs, here = recommend(comparisons, record), whole_jobs(comparisons), record.environment
     lines: list[str] = []
-    for found in recommend(comparisons, record):
-        question = f"{found.question}: " if found.question else ""
-        lines += [f"**{markdown_text(question + found.headline)}**", ""]
-        lines += [f"- {markdown_text(advice.sentence)}" for advice in found.against]
-        lines += ["```", found.command, "```", ""] if found.command else []
-        lines += [markdown_text(f"Rests on {found.rests_on}"), ""] if found.rests_on else []
+    for answer in found:
+        question = f"{answer.question}: " if answer.question else ""
+        words = " ".join(filter(None, (answer.sureness, answer.costs)))
+        lines += [f"**{markdown_text(f'{question}{answer.headline}.')}** {markdown_text(words)}".rstrip(), ""]
     if not comparisons:
-        lines.append("Nothing has been measured yet.")
-    lines += markdown_lines(job_table(with_failed(whole_jobs(comparisons), record), record))
+        lines += ["Nothing has been measured yet.", ""]
+    advised = {answer.job.job_id: answer.job for answer in found if answer.job is not None and answer.kind == "run"}
+    lines += [*markdown_lines(summary_table(with_failed(jobs, record), record, advised)), ""] if jobs else []
+    for answer in found:
+        lines += ["```sh", answer.command, "```", ""] if answer.command else []
+    models = {model.path: model.description for model in here.models}
+    for what, paths in (("Main model", [job.main_model for job in jobs]), ("Draft", [job.draft_model for job in jobs])):
+        for path in dict.fromkeys(filter(None, paths)):
+            about = f" ({models[path]})" if models.get(path) else ""
+            lines.append(f"- {what}: {markdown_text(f'{model_name(path)}{about}')}")
+    devices = ", ".join(dict.fromkeys(device.name for device in here.devices)) or here.cpu
+    lines.append(f"- {markdown_text(f'{devices}; llama.cpp {here.llama_cpp_build} ({here.engine}), {here.system}')}")
+    asked = dict.fromkeys(f"prompts {job.prompt_set}, {job.n_predict} tokens" for job in jobs)
+    lines += [f"- {markdown_text('; '.join(asked))}; velosweep {here.velosweep}"] if asked else []
     return "\n".join(lines) + "\n"
 
 

@@ -21,6 +21,7 @@ class _Text:
     without_figures: str = ""
     remedy_in_search: str = ""
     worst_by: str = ""
+    brief: str = ""
 
 
 _UNKNOWN = _Text(sentence="", remedy="A newer velosweep may know more; the evidence is as recorded.")
@@ -38,12 +39,16 @@ WORST = " (worst)"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Advice:
-    """A finding in words. `sentence` says what was seen, with figures; `remedy` what to do."""
+    """A finding in words. `sentence` says what was seen, with figures; `remedy` what to do.
+
+    `brief`: in two or three words what it takes from the answer's certainty, empty where it takes nothing.
+    """
 
     severity: str
     code: str
     sentence: str
     remedy: str
+    brief: str = ""
 
     @property
     def sign(self) -> str:
@@ -64,9 +69,9 @@ def explain(finding: Finding, record: SweepRecord | None = None) -> Advice:
     text = _text_of(finding)
     figures = {name: _Count(value) if isinstance(value, int) else value for name, value in finding.evidence.items()}
     try:
-        sentence = text.sentence.format_map(figures)
+        sentence, brief = text.sentence.format_map(figures), text.brief.format_map(figures)
     except (KeyError, ValueError, TypeError):  # other evidence than this version of the sentence expects
-        sentence = ""
+        sentence, brief = "", text.brief.partition("{")[0].strip()
     if not sentence:
         words = [
             f"{name.replace('_', ' ')} {f'{value:.3g}' if isinstance(value, float) else value}"
@@ -76,7 +81,8 @@ def explain(finding: Finding, record: SweepRecord | None = None) -> Advice:
     about = f"{finding.subject}: " if finding.subject not in _NO_SUBJECT else ""
     searched = record is not None and record.tuner is not None
     remedy = text.remedy_in_search if searched and text.remedy_in_search else text.remedy
-    return Advice(severity=finding.severity, code=finding.code, sentence=f"{about}{sentence}.", remedy=remedy)
+    said = f"{about}{sentence}."
+    return Advice(severity=finding.severity, code=finding.code, sentence=said, remedy=remedy, brief=brief)
 
 
 def _text_of(finding: Finding) -> _Text:

@@ -12,7 +12,7 @@ from velosweep.planning.job_names import names_of_jobs
 from velosweep.planning.job_settings import CORE, N_DRAFT
 from velosweep.planning.lane_queue import predicted_s
 from velosweep.planning.server_groups import ServerGroup, count_measurements
-from velosweep.reporting.console import QUIET, say, say_lines, width_of
+from velosweep.reporting.console import QUIET, say, say_lines, table_width
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.table import Table, column, terminal_lines
 from velosweep.reporting.wording import duration, percent
@@ -50,9 +50,7 @@ def print_start(
 
     kinds = each(lambda job: "+".join(job.speculation.kinds) or "none")
     names = names_of_jobs(jobs)
-    further = {
-        names.titles[key]: ", ".join(dict.fromkeys(names.texts[key].values())) for key in names.keys if key not in CORE
-    }
+    further = [key for key in names.keys if key not in CORE]
     configuration = {
         "Main model": each(lambda job: _model(job.model_pair.main_model, job)),
         "Draft model": each(lambda job: _model(job.model_pair.draft_model, job)),
@@ -61,7 +59,7 @@ def print_start(
         "Iterations": "as many as the search needs" if settings.tuner else each(_iterations),
         "Prompt": each(_prompt),
         "Speculation": "" if kinds == "draft" else kinds,
-        **further,
+        **{names.titles[key]: ", ".join(dict.fromkeys(names.texts[key].values())) for key in further},
         "Engine": f"{environment.engine}, {environment.llama_cpp_build} ({'; '.join(prepared.reasons)})",
         "Lanes": "; ".join(f"{lane.number}: {lane.label}" for lane in prepared.lanes),
         "Jobs": "" if single else str(len(jobs)),
@@ -143,7 +141,7 @@ def print_plan(prepared: Prepared, groups: Sequence[ServerGroup], settings: RunS
         columns.append(column(names.titles[key], jobs, partial(_text_of, names.texts[key]), right=key == N_DRAFT))
     columns.append(column("iterations", jobs, _iterations, drop=1))
     say_lines(
-        console, terminal_lines(Table(caption="Jobs of the plan", columns=tuple(columns)), width=width_of(console))
+        console, terminal_lines(Table(caption="Jobs of the plan", columns=tuple(columns)), width=table_width(console))
     )
     for warning in prepared.warnings:
         say(console, f"⚠️ {warning.text}", style="yellow")

@@ -1,25 +1,25 @@
 """The recommendation: what to run now, why it can be believed, and what speaks against it.
 
-Jobs with the same main model, prompt set, n_predict, concurrency and depth compete for one recommendation.
+Jobs with the same main model, prompts, tokens and sampling compete for one recommendation.
 """
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from velosweep.config.speculation_kinds import KINDS, kind_of
-from velosweep.llama_cpp.setting_table import SETTINGS
-from velosweep.planning.job_settings import model_name
-from velosweep.records import JobRecord, SearchRecord, SweepRecord
+from velosweep.planning.job_names import shortened
+from velosweep.planning.job_settings import DRAFT, MAIN, asks, model_name, settings_of
+from velosweep.records import SearchRecord, SweepRecord
 from velosweep.reporting.finding_text import Advice, explain, selected_findings
+from velosweep.reporting.printed_command import command_line
 from velosweep.reporting.wording import (
     by_prompt,
     first_few,
     interval,
     job_labels,
     listed,
+    names_of,
     number,
     speedup,
     whole_jobs,
@@ -27,10 +27,11 @@ from velosweep.reporting.wording import (
 )
 from velosweep.statistics.best_of_several import Question, question_of
 from velosweep.statistics.comparison import Comparison
-from velosweep.statistics.ranking import category_speedups, fastest
+from velosweep.statistics.ranking import best_estimate, category_speedups, fastest
 from velosweep.units import plural
 from velosweep.values import Verdict
 
+_SAME_RATIO, _NOTICED_MS = 0.03, 20.0  # relative difference of two ratios that say the same; a wait that is noticed
 FEWEST_PASSES = 3  # with fewer their interval can't be trusted (analysis finds `too_few_pairs`)
 
 
@@ -38,16 +39,18 @@ FEWEST_PASSES = 3  # with fewer their interval can't be trusted (analysis finds 
 class Recommendation:
     """`job` is what to run, None where nothing can be advised. `kind`: run, no_reliable_gain, slower or nothing.
 
-    `question`: what sets it apart from the sweep's other recommendations, empty for a single one. `command`: ready to
-    paste, None where vanilla is the advice. `rests_on`, `ties`, `by_category`, `against`, `notes`: sentences;
-    `against` comes first when shown.
+    `question`: what sets it apart from the sweep's other recommendations, empty for a single one. `headline`: the
+    answer; `sureness`: how sure it is. `command`: ready to paste, None where vanilla is the advice. `costs`: what gets
+    slower all the same. `rests_on`, `ties`, `by_category`, `against`, `notes`: sentences.
     """
 
     question: str
     kind: str
     headline: str
+    sureness: str = ""
     job: Comparison | None = None
     command: str | None = None
+    costs: str = ""
     rests_on: str = ""
     ties: tuple[str, ...] = ()
     by_category: tuple[str, ...] = ()
@@ -56,20 +59,19 @@ class Recommendation:
 
 
 def recommend(comparisons: Iterable[Comparison], record: SweepRecord) -> tuple[Recommendation, ...]:
-    """One recommendation for each question, in the order of the jobs."""
+    """One recommendation for each task that was measured (main model, prompts, tokens, sampling), in jobs' order."""
     rows = list(comparisons)
+    whole = whole_jobs(rows)
     questions: dict[Question, list[Comparison]] = {}
-    for job in whole_jobs(rows):
+    for job in whole:
         questions.setdefault(question_of(job), []).append(job)
-    varies = [len(set(values)) > 1 for values in zip(*questions, strict=True)]
+    names, mains = names_of(whole), shortened({job.main_model for job in whole})
+    tasks = [key for key in names.keys if key != MAIN and asks(key)]
     found = []
-    for (main_model, prompt_set, n_predict, concurrency, depth), jobs in questions.items():
-        parts = (
-            model_name(main_model), f"prompts {prompt_set}", f"n_predict {n_predict}", f"concurrency {concurrency}",
-            f"depth {depth}",
-        )  # fmt: skip
-        question = ", ".join(part for part, several in zip(parts, varies, strict=True) if several)
-        found.append(_recommendation(question, jobs, rows, record))
+    for jobs in questions.values():
+        parts = [mains[jobs[0].main_model]] if len(mains) > 1 else []
+        parts += [f"{names.titles[key]} {names.texts[key][jobs[0].job_id]}" for key in tasks]
+        found.append(_recommendation(", ".join(parts), jobs, rows, record))
     return tuple(found)
 
 
@@ -84,29 +86,50 @@ def _recommendation(
     ids = {job.job_id for job in jobs}
     of_all_prompts = (search for search in record.searches if search.category is None)
     search = next((search for search in of_all_prompts if ids & {row.job_id for row in search.candidates}), None)
-    best = fastest(jobs) if search is None else _confirmed(search, jobs)
-    kind, headline = _kind_and_headline(best, record) if best else ("nothing", _without_ratio(jobs, record))
+    best = _best(jobs, record) if search is None else _confirmed(search, jobs)
+    labels = job_labels(jobs)
+    kind, headline = "nothing", _without_ratio(jobs, labels, record)
     if search is not None and search.job_id is None:
         kind, headline = "no_reliable_gain", search.headline
-    notes = tuple(_notes(best, jobs, rows, search, record))
+    elif best is not None:
+        kind, headline = _kind_and_headline(best, _setting(best, labels, record))
+    notes = tuple(_notes(best, rows, search, record))
     if best is None:
         return Recommendation(question=question, kind=kind, headline=headline, notes=notes)
-    against = [explain(finding, record) for finding in selected_findings(best, record)]
-    labels = job_labels(jobs)
+    advice = (explain(finding, record) for finding in selected_findings(best, record))
+    against = sorted((one for one in advice if one.rank < 2), key=lambda one: one.rank)
     ties = [job for job in jobs if search is None and job.job_id != best.job_id and job.may_be_best]
     named = listed(first_few([f"{labels[job.job_id]} ({_to_best(job)})" for job in ties], 6))
     return Recommendation(
         question=question,
         kind=kind,
         headline=headline,
+        sureness=_sureness(best, against, search),
         job=best,
         command=command_line(best, record) if kind == "run" else None,
+        costs=_costs(best) if kind == "run" else "",
         rests_on=_rests_on(best, jobs, record),
         ties=(f"may be the best as well (95 %, by ratios within rounds): {named}",) if ties else (),
         by_category=tuple(_by_category(best, labels, rows)),
-        against=tuple(sorted((advice for advice in against if advice.rank < 2), key=lambda advice: advice.rank)),
+        against=tuple(against),
         notes=notes,
     )
+
+
+def _best(jobs: Sequence[Comparison], record: SweepRecord) -> Comparison | None:
+    """The fastest job. Of those with different baselines (other engine settings) the one with the most tokens a second
+    in the end, with or without speculation: a large speedup of something slow is no answer."""
+    baseline_of = {job.id: job.baseline_id for job in record.jobs}
+    alike: dict[str, list[Comparison]] = {}
+    for job in jobs:
+        alike.setdefault(baseline_of.get(job.job_id, ""), []).append(job)
+    leading = [best for group in alike.values() if (best := fastest(group)) is not None]
+
+    def speed(job: Comparison) -> float:
+        modes = [job.vanilla, job.speculative if job.verdict is Verdict.FASTER else None]
+        return max((mode.tokens_per_second.mean for mode in modes if mode), default=0.0)
+
+    return max(leading, key=speed, default=None)
 
 
 def _confirmed(search: SearchRecord, jobs: Sequence[Comparison]) -> Comparison | None:
@@ -122,19 +145,54 @@ def _confirmed(search: SearchRecord, jobs: Sequence[Comparison]) -> Comparison |
     )
 
 
-def _kind_and_headline(best: Comparison, record: SweepRecord) -> tuple[str, str]:
-    setting = _setting(best, record)
+def _kind_and_headline(best: Comparison, setting: str) -> tuple[str, str]:
+    value = best_estimate(best)
+    ratio = f"{number(value)}×{_speeds(best)}"
     if best.verdict is Verdict.FASTER:
-        return "run", f"Run {setting}: {speedup(best)}"
+        return "run", f"Run {setting}: {ratio.replace('×', '× faster', 1)}"
     if best.verdict is Verdict.SLOWER:
-        return "slower", f"Slower: run without speculation. The least slow, {setting}, is {speedup(best)}"
-    unsure = " (interval not converged)" if best.verdict is Verdict.NOT_CONVERGED else ""
-    if best.ci_low is None:
-        unsure = " (too few pairs for an interval)"
-    return "no_reliable_gain", f"No reliable gain{unsure}: the best, {setting}, is {speedup(best)}"
+        return "slower", f"Run without speculation, which is slower here: at best {ratio}, with {setting}"
+    if value is not None and value < 1:
+        return "no_reliable_gain", f"Run without speculation: no setting is faster. The best, {setting}, is {ratio}"
+    return "no_reliable_gain", f"No sure gain: the best, {setting}, is {ratio}"
 
 
-def _without_ratio(jobs: Sequence[Comparison], record: SweepRecord) -> str:
+def _speeds(best: Comparison) -> str:
+    """` (20.2 → 24.0 tok/s)`; empty where all runs' means would refute the ratio of the confirming pairs."""
+    old, new, ratio = best.vanilla, best.speculative, best_estimate(best)
+    if old is None or new is None or ratio is None:
+        return ""
+    before, after = old.tokens_per_second.mean, new.tokens_per_second.mean
+    return f" ({before:.1f} → {after:.1f} tok/s)" if abs(after / before / ratio - 1) < _SAME_RATIO else ""
+
+
+def _sureness(best: Comparison, against: Sequence[Advice], search: SearchRecord | None) -> str:
+    """How sure the answer is, in one sentence: what weakens it, else its interval."""
+    if weak := list(dict.fromkeys(advice.brief for advice in against if advice.brief)):
+        text = f"Weak evidence: {', '.join(weak)}"
+    elif best.ci_low is None or best.ci_high is None:
+        text = "Weak evidence: there is no interval"
+    else:
+        text = f"95 % sure of {best.ci_low:.2f} to {best.ci_high:.2f}×, by {plural(best.n_pairs, 'pair')} of runs"
+    return f"{text}; {search.sure}." if search else f"{text}."
+
+
+def _costs(best: Comparison) -> str:
+    """What takes longer with the advised setting, where something does."""
+    modes = [mode for mode in (best.vanilla, best.speculative) if mode]
+    if len(modes) < 2:
+        return ""
+    first = [mode.time_to_first_token_ms.mean for mode in modes]
+    total = [mode.total_time_ms.mean for mode in modes]
+    words = f"first token {first[0]:,.0f} → {first[1]:,.0f} ms"
+    if total[1] > total[0]:
+        answer = f"The whole answer of {best.n_predict} tokens takes longer: {total[0]:,.0f} → {total[1]:,.0f} ms"
+        return f"{answer} ({words})."
+    longer = first[1] > max(first[0] + _NOTICED_MS, 1.1 * first[0])
+    return f"F{words[1:]}: short answers may not gain." if longer else ""
+
+
+def _without_ratio(jobs: Sequence[Comparison], labels: Mapping[str, str], record: SweepRecord) -> str:
     """Why no job can be the best, and which is the fastest."""
     if jobs and all(job.drafted is False or job.speculation == "none" for job in jobs):
         return "Nothing was drafted on these prompts, so there is nothing to gain: run without speculation"
@@ -143,25 +201,27 @@ def _without_ratio(jobs: Sequence[Comparison], record: SweepRecord) -> str:
         top = max((job for job in jobs if job.speculative), key=lambda job: rates[job.job_id])
         invalid = top.verdict is Verdict.INVALID and top.vanilla
         why = "all runs are invalid" if invalid else without_speedup(top, record)
-        return f"No speedup known ({why}). Fastest: {_setting(top, record)}, {number(rates[top.job_id], 1)} tok/s"
+        setting = _setting(top, labels, record)
+        return f"No speedup known ({why}). Fastest: {setting}, {number(rates[top.job_id], 1)} tok/s"
     vanilla = max((job for job in jobs if job.vanilla), key=lambda job: job.speculation == "none", default=None)
     if vanilla is None or vanilla.vanilla is None:
         return "Nothing could be measured"
-    alone = f"ithout speculation: {number(vanilla.vanilla.tokens_per_second.mean, 1)} tok/s"
-    if vanilla.speculation == "none":
-        return f"W{alone}; nothing to compare it with"
-    return f"No speculative run could be measured; w{alone}"
+    alone = f"without speculation: {number(vanilla.vanilla.tokens_per_second.mean, 1)} tok/s"
+    return f"{'Only' if vanilla.speculation == 'none' else 'No speculative run could be measured;'} {alone}"
 
 
-def _setting(job: Comparison, record: SweepRecord) -> str:
-    name = model_name(job.draft_model)
+def _setting(job: Comparison, labels: Mapping[str, str], record: SweepRecord) -> str:
+    """The job's label, with its draft and n_draft where the other jobs have the same."""
+    label = labels[job.job_id]
+    if job.speculation == "none":
+        return label
+    if not label.startswith("n_draft"):
+        return label if "n_draft " in label else f"{label}, n_draft {job.n_draft}"
     if any(entry.id == job.job_id and entry.synthetic for entry in record.jobs):
-        draft = "the synthetic draft"  # its file name is its whole recipe
-    elif not job.draft_model:
-        draft = job.speculation
-    else:
-        draft = f"{name}.gguf" if name.lower().startswith("draft") else f"draft {name}"  # never "draft draft"
-    return f"{draft} with n_draft {job.n_draft}"
+        return f"the synthetic draft, {label}"  # its file name is its whole recipe
+    name = model_name(job.draft_model)
+    draft = f"{name} draft" if settings_of(job)[DRAFT] else job.speculation
+    return f"{f'{name}.gguf' if name.lower().startswith('draft') else draft}, {label}"
 
 
 def _to_best(job: Comparison) -> str:
@@ -179,7 +239,7 @@ def _rests_on(best: Comparison, jobs: Sequence[Comparison], record: SweepRecord)
     return (
         f"{prompts}, {plural(best.n_pairs, 'pair')} of {repeated}{launches}, {best.n_predict} tokens each; "
         f"{best.device} on {best.host}; {best.engine}, llama.cpp {best.llama_cpp_build}; "
-        f"interval: {best.ci_method or 'none'}{chosen}"
+        f"{f'interval by {best.ci_method}{chosen}' if best.ci_method else 'too few runs for an interval'}"
     )
 
 
@@ -198,19 +258,11 @@ def _by_category(best: Comparison, labels: Mapping[str, str], rows: Sequence[Com
 
 
 def _notes(
-    best: Comparison | None,
-    jobs: Sequence[Comparison],
-    rows: Sequence[Comparison],
-    search: SearchRecord | None,
-    record: SweepRecord,
+    best: Comparison | None, rows: Sequence[Comparison], search: SearchRecord | None, record: SweepRecord
 ) -> Iterator[str]:
     """How a search chose, what to expect from other prompts, and what makes the figures optimistic."""
-    if search is not None:
-        yield f"found by a search, {search.sure}"
-        if search.speedup is not None and search.job_id is not None:
-            yield "the speedup is of the confirming pairs alone; the table's includes the pairs that selected it"
-        if search.ties:
-            yield f"not shown to be slower by more than the search's tolerance: {listed(search.ties)}"
+    if search is not None and search.ties:
+        yield f"not shown to be slower by more than the search's tolerance: {listed(search.ties)}"
     if best is not None and _adds_other_prompts(best):
         yield (
             "the interval above is for these same prompts measured again (from how passes differ); the mean of other "
@@ -235,36 +287,3 @@ def _adds_other_prompts(best: Comparison) -> bool:
         return False
     gain, loss = best.verdict is Verdict.FASTER, best.verdict is Verdict.SLOWER
     return (low <= 1 or gain) and (high >= 1 or loss)
-
-
-def command_line(job: Comparison, record: SweepRecord) -> str:
-    """llama-server for this job, quoted for a POSIX shell: with the arguments recorded, else by today's names."""
-    entry = next((entry for entry in record.jobs if entry.id == job.job_id), None)
-    recorded = entry.server_arguments if entry else ()
-    return _quoted(entry, recorded or default_arguments(job))
-
-
-def vanilla_command(job: Comparison, record: SweepRecord) -> str:
-    """As `command_line`, for the same main model without speculation."""
-    entry = next((entry for entry in record.jobs if entry.id == job.job_id), None)
-    recorded = entry.vanilla_arguments if entry else ()
-    return _quoted(entry, recorded or ("-m", job.main_model, "-ngl", "999"))
-
-
-def _quoted(entry: JobRecord | None, arguments: Iterable[str]) -> str:
-    return shlex.join([entry.server_program if entry else "llama-server", *arguments])
-
-
-def default_arguments(job: Comparison) -> tuple[str, ...]:
-    """llama-server's arguments by the names of llama.cpp since June 2026, for sweeps that recorded none."""
-    kinds = [kind_of(name) for name in job.speculation.partition(" (")[0].split("+")]
-    arguments = ["-m", job.main_model, "-ngl", "999"]
-    if job.draft_model:
-        arguments += ["-md", job.draft_model, "-ngld", "999"]
-    arguments += ["--spec-type", ",".join(kind.llama_cpp for kind in kinds)]
-    if any(kind.draft_settings for kind in kinds):
-        arguments += ["--spec-draft-n-max", str(job.n_draft)]
-    for kind in kinds:
-        for length in kind.draft_lengths if kind.name in KINDS else ():
-            arguments += [SETTINGS[length].flags[0], str(job.n_draft)]
-    return tuple(arguments)

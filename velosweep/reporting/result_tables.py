@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 
-from velosweep.planning.job_settings import N_DRAFT, model_name, settings_of, value_of
+from velosweep.planning.job_settings import DRAFT, KIND, N_DRAFT, drafting, model_name, settings_of, value_of
 from velosweep.records import JobRecord, SweepRecord
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.recommendation import Recommendation, competitors
@@ -17,18 +17,16 @@ from velosweep.reporting.wording import (
     interval_words,
     job_labels,
     names_of,
+    number,
     plus_minus,
+    unpaired,
     whole_jobs,
 )
 from velosweep.statistics.comparison import Comparison, ModeStatistics, Statistics
 from velosweep.statistics.ranking import best_estimate, category_speedups
 from velosweep.values import Verdict
 
-NARROW = 70
-"""A screen below this has no room for n_draft, both speeds, the speedup and its interval under their full titles."""
-
-# How much of a failed job's reason stands beside the verdicts: on a screen so little that no other column gives way.
-_REASON_ON_SCREEN, _REASON_ELSEWHERE = 16, 60
+_REASON = 60  # characters of a failed job's reason that stand in its row
 
 
 def with_failed(jobs: Sequence[Comparison], record: SweepRecord) -> list[Comparison]:
@@ -57,30 +55,60 @@ def with_failed(jobs: Sequence[Comparison], record: SweepRecord) -> list[Compari
     return whole_jobs(rows)
 
 
-def job_table(jobs: Sequence[Comparison], record: SweepRecord, *, width: int | None = None) -> Table:
-    """One row a job for a screen of `width`, or for Markdown; columns of parameters that don't vary are left out.
+def summary_table(
+    jobs: Sequence[Comparison],
+    record: SweepRecord,
+    advised: Mapping[str, Comparison],
+    shown: Collection[str] | None = None,
+) -> Table:
+    """One row a job below its vanilla: what it is, its speed, its speedup with the interval, and what that means.
 
-    On a narrow screen a title is shortened, and both speeds, the speedup and its interval are left out last. A job that
-    has failed by `record` is named as such, with the reason.
+    `advised`: by id the jobs to run, as the answer has them. `shown`: only these jobs by id, named as among all `jobs`.
+    A job that failed by `record` says why.
     """
-    failed = _reasons(record, _REASON_ELSEWHERE if width is None else _REASON_ON_SCREEN)
+    names, failed, baseline_of = names_of(jobs), _reasons(record), {job.id: job.baseline_id for job in record.jobs}
+    keys = names.keys if N_DRAFT in names.keys else (*names.keys, N_DRAFT)
+    named_vanilla = next(key for key in (DRAFT, KIND, N_DRAFT) if key in keys)
+    lines: list[dict[str, str]] = []
+    baselines: set[str] = set()
+    for job in jobs if shown is None else [job for job in jobs if job.job_id in shown]:
+        baseline = baseline_of.get(job.job_id) or names.vanilla[job.job_id]
+        if job.vanilla is not None and baseline not in baselines:
+            baselines.add(baseline)
+            cells = {key: "–" if drafting(key) else names.texts[key][job.job_id] for key in keys}
+            speed = number(job.vanilla.tokens_per_second.mean, 1)
+            lines.append({**cells, named_vanilla: "none", "tok/s": speed, "speedup": "1.00×"})
+        if job.speculation == "none":
+            continue
+        job = advised.get(job.job_id, job)
+        value, limits = best_estimate(job), ""
+        if job.ci_low is not None and job.ci_high is not None:
+            limits = f" ({job.ci_low:.2f}–{job.ci_high:.2f}{', unpaired' if unpaired(job) else ''})"
+        lines.append({
+            **{key: names.texts[key][job.job_id] for key in keys},
+            "": "▶" if job.job_id in advised else "",
+            "tok/s": number(job.speculative.tokens_per_second.mean, 1) if job.speculative else "",
+            "speedup": "" if value is None else f"{value:.2f}×{limits}",
+            "accepted": _FIGURES["accepted"](job).text,
+            "verdict": f"failed: {failed[job.job_id]}" if job.job_id in failed else _MARKS.get(_verdict(job)[0], ""),
+        })  # fmt: skip
 
-    def mean(stats: ModeStatistics | None, metric: str, digits: int) -> Cell:
-        return figure(getattr(stats, metric).mean if stats else None, digits)
+    def of(name: str, title: str = "", *, right: bool = False) -> Column:
+        return column(title, lines, lambda line: line.get(name, ""), right=right)
 
-    speculative = "spec. tok/s" if width is not None and width < NARROW else "speculative tok/s"
     columns = (
-        *_varying(jobs),
-        column("vanilla tok/s", jobs, lambda job: mean(job.vanilla, "tokens_per_second", 1), drop=1),
-        column(speculative, jobs, lambda job: mean(job.speculative, "tokens_per_second", 1), drop=2),
-        column("TTFT ms", jobs, lambda job: mean(job.speculative, "time_to_first_token_ms", 0), drop=7),
-        column("speedup", jobs, lambda job: "failed" if job.job_id in failed else _FIGURES["speedup"](job)),
-        column("95 % interval", jobs, _FIGURES["95 % interval"], drop=3),
-        column("accepted", jobs, _FIGURES["accepted"], drop=5),
-        column("expected", jobs, _FIGURES["expected"], drop=6),
-        column("verdict", jobs, lambda job: failed.get(job.job_id) or _verdict(job)[1], right=False, drop=4),
+        *([of("")] if advised else []),
+        *(of(key, names.titles[key], right=key == N_DRAFT) for key in keys),
+        of("tok/s", "tok/s", right=True),
+        of("speedup", "speedup"),
+        of("accepted", "accepted", right=True),
+        of("verdict"),
     )
-    return Table(caption="Results of each job", columns=columns)
+    return Table(caption="Settings", columns=columns)
+
+
+# By the signs of verdicts: what stands at the end of a row.
+_MARKS = {"▲": "faster", "▼": "slower", "≈": "≈ not sure", "?": "≈ not sure", "✗": "✗ unusable", "∅": "drafted nothing"}
 
 
 def detailed_job_table(jobs: Sequence[Comparison], record: SweepRecord, advised: Collection[str]) -> Table:
@@ -89,7 +117,7 @@ def detailed_job_table(jobs: Sequence[Comparison], record: SweepRecord, advised:
     columns = (
         *_varying(jobs),
         *_figures(jobs, "speedup", "95 % interval"),
-        _verdicts(jobs, _reasons(record, _REASON_ELSEWHERE)),
+        _verdicts(jobs, _reasons(record)),
         *_figures(jobs, "vanilla tok/s", "speculative tok/s", "TTFT ms", "accepted", "tokens/round", "draft cost"),
         *_figures(jobs, "expected", "pairs", "± (spec.)"),
         *_figures(jobs, *(("J/token vanilla", "J/token speculative") if energy else ())),
@@ -98,9 +126,9 @@ def detailed_job_table(jobs: Sequence[Comparison], record: SweepRecord, advised:
     return Table(caption="Results of each job", columns=columns, advised=marked)
 
 
-def _reasons(record: SweepRecord, length: int) -> dict[str, str]:
+def _reasons(record: SweepRecord) -> dict[str, str]:
     """Why jobs failed, by job id."""
-    return {job.id: clip(job.error or "see its log", length) for job in record.jobs if job.state == "failed"}
+    return {job.id: clip(job.error or "see its log", _REASON) for job in record.jobs if job.state == "failed"}
 
 
 def _varying(jobs: Sequence[Comparison]) -> list[Column]:

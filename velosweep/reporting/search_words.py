@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from velosweep.planning.job_names import names_of_jobs
 from velosweep.planning.server_groups import most_iterations
 from velosweep.records import SearchCandidate, SearchRecord
-from velosweep.reporting.console import say, say_lines, width_of
+from velosweep.reporting.console import say, say_lines, table_width
 from velosweep.reporting.table import Table, column, figure, terminal_lines
 from velosweep.reporting.wording import duration, interval, listed, number, percent
 from velosweep.tuning.search_values import SearchAnswer
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _SURPRISE = 0.05  # a prediction that is off by more than this share is mentioned
-_PREDICTED_SLOWER = "not raced: predicted to be slower"
+_PREDICTED_SLOWER = "not measured: expected to be slower"
 
 
 def search_record(answer: SearchAnswer) -> SearchRecord:
     """An answer as sweep.json keeps it and people read it."""
     names = _names(answer)
-    sure = f"not certified: {answer.reason}"
+    sure = f"another setting may be faster: {answer.reason}"
     if answer.certified:
         most, confidence = percent(answer.settings.tolerance), percent(answer.settings.confidence)
-        sure = f"certified at {confidence}: no other setting that was raced is more than {most} faster"
+        sure = f"no other setting that was measured is more than {most} faster ({confidence} sure)"
     winner = answer.jobs[answer.winner]
     confirmed, name = answer.confirmed, names[answer.winner]
     if winner is None:
-        headline = f"Don't speculate: vanilla is the fastest ({sure})"
+        headline = f"Run without speculation, which is the fastest here: {sure}"
     elif confirmed is None:
-        headline = f"{name} ({sure}); no time was left to confirm its speedup"
+        headline = f"{name}: {sure}; no time was left to confirm its speedup"
     else:
         limits = interval(confirmed.low, confirmed.high)
-        headline = f"{name}: {number(confirmed.ratio)}× {limits} over vanilla ({sure})"
+        headline = f"{name}: {number(confirmed.ratio)}× {limits}; {sure}"
     return SearchRecord(
         category=answer.category,
         job_id=winner.id if winner else None,
@@ -70,7 +70,7 @@ def print_search(search: SearchRecord, *, console: Console) -> None:
     for line in search.notes:
         say(console, f"- {line}", indent=2)
     say(console)
-    say_lines(console, terminal_lines(search_table(search), width=width_of(console)))
+    say_lines(console, terminal_lines(search_table(search), width=table_width(console)))
 
 
 def search_title(search: SearchRecord) -> str:
@@ -83,39 +83,34 @@ def _outcome(answer: SearchAnswer, candidate: str) -> str:
     if candidate == answer.winner:
         return "winner"
     if candidate in answer.ties:
-        return f"tie: not shown over {percent(answer.settings.tolerance)} slower than the winner"
+        return f"may be as fast: not over {percent(answer.settings.tolerance)} slower"
     if candidate in answer.dropped:
-        return f"dropped in round {answer.dropped[candidate]}"
+        return f"slower: dropped in round {answer.dropped[candidate]}"
     if candidate in answer.measured:
-        return "raced"
-    return _PREDICTED_SLOWER if candidate in answer.predicted else "not raced"
+        return "measured"
+    return _PREDICTED_SLOWER if candidate in answer.predicted else "not measured"
 
 
 def _notes(answer: SearchAnswer, names: Mapping[str, str]) -> Iterator[str]:
-    """Where the model was wrong, what no certificate covers, and what the search cost."""
+    """What was expected otherwise, what was left out, and what the search cost."""
     off = percent(_SURPRISE)
     surprises = [
-        f"{name} (predicted {number(answer.predicted[key])}, measured {number(answer.measured[key])})"
+        f"{name} (expected {number(answer.predicted[key])}, measured {number(answer.measured[key])})"
         for key, name in names.items()
         if key in answer.predicted and key in answer.measured
         if abs(answer.predicted[key] / answer.measured[key] - 1) > _SURPRISE
     ]
     if surprises:
-        yield f"the model of acceptance and batch cost was off by more than {off} for {listed(surprises)}"
+        yield f"expected otherwise by more than {off}: {listed(surprises)}"
     of_jobs = [key for key, job in answer.jobs.items() if job]  # vanilla is measured to confirm
     if left_out := [names[key] for key in of_jobs if _outcome(answer, key) == _PREDICTED_SLOWER]:
-        yield (
-            f"not raced and so not covered by a certificate: {listed(left_out)} (left out by the model's "
-            "prediction; a plain grid measures them)"
-        )
+        yield f"not measured, since a first pass predicts them slower: {listed(left_out)}; a plain grid measures them"
     passes = [most_iterations(job) for job in answer.jobs.values() if job]
     plain = sum(passes) + max(passes, default=0)  # and vanilla
     yield (
-        f"{plural(answer.measurements, 'measurement')} and {answer.confirm_measurements} to confirm; a plain grid takes"
-        f" {plain} and certifies nothing, a full grid as sure as a certificate, at the noise seen here, about "
-        f"{answer.full_grid_measurements}"
+        f"{plural(answer.measurements, 'run')} and {answer.confirm_measurements} to confirm (a plain grid: {plain}); "
+        f"{duration(answer.measuring_s)} measuring, {duration(answer.loading_s)} loading servers"
     )
-    yield f"{duration(answer.measuring_s)} measuring, {duration(answer.loading_s)} loading servers"
 
 
 def _names(answer: SearchAnswer) -> dict[str, str]:
@@ -128,8 +123,8 @@ def search_table(search: SearchRecord) -> Table:
     """One row a candidate, the winner marked."""
     rows = search.candidates
     columns = (
-        column("candidate", rows, lambda row: row.name, right=False),
-        column("predicted", rows, lambda row: figure(row.predicted, 1), drop=1),
+        column("setting", rows, lambda row: row.name, right=False),
+        column("expected", rows, lambda row: figure(row.predicted, 1), drop=1),
         column("measured", rows, lambda row: figure(row.measured, 1)),
         column("outcome", rows, lambda row: row.outcome, right=False),
     )

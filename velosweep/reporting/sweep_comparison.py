@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from velosweep.reporting.console import say, say_lines, width_of
+from velosweep.reporting.console import say, say_lines, table_width
 from velosweep.reporting.html import render_template
 from velosweep.reporting.table import Cell, Table, column, figure, terminal_lines
 from velosweep.reporting.wording import interval, job_labels, listed, names_of, percent
@@ -184,7 +184,7 @@ def print_comparison(compared: SweepComparison, console: Console) -> None:
     say(console, compared.reproduced)
     if compared.changes.changes:
         say(console)
-        say_lines(console, terminal_lines(change_table(compared), width=width_of(console)))
+        say_lines(console, terminal_lines(change_table(compared), width=table_width(console)))
         say(console)
         say(console, CAVEAT, style="dim")
     for title, labels in compared.only_in:

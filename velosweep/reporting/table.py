@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from velosweep.reporting.escaping import markdown_text, terminal_text
+from velosweep.reporting.escaping import clip, markdown_text, terminal_text
 
 T = TypeVar("T")
+_LEAST_TEXT = 12  # columns of text are not clipped below this
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +26,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """One column. On narrow screens those with the highest `drop` are left out first (0: never)."""
+    """One column. Where a screen is too narrow, those with the highest `drop` are left out first (0: never)."""
 
     title: str
     cells: tuple[Cell, ...]
@@ -70,24 +71,41 @@ def percentage(share: float | None) -> Cell:
     return Cell(text="" if share is None else f"{100 * share:.0f} %", value=share)
 
 
-def terminal_lines(table: Table, *, width: int) -> list[str]:
-    """Aligned lines with a rule under the titles, without the columns that are empty or don't fit `width`.
+def terminal_lines(table: Table, *, width: int | None) -> list[str]:
+    """Aligned lines, titles first, without the columns that are empty.
 
-    What still doesn't fit is cut by `say_lines`.
+    On a screen of `width` (None: no screen, so no limit) texts are clipped where they don't fit, then columns are left
+    out, which the last line names. What still doesn't fit is cut by `say_lines`.
     """
     from rich.cells import cell_len
 
-    shown: list[tuple[int, int, list[str]]] = []  # drop, width and lines of each column
-    for column in table.without_empty():
-        texts = [terminal_text(text) for text in (column.title, *(cell.text for cell in column.cells))]
+    shown = [
+        (column, [terminal_text(text) for text in (column.title, *(cell.text for cell in column.cells))])
+        for column in table.without_empty()
+    ]
+    left_out = []
+
+    def excess() -> int:
+        return 0 if width is None else sum(max(map(cell_len, texts)) + 2 for _, texts in shown) - 2 - width
+
+    while (over := excess()) > 0:
+        words = [texts for column, texts in shown if not column.right]
+        longest = max(words, key=lambda texts: max(map(cell_len, texts)), default=[""])
+        size = max(map(cell_len, longest))
+        if size > _LEAST_TEXT:
+            longest[:] = [clip(text, max(size - over, _LEAST_TEXT)) for text in longest]
+        elif droppable := [entry for entry in shown if entry[0].drop]:
+            shown.remove(gone := max(droppable, key=lambda entry: entry[0].drop))
+            left_out.append(gone[0].title)
+        else:
+            break
+    padded = []
+    for column, texts in shown:
         size = max(map(cell_len, texts))
         gaps = [" " * (size - cell_len(text)) for text in texts]
-        padded = [gap + text if column.right else text + gap for text, gap in zip(texts, gaps, strict=True)]
-        shown.append((column.drop, size, padded))
-    while sum(size + 2 for _, size, _ in shown) > width + 2 and any(drop for drop, _, _ in shown):
-        shown.remove(max(shown, key=lambda entry: entry[0]))
-    lines = ["  ".join(row).rstrip() for row in zip(*(padded for _, _, padded in shown), strict=True)]
-    return [*lines[:1], "─" * (sum(size + 2 for _, size, _ in shown) - 2), *lines[1:]]
+        padded.append([gap + text if column.right else text + gap for text, gap in zip(texts, gaps, strict=True)])
+    lines = ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
+    return [*lines, *([f"(no room for {', '.join(left_out)}: see -v or a wider window)"] if left_out else [])]
 
 
 def markdown_lines(table: Table) -> list[str]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velosweep.measuring.dispatch import MeasuringOutcome
 from velosweep.records import SweepRecord
-from velosweep.reporting.console import NORMAL, QUIET, VERBOSE, say, say_lines, width_of
+from velosweep.reporting.console import NORMAL, QUIET, VERBOSE, say, say_lines, table_width, width_of
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.finding_text import grouped_findings
+from velosweep.reporting.interval_plot import interval_plot
 from velosweep.reporting.recommendation import Recommendation, recommend
-from velosweep.reporting.result_tables import job_table, with_failed
+from velosweep.reporting.result_tables import detailed_job_table, summary_table, with_failed
 from velosweep.reporting.search_words import print_search
 from velosweep.reporting.speedup_hints import hint_heading, reasons_for_modest_speedup
 from velosweep.reporting.table import terminal_lines
@@ -27,7 +28,6 @@ from velosweep.reporting.wording import (
     percent,
     plus_minus,
     recorded_labels,
-    series_of,
     target_of,
     whole_jobs,
     without_speedup,
@@ -38,10 +38,12 @@ from velosweep.units import plural
 from velosweep.values import Verdict
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from rich.console import Console
 
     from velosweep.results.derived_files import SweepResults
+
+
+MOST_LINES = 12
 
 
 def resume_command(root: Path) -> str:
@@ -65,42 +67,132 @@ def print_end(derived: SweepResults, measured: MeasuringOutcome, console: Consol
 
 
 def print_results(derived: SweepResults, *, saved_to: str, console: Console, verbosity: int = NORMAL) -> None:
-    """A job's results as the specification shows them, or a sweep's table and plot; the recommendation; the folder."""
-    rows, record, quiet = derived.comparisons, derived.record, verbosity <= QUIET
+    """The end of a sweep in a dozen lines: the answer, the settings against vanilla, what to do next, where all is.
+
+    A single job comes in the specification's layout. When verbose all else is above.
+    """
+    rows, record = derived.comparisons, derived.record
     jobs = whole_jobs(rows)
-    table = with_failed(jobs, record)
-    if jobs:
-        say(console)
-        say(console, "=== Benchmark Results ===", style="bold")
-    if len(table) == 1:
+    found = recommend(rows, record)
+    single = record.single and len(jobs) == 1
+    say(console)
+    if verbosity >= VERBOSE:
+        _print_details(derived, found, console)
+    if single:
         _print_single(jobs[0], record, console)
-    elif jobs:
-        _print_sweep(table, record, console, plots=not quiet)
-    if not quiet:
-        if verbosity >= VERBOSE or len(jobs) == 1:
-            for job_id, label in job_labels(jobs).items():
-                prompts = (row for row in by_prompt(rows, job_id) if best_estimate(row) is not None)
-                points = [(clip(row.prompt_id or "", 24), row, "") for row in prompts]
-                if len(points) > 1:
-                    _print_plot(f"Speedup by prompt, {label}", points, console)
-                    say(console)
-        for search in record.searches:
-            print_search(search, console=console)
-            say(console)
-    recommendations = recommend(rows, record)
-    for recommendation in recommendations:
-        _print_recommendation(recommendation, jobs, record, console, quiet=quiet)
-    _print_failures(jobs, record, derived.samples, console)
-    if not quiet:
-        reported = {advice.code for recommendation in recommendations for advice in recommendation.against}
-        again = f"velosweep report {shlex.quote(saved_to.removesuffix('/report.html'))} -v"
-        _print_findings(jobs, record, console, reported=None if verbosity >= VERBOSE else reported, again=again)
-        if not saved_to.endswith(".html"):
-            say(console, f"📈 Report: {saved_to}/report.html", whole=True)
-    say(console, f"💾 Results saved to: {saved_to}", whole=True)
+    for answer in found:
+        if single and answer.kind != "nothing":  # the specification's layout says it
+            continue
+        question = f"{answer.question}: " if answer.question else ""
+        style = "bold green" if answer.kind == "run" else "bold yellow"
+        say(console, f"{question}{answer.headline}. {answer.sureness}".rstrip(), style=style)
+    failures = _failures(derived)
+    after = [*failures, *_next_steps(found, record, single=single, quiet=verbosity <= QUIET)]
+    if jobs and not single:
+        measured = {job.job_id for job in jobs if job.vanilla is not None}
+        baselines = len({job.baseline_id for job in record.jobs if job.id in measured})
+        room = max(MOST_LINES - 3 - len(found) - len(after) - baselines, 3)  # a blank line, titles, the report
+        for line in _table_lines(with_failed(jobs, record), found, record, room, console):
+            say_lines(console, [line])
+    for line in after:
+        say(console, line, whole=True)
+    remarks = sum(advice.rank < 3 for advice, _ in grouped_findings(jobs, job_labels(jobs), record))
+    where = saved_to if saved_to.endswith(".html") else f"{saved_to}/report.html"
+    more = ""
+    if remarks and verbosity == NORMAL:
+        more = f"  ({plural(remarks, 'remark')}: velosweep report {shlex.quote(str(derived.root))} -v)"
+    if record.single or not jobs:
+        say(console, f"📈 Report: {where}{more}", whole=True)
+        say(console, f"💾 Results saved to: {saved_to}", whole=True)
+    else:
+        say(console, f"Report:     {where}{more}", whole=True)
+
+
+def _table_lines(
+    jobs: Sequence[Comparison], found: Sequence[Recommendation], record: SweepRecord, room: int, console: Console
+) -> Iterator[str]:
+    """Titles, vanilla and at most `room` lines of jobs: all of them, or the best few and in one line the rest.
+
+    Those that failed are named below the table and need no row there.
+    """
+    ids = {answer.job.job_id: answer.job for answer in found if answer.job is not None and answer.kind == "run"}
+    failed = {job.id for job in record.jobs if job.state == "failed"}
+    plain = {job.job_id for job in jobs if job.speculation == "none"}
+    ranked = sorted(
+        (job for job in jobs if job.job_id not in failed | plain),
+        key=lambda job: (job.job_id not in ids, -(best_estimate(job) or 0.0)),
+    )
+    shown = ranked if len(ranked) <= room else ranked[: room - 1]
+    kept = plain | {job.job_id for job in shown} | (failed if len(ranked) + len(failed) <= room else set())
+    yield from terminal_lines(summary_table(jobs, record, ids, kept), width=table_width(console))
+    rest = ranked[len(shown) :]
+    values = [value for job in rest if (value := best_estimate(job)) is not None]
+    if rest:
+        span = f", {min(values):.2f}× to {max(values):.2f}×" if values else ""
+        yield f"{plural(len(rest), 'further setting')}{span}"
+
+
+def _next_steps(found: Sequence[Recommendation], record: SweepRecord, *, single: bool, quiet: bool) -> Iterator[str]:
+    """What the answers cost, the commands that run them, and what would make them surer."""
+    for answer in found:
+        question = f"{answer.question}: " if answer.question else ""
+        if single and answer.sureness.startswith("Weak"):
+            yield f"⚠️ {answer.sureness}"
+        if answer.costs and not quiet:
+            yield f"{question}{answer.costs}"
+        if answer.command:
+            yield f"Run it:     {answer.command}"
+    weak = [answer for answer in found if answer.job is not None and answer.sureness.startswith("Weak")]
+    if weak and not quiet:
+        codes = {advice.code for answer in weak for advice in answer.against}
+        pairs = min(answer.job.n_pairs for answer in weak if answer.job is not None)
+        quieter = "close other programs, then " if "machine_busy" in codes else ""
+        yield f"Surer:      {quieter}velosweep more last --iterations {max(5 - pairs, pairs)}"
+
+
+def _print_details(derived: SweepResults, found: Sequence[Recommendation], console: Console) -> None:
+    """All that the dozen lines leave out: every figure, how a search went, what each answer rests on, all findings."""
+    rows, record = derived.comparisons, derived.record
+    jobs = whole_jobs(rows)
+    labels = job_labels(jobs)
+    table = detailed_job_table(with_failed(jobs, record), record, ())
+    if jobs:
+        say_lines(console, [*terminal_lines(table, width=table_width(console)), ""])
+    rated = [job for job in jobs if best_estimate(job) is not None]
+    signs = {Verdict.FASTER: "", Verdict.SLOWER: " slower", Verdict.INVALID: " unusable"}
+    if len(rated) > 2:  # of two the table says as much
+        points = [(clip(labels[job.job_id], 32), job, signs.get(job.verdict, " ?")) for job in rated]
+        _print_plot("Speedup (bar: 95 % interval)", points, console)
+    for job_id, label in labels.items():
+        prompts = (row for row in by_prompt(rows, job_id) if best_estimate(row) is not None)
+        points = [(clip(row.prompt_id or "", 24), row, "") for row in prompts]
+        if len(points) > 1:
+            _print_plot(f"Speedup by prompt, {label}", points, console)
+    for search in record.searches:
+        print_search(search, console=console)
+        say(console)
+    for answer in found:
+        by_category = (f"by category: {words}" for words in answer.by_category)
+        rests_on = (f"rests on {answer.rests_on}",) if answer.rests_on else ()
+        for line in (*answer.ties, *by_category, *answer.notes, *rests_on):
+            say(console, f"- {line}", indent=2)
+        job = answer.job
+        if not record.single and job is not None and (best_estimate(job) or 0.0) < target_of(record, job.job_id):
+            for reason in reasons_for_modest_speedup(job, jobs, reported={advice.code for advice in answer.against}):
+                say(console, f"- consider: {reason}", indent=2)
+    for advice, where in grouped_findings(jobs, labels, record):
+        at = f" [{', '.join(first_few(where, 4))}]" if len(jobs) > 1 else ""
+        say(console, f"{advice.sign} {advice.sentence}{at} {advice.remedy}")
+    say(console)
+
+
+def _print_plot(title: str, points: Sequence[tuple[str, Comparison, str]], console: Console) -> None:
+    say(console, title)
+    say_lines(console, [*interval_plot(points, width=min(width_of(console), 100)), ""])
 
 
 def _print_single(job: Comparison, record: SweepRecord, console: Console) -> None:
+    say(console, "=== Benchmark Results ===", style="bold")
     for name, stats in (("Vanilla", job.vanilla), ("Speculative", job.speculative)):
         if stats is not None:
             rate = stats.tokens_per_second
@@ -154,126 +246,30 @@ def _print_target(job: Comparison, value: float, reasons: Sequence[str], record:
         say(console, f"✅ Speculative decoding achieved target speedup (>{target:g}x)!", style="green")
 
 
-def _print_sweep(jobs: Sequence[Comparison], record: SweepRecord, console: Console, *, plots: bool) -> None:
-    width = width_of(console)
-    say(console)
-    lines = terminal_lines(job_table(jobs, record, width=width), width=width)
-    say_lines(console, lines)
-    if "expected" in lines[0]:
-        say(console, "expected: what acceptance and the draft's cost promise, were checking drafts free", style="dim")
-    signs = {Verdict.FASTER: "", Verdict.SLOWER: " slower", Verdict.INVALID: " invalid"}
-    for name, members in series_of(jobs).items() if plots else ():
-        rated = (job for job in members if best_estimate(job) is not None)
-        points = [(str(job.n_draft), job, signs.get(job.verdict, " ?")) for job in rated]
-        if len(points) > 2:  # of two the table says as much
-            say(console)
-            _print_plot(f"Speedup over n_draft{', ' + name if name else ''} (bar: 95 % interval)", points, console)
-    say(console)
-
-
-def _print_plot(title: str, points: Sequence[tuple[str, Comparison, str]], console: Console) -> None:
-    say(console, title)
-    say_lines(console, interval_plot(points, width=min(width_of(console), 90)))
-
-
-def interval_plot(points: Sequence[tuple[str, Comparison, str]], *, width: int) -> list[str]:
-    """Rows `label ─●─ 1.41×` on one scale with a line at 1; at most `width` characters wide.
-
-    `points`: label, comparison with a speedup, and what is noted after the figure. The scale is linear and holds every
-    interval and 1.
-    """
-    if not points:
-        return []
-    names = max(len(label) for label, _, _ in points)
-    values = [best_estimate(row) or 0.0 for _, row, _ in points]
-    figures = [f"{value:.2f}×{note}" for value, (_, _, note) in zip(values, points, strict=True)]
-    room = max(width - names - max(map(len, figures)) - 4, 8)
-    limits = [limit for _, row, _ in points for limit in (row.ci_low, row.ci_high) if limit is not None]
-    low, high = min([1.0, *values, *limits]), max([1.0, *values, *limits])
-
-    def place(value: float) -> int:
-        share = (value - low) / ((high - low) or 1.0)
-        return min(max(round(share * (room - 1)), 0), room - 1)
-
-    rows = []
-    for (label, row, _), value, text in zip(points, values, figures, strict=True):
-        cells = [" "] * room
-        cells[place(1.0)] = "┊"
-        if row.ci_low is not None and row.ci_high is not None:
-            first, last = place(row.ci_low), place(row.ci_high)
-            cells[first : last + 1] = ["─"] * (last + 1 - first)
-            if last > first:
-                cells[first], cells[last] = "├", "┤"
-        cells[place(value)] = "●"
-        rows.append(f"{label:>{names}}  {''.join(cells)}  {text}")
-    axis = [" "] * (room + 8)
-    for value in (low, high, 1.0):
-        text = f"{value:.2f}×"
-        start = min(max(place(value) - len(text) // 2, 0), len(axis) - len(text))
-        if all(cell == " " for cell in axis[max(start - 1, 0) : start + len(text) + 1]):  # else it would touch another
-            axis[start : start + len(text)] = list(text)
-    return [*rows, f"{'':>{names}}  {''.join(axis)}".rstrip()]
-
-
-def _print_recommendation(
-    found: Recommendation, jobs: Sequence[Comparison], record: SweepRecord, console: Console, *, quiet: bool
-) -> None:
-    for advice in found.against:
-        say(console, f"{advice.sign} {advice.sentence} {advice.remedy}", style="yellow")
-    prefix = f"{found.question}: " if found.question else ""
-    say(console, f"{prefix}{found.headline}", style="bold green" if found.kind == "run" else "bold yellow")
-    if found.command:
-        say(console, found.command, indent=2, whole=True)
-    if quiet:
-        return
-    by_category = (f"by category: {words}" for words in found.by_category)
-    rests_on = (f"rests on {found.rests_on}",) if found.rests_on else ()
-    for line in (*found.ties, *by_category, *found.notes, *rests_on):
-        say(console, f"- {line}", indent=2)
-    job = found.job
-    if not record.single and job is not None and job.speedup is not None:
-        reasons = reasons_for_modest_speedup(job, jobs, reported={advice.code for advice in found.against})
-        _print_target(job, best_estimate(job) or job.speedup, reasons, record, console)
-    say(console)
-
-
-def _print_failures(
-    jobs: Sequence[Comparison], record: SweepRecord, samples: pa.Table | None, console: Console
-) -> None:
-    """Why there are no results, the errors of failed jobs, and how many runs failed."""
+def _failures(derived: SweepResults) -> Iterator[str]:
+    """Why there are no results, which jobs failed and why, and how many runs failed; a line each."""
+    jobs, record, samples = whole_jobs(derived.comparisons), derived.record, derived.samples
     counts = Counter(samples["status"].to_pylist() if samples is not None else ())
     if not jobs:
         states = Counter(job.state for job in record.jobs)
         failed, pending, rest = states["failed"], states["pending"], states["done"] + states["partial"]
-        words = [f"{plural(failed, 'job')} failed"] if failed else []
+        words = [f"{plural(failed, 'setting')} failed"] if failed else []
         if pending:
-            words.append(f"{plural(pending, 'job')} did not come to an end (velosweep resume with its folder goes on)")
+            words.append(
+                f"{plural(pending, 'setting')} did not come to an end ({resume_command(derived.root)} goes on)"
+            )
         if rest:
-            words.append(f"no samples of {plural(rest, 'job')} are left in its folder")
-        what = "No job came to a result" if counts else "Nothing was measured"
-        say(console, f"{what}: {', '.join(words) or 'it has no jobs'}", style="bold yellow")
+            words.append(f"no samples of {plural(rest, 'setting')} are left in its folder")
+        what = "Nothing could be measured" if counts else "Nothing was measured"
+        yield f"{what}: {', '.join(words) or 'there are no settings'}"
     labels = recorded_labels(record)
+    causes: dict[str, list[str]] = {}
     for job in record.jobs:
-        if job.state in {"failed", "partial"}:
-            label = labels[job.id] if not record.single else "The job"
-            what = "failed" if job.state == "failed" else "has failed runs"
-            say(console, f"❌ {label} {what}: {job.error or 'see its samples and log'}", style="red")
+        if job.state == "failed":
+            causes.setdefault(job.error or "see its log", []).append(labels[job.id])
+    for cause, names in causes.items():
+        name = "The job" if record.single else "; ".join(first_few(names, 3))
+        yield f"❌ {name} failed: {cause}"
     bad = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()) if status != "ok")
     if bad:
-        say(console, f"⚠️ Of {counts.total()} runs: {bad}; none of these is averaged", style="yellow")
-
-
-def _print_findings(
-    jobs: Sequence[Comparison], record: SweepRecord, console: Console, *, reported: Collection[str] | None, again: str
-) -> None:
-    """All findings, or the grave ones without the `reported`, which a recommendation named; `again` shows the rest."""
-    found = grouped_findings(jobs, job_labels(jobs), record)
-    shown = found
-    if reported is not None:
-        found = [(advice, where) for advice, where in found if len(where) > 1 or advice.code not in reported]
-        shown = [(advice, where) for advice, where in found if advice.rank < 2 and advice.code not in reported]
-    for advice, where in shown:
-        at = f" [{', '.join(first_few(where, 4))}]" if len(jobs) > 1 else ""
-        say(console, f"{advice.sign} {advice.sentence}{at} {advice.remedy}")
-    if hidden := len(found) - len(shown):
-        say(console, f"{plural(hidden, 'further remark')} in report.html, or with: {again}", whole=True)
+        yield f"⚠️ Of {counts.total()} runs: {bad}; none of these is averaged"

@@ -20,23 +20,25 @@ from typing import Any
 
 import numpy as np
 
+from velosweep.planning.job_settings import asks, settings_of
 from velosweep.statistics.comparison import Comparison, RoundRatios
 from velosweep.statistics.ranking import can_win
 from velosweep.statistics.two_way import TwoWayModel, dunnett_quantile
 from velosweep.statistics.within_rounds import table_of
+from velosweep.values import Scalar
 
 CONFIDENCE = 0.95
 # Of many settings each is compared with the highest ones: the others could only narrow an interval a little.
 MOST_RIVALS = 64
 
 
-Question = tuple[str, str, int, int, int]
-"""Main model, prompt set, n_predict, concurrency and depth."""
+Question = frozenset[tuple[str, Scalar]]
+"""The settings that say what is asked: main model, prompts, tokens, sampling, load; with their values."""
 
 
 def question_of(job: Comparison) -> Question:
     """Jobs with the same one compete: which setting is the best for this model under this load."""
-    return job.main_model, job.prompt_set, job.n_predict, job.concurrency, job.depth
+    return frozenset((key, value) for key, value in settings_of(job).items() if asks(key))
 
 
 def with_best_marked(comparisons: Iterable[Comparison]) -> list[Comparison]:

@@ -230,9 +230,9 @@ class BestArmSearch:
 
     def _reason(self, *, certified: bool, refuted: bool) -> str:
         if refuted:
-            return "fresh pairs against vanilla refuted the winner"
+            return "fresh runs against vanilla refuted the winner"
         if certified:
-            return "no other candidate can be better by more than the tolerance"
+            return "no other setting can be better by more than the tolerance"
         if len(self.elimination.rounds) >= self.settings.max_rounds:
-            return "the rounds were used up before the candidates could be told apart"
-        return "the budget was used up"
+            return "the rounds ran out before the settings could be told apart"
+        return "the time ran out (tuner.budget)"

@@ -1,0 +1,44 @@
+"""llama-server's command line for a measured job, as a person pastes it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+from velosweep.config.speculation_kinds import KINDS, kind_of
+from velosweep.llama_cpp.setting_table import SETTINGS
+from velosweep.records import JobRecord, SweepRecord
+from velosweep.statistics.comparison import Comparison
+
+
+def command_line(job: Comparison, record: SweepRecord) -> str:
+    """llama-server for this job, quoted for a POSIX shell: with the arguments recorded, else by today's names."""
+    entry = next((entry for entry in record.jobs if entry.id == job.job_id), None)
+    recorded = entry.server_arguments if entry else ()
+    return _quoted(entry, recorded or default_arguments(job))
+
+
+def vanilla_command(job: Comparison, record: SweepRecord) -> str:
+    """As `command_line`, for the same main model without speculation."""
+    entry = next((entry for entry in record.jobs if entry.id == job.job_id), None)
+    recorded = entry.vanilla_arguments if entry else ()
+    return _quoted(entry, recorded or ("-m", job.main_model, "-ngl", "999"))
+
+
+def _quoted(entry: JobRecord | None, arguments: Iterable[str]) -> str:
+    return shlex.join([entry.server_program if entry else "llama-server", *arguments])
+
+
+def default_arguments(job: Comparison) -> tuple[str, ...]:
+    """llama-server's arguments by the names of llama.cpp since June 2026, for sweeps that recorded none."""
+    kinds = [kind_of(name) for name in job.speculation.partition(" (")[0].split("+")]
+    arguments = ["-m", job.main_model, "-ngl", "999"]
+    if job.draft_model:
+        arguments += ["-md", job.draft_model, "-ngld", "999"]
+    arguments += ["--spec-type", ",".join(kind.llama_cpp for kind in kinds)]
+    if any(kind.draft_settings for kind in kinds):
+        arguments += ["--spec-draft-n-max", str(job.n_draft)]
+    for kind in kinds:
+        for length in kind.draft_lengths if kind.name in KINDS else ():
+            arguments += [SETTINGS[length].flags[0], str(job.n_draft)]
+    return tuple(arguments)

@@ -25,7 +25,7 @@ SOURCES = "llama-cpp-python"
 
 # Common on machines with a GPU are numpy, scipy, pyarrow, psutil, rich, jinja2, joblib, filelock, PyYAML and
 # nvidia-ml-py; this is what velosweep needs beside them. xllamacpp is not among them: the kit brings a llama-server.
-WHEELS = ("hydra-core", "omegaconf", "antlr4-python3-runtime", "gguf", "plotly", "platformdirs", "narwhals", "orjson")
+WHEELS = ("hydra-core", "omegaconf", "antlr4-python3-runtime", "gguf", "platformdirs", "orjson")
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 # What llama-server, llama-bench and llama-completion with the CPU and CUDA back ends need of llama.cpp.

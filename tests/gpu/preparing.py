@@ -13,7 +13,7 @@ from pathlib import Path
 
 from frame import Kit, Pair, Result, StepFailed
 
-NEEDED = ("hydra", "omegaconf", "gguf", "pyarrow", "numpy", "scipy", "psutil", "filelock", "rich", "jinja2", "plotly")
+NEEDED = ("hydra", "omegaconf", "gguf", "pyarrow", "numpy", "scipy", "psutil", "filelock", "rich", "jinja2")
 _ASKED = "name,driver_version,memory.total,temperature.gpu,clocks.sm,clocks.max.sm,power.draw,power.limit"
 
 

@@ -151,8 +151,8 @@ def render_template(name: str, *, show_paths: bool, **values: object) -> str:
 
 @lru_cache(maxsize=1)
 def plotly_script() -> str:
-    """plotly.js as the Python package carries it, safe inside a `<script>`. Reads the file; imports no Plotly."""
-    text = resources.files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
+    """plotly.js with the charts of Cartesian axes alone (npm's plotly.js-cartesian-dist-min), safe in a `<script>`."""
+    text = template_text("plotly-cartesian.min.js")
     return text.replace("</script", "<\\/script")
 
 

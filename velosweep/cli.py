@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from velosweep.hydra_app.task import RunSweep
 
 COMMANDS = {
+    "best": "find what speeds a model up here: best MODEL.gguf (without a model: list those there are)",
     "run": "measure, by ordinary flags: run --main A.gguf --draft B.gguf --n-draft 2,4,8",
     "doctor": "what would run here: programs, versions, devices, models, what is missing",
     "resume": "finish an interrupted sweep",
@@ -32,7 +33,7 @@ COMMANDS = {
     "synth": "write a synthetic model pair",
     "init": "copy the configuration to a folder of your own",
 }
-_MEASURING = ("run",)
+_MEASURING = ("best", "run")
 """Commands that take `run_sweep`."""
 
 

@@ -48,6 +48,8 @@ def words(argv: Sequence[str]) -> list[str]:
         "iterations": numbers(arguments.iterations),
         "llama_cpp.path": files(arguments.llama_cpp_path),
         **prompt_values(arguments.prompt, arguments.prompts),
+        "output": [quoted(str(expanded(arguments.output)))] if arguments.output else [],
+        "skip_vanilla": ["true"] if arguments.skip_vanilla else [],
         **run_values(arguments),
     }
     if arguments.tune:
@@ -135,10 +137,8 @@ def prompt_values(prompts: Sequence[str] | None, source: str | None) -> dict[str
 
 
 def run_values(arguments: argparse.Namespace) -> dict[str, list[str]]:
-    """The keys of flags that take no value or a path that is written to."""
+    """The keys of flags that say how to run."""
     return {
-        "output": [quoted(str(expanded(arguments.output)))] if arguments.output else [],
-        "skip_vanilla": ["true"] if arguments.skip_vanilla else [],
         "dry_run": ["true"] if arguments.dry_run else [],
         "display.quiet": ["true"] if arguments.quiet else [],
         "display.verbose": ["true"] if arguments.verbose else [],

@@ -34,17 +34,25 @@ class GridConf:
     _target_: str = "???"
     max_batch_size: int | None = None
     params: dict[str, str] | None = None
+    grids: list[list[str]] | None = None
 
 
 class GridSweep(Sweeper):
     """Hydra's sweeper contract. `params` are overrides from YAML; the command line wins over them.
 
     `max_batch_size` hands jobs over in batches; leave it null, since jobs of different batches share nothing.
+    `grids`: several grids in one sweep, each a list of overrides that are added to all others.
     """
 
-    def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        max_batch_size: int | None = None,
+        params: dict[str, str] | None = None,
+        grids: Sequence[Sequence[str]] | None = None,
+    ) -> None:
         self.max_batch_size = max_batch_size
         self.params = dict(params or {})
+        self.grids = [list(grid) for grid in grids or ()] or [[]]
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
@@ -57,7 +65,8 @@ class GridSweep(Sweeper):
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Write multirun.yaml and launch all jobs; returns their JobReturns by batch."""
-        jobs = expand([f"{key}={value}" for key, value in self.params.items()] + arguments, self._context)
+        common = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        jobs = [job for grid in self.grids for job in expand([*common, *grid], self._context)]
         size = self.max_batch_size or len(jobs)
         sweep_dir = Path(str(self._config.hydra.sweep.dir)).absolute()
         is_new = not sweep_dir.exists()

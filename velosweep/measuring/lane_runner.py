@@ -81,6 +81,8 @@ class GroupRunner:
         """
         self._context.preload.finish()
         while (round_ := driver.next_round()) is not None:
+            for server in self._learning:
+                self._servers.close(server)
             self._give_up_changed_files()
             for measurement in round_:
                 if self._stop.requested:
@@ -94,7 +96,6 @@ class GroupRunner:
 
     def _measure_rounds(self, launch: int, todo: Sequence[Round]) -> bool:
         self._context.preload.finish()  # runs that count wait until nothing of ours works beside them
-        learning = [server for server in self._group.servers if server.speculation and server.speculation.keeps_state]
         iteration: int | None = None
         for round_ in todo:
             if self._stop.requested:
@@ -105,9 +106,9 @@ class GroupRunner:
                 if self._decided(launch):
                     return True
                 if iteration is not None:  # kinds that learn from one request to the next get fresh servers
-                    for server in learning:
+                    for server in self._learning:
                         self._servers.close(server)
-                    self._open(learning, launch)
+                    self._open(self._learning, launch)
                 iteration = round_[0].iteration
                 self._cool_down(launch, round_[0])
             self._give_up_changed_files()
@@ -119,6 +120,11 @@ class GroupRunner:
                 if not self._measure_with_retries(round_, measurement):
                     return False
         return True
+
+    @property
+    def _learning(self) -> list[ServerConfig]:
+        """Servers of kinds that learn across requests: a later iteration would profit from earlier ones."""
+        return [server for server in self._group.servers if server.speculation and server.speculation.keeps_state]
 
     def _cool_down(self, launch: int, first: Measurement) -> None:
         """Rest while the vanilla server is slower than in its first round, and look again, at most twice.

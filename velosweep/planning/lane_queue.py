@@ -23,8 +23,18 @@ def predicted_s(group: ServerGroup, main_model_bytes: int, *, on_gpu: bool) -> f
     """Seconds that a group's loads and runs may take, by the size of its main model."""
     first = group.jobs[0]
     loads = len(group.servers) * first.protocol.launches
-    run_s = first.n_predict * main_model_bytes / (_GPU_BYTES_PER_S if on_gpu else _CPU_BYTES_PER_S) + _REQUEST_S
-    return loads * (main_model_bytes / _LOAD_BYTES_PER_S + _START_S) + count_measurements(group) * run_s
+    a_run_s = run_s(main_model_bytes, first.n_predict, on_gpu=on_gpu)
+    return loads * load_s(main_model_bytes) + count_measurements(group) * a_run_s
+
+
+def run_s(main_model_bytes: int, tokens: int, *, on_gpu: bool) -> float:
+    """Seconds that one run of so many tokens may take."""
+    return tokens * main_model_bytes / (_GPU_BYTES_PER_S if on_gpu else _CPU_BYTES_PER_S) + _REQUEST_S
+
+
+def load_s(main_model_bytes: int) -> float:
+    """Seconds that starting a server may take."""
+    return main_model_bytes / _LOAD_BYTES_PER_S + _START_S
 
 
 class LaneQueue:

@@ -1,0 +1,127 @@
+"""`velosweep best`: from a model's name to a search over everything that fits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.models.model_files import OTHERS, write_eagle3, write_model
+from tests.recorded import Recorded, recorded  # noqa: F401
+
+
+@pytest.fixture
+def place(recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
+    """A folder with a main model, a draft, an EAGLE-3 head and two unfit models, and stores with a draft each."""
+    for name in ("HF_HOME", "HF_HUB_CACHE", "LLAMA_CACHE", "OLLAMA_MODELS", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    models, home = tmp_path / "models", tmp_path / "home"
+    write_model(models / "main.gguf", rows=4000)
+    write_model(models / "draft.gguf", rows=400)
+    write_eagle3(models / "head.gguf")
+    write_model(models / "stranger.gguf", rows=300, texts=OTHERS)
+    write_model(models / "larger.gguf", rows=9000)
+    write_model(home / ".cache/llama.cpp/owner_repo_small.gguf", rows=401)
+    write_model(home / ".cache/huggingface/hub/models--o--r/snapshots/c0/hub.gguf", rows=402)
+    write_model(home / ".lmstudio/models/publisher/model/studio.gguf", rows=403)
+    write_model(home / ".ollama/models/blobs/sha256-1", rows=404)
+    manifest = home / ".ollama/models/manifests/registry.ollama.ai/library/llama3.2/1b"
+    manifest.parent.mkdir(parents=True)
+    layer = {"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:1"}
+    manifest.write_text(json.dumps({"layers": [layer]}))
+    return models
+
+
+def test_everything_that_fits_is_searched_and_no_more(
+    recorded: Recorded,  # noqa: F811
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert recorded.main(["best", str(place / "main.gguf"), "--budget", "2h", "engine.context=512"]) == 0
+
+    (call,) = recorded.calls
+    assert call["settings"].tuner.budget_s == 7200
+    assert list(call["command"][:2]) == ["velosweep", "best"]
+    drafts = {(job.speculation.kinds[0], Path(job.model_pair.draft_model or "").name) for job in call["jobs"]}
+    files = {"draft.gguf", "owner_repo_small.gguf", "hub.gguf", "studio.gguf", "sha256-1"}
+    assert {name for kind, name in drafts if kind == "draft"} == files
+    assert ("draft-eagle3", "head.gguf") in drafts
+    assert ("ngram-simple", "") in drafts
+    assert {job.engine.context for job in call["jobs"]} == {512}
+    assert {(job.model_pair.main_model, job.prompts.name) for job in call["jobs"]} == {
+        (str(place / "main.gguf"), "mixed")
+    }
+    said = capsys.readouterr().out
+    assert "llama3.2:1b" in said
+    assert "stranger.gguf (token 5 is 'token5' in one and 'other5' in the other)" in said
+
+
+def test_the_plan_is_cut_to_the_budget_and_says_what_there_is_no_time_for(
+    recorded: Recorded,  # noqa: F811
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert recorded.main(["best", str(place / "main.gguf"), "--budget", "5s", "-p", "Why?"]) == 0
+
+    assert {job.speculation.kinds for job in recorded.jobs} == {("draft-eagle3",)}
+    assert "No time for draft " in capsys.readouterr().out
+
+
+def test_without_a_model_it_lists_those_there_are_and_what_fits(
+    recorded: Recorded,  # noqa: F811
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert recorded.main(["best", "--models", str(place)]) == 0
+
+    said = capsys.readouterr().out
+    (line,) = (line for line in said.splitlines() if line.startswith("main.gguf"))
+    assert "head.gguf" in line
+    assert all(name in said for name in ("llama3.2:1b", "publisher/model/studio.gguf", "o/r/hub.gguf", "9 models"))
+    assert recorded.calls == []
+
+
+def test_a_model_may_be_called_by_its_name_in_a_store(recorded: Recorded, place: Path) -> None:  # noqa: F811
+    write_model(Path.home() / ".ollama/models/blobs/sha256-1", rows=5000)
+
+    assert recorded.main(["best", "llama3.2:1b", "-q"]) == 0
+    assert recorded.main(["best", "studio", "-q"]) == 0
+
+    mains = [Path(call["jobs"][0].model_pair.main_model).name for call in recorded.calls]
+    assert mains == ["sha256-1", "studio.gguf"]
+
+
+def test_prompts_are_chosen_by_what_it_is_for(recorded: Recorded, place: Path) -> None:  # noqa: F811
+    assert recorded.main(["best", str(place / "main.gguf"), "--for", "code,chat", "-q"]) == 0
+
+    categories = {prompt.category for prompt in recorded.jobs[0].prompts.prompts}
+    assert categories <= {"code", "explanation", "writing"}
+    assert "code" in categories
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nothing.gguf"], "No model at"),
+        (["--models", "nowhere"], "nowhere is no folder"),
+        (["main.gguf", "--for", "singing"], "choose from code, chat, edit, reason"),
+        (["main.gguf", "--budget", "soon"], "--budget is 'soon'"),
+    ],
+)
+def test_mistakes_are_told(
+    words: list[str],
+    said: str,
+    recorded: Recorded,  # noqa: F811
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(place)
+
+    assert recorded.main(["best", *words]) == 2
+    assert said in capsys.readouterr().err

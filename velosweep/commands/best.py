@@ -1,0 +1,193 @@
+"""`velosweep best MODEL`: find what speeds a model up on this machine, search it, and say what to run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from velosweep.commands.run import (
+    add_measuring_flags,
+    files,
+    joined,
+    numbers,
+    prompt_values,
+    run_values,
+    split_overrides,
+)
+from velosweep.config.command_words import quoted
+from velosweep.config.keys import expanded, seconds
+from velosweep.config.settings import EngineSettings, RunSettings
+from velosweep.errors import ConfigError, ExitStatus
+from velosweep.models.candidates import Candidate, Misfit, find_candidates
+from velosweep.models.found_models import FoundModel, list_files, read_models
+from velosweep.models.model_checks import check_model, resolve_model
+from velosweep.models.stores.stored_file import StoredFile
+from velosweep.planning.candidate_plan import CandidatePlan, RunCost, plan_candidates
+from velosweep.units import plural
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from velosweep.hydra_app.task import RunSweep
+
+# What --for takes, and the categories of the prompts that come with velosweep which stand for it.
+_USES = {"code": ("code",), "chat": ("explanation", "writing"), "edit": ("editing",), "reason": ("reasoning",)}
+_PROMPTS = 3  # fewer where the budget asks for it
+_TOKENS = 100
+
+
+def main(argv: Sequence[str], *, run_sweep: RunSweep | None = None) -> int:
+    """Run the command; returns the exit status. `run_sweep`: as `application.run` takes it."""
+    from velosweep.reporting.console import make_console, say
+
+    flags, overrides = split_overrides(argv)
+    arguments = _parser().parse_args(flags)
+    console = make_console()
+    tell = partial(say, console) if not arguments.quiet else lambda text: None
+    folders = [expanded(folder) for folder in arguments.models or ()]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"--models {folder} is no folder", remedy="name folders that hold GGUF files")
+    if arguments.model is None:
+        found, refused = read_models(_files([*folders, Path.cwd()]), on_progress=tell)
+        return _list(found, refused, console)
+    main_model = _main_model(arguments.model, folders)
+    found, _ = read_models(_files([*folders, main_model.parent]), on_progress=tell)
+    plan, misfits = _plan(main_model, found, arguments)
+    if not arguments.quiet:
+        _show_plan(plan, misfits, arguments, console)
+    from velosweep.hydra_app.application import run
+
+    words = [*search_words(main_model, plan, arguments), *overrides]
+    return run(words, run_sweep=run_sweep, command=("velosweep", "best", *argv))
+
+
+def _files(folders: Sequence[Path]) -> list[StoredFile]:
+    home = None
+    with suppress(RuntimeError):  # no home folder
+        home = Path.home()
+    return list(list_files(folders, home, os.environ))
+
+
+def _main_model(name: str, folders: Sequence[Path]) -> Path:
+    """The file of MODEL: a path, a reference, or a model's name in a folder or a store. Raises ModelFileError."""
+    if not expanded(name).exists() and "://" not in name:
+        wanted = name.lower().removesuffix(".gguf")
+        for file in _files(folders):
+            last = file.name.lower().removesuffix(".gguf")
+            if wanted in (last, last.rpartition("/")[2]):
+                return file.path
+    return Path(resolve_model(name, key="MODEL"))
+
+
+def _plan(
+    main_model: Path, found: Sequence[FoundModel], arguments: argparse.Namespace
+) -> tuple[CandidatePlan, list[Misfit]]:
+    """What to search. Raises ModelFileError and ProgramError for what can't run, ConfigError for nothing to search."""
+    from velosweep.llama_cpp.capabilities import of_program
+    from velosweep.llama_cpp.selection import resolve_engine
+    from velosweep.measuring.prepare import open_lanes
+
+    header = check_model(main_model, key="MODEL")
+    program = str(expanded(arguments.llama_cpp_path[0])) if arguments.llama_cpp_path else None
+    chosen = resolve_engine("auto", program, os.environ)
+    known = of_program(chosen.program).spec_types if chosen.program else ()
+    candidates, misfits = find_candidates(header, found, known)
+    lanes, _ = open_lanes(EngineSettings(kind=chosen.kind, program=chosen.program), RunSettings())
+    if not candidates:
+        raise ConfigError(
+            f"Nothing here can speed {main_model.name} up: no draft model fits, and this llama.cpp knows no other kind",
+            remedy="name folders with smaller models of its family: --models DIR",
+        )
+    budget_s = seconds("--budget", arguments.budget)
+    tokens = max(map(int, numbers(arguments.n_predict)), default=_TOKENS)
+    on_gpu = any(not lane.on_cpu for lane in lanes)
+    chosen_by_person = len(arguments.prompt or ()) or (_PROMPTS if arguments.prompts else 0)
+    for prompts in [chosen_by_person] if chosen_by_person else range(_PROMPTS, 0, -1):
+        cost = RunCost(main_model_bytes=header.size_bytes, prompts=prompts, tokens=tokens, on_gpu=on_gpu)
+        plan = plan_candidates(candidates, cost, budget_s)
+        if not any(not family.p_min and family.candidate.draft for family in plan.left_out):
+            break  # with fewer prompts more candidates could be tried, and all with files are
+    return plan, misfits
+
+
+def search_words(main_model: Path, plan: CandidatePlan, arguments: argparse.Namespace) -> list[str]:
+    """The command line of Hydra's grammar that searches the plan."""
+    prompts = prompt_values(arguments.prompt, arguments.prompts)
+    if not any(prompts.values()):
+        prompts = {"prompts": ["mixed"], "prompts.limit": [str(plan.prompts)]}
+    if uses := arguments.uses:
+        categories = dict.fromkeys(category for use in uses.split(",") for category in _categories(use))
+        prompts |= {"prompts.categories": [f"[{','.join(categories)}]"]}
+    values = {
+        "hydra/sweeper": ["tune"],
+        "tuner.budget": [arguments.budget],
+        "model_pair.main_model": [quoted(str(main_model))],
+        "llama_cpp.path": files(arguments.llama_cpp_path),
+        "n_predict": numbers(arguments.n_predict) or [str(_TOKENS)],
+        **prompts,
+        **run_values(arguments),
+        "hydra.sweep.dir": [quoted(arguments.out)] if arguments.out else [],
+    }
+    return ["-m", *joined(values), f"hydra.sweeper.grids={plan.grids}"]
+
+
+def _categories(use: str) -> tuple[str, ...]:
+    if use.strip() not in _USES:
+        raise ConfigError(f"--for has {use!r}", remedy=f"choose from {', '.join(_USES)}, or give --prompts FILE")
+    return _USES[use.strip()]
+
+
+def _show_plan(plan: CandidatePlan, misfits: Sequence[Misfit], arguments: argparse.Namespace, console: Console) -> None:
+    from velosweep.reporting.candidate_tables import plan_remarks, plan_table
+    from velosweep.reporting.console import say, say_lines, width_of
+    from velosweep.reporting.table import terminal_lines
+
+    say(console, f"What may speed {Path(arguments.model).name} up, the most promising first:", style="bold")
+    say_lines(console, terminal_lines(plan_table(plan), width=width_of(console)))
+    for remark in plan_remarks(plan, misfits, seconds("--budget", arguments.budget)):
+        say(console, remark, indent=2)
+    say(console)
+
+
+def _list(found: Sequence[FoundModel], refused: Sequence[str], console: Console) -> int:
+    """Print the models and which pairs fit."""
+    from velosweep.reporting.candidate_tables import models_table
+    from velosweep.reporting.console import say, say_lines, width_of
+    from velosweep.reporting.table import terminal_lines
+
+    if not found:
+        say(console, "No GGUF model was found: in this folder, nor in the stores of llama.cpp, Hugging Face, LM Studio")
+        say(console, "and Ollama. Name a folder: velosweep best --models DIR")
+        return int(ExitStatus.NOTHING_MEASURED)
+    by_size = sorted(found, key=lambda model: -model.header.size_bytes)
+    fits: dict[str, list[Candidate]] = {model.path: find_candidates(model.header, found, ())[0] for model in by_size}
+    say_lines(console, terminal_lines(models_table(fits, by_size), width=width_of(console)))
+    for message in refused:
+        say(console, f"⚠️ {message}", style="yellow")
+    say(console)
+    example = f"velosweep best {shlex.quote(by_size[0].path)}"
+    say(console, f"{plural(len(found), 'model')}. To find what speeds one up: {example}", whole=True)
+    return int(ExitStatus.OK)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="velosweep best",
+        description="Find what speeds a model up here: draft models and heads that fit it, among the models of its "
+        "folder and of llama.cpp's, Hugging Face's, LM Studio's and Ollama's, and the kinds of speculation that need "
+        "none. Not speculating competes. Without MODEL: list the models there are and which fit each other.",
+        epilog="Any other setting: KEY=VALUE, as `velosweep --help` lists them, e.g. engine.context=8192",
+    )
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="a GGUF file, or a model's name in one of the stores")
+    parser.add_argument("--budget", default="10min", metavar="TIME", help="time to measure (default: 10min)")
+    parser.add_argument("--for", dest="uses", metavar="USE", help=f"what it is for: {', '.join(_USES)}, or several")
+    parser.add_argument("--models", nargs="+", action="extend", metavar="DIR", help="further folders with models")
+    add_measuring_flags(parser)
+    return parser

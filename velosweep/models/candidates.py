@@ -1,0 +1,95 @@
+"""What can speed a main model up: draft models and heads that fit it, and kinds of speculation that need no file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from velosweep.config.speculation_kinds import KINDS
+from velosweep.errors import PairError, VelosweepError
+from velosweep.models.found_models import FoundModel
+from velosweep.models.gguf_model import GgufInfo
+from velosweep.models.model_checks import check_heads, check_pair, fingerprint, main_head
+
+_USUAL_RATIO = 0.1  # size of a draft model over its main model's that most reported gains have
+_LARGEST_RATIO = 0.7  # a draft this large costs nearly what it saves
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """A kind of speculation, with the file that drafts where it needs one; `longest`: drafts are cut to so many tokens.
+
+    `ratio`: the file's size over the main model's.
+    """
+
+    kind: str
+    draft: FoundModel | None = None
+    ratio: float | None = None
+    longest: int | None = None
+
+    @property
+    def promise(self) -> float:
+        """Larger is more promising, before anything has been measured: heads, draft models by size, draftless kinds."""
+        if self.kind == "draft":
+            return 1 / (1 + abs(math.log((self.ratio or 1.0) / _USUAL_RATIO)))
+        return 2.0 if self.kind.startswith("draft-") else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Misfit:
+    """A model that was found and can't draft, and why."""
+
+    model: FoundModel
+    why: str
+
+
+def find_candidates(
+    main: GgufInfo, found: Iterable[FoundModel], known_kinds: Sequence[str]
+) -> tuple[list[Candidate], list[Misfit]]:
+    """Everything that fits the main model, the most promising first; and what of `found` does not.
+
+    `known_kinds`: those that the program has, by llama.cpp's names; empty: not known, and all are taken.
+    """
+    able = {kind.name: kind for kind in KINDS.values() if not known_kinds or kind.llama_cpp in known_kinds}
+    candidates = [Candidate(kind=name) for name, kind in able.items() if not kind.draft_settings]
+    own = main.head
+    if own is not None and own.kind == main_head(main) and own.kind in able:
+        candidates.append(Candidate(kind=own.kind, longest=own.longest))
+    misfits: list[Misfit] = []
+    seen = {fingerprint(main.path)}
+    for model in found:
+        if model.file.path.samefile(main.path):
+            continue
+        try:
+            kind = fitting_kind(main, model.header)
+        except VelosweepError as error:
+            misfits.append(Misfit(model=model, why=error.message.rpartition(": ")[2]))
+            continue
+        if kind not in able:
+            misfits.append(Misfit(model=model, why=f"this llama.cpp does not know {kind}"))
+        elif (content := fingerprint(model.path)) not in seen:
+            seen.add(content)
+            head = model.header.head
+            candidates.append(
+                Candidate(
+                    kind=kind,
+                    draft=model,
+                    ratio=model.header.size_bytes / main.size_bytes,
+                    longest=head.longest if head is not None and kind != "draft" else None,
+                )
+            )
+    return sorted(candidates, key=lambda candidate: -candidate.promise), misfits
+
+
+def fitting_kind(main: GgufInfo, draft: GgufInfo) -> str:
+    """The kind of speculation by which `draft` drafts for `main`. Raises PairError where it can't, or is too large."""
+    head = draft.head
+    if head is not None and not (head.count and (draft.layers or 0) > head.count):  # no whole model with heads in it
+        check_heads([head.kind], main, draft)
+        return head.kind
+    ratio = draft.size_bytes / main.size_bytes
+    if ratio >= _LARGEST_RATIO:
+        raise PairError(f"{draft.path}: it has {ratio:.0%} of the main model's size")
+    check_pair(main, draft)
+    return "draft"

@@ -1,0 +1,66 @@
+"""The models on this machine: in folders that were named and in the stores of other programs, each file once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from velosweep.errors import VelosweepError
+from velosweep.models.gguf_model import GgufInfo, Tokens
+from velosweep.models.model_checks import check_model
+from velosweep.models.stores import hugging_face_store, llama_cpp_store, lm_studio_store, ollama_store
+from velosweep.models.stores.stored_file import StoredFile, gguf_files
+
+_STORES = (llama_cpp_store, hugging_face_store, lm_studio_store, ollama_store)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundModel:
+    """A model that llama.cpp could load, its name and where it was found."""
+
+    file: StoredFile
+    header: GgufInfo
+
+    @property
+    def path(self) -> str:
+        """Absolute path of the file."""
+        return str(self.file.path)
+
+
+def list_files(folders: Sequence[Path], home: Path | None, environment: Mapping[str, str]) -> Iterator[StoredFile]:
+    """Every GGUF file of the folders, then of the stores. No `home`: only of stores that variables name."""
+    for folder in folders:
+        yield from gguf_files(folder, str(folder))
+    for store in _STORES:
+        yield from store.stored_files(home or Path("/nonexistent"), environment)
+
+
+def read_models(
+    files: Sequence[StoredFile], *, on_progress: Callable[[str], None] = lambda text: None
+) -> tuple[list[FoundModel], list[str]]:
+    """The models among the files, and in words why others are none.
+
+    Files that several names lead to count once, under the first name. Parts of a split model belong to the first part.
+    What is no language model (a projector for images, a vocabulary alone) is left out without a word.
+    """
+    distinct: dict[tuple[int, int], StoredFile] = {}
+    for file in files:
+        status = file.path.stat()
+        distinct.setdefault((status.st_dev, status.st_ino), replace(file, path=file.path.absolute()))
+    if len(distinct) > 1:
+        on_progress(f"Reading the headers of {len(distinct)} models …")
+    vocabularies: dict[Tokens, Tokens] = {}
+    found, refused = [], []
+    for file in distinct.values():
+        try:
+            header = check_model(file.path, key="the model")
+        except VelosweepError as error:
+            if "of a split model" not in error.message:  # its first part stands for it
+                refused.append(error.message)
+            continue
+        if header.architecture == "clip" or not header.parameters:
+            continue
+        shared = vocabularies.setdefault(header.tokens, header.tokens)
+        found.append(FoundModel(file=file, header=replace(header, tokens=shared)))
+    return found, refused

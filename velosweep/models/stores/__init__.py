@@ -1,0 +1,1 @@
+"""Where other programs keep models: one reader a program, by its documented layout."""

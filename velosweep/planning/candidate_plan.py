@@ -1,0 +1,117 @@
+"""What `velosweep best` searches: candidates times draft lengths times p_min, cut to the time there is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from velosweep.config.command_words import quoted
+from velosweep.models.candidates import Candidate
+from velosweep.planning.lane_queue import load_s, run_s
+
+_LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
+_DRAFTLESS_LENGTH = 32  # found drafts are free, and llama.cpp's defaults are 48 and 64
+_P_MIN = (0.0, 0.6)
+# How a search goes by, for a guess of its time: see velosweep.tuning.
+_CALIBRATED = 3  # draft lengths of each draft model
+_CALIBRATION_TOKENS, _MOST_CALIBRATIONS = 2048, 3
+_SHORTLISTED, _ROUNDS = 6, 6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchFamily:
+    """One candidate at one p_min and several draft lengths: what a search calibrates together."""
+
+    candidate: Candidate
+    lengths: tuple[int, ...]
+    p_min: float | None = None
+
+    @property
+    def overrides(self) -> list[str]:
+        """The family's grid, in Hydra's grammar."""
+        words = [f"speculation={self.candidate.kind}", f"n_draft={','.join(map(str, self.lengths))}"]
+        if self.candidate.draft is not None:
+            words.append(f"model_pair.draft_model={quoted(self.candidate.draft.path)}")
+        return [*words, *([f"speculation.p_min={self.p_min:g}"] if self.p_min is not None else [])]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CandidatePlan:
+    """What is searched, what there is no time for, on how many prompts, and how long the search may take."""
+
+    families: tuple[SearchFamily, ...]
+    left_out: tuple[SearchFamily, ...]
+    prompts: int
+    seconds: float
+
+    @property
+    def settings(self) -> int:
+        """Settings in the search, vanilla left out."""
+        return sum(len(family.lengths) for family in self.families)
+
+    @property
+    def grids(self) -> str:
+        """The families as `hydra.sweeper.grids` takes them."""
+        return f"[{','.join(f'[{_listed(family.overrides)}]' for family in self.families)}]"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunCost:
+    """What a guess of times rests on. `tokens`: of one prompt's answer."""
+
+    main_model_bytes: int
+    prompts: int
+    tokens: int
+    on_gpu: bool
+
+    def seconds(self, families: Sequence[SearchFamily]) -> float:
+        """Roughly what searching these takes."""
+        calibrated = [family for family in families if len(family.lengths) > _CALIBRATED]
+        others = sum(len(family.lengths) for family in families if family not in calibrated)
+        passes = 0
+        if calibrated:
+            at_once = _CALIBRATED * len(calibrated)
+            tokens = (at_once + 1) * self.prompts * self.tokens
+            repeats = min(_MOST_CALIBRATIONS, math.ceil(_CALIBRATION_TOKENS / tokens))
+            passes += repeats * (at_once + 1)
+        contenders = others + min(_SHORTLISTED, sum(len(family.lengths) for family in calibrated)) + 1
+        passes += 2 * _ROUNDS + contenders * _ROUNDS // 2  # half of what is raced is dropped early
+        loads = 1 + _CALIBRATED * len(calibrated) + others + _SHORTLISTED
+        a_run = run_s(self.main_model_bytes, self.tokens, on_gpu=self.on_gpu)
+        return passes * self.prompts * a_run + loads * load_s(self.main_model_bytes)
+
+
+def plan_candidates(candidates: Sequence[Candidate], cost: RunCost, budget_s: float | None) -> CandidatePlan:
+    """The most promising families whose search fits into the budget; at least one.
+
+    Each candidate without p_min goes before any with it.
+    """
+    families = [_family(candidate) for candidate in candidates]
+    with_files = [family for family in families if family.p_min is not None]
+    later = [
+        SearchFamily(candidate=family.candidate, lengths=family.lengths, p_min=p_min)
+        for p_min in _P_MIN[1:]
+        for family in with_files
+    ]
+    draftless = [family for family in families if family.p_min is None]
+    chosen: list[SearchFamily] = []
+    left_out: list[SearchFamily] = []
+    for family in (*with_files, *draftless, *later):
+        if chosen and budget_s is not None and cost.seconds([*chosen, family]) > budget_s:
+            left_out.append(family)
+        else:
+            chosen.append(family)
+    seconds = cost.seconds(chosen)
+    return CandidatePlan(families=tuple(chosen), left_out=tuple(left_out), prompts=cost.prompts, seconds=seconds)
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ",".join(map(quoted, words))
+
+
+def _family(candidate: Candidate) -> SearchFamily:
+    if not candidate.kind.startswith("draft"):
+        return SearchFamily(candidate=candidate, lengths=(_DRAFTLESS_LENGTH,))
+    lengths = tuple(n for n in _LENGTHS if n <= (candidate.longest or n))
+    return SearchFamily(candidate=candidate, lengths=lengths, p_min=_P_MIN[0])

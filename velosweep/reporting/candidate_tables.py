@@ -1,0 +1,91 @@
+"""What `velosweep best` says before it measures: the models there are and which fit, and what it will search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from velosweep.models.candidates import Candidate, Misfit
+from velosweep.models.found_models import FoundModel
+from velosweep.planning.candidate_plan import CandidatePlan, SearchFamily
+from velosweep.reporting.table import Table, column
+from velosweep.reporting.wording import duration, first_few, listed
+from velosweep.units import bytes_words, plural
+
+_MOST_NAMED = 3
+
+
+def models_table(fits: Mapping[str, Sequence[Candidate]], models: Sequence[FoundModel]) -> Table:
+    """Every model with its size, where it is, and what fits it. `fits`: candidates with files, by the model's path."""
+    return Table(
+        caption="Models on this machine",
+        columns=(
+            column("model", models, lambda model: model.file.name, right=False),
+            column("size", models, lambda model: bytes_words(model.header.size_bytes)),
+            column("kind", models, _family_name, right=False, drop=2),
+            column("where", models, lambda model: model.file.store, right=False, drop=1),
+            column("drafts that fit", models, lambda model: _names(fits.get(model.path, ())), right=False),
+        ),
+    )
+
+
+def _family_name(model: FoundModel) -> str:
+    head = model.header.head
+    return model.header.architecture + (f" ({head.kind.removeprefix('draft-')} heads)" if head is not None else "")
+
+
+def _names(candidates: Sequence[Candidate]) -> str:
+    names = [candidate.draft.file.name for candidate in candidates if candidate.draft is not None]
+    return ", ".join(first_few(names, _MOST_NAMED)) if names else "none"
+
+
+def plan_table(plan: CandidatePlan) -> Table:
+    """What will be searched, one row a kind, draft and p_min."""
+    families = plan.families
+    return Table(
+        caption="What is searched",
+        columns=(
+            column("kind", families, lambda family: family.candidate.kind, right=False),
+            column("draft", families, _draft_name, right=False),
+            column("size", families, lambda family: _size(family.candidate)),
+            column("of main", families, lambda family: _ratio(family.candidate)),
+            column("n_draft", families, lambda family: _lengths(family.lengths)),
+            column("p_min", families, lambda family: "" if family.p_min is None else f"{family.p_min:g}"),
+        ),
+    )
+
+
+def _draft_name(family: SearchFamily) -> str:
+    draft = family.candidate.draft
+    if draft is not None:
+        return draft.file.name
+    return "its own heads" if family.candidate.kind.startswith("draft-") else "none needed"
+
+
+def _size(candidate: Candidate) -> str:
+    return bytes_words(candidate.draft.header.size_bytes) if candidate.draft is not None else ""
+
+
+def _ratio(candidate: Candidate) -> str:
+    return f"{candidate.ratio:.0%}" if candidate.ratio is not None else ""
+
+
+def _lengths(lengths: Sequence[int]) -> str:
+    return str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
+
+
+def plan_remarks(plan: CandidatePlan, misfits: Sequence[Misfit], budget_s: float | None) -> Iterator[str]:
+    """Sentences below the plan: its time, what there is no time for, and which models don't fit."""
+    limit = f", {duration(budget_s)} at most" if budget_s is not None else ""
+    yield (
+        f"{plural(plan.settings, 'setting')} against no speculation on {plural(plan.prompts, 'prompt')}: an estimated "
+        f"{duration(plan.seconds)}{limit}"
+    )
+    if plan.left_out:
+        names = dict.fromkeys(
+            f"{family.candidate.kind} {_draft_name(family)}" + (f" with p_min {family.p_min:g}" if family.p_min else "")
+            for family in plan.left_out
+        )
+        yield f"No time for {listed(first_few(list(names), _MOST_NAMED))}: a longer --budget takes them in"
+    if misfits:
+        named = [f"{misfit.model.file.name} ({misfit.why})" for misfit in misfits]
+        yield f"Not fit to draft: {'; '.join(first_few(named, _MOST_NAMED))}"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from velosweep.commands.sweep_folder import add_sweep_folder
-from velosweep.errors import ExitStatus, NothingMeasured
+from velosweep.errors import ExitStatus
 from velosweep.results.derived_files import analyse
 
 
@@ -26,13 +26,9 @@ def main(argv: Sequence[str]) -> int:
 def answer_arguments(root: Path) -> list[str]:
     """The program and its arguments that a sweep recommends: without speculation where nothing is reliably faster.
 
-    Of several recommendations (main models, prompt sets) it is the first. Raises NothingMeasured where none was made.
+    Of several main models it is the first one's. Raises NothingMeasured where none was made.
     """
-    from velosweep.reporting.printed_command import vanilla_command
-    from velosweep.reporting.recommendation import recommend
+    from velosweep.reporting.deploy_formats import deployments
 
     derived = analyse(root)
-    found = recommend(derived.comparisons, derived.record)
-    if not found or found[0].job is None:
-        raise NothingMeasured(f"{root} has no answer: nothing could be compared", remedy="velosweep report says why")
-    return shlex.split(found[0].command or vanilla_command(found[0].job, derived.record))
+    return list(deployments(derived.comparisons, derived.record)[0].command)

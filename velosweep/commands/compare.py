@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from velosweep.commands.sweep_folder import LAST, latest_sweeps, sweep_folder
 from velosweep.errors import ConfigError, ExitStatus, MismatchError
 from velosweep.files import write_text
-from velosweep.reporting.console import make_console, say
+from velosweep.reporting.console import make_console, say, say_lines, width_of
+from velosweep.reporting.posted_rows import own_rows, read_rows, rows_table
 from velosweep.reporting.sweep_comparison import SweepComparison, print_comparison, render_comparison
+from velosweep.reporting.table import terminal_lines
 from velosweep.results.derived_files import analyse
 from velosweep.statistics.sweep_changes import compare_sweeps, environment_differences
 from velosweep.units import plural
@@ -26,6 +29,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.fail_below is not None and not 0 < arguments.fail_below <= 1:
         raise ConfigError(f"--fail-below is {arguments.fail_below}", remedy="name a ratio of 1 at most, such as 0.97")
+    if rows := [Path(name) for name in (arguments.old, arguments.new) if name and Path(name).is_file()]:
+        return _beside_rows(rows, [name for name in (arguments.old, arguments.new) if name and Path(name) not in rows])
     old, new = _two_sweeps(arguments.old, arguments.new)
     if old.resolve() == new.resolve():
         raise ConfigError(f"{arguments.old} and {arguments.new or LAST} are one sweep", remedy="name two")
@@ -56,6 +61,26 @@ def print_reproduction(old: Path, new: Path) -> None:
     print_comparison(_compared(old, new), make_console())
 
 
+_SHOWN = ("from", "device", "model", "draft", "kind", "n_draft", "vanilla tok/s", "tok/s", "speedup", "95 % interval")
+
+
+def _beside_rows(files: Sequence[Path], sweeps: Sequence[str]) -> int:
+    """Print one's own sweep (`sweeps`, else the latest) beside rows that others posted, the largest speedup first."""
+    derived = analyse(sweep_folder(sweeps[0] if sweeps else LAST))
+    rows = [{**row, "from": "this sweep"} for row in own_rows(derived.comparisons, derived.record)]
+    rows += [{**row, "from": file.name} for file in files for row in read_rows(file)]
+    console = make_console()
+    table = rows_table(sorted(rows, key=_posted_speedup, reverse=True), _SHOWN, "Own and posted results")
+    say_lines(console, terminal_lines(table, width=width_of(console)))
+    say(console, "Posted rows are of other machines, builds and prompts: they say what others saw, not what to expect.")
+    return int(ExitStatus.OK)
+
+
+def _posted_speedup(row: Mapping[str, str]) -> float:
+    found = re.match(r"\d+(\.\d+)?", row.get("speedup", ""))
+    return float(found[0]) if found else 0.0
+
+
 def _two_sweeps(old: str | None, new: str | None) -> tuple[Path, Path]:
     """The folders of two sweeps; without `new` the latest, without both the two latest. Raises StorageError."""
     if old is None:
@@ -81,7 +106,9 @@ def _parser() -> argparse.ArgumentParser:
         "which changes are real after correction for the number of jobs. Exits with 3 where there is nothing to "
         "compare.",
     )
-    parser.add_argument("old", nargs="?", help="the sweep to compare with (default: the latest but one)")
+    parser.add_argument(
+        "old", nargs="?", help="the sweep to compare with (default: the latest but one), or a file of posted rows"
+    )
     parser.add_argument("new", nargs="?", help="the sweep in question (default: the latest)")
     parser.add_argument(
         "--fail-below",

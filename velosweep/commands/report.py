@@ -53,7 +53,9 @@ def _check_formats(formats: Sequence[str], writing: Sequence[str]) -> None:
     if len(formats) > 1:
         raise ConfigError(f"--format is given twice, as {' and as '.join(formats)}", remedy="give it once")
     if formats and formats[0] not in FORMATS:
-        remedy = "choose md, csv or json; without --format it is the screen's text, and report.html is written"
+        *others, last = FORMATS
+        choices = f"choose {', '.join(others)} or {last}"
+        remedy = f"{choices}; without --format it is the screen's text, and report.html is written"
         raise ConfigError(f"There is no format {formats[0]!r}", remedy=remedy)
     if formats and writing:
         raise ConfigError(
@@ -115,9 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     add_sweep_folder(parser, default=True)
     parser.add_argument(
         "--format",
-        metavar="{md,csv,json}",
+        metavar="FORM",
         action="append",
-        help="print the results in this form and write nothing (without it: the screen's text, and report.html)",
+        help="print and write nothing: the results as md, csv or json; the best one as a row to post; the answer as a "
+        "command, a llama-server preset or a llama-swap entry (without it: the screen's text, and report.html)",
     )
     parser.add_argument("--paths", action="store_true", help="keep home directories; else they are shortened to ~")
     parser.add_argument("--plots", action="store_true", help="report.png and report.svg too (extra: plots)")

@@ -1,4 +1,4 @@
-"""`velosweep report --format md|csv|json`: the results table for pasting into an issue, a sheet or a program."""
+"""`velosweep report --format …`: results for an issue, a sheet or a program, and the answer for servers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from datetime import datetime
 
 from velosweep.planning.job_settings import model_name
 from velosweep.records import SweepRecord
+from velosweep.reporting.deploy_formats import command_text, llama_swap_text, preset_text
 from velosweep.reporting.escaping import csv_text, markdown_text, shorten_homes
+from velosweep.reporting.posted_rows import row_text
 from velosweep.reporting.recommendation import recommend
 from velosweep.reporting.result_tables import summary_table, with_failed
 from velosweep.reporting.table import markdown_lines
@@ -102,15 +104,25 @@ def _json(comparisons: list[Comparison], record: SweepRecord) -> str:
     return json.dumps(value, indent=2, default=as_text, ensure_ascii=False) + "\n"
 
 
-FORMATS = {"md": _markdown, "csv": _csv, "json": _json}
+FORMATS = {
+    "md": _markdown,
+    "csv": _csv,
+    "json": _json,
+    "row": row_text,
+    "command": command_text,
+    "preset": preset_text,
+    "llama-swap": llama_swap_text,
+}
+_FOR_PROGRAMS = ("command", "preset", "llama-swap")  # which don't know ~
 
 
 def export(comparisons: Iterable[Comparison], record: SweepRecord, form: str, *, show_paths: bool = False) -> str:
     """The results in one of FORMATS, ending with a newline. Raises ValueError for another format.
 
-    Home directories become `~` unless `show_paths`. Jobs that failed have rows in Markdown alone.
+    Home directories become `~` unless `show_paths` or a program is to read it. Jobs that failed have rows in Markdown
+    alone. Raises NothingMeasured for a format that states the answer where there is none.
     """
     if form not in FORMATS:
         raise ValueError(f"no format {form!r}; use one of {', '.join(FORMATS)}")
     text = FORMATS[form](list(comparisons), record)
-    return text if show_paths else shorten_homes(text)
+    return text if show_paths or form in _FOR_PROGRAMS else shorten_homes(text)

@@ -1,0 +1,94 @@
+"""A sweep's answer in the forms that servers read: a command, llama-server's router presets, llama-swap's models."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from velosweep.errors import NothingMeasured
+from velosweep.records import SweepRecord
+from velosweep.reporting.recommendation import recommend, vanilla_command
+from velosweep.reporting.wording import speedup
+from velosweep.statistics.comparison import Comparison
+
+_UNBROKEN = 1 << 20  # columns: llama-swap would read a broken line as one, and people would not
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deployment:
+    """What to run for one main model. `why`: in a line, on what ground."""
+
+    name: str
+    command: tuple[str, ...]
+    why: str
+
+
+def deployments(comparisons: Sequence[Comparison], record: SweepRecord) -> list[Deployment]:
+    """One for each main model, by the first recommendation for it: without speculation where nothing is faster.
+
+    Raises NothingMeasured where the sweep has no answer.
+    """
+    found: dict[str, Deployment] = {}
+    for answer in recommend(comparisons, record):
+        job = answer.job
+        if job is None or job.main_model in found:
+            continue
+        what = speedup(job) if answer.command else f"no speculation (the best setting was {speedup(job)})"
+        where = f"{job.device}, {job.engine}, llama.cpp {job.llama_cpp_build}"
+        found[job.main_model] = Deployment(
+            name=Path(job.main_model).stem,
+            command=tuple(shlex.split(answer.command or vanilla_command(job, record))),
+            why=f"measured by velosweep: {what} on {where}",
+        )
+    if not found:
+        raise NothingMeasured("The sweep has no answer: nothing could be compared", remedy="velosweep report says why")
+    return list(found.values())
+
+
+def command_text(comparisons: Sequence[Comparison], record: SweepRecord) -> str:
+    """One command a line."""
+    return "".join(f"{shlex.join(one.command)}\n" for one in deployments(comparisons, record))
+
+
+def preset_text(comparisons: Sequence[Comparison], record: SweepRecord) -> str:
+    """An INI file for `llama-server --models-preset`: a section a model, an argument without its dashes a line."""
+    lines = ["version = 1"]
+    for one in deployments(comparisons, record):
+        lines += ["", f"; {one.why}", f"[{one.name}]"]
+        lines += [f"{flag.lstrip('-')} = {value}" for flag, value in _arguments(one.command[1:])]
+    return "\n".join(lines) + "\n"
+
+
+def _arguments(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each flag with its value; `true` where it has none."""
+    place = 0
+    while place < len(words):
+        flag, value = words[place], "true"
+        place += 1
+        if place < len(words) and not (words[place].startswith("-") and not _is_number(words[place])):
+            value = words[place]
+            place += 1
+        yield flag, value
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def llama_swap_text(comparisons: Sequence[Comparison], record: SweepRecord) -> str:
+    """Entries of llama-swap's `models`, which puts its own port for ${PORT}."""
+    text = "models:\n"
+    for one in deployments(comparisons, record):
+        program, *arguments = one.command
+        entry = {one.name: {"cmd": f"{shlex.quote(program)} --port ${{PORT}} {shlex.join(arguments)}"}}
+        dumped = yaml.safe_dump(entry, width=_UNBROKEN, allow_unicode=True)
+        text += f"  # {one.why}\n" + "".join(f"  {line}\n" for line in dumped.splitlines())
+    return text

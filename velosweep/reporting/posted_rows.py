@@ -1,0 +1,118 @@
+"""The row that people post of a result, and such rows read from a file: what was measured where, with its footnote."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from velosweep.config.schema import KEYS
+from velosweep.errors import StorageError
+from velosweep.files import as_storage_error
+from velosweep.records import SweepRecord
+from velosweep.reporting.result_tables import with_failed
+from velosweep.reporting.table import Column, Table, column, markdown_lines
+from velosweep.reporting.wording import interval, number, percent, whole_jobs
+from velosweep.statistics.comparison import Comparison
+from velosweep.units import bytes_words
+
+Row = Mapping[str, str]
+"""Cells by the title of their column."""
+
+_COLUMNS = (
+    "device", "llama.cpp", "model", "draft", "kind", "n_draft", "context", "KV", "prompts", "tokens", "vanilla tok/s",
+    "tok/s", "speedup", "95 % interval", "accepted", "pairs",
+)  # fmt: skip
+_LEFT = ("device", "llama.cpp", "model", "draft", "kind", "KV", "prompts")
+_NEEDED = ("device", "model", "speedup")  # what makes a table one of ours
+
+
+def own_rows(comparisons: Sequence[Comparison], record: SweepRecord) -> list[Row]:
+    """A row for each setting that has a speedup, the fastest first."""
+    sizes = {model.path: bytes_words(model.size_bytes) for model in record.environment.models}
+    prompts = {job.id: len(job.prompt_ids) for job in record.jobs}
+    jobs = [job for job in with_failed(whole_jobs(comparisons), record) if job.speedup_gm is not None]
+
+    def row(job: Comparison) -> Row:
+        def model(path: str | None) -> str:
+            return f"{Path(path).stem} ({sizes[path]})" if path in sizes else Path(path or "").stem
+
+        return {
+            "device": job.device,
+            "llama.cpp": f"{job.engine} {job.llama_cpp_build}",
+            "model": model(job.main_model),
+            "draft": model(job.draft_model),
+            "kind": job.speculation,
+            "n_draft": str(job.n_draft),
+            "context": _setting(job, "engine.context"),
+            "KV": f"{_setting(job, 'engine.cache_type_k')}/{_setting(job, 'engine.cache_type_v')}",
+            "prompts": f"{job.prompt_set} ({prompts.get(job.job_id, 1)})",
+            "tokens": str(job.n_predict),
+            "vanilla tok/s": number(job.vanilla.tokens_per_second.mean if job.vanilla else None, 1),
+            "tok/s": number(job.speculative.tokens_per_second.mean if job.speculative else None, 1),
+            "speedup": f"{number(job.speedup_gm)}×",
+            "95 % interval": interval(job.ci_low, job.ci_high),
+            "accepted": percent(job.acceptance.rate if job.acceptance else None),
+            "pairs": str(job.n_pairs),
+        }
+
+    return [row(job) for job in sorted(jobs, key=lambda job: -(job.speedup_gm or 0.0))]
+
+
+def _setting(job: Comparison, key: str) -> str:
+    return str(job.settings.get(key, KEYS[key].default))
+
+
+def rows_table(rows: Sequence[Row], titles: Sequence[str] = _COLUMNS, caption: str = "Results") -> Table:
+    """Rows as a table."""
+
+    def titled(title: str) -> Column:
+        return column(title, rows, lambda row: row.get(title, ""), right=title not in _LEFT)
+
+    return Table(caption=caption, columns=tuple(map(titled, titles)))
+
+
+def row_text(comparisons: Sequence[Comparison], record: SweepRecord) -> str:
+    """The best setting's row as Markdown, with what its figures are."""
+    environment = record.environment
+    rows = own_rows(comparisons, record)[:1]
+    sampling = f"measured with velosweep {environment.velosweep} on {environment.cpu}, {environment.system}"
+    note = (
+        f"{sampling}: vanilla and speculative servers take turns in the same rounds. tok/s: decoding, by llama.cpp's "
+        "clock; speedup: geometric mean of paired ratios, with its 95 % interval; accepted: of the drafted tokens; "
+        "pairs: passes over the prompts."
+    )
+    return "\n".join([*markdown_lines(rows_table(rows)), "", f"<sub>{note}</sub>"]) + "\n"
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of every table in a Markdown file that has our columns, also without some of them, in any order.
+
+    Raises StorageError where the file can't be read or has none.
+    """
+    with as_storage_error(path, doing="read"):
+        lines = path.read_text("utf-8", errors="replace").splitlines()
+    found: list[Row] = []
+    titles: list[str] = []
+    for line in lines:
+        cells = _cells(line)
+        if not cells:
+            titles = []
+        elif not titles:
+            titles = cells if set(_NEEDED) <= set(cells) else []
+        elif not all(re.fullmatch(r":?-+:?", cell) for cell in cells):
+            found.append(dict(zip(titles, cells, strict=False)))
+    if not found:
+        raise StorageError(
+            f"{path} has no table with the columns {', '.join(_NEEDED)}",
+            remedy="give a file with rows as velosweep report --format row prints them",
+        )
+    return found
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a line of a Markdown table; empty for another line."""
+    if not line.strip().startswith("|"):
+        return []
+    cells = re.split(r"(?<!\\)\|", line.strip().strip("|"))
+    return [re.sub(r"\\(.)", r"\1", cell.strip()) for cell in cells]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -144,3 +145,33 @@ def test_a_ratio_that_makes_no_sense_is_refused(write: Write, ratio: str, capsys
 
 def test_a_folder_that_is_no_sweep_is_refused(write: Write, tmp_path: Path) -> None:
     assert main(["compare", write("old"), str(tmp_path / "none")]) == ExitStatus.REFUSED
+
+
+def test_without_folders_the_two_latest_are_compared(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate(("older", "new", "old")):
+        os.utime(Path(write(name, speed=0.9 if name == "old" else 1.0)) / "journal.jsonl", (number, number))
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["compare", "--fail-below", "0.97"]) == ExitStatus.SOME_FAILED
+    assert main(["compare", "older", "new"]) == ExitStatus.OK
+
+    assert "n_draft 4 is slower: 0.900×" in capsys.readouterr().out
+
+
+def test_posted_rows_stand_beside_ones_own_without_a_ratio(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    rows = tmp_path / "rows.md"
+    rows.write_text(
+        "| device | model | speedup |\n|---|---|---|\n| RTX 3090 | Qwen | 9.50× |\n| P40 | Qwen | 0.90× |\n"
+    )
+
+    assert main(["compare", write("mine"), str(rows)]) == ExitStatus.OK
+
+    said = capsys.readouterr().out.splitlines()
+    places = [line.split()[0] for line in said if line.lstrip().startswith(("rows.md", "this sweep"))]
+    assert places == ["rows.md", "this", "this", "this", "rows.md"]
+    assert "not what to expect" in said[-1]

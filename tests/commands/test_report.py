@@ -70,10 +70,7 @@ def test_a_format_that_there_is_not_is_refused_with_those_there_are(
     sweep: Path, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", str(sweep), "--format", form]) == 2
-    assert (
-        "choose md, csv, json, row, command, preset or llama-swap; without --format it is"
-        in capsys.readouterr().err
-    )
+    assert "choose md, csv, json, row, command, preset or llama-swap; without --format it is" in capsys.readouterr().err
 
 
 def test_paths_are_kept_where_that_is_asked_for(sweep: Path) -> None:

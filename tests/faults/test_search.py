@@ -54,3 +54,11 @@ def test_a_budget_that_is_no_time_is_refused(bench: Bench) -> None:
 
     assert drive.wait() == 2
     assert "10min" in drive.said
+
+
+def test_kinds_that_learn_from_requests_get_a_fresh_server_in_each_round_of_a_search(bench: Bench) -> None:
+    bench.sweep(*TUNE, "speculation=ngram-mod").wait()
+
+    runs = [key for key in bench.taken() if key[1] == "Speculative"]
+    starts = [event for event in bench.events("start") if event["n_draft"]]
+    assert len(starts) == len(runs) > 3

@@ -69,8 +69,10 @@ def test_hostile_names_are_harmless_and_homes_are_shortened(form: str) -> None:
     text = exported(sweeps.hostile(), form)
 
     assert "\x1b" not in text
-    assert "/home/somebody" not in text
-    assert "/home/somebody" in exported(sweeps.hostile(), form, show_paths=True)
+    for_programs = form in ("command", "preset", "llama-swap")  # which don't know what ~ is
+    assert ("/home/somebody" in text) == for_programs
+    if form != "row":  # which names files without their folders
+        assert "/home/somebody" in exported(sweeps.hostile(), form, show_paths=True)
 
 
 def test_a_sweep_without_results_says_so() -> None:

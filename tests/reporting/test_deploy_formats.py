@@ -1,0 +1,103 @@
+"""A sweep's answer for servers, and the rows that people post."""
+
+from __future__ import annotations
+
+import configparser
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.reporting import sweeps
+from velosweep.errors import NothingMeasured, StorageError
+from velosweep.reporting.deploy_formats import command_text, llama_swap_text, preset_text
+from velosweep.reporting.posted_rows import own_rows, read_rows, row_text
+from velosweep.values import Verdict
+
+ARGUMENTS = ("-m", "/m/a model.gguf", "-md", "/m/d.gguf", "-c", "4096", "--jinja", "--spec-draft-p-min", "-0.5", "-fa")
+
+
+def answered(*, faster: bool = True) -> sweeps.MadeUp:
+    """A sweep whose answer runs with ARGUMENTS, or without speculation."""
+    made = sweeps.default_sweep()
+    commands = {
+        "server_arguments": ARGUMENTS,
+        "vanilla_arguments": ("-m", "/m/a model.gguf"),
+        "server_program": "/b/llama-server",
+    }
+    jobs = tuple(replace(job, **commands) for job in made.record.jobs)
+    rows = made.comparisons
+    if not faster:
+        slower = {"verdict": Verdict.SLOWER, "speedup_gm": 0.8, "ci_low": 0.7, "ci_high": 0.9, "chosen_low": None}
+        rows = [replace(row, **slower) for row in rows]
+    return replace(made, record=replace(made.record, jobs=jobs), comparisons=rows)
+
+
+def test_a_preset_has_the_arguments_without_their_dashes() -> None:
+    made = answered()
+    read = configparser.ConfigParser()
+    read.read_string(f"[top]\n{preset_text(made.comparisons, made.record)}")
+
+    (name,) = read.sections()[1:]
+    assert dict(read[name]) == {
+        "m": "/m/a model.gguf",
+        "md": "/m/d.gguf",
+        "c": "4096",
+        "jinja": "true",
+        "spec-draft-p-min": "-0.5",
+        "fa": "true",
+    }
+
+
+def test_llama_swap_gets_the_command_with_its_own_port() -> None:
+    made = answered()
+
+    (entry,) = yaml.safe_load(llama_swap_text(made.comparisons, made.record))["models"].values()
+
+    assert shlex.split(entry["cmd"]) == ["/b/llama-server", "--port", "${PORT}", *ARGUMENTS]
+
+
+def test_where_nothing_is_faster_the_server_gets_no_speculation() -> None:
+    made = answered(faster=False)
+
+    assert command_text(made.comparisons, made.record) == "/b/llama-server -m '/m/a model.gguf'\n"
+    assert "no speculation (the best setting was 0.80× [0.70, 0.90])" in preset_text(made.comparisons, made.record)
+
+
+def test_without_an_answer_there_is_no_command() -> None:
+    made = answered()
+
+    with pytest.raises(NothingMeasured):
+        command_text([], made.record)
+
+
+def test_a_posted_row_is_read_back_as_it_was(tmp_path: Path) -> None:
+    made = sweeps.default_sweep()
+    other = "| a | b |\n|---|---|\n| 1 | 2 |\n"
+    (tmp_path / "rows.md").write_text(f"Look:\n\n{row_text(made.comparisons, made.record)}\n{other}")
+
+    (row,) = read_rows(tmp_path / "rows.md")
+
+    best = own_rows(made.comparisons, made.record)[0]
+    assert row == best
+    assert (best["n_draft"], best["speedup"], best["KV"], best["context"]) == ("4", "2.07×", "f16/f16", "4096")
+
+
+def test_rows_of_others_may_lack_columns_and_have_more(tmp_path: Path) -> None:
+    (tmp_path / "rows.md").write_text(
+        "| speedup | device | note | model |\n|:--|--:|:-:|---|\n| 1.9× | RTX \\| 3090 | mine | Qwen |\n"
+    )
+
+    assert read_rows(tmp_path / "rows.md") == [
+        {"speedup": "1.9×", "device": "RTX | 3090", "note": "mine", "model": "Qwen"}
+    ]
+
+
+def test_a_file_without_rows_is_refused_with_what_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "rows.md").write_text("| a | b |\n|---|---|\n| 1 | 2 |\n")
+
+    with pytest.raises(StorageError) as caught:
+        read_rows(tmp_path / "rows.md")
+    assert "device, model, speedup" in str(caught.value)

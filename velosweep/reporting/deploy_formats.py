@@ -11,7 +11,8 @@ import yaml
 
 from velosweep.errors import NothingMeasured
 from velosweep.records import SweepRecord
-from velosweep.reporting.recommendation import recommend, vanilla_command
+from velosweep.reporting.printed_command import vanilla_command
+from velosweep.reporting.recommendation import recommend
 from velosweep.reporting.wording import speedup
 from velosweep.statistics.comparison import Comparison
 

@@ -19,7 +19,7 @@ import pytest
 from tests import real_models
 from velosweep.config.settings import SyntheticShape
 from velosweep.models.synthetic.pair import write_pair
-from velosweep.reporting.recommendation import command_line, vanilla_command
+from velosweep.reporting.printed_command import command_line, vanilla_command
 from velosweep.reporting.wording import whole_jobs
 from velosweep.results.derived_files import analyse
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +89,49 @@ def test_an_illegal_instruction_says_that_the_program_is_another_processors() ->
     assert cause.cause.startswith("it was killed by SIGILL")
     assert "built for another processor" in cause.cause
     assert "GGML_NATIVE=OFF" in cause.remedy
+
+
+# as gdb writes it after an assertion, seen with the embedded llama.cpp: of Python's thread, which is not the cause
+DEBUGGER = """[New LWP 4803]
+warning: File "/usr/bin/python3.11-gdb.py" auto-loading has been declined by your `auto-load safe-path' set to "x".
+[Thread debugging using libthread_db enabled]
+Using host libthread_db library "/lib/x86_64-linux-gnu/libthread_db.so.1".
+#0  __GI___libc_read (nbytes=8192, buf=0x55cea9e9c7d0, fd=0) at ../sysdeps/unix/sysv/linux/read.c:26
+26\t../sysdeps/unix/sysv/linux/read.c: No such file or directory.
+#2  0x00007fd96a4b7836 in _Py_read (fd=0, buf=0x55cea9e9c7d0, count=8192) at Python/fileutils.c:1772
+#43 0x0000565353dbb081 in _start ()
+[Inferior 1 (process 4418) detached]
+"""
+# as it is of the thread that died, in a native llama-server
+OWN_FRAMES = """[New LWP 9]
+#0  0x00007f3d0d8eb4f7 in wait4 () from /lib/x86_64-linux-gnu/libc.so.6
+#1  0x00007f3d0e0b2f1b in ggml_print_backtrace () from /b/libggml-base.so.0
+#2  0x00007f3d0e0b30c4 in ggml_abort () from /b/libggml-base.so.0
+#3  0x00007f3d0e3a1c77 in llama_context::decode(llama_batch const&) () from /b/libllama.so.0
+[Inferior 1 (process 12) detached]
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("0.01 I sched_reserve: reserving\n/b/ggml.c:3390: GGML_ASSERT(ggml_can_repeat(b, a)) failed\n" + DEBUGGER,
+         "GGML_ASSERT(ggml_can_repeat(b, a)) failed"),
+        ("0.01 I srv load_model\n/b/speculative.cpp:512: EAGLE3: target layer id 9 exceeds target n_layer 8\n" + DEBUGGER,
+         "llama.cpp gave up: EAGLE3: target layer id 9 exceeds target n_layer 8"),
+        ("0.01 I srv load_model\nterminate called after throwing an instance of 'std::runtime_error'\n"
+         "  what():  the draft vocab (4 tokens) is smaller than the target's (9)\n" + DEBUGGER,
+         "an error inside llama.cpp: the draft vocab (4 tokens) is smaller"),
+        ("0.01.000.000 E srv  update_slots: the batch is odd\n" + DEBUGGER, "the batch is odd"),
+        ("0.01.000.000 I srv  update_slots: all is well\n" + OWN_FRAMES, "in llama_context::decode"),
+        ("0.01.000.000 I all is well\n/b/libllama.so.0(llama_decode+0x1e5) [0x7f3d0e3a1c77]\n", "in llama_decode"),
+    ],
+)  # fmt: skip
+def test_the_cause_of_a_crash_stands_above_what_a_debugger_says_of_itself(log: str, words: str) -> None:
+    cause = diagnose(log, -6).cause
+
+    assert words in cause
+    assert not re.search("Inferior|No such file|libthread", cause)
 
 
 def test_an_unknown_failure_shows_the_last_error_line_without_its_time() -> None:

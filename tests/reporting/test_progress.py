@@ -125,6 +125,20 @@ def test_failures_are_shown_at_once_even_when_quiet() -> None:
     assert out.getvalue() == "  ❌ n_draft 8 did not run: out of memory\\x1b[2J\n"
 
 
+def test_servers_that_fail_alike_say_why_once() -> None:
+    sweep = planned.sweep((4, 8))
+    four, eight = sweep.jobs
+
+    with observing(sweep) as (out, observe):
+        for number, job in enumerate((four, eight)):
+            error = f"it was killed by SIGILL (log: /s/{number}.log); build it here"
+            observe(ServerFailed(lane=0, server=planned.server(job, Mode.SPECULATIVE), jobs=(job,), error=error))
+
+    first, second = (line for line in out.getvalue().splitlines() if "❌" in line)
+    assert first.endswith("did not run: it was killed by SIGILL (log: /s/0.log); build it here")
+    assert second.endswith(f"did not run: as n_draft {four.n_draft}")
+
+
 def test_a_failed_run_says_how_and_why() -> None:
     sweep = planned.sweep()
     (job,) = sweep.jobs

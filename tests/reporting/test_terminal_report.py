@@ -305,6 +305,21 @@ def test_failed_jobs_runs_and_findings_are_named() -> None:
     assert "All pairs come from one launch" in shown(sweeps.with_failures(), verbosity=1)
 
 
+def test_jobs_that_failed_alike_are_one_paragraph() -> None:
+    made = sweeps.default_sweep()
+    errors = [f"llama.cpp did not start: it was killed by SIGILL (log: /s/logs/{n}.log); build it here" for n in (1, 2)]
+    states = [*(("failed", error) for error in errors), ("failed", "its port is in use")]
+    jobs = [replace(job, state=state, error=error)
+            for job, (state, error) in zip(made.record.jobs, states, strict=True)]  # fmt: skip
+
+    text = shown(replace(made, record=replace(made.record, jobs=tuple(jobs))))
+
+    assert [line for line in text.splitlines() if "❌" in line] == [
+        f"❌ n_draft 4; n_draft 8 failed: {errors[0]}",
+        "❌ n_draft 12 failed: its port is in use",
+    ]
+
+
 @pytest.mark.parametrize(
     ("states", "why"),
     [

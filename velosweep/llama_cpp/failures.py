@@ -123,14 +123,31 @@ _RULES = {
         "the model can't be loaded",
         "check model_pair.main_model and model_pair.draft_model",
     ),
+    r"^ *what\(\): +([^\n]+)": ("an error inside llama.cpp: {0}", "try other settings or another build"),
+    r"^\S+\.(?:c|cc|cpp|cu|h|hpp|m):\d+: ([^\n]+)": (
+        "llama.cpp gave up: {0}",
+        "try other settings or another build; the log has the place, which llama.cpp's developers ask for",
+    ),
 }
 
+# Where a debugger begins that llama.cpp calls when it aborts: its words are about itself, and often of another thread.
+_DEBUGGER = re.compile(
+    r"^(?:\[New LWP |\[Thread debugging|\[Inferior |Using host libthread|warning: File |#0 )", re.MULTILINE
+)
+# A function of llama.cpp in a debugger's frame, or in one that glibc prints.
+_FRAME = re.compile(
+    r"^#\d+ .*?\b((?:llama|common|server|clip|mtmd|ggml)_[\w:~]+) ?\(|^\S+\(((?:llama|ggml)_\w+)\+0x", re.MULTILINE
+)
+_ABORTING = frozenset({"ggml_abort", "ggml_print_backtrace", "ggml_uncaught_exception"})
 _NOISE = re.compile(r"^(?:\d+\.\d+\.\d+\.\d+ [A-Z] |[A-Z] )?")
 _ERROR_LINE = re.compile(r"^(?:\d+\.\d+\.\d+\.\d+ E |.*\b(?:error|failed|fatal|abort|assert|terminate|unable)\b)", re.I)
 
 
 def diagnose(log: str, exit_code: int | None) -> FailureCause:
     """The cause in `log`, else what the exit code alone says."""
+    debugger = _DEBUGGER.search(log)
+    frames = log[debugger.start() :] if debugger else log
+    log = log[: debugger.start()] if debugger else log
     for pattern, (cause, remedy) in _RULES.items():
         match = re.search(pattern, log, re.MULTILINE | re.IGNORECASE)
         if match:
@@ -145,10 +162,16 @@ def diagnose(log: str, exit_code: int | None) -> FailureCause:
     if "SIGILL" in words:
         return FailureCause(
             f"it was {words}: the program was built for another processor",
-            "build llama.cpp on this machine, or with GGML_NATIVE=OFF",
+            "build llama.cpp on this machine; where that dies, too, with -DGGML_NATIVE=OFF -DGGML_AVX2=ON; or leave "
+            "llama_cpp.path out to use the embedded llama.cpp",
         )
     ended = f"it was {words}" if words.startswith("killed") else f"it ended with {words}"
-    causes = (ended if exit_code is not None else "it gave no cause", last_error_line(log))
+    function = next((name for pair in _FRAME.findall(frames) for name in pair if name and name not in _ABORTING), None)
+    causes = (
+        ended if exit_code is not None else "it gave no cause",
+        f"in {function}" if function else None,
+        last_error_line(log),
+    )
     return FailureCause(": ".join(filter(None, causes)), "read the log for the whole story", known=False)
 
 

@@ -229,12 +229,12 @@ def describe_exit(code: int | None) -> str:
     return f"killed by {name} ({words})" if words else f"killed by {name}"
 
 
-def tail(path: Path) -> str:
-    """The last 64 KiB of a log file, "" if there is none."""
+def tail(path: Path, size: int = 1 << 16) -> str:
+    """The last `size` bytes of a log file, "" if there is none."""
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 65536))
+            file.seek(max(0, file.tell() - size))
             return file.read().decode(errors="replace")
     except OSError:
         return ""

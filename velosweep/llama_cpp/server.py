@@ -22,6 +22,7 @@ from velosweep.values import Device, Lane
 
 _LISTENING = re.compile(r"listening on (?:http://)?([^\s:/]+):(\d+)")
 _SILENCE_S = 2.0
+_LAST_WORDS = 1 << 20  # bytes of log in which the cause of a death is looked for: debuggers write much
 _KILLED = -9  # by somebody, or by a system that is out of memory: to load again would do harm
 
 
@@ -128,7 +129,7 @@ class ServerSession(Session):
 
     def _launch_failed(self, what: str, exit_code: int | None) -> LaunchFailed:
         """The error of a launch, with the cause that the log gives, after the server is ended."""
-        log = process.tail(self._log_path)
+        log = process.tail(self._log_path, _LAST_WORDS)
         self.close()
         failure = failures.diagnose(log, exit_code)
         return LaunchFailed(
@@ -149,7 +150,7 @@ class ServerSession(Session):
             code = self._child.wait(0.2)
             if code is None:
                 raise
-            failure = failures.diagnose(process.tail(self._log_path), code)
+            failure = failures.diagnose(process.tail(self._log_path, _LAST_WORDS), code)
             how = f" ({process.describe_exit(code)})" if failure.known else ""  # else the cause says it
             raise RunFailed(
                 f"llama.cpp died during the run{how}: {failure.cause} (log: {self._log_path})", remedy=failure.remedy

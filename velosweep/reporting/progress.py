@@ -21,7 +21,7 @@ from velosweep.planning.job_names import names_of_jobs
 from velosweep.planning.server_groups import Measurement, most_iterations
 from velosweep.reporting.console import NORMAL, QUIET, say, width_of
 from velosweep.reporting.escaping import clip
-from velosweep.reporting.wording import duration, number
+from velosweep.reporting.wording import duration, failure_alike, number
 from velosweep.statistics.intervals import Interval, Ratio, t_ratio
 from velosweep.units import plural
 from velosweep.values import Mode, Sample, Status
@@ -139,6 +139,7 @@ class ProgressDisplay:
         self._names = names_of_jobs(sweep.jobs)
         self._label_width = 2 + max(map(len, (*self._names.labels.values(), *self._names.vanilla.values())), default=0)
         self._server_names: dict[str, set[str]] = {}
+        self._failures: dict[str, str] = {}  # the first server that failed so, by what failures alike have in common
 
     def __enter__(self) -> Observer:
         if self._console.is_terminal and self._verbosity > QUIET:
@@ -188,7 +189,9 @@ class ProgressDisplay:
                 else None
             )
         elif isinstance(event, events.ServerFailed):
-            return f"❌ {self._server_name(event.server)} did not run: {event.error}"
+            name = self._server_name(event.server)
+            first = self._failures.setdefault(failure_alike(event.error), name)
+            return f"❌ {name} did not run: " + (event.error if first == name else f"as {first}")
         elif isinstance(event, events.PromptLeftOut):
             return f"❌ prompt {event.prompt.id} is left out: {event.error}"
         elif isinstance(event, events.RunStarted):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velosweep.measuring.dispatch import MeasuringOutcome
-from velosweep.records import SweepRecord
+from velosweep.records import JobRecord, SweepRecord
 from velosweep.reporting.console import NORMAL, QUIET, VERBOSE, say, say_lines, table_width, width_of
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.finding_text import grouped_findings
@@ -21,6 +21,7 @@ from velosweep.reporting.speedup_hints import hint_heading, reasons_for_modest_s
 from velosweep.reporting.table import terminal_lines
 from velosweep.reporting.wording import (
     by_prompt,
+    failure_alike,
     first_few,
     interval,
     job_labels,
@@ -263,13 +264,13 @@ def _failures(derived: SweepResults) -> Iterator[str]:
         what = "Nothing could be measured" if counts else "Nothing was measured"
         yield f"{what}: {', '.join(words) or 'there are no settings'}"
     labels = recorded_labels(record)
-    causes: dict[str, list[str]] = {}
+    alike: dict[str, list[JobRecord]] = {}
     for job in record.jobs:
         if job.state == "failed":
-            causes.setdefault(job.error or "see its log", []).append(labels[job.id])
-    for cause, names in causes.items():
-        name = "The job" if record.single else "; ".join(first_few(names, 3))
-        yield f"❌ {name} failed: {cause}"
+            alike.setdefault(failure_alike(job.error or "see its log"), []).append(job)
+    for failed_jobs in alike.values():
+        name = "The job" if record.single else "; ".join(first_few([labels[job.id] for job in failed_jobs], 3))
+        yield f"❌ {name} failed: {failed_jobs[0].error or 'see its log'}"
     bad = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()) if status != "ok")
     if bad:
         yield f"⚠️ Of {counts.total()} runs: {bad}; none of these is averaged"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from velosweep.planning.job_names import JobNames, job_names
@@ -79,6 +80,11 @@ def listed(items: Iterable[str]) -> str:
     """`a, b and c`."""
     *head, last = list(items) or [""]
     return f"{', '.join(head)} and {last}" if head else last
+
+
+def failure_alike(error: str) -> str:
+    """What is the same in the errors of servers that died alike: all but where their logs are."""
+    return re.sub(r" ?\(log: [^)]*\)", "", error)
 
 
 def first_few(items: Sequence[str], most: int) -> list[str]:

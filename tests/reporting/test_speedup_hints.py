@@ -49,7 +49,7 @@ def test_a_slow_draft_is_named_with_its_share_its_cost_and_what_half_of_it_would
     reasons = reasons_for_modest_speedup(_costed(alpha=0.9, c=0.6, v=1.1, s=0.5))
 
     assert reasons[0].startswith("A faster draft")
-    assert "it takes 72 % of the decoding time, 0.60 main-model steps for a drafted token" in reasons[0]
+    assert "drafting takes 72 % of the decoding time, 0.60 main-model steps for a drafted token" in reasons[0]
     assert "reading the checked tokens as well 0.5 a round" in reasons[0]
     assert f"{expected_tokens(0.9, 4) / (0.5 * (4 * 0.6 + 0.5) + 1.1):.2f}×" in reasons[0]
 
@@ -118,7 +118,8 @@ def test_of_another_series_nothing_is_concluded() -> None:
 
 def test_without_costs_only_acceptance_says_why() -> None:
     assert reasons_for_modest_speedup(_job(rate=0.11)) == [
-        "A draft of the same model family: only 11 % of the drafted tokens were accepted, 1.4 tokens a round of up to 5"
+        "A draft of the same model family, or one made for this model: only 11 % of the drafted tokens were accepted, "
+        "1.4 tokens a round of up to 5"
     ]
     assert reasons_for_modest_speedup(_job(rate=0.5))[0].startswith("A smaller n_draft")
 
@@ -145,3 +146,38 @@ def test_a_loss_is_not_called_a_modest_speedup() -> None:
     assert hint_heading(replace(job, verdict=Verdict.FASTER)) == "⚠️ Modest speedup. Consider:"
     assert "Slower than without speculation" in hint_heading(replace(job, verdict=Verdict.SLOWER))
     assert "No sure speedup" in hint_heading(replace(job, verdict=Verdict.NO_RELIABLE_GAIN))
+
+
+@pytest.mark.parametrize(
+    ("speculation", "remedy"),
+    [
+        ("draft", "A draft of the same model family"),
+        ("draft-mtp", "Heads trained with this very main model"),
+        ("draft-eagle3", "A head trained for this very main model"),
+        ("draft-dflash+ngram-mod", "A head trained for this very main model"),
+        ("ngram-mod (synthetic acceptance 1)", "Prompts whose answers repeat text"),
+        ("ngram-cache", "Prompts whose answers repeat text"),
+        ("ngram-of-next-month", "Another speculation"),
+    ],
+)
+def test_what_would_be_accepted_more_fits_the_kind(speculation: str, remedy: str) -> None:
+    for job in (_job(rate=0.07), _costed(alpha=0.1, c=0.01, v=1.2)):
+        text = _text(replace(job, speculation=speculation))
+
+        assert remedy in text
+        assert ("same model family" in text) is (speculation == "draft")
+
+
+def test_an_n_gram_kind_has_no_draft_model_to_make_faster() -> None:
+    job = _costed(alpha=0.9, c=0.6, v=1.1)
+
+    assert "A faster draft" in _text(job)
+    assert "aster" not in _text(replace(job, speculation="ngram-mod"))
+
+
+def test_n_draft_is_no_remedy_for_a_kind_that_drafts_a_fixed_number() -> None:
+    plain = replace(_job(rate=0.9), speculation="ngram-cache")
+
+    assert "n_draft" not in _text(plain)
+    assert "A smaller n_draft" not in _text(replace(_job(rate=0.3), speculation="ngram-cache"))
+    assert "A smaller n_draft" in _text(_job(rate=0.3))

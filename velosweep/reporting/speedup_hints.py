@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from velosweep.reporting.kind_hints import kind_hints
 from velosweep.reporting.wording import names_of, percent
 from velosweep.statistics.acceptance import expected_tokens
 from velosweep.statistics.comparison import Acceptance, Comparison, DecodingTime
@@ -54,19 +55,23 @@ def reasons_for_modest_speedup(
         reasons.append("A quieter machine: others used it while this was measured")
     if reasons or disturbed:
         return reasons
-    longer_measured = any(row.n_draft > job.n_draft for row in series)
+    hints = kind_hints(job.speculation)
+    longer_measured = any(row.n_draft > job.n_draft for row in series) or not hints.takes_length
     longer = [] if longer_measured else [f"Increasing n_draft (current: {job.n_draft})"]
-    return [*longer, "Trying different model pairs"]
+    return [*longer, hints.instead]
 
 
 def _reasons(job: Comparison, series: Sequence[Comparison]) -> Iterator[str]:
-    found, cost, seen = job.decoding, job.cost_ratio, job.acceptance
+    found, cost, seen, hints = job.decoding, job.cost_ratio, job.acceptance, kind_hints(job.speculation)
     if found is None or cost is None:
         if seen is not None and seen.rate < _FEW_ACCEPTED:
             shorter_helps = (
-                job.n_draft > 2 and seen.rate >= 0.2 and not any(row.n_draft < job.n_draft for row in series)
+                hints.takes_length
+                and job.n_draft > 2
+                and seen.rate >= 0.2
+                and not any(row.n_draft < job.n_draft for row in series)
             )
-            remedy = "A smaller n_draft" if shorter_helps else "A draft of the same model family"
+            remedy = "A smaller n_draft" if shorter_helps else hints.better
             yield f"{remedy}: {_accepted(job, seen, seen.tokens_per_round)}"
         return
     ceiling = found.batch / ((found.batch - 1) * cost + found.round_cost)
@@ -76,14 +81,14 @@ def _reasons(job: Comparison, series: Sequence[Comparison]) -> Iterator[str]:
             f"Another pair or setting: even with every drafted token accepted n_draft {job.n_draft} could not exceed "
             f"{ceiling:.2f}× at what drafting and checking cost here"
         )
-    sentences = {**_faster_draft(found, cost), **_cheaper_checks(job, found, cost, series)}
+    sentences = _cheaper_checks(job, found, cost, series)
+    if hints.faster is not None:
+        sentences = {**_faster_draft(hints.faster, found, cost), **sentences}
     if seen is not None and seen.rate < _FEW_ACCEPTED:
-        remedy = "Better drafts (of the same model family, or made for this model)"
-        words = (
-            f"{remedy}: {_accepted(job, seen, found.tokens_per_round)}; with all accepted it would be {ceiling:.2f}×"
-        )
-        sentences[words] = ceiling
-    sentences |= _other_n_draft(job, seen.alpha if seen else None, found, series)
+        words = _accepted(job, seen, found.tokens_per_round)
+        sentences[f"{hints.better}: {words}; with all accepted it would be {ceiling:.2f}×"] = ceiling
+    if hints.takes_length:
+        sentences |= _other_n_draft(job, seen.alpha if seen else None, found, series)
     gaining = [words for words, speed in sentences.items() if speed > WORTH_TRYING * reached]
     yield from sorted(gaining, key=lambda words: -sentences[words])
 
@@ -99,13 +104,13 @@ def _speed(found: DecodingTime, cost: float, *, draft: float = 1.0, batch_cost: 
     return found.tokens_per_round / (drafting + (found.batch_cost if batch_cost is None else batch_cost))
 
 
-def _faster_draft(found: DecodingTime, cost: float) -> dict[str, float]:
+def _faster_draft(remedy: str, found: DecodingTime, cost: float) -> dict[str, float]:
     """What half the draft's cost would give, by sentence."""
     speed = _speed(found, cost, draft=0.5)
     share = found.draft_share + found.other_share
     reading = f", and reading the checked tokens as well {found.sync_cost:.1f} a round" if found.sync_cost else ""
     words = (
-        f"A faster draft (smaller, more quantised, or a head): it takes {percent(share)} of the decoding time, "
+        f"{remedy}: drafting takes {percent(share)} of the decoding time, "
         f"{cost:.2f} main-model steps for a drafted token{reading}; at half of that it would be {speed:.2f}×"
     )
     return {words: speed}

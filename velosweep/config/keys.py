@@ -73,6 +73,11 @@ def _yaml_word(value: Any) -> str:
     return str(value)
 
 
+def time_key(name: str, text: str) -> Any:
+    """A key for a time with its unit, in seconds; null: none."""
+    return key(None, text, name=name, hint=str | None, convert=seconds)
+
+
 def key(default: Any, text: str, **rules: Any) -> Any:
     """A field that people may set, with its line of `--help`. A dataclass as `default` makes a section of keys.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from velosweep.config.keys import flattened, key, on_off_auto, seconds
+from velosweep.config.keys import flattened, key, on_off_auto, time_key
 from velosweep.config.speculation_kinds import SpeculationKind, kind_names, kind_of
 
 WEIGHT_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0")
@@ -185,6 +185,8 @@ class Adaptive:
     max_pairs: int = key(60, "give up after this many pairs", least=2)
     target: float = key(0.01, "stop at ± this relative half width", least=1e-6, most=1.0)
     confidence: float = key(0.97, "confidence of the interval that is looked at", least=0.5, most=0.9999)
+    until_sure: bool = key(False, "also stop when the interval no longer holds 1")
+    budget_s: float | None = time_key("budget", "most time for settings measured together: 90s, 10min")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -256,9 +258,7 @@ class TunerSettings:
         choices=("tokens_per_second", "total_time_ms", "energy_j"),
     )
     per_category: bool = key(False, "one search for each category of prompts")
-    budget_s: float | None = key(
-        None, "answer by then, certified or not: 90s, 10min, 2h", name="budget", hint=str | None, convert=seconds
-    )
+    budget_s: float | None = time_key("budget", "answer by then, certified or not: 90s, 10min, 2h")
     max_rounds: int = key(40, "give up certifying after this many rounds", least=3)
     confirm_pairs: int = key(6, "fresh pairs of the winner against vanilla", least=2)
     seed: int = key(0, "seed of the order of measurement")

@@ -57,8 +57,8 @@ def iteration_speeds(
 def measured_enough(vanilla: Sequence[float], speculative: Sequence[float], adaptive: Adaptive) -> bool:
     """Judge the pairs so far: `vanilla[i]` and `speculative[i]` are the tokens per second of one pair (or pass).
 
-    True at a look (`min_pairs`, then every `look_every`) whose relative half-width is at most `target`, and at
-    `max_pairs`.
+    True at a look (`min_pairs`, then every `look_every`) whose relative half-width is at most `target` or, with
+    `until_sure`, whose interval does not hold 1, and at `max_pairs`.
     """
     pairs = len(vanilla)
     if pairs >= adaptive.max_pairs:
@@ -69,4 +69,7 @@ def measured_enough(vanilla: Sequence[float], speculative: Sequence[float], adap
         return False  # a run of no tokens has no ratio
     logs = [math.log(s / v) for v, s in zip(vanilla, speculative, strict=True)]
     interval = t_ratio(logs, confidence=adaptive.confidence).interval
-    return interval is not None and interval.half_width <= adaptive.target
+    if interval is None:
+        return False
+    sure = interval.low > 1 or interval.high < 1
+    return interval.half_width <= adaptive.target or (adaptive.until_sure and sure)

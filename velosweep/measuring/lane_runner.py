@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -57,6 +58,7 @@ class GroupRunner:
         self._done = context.recorder.done
         self._given_up: set[str] = set()
         self._warmup_errors: dict[str, str] = {}  # by server id
+        self._began = time.monotonic()
         self._prompts_checked = False
         self._left_out: set[str] = set()  # ids of prompts
         self._failed_last: set[str] = set()  # ids of servers that failed at a prompt, and not run well since
@@ -151,8 +153,17 @@ class GroupRunner:
 
     def _decided(self, launch: int) -> bool:
         """Whether every job of the group has reached its target (only with an adaptive protocol)."""
-        servers = [server for server in self._group.speculative if server and server.id not in self._given_up]
-        return bool(servers) and all(converged(self._done, self._group, server, launch) for server in servers)
+        done, group = self._done, self._group
+        servers = [server for server in group.speculative if server and server.id not in self._given_up]
+        decided = (converged(done, group, one, launch) or self._out_of_time(one, launch) for one in servers)
+        return bool(servers) and all(decided)
+
+    def _out_of_time(self, server: ServerConfig, launch: int) -> bool:
+        """Whether the group has had its time; each server gets the first look's pairs all the same."""
+        rule = self._protocol.adaptive
+        if rule is None or rule.budget_s is None or time.monotonic() - self._began < rule.budget_s:
+            return False
+        return len(iteration_speeds(self._done, self._group, server, launch)) >= rule.min_pairs
 
     def _finished(self, measurement: Measurement) -> bool:
         server = measurement.server

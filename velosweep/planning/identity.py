@@ -21,7 +21,7 @@ _NOT_IDENTITY = ("name", "retries", "load_timeout_s", "run_timeout_s", "cooldown
 
 
 # Settings that came after the first release: at their defaults they are left out, so that earlier jobs keep their ids.
-_LATER = frozenset({"system", "template_kwargs", "top_k", "top_p", "min_p", "repeat_penalty"})
+_LATER = frozenset({"system", "template_kwargs", "top_k", "top_p", "min_p", "repeat_penalty", "until_sure", "budget_s"})
 
 
 def _content(value: DataclassInstance) -> dict[str, object]:

@@ -16,6 +16,7 @@ from velosweep.reporting.detail_figures import acceptance_figure, metric_figures
 from velosweep.reporting.escaping import json_for_script, plot_text, shorten_homes
 from velosweep.reporting.figure import Figure
 from velosweep.reporting.finding_text import WORST, grouped_findings
+from velosweep.reporting.load_map import load_figure, where_it_pays
 from velosweep.reporting.recommendation import Recommendation, recommend
 from velosweep.reporting.result_tables import category_table, detailed_job_table, prompt_table, with_failed
 from velosweep.reporting.run_figures import conditions_figure, samples_figure, timeline
@@ -64,6 +65,7 @@ def render_report(
         show_paths=show_paths,
         record=record,
         jobs=jobs,
+        where_it_pays=where_it_pays(jobs),
         recommendations=[(found, _reasons(found, jobs, record)) for found in recommendations],
         results=detailed_job_table(with_failed(jobs, record), record, _ids(advised)),
         searches=[(search_title(search), search, search_table(search)) for search in record.searches],
@@ -133,7 +135,7 @@ def _figures(
         of_prompts.append(prompts_figure(rows, job, f"prompts-{job.job_num}-{number}", title))
         of_prompts.append(prompt_heat_map(jobs, rows, job, f"prompt-heat-{number}"))
     found: dict[str, Iterable[Figure | None]] = {
-        "main": [main_figure(jobs, rows, target), decoding_figure(jobs, ids)],
+        "main": [load_figure(jobs), main_figure(jobs, rows, target), decoding_figure(jobs, ids)],
         "results": [heat_map(jobs)],
         "acceptance": [acceptance_figure(jobs, ids)],
         "runs": [samples_figure(line), conditions_figure(line)] if line else [],

@@ -14,6 +14,7 @@ from velosweep.reporting.console import NORMAL, QUIET, VERBOSE, say, say_lines, 
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.interval_plot import interval_plot
+from velosweep.reporting.load_map import load_table, where_it_pays
 from velosweep.reporting.recommendation import Recommendation, recommend
 from velosweep.reporting.result_tables import detailed_job_table, summary_table, with_failed
 from velosweep.reporting.search_words import print_search
@@ -70,7 +71,8 @@ def print_end(derived: SweepResults, measured: MeasuringOutcome, console: Consol
 def print_results(derived: SweepResults, *, saved_to: str, console: Console, verbosity: int = NORMAL) -> None:
     """The end of a sweep in a dozen lines: the answer, the settings against vanilla, what to do next, where all is.
 
-    A single job comes in the specification's layout. When verbose all else is above.
+    A single job comes in the specification's layout. Over several loads the answer is from where to where it pays. When
+    verbose all else is above.
     """
     rows, record = derived.comparisons, derived.record
     jobs = whole_jobs(rows)
@@ -81,18 +83,26 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
         _print_details(derived, found, console)
     if single:
         _print_single(jobs[0], record, console)
-    for answer in found:
+    loads = where_it_pays(jobs)
+    for sentence in loads:
+        say(console, sentence, style="bold")
+    for answer in found if not loads else ():
         if single and answer.kind != "nothing":  # the specification's layout says it
             continue
         question = f"{answer.question}: " if answer.question else ""
         style = "bold green" if answer.kind == "run" else "bold yellow"
         say(console, f"{question}{answer.headline}. {answer.sureness}".rstrip(), style=style)
     failures = _failures(derived)
-    after = [*failures, *_next_steps(found, record, single=single, quiet=verbosity <= QUIET)]
-    if jobs and not single:
+    after = [
+        *failures,
+        *_next_steps(found if not loads else found[:1], record, single=single, quiet=verbosity <= QUIET),
+    ]
+    if loads:
+        say_lines(console, terminal_lines(load_table(jobs), width=table_width(console)))
+    elif jobs and not single:
         measured = {job.job_id for job in jobs if job.vanilla is not None}
         baselines = len({job.baseline_id for job in record.jobs if job.id in measured})
-        room = max(MOST_LINES - 3 - len(found) - len(after) - baselines, 3)  # a blank line, titles, the report
+        room = max(MOST_LINES - 3 - len(loads or found) - len(after) - baselines, 3)  # a blank line, titles, the report
         for line in _table_lines(with_failed(jobs, record), found, record, room, console):
             say_lines(console, [line])
     for line in after:
@@ -142,7 +152,8 @@ def _next_steps(found: Sequence[Recommendation], record: SweepRecord, *, single:
         if answer.costs and not quiet:
             yield f"{question}{answer.costs}"
         if answer.command:
-            yield f"Run it:     {answer.command}"
+            load = f"Run it ({answer.question}):" if answer.question else "Run it:    "
+            yield f"{load} {answer.command}"
     weak = [answer for answer in found if answer.job is not None and answer.sureness.startswith("Weak")]
     if weak and not quiet:
         codes = {advice.code for answer in weak for advice in answer.against}

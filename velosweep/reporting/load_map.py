@@ -1,0 +1,213 @@
+"""From where to where speculation pays: speedups over streams and depth, in a sentence and as a map.
+
+A load is a number of streams and a depth. Settings measured at one load compete; each load's best is what is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from velosweep.planning.job_settings import value_of, varying_keys
+from velosweep.reporting.figure import MUTED, Figure, Trace, axis, rounded
+from velosweep.reporting.table import Cell, Table, column, figure
+from velosweep.reporting.wording import VERDICT_SIGNS, VERDICT_WORDS, job_labels, listed, number, speedup
+from velosweep.statistics.best_of_several import Question, question_of
+from velosweep.statistics.comparison import Comparison, ModeStatistics
+from velosweep.statistics.ranking import best_estimate, fastest
+from velosweep.units import plural
+from velosweep.values import Verdict
+
+Load = tuple[int, int]
+"""Depth and streams."""
+
+Cells = Mapping[int, Comparison]
+_SURE = (Verdict.FASTER, Verdict.SLOWER)
+
+
+def where_it_pays(jobs: Sequence[Comparison]) -> list[str]:
+    """A sentence or more for each question beside the load (main model, prompts, …); empty for a single load."""
+    questions = _questions(jobs)
+    varying = varying_keys([dict(question) for question in questions])
+    found = []
+    for question, rows in questions.items():
+        cells = best_of_loads(rows)
+        if len(cells) > 1:
+            which = ", ".join(f"{key} {value_of(dict(question), key)}" for key in varying)
+            found.append(f"{which}{': ' if which else ''}{' '.join(_sentences(cells))}")
+    return found
+
+
+def _questions(jobs: Sequence[Comparison]) -> dict[Question, list[Comparison]]:
+    found: dict[Question, list[Comparison]] = {}
+    for job in jobs:
+        beside = frozenset((key, value) for key, value in question_of(job) if key not in ("concurrency", "depth"))
+        found.setdefault(beside, []).append(job)
+    return found
+
+
+def best_of_loads(jobs: Sequence[Comparison]) -> dict[Load, Comparison]:
+    """The best setting at each load that has a speedup, in order."""
+    loads: dict[Load, list[Comparison]] = {}
+    for job in jobs:
+        loads.setdefault((job.depth, job.concurrency), []).append(job)
+    best = {load: fastest(rows) for load, rows in sorted(loads.items())}
+    return {load: job for load, job in best.items() if job is not None}
+
+
+def _sentences(cells: Mapping[Load, Comparison]) -> Iterator[str]:
+    depths = sorted({depth for depth, _ in cells})
+    if len({streams for _, streams in cells}) == 1:
+        yield _sentence({depth: job for (depth, _), job in cells.items()}, lambda depth: f"depth {depth:,}")
+        return
+    for depth in depths:
+        row = {streams: job for (other, streams), job in cells.items() if other == depth}
+        words = _sentence(row, lambda streams: plural(streams, "stream"))
+        yield f"At depth {depth:,} it {words[0].lower()}{words[1:]}" if depth or len(depths) > 1 else words
+
+
+def _sentence(cells: Cells, name: Callable[[int], str]) -> str:
+    """Where along one axis it pays, and what it is at the first places where it does not."""
+    places = sorted(cells)
+    paying = [place for place in places if cells[place].verdict is Verdict.FASTER]
+    others = [place for place in places if place not in paying]
+    figures = "; ".join(f"at {name(place)} it is {_figure(cells[place])}" for place in others[:2])
+    if not paying:
+        return f"Pays nowhere for sure: {figures}{_more(others)}."
+    if not others:
+        where = (
+            f"at {name(places[0])}" if len(places) == 1 else f"at all measured, {name(places[0])} to {name(places[-1])}"
+        )
+    elif paying != places[: len(paying)]:
+        where = f"at {listed([name(place) for place in paying])}"
+    else:
+        where = f"at {name(paying[0])} only" if len(paying) == 1 else f"up to {name(paying[-1])}"
+    return f"Pays {where}{f'; {figures}{_more(others)}' if others else ''}."
+
+
+def _more(others: Sequence[int]) -> str:
+    return f"; and {len(others) - 2} more" if len(others) > 2 else ""
+
+
+def _figure(job: Comparison) -> str:
+    return f"{speedup(job)}{'' if job.verdict in _SURE else ', not sure'}"
+
+
+def load_figure(jobs: Sequence[Comparison]) -> Figure | None:
+    """Speedup by streams and depth, the best setting of each; None unless there are several of both."""
+    cells = best_of_loads(jobs)
+    depths, streams = (sorted({load[place] for load in cells}) for place in (0, 1))
+    if min(len(depths), len(streams)) < 2 or len(_questions(jobs)) > 1:
+        return None
+    grid = [[cells.get((depth, count)) for count in streams] for depth in depths]
+    reach = max(abs((best_estimate(job) or 1) - 1) for job in cells.values()) or 1.0
+    trace: Trace = {
+        "type": "heatmap",
+        "z": [[None if cell is None else rounded(best_estimate(cell) or 0.0) for cell in row] for row in grid],
+        "zmin": rounded(1 - reach), "zmax": rounded(1 + reach), "xgap": 2, "ygap": 2,
+        "colorscale": [[0, "--low"], [0.5, "--mid"], [1, "--high"]],
+        "text": [["" if cell is None else f"{number(best_estimate(cell))}{VERDICT_SIGNS[cell.verdict]}" for cell in row]
+                 for row in grid],
+        "texttemplate": "%{text}", "colorbar": {"title": {"text": "×"}, "thickness": 12},
+        "customdata": [["" if cell is None else _hover(cell) for cell in row] for row in grid],
+        "hovertemplate": "%{customdata}<extra></extra>",
+    }  # fmt: skip
+    layout: dict[str, Any] = {
+        "xaxis": _steps("streams", [f"{count:,}" for count in streams]),
+        "yaxis": _steps("depth (tokens)", [f"{depth:,}" for depth in depths]) | {"autorange": "reversed"},
+        "shapes": [*_hatching(grid), *_line_at_one(grid)],
+    }
+    return Figure(
+        id="load-map",
+        title="Where it pays: speedup by streams and depth",
+        caption="The line is where the speedup crosses 1. Hatched: not sure, the interval holds 1. "
+        "▲ surely faster, ▼ surely slower, ≈ no reliable gain, ? not converged.",
+        summary=" ".join(where_it_pays(jobs)),
+        data=[trace],
+        layout=layout,
+        height=170 + 56 * len(depths),
+    )
+
+
+def _hover(job: Comparison) -> str:
+    setting = f"{job.speculation}, n_draft {job.n_draft}"
+    load = f"{plural(job.concurrency, 'stream')}, depth {job.depth:,}"
+    return f"<b>{load}: {speedup(job)}</b><br>{VERDICT_WORDS[job.verdict]}, {setting}"
+
+
+def _steps(title: str, names: Sequence[str]) -> dict[str, Any]:
+    return axis(
+        title, tickmode="array", tickvals=list(range(len(names))), ticktext=names, showgrid=False, zeroline=False
+    )
+
+
+Grid = Sequence[Sequence[Comparison | None]]
+
+
+def _hatching(grid: Grid) -> Iterator[Trace]:
+    """Diagonal strokes over each cell whose interval holds 1."""
+    for y, row in enumerate(grid):
+        for x, cell in enumerate(row):
+            for offset in (-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75) if cell and cell.verdict not in _SURE else ():
+                low, high = max(-0.5, -0.5 - offset), min(0.5, 0.5 - offset)
+                ends = {"x0": x + low, "y0": y + low + offset, "x1": x + high, "y1": y + high + offset}
+                yield {"type": "line", **ends, "line": {"color": MUTED, "width": 1}, "opacity": 0.5}
+
+
+def _line_at_one(grid: Grid) -> Iterator[Trace]:
+    """The edges between neighbouring cells above and below a speedup of 1."""
+
+    def above(x: int, y: int) -> bool | None:
+        cell = grid[y][x] if y < len(grid) and x < len(grid[y]) else None
+        return None if cell is None else (best_estimate(cell) or 0.0) > 1
+
+    for y, row in enumerate(grid):
+        for x in range(len(row)):
+            right = {"x0": x + 0.5, "x1": x + 0.5, "y0": y - 0.5, "y1": y + 0.5}
+            below = {"x0": x - 0.5, "x1": x + 0.5, "y0": y + 0.5, "y1": y + 0.5}
+            for edge, other in ((right, above(x + 1, y)), (below, above(x, y + 1))):
+                if None not in (other, above(x, y)) and other is not above(x, y):
+                    yield {"type": "line", **edge, "line": {"color": "--text", "width": 3}}
+
+
+def load_table(jobs: Sequence[Comparison]) -> Table:
+    """The best setting of each load: speedups of depths by streams, or where one of them varies a row a load."""
+    cells = best_of_loads(jobs)
+    depths, streams = (sorted({load[place] for load in cells}) for place in (0, 1))
+    if len(depths) > 1 < len(streams):
+        grid = [column(plural(count, "stream"), depths, partial(_speedup_at, cells, count)) for count in streams]
+        return Table(caption="", columns=(column("depth", depths, lambda depth: f"{depth:,}"), *grid))
+    found = list(cells.values())
+    load = column("streams" if len(streams) > 1 else "depth", found,
+                  lambda job: f"{job.concurrency if len(streams) > 1 else job.depth:,}")  # fmt: skip
+    names = job_labels(jobs)
+    setting = column("best setting", found, lambda job: names[job.job_id], right=False)
+    return Table(
+        caption="",
+        columns=(
+            load,
+            *([setting] if len(jobs) > len(found) else []),
+            column("vanilla tok/s", found, lambda job: _rate(job.vanilla)),
+            column("speculative tok/s", found, lambda job: _rate(job.speculative)),
+            column("speedup", found, speedup),
+            column("", found, lambda job: VERDICT_WORDS[job.verdict], right=False),
+            column("first token p95 ms", found, lambda job: _waits(job, "first_token_p95_ms"), drop=1),
+            column("next token p95 ms", found, lambda job: _waits(job, "between_tokens_p95_ms"), drop=2),
+        ),
+    )
+
+
+def _speedup_at(cells: Mapping[Load, Comparison], streams: int, depth: int) -> str | None:
+    job = cells.get((depth, streams))
+    return None if job is None else f"{number(best_estimate(job))}×{VERDICT_SIGNS[job.verdict]}"
+
+
+def _rate(stats: ModeStatistics | None) -> Cell:
+    return figure(stats.tokens_per_second.mean if stats else None, 1)
+
+
+def _waits(job: Comparison, name: str) -> str | None:
+    """`vanilla → speculative`, where both are known."""
+    waits = [getattr(latency, name) for latency in (job.vanilla_latency, job.speculative_latency) if latency]
+    return " → ".join(f"{wait:,.0f}" for wait in waits) if len(waits) == 2 else None

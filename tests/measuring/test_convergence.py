@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from tests.planning.jobs import jobs_over_n_draft
 from velosweep.config.settings import Adaptive, Prompt, PromptSet, Protocol
 from velosweep.measuring.convergence import converged, iteration_speeds
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.planning.identity import identify
-from velosweep.planning.server_groups import Key, plan_groups
+from velosweep.planning.server_groups import Key, ServerGroup, plan_groups
 
 PROMPTS = PromptSet(name="two", prompts=(Prompt(id="a", text="A"), Prompt(id="b", text="B")))
 ADAPTIVE = Adaptive(min_pairs=2, look_every=2, max_pairs=6, target=0.01)
@@ -60,3 +61,27 @@ def test_a_fixed_protocol_never_converges() -> None:
     assert server is not None
 
     assert not converged(runs(fixed.baseline_id, 10.0, 10.0) | runs(fixed.id, 5.0, 5.0), group, server, 0)
+
+
+def group_with(**rule: Any) -> ServerGroup:
+    """The same job with another rule of stopping; its ids stay, so that the same runs count."""
+    job = replace(JOB, protocol=Protocol(adaptive=replace(ADAPTIVE, **rule)))
+    return replace(GROUP, jobs=(job,))
+
+
+def test_a_map_stops_as_soon_as_the_interval_does_not_hold_1() -> None:
+    clear = runs(JOB.baseline_id, 10.0, 10.2, 10.1, 9.9) | runs(JOB.id, 5.0, 4.5, 5.5, 4.9)
+    unclear = runs(JOB.baseline_id, 10.0, 10.2, 10.1, 9.9) | runs(JOB.id, 9.0, 11.5, 9.5, 10.9)
+
+    assert not converged(clear, GROUP, SPECULATIVE, launch=0)
+    assert converged(clear, group_with(until_sure=True), SPECULATIVE, launch=0)
+    assert not converged(unclear, group_with(until_sure=True), SPECULATIVE, launch=0)
+
+
+def test_a_budget_ends_a_group_that_has_enough_pairs_for_a_look() -> None:
+    group = group_with(budget_s=60.0)
+    one = runs(JOB.baseline_id, 10.0) | runs(JOB.id, 9.0)
+    two = runs(JOB.baseline_id, 10.0, 10.2) | runs(JOB.id, 9.0, 11.5)
+
+    assert [converged(two, group, SPECULATIVE, launch=0, took_s=s) for s in (59.0, 61.0)] == [False, True]
+    assert not converged(one, group, SPECULATIVE, launch=0, took_s=61.0)

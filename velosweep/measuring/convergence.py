@@ -20,11 +20,18 @@ CompletedRuns = Mapping[Key, CompletedRun]
 
 
 def converged(
-    done: CompletedRuns, group: ServerGroup, server: ServerConfig, launch: int, before: int | None = None
+    done: CompletedRuns,
+    group: ServerGroup,
+    server: ServerConfig,
+    launch: int,
+    before: int | None = None,
+    *,
+    took_s: float = 0.0,
 ) -> bool:
     """Whether a speculative server's pairs of a launch (of iterations earlier than `before`) say stop.
 
-    False unless the protocol is adaptive.
+    Or, once they are enough for a look, that the group `took_s` longer than it may. False unless the protocol is
+    adaptive.
     """
     adaptive = group.jobs[0].protocol.adaptive
     if adaptive is None or group.vanilla is None:
@@ -32,6 +39,8 @@ def converged(
     vanilla = iteration_speeds(done, group, None, launch, before)
     speculative = iteration_speeds(done, group, server, launch, before)
     pairs = min(len(vanilla), len(speculative))
+    if adaptive.budget_s is not None and took_s > adaptive.budget_s and pairs >= adaptive.min_pairs:
+        return True
     return measured_enough(vanilla[:pairs], speculative[:pairs], adaptive)
 
 

@@ -155,15 +155,9 @@ class GroupRunner:
         """Whether every job of the group has reached its target (only with an adaptive protocol)."""
         done, group = self._done, self._group
         servers = [server for server in group.speculative if server and server.id not in self._given_up]
-        decided = (converged(done, group, one, launch) or self._out_of_time(one, launch) for one in servers)
+        took_s = time.monotonic() - self._began
+        decided = (converged(done, group, one, launch, took_s=took_s) for one in servers)
         return bool(servers) and all(decided)
-
-    def _out_of_time(self, server: ServerConfig, launch: int) -> bool:
-        """Whether the group has had its time; each server gets the first look's pairs all the same."""
-        rule = self._protocol.adaptive
-        if rule is None or rule.budget_s is None or time.monotonic() - self._began < rule.budget_s:
-            return False
-        return len(iteration_speeds(self._done, self._group, server, launch)) >= rule.min_pairs
 
     def _finished(self, measurement: Measurement) -> bool:
         server = measurement.server

@@ -99,7 +99,12 @@ def measure_sweep(
         write_record(paths.record, opened.record)
         journal.note("plan", blocks=plan_as_data(groups), accepted=list(opened.accepted))
         display = ProgressDisplay(
-            opened.sweep, console=console, verbosity=settings.verbosity, done=done, open_ended=searching
+            opened.sweep,
+            console=console,
+            verbosity=settings.verbosity,
+            done=done,
+            open_ended=searching,
+            searches=lambda: [status for driver in drivers.values() if (status := driver.status()) is not None],
         )
         measured = measure(
             groups,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import math
 import re
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,8 +25,11 @@ from velosweep.measuring.events import (
     ServerLoading,
     ServerReady,
 )
+from velosweep.reporting import progress as progress_module
 from velosweep.reporting.console import make_console
-from velosweep.reporting.progress import ProgressDisplay, SweepProgress
+from velosweep.reporting.progress import ProgressDisplay
+from velosweep.reporting.sweep_progress import SweepProgress
+from velosweep.tuning.search_values import Phase, SearchStatus
 from velosweep.values import Mode, Sample, Status
 
 
@@ -205,7 +208,7 @@ def test_on_a_terminal_the_live_block_is_drawn_at_most_twice_a_second() -> None:
     sweep = planned.sweep((4, 8), iterations=200)
     out = Watched()
     console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
-    ticks, threads = count(0), threading.active_count()
+    ticks = count(0)
 
     with ProgressDisplay(sweep, console=console, clock=lambda: next(ticks) / 100) as observe:
         for iteration in range(50):
@@ -213,9 +216,8 @@ def test_on_a_terminal_the_live_block_is_drawn_at_most_twice_a_second() -> None:
             observe(ended(sweep.jobs[0], Mode.VANILLA, iteration, 30))
             observe(ended(sweep.jobs[0], Mode.SPECULATIVE, iteration, 45))
         observe(RunStarted(lane=0, measurement=planned.measurement(sweep.jobs[0], Mode.VANILLA, 50)))
-        assert threading.active_count() == threads  # no thread of the display wakes up while runs count
 
-    drawn = out.getvalue().count("lane 0:")
+    drawn = out.getvalue().count("vanilla, iteration")
     assert 1 <= drawn <= 2 * (next(ticks) / 100) + 1
     assert "1.50×" in out.getvalue()
 
@@ -233,9 +235,52 @@ def test_the_live_block_names_the_run_that_is_being_measured() -> None:
             now[0] += 1.0  # it takes a second, and the next starts at once
             observe(ended(job, mode, 0, rate))
         observe(RunStarted(lane=0, measurement=planned.measurement(job, Mode.VANILLA, 2)))
-        drawn = [line for line in out.getvalue().splitlines() if "lane 0:" in line]
+        drawn = [line for line in out.getvalue().splitlines() if ", iteration " in line]
 
     assert "vanilla, iteration 2" in drawn[-1]
+
+
+def test_the_clock_moves_and_the_time_left_shrinks_while_a_run_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "TICK_S", 0.01)
+    sweep = planned.sweep((4,), iterations=5)
+    (job,) = sweep.jobs
+    out = Watched()
+    console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
+    now = [0.0]
+
+    with ProgressDisplay(sweep, console=console, clock=lambda: now[0]) as observe:
+        for mode in (Mode.VANILLA, Mode.SPECULATIVE):
+            now[0] += 10.0
+            observe(ended(job, mode, 0, 30.0))
+        observe(RunStarted(lane=0, measurement=planned.measurement(job, Mode.VANILLA, 2)))
+        now[0] += 7.0
+        while "27 s gone, about 73 s left" not in out.getvalue():
+            time.sleep(0.01)
+        now[0] += 1.0
+        while "28 s gone, about 72 s left" not in out.getvalue():
+            time.sleep(0.01)
+
+    assert "vanilla, iteration 2/5, 7 s" in out.getvalue()
+
+
+def test_a_search_says_its_phase_its_time_and_what_is_in_the_running() -> None:
+    sweep = planned.sweep(tuple(range(1, 33)))
+    one, two, *_ = sweep.jobs
+    status = SearchStatus(
+        category=None, phase=Phase.ELIMINATION, number=3, candidates=(one.baseline_id, one.id, two.id), spent_s=35.0,
+        budget_s=120.0,
+    )  # fmt: skip
+    out = io.StringIO()
+    seconds = count(0, 61)
+
+    with ProgressDisplay(
+        sweep, console=make_console(out), open_ended=True, searches=lambda: [status],
+        clock=lambda: float(next(seconds)),
+    ) as observe:  # fmt: skip
+        for iteration in range(3):
+            observe(ended(two, Mode.VANILLA, iteration, 30))
+
+    assert "comparing, round 3, 35 s of 2 min measured; in the running: vanilla; n_draft 1; n_draft 2" in out.getvalue()
 
 
 @pytest.mark.parametrize(("second", "said"), [(15.0, r"×±>100 % 2 pairs"), (45.5, r"×±\d\.\d % 2 pairs")])

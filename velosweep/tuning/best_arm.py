@@ -105,6 +105,11 @@ class BestArmSearch:
         return sum(self._seconds) + sum(cost.get(name, 0.0) for name in asked.order) + confirming <= budget
 
     @property
+    def spent_s(self) -> float:
+        """What all measurements took together."""
+        return sum(self._seconds)
+
+    @property
     def _seconds(self) -> list[float]:
         """What each measurement took; failures that took no time are left out."""
         return [o.seconds for done in self.history for o in done.observations.values() if o.seconds > 0]
@@ -225,7 +230,7 @@ class BestArmSearch:
             measurements=counts[Phase.CALIBRATION] + counts[Phase.ELIMINATION],
             confirm_measurements=counts[Phase.CONFIRMATION],
             full_grid_measurements=self.elimination.full_grid_measurements(len(self._jobs)),
-            measuring_s=sum(self._seconds),
+            measuring_s=self.spent_s,
         )
 
     def _reason(self, *, certified: bool, refuted: bool) -> str:

@@ -25,7 +25,7 @@ from velosweep.planning.server_groups import (
 from velosweep.records import TunerDecision
 from velosweep.tuning.best_arm import BestArmSearch
 from velosweep.tuning.calibration import pool
-from velosweep.tuning.search_values import DraftRounds, Observation, SearchAnswer, SearchPass
+from velosweep.tuning.search_values import DraftRounds, Observation, Phase, SearchAnswer, SearchPass, SearchStatus
 from velosweep.values import Mode, Sample
 
 _SHORT_TOKENS = 256
@@ -124,6 +124,22 @@ class SearchDriver:
     def _prompts(self, category: str | None) -> list[Prompt]:
         every = self.group.jobs[0].prompts.prompts
         return [prompt for prompt in every if not self.settings.per_category or prompt.category == category]
+
+    def status(self) -> SearchStatus | None:
+        """The round being measured; None between rounds. May be called from another thread."""
+        running = self._asked
+        if running is None:
+            return None
+        category, asked = running
+        search, others = self.searches[category], asked.phase is not Phase.CONFIRMATION
+        return SearchStatus(
+            category=category,
+            phase=asked.phase,
+            number=asked.number,
+            candidates=tuple(sorted(asked.order, key=list(self._servers).index)) if others else asked.order,
+            spent_s=search.spent_s,
+            budget_s=self.settings.budget_s,
+        )
 
     def decisions(self) -> list[TunerDecision]:
         """Every decision so far, category by category, in order."""

@@ -71,6 +71,24 @@ class SearchPass:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SearchStatus:
+    """How far a search has come: the round being measured, whose `candidates` (ids) are in the running."""
+
+    category: str | None
+    phase: Phase
+    number: int
+    candidates: tuple[str, ...]
+    spent_s: float
+    budget_s: float | None
+
+    @property
+    def words(self) -> str:
+        """The phase and its round, for people."""
+        phases = {Phase.CALIBRATION: "a first look", Phase.ELIMINATION: "comparing", Phase.CONFIRMATION: "confirming"}
+        return f"{phases[self.phase]}, round {self.number}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SearchAnswer:
     """How a search ended. Candidates are named by id; figures are in the objective's own unit.
 

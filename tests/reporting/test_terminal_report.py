@@ -253,7 +253,7 @@ def test_what_is_piped_loses_no_column_and_a_narrow_screen_names_what_it_has_no_
     kinds = [
         replace(row, speculation=f"a-kind-with-a-very-long-name-{row.n_draft}") for row in sweeps.default_sweep().jobs
     ]
-    table = summary_table(kinds, sweeps.default_sweep().record, {})
+    table = summary_table(kinds, sweeps.default_sweep().record, ())
 
     assert "accepted" in terminal_lines(table, width=None)[0]
     narrow = terminal_lines(table, width=64)

@@ -32,8 +32,7 @@ def _markdown(comparisons: list[Comparison], record: SweepRecord) -> str:
         lines += [f"**{markdown_text(f'{question}{answer.headline}.')}** {markdown_text(words)}".rstrip(), ""]
     if not comparisons:
         lines += ["Nothing has been measured yet.", ""]
-    advised = {answer.job.job_id: answer.job for answer in found if answer.job is not None and answer.kind == "run"}
-    lines += [*markdown_lines(summary_table(with_failed(jobs, record), record, advised)), ""] if jobs else []
+    lines += [*markdown_lines(summary_table(with_failed(jobs, record), record, found)), ""] if jobs else []
     for answer in found:
         lines += ["```sh", answer.command, "```", ""] if answer.command else []
     models = {model.path: model.description for model in here.models}

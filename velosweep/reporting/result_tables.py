@@ -58,40 +58,33 @@ def with_failed(jobs: Sequence[Comparison], record: SweepRecord) -> list[Compari
 def summary_table(
     jobs: Sequence[Comparison],
     record: SweepRecord,
-    advised: Mapping[str, Comparison],
+    found: Sequence[Recommendation],
     shown: Collection[str] | None = None,
 ) -> Table:
     """One row a job below its vanilla: what it is, its speed, its speedup with the interval, and what that means.
 
-    `advised`: by id the jobs to run, as the answer has them. `shown`: only these jobs by id, named as among all `jobs`.
-    A job that failed by `record` says why.
+    Jobs that `found` is about have its figures, and those to run a mark. `shown`: only these jobs by id, named as among
+    all `jobs`. A job that failed by `record` says why.
     """
     names, failed, baseline_of = names_of(jobs), _reasons(record), {job.id: job.baseline_id for job in record.jobs}
+    best = {answer.job.job_id: answer.job for answer in found if answer.job is not None}
+    advised = {answer.job.job_id for answer in found if answer.job is not None and answer.kind == "run"}
     keys = names.keys if N_DRAFT in names.keys else (*names.keys, N_DRAFT)
-    named_vanilla = next(key for key in (DRAFT, KIND, N_DRAFT) if key in keys)
+    vanilla = dict.fromkeys([key for key in keys if drafting(key)], "–")
+    vanilla[next(key for key in (DRAFT, KIND, N_DRAFT) if key in keys)] = "none"
+    speeds: dict[str, str] = {}  # vanilla's, by baseline
+    for job in (*best.values(), *jobs):
+        if job.vanilla is not None:
+            baseline = baseline_of.get(job.job_id, "")
+            speeds.setdefault(baseline, number(job.vanilla.tokens_per_second.mean, 1))
     lines: list[dict[str, str]] = []
-    baselines: set[str] = set()
     for job in jobs if shown is None else [job for job in jobs if job.job_id in shown]:
-        baseline = baseline_of.get(job.job_id) or names.vanilla[job.job_id]
-        if job.vanilla is not None and baseline not in baselines:
-            baselines.add(baseline)
-            cells = {key: "–" if drafting(key) else names.texts[key][job.job_id] for key in keys}
-            speed = number(job.vanilla.tokens_per_second.mean, 1)
-            lines.append({**cells, named_vanilla: "none", "tok/s": speed, "speedup": "1.00×"})
-        if job.speculation == "none":
-            continue
-        job = advised.get(job.job_id, job)
-        value, limits = best_estimate(job), ""
-        if job.ci_low is not None and job.ci_high is not None:
-            limits = f" ({job.ci_low:.2f}–{job.ci_high:.2f}{', unpaired' if unpaired(job) else ''})"
-        lines.append({
-            **{key: names.texts[key][job.job_id] for key in keys},
-            "": "▶" if job.job_id in advised else "",
-            "tok/s": number(job.speculative.tokens_per_second.mean, 1) if job.speculative else "",
-            "speedup": "" if value is None else f"{value:.2f}×{limits}",
-            "accepted": _FIGURES["accepted"](job).text,
-            "verdict": f"failed: {failed[job.job_id]}" if job.job_id in failed else _MARKS.get(_verdict(job)[0], ""),
-        })  # fmt: skip
+        cells = {key: names.texts[key][job.job_id] for key in keys}
+        if speed := speeds.pop(baseline_of.get(job.job_id, ""), ""):
+            lines.append({**cells, **vanilla, "tok/s": speed, "speedup": "1.00×"})
+        if job.speculation != "none":
+            lines.append({**cells, **_outcome(best.get(job.job_id, job), failed.get(job.job_id))})
+            lines[-1][""] = "▶" if job.job_id in advised else ""
 
     def of(name: str, title: str = "", *, right: bool = False) -> Column:
         return column(title, lines, lambda line: line.get(name, ""), right=right)
@@ -105,6 +98,19 @@ def summary_table(
         of("verdict"),
     )
     return Table(caption="Settings", columns=columns)
+
+
+def _outcome(job: Comparison, failed: str | None) -> dict[str, str]:
+    """The cells of a job's figures."""
+    value, limits = best_estimate(job), ""
+    if job.ci_low is not None and job.ci_high is not None:
+        limits = f" ({job.ci_low:.2f}–{job.ci_high:.2f}{', unpaired' if unpaired(job) else ''})"
+    return {
+        "tok/s": number(job.speculative.tokens_per_second.mean, 1) if job.speculative else "",
+        "speedup": "" if value is None else f"{value:.2f}×{limits}",
+        "accepted": _FIGURES["accepted"](job).text,
+        "verdict": f"failed: {failed}" if failed else _MARKS.get(_verdict(job)[0], ""),
+    }
 
 
 # By the signs of verdicts: what stands at the end of a row.

@@ -126,7 +126,7 @@ def _table_lines(
 
     Those that failed are named below the table and need no row there.
     """
-    ids = {answer.job.job_id: answer.job for answer in found if answer.job is not None and answer.kind == "run"}
+    ids = {answer.job.job_id for answer in found if answer.job is not None}
     failed = {job.id for job in record.jobs if job.state == "failed"}
     plain = {job.job_id for job in jobs if job.speculation == "none"}
     ranked = sorted(
@@ -135,7 +135,7 @@ def _table_lines(
     )
     shown = ranked if len(ranked) <= room else ranked[: room - 1]
     kept = plain | {job.job_id for job in shown} | (failed if len(ranked) + len(failed) <= room else set())
-    yield from terminal_lines(summary_table(jobs, record, ids, kept), width=table_width(console))
+    yield from terminal_lines(summary_table(jobs, record, found, kept), width=table_width(console))
     rest = ranked[len(shown) :]
     values = [value for job in rest if (value := best_estimate(job)) is not None]
     if rest:

@@ -78,6 +78,10 @@ class ModelFileError(VelosweepError):
     """A model file that is missing, unreadable, no GGUF or cut short."""
 
 
+class NoLanguageModelError(ModelFileError):
+    """A sound GGUF file that holds something else: an adapter, a projector, a vocabulary."""
+
+
 class PairError(VelosweepError):
     """A draft model that doesn't fit its main model."""
 

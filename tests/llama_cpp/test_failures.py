@@ -66,6 +66,27 @@ LOGS = [
      "llama-server: error while loading shared libraries: libcudart.so.12: cannot open shared object file"),
     ("program", "can't be executed", 126, "exec: /x/llama-server: Exec format error"),
     ("model", "architecture 'qwen9'", 1, "llama_model_load: error loading model: unknown model architecture: 'qwen9'"),
+    ("template", "template can't be used: parser: Parser Error: Expected }} (Got )", 1,
+     "0.00.042.132 E common_chat_templates_init: error: parser: Parser Error: Expected }} (Got )\n"
+     "0.00.042.208 E srv          init: init: chat template parsing error: std::exception\n"
+     "0.00.042.593 E srv          init: exiting due to model loading error\n"
+     "error: failed to load model: Failed to init server, please check the input params."),
+    ("template", "template can't be used: Conversation must start with system", 1,
+     "0.00.207.117 E srv          init: init: chat template parsing error: Unable to generate parser for this template. "
+     "Automatic parser generation failed: \n------------\nWhile executing CallExpression at line 1, column 67 in source:\n"
+     "...if m.role == 'user' %}{{ raise_exception('Conversation must start with system') ...\n"
+     "Error: Jinja Exception: Conversation must start with system\n"
+     "0.00.207.478 E srv          init: exiting due to model loading error"),
+    ("weights", "the model can't be loaded: check_tensor_dims: tensor 'token_embd.weight' not found", 1,
+     "0.00.018.638 E llama_model_load: error loading model: check_tensor_dims: tensor 'token_embd.weight' not found\n"
+     "0.00.018.639 E llama_model_load_from_file_impl: failed to load model\n"
+     "0.00.018.642 E cmn  common_init_: failed to load model '/m/x.gguf'"),
+    ("weights", "the draft model can't be loaded: check_tensor_dims: tensor 'token_embd.weight' not found", 1,
+     "0.00.085.550 E llama_model_load: error loading model: check_tensor_dims: tensor 'token_embd.weight' not found\n"
+     "0.00.085.580 E common_speculative_init_result: failed to load draft model, '/m/x.gguf'"),
+    ("vocabulary", "the draft model's content does not fit this llama.cpp", 1,
+     "0.00.104.861 E llama_model_load: error loading model: error loading model vocabulary: unknown pre-tokenizer type: 'x'\n"
+     "0.00.104.892 E common_speculative_init_result: failed to load draft model, '/m/x.gguf'"),
     ("context", "prompt does not fit", 1, "main: error: prompt is too long (700 tokens, max 508)"),
     ("unknown", "SIGSEGV", -11, ""),
     ("unknown", "SIGSEGV", 139, ""),

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.measuring.headers import header
+from tests.models.gguf_bytes import model, vocabulary
+from tests.models.test_model_checks import TENSORS, write
 from tests.planning.jobs import job
-from velosweep.config.settings import Job, Speculation
+from velosweep.config.settings import EngineSettings, Job, ModelPair, Speculation
+from velosweep.errors import ConfigError
+from velosweep.measuring.job_resolver import JobResolver
 from velosweep.measuring.prepare import preflight_warnings
 from velosweep.models.gguf_model import GgufInfo
 from velosweep.values import Device, Lane
@@ -22,6 +27,11 @@ MANY = 10_000
 
 def sizes(main: int, draft: int) -> Mapping[str, GgufInfo]:
     return {"main.gguf": header(main, None), "draft.gguf": header(draft, None)}
+
+
+def trained_for(context: int) -> Mapping[str, GgufInfo]:
+    """A pair whose draft model was trained for so many tokens."""
+    return {"main.gguf": header(5, None), "draft.gguf": replace(header(1, None), trained_context=context)}
 
 
 def with_threads(threads: int, **changes: Any) -> Job:
@@ -38,6 +48,9 @@ def with_threads(threads: int, **changes: Any) -> Job:
         (job(speculation=Speculation(kinds=("ngram-simple",))), sizes(1, 5), [CPU], []),
         (job(n_draft=20, n_predict=20), {}, [CPU], ["n_draft"]),
         (job(n_draft=19, n_predict=20), {}, [CPU], []),
+        (job(n_predict=255), trained_for(256), [CPU], []),
+        (job(n_predict=256), trained_for(256), [CPU], ["context"]),
+        (job(n_predict=100, depth=200), trained_for(256), [CPU], ["context"]),
         (with_threads(MANY), {}, [CPU], ["threads"]),
         (with_threads(MANY), {}, [], []),
         (with_threads(1), {}, [CPU] * MANY, ["threads"]),
@@ -48,3 +61,29 @@ def test_what_is_probably_a_mistake_is_warned_of(
     one: Job, headers: Mapping[str, GgufInfo], lanes: list[Lane], subjects: list[str]
 ) -> None:
     assert [warning.subject for warning in preflight_warnings([one, one], headers, lanes)] == subjects
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"n_predict": 255}, None),
+        ({"n_predict": 256}, r"n_predict is 256, and the model .*main\.gguf was trained for a context of 256"),
+        ({"n_predict": 100, "depth": 200}, r"n_predict is 100 and depth 200, and the model"),
+        ({"n_predict": 300, "args": ("--override-kv", "llama.context_length=int:512")}, None),
+    ],
+)
+def test_more_than_the_main_model_was_trained_for_is_refused_before_anything_runs(
+    changes: dict[str, Any], words: str | None, tmp_path: Path
+) -> None:
+    values = vocabulary(["a", "b"]) | {"llama.context_length": 256}
+    for name in ("main.gguf", "draft.gguf"):
+        write(tmp_path, model(values, TENSORS), name)
+    pair = ModelPair(name="p", main_model=str(tmp_path / "main.gguf"), draft_model=str(tmp_path / "draft.gguf"))
+    engine = EngineSettings(kind="embedded", threads=1, args=changes.pop("args", ()))
+    resolver = JobResolver(say=lambda text: None)
+
+    if words is None:
+        resolver.resolve(job(model_pair=pair, engine=engine, **changes))
+        return
+    with pytest.raises(ConfigError, match=words):
+        resolver.resolve(job(model_pair=pair, engine=engine, **changes))

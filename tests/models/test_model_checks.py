@@ -207,8 +207,8 @@ def test_a_pair_that_llama_cpp_takes_is_taken(tmp_path, draft):
     [
         (vocabulary(TOKENS, model="llama"), "vocabulary types BPE and SPM"),
         (vocabulary(TOKENS, bos_token_id=3), "BOS tokens 1 and 3"),
-        (vocabulary(TOKENS, add_bos_token=False), "only one of them adds BOS"),
-        (vocabulary(TOKENS, add_eos_token=True), "only one of them adds EOS"),
+        (vocabulary(TOKENS, add_bos_token=False), "only the main model adds BOS"),
+        (vocabulary(TOKENS, add_eos_token=True), "only the draft model adds EOS"),
         (vocabulary(TOKENS + [f"more{i}" for i in range(129)]), "300 and 429 tokens"),
         (vocabulary([*TOKENS[:250], "x\n\x1b", *TOKENS[251:]]), r"token 250 is 'token250' in one and 'x\\n\\x1b' in"),
         (vocabulary([*TOKENS[:5], "x", *TOKENS[6:]]), "token 5 is"),
@@ -218,6 +218,54 @@ def test_a_pair_that_llama_cpp_would_not_draft_with_is_refused(tmp_path, draft, 
     with pytest.raises(PairError, match=words) as refused:
         check_pair(*pair(tmp_path, vocabulary(TOKENS), draft))
     assert "same family" in (refused.value.remedy or "")
+
+
+def unsaid(pre: str = "gpt-2", **said: object) -> dict[str, object]:
+    """A byte-pair vocabulary whose special tokens are llama.cpp's defaults, but for those that are `said`."""
+    names = ("bos_token_id", "eos_token_id", "add_bos_token", "add_eos_token")
+    values = vocabulary(TOKENS, pre=pre, **said)
+    return {key: of for key, of in values.items() if key.rpartition(".")[2] in said or not key.endswith(names)}
+
+
+@pytest.mark.parametrize(
+    ("main", "draft", "words"),
+    [
+        (unsaid("llama-bpe"), unsaid("llama-bpe", add_bos_token=True, bos_token_id=11), None),
+        (unsaid("gpt-2"), unsaid("qwen2", bos_token_id=5), None),  # neither adds one
+        (unsaid("tekken"), unsaid("gpt-2"), "only the main model adds BOS"),
+        (unsaid("llama-bpe", add_bos_token=False), unsaid("llama-bpe"), "only the draft model adds BOS"),
+        (unsaid("llama-bpe"), unsaid("llama-bpe", bos_token_id=9), "BOS tokens 11 and 9"),
+        (
+            unsaid("gpt-2", add_eos_token=True),
+            unsaid("gpt-2", add_eos_token=True, eos_token_id=7),
+            "EOS tokens 11 and 7",
+        ),
+    ],
+)
+def test_special_tokens_that_a_file_does_not_say_are_llama_cpps_by_its_pre_tokenizer(tmp_path, main, draft, words):
+    if words is None:
+        check_pair(*pair(tmp_path, main, draft))
+        return
+    with pytest.raises(PairError, match=words):
+        check_pair(*pair(tmp_path, main, draft))
+
+
+@pytest.mark.parametrize(
+    ("values", "tensors", "words"),
+    [
+        ({"general.type": "adapter"}, TENSORS, "is a LoRA adapter.*--lora,"),
+        ({}, {"blk.0.attn_q.weight.lora_a": ((32, 8), 0)}, "is a LoRA adapter"),
+        ({"general.architecture": "clip"}, TENSORS, r"\(mmproj\) of a model"),
+        ({"general.type": "imatrix"}, TENSORS, "is an importance matrix"),
+        ({"general.architecture": "controlvector"}, TENSORS, "is a control vector"),
+        ({"general.architecture": "nomic-bert"}, TENSORS, "for embeddings"),
+        (vocabulary(TOKENS), {}, "is a vocabulary without weights"),
+    ],
+)
+def test_a_file_that_is_no_model_is_called_what_it_is(tmp_path, values, tensors, words):
+    with pytest.raises(ModelFileError, match=words) as refused:
+        check_model(write(tmp_path, model(values, tensors)), key="model_pair.draft_model")
+    assert "set model_pair.draft_model to" in (refused.value.remedy or "")
 
 
 # ---------------------------------------------------------------- identity

@@ -165,6 +165,10 @@ def test_a_dataclass_hashes_as_the_object_of_its_fields_at_every_depth() -> None
     assert content_hash(one) != content_hash(asdict(job()))
 
 
+def test_what_came_after_the_first_release_leaves_earlier_ids_what_they_are() -> None:
+    assert content_hash(Prompt(id="a", text="Hi")) == content_hash({"id": "a", "text": "Hi", "category": None})
+
+
 def test_identity_is_content_and_not_position() -> None:
     first, second = identify([job(num=0, n_draft=4), job(num=1, n_draft=8)], {})
     swapped, _ = identify([job(num=0, n_draft=8), job(num=1, n_draft=4)], {})

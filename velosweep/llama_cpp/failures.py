@@ -104,12 +104,20 @@ _RULES = {
         "download or convert it again",
     ),
     r"unknown model architecture: '([^']*)'": (
-        "this llama.cpp does not know the architecture '{0}'",
+        "this llama.cpp does not know the architecture '{0}' of the model",
         "use a newer llama.cpp",
     ),
     r"(?:unknown pre-tokenizer type|error loading model vocabulary|missing tensor|wrong shape)[^\n]*": (
         "the model's content does not fit this llama.cpp ({line})",
         "use a newer llama.cpp, or convert the model again",
+    ),
+    r"chat template parsing error:[^\n]*": (
+        "the main model's chat template can't be used: {template}",
+        "give another one with engine=server 'engine.args=[--chat-template,chatml]'",
+    ),
+    r"error loading model: ([^\n]+)": (
+        "the model can't be loaded: {0}",
+        "convert or download it again, or use another llama.cpp; it is model_pair.{which}_model",
     ),
     r"(?:failed to load draft model|failed to create (?:the )?draft context)[^\n]*": (
         "the draft model can't be loaded",
@@ -139,6 +147,10 @@ _FRAME = re.compile(
     r"^#\d+ .*?\b((?:llama|common|server|clip|mtmd|ggml)_[\w:~]+) ?\(|^\S+\(((?:llama|ggml)_\w+)\+0x", re.MULTILINE
 )
 _ABORTING = frozenset({"ggml_abort", "ggml_print_backtrace", "ggml_uncaught_exception"})
+_LOADING_DRAFT = re.compile(r"failed to load draft model|failed to create (?:the )?draft context")
+_TEMPLATE_ERROR = re.compile(
+    r"^(?:Error: (?:Jinja Exception: )?|\S+ E common_chat_templates_init: error: )(.+)$", re.MULTILINE
+)
 _NOISE = re.compile(r"^(?:\d+\.\d+\.\d+\.\d+ [A-Z] |[A-Z] )?")
 _ERROR_LINE = re.compile(r"^(?:\d+\.\d+\.\d+\.\d+ E |.*\b(?:error|failed|fatal|abort|assert|terminate|unable)\b)", re.I)
 
@@ -151,8 +163,12 @@ def diagnose(log: str, exit_code: int | None) -> FailureCause:
     for pattern, (cause, remedy) in _RULES.items():
         match = re.search(pattern, log, re.MULTILINE | re.IGNORECASE)
         if match:
+            which, line = "draft" if _LOADING_DRAFT.search(log) else "main", match.group(0).strip()
             groups = [group or "" for group in match.groups()]
-            return FailureCause(cause.format(*groups, line=match.group(0).strip()), remedy)
+            cause = cause.format(*groups, line=line, template=_template_error(log, line))
+            if which == "draft":
+                cause = cause.replace("the model", "the draft model")
+            return FailureCause(cause, remedy.replace("{which}", which))
     words = describe_exit(exit_code)
     if "SIGKILL" in words:
         return FailureCause(
@@ -173,6 +189,12 @@ def diagnose(log: str, exit_code: int | None) -> FailureCause:
         last_error_line(log),
     )
     return FailureCause(": ".join(filter(None, causes)), "read the log for the whole story", known=False)
+
+
+def _template_error(log: str, line: str) -> str:
+    """What llama.cpp's template engine says in the lines around its own."""
+    found = _TEMPLATE_ERROR.search(log)
+    return found.group(1).strip()[:300] if found else line.partition(": ")[2]
 
 
 def last_error_line(log: str) -> str | None:

@@ -68,6 +68,20 @@ def _check_requests(job: Job) -> None:
             )
 
 
+def _check_trained_context(job: Job, main: GgufInfo) -> None:
+    """llama.cpp ends a run where the context ends that the model was trained for, whatever engine.context says."""
+    needed, trained = job.depth + job.n_predict, main.trained_context
+    if trained is None or needed < trained or any("override-kv" in word for word in job.engine.args):
+        return
+    asked = f"n_predict is {job.n_predict}" + (f" and depth {job.depth}" if job.depth else "")
+    raise ConfigError(
+        f"{asked}, and the model {main.path} was trained for a context of {trained}",
+        remedy="the context takes prompt and answer: lower "
+        + ("n_predict or depth" if job.depth else f"n_predict (to {max(trained // 2, 1)})")
+        + ", or choose a model that was trained for more",
+    )
+
+
 @dataclass
 class JobResolver:
     """`say` gets a line where a step may take long (writing the synthetic pair, fetching a model).
@@ -129,6 +143,7 @@ class JobResolver:
                 self._synthetic[pair.synthetic] = ensure_pair(pair.synthetic, on_progress=self.say)
             named_main, named_draft = map(str, self._synthetic[pair.synthetic])
         main = self._find_model(named_main, "model_pair.main_model")
+        _check_trained_context(job, self.headers[main])
         draft = self._find_draft(job.speculation, named_draft)
         check_heads(
             [kind.llama_cpp for kind in job.speculation.all_kinds],

@@ -186,6 +186,16 @@ def preflight_warnings(
                 "it can't speed it up. Were the two exchanged?"
             )
             warnings.append(PreflightWarning("pair", text, "choose a draft model a fifth as large or less"))
+    drafts = (job for job in jobs if "draft" in job.speculation.kinds)
+    lengths = dict.fromkeys((job.model_pair.draft_model or "", job.depth + job.n_predict) for job in drafts)
+    for draft, tokens in lengths:
+        trained = headers[draft].trained_context if draft in headers else None
+        if trained is not None and tokens >= trained:
+            text = (
+                f"The draft model {Path(draft).name} was trained for a context of {trained}, and runs go to {tokens} "
+                "tokens and the prompt: beyond it its drafts are guesses"
+            )
+            warnings.append(PreflightWarning("context", text, f"stay below {trained}, or take another draft model"))
     # llama.cpp drafts at most what the run still may generate, less one
     for n_draft, n_predict in dict.fromkeys(
         (job.n_draft, job.n_predict) for job in jobs if job.n_draft >= job.n_predict

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from velosweep.errors import VelosweepError
+from velosweep.errors import NoLanguageModelError, VelosweepError
 from velosweep.models.gguf_model import GgufInfo, Tokens
 from velosweep.models.model_checks import check_model
 from velosweep.models.stores import hugging_face_store, llama_cpp_store, lm_studio_store, ollama_store
@@ -55,11 +55,11 @@ def read_models(
     for file in distinct.values():
         try:
             header = check_model(file.path, key="the model")
+        except NoLanguageModelError:
+            continue
         except VelosweepError as error:
             if "of a split model" not in error.message:  # its first part stands for it
                 refused.append(error.message)
-            continue
-        if header.architecture == "clip" or not header.parameters:
             continue
         shared = vocabularies.setdefault(header.tokens, header.tokens)
         found.append(FoundModel(file=file, header=replace(header, tokens=shared)))

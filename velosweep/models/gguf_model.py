@@ -14,6 +14,8 @@ from pathlib import Path
 
 from velosweep.errors import ModelFileError
 from velosweep.models.draft_heads import DraftHead, draft_head
+from velosweep.models.file_contents import OtherContent, other_content
+from velosweep.models.vocabularies import default_special_tokens, vocabulary_type
 from velosweep.units import bytes_words
 
 Value = int | float | bool | bytes | tuple[int, ...]
@@ -26,13 +28,6 @@ FILE_TYPES = {
     29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4", 39: "NVFP4", 40: "Q1_0",
 }  # fmt: skip
 """llama.cpp's LLAMA_FTYPE numbers (`general.file_type`), as people write them."""
-
-# Tokenisers of which llama.cpp makes one vocabulary type.
-VOCABULARY_TYPES = {
-    "llama": "SPM", "gpt2": "BPE", "hybriddna": "BPE", "whitespace": "BPE", "gemma4": "BPE",
-    "bert": "WPM", "t5": "UGM", "rwkv": "RWKV", "plamo2": "PLAMO2", "no_vocab": "none", "none": "none",
-}  # fmt: skip
-
 
 # How much of a file is read, and then read again while its header is longer. Real models' have some MB, for up to a
 # quarter of a million tokens and their merges.
@@ -72,8 +67,8 @@ class _EndOfDataError(HeaderError):
 class GgufInfo:
     """A model file's header. `size_bytes`: of the file, of all parts for a split model that was checked.
 
-    `expected_bytes`: the least size its tensors need. `add_bos`, `add_eos`: None where the file leaves it to
-    llama.cpp. `tokens`: the texts by id, as bytes; empty for a model without vocabulary.
+    `expected_bytes`: the least size its tensors need. `bos`, `add_bos` and so on: llama.cpp's defaults where the file
+    leaves it to them. `tokens`: the texts by id, as bytes; empty for a model without vocabulary.
     """
 
     path: Path
@@ -94,6 +89,8 @@ class GgufInfo:
     kv_elements_per_token: int | None = None  # numbers the KV cache keeps for a token; None where not of the usual kind
     width: int | None = None  # of the embeddings
     head: DraftHead | None = None  # what the file holds to draft for a main model
+    trained_context: int | None = None  # tokens that the model was trained for
+    other: OtherContent | None = None  # what the file holds if it is no language model
 
     @property
     def description(self) -> str:
@@ -141,7 +138,8 @@ def parse_header(data: bytes, path: Path, size: int) -> GgufInfo:
     data_start = -(-reader.position // alignment) * alignment
     architecture = _text(values, "general.architecture") or "unknown"
     tokenizer = _text(values, "tokenizer.ggml.model")
-    is_spm = tokenizer == "llama"  # SentencePiece models have these where the file says nothing (llama-vocab.cpp)
+    special = default_special_tokens(tokenizer, _text(values, "tokenizer.ggml.pre"), len(reader.tokens))
+    names, split_count = {name for name, *_ in tensors}, max(_number(values, "split.count") or 1, 1)
     file_type = _number(values, "general.file_type")
     return GgufInfo(
         path=path,
@@ -149,19 +147,21 @@ def parse_header(data: bytes, path: Path, size: int) -> GgufInfo:
         file_type=None if file_type is None else FILE_TYPES.get(file_type, f"type {file_type}"),
         layers=_number(values, f"{architecture}.block_count"),
         parameters=sum(weights for _, weights, _ in tensors),
-        vocabulary_type=None if tokenizer is None else VOCABULARY_TYPES.get(tokenizer, tokenizer),
+        vocabulary_type=vocabulary_type(tokenizer),
         tokens=reader.tokens,
-        bos=_number(values, "tokenizer.ggml.bos_token_id", default=1 if is_spm else None),
-        eos=_number(values, "tokenizer.ggml.eos_token_id", default=2 if is_spm else None),
-        add_bos=_flag(values, "tokenizer.ggml.add_bos_token", default=True if is_spm else None),
-        add_eos=_flag(values, "tokenizer.ggml.add_eos_token", default=False if is_spm else None),
+        bos=_number(values, "tokenizer.ggml.bos_token_id", default=special.bos),
+        eos=_number(values, "tokenizer.ggml.eos_token_id", default=special.eos),
+        add_bos=_flag(values, "tokenizer.ggml.add_bos_token", default=special.add_bos),
+        add_eos=_flag(values, "tokenizer.ggml.add_eos_token", default=special.add_eos),
         size_bytes=size,
         expected_bytes=data_start + max(end for *_, end in tensors) if tensors else reader.position,
         split_number=_number(values, "split.no") or 0,
-        split_count=max(_number(values, "split.count") or 1, 1),
+        split_count=split_count,
         kv_elements_per_token=_kv_elements_per_token(values, architecture),
         width=_number(values, f"{architecture}.embedding_length"),
-        head=draft_head(architecture, values, {name for name, *_ in tensors}),
+        head=draft_head(architecture, values, names),
+        trained_context=_number(values, f"{architecture}.context_length"),
+        other=other_content(architecture, values, names, whole=split_count == 1),
     )
 
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from velosweep.errors import ModelFileError, PairError, install_extra
+from velosweep.errors import ModelFileError, NoLanguageModelError, PairError, install_extra
 from velosweep.models.draft_heads import head_misfit
 from velosweep.models.gguf_model import GgufInfo, read_header
 
@@ -144,6 +144,9 @@ def _check_file(path: Path, key: str) -> GgufInfo:
     if path.stat().st_size == 0:
         raise ModelFileError(f"The model {path} is empty", remedy="download it again")
     info = read_header(path)
+    if info.other is not None:
+        remedy = info.other.remedy.format(key=key, path=path)
+        raise NoLanguageModelError(f"{path} is {info.other.what}", remedy=remedy)
     if info.size_bytes < info.expected_bytes:
         raise ModelFileError(
             f"The model {path} is cut short: {info.size_bytes} of {info.expected_bytes} bytes",
@@ -207,7 +210,7 @@ def _misfit(main: GgufInfo, draft: GgufInfo) -> str | None:
         ("EOS", (main.add_eos, draft.add_eos), (main.eos, draft.eos)),
     ):
         if None not in adds and adds[0] != adds[1]:
-            return f"only one of them adds {word}"
+            return f"only the {'main' if adds[0] else 'draft'} model adds {word}"
         if True in adds and None not in ids and ids[0] != ids[1]:
             return f"{word} tokens {ids[0]} and {ids[1]}"
     sizes = len(main.tokens), len(draft.tokens)

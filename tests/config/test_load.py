@@ -90,6 +90,14 @@ def test_a_kind_can_be_asked_for_by_llama_cpp_s_name_whether_we_know_it_or_not()
     assert job("speculation=ngram-of-next-month").speculation.kinds == ("ngram-of-next-month",)
 
 
+def test_patterns_of_tensors_need_no_quotes_of_hydra_s() -> None:
+    engine = job(r"engine.override_tensor=blk\.(1|2)\.ffn_.*=CPU,b=CUDA0", "engine.draft_n_cpu_moe=3").engine
+
+    assert (engine.override_tensor, engine.draft_n_cpu_moe) == (r"blk\.(1|2)\.ffn_.*=CPU,b=CUDA0", 3)
+    assert job("engine.override_tensor=null").engine.override_tensor is None
+    assert job("engine.override_tensor='a=CPU'").engine.override_tensor == "a=CPU"
+
+
 def test_settings_that_change_no_result_are_apart() -> None:
     settings = load_settings(compose(["gpus=[0,GPU-1a]", "on_busy=fail", "display.quiet=true", "report.plots=true"]))
 

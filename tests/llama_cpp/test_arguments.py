@@ -123,6 +123,24 @@ def test_a_parameter_of_another_kind_is_refused() -> None:
         kind_parameters(speculation, n_draft=4)
 
 
+def test_experts_and_tensors_are_placed_as_asked_for_each_model() -> None:
+    placed = {"n_cpu_moe": 12, "override_tensor": "exps=CPU,b=CUDA0"}
+    server = speculative(**placed, draft_n_cpu_moe=0, draft_override_tensor="a=CPU")
+    argv = arguments(server)
+
+    assert (value(argv, "--n-cpu-moe"), value(argv, "--override-tensor")) == ("12", "exps=CPU,b=CUDA0")
+    assert (value(argv, "--spec-draft-n-cpu-moe"), value(argv, "--spec-draft-override-tensor")) == ("0", "a=CPU")
+    assert not {"--n-cpu-moe", "--override-tensor", "--spec-draft-n-cpu-moe"} & set(arguments(speculative()))
+    with pytest.raises(ProgramError, match=r"none of --n-cpu-moe, which engine.n_cpu_moe needs"):
+        arguments(server, "2024-12")
+
+
+def test_a_way_to_split_a_model_that_the_build_does_not_know_is_refused_with_those_it_knows() -> None:
+    assert value(arguments(vanilla(split_mode="tensor")), "--split-mode") == "tensor"
+    with pytest.raises(ProgramError, match=r"knows no --split-mode tensor; it knows none, layer, row"):
+        arguments(vanilla(split_mode="tensor"), "2024-12")
+
+
 def test_a_kind_of_next_month_is_given_its_own_settings_by_the_names_of_the_help_text() -> None:
     today = recorded("2026-10-llama-server")
     flags = {"--spec-ngram-new-size-m": "N", "--spec-ngram-new-odds": "P", "--spec-new-sampling": ""}

@@ -136,6 +136,25 @@ def test_the_time_spent_drafting_and_batches_behind_the_run_are_told(
     )  # fmt: skip
 
 
+def test_experts_on_the_cpu_are_the_overrides_that_llama_cpp_makes_of_them() -> None:
+    both = embedded_settings(speculative(n_cpu_moe=2, override_tensor="b=CPU", draft_n_cpu_moe=1), lane=CPU)
+    experts = [rf"blk\.{layer}\.ffn_(up|down|gate|gate_up)_(ch|)exps=CPU" for layer in (0, 1)]
+
+    assert both["tensor_buft_overrides"] == ",".join([*experts, "b=CPU"])
+    assert both["speculative.draft.tensor_buft_overrides"] == experts[0]
+    assert "tensor_buft_overrides" not in embedded_settings(vanilla(n_cpu_moe=0), lane=CPU)
+
+
+@pytest.mark.real
+def test_tensors_are_placed_by_pattern_and_an_unknown_buffer_says_so(pair: tuple[str, str], tmp_path: Path) -> None:
+    placed = {"override_tensor": r"blk\.1\.ffn_.*=CPU", "draft_override_tensor": "ffn=CPU", "n_cpu_moe": 1}
+    server = speculative(2, main_model=pair[0], draft_model=pair[1], **placed)
+
+    assert run_of(server, tmp_path)[0].draft_tokens > 0
+    with pytest.raises(LaunchFailed, match=r"a buffer type in engine.override_tensor .* is unknown"):
+        run_of(vanilla(pair[0], override_tensor="ffn=NOWHERE"), tmp_path)
+
+
 @pytest.mark.real
 def test_a_kind_that_this_release_knows_nothing_of_runs_under_its_llama_cpp_name(
     pair: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -51,11 +51,12 @@ def quoted(text: str) -> str:
 
 _ORDINARY_PATH = re.compile(r"(?:\.{0,2}/|[A-Za-z_][\w-]*[./])[\w./-]+", re.ASCII)
 _PATH_KEY = re.compile(r"\+{0,2}(output|[\w.]*\.(main_model|draft_model|path|file|dir))=")
+_PATTERN_KEY = re.compile(r"\+{0,2}engine\.(draft_)?override_tensor=(?!null$|$)")
 _GRAMMAR = frozenset("'\"\\,$[](){}")
 
 
 def prepare_words(words: Iterable[str]) -> list[str]:
-    """`~/` of paths made absolute, which Hydra can't read; quotes around values with letters beyond ASCII.
+    """`~/` of paths made absolute, which Hydra can't read; quotes around patterns and values with letters beyond ASCII.
 
     Shells leave `~` in `model_pair.main_model=~/x.gguf`, and Hydra's grammar knows no ü. Lists stay as they are.
     """
@@ -63,6 +64,8 @@ def prepare_words(words: Iterable[str]) -> list[str]:
     for word in words:
         if _PATH_KEY.match(word):
             word = re.sub(r"(?<=[=,\[])~(?=/|$)", lambda _: home, word)
+        if _PATTERN_KEY.match(word) and not {"'", '"'} & set(word):
+            word = word.replace("=", "='", 1) + "'"
         key, equals, value = word.partition("=")
         plain = value.isascii() or not equals or not _GRAMMAR.isdisjoint(value)
         prepared.append(word if plain else f'{key}="{value}"')

@@ -140,7 +140,7 @@ def register(group: str, name: str, target: str, conf: Any) -> None:
 KEY_TYPES = {name: key.type_word for name, key in KEYS.items()}
 """Every dotted key with its type as `--help` shows it; a section's is empty or `section`."""
 GROUPS = ("model_pair", "prompts", "engine", "protocol", "speculation", "experiment", "hydra/launcher", "hydra/sweeper")
-_TEXT_KEY = re.compile(r"(^|\.)(prompt|output|main_model|draft_model|path|file|name|args|vanilla_url|speculative_url)$")
+_TEXT_KEY = re.compile(r"(^|\.)(prompt|output|main_model|draft_model|path|file|name|args|\w*override_tensor|\w+_url)$")
 TEXT_KEYS = frozenset(key for key in KEYS if _TEXT_KEY.search(key))
 """Keys whose values may hold spaces and any other character."""
 

@@ -15,6 +15,7 @@ from velosweep.config.speculation_kinds import SpeculationKind, kind_names, kind
 
 WEIGHT_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0")
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+SPLIT_MODES = ("none", "layer", "row", "tensor")
 ENGINES = ("auto", "embedded", "server", "binaries", "attached")
 
 
@@ -88,11 +89,7 @@ class Speculation:
     `synthetic_acceptance`: mean accepted tokens a round that llama.cpp draws at random (text is then invalid).
     """
 
-    kinds: tuple[str, ...] = key(
-        ("draft",),
-        "ways to propose tokens, also by --spec-type's names; several are combined, [] is vanilla only",
-        convert=kind_names,
-    )
+    kinds: tuple[str, ...] = key(("draft",), "ways to propose tokens, combined; [] is vanilla only", convert=kind_names)
     p_min: float = key(0.0, "stop drafting below this probability", least=0.0, most=1.0)
     n_min: int = key(0, "drop drafts shorter than this", least=0)
     parameters: tuple[tuple[str, int | float | str], ...] = key(
@@ -167,8 +164,12 @@ class EngineSettings:
     cache_type_v: str = key("f16", "type of the value cache", choices=CACHE_TYPES)
     draft_cache_type_k: str = key("f16", "type of the draft's key cache", choices=CACHE_TYPES)
     draft_cache_type_v: str = key("f16", "type of the draft's value cache", choices=CACHE_TYPES)
-    split_mode: str | None = key(None, "how GPUs share a model: none, layer or row", choices=("none", "layer", "row"))
+    split_mode: str | None = key(None, "how GPUs share a model: none, layer, row or tensor", choices=SPLIT_MODES)
     tensor_split: tuple[float, ...] = key((), "share of each GPU, e.g. [3,1]")
+    n_cpu_moe: int | None = key(None, "keep the experts of the first so many layers on the CPU", least=0)
+    override_tensor: str | None = key(None, "buffers of tensors by pattern, as llama-server has it: exps=CPU")
+    draft_n_cpu_moe: int | None = key(None, "n_cpu_moe of the draft model", least=0)
+    draft_override_tensor: str | None = key(None, "override_tensor of the draft model")
     draft_device: str | None = key(None, "device of the draft model, as llama-server names it")
     mmap: bool = key(True, "map the model file instead of reading it")
     args: tuple[str, ...] = key((), "further llama-server arguments, verbatim")

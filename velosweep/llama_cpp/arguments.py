@@ -27,6 +27,7 @@ _NEEDED = {
     "ignore_eos": "a run of a fixed length",
     "split_mode": "engine.split_mode",
     "tensor_split": "engine.tensor_split",
+    **{name: f"engine.{name}" for name in ("n_cpu_moe", "override_tensor", "draft_n_cpu_moe", "draft_override_tensor")},
     "draft_model": "a draft model",
     "n_draft": "n_draft",
     "n_min": "speculation.n_min",
@@ -93,10 +94,13 @@ def engine_values(server: ServerConfig, lane: Lane) -> Values:
         "cache_type_k": engine.cache_type_k,
         "cache_type_v": engine.cache_type_v,
     }
-    if engine.split_mode is not None:
-        values["split_mode"] = engine.split_mode
-    if engine.tensor_split:
-        values["tensor_split"] = engine.tensor_split
+    placed = {
+        "split_mode": engine.split_mode,
+        "tensor_split": engine.tensor_split or None,
+        "n_cpu_moe": engine.n_cpu_moe,
+        "override_tensor": engine.override_tensor,
+    }
+    values |= {name: value for name, value in placed.items() if value is not None}
     # The lane's devices by name: a build with two back ends would otherwise use the same GPU through both.
     names = tuple(visible_names(lane))
     devices = tuple(name for name in names if name != engine.draft_device) or names
@@ -128,6 +132,10 @@ def speculation_values(server: ServerConfig, lane: Lane) -> Values:
         values["draft_device"] = "none"
     elif engine.draft_device is not None or visible_names(lane):
         values["draft_device"] = engine.draft_device or tuple(visible_names(lane))
+    if engine.draft_n_cpu_moe is not None:
+        values["draft_n_cpu_moe"] = engine.draft_n_cpu_moe
+    if engine.draft_override_tensor is not None:
+        values["draft_override_tensor"] = engine.draft_override_tensor
     values |= kind_parameters(speculation, server.n_draft)
     if speculation.synthetic_acceptance is not None:
         values["synth_len"] = speculation.synthetic_acceptance + 1  # llama.cpp counts the target's own token, too
@@ -178,6 +186,13 @@ def words_of(server: ServerConfig, values: Values, capabilities: Capabilities) -
                 f"{capabilities.program} (build {capabilities.build}) has none of "
                 f"{', '.join(setting_of(name).flags)}, which {needed[name]} needs",
                 remedy=_remedy(name, capabilities),
+            )
+        choices = capabilities.choices(flag) if flag and name == "split_mode" else ()
+        if choices and value not in choices:
+            raise ProgramError(
+                f"{capabilities.program} (build {capabilities.build}) knows no {flag} {value}; "
+                f"it knows {', '.join(choices)}",
+                remedy="set engine.split_mode to one of these, or use a newer llama.cpp",
             )
         if flag is None or (name == "verbosity" and not capabilities.traces):
             continue

@@ -37,6 +37,11 @@ class Capabilities:
         """What this program calls a setting of the table; None if it has no such flag."""
         return next((flag for flag in setting_of(setting).flags if flag in self.flags), None)
 
+    def choices(self, flag: str) -> tuple[str, ...]:
+        """What a flag takes, where --help lists that: `{none,layer,row}`."""
+        listed = re.fullmatch(r"[{\[]([a-z0-9_,|-]+)[}\]]", self.flags[flag])
+        return tuple(re.split(r"[,|]", listed[1])) if listed else ()
+
     @property
     def parameters(self) -> tuple[str, ...]:
         """The parameters of speculation that it has and velosweep gives no value of its own, e.g. `draft_conf_min`."""

@@ -24,6 +24,8 @@ from velosweep.llama_cpp.setting_table import SETTINGS, Setting, Value, spec_fla
 from velosweep.values import Device, Lane
 
 _CHILD = "velosweep.llama_cpp.embedded_child"
+# What --n-cpu-moe stands for, layer by layer (llama.cpp's common/common.h): CommonParams has no field for it.
+_EXPERTS = r"blk\.{}\.ffn_(up|down|gate|gate_up)_(ch|)exps"
 _ASKING = threading.Lock()
 
 
@@ -132,6 +134,11 @@ def embedded_settings(server: ServerConfig, *, lane: Lane) -> dict[str, object]:
         if setting.attribute is not None:
             settings[setting.attribute] = _attribute_value(setting, value)
     settings["hostnames"] = [settings["hostnames"]]
+    for prefix in ("", "draft_"):
+        experts = [f"{_EXPERTS.format(layer)}=CPU" for layer in range(int(str(values.get(f"{prefix}n_cpu_moe", 0))))]
+        if experts:
+            where = SETTINGS[f"{prefix}override_tensor"].attribute or ""
+            settings[where] = ",".join([*experts, *([str(settings[where])] if where in settings else [])])
     return settings
 
 

@@ -25,6 +25,10 @@ _RULES = {
         "this llama.cpp does not know the argument {0}",
         "remove it from engine.args, or use a newer llama.cpp",
     ),
+    r"unknown buffer type[^\n]*": (
+        "a buffer type in engine.override_tensor or engine.draft_override_tensor is unknown to this llama.cpp",
+        "name CPU, or a device as velosweep doctor lists them, e.g. exps=CPU",
+    ),
     r"(?:error while handling argument|the argument has been removed)[^\n]*?(?:\"([^\"]+)\")?[^\n]*": (
         "this llama.cpp refused an argument: {line}",
         "check engine.args and the values of n_draft, engine and speculation",

@@ -18,14 +18,16 @@ from velosweep.values import Device, Lane
 # The settings that a server may be told of, in the order in which people write them; those of speculation follow.
 _ENGINE = (
     "model", "draft_model", "context", "parallel", "threads", "threads_batch", "gpu_layers", "device", "split_mode",
-    "tensor_split", "batch", "ubatch", "flash_attention", "cache_type_k", "cache_type_v", "load_mode",
+    "tensor_split", "n_cpu_moe", "override_tensor", "batch", "ubatch", "flash_attention",
+    "cache_type_k", "cache_type_v", "load_mode",
 )  # fmt: skip
 _NEVER = {"draft_context", "synth_len"}  # the first follows the context; the second spoils the text
 _ANSWER = {"spec_type", "n_draft"}  # said whatever the default
 _SHORT = {
     "model": "-m", "draft_model": "-md", "context": "-c", "parallel": "-np", "threads": "-t", "threads_batch": "-tb",
     "gpu_layers": "-ngl", "draft_gpu_layers": "-ngld", "device": "-dev", "draft_device": "-devd", "split_mode": "-sm",
-    "tensor_split": "-ts", "batch": "-b", "ubatch": "-ub", "flash_attention": "-fa", "cache_type_k": "-ctk",
+    "tensor_split": "-ts", "n_cpu_moe": "-ncmoe", "override_tensor": "-ot", "draft_n_cpu_moe": "-ncmoed",
+    "draft_override_tensor": "-otd", "batch": "-b", "ubatch": "-ub", "flash_attention": "-fa", "cache_type_k": "-ctk",
     "cache_type_v": "-ctv", "draft_cache_type_k": "-ctkd", "draft_cache_type_v": "-ctvd",
 }  # fmt: skip
 # What a llama-server of October 2026 does by itself, in the words of its --help: for the embedded llama.cpp, which

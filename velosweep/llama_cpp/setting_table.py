@@ -63,6 +63,8 @@ SETTINGS: Mapping[str, Setting] = {
     "cache_type_v": _cache_type("cache_type_v", "--cache-type-v"),
     "split_mode": Setting(("--split-mode",), "split_mode", enum=("llama_split_mode", "LLAMA_SPLIT_MODE_")),
     "tensor_split": Setting(("--tensor-split",), "tensor_split"),
+    "n_cpu_moe": Setting(("--n-cpu-moe",)),
+    "override_tensor": Setting(("--override-tensor",), "tensor_buft_overrides"),
     "device": Setting(("--device",)),
     "load_mode": Setting(("--load-mode",), "load_mode", enum=("llama_load_mode", "LLAMA_LOAD_MODE_")),
     "mmap": Setting(("--mmap",)),
@@ -114,6 +116,10 @@ SETTINGS: Mapping[str, Setting] = {
     "draft_context": Setting(("--ctx-size-draft",), gone=True),
     "draft_cache_type_k": _cache_type("speculative.draft.cache_type_k", "--spec-draft-type-k", "--cache-type-k-draft"),
     "draft_cache_type_v": _cache_type("speculative.draft.cache_type_v", "--spec-draft-type-v", "--cache-type-v-draft"),
+    "draft_n_cpu_moe": Setting(("--spec-draft-n-cpu-moe", "--n-cpu-moe-draft")),
+    "draft_override_tensor": Setting(
+        ("--spec-draft-override-tensor", "--override-tensor-draft"), "speculative.draft.tensor_buft_overrides"
+    ),
     "draft_device": Setting(("--spec-draft-device", "--device-draft"), "speculative.draft.devices"),
     **_lookup_settings("ngram-simple"),
     **_lookup_settings("ngram-map-k"),

@@ -21,7 +21,22 @@ _NOT_IDENTITY = ("name", "retries", "load_timeout_s", "run_timeout_s", "cooldown
 
 
 # Settings that came after the first release: at their defaults they are left out, so that earlier jobs keep their ids.
-_LATER = frozenset({"system", "template_kwargs", "top_k", "top_p", "min_p", "repeat_penalty", "until_sure", "budget_s"})
+_LATER = frozenset(
+    {
+        "system",
+        "template_kwargs",
+        "top_k",
+        "top_p",
+        "min_p",
+        "repeat_penalty",
+        "until_sure",
+        "budget_s",
+        "n_cpu_moe",
+        "override_tensor",
+        "draft_n_cpu_moe",
+        "draft_override_tensor",
+    }
+)
 
 
 def _content(value: DataclassInstance) -> dict[str, object]:
@@ -102,7 +117,7 @@ def _engine_content(engine: EngineSettings, fingerprints: Mapping[str, str], *, 
     content["program"] = fingerprints.get(engine.program, engine.program) if engine.program else None
     if vanilla:  # what only the draft model sees must not split the baseline
         for key in (*_DRAFT_DEFAULTS, "speculative_url"):
-            del content[key]
+            content.pop(key, None)
     return content
 
 

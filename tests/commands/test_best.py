@@ -104,6 +104,15 @@ def test_prompts_are_chosen_by_what_it_is_for(recorded: Recorded, place: Path) -
     assert "code" in categories
 
 
+def test_streams_and_depths_are_searched_each_and_share_the_budget(recorded: Recorded, place: Path) -> None:  # noqa: F811
+    words = ["--streams", "1,4", "--depth", "512", "--budget", "20min"]
+
+    assert recorded.main(["best", str(place / "main.gguf"), *words, "-q"]) == 0
+
+    assert {(job.concurrency, job.depth) for job in recorded.jobs} == {(1, 512), (4, 512)}
+    assert recorded.calls[0]["settings"].tuner.budget_s == 600
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -52,6 +52,25 @@ def test_more_of_a_search_confirms_its_winner_with_more_pairs(bench: Bench) -> N
     assert (before, bench.record()["searches"][0]["pairs"]) == (2, 5)
 
 
+def test_best_is_a_sweep_like_any_other(bench: Bench) -> None:
+    bench.set(ms_per_token=10)
+    words = ["--llama-server", str(bench.program), "--out", str(bench.root), "-n", "20", "-p", "Why?"]
+    drive = bench.start("best", str(bench.main_model), "--models", str(bench.draft_model.parent), *words)
+    bench.wait_for_runs(3)
+    drive.send(signal.SIGINT)
+    assert drive.wait() == 130, drive.said
+    bench.set(ms_per_token=0.2)
+    taken = set(bench.taken())
+
+    assert bench.run("resume", str(bench.root)).process.returncode == 0
+    assert taken <= set(bench.taken())
+    assert bench.record()["searches"]
+    for command in (["report"], ["collate"], ["command"], ["more", "-i", "1"]):
+        assert bench.run(command[0], str(bench.root), *command[1:]).process.returncode == 0
+    again = bench.run("rerun", str(bench.root), "--out", str(bench.folder / "again"))
+    assert bench.record(bench.folder / "again")["searches"], again.said
+
+
 def test_more_of_an_adaptive_sweep_is_refused_with_what_to_do(bench: Bench) -> None:
     bench.sweep("n_draft=4", "protocol=adaptive", "protocol.adaptive.max_pairs=6").wait()
     drive = bench.run("more", str(bench.root))

@@ -105,7 +105,7 @@ def _plan(
             f"Nothing here can speed {main_model.name} up: no draft model fits, and this llama.cpp knows no other kind",
             remedy="name folders with smaller models of its family: --models DIR",
         )
-    budget_s = seconds("--budget", arguments.budget)
+    budget_s = _budget_s(arguments)
     tokens = max(map(int, numbers(arguments.n_predict)), default=_TOKENS)
     on_gpu = any(not lane.on_cpu for lane in lanes)
     chosen_by_person = len(arguments.prompt or ()) or (_PROMPTS if arguments.prompts else 0)
@@ -115,6 +115,16 @@ def _plan(
         if not any(not family.p_min and family.candidate.draft for family in plan.left_out):
             break  # with fewer prompts more candidates could be tried, and all with files are
     return plan, misfits
+
+
+def _searches(arguments: argparse.Namespace) -> int:
+    """Searches that share the budget: one for each number of streams and each depth."""
+    return len(numbers(arguments.streams) or [1]) * len(numbers(arguments.depth) or [0])
+
+
+def _budget_s(arguments: argparse.Namespace) -> float:
+    """The time of each search. Raises ConfigError for what is no time."""
+    return (seconds("--budget", arguments.budget) or 0.0) / _searches(arguments)
 
 
 def search_words(main_model: Path, plan: CandidatePlan, arguments: argparse.Namespace) -> list[str]:
@@ -127,10 +137,12 @@ def search_words(main_model: Path, plan: CandidatePlan, arguments: argparse.Name
         prompts |= {"prompts.categories": [f"[{','.join(categories)}]"]}
     values = {
         "hydra/sweeper": ["tune"],
-        "tuner.budget": [arguments.budget],
+        "tuner.budget": [f"{_budget_s(arguments):g}s"],
         "model_pair.main_model": [quoted(str(main_model))],
         "llama_cpp.path": files(arguments.llama_cpp_path),
         "n_predict": numbers(arguments.n_predict) or [str(_TOKENS)],
+        "concurrency": numbers(arguments.streams),
+        "depth": numbers(arguments.depth),
         **prompts,
         **run_values(arguments),
         "hydra.sweep.dir": [quoted(arguments.out)] if arguments.out else [],
@@ -151,7 +163,7 @@ def _show_plan(plan: CandidatePlan, misfits: Sequence[Misfit], arguments: argpar
 
     say(console, f"What may speed {Path(arguments.model).name} up, the most promising first:", style="bold")
     say_lines(console, terminal_lines(plan_table(plan), width=width_of(console)))
-    for remark in plan_remarks(plan, misfits, seconds("--budget", arguments.budget)):
+    for remark in plan_remarks(plan, misfits, seconds("--budget", arguments.budget), searches=_searches(arguments)):
         say(console, remark, indent=2)
     say(console)
 
@@ -188,6 +200,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a GGUF file, or a model's name in one of the stores")
     parser.add_argument("--budget", default="10min", metavar="TIME", help="time to measure (default: 10min)")
     parser.add_argument("--for", dest="uses", metavar="USE", help=f"what it is for: {', '.join(_USES)}, or several")
+    parser.add_argument("--streams", nargs="+", metavar="N", help="requests at a time, e.g. 1,4: a search for each")
+    parser.add_argument("--depth", nargs="+", metavar="N", help="tokens of context before each prompt, likewise")
     parser.add_argument("--models", nargs="+", action="extend", metavar="DIR", help="further folders with models")
     add_measuring_flags(parser)
     return parser

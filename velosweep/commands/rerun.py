@@ -51,7 +51,11 @@ def main(argv: Sequence[str]) -> int:
         root=root,
         single=old.record.single,
         command=("velosweep", "rerun", *argv),
-        settings=replace(old.settings, verbosity=-1 if arguments.quiet else old.settings.verbosity),
+        settings=replace(
+            old.settings,
+            verbosity=-1 if arguments.quiet else old.settings.verbosity,
+            tuner=old.record.tuner,  # a search is searched again
+        ),
     )
     if measures:
         print_reproduction(old.root, root)

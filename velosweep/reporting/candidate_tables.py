@@ -73,13 +73,17 @@ def _lengths(lengths: Sequence[int]) -> str:
     return str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
 
 
-def plan_remarks(plan: CandidatePlan, misfits: Sequence[Misfit], budget_s: float | None) -> Iterator[str]:
+def plan_remarks(
+    plan: CandidatePlan, misfits: Sequence[Misfit], budget_s: float | None, *, searches: int = 1
+) -> Iterator[str]:
     """Sentences below the plan: its time, what there is no time for, and which models don't fit."""
     limit = f", {duration(budget_s)} at most" if budget_s is not None else ""
     yield (
         f"{plural(plan.settings, 'setting')} against no speculation on {plural(plan.prompts, 'prompt')}: an estimated "
-        f"{duration(plan.seconds)}{limit}"
+        f"{duration(plan.seconds * searches)}{limit}"
     )
+    if searches > 1:
+        yield f"{searches} searches, one for each number of streams and each depth, share that time"
     if plan.left_out:
         names = dict.fromkeys(
             f"{family.candidate.kind} {_draft_name(family)}" + (f" with p_min {family.p_min:g}" if family.p_min else "")

@@ -104,6 +104,23 @@ def test_commands_for_own_models_work(command: str, workplace: Path) -> None:
 
 
 @pytest.mark.real
+def test_the_commands_that_the_readme_begins_with_work(workplace: Path) -> None:
+    install, listing, best, preset, serve = (line.partition("#")[0].strip() for line in commands("best"))
+    assert install == "python -m venv .venv && .venv/bin/pip install -e . && source .venv/bin/activate"
+    assert shell(listing, workplace).returncode == 0
+    done = shell(f"{best.replace('10min', '8s')} engine=embedded n_predict=16 prompts.limit=1", workplace)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "draft.gguf" in done.stdout
+    assert shell(preset, workplace).returncode == 0
+    assert (workplace / "models.ini").read_text().startswith("version = 1")
+
+    refused = shell(serve, workplace)
+
+    assert refused.returncode == 2  # the embedded llama.cpp is no program to start
+    assert "velosweep serve --llama-server PATH" in refused.stderr
+
+
+@pytest.mark.real
 @pytest.mark.parametrize("command", commands("tune"))
 def test_the_command_that_finds_the_best_works(command: str, workplace: Path) -> None:
     done = shell(f"{command.replace('10min', '8s')} engine=embedded n_predict=24", workplace)

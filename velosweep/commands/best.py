@@ -64,7 +64,9 @@ def main(argv: Sequence[str], *, run_sweep: RunSweep | None = None) -> int:
         _show_plan(plan, misfits, arguments, console)
     from velosweep.hydra_app.application import run
 
-    words = [*search_words(main_model, plan, arguments), *overrides]
+    given = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    own = search_words(main_model, plan, arguments)
+    words = [*(word for word in own if word.partition("=")[0] not in given), *overrides]
     return run(words, run_sweep=run_sweep, command=("velosweep", "best", *argv))
 
 
@@ -112,8 +114,8 @@ def _plan(
     for prompts in [chosen_by_person] if chosen_by_person else range(_PROMPTS, 0, -1):
         cost = RunCost(main_model_bytes=header.size_bytes, prompts=prompts, tokens=tokens, on_gpu=on_gpu)
         plan = plan_candidates(candidates, cost, budget_s)
-        if not any(not family.p_min and family.candidate.draft for family in plan.left_out):
-            break  # with fewer prompts more candidates could be tried, and all with files are
+        if plan.seconds <= budget_s and not any(not one.p_min and one.candidate.draft for one in plan.left_out):
+            break  # with fewer prompts there would be time for more candidates, and all with files are in
     return plan, misfits
 
 

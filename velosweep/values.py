@@ -153,6 +153,7 @@ class Sample:
     depth_ms: float | None = None
     seed: int | None = None
     stop_reason: str | None = None
+    turn: int | None = None
 
     @property
     def is_counted(self) -> bool:

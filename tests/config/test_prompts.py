@@ -308,3 +308,33 @@ def test_any_items_make_a_sound_set_or_our_own_error(items, limit, seed):
     assert len(ids) == len(set(ids)) == (len(items) if limit is None else min(limit, len(items)))
     assert all(identity.isascii() and "/" not in identity and identity.strip(".-") for identity in ids)
     assert all(prompt.text.strip() and prompt.text.encode() for prompt in found.prompts)
+
+
+def test_the_turns_of_a_conversation_are_prompts_one_after_another(tmp_path: Path) -> None:
+    file = tmp_path / "talk.jsonl"
+    file.write_text(
+        '{"question_id": 81, "turns": ["Write a text.", "Now shorter."]}\n'
+        '{"id": "m", "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"},'
+        ' {"role": "assistant", "content": "Hello!"}, {"role": "user", "content": "Bye"}]}\n'
+    )
+    talk, first = (
+        load_prompts(None, PromptKeys(file=str(file), chat=True, turns=turns), base=tmp_path) for turns in (None, 1)
+    )
+
+    assert [(prompt.id, prompt.text, prompt.before, prompt.turn) for prompt in talk.prompts] == [
+        ("81.1", "Write a text.", (), 1),
+        ("81.2", "Now shorter.", ("Write a text.",), 2),
+        ("m.1", "Hi", (), 1),
+        ("m.2", "Bye", ("Hi",), 2),
+    ]
+    assert {prompt.system for prompt in talk.prompts} == {None, "Be brief."}
+    assert [(prompt.id, prompt.turn) for prompt in first.prompts] == [("81", None), ("m", None)]
+
+
+def test_without_a_chat_template_the_first_turn_is_the_prompt(tmp_path: Path) -> None:
+    file = tmp_path / "talk.jsonl"
+    file.write_text('{"question_id": 81, "turns": ["Write a text.", "Now shorter."]}\n')
+
+    (prompt,) = load_prompts(None, PromptKeys(file=str(file)), base=tmp_path).prompts
+
+    assert prompt == Prompt(id="81", text="Write a text.")

@@ -19,6 +19,7 @@ _NO_TEXT = f"give it one of {', '.join(f'`{key}`' for key in TEXT_KEYS)}"
 class _Asked(NamedTuple):
     text: object
     system: str | None = None
+    later: tuple[object, ...] = ()
 
 
 def read_item(item: object, where: str, number: int, category: object = None) -> Prompt:
@@ -39,11 +40,12 @@ def read_item(item: object, where: str, number: int, category: object = None) ->
         text=checked_text(asked.text, where, _NO_TEXT, has=f" (it has {has})" if has else ""),
         category=as_word(category),
         system=asked.system,
+        later=tuple(checked_text(text, f"{where}, a later turn", _NO_TEXT) for text in asked.later),
     )
 
 
 def _asked(item: Mapping[Any, Any], where: str) -> _Asked:
-    """What is asked: a text, or of a conversation the first turn of a user and the system message before it."""
+    """What is asked: a text, or of a conversation a user's turns and the system message before them."""
     found = {key: item[key] for key in TEXT_KEYS if item.get(key) is not None}
     texts = {str(key): _conversation(value, f"{where}, {key}") for key, value in found.items()}
     if len({(str(asked.text), asked.system) for asked in texts.values()}) > 1:
@@ -57,18 +59,22 @@ def _conversation(value: object, where: str) -> _Asked:
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
         return _Asked(value)
     system: list[str] = []
+    asked: list[object] = []
     for turn in value:
         if not isinstance(turn, Mapping):
-            return _Asked(turn, "\n\n".join(system) or None)
+            asked.append(turn)
+            continue
         role, text = _first(turn, "role", "from"), _content(_first(turn, "content", "value", "text"), where)
         if role is None or role in _USER_ROLES:
-            return _Asked(text, "\n\n".join(system) or None)
-        if role in _SYSTEM_ROLES:
+            asked.append(text)
+        elif role in _SYSTEM_ROLES and not asked:
             system.append(checked_text(text, f"{where}, {role}", "give it `content`"))
-        elif role not in _ANSWER_ROLES:  # an answer before the first question is nobody's prompt
+        elif role not in (*_ANSWER_ROLES, *_SYSTEM_ROLES):  # answers are the server's own, whoever gave others
             known = ", ".join((*_SYSTEM_ROLES, *_USER_ROLES, *_ANSWER_ROLES))
             raise PromptError(f"{where} has the role {role!r:.60}", remedy=f"write one of {known}")
-    return _Asked(None)
+    if not asked:
+        return _Asked(None)
+    return _Asked(asked[0], "\n\n".join(system) or None, tuple(asked[1:]))
 
 
 def _content(value: object, where: str) -> object:

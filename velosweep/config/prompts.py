@@ -61,6 +61,7 @@ def load_prompts(prompt: str | None, keys: PromptKeys, *, base: Path) -> PromptS
         found = _of_categories(found, keys.categories, source)
     if keys.limit is not None:
         found = _draw(found, keys.limit, keys.seed)
+    found = [turn for entry in found for turn in _turns(entry, keys)]
     # The shipped set's name is not the file's.
     name = Path(keys.file).stem if keys.file and keys.name == "default" else keys.name
     return PromptSet(name=name, prompts=tuple(_with_unique_ids(found)), **options)
@@ -172,6 +173,17 @@ def _from_content(content: object, path: Path) -> Iterator[Prompt]:
         raise PromptError(f"{path} has no list of prompts", remedy=remedy)
     for number, item in enumerate(content, start=1):
         yield read_item(item, f"{path}, item {number}", number)
+
+
+def _turns(entry: Prompt, keys: PromptKeys) -> list[Prompt]:
+    """A prompt for each turn of a conversation that is to be replayed, which needs a chat template."""
+    said = (entry.text, *entry.later)[: keys.turns] if keys.chat else (entry.text,)
+    if len(said) == 1:
+        return [replace(entry, later=())]
+    return [
+        replace(entry, id=f"{entry.id}.{number}", text=text, before=said[: number - 1], later=(), turn=number)
+        for number, text in enumerate(said, start=1)
+    ]
 
 
 def _of_categories(found: Sequence[Prompt], categories: Sequence[str], source: str) -> list[Prompt]:

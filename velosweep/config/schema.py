@@ -43,6 +43,7 @@ class PromptKeys:
     seed: int = key(0, "seed of that draw", least=0)
     categories: tuple[str, ...] | None = key(None, "only prompts of these categories")
     chat: bool = key(False, "apply the main model's chat template")
+    turns: int | None = key(None, "turns of a conversation, replayed one by one with prompts.chat; null: all", least=1)
     system: str | None = key(None, "system message before each prompt (needs prompts.chat=true)")
     template_kwargs: tuple[tuple[str, int | float | str], ...] = key(
         (), "values that the chat template reads, e.g. {enable_thinking: false}", hint=dict[str, Any], convert=flattened

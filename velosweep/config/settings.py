@@ -16,6 +16,7 @@ from velosweep.config.speculation_kinds import SpeculationKind, kind_names, kind
 WEIGHT_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0")
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 SPLIT_MODES = ("none", "layer", "row", "tensor")
+OBJECTIVES = ("tokens_per_second", "total_time_ms", "energy_j")
 ENGINES = ("auto", "embedded", "server", "binaries", "attached")
 
 
@@ -56,12 +57,18 @@ class ModelPair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
-    """One prompt. `id` is unique in its set and safe as a file name. `system`: the message before it in a chat."""
+    """One prompt. `id` is unique in its set and safe as a file name. `system`: the message before it in a chat.
+
+    Turns of a conversation are prompts: `turn` from 1, what the user says `before` and, until loaded, `later`.
+    """
 
     id: str
     text: str
     category: str | None = None
     system: str | None = None
+    before: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+    turn: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -253,11 +260,7 @@ class TunerSettings:
 
     tolerance: float = key(0.01, "find a setting within this share of the best", least=1e-4, most=0.5)
     confidence: float = key(0.95, "and be this sure", least=0.5, most=0.9999)
-    objective: str = key(
-        "tokens_per_second",
-        "tokens_per_second, total_time_ms or energy_j (per token)",
-        choices=("tokens_per_second", "total_time_ms", "energy_j"),
-    )
+    objective: str = key("tokens_per_second", f"{', '.join(OBJECTIVES)} (per token)", choices=OBJECTIVES)
     per_category: bool = key(False, "one search for each category of prompts")
     budget_s: float | None = time_key("budget", "answer by then, certified or not: 90s, 10min, 2h")
     max_rounds: int = key(40, "give up certifying after this many rounds", least=3)

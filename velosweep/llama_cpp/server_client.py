@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from velosweep.config.speculation_kinds import kind_of
 from velosweep.errors import RunFailed
 from velosweep.llama_cpp.batch_timing import time_batches
-from velosweep.llama_cpp.client import HttpClient, check_status
+from velosweep.llama_cpp.chat_prompts import ChatPrompts
+from velosweep.llama_cpp.client import HttpClient
 from velosweep.llama_cpp.completion import Completion, complete, completion_payload, stop_reason
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.llama_cpp.filler_text import ContextBefore
@@ -100,6 +101,7 @@ class ServerClient:
         self._rules: BuildQuirks | None = None
         self._counters: SpeculationCounters | None = None
         self._last_run: tuple[Sequence[str | int], tuple[int, ...]] | None = None  # prompt and tokens
+        self._chat = ChatPrompts(http)
         self._context = ContextBefore(http, server.depth) if server.depth else None
 
     def check_mode(self, *, timeout_s: float) -> str | None:
@@ -152,40 +154,54 @@ class ServerClient:
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
         """One run, of as many streams as the server has for it. Raises RunTimeout or RunFailed."""
-        prompt: str | list[int] = self._prompt(request)
         if self._rules is None:
             raise RunFailed("The server was asked for a run before it was asked what it does; call wait_ready first")
         rules, streams = self._rules, self._server.concurrency
+        for stream in range(streams):
+            for earlier in self._chat.unanswered(request, stream):
+                payload = self._prepared(earlier, stream, rules, timeout_s)
+                self._chat.remember(earlier.prompt, complete(self._http, payload, timeout_s=timeout_s).text, stream)
+        payloads = [self._prepared(request, stream, rules, timeout_s) for stream in range(streams)]
+        if self._counters is not None and (rules.spacer or self._shared or self._context or request.prompt.before):
+            self._counters = read_counters(self._http)
+        if streams == 1:
+            done = complete(self._http, payloads[0], timeout_s=timeout_s)
+            prompt = payloads[0]["prompt"]
+            self._last_run = prompt if isinstance(prompt, list) else [str(prompt)], done.tokens
+            self._chat.remember(request.prompt, done.text)
+            return self._generation(done, self._accepted([done], rules))
+
+        def ask(stream: int, number: int) -> Completion:
+            seed = request.sampling.seed + stream * _SEEDS_A_STREAM + number * _SEEDS_A_REQUEST
+            payload = {**payloads[stream], "seed": seed, "timings_per_token": True}
+            return complete(self._http, payload, timeout_s=timeout_s)
+
+        answers = closed_loop(ask, streams)
+        for stream, (first, *_) in enumerate(answers):
+            self._chat.remember(request.prompt, first.text, stream)
+        every = [answer for stream in answers for answer in stream]
+        drafts = self._accepted(every, rules)
+        return of_streams([[self._generation(one, drafts) for one in stream] for stream in answers], answers)
+
+    def _prepared(self, request: Request, stream: int, rules: BuildQuirks, timeout_s: float) -> dict[str, object]:
+        """The request of one stream, whose slot is brought into the state in which it is to find it."""
+        prompt: str | list[int] = self._chat.text(request, stream)
         if rules.spacer:
-            for slot in range(streams):
-                complete(self._http, self._on_slot(_small_payload(n_predict=_SPACER_TOKENS), slot), timeout_s=timeout_s)
+            spacer = self._on_slot(_small_payload(n_predict=_SPACER_TOKENS), stream)
+            complete(self._http, spacer, timeout_s=timeout_s)
+        later = bool(request.prompt.before)  # its slot holds the turns before it
         if self._context is not None:
             prompt = self._context.before(str(prompt))
-            for slot in range(streams) if rules.keeps_depth else ():
-                self._context.read(slot, timeout_s=request.depth_timeout_s)
-        if self._counters is not None and (rules.spacer or self._shared or self._context):
-            self._counters = read_counters(self._http)
-        cached = rules.cache_prompt or (rules.keeps_depth and self._context is not None)
+            if rules.keeps_depth and not later:
+                self._context.read(stream, timeout_s=request.depth_timeout_s)
+        cached = rules.cache_prompt or (rules.keeps_depth and (later or self._context is not None))
         payload = completion_payload(request, prompt=prompt, cache_prompt=cached)
         speculation = self._server.speculation
         if rules.takes_draft_length:  # on a server of somebody else's it makes n_draft the job's
             payload["speculative.n_max"] = self._server.n_draft
             if speculation is not None:
                 payload |= {"speculative.n_min": speculation.n_min, "speculative.p_min": speculation.p_min}
-        if streams == 1:
-            done = complete(self._http, self._on_slot(payload, 0), timeout_s=timeout_s)
-            self._last_run = [prompt] if isinstance(prompt, str) else prompt, done.tokens
-            return self._generation(done, self._accepted([done], rules))
-        payload["timings_per_token"] = True
-
-        def ask(stream: int, number: int) -> Completion:
-            seed = request.sampling.seed + stream * _SEEDS_A_STREAM + number * _SEEDS_A_REQUEST
-            return complete(self._http, self._on_slot({**payload, "seed": seed}, stream), timeout_s=timeout_s)
-
-        answers = closed_loop(ask, streams)
-        every = [answer for stream in answers for answer in stream]
-        drafts = self._accepted(every, rules)
-        return of_streams([[self._generation(one, drafts) for one in stream] for stream in answers], answers)
+        return self._on_slot(payload, stream)
 
     def _on_slot(self, payload: dict[str, object], slot: int) -> dict[str, object]:
         """The request for one slot of several: each stream keeps its own."""
@@ -194,36 +210,15 @@ class ServerClient:
 
     def check_request(self, request: Request) -> None:
         """Raise RequestRefused for a prompt that the chat template refuses or the context is too small for."""
-        prompt = self._prompt(request)
-        check_prompt_fits(self._http, prompt, n_predict=request.n_predict, depth=self._server.depth)
+        prompt = self._chat.text(request)
+        answers = request.n_predict * (1 + len(self._chat.unanswered(request)))
+        check_prompt_fits(self._http, prompt, n_predict=answers, depth=self._server.depth)
 
     def time_batches(self, sizes: Sequence[int], *, timeout_s: float) -> list[tuple[int, float]]:
         """(tokens, ms) of batches behind the last run; none of several streams or where a build's cache is odd."""
         if self._last_run is None or self._rules is None or self._rules.spacer:
             return []
         return time_batches(self._http, *self._last_run, sizes, timeout_s=timeout_s)
-
-    def _prompt(self, request: Request) -> str:
-        """What the model reads: the text, or what its template makes of it. Raises RunFailed, RequestRefused."""
-        prompt = request.prompt
-        if not request.chat:
-            return prompt.text
-        messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
-        messages.append({"role": "user", "content": prompt.text})
-        asked: dict[str, object] = {"messages": messages}
-        if request.template_kwargs:
-            asked["chat_template_kwargs"] = dict(request.template_kwargs)
-        response = self._http.request("POST", "/apply-template", asked, timeout_s=30.0)
-        if response.status in (404, 501):
-            raise RunFailed(
-                "This llama-server has no /apply-template", remedy="set prompts.chat=false or use a newer llama.cpp"
-            )
-        check_status(response, "POST /apply-template")
-        answer = response.json()
-        templated = answer.get("prompt") if isinstance(answer, Mapping) else None
-        if not isinstance(templated, str):
-            raise RunFailed(f"/apply-template answered without a prompt: {answer!r:.200}")
-        return templated
 
     def _accepted(self, answers: Sequence[Completion], rules: BuildQuirks) -> Drafts:
         """What was drafted and accepted over these requests, the server's only ones since its counters were read."""

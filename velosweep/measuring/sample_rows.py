@@ -88,6 +88,7 @@ class SampleMaker:
             attempt=attempt,
             temperature=request.sampling.temperature,
             seed=request.sampling.seed,
+            turn=request.prompt.turn,
             memory_bytes=memory_bytes,
         )
 

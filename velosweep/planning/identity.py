@@ -21,22 +21,10 @@ _NOT_IDENTITY = ("name", "retries", "load_timeout_s", "run_timeout_s", "cooldown
 
 
 # Settings that came after the first release: at their defaults they are left out, so that earlier jobs keep their ids.
-_LATER = frozenset(
-    {
-        "system",
-        "template_kwargs",
-        "top_k",
-        "top_p",
-        "min_p",
-        "repeat_penalty",
-        "until_sure",
-        "budget_s",
-        "n_cpu_moe",
-        "override_tensor",
-        "draft_n_cpu_moe",
-        "draft_override_tensor",
-    }
-)
+_LATER = frozenset({
+    "system", "before", "later", "turn", "template_kwargs", "top_k", "top_p", "min_p", "repeat_penalty", "until_sure",
+    "budget_s", "n_cpu_moe", "override_tensor", "draft_n_cpu_moe", "draft_override_tensor",
+})  # fmt: skip
 
 
 def _content(value: DataclassInstance) -> dict[str, object]:

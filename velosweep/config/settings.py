@@ -34,9 +34,7 @@ class SyntheticShape:
     heads: int = key(6, "attention heads", least=1)
     kv_heads: int = key(2, "key/value heads", least=1)
     vocabulary: int = key(320, "tokens", least=1)
-    eps: float = key(
-        0.03, "share of the blocks the draft lacks: 0 is always accepted, more is accepted less", least=0.0
-    )
+    eps: float = key(0.03, "share of blocks the draft lacks: 0 is always accepted, more is less", least=0.0)
     type: str = key("f32", "weights: f32, f16, bf16, q8_0, q4_0", choices=WEIGHT_TYPES)
     seed: int = key(0, "seed of the random weights", least=0)
 

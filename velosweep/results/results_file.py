@@ -44,6 +44,7 @@ _OF_LATENCY = {
     for p in PERCENTILES
 }
 
+_OF_REQUESTS = ("prefill_ratio", "prefill_low", "prefill_high", "total_ratio", "total_low", "total_high")
 _GROUPED = (
     ("string", "sweep_id job_id"),
     ("int32", "job_num"),
@@ -70,6 +71,9 @@ _GROUPED = (
     ("double", "batch_tokens batch_cost draft_sync_cost draft_share verify_share"),
     ("string", "cost_source"),
     ("double", "depth_ms_vanilla depth_ms_speculative"),
+    ("double", " ".join(_OF_REQUESTS)),
+    ("int32", "breakeven_tokens"),
+    ("int64", "memory_bytes_vanilla memory_bytes_speculative"),
     ("bool", "may_be_best"),
     ("double", "to_best_low to_best_high chosen_low"),
 )
@@ -91,6 +95,7 @@ _PLACES = {
     "draft_sync_cost": "decoding.sync_cost",
     "draft_share": "decoding.draft_share",
     "verify_share": "decoding.verify_share",
+    **{name: f"request.{name}" for name in (*_OF_REQUESTS, "breakeven_tokens")},
 }
 
 

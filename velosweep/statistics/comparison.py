@@ -113,6 +113,27 @@ class RoundRatios:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RequestTimes:
+    """A whole request of a job over vanilla's; of ratios more is faster, with 95 % intervals.
+
+    `prefill_ratio`: of the speed at which prompts (of `prompt_tokens` on average) are read. `total_ratio`: of the time
+    until the last token, `vanilla_ms` and `speculative_ms` on average. `breakeven_tokens`: from how many generated
+    tokens on a request is shorter; None for never.
+    """
+
+    prompt_tokens: float | None
+    vanilla_ms: float
+    speculative_ms: float
+    prefill_ratio: float | None
+    prefill_low: float | None
+    prefill_high: float | None
+    total_ratio: float
+    total_low: float | None
+    total_high: float | None
+    breakeven_tokens: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
     """Statistics of one job and prompt (`prompt_id`), or of a job over its set (`prompt_id` None).
 
@@ -175,6 +196,9 @@ class Comparison:
     speculative_latency: Latency | None = None
     cost_source: str | None = None
     decoding: DecodingTime | None = None
+    request: RequestTimes | None = None
+    memory_bytes_vanilla: int | None = None
+    memory_bytes_speculative: int | None = None
     depth_ms_vanilla: float | None = None
     depth_ms_speculative: float | None = None
     standard_error: float | None = None

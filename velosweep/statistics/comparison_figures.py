@@ -6,7 +6,7 @@ Comparisons whose series are as long as each other are computed together, as row
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from velosweep.statistics.acceptance import Counts
-from velosweep.statistics.comparison import Finding, ModeStatistics, RoundRatios
+from velosweep.statistics.comparison import Finding, ModeStatistics, RequestTimes, RoundRatios
 from velosweep.statistics.findings import acceptance_findings, interval_findings, output_findings
 from velosweep.statistics.intervals import Ratio, welch_ratio
 from velosweep.statistics.latency import Latency, depth_ms_of, latency_of
+from velosweep.statistics.request_times import prefill_findings, request_logs, request_times
 from velosweep.statistics.runs import Runs, Series
 from velosweep.statistics.series_checks import pair_findings, series_findings
 from velosweep.statistics.within_rounds import ratios_within_rounds
@@ -76,6 +77,9 @@ class PairedStatistics:
     latency_speculative: Latency | None
     depth_ms_vanilla: float | None
     depth_ms_speculative: float | None
+    request: RequestTimes | None
+    memory_bytes_vanilla: int | None
+    memory_bytes_speculative: int | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,17 +100,23 @@ def figures_of(runs: Runs, compared: Sequence[ComparedRuns]) -> list[PairedStati
     """The figures of each comparison, in order."""
     stacks = list(_stacked(runs, compared))
     by_round: dict[int, RoundRatios] = {}
+    of_requests: dict[str, dict[int, RoundRatios]] = {"prefill": {}, "total": {}}
     for stack in stacks:
         tables = [compared[number].table for number in stack.numbers]
-        for number, own in zip(stack.numbers, _by_round(runs, stack, tables), strict=True):
-            if own is not None:
-                by_round[number] = own
+        by_round |= _by_round(runs, stack, tables, stack.d)
+        for name, logs in request_logs(runs, stack.vanilla, stack.speculative).items() if stack.d is not None else ():
+            of_requests[name] |= _by_round(runs, stack, tables, logs)
     designs = [compared[number].design for number in by_round]
     stopped_at = {i: design.confidence for i, design in enumerate(designs) if design.target is not None}
     ratios = dict(zip(by_round, ratios_within_rounds(list(by_round.values()), stopped_at), strict=True))
+    requests: dict[int, dict[str, Ratio]] = defaultdict(dict)
+    for name, series in of_requests.items():
+        known = {number: own for number, own in series.items() if np.isfinite(own.logs).all()}
+        for number, ratio in zip(known, ratios_within_rounds(list(known.values()), {}), strict=True):
+            requests[number][name] = ratio
     found: dict[int, PairedStatistics] = {}
     for stack in stacks:
-        found.update(zip(stack.numbers, _figures(runs, stack, by_round, ratios), strict=True))
+        found.update(zip(stack.numbers, _figures(runs, stack, by_round, ratios, requests), strict=True))
     return [found[number] for number in range(len(compared))]
 
 
@@ -128,12 +138,14 @@ def _stacked(runs: Runs, compared: Sequence[ComparedRuns]) -> Iterator[_Stack]:
         yield _Stack(numbers=numbers, vanilla=vanilla, speculative=speculative, design=design, d=d)
 
 
-def _by_round(runs: Runs, stack: _Stack, tables: Sequence[str]) -> Iterator[RoundRatios | None]:
-    """The log ratios of each comparison; None where its runs are no interleaved pairs (all of a mode came first)."""
-    d, vanilla = stack.d, stack.vanilla
+def _by_round(runs: Runs, stack: _Stack, tables: Sequence[str], d: Any) -> dict[int, RoundRatios]:
+    """The log ratios of each comparison but those whose runs are no interleaved pairs (all of a mode came first).
+
+    `d`: of the passes, comparisons x passes; None where nothing is paired.
+    """
     if d is None:
-        yield from [None] * len(vanilla)
-        return
+        return {}
+    vanilla, found = stack.vanilla, {}
     times = [
         runs.time[rows].mean(axis=2) if rows.ndim > 2 else runs.time[rows] for rows in (vanilla, stack.speculative)
     ]
@@ -147,14 +159,20 @@ def _by_round(runs: Runs, stack: _Stack, tables: Sequence[str]) -> Iterator[Roun
     elif d.shape[1] > 1:
         apart = (times[0].max(axis=1) < times[1].min(axis=1)) | (times[1].max(axis=1) < times[0].min(axis=1))
     for p, (table, rounds, logs) in enumerate(zip(tables, numbers.tolist(), d.tolist(), strict=True)):
-        own = RoundRatios(table=table, launches=len(launches) > 1, rounds=tuple(rounds), logs=tuple(logs))
-        yield None if apart[p] else own
+        if not apart[p]:
+            own = RoundRatios(table=table, launches=len(launches) > 1, rounds=tuple(rounds), logs=tuple(logs))
+            found[stack.numbers[p]] = own
+    return found
 
 
 def _figures(
-    runs: Runs, stack: _Stack, by_round: dict[int, RoundRatios], within_rounds: dict[int, Ratio]
+    runs: Runs,
+    stack: _Stack,
+    by_round: dict[int, RoundRatios],
+    within_rounds: dict[int, Ratio],
+    requests: Mapping[int, Mapping[str, Ratio]],
 ) -> Iterator[PairedStatistics]:
-    """Of the comparisons of a stack. `by_round` and `within_rounds`: of those that are interleaved pairs."""
+    """Of the comparisons of a stack. `by_round`, `within_rounds`, `requests`: of those that are interleaved pairs."""
     vanilla, speculative, design, d = stack.vanilla, stack.speculative, stack.design, stack.d
     suites = vanilla.ndim > 2
     series_of = runs.suite_series if suites else runs.series
@@ -183,6 +201,9 @@ def _figures(
         speedups[:] = runs.suite_speedup(vanilla, speculative)
     finished, energies = runs.finished(rows), [runs.energy_j_per_token(mode) for mode in rows]
     for p, ratio in enumerate(ratios):
+        of_modes = statistics[0][p], statistics[1][p]
+        request = request_times(runs, requests.get(stack.numbers[p], {}), *of_modes, (rows[0][p], rows[1][p]))
+        findings[p] += prefill_findings(request, *of_modes)
         yield PairedStatistics(
             vanilla=statistics[0][p],
             speculative=statistics[1][p],
@@ -196,11 +217,19 @@ def _figures(
             energy_vanilla=energies[0][p],
             energy_speculative=energies[1][p],
             drafted=drafted[p],
-            latency_vanilla=latency_of(runs.columns, rows[0][p]),
-            latency_speculative=latency_of(runs.columns, rows[1][p]),
-            depth_ms_vanilla=depth_ms_of(runs.columns, rows[0][p]),
-            depth_ms_speculative=depth_ms_of(runs.columns, rows[1][p]),
+            request=request,
+            **_of_both_modes(runs, rows[0][p], rows[1][p]),
         )
+
+
+def _of_both_modes(runs: Runs, vanilla: Any, speculative: Any) -> dict[str, Any]:
+    """Waiting and memory of one comparison's runs. Rows of runs."""
+    found: dict[str, Any] = {}
+    for mode, rows in (("vanilla", vanilla), ("speculative", speculative)):
+        found[f"latency_{mode}"] = latency_of(runs.columns, rows)
+        found[f"depth_ms_{mode}"] = depth_ms_of(runs.columns, rows)
+        found[f"memory_bytes_{mode}"] = runs.memory_bytes(rows)
+    return found
 
 
 def was_drafted(tokens: Any) -> list[bool | None]:

@@ -168,6 +168,9 @@ class ComparedJob:
             speculative_latency=figures.latency_speculative,
             depth_ms_vanilla=figures.depth_ms_vanilla,
             depth_ms_speculative=figures.depth_ms_speculative,
+            request=figures.request,
+            memory_bytes_vanilla=figures.memory_bytes_vanilla,
+            memory_bytes_speculative=figures.memory_bytes_speculative,
         )
 
     @cached_property

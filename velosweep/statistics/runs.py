@@ -164,6 +164,12 @@ class Runs:
             per_token = (joules / tokens).tolist()
         return [x if math.isfinite(x) else None for x in per_token]
 
+    def memory_bytes(self, rows: Any) -> int | None:
+        """The most that the servers of these runs held; None where it isn't known."""
+        held = self.columns.number("memory_bytes")[rows]
+        known = held[np.isfinite(held)]
+        return int(known.max()) if len(known) else None
+
     def finished(self, modes: Sequence[Any]) -> list[datetime | None]:
         """When the last of each comparison's runs ended: the same whenever it is computed. `modes`: rows of each."""
         ends = np.max([self.finished_us[rows].max(axis=1, initial=-1) for rows in modes], axis=0)

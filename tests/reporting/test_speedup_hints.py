@@ -84,6 +84,19 @@ def test_impossible_is_said_only_where_the_measured_costs_say_so() -> None:
     assert "could not exceed" not in _text(replace(lost, decoding=None, cost_source="measured alone"))
 
 
+def test_what_would_still_be_a_loss_is_no_advice() -> None:
+    assert reasons_for_modest_speedup(_costed(alpha=0.2, c=0.99, v=5.2, s=1.1)) == [
+        "Another pair or setting: even with every drafted token accepted n_draft 4 could not exceed 0.49× at what "
+        "drafting and checking cost here"
+    ]
+
+
+def test_where_only_several_changes_help_they_are_named_together() -> None:
+    reasons = reasons_for_modest_speedup(_costed(alpha=0.82, c=0.7, v=2.15))
+
+    assert [words.partition(":")[0] for words in reasons] == ["Both a faster draft and cheaper checks"]
+
+
 @pytest.mark.parametrize("alpha", [0.2, 0.6, 0.95])
 @pytest.mark.parametrize("c", [0.01, 0.5])
 @pytest.mark.parametrize("v", [1.0, 4.0])

@@ -17,7 +17,7 @@ from velosweep.reporting.interval_plot import interval_plot
 from velosweep.reporting.result_tables import detailed_job_table, summary_table, with_failed
 from velosweep.reporting.table import terminal_lines
 from velosweep.reporting.terminal_report import print_results
-from velosweep.statistics.comparison import Comparison, Finding, ModeStatistics, Statistics
+from velosweep.statistics.comparison import Comparison, Finding, ModeStatistics, RequestTimes, Statistics
 from velosweep.values import Verdict
 
 
@@ -108,27 +108,20 @@ def test_a_sweep_ends_with_the_answer_its_table_and_what_to_do_next() -> None:
     assert [line.partition(":")[0] for line in lines[7:]] == ["Run it", "Report"]
 
 
-def _worse(made: sweeps.MadeUp, mode: str, **factors: float) -> sweeps.MadeUp:
-    """The sweep as it is where these metrics of a mode are so many times as large."""
-
-    def times(stats: ModeStatistics) -> ModeStatistics:
-        scaled = {
-            name: replace(old, mean=old.mean * factors[name]) for name in factors for old in [getattr(stats, name)]
-        }
-        return replace(stats, **scaled)
-
-    return replace(made, comparisons=[replace(row, **{mode: times(getattr(row, mode))}) for row in made.comparisons])
+def _slow_to_begin(made: sweeps.MadeUp) -> sweeps.MadeUp:
+    """The sweep as it is where prompts are read so slowly that a whole request gains little."""
+    times = RequestTimes(
+        prompt_tokens=2300, vanilla_ms=5000, speculative_ms=4500, prefill_ratio=0.4, prefill_low=0.3, prefill_high=0.5,
+        total_ratio=1.1, total_low=1.0, total_high=1.2, breakeven_tokens=70,
+    )  # fmt: skip
+    return replace(made, comparisons=[replace(row, request=times) for row in made.comparisons])
 
 
-def test_what_takes_longer_is_said_with_the_answer() -> None:
-    slow_first = shown(_worse(sweeps.default_sweep(), "speculative", time_to_first_token_ms=2.5))
-    slow_all = shown(_worse(sweeps.default_sweep(), "speculative", time_to_first_token_ms=9, total_time_ms=3))
+def test_what_a_request_gains_is_said_where_it_is_less_than_decoding_gains() -> None:
+    told = shown(_slow_to_begin(sweeps.default_sweep()))
 
-    assert "First token 46 → 1" in slow_first
-    assert "short answers may not gain." in slow_first
-    assert "The whole answer of 100 tokens takes longer: 2,2" in slow_all
-    assert "short answers" not in slow_all
-    assert "longer" not in shown(sweeps.default_sweep())
+    assert "whole answer of 100 tokens 5.0 → 4.5 s, 1.10×; pays from 70 generated tokens on at this prompt" in told
+    assert "First token" not in shown(sweeps.default_sweep())
 
 
 def test_what_weakens_the_answer_stands_in_its_own_line_once() -> None:
@@ -157,7 +150,7 @@ def test_what_weakens_the_answer_stands_in_its_own_line_once() -> None:
 def test_the_end_of_a_sweep_is_a_dozen_lines_whatever_was_found(settings: int) -> None:
     made = sweeps.make([sweeps.SYNTHETIC], n_drafts=tuple(range(2, 2 + settings)), prompts=1, iterations=5)
     busy = Finding(code="machine_busy", severity="warning", subject="machine", evidence={"busy_share": 0.9})
-    made = _worse(made, "speculative", time_to_first_token_ms=9, total_time_ms=3)
+    made = _slow_to_begin(made)
     rows = [replace(row, findings=(busy, *row.findings)) for row in made.comparisons]
     last = replace(made.record.jobs[-1], id="failed", state="failed", error="no room")
 
@@ -242,7 +235,7 @@ def test_two_points_need_no_plot_beside_the_table() -> None:
 
 
 def test_quiet_leaves_the_answer_its_command_and_where_it_was_saved() -> None:
-    lines = shown(_worse(sweeps.default_sweep(), "speculative", total_time_ms=3), verbosity=-1).splitlines()
+    lines = shown(_slow_to_begin(sweeps.default_sweep()), verbosity=-1).splitlines()
 
     assert [line.partition(":")[0] for line in lines[-2:]] == ["Run it", "Report"]
     assert "remark" not in lines[-1]

@@ -22,10 +22,9 @@ from velosweep.reporting.result_tables import category_table, detailed_job_table
 from velosweep.reporting.run_figures import conditions_figure, samples_figure, timeline
 from velosweep.reporting.search_words import search_table, search_title
 from velosweep.reporting.speedup_figures import heat_map, main_figure, prompt_heat_map, prompts_figure
-from velosweep.reporting.speedup_hints import reasons_for_modest_speedup
+from velosweep.reporting.speedup_hints import hint_heading, target_reasons
 from velosweep.reporting.wording import first_few, job_labels, listed, names_of, target_of, whole_jobs
 from velosweep.statistics.comparison import Comparison
-from velosweep.statistics.ranking import best_estimate
 from velosweep.units import bytes_words, plural
 from velosweep.values import Verdict
 
@@ -66,7 +65,7 @@ def render_report(
         record=record,
         jobs=jobs,
         where_it_pays=where_it_pays(jobs),
-        recommendations=[(found, _reasons(found, jobs, record)) for found in recommendations],
+        recommendations=[(found, *_heading_and_reasons(found, jobs, record)) for found in recommendations],
         results=detailed_job_table(with_failed(jobs, record), record, _ids(advised)),
         searches=[(search_title(search), search, search_table(search)) for search in record.searches],
         findings=[(advice, _where(where, len(jobs))) for advice, where in grouped_findings(jobs, labels, record)],
@@ -84,11 +83,11 @@ def _ids(jobs: Iterable[Comparison]) -> set[str]:
     return {job.job_id for job in jobs}
 
 
-def _reasons(found: Recommendation, jobs: Sequence[Comparison], record: SweepRecord) -> list[str]:
-    value = best_estimate(found.job) if found.job is not None else None
-    if found.job is None or value is None or value >= target_of(record, found.job.job_id):
-        return []
-    return reasons_for_modest_speedup(found.job, jobs, reported={advice.code for advice in found.against})
+def _heading_and_reasons(
+    found: Recommendation, jobs: Sequence[Comparison], record: SweepRecord
+) -> tuple[str, list[str]]:
+    reasons = target_reasons(found, jobs, record)
+    return hint_heading(found.job) if found.job is not None and reasons else "", reasons
 
 
 def _where(where: Sequence[str], jobs: int) -> str:

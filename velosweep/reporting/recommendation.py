@@ -13,6 +13,7 @@ from velosweep.planning.job_settings import DRAFT, MAIN, asks, model_name, setti
 from velosweep.records import SearchRecord, SweepRecord
 from velosweep.reporting.finding_text import Advice, explain, selected_findings
 from velosweep.reporting.printed_command import command_line
+from velosweep.reporting.request_words import memory_words, request_differs, request_words
 from velosweep.reporting.wording import (
     by_prompt,
     first_few,
@@ -31,7 +32,7 @@ from velosweep.statistics.ranking import best_estimate, category_speedups, faste
 from velosweep.units import plural
 from velosweep.values import Verdict
 
-_SAME_RATIO, _NOTICED_MS = 0.03, 20.0  # relative difference of two ratios that say the same; a wait that is noticed
+_SAME_RATIO = 0.03  # relative difference of two ratios that say the same
 FEWEST_PASSES = 3  # with fewer their interval can't be trusted (analysis finds `too_few_pairs`)
 
 
@@ -40,8 +41,8 @@ class Recommendation:
     """`job` is what to run, None where nothing can be advised. `kind`: run, no_reliable_gain, slower or nothing.
 
     `question`: what sets it apart from the sweep's other recommendations, empty for a single one. `headline`: the
-    answer; `sureness`: how sure it is. `command`: ready to paste, None where vanilla is the advice. `costs`: what gets
-    slower all the same. `rests_on`, `ties`, `by_category`, `against`, `notes`: sentences.
+    answer; `sureness`: how sure it is. `command`: ready to paste, None where vanilla is the advice. `costs`: what
+    a whole request gains, where that is another story than decoding's. `rests_on`, `ties`, `by_category`, `against`, `notes`: sentences.
     """
 
     question: str
@@ -107,7 +108,7 @@ def _recommendation(
         sureness=_sureness(best, against, search),
         job=best,
         command=command_line(best, record) if kind == "run" else None,
-        costs=_costs(best) if kind == "run" else "",
+        costs=(request_words(best) or "") if request_differs(best) else "",
         rests_on=_rests_on(best, jobs, record),
         ties=(f"may be the best as well (95 %, by ratios within rounds): {named}",) if ties else (),
         by_category=tuple(_by_category(best, labels, rows)),
@@ -175,21 +176,6 @@ def _sureness(best: Comparison, against: Sequence[Advice], search: SearchRecord 
     else:
         text = f"95 % sure of {best.ci_low:.2f} to {best.ci_high:.2f}×, by {plural(best.n_pairs, 'pair')} of runs"
     return f"{text}; {search.sure}." if search else f"{text}."
-
-
-def _costs(best: Comparison) -> str:
-    """What takes longer with the advised setting, where something does."""
-    modes = [mode for mode in (best.vanilla, best.speculative) if mode]
-    if len(modes) < 2:
-        return ""
-    first = [mode.time_to_first_token_ms.mean for mode in modes]
-    total = [mode.total_time_ms.mean for mode in modes]
-    words = f"first token {first[0]:,.0f} → {first[1]:,.0f} ms"
-    if total[1] > total[0]:
-        answer = f"The whole answer of {best.n_predict} tokens takes longer: {total[0]:,.0f} → {total[1]:,.0f} ms"
-        return f"{answer} ({words})."
-    longer = first[1] > max(first[0] + _NOTICED_MS, 1.1 * first[0])
-    return f"F{words[1:]}: short answers may not gain." if longer else ""
 
 
 def _without_ratio(jobs: Sequence[Comparison], labels: Mapping[str, str], record: SweepRecord) -> str:
@@ -272,6 +258,8 @@ def _notes(
     if best is not None and best.worst_prompt:
         worst = [row for row in by_prompt(rows, best.job_id) if row.prompt_id == best.worst_prompt]
         yield f"worst prompt: {best.worst_prompt}{f', {speedup(worst[0])}' if worst else ''}"
+    if best is not None and (words := memory_words(best)):
+        yield words
     if any(job.synthetic for job in record.jobs):
         yield "synthetic model pair: the times are real, the text is not; choose your own pair before deploying"
 

@@ -1,23 +1,34 @@
-"""What a job means for a whole request, in words: its first token, its time in all, from when on it pays, its memory."""
+"""What a job means for a whole request, in words: first token, time in all, from when on it pays, memory."""
 
 from __future__ import annotations
 
-from velosweep.reporting.wording import interval
 from velosweep.statistics.comparison import Comparison
+from velosweep.statistics.ranking import best_estimate
 from velosweep.units import bytes_words, plural
 from velosweep.values import Verdict
 
+_AT_ONCE = 2  # tokens: not even one step later
+_SAME_RATIO = 0.05  # two ratios that differ by less tell the same
+
 
 def request_words(job: Comparison) -> str | None:
-    """`First token 106 → 250 ms, whole request 3.1 → 2.4 s: 1.29× [1.20, 1.38]; pays from …`; None if not known."""
+    """`First token 106 → 250 ms; whole answer of 64 tokens 3.1 → 2.4 s, 1.29×; pays from …`; None if not known."""
     times = job.request
     if times is None or job.vanilla is None or job.speculative is None:
         return None
     first = _both(job.vanilla.time_to_first_token_ms.mean, job.speculative.time_to_first_token_ms.mean)
-    limits = interval(times.total_low, times.total_high)
-    total = f"{_both(times.vanilla_ms, times.speculative_ms)}: {times.total_ratio:.2f}×{' ' if limits else ''}{limits}"
-    pays = payback_words(job)
-    return f"first token {first}, whole request of {plural(job.n_predict, 'token')} {total}{'; ' if pays else ''}{pays}"
+    total = f"{_both(times.vanilla_ms, times.speculative_ms)}, {times.total_ratio:.2f}×"
+    parts = (f"First token {first}", f"whole answer of {plural(job.n_predict, 'token')} {total}", payback_words(job))
+    return "; ".join(filter(None, parts)) + "."
+
+
+def request_differs(job: Comparison) -> bool:
+    """Whether whole requests tell another story than decoding: they gain less, or not from the first tokens on."""
+    times, value = job.request, best_estimate(job)
+    if times is None or value is None:
+        return False
+    later = times.breakeven_tokens is None or times.breakeven_tokens > _AT_ONCE
+    return later or abs(times.total_ratio / value - 1) > _SAME_RATIO
 
 
 def payback_words(job: Comparison) -> str:
@@ -27,12 +38,12 @@ def payback_words(job: Comparison) -> str:
         return ""
     length = f" at this prompt length ({plural(round(times.prompt_tokens), 'token')})" if times.prompt_tokens else ""
     if job.verdict is Verdict.SLOWER:
-        return f"it never pays{length}"
+        return f"never pays{length}"
     if job.verdict is not Verdict.FASTER or times.breakeven_tokens is None:
         return ""
-    if times.breakeven_tokens <= 2:
-        return "it pays from the first tokens on"
-    return f"it pays from {times.breakeven_tokens} generated tokens on{length}"
+    if times.breakeven_tokens <= _AT_ONCE:
+        return "pays from the first tokens on"
+    return f"pays from {times.breakeven_tokens} generated tokens on{length}"
 
 
 def memory_words(job: Comparison) -> str | None:

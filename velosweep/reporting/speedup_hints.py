@@ -9,8 +9,10 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from velosweep.records import SweepRecord
 from velosweep.reporting.kind_hints import kind_hints
-from velosweep.reporting.wording import names_of, percent
+from velosweep.reporting.recommendation import Recommendation
+from velosweep.reporting.wording import names_of, percent, target_of
 from velosweep.statistics.acceptance import expected_tokens
 from velosweep.statistics.comparison import Acceptance, Comparison, DecodingTime
 from velosweep.statistics.findings import is_quantised
@@ -31,6 +33,14 @@ def hint_heading(job: Comparison) -> str:
         Verdict.FASTER: "⚠️ Modest speedup. Consider:",
         Verdict.INVALID: "⚠️ No usable speedup. Consider:",
     }.get(job.verdict, "⚠️ No sure speedup. Consider:")
+
+
+def target_reasons(answer: Recommendation, jobs: Iterable[Comparison], record: SweepRecord) -> list[str]:
+    """Why an answer's job did not reach its target, or what would help; empty where it did."""
+    job, value = answer.job, best_estimate(answer.job) if answer.job else None
+    if job is None or value is None or value >= target_of(record, job.job_id):
+        return []
+    return reasons_for_modest_speedup(job, jobs, reported={advice.code for advice in answer.against})
 
 
 def reasons_for_modest_speedup(
@@ -56,9 +66,8 @@ def reasons_for_modest_speedup(
     if reasons or disturbed:
         return reasons
     hints = kind_hints(job.speculation)
-    longer_measured = any(row.n_draft > job.n_draft for row in series) or not hints.takes_length
-    longer = [] if longer_measured else [f"Increasing n_draft (current: {job.n_draft})"]
-    return [*longer, hints.instead]
+    unknown = hints.takes_length and job.decoding is None and all(row.n_draft < job.n_draft for row in series)
+    return [*([f"Increasing n_draft (current: {job.n_draft})"] if unknown else []), hints.instead]
 
 
 def _reasons(job: Comparison, series: Sequence[Comparison]) -> Iterator[str]:
@@ -89,7 +98,15 @@ def _reasons(job: Comparison, series: Sequence[Comparison]) -> Iterator[str]:
         sentences[f"{hints.better}: {words}; with all accepted it would be {ceiling:.2f}×"] = ceiling
     if hints.takes_length:
         sentences |= _other_n_draft(job, seen.alpha if seen else None, found, series)
-    gaining = [words for words, speed in sentences.items() if speed > WORTH_TRYING * reached]
+    least = max(WORTH_TRYING * reached, 1.0)  # what would still be a loss is no advice
+    gaining = [words for words, speed in sentences.items() if speed > least]
+    both = _speed(found, cost, draft=0.5, batch_cost=min(found.batch_cost, 1.0))
+    if hints.faster is not None and not gaining and both > least:
+        yield (
+            f"Both a faster draft and cheaper checks: a drafted token costs {cost:.2f} main-model steps and checking "
+            f"{plural(round(found.batch), 'token')} {found.batch_cost:.1f}; at half the one and one step for the other "
+            f"it would be {both:.2f}×"
+        )
     yield from sorted(gaining, key=lambda words: -sentences[words])
 
 

@@ -16,9 +16,10 @@ from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.interval_plot import interval_plot
 from velosweep.reporting.load_map import load_table, where_it_pays
 from velosweep.reporting.recommendation import Recommendation, recommend
+from velosweep.reporting.request_words import request_words
 from velosweep.reporting.result_tables import detailed_job_table, summary_table, with_failed
 from velosweep.reporting.search_words import print_search
-from velosweep.reporting.speedup_hints import hint_heading, reasons_for_modest_speedup
+from velosweep.reporting.speedup_hints import hint_heading, reasons_for_modest_speedup, target_reasons
 from velosweep.reporting.table import terminal_lines
 from velosweep.reporting.wording import (
     by_prompt,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 
 MOST_LINES = 12
+_SENTENCES = ("First token", "Why:")  # lines that may be wrapped: nothing in them is to be pasted
 
 
 def resume_command(root: Path) -> str:
@@ -93,10 +95,8 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
         style = "bold green" if answer.kind == "run" else "bold yellow"
         say(console, f"{question}{answer.headline}. {answer.sureness}".rstrip(), style=style)
     failures = _failures(derived)
-    after = [
-        *failures,
-        *_next_steps(found if not loads else found[:1], record, single=single, quiet=verbosity <= QUIET),
-    ]
+    answers = found if not loads else found[:1]
+    after = [*failures, *_next_steps(answers, jobs, record, single=single, quiet=verbosity <= QUIET)]
     if loads:
         say_lines(console, terminal_lines(load_table(jobs), width=table_width(console)))
     elif jobs and not single:
@@ -106,7 +106,7 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
         for line in _table_lines(with_failed(jobs, record), found, record, room, console):
             say_lines(console, [line])
     for line in after:
-        say(console, line, whole=True)
+        say(console, line, whole=not line.startswith(_SENTENCES))
     remarks = sum(advice.rank < 3 for advice, _ in grouped_findings(jobs, job_labels(jobs), record))
     where = saved_to if saved_to.endswith(".html") else f"{saved_to}/report.html"
     more = ""
@@ -143,14 +143,18 @@ def _table_lines(
         yield f"{plural(len(rest), 'further setting')}{span}"
 
 
-def _next_steps(found: Sequence[Recommendation], record: SweepRecord, *, single: bool, quiet: bool) -> Iterator[str]:
-    """What the answers cost, the commands that run them, and what would make them surer."""
+def _next_steps(
+    found: Sequence[Recommendation], jobs: Sequence[Comparison], record: SweepRecord, *, single: bool, quiet: bool
+) -> Iterator[str]:
+    """What the answers mean for a request, why they gain no more, the commands that run them, and what is surer."""
     for answer in found:
         question = f"{answer.question}: " if answer.question else ""
         if single and answer.sureness.startswith("Weak"):
             yield f"⚠️ {answer.sureness}"
         if answer.costs and not quiet:
             yield f"{question}{answer.costs}"
+        if (reasons := target_reasons(answer, jobs, record)) and not single and not quiet:
+            yield f"Why:        {reasons[0]}"
         if answer.command:
             load = f"Run it ({answer.question}):" if answer.question else "Run it:    "
             yield f"{load} {answer.command}"
@@ -188,10 +192,10 @@ def _print_details(derived: SweepResults, found: Sequence[Recommendation], conso
         rests_on = (f"rests on {answer.rests_on}",) if answer.rests_on else ()
         for line in (*answer.ties, *by_category, *answer.notes, *rests_on):
             say(console, f"- {line}", indent=2)
-        job = answer.job
-        if not record.single and job is not None and (best_estimate(job) or 0.0) < target_of(record, job.job_id):
-            for reason in reasons_for_modest_speedup(job, jobs, reported={advice.code for advice in answer.against}):
-                say(console, f"- consider: {reason}", indent=2)
+        if answer.job is not None and not answer.costs and (words := request_words(answer.job)):
+            say(console, f"- {words}", indent=2)
+        for reason in target_reasons(answer, jobs, record) if not record.single else ():
+            say(console, f"- consider: {reason}", indent=2)
     for advice, where in grouped_findings(jobs, labels, record):
         at = f" [{', '.join(first_few(where, 4))}]" if len(jobs) > 1 else ""
         say(console, f"{advice.sign} {advice.sentence}{at} {advice.remedy}")

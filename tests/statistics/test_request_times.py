@@ -1,0 +1,103 @@
+"""Whole requests: prompt processing, total time, and from how many tokens on speculation pays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.strategies import samples_to_table, sweep
+from velosweep.statistics.request_times import breakeven_tokens
+from velosweep.statistics.summarise import compare_jobs
+from velosweep.values import Mode
+
+
+def timed(*, vanilla_ms, speculative_ms, vanilla_rate, speculative_rate, tokens=100, prompt_tokens=50):
+    """The whole job of a sweep whose first tokens come after these ms and whose decoding has these rates."""
+    samples = []
+    for one in sweep([4], iterations=4):
+        first, rate = (vanilla_ms, vanilla_rate) if one.mode is Mode.VANILLA else (speculative_ms, speculative_rate)
+        first *= 1 + 0.01 * (one.iteration % 2)
+        total = first + (tokens - 1) / rate * 1000
+        known = {"tokens_per_second": rate, "time_to_first_token_ms": first, "total_time_ms": total}
+        samples.append(replace(one, **known, prompt_ms=first, prompt_tokens=prompt_tokens))
+    return next(row for row in compare_jobs(samples_to_table(samples)) if row.prompt_id is None)
+
+
+def test_prompt_processing_and_the_whole_request_are_ratios_of_pairs_with_intervals() -> None:
+    found = timed(vanilla_ms=100, speculative_ms=250, vanilla_rate=20, speculative_rate=40).request
+
+    assert found.prefill_ratio == pytest.approx(0.4)
+    assert found.prefill_low <= found.prefill_ratio <= found.prefill_high
+    assert found.total_ratio == pytest.approx((100 + 4950) / (250 + 2475), rel=1e-3)
+    assert found.total_low <= found.total_ratio <= found.total_high
+    assert found.prompt_tokens == 50
+
+
+@pytest.mark.parametrize(("speculative_ms", "rate", "tokens"), [
+    (100, 40, 1),  # the first token is no later: from the first one on
+    (90, 40, 1),
+    (250, 40, 8),  # 150 ms later, 25 ms gained with each further token: at 7 tokens as long, at 8 shorter
+    (250, 20, None),
+    (250, 10, None),
+    (90, 10, None),
+])  # fmt: skip
+def test_speculation_pays_from_the_token_at_which_a_request_is_shorter(speculative_ms, rate, tokens) -> None:
+    job = timed(vanilla_ms=100, speculative_ms=speculative_ms, vanilla_rate=20, speculative_rate=rate)
+
+    assert breakeven_tokens(job.vanilla, job.speculative) == job.request.breakeven_tokens
+    if tokens is None:
+        assert job.request.breakeven_tokens is None
+        return
+    first = {100: 100.5, 90: 90.45, 250: 251.25}[speculative_ms]  # the means of both kinds of rounds
+
+    def total(n: int, first_ms: float, rate_: float) -> float:
+        return first_ms + (n - 1) * 1000 / rate_
+
+    found = job.request.breakeven_tokens
+    assert found == tokens
+    assert total(found, first, rate) <= total(found, 100.5, 20)
+    assert found == 1 or total(found - 1, first, rate) >= total(found - 1, 100.5, 20)
+
+
+def test_a_later_first_token_is_a_finding_that_says_by_how_much() -> None:
+    (found,) = [one for one in timed(
+        vanilla_ms=1000, speculative_ms=2500, vanilla_rate=20, speculative_rate=40
+    ).findings if one.code == "slow_prefill"]  # fmt: skip
+
+    assert found.severity == "warning"
+    assert found.evidence["slower"] == pytest.approx(2.5)
+    assert (found.evidence["vanilla_s"], found.evidence["speculative_s"]) == pytest.approx((1.005, 2.5125))
+
+
+def test_a_first_token_that_hardly_shows_in_the_request_is_a_remark() -> None:
+    job = timed(vanilla_ms=10, speculative_ms=25, vanilla_rate=20, speculative_rate=40)
+
+    assert [one.severity for one in job.findings if one.code == "slow_prefill"] == ["info"]
+
+
+def test_a_first_token_as_early_is_no_finding() -> None:
+    job = timed(vanilla_ms=100, speculative_ms=103, vanilla_rate=20, speculative_rate=40)
+
+    assert [one.code for one in job.findings if one.code == "slow_prefill"] == []
+
+
+def test_without_the_programs_own_times_only_the_whole_request_is_compared() -> None:
+    job = timed(vanilla_ms=100, speculative_ms=250, vanilla_rate=20, speculative_rate=40)
+    samples = [replace(one, prompt_ms=None) for one in sweep([4], iterations=4)]
+    bare = next(row for row in compare_jobs(samples_to_table(samples)) if row.prompt_id is None).request
+
+    assert job.request.prefill_ratio is not None
+    assert (bare.prefill_ratio, bare.prefill_low) == (None, None)
+    assert bare.total_ratio is not None
+
+
+def test_the_memory_of_a_mode_is_the_most_that_its_servers_held() -> None:
+    samples = [
+        replace(one, memory_bytes=(5 if one.mode is Mode.VANILLA else 9) * 2**30 + one.iteration)
+        for one in sweep([4], iterations=4)
+    ]
+    job = next(row for row in compare_jobs(samples_to_table(samples)) if row.prompt_id is None)
+
+    last = max(one.iteration for one in samples)
+    assert (job.memory_bytes_vanilla, job.memory_bytes_speculative) == (5 * 2**30 + last, 9 * 2**30 + last)

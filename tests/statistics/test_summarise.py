@@ -411,13 +411,17 @@ def test_a_job_says_the_same_to_the_last_bit_whatever_jobs_are_beside_it(prompts
 
 
 def _own_figures(row):
-    """Without what is fitted over the jobs that share a baseline: cost ratios, and the noise behind intervals."""
+    """Without what is fitted over the jobs that share a baseline: the noise behind intervals."""
     of_all = (
-        *("cost_ratio", "expected_speedup", "ci_low", "ci_high", "ci_method", "standard_error", "df", "verdict"),
+        *("ci_low", "ci_high", "ci_method", "standard_error", "df", "verdict"),
         *("may_be_best", "to_best_low", "to_best_high", "chosen_low"),
     )
-    findings = tuple(f for f in row.findings if f.code not in {"wide_interval", "hodges_lehmann_disagrees"})
-    return replace(row, **dict.fromkeys(of_all), by_round=None, findings=findings)
+    findings = tuple(
+        f for f in row.findings if f.code not in {"wide_interval", "hodges_lehmann_disagrees", "slow_prefill"}
+    )
+    limits = dict.fromkeys(("prefill_low", "prefill_high", "total_low", "total_high"))
+    request = row.request and replace(row.request, **limits)
+    return replace(row, **dict.fromkeys(of_all), by_round=None, findings=findings, request=request)
 
 
 def _with_positions(*n_drafts):

@@ -42,7 +42,8 @@ class Recommendation:
 
     `question`: what sets it apart from the sweep's other recommendations, empty for a single one. `headline`: the
     answer; `sureness`: how sure it is. `command`: ready to paste, None where vanilla is the advice. `costs`: what
-    a whole request gains, where that is another story than decoding's. `rests_on`, `ties`, `by_category`, `against`, `notes`: sentences.
+    a whole request gains, where that is another story than decoding's. `rests_on`, `ties`, `by_category`, `against`,
+    `notes`: sentences.
     """
 
     question: str

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -77,9 +77,9 @@ class PairedStatistics:
     latency_speculative: Latency | None
     depth_ms_vanilla: float | None
     depth_ms_speculative: float | None
-    request: RequestTimes | None
     memory_bytes_vanilla: int | None
     memory_bytes_speculative: int | None
+    request: RequestTimes | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,8 +116,18 @@ def figures_of(runs: Runs, compared: Sequence[ComparedRuns]) -> list[PairedStati
             requests[number][name] = ratio
     found: dict[int, PairedStatistics] = {}
     for stack in stacks:
-        found.update(zip(stack.numbers, _figures(runs, stack, by_round, ratios, requests), strict=True))
-    return [found[number] for number in range(len(compared))]
+        found.update(zip(stack.numbers, _figures(runs, stack, by_round, ratios), strict=True))
+    return [_with_request(runs, one, found[number], requests[number]) for number, one in enumerate(compared)]
+
+
+def _with_request(
+    runs: Runs, compared: ComparedRuns, found: PairedStatistics, ratios: Mapping[str, Ratio]
+) -> PairedStatistics:
+    """With what a whole request takes. `ratios`: by what they are of; none where nothing is paired."""
+    rows = compared.vanilla.ravel(), compared.speculative.ravel()
+    times = request_times(runs, ratios, found.vanilla, found.speculative, rows)
+    slower = prefill_findings(times, found.vanilla, found.speculative)
+    return replace(found, request=times, findings=[*found.findings, *slower]) if times else found
 
 
 def _stacked(runs: Runs, compared: Sequence[ComparedRuns]) -> Iterator[_Stack]:
@@ -166,13 +176,9 @@ def _by_round(runs: Runs, stack: _Stack, tables: Sequence[str], d: Any) -> dict[
 
 
 def _figures(
-    runs: Runs,
-    stack: _Stack,
-    by_round: dict[int, RoundRatios],
-    within_rounds: dict[int, Ratio],
-    requests: Mapping[int, Mapping[str, Ratio]],
+    runs: Runs, stack: _Stack, by_round: dict[int, RoundRatios], within_rounds: dict[int, Ratio]
 ) -> Iterator[PairedStatistics]:
-    """Of the comparisons of a stack. `by_round`, `within_rounds`, `requests`: of those that are interleaved pairs."""
+    """Of the comparisons of a stack. `by_round` and `within_rounds`: of those that are interleaved pairs."""
     vanilla, speculative, design, d = stack.vanilla, stack.speculative, stack.design, stack.d
     suites = vanilla.ndim > 2
     series_of = runs.suite_series if suites else runs.series
@@ -201,9 +207,6 @@ def _figures(
         speedups[:] = runs.suite_speedup(vanilla, speculative)
     finished, energies = runs.finished(rows), [runs.energy_j_per_token(mode) for mode in rows]
     for p, ratio in enumerate(ratios):
-        of_modes = statistics[0][p], statistics[1][p]
-        request = request_times(runs, requests.get(stack.numbers[p], {}), *of_modes, (rows[0][p], rows[1][p]))
-        findings[p] += prefill_findings(request, *of_modes)
         yield PairedStatistics(
             vanilla=statistics[0][p],
             speculative=statistics[1][p],
@@ -217,7 +220,6 @@ def _figures(
             energy_vanilla=energies[0][p],
             energy_speculative=energies[1][p],
             drafted=drafted[p],
-            request=request,
             **_of_both_modes(runs, rows[0][p], rows[1][p]),
         )
 

@@ -18,7 +18,7 @@ from velosweep.statistics.comparison_figures import ComparedRuns, Design, Paired
 from velosweep.statistics.findings import RecoveryProbes, machine_findings, outcome_findings, untrusted_findings
 from velosweep.statistics.intervals import OVER_PROMPTS, Interval, Ratio, t_ratio
 from velosweep.statistics.pairing import FoundJob, IndexedRuns, job_rows
-from velosweep.statistics.rounds_cost import Costs
+from velosweep.statistics.rounds_cost import Costs, JobCost
 from velosweep.statistics.runs import Runs
 from velosweep.statistics.used_rows import all_rows, present_rows, suite_prompts, used_rows
 from velosweep.values import Verdict
@@ -133,7 +133,6 @@ class ComparedJob:
         interval, costs, drafted = ratio.interval, self.analysis.costs, figures.drafted
         if drafted is False:
             findings = [*findings, warning("nothing_drafted", self._parameters["speculation"], {})]
-        cost = costs.of(self.found)
         speculates = self.found.speculative is not None or (self.record is not None and self.record.n_draft > 0)
         measured = figures.speculative is not None or (figures.vanilla is not None and not speculates)
         return Comparison(
@@ -154,9 +153,7 @@ class ComparedJob:
             standard_error=interval.standard_error if interval else None,
             df=interval.df if interval else None,
             acceptance=accepted,
-            cost_ratio=cost.cost_ratio if cost else None,
-            cost_source=cost.source if cost else None,
-            decoding=cost.decoding if cost else None,
+            **_of_costs(costs.of(self.found)),
             expected_speedup=costs.expected_speedup(self.found, accepted.tokens_per_round if accepted else None),
             verdict=_verdict(interval, findings, target=self.design.target, measured=measured, drafted=drafted),
             findings=tuple(findings),
@@ -241,6 +238,12 @@ class ComparedJob:
 def _in_any(drafted: set[bool | None]) -> bool | None:
     """Whether anything was drafted for any prompt, from what is known of each."""
     return True if True in drafted else None if None in drafted else False
+
+
+def _of_costs(cost: JobCost | None) -> dict[str, Any]:
+    if cost is None:
+        return {"cost_ratio": None}
+    return {"cost_ratio": cost.cost_ratio, "cost_source": cost.source, "decoding": cost.decoding}
 
 
 def speedup(vanilla: ModeStatistics | None, speculative: ModeStatistics | None) -> float | None:

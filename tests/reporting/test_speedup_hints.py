@@ -19,7 +19,7 @@ def _job(*, rate: float, alpha: float | None = None) -> Comparison:
     acceptance = Acceptance(
         rate=rate, low=None, high=None, interval_unit="prompts", alpha=alpha, tokens_per_round=1 + rate * job.n_draft
     )
-    return replace(job, acceptance=acceptance, cost_ratio=None, expected_speedup=None, findings=())
+    return replace(job, acceptance=acceptance, cost_ratio=None, decoding=None, expected_speedup=None, findings=())
 
 
 def _costed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -94,3 +95,22 @@ def run(engine: SimulatedEngine, settings: TunerSettings | None = None) -> BestA
     while (asked := search.next_round()) is not None:
         search = search.after(asked, engine.measure(asked))
     return search
+
+
+TRUTHS = [
+    (alpha, c, cliff) for alpha in (0.5, 0.6, 0.7, 0.8, 0.9) for c in (0.02, 0.05, 0.1) for cliff in (0, 0.8, 1.5)
+]
+
+
+def simulated(runs: int, cv: float) -> Iterator[tuple[SimulatedEngine, BestArmSearch]]:
+    """Whole searches over engines of many truths."""
+    for i in range(runs):
+        alpha, c, cliff = TRUTHS[i % len(TRUTHS)]
+        engine = SimulatedEngine(alpha=alpha, cost_ratio=c, cliff=cliff, cv=cv, seed=70_000 + round(1e8 * cv) + i)
+        yield engine, run(engine, TunerSettings(seed=i))
+
+
+def is_right(engine: SimulatedEngine, search: BestArmSearch) -> bool:
+    """Whether the winner is within 1 % of the best."""
+    best = max(engine.speed(n) for n in range(17))
+    return engine.speed(n_draft_of(search.answer().winner)) >= 0.99 * best

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tests.tuning.simulated_engine import SimulatedEngine, candidates, n_draft_of, run, search_over_n_draft
+from tests.tuning.simulated_engine import (
+    SimulatedEngine,
+    candidates,
+    is_right,
+    n_draft_of,
+    run,
+    search_over_n_draft,
+    simulated,
+)
 from velosweep.config.settings import ModelPair, TunerSettings
 from velosweep.errors import ConfigError
 from velosweep.tuning.best_arm import BestArmSearch
 from velosweep.tuning.search_values import Observation, Phase, SearchPass
-
-TRUTHS = [
-    (alpha, c, cliff) for alpha in (0.5, 0.6, 0.7, 0.8, 0.9) for c in (0.02, 0.05, 0.1) for cliff in (0, 0.8, 1.5)
-]
-
-
-def simulated(runs: int, cv: float) -> Iterator[tuple[SimulatedEngine, BestArmSearch]]:
-    for i in range(runs):
-        alpha, c, cliff = TRUTHS[i % len(TRUTHS)]
-        engine = SimulatedEngine(alpha=alpha, cost_ratio=c, cliff=cliff, cv=cv, seed=70_000 + round(1e8 * cv) + i)
-        yield engine, run(engine, TunerSettings(seed=i))
-
-
-def is_right(engine: SimulatedEngine, search: BestArmSearch) -> bool:
-    best = max(engine.speed(n) for n in range(17))
-    return engine.speed(n_draft_of(search.answer().winner)) >= 0.99 * best
 
 
 @pytest.mark.parametrize(("runs", "cv"), [(30, 0.005), (30, 0.01), (15, 0.02)])
@@ -40,7 +32,7 @@ def test_the_winner_is_within_a_per_cent_of_the_best(runs: int, cv: float) -> No
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("cv", "most"), [(0.005, 24), (0.01, 24), (0.02, 48)])
+@pytest.mark.parametrize(("cv", "most"), [(0.005, 15), (0.01, 16), (0.02, 26)])
 def test_500_searches_are_right_cheap_and_truthfully_confirmed(cv: float, most: int) -> None:
     right, measurements, covered = [], [], []
     for engine, search in simulated(500, cv):
@@ -58,10 +50,10 @@ def test_500_searches_are_right_cheap_and_truthfully_confirmed(cv: float, most: 
     assert np.mean(covered) >= 0.93
 
 
-def test_at_a_cv_of_1_per_cent_a_search_over_16_takes_at_most_24_measurements() -> None:
-    measurements = [search.answer().measurements for _, search in simulated(30, 0.01)]
+def test_at_a_cv_of_1_per_cent_a_search_over_16_takes_at_most_16_measurements() -> None:
+    measurements = [search.answer().measurements for _, search in simulated(90, 0.01)]
 
-    assert np.median(measurements) <= 24
+    assert np.median(measurements) <= 16
 
 
 def unrelated(number: int = 16, **settings: object) -> BestArmSearch:
@@ -190,7 +182,7 @@ def test_every_candidate_has_a_decision_with_its_evidence() -> None:
     decisions = search.decisions()
 
     assert {d.job_id or "n0" for d in decisions} == {f"n{n}" for n in range(17)}
-    late = [d for d in decisions if d.phase == "race" and d.round >= 3]
+    late = [d for d in decisions if d.phase == "race" and d.round >= 2]
     assert all(d.low < d.estimate < d.high for d in late)  # type: ignore[operator]
     assert {d.job_id or "n0" for d in late if not d.kept} == set(search.answer().dropped)
 
@@ -343,12 +335,13 @@ def exact(**changes: float) -> SimulatedEngine:
     return SimulatedEngine(tokens=200_000, cv=0.0, round_sd=0.0, cliff=0.0, **changes)  # type: ignore[arg-type]
 
 
-def test_the_shortlist_is_what_is_predicted_within_8_per_cent_of_the_best() -> None:
-    search, speed = calibrated(exact(alpha=0.8, cost_ratio=0.12))
-    near = {f"n{n}" for n in speed if speed[n] >= 0.92 * max(speed.values())}
+def test_the_shortlist_is_what_is_predicted_within_6_per_cent_of_the_best() -> None:
+    search, speed = calibrated(exact(alpha=0.8, cost_ratio=0.15))
+    near = {f"n{n}" for n in speed if speed[n] >= 0.94 * max(speed.values())}
 
     assert 3 < len(near) < 6
-    assert {f"n{n}" for n in speed if speed[n] >= 0.94 * max(speed.values())} < near
+    assert {f"n{n}" for n in speed if speed[n] >= 0.96 * max(speed.values())} < near
+    assert near < {f"n{n}" for n in speed if speed[n] >= 0.92 * max(speed.values())}
     assert set(search.shortlist) == near
 
 

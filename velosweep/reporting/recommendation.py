@@ -249,7 +249,7 @@ def _notes(
 ) -> Iterator[str]:
     """How a search chose, what to expect from other prompts, and what makes the figures optimistic."""
     if search is not None and search.ties:
-        yield f"not shown to be slower by more than the search's tolerance: {listed(search.ties)}"
+        yield f"may be as fast, for all the search measured: {listed(search.ties)}"
     if best is not None and _adds_other_prompts(best):
         yield (
             "the interval above is for these same prompts measured again (from how passes differ); the mean of other "

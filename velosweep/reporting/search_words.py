@@ -83,7 +83,7 @@ def _outcome(answer: SearchAnswer, candidate: str) -> str:
     if candidate == answer.winner:
         return "winner"
     if candidate in answer.ties:
-        return f"may be as fast: not over {percent(answer.settings.tolerance)} slower"
+        return "may be as fast as the winner"
     if candidate in answer.dropped:
         return f"slower: dropped in round {answer.dropped[candidate]}"
     if candidate in answer.measured:

@@ -136,7 +136,7 @@ class BestArmSearch:
         ranked = sorted((name for name in able if name in predicted), key=lambda name: -predicted[name])
         if not ranked:
             return tuple(unknown)
-        share, most = (0.85, 10) if self.short_suite else (0.92, 6)
+        share, most = (0.85, 10) if self.short_suite else (0.94, 6)
         near = [name for name in ranked if predicted[name] >= share * predicted[ranked[0]]]
         chosen = near[:most] if len(near) >= _LEAST_SHORTLIST else ranked[:_LEAST_SHORTLIST]
         return tuple(sorted([*unknown, *chosen]))

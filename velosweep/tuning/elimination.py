@@ -1,24 +1,26 @@
 """Successive elimination: after each round, which candidates can still be the fastest.
 
-A round measures each remaining candidate once. Model: log value = candidate + round + noise, with the residual variance
-s^2 of all rounds so far. The difference of two candidates' means over r rounds has the half-width t * sqrt(2 s^2 / r),
-with t one-sided at (1 - confidence) / (number of rivals). From the third round on, a candidate is dropped when its
-mean + half-width is below the best mean. The search is decided when no other candidate's mean + half-width exceeds the
-best mean by more than the tolerance.
+A round measures each remaining candidate once. Every candidate is compared with the best so far within the rounds that
+both were measured in, by the two-way model of all rounds (statistics.two_way, with the noise of all candidates pooled:
+they are settings of one server, and a race decides after few rounds). Its risk is the chance (one-sided t) that it is
+better than the best by more than the tolerance. From the second round on a candidate is dropped when its risk is at
+most (1 - confidence) / (number of rivals). The search is decided when the risks of all, those of dropped ones among
+them, add up to at most 1 - confidence (Bonferroni).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist
 
-from velosweep.config.settings import TunerSettings
-from velosweep.statistics.intervals import t_half_width
+import numpy as np
+from scipy.special import stdtr, stdtrit
 
-_FIRST_ELIMINATION = 3
+from velosweep.config.settings import TunerSettings
+from velosweep.statistics.two_way import TwoWayModel
 
 Estimate = tuple[float | None, float | None, float | None]
 """A figure in the objective's own unit, with its limits."""
@@ -26,11 +28,15 @@ Estimate = tuple[float | None, float | None, float | None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
-    """A candidate after a round: its mean log value, the half-width of a difference of means, whether it stays."""
+    """A candidate after a round: its mean log value, its `risk` (see the module), and whether it stays.
+
+    `half_width`: of its difference from the best, one-sided at (1 - confidence) / (number of rivals).
+    """
 
     candidate: str
     mean: float
     half_width: float
+    risk: float
     kept: bool
 
     @property
@@ -54,25 +60,45 @@ class Elimination:
         """After each round, the standing of every candidate that was measured in it."""
         result: list[list[Standing]] = []
         remaining = self.shortlist
-        error = (1 - self.settings.confidence) / max(len(self.shortlist) - 1, 1)
         for number in range(1, len(self.rounds) + 1):
-            rounds = self.rounds[:number]
-            names = [name for name in remaining if name in rounds[-1]]  # these were measured in every round
-            means = {name: math.fsum(values[name] for values in rounds) / number for name in names}
-            variance, df = residual_variance(rounds)  # of all candidates: those dropped still show the noise
-            half = math.inf
-            if df:
-                half = float(t_half_width(math.sqrt(2 * variance / number), 1, df=df, confidence=1 - 2 * error))
-            best = max(means.values(), default=0.0)
-            early = number < _FIRST_ELIMINATION
-            result.append(
-                [
-                    Standing(candidate=name, mean=mean, half_width=half, kept=early or mean + half >= best)
-                    for name, mean in means.items()
-                ]
-            )
+            names = [name for name in remaining if name in self.rounds[number - 1]]  # were measured in every round
+            means = {name: math.fsum(values[name] for values in self.rounds[:number]) / number for name in names}
+            result.append(self._compared(means, number))
             remaining = tuple(standing.candidate for standing in result[-1] if standing.kept)
         return result
+
+    def _compared(self, means: Mapping[str, float], number: int) -> list[Standing]:
+        """Those with these means over the first `number` rounds, each compared with the best of them."""
+        if not means:
+            return []
+        best = max(means, key=means.__getitem__)
+        found = self._model(number).contrasts(self.shortlist.index(best), prior_df=math.inf)
+        standings = []
+        for name, mean in means.items():
+            arm = self.shortlist.index(name)
+            error, df = float(found.standard_error[0, arm]), float(found.df[0, arm])
+            known = df > 0 and math.isfinite(error)
+            half = float(stdtrit(df, 1 - self._error)) * error if known else math.inf
+            risk = 0.0 if name == best else self._risk(mean - means[best], error, df) if known else 1.0
+            standings.append(
+                Standing(candidate=name, mean=mean, half_width=half, risk=risk, kept=name == best or risk > self._error)
+            )
+        spread = max(standing.half_width for standing in standings)  # the best is not compared with itself
+        return [replace(s, half_width=spread) if s.candidate == best else s for s in standings]
+
+    def _risk(self, difference: float, error: float, df: float) -> float:
+        """The chance that a candidate with this difference from the best is better by more than the tolerance."""
+        beyond = difference - self._slack
+        return float(stdtr(df, beyond / error)) if error else float(beyond > 0)
+
+    def _model(self, rounds: int) -> TwoWayModel:
+        values = [[measured.get(name, math.nan) for measured in self.rounds[:rounds]] for name in self.shortlist]
+        return TwoWayModel.of(np.array([values], dtype=float))
+
+    @property
+    def _error(self) -> float:
+        """The error allowed to each of the rivals."""
+        return (1 - self.settings.confidence) / max(len(self.shortlist) - 1, 1)
 
     @property
     def kept(self) -> list[Standing]:
@@ -91,21 +117,19 @@ class Elimination:
 
     @property
     def decided(self) -> bool:
-        """Whether no other remaining candidate can be better than the best by more than the tolerance."""
+        """Whether it is sure enough that no other candidate is better than the best by more than the tolerance."""
         if len(self.remaining) <= 1:
             return True
-        best = self.best
-        if best is None or len(self.standings) < _FIRST_ELIMINATION:
-            return False
-        return all(s.mean - best.mean + s.half_width <= self._slack for s in self.kept if s is not best)
+        last = {standing.candidate: standing.risk for current in self.standings for standing in current}
+        return bool(last) and math.fsum(last.values()) <= 1 - self.settings.confidence
 
     @property
     def ties(self) -> frozenset[str]:
-        """Candidates that were never shown to be worse than the best by more than the tolerance; the best is one."""
+        """Candidates that may be as fast as the best, as far as they were measured; the best is one."""
         last: dict[str, bool] = {}
         for current in self.standings:
             best = max((standing.mean for standing in current), default=0.0)
-            last.update({s.candidate: s.mean + s.half_width + self._slack >= best for s in current})
+            last.update({s.candidate: s.mean + s.half_width >= best for s in current})
         return frozenset(name for name, near in last.items() if near)
 
     @property
@@ -126,36 +150,9 @@ class Elimination:
 
     def full_grid_measurements(self, candidates: int) -> int:
         """Measurements of a grid that would certify the best of so many candidates at the noise seen here."""
-        variance, df = residual_variance(self.rounds)
-        if df == 0 or candidates < 2:
+        model = self._model(len(self.rounds)) if self.rounds else None
+        if model is None or not model.df[0] or candidates < 2:
             return 2 * candidates
         quantile = NormalDist().inv_cdf(1 - (1 - self.settings.confidence) / (candidates - 1))
-        return candidates * max(2, math.ceil(2 * (quantile * math.sqrt(variance) / self._slack) ** 2))
-
-
-def residual_variance(rounds: Sequence[Mapping[str, float]]) -> tuple[float, int]:
-    """Residual variance of value = candidate + round by least squares, also where later rounds have fewer candidates.
-
-    Returns (variance, degrees of freedom); (0, 0) where there are none.
-    """
-    import numpy as np
-
-    names = sorted({name for values in rounds for name in values})
-    cells = [
-        (names.index(name), len(names) + number, value)
-        for number, values in enumerate(rounds)
-        for name, value in values.items()
-    ]
-    if not cells:
-        return 0.0, 0
-    design = np.zeros((len(cells), len(names) + len(rounds)))
-    for row, (candidate, number, _) in enumerate(cells):
-        design[row, candidate] = design[row, number] = 1
-    values = np.array([value for _, _, value in cells])
-    values -= values.mean()
-    effects, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
-    df = len(cells) - int(rank)
-    if df <= 0:
-        return 0.0, 0
-    residuals = values - design @ effects
-    return float(residuals @ residuals) / df, df
+        stddev = math.sqrt(model.squares[0] / model.df[0])
+        return candidates * max(2, math.ceil(2 * (quantile * stddev / self._slack) ** 2))

@@ -92,8 +92,8 @@ class SearchStatus:
 class SearchAnswer:
     """How a search ended. Candidates are named by id; figures are in the objective's own unit.
 
-    `jobs`: every candidate's job, None for vanilla, which comes first. `ties`: not shown to be slower than the best by
-    more than the tolerance. `dropped`: the elimination round in which a candidate was dropped. `confirmed`: the
+    `jobs`: every candidate's job, None for vanilla, which comes first. `ties`: may be as fast as the winner, as
+    far as they were measured. `dropped`: the elimination round in which a candidate was dropped. `confirmed`: the
     winner over vanilla, from fresh pairs alone; None for vanilla itself and where no time was left.
     """
 

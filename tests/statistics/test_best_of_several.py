@@ -11,10 +11,12 @@ import pytest
 from tests.statistics.simulated_rounds import noise, seen
 from tests.strategies import rounds_table, samples_to_table, sweep
 from velosweep.statistics.best_of_several import with_best_marked
+from velosweep.statistics.comparison import Statistics
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.statistics.two_way import TwoWayModel, dunnett_quantile
 from velosweep.values import Verdict
 
+FORTY = Statistics(mean=40.0, stddev=1.0, min=39.0, max=41.0, samples=())
 RESIDUALS = np.array([[0.0, 0.01, -0.01], [0.01, -0.02, 0.01], [-0.01, 0.01, 0.0], [0.01, 0.0, -0.01]])
 
 
@@ -96,9 +98,9 @@ def test_jobs_of_other_models_prompts_or_lengths_do_not_compete(changes):
     assert all(job.may_be_best for job in with_best_marked([replace(worse, **changes), better]))
 
 
-def test_settings_of_different_rounds_are_compared_through_their_own_intervals():
+def test_settings_of_one_baseline_that_share_no_round_are_compared_through_their_speedups():
     (one,), (other,) = (jobs_of(with_means(mean)) for mean in (0.30, 0.31))
-    other = replace(other, job_id="other", by_round=replace(other.by_round, table="another machine"))
+    other = replace(other, job_id="other", by_round=replace(other.by_round, rounds=(7, 8, 9)))
     error = math.hypot(one.standard_error, other.standard_error)
     df = error**4 / (one.standard_error**4 / one.df + other.standard_error**4 / other.df)
 
@@ -107,6 +109,25 @@ def test_settings_of_different_rounds_are_compared_through_their_own_intervals()
     difference = math.log(one.speedup_gm / other.speedup_gm)
     assert math.log(marked.to_best_low) == pytest.approx(difference - dunnett_quantile(1, df, 0.95) * error)
     assert math.log(marked.to_best_high) == pytest.approx(difference + dunnett_quantile(1, df, 0.95) * error)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_settings_of_different_baselines_are_compared_by_their_tokens_per_second(paired):
+    (one,), (other,) = (jobs_of(with_means(mean)) for mean in (0.30, 0.31))
+    by_round = replace(other.by_round, table="other") if paired else None
+    # Twice the speedup of a baseline that is less than half as fast.
+    slower = replace(other, job_id="other", speedup_gm=2 * other.speedup_gm, by_round=by_round)
+    slower = replace(slower, speculative=replace(slower.speculative, tokens_per_second=FORTY))
+    fast = one.speculative.tokens_per_second
+
+    marked, worse = with_best_marked([one, slower])
+
+    variances = [(speed.stddev / speed.mean) ** 2 / 3 for speed in (fast, FORTY)]
+    df = sum(variances) ** 2 / sum(v**2 / 2 for v in variances)
+    half = dunnett_quantile(1, df, 0.95) * math.sqrt(sum(variances))
+    assert math.log(marked.to_best_high) == pytest.approx(math.log(fast.mean / 40) + half)
+    assert marked.may_be_best is worse.may_be_best is True
+    assert math.log(worse.to_best_high) == pytest.approx(max(0, math.log(40 / fast.mean) + half))
 
 
 def test_a_half_as_fast_setting_is_told_from_the_best_on_a_disturbed_machine():

@@ -2,8 +2,9 @@
 
 Hsu's multiple comparisons with the best (1981; Hsu 1996, "Multiple Comparisons", chapter 4): of each setting the ratio
 to the best of the others gets an interval, and all of these hold together with 95 %. Settings whose interval reaches
-beyond 1 may be the best; the true best is among them with 95 %. Settings of one table are compared within rounds (see
-two_way), others through their intervals, as independent.
+beyond 1 may be the best; the true best is among them with 95 %. Settings of one baseline are compared within the rounds
+that they share (see two_way), or through their speed-ups where they share none; those of different baselines (other
+engine settings) by their tokens per second, since a large speedup of something slow is not the best.
 
 Choosing the highest of K figures favours one that came out too high. The lower limit `chosen_low` allows for it: by
 Dunnett's quantile over all K at 97.5 % it holds for whichever is chosen. Its figure is less likely to be too low than
@@ -15,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,9 +56,8 @@ def with_best_marked(comparisons: Iterable[Comparison]) -> list[Comparison]:
 
 
 def _marked(jobs: Sequence[Comparison]) -> list[Comparison]:
-    estimate = np.array([math.log(job.speedup_gm or math.nan) for job in jobs])
-    top = np.argsort(-estimate, kind="stable")[:MOST_RIVALS].tolist()
-    pairs = _Pairs(jobs, estimate)
+    pairs = _Pairs(jobs)
+    top = np.argsort(-pairs.speeds.center, kind="stable")[:MOST_RIVALS].tolist()
     upper, lower = np.full(len(jobs), np.inf), np.full((len(top), len(jobs)), np.inf)
     for place, rival in enumerate(top):
         difference, half = pairs.with_rival(rival)
@@ -90,38 +90,68 @@ def _chosen_low(job: Comparison, of: int) -> float | None:
     return min(job.ci_low, math.exp(max(math.log(job.speedup_gm) - quantile * job.standard_error, -700.0)))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Estimates:
+    """Log figures of all jobs with their variances (infinite where not known) and degrees of freedom."""
+
+    center: Any
+    variance: Any
+    df: Any
+
+    def less(self, rival: int) -> tuple[Any, Any, Any]:
+        """All jobs less the rival, as independent: differences, standard errors, degrees of freedom (Satterthwaite)."""
+        variance = self.variance + self.variance[rival]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            df = variance**2 / (self.variance**2 / self.df + self.variance[rival] ** 2 / self.df[rival])
+        return self.center - self.center[rival], np.sqrt(variance), np.where(np.isfinite(df), df, math.inf)
+
+
 class _Pairs:
     """Differences of jobs on the log scale, with half-widths that hold for all rivals of one job together."""
 
-    def __init__(self, jobs: Sequence[Comparison], estimate: Any) -> None:
-        self.estimate = estimate
-        self.variance = np.array([(job.standard_error or 0.0) ** 2 for job in jobs])
-        self.df = np.array([job.df or math.inf for job in jobs])
-        tables: dict[object, list[tuple[int, RoundRatios]]] = defaultdict(list)
+    def __init__(self, jobs: Sequence[Comparison]) -> None:
+        self.speeds = _speeds(jobs)
+        self.speedups = _Estimates(
+            center=np.array([math.log(job.speedup_gm or math.nan) for job in jobs]),
+            variance=np.array([(job.standard_error or 0.0) ** 2 for job in jobs]),
+            df=np.array([job.df or math.inf for job in jobs]),
+        )
+        self.tables = [job.by_round and job.by_round.table for job in jobs]
+        together: dict[object, list[tuple[int, RoundRatios]]] = defaultdict(list)
         for index, job in enumerate(jobs):
             if job.by_round is not None:
-                tables[job.by_round.table, job.by_round.launches].append((index, job.by_round))
-        self.tables = [
+                together[job.by_round.table, job.by_round.launches].append((index, job.by_round))
+        self.models = [
             ([index for index, _ in members], TwoWayModel.of(table_of([own for _, own in members])[None]))
-            for members in tables.values()
+            for members in together.values()
         ]
 
     def with_rival(self, rival: int) -> tuple[Any, Any]:
         """Every job less the rival, and its half-width."""
-        difference = self.estimate - self.estimate[rival]
-        own, other = self.variance, self.variance[rival]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            df = (own + other) ** 2 / (own**2 / self.df + other**2 / self.df[rival])
-        df = np.where(np.isfinite(df), df, math.inf)
-        error = np.sqrt(own + other)
-        for members, model in self.tables:
+        table = self.tables[rival]
+        same = np.array([table is not None and other == table for other in self.tables])
+        of_speeds, of_speedups = self.speeds.less(rival), self.speedups.less(rival)
+        difference, error, df = (np.where(same, *both) for both in zip(of_speedups, of_speeds, strict=True))
+        for members, model in self.models:
             if rival not in members:
                 continue
             found = model.contrasts(1 + members.index(rival))
-            known = np.isfinite(found.standard_error[0, 1:])
-            where = np.array(members)[known]
-            difference[where], error[where] = found.difference[0, 1:][known], found.standard_error[0, 1:][known]
-            df[where] = found.df[0, 1:][known]
+            shared = np.isfinite(found.standard_error[0, 1:])
+            where = np.array(members)[shared]
+            for target, values in ((difference, found.difference), (error, found.standard_error), (df, found.df)):
+                target[where] = values[0, 1:][shared]
         rivals = len(difference) - 1
         quantiles = {value: dunnett_quantile(rivals, value, CONFIDENCE) for value in set(df.tolist())}
         return difference, np.array([quantiles[value] for value in df.tolist()]) * error
+
+
+def _speeds(jobs: Sequence[Comparison]) -> _Estimates:
+    """Each job's own tokens per second."""
+    speeds = [job.speculative.tokens_per_second if job.speculative else None for job in jobs]
+    spread = [(math.inf if one is None or one.stddev is None else one.stddev / one.mean) for one in speeds]
+    passes = np.array([max(job.n_pairs or job.iterations, 2) for job in jobs])
+    return _Estimates(
+        center=np.array([-math.inf if one is None else math.log(one.mean) for one in speeds]),
+        variance=np.array(spread) ** 2 / passes,
+        df=passes - 1.0,
+    )

@@ -25,6 +25,7 @@ _ENOUGH_TOKENS = 2048
 _MOST_ROUNDS = 3
 
 _CALIBRATION_LENGTHS = (1, 4, 16)
+LENGTHS_OF_A_FAMILY = len(_CALIBRATION_LENGTHS)
 _BELOW_BOUNDARY = 7  # n_draft whose batch, 8, is the last before the boundary
 _CLIFF_SHARE = 0.08
 
@@ -34,11 +35,13 @@ class Calibration:
     """Calibration rounds so far, of `jobs` and vanilla.
 
     Jobs of one family differ in n_draft alone and share a throughput model; `vanilla` is the id of not speculating.
+    `most_families`: so many are calibrated, the first ones; None: all.
     """
 
     vanilla: str
     jobs: tuple[Job, ...]
     rounds: Sequence[SearchPass]
+    most_families: int | None = None
 
     @cached_property
     def failed(self) -> frozenset[str]:
@@ -55,13 +58,20 @@ class Calibration:
         known = set() if again else {name for done in self.rounds for name in done.order}
         wanted, at_boundaries = [], []
         for family in self._families:
-            able = {job.n_draft: job.id for job in family if job.id not in self.failed}
+            able = {job.n_draft: job.id for job in family if job.id not in self.failed | self.untried}
             wanted += [able[n] for n in calibration_lengths(list(able)) if able[n] not in known]
             below = boundary_length([job.n_draft for job in family], self._runs(family))
             at_boundaries += [able[below]] if below in able else []
         if not wanted:
             return at_boundaries
         return [name for name in (self.vanilla, *wanted) if name not in self.failed | known]
+
+    @cached_property
+    def untried(self) -> frozenset[str]:
+        """Candidates of families that are not calibrated and could be; those with few lengths never are."""
+        several = [family for family in self._families if calibration_lengths([job.n_draft for job in family])]
+        later = several[self.most_families :] if self.most_families is not None else []
+        return frozenset(job.id for family in later for job in family)
 
     @cached_property
     def predictions(self) -> Mapping[str, float]:

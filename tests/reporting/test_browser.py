@@ -83,7 +83,7 @@ def test_hovering_a_point_says_what_it_is(browser: Any, tmp_path: Path) -> None:
 
     wait_until(browser, "return document.querySelectorAll('#plot-main .hoverlayer .hovertext').length > 0")
     shown = browser.find_element(By.CSS_SELECTOR, "#plot-main .hoverlayer").text
-    assert "n_draft 4: 2.07× [2.04, 2.09]" in shown
+    assert "n_draft 4: 2.07× [2.03, 2.09]" in shown
 
 
 def column(browser: Any, number: int) -> list[str]:

@@ -97,11 +97,11 @@ def test_homes_are_shortened_unless_paths_are_asked_for() -> None:
     assert "/home/somebody" in render_report(made.comparisons, made.record, made.samples, show_paths=True)
 
 
-def test_failed_jobs_and_findings_come_before_the_answer() -> None:
+def test_failed_jobs_come_before_the_answer_which_names_what_weakens_it() -> None:
     text = body("with_failures")
 
-    assert text.index("Job 3 (n_draft 16) failed") < text.index('class="headline"')
-    assert text.index("drifted by -5.7%") < text.index('class="headline"')
+    assert text.index("n_draft 16 failed") < text.index('class="headline"')
+    assert text.index('class="headline"') < text.index("Weak evidence: ") < text.index("drifted by -5.7%")
 
 
 def test_a_finding_of_a_later_version_is_shown_as_text() -> None:
@@ -115,7 +115,7 @@ def test_a_finding_of_a_later_version_is_shown_as_text() -> None:
 def test_a_sweep_without_samples_or_results_still_has_a_page() -> None:
     made = sweeps.default_sweep()
 
-    assert "No job has results" in render_report([], made.record, None)
+    assert "Nothing has results" in render_report([], made.record, None)
     assert "Run the synthetic draft" in render_report(made.comparisons, made.record, made.samples.slice(0, 0))
 
 

@@ -38,10 +38,17 @@ def _around(ratio, half_width):
 
 
 def test_an_interval_wider_than_five_per_cent_is_wide():
-    assert _of_interval(_around(1.5, 0.0499)) == []
-    assert _of_interval(_around(1.5, 0.0501)) == [
-        ("wide_interval", "warning", "pairs", {"half_width": pytest.approx(0.0501), "ratio": 1.5})
+    assert _of_interval(_around(1.07, 0.0499)) == []
+    assert _of_interval(_around(1.07, 0.0501)) == [
+        ("wide_interval", "warning", "pairs", {"half_width": pytest.approx(0.0501), "ratio": 1.07})
     ]
+
+
+def test_an_interval_that_leaves_most_of_the_gain_is_not_too_wide_to_tell_it():
+    assert _of_interval(_around(2.36, 0.064)) == []
+    assert _of_interval(_around(1.5, 0.16)) == []
+    assert _of_interval(_around(1.5, 0.17)) != []
+    assert _of_interval(_around(0.57, 0.45)) != []
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,21 @@ from velosweep.reporting.escaping import json_for_script, plot_text, shorten_hom
 from velosweep.reporting.figure import Figure
 from velosweep.reporting.finding_text import WORST, grouped_findings
 from velosweep.reporting.load_map import load_figure, where_it_pays
-from velosweep.reporting.recommendation import Recommendation, recommend
-from velosweep.reporting.result_tables import category_table, detailed_job_table, prompt_table, with_failed
+from velosweep.reporting.recommendation import Recommendation, recommend, with_answers
+from velosweep.reporting.result_tables import (
+    category_table,
+    detailed_job_table,
+    prompt_table,
+    summary_table,
+    with_failed,
+)
 from velosweep.reporting.run_figures import conditions_figure, samples_figure, timeline
 from velosweep.reporting.search_words import search_table, search_title
 from velosweep.reporting.speedup_figures import heat_map, main_figure, prompt_heat_map, prompts_figure
 from velosweep.reporting.speedup_hints import hint_heading, target_reasons
-from velosweep.reporting.wording import first_few, job_labels, listed, names_of, target_of, whole_jobs
+from velosweep.reporting.wording import first_few, job_labels, listed, names_of, recorded_labels, target_of, whole_jobs
 from velosweep.statistics.comparison import Comparison
+from velosweep.statistics.ranking import best_estimate
 from velosweep.units import bytes_words, plural
 from velosweep.values import Verdict
 
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 MOST_PROMPT_ROWS = 2_000
+MOST_SUMMARY_ROWS = 12
 _PLOTLY_HERE = "@@PLOTLY@@"
 
 
@@ -44,9 +52,10 @@ def render_report(
     Home directories (and so user names) are shortened to `~` unless `show_paths`.
     """
     rows = list(comparisons)
+    recommendations = recommend(rows, record)
+    rows = with_answers(rows, recommendations)
     jobs = whole_jobs(rows)
     labels = job_labels(jobs)
-    recommendations = recommend(rows, record)
     advised = [found.job for found in recommendations if found.job is not None]
     target = target_of(record, advised[0].job_id) if advised else 1.5
     figures = _figures(rows, samples, advised, target, {job.id: job.baseline_id for job in record.jobs})
@@ -59,6 +68,8 @@ def render_report(
     if len(prompts) == len(_ids(prompts)):  # each job has one prompt, whose row would only repeat the job's
         prompts = []
     shown = prompts if len(prompts) <= MOST_PROMPT_ROWS else [row for row in prompts if row.job_id in _ids(advised)]
+    ranked = sorted(jobs, key=lambda job: (job.job_id not in _ids(advised), -(best_estimate(job) or 0.0)))
+    leading = ranked[:MOST_SUMMARY_ROWS]
     text = render_template(
         "report.html.j2",
         show_paths=show_paths,
@@ -66,6 +77,9 @@ def render_report(
         jobs=jobs,
         where_it_pays=where_it_pays(jobs),
         recommendations=[(found, *_heading_and_reasons(found, jobs, record)) for found in recommendations],
+        labels=recorded_labels(record),
+        summary=summary_table(with_failed(jobs, record), record, recommendations, {job.job_id for job in leading}),
+        unshown=len(jobs) - len(leading),
         results=detailed_job_table(with_failed(jobs, record), record, _ids(advised)),
         searches=[(search_title(search), search, search_table(search)) for search in record.searches],
         findings=[(advice, _where(where, len(jobs))) for advice, where in grouped_findings(jobs, labels, record)],

@@ -77,6 +77,12 @@ def recommend(comparisons: Iterable[Comparison], record: SweepRecord) -> tuple[R
     return tuple(found)
 
 
+def with_answers(rows: Iterable[Comparison], found: Iterable[Recommendation]) -> list[Comparison]:
+    """The comparisons, with the figures of the answers for the jobs that they are about: one job, one figure."""
+    best = {answer.job.job_id: answer.job for answer in found if answer.job is not None}
+    return [best.get(row.job_id, row) if row.prompt_id is None else row for row in rows]
+
+
 def competitors(job: Comparison, jobs: Iterable[Comparison]) -> list[Comparison]:
     """The jobs that compete with `job`, itself among them."""
     return [other for other in jobs if question_of(other) == question_of(job)]

@@ -97,7 +97,8 @@ def summary_table(
         of("accepted", "accepted", right=True),
         of("verdict"),
     )
-    return Table(caption="Settings", columns=columns)
+    marked = frozenset(place for place, line in enumerate(lines) if line.get(""))
+    return Table(caption="Settings", columns=columns, advised=marked)
 
 
 def _outcome(job: Comparison, failed: str | None) -> dict[str, str]:
@@ -125,7 +126,7 @@ def detailed_job_table(jobs: Sequence[Comparison], record: SweepRecord, advised:
         *_figures(jobs, "speedup", "95 % interval"),
         _verdicts(jobs, _reasons(record)),
         *_figures(jobs, "vanilla tok/s", "speculative tok/s", "TTFT ms", "accepted", "tokens/round", "draft cost"),
-        *_figures(jobs, "expected", "pairs", "± (spec.)"),
+        *_figures(jobs, "pairs", "± (spec.)"),
         *_figures(jobs, *(("J/token vanilla", "J/token speculative") if energy else ())),
     )
     marked = frozenset(place for place, job in enumerate(jobs) if job.job_id in advised)
@@ -187,7 +188,6 @@ _FIGURES: Mapping[str, Callable[[Comparison], Cell]] = {
     ),
     "tokens/round": lambda row: figure(row.acceptance.tokens_per_round if row.acceptance else None, 1),
     "draft cost": lambda row: figure(row.cost_ratio),
-    "expected": lambda row: figure(row.expected_speedup, 2, "×"),
     "pairs": lambda row: figure(row.n_pairs, 0),
     "± (spec.)": lambda row: figure(row.speedup_stddev),
     "J/token vanilla": lambda row: figure(row.energy_j_per_token_vanilla),

@@ -81,7 +81,7 @@ def _speedup_trace(
 
 
 def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
-    """Speedup with its interval over n_draft, and the expected curve, for each pair."""
+    """Speedup with its interval over n_draft, a line for each series."""
     data: list[Trace] = []
     words = []
     for index, (name, members) in enumerate(series_of(jobs).items()):
@@ -93,15 +93,7 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
             for job in members
         ]
         line = {"color": series_style(index)[0], "width": 2}
-        group = str(index)
-        data.append(_speedup_trace(index, name, members, drafts, "y", line=line, legendgroup=group, text=hovers))
-        expected = [(job.n_draft, rounded(job.expected_speedup)) for job in members if job.expected_speedup is not None]
-        if expected:
-            drafts, values = map(list, zip(*expected, strict=True))
-            dashed = {**line, "width": 1.5, "dash": "dash"}
-            hover = "n_draft %{x}: expected %{y:.2f}×"
-            title = f"expected, {name}" if name else "expected"
-            data.append(scatter(title, drafts, values, hover=hover, line=dashed, legendgroup=group))
+        data.append(_speedup_trace(index, name, members, drafts, "y", line=line, text=hovers))
         best = max(members, key=lambda job: best_estimate(job) or 0.0)
         words.append(f"{name or 'The speedup'} peaks at n_draft {best.n_draft} with {speedup(best)}")
     layout = {"xaxis": n_draft_axis(jobs), "yaxis": axis("speedup (×)"), "hovermode": "closest"}
@@ -110,7 +102,7 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
         id="main",
         title="Speedup over n_draft",
         caption="Points: geometric mean of paired runs; bars: 95 % interval; filled: surely faster than vanilla, "
-        "hollow: not sure, ✗: not usable. Dashed: what acceptance and draft cost promise.",
+        "hollow: not sure, ✗: not usable.",
         summary=f"{'; '.join(words)}.",
         data=data,
         layout=with_levels(layout, levels, across="y"),

@@ -15,7 +15,7 @@ from velosweep.reporting.escaping import clip
 from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.interval_plot import interval_plot
 from velosweep.reporting.load_map import load_table, where_it_pays
-from velosweep.reporting.recommendation import Recommendation, recommend
+from velosweep.reporting.recommendation import Recommendation, recommend, with_answers
 from velosweep.reporting.request_words import request_words
 from velosweep.reporting.result_tables import detailed_job_table, summary_table, with_failed
 from velosweep.reporting.search_words import print_search
@@ -168,7 +168,7 @@ def _next_steps(
 
 def _print_details(derived: SweepResults, found: Sequence[Recommendation], console: Console) -> None:
     """All that the dozen lines leave out: every figure, how a search went, what each answer rests on, all findings."""
-    rows, record = derived.comparisons, derived.record
+    rows, record = with_answers(derived.comparisons, found), derived.record
     jobs = whole_jobs(rows)
     labels = job_labels(jobs)
     table = detailed_job_table(with_failed(jobs, record), record, ())
@@ -238,8 +238,6 @@ def _print_single(job: Comparison, record: SweepRecord, console: Console) -> Non
             text += f", {seen.tokens_per_round:.1f} tokens a round"
         if job.cost_ratio is not None:
             text += f"; a drafted token costs {job.cost_ratio:.2f} of a main-model step"
-        if job.expected_speedup is not None:
-            text += f"; expected {job.expected_speedup:.2f}×"
         say(console, text, indent=3)
     if job.drafted is False:
         say(console, "⚠️ Nothing was drafted: that is vanilla measured twice", style="yellow")

@@ -51,7 +51,8 @@ def interval_findings(interval: Interval, *, adaptive_target: float | None, not_
     findings = []
     half = interval.half_width
     undecided = interval.low <= 1 <= interval.high and abs(interval.ratio - 1) > CLAIM
-    if half > WIDE_HALF_WIDTH or undecided:
+    hides_half = half * interval.ratio > abs(interval.ratio - 1) / 2  # a wide interval around a large gain is an answer
+    if (half > WIDE_HALF_WIDTH and hides_half) or undecided:
         findings.append(warning("wide_interval", "pairs", {"half_width": half, "ratio": interval.ratio}))
     if adaptive_target is not None and half > adaptive_target:
         findings.append(warning("not_converged", "pairs", {"half_width": half, "target": adaptive_target}))

@@ -90,6 +90,13 @@ def test_a_kind_can_be_asked_for_by_llama_cpp_s_name_whether_we_know_it_or_not()
     assert job("speculation=ngram-of-next-month").speculation.kinds == ("ngram-of-next-month",)
 
 
+def test_models_of_a_hub_are_named_as_llama_cpp_names_them() -> None:
+    pair = job("model_pair.main_model=o/Big-3.2-1B:Q4_K_M", "model_pair.draft_model=hf://o/Small-GGUF:Q8_0").model_pair
+
+    assert (pair.main_model, pair.draft_model) == ("o/Big-3.2-1B:Q4_K_M", "hf://o/Small-GGUF:Q8_0")
+    assert pair.name == "Big-3.2-1B:Q4_K_M + Small-GGUF:Q8_0"
+
+
 def test_patterns_of_tensors_need_no_quotes_of_hydra_s() -> None:
     engine = job(r"engine.override_tensor=blk\.(1|2)\.ffn_.*=CPU,b=CUDA0", "engine.draft_n_cpu_moe=3").engine
 

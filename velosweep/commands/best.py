@@ -26,7 +26,8 @@ from velosweep.config.settings import EngineSettings, RunSettings
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.models.candidates import Candidate, Misfit, find_candidates
 from velosweep.models.found_models import FoundModel, list_files, read_models
-from velosweep.models.model_checks import check_model, resolve_model
+from velosweep.models.hub_models import resolve_model
+from velosweep.models.model_checks import check_model
 from velosweep.models.stores.stored_file import StoredFile
 from velosweep.planning.candidate_plan import CandidatePlan, RunCost, plan_candidates
 from velosweep.units import plural

@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from velosweep.config.keys import expanded
+from velosweep.config.model_references import is_local, reference_name
 from velosweep.config.schema import LlamaCpp, PairKeys
 from velosweep.config.settings import EngineSettings, ModelPair, Protocol, Speculation
 from velosweep.errors import ConfigError
@@ -32,8 +33,8 @@ def model_pair(keys: PairKeys) -> ModelPair:
         )
     named = shape is None and keys.name != "custom"
     models = [keys.main_model, keys.draft_model] if keys.draft_model else [keys.main_model]
-    main, *draft = [model if "://" in model else str(expanded(model)) for model in models]
-    name = keys.name if named else " + ".join(Path(model).stem for model in (main, *draft))
+    main, *draft = [str(expanded(model)) if is_local(model) else model for model in models]
+    name = keys.name if named else " + ".join(map(reference_name, (main, *draft)))
     return ModelPair(name=name, main_model=main, draft_model=draft[0] if draft else None)
 
 
@@ -102,7 +103,7 @@ def check_context(key: str, tokens: int, engine: EngineSettings) -> None:
 
 def check_main_model(pair: ModelPair) -> None:
     """A missing file is refused later; said here only beside what else is wrong."""
-    if pair.main_model and "://" not in pair.main_model and not os.path.exists(pair.main_model):  # noqa: PTH110
+    if pair.main_model and is_local(pair.main_model) and not os.path.exists(pair.main_model):  # noqa: PTH110
         raise ConfigError(f"No model at {pair.main_model}", remedy="set model_pair.main_model to a GGUF file")
 
 

@@ -27,7 +27,7 @@ class PairKeys:
     """The keys that a `ModelPair` is made of: two files, or a shape."""
 
     name: str = key("custom", "what results call the pair")
-    main_model: str | None = key(None, "main model, a GGUF file or hf://owner/repo/file.gguf")
+    main_model: str | None = key(None, "main model: a GGUF file, hf://owner/repo/file.gguf or owner/repo:Q4_K_M")
     draft_model: str | None = key(None, "draft model, likewise")
     synthetic: SyntheticShape | None = key(None, "shape of a pair to be written, instead of files")
 

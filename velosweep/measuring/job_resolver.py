@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from velosweep.config.model_references import is_local
 from velosweep.config.settings import EngineSettings, Job, ModelPair, Speculation, SyntheticShape
 from velosweep.errors import ConfigError, ProgramError, VelosweepError, combine_errors
 from velosweep.llama_cpp.arguments import check_speculation
@@ -14,7 +15,8 @@ from velosweep.llama_cpp.engine import Engine
 from velosweep.llama_cpp.selection import ChosenEngine, open_engine, resolve_engine
 from velosweep.models.draft_heads import DraftHead
 from velosweep.models.gguf_model import GgufInfo
-from velosweep.models.model_checks import check_heads, check_model, check_pair, fingerprint, resolve_model
+from velosweep.models.hub_models import resolve_model
+from velosweep.models.model_checks import check_heads, check_model, check_pair, fingerprint
 from velosweep.models.synthetic.pair import ensure_pair
 from velosweep.planning.job_settings import other_settings
 from velosweep.records import ModelFile
@@ -37,7 +39,7 @@ def check_files_exist(jobs: Sequence[Job]) -> None:
                 named[job.model_pair.draft_model or "", "model_pair.draft_model"] = None
     problems: list[VelosweepError] = []
     for reference, key in named:
-        if not reference or "://" in reference:
+        if not reference or not is_local(reference):
             continue
         try:
             path = Path(resolve_model(reference, key=key))

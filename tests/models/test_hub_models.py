@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from velosweep.errors import ModelFileError
-from velosweep.models.model_checks import resolve_model
+from velosweep.models.hub_models import choose_file, resolve_model
 
 DATA = b"GGUF" + bytes(range(256)) * 40
 COMMIT = "c0ffee" + "0" * 34
-FILES = {"model.gguf", "sub/q4.gguf", "big-00001-of-00002.gguf", "big-00002-of-00002.gguf"}
+FILES = {"model.gguf", "sub/q4.gguf", "m-Q4_K_M.gguf", "m-Q8_0.gguf", "mmproj-Q8_0.gguf"}
+FILES |= {"big-00001-of-00002.gguf", "big-00002-of-00002.gguf"}
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -35,6 +36,10 @@ class Hub(BaseHTTPRequestHandler):
 
     def answer(self, *, body):
         self.server.asked.append(f"{self.command} {self.path}")
+        if self.path.startswith("/api/models/owner/repo/tree/"):
+            listed = [{"type": "file", "path": name, "size": len(DATA), "oid": "0" * 40} for name in sorted(FILES)]
+            self.reply(200, {"Content-Type": "application/json"}, json.dumps(listed).encode(), body)
+            return
         match = re.fullmatch(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)", self.path)
         refusal = self.refusal(match)
         if refusal:
@@ -79,7 +84,7 @@ def hub():
 
 CHILD = """
 import json, sys
-from velosweep.models.model_checks import resolve_model
+from velosweep.models.hub_models import resolve_model
 from velosweep.errors import ModelFileError
 answers = []
 for reference in sys.argv[1:]:
@@ -162,10 +167,76 @@ def test_a_hub_out_of_reach_is_said_and_what_was_fetched_still_serves(resolve):
     assert "network" in remedy
 
 
+def test_a_quantisation_is_named_as_llama_cpp_s_own_hf_names_it(resolve, hub):
+    references = ["owner/repo:q8_0", "hf://owner/repo:Q4_K_M", "hf://owner/repo"]
+
+    found = resolve(*references)
+
+    assert [Path(path).name for path, *_ in found] == ["m-Q8_0.gguf", "m-Q4_K_M.gguf", "m-Q4_K_M.gguf"]
+    asked = len(hub.asked)
+    assert resolve(*references) == found
+    assert len(hub.asked) == asked  # nothing is asked of a hub whose file is in the cache
+
+
+def test_a_quantisation_that_a_repository_lacks_is_refused_with_those_it_has(resolve):
+    ((path, message, remedy),) = resolve("owner/repo:Q2_K")
+
+    assert path is None
+    assert "hf://owner/repo has no such file; it has" in message
+    assert "Q4_K_M" in message
+    assert "owner/repo:Q4_K_M" in remedy
+
+
+@pytest.mark.parametrize("layout", ["hub", "flat", "own_hub"])
+def test_what_llama_cpp_has_fetched_needs_no_hub(resolve, hub, tmp_path, layout):
+    cache = tmp_path / "llama"
+    snapshot = cache / "models--owner--repo" / "snapshots" / COMMIT
+    file = {
+        "hub": snapshot / "x-Q5_0.gguf",
+        "flat": cache / "owner_repo_x-Q5_0.gguf",
+        "own_hub": tmp_path / "hf" / "hub" / "models--owner--repo" / "snapshots" / COMMIT / "x-Q5_0.gguf",
+    }[layout]
+    file.parent.mkdir(parents=True)
+    file.write_bytes(DATA)
+    (cache / "manifest=owner=repo=Q5_0.json").parent.mkdir(exist_ok=True)
+    (cache / "manifest=owner=repo=Q5_0.json").write_text(json.dumps({"ggufFile": {"rfilename": "x-Q5_0.gguf"}}))
+    (cache / "owner_repo_other-Q5_1.gguf").write_bytes(DATA)  # perhaps of the repository owner/repo_other
+
+    tagged, named = resolve("owner/repo:Q5_0", "hf://owner/repo/x-Q5_0.gguf", LLAMA_CACHE=str(cache))
+
+    assert tagged[0] == named[0] == str(file)
+    assert not hub.asked
+    assert resolve("owner/repo:Q5_1", LLAMA_CACHE=str(cache))[0][0] is None
+
+
+def test_a_file_of_that_name_comes_before_a_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner").mkdir()
+    (tmp_path / "owner" / "repo:Q8_0").touch()
+
+    assert resolve_model("owner/repo:Q8_0", key="k") == str(tmp_path / "owner" / "repo:Q8_0")
+
+
+@pytest.mark.parametrize(
+    ("files", "tag", "chosen"),
+    [
+        (["a-Q4_K_M.gguf", "a-Q8_0.gguf"], None, "a-Q4_K_M.gguf"),
+        (["a-Q8_0.gguf", "a-F16.gguf"], None, "a-Q8_0.gguf"),
+        (["a-F16.gguf"], None, "a-F16.gguf"),
+        (["a-F16.gguf"], "Q8_0", None),
+        (["a-Q8_0-00002-of-00002.gguf", "a-Q8_0-00001-of-00002.gguf"], "q8_0", "a-Q8_0-00001-of-00002.gguf"),
+        (["mtp-a-Q8_0.gguf", "mmproj-Q8_0.gguf", "Q8_0/a-Q8_0.gguf"], "Q8_0", "Q8_0/a-Q8_0.gguf"),
+        (["readme.md"], None, None),
+    ],
+)
+def test_a_repository_s_file_is_chosen_as_llama_cpp_chooses(files, tag, chosen):
+    assert choose_file(files, tag) == chosen
+
+
 def test_without_huggingface_hub_the_extra_is_named(tmp_path):
     (tmp_path / "huggingface_hub.py").write_text("raise ImportError('not installed')")
     script = (
-        "from velosweep.models.model_checks import resolve_model; resolve_model('hf://owner/repo/model.gguf', key='k')"
+        "from velosweep.models.hub_models import resolve_model; resolve_model('hf://owner/repo/model.gguf', key='k')"
     )
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
 
@@ -177,7 +248,7 @@ def test_without_huggingface_hub_the_extra_is_named(tmp_path):
     assert re.search(r"ModelFileError: .*not installed; .* -m pip install .*\[hf\]", ended.stderr)
 
 
-@pytest.mark.parametrize("reference", ["hf://", "hf://owner", "hf://owner/repo", "hf://owner/repo/", "hf://a@b/c"])
+@pytest.mark.parametrize("reference", ["hf://", "hf://owner", "hf://owner/repo/", "hf://owner/repo:", "hf://a@b/c"])
 def test_a_reference_that_names_no_file_is_refused(reference):
     with pytest.raises(ModelFileError, match=r"write hf://owner/repo/file.gguf"):
         resolve_model(reference, key="k")

@@ -11,30 +11,57 @@ from pathlib import Path
 
 from velosweep.config.settings import SyntheticShape
 from velosweep.errors import ConfigError, ExitStatus
-from velosweep.models.synthetic.pair import DEFAULT_SHAPE, PRESETS, ensure_pair, shape_from
+from velosweep.models.synthetic.pair import DEFAULT_SHAPE, FILES, PRESETS, ensure_files, shape_from
 from velosweep.units import bytes_words
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write the pair (nothing is written where it is already) and print its paths; returns the exit status."""
+    """Write the models (nothing is written where it is already) and print their paths; returns the exit status."""
+    heads = [kind for kind in FILES if kind != "draft"]
     parser = argparse.ArgumentParser(
         prog="velosweep synth",
         description="Write a synthetic model pair: random weights, real times, acceptance as you choose it by eps.",
         epilog="fields: " + ", ".join(asdict(DEFAULT_SHAPE)) + "; shapes: " + ", ".join(PRESETS),
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to; default: your cache folder")
+    parser.add_argument(
+        "--heads",
+        action="append",
+        choices=[*heads, "all"],
+        default=[],
+        metavar="KIND",
+        help=f"also the heads of a kind of speculation: {', '.join(heads)}, or all",
+    )
     parser.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="e.g. layers=32 eps=0.1 shape=8b_1b")
     arguments = parser.parse_args(argv)
-    main_path, draft_path = ensure_pair(
-        shape_of(arguments.overrides),
-        arguments.out and arguments.out.absolute(),
-        on_progress=lambda message: print(message, file=sys.stderr),  # noqa: T201
-    )
-    use = shlex.join(["velosweep", f"model_pair.main_model={main_path}", f"model_pair.draft_model={draft_path}"])
-    sizes = [bytes_words(path.stat().st_size) for path in (main_path, draft_path)]
-    sys.stdout.write(f"main model   {main_path}  ({sizes[0]})\ndraft model  {draft_path}  ({sizes[1]})\n")
-    sys.stdout.write(f"\nuse them with\n  {use}\n")
+    shape, folder = shape_of(arguments.overrides), arguments.out and arguments.out.absolute()
+
+    def ensure(kind: str) -> tuple[Path, ...]:
+        return ensure_files(shape, kind, folder, lambda message: print(message, file=sys.stderr))  # noqa: T201
+
+    main_path, draft_path = ensure("draft")
+    _say_file("main model", main_path)
+    _say_file("draft model", draft_path)
+    uses = [_use("draft", main_path, draft_path)]
+    for kind in heads if "all" in arguments.heads else dict.fromkeys(arguments.heads):
+        paths = ensure(kind)
+        if kind == "draft-mtp":
+            _say_file("MTP main model", paths[0])
+            uses += [_use(kind, paths[0]), _use(kind, *paths)]
+        else:
+            uses.append(_use(kind, main_path, paths[0]))
+        _say_file(kind, paths[-1])
+    sys.stdout.write("\nuse them with\n" + "".join(f"  {use}\n" for use in uses))
     return int(ExitStatus.OK)
+
+
+def _say_file(what: str, path: Path) -> None:
+    sys.stdout.write(f"{what:15}{path}  ({bytes_words(path.stat().st_size)})\n")
+
+
+def _use(kind: str, main_path: Path, draft_path: Path | None = None) -> str:
+    words = ["velosweep", *([] if kind == "draft" else [f"speculation={kind}"]), f"model_pair.main_model={main_path}"]
+    return shlex.join([*words, *([f"model_pair.draft_model={draft_path}"] if draft_path else [])])
 
 
 def shape_of(overrides: Sequence[str]) -> SyntheticShape:

@@ -17,7 +17,7 @@ from velosweep.models.draft_heads import DraftHead
 from velosweep.models.gguf_model import GgufInfo
 from velosweep.models.hub_models import resolve_model
 from velosweep.models.model_checks import check_heads, check_model, check_pair, fingerprint
-from velosweep.models.synthetic.pair import ensure_pair
+from velosweep.models.synthetic.pair import ensure_models
 from velosweep.planning.job_settings import other_settings
 from velosweep.records import ModelFile
 
@@ -100,7 +100,7 @@ class JobResolver:
     _selections: dict[tuple[str, str | None], ChosenEngine] = field(default_factory=dict)
     _paths: dict[tuple[str, str], str] = field(default_factory=dict)
     _checked_pairs: set[tuple[str, str]] = field(default_factory=set)
-    _synthetic: dict[SyntheticShape, tuple[Path, Path]] = field(default_factory=dict)
+    _synthetic: dict[tuple[SyntheticShape, tuple[str, ...]], tuple[Path, Path | None]] = field(default_factory=dict)
 
     def resolve(self, job: Job) -> Job:
         """The job with its engine and its models found and checked.
@@ -141,9 +141,10 @@ class JobResolver:
         pair = job.model_pair
         named_main, named_draft = pair.main_model, pair.draft_model or ""
         if pair.synthetic is not None:
-            if pair.synthetic not in self._synthetic:
-                self._synthetic[pair.synthetic] = ensure_pair(pair.synthetic, on_progress=self.say)
-            named_main, named_draft = map(str, self._synthetic[pair.synthetic])
+            asked = (pair.synthetic, job.speculation.kinds)
+            if asked not in self._synthetic:
+                self._synthetic[asked] = ensure_models(*asked, on_progress=self.say)
+            named_main, named_draft = (str(path or "") for path in self._synthetic[asked])
         main = self._find_model(named_main, "model_pair.main_model")
         _check_trained_context(job, self.headers[main])
         draft = self._find_draft(job.speculation, named_draft)

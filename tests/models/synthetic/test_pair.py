@@ -178,7 +178,7 @@ def test_a_failed_write_leaves_no_part_and_says_where(tmp_path, monkeypatch):
     def full(*_args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("velosweep.models.synthetic.pair.write_pair", full)
+    monkeypatch.setattr("velosweep.models.synthetic.pair.write_files", full)
     with pytest.raises(StorageError, match="No space left on device") as refused:
         ensure_pair(SMALL, tmp_path)
     assert str(tmp_path) in str(refused.value)

@@ -1,4 +1,4 @@
-"""The synthetic model pair: llama models with random weights whose draft is right as often as one likes.
+"""The synthetic models: llama models with random weights whose draft is right as often as one likes, and their heads.
 
 The target's blocks from `kept_layers` on have their two output projections scaled by eps. At eps = 0 it
 computes exactly what its first `kept_layers` blocks compute, and a draft of those blocks is always
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,16 @@ PRESETS: Mapping[str, SyntheticShape] = {
 }
 
 
+# Kind of speculation -> the ends of its files' names. The first is the main model, but for heads of the plain one.
+FILES: Mapping[str, tuple[str, ...]] = {
+    "draft": ("main", "draft"),
+    "draft-mtp": ("mtp-main", "mtp"),
+    "draft-eagle3": ("eagle3",),
+    "draft-dflash": ("dflash",),
+    "draft-dspark": ("dspark",),
+}
+
+
 def check_shape(shape: SyntheticShape) -> None:
     """Raise ConfigError, naming the field, if llama.cpp could not load a pair whose fields are within their limits."""
     for name, holds, wanted in (
@@ -59,11 +69,16 @@ def check_shape(shape: SyntheticShape) -> None:
 
 def pair_paths(shape: SyntheticShape, folder: Path) -> tuple[Path, Path]:
     """Where the main and the draft model of this shape lie in `folder`; two shapes never share a name."""
+    main, draft = _paths(shape, folder, "draft")
+    return main, draft
+
+
+def _paths(shape: SyntheticShape, folder: Path, kind: str) -> tuple[Path, ...]:
     stem = (
         f"synthetic{CONSTRUCTION}-l{shape.layers}-k{shape.kept_layers}-w{shape.width}-f{shape.feed_forward}"
         f"-h{shape.heads}-g{shape.kv_heads}-v{shape.vocabulary}-e{shape.eps!r}-{shape.type}-s{shape.seed}"
     )
-    return folder / f"{stem}-main.gguf", folder / f"{stem}-draft.gguf"
+    return tuple(folder / f"{stem}-{end}.gguf" for end in FILES[kind])
 
 
 def shape_from(values: Mapping[str, str], base: SyntheticShape = DEFAULT_SHAPE) -> SyntheticShape:
@@ -87,14 +102,22 @@ def write_pair(shape: SyntheticShape, main_path: Path, draft_path: Path) -> None
 
     Raises ConfigError for an impossible shape, and OSError.
     """
-    from velosweep.models.synthetic.tensors import Pool, write_model  # with numpy and gguf, which most runs do without
+    write_files(shape, "draft", (main_path, draft_path))
+
+
+def write_files(shape: SyntheticShape, kind: str, paths: Sequence[Path]) -> None:
+    """Write the files of `FILES[kind]`, as `write_pair` does."""
+    from velosweep.models.synthetic.heads import head_files  # with numpy and gguf, which most runs do without
+    from velosweep.models.synthetic.tensors import Pool, plain_model, write_gguf
 
     check_shape(shape)
-    pool = Pool(shape.seed, shape.type, largest=shape.width * max(shape.width, shape.feed_forward, SMALLEST_VOCABULARY))
-    for path, layers in ((main_path, shape.layers), (draft_path, shape.kept_layers)):
+    largest = shape.width * max(shape.width, shape.feed_forward, SMALLEST_VOCABULARY)
+    pool = Pool(shape.seed, shape.type, largest=largest)
+    pair = (plain_model(shape, layers, pool) for layers in (shape.layers, shape.kept_layers))
+    for file, path in zip(pair if kind == "draft" else head_files(shape, kind, pool), paths, strict=True):
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
-            write_model(shape, layers, pool, part)
+            write_gguf(file, shape, part)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -108,13 +131,38 @@ def ensure_pair(
     `folder`: by default the user's cache. A file is taken as it is while its size and time of change are the
     recorded ones; else its SHA-256 must be. Raises StorageError if it can't be written.
     """
+    main, draft = ensure_files(shape, "draft", folder, on_progress)
+    return main, draft
+
+
+def ensure_models(
+    shape: SyntheticShape,
+    kinds: Collection[str],
+    folder: Path | None = None,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Path, Path | None]:
+    """The main model, and the draft model or head, for these kinds of speculation; written as by `ensure_pair`.
+
+    MTP heads are in a main model of their own, whose architecture has them; there is no draft model.
+    """
+    kind = next((kind for kind in kinds if kind in FILES), "draft")
+    if kind == "draft-mtp":
+        return ensure_files(shape, kind, folder, on_progress)[0], None
+    main, draft = ensure_pair(shape, folder, on_progress)
+    return main, draft if kind == "draft" else ensure_files(shape, kind, folder, on_progress)[0]
+
+
+def ensure_files(
+    shape: SyntheticShape, kind: str, folder: Path | None, on_progress: Callable[[str], None]
+) -> tuple[Path, ...]:
+    """The files of `FILES[kind]`, written as by `ensure_pair`."""
     import platformdirs
     from filelock import FileLock
 
     check_shape(shape)
     folder = folder or Path(platformdirs.user_cache_dir("velosweep", appauthor=False)) / "synthetic"
-    paths = pair_paths(shape, folder)
-    seal = folder / paths[0].name.replace("-main.gguf", ".json")
+    paths = _paths(shape, folder, kind)
+    seal = folder / paths[0].name.replace("-main.gguf" if kind == "draft" else ".gguf", ".json")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if _recorded(seal, paths, "stat", _stat):
@@ -123,8 +171,8 @@ def ensure_pair(
             if _recorded(seal, paths, "stat", _stat):
                 return paths
             if not _recorded(seal, paths, "sha256", file_sha256):  # else they were touched or copied
-                on_progress(f"writing the synthetic model pair to {folder}")
-                write_pair(shape, *paths)
+                on_progress(f"writing {'the synthetic model pair' if kind == 'draft' else f'{kind} heads'} to {folder}")
+                write_files(shape, kind, paths)
             record = {path.name: {"stat": _stat(path), "sha256": file_sha256(path)} for path in paths}
             write_text(seal, json.dumps(record, indent=1), durable=False)
     except OSError as error:
@@ -135,8 +183,8 @@ def ensure_pair(
     return paths
 
 
-def _recorded(seal: Path, paths: tuple[Path, Path], name: str, property_of: Callable[[Path], object]) -> bool:
-    """Whether both files have the recorded `stat` or `sha256`; not where the record is missing or unreadable."""
+def _recorded(seal: Path, paths: tuple[Path, ...], name: str, property_of: Callable[[Path], object]) -> bool:
+    """Whether all files have the recorded `stat` or `sha256`; not where the record is missing or unreadable."""
     try:
         record = json.loads(seal.read_text(encoding="utf-8"))
         return all(record[path.name][name] == property_of(path) for path in paths)

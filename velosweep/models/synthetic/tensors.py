@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -49,13 +49,37 @@ class Tensor:
     plain: bool = False
 
 
-def write_model(shape: SyntheticShape, layers: int, pool: Pool, path: Path) -> None:
-    """Write the model of the shape's first `layers` blocks."""
-    tensors = list(tensors_of(shape, layers, pool))
-    writer = GGUFWriter(path, "llama")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyntheticFile:
+    """A file to write. `what`: of its name; `extra`: header values of its architecture, beside those that all have."""
+
+    architecture: str
+    what: str
+    blocks: int
+    heads: int
+    kv_heads: int
+    tensors: tuple[Tensor, ...]
+    extra: Mapping[str, int | bool | list[int]] = field(default_factory=dict)
+
+
+def plain_model(shape: SyntheticShape, layers: int, pool: Pool) -> SyntheticFile:
+    """The model of the shape's first `layers` blocks."""
+    return SyntheticFile(
+        architecture="llama",
+        what=f"{layers} of {shape.layers} blocks",
+        blocks=layers,
+        heads=shape.heads,
+        kv_heads=shape.kv_heads,
+        tensors=tuple(tensors_of(shape, layers, pool)),
+    )
+
+
+def write_gguf(file: SyntheticFile, shape: SyntheticShape, path: Path) -> None:
+    """Write a file a piece at a time."""
+    writer = GGUFWriter(path, file.architecture)
     try:
-        _add_metadata(writer, shape, layers)
-        for tensor in tensors:
+        _add_metadata(writer, file, shape)
+        for tensor in file.tensors:
             kind = GGMLQuantizationType.F32 if tensor.plain else GGMLQuantizationType[shape.type.upper()]
             weights, size = GGML_QUANT_SIZES[kind]
             count = max(tensor.rows, 1) * tensor.columns
@@ -65,36 +89,35 @@ def write_model(shape: SyntheticShape, layers: int, pool: Pool, path: Path) -> N
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         assert writer.fout is not None  # noqa: S101 - opened by the lines above
-        file = writer.fout[0]
-        for tensor in tensors:
-            writer.write_padding(file, file.tell())
+        out = writer.fout[0]
+        for tensor in file.tensors:
+            writer.write_padding(out, out.tell())
             for piece in tensor.pieces():
-                file.write(piece)
-        writer.write_padding(file, file.tell())
+                out.write(piece)
+        writer.write_padding(out, out.tell())
     finally:
         writer.close()
 
 
 def tensors_of(shape: SyntheticShape, layers: int, pool: Pool) -> Iterator[Tensor]:
     """The tensors in the file's order. Those of a block are the same in the main and the draft model."""
-    width = shape.width
-    yield Tensor(
-        name="token_embd.weight", rows=shape.vocabulary, columns=width, pieces=lambda: _embeddings(shape, pool)
-    )
-    for block in range(layers):
-        yield from _block(shape, block, pool)
-    yield _norm("output_norm.weight", width, anchor=1.0)
-    yield Tensor(name="output.weight", rows=shape.vocabulary, columns=width, pieces=lambda: _output(shape, pool))
+    yield embeddings(shape, pool)
+    for number in range(layers):
+        yield from block(shape, number, pool)
+    yield norm("output_norm.weight", shape.width, anchor=1.0)
+    yield output(shape, pool)
 
 
-def _block(shape: SyntheticShape, block: int, pool: Pool) -> Iterator[Tensor]:
+def block(shape: SyntheticShape, number: int, pool: Pool, *, stored_as: int | None = None) -> Iterator[Tensor]:
+    """The tensors of a block, under its own number or another one."""
     width, hidden = shape.width, shape.feed_forward
     kv_width = width // shape.heads * shape.kv_heads
-    damping = 1.0 if block < shape.kept_layers else shape.eps
+    damping = 1.0 if number < shape.kept_layers else shape.eps
+    stored = f"blk.{number if stored_as is None else stored_as}"
 
     def matrix(part: str, rows: int, columns: int, scale: float, *, writes: bool = False) -> Tensor:
         """A weight of the block, of standard deviation scale / sqrt(columns). `writes`: into the residual stream."""
-        name = f"blk.{block}.{part}.weight"
+        name = f"blk.{number}.{part}.weight"
         deviation = scale / columns**0.5
 
         def pieces() -> Pieces:
@@ -105,23 +128,36 @@ def _block(shape: SyntheticShape, block: int, pool: Pool) -> Iterator[Tensor]:
             yield pool.zeros(columns)  # the anchor is left alone
             yield from pool.chunks(name, (rows - 1) * columns, deviation * damping)
 
-        return Tensor(name=name, rows=rows, columns=columns, pieces=pieces)
+        return Tensor(name=f"{stored}.{part}.weight", rows=rows, columns=columns, pieces=pieces)
 
-    yield _norm(f"blk.{block}.attn_norm.weight", width, anchor=0.0)
+    yield norm(f"{stored}.attn_norm.weight", width, anchor=0.0)
     yield matrix("attn_q", width, width, QUERY_KEY_SCALE)
     yield matrix("attn_k", kv_width, width, QUERY_KEY_SCALE)
     yield matrix("attn_v", kv_width, width, 1.0)
     yield matrix("attn_output", width, width, ATTENTION_SCALE, writes=True)
-    yield _norm(f"blk.{block}.ffn_norm.weight", width, anchor=0.0)
+    yield norm(f"{stored}.ffn_norm.weight", width, anchor=0.0)
     yield matrix("ffn_gate", hidden, width, 1.0)
     yield matrix("ffn_up", hidden, width, 1.0)
     yield matrix("ffn_down", width, hidden, FEED_FORWARD_SCALE, writes=True)
 
 
-def _norm(name: str, width: int, *, anchor: float) -> Tensor:
-    values = np.ones(width, dtype="<f4")
+def norm(name: str, width: int, *, anchor: float, scale: float = 1.0) -> Tensor:
+    """A vector of a normalisation: `scale`, and `anchor` for the first coordinate."""
+    values = np.full(width, scale, dtype="<f4")
     values[0] = anchor
     return Tensor(name=name, rows=0, columns=width, pieces=lambda: iter([values.tobytes()]), plain=True)
+
+
+def embeddings(shape: SyntheticShape, pool: Pool) -> Tensor:
+    """The token embeddings."""
+    return Tensor(
+        name="token_embd.weight", rows=shape.vocabulary, columns=shape.width, pieces=lambda: _embeddings(shape, pool)
+    )
+
+
+def output(shape: SyntheticShape, pool: Pool) -> Tensor:
+    """The output layer."""
+    return Tensor(name="output.weight", rows=shape.vocabulary, columns=shape.width, pieces=lambda: _output(shape, pool))
 
 
 def _embeddings(shape: SyntheticShape, pool: Pool) -> Pieces:
@@ -140,20 +176,28 @@ def _output(shape: SyntheticShape, pool: Pool) -> Pieces:
             yield forbidden
 
 
-def _add_metadata(writer: GGUFWriter, shape: SyntheticShape, layers: int) -> None:
+def _add_metadata(writer: GGUFWriter, file: SyntheticFile, shape: SyntheticShape) -> None:
     types = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0", "q4_0": "MOSTLY_Q4_0"}
-    writer.add_name(f"velosweep synthetic, {layers} of {shape.layers} blocks, eps {shape.eps}")
+    writer.add_name(f"velosweep synthetic, {file.what}, eps {shape.eps}")
     writer.add_description("Random weights: times are real, text is not")
     writer.add_file_type(LlamaFileType[types[shape.type]])
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(shape.width)
-    writer.add_block_count(layers)
+    writer.add_block_count(file.blocks)
     writer.add_feed_forward_length(shape.feed_forward)
-    writer.add_head_count(shape.heads)
-    writer.add_head_count_kv(shape.kv_heads)
+    writer.add_head_count(file.heads)
+    writer.add_head_count_kv(file.kv_heads)
     writer.add_rope_dimension_count(shape.width // shape.heads)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(shape.vocabulary)
+    for name, value in file.extra.items():
+        key = f"{file.architecture}.{name}"
+        if isinstance(value, list):
+            writer.add_array(key, value)
+        elif isinstance(value, bool):
+            writer.add_bool(key, value)
+        else:
+            writer.add_uint32(key, value)
     texts, kinds = vocabulary_tokens(shape.vocabulary)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
@@ -162,6 +206,8 @@ def _add_metadata(writer: GGUFWriter, shape: SyntheticShape, layers: int) -> Non
     writer.add_token_merges([MERGE])
     writer.add_bos_token_id(BOS)
     writer.add_eos_token_id(EOS)
+    if file.architecture == "dflash":
+        writer.add_mask_token_id(EOS)  # what stands for a token that is yet to be drafted
     writer.add_add_bos_token(True)
     writer.add_add_eos_token(False)
 
@@ -213,20 +259,28 @@ class Pool:
         start = (next(self._starts(table)) + number * width) % (self._size - width)
         values = self._unit[start : start + width] * np.float32(scale)
         values[0] = anchor
-        return self._encode(values)
-
-    def _encode(self, values: npt.NDArray[np.float32]) -> bytes:
-        """`values` (a multiple of 32 of them) in the pool's type."""
-        return quantize(values, self._kind).tobytes()
+        return self.encode(values)
 
     def zeros(self, count: int) -> bytes:
         """`count` zero weights."""
-        return self._encode(self._unit[:count] * 0)
+        return self.encode(self._unit[:count] * 0)
+
+    def values(self, name: str, count: int, scale: float) -> npt.NDArray[np.float32]:
+        """The weights that `chunks` encodes."""
+        starts = self._starts(name)
+        cuts = ((next(starts), min(self._chunk, count - done)) for done in range(0, count, self._chunk))
+        values: npt.NDArray[np.float32] = np.concatenate([self._unit[start : start + size] for start, size in cuts])
+        values *= np.float32(scale)
+        return values
+
+    def encode(self, values: npt.NDArray[np.float32]) -> bytes:
+        """`values` (a multiple of 32 of them) in the pool's type."""
+        return quantize(values, self._kind).tobytes()
 
     def chunks(self, name: str, count: int, scale: float) -> Iterator[bytes]:
         """Bytes of `count` weights of standard deviation `scale`, a piece at a time."""
         if scale not in self._scaled:
-            self._scaled[scale] = self._encode(self._unit * np.float32(scale))
+            self._scaled[scale] = self.encode(self._unit * np.float32(scale))
         encoded = self._scaled[scale]
         per_weight = len(encoded) / self._size  # a multiple of 1/256, so offsets are whole
         starts = self._starts(name)

@@ -1,0 +1,223 @@
+"""Heads that draft for the synthetic main model: MTP, EAGLE-3, DFlash and DSpark, as llama.cpp asks for them.
+
+MTP and EAGLE-3 heads compute what the main model's first block does, of all tokens but the first: they are right about
+as often as a draft model of one block, so that eps decides their acceptance, too. DFlash and DSpark predict a block of
+tokens at once with weights that nobody trained: they are right by chance alone, and
+`speculation.synthetic_acceptance` gives them what one likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from velosweep.config.settings import SyntheticShape
+from velosweep.models.synthetic.tensors import (
+    ANCHOR,
+    ATTENTION_SCALE,
+    QUERY_KEY_SCALE,
+    Pieces,
+    Pool,
+    SyntheticFile,
+    Tensor,
+    block,
+    embeddings,
+    norm,
+    output,
+)
+
+Floats = npt.NDArray[np.floating[Any]]
+
+BLOCK_SIZE = 16  # tokens that a DFlash or DSpark head drafts at once
+MARKOV_RANK = 32
+ROPE_BASE = 10000.0
+# By how much attention to a token itself exceeds that to the one before it: e^-40 is nothing.
+SELF_ATTENTION = 40.0
+
+
+def head_files(shape: SyntheticShape, kind: str, pool: Pool) -> tuple[SyntheticFile, ...]:
+    """What a kind of speculation needs beside the plain main model, in the order of `pair.FILES`."""
+    if kind == "draft-mtp":
+        return _mtp_main(shape, pool), _mtp_alone(shape, pool)
+    return ({"draft-eagle3": _eagle3, "draft-dflash": _dflash, "draft-dspark": _dspark}[kind](shape, pool),)
+
+
+def _rows(name: str, rows: int, columns: int, content: Callable[[], Iterator[Floats]], pool: Pool) -> Tensor:
+    """A matrix that is made some rows at a time."""
+
+    def pieces() -> Pieces:
+        for values in content():
+            yield pool.encode(np.ascontiguousarray(values, dtype=np.float32))
+
+    return Tensor(name=name, rows=rows, columns=columns, pieces=pieces)
+
+
+def _embedding_rms(shape: SyntheticShape) -> float:
+    """Of a token embedding: the anchor, and coordinates of variance 1."""
+    return float(((ANCHOR**2 + shape.width - 1) / shape.width) ** 0.5)
+
+
+def _mtp_main(shape: SyntheticShape, pool: Pool) -> SyntheticFile:
+    """The main model again, with an MTP head as its last block."""
+    trunk = [tensor for number in range(shape.layers) for tensor in _normed_block(shape, number, number, pool)]
+    return _hy_v3(shape, "with an MTP head", (*trunk, *_mtp_block(shape, pool)), pool)
+
+
+def _mtp_alone(shape: SyntheticShape, pool: Pool) -> SyntheticFile:
+    """The head in a file of its own."""
+    return _hy_v3(shape, "MTP head", tuple(_mtp_block(shape, pool)), pool)
+
+
+def _hy_v3(shape: SyntheticShape, what: str, blocks: tuple[Tensor, ...], pool: Pool) -> SyntheticFile:
+    """Of the architectures with MTP heads the one whose blocks are most like the plain main model's."""
+    return SyntheticFile(
+        architecture="hy_v3",
+        what=what,
+        blocks=shape.layers + 1,
+        heads=shape.heads,
+        kv_heads=shape.kv_heads,
+        tensors=(
+            embeddings(shape, pool),
+            *blocks,
+            norm("output_norm.weight", shape.width, anchor=1.0),
+            output(shape, pool),
+        ),
+        extra={"nextn_predict_layers": 1, "expert_feed_forward_length": shape.feed_forward},
+    )
+
+
+def _normed_block(shape: SyntheticShape, number: int, stored_as: int, pool: Pool) -> Iterator[Tensor]:
+    """A block that normalises its queries and keys, to the size that they have in the main model."""
+    yield from block(shape, number, pool, stored_as=stored_as)
+    for part in ("attn_q_norm", "attn_k_norm"):
+        yield norm(
+            f"blk.{stored_as}.{part}.weight", shape.width // shape.heads, anchor=QUERY_KEY_SCALE, scale=QUERY_KEY_SCALE
+        )
+
+
+def _mtp_block(shape: SyntheticShape, pool: Pool) -> Iterator[Tensor]:
+    """The first block, fed with the embedding alone, of the embedding and the hidden state that it is given."""
+    width, head = shape.width, f"blk.{shape.layers}"
+    rms = _embedding_rms(shape)
+
+    def projection() -> Iterator[Floats]:
+        for row in range(width):
+            yield np.eye(1, 2 * width, row)
+
+    yield from _normed_block(shape, 0, shape.layers, pool)
+    yield _rows(f"{head}.nextn.eh_proj.weight", width, 2 * width, projection, pool)
+    yield norm(f"{head}.nextn.enorm.weight", width, anchor=rms, scale=rms)
+    yield norm(f"{head}.nextn.hnorm.weight", width, anchor=1.0)
+    yield norm(f"{head}.nextn.shared_head_norm.weight", width, anchor=1.0)
+
+
+def _eagle3(shape: SyntheticShape, pool: Pool) -> SyntheticFile:
+    """Twice the main model's attention heads: its first block's, and as many that bring each token's own embedding
+    into the residual stream, where EAGLE-3 has the main model's hidden state instead."""
+    width, depth = shape.width, shape.width // shape.heads
+    repeats = shape.heads // shape.kv_heads
+    rms = _embedding_rms(shape)
+    frequencies = ROPE_BASE ** (-np.arange(0, depth, 2) / depth)
+    # Queries and keys that are the same for every token: their product falls with the distance alone.
+    constant = (SELF_ATTENTION * depth**0.5 / (2 * (1 - np.cos(frequencies)).sum())) ** 0.5 * rms / ANCHOR
+
+    def read(part: str, scale: float, own: Callable[[int], tuple[int, float]], *, shared: bool) -> Tensor:
+        """A matrix that reads the embedding (and of the hidden state nothing). `own`: column and weight of a row of
+        the further heads; `shared`: several query heads share the main model's, here each has its own."""
+        name = f"blk.0.{part}.weight"
+        rows = (shape.kv_heads if shared else shape.heads) * depth
+
+        def content() -> Iterator[Floats]:
+            values = pool.values(name, rows * width, scale / width**0.5).reshape(-1, depth, width)
+            for of_head in values:
+                padded = np.zeros((depth, 2 * width), np.float32)
+                padded[:, 1:width] = of_head[:, 1:]  # but the anchor, which the main model's norm leaves out
+                for _ in range(repeats if shared else 1):
+                    yield padded
+            for row in range(width):
+                column, weight = own(row)
+                yield np.eye(1, 2 * width, column) * weight
+
+        return _rows(name, 2 * width, 2 * width, content, pool)
+
+    def write() -> Iterator[Floats]:
+        values = pool.values("blk.0.attn_output.weight", (width - 1) * width, ATTENTION_SCALE / width**0.5)
+        for row, of_row in enumerate([np.zeros(width, np.float32), *values.reshape(-1, width)]):
+            yield np.concatenate([of_row, np.eye(1, width, row)[0]])
+
+    replaced = {
+        "blk.0.attn_norm.weight": norm("blk.0.attn_norm.weight", width, anchor=1.0),
+        "blk.0.attn_q.weight": read("attn_q", QUERY_KEY_SCALE, lambda row: (0, constant), shared=False),
+        "blk.0.attn_k.weight": read("attn_k", QUERY_KEY_SCALE, lambda row: (0, constant), shared=True),
+        "blk.0.attn_v.weight": read("attn_v", 1.0, lambda row: (row, rms), shared=True),
+        "blk.0.attn_output.weight": _rows("blk.0.attn_output.weight", width, 2 * width, write, pool),
+    }
+    return SyntheticFile(
+        architecture="eagle3",
+        what="EAGLE-3 head",
+        blocks=1,
+        heads=2 * shape.heads,
+        kv_heads=2 * shape.heads,
+        tensors=(
+            _random("fc.weight", width, 3 * width, pool),
+            norm("output_norm.weight", width, anchor=1.0),
+            output(shape, pool),
+            norm("blk.0.attn_norm_2.weight", width, anchor=0.0, scale=0.0),
+            *(replaced.get(tensor.name, tensor) for tensor in block(shape, 0, pool)),
+        ),
+        extra={
+            "target_layers": _target_layers(shape),
+            "target_hidden_size": width,
+            "norm_before_residual": True,
+            "attention.key_length": depth,
+            "attention.value_length": depth,
+        },
+    )
+
+
+def _target_layers(shape: SyntheticShape) -> list[int]:
+    """An early, a middle and a late one."""
+    return [min(number, shape.layers - 1) for number in (1, shape.layers // 2, shape.layers - 1)]
+
+
+def _random(name: str, rows: int, columns: int, pool: Pool) -> Tensor:
+    return Tensor(
+        name=name, rows=rows, columns=columns, pieces=lambda: pool.chunks(name, rows * columns, columns**-0.5)
+    )
+
+
+def _dflash(shape: SyntheticShape, pool: Pool) -> SyntheticFile:
+    """A block of tokens at once: the last one, then as many masks as are to be drafted."""
+    width = shape.width
+    return SyntheticFile(
+        architecture="dflash",
+        what="DFlash head",
+        blocks=1,
+        heads=shape.heads,
+        kv_heads=shape.kv_heads,
+        tensors=(
+            _random("fc.weight", width, 3 * width, pool),
+            norm("enc.output_norm.weight", width, anchor=1.0),
+            norm("output_norm.weight", width, anchor=1.0),
+            *_normed_block(shape, 0, 0, pool),
+        ),
+        extra={"target_layers": _target_layers(shape), "block_size": BLOCK_SIZE},
+    )
+
+
+def _dspark(shape: SyntheticShape, pool: Pool) -> SyntheticFile:
+    """A DFlash head that also tells each token of a block by the one before it, and how sure it is of it."""
+    plain = _dflash(shape, pool)
+    further = (
+        _random("markov_w1.weight", shape.vocabulary, MARKOV_RANK, pool),
+        _random("markov_w2.weight", shape.vocabulary, MARKOV_RANK, pool),
+        _random("conf_proj.weight", 1, shape.width + MARKOV_RANK, pool),
+        Tensor(
+            name="conf_proj.bias", rows=0, columns=1, pieces=lambda: iter([np.zeros(1, "<f4").tobytes()]), plain=True
+        ),
+    )
+    return replace(plain, what="DSpark head", tensors=(*plain.tensors, *further))

@@ -116,46 +116,9 @@ def _mtp_block(shape: SyntheticShape, pool: Pool) -> Iterator[Tensor]:
 
 
 def _eagle3(shape: SyntheticShape, pool: Pool) -> SyntheticFile:
-    """Twice the main model's attention heads: its first block's, and as many that bring each token's own embedding
-    into the residual stream, where EAGLE-3 has the main model's hidden state instead."""
+    """The first block, without EAGLE-3's residual of the main model's hidden states."""
     width, depth = shape.width, shape.width // shape.heads
-    repeats = shape.heads // shape.kv_heads
-    rms = _embedding_rms(shape)
-    frequencies = ROPE_BASE ** (-np.arange(0, depth, 2) / depth)
-    # Queries and keys that are the same for every token: their product falls with the distance alone.
-    constant = (SELF_ATTENTION * depth**0.5 / (2 * (1 - np.cos(frequencies)).sum())) ** 0.5 * rms / ANCHOR
-
-    def read(part: str, scale: float, own: Callable[[int], tuple[int, float]], *, shared: bool) -> Tensor:
-        """A matrix that reads the embedding (and of the hidden state nothing). `own`: column and weight of a row of
-        the further heads; `shared`: several query heads share the main model's, here each has its own."""
-        name = f"blk.0.{part}.weight"
-        rows = (shape.kv_heads if shared else shape.heads) * depth
-
-        def content() -> Iterator[Floats]:
-            values = pool.values(name, rows * width, scale / width**0.5).reshape(-1, depth, width)
-            for of_head in values:
-                padded = np.zeros((depth, 2 * width), np.float32)
-                padded[:, 1:width] = of_head[:, 1:]  # but the anchor, which the main model's norm leaves out
-                for _ in range(repeats if shared else 1):
-                    yield padded
-            for row in range(width):
-                column, weight = own(row)
-                yield np.eye(1, 2 * width, column) * weight
-
-        return _rows(name, 2 * width, 2 * width, content, pool)
-
-    def write() -> Iterator[Floats]:
-        values = pool.values("blk.0.attn_output.weight", (width - 1) * width, ATTENTION_SCALE / width**0.5)
-        for row, of_row in enumerate([np.zeros(width, np.float32), *values.reshape(-1, width)]):
-            yield np.concatenate([of_row, np.eye(1, width, row)[0]])
-
-    replaced = {
-        "blk.0.attn_norm.weight": norm("blk.0.attn_norm.weight", width, anchor=1.0),
-        "blk.0.attn_q.weight": read("attn_q", QUERY_KEY_SCALE, lambda row: (0, constant), shared=False),
-        "blk.0.attn_k.weight": read("attn_k", QUERY_KEY_SCALE, lambda row: (0, constant), shared=True),
-        "blk.0.attn_v.weight": read("attn_v", 1.0, lambda row: (row, rms), shared=True),
-        "blk.0.attn_output.weight": _rows("blk.0.attn_output.weight", width, 2 * width, write, pool),
-    }
+    attention = {tensor.name: tensor for tensor in _eagle3_attention(shape, pool)}
     return SyntheticFile(
         architecture="eagle3",
         what="EAGLE-3 head",
@@ -167,7 +130,7 @@ def _eagle3(shape: SyntheticShape, pool: Pool) -> SyntheticFile:
             norm("output_norm.weight", width, anchor=1.0),
             output(shape, pool),
             norm("blk.0.attn_norm_2.weight", width, anchor=0.0, scale=0.0),
-            *(replaced.get(tensor.name, tensor) for tensor in block(shape, 0, pool)),
+            *(attention.get(tensor.name, tensor) for tensor in block(shape, 0, pool)),
         ),
         extra={
             "target_layers": _target_layers(shape),
@@ -177,6 +140,47 @@ def _eagle3(shape: SyntheticShape, pool: Pool) -> SyntheticFile:
             "attention.value_length": depth,
         },
     )
+
+
+def _eagle3_attention(shape: SyntheticShape, pool: Pool) -> Iterator[Tensor]:
+    """The first block's attention heads, and as many that bring each token's own embedding into the residual stream."""
+    width, depth = shape.width, shape.width // shape.heads
+    repeats = shape.heads // shape.kv_heads
+    rms = _embedding_rms(shape)
+    frequencies = ROPE_BASE ** (-np.arange(0, depth, 2) / depth)
+    # Queries and keys that are the same for every token: their product falls with the distance alone.
+    constant = (SELF_ATTENTION * depth**0.5 / (2 * (1 - np.cos(frequencies)).sum())) ** 0.5 * rms / ANCHOR
+
+    def reads(part: str, scale: float, own: Callable[[int], tuple[int, float]], *, shared: bool) -> Tensor:
+        """A matrix that reads the embedding, and of the hidden states nothing.
+
+        `own`: column and weight of each row of the further heads. `shared`: in the main model several query heads share
+        one of its heads; here each has a copy.
+        """
+        name = f"blk.0.{part}.weight"
+        rows = (shape.kv_heads if shared else shape.heads) * depth
+
+        def content() -> Iterator[Floats]:
+            for of_head in pool.values(name, rows * width, scale / width**0.5).reshape(-1, depth, width):
+                padded = np.zeros((depth, 2 * width), np.float32)
+                padded[:, 1:width] = of_head[:, 1:]  # but the anchor, which the main model's norm leaves out
+                yield from [padded] * (repeats if shared else 1)
+            for row in range(width):
+                column, weight = own(row)
+                yield np.eye(1, 2 * width, column) * weight
+
+        return _rows(name, 2 * width, 2 * width, content, pool)
+
+    def writes() -> Iterator[Floats]:
+        values = pool.values("blk.0.attn_output.weight", (width - 1) * width, ATTENTION_SCALE / width**0.5)
+        for row, of_row in enumerate([np.zeros(width, np.float32), *values.reshape(-1, width)]):
+            yield np.concatenate([of_row, np.eye(1, width, row)[0]])
+
+    yield norm("blk.0.attn_norm.weight", width, anchor=1.0)
+    yield reads("attn_q", QUERY_KEY_SCALE, lambda row: (0, constant), shared=False)
+    yield reads("attn_k", QUERY_KEY_SCALE, lambda row: (0, constant), shared=True)
+    yield reads("attn_v", 1.0, lambda row: (row, rms), shared=True)
+    yield _rows("blk.0.attn_output.weight", width, 2 * width, writes, pool)
 
 
 def _target_layers(shape: SyntheticShape) -> list[int]:

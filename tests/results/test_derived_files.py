@@ -117,6 +117,27 @@ def test_in_slices_jobs_keep_their_order_where_baselines_take_turns(
     assert [row.job_num for row in whole.comparisons] == [row.job_num for row in sliced.comparisons]
 
 
+def test_in_slices_a_draft_that_another_baseline_measured_as_a_main_model_tells_its_cost(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    def with_the_draft_alone(root: Path) -> SweepPaths:
+        taken, asked = two_baselines()
+        draft = "/models/other.gguf"
+        paths = journal_of(root, [replace(s, draft_model=draft, draft_ms=None) if s.n_draft else s for s in taken])
+        models = {False: asked.jobs[0].main_model, True: draft}
+        jobs = [replace(job, draft_model=draft, main_model=models[job.id.startswith("other")]) for job in asked.jobs]
+        write_record(paths.record, replace(asked, jobs=tuple(jobs)))
+        return paths
+
+    whole = write_derived_files(with_the_draft_alone(tmp_path / "whole").root)
+    request.getfixturevalue("in_slices")
+    sliced = write_derived_files(with_the_draft_alone(tmp_path / "slices").root)
+
+    assert {row.cost_source for row in whole.comparisons} == {"measured alone"}
+    assert files(tmp_path / "whole") == files(tmp_path / "slices")
+    assert [row.job_id for row in sliced.comparisons] == [row.job_id for row in whole.comparisons]
+
+
 @pytest.mark.usefixtures("in_slices")
 def test_a_large_file_whose_rows_are_in_another_order_is_refused(tmp_path: Path) -> None:
     paths = sweep(tmp_path)

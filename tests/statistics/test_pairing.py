@@ -56,6 +56,19 @@ def test_of_two_baselines_that_fit_the_one_that_shares_passes_is_taken_with_a_wa
     assert [f.subject for f in job.findings if f.code == "ambiguous_baseline"] == ["vanilla"]
 
 
+def test_runs_without_a_pass_in_common_are_held_against_vanilla_of_their_own_server_group():
+    samples = sweep(iterations=3, speed=lambda n, p, i: 60.0 if n else 30.0)
+    own = [replace(s, block=1, iteration=s.iteration + 9 * (s.mode is Mode.VANILLA)) for s in samples]
+    hours_before = [
+        replace(s, block=0, iteration=s.iteration + 20, tokens_per_second=15.0) for s in own if not s.n_draft
+    ]
+
+    (job,) = (row for row in _jobs([*hours_before, *own]) if row.job_id == "j8")
+
+    assert _speeds(job.vanilla) == (30.0, 30.0, 30.0)
+    assert job.speedup == pytest.approx(2.0)
+
+
 def test_vanilla_runs_under_the_jobs_own_id_come_before_its_records_baseline():
     samples = _apart({})
     own = [replace(s, job_id="j8") if s.job_id == "other" else s for s in samples]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.strategies import speeds_table
+from tests.strategies import rounds_table, speeds_table
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.statistics.sweep_changes import compare_sweeps
 
@@ -60,6 +60,20 @@ def test_the_ratio_of_speedups_is_welchs_interval_of_the_pairs_log_ratios():
     assert change.speedup_ratio.ratio == _close(math.exp(after.mean() - before.mean()))
     assert (change.speedup_ratio.low, change.speedup_ratio.high) == (_close(math.exp(low)), _close(math.exp(high)))
     assert change.speedup_ratio.method == "difference of the two log speed-ups"
+
+
+def test_speedups_of_several_settings_are_compared_with_the_noise_that_each_sweep_shows():
+    rng = np.random.default_rng(2)
+    truth = np.log([30.0, 45.0, 50.0, 40.0])
+    old, new = (compare_jobs(rounds_table(np.exp(truth + rng.normal(0, 0.01, (1, 3, 4))))) for _ in range(2))
+
+    for change in compare_sweeps(old, new).changes:
+        errors = change.old.standard_error, change.new.standard_error
+        df = sum(e**2 for e in errors) ** 2 / (errors[0] ** 4 / 4 + errors[1] ** 4 / 4)
+        half = stats.t.ppf(0.975, df) * math.hypot(*errors)
+        center = math.log(change.new.speedup_gm / change.old.speedup_gm)
+        assert change.speedup_ratio.low == _close(math.exp(center - half))
+        assert change.speedup_ratio.high == _close(math.exp(center + half))
 
 
 def _shift_with_p(p):

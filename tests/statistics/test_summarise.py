@@ -7,9 +7,11 @@ import random
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from scipy import stats
 
 from tests.made_up import made_up_group
 from tests.strategies import START, record, sample, samples_to_table, speculative, sweep, wobble
@@ -333,6 +335,33 @@ def test_an_adaptive_job_reports_97_per_cent_and_whether_it_converged():
     assert "not_converged" in _codes(noisy)
     assert "97 %" in noisy.ci_method
     assert noisy.ci_low < plain.ci_low
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.99])
+def test_an_adaptive_jobs_interval_is_of_the_confidence_that_its_protocol_stops_by(confidence):
+    samples = sweep(iterations=6, speed=lambda n, p, i: 30 * (1 + 0.3 * (i % 2) * (n > 0)))
+    d = np.log([1.0, 1.3] * 3)
+    expected = stats.ttest_1samp(d, 0).confidence_interval(confidence)
+
+    job = _job(samples, jobs={"j8": record(adaptive_target=0.01, adaptive_confidence=confidence)})
+
+    assert (math.log(job.ci_low), math.log(job.ci_high)) == pytest.approx((expected.low, expected.high))
+    assert f"{100 * confidence:g} %" in job.ci_method
+
+
+def test_an_adaptive_job_is_judged_by_its_own_pairs_beside_others():
+    samples = sweep([4, 8], iterations=6, speed=lambda n, p, i: 30 * (1 + 0.1 * ((i * n) % 3) * (n > 0)))
+    adaptive = {name: record(int(name[1:]), adaptive_target=0.01) for name in ("j4", "j8")}
+
+    together = compare_jobs(samples_to_table(samples), jobs=adaptive)
+    (alone,) = (
+        row
+        for row in compare_jobs(samples_to_table([s for s in samples if s.n_draft in (0, 8)]), jobs=adaptive)
+        if row.job_id == "j8" and row.prompt_id is None
+    )
+
+    beside = next(row for row in together if row.job_id == "j8" and row.prompt_id is None)
+    assert (beside.ci_low, beside.ci_high, beside.df) == (alone.ci_low, alone.ci_high, 5)
 
 
 def test_two_sweeps_in_one_table_are_not_mixed():

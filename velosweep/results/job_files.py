@@ -152,37 +152,51 @@ def most_workers() -> int:
 
 
 def _write_slice(
-    root: Path, jobs: Sequence[JobRecord], row_groups: list[int], *, samples: bool, threads: int = MOST_THREADS
+    root: Path,
+    jobs: Sequence[JobRecord],
+    owners: frozenset[str],
+    row_groups: list[int],
+    *,
+    samples: bool,
+    threads: int = MOST_THREADS,
 ) -> list[Comparison]:
     paths = SweepPaths(root)
     with reading_parquet(paths.samples):
         rows = open_parquet(paths.samples).read_row_groups(row_groups)
-    own = pc.is_in(rows["job_id"], pa.array(sorted(_owners(jobs)), pa.string())).to_numpy()
+    own = pc.is_in(rows["job_id"], pa.array(sorted(owners), pa.string())).to_numpy()
     places = np.flatnonzero(own)
     if len(places) and len(places) == places[-1] + 1 - places[0]:
         rows = rows.slice(places[0], len(places))  # unlike filtering, this copies nothing
     else:
         rows = rows.filter(pa.array(own))
     table = with_all_columns(rows)
+    ids = {job.id for job in jobs}
     with collection_paused():
-        return list(_without_samples(write_job_files(paths, jobs, table, samples=samples, threads=threads)))
+        comparisons = write_job_files(paths, jobs, table, samples=samples, threads=threads)
+        return list(_without_samples(row for row in comparisons if row.job_id in ids))
 
 
-def _divided(path: Path, jobs: Sequence[JobRecord]) -> Iterator[tuple[list[JobRecord], list[int]]]:
-    """The jobs of a samples.parquet in canonical order in slices, each with the numbers of its row groups.
+def _divided(path: Path, jobs: Sequence[JobRecord]) -> Iterator[tuple[list[JobRecord], frozenset[str], list[int]]]:
+    """The jobs of a samples.parquet in canonical order in slices, with the `job_id`s of the rows that they need and the
+    numbers of the row groups with these.
 
-    A slice has SLICE_ROWS rows or one baseline's, whose jobs stay together since they share cost models.
+    A slice has SLICE_ROWS rows or one baseline's, whose jobs stay together since they are judged by the noise of all.
+    Baselines of a draft model that was measured as a main model come with it: they tell what a draft costs.
     """
+    alone: dict[str, set[str]] = {}
+    for job in jobs:
+        alone.setdefault(job.main_model, set()).add(job.baseline_id)
     with reading_parquet(path):
         file = open_parquet(path)
         ranges = owner_ranges(file.read(["job_id"]))
     ends = np.cumsum([file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)])
     for members in _grouped(jobs, ranges):
         groups: set[int] = set()
-        for first, count in {ranges[owner] for owner in _owners(members) if owner in ranges}:
+        owners = _owners(members).union(*(alone.get(job.draft_model or "", ()) for job in members))
+        for first, count in {ranges[owner] for owner in owners if owner in ranges}:
             begin, end = np.searchsorted(ends, [first, first + count - 1], side="right").tolist()
             groups.update(range(begin, end + 1))
-        yield members, sorted(groups)
+        yield members, frozenset(owners), sorted(groups)
 
 
 def _owners(jobs: Iterable[JobRecord]) -> set[str]:

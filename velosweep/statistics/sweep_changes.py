@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from velosweep.planning.job_settings import settings_of, signature, varying_keys
 from velosweep.records import Environment, SweepRecord
 from velosweep.statistics.comparison import Comparison, ModeStatistics
-from velosweep.statistics.intervals import Interval, t_half_width, welch_ratio
+from velosweep.statistics.intervals import Interval, log_ratio_interval, pooled_df, t_half_width, welch_ratio
 
 BETWEEN_SWEEPS = "Welch t on logs, assumes no drift between sweeps"
 BETWEEN_SPEEDUPS = "difference of the two log speed-ups"
@@ -102,13 +102,12 @@ def _name(path: str) -> str:
 def _change(old: Comparison, new: Comparison) -> Change:
     vanilla_ratio = _speed_ratio(old.vanilla, new.vanilla)
     ratio = _speed_ratio(old.speculative, new.speculative) if old.speculative and new.speculative else vanilla_ratio
-    before, after = _log_speedups(old), _log_speedups(new)
     return Change(
         old=old,
         new=new,
         ratio=ratio,
         vanilla_ratio=vanilla_ratio,
-        speedup_ratio=welch_ratio(before, after, method=BETWEEN_SPEEDUPS).interval if before and after else None,
+        speedup_ratio=_speedup_ratio(old, new),
         p=None if ratio is None else _p_of_no_change(ratio),
         reproduced=_reproduced(old, new),
     )
@@ -121,12 +120,16 @@ def _speed_ratio(old: ModeStatistics | None, new: ModeStatistics | None) -> Inte
     return welch_ratio(*logs, method=BETWEEN_SWEEPS).interval
 
 
-def _log_speedups(row: Comparison) -> list[float]:
-    """The paired log ratios of a comparison, from its own samples; empty where they aren't paired."""
-    if row.vanilla is None or row.speculative is None or not row.n_pairs:
-        return []
-    pairs = zip(row.vanilla.tokens_per_second.samples, row.speculative.tokens_per_second.samples, strict=True)
-    return [math.log(speculative / vanilla) for vanilla, speculative in pairs]
+def _speedup_ratio(old: Comparison, new: Comparison) -> Interval | None:
+    """Of speed-ups that pairs protect from drift, each with the error that its own sweep shows; else None."""
+    if not (old.by_round and new.by_round and old.speedup_gm and new.speedup_gm):
+        return None
+    if old.standard_error is None or new.standard_error is None or old.df is None or new.df is None:
+        return None
+    errors = old.standard_error, new.standard_error
+    df = pooled_df([error**2 for error in errors], [old.df, new.df])
+    center, n = math.log(new.speedup_gm / old.speedup_gm), min(old.n_pairs, new.n_pairs)
+    return log_ratio_interval(center, math.hypot(*errors), df=df, n=n, method=BETWEEN_SPEEDUPS)
 
 
 def _p_of_no_change(interval: Interval) -> float:

@@ -23,8 +23,10 @@ def used_rows(runs: Runs, job: JobRows) -> tuple[Any, Any, bool]:
         return np.where(both, vanilla, -1), np.where(both, speculative, -1), True
     if (job.speculative < 0).all():
         return vanilla, speculative, False
-    # No vanilla run is of a speculative one's pass: they make passes of their own.
+    # No vanilla run is of a speculative one's pass: they make passes of their own, of the same server group.
+    group = runs.columns.integer("block")
     rows = job.all_vanilla[runs.usable[job.all_vanilla]]
+    rows = rows[np.isin(group[rows], group[present_rows(job.speculative)])]
     codes = runs.columns.text("prompt_id").codes[rows] + 1
     columns = [rows[codes == prompt] for prompt in job.prompts]
     vanilla = np.full((max(map(len, columns)), len(columns)), -1, dtype=np.int64)

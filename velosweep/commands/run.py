@@ -8,12 +8,14 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velosweep.config.command_words import quoted
 from velosweep.config.keys import expanded
 from velosweep.config.schema import GROUPS, KEYS
-from velosweep.errors import ConfigError
+from velosweep.errors import ConfigError, VelosweepError
+from velosweep.models.gguf_model import read_header
 
 if TYPE_CHECKING:
     from velosweep.hydra_app.task import RunSweep
@@ -52,6 +54,8 @@ def words(argv: Sequence[str]) -> list[str]:
         "skip_vanilla": ["true"] if arguments.skip_vanilla else [],
         **run_values(arguments),
     }
+    if arguments.main and not any(override.startswith("prompts.chat=") for override in overrides):
+        values["prompts.chat"] = ["true"] if all(map(_has_chat_template, file_names(arguments.main))) else []
     if arguments.tune:
         values |= {"hydra/sweeper": ["tune"], "tuner.budget": [arguments.budget] if arguments.budget else []}
     several = arguments.tune or any(len(of_key) > 1 for of_key in values.values()) or any(map(_is_several, overrides))
@@ -93,8 +97,21 @@ def _is_several(override: str) -> bool:
     return OverridesParser.create().parse_override(override).is_sweep_override()
 
 
+def _has_chat_template(model: str) -> bool:
+    """False also for what can't be read here, which is refused later."""
+    try:
+        return read_header(Path(model)).chat_template
+    except VelosweepError:
+        return False
+
+
 def files(given: Iterable[str] | None) -> list[str]:
-    """The paths that were given, quoted for Hydra: patterns stand for the files they match, commas for several.
+    """As `file_names`, quoted for Hydra."""
+    return list(map(quoted, file_names(given)))
+
+
+def file_names(given: Iterable[str] | None) -> list[str]:
+    """The paths that were given: patterns stand for the files they match, commas for several.
 
     Raises ConfigError for a pattern that matches nothing.
     """
@@ -106,7 +123,7 @@ def files(given: Iterable[str] | None) -> list[str]:
             if not matches:
                 raise ConfigError(f"No file matches {part}", remedy="check the folder, or name the files")
             found += matches
-    return [quoted(path) for path in found if path]
+    return [path for path in found if path]
 
 
 def listed(given: Iterable[str] | None) -> list[str]:

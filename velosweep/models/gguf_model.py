@@ -89,6 +89,7 @@ class GgufInfo:
     kv_elements_per_token: int | None = None  # numbers the KV cache keeps for a token; None where not of the usual kind
     width: int | None = None  # of the embeddings
     head: DraftHead | None = None  # what the file holds to draft for a main model
+    chat_template: bool = False  # it has one in Jinja, which llama.cpp reads
     trained_context: int | None = None  # tokens that the model was trained for
     other: OtherContent | None = None  # what the file holds if it is no language model
 
@@ -159,6 +160,7 @@ def parse_header(data: bytes, path: Path, size: int) -> GgufInfo:
         split_count=split_count,
         kv_elements_per_token=_kv_elements_per_token(values, architecture),
         width=_number(values, f"{architecture}.embedding_length"),
+        chat_template=b"{%" in _bytes(values, "tokenizer.chat_template"),
         head=draft_head(architecture, values, names),
         trained_context=_number(values, f"{architecture}.context_length"),
         other=other_content(architecture, values, names, whole=split_count == 1),
@@ -186,6 +188,11 @@ def _text(values: dict[str, Value], key: str) -> str | None:
     if not isinstance(value, bytes):
         return None
     return "".join(c if c.isprintable() else "�" for c in value.decode("utf-8", "replace"))[:200]
+
+
+def _bytes(values: dict[str, Value], key: str) -> bytes:
+    value = values.get(key)
+    return value if isinstance(value, bytes) else b""
 
 
 def _number(values: dict[str, Value], key: str, default: int | None = None) -> int | None:

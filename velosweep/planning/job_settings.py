@@ -161,6 +161,7 @@ def drafting(key: str) -> bool:
 _TASK = re.compile(r"(model_pair\.main_model|n_predict|prompt|depth|concurrency|stop)$|prompts\.|sampling\.")
 
 
+@lru_cache
 def asks(key: str) -> bool:
     """Whether a setting says what is asked of llama.cpp, so that jobs that differ in it are no rivals."""
     return _TASK.match(key) is not None

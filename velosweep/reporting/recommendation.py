@@ -26,7 +26,7 @@ from velosweep.reporting.wording import (
     whole_jobs,
     without_speedup,
 )
-from velosweep.statistics.best_of_several import Question, question_of
+from velosweep.statistics.best_of_several import by_question
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate, category_speedups, fastest
 from velosweep.units import plural
@@ -64,16 +64,19 @@ def recommend(comparisons: Iterable[Comparison], record: SweepRecord) -> tuple[R
     """One recommendation for each task that was measured (main model, prompts, tokens, sampling), in jobs' order."""
     rows = list(comparisons)
     whole = whole_jobs(rows)
-    questions: dict[Question, list[Comparison]] = {}
-    for job in whole:
-        questions.setdefault(question_of(job), []).append(job)
+    rows_of: dict[str, list[Comparison]] = {}
+    for row in rows:
+        rows_of.setdefault(row.job_id, []).append(row)
+    recorded = {job.id: job for job in record.jobs}
     names, mains = names_of(whole), shortened({job.main_model for job in whole})
     tasks = [key for key in names.keys if key != MAIN and asks(key)]
     found = []
-    for jobs in questions.values():
+    for jobs in by_question(whole).values():
         parts = [mains[jobs[0].main_model]] if len(mains) > 1 else []
         parts += [f"{names.titles[key]} {names.texts[key][jobs[0].job_id]}" for key in tasks]
-        found.append(_recommendation(", ".join(parts), jobs, rows, record))
+        own = [row for job in jobs for row in rows_of[job.job_id]]
+        entries = tuple(recorded[job.job_id] for job in jobs if job.job_id in recorded)
+        found.append(_recommendation(", ".join(parts), jobs, own, replace(record, jobs=entries)))
     return tuple(found)
 
 
@@ -81,11 +84,6 @@ def with_answers(rows: Iterable[Comparison], found: Iterable[Recommendation]) ->
     """The comparisons, with the figures of the answers for the jobs that they are about: one job, one figure."""
     best = {answer.job.job_id: answer.job for answer in found if answer.job is not None}
     return [best.get(row.job_id, row) if row.prompt_id is None else row for row in rows]
-
-
-def competitors(job: Comparison, jobs: Iterable[Comparison]) -> list[Comparison]:
-    """The jobs that compete with `job`, itself among them."""
-    return [other for other in jobs if question_of(other) == question_of(job)]
 
 
 def _recommendation(
@@ -238,7 +236,7 @@ def _rests_on(best: Comparison, jobs: Sequence[Comparison], record: SweepRecord)
 
 def _by_category(best: Comparison, labels: Mapping[str, str], rows: Sequence[Comparison]) -> Iterator[str]:
     """The categories for which another setting is at least 2 % better, or none is faster."""
-    speedups = category_speedups(row for row in rows if row.job_id in labels)
+    speedups = category_speedups(rows)
     for category, of_job in speedups.items() if len(speedups) > 1 else ():
         winner = max(of_job, key=of_job.__getitem__)
         here = of_job.get(best.job_id)

@@ -9,7 +9,7 @@ from functools import partial
 from velosweep.planning.job_settings import DRAFT, KIND, N_DRAFT, drafting, model_name, settings_of, value_of
 from velosweep.records import JobRecord, SweepRecord
 from velosweep.reporting.escaping import clip
-from velosweep.reporting.recommendation import Recommendation, competitors
+from velosweep.reporting.recommendation import Recommendation
 from velosweep.reporting.table import Cell, Column, Table, column, figure, percentage
 from velosweep.reporting.wording import (
     VERDICT_SIGNS,
@@ -22,6 +22,7 @@ from velosweep.reporting.wording import (
     unpaired,
     whole_jobs,
 )
+from velosweep.statistics.best_of_several import by_question
 from velosweep.statistics.comparison import Comparison, ModeStatistics, Statistics
 from velosweep.statistics.ranking import best_estimate, category_speedups
 from velosweep.values import Verdict
@@ -220,9 +221,14 @@ def category_table(advised: Sequence[Recommendation], rows: Sequence[Comparison]
     jobs = whole_jobs(rows)
     labels = job_labels(jobs)
     found: list[tuple[str, Comparison, str, dict[str, float]]] = []
+    questions = by_question(jobs)
+    rivals = {job.job_id: number for number, alike in enumerate(questions.values()) for job in alike}
+    rows_of: dict[int, list[Comparison]] = {}
+    for row in rows:
+        if row.job_id in rivals:
+            rows_of.setdefault(rivals[row.job_id], []).append(row)
     for best in (recommendation.job for recommendation in advised if recommendation.job):
-        alike = {job.job_id for job in competitors(best, jobs)}
-        for category, of_job in category_speedups(row for row in rows if row.job_id in alike).items():
+        for category, of_job in category_speedups(rows_of[rivals[best.job_id]]).items():
             found.append((category, best, max(of_job, key=of_job.__getitem__), of_job))
     if len({category for category, *_ in found}) < 2:
         return None

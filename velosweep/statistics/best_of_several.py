@@ -42,17 +42,24 @@ def question_of(job: Comparison) -> Question:
     return frozenset((key, value) for key, value in settings_of(job).items() if asks(key))
 
 
+def by_question(jobs: Iterable[Comparison]) -> dict[Question, list[Comparison]]:
+    """The jobs that compete with each other, in the order given."""
+    found: dict[Question, list[Comparison]] = {}
+    for job in jobs:
+        found.setdefault(question_of(job), []).append(job)
+    return found
+
+
 def with_best_marked(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """The comparisons, with `may_be_best` and its intervals of each whole job that has an interval."""
     rows = list(comparisons)
-    competing: dict[object, list[int]] = defaultdict(list)
-    for index, row in enumerate(rows):
-        if row.prompt_id is None and row.standard_error is not None and can_win(row):
-            competing[question_of(row)].append(index)
-    for indices in competing.values():
-        for index, marked in zip(indices, _marked([rows[index] for index in indices]), strict=True):
-            rows[index] = marked
-    return rows
+    jobs = [row for row in rows if row.prompt_id is None and row.standard_error is not None and can_win(row)]
+    marked = {
+        id(job): result
+        for competing in by_question(jobs).values()
+        for job, result in zip(competing, _marked(competing), strict=True)
+    }
+    return [marked.get(id(row), row) for row in rows]
 
 
 def _marked(jobs: Sequence[Comparison]) -> list[Comparison]:

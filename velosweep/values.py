@@ -150,6 +150,8 @@ class Sample:
     memory_bytes: Bytes | None = None
     batch_tokens: tuple[int, ...] | None = None
     batch_ms: tuple[float, ...] | None = None
+    layers_on_gpu: int | None = None
+    layers: int | None = None
     depth_ms: float | None = None
     seed: int | None = None
     stop_reason: str | None = None

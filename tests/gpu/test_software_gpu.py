@@ -88,6 +88,9 @@ def test_layers_of_each_model_go_where_they_were_asked_to(sweep, folder, on_the_
     offloaded = [re.findall(r"offloaded (\d+/\d+) layers to GPU", log) for log in logs]
 
     assert on_the_device in offloaded, offloaded  # the speculative server's: main model, then draft
+    rows = [row for row in velosweep.load(sweep.folder / folder).to_pylist() if row["mode"] == "Speculative"]
+    expected = [sum(map(int, numbers)) for numbers in zip(*(text.split("/") for text in on_the_device), strict=True)]
+    assert {(row["layers_on_gpu"], row["layers"]) for row in rows} == {tuple(expected)}
 
 
 def test_as_many_servers_are_loaded_at_once_as_the_devices_memory_holds(gpu):

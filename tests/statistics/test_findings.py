@@ -318,6 +318,22 @@ def test_other_processes_on_the_gpu_are_counted():
     assert "other_gpu_processes" not in _machine(gpu_processes=[0] * 12)
 
 
+@pytest.mark.parametrize(("device", "there", "told"), [
+    ("NVIDIA H100", 20, True), ("NVIDIA H100", 33, False), ("AMD EPYC 9354", 0, False), ("NVIDIA H100", None, False),
+])  # fmt: skip
+def test_layers_that_are_not_on_the_gpu_are_told_with_the_server_that_has_them(device, there, told):
+    samples = [
+        replace(s, device=device, layers=None if there is None else 33, layers_on_gpu=there if s.n_draft else 33)
+        for s in sweep([4])
+    ]
+    job = next(row for row in compare_jobs(samples_to_table(samples)) if row.prompt_id is None)
+    found = [one for one in job.findings if one.code == "layers_not_on_gpu"]
+
+    assert [(one.subject, one.evidence) for one in found] == (
+        [("speculative", {"on_gpu": 20, "layers": 33})] if told else []
+    )
+
+
 def test_where_nothing_was_read_nothing_is_said_of_the_machine():
     assert not {"machine_busy", "throttled", "heat", "other_gpu_processes"} & set(_machine())
 

@@ -69,6 +69,7 @@ class Generation:
     after the prompt, predicted_tokens - 1 - accepted_tokens; `drafting_rounds`: those that had a draft to verify.
     `draft_ms`: how long drafting took by llama.cpp's own log, None where it doesn't say. `batch_ms[i]`: how long the
     server took to read `batch_tokens[i]` more tokens in one batch after it; None where it wasn't or can't be asked.
+    `layers_on_gpu` of `layers`: those of all the server's models, None where its log doesn't say.
 
     Of several streams: `tokens` and `text` are the first one's; the client's times and the prompt's are means over the
     streams' first requests; drafts and rounds are sums over all requests; `predicted_tokens` and `predicted_ms` are of
@@ -94,6 +95,8 @@ class Generation:
     draft_ms: float | None = None
     batch_tokens: tuple[int, ...] | None = None
     batch_ms: tuple[float, ...] | None = None
+    layers_on_gpu: int | None = None
+    layers: int | None = None
     truncated: bool = False
     shortest: int | None = None
     stream_tokens_per_second: tuple[float, ...] | None = None

@@ -17,6 +17,7 @@ from velosweep.llama_cpp.capabilities import list_devices, of_program, pinning_e
 from velosweep.llama_cpp.client import HttpClient, ServerAddress
 from velosweep.llama_cpp.drafting_log import DraftingLog
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
+from velosweep.llama_cpp.offloading import offloaded_layers
 from velosweep.llama_cpp.server_client import ServerClient
 from velosweep.values import Device, Lane
 
@@ -76,6 +77,7 @@ class ServerSession(Session):
         self._client: ServerClient | None = None
         kinds = server.speculation.kinds if server.speculation and server.concurrency == 1 else ()  # of several: a sum
         self._drafting = DraftingLog(log_path, kinds=len(kinds))
+        self._layers: tuple[int | None, int | None] = None, None
 
     @property
     def alive(self) -> bool:
@@ -112,6 +114,7 @@ class ServerSession(Session):
             wrong = f"It does not answer as llama-server does: {error.message}"
         if wrong is not None:
             raise self._launch_failed(wrong, None)
+        self._layers = offloaded_layers(self._log_path)
 
     def _listening(self) -> HttpClient | None:
         match = _LISTENING.search(process.tail(self._log_path))
@@ -158,7 +161,10 @@ class ServerSession(Session):
         draft_ms = self._drafting.run_ms(generation.draft_tokens)
         batches = self._client.time_batches(request.batches, timeout_s=timeout_s)
         tokens, times_ms = zip(*batches, strict=True) if batches else (None, None)
-        return replace(generation, draft_ms=draft_ms, batch_tokens=tokens, batch_ms=times_ms)
+        there, layers = self._layers
+        return replace(
+            generation, draft_ms=draft_ms, batch_tokens=tokens, batch_ms=times_ms, layers_on_gpu=there, layers=layers
+        )
 
     def check_request(self, request: Request) -> None:
         """Asks the server's own tokenizer and template."""

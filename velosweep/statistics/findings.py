@@ -17,7 +17,7 @@ import numpy as np
 from velosweep.statistics.comparison import Evidence, Finding, warning
 from velosweep.statistics.intervals import ONE_LAUNCH, WELCH, Interval
 from velosweep.statistics.runs import Runs
-from velosweep.values import MAX_RECOVERY_PROBES
+from velosweep.values import MAX_RECOVERY_PROBES, Mode
 
 WIDE_HALF_WIDTH = 0.05
 CLAIM = 0.02  # a ratio this far from 1 reads as a claim
@@ -143,6 +143,7 @@ def machine_findings(runs: Runs, rows: Any) -> list[Finding]:
     first, hottest = (float(temperature[0]), float(temperature.max())) if len(temperature) else (0.0, 0.0)
     if hottest - first > HOT_RISE_C or hottest >= HOT_C:
         findings.append(warning("heat", "gpu", {"first_c": first, "hottest_c": hottest}))
+    findings += _layers_elsewhere(runs, rows)
     processes = _read(runs, "gpu_processes", rows)
     if processes.any():
         others = {"processes": int(processes.max()), "runs": int(np.count_nonzero(processes))}
@@ -156,6 +157,18 @@ def _read(runs: Runs, name: str, rows: Any) -> Any:
         return np.zeros(0)
     values = runs.columns.number(name)[rows]
     return values[~np.isnan(values)]
+
+
+def _layers_elsewhere(runs: Runs, rows: Any) -> list[Finding]:
+    """Servers on a GPU some of whose layers are not: they are computed by the processor."""
+    there, layers = (runs.columns.number(name)[rows] for name in ("layers_on_gpu", "layers"))
+    fewer = np.flatnonzero(there < layers)
+    if not len(fewer) or is_cpu(runs.columns.text("device").at(int(rows[0])) or ""):
+        return []
+    worst = fewer[np.argmin(there[fewer] / layers[fewer])]
+    evidence = {"on_gpu": int(there[worst]), "layers": int(layers[worst])}
+    mode = runs.columns.text("mode").at(int(rows[worst]))
+    return [warning("layers_not_on_gpu", "vanilla" if mode == Mode.VANILLA.value else "speculative", evidence)]
 
 
 def _clock_drop(clock: Any) -> list[Finding]:

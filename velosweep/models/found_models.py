@@ -61,6 +61,8 @@ def read_models(
             if "of a split model" not in error.message:  # its first part stands for it
                 refused.append(error.message)
             continue
+        if not header.parameters:
+            continue
         shared = vocabularies.setdefault(header.tokens, header.tokens)
         found.append(FoundModel(file=file, header=replace(header, tokens=shared)))
     return found, refused

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from velosweep import __version__
-from velosweep.errors import ExitStatus, Interrupted, VelosweepError
+from velosweep.errors import ExitStatus, Interrupted, OutputFailed, VelosweepError
 from velosweep.isolation import shut_out_current_folder
+from velosweep.reporting.console import repair_output
 
 if TYPE_CHECKING:
     from velosweep.hydra_app.task import RunSweep
@@ -33,6 +34,7 @@ COMMANDS = {
     "synth": "write a synthetic model pair",
     "init": "copy the configuration to a folder of your own",
 }
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _MEASURING = ("best", "run")
 """Commands that take `run_sweep`."""
 
@@ -44,22 +46,32 @@ def main(argv: Sequence[str] | None = None, *, run_sweep: RunSweep | None = None
     """
     if argv is None:
         shut_out_current_folder()
+        repair_output()
     arguments = list(sys.argv[1:] if argv is None else argv)
     atexit.register(gc.freeze)  # else the last garbage collection would scan all imported modules
     try:
-        return int(_run(arguments, run_sweep))
+        status = int(_run(arguments, run_sweep))
+        sys.stdout.flush()  # what can't be written is told here, and not by Python at its end
+        return status
     except KeyboardInterrupt:
         return _say(Interrupted("Interrupted"))
     except Exception as error:
         terminal_is_gone = isinstance(error, OSError) and error.errno == errno.EIO and error.filename is None
         if isinstance(error, BrokenPipeError) or terminal_is_gone:
             # so that Python does not complain on exit about a closed pipe
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             return int(ExitStatus.SOME_FAILED)
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            _drop_output()
+            return _say(OutputFailed(f"The output can't be written: {error.strerror}"))
         refusal = _as_ours(error)
         if refusal is None:
             raise
         return _say(refusal)
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str], run_sweep: RunSweep | None) -> int:

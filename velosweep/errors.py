@@ -149,6 +149,12 @@ class SweepBroken(VelosweepError):
     exit_status = ExitStatus.SOME_FAILED
 
 
+class OutputFailed(VelosweepError):
+    """What a command printed could not be written, such as to a full disk."""
+
+    exit_status = ExitStatus.SOME_FAILED
+
+
 class NothingMeasured(VelosweepError):
     """Every job failed."""
 

@@ -3,29 +3,35 @@ output streams that may be closed while a sweep runs (`velosweep … | head`).""
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, Literal, TextIO
 
-from velosweep.reporting.escaping import clip, for_encoding, terminal_text
+from velosweep.reporting.escaping import clip, for_encoding, replace_with_look_alikes, terminal_text
 
 if TYPE_CHECKING:
     from rich.console import Console
     from typing_extensions import Buffer
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1  # RunSettings.verbosity
+NARROWEST, USUAL_WIDTH = 20, 80  # of a terminal, in columns
 PLAIN_WIDTH = 100  # without a terminal nobody wraps; plots and tables still need a width
 
 
 def make_console(file: IO[str] | None = None, *, stderr: bool = False) -> Console:
-    """A console on `file` (default stdout): colour where there is a terminal and no NO_COLOR (bold and dim stay)."""
+    """A console on `file` (default stdout): colour, bold and dim where there is a terminal and no NO_COLOR."""
     from rich.console import Console
 
-    return Console(file=file, stderr=stderr, highlight=False, markup=False, emoji=False)
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    console = Console(file=file, stderr=stderr, highlight=False, markup=False, emoji=False, color_system=colours)
+    if console.width < NARROWEST:  # COLUMNS=0, as some shells and CI export it
+        console.width = USUAL_WIDTH
+    return console
 
 
 def width_of(console: Console) -> int:
@@ -62,7 +68,30 @@ def say_lines(console: Console, lines: Iterable[str]) -> None:
         console.print(Text(clip(body, width_of(console)) if console.is_terminal else body), soft_wrap=True)
 
 
-_CLOSED = (errno.EPIPE, errno.EIO)  # a pipe without a reader, a terminal that was closed
+_LOOK_ALIKES = "velosweep-look-alikes"
+
+
+def repair_output() -> None:
+    """Make stdout and stderr fit to be written to, whatever their encoding, and where they were closed.
+
+    A closed descriptor leads to the null device from now on: the next file opened would else take its place, and get
+    whatever is printed.
+    """
+    codecs.register_error(_LOOK_ALIKES, replace_with_look_alikes)
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor: this one
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_LOOK_ALIKES)
+
+
+# A pipe without a reader, a terminal that was closed, a full disk, a quota or a limit of a file's size.
+_CLOSED = (errno.EPIPE, errno.EIO, errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 
 
 def ignore_closed_output() -> None:
@@ -73,7 +102,7 @@ def ignore_closed_output() -> None:
     """
 
     def report_closed(reason: str) -> None:
-        sys.stderr.write(f"velosweep: nobody reads the screen any more ({reason}); the sweep goes on without it\n")
+        sys.stderr.write(f"velosweep: the screen can't be written any more ({reason}); the sweep goes on without it\n")
 
     sys.stdout = _outliving(sys.stdout, report_closed)
     sys.stderr = _outliving(sys.stderr, lambda reason: None)
@@ -103,7 +132,7 @@ class _OutlivingFile(io.FileIO):
         self._on_closed = on_closed
 
     def write(self, data: Buffer, /) -> int:
-        """Bytes written, or dropped. Raises OSError for other causes, such as a full disk."""
+        """Bytes written, or dropped. Raises OSError for other causes."""
         try:
             return super().write(data)
         except OSError as error:

@@ -49,6 +49,13 @@ def for_encoding(text: str, encoding: str | None) -> str:
     return text
 
 
+def replace_with_look_alikes(error: UnicodeError) -> tuple[str, int]:
+    """An error handler for `codecs.register_error`: what an output's encoding lacks is written as by `for_encoding`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return for_encoding(error.object[error.start : error.end], "ascii"), error.end
+
+
 def markdown_text(text: str) -> str:
     """`text` for a cell of a Markdown table: one line, nothing that formats or links."""
     return _MARKDOWN.sub(r"\\\1", terminal_text(text).replace("⏎", " "))

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 
 from tests import real_models
 from velosweep.config.settings import SyntheticShape
-from velosweep.models.synthetic.pair import write_pair
+from velosweep.models.synthetic.pair import ensure_files, write_pair
 from velosweep.reporting.printed_command import command_line, vanilla_command
 from velosweep.reporting.wording import whole_jobs
 from velosweep.results.derived_files import analyse
@@ -29,11 +30,22 @@ TINY = SyntheticShape(layers=2, kept_layers=1, width=64, feed_forward=64, heads=
 # What a grammar makes any model repeat, which the n-gram kinds need: ngram-simple copies no less than the 12 tokens
 # that it looks for, from their last occurrence on.
 REPEATED = "one two three four five six, "
-DRAFTLESS = ("ngram-simple", "ngram-map-k", "ngram-map-k4v", "ngram-mod", "ngram-cache")
+KINDS = (
+    "draft",
+    "draft-mtp",
+    "draft-eagle3",
+    "draft-dflash",
+    "draft-dspark",
+    "ngram-simple",
+    "ngram-map-k",
+    "ngram-map-k4v",
+    "ngram-mod",
+    "ngram-cache",
+)
 
 
-def velosweep(*arguments: str, cwd: Path) -> str:
-    environment = {**os.environ, "NO_COLOR": "1", "VELOSWEEP_LOCK_DIR": str(cwd / "locks")}
+def velosweep(*arguments: str, cwd: Path, **variables: str) -> str:
+    environment = {**os.environ, "NO_COLOR": "1", "VELOSWEEP_LOCK_DIR": str(cwd / "locks"), **variables}
     environment.pop("LLAMA_CPP_PATH", None)
     done = subprocess.run(
         [sys.executable, "-m", "velosweep", *arguments], cwd=cwd, env=environment, capture_output=True, text=True
@@ -73,36 +85,48 @@ def timings(command: str, log: Path) -> dict[str, Any]:
     return said
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("a pair")
-    write_pair(TINY, folder / "main.gguf", folder / "draft.gguf")
-    return [f"model_pair.main_model={folder}/main.gguf", f"model_pair.draft_model={folder}/draft.gguf"]
+SMALL = ["n_draft=12", "n_predict=16", "iterations=1", "engine.context=1024", "hydra.sweep.dir=out"]
 
 
 @pytest.mark.parametrize("native", [False, True], ids=["embedded", "native"])
-def test_every_command_of_a_sweep_runs_and_drafts(models: list[str], native: bool, tmp_path: Path) -> None:
+def test_every_command_of_a_sweep_over_all_kinds_runs_and_drafts(native: bool, tmp_path: Path) -> None:
     engine = f"llama_cpp.path={real_models.llama_server()}" if native else "engine=embedded"
-    kinds = f"speculation={','.join(('draft', *DRAFTLESS))}"
-    settings = ["n_draft=12", "n_predict=16", "iterations=1", "engine.context=1024", "prompt=Explain it"]
-    velosweep("-m", kinds, *settings, *models, engine, "hydra.sweep.dir=out", cwd=tmp_path)
+    shape = [f"model_pair.synthetic.{name}={value}" for name, value in asdict(TINY).items()]
+    sweep = ["-m", f"speculation={','.join(KINDS)}", *SMALL, *shape, engine]
+    velosweep(*sweep, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "a cache"))
     found = analyse(tmp_path / "out")
     jobs = list(whole_jobs(found.comparisons))
     said = {job.speculation: timings(command_line(job, found.record), tmp_path / "log") for job in jobs}
 
-    assert len(said) == 6
+    assert set(said) == set(KINDS)
     assert {kind for kind, run in said.items() if not run.get("draft_n")} == set()
     assert {run["predicted_n"] for run in said.values()} == {64}
     assert "draft_n" not in timings(vanilla_command(jobs[0], found.record), tmp_path / "log")
 
 
-def test_the_command_of_the_answer_is_the_shortest_that_does_it(models: list[str], tmp_path: Path) -> None:
-    native = real_models.llama_server()
-    settings = ["n_draft=4", "n_predict=16", "iterations=1", f"llama_cpp.path={native}", "hydra.run.dir=out"]
-    velosweep(*settings, *models, cwd=tmp_path)
+@pytest.mark.parametrize("kinds", ["[draft-mtp]", "[draft-mtp,ngram-mod]"])
+def test_the_commands_of_heads_in_a_file_of_their_own_and_of_two_kinds_run_and_draft(
+    kinds: str, tmp_path: Path
+) -> None:
+    main, heads = ensure_files(TINY, "draft-mtp", tmp_path, lambda _: None)
+    models = [f"model_pair.main_model={main}", f"model_pair.draft_model={heads}"]
+    velosweep("-m", f"speculation.kinds={kinds}", *SMALL, *models, "engine=embedded", cwd=tmp_path)
     found = analyse(tmp_path / "out")
     (job,) = whole_jobs(found.comparisons)
-    main, draft = (model.partition("=")[2] for model in models)
+    command = command_line(job, found.record)
+
+    assert f"-md {heads}" in command
+    assert timings(command, tmp_path / "log")["draft_n"] > 0
+
+
+def test_the_command_of_the_answer_is_the_shortest_that_does_it(tmp_path: Path) -> None:
+    native = real_models.llama_server()
+    main, draft = tmp_path / "a main.gguf", tmp_path / "a draft.gguf"
+    write_pair(TINY, main, draft)
+    models = [f"model_pair.main_model={main}", f"model_pair.draft_model={draft}", f"llama_cpp.path={native}"]
+    velosweep("n_draft=4", "n_predict=16", "iterations=1", "hydra.run.dir=out", *models, cwd=tmp_path)
+    found = analyse(tmp_path / "out")
+    (job,) = whole_jobs(found.comparisons)
     threads = re.search(r"-t (\d+)", command_line(job, found.record))
 
     assert threads is not None

@@ -7,7 +7,7 @@ import pytest
 from tests.planning.jobs import job
 from velosweep.config.settings import Job, Speculation
 from velosweep.errors import ConfigError
-from velosweep.measuring.draft_lengths import changed_lengths, merge_same_runs, real_n_draft
+from velosweep.measuring.draft_lengths import changed_lengths, merge_same_runs, real_n_draft, too_short_to_copy
 from velosweep.models.draft_heads import DraftHead
 from velosweep.planning.identity import identify
 
@@ -70,3 +70,15 @@ def test_a_value_that_is_repeated_is_still_refused():
 
     with pytest.raises(ConfigError, match="measure the same thing"):
         identify(merge_same_runs(jobs, [4, 4]), {})
+
+
+def test_ngram_simple_is_not_left_to_draft_nothing_without_a_word():
+    of_three = Speculation(kinds=("ngram-simple",), parameters=(("ngram_simple.size_n", 3),))
+    said = list(too_short_to_copy([*jobs_over(4, 11, 12, kind="ngram-simple"), job(n_draft=4, speculation=of_three)]))
+
+    assert [text.partition(":")[0] for text, _ in said] == [
+        "ngram-simple never drafts with n_draft 4",
+        "ngram-simple never drafts with n_draft 11",
+    ]
+    assert said[0][1].startswith("take n_draft 12 or more, or +speculation.parameters.ngram_simple.size_n=4")
+    assert list(too_short_to_copy(jobs_over(4, kind="ngram-map-k"))) == []

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from velosweep.config.settings import Job
+from velosweep.llama_cpp.arguments import kind_parameters
 from velosweep.models.draft_heads import DraftHead
 
 
@@ -49,3 +50,21 @@ def changed_lengths(jobs: Sequence[Job], real: Iterable[int]) -> Iterator[str]:
             given = ", ".join(map(str, sorted(lengths)))
             most = f"{n_draft} tokens a round" if min(lengths) < n_draft else f"at most {n_draft} tokens a round here"
             yield f"{label} drafts {most}, whatever it is told: n_draft {given} {several} as n_draft {n_draft}"
+
+
+def too_short_to_copy(jobs: Iterable[Job]) -> Iterator[tuple[str, str]]:
+    """What speaks against an ngram-simple that can draft nothing, and the remedy.
+
+    llama.cpp (`common_ngram_simple_draft`) drops a draft that is shorter than the tokens that were looked for.
+    """
+    simple = (job for job in jobs if "ngram-simple" in job.speculation.kinds)
+    values = (kind_parameters(job.speculation, job.n_draft) for job in simple)
+    for looked_for, longest in dict.fromkeys(
+        (value["ngram_simple.size_n"], value["ngram_simple.size_m"]) for value in values
+    ):
+        if isinstance(looked_for, int) and isinstance(longest, int) and longest < looked_for:
+            yield (
+                f"ngram-simple never drafts with n_draft {longest}: it copies no fewer tokens than it looks for, "
+                f"which are {looked_for}",
+                f"take n_draft {looked_for} or more, or +speculation.parameters.ngram_simple.size_n={longest} or less",
+            )

@@ -21,7 +21,7 @@ from velosweep.machine.cores import check_threads, oversubscription, resolve_thr
 from velosweep.machine.devices import find_lanes
 from velosweep.machine.environment import cached_sha256, collect_environment
 from velosweep.machine.nvml import NvmlDriver, open_nvml
-from velosweep.measuring.draft_lengths import changed_lengths, merge_same_runs, real_n_draft
+from velosweep.measuring.draft_lengths import changed_lengths, merge_same_runs, real_n_draft, too_short_to_copy
 from velosweep.measuring.job_resolver import EngineKey, JobResolver, check_files_exist, engine_key
 from velosweep.measuring.memory_estimates import MemoryEstimates
 from velosweep.models.gguf_model import GgufInfo
@@ -129,6 +129,7 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
         headers=resolver.headers,
         warnings=(
             *(PreflightWarning("n_draft", text, _ONE_LENGTH) for text in changed_lengths(threaded, lengths)),
+            *(PreflightWarning("n_draft", text, remedy) for text, remedy in too_short_to_copy(identified)),
             *preflight_warnings(identified, resolver.headers, () if settings.elsewhere else lanes),
         ),
     )

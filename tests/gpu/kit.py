@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from cuda_run import batch_cost, build, fidelity
 from frame import REAL, SMALL, Kit, Step, run_steps
-from measuring import busy, conditions, depth, grid, residency, same_twice, streams
+from measuring import busy, conditions, depth, grid, heads, residency, same_twice, streams
 from packing import WHEELS, pack
 from preparing import install, machine
 from table import write_results
@@ -33,23 +33,24 @@ def _quantised(name: str) -> Step:
 
 def _unquantised(name: str) -> Step:
     run = grid(name, lambda kit: kit.scale.unquantised, lambda kit: kit.scale.few_n_drafts)
-    return Step(name=name, limit_s=80, run=run)
+    return Step(name=name, limit_s=75, run=run)
 
 
 FIRST_RUN = (
-    Step(name="install", limit_s=25, run=install),
-    Step(name="machine", limit_s=25, run=machine),
+    Step(name="install", limit_s=20, run=install),
+    Step(name="machine", limit_s=20, run=machine),
     _quantised("quantised"),
-    Step(name="streams", limit_s=70, run=streams),
+    Step(name="streams", limit_s=65, run=streams),
     Step(name="depth", limit_s=60, run=depth),
+    Step(name="heads", limit_s=40, run=heads),
     _unquantised("unquantised"),
-    Step(name="same_twice", limit_s=40, run=same_twice),
-    Step(name="busy", limit_s=30, run=busy),
-    Step(name="residency", limit_s=15, run=residency),
-    Step(name="conditions", limit_s=15, run=conditions),
+    Step(name="same_twice", limit_s=35, run=same_twice),
+    Step(name="busy", limit_s=25, run=busy),
+    Step(name="residency", limit_s=10, run=residency),
+    Step(name="conditions", limit_s=10, run=conditions),
 )
 SECOND_RUN = (
-    Step(name="install", limit_s=25, run=install),
+    Step(name="install", limit_s=20, run=install),
     Step(name="build", limit_s=520, run=build),
     Step(name="fidelity", limit_s=60, run=fidelity),
     Step(name="batch_cost", limit_s=60, run=batch_cost),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from frame import VELOSWEEP, Kit, Pair, Result, StepFailed
-from preparing import write_pair
+from preparing import write_heads, write_pair
 
 Row = Mapping[str, Any]
 
@@ -25,7 +25,8 @@ def _sweep(kit: Kit, name: str, pair: list[str], *overrides: str, context: int =
     job = [f"n_predict={kit.scale.n_predict}", f"iterations={kit.scale.iterations}"]
     run = kit.velosweep("-m", *engine, *pair, *job, *overrides, f"hydra.sweep.dir={folder}", log=name, check=False)
     if not (folder / "results.parquet").is_file():
-        raise StepFailed(f"velosweep ended with {run.returncode} and no results: see logs/{name}.txt")
+        said = " ".join(run.stdout.split())[-200:]
+        raise StepFailed(f"velosweep ended with {run.returncode} and no results (logs/{name}.txt): {said}")
     rows = [row for row in velosweep.load_results(folder).to_pylist() if row["prompt_id"] is None]
     measured = [row for row in rows if row["speedup_gm"] is not None]
     if not measured:
@@ -104,6 +105,25 @@ def depth(kit: Kit) -> Result:
     rows, cut = _sweep(kit, "depth", pair, "n_draft=4", depths, context=kit.scale.depth + 1024)
     figures = {"speedups": _texts(rows, "depth")}
     return Result(figures=figures, folders=("sweeps/depth",), surprises=(cut,) if cut else ())
+
+
+def heads(kit: Kit) -> Result:
+    """Speedup with heads of each kind. What is said of one that the build doesn't know is a finding, no failure."""
+    speedups: dict[str, str] = {}
+    surprises, folders = [], []
+    for kind in ("draft-eagle3", "draft-mtp"):
+        pair = write_heads(kit, kit.scale.quantised, kind)
+        try:
+            rows, cut = _sweep(kit, kind, pair, f"speculation={kind}", "n_draft=3")
+        except StepFailed as refused:
+            surprises.append(f"{kind}: {refused}")
+            continue
+        (speedups[kind],) = _texts(rows, "n_draft").values()
+        folders.append(f"sweeps/{kind}")
+        surprises += [cut] if cut else []
+    if not speedups:
+        raise StepFailed("; ".join(surprises))
+    return Result(figures={"speedups": speedups}, folders=tuple(folders), surprises=tuple(surprises))
 
 
 def same_twice(kit: Kit) -> Result:

@@ -60,8 +60,25 @@ def machine(kit: Kit) -> Result:
 def write_pair(kit: Kit, pair: Pair) -> tuple[list[str], float]:
     """The overrides that name a pair, which is written where it isn't there; and the seconds that took."""
     start = time.monotonic()
-    said = kit.velosweep("synth", "--out", str(kit.work / "models"), *pair.fields(), log=f"synth-{pair.type}").stdout
-    paths = re.findall(r"^(?:main|draft) model +(.+)  \(", said, re.MULTILINE)
-    if len(paths) != 2 or not all(Path(path).is_file() for path in paths):
-        raise StepFailed(f"velosweep synth wrote no pair: see logs/synth-{pair.type}.txt")
-    return [f"model_pair.main_model={paths[0]}", f"model_pair.draft_model={paths[1]}"], time.monotonic() - start
+    paths = _synth(kit, pair)
+    return _named(paths["main model"], paths["draft model"]), time.monotonic() - start
+
+
+def write_heads(kit: Kit, pair: Pair, kind: str) -> list[str]:
+    """The overrides that name a pair's main model with heads of a kind, written where they aren't there."""
+    paths = _synth(kit, pair, f"--heads={kind}")
+    return _named(paths.get("MTP main model", paths["main model"]), paths[kind])
+
+
+def _named(main: str, draft: str) -> list[str]:
+    return [f"model_pair.main_model={main}", f"model_pair.draft_model={draft}"]
+
+
+def _synth(kit: Kit, pair: Pair, *options: str) -> dict[str, str]:
+    """The files that `velosweep synth` says it wrote, by what it calls them."""
+    command = ["synth", "--out", str(kit.work / "models"), *options, *pair.fields()]
+    said = kit.velosweep(*command, log=f"synth-{pair.type}").stdout
+    paths = {what.strip(): path for what, path in re.findall(r"^(\w.{13} )(.+?)  \(", said, re.MULTILINE)}
+    if not paths or not all(Path(path).is_file() for path in paths.values()):
+        raise StepFailed(f"velosweep synth wrote no models: see logs/synth-{pair.type}.txt")
+    return paths

@@ -182,7 +182,7 @@ def slow(kit):
 def test_a_program_past_its_steps_limit_is_ended_and_its_row_says_what_it_had_printed(kit):
     kit.ending_s = 1
 
-    assert not run_steps(kit, [Step(name="slow", limit_s=4, run=slow), Step(name="next", limit_s=4, run=ran)])
+    assert not run_steps(kit, [Step(name="slow", limit_s=1.5, run=slow), Step(name="next", limit_s=4, run=ran)])
 
     assert "its time being over: hello" in kit.mark("slow")["error"]
     assert kit.mark("next")["ok"]

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.measuring.standin_lane import Bench, StandInSession, good
+from tests.measuring.standin_lane import Bench, StandInEngine, StandInSession, good
 from tests.planning.jobs import jobs_over_n_draft
 from tests.strategies import samples_to_table
 from velosweep.config.settings import Adaptive, Prompt, PromptSet, Protocol, Speculation
@@ -39,6 +39,22 @@ def test_servers_are_warmed_up_and_then_measured_in_alternating_rounds() -> None
         "n_draft 4",
         "vanilla",
     ]
+
+
+def test_batches_are_timed_after_the_first_runs_of_each_server_alone() -> None:
+    asked: dict[str, list[tuple[int, ...]]] = {}
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        asked.setdefault(session.server.label, []).append(request.batches)
+        return good(session.server, request)
+
+    Bench(engine=StandInEngine(answer=answer)).run(jobs_over_n_draft(4, 8, iterations=4))
+
+    assert asked == {
+        "vanilla": [(), (5, 9), (5, 9), (5, 9), ()],
+        "n_draft 4": [(), (5,), (5,), (5,), ()],
+        "n_draft 8": [(), (9,), (9,), (9,), ()],
+    }
 
 
 def test_a_shared_vanilla_run_stands_once_and_belongs_to_no_single_job() -> None:

@@ -100,7 +100,7 @@ def test_of_many_sizes_vanilla_times_some_from_the_smallest_to_the_largest() -> 
     (group,) = plan_groups(jobs_over_n_draft(*range(1, 17), iterations=1))
     (round_,) = rounds(group, 0)
 
-    assert batches_after(round_[0], round_) == (2, 7, 12, 17)
+    assert batches_after(round_[0], round_) == (2, 9, 17)
 
 
 @pytest.mark.parametrize("kinds", [("ngram-simple",), ("draft", "ngram-mod")])

@@ -78,6 +78,14 @@ def test_reading_along_costs_the_draft_no_more_than_drafting_as_many_tokens():
     assert job.decoding.sync_cost == pytest.approx(5 * 0.01)
 
 
+def test_a_batch_that_was_disturbed_does_not_move_the_cost_of_reading_along():
+    samples = told(4, c=0.5, v=lambda k: 2.0, s=0.4)
+    odd = next(one for one in samples if one.n_draft == 4)
+    samples = [replace(one, batch_ms=(one.batch_ms[0] * 9,)) if one is odd else one for one in samples]
+
+    assert _jobs(samples)["j4"].decoding.sync_cost == pytest.approx(0.4)
+
+
 def test_without_timed_batches_reading_along_is_not_told_from_verifying():
     samples = [replace(s, batch_tokens=None, batch_ms=None) for s in told(4, c=0.5, v=lambda k: 2.0, s=0.4)]
     found = _jobs(samples)["j4"].decoding

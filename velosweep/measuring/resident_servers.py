@@ -19,6 +19,8 @@ from velosweep.values import Sample
 # A run may take this many times the slowest good one of its kind, and this much more, before it counts as hung.
 _TIMEOUT_FACTOR = 10.0
 _TIMEOUT_FLOOR_S = 5.0
+# After so many runs of a server batches are timed: each takes as long as a round of drafting.
+_TIMED_RUNS = 3
 
 
 @dataclass(kw_only=True)
@@ -32,7 +34,13 @@ class ResidentServer:
     session: Session
     started_at: float
     warmed_up: bool = False
+    timed: int = 0  # runs after which batches were timed
     refused: set[str] = field(default_factory=set)
+
+    def batches(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """The batches to time after its next run: those, or none where enough were timed."""
+        self.timed += bool(sizes)
+        return sizes if self.timed <= _TIMED_RUNS else ()
 
 
 class ResidentServers:
@@ -186,7 +194,8 @@ def run_once(
     loaded = servers.get(measurement.server)
     if loaded is None:
         raise ValueError(f"the server of {measurement.key} is not loaded")
-    job, session, lane, request = measurement.job, loaded.session, context.lane.number, request_of(measurement, batches)
+    request = request_of(measurement, loaded.batches(batches))
+    job, session, lane = measurement.job, loaded.session, context.lane.number
     slowest_s, timeout_s = context.recorder.slowest_s(measurement), job.protocol.run_timeout_s
     if slowest_s is not None:
         timeout_s = min(timeout_s, slowest_s * _TIMEOUT_FACTOR + _TIMEOUT_FLOOR_S)

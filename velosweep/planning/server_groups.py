@@ -65,7 +65,7 @@ def sample_key(sample: Sample) -> Key:
     return (sample.job_id, sample.block, sample.launch, sample.iteration, sample.prompt_id)
 
 
-_MOST_BATCHES = 4  # vanilla's after one run; a batch takes as long as some tokens
+_MOST_BATCHES = 3  # vanilla's after one run; a batch takes as long as some tokens
 
 
 def batches_after(measurement: Measurement, round_: Sequence[Measurement]) -> tuple[int, ...]:

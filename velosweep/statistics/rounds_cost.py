@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from velosweep.config.speculation_kinds import KINDS
@@ -149,7 +150,7 @@ def _sync_ms(runs: Runs, owner: Owner, vanilla: Owner, batch: float) -> float | 
 
 
 def _batch_ms(runs: Runs, owner: Owner) -> dict[int, float]:
-    """Mean ms of the batches that were timed after an owner's usable runs, by their size."""
+    """Median ms of the batches that were timed after an owner's usable runs, by their size."""
     sizes, times = (runs.columns.lists(name) for name in ("batch_tokens", "batch_ms"))
     if sizes is None or times is None:
         return {}
@@ -158,7 +159,7 @@ def _batch_ms(runs: Runs, owner: Owner) -> dict[int, float]:
         begin, end = int(sizes[0][row]), int(sizes[0][row + 1])
         for size, ms in zip(sizes[1][begin:end].tolist(), times[1][begin:end].tolist(), strict=True):
             found[size].append(ms)
-    return {size: sum(values) / len(values) for size, values in found.items()}
+    return {size: median(values) for size, values in found.items()}
 
 
 def _interpolated(times: Mapping[int, float], size: int) -> float:

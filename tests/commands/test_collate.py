@@ -134,7 +134,7 @@ COUNTS = ("n_draft", "predicted_tokens", "draft_tokens", "accepted_tokens", "acc
 # what only names a setting or a machine, and can't be told when it is left out
 NAMES = ("sweep_id", "job_num", "model_pair", "main_model", "draft_model", "speculation", "n_predict", "prompt_set")
 NAMES += ("prompt", "prompt_category", "host", "device", "engine", "llama_cpp_build", "finished_at", "prompt_id")
-FROM_COUNTS = ("n_draft", "acceptance", "alpha", "tokens_per_round", "cost_ratio", "expected_speedup")
+FROM_COUNTS = ("n_draft", "acceptance", "alpha", "tokens_per_round", "cost_ratio", "expected_speedup", "drafted")
 
 
 def stripped(whole: Path, folder: Path, *columns: str) -> Path:

@@ -210,7 +210,9 @@ def test_a_job_that_drafted_nothing_says_so_in_its_row_with_the_remedy_and_is_no
     (row,) = (line for line in text.splitlines() if line.split()[:1] == ["ngram-simple"])
     assert "drafted nothing" in row
     assert "0 drafted" in row
-    assert "+speculation.parameters.ngram_simple.size_n=3" in shown(_idle(made, best.job_id), verbosity=1)
+    (advice,) = (line for line in " ".join(text.split("\n")).split("No drafts:")[1:])
+    assert f"n_draft {best.n_draft}. " in advice
+    assert "+speculation.parameters.ngram_simple.size_n=3" in advice
     assert f"Run draft model, n_draft {best.n_draft}:" not in text
     assert "Run draft model, n_draft" in text
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 MOST_LINES = 12
-_SENTENCES = ("First token", "Why:")  # lines that may be wrapped: nothing in them is to be pasted
+_SENTENCES = ("First token", "Why:", "No drafts:")  # lines that may be wrapped: nothing in them is to be pasted
 
 
 def resume_command(root: Path) -> str:
@@ -158,6 +158,10 @@ def _next_steps(
         if answer.command:
             load = f"Run it ({answer.question}):" if answer.question else "Run it:    "
             yield f"{load} {answer.command}"
+    idle = [job for job in jobs if job.drafted is False]
+    for advice, where in grouped_findings(idle, job_labels(jobs), record) if not quiet else ():
+        if advice.code == "nothing_drafted":
+            yield f"No drafts:  {'' if single else '; '.join(first_few(where, 3)) + '. '}{advice.remedy}"
     weak = [answer for answer in found if answer.job is not None and answer.sureness.startswith("Weak")]
     if weak and not quiet:
         codes = {advice.code for answer in weak for advice in answer.against}

@@ -147,3 +147,15 @@ def test_a_context_of_2000_tokens_is_measured(tmp_path: Path) -> None:
     assert 1900 < plain.prompt_tokens == drafted.prompt_tokens < 2200
     assert plain.tokens == drafted.tokens
     assert drafted.draft_tokens == drafted.accepted_tokens > 0
+
+
+def test_a_main_model_in_f32_is_measured(tmp_path: Path) -> None:
+    main, draft = real_models.model("f32"), real_models.model("draft-f16")
+    servers = serve(ServerEngine(real_models.llama_server()), main, draft, tmp_path)
+    try:
+        plain, drafted = servers.both(PROMPTS["code"])
+    finally:
+        servers.close()
+
+    assert plain.tokens == drafted.tokens
+    assert drafted.draft_tokens > drafted.accepted_tokens > 0

@@ -85,9 +85,15 @@ class HttpClient:
                     connection.shutdown(socket.SHUT_RDWR)
 
     def request(
-        self, method: str, path: str, payload: Mapping[str, object] | None = None, *, timeout_s: float
+        self,
+        method: str,
+        path: str,
+        payload: Mapping[str, object] | None = None,
+        *,
+        timeout_s: float,
+        events_bytes: int = _EVENTS_BYTES,
     ) -> HttpResponse:
-        """One request and its whole response, whatever its status.
+        """One request and its whole response, whatever its status. `events_bytes`: of a stream, that wake us.
 
         Raises RunTimeout if the response isn't complete within `timeout_s`, RunFailed if the connection fails, what
         comes back is no HTTP, or `abort` is called.
@@ -104,7 +110,7 @@ class HttpClient:
                 try:
                     sent_at = time.perf_counter()
                     connection.sendall(message)
-                    _receive(connection, deadline, pieces)
+                    _receive(connection, deadline, pieces, events_bytes)
                 finally:
                     with self._lock:
                         self._connections.discard(connection)
@@ -217,7 +223,7 @@ def _request_bytes(address: ServerAddress, method: str, path: str, payload: Mapp
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def _receive(connection: socket.socket, deadline: float, pieces: list[tuple[float, bytes]]) -> None:
+def _receive(connection: socket.socket, deadline: float, pieces: list[tuple[float, bytes]], events_bytes: int) -> None:
     """Collect (time, data) until the server closes, or the last chunk is there although it does not close.
 
     No time is wanted between the first event and the last. From the first on, the system wakes us only for several
@@ -248,7 +254,7 @@ def _receive(connection: socket.socket, deadline: float, pieces: list[tuple[floa
         if not streaming and b"data:" in latest:
             streaming = True
             with suppress(OSError):  # a system without it wakes us for each event
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _EVENTS_BYTES)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, events_bytes)
 
 
 def _parse(pieces: Sequence[tuple[float, bytes]], sent_at: float, what: str) -> HttpResponse:

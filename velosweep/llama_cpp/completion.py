@@ -17,6 +17,9 @@ NOT_SENT = -1
 _MOST_HELD_BACK = 1024  # a hostile count of tokens must not become a list of that length
 
 
+_TIMED_EVENTS_BYTES = 1 << 14
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
     """One finished /completion: the final event, all tokens, and times from the request on.
@@ -103,7 +106,9 @@ def complete(client: HttpClient, payload: Mapping[str, object], *, timeout_s: fl
     Raises RunTimeout, or RunFailed for an error status, a broken stream or one without a final event.
     """
     what = "POST /completion"
-    response = client.request("POST", "/completion", {**payload, "stream": True}, timeout_s=timeout_s)
+    # Of timed tokens no arrival is wanted, and the server closes at the end, which wakes us in any case.
+    wake = {"events_bytes": _TIMED_EVENTS_BYTES} if payload.get("timings_per_token") else {}
+    response = client.request("POST", "/completion", {**payload, "stream": True}, timeout_s=timeout_s, **wake)
     check_status(response, what)
     events = parse_events(response.body)
     for event in events:

@@ -1,7 +1,7 @@
 """What several streams cost the driver: `python -m tests.benchmarks.bench_streams [--runs N] [--soak N]`.
 
-Real runs of the default pair at 8 streams, vanilla and drafting, by the embedded llama.cpp: CPU seconds of the driver in
-a second of a run, beside the tokens a second that it took in. The soak asks a tiny model N times at 4 streams and tells
+Real runs of the default pair at 8 streams, vanilla and drafting, by the embedded llama.cpp: the driver's CPU seconds in
+a second of a run, beside the tokens a second that it took in. The soak asks a tiny model N times at 4 streams and says
 by how much the driver's memory grew over the last nine tenths.
 """
 

@@ -104,4 +104,4 @@ def test_a_terminal_that_says_no_width_has_eighty_columns(columns: str, sweep: P
     text = said.decode()
     assert "Run the synthetic draft" in text
     assert "\x1b[" not in text
-    assert 40 < max(len(line) for line in text.splitlines() if "velosweep " not in line) <= 80  # commands stay whole
+    assert 40 < max(len(line) for line in text.splitlines() if "/" not in line) <= 80  # commands and paths stay whole

@@ -97,6 +97,8 @@ def _as_ours(error: Exception) -> VelosweepError | None:
     """The exception as one of our errors; None for a bug, which needs its traceback."""
     if isinstance(error, VelosweepError):
         return error
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _current_folder_exists():
+        return VelosweepError("The current folder is gone", remedy="change to one that is there")
     if isinstance(error, OSError) and error.filename is not None:
         return VelosweepError(
             f"{error.filename}: {error.strerror}", remedy="check that the folder exists, is yours and has room"
@@ -104,6 +106,14 @@ def _as_ours(error: Exception) -> VelosweepError | None:
     from velosweep.config.hydra_errors import translate
 
     return translate(error)
+
+
+def _current_folder_exists() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return False
+    return True
 
 
 def _say(error: VelosweepError) -> int:

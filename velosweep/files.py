@@ -25,6 +25,18 @@ _REMEDIES = {
 }
 
 
+def user_cache() -> Path:
+    """The user's cache folder of velosweep. Raises StorageError where there is no home folder to hold one."""
+    import platformdirs
+
+    try:
+        return Path(platformdirs.user_cache_dir("velosweep", appauthor=False))
+    except (RuntimeError, KeyError) as error:  # no HOME, and a user id without an entry
+        raise StorageError(
+            "There is no home folder to keep a cache in", remedy="set HOME or XDG_CACHE_HOME to a folder of yours"
+        ) from error
+
+
 def storage_error(path: Path, error: OSError, *, doing: str = "write") -> StorageError:
     """`error` in words, with what to do about it."""
     code = error.errno or 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -59,6 +60,7 @@ def run_sweep(
     if settings.report_plots:
         require_matplotlib()
     console = make_console()
+    _check_names(jobs, root, command)
     prepared = prepare(jobs, settings, say=partial(say, console))
     sweep = Sweep(id="", root=str(root), jobs=prepared.jobs, command=tuple(command), single=single)
     if settings.dry_run:
@@ -71,6 +73,23 @@ def run_sweep(
     if measured.broken:
         raise _ended_early(measured.broken, root) from measured.broken
     return SweepOutcome.of_sweep(derived.record, derived.summaries(), asked=job_ids, interrupted=measured.interrupted)
+
+
+def _check_names(jobs: Sequence[Job], root: Path, command: Sequence[str]) -> None:
+    """Raise StorageError for a name whose bytes are no UTF-8: no file of ours could hold it."""
+    names = {"folder for results": str(root), "current folder": os.getcwd(), "command": " ".join(command)}  # noqa: PTH109
+    for job in jobs:
+        for path in (job.model_pair.main_model, job.model_pair.draft_model, job.engine.program, job.output):
+            names[f"file {path}"] = path or ""
+    for what, name in names.items():
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            byte = ord(name[error.start]) & 0xFF
+            raise StorageError(
+                f"The {what} has a byte in its name that is no UTF-8 text (0x{byte:02X}): {name}",
+                remedy="rename it, or work with another folder",
+            ) from None
 
 
 def measure_sweep(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from velosweep.commands.sweep_folder import add_sweep_folder
+from velosweep.config.keys import expanded
 from velosweep.config.load import load_saved
 from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import StorageError
@@ -56,7 +57,7 @@ def saved_sweep(directory: Path, *, overrides: Sequence[str] = ()) -> SavedSweep
 
     Raises StorageError where it isn't one or its configuration is gone.
     """
-    root = directory.expanduser().absolute()
+    root = expanded(str(directory)).absolute()
     if not is_sweep(root):
         raise StorageError(f"{root} is not the folder of a sweep", remedy="name the folder that holds sweep.json")
     paths = SweepPaths(root)

@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from velosweep.config.keys import expanded
 from velosweep.config.model_references import is_local
 from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import (
@@ -104,7 +105,7 @@ def absolute(job: Job) -> Job:
 
 
 def _absolute(path: Any) -> Any:
-    return path if not path or not is_local(path) else str(Path(path).expanduser().absolute())
+    return path if not path or not is_local(path) else str(expanded(path).absolute())
 
 
 def _models(job: Job) -> list[str]:

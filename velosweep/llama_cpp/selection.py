@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from velosweep.config.keys import expanded
 from velosweep.config.settings import ENGINES, EngineSettings
 from velosweep.errors import ProgramError
 from velosweep.isolation import without_current_folder
@@ -53,7 +55,7 @@ def resolve_engine(settings_kind: str, llama_cpp_path: str | None, environ: Mapp
         return _embedded("engine=embedded")
     variable = environ.get("LLAMA_CPP_PATH") or None
     path, source = variable, _VARIABLE  # the shipped configuration sets llama_cpp.path to it
-    if llama_cpp_path and not (variable and Path(llama_cpp_path) == Path(variable).expanduser()):
+    if llama_cpp_path and not (variable and Path(llama_cpp_path) == expanded(variable)):
         path, source = llama_cpp_path, "llama_cpp.path"
     if settings_kind == "binaries":
         return _binaries(path, source, environ)
@@ -111,7 +113,7 @@ def _server(program: str, reason: str) -> ChosenEngine:
 
 
 def _server_at(path: str, source: str) -> ChosenEngine:
-    given = Path(path).expanduser()
+    given = expanded(path)
     if given.is_file() and os.access(given, os.X_OK):
         program: Path | None = given.absolute()
     else:
@@ -141,7 +143,7 @@ def _binaries(path: str | None, source: str, environ: Mapping[str, str]) -> Chos
 
 def find_programs(path: str) -> Path | None:
     """The folder of a llama.cpp at `path` that holds a speculative and a vanilla program; None if there is none."""
-    base = Path(path).expanduser()
+    base = expanded(path)
     for folder in program_folders(base.parent if base.is_file() else base):
         if find_in(folder, *VANILLA_PROGRAMS) and find_in(folder, *SPECULATIVE_PROGRAMS):
             return folder.absolute()
@@ -149,10 +151,13 @@ def find_programs(path: str) -> Path | None:
 
 
 def _not_found(program: str, path: str, source: str) -> ProgramError:
-    given = Path(path).expanduser()
+    given = expanded(path)
     remedy = _OTHER_VARIABLE if source == _VARIABLE else HOW_TO_BUILD
     if not given.exists():
         return ProgramError(f"{source}={path} does not exist", remedy=remedy)
+    files = [given, *(folder / program for folder in program_folders(given))]
+    for file in (file for file in files if file.is_file() and not os.access(file, os.X_OK)):
+        return ProgramError(f"{file} is not executable", remedy=f"make it so: chmod +x {shlex.quote(str(file))}")
     looked = ", ".join(str(folder) for folder in program_folders(given)[:3])
     return ProgramError(f"No {program} for {source}={path} (looked in {looked})", remedy=remedy)
 

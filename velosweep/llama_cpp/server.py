@@ -90,19 +90,29 @@ class ServerSession(Session):
     def wait_ready(self, timeout_s: float) -> None:
         deadline = time.perf_counter() + timeout_s
         http: HttpClient | None = None
+        problem: str | None = None
 
         def ready() -> bool:
-            nonlocal http
+            nonlocal http, problem
             http = http or self._listening()
-            return not self.alive or (http is not None and http.health_problem() is None)
+            problem = http.health_problem() if http is not None else None
+            unreachable = problem is not None and "unreachable" in problem
+            return not self.alive or unreachable or (http is not None and problem is None)
 
         came = process.wait_for(ready, deadline, longest_s=0.25)
         if not self.alive:
             raise self._launch_failed("llama.cpp did not start", self._child.exit_code)
+        if problem is not None and "unreachable" in problem and http is not None:
+            self.close()
+            raise LaunchFailed(
+                f"llama.cpp listens at {http.address}, which can't be reached from this machine itself: {problem}",
+                remedy="bring its loopback device up (ip link set lo up)",
+            )
         if not came or http is None:
             self.close()
             raise LaunchFailed(
-                f"llama.cpp was not ready after {timeout_s:g} s (log: {self._log_path})",
+                f"llama.cpp was not ready after {timeout_s:g} s{f' ({problem})' if problem else ''} "
+                f"(log: {self._log_path})",
                 remedy="raise protocol.load_timeout_s, or see the log for what it waits for",
             )
         self._client = ServerClient(self._server, http)

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import platformdirs
 import psutil
 
 from velosweep import __version__
 from velosweep.errors import StorageError
-from velosweep.files import as_storage_error, file_sha256, make_folder, write_text
+from velosweep.files import as_storage_error, file_sha256, make_folder, user_cache, write_text
 from velosweep.records import Environment, ModelFile
 from velosweep.values import Device
 
@@ -67,15 +66,18 @@ def cached_sha256(path: Path, *, cache: Path | None = None) -> str | None:
     """
     if path.is_dir():
         return None
-    cache = cache or Path(platformdirs.user_cache_dir("velosweep")) / "program-hashes.json"
     with as_storage_error(path, doing="read"):
         status = path.stat()
         key = f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}"
-        known = _read(cache)
+        with suppress(StorageError):
+            cache = cache or user_cache() / "program-hashes.json"
+        known = _read(cache) if cache else {}
         if key in known:
             return known[key]
         known[key] = file_sha256(path)
     with suppress(StorageError):
+        if cache is None:
+            return known[key]
         make_folder(cache.parent)
         write_text(cache, json.dumps(known, indent=0, sort_keys=True), durable=False)
     return known[key]

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from velosweep.config.keys import expanded
 from velosweep.config.model_references import HubReference, hub_reference, is_local
 from velosweep.errors import ModelFileError, install_extra
 from velosweep.models.stores import hugging_face_store, llama_cpp_store
@@ -51,7 +52,7 @@ def resolve_model(reference: str, *, key: str) -> str:
         if not reference.strip() or "\0" in reference:
             raise ModelFileError(f"{key} is {reference!r}", remedy="give the path of a GGUF file")
         try:
-            return str(Path(reference).expanduser().absolute())
+            return str(expanded(reference).absolute())
         except RuntimeError as error:  # a ~user that isn't there
             raise ModelFileError(f"{key} is {reference!r}: {error}", remedy="write the whole path") from error
     asked = hub_reference(reference)

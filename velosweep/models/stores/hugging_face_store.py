@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from velosweep.config.keys import expanded
 from velosweep.models.stores.stored_file import StoredFile, gguf_files
 
 _PREFIX = "models--"
@@ -17,7 +18,7 @@ def stored_files(home: Path, environment: Mapping[str, str]) -> Iterator[StoredF
     """The GGUF files of the cache; of several revisions of a file the one that `main` refers to, else any."""
     cache = Path(environment.get("XDG_CACHE_HOME") or home / ".cache")
     base = Path(environment.get("HF_HOME") or cache / "huggingface")
-    yield from hub_files(Path(environment.get("HF_HUB_CACHE") or base / "hub").expanduser(), "Hugging Face")
+    yield from hub_files(expanded(str(environment.get("HF_HUB_CACHE") or base / "hub")), "Hugging Face")
 
 
 def hub_files(hub: Path, store: str) -> Iterator[StoredFile]:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from velosweep.config.keys import expanded
 from velosweep.models.stores.stored_file import StoredFile
 
 STORE = "Ollama"
@@ -20,7 +21,7 @@ _LIBRARY = ("registry.ollama.ai", "library")
 def stored_files(home: Path, environment: Mapping[str, str], service: Path = _SERVICE) -> Iterator[StoredFile]:
     """The model layers of every manifest, called as Ollama lists them: `llama3.1:8b`."""
     chosen = environment.get("OLLAMA_MODELS")
-    for folder in [Path(chosen).expanduser()] if chosen else [home / ".ollama" / "models", service]:
+    for folder in [expanded(chosen)] if chosen else [home / ".ollama" / "models", service]:
         manifests = folder / "manifests"
         for file in sorted(path for path in manifests.glob("*/*/*/*") if path.is_file()):
             for digest in _layers(file):

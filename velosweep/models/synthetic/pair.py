@@ -18,7 +18,7 @@ from typing import Any
 from velosweep.config.keys import freeze, keys_of
 from velosweep.config.settings import SyntheticShape
 from velosweep.errors import ConfigError, StorageError
-from velosweep.files import file_sha256, write_text
+from velosweep.files import file_sha256, user_cache, write_text
 
 CONSTRUCTION = 2  # goes up whenever the same shape gives other bytes: old files are never taken for new ones
 
@@ -156,11 +156,10 @@ def ensure_files(
     shape: SyntheticShape, kind: str, folder: Path | None, on_progress: Callable[[str], None]
 ) -> tuple[Path, ...]:
     """The files of `FILES[kind]`, written as by `ensure_pair`."""
-    import platformdirs
     from filelock import FileLock
 
     check_shape(shape)
-    folder = folder or Path(platformdirs.user_cache_dir("velosweep", appauthor=False)) / "synthetic"
+    folder = folder or user_cache() / "synthetic"
     paths = _paths(shape, folder, kind)
     seal = folder / paths[0].name.replace("-main.gguf" if kind == "draft" else ".gguf", ".json")
     try:

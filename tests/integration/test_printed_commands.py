@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests import real_models
+from tests.real_models import timings_of
 from velosweep.config.settings import SyntheticShape
 from velosweep.models.synthetic.pair import ensure_files, write_pair
 from velosweep.reporting.printed_command import command_line, vanilla_command
@@ -27,9 +22,6 @@ from velosweep.results.derived_files import analyse
 pytestmark = pytest.mark.real
 
 TINY = SyntheticShape(layers=2, kept_layers=1, width=64, feed_forward=64, heads=2, kv_heads=1, vocabulary=320, eps=0.1)
-# What a grammar makes any model repeat, which the n-gram kinds need: ngram-simple copies no less than the 12 tokens
-# that it looks for, from their last occurrence on.
-REPEATED = "one two three four five six, "
 KINDS = (
     "draft",
     "draft-mtp",
@@ -55,36 +47,6 @@ def velosweep(*arguments: str, cwd: Path, **variables: str) -> str:
     return done.stdout
 
 
-@contextmanager
-def started(command: str, log: Path) -> Iterator[str]:
-    """A printed command, started in a shell whose PATH has a llama-server; gives its address."""
-    folder = Path(real_models.llama_server()).parent
-    environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
-    with (
-        log.open("w") as errors,
-        subprocess.Popen(["sh", "-c", f"exec {command} --port 0"], stderr=errors, env=environment) as child,
-    ):
-        try:
-            deadline = time.monotonic() + 60
-            while not (address := re.search(r"listening on (http://\S+)", log.read_text())):
-                assert child.poll() is None, f"{command}\n{log.read_text()[-2000:]}"
-                assert time.monotonic() < deadline, log.read_text()[-2000:]
-                time.sleep(0.05)
-            yield address.group(1)
-        finally:
-            child.kill()
-
-
-def timings(command: str, log: Path) -> dict[str, Any]:
-    """What a server of this command says of one run."""
-    body = {"prompt": REPEATED * 4, "grammar": f'root ::= ("{REPEATED}")+', "n_predict": 64, "temperature": 0}
-    with started(command, log) as address:
-        asked = urllib.request.Request(f"{address}/completion", json.dumps(body).encode())
-        with urllib.request.urlopen(asked, timeout=60) as answer:
-            said: dict[str, Any] = json.load(answer)["timings"]
-    return said
-
-
 SMALL = ["n_draft=12", "n_predict=16", "iterations=1", "engine.context=1024", "hydra.sweep.dir=out"]
 
 
@@ -96,12 +58,12 @@ def test_every_command_of_a_sweep_over_all_kinds_runs_and_drafts(native: bool, t
     velosweep(*sweep, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "a cache"))
     found = analyse(tmp_path / "out")
     jobs = list(whole_jobs(found.comparisons))
-    said = {job.speculation: timings(command_line(job, found.record), tmp_path / "log") for job in jobs}
+    said = {job.speculation: timings_of(command_line(job, found.record), tmp_path / "log") for job in jobs}
 
     assert set(said) == set(KINDS)
     assert {kind for kind, run in said.items() if not run.get("draft_n")} == set()
     assert {run["predicted_n"] for run in said.values()} == {64}
-    assert "draft_n" not in timings(vanilla_command(jobs[0], found.record), tmp_path / "log")
+    assert "draft_n" not in timings_of(vanilla_command(jobs[0], found.record), tmp_path / "log")
 
 
 @pytest.mark.parametrize("kinds", ["[draft-mtp]", "[draft-mtp,ngram-mod]"])
@@ -116,7 +78,7 @@ def test_the_commands_of_heads_in_a_file_of_their_own_and_of_two_kinds_run_and_d
     command = command_line(job, found.record)
 
     assert f"-md {heads}" in command
-    assert timings(command, tmp_path / "log")["draft_n"] > 0
+    assert timings_of(command, tmp_path / "log")["draft_n"] > 0
 
 
 def test_the_command_of_the_answer_is_the_shortest_that_does_it(tmp_path: Path) -> None:
@@ -133,3 +95,4 @@ def test_the_command_of_the_answer_is_the_shortest_that_does_it(tmp_path: Path) 
     assert command_line(job, found.record) == (
         f"{native} -m '{main}' -md '{draft}' -c 4096 -t {threads[1]} --spec-type draft-simple --spec-draft-n-max 4"
     )
+    assert timings_of(velosweep("command", "out", cwd=tmp_path).strip(), tmp_path / "log")["predicted_n"] == 64

@@ -10,6 +10,7 @@ from velosweep.errors import ConfigError
 from velosweep.measuring.draft_lengths import changed_lengths, merge_same_runs, real_n_draft, too_short_to_copy
 from velosweep.models.draft_heads import DraftHead
 from velosweep.planning.identity import identify
+from velosweep.planning.job_settings import other_settings
 
 SEVEN = DraftHead(kind="draft-dflash", longest=7)
 FREE = DraftHead(kind="draft-mtp", count=1)
@@ -51,6 +52,7 @@ def test_jobs_that_come_to_one_run_are_measured_once_in_the_first_one_s_place():
     (merged,) = merge_same_runs(jobs, [8, 8, 8])
 
     assert (merged.num, merged.n_draft, merged.twins) == (jobs[0].num, 8, (jobs[1].num, jobs[2].num))
+    assert other_settings(merged) == {}  # nothing that tells it from another job
     assert list(changed_lengths(jobs, [8, 8, 8])) == [
         "ngram-cache drafts 8 tokens a round, whatever it is told: n_draft 4, 8, 12 are measured once, as n_draft 8"
     ]

@@ -39,8 +39,8 @@ _SECTIONS: Mapping[str, type] = {
 }
 # Fields of a job that are no settings of what is measured, or that stand in `CORE`.
 _NO_SETTINGS = frozenset({
-    "id", "num", "baseline_id", "added", "directory", "overrides", "output", "target_speedup", "model_pair", "n_draft",
-    "n_predict", "concurrency", "depth", "prompts.name", "prompts.prompts", "speculation.kinds",
+    "id", "num", "twins", "baseline_id", "added", "directory", "overrides", "output", "target_speedup", "model_pair",
+    "n_draft", "n_predict", "concurrency", "depth", "prompts.name", "prompts.prompts", "speculation.kinds",
 })  # fmt: skip
 _KEY_OF = {"engine.program": "llama_cpp.path", "protocol.iterations": "iterations"}
 PATHS = frozenset({MAIN, DRAFT, "llama_cpp.path"})

@@ -42,7 +42,7 @@ def test_the_same_figures_are_no_change(write: Write, capsys: pytest.CaptureFixt
     status = main(["compare", write("old"), write("new"), "--fail-below", "0.97"])
 
     assert status == ExitStatus.OK
-    assert "No change found in 3 jobs" in capsys.readouterr().out
+    assert "No change found in 3 settings" in capsys.readouterr().out
 
 
 def test_a_real_loss_is_named_and_fails_where_asked(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,8 +52,8 @@ def test_a_real_loss_is_named_and_fails_where_asked(write: Write, capsys: pytest
     assert main(["compare", old, new, "--fail-below", "0.97"]) == ExitStatus.SOME_FAILED
 
     said = capsys.readouterr()
-    assert "3 of 3 jobs really changed: n_draft 4 is slower: 0.900×" in said.out
-    assert "Slower than 0.97: 3 jobs (n_draft 4, n_draft 8, n_draft 12)" in said.err
+    assert "3 of 3 settings really changed: n_draft 4 is slower: 0.900×" in said.out
+    assert "Slower than 0.97: 3 settings (n_draft 4, n_draft 8, n_draft 12)" in said.err
 
 
 def test_the_screen_says_of_reproduction_what_the_page_says(
@@ -63,7 +63,7 @@ def test_the_screen_says_of_reproduction_what_the_page_says(
 
     main(["compare", write("old"), write("new"), "--html", str(page)])
 
-    sentence = "Reproduced within their intervals: 3 of 3 jobs"
+    sentence = "Reproduced within their intervals: 3 of 3 settings"
     assert capsys.readouterr().out.count(sentence) == 1
     assert sentence in page.read_text("utf-8")
 
@@ -119,7 +119,9 @@ def test_nothing_to_compare_is_said_and_is_no_success(
     assert main(["compare", old, str(other.root), *fail_below]) == ExitStatus.NOTHING_MEASURED
 
     said = " ".join(capsys.readouterr().out.split())
-    assert "Nothing to compare: the sweeps have no job in common: n_draft is 4 in the old one, 12 in the new" in said
+    assert (
+        "Nothing to compare: the sweeps have no setting in common: n_draft is 4 in the old one, 12 in the new" in said
+    )
     assert "n_predict is" not in said
     assert "Only in the old sweep: n_draft 4" in said
 
@@ -132,7 +134,7 @@ def test_the_page_is_whole_and_needs_no_network(write: Write, tmp_path: Path) ->
 
     page = (Path(new) / "comparison.html").read_text("utf-8")
     assert (tmp_path / "page.html").read_text("utf-8") == page
-    assert "3 of 3 jobs really changed" in page
+    assert "3 of 3 settings really changed" in page
     assert page.count('<circle cx="') == 3
     assert not any(sign in page for sign in ("http://", "https://", "<script", "src="))
 

@@ -96,3 +96,14 @@ def test_contradictions_are_refused(flags: list[str], said: str) -> None:
         words(flags)
 
     assert said in str(caught.value)
+
+
+def test_prompts_go_through_the_chat_template_where_there_is_one_unless_told_otherwise(recorded: Recorded) -> None:  # noqa: F811
+    models = ["--main", "a.gguf", "--draft", "b.gguf"]
+
+    assert recorded.main(["run", *models]) == 0
+    assert recorded.main(["run", *models, "prompts.chat=false"]) == 0
+    assert recorded.main(["run", *models, "prompts.chat=true"]) == 0
+    assert recorded.main(["model_pair.main_model=a.gguf", "model_pair.draft_model=b.gguf"]) == 0
+
+    assert [job.prompts.chat for job in recorded.jobs] == [None, False, True, False]

@@ -128,15 +128,15 @@ EXPERIMENT = (
 def test_a_list_of_values_is_a_sweep_over_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = several(tmp_path, "experiment", EXPERIMENT, capsys)
 
-    assert "2 jobs" in shown
-    assert "vanilla, n_draft 2, n_draft 4" in shown
+    assert "2 settings" in shown
+    assert "vanilla; n_draft 2; n_draft 4" in shown
 
 
 def test_the_command_line_wins_over_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "vanilla, n_draft 7\n" in several(tmp_path, "experiment", EXPERIMENT, capsys, "n_draft=7")
+    assert "vanilla; n_draft 7\n" in several(tmp_path, "experiment", EXPERIMENT, capsys, "n_draft=7")
 
 
 def test_a_groups_file_may_have_a_list_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = "launches: [1, 2]\niterations: 2\n"
 
-    assert "2 jobs" in several(tmp_path, "protocol", content, capsys)
+    assert "2 settings" in several(tmp_path, "protocol", content, capsys)

@@ -123,12 +123,12 @@ def test_speculative_output_is_the_vanilla_output_on_the_cpu(sweep: tuple[Path, 
 def test_the_screen_says_what_the_specification_shows(sweep: tuple[Path, str]) -> None:
     root, screen = sweep
 
-    assert "=== VeloLLM Speculative Decoding Benchmark ===" in screen
+    assert "Configuration:" in screen
     assert "Iteration 1/2" in screen
     assert "Iteration 2/2" in screen
     assert "tok/s (" in screen
-    assert "=== Benchmark Results ===" in screen
-    assert f"Results saved to: {root}" in screen
+    assert "Report:     " in screen
+    assert f"{root}/report.html" in screen
     assert "times" in screen
     assert "text is not" in screen
 
@@ -199,7 +199,7 @@ def test_dry_run_prints_the_plan_and_writes_no_sample(tmp_path: Path) -> None:
     done = run(["-m", "n_draft=4,8,12", "dry_run=true", "engine=embedded", "hydra.sweep.dir=out"], tmp_path)
 
     assert done.returncode == 0, done.stderr
-    assert "3 jobs" in done.stdout
+    assert "3 settings" in done.stdout
     assert "20 measurements" in done.stdout
     assert not list((tmp_path / "out").rglob("samples.parquet"))
 

@@ -53,8 +53,9 @@ def test_the_configuration_block_is_the_specifications_with_engine_lanes_and_war
         "  n_predict: 100\n"
         "  Iterations: 5\n"
         "  Prompt: Explain quantum computing in simple terms\n"
+        "  Asked as: raw text\n"
         "  Engine: embedded, b7130 (9ea3f2c1) (found)\n"
-        "  Lanes: 0: CPU\n"
+        "  Runs on: CPU\n"
         "  ⚠️ More threads than cores\n"
         "\n"
     )
@@ -65,7 +66,7 @@ def test_what_varies_over_a_sweep_is_listed() -> None:
 
     assert "  n_draft: 4, 8, 12\n" in said
     assert "  Prompt: default (3 prompts)\n" in said
-    assert "  Jobs: 3\n" in said
+    assert "  Settings: 3\n" in said
 
 
 def test_an_adaptive_protocol_says_its_bounds_and_a_search_says_no_iterations() -> None:
@@ -89,7 +90,7 @@ def test_a_plan_counts_servers_loads_and_measurements() -> None:
 
     said = plan(prepared(sweep), sweep)
 
-    assert "3 jobs, 4 servers, 4 loads, 40 measurements on 1 lane" in said
+    assert "3 settings, 4 servers, 4 loads, 40 runs on 1 lane" in said
     assert "Estimated time: roughly 7 min" in said
     assert "loaded together: vanilla; n_draft 4; n_draft 8; n_draft 12" in said
     assert said.endswith("⚠️ More threads than cores\n")
@@ -100,9 +101,9 @@ def test_the_plan_of_a_search_says_its_limit_and_that_the_grid_is_more_than_it_n
 
     said = plan(prepared(sweep), sweep, RunSettings(tuner=TunerSettings(budget_s=600, max_rounds=12)))
 
-    assert "A search for the fastest of 1 candidate, to 1 %, within 10 min of measuring" in said
+    assert "A search for the fastest of 1 setting, to 1 %, within 10 min of measuring" in said
     assert "over 12 rounds at most" in said
-    assert said.index("The whole grid, which a search seldom needs:") < said.index("measurements")
+    assert said.index("The whole grid, which a search seldom needs:") < said.index(" runs on 1 lane")
 
 
 def test_no_time_is_guessed_without_the_models_sizes() -> None:

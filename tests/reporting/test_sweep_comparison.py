@@ -47,7 +47,9 @@ def test_intervals_too_wide_to_tell_are_not_called_reproduced(jobs: list[Compari
 
     said = compared([vague, sure], [vague, sure]).reproduced
 
-    assert said.startswith("Reproduced within their intervals: 1 of 2 jobs; can't tell for n_draft 4: a change under")
+    assert said.startswith(
+        "Reproduced within their intervals: 1 of 2 settings; can't tell for n_draft 4: a change under"
+    )
     assert said.endswith(" % would not have been seen")
 
 
@@ -56,12 +58,12 @@ def test_no_change_found_comes_with_what_would_not_have_been_seen(jobs: list[Com
 
     headline = compared([vague, sure], [vague, sure]).headline
 
-    assert headline.startswith("No change found in 2 jobs; a change under about ")
+    assert headline.startswith("No change found in 2 settings; a change under about ")
     assert int(headline.split("about ")[1].split(" %")[0]) > 10
     assert compared([sure], [sure]).headline.endswith("a change under about 1 % would not have been seen")
 
 
-@pytest.mark.parametrize(("faster", "said"), [(1.0, ": 1 of 1 job"), (1.1, ": 0 of 1 job; not n_draft 4")])
+@pytest.mark.parametrize(("faster", "said"), [(1.0, ": 1 of 1 setting"), (1.1, ": 0 of 1 setting; not n_draft 4")])
 def test_narrow_intervals_tell(jobs: list[Comparison], faster: float, said: str) -> None:
     old, new = noisy(jobs[0], 0.004), noisy(jobs[0], 0.004, faster=faster)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from velosweep.commands.run import (
     add_measuring_flags,
+    asked_as_people_do,
     files,
     joined,
     numbers,
@@ -66,8 +67,7 @@ def main(argv: Sequence[str], *, run_sweep: RunSweep | None = None) -> int:
     from velosweep.hydra_app.application import run
 
     given = {override.lstrip("+~").partition("=")[0] for override in overrides}
-    chat = check_model(main_model, key="MODEL").chat_template
-    own = search_words(main_model, plan, arguments, chat=chat)
+    own = search_words(main_model, plan, arguments)
     words = [*(word for word in own if word.partition("=")[0] not in given), *overrides]
     return run(words, run_sweep=run_sweep, command=("velosweep", "best", *argv))
 
@@ -131,7 +131,7 @@ def _budget_s(arguments: argparse.Namespace) -> float:
     return (seconds("--budget", arguments.budget) or 0.0) / _searches(arguments)
 
 
-def search_words(main_model: Path, plan: CandidatePlan, arguments: argparse.Namespace, *, chat: bool) -> list[str]:
+def search_words(main_model: Path, plan: CandidatePlan, arguments: argparse.Namespace) -> list[str]:
     """The command line of Hydra's grammar that searches the plan."""
     prompts = prompt_values(arguments.prompt, arguments.prompts)
     if not any(prompts.values()):
@@ -148,7 +148,7 @@ def search_words(main_model: Path, plan: CandidatePlan, arguments: argparse.Name
         "concurrency": numbers(arguments.streams),
         "depth": numbers(arguments.depth),
         **prompts,
-        "prompts.chat": ["true"] if chat else [],
+        **asked_as_people_do(()),
         **run_values(arguments),
         "hydra.sweep.dir": [quoted(arguments.out)] if arguments.out else [],
     }

@@ -49,7 +49,9 @@ def main(argv: Sequence[str]) -> int:
     slower = compared.changes.below(arguments.fail_below) if arguments.fail_below is not None else ()
     if slower:
         named = ", ".join(map(compared.label, slower))
-        say(make_console(stderr=True), f"Slower than {arguments.fail_below}: {plural(len(slower), 'job')} ({named})")
+        say(
+            make_console(stderr=True), f"Slower than {arguments.fail_below}: {plural(len(slower), 'setting')} ({named})"
+        )
         return int(ExitStatus.SOME_FAILED)
     return int(
         ExitStatus.OK if any(change.ratio for change in compared.changes.changes) else ExitStatus.NOTHING_MEASURED

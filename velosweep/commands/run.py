@@ -8,14 +8,12 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velosweep.config.command_words import quoted
 from velosweep.config.keys import expanded
 from velosweep.config.schema import GROUPS, KEYS
-from velosweep.errors import ConfigError, VelosweepError
-from velosweep.models.gguf_model import read_header
+from velosweep.errors import ConfigError
 
 if TYPE_CHECKING:
     from velosweep.hydra_app.task import RunSweep
@@ -52,10 +50,9 @@ def words(argv: Sequence[str]) -> list[str]:
         **prompt_values(arguments.prompt, arguments.prompts),
         "output": [quoted(str(expanded(arguments.output)))] if arguments.output else [],
         "skip_vanilla": ["true"] if arguments.skip_vanilla else [],
+        **asked_as_people_do(overrides),
         **run_values(arguments),
     }
-    if arguments.main and not any(override.startswith("prompts.chat=") for override in overrides):
-        values["prompts.chat"] = ["true"] if all(map(_has_chat_template, file_names(arguments.main))) else []
     if arguments.tune:
         values |= {"hydra/sweeper": ["tune"], "tuner.budget": [arguments.budget] if arguments.budget else []}
     several = arguments.tune or any(len(of_key) > 1 for of_key in values.values()) or any(map(_is_several, overrides))
@@ -95,14 +92,6 @@ def _is_several(override: str) -> bool:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return OverridesParser.create().parse_override(override).is_sweep_override()
-
-
-def _has_chat_template(model: str) -> bool:
-    """False also for what can't be read here, which is refused later."""
-    try:
-        return read_header(Path(model)).chat_template
-    except VelosweepError:
-        return False
 
 
 def files(given: Iterable[str] | None) -> list[str]:
@@ -151,6 +140,12 @@ def prompt_values(prompts: Sequence[str] | None, source: str | None) -> dict[str
     if prompts and len(prompts) > 1:
         return {"prompts.items": [f"[{','.join(map(quoted, prompts))}]"]}
     return {"prompt": [quoted(prompts[0])] if prompts else []}
+
+
+def asked_as_people_do(overrides: Iterable[str]) -> dict[str, list[str]]:
+    """Prompts go through the model's chat template where it has one, unless an override says otherwise."""
+    given = any(override.lstrip("+~").startswith("prompts.chat=") for override in overrides)
+    return {} if given else {"prompts.chat": ["auto"]}
 
 
 def run_values(arguments: argparse.Namespace) -> dict[str, list[str]]:

@@ -221,6 +221,12 @@ def on_off_auto(key: str, value: Any) -> str:
     return choose(key, {"true": "on", "false": "off"}.get(word, word), ("on", "off", "auto"))
 
 
+def yes_no_auto(key: str, value: Any) -> bool | None:
+    """True, False, or None for `auto`."""
+    word = str(value).lower()
+    return {"true": True, "false": False, "auto": None}[choose(key, word, ("true", "false", "auto"))]
+
+
 def flattened(key: str, value: Any) -> tuple[tuple[str, int | float | str], ...]:
     """Nested mappings as sorted pairs of dotted name and value. Raises ConfigError for what is no number or text."""
     flat: dict[str, int | float | str] = {}

@@ -37,7 +37,7 @@ def load_prompts(prompt: str | None, keys: PromptKeys, *, base: Path) -> PromptS
     Raises PromptError with file, line and what to do.
     """
     options: dict[str, Any] = {"chat": keys.chat, "system": keys.system, "template_kwargs": keys.template_kwargs}
-    for name in () if keys.chat else ("system", "template_kwargs"):
+    for name in ("system", "template_kwargs") if keys.chat is False else ():
         if options[name]:
             raise PromptError(f"prompts.{name} is for a chat template, and prompts.chat is false", remedy=_CHAT)
     if prompt is not None:
@@ -50,7 +50,7 @@ def load_prompts(prompt: str | None, keys: PromptKeys, *, base: Path) -> PromptS
     source = keys.file or keys.name
     if not found:
         raise PromptError(f"The prompt set {source} is empty", remedy="give prompts.items, prompts.file or prompt")
-    with_system = [] if keys.chat else [entry.id for entry in found if entry.system is not None]
+    with_system = [entry.id for entry in found if entry.system is not None and keys.chat is False]
     if with_system:
         raise PromptError(
             f"{source}: {plural(len(with_system), 'prompt')} with a system message (first: {with_system[0]}), which "
@@ -177,7 +177,7 @@ def _from_content(content: object, path: Path) -> Iterator[Prompt]:
 
 def _turns(entry: Prompt, keys: PromptKeys) -> list[Prompt]:
     """A prompt for each turn of a conversation that is to be replayed, which needs a chat template."""
-    said = (entry.text, *entry.later)[: keys.turns] if keys.chat else (entry.text,)
+    said = (entry.text, *entry.later)[: keys.turns] if keys.chat is not False else (entry.text,)
     if len(said) == 1:
         return [replace(entry, later=())]
     return [

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from velosweep.config.keys import Key, dotted_keys, flattened, gpus, key, structured
+from velosweep.config.keys import Key, dotted_keys, flattened, gpus, key, structured, yes_no_auto
 from velosweep.config.settings import EngineSettings, Protocol, Sampling, Speculation, SyntheticShape, TunerSettings
 from velosweep.errors import ConfigError
 
@@ -42,7 +42,12 @@ class PromptKeys:
     limit: int | None = key(None, "take this many, drawn with prompts.seed, evenly over categories", least=1)
     seed: int = key(0, "seed of that draw", least=0)
     categories: tuple[str, ...] | None = key(None, "only prompts of these categories")
-    chat: bool = key(False, "apply the main model's chat template")
+    chat: bool | None = key(
+        False,
+        "apply the main model's chat template: true, false, or auto (where it has one)",
+        hint=Any,
+        convert=yes_no_auto,
+    )
     turns: int | None = key(None, "turns of a conversation, replayed one by one with prompts.chat; null: all", least=1)
     system: str | None = key(None, "system message before each prompt (needs prompts.chat=true)")
     template_kwargs: tuple[tuple[str, int | float | str], ...] = key(

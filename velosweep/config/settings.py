@@ -73,13 +73,13 @@ class Prompt:
 class PromptSet:
     """Prompts measured together: an iteration is one pass over all of them, in order.
 
-    `chat`: apply the main model's chat template through the server, with `system` as the message before each prompt
-    that has none of its own, and `template_kwargs`, sorted (name, value) pairs that the template reads.
+    `chat`: apply the main model's chat template (None: if it has one, not known yet), with `system` as the message
+    before each prompt that has none of its own, and `template_kwargs`, sorted (name, value) pairs that it reads.
     """
 
     name: str
     prompts: tuple[Prompt, ...]
-    chat: bool = False
+    chat: bool | None = False
     system: str | None = None
     template_kwargs: tuple[tuple[str, int | float | str], ...] = ()
 

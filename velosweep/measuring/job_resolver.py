@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from velosweep.config.model_references import is_local
-from velosweep.config.settings import EngineSettings, Job, ModelPair, Speculation, SyntheticShape
+from velosweep.config.settings import EngineSettings, Job, ModelPair, PromptSet, Speculation, SyntheticShape
 from velosweep.errors import ConfigError, ProgramError, VelosweepError, combine_errors
 from velosweep.llama_cpp.arguments import check_speculation
 from velosweep.llama_cpp.engine import Engine
@@ -84,6 +84,17 @@ def _check_trained_context(job: Job, main: GgufInfo) -> None:
     )
 
 
+def _with_template(prompts: PromptSet, *, there: bool) -> PromptSet:
+    """The prompts of prompts.chat=auto, by whether a chat template can be applied. Raises ConfigError for those that
+    make no sense without one."""
+    if not there and (prompts.system or any(one.system or one.before for one in prompts.prompts)):
+        raise ConfigError(
+            f"The prompts {prompts.name} have system messages or turns, and there is no chat template for them",
+            remedy="choose a main model with a chat template, or prompts without these",
+        )
+    return replace(prompts, chat=there)
+
+
 @dataclass
 class JobResolver:
     """`say` gets a line where a step may take long (writing the synthetic pair, fetching a model).
@@ -113,9 +124,13 @@ class JobResolver:
             self.reasons.append(self._selections[asked].reason)
         selection = self._selections[asked]
         engine = replace(job.engine, kind=selection.kind, program=selection.program)
-        if engine.kind == "attached":
-            return replace(job, engine=engine)
-        return replace(job, engine=engine, model_pair=self._find_models(job))
+        pair = job.model_pair if engine.kind == "attached" else self._find_models(job)
+        prompts = job.prompts
+        if prompts.chat is None:
+            header = self.headers.get(pair.main_model)
+            there = header is not None and header.chat_template and engine.kind != "binaries"
+            prompts = _with_template(prompts, there=there)
+        return replace(job, engine=engine, model_pair=pair, prompts=prompts)
 
     def open_engines(self, jobs: Sequence[Job]) -> None:
         """Open each engine that resolved jobs name. Raises ProgramError, also for settings it has no place for."""

@@ -172,7 +172,7 @@ def request_of(measurement: Measurement, batches: tuple[int, ...] = ()) -> Reque
         stop=job.stop if measurement.iteration > 0 else "length",
         template_kwargs=job.prompts.template_kwargs,
         depth_timeout_s=job.protocol.run_timeout_s,
-        chat=job.prompts.chat and measurement.iteration > 0,  # a warm-up says nothing that needs a template
+        chat=bool(job.prompts.chat) and measurement.iteration > 0,  # a warm-up says nothing that needs a template
         batches=batches,
     )
 

@@ -108,7 +108,7 @@ def _where(where: Sequence[str], jobs: int) -> str:
     if jobs < 2:
         return ""
     if len(where) == jobs:
-        return f"every job, worst in {where[0].removesuffix(WORST)}" if where[0].endswith(WORST) else "every job"
+        return f"all, worst in {where[0].removesuffix(WORST)}" if where[0].endswith(WORST) else "all"
     return ", ".join(first_few(where, 6))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from velosweep import __version__
 from velosweep.config.settings import Job, RunSettings
 from velosweep.measuring.prepare import Prepared
 from velosweep.planning.job_names import names_of_jobs
@@ -58,13 +59,14 @@ def print_start(
         "n_predict": each(lambda job: str(job.n_predict)),
         "Iterations": "as many as the search needs" if settings.tuner else each(_iterations),
         "Prompt": each(_prompt),
+        "Asked as": each(lambda job: "chat, by the model's template" if job.prompts.chat else "raw text"),
         "Speculation": "" if kinds == "draft" else kinds,
         **{names.titles[key]: ", ".join(dict.fromkeys(names.texts[key].values())) for key in further},
         "Engine": f"{environment.engine}, {environment.llama_cpp_build} ({'; '.join(prepared.reasons)})",
-        "Lanes": "; ".join(f"{lane.number}: {lane.label}" for lane in prepared.lanes),
-        "Jobs": "" if single else str(len(jobs)),
+        "Runs on": "; ".join(dict.fromkeys(lane.label for lane in prepared.lanes)),
+        "Settings": "" if single else str(len(jobs)),
     }
-    say(console, TITLE, style="bold")
+    say(console, TITLE if single else f"velosweep {__version__}", style="bold")
     say(console)
     say(console, "Configuration:")
     for name, value in configuration.items():
@@ -115,15 +117,15 @@ def print_plan(prepared: Prepared, groups: Sequence[ServerGroup], settings: RunS
         limit = (
             "without a time limit" if search.budget_s is None else f"within {duration(search.budget_s)} of measuring"
         )
-        aim = f"A search for the fastest of {plural(len(jobs), 'candidate')}, to {percent(search.tolerance)}, {limit}"
+        aim = f"A search for the fastest of {plural(len(jobs), 'setting')}, to {percent(search.tolerance)}, {limit}"
         rounds = f"it measures what it needs to be sure, over {search.max_rounds} rounds at most"
         say(console, f"{aim}: {rounds}", indent=2)
         say(console, "The whole grid, which a search seldom needs:", indent=2)
     counts = [
-        plural(len(jobs), "job"),
+        plural(len(jobs), "setting"),
         plural(len({server.id for group in groups for server in group.servers}), "server"),
         plural(sum(len(group.servers) * group.jobs[0].protocol.launches for group in groups), "load"),
-        plural(sum(map(count_measurements, groups)), "measurement"),
+        plural(sum(map(count_measurements, groups)), "run"),
     ]
     say(console, f"{', '.join(counts)} on {plural(len(lanes), 'lane')}", indent=2)
     sizes = [prepared.model_bytes(group.jobs[0].model_pair.main_model) for group in groups]
@@ -135,7 +137,7 @@ def print_plan(prepared: Prepared, groups: Sequence[ServerGroup], settings: RunS
         own = [names.labels[job.id] for job, server in zip(group.jobs, group.speculative, strict=True) if server]
         servers = "; ".join([names.vanilla[group.jobs[0].id], *own] if group.vanilla else own)
         at_most = " at most" if any(job.protocol.adaptive for job in group.jobs) else ""
-        say(console, f"Block {group.number}, loaded together{at_most}: {servers}", indent=2)
+        say(console, f"Group {group.number}, loaded together{at_most}: {servers}", indent=2)
     say(console)
     columns = [column("setting", jobs, lambda job: str(job.num))]
     for key in dict.fromkeys([*names.keys, N_DRAFT]):

@@ -131,7 +131,7 @@ def detailed_job_table(jobs: Sequence[Comparison], record: SweepRecord, advised:
         *_figures(jobs, *(("J/token vanilla", "J/token speculative") if energy else ())),
     )
     marked = frozenset(place for place, job in enumerate(jobs) if job.job_id in advised)
-    return Table(caption="Results of each job", columns=columns, advised=marked)
+    return Table(caption="Results of each setting", columns=columns, advised=marked)
 
 
 def _reasons(record: SweepRecord) -> dict[str, str]:
@@ -205,7 +205,7 @@ def prompt_table(rows: Sequence[Comparison], labels: Mapping[str, str]) -> Table
     columns = (
         column("prompt", rows, lambda row: row.prompt_id, right=False),
         column("category", rows, lambda row: row.prompt_category, right=False),
-        column("job", rows, lambda row: labels.get(row.job_id, row.job_id), right=False),
+        column("setting", rows, lambda row: labels.get(row.job_id, row.job_id), right=False),
         *_figures(rows, "speedup", "95 % interval"),
         _verdicts(rows, {}),
         *_figures(rows, "vanilla tok/s", "speculative tok/s", "accepted"),

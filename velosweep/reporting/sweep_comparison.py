@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CAVEAT = (
-    "new / old: of the job's own speed, with its 95 % interval. vanilla: the same of vanilla, which says how the "
+    "new / old: of the setting's own speed, with its 95 % interval. vanilla: the same of vanilla, which says how the "
     "machine moved. of speedups: new / old of the speed-ups, each against the vanilla of its own sweep. "
     "Speeds of two sweeps were measured at different times: their interval assumes that the machine did not drift "
     "between them. The ratio of the speed-ups does not assume it, where both sweeps interleave their runs."
@@ -63,26 +63,26 @@ class SweepComparison:
         changes = self.changes.changes
         known = [change for change in changes if change.ratio is not None]
         if not known and changes:
-            return "Nothing to compare: no job that both have has two samples or more in each"
+            return "Nothing to compare: no setting that both have has two samples or more in each"
         if not known:
             apart = "; ".join(_settings_apart(self.changes.only_old, self.changes.only_new))
-            return f"Nothing to compare: the sweeps have no job in common{': ' if apart else ''}{apart}"
+            return f"Nothing to compare: the sweeps have no setting in common{': ' if apart else ''}{apart}"
         changed = [change for change in known if change.real]
         if not changed:
-            return f"No change found in {plural(len(known), 'job')}; {_unseen(change.ratio for change in known)}"
+            return f"No change found in {plural(len(known), 'setting')}; {_unseen(change.ratio for change in known)}"
         named = listed(
             f"{self.label(change)} is {_words(change)}: {_ratio_words(change.ratio)}" for change in changed[:5]
         )
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
         drift = "; so did vanilla, and no speedup: look at the machine" if all(map(_drifted, changed)) else ""
-        return f"{len(changed)} of {plural(len(known), 'job')} really changed: {named}{more}{drift}"
+        return f"{len(changed)} of {plural(len(known), 'setting')} really changed: {named}{more}{drift}"
 
     @property
     def reproduced(self) -> str:
         """How many speed-ups were reproduced, by intervals narrow enough to tell, in one sentence."""
         judged = [change for change in self.changes.changes if change.reproduced is not None]
         if not judged:
-            return "Nothing can be said about reproduction: no job has an interval in both sweeps"
+            return "Nothing can be said about reproduction: no setting has an interval in both sweeps"
         lost = [change for change in judged if not change.reproduced]
         agreeing = ((change, change.speedup_ratio or change.ratio) for change in judged if change.reproduced)
         unclear = {  # they agree only because their intervals are too wide to tell them apart
@@ -91,7 +91,7 @@ class SweepComparison:
             if ratio is None or _hidden_change(ratio) > WIDEST_HIDDEN_CHANGE
         }
         sure = len(judged) - len(lost) - len(unclear)
-        text = f"Reproduced within their intervals: {sure} of {plural(len(judged), 'job')}"
+        text = f"Reproduced within their intervals: {sure} of {plural(len(judged), 'setting')}"
         if lost:
             text += f"; not {listed(map(self.label, lost))}"
         if unclear:
@@ -160,7 +160,7 @@ def change_table(compared: SweepComparison) -> Table:
         return f"{sign} {_words(change)}"
 
     columns = (
-        column("job", changes, compared.label, right=False),
+        column("setting", changes, compared.label, right=False),
         column("old tok/s", changes, lambda change: speed(change.old), drop=3),
         column("new tok/s", changes, lambda change: speed(change.new), drop=2),
         column("new / old", changes, lambda change: _ratio_words(change.ratio)),
@@ -170,7 +170,7 @@ def change_table(compared: SweepComparison) -> Table:
         column("of speedups", changes, lambda change: _ratio_words(change.speedup_ratio), drop=4),
         column("change", changes, change_cell, right=False),
     )
-    return Table(caption="Every job", columns=columns)
+    return Table(caption="Every setting", columns=columns)
 
 
 def print_comparison(compared: SweepComparison, console: Console) -> None:

@@ -139,7 +139,7 @@ def target_of(record: SweepRecord, job_id: str) -> float:
 def without_speedup(job: Comparison, record: SweepRecord) -> str:
     """Why a job has no speedup: vanilla was left out on request, or what was asked for could not be used."""
     if job.speculation == "none":
-        return "this job does not speculate"
+        return "this setting does not speculate"
     if job.vanilla is None and any(entry.skip_vanilla for entry in record.jobs if entry.id == job.job_id):
         return "vanilla was skipped"
     if job.vanilla is None and job.speculative is None:

@@ -12,13 +12,16 @@ from pathlib import Path
 
 from velosweep.errors import StorageError
 
+_ELSEWHERE = (
+    "for a new sweep set hydra.run.dir (with -m hydra.sweep.dir) to a folder of yours, for an old one use a copy of it"
+)
 _REMEDIES = {
     errno.ENOSPC: "free some space there, then run `velosweep resume` or `velosweep collate` on the folder",
     errno.EDQUOT: "your quota is used up; free some space, then run `velosweep resume` or `velosweep collate`",
     errno.EFBIG: "raise the file size limit (`ulimit -f`), then run `velosweep collate`",
-    errno.EROFS: "the file system is read-only; set hydra.run.dir or hydra.sweep.dir to a folder you can write",
-    errno.EACCES: "you may not write there; set hydra.run.dir or hydra.sweep.dir to a folder you can write",
-    errno.EPERM: "you may not write there; set hydra.run.dir or hydra.sweep.dir to a folder you can write",
+    errno.EROFS: f"the file system is read-only; {_ELSEWHERE}",
+    errno.EACCES: f"you may not write there; {_ELSEWHERE}",
+    errno.EPERM: f"you may not write there; {_ELSEWHERE}",
     errno.EEXIST: "a file stands where a folder is needed; move it away",
     errno.ENOTDIR: "a file stands where a folder is needed; move it away",
     errno.EIO: "the disk reports an error; check it before you trust the folder",

@@ -35,6 +35,18 @@ def test_the_report_is_shown_and_written_again(sweep: Path, capsys: pytest.Captu
     assert "/home/somebody" not in page
 
 
+def test_where_the_report_can_not_be_written_it_is_shown_all_the_same(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sweep / "report.html" / "in the way").mkdir(parents=True)
+
+    assert main(["report", str(sweep)]) == 0
+
+    shown = capsys.readouterr().out
+    assert "report.html is not written anew: Can't write" in shown
+    assert "Run the synthetic draft, n_draft 4" in shown
+
+
 def test_a_folder_of_sweeps_is_listed_with_each_ones_answer(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for place in ("2026-11-24/one", "2026-11-24/the other"):
         folder = sweep.parent / "outputs" / place

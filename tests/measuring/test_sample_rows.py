@@ -44,11 +44,18 @@ def test_a_good_run_of_each_mode_counts() -> None:
         ({"predicted_ms": 1e-6}, "not believable"),
         ({"prompt_tokens": 0}, "0 prompt tokens"),
         ({"total_time_ms": 1.0}, "before the first"),
+        ({"total_time_ms": 4064.0}, "untrusted: of 4.1 s llama.cpp used 0.1"),
+        ({"total_time_ms": 4064.0, "time_to_first_token_ms": 4000.0}, "untrusted: of 4.1 s llama.cpp used 0.1"),
         ({"draft_tokens": 8, "accepted_tokens": 2}, "drafted in a vanilla run"),
     ],
 )
 def test_what_is_not_what_was_asked_is_invalid(change: dict[str, Any], reason: str) -> None:
     assert reason in (invalid_reason(replace(GOOD, **change), vanilla(), request()) or "")
+
+
+@pytest.mark.parametrize("change", [{"total_time_ms": 1100.0}, {"predicted_ms": 9000.0, "total_time_ms": 11000.0}])
+def test_a_run_that_waited_a_little_counts(change: dict[str, Any]) -> None:
+    assert invalid_reason(replace(GOOD, **change), vanilla(), request()) is None
 
 
 def test_a_speculative_run_without_drafts_is_invalid() -> None:

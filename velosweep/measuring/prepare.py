@@ -27,6 +27,7 @@ from velosweep.measuring.memory_estimates import MemoryEstimates
 from velosweep.models.gguf_model import GgufInfo
 from velosweep.planning.identity import identify
 from velosweep.records import Environment
+from velosweep.results.parquet_files import COLUMNS
 from velosweep.values import Lane
 
 _ONE_LENGTH = "give it that n_draft alone"
@@ -172,6 +173,20 @@ def _lanes(
 def _with_threads(engine: EngineSettings, lanes: int) -> EngineSettings:
     threads = resolve_threads(lanes, engine.threads)
     return replace(engine, threads=threads, threads_batch=engine.threads_batch or threads)
+
+
+def shadowing_warnings(root: Path, jobs: Sequence[Job]) -> tuple[PreflightWarning, ...]:
+    """Folders named like `n_draft=4`, of which readers of Parquet files make a column instead of the file's own."""
+    parts = dict.fromkeys(part for job in jobs for part in (root / job.directory).parts)
+    shadowed = [part for part in parts if (name := part.partition("=")[0]) != part and name in COLUMNS]
+    if not shadowed:
+        return ()
+    text = (
+        f"The folder {shadowed[0]} is named like a column of our files: DuckDB, Polars and Spark then read its value "
+        "in place of the file's"
+    )
+    remedy = "name it otherwise, or read with hive_partitioning=false; velosweep.load reads the files' own columns"
+    return (PreflightWarning("folder", text, remedy),)
 
 
 def preflight_warnings(

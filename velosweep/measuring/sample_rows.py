@@ -20,6 +20,8 @@ from velosweep.values import Lane, Mode, Sample, Status, decode_speed
 
 # Nothing decodes a token of a language model in less than a microsecond; a clock that says so is wrong.
 _LEAST_MS_PER_TOKEN = 0.001
+# What may pass of a run beside llama.cpp's own times: sending, tokenising and waking up on a busy machine.
+_MOST_LOST_MS, _MOST_LOST_SHARE = 1000.0, 0.5
 
 OutputKey = tuple[str, str]
 
@@ -176,7 +178,22 @@ def invalid_reason(generation: Generation, server: ServerConfig, request: Reques
         return f"{generation.predicted_tokens} tokens in {generation.predicted_ms:g} ms is not believable"
     if generation.total_time_ms < generation.time_to_first_token_ms:
         return "the last token came before the first"
-    return _judge_drafts(generation, server)
+    return _held_up(generation, server) or _judge_drafts(generation, server)
+
+
+def _held_up(generation: Generation, server: ServerConfig) -> str | None:
+    """Time that llama.cpp spent neither on the prompt nor on decoding; of several streams each waits for others.
+
+    Who measures was stopped then (a suspended machine or process), or the server had other requests.
+    """
+    own_ms = generation.prompt_ms + generation.predicted_ms
+    lost_ms = generation.total_time_ms - own_ms
+    if server.concurrency > 1 or lost_ms < max(_MOST_LOST_MS, _MOST_LOST_SHARE * own_ms):
+        return None
+    return (
+        f"untrusted: of {generation.total_time_ms / 1000:.1f} s llama.cpp used {own_ms / 1000:.1f}; velosweep or the "
+        "machine was held up, or the server had other requests"
+    )
 
 
 def _judge_drafts(generation: Generation, server: ServerConfig) -> str | None:

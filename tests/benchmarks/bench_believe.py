@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.bench_believe [--repeats 40] [--only aa|calibration] [--tokens 20000]
 
-aa           One server as both arms: over REPEATS comparisons of five interleaved pairs, how often the 95 % interval
-             holds 1.0.
+aa           One server as vanilla and as three settings, in three rounds under ABBA: over REPEATS such sweeps, how
+             often the 95 % interval of each setting holds 1.0, by its own pairs and within rounds.
 calibration  llama.cpp accepts drafts at random at a set mean (--spec-synth-len): tokens a round measured against set,
              over TOKENS tokens, with the standard error that the spread of runs of 1,000 tokens gives.
 """
@@ -26,7 +26,9 @@ from velosweep.llama_cpp.embedded import EmbeddedEngine
 from velosweep.llama_cpp.engine import Request, ServerConfig, Session
 from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_pair
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
+from velosweep.statistics.comparison import RoundRatios
 from velosweep.statistics.intervals import t_ratio
+from velosweep.statistics.within_rounds import ratios_within_rounds
 from velosweep.values import Device, Lane, decode_speed
 
 LANE = Lane(number=0, devices=(Device(kind="cpu", name="CPU"),))
@@ -35,12 +37,13 @@ LANE = Lane(number=0, devices=(Device(kind="cpu", name="CPU"),))
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--n-predict", type=int, default=32, help="tokens of a run of aa")
     parser.add_argument("--only", choices=("aa", "calibration"))
     parser.add_argument("--tokens", type=int, default=20_000)
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}")
     if options.only in (None, "aa"):
-        same_server_as_both_arms(options.repeats)
+        same_server_as_every_arm(options.repeats, options.n_predict)
     if options.only in (None, "calibration"):
         calibration(options.tokens)
 
@@ -71,32 +74,41 @@ def serving(arm: ServerConfig) -> Iterator[Session]:
             session.close()
 
 
-def same_server_as_both_arms(repeats: int) -> None:
-    one = made()
-    request = Request(prompt=one.prompts.prompts[0], n_predict=32, sampling=one.sampling)
-    held, widths = 0, []
+def same_server_as_every_arm(repeats: int, n_predict: int) -> None:
+    """Vanilla and three settings that are one server: intervals of each one's own pairs, and within rounds."""
+    one, rounds, arms = made(), 3, 4
+    request = Request(prompt=one.prompts.prompts[0], n_predict=n_predict, sampling=one.sampling)
+    held: dict[str, list[bool]] = {"own pairs": [], "within rounds": []}
+    widths: dict[str, list[float]] = {name: [] for name in held}
     with serving(vanilla_server(one)) as session:
 
-        def rate() -> float:
+        def log_rate() -> float:
             seen = session.generate(request, timeout_s=60.0)
             value = decode_speed(seen.predicted_tokens, seen.predicted_ms)
             assert value is not None
-            return value
+            return math.log(value)
 
         for _ in range(repeats):
-            left, right = [], []
-            for pair in range(5):
-                for arm in (left, right) if pair % 2 == 0 else (right, left):
-                    arm.append(rate())
-            interval = t_ratio([math.log(b / a) for a, b in zip(left, right, strict=True)]).interval
-            assert interval is not None
-            held += interval.low <= 1.0 <= interval.high
-            widths.append(interval.half_width)
-    widths.sort()
-    print(
-        f"A/A: the interval holds 1.0 in {held} of {repeats} ({held / repeats:.1%}); "
-        f"median half-width ±{widths[len(widths) // 2]:.1%}"
-    )
+            logs: list[list[float]] = [[] for _ in range(arms)]
+            for number in range(rounds):
+                for arm in logs if number % 2 == 0 else logs[::-1]:
+                    arm.append(log_rate())
+            vanilla, *settings = logs
+            pairs = [[a - b for a, b in zip(own, vanilla, strict=True)] for own in settings]
+            series = [
+                RoundRatios(table="one", launches=False, rounds=tuple(range(rounds)), logs=tuple(own)) for own in pairs
+            ]
+            found = {"own pairs": [t_ratio(own) for own in pairs], "within rounds": ratios_within_rounds(series, {})}
+            for name, ratios in found.items():
+                for interval in (ratio.interval for ratio in ratios):
+                    assert interval is not None
+                    held[name].append(interval.low <= 1.0 <= interval.high)
+                    widths[name].append(interval.half_width)
+    for name in held:
+        print(
+            f"A/A, {name}: the interval holds 1.0 in {sum(held[name])} of {len(held[name])} "
+            f"({statistics.mean(held[name]):.1%}); median half-width ±{statistics.median(widths[name]):.1%}"
+        )
 
 
 def calibration(tokens: int) -> None:

@@ -112,7 +112,8 @@ def dunnett_quantile(rivals: int, df: float, confidence: float) -> float:
     spread = np.sqrt(gammaincinv(df / 2, (u + 1) / 2) * 2 / df) if math.isfinite(df) else np.ones(1)
     of_u = of_u / 2 if math.isfinite(df) else np.ones(1)
 
-    low, high = 0.0, float(stdtrit(df, 1 - (1 - confidence) / rivals))  # Bonferroni's is never below it
+    # It lies between Student's quantile and Bonferroni's.
+    low, high = (float(stdtrit(df, level)) for level in (confidence, 1 - (1 - confidence) / rivals))
     for _ in range(40):  # scipy.optimize would take longer to import than all of this
         q = (low + high) / 2
         chance = ndtr(z + math.sqrt(2) * q * spread[:, None]) ** rivals

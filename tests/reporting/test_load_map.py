@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from tests.reporting import sweeps
-from velosweep.reporting.load_map import load_figure, load_table, where_it_pays
+from velosweep.records import SearchRecord
+from velosweep.reporting.load_map import as_told, load_figure, load_table, where_it_pays
+from velosweep.reporting.recommendation import Recommendation
 from velosweep.statistics.comparison import Comparison
 from velosweep.values import Verdict
 
@@ -74,6 +76,22 @@ def test_each_loads_best_setting_counts_for_it() -> None:
     jobs = [replace(poor[0], job_id="poor"), *good]
 
     assert where_it_pays(jobs) == ["Pays at all measured, 1 stream to 2 streams."]
+
+
+def test_of_a_search_its_winners_count_by_their_confirming_pairs() -> None:
+    made = sweeps.default_sweep()
+    raw = measured({(1, 0): PAYS, (2, 0): PAYS})
+    confirmed = [replace(job, speedup_gm=1.3, ci_low=1.2, ci_high=1.4) for job in raw]
+    answers = [Recommendation(question="", kind="run", headline="", job=job) for job in confirmed]
+    search = SearchRecord(
+        category=None, job_id="j0", certified=True, sure="", speedup=1.3, low=1.2, high=1.4, pairs=6, headline="",
+        ties=(), notes=(), candidates=(),
+    )  # fmt: skip
+    others = measured({(1, 0): (9.0, 8.0, 10.0)})
+
+    told = as_told([*raw, replace(others[0], job_id="raced")], answers, replace(made.record, searches=(search,)))
+
+    assert told == confirmed
 
 
 def test_the_map_has_a_line_at_1_and_hatches_what_is_not_sure() -> None:

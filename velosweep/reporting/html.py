@@ -16,7 +16,7 @@ from velosweep.reporting.detail_figures import acceptance_figure, metric_figures
 from velosweep.reporting.escaping import json_for_script, plot_text, shorten_homes
 from velosweep.reporting.figure import Figure
 from velosweep.reporting.finding_text import WORST, grouped_findings
-from velosweep.reporting.load_map import load_figure, where_it_pays
+from velosweep.reporting.load_map import as_told, load_figure, where_it_pays
 from velosweep.reporting.recommendation import Recommendation, recommend, with_answers
 from velosweep.reporting.result_tables import (
     category_table,
@@ -75,7 +75,7 @@ def render_report(
         show_paths=show_paths,
         record=record,
         jobs=jobs,
-        where_it_pays=where_it_pays(jobs),
+        where_it_pays=where_it_pays(as_told(jobs, recommendations, record)),
         recommendations=[(found, *_heading_and_reasons(found, jobs, record)) for found in recommendations],
         labels=recorded_labels(record),
         summary=summary_table(with_failed(jobs, record), record, recommendations, {job.job_id for job in leading}),

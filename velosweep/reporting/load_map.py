@@ -10,7 +10,9 @@ from functools import partial
 from typing import Any
 
 from velosweep.planning.job_settings import value_of, varying_keys
+from velosweep.records import SweepRecord
 from velosweep.reporting.figure import MUTED, Figure, Trace, axis, rounded
+from velosweep.reporting.recommendation import Recommendation
 from velosweep.reporting.table import Cell, Table, column, figure
 from velosweep.reporting.wording import VERDICT_SIGNS, VERDICT_WORDS, job_labels, listed, number, speedup
 from velosweep.statistics.best_of_several import Question, question_of
@@ -24,6 +26,12 @@ Load = tuple[int, int]
 
 Cells = Mapping[int, Comparison]
 _SURE = (Verdict.FASTER, Verdict.SLOWER)
+
+
+def as_told(jobs: Sequence[Comparison], found: Sequence[Recommendation], record: SweepRecord) -> list[Comparison]:
+    """The jobs with what the answers say of them: of a search its winners alone, by their confirming pairs."""
+    answered = {answer.job.job_id: answer.job for answer in found if answer.job is not None}
+    return list(answered.values()) if record.searches else [answered.get(job.job_id, job) for job in jobs]
 
 
 def where_it_pays(jobs: Sequence[Comparison]) -> list[str]:

@@ -14,7 +14,7 @@ from velosweep.reporting.console import NORMAL, QUIET, VERBOSE, say, say_lines, 
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.interval_plot import interval_plot
-from velosweep.reporting.load_map import load_table, where_it_pays
+from velosweep.reporting.load_map import as_told, load_table, where_it_pays
 from velosweep.reporting.recommendation import Recommendation, recommend, with_answers
 from velosweep.reporting.request_words import request_words
 from velosweep.reporting.result_tables import detailed_job_table, summary_table, with_failed
@@ -85,7 +85,8 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
         _print_details(derived, found, console)
     if single:
         _print_single(jobs[0], record, console)
-    loads = where_it_pays(jobs)
+    told_jobs = as_told(jobs, found, record)
+    loads = where_it_pays(told_jobs)
     for sentence in loads:
         say(console, sentence, style="bold")
     for answer in found if not loads else ():
@@ -98,7 +99,7 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
     answers = found if not loads else found[:1]
     after = [*failures, *_next_steps(answers, jobs, record, single=single, quiet=verbosity <= QUIET)]
     if loads:
-        say_lines(console, terminal_lines(load_table(jobs), width=table_width(console)))
+        say_lines(console, terminal_lines(load_table(told_jobs), width=table_width(console)))
     elif jobs and not single:
         measured = {job.job_id for job in jobs if job.vanilla is not None}
         baselines = len({job.baseline_id for job in record.jobs if job.id in measured})

@@ -162,13 +162,16 @@ def _categories(use: str) -> tuple[str, ...]:
 
 
 def _show_plan(plan: CandidatePlan, misfits: Sequence[Misfit], arguments: argparse.Namespace, console: Console) -> None:
-    from velosweep.reporting.candidate_tables import plan_remarks, plan_table
+    from velosweep.reporting.candidate_tables import plan_remarks, plan_table, short_names
     from velosweep.reporting.console import say, say_lines, width_of
     from velosweep.reporting.table import terminal_lines
 
+    drafts = [one.candidate.draft for one in (*plan.families, *plan.left_out) if one.candidate.draft is not None]
+    names = short_names([*drafts, *(misfit.model for misfit in misfits)])
     say(console, f"What may speed {Path(arguments.model).name} up, the most promising first:", style="bold")
-    say_lines(console, terminal_lines(plan_table(plan), width=width_of(console)))
-    for remark in plan_remarks(plan, misfits, seconds("--budget", arguments.budget), searches=_searches(arguments)):
+    say_lines(console, terminal_lines(plan_table(plan, names), width=width_of(console)))
+    budget_s, searches = seconds("--budget", arguments.budget), _searches(arguments)
+    for remark in plan_remarks(plan, misfits, names, budget_s=budget_s, searches=searches):
         say(console, remark, indent=2)
     say(console)
 

@@ -85,7 +85,9 @@ def find_candidates(
 def fitting_kind(main: GgufInfo, draft: GgufInfo) -> str:
     """The kind of speculation by which `draft` drafts for `main`. Raises PairError where it can't, or is too large."""
     head = draft.head
-    if head is not None and not (head.count and (draft.layers or 0) > head.count):  # no whole model with heads in it
+    if head is not None and head.alone:
+        if head.kind == "draft-mtp" and draft.architecture not in (main.architecture, f"{main.architecture}-assistant"):
+            raise PairError(f"{draft.path}: its heads are made for {draft.architecture.removesuffix('-assistant')}")
         check_heads([head.kind], main, draft)
         return head.kind
     ratio = draft.size_bytes / main.size_bytes

@@ -19,7 +19,8 @@ class DraftHead:
 
     `target_width`, `target_layers`: width of the main model whose hidden states they read, and at which layers; None
     where the file doesn't say. `longest`: drafts are cut to so many tokens, whatever n_draft says; None: they aren't.
-    `count`: prediction layers at the end of the file's own blocks.
+    `count`: prediction layers at the end of the file's own blocks. `alone`: the file holds nothing else, and can draft
+    in no other way.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class DraftHead:
     target_layers: tuple[int, ...] | None = None
     longest: int | None = None
     count: int = 0
+    alone: bool = True
 
 
 def draft_head(architecture: str, values: Mapping[str, object], tensors: Collection[bytes]) -> DraftHead | None:
@@ -60,6 +62,7 @@ def draft_head(architecture: str, values: Mapping[str, object], tensors: Collect
         # several heads draft one token each; one head drafts on from its own output, as Gemma's own files do
         longest=count if count > 1 and not architecture.endswith("-assistant") else None,
         count=count,
+        alone=architecture.endswith("-assistant") or not any(name.startswith(b"blk.0.") for name in tensors),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from velosweep.config.command_words import quoted
+from velosweep.config.speculation_kinds import KINDS
 from velosweep.models.candidates import Candidate
 from velosweep.planning.lane_queue import load_s, run_s
 
@@ -112,6 +113,7 @@ def _listed(words: Sequence[str]) -> str:
 
 def _family(candidate: Candidate) -> SearchFamily:
     if not candidate.kind.startswith("draft"):
-        return SearchFamily(candidate=candidate, lengths=(_DRAFTLESS_LENGTH,))
+        length = KINDS[candidate.kind].fixed_length or _DRAFTLESS_LENGTH
+        return SearchFamily(candidate=candidate, lengths=(length,))
     lengths = tuple(n for n in _LENGTHS if n <= (candidate.longest or n))
     return SearchFamily(candidate=candidate, lengths=lengths, p_min=_P_MIN[0])

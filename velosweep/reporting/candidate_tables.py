@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from velosweep.models.candidates import Candidate, Misfit
 from velosweep.models.found_models import FoundModel
 from velosweep.planning.candidate_plan import CandidatePlan, SearchFamily
+from velosweep.planning.job_names import shortened
 from velosweep.reporting.table import Table, column
 from velosweep.reporting.wording import duration, first_few, listed
 from velosweep.units import bytes_words, plural
 
 _MOST_NAMED = 3
+_LONGEST_NAME = 40
+
+
+def short_names(models: Iterable[FoundModel]) -> dict[str, str]:
+    """What to call each model, by its path: its name in the store, of long names what tells them apart."""
+    names = {model.path: model.file.name for model in models}
+    if max(map(len, names.values()), default=0) <= _LONGEST_NAME:
+        return names
+    short = shortened(set(names.values()))
+    tails = {
+        name: f"…{text[1 - _LONGEST_NAME :]}" if len(text) > _LONGEST_NAME else text for name, text in short.items()
+    }
+    told_apart = len(set(tails.values())) == len(tails)
+    return {path: tails[name] if told_apart else short[name] for path, name in names.items()}
 
 
 def models_table(fits: Mapping[str, Sequence[Candidate]], models: Sequence[FoundModel]) -> Table:
     """Every model with its size, where it is, and what fits it. `fits`: candidates with files, by the model's path."""
+    names = short_names(models)
     return Table(
         caption="Models on this machine",
         columns=(
-            column("model", models, lambda model: model.file.name, right=False),
+            column("model", models, lambda model: names[model.path], right=False),
             column("size", models, lambda model: bytes_words(model.header.size_bytes)),
             column("kind", models, _family_name, right=False, drop=2),
             column("where", models, lambda model: model.file.store, right=False, drop=1),
-            column("drafts that fit", models, lambda model: _names(fits.get(model.path, ())), right=False),
+            column("drafts that fit", models, lambda model: _names(fits.get(model.path, ()), names), right=False),
         ),
     )
 
@@ -33,19 +49,19 @@ def _family_name(model: FoundModel) -> str:
     return model.header.architecture + (f" ({head.kind.removeprefix('draft-')} heads)" if head is not None else "")
 
 
-def _names(candidates: Sequence[Candidate]) -> str:
-    names = [candidate.draft.file.name for candidate in candidates if candidate.draft is not None]
-    return ", ".join(first_few(names, _MOST_NAMED)) if names else "none"
+def _names(candidates: Sequence[Candidate], names: Mapping[str, str]) -> str:
+    found = [names[candidate.draft.path] for candidate in candidates if candidate.draft is not None]
+    return ", ".join(first_few(found, _MOST_NAMED)) if found else "none"
 
 
-def plan_table(plan: CandidatePlan) -> Table:
-    """What will be searched, one row a kind, draft and p_min."""
+def plan_table(plan: CandidatePlan, names: Mapping[str, str]) -> Table:
+    """What will be searched, one row a kind, draft and p_min. `names` of models by path."""
     families = plan.families
     return Table(
         caption="What is searched",
         columns=(
             column("kind", families, lambda family: family.candidate.kind, right=False),
-            column("draft", families, _draft_name, right=False),
+            column("draft", families, lambda family: _draft_name(family, names), right=False),
             column("size", families, lambda family: _size(family.candidate)),
             column("of main", families, lambda family: _ratio(family.candidate)),
             column("n_draft", families, lambda family: _lengths(family.lengths)),
@@ -54,11 +70,17 @@ def plan_table(plan: CandidatePlan) -> Table:
     )
 
 
-def _draft_name(family: SearchFamily) -> str:
+def _draft_name(family: SearchFamily, names: Mapping[str, str]) -> str:
     draft = family.candidate.draft
     if draft is not None:
-        return draft.file.name
+        return names[draft.path]
     return "its own heads" if family.candidate.kind.startswith("draft-") else "none needed"
+
+
+def _candidate_name(family: SearchFamily, names: Mapping[str, str]) -> str:
+    if family.candidate.draft is None:
+        return family.candidate.kind
+    return f"{family.candidate.kind} {_draft_name(family, names)}"
 
 
 def _size(candidate: Candidate) -> str:
@@ -74,7 +96,12 @@ def _lengths(lengths: Sequence[int]) -> str:
 
 
 def plan_remarks(
-    plan: CandidatePlan, misfits: Sequence[Misfit], budget_s: float | None, *, searches: int = 1
+    plan: CandidatePlan,
+    misfits: Sequence[Misfit],
+    names: Mapping[str, str],
+    *,
+    budget_s: float | None,
+    searches: int = 1,
 ) -> Iterator[str]:
     """Sentences below the plan: its time, what there is no time for, and which models don't fit."""
     limit = f", {duration(budget_s)} at most" if budget_s is not None else ""
@@ -85,11 +112,11 @@ def plan_remarks(
     if searches > 1:
         yield f"{searches} searches, one for each number of streams and each depth, share that time"
     if plan.left_out:
-        names = dict.fromkeys(
-            f"{family.candidate.kind} {_draft_name(family)}" + (f" with p_min {family.p_min:g}" if family.p_min else "")
+        left_out = dict.fromkeys(
+            _candidate_name(family, names) + (f" with p_min {family.p_min:g}" if family.p_min else "")
             for family in plan.left_out
         )
-        yield f"No time for {listed(first_few(list(names), _MOST_NAMED))}: a longer --budget takes them in"
+        yield f"No time for {listed(first_few(list(left_out), _MOST_NAMED))}: a longer --budget takes them in"
     if misfits:
-        named = [f"{misfit.model.file.name} ({misfit.why})" for misfit in misfits]
+        named = [f"{names[misfit.model.path]} ({misfit.why})" for misfit in misfits]
         yield f"Not fit to draft: {'; '.join(first_few(named, _MOST_NAMED))}"

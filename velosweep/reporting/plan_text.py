@@ -133,7 +133,7 @@ def print_plan(prepared: Prepared, groups: Sequence[ServerGroup], settings: RunS
     seconds = sum(predicted_s(group, size, on_gpu=on_gpu) for group, size in zip(groups, sizes, strict=True))
     guess = f"roughly {duration(seconds / len(lanes))}" if all(sizes) else "unknown (the models' sizes are not known)"
     say(console, f"Estimated time: {guess}", indent=2)
-    for group in groups:
+    for group in groups if not settings.tuner else ():  # of a search each round loads what it needs
         own = [names.labels[job.id] for job, server in zip(group.jobs, group.speculative, strict=True) if server]
         servers = "; ".join([names.vanilla[group.jobs[0].id], *own] if group.vanilla else own)
         at_most = " at most" if any(job.protocol.adaptive for job in group.jobs) else ""

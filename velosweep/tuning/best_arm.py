@@ -30,12 +30,11 @@ from velosweep.config.settings import Job, TunerSettings
 from velosweep.errors import ConfigError
 from velosweep.records import TunerDecision
 from velosweep.statistics.intervals import t_ratio
-from velosweep.tuning.calibration import LENGTHS_OF_A_FAMILY, Calibration
+from velosweep.tuning.calibration import Calibration
 from velosweep.tuning.elimination import Elimination, Estimate
 from velosweep.tuning.search_values import Observation, Phase, SearchAnswer, SearchPass
 
 _LEAST_SHORTLIST = 3
-_CALIBRATING_SHARE = 0.5  # of the budget, for a first run of every candidate
 _LEAST_PAIRS = 2  # confirmation takes so many pairs whatever the budget: one pair has no interval
 
 
@@ -130,19 +129,8 @@ class BestArmSearch:
             vanilla=self.vanilla,
             jobs=self.jobs,
             rounds=self._rounds(Phase.CALIBRATION),
-            most_families=self._most_families,
+            budget_s=self.settings.budget_s,
         )
-
-    @cached_property
-    def _most_families(self) -> int | None:
-        """Families that there is time to calibrate; None: no limit. The first is measured before that is known."""
-        budget = self.settings.budget_s
-        if budget is None or not self.history:
-            return None if budget is None else 1
-        seconds = [seen.seconds for seen in self.history[0].observations.values() if seen.seconds > 0]
-        left = _CALIBRATING_SHARE * budget - sum(seconds)
-        each = LENGTHS_OF_A_FAMILY * fmean(seconds or [0.0])
-        return 1 + int(max(left, 0.0) / each) if each else None
 
     @cached_property
     def shortlist(self) -> tuple[str, ...]:

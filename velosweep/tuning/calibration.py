@@ -18,6 +18,8 @@ from functools import cached_property
 from itertools import zip_longest
 
 from velosweep.config.settings import Job
+from velosweep.tuning.first_look import ROUNDS as FIRST_LOOKS
+from velosweep.tuning.first_look import FirstLook
 from velosweep.tuning.search_values import DraftRounds, SearchPass
 
 # Calibration is repeated until it has seen so many tokens, or so many times.
@@ -25,7 +27,6 @@ _ENOUGH_TOKENS = 2048
 _MOST_ROUNDS = 3
 
 _CALIBRATION_LENGTHS = (1, 4, 16)
-LENGTHS_OF_A_FAMILY = len(_CALIBRATION_LENGTHS)
 _BELOW_BOUNDARY = 7  # n_draft whose batch, 8, is the last before the boundary
 _CLIFF_SHARE = 0.08
 
@@ -35,13 +36,13 @@ class Calibration:
     """Calibration rounds so far, of `jobs` and vanilla.
 
     Jobs of one family differ in n_draft alone and share a throughput model; `vanilla` is the id of not speculating.
-    `most_families`: so many are calibrated, the first ones; None: all.
+    `budget_s`: of the search; where it has one, a first look at several families says which are calibrated.
     """
 
     vanilla: str
     jobs: tuple[Job, ...]
     rounds: Sequence[SearchPass]
-    most_families: int | None = None
+    budget_s: float | None = None
 
     @cached_property
     def failed(self) -> frozenset[str]:
@@ -53,8 +54,12 @@ class Calibration:
 
         A candidate that failed is replaced by its neighbour.
         """
+        looks = FIRST_LOOKS if self._first_look else 0
+        if self._first_look and len(self.rounds) < looks:
+            return self._first_look.candidates()
         tokens = sum(seen.tokens for done in self.rounds for seen in done.observations.values())
-        again = tokens < _ENOUGH_TOKENS and len(self.rounds) < _MOST_ROUNDS
+        again = tokens < _ENOUGH_TOKENS and len(self.rounds) - looks < _MOST_ROUNDS
+        again |= len(self.rounds) == looks
         known = set() if again else {name for done in self.rounds for name in done.order}
         wanted, at_boundaries = [], []
         for family in self._families:
@@ -69,15 +74,32 @@ class Calibration:
     @cached_property
     def untried(self) -> frozenset[str]:
         """Candidates of families that are not calibrated and could be; those with few lengths never are."""
+        if self._first_look is None:
+            return frozenset()
+        chosen = {job.id for family in self._first_look.chosen for job in family}
+        return frozenset(job.id for family in self._first_look.families for job in family) - chosen
+
+    @cached_property
+    def _first_look(self) -> FirstLook | None:
+        """None where there is nothing to choose or no hurry."""
         several = [family for family in self._families if calibration_lengths([job.n_draft for job in family])]
-        later = several[self.most_families :] if self.most_families is not None else []
-        return frozenset(job.id for family in later for job in family)
+        if self.budget_s is None or len(several) < 2:
+            return None
+        return FirstLook(
+            vanilla=self.vanilla,
+            families=several,
+            rounds=self.rounds,
+            budget_s=self.budget_s,
+            runs_of_a_family=len(_CALIBRATION_LENGTHS),
+        )
 
     @cached_property
     def predictions(self) -> Mapping[str, float]:
         """Tokens per second, without candidates that the model can't predict; vanilla's are measured."""
         result: dict[str, float] = {}
         for family in self._families:
+            if family[0].id in self.untried:
+                continue
             by_length = predict([job.n_draft for job in family], self._runs(family)) or {}
             result.update({job.id: by_length[job.n_draft] for job in family if by_length})
         values = [value for done in self.rounds if (value := done.log_value(self.vanilla)) is not None]

@@ -188,9 +188,9 @@ def _started(command: str, log: Path) -> Iterator[str]:
             child.kill()
 
 
-def timings_of(command: str, log: Path) -> dict[str, Any]:
-    """What a llama-server of this printed command says of one run of 64 tokens."""
-    body = {"prompt": REPEATED * 4, "grammar": f'root ::= ("{REPEATED}")+', "n_predict": 64, "temperature": 0}
+def timings_of(command: str, log: Path, **more: str) -> dict[str, Any]:
+    """What a llama-server of this printed command says of one run of 64 tokens. `more`: parts of the request."""
+    body = {**more, "prompt": REPEATED * 4, "grammar": f'root ::= ("{REPEATED}")+', "n_predict": 64, "temperature": 0}
     with _started(command, log) as address:
         asked = urllib.request.Request(f"{address}/completion", json.dumps(body).encode())
         with urllib.request.urlopen(asked, timeout=60) as answer:

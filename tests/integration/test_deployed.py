@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import configparser
 import json
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 from tests import real_models
-from tests.integration.test_printed_commands import models, started, velosweep  # noqa: F401
+from tests.integration.test_printed_commands import TINY, velosweep
+from velosweep.models.synthetic.pair import ensure_files
 
 pytestmark = pytest.mark.real
 
 
-def test_a_router_serves_the_preset_and_speculates(models: list[str], tmp_path: Path) -> None:  # noqa: F811
+def test_a_router_serves_the_preset_and_speculates(tmp_path: Path) -> None:
     native = real_models.llama_server()
-    main, draft = (model.partition("=")[2] for model in models)
+    main, draft = map(str, ensure_files(TINY, "draft", tmp_path, lambda _: None))
     flags = ["--main", main, "--draft", draft, "--n-draft", "4", "-n", "16", "-i", "2", "--llama-server", native]
     velosweep("run", *flags, "engine.context=1024", "--out", "out", cwd=tmp_path)
     preset = velosweep("report", "out", "--format", "preset", cwd=tmp_path)
@@ -28,13 +28,9 @@ def test_a_router_serves_the_preset_and_speculates(models: list[str], tmp_path: 
     (tmp_path / "models.ini").write_text(preset)
     read = configparser.ConfigParser()
     read.read_string(f"[top]\n{preset}")
-    body = {"model": read.sections()[-1], "prompt": "a", "n_predict": 16, "temperature": 0, "ignore_eos": True}
 
-    with started(f"{native} --models-preset {tmp_path}/models.ini", tmp_path / "log") as address:
-        asked = urllib.request.Request(
-            f"{address}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(asked, timeout=120) as answer_:
-            said = json.load(answer_)
+    said = real_models.timings_of(
+        f"{native} --models-preset {tmp_path}/models.ini", tmp_path / "log", model=read.sections()[-1]
+    )
 
-    assert said["timings"]["draft_n"] > 0
+    assert said["draft_n"] > 0

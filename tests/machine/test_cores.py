@@ -13,6 +13,7 @@ from velosweep.machine.cores import (
     cpu_quota,
     oversubscription,
     physical_cores,
+    quota_throttled_s,
     resolve_threads,
     share_cores,
     usable_core_count,
@@ -114,6 +115,23 @@ def test_the_quota_of_a_control_group_above_ours_bounds_the_cores(tmp_path, monk
 
     assert cpu_quota(roots) == 4.0
     assert usable_core_count(roots) == 4
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "place", "stat"),
+    [
+        ("0::/job", "job", "nr_periods 9\nnr_throttled 4\nthrottled_usec 2500000\n"),
+        ("3:cpu,cpuacct:/docker/abc", "cpu,cpuacct/docker/abc", "nr_throttled 4\nthrottled_time 2500000000\n"),
+        ("0::/job", "job", "nr_throttled 0\n"),
+    ],
+)
+def test_the_time_that_a_quota_took_is_read_from_both_versions(tmp_path, monkeypatch, cgroup, place, stat):
+    roots = machine(tmp_path, monkeypatch, processors=4)
+    (tmp_path / "proc/self/cgroup").write_text(f"{cgroup}\n")
+    (tmp_path / "sys/fs/cgroup" / place).mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup" / place / "cpu.stat").write_text(stat)
+
+    assert quota_throttled_s(roots) == (2.5 if "throttled_" in stat else None)
 
 
 def test_the_quota_of_version_1_control_groups_is_read(tmp_path, monkeypatch):

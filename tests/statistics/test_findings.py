@@ -275,6 +275,14 @@ def test_others_on_a_tenth_of_the_cores_make_a_busy_machine(busiest, busy):
         assert found.evidence == {"busy_share": busiest, "mean_busy_share": pytest.approx((busiest + 0.02) / 11)}
 
 
+def test_a_quota_that_stopped_the_processes_is_no_throttled_gpu():
+    found = _machine(throttle_reasons=["CPU quota", None, "CPU quota, hw_slowdown", *[None] * 9])
+
+    assert found["quota_throttled"].evidence == {"runs": 2, "of": 12}
+    assert found["throttled"].evidence == {"reasons": "hw_slowdown"}
+    assert "throttled" not in _machine(throttle_reasons=["CPU quota", *[None] * 11])
+
+
 def test_throttle_reasons_are_named_once():
     found = _machine(throttle_reasons=["hw_slowdown", "", None, "hw_slowdown", "sw_power_cap", *[None] * 7])[
         "throttled"

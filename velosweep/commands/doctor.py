@@ -81,11 +81,17 @@ def examine(job: Job, settings: RunSettings) -> Iterator[Check]:
 def _machine() -> Iterator[Check]:
     import psutil
 
+    from velosweep.machine.cores import cpu_quota
     from velosweep.machine.environment import collect_environment
 
     machine = collect_environment(engine="", llama_cpp_build="")
     cores, memory = f"{machine.physical_cores} physical cores", bytes_words(machine.memory_bytes)
     yield Check("ok", "machine", f"{machine.host}: {machine.cpu}, {cores}, {memory}, {machine.system}")
+    if (quota := cpu_quota()) is not None and quota < machine.logical_cores:
+        text = f"a quota grants {quota:g} of {machine.logical_cores} logical cores"
+        yield Check(
+            "warning", "quota", text, "threads that use it up are stopped again and again; grant more if you can"
+        )
     yield Check("ok", "velosweep", f"{__version__} on Python {machine.python}")
     load = psutil.getloadavg()[0]
     if load > machine.physical_cores * 0.5:

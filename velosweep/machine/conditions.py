@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import psutil
 
+from velosweep.machine.cores import quota_throttled_s
 from velosweep.machine.nvml import GpuReading, NvmlDriver
-from velosweep.values import Lane
+from velosweep.values import QUOTA_THROTTLED, Lane
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,22 +54,27 @@ class Monitor:
         self.own_pids = set[int]() if own_pids is None else own_pids
         self._processes: dict[int, psutil.Process] = {}
         self._cpu_before: CpuTimes | None = None
+        self._throttled_before: float | None = None
         self._energy_before: tuple[float | None, ...] = ()
 
     def begin(self) -> None:
         """Note where the counters stand."""
         self._energy_before = tuple(reading.energy_j for reading in self._readings())
+        self._throttled_before = quota_throttled_s()
         self._cpu_before = self._cpu_times()
 
     def end(self) -> Conditions:
         """The conditions since `begin()`. Temperature, clock and power are those at this moment, the run's end."""
         cpu_after = self._cpu_times()
+        throttled_s = _difference(quota_throttled_s(), self._throttled_before)
         readings = self._readings()
         load_average = None
         with suppress(OSError, AttributeError):
             load_average = os.getloadavg()[0]
         # In a container the driver gives the host's process ids: ours can't be told from others', and are counted too.
         processes = [reading.processes for reading in readings if reading.processes is not None]
+        by_quota = [QUOTA_THROTTLED] if throttled_s else []
+        of_gpus = [name for one in readings for name in one.throttle or ()]
         before = self._energy_before if len(self._energy_before) == len(readings) else (None,) * len(readings)
         return Conditions(
             gpu_temperature_c=_over(max, [reading.temperature_c for reading in readings]),
@@ -76,7 +82,7 @@ class Monitor:
             gpu_power_w=_over(sum, [reading.power_w for reading in readings]),
             energy_j=_over(sum, [_difference(now.energy_j, then) for now, then in zip(readings, before, strict=True)]),
             load_average=load_average,
-            throttle_reasons=", ".join(dict.fromkeys(name for one in readings for name in one.throttle or ())) or None,
+            throttle_reasons=", ".join(dict.fromkeys((*by_quota, *of_gpus))) or None,
             gpu_processes=len(set().union(*processes) - self._own()) if processes else None,
             cpu_busy=busy_by_others(self._cpu_before, cpu_after),
         )

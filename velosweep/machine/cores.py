@@ -7,6 +7,7 @@ machine of 128, 4 it is. Control groups of Linux are of versions 1 and 2.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,18 @@ def cpu_quota(roots: SystemRoots = REAL_ROOTS) -> float | None:
         if len(words) == 2 and words[0] not in ("max", "-1"):
             quotas.append(int(words[0]) / int(words[1]))
     return min(quotas, default=None)
+
+
+def quota_throttled_s(roots: SystemRoots = REAL_ROOTS) -> float | None:
+    """Seconds so far in which a quota kept our control group, or one above it, from running; None where not told."""
+    seconds = []
+    for folder in _folders("cpu", roots):
+        words = _read(folder / "cpu.stat")
+        stat = dict(zip(words[::2], words[1::2], strict=False))
+        for name, unit in (("throttled_usec", 1e6), ("throttled_time", 1e9)):  # of version 2, of version 1
+            with suppress(KeyError, ValueError):
+                seconds.append(int(stat[name]) / unit)
+    return max(seconds, default=None)
 
 
 def free_memory_bytes(roots: SystemRoots = REAL_ROOTS) -> int | None:

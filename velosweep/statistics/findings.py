@@ -17,7 +17,7 @@ import numpy as np
 from velosweep.statistics.comparison import Evidence, Finding, warning
 from velosweep.statistics.intervals import ONE_LAUNCH, WELCH, Interval
 from velosweep.statistics.runs import Runs
-from velosweep.values import MAX_RECOVERY_PROBES, Mode
+from velosweep.values import MAX_RECOVERY_PROBES, QUOTA_THROTTLED, Mode
 
 WIDE_HALF_WIDTH = 0.05
 CLAIM = 0.02  # a ratio this far from 1 reads as a claim
@@ -134,7 +134,13 @@ def machine_findings(runs: Runs, rows: Any) -> list[Finding]:
         findings.append(warning("machine_busy", "machine", evidence))
     reasons = columns.text("throttle_reasons")
     codes = np.unique(reasons.codes[rows]) if reasons.values else ()
-    seen = sorted({reasons.values[code] for code in codes if code >= 0} - {""})
+    told = {reasons.values[code] for code in codes if code >= 0} - {""}
+    if any(QUOTA_THROTTLED in reason.split(", ") for reason in told):
+        by_quota = [code for code, reason in enumerate(reasons.values) if QUOTA_THROTTLED in reason.split(", ")]
+        stopped = int(np.isin(reasons.codes[rows], by_quota).sum())
+        findings.append(warning("quota_throttled", "machine", {"runs": stopped, "of": len(rows)}))
+    kept = ([part for part in reason.split(", ") if part != QUOTA_THROTTLED] for reason in told)
+    seen = sorted({", ".join(parts) for parts in kept if parts})
     if seen:
         findings.append(warning("throttled", "gpu", {"reasons": ", ".join(seen)}))
     else:

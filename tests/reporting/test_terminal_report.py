@@ -274,6 +274,7 @@ def test_a_job_that_failed_beside_others_has_a_row_that_says_so(baseline: bool) 
     assert " ".join(row.split()[1:]) == "failed: llama-server ended with 1: failed to allocate buffer for kv…"
     page = detailed_job_table(with_failed(made.jobs, made.record), made.record, ())
     (verdict,) = [cell for cell in page.rows[3] if cell.verdict]
+    assert not {cell.text for cell in page.rows[3] if cell.text.endswith(("%", "×"))}  # no figure of a job beside it
     assert verdict.text.startswith("✗ failed: llama-server ended with 1: failed to allocate")
     assert "✗ failed: llama-server ended with 1" in render_report(made.comparisons, made.record, made.samples)
     assert "failed to allocate" in export(made.comparisons, made.record, "md")

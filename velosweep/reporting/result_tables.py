@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
+from typing import Any
 
 from velosweep.planning.job_settings import DRAFT, KIND, N_DRAFT, drafting, model_name, settings_of, value_of
 from velosweep.records import JobRecord, SweepRecord
@@ -43,15 +44,19 @@ def with_failed(jobs: Sequence[Comparison], record: SweepRecord) -> list[Compari
     rows = list(jobs)
     for entry in (entry for entry in record.jobs if entry.state == "failed" and entry.id not in there):
         sibling = of_baseline.get(entry.baseline_id)
+        unknown: dict[str, Any] = dict.fromkeys(
+            field.name
+            for field in fields(Comparison)
+            if field.default is None and (sibling is None or "vanilla" not in field.name)
+        )
         rows.append(replace(
             sibling or jobs[0],  # whose machine and engine were the failed job's too
+            **unknown,
             **{name: getattr(entry, name) for name in same},
             job_id=entry.id, job_num=entry.num, n_pairs=0, vanilla=sibling.vanilla if sibling else None,
             speculative=None, speedup=None, speedup_stddev=None, speedup_gm=None, ci_low=None, ci_high=None,
             ci_method=None, acceptance=None, cost_ratio=None, expected_speedup=None, verdict=Verdict.INVALID,
-            findings=(), finished_at=None, population_low=None, population_high=None, suite_speedup=None,
-            worst_prompt=None, energy_j_per_token_vanilla=sibling.energy_j_per_token_vanilla if sibling else None,
-            energy_j_per_token_speculative=None,
+            findings=(), finished_at=None,
         ))  # fmt: skip
     return whole_jobs(rows)
 
@@ -126,7 +131,8 @@ def detailed_job_table(jobs: Sequence[Comparison], record: SweepRecord, advised:
         *_varying(jobs),
         *_figures(jobs, "speedup", "95 % interval"),
         _verdicts(jobs, _reasons(record)),
-        *_figures(jobs, "vanilla tok/s", "speculative tok/s", "TTFT ms", "accepted", "tokens/round", "draft cost"),
+        *_figures(jobs, "vanilla tok/s", "speculative tok/s", "TTFT ms", "prompt", "in all", "accepted"),
+        *_figures(jobs, "tokens/round", "drafting", "draft cost", "check cost"),
         *_figures(jobs, "pairs", "± (spec.)"),
         *_figures(jobs, *(("J/token vanilla", "J/token speculative") if energy else ())),
     )
@@ -189,6 +195,10 @@ _FIGURES: Mapping[str, Callable[[Comparison], Cell]] = {
     ),
     "tokens/round": lambda row: figure(row.acceptance.tokens_per_round if row.acceptance else None, 1),
     "draft cost": lambda row: figure(row.cost_ratio),
+    "check cost": lambda row: figure(row.decoding.batch_cost if row.decoding else None),
+    "drafting": lambda row: percentage(row.decoding.draft_share if row.decoding else None),
+    "prompt": lambda row: figure(row.request.prefill_ratio if row.request else None, 2, "×"),
+    "in all": lambda row: figure(row.request.total_ratio if row.request else None, 2, "×"),
     "pairs": lambda row: figure(row.n_pairs, 0),
     "± (spec.)": lambda row: figure(row.speedup_stddev),
     "J/token vanilla": lambda row: figure(row.energy_j_per_token_vanilla),

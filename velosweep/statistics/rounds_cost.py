@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from velosweep.config.speculation_kinds import KINDS
@@ -150,7 +149,7 @@ def _sync_ms(runs: Runs, owner: Owner, vanilla: Owner, batch: float) -> float | 
 
 
 def _batch_ms(runs: Runs, owner: Owner) -> dict[int, float]:
-    """Median ms of the batches that were timed after an owner's usable runs, by their size."""
+    """The least ms of batches timed after an owner's usable runs, by size: disturbances make them longer."""
     sizes, times = (runs.columns.lists(name) for name in ("batch_tokens", "batch_ms"))
     if sizes is None or times is None:
         return {}
@@ -159,7 +158,7 @@ def _batch_ms(runs: Runs, owner: Owner) -> dict[int, float]:
         begin, end = int(sizes[0][row]), int(sizes[0][row + 1])
         for size, ms in zip(sizes[1][begin:end].tolist(), times[1][begin:end].tolist(), strict=True):
             found[size].append(ms)
-    return {size: median(values) for size, values in found.items()}
+    return {size: min(values) for size, values in found.items()}
 
 
 def _interpolated(times: Mapping[int, float], size: int) -> float:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velosweep.llama_cpp.failures import diagnose, last_error_line
+from velosweep.llama_cpp.failures import diagnose, last_words
 
 # recorded from builds of December 2024 to October 2026, CPU and CUDA
 LOGS = [
@@ -155,10 +155,16 @@ def test_the_cause_of_a_crash_stands_above_what_a_debugger_says_of_itself(log: s
     assert not re.search("Inferior|No such file|libthread", cause)
 
 
-def test_an_unknown_failure_shows_the_last_error_line_without_its_time() -> None:
+def test_a_last_line_that_is_no_error_is_not_given_as_the_cause() -> None:
+    assert diagnose("0.00.000.001 I kv_cache: size = 4 MiB\n", -11).cause.endswith(
+        "(segmentation fault): its log ends with “kv_cache: size = 4 MiB”"
+    )
+
+
+def test_an_unknown_failure_shows_the_last_words_without_its_time() -> None:
     log = "0.00.000.001 I fine\n0.00.000.002 E something odd failed\n0.00.000.003 I bye\n"
 
-    assert last_error_line(log) == "something odd failed"
+    assert last_words(log) == "something odd failed"
     assert "something odd failed" in diagnose(log, 1).cause
 
 

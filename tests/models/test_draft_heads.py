@@ -90,15 +90,27 @@ def test_heads_that_fit_are_taken(tmp_path, kind, main, draft):
     ("kind", "main", "draft", "words"),
     [
         ("draft-mtp", PLAIN, None, r"has none \(its header has no llama.nextn_predict_layers\)"),
-        ("draft-mtp", PLAIN, EAGLE3, "it is made for draft-eagle3"),
+        (
+            "draft-mtp",
+            PLAIN,
+            EAGLE3,
+            "it holds an EAGLE-3 head, and not heads for multi.*choose speculation=draft-eagle3",
+        ),
+        ("draft-simple", PLAIN, EAGLE3, "and not a model that drafts alone.*choose speculation=draft-eagle3"),
+        ("draft-simple", PLAIN, GEMMA | {"gemma4-assistant.block_count": 4}, "choose speculation=draft-mtp"),
         ("draft-mtp", PLAIN, GEMMA | {"gemma4-assistant.embedding_length_out": 96}, "width 96, and this one's is 64"),
-        ("draft-eagle3", PLAIN, PLAIN, r"a plain model \(llama\), and holds no EAGLE-3 head"),
-        ("draft-eagle3", PLAIN, EAGLE3 | {"eagle3.target_hidden_size": 128}, "width 128, and this one's is 64"),
+        ("draft-eagle3", PLAIN, PLAIN, r"a plain model \(llama\), and not an EAGLE-3 head.*choose speculation=draft$"),
+        (
+            "draft-eagle3",
+            PLAIN,
+            EAGLE3 | {"eagle3.target_hidden_size": 128},
+            "width 128, and this one's is 64.*choose speculation=ngram",
+        ),
         ("draft-eagle3", PLAIN, EAGLE3 | {"eagle3.target_layers": [1, 4, 9]}, "reads layer 9 of the main model, which"),
         ("draft-eagle3", WITH_HEADS, EAGLE3 | {"eagle3.target_layers": [1, 4, 9]}, "reads layer 9 of .* which has 8"),
         ("draft-eagle3", PLAIN, EAGLE3 | {"eagle3.target_layers": [1, 4]}, "reads 2 layers of the main model"),
         ("draft-dflash", PLAIN, DFLASH | {"dflash.embedding_length": 32}, "width 32, and this one's is 64"),
-        ("draft-dspark", PLAIN, DFLASH, "it is made for draft-dflash.*choose speculation=draft-dflash"),
+        ("draft-dspark", PLAIN, DFLASH, "it holds a DFlash head.*choose speculation=draft-dflash"),
     ],
 )
 def test_heads_that_llama_cpp_would_abort_on_are_refused(tmp_path, kind, main, draft, words):
@@ -107,3 +119,11 @@ def test_heads_that_llama_cpp_would_abort_on_are_refused(tmp_path, kind, main, d
 
     refused.match(f"(?s){words}")
     assert refused.value.remedy
+
+
+def test_a_whole_model_with_heads_may_draft_by_itself(tmp_path):
+    whole = read(tmp_path, WITH_HEADS, {"blk.0.attn_norm.weight": ((4,), 0)})
+
+    check_heads(["draft-simple"], read(tmp_path, PLAIN), whole)
+    with pytest.raises(PairError, match="and not a model that drafts alone"):
+        check_heads(["draft-simple"], read(tmp_path, PLAIN), read(tmp_path, WITH_HEADS))

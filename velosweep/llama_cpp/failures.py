@@ -190,7 +190,7 @@ def diagnose(log: str, exit_code: int | None) -> FailureCause:
     causes = (
         ended if exit_code is not None else "it gave no cause",
         f"in {function}" if function else None,
-        last_error_line(log),
+        last_words(log),
     )
     return FailureCause(": ".join(filter(None, causes)), "read the log for the whole story", known=False)
 
@@ -201,8 +201,11 @@ def _template_error(log: str, line: str) -> str:
     return found.group(1).strip()[:300] if found else line.partition(": ")[2]
 
 
-def last_error_line(log: str) -> str | None:
-    """The last line that speaks of an error, else the last line, without its time stamp."""
+def last_words(log: str) -> str | None:
+    """The last line that speaks of an error, else that the log ends with its last line; without their time stamps."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    chosen = next((line for line in reversed(lines) if _ERROR_LINE.search(line)), lines[-1] if lines else None)
-    return _NOISE.sub("", chosen)[:300] if chosen else None
+    if not lines:
+        return None
+    error = next((line for line in reversed(lines) if _ERROR_LINE.search(line)), None)
+    chosen = _NOISE.sub("", error or lines[-1])[:300]
+    return chosen if error else f"its log ends with “{chosen}”"

@@ -21,9 +21,9 @@ from velosweep.models.hub_models import part_names
 # Kinds that draft with heads, and what those are called.
 _HEADS = {
     "draft-mtp": "heads for multi-token prediction",
-    "draft-eagle3": "EAGLE-3 head",
-    "draft-dflash": "DFlash head",
-    "draft-dspark": "DSpark head",
+    "draft-eagle3": "an EAGLE-3 head",
+    "draft-dflash": "a DFlash head",
+    "draft-dspark": "a DSpark head",
 }
 _MAX_SIZE_DIFFERENCE = 128  # llama.cpp: SPEC_VOCAB_MAX_SIZE_DIFFERENCE
 _FIRST_COMPARED_TOKEN = 5  # llama.cpp: SPEC_VOCAB_CHECK_START_TOKEN_ID
@@ -103,7 +103,9 @@ def check_heads(kinds: Collection[str], main: GgufInfo, draft: GgufInfo | None) 
     layers = None if main.layers is None else main.layers - own
     for kind in kinds:
         name = _HEADS.get(kind)
-        if name is None or (draft is None and kind == main_head(main)):
+        if name is None and not (kind == "draft-simple" and draft and draft.head and draft.head.alone):
+            continue
+        if draft is None and kind == main_head(main):
             continue
         if draft is None:
             raise PairError(
@@ -112,17 +114,19 @@ def check_heads(kinds: Collection[str], main: GgufInfo, draft: GgufInfo | None) 
                 remedy="choose a main model that was converted with them, set model_pair.draft_model to a file of them "
                 "where the family has one, or choose another speculation",
             )
-        cause = None
-        if draft.head is None or draft.head.kind != kind:
-            made_for = f"made for {draft.head.kind}" if draft.head else f"a plain model ({draft.architecture})"
-            cause = f"it is {made_for}, and holds no {name}"
+        made_for = draft.head.kind if draft.head is not None else "draft-simple"
+        if made_for != kind:
+            holds = (
+                f"it holds {_HEADS[made_for]}" if made_for in _HEADS else f"it is a plain model ({draft.architecture})"
+            )
+            cause: str | None = f"{holds}, and not {name or 'a model that drafts alone'}"
         else:
-            cause = head_misfit(draft.head, width=main.width, layers=layers)
+            cause = head_misfit(draft.head, width=main.width, layers=layers) if draft.head else None
         if cause is not None:
-            other = f"speculation={draft.head.kind}" if draft.head else "speculation=draft"
+            other = made_for.removesuffix("-simple") if made_for != kind else "ngram-simple"
             raise PairError(
                 f"The draft model {draft.path} doesn't fit the main model {main.path} for speculation {kind}: {cause}",
-                remedy=f"set model_pair.draft_model to a file made for this main model, or choose {other}",
+                remedy=f"set model_pair.draft_model to a file made for this main model, or choose speculation={other}",
             )
 
 

@@ -16,6 +16,7 @@ from velosweep.statistics.two_way import TwoWayModel, dunnett_quantile
 from velosweep.values import Verdict
 
 FORTY = Statistics(mean=40.0, stddev=1.0, min=39.0, max=41.0, samples=())
+ONCE = Statistics(mean=40.0, stddev=None, min=40.0, max=40.0, samples=())
 RESIDUALS = np.array([[0.0, 0.01, -0.01], [0.01, -0.02, 0.01], [-0.01, 0.01, 0.0], [0.01, 0.0, -0.01]])
 
 
@@ -127,6 +128,14 @@ def test_settings_of_different_baselines_are_compared_by_their_tokens_per_second
     assert math.log(marked.to_best_high) == pytest.approx(math.log(fast.mean / 40) + half)
     assert marked.may_be_best is worse.may_be_best is True
     assert math.log(worse.to_best_high) == pytest.approx(max(0, math.log(40 / fast.mean) + half))
+
+
+def test_nothing_bounds_the_ratio_to_a_setting_of_another_baseline_that_ran_once():
+    (one,), (other,) = (jobs_of(with_means(mean)) for mean in (0.30, 0.31))
+    once = replace(other, by_round=None, speculative=replace(other.speculative, tokens_per_second=ONCE))
+
+    for job in with_best_marked([one, replace(once, job_id="other")]):
+        assert (job.may_be_best, job.to_best_low, job.to_best_high) == (True, None, None)
 
 
 def test_a_half_as_fast_setting_is_told_from_the_best_on_a_disturbed_machine():

@@ -31,6 +31,7 @@ from velosweep.values import Scalar
 CONFIDENCE = 0.95
 # Of many settings each is compared with the highest ones: the others could only narrow an interval a little.
 MOST_RIVALS = 64
+_MOST_LOG = 700.0  # exp overflows beyond
 
 
 Question = frozenset[tuple[str, Scalar]]
@@ -74,7 +75,7 @@ def _marked(jobs: Sequence[Comparison]) -> list[Comparison]:
     may_be_best = upper > 0
     among = may_be_best[top]
     nearest = lower[among].min(axis=0, initial=np.inf)  # infinite for the only one that may be best
-    low = np.where(np.isinf(nearest), 0.0, np.minimum(nearest, 0.0))
+    low = np.where(np.isposinf(nearest), 0.0, np.minimum(nearest, 0.0))
     chosen = [_chosen_low(job, len(jobs)) for job in jobs]
     if len(jobs) == 1:
         return [replace(jobs[0], may_be_best=True, chosen_low=chosen[0])]
@@ -82,19 +83,24 @@ def _marked(jobs: Sequence[Comparison]) -> list[Comparison]:
         replace(
             job,
             may_be_best=bool(may_be_best[i]),
-            to_best_low=math.exp(low[i]),
-            to_best_high=math.exp(max(float(upper[i]), 0.0)),
+            to_best_low=_ratio(low[i]),
+            to_best_high=_ratio(max(upper[i], 0.0)),
             chosen_low=chosen[i],
         )
         for i, job in enumerate(jobs)
     ]
 
 
+def _ratio(log: float) -> float | None:
+    """None where nothing bounds it: a single run has no spread."""
+    return math.exp(min(max(log, -_MOST_LOG), _MOST_LOG)) if math.isfinite(log) else None
+
+
 def _chosen_low(job: Comparison, of: int) -> float | None:
     if job.speedup_gm is None or job.standard_error is None or job.df is None or job.ci_low is None:
         return None
     quantile = dunnett_quantile(of, job.df, 0.5 + 0.5 * CONFIDENCE)
-    return min(job.ci_low, math.exp(max(math.log(job.speedup_gm) - quantile * job.standard_error, -700.0)))
+    return min(job.ci_low, math.exp(max(math.log(job.speedup_gm) - quantile * job.standard_error, -_MOST_LOG)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,9 +11,11 @@ from tests.llama_cpp.test_arguments import SERVER_GENERATIONS
 from tests.llama_cpp.test_capabilities import recorded
 from velosweep.config.settings import Speculation
 from velosweep.config.speculation_kinds import KINDS
+from velosweep.llama_cpp.arguments import server_arguments
 from velosweep.llama_cpp.capabilities import Capabilities
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.llama_cpp.server_command import DEFAULTS, command_arguments
+from velosweep.llama_cpp.server_command import _SHORT, DEFAULTS, command_arguments
+from velosweep.llama_cpp.setting_table import SETTINGS
 from velosweep.values import Device, Lane
 
 TODAY = recorded("2026-10-llama-server")
@@ -107,3 +109,25 @@ def test_every_flag_is_one_that_the_program_has(generation: str | None) -> None:
     ]
 
     assert {word for word in said if word.startswith("-")} <= known.flags.keys()
+
+
+def test_no_setting_of_a_server_is_forgotten_in_the_command() -> None:
+    """What is new there is said, too, or stands here as something that only measuring needs."""
+    server = speculative(
+        split_mode="layer", tensor_split=(3.0, 1.0), n_cpu_moe=2, override_tensor="a=CPU", draft_n_cpu_moe=1,
+        draft_override_tensor="b=CPU", draft_device="CUDA1", mmap=False, context=1, threads=2, threads_batch=3, batch=4,
+        ubatch=5, gpu_layers=6, draft_gpu_layers=7, flash_attention="on", cache_type_k="q8_0", cache_type_v="q8_0",
+        draft_cache_type_k="q8_0", draft_cache_type_v="q8_0", speculation=Speculation(p_min=0.5, n_min=1),
+    )  # fmt: skip
+    lane = gpu_lane("GPU-a", "GPU-b")
+    told = server_arguments(replace(server, concurrency=2), lane=lane, capabilities=TODAY, port=1)
+    shown = set(command_arguments(replace(server, concurrency=2), lane=lane, capabilities=TODAY, seen=lane.devices))
+    spellings = {setting.flags[0]: {*setting.flags, _SHORT.get(name)} for name, setting in SETTINGS.items()}
+    unsaid = {word for word in told if word in spellings and not spellings[word] & shown}
+
+    assert unsaid == {
+        "--host", "--port", "--fit", "--offline", "--warmup", "--metrics", "--slots", "--no-ui", "--no-context-shift",
+        "--cache-ram", "--no-cache-idle-slots", "--cache-reuse", "--no-kv-unified",
+        "--spec-draft-p-split",  # llama.cpp's default
+        "--spec-draft-threads",  # as --threads
+    }  # fmt: skip

@@ -159,6 +159,7 @@ class Sample:
     seed: int | None = None
     stop_reason: str | None = None
     turn: int | None = None
+    answer: str | None = None
 
     @property
     def is_counted(self) -> bool:

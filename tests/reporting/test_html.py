@@ -9,6 +9,7 @@ import pytest
 
 from tests.reporting import sweeps
 from tests.reporting.test_search_words import answer
+from tests.strategies import samples_to_table
 from velosweep.reporting.html import plotly_script, render_report
 from velosweep.reporting.search_words import search_record
 from velosweep.statistics.comparison import Finding
@@ -144,3 +145,17 @@ def test_a_search_is_on_the_page_with_its_candidates_and_how_sure_it_is() -> Non
     assert "another setting may be faster: the budget was used up" in page
     assert "dropped in round 4" in page
     assert 'href="#search"' in page
+
+
+def test_prompts_and_answers_of_both_modes_can_be_read_and_do_nothing() -> None:
+    made = sweeps.default_sweep()
+    said = {"base-synthetic": "It is <b>small</b>.", "job0": "It is tiny.", "job1": "Of another setting."}
+    runs = [replace(run, answer=said.get(run.job_id) if run.iteration == 1 else None) for run in made.runs]
+
+    page = render_report(made.comparisons, made.record, samples_to_table(runs)).replace(plotly_script(), "")
+
+    assert "<summary>Prompts and answers</summary>" in page
+    assert "It is &lt;b&gt;small&lt;/b&gt;." in page
+    assert 'n_draft 4, 100 tokens:</p>\n<pre class="text">It is tiny.</pre>' in page
+    assert "Of another setting" not in page
+    assert "Prompts and answers" not in body("default_sweep")

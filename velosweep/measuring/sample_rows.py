@@ -68,7 +68,7 @@ class SampleMaker:
             status = Status.INVALID if error else Status.OK
         engine = self.engine_of(measurement.server)
         return Sample(
-            **_what(measurement, shared),
+            **_what(measurement, shared, generation),
             sweep_id=self.sweep_id,
             n_predict=request.n_predict,
             prompt_set=measurement.job.prompts.name,
@@ -117,8 +117,9 @@ def _draws_acceptance(server: ServerConfig) -> bool:
     return server.speculation is not None and server.speculation.synthetic_acceptance is not None
 
 
-def _what(measurement: Measurement, shared: bool) -> dict[str, Any]:
-    """The columns that say which server ran when. A vanilla run belongs to the baseline, not to one of its jobs."""
+def _what(measurement: Measurement, shared: bool, generation: Generation | None) -> dict[str, Any]:
+    """The columns that say which server ran when, and what it answered first. A vanilla run belongs to the baseline, not
+    to one of its jobs."""
     job, server = measurement.job, measurement.server
     vanilla = server.mode is Mode.VANILLA
     return {
@@ -137,8 +138,11 @@ def _what(measurement: Measurement, shared: bool) -> dict[str, Any]:
         "concurrency": server.concurrency,
         "depth": server.depth,
         "p_min": None if server.speculation is None else server.speculation.p_min,
+        "answer": generation.text[:_ANSWER_LENGTH] if generation and measurement.iteration == 1 else None,
     }
 
+
+_ANSWER_LENGTH = 1000  # characters of a server's first answer to a prompt that are kept, to be read by people
 
 _FIGURES = [one.name for one in fields(Generation) if one.name not in ("tokens", "text", "truncated", "shortest")]
 """Columns that are a Generation's fields."""

@@ -17,6 +17,7 @@ from velosweep.reporting.escaping import json_for_script, plot_text, shorten_hom
 from velosweep.reporting.figure import Figure
 from velosweep.reporting.finding_text import WORST, grouped_findings
 from velosweep.reporting.load_map import as_told, load_figure, where_it_pays
+from velosweep.reporting.prompt_texts import PromptTexts, prompt_texts
 from velosweep.reporting.recommendation import Recommendation, recommend, with_answers
 from velosweep.reporting.result_tables import (
     category_table,
@@ -88,9 +89,19 @@ def render_report(
         categories=category_table(recommendations, rows),
         prompts=prompt_table(shown, labels) if shown else None,
         prompts_in_all=len(prompts) if shown is not prompts else 0,
+        texts=_texts(samples, advised or jobs[:1], record),
         repeat=shlex.join(record.command or ("velosweep",)),
     )
     return text.replace(_PLOTLY_HERE, plotly_script())
+
+
+def _texts(samples: pa.Table | None, jobs: Sequence[Comparison], record: SweepRecord) -> list[PromptTexts]:
+    """What vanilla and these jobs answered."""
+    if samples is None:
+        return []
+    labels, baselines = recorded_labels(record), {job.id: job.baseline_id for job in record.jobs}
+    vanilla = {baselines[job.job_id]: "vanilla" for job in jobs if job.job_id in baselines}
+    return prompt_texts(samples, {**vanilla, **{job.job_id: labels.get(job.job_id, job.job_id) for job in jobs}})
 
 
 def _ids(jobs: Iterable[Comparison]) -> set[str]:

@@ -118,7 +118,7 @@ def _draws_acceptance(server: ServerConfig) -> bool:
 
 
 def _what(measurement: Measurement, shared: bool, generation: Generation | None) -> dict[str, Any]:
-    """Which server ran when, and what it answered first. A vanilla run belongs to the baseline, not to one of its jobs."""
+    """Which server ran when, and its first answer. A vanilla run belongs to the baseline, not to one of its jobs."""
     job, server = measurement.job, measurement.server
     vanilla = server.mode is Mode.VANILLA
     return {

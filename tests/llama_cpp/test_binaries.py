@@ -45,6 +45,13 @@ def test_both_modes_are_measured_by_the_programs_own_account(generation: str, tm
     assert (len(plain.text), drafting.text) == (32, "")
 
 
+def test_what_can_be_asked_for_is_what_the_speculative_program_knows(tmp_path: Path) -> None:
+    engine = engine_of(tmp_path, "2026-10")
+
+    assert Path(engine.capabilities.program).name == "llama-speculative-simple"
+    assert "draft-simple" in engine.capabilities.spec_types
+
+
 def test_a_draft_that_does_not_fit_fails_the_launch(tmp_path: Path, model: str) -> None:
     engine = engine_of(tmp_path, "2026-10", unfit=True)
 

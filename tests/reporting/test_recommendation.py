@@ -22,6 +22,15 @@ def three() -> list[Comparison]:
     return sweeps.default_sweep().jobs
 
 
+def test_a_setting_without_a_draft_model_is_called_by_its_kind() -> None:
+    made = sweeps.default_sweep()
+    rows = [replace(row, draft_model=None, speculation="draft-mtp") for row in made.comparisons]
+
+    (answer,) = recommend(rows, made.record)
+
+    assert answer.headline.startswith("Run draft-mtp, n_draft 4:")
+
+
 def test_the_answer_names_draft_n_draft_speedup_and_interval() -> None:
     made = sweeps.default_sweep()
 

@@ -45,6 +45,11 @@ class BinariesEngine:
             raise ProgramError(f"{vanilla.program} has no --no-display-prompt", remedy="use engine=server")
         self.build = vanilla.build
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """Of the program that speculates."""
+        return self._programs[Mode.SPECULATIVE]
+
     def devices(self) -> tuple[Device, ...]:
         """The GPUs that the programs can use."""
         return list_devices(self._programs[Mode.VANILLA])

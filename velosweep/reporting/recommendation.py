@@ -208,7 +208,7 @@ def _setting(job: Comparison, labels: Mapping[str, str], record: SweepRecord) ->
         return label
     if not label.startswith("n_draft"):
         return label if "n_draft " in label else f"{label}, n_draft {job.n_draft}"
-    if any(entry.id == job.job_id and entry.synthetic for entry in record.jobs):
+    if job.draft_model and any(entry.id == job.job_id and entry.synthetic for entry in record.jobs):
         return f"the synthetic draft, {label}"  # its file name is its whole recipe
     name = model_name(job.draft_model)
     draft = f"{name} draft" if settings_of(job)[DRAFT] else job.speculation

@@ -10,11 +10,13 @@ FAMILY = [f"token{i}" for i in range(40)]
 OTHERS = [f"other{i}" for i in range(40)]
 
 
-def write_model(path: Path, *, rows: int = 64, texts: list[str] = FAMILY, **values: object) -> Path:
-    """A model of `rows` times 64 weights whose vocabulary has these texts."""
+def write_model(
+    path: Path, *, rows: int = 64, texts: list[str] = FAMILY, tensor: str = "blk.0.weight", **values: object
+) -> Path:
+    """A model of `rows` times 64 weights, in one `tensor`, whose vocabulary has these texts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     every = vocabulary(texts) | {"llama.block_count": 2, "llama.embedding_length": 64, "general.name": path.name}
-    path.write_bytes(model(every | values, {"a.weight": ((64, rows), 0)}))
+    path.write_bytes(model(every | values, {tensor: ((64, rows), 0)}))
     return path
 
 

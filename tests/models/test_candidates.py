@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.models.model_files import OTHERS, write_eagle3, write_model
+from velosweep.errors import PairError
 from velosweep.models.candidates import Candidate, find_candidates
 from velosweep.models.found_models import FoundModel, list_files, read_models
 from velosweep.models.model_checks import check_model
@@ -86,3 +89,26 @@ def test_a_main_model_with_heads_of_its_own_needs_no_file(tmp_path: Path) -> Non
     (candidate,) = find_candidates(main, [], ("draft-mtp",))[0]
 
     assert (candidate.kind, candidate.draft, candidate.longest) == ("draft-mtp", None, 2)
+
+
+def test_heads_are_no_main_model(tmp_path: Path) -> None:
+    head = check_model(write_eagle3(tmp_path / "head.gguf"), key="main")
+
+    with pytest.raises(PairError, match="holds heads for draft-eagle3, and no model"):
+        find_candidates(head, [], ())
+
+
+def test_heads_for_multi_token_prediction_fit_models_of_their_family(tmp_path: Path) -> None:
+    family = {"general.architecture": "qwen35", "qwen35.block_count": 3, "qwen35.embedding_length": 64}
+    main = check_model(write_model(tmp_path / "main.gguf", rows=1000, **family), key="main")
+    plain = check_model(write_model(tmp_path / "plain.gguf", rows=1000), key="main")
+    write_model(
+        tmp_path / "mtp.gguf", rows=50, tensor="blk.2.nextn.weight", **family, **{"qwen35.nextn_predict_layers": 1}
+    )
+    kinds = ("draft-mtp", "draft-simple")
+
+    fitting, _ = find_candidates(main, found_in(tmp_path), kinds)
+    _, misfits = find_candidates(plain, found_in(tmp_path), kinds)
+
+    assert ("draft-mtp", "mtp.gguf") in named(fitting)
+    assert ("mtp.gguf", "its heads are made for qwen35") in [(one.model.file.name, one.why) for one in misfits]

@@ -187,7 +187,10 @@ def _list(found: Sequence[FoundModel], refused: Sequence[str], console: Console)
         say(console, "and Ollama. Name a folder: velosweep best --models DIR")
         return int(ExitStatus.NOTHING_MEASURED)
     by_size = sorted(found, key=lambda model: -model.header.size_bytes)
-    fits: dict[str, list[Candidate]] = {model.path: find_candidates(model.header, found, ())[0] for model in by_size}
+    fits: dict[str, list[Candidate]] = {}
+    for model in by_size:
+        if model.header.head is None or not model.header.head.alone:
+            fits[model.path], _ = find_candidates(model.header, found, ())
     say_lines(console, terminal_lines(models_table(fits, by_size), width=width_of(console)))
     for message in refused:
         say(console, f"⚠️ {message}", style="yellow")

@@ -49,9 +49,15 @@ def find_candidates(
 ) -> tuple[list[Candidate], list[Misfit]]:
     """Everything that fits the main model, the most promising first; and what of `found` does not.
 
-    `known_kinds`: those that the program has, by llama.cpp's names; empty: not known, and all are taken.
+    `known_kinds`: those that the program has, by llama.cpp's names; empty: not known, and all are taken. Raises
+    PairError where `main` is no model itself.
     """
     able = {kind.name: kind for kind in KINDS.values() if not known_kinds or kind.llama_cpp in known_kinds}
+    if main.head is not None and main.head.alone:
+        raise PairError(
+            f"{main.path} holds heads for {main.head.kind}, and no model",
+            remedy="name the model that they are made for; they are found in its folder",
+        )
     candidates = [Candidate(kind=name) for name, kind in able.items() if not kind.draft_settings]
     own = main.head
     if own is not None and own.kind == main_head(main) and own.kind in able:

@@ -39,7 +39,7 @@ def models_table(fits: Mapping[str, Sequence[Candidate]], models: Sequence[Found
             column("size", models, lambda model: bytes_words(model.header.size_bytes)),
             column("kind", models, _family_name, right=False, drop=2),
             column("where", models, lambda model: model.file.store, right=False, drop=1),
-            column("drafts that fit", models, lambda model: _names(fits.get(model.path, ()), names), right=False),
+            column("drafts that fit", models, lambda model: _names(fits.get(model.path), names), right=False),
         ),
     )
 
@@ -49,7 +49,9 @@ def _family_name(model: FoundModel) -> str:
     return model.header.architecture + (f" ({head.kind.removeprefix('draft-')} heads)" if head is not None else "")
 
 
-def _names(candidates: Sequence[Candidate], names: Mapping[str, str]) -> str:
+def _names(candidates: Sequence[Candidate] | None, names: Mapping[str, str]) -> str:
+    if candidates is None:
+        return "(is one itself)"
     found = [names[candidate.draft.path] for candidate in candidates if candidate.draft is not None]
     return ", ".join(first_few(found, _MOST_NAMED)) if found else "none"
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from velosweep.planning.job_settings import DRAFT, KIND, N_DRAFT, drafting, model_name, settings_of, value_of
-from velosweep.records import JobRecord, SweepRecord
+from velosweep.records import SweepRecord
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.recommendation import Recommendation
 from velosweep.reporting.table import Cell, Column, Table, column, figure, percentage
@@ -25,6 +24,7 @@ from velosweep.reporting.wording import (
 )
 from velosweep.statistics.best_of_several import by_question
 from velosweep.statistics.comparison import Comparison, ModeStatistics, Statistics
+from velosweep.statistics.failed_jobs import failed_jobs
 from velosweep.statistics.ranking import best_estimate, category_speedups
 from velosweep.values import Verdict
 
@@ -32,33 +32,8 @@ _REASON = 60  # characters of a failed job's reason that stand in its row
 
 
 def with_failed(jobs: Sequence[Comparison], record: SweepRecord) -> list[Comparison]:
-    """The jobs, and a row for each that failed without a run, where others have results; in the order of the jobs.
-
-    Such a row has its vanilla figures where a job of the same baseline has some.
-    """
-    if not jobs:
-        return []
-    there = {job.job_id: job for job in jobs}
-    of_baseline = {entry.baseline_id: there[entry.id] for entry in record.jobs if entry.id in there}
-    same = {field.name for field in fields(JobRecord)} & {field.name for field in fields(Comparison)}
-    rows = list(jobs)
-    for entry in (entry for entry in record.jobs if entry.state == "failed" and entry.id not in there):
-        sibling = of_baseline.get(entry.baseline_id)
-        unknown: dict[str, Any] = dict.fromkeys(
-            field.name
-            for field in fields(Comparison)
-            if field.default is None and (sibling is None or "vanilla" not in field.name)
-        )
-        rows.append(replace(
-            sibling or jobs[0],  # whose machine and engine were the failed job's too
-            **unknown,
-            **{name: getattr(entry, name) for name in same},
-            job_id=entry.id, job_num=entry.num, n_pairs=0, vanilla=sibling.vanilla if sibling else None,
-            speculative=None, speedup=None, speedup_stddev=None, speedup_gm=None, ci_low=None, ci_high=None,
-            ci_method=None, acceptance=None, cost_ratio=None, expected_speedup=None, verdict=Verdict.INVALID,
-            findings=(), finished_at=None,
-        ))  # fmt: skip
-    return whole_jobs(rows)
+    """The jobs, and a row for each that failed without a run, where others have results; in the order of the jobs."""
+    return whole_jobs([*jobs, *failed_jobs(jobs, record)])
 
 
 def summary_table(

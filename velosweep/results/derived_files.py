@@ -20,6 +20,7 @@ from velosweep.results.results_file import Summary, write_results, write_summary
 from velosweep.results.sweep_record import read_record, record_from_samples
 from velosweep.statistics.best_of_several import with_best_marked
 from velosweep.statistics.comparison import Comparison
+from velosweep.statistics.failed_jobs import failed_jobs
 from velosweep.statistics.summarise import compare_jobs
 
 # A sweep of more samples is worked on in slices and never held in memory as a whole.
@@ -67,13 +68,23 @@ def write_derived_files(root: Path) -> SweepResults:
         comparisons = write_job_files(paths, jobs, stored.samples, samples=not record.single)
     else:
         comparisons = write_in_slices(root, jobs, samples=not record.single)
-    comparisons.sort(key=lambda row: float("inf") if row.job_num is None else row.job_num)
+    comparisons.sort(key=_by_job_num)
     comparisons = with_best_marked(comparisons)
     results = replace(stored, comparisons=comparisons)
-    write_results(paths.results, comparisons, sweep_id=record.sweep_id, metadata=sweep_metadata(record))
+    write_results(
+        paths.results,
+        sorted([*comparisons, *failed_jobs(comparisons, record)], key=_by_job_num),
+        sweep_id=record.sweep_id,
+        metadata=sweep_metadata(record),
+        states={job.id: job.state for job in jobs},
+    )
     write_summary_array(paths.summaries, (file for file in results.summary_files() if file), durable=False)
     _write_outputs(results)
     return results
+
+
+def _by_job_num(row: Comparison) -> float:
+    return float("inf") if row.job_num is None else row.job_num
 
 
 def analyse(root: Path) -> SweepResults:

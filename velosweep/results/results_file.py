@@ -76,6 +76,7 @@ _GROUPED = (
     ("int64", "memory_bytes_vanilla memory_bytes_speculative"),
     ("bool", "may_be_best"),
     ("double", "to_best_low to_best_high chosen_low"),
+    ("string", "state"),
 )
 COLUMNS: Mapping[str, str] = {name: kind for kind, names in _GROUPED for name in names.split()}
 # Where a column's value stands in a Comparison, for those that are not an attribute of that name.
@@ -105,16 +106,24 @@ def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
 
 
 def results_to_table(
-    comparisons: Iterable[Comparison], *, sweep_id: str, metadata: Mapping[str, str] | None = None
+    comparisons: Iterable[Comparison],
+    *,
+    sweep_id: str,
+    metadata: Mapping[str, str] | None = None,
+    states: Mapping[str, str] | None = None,
 ) -> pa.Table:
-    """Comparisons as a table in the order given; whatever other setting varies is a column at the end."""
+    """Comparisons as a table in the order given; whatever other setting varies is a column at the end.
+
+    `states`: how each job ended, by id.
+    """
     import pyarrow as pa
 
     rows = list(comparisons)
     settings = {row.job_id: settings_of(row) for row in rows}
     varied = {column_name(key): key for key in varying_keys(list(settings.values()))}
     values: dict[str, list[Any]] = {"sweep_id": [sweep_id] * len(rows)}
-    for name in list(COLUMNS)[1:]:
+    values["state"] = [(states or {}).get(row.job_id) for row in rows]
+    for name in [name for name in COLUMNS if name not in values]:
         found: list[Any] = rows
         for attribute in _PLACES.get(name, name).split("."):
             found = [None if value is None else getattr(value, attribute) for value in found]
@@ -138,12 +147,17 @@ def _kind(values: Iterable[Scalar]) -> str:
 
 
 def write_results(
-    path: Path, comparisons: Iterable[Comparison], *, sweep_id: str, metadata: Mapping[str, str] | None = None
+    path: Path,
+    comparisons: Iterable[Comparison],
+    *,
+    sweep_id: str,
+    metadata: Mapping[str, str] | None = None,
+    states: Mapping[str, str] | None = None,
 ) -> None:
     """Write atomically; the same comparisons give the same bytes. Raises StorageError."""
     import pyarrow.parquet as pq
 
-    table = results_to_table(comparisons, sweep_id=sweep_id, metadata=metadata)
+    table = results_to_table(comparisons, sweep_id=sweep_id, metadata=metadata, states=states)
     with replacing(path) as beside, pq.ParquetWriter(beside, table.schema, **WRITER) as writer:
         writer.write_table(table)
 

@@ -52,5 +52,13 @@ def test_a_request_that_gains_as_decoding_does_from_the_first_token_on_adds_noth
     assert request_differs(replace(JOB, request=replace(same, total_ratio=1.1)))
 
 
+def test_behind_a_context_its_reading_is_told_too() -> None:
+    same = replace(TIMES, total_ratio=JOB.speedup_gm, breakeven_tokens=1)
+    job = replace(JOB, request=same, depth=2000, depth_ms_vanilla=14_895.0, depth_ms_speculative=28_258.0)
+
+    assert request_differs(job)
+    assert (request_words(job) or "").endswith("; the 2000 tokens before it are read in 14.9 → 28.3 s.")
+
+
 def test_unknown_times_are_not_told() -> None:
     assert request_words(replace(JOB, request=None)) is None

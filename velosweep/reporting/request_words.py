@@ -18,7 +18,10 @@ def request_words(job: Comparison) -> str | None:
         return None
     first = _both(job.vanilla.time_to_first_token_ms.mean, job.speculative.time_to_first_token_ms.mean)
     total = f"{_both(times.vanilla_ms, times.speculative_ms)}, {times.total_ratio:.2f}×"
-    parts = (f"First token {first}", f"whole answer of {plural(job.n_predict, 'token')} {total}", payback_words(job))
+    parts = [f"First token {first}", f"whole answer of {plural(job.n_predict, 'token')} {total}", payback_words(job)]
+    if job.depth_ms_vanilla is not None and job.depth_ms_speculative is not None:
+        before = _both(job.depth_ms_vanilla, job.depth_ms_speculative)
+        parts.append(f"the {plural(job.depth, 'token')} before it are read in {before}")
     return "; ".join(filter(None, parts)) + "."
 
 
@@ -28,6 +31,8 @@ def request_differs(job: Comparison) -> bool:
     if times is None or value is None:
         return False
     later = times.breakeven_tokens is None or times.breakeven_tokens > _AT_ONCE
+    before, after = job.depth_ms_vanilla, job.depth_ms_speculative
+    later = later or (before is not None and after is not None and after > before * (1 + _SAME_RATIO))
     return later or abs(times.total_ratio / value - 1) > _SAME_RATIO
 
 

@@ -121,7 +121,10 @@ def test_short_answers_go_on_until_all_streams_were_busy_together() -> None:
     def ask(stream: int, number: int) -> Completion:
         return answer(number + 0.95 * stream, 10, (11, 900.0))
 
-    assert [len(stream) for stream in closed_loop(ask, 2)] == [2, 1]
+    answers = closed_loop(ask, 2)
+
+    assert len(answers[0]) == 2
+    assert stream_figures(answers).ms > 400
 
 
 def test_a_failure_ends_the_loop_of_all_streams() -> None:

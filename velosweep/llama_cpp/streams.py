@@ -25,9 +25,11 @@ from velosweep.llama_cpp.engine import Generation
 
 # A stream whose answer is there waits this share of its time for the others before it asks again.
 _PATIENCE = 0.05
-# All streams are to be busy together for this share of an answer; after so many requests of one there is no hope.
+# All streams are to be busy together for this share of an answer; after so many requests of one, and as long a time,
+# there is no hope. Short answers, a warm-up's, may take some more: what a busy machine delays is long beside them.
 _ENOUGH = 0.5
 _MOST_REQUESTS = 8
+_LEAST_S = 2.0
 
 
 def closed_loop(ask: Callable[[int, int], Completion], streams: int) -> list[list[Completion]]:
@@ -66,7 +68,10 @@ def closed_loop(ask: Callable[[int, int], Completion], streams: int) -> list[lis
 
 def _long_enough(answers: Sequence[Sequence[Completion]]) -> bool:
     """Whether all streams were busy together for half an answer, or are not likely to be."""
-    if max(map(len, answers)) >= _MOST_REQUESTS or not all(answer.steps for stream in answers for answer in stream):
+    every = [answer for stream in answers for answer in stream]
+    took_s = max(one.sent_at + one.total_time_ms / 1000 for one in every) - min(one.sent_at for one in every)
+    hopeless = max(map(len, answers)) >= _MOST_REQUESTS and took_s > _LEAST_S
+    if hopeless or not all(answer.steps for answer in every):
         return True
     tokens = _busy(answers)[1]
     return all(count >= _ENOUGH * (stream[0].steps[-1][0] - 1) for count, stream in zip(tokens, answers, strict=True))

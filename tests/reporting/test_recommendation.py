@@ -269,3 +269,17 @@ def test_the_worst_prompt_comes_with_its_figure() -> None:
     (note,) = (note for note in _with_prompts() if note.startswith("worst prompt"))
 
     assert note == f"worst prompt: translation-03, {worst.speedup_gm:.2f}× [{worst.ci_low:.2f}, {worst.ci_high:.2f}]"
+
+
+def test_a_draft_keeps_its_short_name_where_the_others_failed(three: list[Comparison]) -> None:
+    made = sweeps.default_sweep()
+    drafts = dict(zip((job.id for job in made.record.jobs), ("Q4_1", "q8_0", "f16"), strict=True))
+    jobs = tuple(
+        replace(job, draft_model=f"/m/SmolLM2-135M-{drafts[job.id]}.gguf", n_draft=4, synthetic=False)
+        for job in made.record.jobs
+    )
+    rows = [replace(three[0], draft_model=jobs[0].draft_model)]
+
+    (answer,) = recommend(rows, replace(made.record, jobs=jobs))
+
+    assert answer.headline.startswith("Run Q4_1 draft, n_draft 4: 2.07× faster")

@@ -271,7 +271,8 @@ def test_a_job_that_failed_beside_others_has_a_row_that_says_so(baseline: bool) 
 
     made = replace(made, samples=made.samples.slice(0, 0))  # else a line counts failed runs, and room is short
     (row,) = (line for line in shown(made).splitlines() if line.split()[:1] == ["16"])
-    assert " ".join(row.split()[1:]) == "failed: llama-server ended with 1: failed to allocate buffer for kv…"
+    assert " ".join(row.split()[1:]) == "failed: see below"
+    assert "❌ n_draft 16 failed: llama-server ended with 1: failed to allocate buffer" in shown(made)
     page = detailed_job_table(with_failed(made.jobs, made.record), made.record, ())
     (verdict,) = [cell for cell in page.rows[3] if cell.verdict]
     assert not {cell.text for cell in page.rows[3] if cell.text.endswith(("%", "×"))}  # no figure of a job beside it

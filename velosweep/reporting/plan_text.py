@@ -96,8 +96,7 @@ def _iterations(job: Job) -> str:
 
 def _prompt(job: Job) -> str:
     prompts = job.prompts.prompts
-    named = clip(prompts[0].text, 200) if len(prompts) == 1 else f"{job.prompts.name} ({len(prompts)} prompts)"
-    return f"{named}, in the model's chat template" if job.prompts.chat else named
+    return clip(prompts[0].text, 200) if len(prompts) == 1 else f"{job.prompts.name} ({len(prompts)} prompts)"
 
 
 def _text_of(texts: Mapping[str, str], job: Job) -> str:

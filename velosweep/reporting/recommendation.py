@@ -22,6 +22,7 @@ from velosweep.reporting.wording import (
     listed,
     names_of,
     number,
+    recorded_labels,
     speedup,
     whole_jobs,
     without_speedup,
@@ -70,13 +71,16 @@ def recommend(comparisons: Iterable[Comparison], record: SweepRecord) -> tuple[R
     recorded = {job.id: job for job in record.jobs}
     names, mains = names_of(whole), shortened({job.main_model for job in whole})
     tasks = [key for key in names.keys if key != MAIN and asks(key)]
-    found = []
-    for jobs in by_question(whole).values():
+    found, questions = [], by_question(whole)
+    # With jobs that were not measured, or failed, all are called as they were while measuring.
+    every = recorded_labels(record) if len(questions) == 1 and recorded.keys() > rows_of.keys() else None
+    for jobs in questions.values():
         parts = [mains[jobs[0].main_model]] if len(mains) > 1 else []
         parts += [f"{names.titles[key]} {names.texts[key][jobs[0].job_id]}" for key in tasks]
         own = [row for job in jobs for row in rows_of[job.job_id]]
         entries = tuple(recorded[job.job_id] for job in jobs if job.job_id in recorded)
-        found.append(_recommendation(", ".join(parts), jobs, own, replace(record, jobs=entries)))
+        labels = every or job_labels(jobs)
+        found.append(_recommendation(", ".join(parts), jobs, own, replace(record, jobs=entries), labels))
     return tuple(found)
 
 
@@ -87,13 +91,12 @@ def with_answers(rows: Iterable[Comparison], found: Iterable[Recommendation]) ->
 
 
 def _recommendation(
-    question: str, jobs: list[Comparison], rows: Sequence[Comparison], record: SweepRecord
+    question: str, jobs: list[Comparison], rows: Sequence[Comparison], record: SweepRecord, labels: Mapping[str, str]
 ) -> Recommendation:
     ids = {job.job_id for job in jobs}
     of_all_prompts = (search for search in record.searches if search.category is None)
     search = next((search for search in of_all_prompts if ids & {row.job_id for row in search.candidates}), None)
     best = _best(jobs, record) if search is None else _confirmed(search, jobs)
-    labels = job_labels(jobs)
     kind, headline = "nothing", _without_ratio(jobs, labels, record)
     if search is not None and search.job_id is None:
         kind, headline = "no_reliable_gain", search.headline

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,7 +137,8 @@ def _table_lines(
     )
     shown = ranked if len(ranked) <= room else ranked[: room - 1]
     kept = plain | {job.job_id for job in shown} | (failed if len(ranked) + len(failed) <= room else set())
-    yield from terminal_lines(summary_table(jobs, record, found, kept), width=table_width(console))
+    below = replace(record, jobs=tuple(replace(job, error="see below") for job in record.jobs))
+    yield from terminal_lines(summary_table(jobs, below, found, kept), width=table_width(console))
     rest = ranked[len(shown) :]
     values = [value for job in rest if (value := best_estimate(job)) is not None]
     if rest:

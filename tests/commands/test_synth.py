@@ -22,6 +22,22 @@ def test_a_pair_is_written_where_one_says_and_its_use_shown(tmp_path, capsys):
     assert "writing" in said.err
 
 
+@pytest.mark.parametrize(
+    ("asked", "ends"), [("draft-eagle3", ["eagle3"]), ("all", ["mtp-main", "mtp", "eagle3", "dflash", "dspark"])]
+)
+def test_heads_are_written_and_their_use_shown(tmp_path, capsys, asked, ends):
+    assert main(["--out", str(tmp_path), "--heads", asked, *TINY]) == 0
+
+    said = capsys.readouterr().out
+    written = {path.name.rpartition("-s0-")[2] for path in tmp_path.glob("*.gguf")}
+    assert written == {f"{end}.gguf" for end in ["main", "draft", *ends]}
+    uses = [line.split() for line in said.splitlines() if line.startswith("  velosweep speculation=")]
+    named = {word.partition("=")[2] for use in uses for word in use if word.startswith("model_pair.")}
+    assert {path for path in named if not path.endswith("s0-main.gguf")} == {
+        str(path) for path in tmp_path.glob("*.gguf") if path.name.endswith(tuple(f"s0-{end}.gguf" for end in ends))
+    }
+
+
 def test_presets_are_the_start_for_fields():
     assert PRESETS["8b_1b"] == shape_of(["shape=8b_1b"])
     assert (shape_of(["layers=4", "shape=8b_1b", "kept_layers=2"]).vocabulary, 2) == (128256, 2)

@@ -13,6 +13,7 @@ from velosweep.measuring.dispatch import MeasuringOutcome
 from velosweep.records import JobRecord, SweepRecord
 from velosweep.reporting.console import NORMAL, QUIET, VERBOSE, say, say_lines, table_width, width_of
 from velosweep.reporting.escaping import clip
+from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.interval_plot import interval_plot
 from velosweep.reporting.load_map import as_told, load_table, where_it_pays
@@ -96,6 +97,8 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
         question = f"{answer.question}: " if answer.question else ""
         style = "bold green" if answer.kind == "run" else "bold yellow"
         say(console, f"{question}{answer.headline}. {answer.sureness}".rstrip(), style=style)
+    for sentence in fastest_of_all(found, jobs, record) if not loads else ():
+        say(console, sentence, style="bold")
     failures = _failures(derived)
     answers = found if not loads else found[:1]
     after = [*failures, *_next_steps(answers, jobs, record, single=single, quiet=verbosity <= QUIET)]

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from tests.llama_cpp.servers import CPU, request, speculative
 from tests.planning.jobs import job
 from velosweep.config.settings import Job, Speculation
 from velosweep.errors import ConfigError
+from velosweep.llama_cpp.embedded import EmbeddedEngine
 from velosweep.measuring.draft_lengths import changed_lengths, merge_same_runs, real_n_draft, too_short_to_copy
 from velosweep.models.draft_heads import DraftHead
+from velosweep.models.gguf_model import read_header
+from velosweep.models.synthetic import heads
+from velosweep.models.synthetic.pair import DEFAULT_SHAPE, SMALLEST_VOCABULARY
+from velosweep.models.synthetic.tensors import Pool, write_gguf
 from velosweep.planning.identity import identify
 from velosweep.planning.job_settings import other_settings
 
@@ -84,3 +93,29 @@ def test_ngram_simple_is_not_left_to_draft_nothing_without_a_word():
     ]
     assert said[0][1].startswith("take n_draft 12 or more, or +speculation.parameters.ngram_simple.size_n=4")
     assert list(too_short_to_copy(jobs_over(4, kind="ngram-map-k"))) == []
+
+
+@pytest.mark.real
+def test_a_model_with_three_heads_drafts_three_tokens_whatever_llama_cpp_is_told(tmp_path: Path) -> None:
+    shape = replace(DEFAULT_SHAPE, layers=2, width=64, feed_forward=128, heads=2, kv_heads=1)
+    pool = Pool(shape.seed, shape.type, largest=shape.width * max(shape.feed_forward, SMALLEST_VOCABULARY))
+    trunk = [one for number in range(shape.layers) for one in heads._normed_block(shape, number, number, pool)]
+    three = [one for more in range(3) for one in heads._mtp_block(replace(shape, layers=shape.layers + more), pool)]
+    file = heads._hy_v3(shape, "three heads", (*trunk, *three), pool)
+    extra = {**file.extra, "nextn_predict_layers": 3}
+    write_gguf(replace(file, blocks=shape.layers + 3, extra=extra), shape, tmp_path / "main.gguf")
+    kind = Speculation(kinds=("draft-mtp",))
+    server = speculative(8, main_model=str(tmp_path / "main.gguf"), draft_model=None, speculation=kind)
+
+    session = EmbeddedEngine().launch(server, lane=CPU, log_path=tmp_path / "log")
+    try:
+        session.wait_ready(60)
+        run = session.generate(request(n_predict=32), timeout_s=60)
+    finally:
+        session.close()
+
+    head = read_header(tmp_path / "main.gguf").head
+    assert head is not None
+    assert real_n_draft(job(n_draft=8, speculation=kind), [head]) == 3
+    assert run.accepted_per_position is not None
+    assert len(run.accepted_per_position) == 3

@@ -29,7 +29,9 @@ def prompt_texts(samples: pa.Table, labels: Mapping[str, str]) -> list[PromptTex
 
     if "answer" not in samples.column_names:
         return []
-    asked = samples.filter(pc.and_(pc.is_valid(samples["answer"]), pc.is_in(samples["job_id"], pa.array(list(labels)))))
+    asked = samples.filter(
+        pc.and_(pc.is_valid(samples["answer"]), pc.is_in(samples["job_id"], pa.array(list(labels), pa.string())))
+    )
     found: dict[str, PromptTexts] = {}
     for row in asked.select(["job_id", "prompt_id", "prompt", "predicted_tokens", "answer"]).to_pylist():
         texts = found.setdefault(row["prompt_id"], PromptTexts(id=row["prompt_id"], prompt=row["prompt"]))

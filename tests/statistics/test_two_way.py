@@ -72,6 +72,12 @@ def test_the_prior_has_no_more_degrees_of_freedom_than_the_others_show():
     found = TwoWayModel.of(FULL[None, :3, :2]).contrasts(0)  # one each: own, and of the third arm
 
     assert found.df.tolist()[0][1:] == [2, 2]
+    values = FULL[:3, :2]
+    squares, _ = least_squares(values)
+    d = values[1] - values[0]
+    own = ((d - d.mean()) ** 2).sum() / 2
+    variance = (own + (squares - own)) / 2  # both with one degree of freedom
+    assert found.standard_error[0, 1] == pytest.approx(math.sqrt(2 * variance / 2))
 
 
 def test_arms_are_compared_in_the_rounds_that_they_share():
@@ -82,6 +88,12 @@ def test_arms_are_compared_in_the_rounds_that_they_share():
     assert found.rounds[0].tolist() == [4, 3, 1]
     assert found.difference[0].tolist() == pytest.approx([0.0, 0.5, 5.0])
     assert np.isfinite(found.standard_error[0]).tolist() == [True, True, False]
+    squares, df = least_squares(values)
+    d = np.array([0.5, 0.6, 0.4])
+    own = ((d - d.mean()) ** 2).sum() / 2
+    prior = min(PRIOR_DF, df - 2)
+    rest = prior * (squares - own) / (df - 2) if prior else 0
+    assert found.standard_error[0, 1] == pytest.approx(math.sqrt(2 * (own + rest) / (2 + prior) / 3))
 
 
 def test_a_larger_prior_trusts_the_others_more():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -23,6 +24,7 @@ from velosweep.planning.server_groups import ServerGroup
 from velosweep.records import SweepRecord
 from velosweep.reporting.collation import collate
 from velosweep.reporting.console import make_console, say
+from velosweep.reporting.escaping import terminal_text
 from velosweep.reporting.image_export import require_matplotlib
 from velosweep.reporting.plan_text import print_plan, print_start
 from velosweep.reporting.progress import ProgressDisplay
@@ -73,7 +75,13 @@ def run_sweep(
     print_end(derived, measured, console, verbosity=settings.verbosity)
     if measured.broken:
         raise _ended_early(measured.broken, root) from measured.broken
-    return SweepOutcome.of_sweep(derived.record, derived.summaries(), asked=job_ids, interrupted=measured.interrupted)
+    outcome = SweepOutcome.of_sweep(
+        derived.record, derived.summaries(), asked=job_ids, interrupted=measured.interrupted
+    )
+    if (why := outcome.why) is not None and not sys.stdout.isatty():  # a terminal has just shown it
+        further = f"; go on with: {resume_command(root)}" if measured.interrupted else ""
+        sys.stderr.write(f"velosweep: {terminal_text(why)}{further}\n")
+    return outcome
 
 
 def _check_names(jobs: Sequence[Job], root: Path, command: Sequence[str]) -> None:

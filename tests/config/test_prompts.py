@@ -270,6 +270,7 @@ def test_a_file_of_ones_own_is_not_called_by_the_shipped_sets_name(tmp_path):
 
     assert load(name="default", **given).name == "mine"
     assert load(name="house", **given).name == "house"
+    assert load(name="mixed", items=["a shipped prompt"], **given).name == "mine"
 
 
 def test_a_missing_file_is_named(tmp_path):

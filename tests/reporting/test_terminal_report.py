@@ -388,6 +388,20 @@ def test_a_target_that_is_reached_by_chance_perhaps_is_not_called_achieved() -> 
     assert "Above the target speedup (>1.5x), but not surely" in text
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"speedup": 1.5}, "Modest speedup"),  # the sign says more than 1.5
+        ({"ci_low": None, "ci_high": None, "verdict": Verdict.NO_RELIABLE_GAIN}, "one pair of runs has no interval"),
+    ],
+)
+def test_the_tick_needs_more_than_the_target_and_an_interval(changes: dict[str, object], said: str) -> None:
+    text = shown(replace(sweeps.single_job(), comparisons=[replace(_specifications_job(), **changes)]))
+
+    assert said in text
+    assert "achieved target" not in text
+
+
 def test_runs_that_are_no_pairs_are_marked_in_their_row() -> None:
     made = sweeps.default_sweep()
     loser, *others = made.jobs

@@ -37,6 +37,15 @@ def test_a_sweep_gives_each_run_once(tmp_path: Path) -> None:
     assert velosweep.load(tmp_path).num_rows == 16
 
 
+def test_a_jobs_folder_gives_its_results(tmp_path: Path) -> None:
+    write_sweep(tmp_path)
+
+    assert velosweep.load_results(tmp_path / "1")["job_id"].to_pylist() == ["job1"]
+    assert velosweep.load_results(tmp_path / "1", filters=[("job_num", "=", 0)]).num_rows == 0
+    with pytest.raises(StorageError, match="name the folder of a sweep, of a job"):
+        velosweep.load_results(tmp_path / "2" / "nowhere")
+
+
 def test_a_job_gives_the_rows_its_summary_was_computed_from(tmp_path: Path) -> None:
     write_sweep(tmp_path)
 

@@ -15,7 +15,7 @@ from velosweep.errors import SchemaError, StorageError
 from velosweep.machine.environment import collect_environment
 from velosweep.records import ModelFile
 from velosweep.reporting.search_words import search_record
-from velosweep.results.sweep_record import read_record, write_record
+from velosweep.results.sweep_record import SweepOutcome, read_record, write_record
 from velosweep.values import Device
 
 
@@ -91,3 +91,16 @@ def test_the_environment_of_this_machine_is_complete() -> None:
     assert all((here.cpu, here.host, here.system, here.python))
     assert here.logical_cores >= here.physical_cores >= 1
     assert here.memory_bytes > 1 << 28
+
+
+@pytest.mark.parametrize(
+    ("summaries", "errors", "interrupted", "why"),
+    [
+        (({},), (None,), False, None),
+        (({}, None), (None, "no room"), False, "1 of 2 settings failed or failed in part: no room"),
+        ((None,), ("no room",), False, "Nothing could be measured: no room"),
+        (({},), (None,), True, "Interrupted; everything measured is saved"),
+    ],
+)
+def test_a_status_that_is_not_0_has_a_sentence(summaries, errors, interrupted, why) -> None:
+    assert SweepOutcome.of(summaries, errors, interrupted=interrupted).why == why

@@ -62,8 +62,8 @@ def load_prompts(prompt: str | None, keys: PromptKeys, *, base: Path) -> PromptS
     if keys.limit is not None:
         found = _draw(found, keys.limit, keys.seed)
     found = [turn for entry in found for turn in _turns(entry, keys)]
-    # The shipped set's name is not the file's.
-    name = Path(keys.file).stem if keys.file and keys.name == "default" else keys.name
+    # A set with prompts of its own is not what the file holds.
+    name = Path(keys.file).stem if keys.file and (keys.items or keys.name == "default") else keys.name
     return PromptSet(name=name, prompts=tuple(_with_unique_ids(found)), **options)
 
 

@@ -38,7 +38,7 @@ def hint_heading(job: Comparison) -> str:
 def target_reasons(answer: Recommendation, jobs: Iterable[Comparison], record: SweepRecord) -> list[str]:
     """Why an answer's job did not reach its target, or what would help; empty where it did."""
     job, value = answer.job, best_estimate(answer.job) if answer.job else None
-    if job is None or value is None or value >= target_of(record, job.job_id):
+    if job is None or value is None or value > target_of(record, job.job_id):
         return []
     return reasons_for_modest_speedup(job, jobs, reported={advice.code for advice in answer.against})
 

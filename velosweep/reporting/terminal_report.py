@@ -122,6 +122,8 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
         say(console, f"💾 Results saved to: {saved_to}", whole=True)
     else:
         say(console, f"Report:     {where}{more}", whole=True)
+    for output in dict.fromkeys(job.output for job in record.jobs if job.output and Path(job.output).is_file()):
+        say(console, f"💾 Summary saved to: {output}", whole=True)
 
 
 def _table_lines(
@@ -259,13 +261,14 @@ def _print_single(job: Comparison, record: SweepRecord, console: Console) -> Non
 def _print_target(job: Comparison, value: float, reasons: Sequence[str], record: SweepRecord, console: Console) -> None:
     """Whether the job reached its target, and what may help; no `reasons` where the findings above say everything."""
     target = target_of(record, job.job_id)
-    if value < target or job.verdict is Verdict.INVALID:
+    if value <= target or job.verdict is Verdict.INVALID:
         also = "" if reasons else " a quieter machine, as said above"
         say(console, f"{hint_heading(job)}{also}", style="yellow")
         for reason in reasons:
             say(console, f"- {reason}", indent=3)
-    elif job.ci_low is not None and job.verdict is not Verdict.FASTER:
-        say(console, f"⚠️ Above the target speedup (>{target:g}x), but not surely: see the interval", style="yellow")
+    elif job.verdict is not Verdict.FASTER:
+        why = "see the interval" if job.ci_low is not None else "one pair of runs has no interval"
+        say(console, f"⚠️ Above the target speedup (>{target:g}x), but not surely: {why}", style="yellow")
     else:
         say(console, f"✅ Speculative decoding achieved target speedup (>{target:g}x)!", style="green")
 

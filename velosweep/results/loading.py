@@ -24,6 +24,7 @@ from velosweep.results.parquet_files import (
     with_all_columns,
 )
 from velosweep.results.paths import RECORD, RESULTS, SAMPLES, SweepPaths
+from velosweep.results.sweep_record import read_record
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -55,8 +56,17 @@ def load_results(
     Settings that a sweep varies beside the contract's columns follow these, null for a sweep that doesn't vary them.
     Otherwise as `load`.
     """
+    folder, of_job = Path(directory), None
+    if not find_files(folder, RESULTS):  # a job's folder has no results of its own: they stand with its sweep's
+        of_job = next((found for parent in folder.absolute().parents if (found := _job_of(parent, folder))), None)
+    if of_job is not None:
+        folder, job_id = of_job
+        own = pc.field("job_id") == pa.scalar(job_id)
+        if filters is not None and not isinstance(filters, pc.Expression):
+            filters = pq.filters_to_expression(filters)
+        filters = own if filters is None else own & filters
     schema, varied = results_file.schema(), dict[str, pa.DataType]()
-    for file in find_files(Path(directory), RESULTS):
+    for file in find_files(folder, RESULTS):
         with reading_parquet(file):
             fields = [field for field in pq.read_schema(file) if field.name not in schema.names]
         for field in fields:
@@ -66,7 +76,18 @@ def load_results(
                 varied[field.name] = pa.float64() if {field.type, varied[field.name]} <= numbers else pa.string()
     for name, kind in varied.items():
         schema = schema.append(pa.field(name, kind))
-    return _load(Path(directory), RESULTS, schema, filters, columns)
+    return _load(folder, RESULTS, schema, filters, columns)
+
+
+def _job_of(root: Path, folder: Path) -> tuple[Path, str] | None:
+    """The sweep in `root` and the id of its job whose folder is `folder`; None where there is none."""
+    paths = SweepPaths(root)
+    if not paths.record.is_file() or not (root / RESULTS).is_file():
+        return None
+    place = folder.absolute()
+    found = (job.id for job in read_record(paths.record).jobs if paths.job_directory(job).absolute() == place)
+    job_id = next(found, None)
+    return None if job_id is None else (root, job_id)
 
 
 def load_sweep_samples(root: Path) -> tuple[pa.Table, tuple[str, ...]]:

@@ -21,6 +21,7 @@ from velosweep.files import as_storage_error, write_text
 from velosweep.planning.job_settings import overridden_settings
 from velosweep.records import Environment, JobRecord, SweepRecord
 from velosweep.results.parquet_files import check_schema, to_plain
+from velosweep.units import plural
 from velosweep.values import Mode
 
 if TYPE_CHECKING:
@@ -162,6 +163,19 @@ class SweepOutcome:
     exit_status: int
     summaries: tuple[Summary | None, ...]
     errors: tuple[str | None, ...]
+
+    @property
+    def why(self) -> str | None:
+        """Why the exit status is not 0, in a sentence; None where it is."""
+        failed = [error for error in self.errors if error is not None]
+        first = f": {failed[0]}" if failed else ""
+        if self.exit_status == ExitStatus.INTERRUPTED:
+            return "Interrupted; everything measured is saved"
+        if self.exit_status == ExitStatus.NOTHING_MEASURED:
+            return f"Nothing could be measured{first}"
+        if self.exit_status == ExitStatus.SOME_FAILED:
+            return f"{len(failed)} of {plural(len(self.errors), 'setting')} failed or failed in part{first}"
+        return None
 
     @classmethod
     def of(

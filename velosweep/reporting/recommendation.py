@@ -29,7 +29,7 @@ from velosweep.reporting.wording import (
 )
 from velosweep.statistics.best_of_several import by_question
 from velosweep.statistics.comparison import Comparison
-from velosweep.statistics.ranking import best_estimate, category_speedups, fastest
+from velosweep.statistics.ranking import best_estimate, category_speedups, fastest, turn_speedups
 from velosweep.units import plural
 from velosweep.values import Verdict
 
@@ -266,6 +266,9 @@ def _notes(
     if best is not None and best.worst_prompt:
         worst = [row for row in by_prompt(rows, best.job_id) if row.prompt_id == best.worst_prompt]
         yield f"worst prompt: {best.worst_prompt}{f', {speedup(worst[0])}' if worst else ''}"
+    turns = turn_speedups(by_prompt(rows, best.job_id)) if best is not None else {}
+    if len(turns) > 1:
+        yield f"by turn of the conversations: {listed([f'{turn}: {value:.2f}×' for turn, value in turns.items()])}"
     if best is not None and (words := memory_words(best)):
         yield words
     if any(job.synthetic for job in record.jobs):

@@ -77,6 +77,7 @@ _GROUPED = (
     ("bool", "may_be_best"),
     ("double", "to_best_low to_best_high chosen_low"),
     ("string", "state"),
+    ("int32", "turn"),
 )
 COLUMNS: Mapping[str, str] = {name: kind for kind, names in _GROUPED for name in names.split()}
 # Where a column's value stands in a Comparison, for those that are not an attribute of that name.

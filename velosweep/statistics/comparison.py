@@ -201,6 +201,7 @@ class Comparison:
     memory_bytes_speculative: int | None = None
     depth_ms_vanilla: float | None = None
     depth_ms_speculative: float | None = None
+    turn: int | None = None
     standard_error: float | None = None
     df: float | None = None
     by_round: RoundRatios | None = None

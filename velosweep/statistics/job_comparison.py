@@ -79,7 +79,9 @@ class ComparedJob:
             findings = [*([] if all_good else self._outcomes(p)), *found.findings]
             prompt = {name: columns.text(name).at(row) for name in ("prompt_id", "prompt", "prompt_category")}
             prompt["prompt_id"] = prompt["prompt_id"] or ""
-            per_prompt.append(self._comparison(found, found.ratio, findings, accepted, **prompt))
+            row_of_prompt = self._comparison(found, found.ratio, findings, accepted, **prompt)
+            turn = int(columns.integer("turn", -1)[row])
+            per_prompt.append(replace(row_of_prompt, turn=turn) if turn > 0 else row_of_prompt)
         rows = present_rows(np.concatenate([self.vanilla.ravel(), self.speculative.ravel()]))
         machine = machine_findings(self.analysis.runs, rows)
         machine += untrusted_findings(self.analysis.runs, self.analysis.looks, present_rows(self.vanilla))
@@ -90,7 +92,7 @@ class ComparedJob:
         findings = [*per_prompt[0].findings, *machine]
         return [
             *per_prompt,
-            replace(per_prompt[0], prompt_id=None, findings=tuple(findings), by_round=figures[0].by_round),
+            replace(per_prompt[0], prompt_id=None, turn=None, findings=tuple(findings), by_round=figures[0].by_round),
         ]
 
     def _whole(

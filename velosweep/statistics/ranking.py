@@ -38,6 +38,16 @@ def _as_chosen(job: Comparison) -> Comparison:
     return replace(job, ci_low=job.chosen_low, verdict=Verdict.NO_RELIABLE_GAIN if unsure else job.verdict)
 
 
+def turn_speedups(rows: Iterable[Comparison]) -> dict[int, float]:
+    """Geometric mean speedup by turn, over the rows of a job's prompts that are turns of conversations."""
+    logs: dict[int, list[float]] = defaultdict(list)
+    for row in rows:
+        value = best_estimate(row)
+        if row.turn is not None and value and row.drafted is not False:
+            logs[row.turn].append(math.log(value))
+    return {turn: math.exp(sum(values) / len(values)) for turn, values in sorted(logs.items())}
+
+
 def category_speedups(rows: Iterable[Comparison]) -> dict[str, dict[str, float]]:
     """Geometric mean speedup by category and job id, over the rows of the prompts of each category."""
     logs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))

@@ -12,7 +12,7 @@ from velosweep.config.settings import EngineSettings, ModelPair, Prompt, PromptS
 from velosweep.planning.identity import identify
 from velosweep.planning.job_names import JobNames, names_of_jobs, shortened
 from velosweep.planning.job_settings import default_of as default
-from velosweep.planning.job_settings import overridden_settings
+from velosweep.planning.job_settings import other_settings, overridden_settings
 
 MAIN = "/m/SmolLM2-135M-f16.gguf"
 
@@ -156,3 +156,17 @@ def test_overrides_say_what_an_older_sweep_set() -> None:
     words = ["n_draft=4", "+speculation.p_min=0.5", "engine.cache_type_k=q8_0", "engine=server", "hydra.verbose=true"]
 
     assert overridden_settings(words) == {"speculation.p_min": 0.5, "engine.cache_type_k": "q8_0"}
+
+
+def test_what_a_job_says_beside_its_core_is_what_differs_from_the_defaults() -> None:
+    changed = job(engine=engine(cache_type_k="q8_0"), speculation=Speculation(p_min=0.5), skip_vanilla=True)
+
+    assert other_settings(changed) == {
+        "engine.kind": "server",
+        "llama_cpp.path": "llama-server",
+        "engine.threads": 1,
+        "engine.cache_type_k": "q8_0",
+        "speculation.p_min": 0.5,
+        "skip_vanilla": True,
+        "prompt": "Explain quantum computing",
+    }

@@ -52,7 +52,7 @@ def test_a_real_loss_is_named_and_fails_where_asked(write: Write, capsys: pytest
     assert main(["compare", old, new, "--fail-below", "0.97"]) == ExitStatus.SOME_FAILED
 
     said = capsys.readouterr()
-    assert "3 of 3 settings really changed: n_draft 4 is slower: 0.900×" in said.out
+    assert "3 of 3 settings really changed speed: n_draft 4 is slower: 0.900×" in said.out
     assert "Slower than 0.97: 3 settings (n_draft 4, n_draft 8, n_draft 12)" in said.err
 
 
@@ -63,7 +63,7 @@ def test_the_screen_says_of_reproduction_what_the_page_says(
 
     main(["compare", write("old"), write("new"), "--html", str(page)])
 
-    sentence = "Reproduced within their intervals: 3 of 3 settings"
+    sentence = "Speedups reproduced within their intervals: 3 of 3 settings"
     assert capsys.readouterr().out.count(sentence) == 1
     assert sentence in page.read_text("utf-8")
 

@@ -51,3 +51,14 @@ def test_another_job_in_the_place_of_one_that_stands_is_refused() -> None:
 
     with pytest.raises(MismatchError, match=r"job 1 .* would overwrite the results of job 1"):
         adopted(record, jobs_over_n_draft(4, 12))
+
+
+def test_a_single_job_joins_no_sweep_without_being_asked_to() -> None:
+    record = adopted(None, jobs_over_n_draft(4, 8))
+    (other,) = jobs_over_n_draft(12)
+    sweep = Sweep(id="s", root="/r", jobs=(other,), single=True)
+
+    with pytest.raises(MismatchError, match=r"/r holds a sweep of 2 settings, which a single job would join"):
+        merge_records(record, sweep, (job_record(other),), HERE, now=NOW)
+    known = replace(sweep, jobs=jobs_over_n_draft(4))
+    assert merge_records(record, known, record.jobs[:1], HERE, now=NOW).jobs == record.jobs

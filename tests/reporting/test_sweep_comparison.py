@@ -48,7 +48,7 @@ def test_intervals_too_wide_to_tell_are_not_called_reproduced(jobs: list[Compari
     said = compared([vague, sure], [vague, sure]).reproduced
 
     assert said.startswith(
-        "Reproduced within their intervals: 1 of 2 settings; can't tell for n_draft 4: a change under"
+        "Speedups reproduced within their intervals: 1 of 2 settings; can't tell for n_draft 4: a change under"
     )
     assert said.endswith(" % would not have been seen")
 

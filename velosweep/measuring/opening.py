@@ -20,6 +20,7 @@ from velosweep.planning.job_settings import other_settings
 from velosweep.records import Environment, JobRecord, SweepRecord
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import read_record
+from velosweep.units import plural
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +128,11 @@ def merge_records(
             working_directory=str(Path.cwd()),
         )
     known = {job.id: job for job in before.jobs}
+    if sweep.single and not before.single and any(job.id not in known for job in jobs):
+        raise MismatchError(
+            f"{sweep.root} holds a sweep of {plural(len(before.jobs), 'setting')}, which a single job would join",
+            remedy="choose another hydra.run.dir; to add a setting to the sweep run it with -m and hydra.sweep.dir",
+        )
     asked = {job.id for job in jobs}
     together = [job for job in before.jobs if job.id not in asked]
     places = {job.directory: job for job in together}

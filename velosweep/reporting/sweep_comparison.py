@@ -75,7 +75,7 @@ class SweepComparison:
         )
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
         drift = "; so did vanilla, and no speedup: look at the machine" if all(map(_drifted, changed)) else ""
-        return f"{len(changed)} of {plural(len(known), 'setting')} really changed: {named}{more}{drift}"
+        return f"{len(changed)} of {plural(len(known), 'setting')} really changed speed: {named}{more}{drift}"
 
     @property
     def reproduced(self) -> str:
@@ -91,7 +91,8 @@ class SweepComparison:
             if ratio is None or _hidden_change(ratio) > WIDEST_HIDDEN_CHANGE
         }
         sure = len(judged) - len(lost) - len(unclear)
-        text = f"Reproduced within their intervals: {sure} of {plural(len(judged), 'setting')}"
+        what = "Speedups reproduced" if any(change.new.ci_low is not None for change in judged) else "Reproduced"
+        text = f"{what} within their intervals: {sure} of {plural(len(judged), 'setting')}"
         if lost:
             text += f"; not {listed(map(self.label, lost))}"
         if unclear:

@@ -30,7 +30,8 @@ class Change:
 
     `ratio`: speculative tokens per second, new over old (vanilla's, where the job has nothing else). `speedup_ratio`:
     the same for the speed-ups. `p` of "no change" in `ratio`; `real` after correction for the number of jobs, with
-    `comparisons` saying how many. `reproduced`: the intervals of both speed-ups (or of both speeds) overlap.
+    `comparisons` saying how many. `reproduced`: the intervals of both speed-ups (or of both speeds) overlap, and the
+    ratio between them is no change.
     """
 
     old: Comparison
@@ -149,7 +150,21 @@ def _judged(changes: Sequence[Change]) -> list[Change]:
         if p > ERROR / (len(tested) - rank):
             break
         real.add(index)
-    return [replace(change, real=i in real, comparisons=len(tested)) for i, change in enumerate(changes)]
+    return [
+        replace(
+            change,
+            real=i in real,
+            comparisons=len(tested),
+            reproduced=change.reproduced and not (_moved(change) or (i in real and change.speedup_ratio is None)),
+        )
+        for i, change in enumerate(changes)
+    ]
+
+
+def _moved(change: Change) -> bool:
+    """Whether the speed-ups differ although their intervals overlap, which those of like figures do more often."""
+    ratio = change.speedup_ratio
+    return ratio is not None and not ratio.low <= 1 <= ratio.high
 
 
 def _reproduced(old: Comparison, new: Comparison) -> bool | None:

@@ -75,8 +75,7 @@ def print_end(derived: SweepResults, measured: MeasuringOutcome, console: Consol
 def print_results(derived: SweepResults, *, saved_to: str, console: Console, verbosity: int = NORMAL) -> None:
     """The end of a sweep in a dozen lines: the answer, the settings against vanilla, what to do next, where all is.
 
-    A single job comes in the specification's layout. Over several loads the answer is from where to where it pays. When
-    verbose all else is above.
+    A single job comes in the specification's layout; over loads the answer is where it pays. Verbose, all else is above.
     """
     rows, record = derived.comparisons, derived.record
     jobs = whole_jobs(rows)
@@ -87,8 +86,7 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
         _print_details(derived, found, console)
     if single:
         _print_single(jobs[0], record, console)
-    told_jobs = as_told(jobs, found, record)
-    loads = where_it_pays(told_jobs)
+    loads = where_it_pays(told_jobs := as_told(jobs, found, record))
     for sentence in loads:
         say(console, sentence, style="bold")
     for answer in found if not loads else ():
@@ -99,9 +97,8 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
         say(console, f"{question}{answer.headline}. {answer.sureness}".rstrip(), style=style)
     for sentence in fastest_of_all(found, jobs, record) if not loads else ():
         say(console, sentence, style="bold")
-    failures = _failures(derived)
     answers = found if not loads else found[:1]
-    after = [*failures, *_next_steps(answers, jobs, record, single=single, quiet=verbosity <= QUIET)]
+    after = [*_failures(derived), *_next_steps(answers, jobs, record, single=single, quiet=verbosity <= QUIET)]
     if loads:
         say_lines(console, terminal_lines(load_table(told_jobs), width=table_width(console)))
     elif jobs and not single:

@@ -139,7 +139,7 @@ def test_servers_that_fail_alike_say_why_once() -> None:
 
     first, second = (line for line in out.getvalue().splitlines() if "❌" in line)
     assert first.endswith("did not run: it was killed by SIGILL (log: /s/0.log); build it here")
-    assert second.endswith(f"did not run: as n_draft {four.n_draft}")
+    assert second.endswith(f"did not run: for the same reason as n_draft {four.n_draft}")
 
 
 def test_a_failed_run_says_how_and_why() -> None:

@@ -136,7 +136,7 @@ class ProgressDisplay:
         elif isinstance(event, events.ServerFailed):
             name = self._server_name(event.server)
             first = self._failures.setdefault(failure_alike(event.error), name)
-            return f"❌ {name} did not run: " + (event.error if first == name else f"as {first}")
+            return f"❌ {name} did not run: " + (event.error if first == name else f"for the same reason as {first}")
         elif isinstance(event, events.PromptLeftOut):
             return f"❌ prompt {event.prompt.id} is left out: {event.error}"
         elif isinstance(event, events.RunStarted):

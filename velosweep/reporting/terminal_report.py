@@ -75,7 +75,7 @@ def print_end(derived: SweepResults, measured: MeasuringOutcome, console: Consol
 def print_results(derived: SweepResults, *, saved_to: str, console: Console, verbosity: int = NORMAL) -> None:
     """The end of a sweep in a dozen lines: the answer, the settings against vanilla, what to do next, where all is.
 
-    A single job comes in the specification's layout; over loads the answer is where it pays. Verbose, all else is above.
+    A single job comes in the specification's layout; over loads the answer is where it pays. Verbose: all above.
     """
     rows, record = derived.comparisons, derived.record
     jobs = whole_jobs(rows)

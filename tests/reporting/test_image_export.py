@@ -48,13 +48,17 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = Finder
 """
 
 
-def test_plots_without_matplotlib_are_refused_before_anything_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [("hydra.run.dir={out}",), ("-m", "hydra/launcher=slurm", "hydra.sweep.dir={out}")])
+def test_plots_without_matplotlib_are_refused_before_anything_runs(words: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(_WITHOUT_MATPLOTLIB)
     out = tmp_path / "out"
     path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
 
     ended = subprocess.run(
-        [sys.executable, "-m", "velosweep", "report.plots=true", f"hydra.run.dir={out}", "llama_cpp.path=/none"],
+        [
+            sys.executable, "-m", "velosweep", "report.plots=true", "llama_cpp.path=/none",
+            *(word.format(out=out) for word in words),
+        ],
         env={**os.environ, "PYTHONPATH": path}, cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

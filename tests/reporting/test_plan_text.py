@@ -58,7 +58,14 @@ def test_the_configuration_block_is_the_specifications_with_engine_lanes_and_war
         "  Runs on: CPU\n"
         "  ⚠️ More threads than cores\n"
         "\n"
+        "🔹 Running vanilla inference benchmark...\n"
+        "🔸 Running speculative inference benchmark...\n"
     )
+
+
+def test_the_headings_of_a_single_jobs_runs_are_no_sweeps_and_of_no_search() -> None:
+    assert "Running" not in started(planned.sweep((4, 8)))
+    assert "Running" not in started(planned.sweep(), RunSettings(tuner=TunerSettings()))
 
 
 def test_what_varies_over_a_sweep_is_listed() -> None:
@@ -75,10 +82,10 @@ def test_an_adaptive_protocol_says_its_bounds_and_a_search_says_no_iterations() 
 
 
 @pytest.mark.parametrize(
-    ("done", "said"), [(0, ""), (4, "Going on: 4 of at most 10 measurements are there already\n"), (10, "")]
+    ("done", "said"), [(0, ""), (4, "Going on: 4 of at most 15 measurements are there already\n"), (15, "")]
 )
 def test_a_resumed_sweep_says_what_is_there_already(done: int, said: str) -> None:
-    assert started(planned.sweep(), done=done).rpartition("\n\n")[2] == said
+    assert started(planned.sweep((4, 8)), done=done).rpartition("\n\n")[2] == said
 
 
 def test_quiet_says_no_configuration() -> None:

@@ -36,6 +36,7 @@ from velosweep.planning.identity import content_hash, identify
 from velosweep.records import JobRecord, SweepRecord
 from velosweep.reporting.collation import collate
 from velosweep.reporting.console import make_console
+from velosweep.reporting.image_export import require_matplotlib
 from velosweep.reporting.terminal_report import print_results
 from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
@@ -143,6 +144,8 @@ class RemoteLauncher(LaneLauncher):
             raise ConfigError(
                 "hydra/sweeper=tune needs all candidates on one machine", remedy="leave hydra/launcher at gpu_lanes"
             )
+        if settings.report_plots:
+            require_matplotlib()
         groups = partition(jobs, self.tasks(settings), settings=settings, command=command)
         todo = [group for group in groups if not is_done(group.folder(root))]
         failures = self.run_groups(todo, root, settings) if todo else {}

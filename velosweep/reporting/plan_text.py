@@ -79,6 +79,11 @@ def print_start(
     say(console)
     if 0 < done < (at_most := sum(map(count_measurements, groups))):
         say(console, f"Going on: {done} of at most {at_most} measurements are there already")
+    if single and settings.tuner is None:  # as the specification shows it; here the two take turns
+        if not jobs[0].skip_vanilla:
+            say(console, "🔹 Running vanilla inference benchmark...")
+        if jobs[0].speculation.kinds:
+            say(console, "🔸 Running speculative inference benchmark...")
 
 
 def _model(path: str | None, job: Job) -> str:

@@ -120,7 +120,7 @@ def _where(where: Sequence[str], jobs: int) -> str:
         return ""
     if len(where) == jobs:
         return f"all, worst in {where[0].removesuffix(WORST)}" if where[0].endswith(WORST) else "all"
-    return ", ".join(first_few(where, 6))
+    return "; ".join(first_few(where, 6))
 
 
 def _figures(

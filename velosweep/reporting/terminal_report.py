@@ -206,7 +206,7 @@ def _print_details(derived: SweepResults, found: Sequence[Recommendation], conso
         for reason in target_reasons(answer, jobs, record) if not record.single else ():
             say(console, f"- consider: {reason}", indent=2)
     for advice, where in grouped_findings(jobs, labels, record):
-        at = f" [{', '.join(first_few(where, 4))}]" if len(jobs) > 1 else ""
+        at = f" [{'; '.join(first_few(where, 4))}]" if len(jobs) > 1 else ""
         say(console, f"{advice.sign} {advice.sentence}{at} {advice.remedy}")
     say(console)
 

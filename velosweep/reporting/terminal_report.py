@@ -11,20 +11,16 @@ from typing import TYPE_CHECKING
 
 from velosweep.measuring.dispatch import MeasuringOutcome
 from velosweep.records import JobRecord, SweepRecord
-from velosweep.reporting.console import NORMAL, QUIET, VERBOSE, say, say_lines, table_width, width_of
-from velosweep.reporting.escaping import clip
+from velosweep.reporting.console import NORMAL, QUIET, VERBOSE, say, say_lines, table_width
 from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.finding_text import grouped_findings
-from velosweep.reporting.interval_plot import interval_plot
 from velosweep.reporting.load_map import as_told, load_table, where_it_pays
-from velosweep.reporting.recommendation import Recommendation, recommend, with_answers
-from velosweep.reporting.request_words import request_words
-from velosweep.reporting.result_tables import detailed_job_table, summary_table, with_failed
-from velosweep.reporting.search_words import print_search
+from velosweep.reporting.recommendation import Recommendation, recommend
+from velosweep.reporting.result_tables import summary_table, with_failed
 from velosweep.reporting.speedup_hints import hint_heading, reasons_for_modest_speedup, target_reasons
 from velosweep.reporting.table import terminal_lines
+from velosweep.reporting.verbose_report import print_details
 from velosweep.reporting.wording import (
-    by_prompt,
     failure_alike,
     first_few,
     interval,
@@ -75,7 +71,8 @@ def print_end(derived: SweepResults, measured: MeasuringOutcome, console: Consol
 def print_results(derived: SweepResults, *, saved_to: str, console: Console, verbosity: int = NORMAL) -> None:
     """The end of a sweep in a dozen lines: the answer, the settings against vanilla, what to do next, where all is.
 
-    A single job comes in the specification's layout; over loads the answer is where it pays. Verbose: all above.
+    A single job comes in the specification's layout; over loads the answer is where it pays. When verbose all else is
+    above.
     """
     rows, record = derived.comparisons, derived.record
     jobs = whole_jobs(rows)
@@ -83,7 +80,7 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
     single = record.single and len(jobs) == 1
     say(console)
     if verbosity >= VERBOSE:
-        _print_details(derived, found, console)
+        print_details(derived, found, console)
     if single:
         _print_single(jobs[0], record, console)
     loads = where_it_pays(told_jobs := as_told(jobs, found, record))
@@ -109,6 +106,14 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
             say_lines(console, [line])
     for line in after:
         say(console, line, whole=not line.startswith(_SENTENCES))
+    _print_places(derived, jobs, saved_to, console, verbosity)
+
+
+def _print_places(
+    derived: SweepResults, jobs: Sequence[Comparison], saved_to: str, console: Console, verbosity: int
+) -> None:
+    """Where the report and other files are, and how many remarks it has."""
+    record = derived.record
     remarks = sum(advice.rank < 3 for advice, _ in grouped_findings(jobs, job_labels(jobs), record))
     where = saved_to if saved_to.endswith(".html") else f"{saved_to}/report.html"
     more = ""
@@ -173,47 +178,6 @@ def _next_steps(
         pairs = min(answer.job.n_pairs for answer in weak if answer.job is not None)
         quieter = "close other programs, then " if "machine_busy" in codes else ""
         yield f"Surer:      {quieter}velosweep more last --iterations {max(5 - pairs, pairs)}"
-
-
-def _print_details(derived: SweepResults, found: Sequence[Recommendation], console: Console) -> None:
-    """All that the dozen lines leave out: every figure, how a search went, what each answer rests on, all findings."""
-    rows, record = with_answers(derived.comparisons, found), derived.record
-    jobs = whole_jobs(rows)
-    labels = job_labels(jobs)
-    table = detailed_job_table(with_failed(jobs, record), record, ())
-    if jobs:
-        say_lines(console, [*terminal_lines(table, width=table_width(console)), ""])
-    rated = [job for job in jobs if best_estimate(job) is not None]
-    signs = {Verdict.FASTER: "", Verdict.SLOWER: " slower", Verdict.INVALID: " unusable"}
-    if len(rated) > 2:  # of two the table says as much
-        points = [(clip(labels[job.job_id], 32), job, signs.get(job.verdict, " ?")) for job in rated]
-        _print_plot("Speedup (bar: 95 % interval)", points, console)
-    for job_id, label in labels.items():
-        prompts = (row for row in by_prompt(rows, job_id) if best_estimate(row) is not None)
-        points = [(clip(row.prompt_id or "", 24), row, "") for row in prompts]
-        if len(points) > 1:
-            _print_plot(f"Speedup by prompt, {label}", points, console)
-    for search in record.searches:
-        print_search(search, console=console)
-        say(console)
-    for answer in found:
-        by_category = (f"by category: {words}" for words in answer.by_category)
-        rests_on = (f"rests on {answer.rests_on}",) if answer.rests_on else ()
-        for line in (*answer.ties, *by_category, *answer.notes, *rests_on):
-            say(console, f"- {line}", indent=2)
-        if answer.job is not None and not answer.costs and (words := request_words(answer.job)):
-            say(console, f"- {words}", indent=2)
-        for reason in target_reasons(answer, jobs, record) if not record.single else ():
-            say(console, f"- consider: {reason}", indent=2)
-    for advice, where in grouped_findings(jobs, labels, record):
-        at = f" [{'; '.join(first_few(where, 4))}]" if len(jobs) > 1 else ""
-        say(console, f"{advice.sign} {advice.sentence}{at} {advice.remedy}")
-    say(console)
-
-
-def _print_plot(title: str, points: Sequence[tuple[str, Comparison, str]], console: Console) -> None:
-    say(console, title)
-    say_lines(console, [*interval_plot(points, width=min(width_of(console), 100)), ""])
 
 
 def _print_single(job: Comparison, record: SweepRecord, console: Console) -> None:

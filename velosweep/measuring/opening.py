@@ -139,9 +139,8 @@ def merge_records(
     for job in jobs:
         former, other = known.get(job.id), places.get(job.directory)
         if former is not None:
-            job = replace(
-                job, state=former.state, error=former.error, directory=former.directory, twins=job.twins or former.twins
-            )
+            kept = {name: getattr(former, name) for name in ("state", "error", "directory")}
+            job = replace(job, **kept, twins=job.twins or former.twins)
         elif other is not None:
             raise MismatchError(
                 f"job {job.num} ({' '.join(job.overrides)}) would overwrite the results of job {other.num} "

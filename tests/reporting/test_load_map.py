@@ -94,6 +94,20 @@ def test_of_a_search_its_winners_count_by_their_confirming_pairs() -> None:
     assert told == confirmed
 
 
+def test_the_answers_setting_counts_where_another_has_a_larger_speedup_of_something_slower() -> None:
+    made = sweeps.default_sweep()
+    loads = measured({(1, 0): PAYS, (2, 0): PAYS, (4, 0): LOSES})
+    slower = replace(loads[0], job_id="slower", speedup_gm=3.0)
+    answers = [Recommendation(question="", kind="run", headline="", job=job) for job in loads[:2]]
+
+    told = as_told([*loads, slower], answers, made.record)
+    figure = load_figure([*measured({(1, 0): PAYS, (2, 0): PAYS, (1, 9): PAYS, (2, 9): PAYS}), slower], {"j0"})
+
+    assert told == loads
+    assert figure is not None
+    assert figure.data[0]["z"] == [[1.7, 1.7], [1.7, 1.7]]
+
+
 def test_the_map_has_a_line_at_1_and_hatches_what_is_not_sure() -> None:
     figure = load_figure(measured({(1, 0): PAYS, (8, 0): LOSES, (1, 4096): UNSURE, (8, 4096): LOSES}))
 
@@ -112,8 +126,9 @@ def test_the_map_has_a_line_at_1_and_hatches_what_is_not_sure() -> None:
 
 
 def test_the_table_has_depths_by_streams_or_a_row_a_load() -> None:
-    both = load_table(measured({(1, 0): PAYS, (8, 0): LOSES, (1, 4096): UNSURE, (8, 4096): LOSES}))
-    streams = load_table(measured({(1, 0): PAYS, (8, 0): LOSES}))
+    loads = measured({(1, 0): PAYS, (8, 0): LOSES, (1, 4096): UNSURE, (8, 4096): LOSES})
+    both = load_table(loads, loads)
+    streams = load_table(loads[:2], loads[:2])
 
     assert [column.title for column in both.columns] == ["depth", "1 stream", "8 streams"]
     assert [cell.text for cell in both.rows[0]] == ["0", "1.70×▲", "0.90×▼"]

@@ -159,7 +159,7 @@ def _figures(
         of_prompts.append(prompts_figure(rows, job, f"prompts-{job.job_num}-{number}", title))
         of_prompts.append(prompt_heat_map(jobs, rows, job, f"prompt-heat-{number}"))
     found: dict[str, Iterable[Figure | None]] = {
-        "main": [load_figure(jobs), main_figure(jobs, rows, target), decoding_figure(jobs, ids)],
+        "main": [load_figure(jobs, ids), main_figure(jobs, rows, target), decoding_figure(jobs, ids)],
         "results": [heat_map(jobs)],
         "acceptance": [acceptance_figure(jobs, ids)],
         "runs": [samples_figure(line), conditions_figure(line)] if line else [],

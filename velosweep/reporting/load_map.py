@@ -5,7 +5,7 @@ A load is a number of streams and a depth. Settings measured at one load compete
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,9 +29,17 @@ _SURE = (Verdict.FASTER, Verdict.SLOWER)
 
 
 def as_told(jobs: Sequence[Comparison], found: Sequence[Recommendation], record: SweepRecord) -> list[Comparison]:
-    """The jobs with what the answers say of them: of a search its winners alone, by their confirming pairs."""
-    answered = {answer.job.job_id: answer.job for answer in found if answer.job is not None}
-    return list(answered.values()) if record.searches else [answered.get(job.job_id, job) for job in jobs]
+    """The job of each load's answer, as the answer tells it (of a search, by its confirming pairs).
+
+    And all jobs of loads without an answer, unless they were searched.
+    """
+    answered = [answer.job for answer in found if answer.job is not None]
+    return [*answered, *([] if record.searches else _of_other_loads(jobs, answered))]
+
+
+def _of_other_loads(jobs: Sequence[Comparison], answered: Sequence[Comparison]) -> list[Comparison]:
+    covered = {question_of(job) for job in answered}
+    return [job for job in jobs if question_of(job) not in covered]
 
 
 def where_it_pays(jobs: Sequence[Comparison]) -> list[str]:
@@ -102,8 +110,10 @@ def _figure(job: Comparison) -> str:
     return f"{speedup(job)}{'' if job.verdict in _SURE else ', not sure'}"
 
 
-def load_figure(jobs: Sequence[Comparison]) -> Figure | None:
-    """Speedup by streams and depth, the best setting of each; None unless there are several of both."""
+def load_figure(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Figure | None:
+    """Speedup by streams and depth, of each the advised setting, by id, or the best; None unless both vary."""
+    answered = [job for job in jobs if job.job_id in advised]
+    jobs = [*answered, *_of_other_loads(jobs, answered)]
     cells = best_of_loads(jobs)
     depths, streams = (sorted({load[place] for load in cells}) for place in (0, 1))
     if min(len(depths), len(streams)) < 2 or len(_questions(jobs)) > 1:
@@ -179,9 +189,12 @@ def _line_at_one(grid: Grid) -> Iterator[Trace]:
                     yield {"type": "line", **edge, "line": {"color": "--text", "width": 3}}
 
 
-def load_table(jobs: Sequence[Comparison]) -> Table:
-    """The best setting of each load: speedups of depths by streams, or where one of them varies a row a load."""
-    cells = best_of_loads(jobs)
+def load_table(told: Sequence[Comparison], jobs: Sequence[Comparison]) -> Table:
+    """The best setting of each load: speedups of depths by streams, or where one of them varies a row a load.
+
+    `told`: as `as_told` gives them of all `jobs`.
+    """
+    cells = best_of_loads(told)
     depths, streams = (sorted({load[place] for load in cells}) for place in (0, 1))
     if len(depths) > 1 < len(streams):
         grid = [column(plural(count, "stream"), depths, partial(_speedup_at, cells, count)) for count in streams]

@@ -97,7 +97,7 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
     answers = found if not loads else found[:1]
     after = [*_failures(derived), *_next_steps(answers, jobs, record, single=single, quiet=verbosity <= QUIET)]
     if loads:
-        say_lines(console, terminal_lines(load_table(told_jobs), width=table_width(console)))
+        say_lines(console, terminal_lines(load_table(told_jobs, jobs), width=table_width(console)))
     elif jobs and not single:
         measured = {job.job_id for job in jobs if job.vanilla is not None}
         baselines = len({job.baseline_id for job in record.jobs if job.id in measured})

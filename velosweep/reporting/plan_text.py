@@ -44,32 +44,11 @@ def print_start(
     """
     if settings.verbosity <= QUIET:
         return
-    jobs, environment = prepared.jobs, prepared.environment
-
-    def each(word_of: Callable[[Job], str]) -> str:
-        return ", ".join(dict.fromkeys(word_of(job) for job in jobs))
-
-    kinds = each(lambda job: "+".join(job.speculation.kinds) or "none")
-    names = names_of_jobs(jobs)
-    further = [key for key in names.keys if key not in CORE]
-    configuration = {
-        "Main model": each(lambda job: _model(job.model_pair.main_model, job)),
-        "Draft model": each(lambda job: _model(job.model_pair.draft_model, job)),
-        "n_draft": each(lambda job: str(job.n_draft)),
-        "n_predict": each(lambda job: str(job.n_predict)),
-        "Iterations": "as many as the search needs" if settings.tuner else each(_iterations),
-        "Prompt": each(_prompt),
-        "Asked as": each(lambda job: "chat, by the model's template" if job.prompts.chat else "raw text"),
-        "Speculation": "" if kinds == "draft" else kinds,
-        **{names.titles[key]: ", ".join(dict.fromkeys(names.texts[key].values())) for key in further},
-        "Engine": f"{environment.engine}, {environment.llama_cpp_build} ({'; '.join(prepared.reasons)})",
-        "Runs on": "; ".join(dict.fromkeys(lane.label for lane in prepared.lanes)),
-        "Settings": "" if single else str(len(jobs)),
-    }
+    jobs = prepared.jobs
     say(console, TITLE if single else f"velosweep {__version__}", style="bold")
     say(console)
     say(console, "Configuration:")
-    for name, value in configuration.items():
+    for name, value in _configuration(prepared, settings, single=single).items():
         if value:
             say(console, f"{name}: {value}", indent=2)
     if any(job.model_pair.synthetic for job in jobs):
@@ -84,6 +63,32 @@ def print_start(
             say(console, "🔹 Running vanilla inference benchmark...")
         if jobs[0].speculation.kinds:
             say(console, "🔸 Running speculative inference benchmark...")
+
+
+def _configuration(prepared: Prepared, settings: RunSettings, *, single: bool) -> dict[str, str]:
+    """What is measured, by name; empty for what need not be said."""
+    jobs, environment = prepared.jobs, prepared.environment
+
+    def each(word_of: Callable[[Job], str]) -> str:
+        return ", ".join(dict.fromkeys(word_of(job) for job in jobs))
+
+    kinds = each(lambda job: "+".join(job.speculation.kinds) or "none")
+    names = names_of_jobs(jobs)
+    further = [key for key in names.keys if key not in CORE]
+    return {
+        "Main model": each(lambda job: _model(job.model_pair.main_model, job)),
+        "Draft model": each(lambda job: _model(job.model_pair.draft_model, job)),
+        "n_draft": each(lambda job: str(job.n_draft)),
+        "n_predict": each(lambda job: str(job.n_predict)),
+        "Iterations": "as many as the search needs" if settings.tuner else each(_iterations),
+        "Prompt": each(_prompt),
+        "Asked as": each(lambda job: "chat, by the model's template" if job.prompts.chat else "raw text"),
+        "Speculation": "" if kinds == "draft" else kinds,
+        **{names.titles[key]: ", ".join(dict.fromkeys(names.texts[key].values())) for key in further},
+        "Engine": f"{environment.engine}, {environment.llama_cpp_build} ({'; '.join(prepared.reasons)})",
+        "Runs on": "; ".join(dict.fromkeys(lane.label for lane in prepared.lanes)),
+        "Settings": "" if single else str(len(jobs)),
+    }
 
 
 def _model(path: str | None, job: Job) -> str:

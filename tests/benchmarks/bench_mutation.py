@@ -122,6 +122,8 @@ def _meaning(source: str) -> str:
         if isinstance(node, ast.arguments):  # how they may be passed is mypy's concern
             node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
             node.posonlyargs, node.kwonlyargs = [], []
+            node.defaults = [*node.defaults, *(default for default in node.kw_defaults if default)]
+            node.kw_defaults = []
         if isinstance(node, ast.arg):
             node.annotation = None
         if isinstance(node, ast.AnnAssign):

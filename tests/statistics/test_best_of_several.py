@@ -130,6 +130,19 @@ def test_settings_of_different_baselines_are_compared_by_their_tokens_per_second
     assert math.log(worse.to_best_high) == pytest.approx(max(0, math.log(40 / fast.mean) + half))
 
 
+def test_settings_of_each_of_two_baselines_are_compared_within_their_rounds():
+    slow, fast = jobs_of(with_means(0.30, 0.32)), jobs_of(1.0 + with_means(0.31, 0.30)[:, ::-1])
+    others = [replace(job, job_id=f"other {job.job_id}", by_round=replace(job.by_round, table="other")) for job in fast]
+    found = TwoWayModel.of(with_means(0.31, 0.30)[None, :, ::-1]).contrasts(2)
+    difference, error = found.difference[0, 1], found.standard_error[0, 1]
+
+    *_, first, second = with_best_marked([*slow, *others])
+
+    half = dunnett_quantile(3, found.df[0, 1], 0.95) * error
+    assert math.log(first.to_best_high) == pytest.approx(difference + half)
+    assert math.log(second.to_best_low) == pytest.approx(-difference - half)
+
+
 def test_nothing_bounds_the_ratio_to_a_setting_of_another_baseline_that_ran_once():
     (one,), (other,) = (jobs_of(with_means(mean)) for mean in (0.30, 0.31))
     once = replace(other, by_round=None, speculative=replace(other.speculative, tokens_per_second=ONCE))

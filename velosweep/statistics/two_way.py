@@ -73,12 +73,12 @@ class TwoWayModel:
 def _residuals(values: Any) -> tuple[Any, Any]:
     """Residual sum of squares and degrees of freedom of each table."""
     tables, arms, rounds = values.shape
-    if not tables or np.isnan(values).any():
-        each = [_incomplete_residuals(table) for table in values]
-        return np.array([squares for squares, _ in each]), np.array([df for _, df in each], dtype=float)
     left = values - values.mean(axis=2, keepdims=True)
     left = left - left.mean(axis=1, keepdims=True)
-    return (left * left).sum(axis=(1, 2)), np.full(tables, float((arms - 1) * (rounds - 1)))
+    squares, df = (left * left).sum(axis=(1, 2)), np.full(tables, float((arms - 1) * (rounds - 1)))
+    for table in np.flatnonzero(np.isnan(squares)).tolist():
+        squares[table], df[table] = _incomplete_residuals(values[table])
+    return squares, df
 
 
 def _incomplete_residuals(values: Any) -> tuple[float, float]:

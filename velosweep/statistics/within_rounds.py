@@ -39,8 +39,7 @@ def ratios_within_rounds(series: Sequence[RoundRatios], stopped_at: Mapping[int,
         values = table_of([series[number] for number in numbers])
         if not values.shape[1]:
             continue
-        gaps = numbers[0] if np.isnan(values).any() else None  # such a table is solved alone
-        of_one_size[values.shape, gaps].append((numbers, values))
+        of_one_size[values.shape].append((numbers, values))
     for members in of_one_size.values():
         found = TwoWayModel.of(np.stack([values for _, values in members])).contrasts(0)
         for table, (numbers, _) in enumerate(members):

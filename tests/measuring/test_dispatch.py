@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.measuring.standin_lane import RecordedPreload, StandInEngine
+from tests.measuring.standin_lane import RecordedPreload, StandInEngine, StandInSession, good
 from tests.planning.jobs import jobs_over_n_draft
 from tests.results.made import environment, record
-from velosweep.config.settings import Sweep
-from velosweep.errors import StorageError
+from velosweep.config.settings import Job, Prompt, PromptSet, Sweep
+from velosweep.errors import RequestRefused, StorageError
+from velosweep.llama_cpp.engine import Generation, Request
 from velosweep.measuring.dispatch import MeasuringOutcome, measure
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.opening import OpenedSweep
@@ -25,24 +26,26 @@ from velosweep.values import Device, Lane, Sample
 JOBS = tuple(job for n_predict in range(10, 16) for job in jobs_over_n_draft(4, iterations=1, n_predict=n_predict))
 
 
-def run(folder: Path, *, lanes: int, engine: StandInEngine, stop: StopFlag, journal: Journal) -> MeasuringOutcome:
+def run(
+    folder: Path, *, lanes: int, engine: StandInEngine, stop: StopFlag, journal: Journal, jobs: tuple[Job, ...] = JOBS
+) -> MeasuringOutcome:
     cpu = Device(kind="cpu", name="test CPU")
     prepared = Prepared(
-        jobs=JOBS,
+        jobs=jobs,
         lanes=tuple(Lane(number=number, devices=(cpu,)) for number in range(lanes)),
         environment=environment(),
         engines={engine_key(JOBS[0].engine): engine},
         reasons=(),
     )
     opened = OpenedSweep(
-        sweep=Sweep(id="s", root=str(folder), jobs=JOBS),
+        sweep=Sweep(id="s", root=str(folder), jobs=jobs),
         prepared=prepared,
         record=record(),
         progress=EarlierResults(),
         accepted=(),
     )
     return measure(
-        plan_groups(JOBS, lanes=lanes),
+        plan_groups(jobs, lanes=lanes),
         opened,
         journal=journal,
         observe=lambda event: None,
@@ -105,3 +108,29 @@ def test_a_lane_that_cannot_record_ends_the_others_and_says_why(
     assert stop.requested
     assert not measured.interrupted
     assert len(measured.ended) < len(JOBS)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_left_out_prompt_makes_a_job_partial_and_an_interrupted_one_stays_to_be_resumed(
+    interrupted: bool, tmp_path: Path
+) -> None:
+    def check(request: Request) -> None:
+        if request.prompt.id == "b":
+            raise RequestRefused("too long")
+
+    stop, engine = StopFlag(), StandInEngine(check=check)
+    prompts = PromptSet(name="two", prompts=(Prompt(id="a", text="a"), Prompt(id="b", text="b")))
+    jobs = jobs_over_n_draft(4, iterations=3, prompts=prompts)
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        if interrupted and engine.calls.count("n_draft 4") == 1:
+            stop.request()
+        return good(session.server, request)
+
+    engine.answer = answer
+    with Journal(tmp_path / "journal") as journal:
+        measured = run(tmp_path, lanes=1, engine=engine, stop=stop, journal=journal, jobs=jobs)
+
+    assert measured.interrupted is interrupted
+    assert measured.errors == ({} if interrupted else {jobs[0].id: "prompt b is left out: too long"})
+    assert measured.begun == {jobs[0].id}

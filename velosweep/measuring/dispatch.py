@@ -88,12 +88,14 @@ def measure(
             from joblib import Parallel, delayed
 
             Parallel(n_jobs=len(contexts), backend="threading")(delayed(run_one)(context) for context in contexts)
+    begun = _begun(groups, done)
+    incomplete = {job_id: why for job_id, why in recorder.incomplete.items() if job_id in begun & recorder.ended}
     missing = {job.id for group in groups for job in group.jobs} - recorder.ended - recorder.errors.keys()
     return MeasuringOutcome(
         runs=recorder.runs,
-        errors=recorder.errors,
+        errors=incomplete | recorder.errors,
         ended=frozenset(recorder.ended),
-        begun=_begun(groups, done),
+        begun=begun,
         interrupted=bool(missing) and not broken,
         broken=broken[0] if broken else None,
         display_error=recorder.display_error,

@@ -86,9 +86,9 @@ class Recorder:
     """One for all lanes of a sweep. Safe to use from several threads.
 
     `done`: the good runs so far by `Measurement.key`, those of earlier runs of this sweep among them.
-    `runs`: how many samples were taken, failed ones too. `errors`: why jobs failed, by job id. `ended`: ids of the
-    jobs of which nothing is left to do. `search_drivers`: what decides which runs a group takes; a group without one is
-    measured whole. `display_error`: what silenced the screen.
+    `runs`: how many samples were taken, failed ones too. `errors`: why jobs failed, by job id; `incomplete`: what is
+    left out of jobs that go on. `ended`: ids of the jobs of which nothing is left to do. `search_drivers`: what decides
+    which runs a group takes; a group without one is measured whole. `display_error`: what silenced the screen.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Recorder:
         self.done = done
         self.runs = 0
         self.errors: dict[str, str] = {}
+        self.incomplete: dict[str, str] = {}
         self.ended: set[str] = set()
         self.display_error: str | None = None
         self._journal = journal
@@ -142,7 +143,7 @@ class Recorder:
             elif isinstance(event, PromptLeftOut):
                 error = f"prompt {event.prompt.id} is left out: {event.error}"
                 for job in event.jobs:
-                    self.errors.setdefault(job.id, error)
+                    self.incomplete.setdefault(job.id, error)
                 self._journal.note("prompt", prompt_id=event.prompt.id, error=event.error)
                 for driver in self.search_drivers.values():
                     if driver.group.jobs[0].baseline_id == event.jobs[0].baseline_id:

@@ -28,6 +28,14 @@ def test_the_t_interval_is_scipys_at_any_confidence(confidence):
     assert interval.standard_error == pytest.approx(stats.sem(D))
 
 
+def test_two_values_are_enough_for_an_interval():
+    expected = stats.ttest_1samp(D[:2], 0).confidence_interval(0.95)
+
+    interval = t_ratio(D[:2]).interval
+
+    assert (math.log(interval.low), math.log(interval.high)) == pytest.approx((expected.low, expected.high))
+
+
 def test_a_quantile_is_two_sided_students():
     assert t_quantile(0.95, 4) == pytest.approx(stats.t.ppf(0.975, 4))
     assert t_quantile(0.95, math.inf) == pytest.approx(stats.norm.ppf(0.975))

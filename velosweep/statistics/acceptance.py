@@ -150,4 +150,4 @@ def cluster_interval(prompts: Sequence[Counts]) -> tuple[float | None, float | N
 
 
 def _logistic(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+    return (1 + math.tanh(x / 2)) / 2  # exp would overflow

@@ -63,7 +63,7 @@ def test_help_gives_each_key_its_type_and_default_within_80_columns(capsys: pyte
     assert told[f"protocol.adaptive.target={Adaptive().target}"] == "number"
     assert (told["speculation.kinds=[draft]"], told["speculation.parameters={}"]) == ("list", "map")
     assert (told["prompts.categories=null"], told["engine.mmap=true"]) == ("list", "bool")
-    assert [name for name, kind in told.items() if kind == "any"] == ["gpus=null"]
+    assert [name for name, kind in told.items() if kind == "any"] == ["prompts.chat=false", "gpus=null"]
     assert {name for name, key in KEYS.items() if key.type_word} == {name.partition("=")[0] for name in told}
     assert max(map(len, page.splitlines())) <= 80
 

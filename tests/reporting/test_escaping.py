@@ -4,11 +4,13 @@ import csv
 import io
 import json
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from velosweep.reporting import escaping
 from velosweep.reporting.escaping import (
     clip,
     csv_text,
@@ -82,3 +84,11 @@ def test_an_ascii_terminal_gets_look_alikes() -> None:
 @given(st.text(), st.integers(min_value=1, max_value=20))
 def test_clipped_text_fits(text: str, width: int) -> None:
     assert len(clip(text, width)) <= width
+
+
+def test_every_sign_that_is_printed_has_a_look_alike() -> None:
+    folder = Path(escaping.__file__).parent
+    files = [file for file in (*folder.glob("*.py"), *folder.glob("*.yaml")) if file.name != "escaping.py"]
+    signs = sorted({sign for file in files for sign in file.read_text("utf-8") if not sign.isascii()})
+
+    assert [sign for sign in signs if "?" in escaping.for_encoding(sign, "ascii")] == []

@@ -200,7 +200,7 @@ def test_dry_run_prints_the_plan_and_writes_no_sample(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "3 settings" in done.stdout
-    assert "20 measurements" in done.stdout
+    assert "20 runs" in done.stdout
     assert not list((tmp_path / "out").rglob("samples.parquet"))
 
 
@@ -208,7 +208,7 @@ def test_an_experiment_file_runs_a_whole_sweep(tmp_path: Path) -> None:
     done = run(["-m", "+experiment=ndraft_grid", "dry_run=true", "engine=embedded"], tmp_path)
 
     assert done.returncode == 0, done.stderr
-    assert "jobs" in done.stdout
+    assert "4 settings" in done.stdout
 
 
 def test_doctor_says_what_would_run(tmp_path: Path) -> None:
@@ -258,4 +258,4 @@ def test_a_job_without_speculation_measures_vanilla_alone(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stdout + done.stderr
     assert summary["speculative"] is None
     assert len(summary["vanilla"]["tokens_per_second"]["samples"]) == 2
-    assert "this job does not speculate" in done.stdout
+    assert "this setting does not speculate" in done.stdout

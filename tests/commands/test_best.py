@@ -51,6 +51,7 @@ def test_everything_that_fits_is_searched_and_no_more(
     assert ("draft-eagle3", "head.gguf") in drafts
     assert ("ngram-simple", "") in drafts
     assert {job.engine.context for job in call["jobs"]} == {512}
+    assert {job.model_pair.name for job in call["jobs"]} == {"main"}
     assert {(job.model_pair.main_model, job.prompts.name) for job in call["jobs"]} == {
         (str(place / "main.gguf"), "mixed")
     }

@@ -143,6 +143,8 @@ def search_words(main_model: Path, plan: CandidatePlan, arguments: argparse.Name
         "hydra/sweeper": ["tune"],
         "tuner.budget": [f"{_budget_s(arguments):g}s"],
         "model_pair.main_model": [quoted(str(main_model))],
+        "model_pair.name": [quoted(main_model.stem)],  # else rows were told apart by it, and not by their drafts
+        "model_pair.synthetic": ["null"],  # the default pair's, beside which names of files would not count
         "llama_cpp.path": files(arguments.llama_cpp_path),
         "n_predict": numbers(arguments.n_predict) or [str(_TOKENS)],
         "concurrency": numbers(arguments.streams),

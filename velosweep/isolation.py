@@ -56,14 +56,18 @@ def without_current_folder(search_path: str) -> str:
     return os.pathsep.join(part for part in search_path.split(os.pathsep) if part not in _HERE)
 
 
+def _from_root(search_path: str) -> str:
+    """A PATH-like text for a program that runs in another folder: without the current one, all parts absolute."""
+    parts = filter(None, without_current_folder(search_path).split(os.pathsep))
+    return os.pathsep.join(os.path.abspath(part) for part in parts)  # noqa: PTH100
+
+
 def program_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """`environment` for a program that is not ours: it finds neither libraries nor modules in the current folder.
 
     A script's own folder is its own affair, and PYTHONSAFEPATH would take that from it, too.
     """
-    cleaned = {
-        name: without_current_folder(value) if name in _SEARCH_PATHS else value for name, value in environment.items()
-    }
+    cleaned = {name: _from_root(value) if name in _SEARCH_PATHS else value for name, value in environment.items()}
     cleaned.pop("PYTHONSAFEPATH", None)
     return cleaned
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -218,6 +219,20 @@ def test_a_cpu_lane_uses_no_gpu_of_a_gpu_build() -> None:
 
 def test_the_persons_own_arguments_come_last() -> None:
     assert arguments(vanilla(args=("--override-kv", "a=int:1")))[-2:] == ["--override-kv", "a=int:1"]
+
+
+def test_files_among_them_are_named_from_the_root_for_the_program_runs_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("lora.gguf", "on", "0.5"):
+        (tmp_path / name).touch()
+    args = ("--lora-scaled", "lora.gguf:0.5,gone.gguf:1", "--lora=./lora.gguf", "--flash-attn", "on", "--temp", "0.5")
+
+    assert arguments(vanilla(args=args))[-7:] == [
+        "--lora-scaled", f"{tmp_path}/lora.gguf:0.5,gone.gguf:1", f"--lora={tmp_path}/lora.gguf",
+        "--flash-attn", "on", "--temp", "0.5",
+    ]  # fmt: skip
 
 
 def test_programs_are_not_told_what_is_fatal_to_them() -> None:

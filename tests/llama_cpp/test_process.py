@@ -54,6 +54,24 @@ def test_llama_arg_variables_do_not_reach_a_child(tmp_path: Path, monkeypatch: p
     assert eval((tmp_path / "log").read_text()) == {"LLAMA_API_KEY": "ours", "KEPT": "yes"}
 
 
+def test_a_child_has_no_descriptor_of_ours_and_its_programs_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LD_LIBRARY_PATH", "lib:.:/cuda")
+    (tmp_path / "secret").write_text("x")
+    with (tmp_path / "secret").open() as secret:
+        os.set_inheritable(secret.fileno(), True)
+        script = "import os; print(os.getcwd(), os.environ['LD_LIBRARY_PATH'], *os.listdir('/dev/fd'))"
+        child = process.start([*PYTHON, script], stderr=tmp_path / "log")
+        child.wait(10)
+        child.stop()
+
+    folder, libraries, *descriptors = (tmp_path / "log").read_text().split()
+    assert (Path(folder), libraries) == (Path(sys.executable).parent, f"{tmp_path}/lib:/cuda")
+    assert sorted(descriptors) == ["0", "1", "2", "3"]  # the last one listed them
+
+
 @given(st.dictionaries(st.text(min_size=1), st.text()))
 def test_no_environment_keeps_a_llama_arg(environment: dict[str, str]) -> None:
     dirty = {**environment, "LLAMA_ARG_N_PREDICT": "1"}

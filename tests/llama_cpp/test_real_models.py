@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from tests import real_models
 from tests.llama_cpp.servers import CPU, request, speculative, vanilla
 from velosweep.config.settings import Sampling
+from velosweep.llama_cpp import process
 from velosweep.llama_cpp.embedded import EmbeddedEngine
 from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig, Session
 from velosweep.llama_cpp.server import ServerEngine
@@ -159,3 +162,17 @@ def test_a_main_model_in_f32_is_measured(tmp_path: Path) -> None:
 
     assert plain.tokens == drafted.tokens
     assert drafted.draft_tokens > drafted.accepted_tokens > 0
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a compiler")
+def test_no_library_of_the_current_folder_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = real_models.llama_server()
+    monkeypatch.chdir(tmp_path)
+    attack = f'fclose(fopen("{tmp_path}/loaded", "w"));'
+    source = f"#include <stdio.h>\n__attribute__((constructor)) void f(void) {{ {attack} }}"
+    for name in ("libggml-cpu-x.so", "libggml-vulkan-x.so", "libggml-cuda.so"):
+        subprocess.run(["cc", "-shared", "-fPIC", "-xc", "-o", name, "-"], input=source, text=True, check=True)
+    said = process.ask([program, "--list-devices"])
+
+    assert "Available devices" in said.stdout + said.stderr
+    assert not (tmp_path / "loaded").exists()

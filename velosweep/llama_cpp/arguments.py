@@ -5,6 +5,10 @@ Every setting that can change a result is given; none is left to a default, sinc
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
+
 from velosweep.config.settings import Speculation
 from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import ProgramError
@@ -162,7 +166,7 @@ def kind_parameters(speculation: Speculation, n_draft: int) -> Values:
                 f"it has {', '.join(sorted(known)) or 'none'}",
                 remedy=f"{setting_of(name).flags[0]} is set by a key of its own, or by another kind: velosweep --help",
             )
-        values[name] = value
+        values[name] = absolute_paths(value) if isinstance(value, str) else value
     return values
 
 
@@ -204,7 +208,21 @@ def words_of(server: ServerConfig, values: Values, capabilities: Capabilities) -
             words += [flag, as_text(value)]
         elif name not in SETTINGS and f"--no-{flag[2:]}" in capabilities.flags:
             words.append(f"--no-{flag[2:]}")
-    return [*words, *server.engine.args]
+    return [*words, *map(absolute_paths, server.engine.args)]
+
+
+def absolute_paths(word: str) -> str:
+    """A word for a program that runs in another folder: files of this one, also behind `=`, `,` or `:`, by whole path.
+
+    What is there and looks like a file: with a slash, or an ending that is no number's.
+    """
+
+    def whole(part: re.Match[str]) -> str:
+        path = Path(part[0])
+        named = len(path.parts) > 1 or part[0].startswith("./") or path.suffix[1:2].isalpha()
+        return str(path.absolute()) if named and os.path.exists(path) else part[0]  # noqa: PTH110
+
+    return re.sub(r"[^,:=]+", whole, word)
 
 
 def check_speculation(speculation: Speculation, capabilities: Capabilities) -> None:

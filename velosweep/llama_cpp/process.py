@@ -1,9 +1,10 @@
 """Child processes that can't outlive us. The only module that imports subprocess.
 
 A child runs in its own process group, its output goes straight into files (nothing of ours wakes up to copy
-it), and its environment has no LLAMA_ARG_*. If we die in any way, SIGKILL included, the kernel ends it (Linux,
-PR_SET_PDEATHSIG) or a watchdog waiting on a pipe does (other POSIX systems, and scripts, which have children of
-their own that the kernel would leave).
+it), and its environment has no LLAMA_ARG_*. Its current folder is its program's own: llama.cpp loads every
+`libggml-*` that it finds in the current one, and anybody may have put one into ours. If we die in any way, SIGKILL
+included, the kernel ends it (Linux, PR_SET_PDEATHSIG) or a watchdog waiting on a pipe does (other POSIX systems, and
+scripts, which have children of their own that the kernel would leave).
 """
 
 from __future__ import annotations
@@ -153,6 +154,7 @@ def start(
                 stdout=files.enter_context(stdout.open("ab")) if stdout else errors,
                 stderr=errors,
                 env=child_environment(os.environ, environment),
+                cwd=Path(argv[0]).parent,
                 # Its own session: Ctrl-C in the terminal reaches us only, and we decide in which order things end.
                 start_new_session=True,
                 pass_fds=() if watchdog_read is None else (watchdog_read,),

@@ -130,10 +130,11 @@ def test_a_folder_of_sweeps_is_refused_with_the_latest_of_them(
 # ---------------------------------------------------------------- samples that another program wrote
 
 NEEDED = ("job_id", "mode", "iteration", "tokens_per_second", "time_to_first_token_ms", "total_time_ms")
-COUNTS = ("n_draft", "predicted_tokens", "draft_tokens", "accepted_tokens", "accepted_per_position", "rounds")
+COUNTS = ("n_draft", "predicted_tokens", "draft_tokens", "accepted_tokens", "accepted_per_position", "rounds", "drafting_rounds")
 # what only names a setting or a machine, and can't be told when it is left out
 NAMES = ("sweep_id", "job_num", "model_pair", "main_model", "draft_model", "speculation", "n_predict", "prompt_set")
 NAMES += ("prompt", "prompt_category", "host", "device", "engine", "llama_cpp_build", "finished_at", "prompt_id")
+NAMES += ("state", "prefill_")
 FROM_COUNTS = ("n_draft", "acceptance", "alpha", "tokens_per_round", "cost_ratio", "expected_speedup", "drafted")
 
 
@@ -201,7 +202,7 @@ def test_with_prompts_counts_and_warm_ups_every_figure_is_the_same(tmp_path: Pat
     names = tuple(name for name in NAMES if name != "prompt_id")
     assert figures(bare, *names) == figures(whole, *names)
     assert len(figures(bare)) == 6
-    assert all(row["acceptance"] is not None and row["expected_speedup"] is not None for row in figures(bare))
+    assert all(row["acceptance"] is not None and row["tokens_per_round"] is not None for row in figures(bare))
 
 
 def test_a_needed_column_that_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,7 @@ def noisy(row: Comparison, noise: float, *, faster: float = 1.0) -> Comparison:
         n_pairs=6,
         ci_low=1.5 * faster * (1 - noise),
         ci_high=1.5 * faster * (1 + noise),
+        standard_error=noise / 2,
         vanilla=replace(row.vanilla, tokens_per_second=vanilla),
         speculative=replace(row.speculative, tokens_per_second=speculative),
     )

@@ -237,6 +237,8 @@ def test_a_prompt_without_text_is_refused(prompt):
         ("a.yaml", "- 2001-99-99", "is not YAML: month must be"),
         ("a.yaml", "[" * 100_000, "opens 100 brackets"),
         ("a.yaml", "- " * 5000 + "x", "is not YAML: maximum recursion depth exceeded; write it with fewer"),
+        ("a.yaml", "- {text: x, id: 1" + ":1" * 1000 + "}", "a.yaml, line 1 has a number of 2001 characters"),
+        ("a.yaml", "&a [*a]", "a.yaml stands for more than 1,000,000 values"),
         ("a.yaml", "text", "no list of prompts"),
         ("a.yaml", "- !!python/object/apply:os.system [ls]", "is not YAML"),
         ("a.yaml", "- - 1", "item 1 is neither"),
@@ -257,11 +259,21 @@ def test_a_file_that_is_no_prompt_set_is_refused_with_its_line(tmp_path, name, c
     assert refused.value.remedy
 
 
-def test_yaml_that_grows_when_written_out_is_refused(tmp_path):
-    bomb = ["a0: &a0 [x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
-    content = "\n".join([*bomb, "items:", "- {text: x, category: *a11}"])
+@pytest.mark.parametrize(
+    ("levels", "items"),
+    [
+        ("[{}]", "[{text: x, category: *a11}]"),
+        ("[{}]", "[{text: *a11}]"),
+        ("[{}]", "[{messages: [{role: *a11, content: x}]}]"),
+        ("[{}]", "[{messages: [{content: [{type: *a11, text: x}]}]}]"),
+        ("{{<<: [{}]}}", "[x]"),
+    ],
+)
+def test_yaml_that_grows_when_written_out_is_refused_before_it_grows(tmp_path, levels, items):
+    bomb = ["a0: &a0 {x: y}"] + [f"a{i}: &a{i} {levels.format(', '.join([f'*a{i - 1}'] * 9))}" for i in range(1, 12)]
+    content = "\n".join([*bomb, f"items: {items}"])
 
-    with pytest.raises(PromptError, match="category that is no text"):
+    with pytest.raises(PromptError, match=r"bomb\.yaml stands for more than 1,000,000 values with what its anchors"):
         load(**written(tmp_path, "bomb.yaml", content))
 
 

@@ -22,7 +22,9 @@ LIMIT_MIB = 1024
 def main() -> int:
     """Fuzz one parser until an error or the given number of inputs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", help="gguf, jsonl, text, yaml, json, answer, events, metrics or output")
+    parser.add_argument(
+        "target", help="one of tests.fuzz.targets: gguf, heads, stores, rows, conversations, record, journal, yaml …"
+    )
     parser.add_argument("--runs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--atheris", action="store_true")

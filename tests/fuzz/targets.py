@@ -7,13 +7,17 @@ we either understand it or say so; anything else that escapes is a bug.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from tests.models.gguf_bytes import model, vocabulary
+from velosweep.commands.compare import _posted_speedup
+from velosweep.config.model_references import HubReference
 from velosweep.config.prompts import load_prompts
 from velosweep.config.schema import PromptKeys
 from velosweep.errors import VelosweepError
@@ -21,9 +25,18 @@ from velosweep.llama_cpp import client
 from velosweep.llama_cpp.binaries import parse_speculative, parse_vanilla
 from velosweep.llama_cpp.completion import Completion, parse_events
 from velosweep.llama_cpp.speculation_counters import SpeculationCounters, parse_counters
+from velosweep.models import hub_models
 from velosweep.models.gguf_model import HeaderError, parse_header
-from velosweep.models.model_checks import check_pair
+from velosweep.models.model_checks import check_heads, check_pair
+from velosweep.models.stores import hugging_face_store, lm_studio_store, ollama_store
+from velosweep.reporting.escaping import terminal_text
+from velosweep.reporting.posted_rows import read_rows, rows_table
+from velosweep.reporting.table import terminal_lines
+from velosweep.results.journal import read_journal
+from velosweep.results.journal_table import journal_to_table
+from velosweep.results.sweep_record import read_record
 
+FOLDER = Path(tempfile.mkdtemp(prefix="velosweep-fuzz-"))
 TIMING_NAMES = ("predicted_n", "predicted_ms", "prompt_n", "prompt_ms", "draft_n", "draft_n_accepted")
 
 
@@ -44,6 +57,11 @@ def gguf_header(data: bytes) -> None:
     assert info.description.isprintable()
     with suppress(VelosweepError):
         check_pair(info, SOUND_INFO)
+    for kind in ("draft-simple", "draft-mtp", "draft-eagle3", "draft-dflash", "draft-dspark"):
+        with suppress(VelosweepError):
+            check_heads((kind,), SOUND_INFO, info)
+        with suppress(VelosweepError):
+            check_heads((kind,), info, None)
 
 
 def _prompts(suffix: str) -> Callable[[bytes], None]:
@@ -60,6 +78,67 @@ def _prompts(suffix: str) -> Callable[[bytes], None]:
         assert all(prompt.text.encode() and "/" not in prompt.id for prompt in found.prompts)
 
     return run
+
+
+def conversations(data: bytes) -> None:
+    """A file of conversations, replayed turn by turn."""
+    path = FOLDER / "conversations.json"
+    path.write_bytes(data)
+    with suppress(VelosweepError):
+        found = load_prompts(None, PromptKeys(file=path.name, turns=3, chat=True), base=FOLDER)
+        assert all(prompt.text.encode() and len(prompt.before) < 3 for prompt in found.prompts)
+
+
+NOTES = (
+    ".lmstudio/settings.json",
+    ".cache/huggingface/hub/models--a--b/refs/main",
+    ".cache/llama.cpp/manifest=a=b=latest.json",
+    ".ollama/models/manifests/registry.ollama.ai/library/m/t",
+)
+
+
+def stores(data: bytes) -> None:
+    """Each note that other programs keep beside their models: no file outside of the folder that is theirs."""
+    home = FOLDER / "home"
+    (home / ".ollama/models/blobs/sha256-1").mkdir(parents=True, exist_ok=True)
+    for note in NOTES:
+        (home / note).parent.mkdir(parents=True, exist_ok=True)
+        (home / note).write_bytes(data)
+    for file in ollama_store.stored_files(home, {}, service=home):
+        assert file.path.parent == home / ".ollama/models/blobs"
+    for store in (hugging_face_store, lm_studio_store):
+        list(store.stored_files(home, {}))
+    hub_models._kept_flat(home / ".cache/llama.cpp", HubReference("a/b"))
+
+
+def posted_rows(data: bytes) -> None:
+    """A file of rows that somebody posted, as `compare` prints them."""
+    path = FOLDER / "rows.md"
+    path.write_bytes(data)
+    with suppress(VelosweepError):
+        rows = read_rows(path)
+        rows.sort(key=_posted_speedup)
+        shown = "".join(map(terminal_text, terminal_lines(rows_table(rows), width=80)))
+        assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e]", shown)
+
+
+def sweep_record(data: bytes) -> None:
+    """A sweep.json."""
+    path = FOLDER / "sweep.json"
+    path.write_bytes(data)
+    with suppress(VelosweepError):
+        read_record(path)
+
+
+def journal(data: bytes) -> None:
+    """A journal whose checksums fit: whoever writes one can count them, too."""
+    lines = [b'"kind":' + line for line in data.split(b"\n") if line]
+    path = FOLDER / "journal.jsonl"
+    path.write_bytes(b"".join(b'{"crc":"%08x",%s\n' % (crc32(line), line) for line in lines))
+    with suppress(VelosweepError):
+        journal_to_table(path)
+    with suppress(VelosweepError):
+        read_journal(path)
 
 
 def server_answer(data: bytes) -> None:
@@ -112,6 +191,47 @@ SOUND_MODEL = model(
 )
 SOUND_INFO = parse_header(SOUND_MODEL, Path("sound.gguf"), len(SOUND_MODEL))
 
+HEADS = [
+    model({"general.architecture": kind, **{f"{kind}.{name}": value for name, value in values.items()}}, tensors)
+    for kind, values, tensors in (
+        ("eagle3", {"target_hidden_size": 64, "target_layers": [0, 1, 2]}, {"fc.weight": ((64, 2), 0)}),
+        ("dflash", {"block_size": 8, "embedding_length": 64}, {"markov_w1.weight": ((64, 2), 0)}),
+        ("llama", {"nextn_predict_layers": 2, "embedding_length": 64}, {"blk.0.weight": ((64, 2), 0)}),
+        ("gemma-assistant", {"nextn_predict_layers": 1, "embedding_length_out": 64}, {"a.weight": ((64, 2), 0)}),
+    )
+]
+MANIFEST = b"""{"layers": [{"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:1"}],
+ "ggufFile": {"rfilename": "a.gguf"}, "downloadsFolder": "nowhere"}"""
+ROWS = b"""| device | model | n_draft | speedup | 95 % interval |
+|---|:--|--:|---:|---|
+| GPU | a \\| b (1.2 GB) | 8 | 1.53\xc3\x97 | 1.4\xe2\x80\xa61.6 |
+
+| speedup | model | device |
+"""
+CONVERSATIONS = json.dumps([
+    {"id": 1, "messages": [
+        {"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "a"}]},
+        {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]},
+    {"conversations": [{"from": "human", "value": "d"}, {"from": "gpt", "value": "e"}], "category": "x"},
+    {"turns": ["f", "g", "h", "i"]},
+]).encode()  # fmt: skip
+RECORD = {
+    "schema_version": 1, "sweep_id": "s", "created_at": "2026-01-01T00:00:00Z", "command": ["velosweep"],
+    "single": False, "jobs": [{
+        "id": "j", "num": 0, "baseline_id": "b", "directory": "0", "overrides": ["n_draft=4"], "model_pair": "m",
+        "main_model": "/m", "draft_model": None, "speculation": "draft", "n_draft": 4, "n_predict": 8,
+        "prompt_set": "p", "prompt_ids": ["a"], "iterations": 2, "state": "done"}],
+    "environment": {
+        "velosweep": "1", "python": "3", "host": "h", "system": "s", "cpu": "c", "physical_cores": 1,
+        "logical_cores": 1, "memory_bytes": 5, "devices": [], "engine": "e", "program": None, "program_sha256": None,
+        "llama_cpp_build": "b"},
+}  # fmt: skip
+JOURNAL = b"""\
+"journal","schema_version":1}
+"sample","job_id":"j","mode":"vanilla","iteration":1,"status":"ok","started_at":"2026-01-01T00:00:00Z","order":0.5}
+"launch","block":1}
+"""
+
 TIMINGS = dict.fromkeys(TIMING_NAMES, 7) | {"predicted_ms": 1.5}
 EVENTS = b"".join(
     b"data: " + json.dumps(event).encode() + b"\n\n"
@@ -156,6 +276,12 @@ WORDS = [
 
 TARGETS = {
     "gguf": Target(run=gguf_header, seeds=[SOUND_MODEL, b"GGUF\x03\0\0\0"]),
+    "heads": Target(run=gguf_header, seeds=HEADS),
+    "stores": Target(run=stores, seeds=[MANIFEST, b"main"]),
+    "rows": Target(run=posted_rows, seeds=[ROWS]),
+    "conversations": Target(run=conversations, seeds=[CONVERSATIONS]),
+    "record": Target(run=sweep_record, seeds=[json.dumps(RECORD).encode()]),
+    "journal": Target(run=journal, seeds=[JOURNAL]),
     "jsonl": Target(run=_prompts(".jsonl"), seeds=[JSONL]),
     "text": Target(run=_prompts(".txt"), seeds=["One\nTwo \u00fc\r\n".encode()]),
     "yaml": Target(run=_prompts(".yaml"), seeds=[YAML, b"x: [a, b]\ny: [{text: c}]"]),

@@ -62,7 +62,9 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         read_record(path)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"schema_version": 1}', '{"schema_version": "x"}', "null"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "[" * 9999, "{}", '{"schema_version": 1}', '{"schema_version": "x"}', "null"]
+)
 def test_a_damaged_record_is_named_with_what_can_be_done(tmp_path: Path, content: str) -> None:
     path = tmp_path / "sweep.json"
     path.write_text(content, "utf-8")
@@ -77,6 +79,18 @@ def test_a_figure_of_the_wrong_type_is_damage(tmp_path: Path) -> None:
     path.write_text(path.read_text("utf-8").replace('"n_draft": 4', '"n_draft": "4"'), "utf-8")
 
     with pytest.raises(StorageError, match="expected int, found '4'"):
+        read_record(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("created_at", 5), ("jobs", ["x"]), ("jobs", "x"), ("jobs", [{"overrides": [None]}])]
+)
+def test_a_value_of_another_kind_is_damage(key: str, value: object, tmp_path: Path) -> None:
+    path = tmp_path / "sweep.json"
+    write_record(path, record())
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), key: value}), "utf-8")
+
+    with pytest.raises(StorageError, match=r"sweep\.json is damaged"):
         read_record(path)
 
 

@@ -18,6 +18,7 @@ from velosweep.config.keys import expanded
 from velosweep.config.prompt_items import TEXT_KEYS, as_word, checked_text, read_item
 from velosweep.config.schema import PromptKeys
 from velosweep.config.settings import Prompt, PromptSet
+from velosweep.config.yaml_bounds import load_bounded
 from velosweep.errors import PromptError
 from velosweep.units import plural
 
@@ -131,7 +132,7 @@ def _parse_yaml(path: Path, text: str) -> object:
     if deepest > _DEEPEST_YAML:  # PyYAML's time grows with the square of the depth
         raise PromptError(f"{path} opens {_DEEPEST_YAML} brackets one within another", remedy="check prompts.file")
     try:
-        return yaml.safe_load(text)
+        return load_bounded(text, path)
     # Beside its own errors safe_load lets those of Python's dates and numbers through.
     except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, RecursionError, AttributeError) as error:
         raise not_yaml(error, path, PromptError) from error

@@ -46,7 +46,10 @@ def read_models(
     """
     distinct: dict[tuple[int, int], StoredFile] = {}
     for file in files:
-        status = file.path.stat()
+        try:
+            status = file.path.stat()
+        except OSError:  # gone since it was listed
+            continue
         distinct.setdefault((status.st_dev, status.st_ino), replace(file, path=file.path.absolute()))
     if len(distinct) > 1:
         on_progress(f"Reading the headers of {len(distinct)} models …")

@@ -187,7 +187,7 @@ def _text(values: dict[str, Value], key: str) -> str | None:
     value = values.get(key)
     if not isinstance(value, bytes):
         return None
-    return "".join(c if c.isprintable() else "�" for c in value.decode("utf-8", "replace"))[:200]
+    return "".join(c if c.isprintable() else "�" for c in value[:800].decode("utf-8", "replace"))[:200]
 
 
 def _bytes(values: dict[str, Value], key: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +14,7 @@ from velosweep.config.keys import expanded
 from velosweep.config.model_references import HubReference, hub_reference, is_local
 from velosweep.errors import ModelFileError, install_extra
 from velosweep.models.stores import hugging_face_store, llama_cpp_store
+from velosweep.models.stores.stored_file import is_file, note_json
 
 _PART_NAME = re.compile(r"(?P<prefix>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 _MOST_PARTS = 1000
@@ -104,10 +104,11 @@ def _kept_flat(folder: Path, asked: HubReference) -> dict[str, Path]:
     """
     names = {asked.file} if asked.file else set()
     for manifest in folder.glob(f"manifest={asked.repo.replace('/', '=')}=*.json"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            names.add(str(json.loads(manifest.read_text(encoding="utf-8"))["ggufFile"]["rfilename"]))
+        match note_json(manifest):
+            case {"ggufFile": {"rfilename": str(name)}}:
+                names.add(name)
     paths = {name: folder / f"{asked.repo}/{name}".replace("/", "_") for name in names if name}
-    return {name: path for name, path in paths.items() if path.is_file()}
+    return {name: path for name, path in paths.items() if is_file(path)}
 
 
 def _listed_file(asked: HubReference, reference: str, key: str) -> str:

@@ -198,16 +198,16 @@ def read_journal(path: Path) -> JournalContents:
         if why is not None:
             damaged.append((number, why))
             continue
-        row: dict[str, Any] = json.loads(line)
-        kind = row.pop("kind")
-        del row["crc"]
-        if kind == "sample":
-            try:
+        try:
+            row: dict[str, Any] = json.loads(line)
+            kind = row.pop("kind")
+            del row["crc"]
+            if kind == "sample":
                 samples.append(row_to_sample(row))
-            except (KeyError, TypeError, ValueError) as error:
-                damaged.append((number, f"not a sample: {error}"))
-        elif kind == "journal":
-            check_schema(path, row["schema_version"])
-        else:
-            events.append(JournalEvent(kind=kind, data=row))
+            elif kind == "journal":
+                check_schema(path, row["schema_version"])
+            else:
+                events.append(JournalEvent(kind=kind, data=row))
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:  # a checksum proves little
+            damaged.append((number, f"not a sample: {error}"))
     return JournalContents(samples=tuple(samples), events=tuple(events), damaged=tuple(damaged))

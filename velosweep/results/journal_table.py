@@ -102,7 +102,10 @@ def _batches(path: Path, damaged: Damaged) -> Iterator[list[_Line]]:
         elif content[_KIND] == _SAMPLE:
             lines.append(_Line(begin, number, content))
         elif number == 1:
-            check_schema(path, json.loads(content).get("schema_version", 0))
+            try:
+                check_schema(path, json.loads(content).get("schema_version", 0))
+            except (ValueError, TypeError, RecursionError):
+                damaged.append((number, "not a journal line"))
         begin += len(content)
         if len(lines) == BATCH_LINES:
             yield lines

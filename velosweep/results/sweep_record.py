@@ -48,7 +48,7 @@ def read_record(path: Path) -> SweepRecord:
         return record
     except (SchemaError, StorageError):
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise StorageError(
             f"{path} is damaged ({type(error).__name__}: {error})",
             remedy="restore it from a copy; the samples beside it can still be read with velosweep.load",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.models.model_files import write_model
+from velosweep.models.found_models import list_files
 from velosweep.models.stores import hugging_face_store, llama_cpp_store, lm_studio_store, ollama_store
 from velosweep.models.stores.stored_file import gguf_files
 
@@ -122,3 +124,41 @@ def test_a_folder_is_read_some_levels_deep_and_without_hidden_ones(tmp_path: Pat
 
     assert [file.name for file in gguf_files(tmp_path, "here")] == ["a.gguf", "b/C.GGUF", "b/c/d.gguf"]
     assert list(gguf_files(tmp_path / "nowhere", "there")) == []
+
+
+@pytest.mark.parametrize(
+    "digest",
+    ["../../outside", "/outside.gguf", "sha256:../../outside", "sha256-x/../../../outside", "sha256:" + "1" * 300],
+)
+def test_a_manifest_names_no_file_outside_its_store(digest: str, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    write_model(tmp_path / "outside")
+    (folder / "blobs" / "sha256-x").mkdir(parents=True)
+    manifest = folder / "manifests/registry.ollama.ai/library/llama3.1/8b"
+    manifest.parent.mkdir(parents=True)
+    digest = digest.replace("/outside.gguf", str(tmp_path / "outside"))
+    layer = {"mediaType": "application/vnd.ollama.image.model", "digest": digest}
+    manifest.write_text(json.dumps({"layers": [layer]}))
+
+    assert list(ollama_store.stored_files(tmp_path, {"OLLAMA_MODELS": str(folder)})) == []
+
+
+NOTES = (
+    ".lmstudio-home-pointer",
+    ".lmstudio/settings.json",
+    ".cache/huggingface/hub/models--a--b/refs/main",
+    ".ollama/models/manifests/h/n/m/t",
+)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"\0", b'{"downloadsFolder": "\\u0000"}', b"[" * 100_000, None])
+@pytest.mark.parametrize("note", NOTES)
+def test_a_store_whose_notes_make_no_sense_has_no_models(note: str, content: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / note
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if content is None:
+        os.mkfifo(file)  # which nobody writes to: opening it would wait for ever
+    else:
+        file.write_bytes(content)
+
+    assert list(list_files((), tmp_path, {})) == []

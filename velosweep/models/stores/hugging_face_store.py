@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from velosweep.config.keys import expanded
-from velosweep.models.stores.stored_file import StoredFile, gguf_files
+from velosweep.models.stores.stored_file import StoredFile, gguf_files, note_text
 
 _PREFIX = "models--"
 
@@ -25,10 +25,7 @@ def hub_files(hub: Path, store: str) -> Iterator[StoredFile]:
     """As `stored_files`, of one folder with that layout."""
     for repository in sorted(hub.glob(f"{_PREFIX}*")):
         owner_and_name = repository.name.removeprefix(_PREFIX).replace("--", "/")
-        try:
-            current = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
-        except OSError:
-            current = ""
+        current = note_text(repository / "refs" / "main").strip()
         found: dict[str, StoredFile] = {}
         for revision in sorted((repository / "snapshots").glob("*"), key=lambda folder: folder.name != current):
             for file in gguf_files(revision, store):

@@ -5,15 +5,16 @@ github.com/ollama/ollama/blob/main/docs/faq.md (where), and its package `manifes
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from velosweep.config.keys import expanded
-from velosweep.models.stores.stored_file import StoredFile
+from velosweep.models.stores.stored_file import StoredFile, is_file, note_json
 
 STORE = "Ollama"
 _MODEL = "application/vnd.ollama.image.model"
+_DIGEST = re.compile(r"sha256[:-][0-9a-z]{1,64}")
 _SERVICE = Path("/usr/share/ollama/.ollama/models")  # where the Linux service runs as a user of its own
 _LIBRARY = ("registry.ollama.ai", "library")
 
@@ -23,20 +24,24 @@ def stored_files(home: Path, environment: Mapping[str, str], service: Path = _SE
     chosen = environment.get("OLLAMA_MODELS")
     for folder in [expanded(chosen)] if chosen else [home / ".ollama" / "models", service]:
         manifests = folder / "manifests"
-        for file in sorted(path for path in manifests.glob("*/*/*/*") if path.is_file()):
+        for file in sorted(filter(is_file, manifests.glob("*/*/*/*"))):
             for digest in _layers(file):
                 blob = folder / "blobs" / digest.replace(":", "-")
-                if blob.is_file():
+                if is_file(blob):
                     yield StoredFile(path=blob, name=_name(file.relative_to(manifests).parts), store=STORE)
 
 
 def _layers(manifest: Path) -> list[str]:
-    """The digests of a manifest's model layers; none of a file that is no manifest."""
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        return [str(layer["digest"]) for layer in content["layers"] if layer["mediaType"] == _MODEL]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    """The digests of a manifest's model layers, each a name in its store; none of a file that is no manifest."""
+    match note_json(manifest):
+        case {"layers": [*layers]}:
+            digests = [layer.get("digest") for layer in layers if isinstance(layer, dict) and _is_model(layer)]
+            return [digest for digest in digests if isinstance(digest, str) and _DIGEST.fullmatch(digest)]
+    return []
+
+
+def _is_model(layer: Mapping[str, object]) -> bool:
+    return layer.get("mediaType") == _MODEL
 
 
 def _name(parts: tuple[str, ...]) -> str:

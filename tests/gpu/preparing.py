@@ -13,7 +13,7 @@ from pathlib import Path
 
 from frame import Kit, Pair, Result, StepFailed
 
-NEEDED = ("hydra", "omegaconf", "gguf", "pyarrow", "numpy", "scipy", "psutil", "filelock", "rich", "jinja2")
+NEEDED = ("hydra", "omegaconf", "gguf", "pyarrow", "numpy", "scipy", "psutil", "filelock", "rich", "jinja2", "orjson")
 _ASKED = "name,driver_version,memory.total,temperature.gpu,clocks.sm,clocks.max.sm,power.draw,power.limit"
 
 
@@ -26,7 +26,7 @@ def install(kit: Kit) -> Result:
         pip = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-compile"]
         kit.run([*pip, "--target", target, *wheels], log="install")
         sys.path.insert(0, str(target))
-    missing = [name for name in (*NEEDED, "orjson", "velosweep") if importlib.util.find_spec(name) is None]
+    missing = [name for name in (*NEEDED, "velosweep") if importlib.util.find_spec(name) is None]
     if missing:
         raise StepFailed(f"missing here: {', '.join(missing)}; pack again with --wheel for each")
     version = kit.velosweep("--version").stdout.strip()

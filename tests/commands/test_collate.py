@@ -130,7 +130,15 @@ def test_a_folder_of_sweeps_is_refused_with_the_latest_of_them(
 # ---------------------------------------------------------------- samples that another program wrote
 
 NEEDED = ("job_id", "mode", "iteration", "tokens_per_second", "time_to_first_token_ms", "total_time_ms")
-COUNTS = ("n_draft", "predicted_tokens", "draft_tokens", "accepted_tokens", "accepted_per_position", "rounds", "drafting_rounds")
+COUNTS = (
+    "n_draft",
+    "predicted_tokens",
+    "draft_tokens",
+    "accepted_tokens",
+    "accepted_per_position",
+    "rounds",
+    "drafting_rounds",
+)
 # what only names a setting or a machine, and can't be told when it is left out
 NAMES = ("sweep_id", "job_num", "model_pair", "main_model", "draft_model", "speculation", "n_predict", "prompt_set")
 NAMES += ("prompt", "prompt_category", "host", "device", "engine", "llama_cpp_build", "finished_at", "prompt_id")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.reporting import sweeps
-from velosweep.errors import NothingMeasured, StorageError
+from velosweep.errors import ConfigError, NothingMeasured, StorageError
 from velosweep.reporting.deploy_formats import command_text, llama_swap_text, preset_text
 from velosweep.reporting.posted_rows import own_rows, read_rows, row_text
 from velosweep.values import Verdict
@@ -49,6 +49,16 @@ def test_a_preset_has_the_arguments_without_their_dashes() -> None:
         "spec-draft-p-min": "-0.5",
         "fa": "true",
     }
+
+
+@pytest.mark.parametrize("path", ["/m/a\n[evil]\nx = y.gguf", "/m/a\x1b[201~; x\x1b[200~.gguf", "/m/a\u202e.gguf"])
+@pytest.mark.parametrize("form", [command_text, preset_text, llama_swap_text])
+def test_a_command_that_would_act_where_it_is_shown_is_refused(form, path: str) -> None:
+    made = answered()
+    jobs = tuple(replace(job, server_arguments=("-m", path)) for job in made.record.jobs)
+
+    with pytest.raises(ConfigError, match="has a control character in /m/a"):
+        form(made.comparisons, replace(made.record, jobs=jobs))
 
 
 def test_llama_swap_gets_the_command_with_its_own_port() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -73,6 +74,35 @@ def test_hostile_names_are_harmless_and_homes_are_shortened(form: str) -> None:
     assert ("/home/somebody" in text) == for_programs
     if form != "row":  # which names files without their folders
         assert "/home/somebody" in exported(sweeps.hostile(), form, show_paths=True)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_nothing_of_a_record_reaches_a_terminal_or_a_page_as_it_is(form: str) -> None:
+    made = sweeps.default_sweep()
+    attack = "\x1b]0;x\x07\x9b2J\u202e\n<b>[evil]"
+    here = replace(made.record.environment, cpu=attack, system=attack, velosweep=attack, llama_cpp_build=attack)
+    made = replace(
+        made,
+        record=replace(made.record, environment=here),
+        comparisons=[
+            replace(row, device=attack, llama_cpp_build=attack, prompt_set=attack) for row in made.comparisons
+        ],
+    )
+
+    text = exported(made, form)
+
+    assert re.findall("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text) == []
+    assert not [line for line in text.splitlines() if line.startswith(("<b>", "[evil]"))]
+    assert form not in ("md", "row") or "<b>" not in text.replace(r"\<b", "")
+
+
+def test_the_key_of_a_server_is_not_passed_on() -> None:
+    made = sweeps.default_sweep()
+    key = "http://:s3cret@127.0.0.1:8080"
+    made = replace(made, comparisons=[replace(row, main_model=key) for row in made.comparisons])
+
+    assert "s3cret" not in exported(made, "csv")
+    assert "http://:…@127.0.0.1:8080" in exported(made, "csv")
 
 
 def test_a_sweep_without_results_says_so() -> None:

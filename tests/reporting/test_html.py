@@ -91,6 +91,15 @@ def test_hostile_names_can_not_act() -> None:
     assert "\x07" not in text
 
 
+def test_the_key_of_a_server_is_not_on_the_page() -> None:
+    made = sweeps.default_sweep()
+    command = ("velosweep", "engine.vanilla_url=http://:s3cret@127.0.0.1:8080")
+    text = render_report(made.comparisons, replace(made.record, command=command), made.samples)
+
+    assert "s3cret" not in text
+    assert "http://:…@127.0.0.1:8080" in text
+
+
 def test_homes_are_shortened_unless_paths_are_asked_for() -> None:
     made = sweeps.default_sweep()
 

@@ -8,11 +8,14 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from velosweep.commands.command import answer_arguments
 from velosweep.commands.sweep_folder import add_sweep_folder
 from velosweep.config.keys import expanded
 from velosweep.errors import ConfigError, ProgramError
+from velosweep.isolation import program_environment, without_current_folder
+from velosweep.llama_cpp.arguments import absolute_paths
 
 
 def main(argv: Sequence[str]) -> int:
@@ -28,18 +31,22 @@ def main(argv: Sequence[str]) -> int:
     if separator:
         own, further = own[: own.index("--")], own[own.index("--") + 1 :]
     arguments = parser.parse_args(own)
-    command = [*answer_arguments(arguments.directory), *further]
+    command = [*answer_arguments(arguments.directory), *map(absolute_paths, further)]
     program = _program(arguments.llama_server or command[0], asked=arguments.llama_server is not None)
     sys.stderr.write(f"{shlex.join([program, *command[1:]])}\n")
     sys.stderr.flush()
-    os.execv(program, [program, *command[1:]])  # noqa: S606 (the person asked for it)
+    os.chdir(Path(program).parent)  # it would load libraries from the current one
+    os.execve(program, [program, *command[1:]], program_environment(os.environ))  # noqa: S606 (the person asked for it)
 
 
 def _program(name: str, *, asked: bool) -> str:
     from velosweep.llama_cpp.capabilities import find_in, program_folders
 
     folders = program_folders(expanded(name))
-    found = shutil.which(name) or next(filter(None, (find_in(folder, "llama-server") for folder in folders)), None)
+    path = without_current_folder(os.environ.get("PATH", os.defpath))
+    found = shutil.which(name, path=path) or next(
+        filter(None, (find_in(folder, "llama-server") for folder in folders)), None
+    )
     if not found:
         if asked:
             raise ConfigError(f"There is no llama-server at {name}", remedy="give the program, or a llama.cpp folder")
@@ -47,4 +54,4 @@ def _program(name: str, *, asked: bool) -> str:
             f"There is no {name} here; the sweep may have used the llama.cpp that comes with velosweep",
             remedy="name a llama-server of yours: velosweep serve --llama-server PATH",
         )
-    return str(found)
+    return str(Path(found).absolute())

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import yaml
 
-from velosweep.errors import NothingMeasured
+from velosweep.errors import ConfigError, NothingMeasured
 from velosweep.records import SweepRecord
+from velosweep.reporting.escaping import terminal_text
 from velosweep.reporting.printed_command import vanilla_command
 from velosweep.reporting.recommendation import recommend
 from velosweep.reporting.wording import speedup
@@ -31,7 +32,7 @@ class Deployment:
 def deployments(comparisons: Sequence[Comparison], record: SweepRecord) -> list[Deployment]:
     """One for each main model, by the first recommendation for it: without speculation where nothing is faster.
 
-    Raises NothingMeasured where the sweep has no answer.
+    Raises NothingMeasured where the sweep has no answer, ConfigError where no file could hold its command.
     """
     found: dict[str, Deployment] = {}
     for answer in recommend(comparisons, record):
@@ -41,13 +42,23 @@ def deployments(comparisons: Sequence[Comparison], record: SweepRecord) -> list[
         what = speedup(job) if answer.command else f"no speculation (the best setting was {speedup(job)})"
         where = f"{job.device}, {job.engine}, llama.cpp {job.llama_cpp_build}"
         found[job.main_model] = Deployment(
-            name=Path(job.main_model).stem,
-            command=tuple(shlex.split(answer.command or vanilla_command(job, record))),
-            why=f"measured by velosweep: {what} on {where}",
+            name=terminal_text(Path(job.main_model).stem).replace("[", "(").replace("]", ")"),
+            command=_plain(tuple(shlex.split(answer.command or vanilla_command(job, record)))),
+            why=terminal_text(f"measured by velosweep: {what} on {where}"),
         )
     if not found:
         raise NothingMeasured("The sweep has no answer: nothing could be compared", remedy="velosweep report says why")
     return list(found.values())
+
+
+def _plain(command: tuple[str, ...]) -> tuple[str, ...]:
+    """A command whose words have no line breaks or other controls: a terminal or a server's file would act on them."""
+    for word in command:
+        if terminal_text(word) != word:
+            raise ConfigError(
+                f"The answer's command has a control character in {terminal_text(word)}", remedy="rename the file"
+            )
+    return command
 
 
 def command_text(comparisons: Sequence[Comparison], record: SweepRecord) -> str:

@@ -13,6 +13,8 @@ import unicodedata
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 _HOMES = re.compile(r"(?:/home/|/Users/|[A-Za-z]:\\Users\\)[^/\\\s'\"]+|/root(?=[/\s'\"]|$)")
+_KEY = re.compile(r"(://[^/\s@:]*:)[^/\s@]+@")  # of an address: http://:KEY@host
+_UNSEEN = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # controls that JSON lets through
 _ASCII = str.maketrans(
     {
         "×": "x", "±": "+/-", "–": "-", "—": "-", "…": "...", "·": ".", "→": "->", "≥": ">=", "≤": "<=", "σ": "sd",
@@ -71,6 +73,16 @@ def csv_text(text: str) -> str:
 def shorten_homes(text: str) -> str:
     """`text` with home directories (and the user names in them) replaced by `~`."""
     return _HOMES.sub("~", text)
+
+
+def without_keys(text: str) -> str:
+    """`text` without the keys (passwords) in addresses of servers: pages and rows are passed on."""
+    return _KEY.sub(r"\1…@", text)
+
+
+def json_text(text: str) -> str:
+    """JSON whose strings hold no control that a terminal would obey: each is written as its escape."""
+    return _UNSEEN.sub(lambda control: f"\\u{ord(control[0]):04x}", text)
 
 
 def plot_text(text: str) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime
 from velosweep.planning.job_settings import model_name
 from velosweep.records import SweepRecord
 from velosweep.reporting.deploy_formats import command_text, llama_swap_text, preset_text
-from velosweep.reporting.escaping import csv_text, markdown_text, shorten_homes
+from velosweep.reporting.escaping import csv_text, json_text, markdown_text, shorten_homes, terminal_text, without_keys
 from velosweep.reporting.posted_rows import row_text
 from velosweep.reporting.recommendation import recommend
 from velosweep.reporting.result_tables import summary_table, with_failed
@@ -34,7 +34,7 @@ def _markdown(comparisons: list[Comparison], record: SweepRecord) -> str:
         lines += ["Nothing has been measured yet.", ""]
     lines += [*markdown_lines(summary_table(with_failed(jobs, record), record, found)), ""] if jobs else []
     for answer in found:
-        lines += ["```sh", answer.command, "```", ""] if answer.command else []
+        lines += ["```sh", terminal_text(answer.command), "```", ""] if answer.command else []
     models = {model.path: model.description for model in here.models}
     for what, paths in (("Main model", [job.main_model for job in jobs]), ("Draft", [job.draft_model for job in jobs])):
         for path in dict.fromkeys(filter(None, paths)):
@@ -43,7 +43,7 @@ def _markdown(comparisons: list[Comparison], record: SweepRecord) -> str:
     devices = ", ".join(dict.fromkeys(device.name for device in here.devices)) or here.cpu
     lines.append(f"- {markdown_text(f'{devices}; llama.cpp {here.llama_cpp_build} ({here.engine}), {here.system}')}")
     asked = dict.fromkeys(f"prompts {job.prompt_set}, {job.n_predict} tokens" for job in jobs)
-    lines += [f"- {markdown_text('; '.join(asked))}; velosweep {here.velosweep}"] if asked else []
+    lines += [f"- {markdown_text('; '.join([*asked, f'velosweep {here.velosweep}']))}"] if asked else []
     return "\n".join(lines) + "\n"
 
 
@@ -100,7 +100,7 @@ def _json(comparisons: list[Comparison], record: SweepRecord) -> str:
         return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
 
     value = {"answers": answers, "results": [asdict(row) for row in comparisons]}
-    return json.dumps(value, indent=2, default=as_text, ensure_ascii=False) + "\n"
+    return json_text(json.dumps(value, indent=2, default=as_text, ensure_ascii=False)) + "\n"
 
 
 FORMATS = {
@@ -123,5 +123,5 @@ def export(comparisons: Iterable[Comparison], record: SweepRecord, form: str, *,
     """
     if form not in FORMATS:
         raise ValueError(f"no format {form!r}; use one of {', '.join(FORMATS)}")
-    text = FORMATS[form](list(comparisons), record)
+    text = without_keys(FORMATS[form](list(comparisons), record))
     return text if show_paths or form in _FOR_PROGRAMS else shorten_homes(text)

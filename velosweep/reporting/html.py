@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from velosweep.records import SweepRecord
 from velosweep.reporting.decoding_figure import decoding_figure
 from velosweep.reporting.detail_figures import acceptance_figure, metric_figures
-from velosweep.reporting.escaping import json_for_script, plot_text, shorten_homes
+from velosweep.reporting.escaping import json_for_script, plot_text, shorten_homes, without_keys
 from velosweep.reporting.figure import Figure
 from velosweep.reporting.finding_text import WORST, grouped_findings
 from velosweep.reporting.load_map import as_told, load_figure, where_it_pays
@@ -171,7 +171,7 @@ def _figures(
 
 def render_template(name: str, *, show_paths: bool, **values: object) -> str:
     """A page from our template of that name; the style sheet and the script go in as they are."""
-    text = _environment().get_template(name).render(**values)
+    text = without_keys(_environment().get_template(name).render(**values))
     return text if show_paths else shorten_homes(text)
 
 

@@ -10,6 +10,7 @@ from velosweep.config.schema import KEYS
 from velosweep.errors import StorageError
 from velosweep.files import as_storage_error
 from velosweep.records import SweepRecord
+from velosweep.reporting.escaping import markdown_text
 from velosweep.reporting.result_tables import with_failed
 from velosweep.reporting.table import Column, Table, column, markdown_lines
 from velosweep.reporting.wording import interval, number, percent, whole_jobs
@@ -23,6 +24,7 @@ _COLUMNS = (
     "device", "llama.cpp", "model", "draft", "kind", "n_draft", "context", "KV", "prompts", "tokens", "vanilla tok/s",
     "tok/s", "speedup", "95 % interval", "accepted", "pairs",
 )  # fmt: skip
+_LARGEST_FILE = 1 << 24  # characters; what follows is not read
 _LEFT = ("device", "llama.cpp", "model", "draft", "kind", "KV", "prompts")
 _NEEDED = ("device", "model", "speedup")  # what makes a table one of ours
 
@@ -76,7 +78,8 @@ def row_text(comparisons: Sequence[Comparison], record: SweepRecord) -> str:
     """The best setting's row as Markdown, with what its figures are."""
     environment = record.environment
     rows = own_rows(comparisons, record)[:1]
-    sampling = f"measured with velosweep {environment.velosweep} on {environment.cpu}, {environment.system}"
+    where = markdown_text(f"{environment.velosweep} on {environment.cpu}, {environment.system}")
+    sampling = f"measured with velosweep {where}"
     note = (
         f"{sampling}: vanilla and speculative servers take turns in the same rounds. tok/s: decoding, by llama.cpp's "
         "clock; speedup: geometric mean of paired ratios, with its 95 % interval; accepted: of the drafted tokens; "
@@ -90,8 +93,8 @@ def read_rows(path: Path) -> list[Row]:
 
     Raises StorageError where the file can't be read or has none.
     """
-    with as_storage_error(path, doing="read"):
-        lines = path.read_text("utf-8", errors="replace").splitlines()
+    with as_storage_error(path, doing="read"), path.open(encoding="utf-8", errors="replace") as file:
+        lines = file.read(_LARGEST_FILE).splitlines()
     found: list[Row] = []
     titles: list[str] = []
     for line in lines:

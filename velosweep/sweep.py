@@ -150,7 +150,9 @@ def _record_end(
     record: SweepRecord, measured: MeasuringOutcome, drivers: Mapping[ServerGroup, SearchDriver], paths: SweepPaths
 ) -> MeasuringOutcome:
     """Write how jobs and searches ended. Where that fails, `broken` says so and the sweep is still collated."""
-    searches = tuple(search_record(answer) for driver in drivers.values() for answer in driver.answers())
+    searches = tuple(
+        search_record(answer, record.command) for driver in drivers.values() for answer in driver.answers()
+    )
     advised = tuple(dict.fromkeys(search.job_id for search in searches if search.job_id))
     try:
         if drivers:

@@ -91,7 +91,7 @@ def test_no_reliable_gain_and_slower_are_said(three: list[Comparison]) -> None:
 
     assert recommend(unsure, record)[0].headline.startswith("No sure gain: the best, the synthetic draft")
     assert recommend(slower, record)[0].headline.startswith(
-        "Run without speculation, which is slower here: at best 0.62×"
+        "Don't speculate here: the best setting, the synthetic draft, n_draft 4, is 0.62×"
     )
     assert recommend(slower, record)[0].command is None
 
@@ -229,6 +229,7 @@ def test_a_search_can_end_with_not_speculating() -> None:
     (answer,) = recommend(made.comparisons, replace(made.record, searches=(search,)))
 
     assert (answer.kind, answer.headline, answer.command) == ("no_reliable_gain", search.headline, None)
+    assert search.sure not in answer.sureness  # its headline says it
 
 
 def _with_prompts(**changes: object) -> tuple[str, ...]:

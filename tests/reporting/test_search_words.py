@@ -81,15 +81,15 @@ def test_ties_say_what_was_and_was_not_shown() -> None:
 
 
 def test_an_answer_that_is_not_certified_says_why() -> None:
-    screen = said(answer(certified=False, reason="the time ran out"))
+    late = answer(certified=False, reason="the time ran out")
 
-    assert "another setting may be faster: the time ran out" in screen
+    assert "another setting may be faster: the time ran out (give a longer tuner.budget)" in said(late)
+    for command in ("run", "best"):
+        assert "the time ran out (give a longer --budget)" in search_record(late, ("velosweep", command)).sure
 
 
 def test_not_speculating_is_an_answer() -> None:
-    assert "Run without speculation, which is the fastest here: no other setting" in said(
-        answer(winner=VANILLA, confirmed=None)
-    )
+    assert "Don't speculate here: no other setting" in said(answer(winner=VANILLA, confirmed=None))
 
 
 def test_candidates_are_named_by_what_they_differ_in() -> None:

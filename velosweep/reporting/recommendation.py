@@ -160,9 +160,9 @@ def _kind_and_headline(best: Comparison, setting: str) -> tuple[str, str]:
     if best.verdict is Verdict.FASTER:
         return "run", f"Run {setting}: {ratio.replace('×', '× faster', 1)}"
     if best.verdict is Verdict.SLOWER:
-        return "slower", f"Run without speculation, which is slower here: at best {ratio}, with {setting}"
+        return "slower", f"Don't speculate here: the best setting, {setting}, is {ratio}"
     if value is not None and value < 1:
-        return "no_reliable_gain", f"Run without speculation: no setting is faster. The best, {setting}, is {ratio}"
+        return "no_reliable_gain", f"Don't speculate here: no setting is faster. The best, {setting}, is {ratio}"
     return "no_reliable_gain", f"No sure gain: the best, {setting}, is {ratio}"
 
 
@@ -182,8 +182,13 @@ def _sureness(best: Comparison, against: Sequence[Advice], search: SearchRecord 
     elif best.ci_low is None or best.ci_high is None:
         text = "Weak evidence: there is no interval"
     else:
-        text = f"95 % sure of {best.ci_low:.2f} to {best.ci_high:.2f}×, by {plural(best.n_pairs, 'pair')} of runs"
-    return f"{text}; {search.sure}." if search else f"{text}."
+        about = "With speculation, " if search and search.job_id is None else ""
+        text = (
+            f"{about}95 % sure of {best.ci_low:.2f} to {best.ci_high:.2f}×, by {plural(best.n_pairs, 'pair')} of runs"
+        )
+    if search is None or search.job_id is None:  # then the headline is the search's own, and says how sure it is
+        return f"{text}."
+    return f"{text}; {search.sure}."
 
 
 def _without_ratio(jobs: Sequence[Comparison], labels: Mapping[str, str], record: SweepRecord) -> str:

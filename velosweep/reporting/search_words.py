@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from velosweep.planning.job_names import names_of_jobs
@@ -11,7 +11,7 @@ from velosweep.records import SearchCandidate, SearchRecord
 from velosweep.reporting.console import say, say_lines, table_width
 from velosweep.reporting.table import Table, column, figure, terminal_lines
 from velosweep.reporting.wording import duration, interval, listed, number, percent
-from velosweep.tuning.search_values import SearchAnswer
+from velosweep.tuning.search_values import OUT_OF_TIME, SearchAnswer
 from velosweep.units import plural
 
 if TYPE_CHECKING:
@@ -21,17 +21,19 @@ _SURPRISE = 0.05  # a prediction that is off by more than this share is mentione
 _PREDICTED_SLOWER = "not measured: expected to be slower"
 
 
-def search_record(answer: SearchAnswer) -> SearchRecord:
-    """An answer as sweep.json keeps it and people read it."""
+def search_record(answer: SearchAnswer, command: Sequence[str] = ()) -> SearchRecord:
+    """An answer as sweep.json keeps it and people read it. `command`: the sweep's, which says how to give more time."""
     names = _names(answer)
     sure = f"another setting may be faster: {answer.reason}"
+    if answer.reason == OUT_OF_TIME:
+        sure += f" (give a longer {'--budget' if command[1:2] in (('run',), ('best',)) else 'tuner.budget'})"
     if answer.certified:
         most, confidence = percent(answer.settings.tolerance), percent(answer.settings.confidence)
         sure = f"no other setting that was measured is more than {most} faster ({confidence} sure)"
     winner = answer.jobs[answer.winner]
     confirmed, name = answer.confirmed, names[answer.winner]
     if winner is None:
-        headline = f"Run without speculation, which is the fastest here: {sure}"
+        headline = f"Don't speculate here: {sure}"
     elif confirmed is None:
         headline = f"{name}: {sure}; no time was left to confirm its speedup"
     else:

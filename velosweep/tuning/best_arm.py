@@ -32,7 +32,7 @@ from velosweep.records import TunerDecision
 from velosweep.statistics.intervals import t_ratio
 from velosweep.tuning.calibration import Calibration
 from velosweep.tuning.elimination import Elimination, Estimate
-from velosweep.tuning.search_values import Observation, Phase, SearchAnswer, SearchPass
+from velosweep.tuning.search_values import OUT_OF_TIME, Observation, Phase, SearchAnswer, SearchPass
 
 _LEAST_SHORTLIST = 3
 _LEAST_PAIRS = 2  # confirmation takes so many pairs whatever the budget: one pair has no interval
@@ -245,4 +245,4 @@ class BestArmSearch:
             return "no other setting can be better by more than the tolerance"
         if len(self.elimination.rounds) >= self.settings.max_rounds:
             return "the rounds ran out before the settings could be told apart"
-        return "the time ran out (tuner.budget)"
+        return OUT_OF_TIME

@@ -9,6 +9,8 @@ from enum import Enum
 from velosweep.config.settings import Job, TunerSettings
 from velosweep.statistics.intervals import Interval
 
+OUT_OF_TIME = "the time ran out"
+
 
 class Phase(str, Enum):
     """The phases of a search; the values are those of tuner.parquet."""

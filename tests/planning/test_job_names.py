@@ -170,3 +170,11 @@ def test_what_a_job_says_beside_its_core_is_what_differs_from_the_defaults() -> 
         "skip_vanilla": True,
         "prompt": "Explain quantum computing",
     }
+
+
+def test_a_model_whose_name_says_its_role_is_called_by_its_file_alone() -> None:
+    models = [pair(f"/m/{name}.gguf", main) for main in ("/m/main.gguf", "/m/f16.gguf") for name in ("draft", "head")]
+
+    assert labels(*({"model_pair": one} for one in models)) == [
+        "main.gguf, draft.gguf", "main.gguf, head draft", "f16 main model, draft.gguf", "f16 main model, head draft",
+    ]  # fmt: skip

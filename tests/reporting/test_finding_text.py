@@ -114,3 +114,9 @@ def test_one_is_not_counted_as_several(pairs: int, said: str) -> None:
     finding = Finding(code="too_few_pairs", severity="warning", subject="pairs", evidence={"pairs": pairs})
 
     assert explain(finding).sentence.startswith(said)
+
+
+def test_a_width_that_says_nothing_is_not_said_to_the_digit() -> None:
+    wide = Finding(code="wide_interval", severity="warning", subject="", evidence={"half_width": 2.7e12, "ratio": 1.2})
+
+    assert "The interval is ±over 1000 % wide around 1.20×" in explain(wide).sentence

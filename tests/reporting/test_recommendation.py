@@ -9,6 +9,9 @@ from tests.reporting import sweeps
 from velosweep.records import SearchCandidate, SearchRecord
 from velosweep.reporting.printed_command import default_arguments
 from velosweep.reporting.recommendation import recommend
+from velosweep.reporting.result_tables import summary_table
+from velosweep.reporting.table import terminal_lines
+from velosweep.reporting.wording import speedup
 from velosweep.statistics.comparison import Comparison, Finding
 from velosweep.values import Verdict
 
@@ -94,6 +97,28 @@ def test_no_reliable_gain_and_slower_are_said(three: list[Comparison]) -> None:
         "Don't speculate here: the best setting, the synthetic draft, n_draft 4, is 0.62×"
     )
     assert recommend(slower, record)[0].command is None
+
+
+def test_an_interval_that_says_nothing_is_shown_as_too_few_runs(three: list[Comparison]) -> None:
+    made = sweeps.default_sweep()
+    rows = [
+        replace(
+            _with(row, 1.3, 0.0, 5367561595088.71, Verdict.NO_RELIABLE_GAIN),
+            to_best_low=1e-9,
+            to_best_high=1e9,
+            may_be_best=True,
+        )
+        for row in three
+    ]
+
+    (answer,) = found = recommend(rows, made.record)
+
+    table = "\n".join(terminal_lines(summary_table(rows, made.record, found), width=200))
+    assert "1.30× (too few runs)" in table
+    assert answer.sureness == "Weak evidence: too few runs for an interval."
+    assert speedup(rows[0]) == "1.30× (too few runs)"
+    assert "(too few runs to tell)" in answer.ties[0]
+    assert "5367561595088" not in table + repr(replace(answer, job=None))
 
 
 def test_findings_against_the_advised_job_come_with_the_answer(three: list[Comparison]) -> None:

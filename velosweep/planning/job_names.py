@@ -102,9 +102,17 @@ def _words(texts: Mapping[str, str], titles: Mapping[str, str], kind: Scalar) ->
                 yield text
         elif key == DRAFT:
             if text != "none":
-                yield f"{text} draft"
+                yield model_words(text, "draft")
+        elif key == MAIN:
+            yield model_words(text, "main model")
         else:
-            yield text if key in (PAIR, "prompt") else f"{text} main model" if key == MAIN else f"{titles[key]} {text}"
+            yield text if key in (PAIR, "prompt") else f"{titles[key]} {text}"
+
+
+def model_words(name: str, role: str) -> str:
+    """`Q4_1 draft`; the file alone where its name says the role itself, as in `draft.gguf`."""
+    said = role.partition(" ")[0] in (word[0].lower() for word in _WORD.finditer(name))
+    return f"{name}.gguf" if said else f"{name} {role}"
 
 
 _DRAFT_MODEL = "draft model"  # the kind `draft` for people

@@ -67,7 +67,7 @@ def explain(finding: Finding, record: SweepRecord | None = None) -> Advice:
     `record` says whether there was a search, where other settings help.
     """
     text = _text_of(finding)
-    figures = {name: _Count(value) if isinstance(value, int) else value for name, value in finding.evidence.items()}
+    figures = {name: _figure(value) for name, value in finding.evidence.items()}
     try:
         sentence, brief = text.sentence.format_map(figures), text.brief.format_map(figures)
     except (KeyError, ValueError, TypeError):  # other evidence than this version of the sentence expects
@@ -104,6 +104,20 @@ class _Count(int):
 
     def __format__(self, spec: str) -> str:
         return plural(self, spec[1:]) if spec.startswith("#") else super().__format__(spec)
+
+
+class _Share(float):
+    """A share of 1, of which no more than a limit is said where the figure itself says nothing."""
+
+    def __format__(self, spec: str) -> str:
+        return "over 1000 %" if spec.endswith("%") and self > 10 else super().__format__(spec)
+
+
+def _figure(value: object) -> object:
+    """Evidence as sentences format it."""
+    if isinstance(value, int):
+        return _Count(value)
+    return _Share(value) if isinstance(value, float) else value
 
 
 def selected_findings(row: Comparison, record: SweepRecord | None) -> list[Finding]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from velosweep.planning.job_names import shortened
+from velosweep.planning.job_names import model_words, shortened
 from velosweep.planning.job_settings import DRAFT, MAIN, asks, model_name, settings_of
 from velosweep.records import SearchRecord, SweepRecord
 from velosweep.reporting.finding_text import Advice, explain, selected_findings
 from velosweep.reporting.printed_command import command_line
 from velosweep.reporting.request_words import memory_words, request_differs, request_words
 from velosweep.reporting.wording import (
+    TOO_FEW_RUNS,
     by_prompt,
     first_few,
     interval,
@@ -23,6 +24,7 @@ from velosweep.reporting.wording import (
     names_of,
     number,
     recorded_labels,
+    says_something,
     speedup,
     whole_jobs,
     without_speedup,
@@ -179,13 +181,12 @@ def _sureness(best: Comparison, against: Sequence[Advice], search: SearchRecord 
     """How sure the answer is, in one sentence: what weakens it, else its interval."""
     if weak := list(dict.fromkeys(advice.brief for advice in against if advice.brief)):
         text = f"Weak evidence: {', '.join(weak)}"
-    elif best.ci_low is None or best.ci_high is None:
-        text = "Weak evidence: there is no interval"
+    elif not says_something(best.ci_low, best.ci_high):
+        text = f"Weak evidence: {TOO_FEW_RUNS} for an interval"
     else:
         about = "With speculation, " if search and search.job_id is None else ""
-        text = (
-            f"{about}95 % sure of {best.ci_low:.2f} to {best.ci_high:.2f}×, by {plural(best.n_pairs, 'pair')} of runs"
-        )
+        limits = f"{number(best.ci_low)} to {number(best.ci_high)}×"
+        text = f"{about}95 % sure of {limits}, by {plural(best.n_pairs, 'pair')} of runs"
     if search is None or search.job_id is None:  # then the headline is the search's own, and says how sure it is
         return f"{text}."
     return f"{text}; {search.sure}."
@@ -218,12 +219,13 @@ def _setting(job: Comparison, labels: Mapping[str, str], record: SweepRecord) ->
         return label if "n_draft " in label else f"{label}, n_draft {job.n_draft}"
     if job.draft_model and any(entry.id == job.job_id and entry.synthetic for entry in record.jobs):
         return f"the synthetic draft, {label}"  # its file name is its whole recipe
-    name = model_name(job.draft_model)
-    draft = f"{name} draft" if settings_of(job)[DRAFT] else job.speculation
-    return f"{f'{name}.gguf' if name.lower().startswith('draft') else draft}, {label}"
+    draft = model_words(model_name(job.draft_model), "draft") if settings_of(job)[DRAFT] else job.speculation
+    return f"{draft}, {label}"
 
 
 def _to_best(job: Comparison) -> str:
+    if not says_something(job.to_best_low, job.to_best_high):
+        return f"{TOO_FEW_RUNS} to tell"
     return f"{number(job.to_best_low)} to {number(job.to_best_high)} of the best other"
 
 
@@ -290,4 +292,4 @@ def _adds_other_prompts(best: Comparison) -> bool:
     if low is None or high is None or best.n_pairs < FEWEST_PASSES or high == best.ci_high:
         return False
     gain, loss = best.verdict is Verdict.FASTER, best.verdict is Verdict.SLOWER
-    return (low <= 1 or gain) and (high >= 1 or loss)
+    return says_something(low, high) and (low <= 1 or gain) and (high >= 1 or loss)

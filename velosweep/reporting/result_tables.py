@@ -12,6 +12,7 @@ from velosweep.reporting.escaping import clip
 from velosweep.reporting.recommendation import Recommendation
 from velosweep.reporting.table import Cell, Column, Table, column, figure, percentage
 from velosweep.reporting.wording import (
+    TOO_FEW_RUNS,
     VERDICT_SIGNS,
     VERDICT_WORDS,
     interval_words,
@@ -19,6 +20,7 @@ from velosweep.reporting.wording import (
     names_of,
     number,
     plus_minus,
+    says_something,
     unpaired,
     whole_jobs,
 )
@@ -86,7 +88,9 @@ def _outcome(job: Comparison, failed: str | None) -> dict[str, str]:
     """The cells of a job's figures."""
     value, limits = best_estimate(job), ""
     if job.ci_low is not None and job.ci_high is not None:
-        limits = f" ({job.ci_low:.2f}–{job.ci_high:.2f}{', unpaired' if unpaired(job) else ''})"
+        told = says_something(job.ci_low, job.ci_high)
+        ends = f"{job.ci_low:.2f}–{job.ci_high:.2f}" if told else TOO_FEW_RUNS
+        limits = f" ({ends}{', unpaired' if unpaired(job) else ''})"
     return {
         "tok/s": number(job.speculative.tokens_per_second.mean, 1) if job.speculative else "",
         "speedup": "" if value is None else f"{value:.2f}×{limits}",

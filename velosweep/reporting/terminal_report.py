@@ -206,7 +206,7 @@ def _print_single(job: Comparison, record: SweepRecord, console: Console) -> Non
     if seen := job.acceptance:
         text = f"Acceptance {percent(seen.rate)}"
         if seen.low is not None and seen.high is not None:
-            text += f" {interval(100 * seen.low, 100 * seen.high, 0)}"
+            text += f" [{100 * seen.low:.0f}, {100 * seen.high:.0f}]"
         if seen.tokens_per_round is not None:
             text += f", {seen.tokens_per_round:.1f} tokens a round"
         if job.cost_ratio is not None:

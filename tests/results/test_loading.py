@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -240,3 +241,17 @@ def test_row_groups_without_a_matching_row_are_not_read(tmp_path: Path, monkeypa
     assert velosweep.load(tmp_path, filters=[("job_id", "in", ["elsewhere", "job2"])]).num_rows == 4
     with pytest.raises(StorageError, match="damaged"):
         velosweep.load(tmp_path, filters=[("job_id", "=", "base")])
+
+
+@pytest.mark.parametrize(
+    ("column", "values"), [("n_draft", ["x"]), ("job_num", [2**62]), ("job_num", [float("nan")]), ("mode", [{"a": 1}])]
+)
+def test_columns_of_other_kinds_are_damage(column: str, values: list[object], tmp_path: Path) -> None:
+    paths = write_sweep(tmp_path)
+    table = read_parquet(paths.samples)
+    place = table.column_names.index(column)
+    pq.write_table(table.set_column(place, column, pa.array(values * table.num_rows)), paths.samples)
+    paths.journal.unlink()
+
+    with pytest.raises(StorageError, match=r"samples\.parquet is damaged"):
+        load_sweep_samples(tmp_path)

@@ -123,5 +123,7 @@ def export(comparisons: Iterable[Comparison], record: SweepRecord, form: str, *,
     """
     if form not in FORMATS:
         raise ValueError(f"no format {form!r}; use one of {', '.join(FORMATS)}")
-    text = without_keys(FORMATS[form](list(comparisons), record))
-    return text if show_paths or form in _FOR_PROGRAMS else shorten_homes(text)
+    text = FORMATS[form](list(comparisons), record)
+    if form in _FOR_PROGRAMS:
+        return text
+    return without_keys(text if show_paths else shorten_homes(text))

@@ -105,7 +105,8 @@ def load_sweep_samples(root: Path) -> tuple[pa.Table, tuple[str, ...]]:
             notes += (note,)
         return in_canonical_order(table), notes
     if paths.samples.is_file():
-        return in_canonical_order(with_all_columns(read_parquet(paths.samples))), ()
+        with reading_parquet(paths.samples):  # columns of other types, and what has no order
+            return in_canonical_order(with_all_columns(read_parquet(paths.samples)).cast(parquet_files.schema())), ()
     found = sweeps_below(root)
     remedy = f"name one sweep, such as {shlex.quote(str(found[-1]))}" if found else "name the folder of a sweep"
     raise _nothing(root, f"{paths.journal.name} or {SAMPLES}", remedy)

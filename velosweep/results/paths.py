@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -54,9 +55,11 @@ class SweepPaths:
         return self.root / "logs" / f"{safe_name(server_id)}-{launch}.log"
 
     def job_directory(self, job: Job | JobRecord) -> Path:
-        """Where a job's files go. Raises StorageError for a directory outside the sweep's folder."""
+        """Where a job's files go. Raises StorageError for a directory outside the sweep's folder, or a link's."""
         relative = Path(job.directory)
-        if relative.is_absolute() or ".." in relative.parts:
+        parts = relative.parts
+        folders = (os.path.join(self.root, *parts[:depth]) for depth in range(1, len(parts) + 1))  # noqa: PTH118 (fast)
+        if relative.is_absolute() or ".." in parts or any(map(os.path.islink, folders)):
             raise StorageError(
                 f"A job's directory {job.directory!r} lies outside its sweep {self.root}",
                 remedy="choose hydra.sweep.subdir below hydra.sweep.dir",

@@ -1,0 +1,35 @@
+"""Where a sweep's files go: never outside of its folder, whatever its record says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.results.made import job_record
+from velosweep.errors import StorageError
+from velosweep.results.paths import SweepPaths, safe_name
+
+
+@pytest.mark.parametrize(
+    "directory", ["/elsewhere", "../elsewhere", "0/../../elsewhere", "link", "link/deep", "0/link"]
+)
+def test_a_job_outside_of_its_sweep_is_refused(directory: str, tmp_path: Path) -> None:
+    sweep, elsewhere = tmp_path / "sweep", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (sweep / "0").mkdir(parents=True)
+    for link in (sweep / "link", sweep / "0/link"):
+        link.symlink_to(elsewhere)
+
+    with pytest.raises(StorageError, match="lies outside its sweep"):
+        SweepPaths(sweep).job_directory(job_record(0, directory=directory))
+    assert SweepPaths(sweep).job_directory(job_record(0, directory="0")) == sweep / "0"
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/x", "..", "a/b", "\x1b[2J", "x" * 500, ""])
+def test_no_id_leaves_its_folder(name: str) -> None:
+    safe = safe_name(name)
+
+    assert Path(safe).name == safe
+    assert 0 < len(safe) <= 100
+    assert safe.isprintable()

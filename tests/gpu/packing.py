@@ -65,8 +65,7 @@ def pack(
         (kit / "wheels").mkdir(parents=True)
         extract_server(server or _fetch(Path(temporary), SERVER, pip, "--only-binary=:all:"), kit / "bin")
         if cuda:
-            sources = ("--no-binary=:all:", "--no-build-isolation")
-            extract_sources(sdist or _fetch(Path(temporary), SOURCES, pip, *sources), kit / "llama.cpp")
+            extract_sources(sdist or _fetch(Path(temporary), SOURCES, pip, f"--no-binary={SOURCES}"), kit / "llama.cpp")
         _gather_wheels(kit / "wheels", wheels, python_version, pip)
         shutil.copytree(Path(__file__).parent, kit / "kit", ignore=shutil.ignore_patterns("__pycache__", "test_*"))
         with tarfile.open(archive, "w:xz", preset=6) as tar:

@@ -127,6 +127,13 @@ def test_the_model_is_what_the_server_says_and_no_default(serve: Serve) -> None:
     assert AttachedEngine(vanilla_url="http://127.0.0.1:9", speculative_url=None).served_model() is None
 
 
+def test_more_streams_than_a_server_has_slots_are_refused_before_anything_runs(serve: Serve) -> None:
+    engine = EngineSettings(kind="attached", vanilla_url=serve("2026-10"), speculative_url=serve("2026-10", 4))
+
+    with pytest.raises(ProgramError, match=r"(?s)vanilla_url http.*1 slot, too few for concurrency=4.*speculative_url"):
+        prepare([job(engine=engine), job(num=1, engine=engine, concurrency=4)], RunSettings())
+
+
 def test_another_way_to_draft_than_the_jobs_is_refused(serve: Serve, tmp_path: Path) -> None:
     engine = AttachedEngine(vanilla_url=None, speculative_url=serve("2026-10", 4))
 

@@ -42,6 +42,18 @@ def test_auto_is_settled_by_the_main_models_header(tmp_path: Path, template: str
     assert resolved.prompts.chat is chat
 
 
+def test_why_auto_means_raw_text_is_known_and_only_then(tmp_path: Path) -> None:
+    path = written(tmp_path, **{"tokenizer.chat_template": "{% for m in messages %}"})
+    attached = EngineSettings(kind="attached", vanilla_url="http://127.0.0.1:9")
+    resolver = JobResolver(say=print)
+
+    resolver.resolve(asked(path))
+    resolver.resolve(replace(asked(path, chat=False), engine=attached))
+    assert not resolver.raw_text
+    assert resolver.resolve(replace(asked(path), engine=attached)).prompts.chat is False
+    assert ["prompts.chat=true applies it" in why for why in resolver.raw_text] == [True]
+
+
 def test_prompts_that_need_a_template_are_refused_where_there_is_none(tmp_path: Path) -> None:
     path = written(tmp_path)
 

@@ -156,6 +156,14 @@ def test_a_search_is_on_the_page_with_its_candidates_and_how_sure_it_is() -> Non
     assert 'href="#search"' in page
 
 
+def test_where_nothing_could_be_compared_there_is_a_page_all_the_same() -> None:
+    made = sweeps.default_sweep()
+
+    page = render_report([], made.record, made.samples)
+
+    assert "Prompts and answers" not in page
+
+
 def test_prompts_and_answers_of_both_modes_can_be_read_and_do_nothing() -> None:
     made = sweeps.default_sweep()
     said = {"base-synthetic": "It is <b>small</b>.", "job0": "It is tiny.", "job1": "Of another setting."}

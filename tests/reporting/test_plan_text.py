@@ -63,6 +63,13 @@ def test_the_configuration_block_is_the_specifications_with_engine_lanes_and_war
     )
 
 
+def test_raw_text_that_nobody_asked_for_is_said_with_its_reason() -> None:
+    of, out = replace(prepared(planned.sweep()), raw_text=("engine=binaries applies no chat template",)), io.StringIO()
+    print_start(of, (planned.group(planned.sweep()),), RunSettings(), make_console(out), single=True, done=0)
+
+    assert "  Asked as: raw text: engine=binaries applies no chat template\n" in out.getvalue()
+
+
 def test_the_headings_of_a_single_jobs_runs_are_no_sweeps_and_of_no_search() -> None:
     assert "Running" not in started(planned.sweep((4, 8)))
     assert "Running" not in started(planned.sweep(), RunSettings(tuner=TunerSettings()))

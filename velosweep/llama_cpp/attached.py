@@ -14,7 +14,7 @@ from velosweep.errors import LaunchFailed, ProgramError, RunFailed, combine_erro
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.client import LOADING, HttpClient, ServerAddress
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
-from velosweep.llama_cpp.server_client import ServerClient
+from velosweep.llama_cpp.server_client import ServerClient, lack_of_slots
 from velosweep.values import Lane, Mode
 
 _KEYS = {Mode.VANILLA: "engine.vanilla_url", Mode.SPECULATIVE: "engine.speculative_url"}
@@ -87,16 +87,21 @@ class AttachedEngine:
                     return path if path.isprintable() else ascii(path)
         return None
 
-    def check_reachable(self) -> None:
+    def check_reachable(self, *, streams: int) -> None:
         """Raise ProgramError for each server that can't be asked, with the cause; one that still loads is no problem.
 
-        Takes some seconds at most: a server that is just being started is given that long to listen.
+        Nor may one have fewer slots than `streams` requests at once. Takes some seconds at most: a server that is just
+        being started is given that long to listen.
         """
         problems = []
         for mode, address in self._addresses.items():
-            problem = _wait_healthy(HttpClient(address), unreachable_s=_STARTING_S, loading_s=0)
-            if problem not in (None, LOADING):
-                key = _KEYS[mode]
+            key, http = _KEYS[mode], HttpClient(address)
+            problem = _wait_healthy(http, unreachable_s=_STARTING_S, loading_s=0)
+            if problem is None and streams > 1:
+                with suppress(RunFailed):  # then its launch says what is the matter
+                    if lack := lack_of_slots(http.get_json("/slots"), streams):
+                        problems.append(ProgramError(f"{key} {address}: {lack}", remedy="or lower concurrency"))
+            elif problem not in (None, LOADING):
                 problems.append(ProgramError(_no_answer(address, key, problem), remedy=f"start it, or correct {key}"))
         if problems:
             raise combine_errors(problems)

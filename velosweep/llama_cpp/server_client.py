@@ -90,6 +90,14 @@ class Drafts:
     drafting_rounds: int | None
 
 
+def lack_of_slots(slots: object, needed: int) -> str | None:
+    """What is wrong where a server with these /slots can't take so many requests at once; None where it doesn't say."""
+    if needed == 1 or not isinstance(slots, list) or len(slots) >= needed:
+        return None
+    has = f"The server has {plural(len(slots), 'slot')}"
+    return f"{has}, too few for concurrency={needed}; start it with --parallel {needed}"
+
+
 class ServerClient:
     """Asks one server for the runs of one configuration."""
 
@@ -121,14 +129,7 @@ class ServerClient:
         if not wanted and self._rules.kinds:
             return f"The server speculates ({', '.join(self._rules.kinds)}), although it should be vanilla"
         self._counters = read_counters(self._http) if wanted else None
-        return self._lack_of_slots(slots)
-
-    def _lack_of_slots(self, slots: object) -> str | None:
-        needed = self._server.concurrency
-        if needed == 1 or not isinstance(slots, list) or len(slots) >= needed:
-            return None
-        has = f"The server has {plural(len(slots), 'slot')}"
-        return f"{has}, too few for concurrency={needed}; start it with --parallel {needed}"
+        return lack_of_slots(slots, self._server.concurrency)
 
     def check_drafting(self, *, timeout_s: float) -> None:
         """Raise RunFailed where the server is seen to draft in another way, or another number of tokens, than asked."""

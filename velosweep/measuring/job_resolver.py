@@ -84,6 +84,15 @@ def _check_trained_context(job: Job, main: GgufInfo) -> None:
     )
 
 
+def _why_no_template(engine: str, main: GgufInfo | None) -> str | None:
+    """Why prompts.chat=auto means raw text here; None where the chat template is applied."""
+    if engine == "binaries":
+        return "engine=binaries applies no chat template"
+    if engine == "attached":
+        return "whether an attached server's model has a chat template is not known; prompts.chat=true applies it"
+    return None if main is not None and main.chat_template else "the main model has no chat template"
+
+
 def _with_template(prompts: PromptSet, *, there: bool) -> PromptSet:
     """The prompts of prompts.chat=auto, by whether a chat template can be applied. Raises ConfigError for those that
     make no sense without one."""
@@ -100,7 +109,7 @@ class JobResolver:
     """`say` gets a line where a step may take long (writing the synthetic pair, fetching a model).
 
     What was found so far: `engines`, model files in `models` and their `headers`, both by path; `reasons`: why each
-    llama.cpp was chosen.
+    llama.cpp was chosen; `raw_text`: why prompts.chat=auto applies no chat template, once each.
     """
 
     say: Callable[[str], None]
@@ -108,6 +117,7 @@ class JobResolver:
     models: dict[str, ModelFile] = field(default_factory=dict)
     headers: dict[str, GgufInfo] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
+    raw_text: dict[str, None] = field(default_factory=dict)
     _selections: dict[tuple[str, str | None], ChosenEngine] = field(default_factory=dict)
     _paths: dict[tuple[str, str], str] = field(default_factory=dict)
     _checked_pairs: set[tuple[str, str]] = field(default_factory=set)
@@ -127,9 +137,10 @@ class JobResolver:
         pair = job.model_pair if engine.kind == "attached" else self._find_models(job)
         prompts = job.prompts
         if prompts.chat is None:
-            header = self.headers.get(pair.main_model)
-            there = header is not None and header.chat_template and engine.kind != "binaries"
-            prompts = _with_template(prompts, there=there)
+            why_raw = _why_no_template(engine.kind, self.headers.get(pair.main_model))
+            prompts = _with_template(prompts, there=why_raw is None)
+            if why_raw is not None:
+                self.raw_text.setdefault(why_raw)
         return replace(job, engine=engine, model_pair=pair, prompts=prompts)
 
     def open_engines(self, jobs: Sequence[Job]) -> None:

@@ -46,7 +46,8 @@ class PreflightWarning:
 class Prepared:
     """Jobs with absolute paths, resolved engines and ids; and what they run on.
 
-    `reasons`: why each llama.cpp was chosen, and what is to be said about the lanes. `headers`: of the model files.
+    `reasons`: why each llama.cpp was chosen, and what is to be said about the lanes. `raw_text`: why prompts.chat=auto
+    applies no chat template. `headers`: of the model files.
     """
 
     jobs: tuple[Job, ...]
@@ -54,6 +55,7 @@ class Prepared:
     environment: Environment
     engines: dict[EngineKey, Engine]
     reasons: tuple[str, ...]
+    raw_text: tuple[str, ...] = ()
     nvml: NvmlDriver | None = None
     headers: Mapping[str, GgufInfo] = field(default_factory=dict)
     warnings: tuple[PreflightWarning, ...] = ()
@@ -101,9 +103,8 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     resolved = [resolver.resolve(job) for job in jobs]
     resolver.open_engines(resolved)
     engines, nvml = resolver.engines, open_nvml()
-    for opened in engines.values():
-        if isinstance(opened, AttachedEngine) and not settings.dry_run and not settings.elsewhere:
-            opened.check_reachable()
+    if not settings.dry_run and not settings.elsewhere:
+        _check_attached(engines, resolved)
     resolved = [_named_by_server(job, engines[engine_key(job.engine)]) for job in resolved]
     lanes = _lanes(engines.values(), settings, nvml, resolver.reasons.append)
     threaded = [replace(job, engine=_with_threads(job.engine, len(lanes))) for job in resolved]
@@ -126,6 +127,7 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
         environment=environment,
         engines=engines,
         reasons=tuple(resolver.reasons),
+        raw_text=tuple(resolver.raw_text),
         nvml=nvml,
         headers=resolver.headers,
         warnings=(
@@ -134,6 +136,13 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
             *preflight_warnings(identified, resolver.headers, () if settings.elsewhere else lanes),
         ),
     )
+
+
+def _check_attached(engines: Mapping[EngineKey, Engine], jobs: Sequence[Job]) -> None:
+    """Raise ProgramError for servers that don't answer or have too few slots for their jobs."""
+    for key, engine in engines.items():
+        if isinstance(engine, AttachedEngine):
+            engine.check_reachable(streams=max(job.concurrency for job in jobs if engine_key(job.engine) == key))
 
 
 def _named_by_server(job: Job, engine: Engine) -> Job:

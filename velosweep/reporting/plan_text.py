@@ -73,6 +73,7 @@ def _configuration(prepared: Prepared, settings: RunSettings, *, single: bool) -
         return ", ".join(dict.fromkeys(word_of(job) for job in jobs))
 
     kinds = each(lambda job: "+".join(job.speculation.kinds) or "none")
+    asked = each(lambda job: "chat, by the model's template" if job.prompts.chat else "raw text")
     names = names_of_jobs(jobs)
     further = [key for key in names.keys if key not in CORE]
     return {
@@ -82,7 +83,7 @@ def _configuration(prepared: Prepared, settings: RunSettings, *, single: bool) -
         "n_predict": each(lambda job: str(job.n_predict)),
         "Iterations": "as many as the search needs" if settings.tuner else each(_iterations),
         "Prompt": each(_prompt),
-        "Asked as": each(lambda job: "chat, by the model's template" if job.prompts.chat else "raw text"),
+        "Asked as": ": ".join(filter(None, (asked, "; ".join(prepared.raw_text)))),
         "Speculation": "" if kinds == "draft" else kinds,
         **{names.titles[key]: ", ".join(dict.fromkeys(names.texts[key].values())) for key in further},
         "Engine": f"{environment.engine}, {environment.llama_cpp_build} ({'; '.join(prepared.reasons)})",

@@ -218,7 +218,7 @@ def searched(winner: str | None, **changes: object) -> SearchRecord:
         ties=("n_draft 4",),
         notes=(),
         candidates=tuple(
-            SearchCandidate(name=job.id, job_id=job.id, predicted=None, measured=None, outcome="") for job in jobs
+            SearchCandidate(name=job.id, job_id=job.id, predicted=None, measured=20.0, outcome="") for job in jobs
         ),
     )
     return replace(plain, **changes)  # type: ignore[arg-type]
@@ -245,6 +245,18 @@ def test_what_fresh_pairs_do_not_confirm_is_no_gain_whatever_all_pairs_say() -> 
 
     assert answer.kind == "no_reliable_gain"
     assert answer.command is None
+
+
+def test_a_search_that_could_measure_no_setting_recommends_nothing() -> None:
+    made = sweeps.default_sweep()
+    rows = [replace(row, speculative=None, speedup=None, speedup_gm=None) for row in made.comparisons]
+    search = searched(None, headline="Don't speculate: vanilla is the fastest")
+    failed = tuple(replace(row, measured=None) for row in search.candidates)
+
+    (answer,) = recommend(rows, replace(made.record, searches=(replace(search, candidates=failed),)))
+
+    assert answer.kind == "nothing"
+    assert answer.headline.startswith("No speculative run could be measured; without speculation: ")
 
 
 def test_a_search_can_end_with_not_speculating() -> None:

@@ -98,3 +98,13 @@ def test_candidates_are_named_by_what_they_differ_in() -> None:
     search = search_record(answer(jobs={VANILLA: None, FOUR.id: FOUR, "ngram": ngram}, winner="ngram"))
 
     assert [candidate.name for candidate in search.candidates] == ["no speculation", "draft model", "ngram-mod"]
+
+
+def test_a_search_whose_settings_all_failed_claims_nothing() -> None:
+    failed = answer(winner=VANILLA, confirmed=None, measured={VANILLA: 30.0}, dropped={TWO.id: 1})
+
+    search = search_record(failed)
+
+    assert search.headline == "No answer: no setting with speculation could be measured"
+    assert not search.certified
+    assert [row.outcome for row in search.candidates][:2] == ["winner", "failed"]

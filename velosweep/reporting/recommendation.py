@@ -14,6 +14,7 @@ from velosweep.records import SearchRecord, SweepRecord
 from velosweep.reporting.finding_text import Advice, explain, selected_findings
 from velosweep.reporting.printed_command import command_line
 from velosweep.reporting.request_words import memory_words, request_differs, request_words
+from velosweep.reporting.search_words import anything_compared
 from velosweep.reporting.wording import (
     TOO_FEW_RUNS,
     by_prompt,
@@ -100,7 +101,7 @@ def _recommendation(
     search = next((search for search in of_all_prompts if ids & {row.job_id for row in search.candidates}), None)
     best = _best(jobs, record) if search is None else _confirmed(search, jobs)
     kind, headline = "nothing", _without_ratio(jobs, labels, record)
-    if search is not None and search.job_id is None:
+    if search is not None and search.job_id is None and anything_compared(search):
         kind, headline = "no_reliable_gain", search.headline
     elif best is not None:
         kind, headline = _kind_and_headline(best, _setting(best, labels, record))

@@ -30,9 +30,14 @@ def search_record(answer: SearchAnswer, command: Sequence[str] = ()) -> SearchRe
     if answer.certified:
         most, confidence = percent(answer.settings.tolerance), percent(answer.settings.confidence)
         sure = f"no other setting that was measured is more than {most} faster ({confidence} sure)"
+    compared = any(job and key in answer.measured for key, job in answer.jobs.items())
+    if not compared:
+        sure = "no setting with speculation could be measured"
     winner = answer.jobs[answer.winner]
     confirmed, name = answer.confirmed, names[answer.winner]
-    if winner is None:
+    if not compared:
+        headline = f"No answer: {sure}"
+    elif winner is None:
         headline = f"Don't speculate here: {sure}"
     elif confirmed is None:
         headline = f"{name}: {sure}; no time was left to confirm its speedup"
@@ -42,7 +47,7 @@ def search_record(answer: SearchAnswer, command: Sequence[str] = ()) -> SearchRe
     return SearchRecord(
         category=answer.category,
         job_id=winner.id if winner else None,
-        certified=answer.certified,
+        certified=answer.certified and compared,
         sure=sure,
         speedup=confirmed.ratio if confirmed else None,
         low=confirmed.low if confirmed else None,
@@ -62,6 +67,11 @@ def search_record(answer: SearchAnswer, command: Sequence[str] = ()) -> SearchRe
             for key, job in answer.jobs.items()
         ),
     )
+
+
+def anything_compared(search: SearchRecord) -> bool:
+    """Whether anything but vanilla was measured: else the search has no answer, whatever an old record says."""
+    return any(row.job_id is not None and row.measured is not None for row in search.candidates)
 
 
 def print_search(search: SearchRecord, *, console: Console) -> None:
@@ -86,6 +96,8 @@ def _outcome(answer: SearchAnswer, candidate: str) -> str:
         return "winner"
     if candidate in answer.ties:
         return "may be as fast as the winner"
+    if candidate in answer.dropped and candidate not in answer.measured:
+        return "failed"
     if candidate in answer.dropped:
         return f"slower: dropped in round {answer.dropped[candidate]}"
     if candidate in answer.measured:

@@ -126,6 +126,8 @@ def test_streams_and_depths_are_searched_each_and_share_the_budget(recorded: Rec
     ("words", "said"),
     [
         (["nothing.gguf"], "No model at"),
+        (["mian.gguf"], "main.gguf? velosweep best lists"),
+        (["main.gguf", "-c", "512"], "write engine.context=512 instead"),
         (["--models", "nowhere"], "nowhere is no folder"),
         (["main.gguf", "--for", "singing"], "choose from code, chat, edit, reason"),
         (["main.gguf", "--budget", "soon"], "--budget is 'soon'"),

@@ -88,6 +88,9 @@ def test_tune_is_a_search_and_prompts_come_from_a_file_or_a_set(recorded: Record
         (["--budget", "1min"], "add --tune"),
         (["--main", "a.gguf", "--draft", "nothing-*.gguf"], "No file matches nothing-*.gguf"),
         (["--prompt", "a", "--prompts", "b"], "one would be ignored"),
+        (["--main", "a.gguf", "-ngl", "99"], "write engine.gpu_layers=99 instead"),
+        (["--main", "a.gguf", "-c=2048"], "write engine.context=2048 instead"),
+        (["--main", "a.gguf", "--ndraft", "4"], "did you mean --n-draft?"),
         (["a.gguf", "b.gguf"], "velosweep run --main a.gguf --draft b.gguf"),
     ],
 )

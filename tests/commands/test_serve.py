@@ -12,6 +12,8 @@ import pytest
 
 from tests.reporting import sweeps
 from tests.strategies import samples_to_table
+from velosweep.commands.serve import main
+from velosweep.errors import ConfigError
 from velosweep.results.parquet_files import write_samples
 from velosweep.results.sweep_record import write_record
 
@@ -37,3 +39,20 @@ def test_the_server_runs_beside_its_program_which_is_never_one_of_the_current_fo
     )  # fmt: skip
 
     assert done.stdout == f"{own} -m /m --lora {here}/lora.gguf\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["sweep", "--port", "8080"], "velosweep serve sweep -- --port 8080"),
+        (["--port", "8080", "--", "-np", "2"], "velosweep serve -- --port 8080 -np 2"),
+    ],
+)
+def test_flags_of_llama_server_without_a_separator_are_refused_with_the_command_that_was_meant(
+    given: list[str], meant: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        main(given)
+
+    assert caught.value.remedy is not None
+    assert caught.value.remedy.endswith(meant)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import shlex
 from collections.abc import Sequence
@@ -18,13 +19,14 @@ from velosweep.commands.run import (
     joined,
     numbers,
     prompt_values,
+    refuse_server_flags,
     run_values,
     split_overrides,
 )
 from velosweep.config.command_words import quoted
 from velosweep.config.keys import expanded, seconds
 from velosweep.config.settings import EngineSettings, RunSettings
-from velosweep.errors import ConfigError, ExitStatus
+from velosweep.errors import ConfigError, ExitStatus, ModelFileError
 from velosweep.models.candidates import Candidate, Misfit, find_candidates
 from velosweep.models.found_models import FoundModel, list_files, read_models
 from velosweep.models.hub_models import resolve_model
@@ -49,6 +51,7 @@ def main(argv: Sequence[str], *, run_sweep: RunSweep | None = None) -> int:
     from velosweep.reporting.console import make_console, say
 
     flags, overrides = split_overrides(argv)
+    refuse_server_flags("best", flags)
     arguments = _parser().parse_args(flags)
     console = make_console()
     tell = partial(say, console) if not arguments.quiet else lambda text: None
@@ -87,7 +90,13 @@ def _main_model(name: str, folders: Sequence[Path]) -> Path:
             last = file.name.lower().removesuffix(".gguf")
             if wanted in (last, last.rpartition("/")[2]):
                 return file.path
-    return Path(resolve_model(name, key="MODEL"))
+    path = Path(resolve_model(name, key="MODEL"))
+    if not path.exists():
+        there = [file.path for file in _files([*folders, path.parent] if path.parent.is_dir() else folders)]
+        near = difflib.get_close_matches(path.name, [file.name for file in there], n=1, cutoff=0.7)
+        meant = "".join(f"did you mean {file}? " for file in there if [file.name] == near)
+        raise ModelFileError(f"No model at {path}", remedy=f"{meant}velosweep best lists the models that it finds")
+    return path
 
 
 def _plan(

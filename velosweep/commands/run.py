@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import glob
 import os
 import re
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from velosweep.config.command_words import quoted
+from velosweep.config.flag_habits import key_meant
 from velosweep.config.keys import expanded
 from velosweep.config.schema import GROUPS, KEYS
 from velosweep.errors import ConfigError
@@ -32,6 +34,7 @@ def words(argv: Sequence[str]) -> list[str]:
     Raises ConfigError for what contradicts itself.
     """
     flags, overrides = split_overrides(argv)
+    refuse_server_flags("run", flags)
     arguments, unknown = _parser().parse_known_args(flags)
     if unknown:
         raise _unexpected(unknown)
@@ -61,12 +64,24 @@ def words(argv: Sequence[str]) -> list[str]:
     return [*(["-m"] if several else []), *joined(values), *overrides]
 
 
+def refuse_server_flags(command: str, flags: Sequence[str]) -> None:
+    """Raises ConfigError for a flag of llama-server's that is a key here. argparse would take `-ngl` for `-n gl`."""
+    for place, word in enumerate(flags):
+        flag, _, value = word.partition("=")
+        if (key := key_meant(flag)) is not None:
+            value = value or next((after for after in flags[place + 1 : place + 2] if not after.startswith("-")), "…")
+            raise ConfigError(f"velosweep {command} has no {flag}", remedy=f"write {key}{value} instead")
+
+
 def _unexpected(unknown: Sequence[str]) -> ConfigError:
     """The error for words that are no flags of `run`."""
+    flags = re.findall(r"--[a-z][a-z-]+", _parser().format_help())
     remedy = "velosweep run --help lists its flags; other settings are written KEY=VALUE"
     if unknown[0].lower().endswith(".gguf"):
         main, *drafts = unknown
         remedy = f"write: {shlex.join(['velosweep', 'run', '--main', main, '--draft', *(drafts or ['DRAFT.gguf'])])}"
+    elif near := difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1, cutoff=0.7):
+        remedy = f"did you mean {near[0]}? {remedy}"
     return ConfigError(f"velosweep run can't read {unknown[0]!r}", remedy=remedy)
 
 

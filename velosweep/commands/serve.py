@@ -30,7 +30,14 @@ def main(argv: Sequence[str]) -> int:
     own, separator, further = list(argv), "--" in argv, []
     if separator:
         own, further = own[: own.index("--")], own[own.index("--") + 1 :]
-    arguments = parser.parse_args(own)
+    arguments, unknown = parser.parse_known_args(own)
+    if unknown:
+        place = own.index(unknown[0])
+        raise ConfigError(
+            f"velosweep serve has no {unknown[0]}",
+            remedy="what is llama-server's follows --: "
+            + shlex.join(["velosweep", "serve", *own[:place], "--", *own[place:], *further]),
+        )
     command = [*answer_arguments(arguments.directory), *map(absolute_paths, further)]
     program = _program(arguments.llama_server or command[0], asked=arguments.llama_server is not None)
     sys.stderr.write(f"{shlex.join([program, *command[1:]])}\n")

@@ -46,6 +46,12 @@ def _is_model(word: str) -> bool:
     return word.lower().endswith(".gguf") and "=" not in word
 
 
+def key_meant(flag: str) -> str | None:
+    """`engine.context=` for `-c`: the key that stands for a flag of llama-server's; None for other words."""
+    target = _MEANT.get(flag, "")
+    return target if target.endswith("=") else None
+
+
 def run_command(arguments: Sequence[str]) -> str | None:
     """`velosweep run …` with what these arguments mean; None where they are no flags of llama-server's.
 

@@ -234,8 +234,8 @@ def test_a_system_message_is_the_templates_and_not_the_prompts(pair: tuple[str, 
     asked = request("Hi", chat=True)
     try:
         session.wait_ready(60)
-        with_system = session._client._prompt(replace(asked, prompt=replace(asked.prompt, system="Be terse.")))
-        without = session._client._prompt(asked)
+        with_system = session._client._chat.text(replace(asked, prompt=replace(asked.prompt, system="Be terse.")))
+        without = session._client._chat.text(asked)
     finally:
         session.close()
 

@@ -264,7 +264,7 @@ def test_a_path_becomes_absolute(tmp_path, monkeypatch):
     assert resolve_model("/m.gguf", key="k") == "/m.gguf"
 
 
-@pytest.mark.parametrize("reference", ["", " ", "a\0b", "~nobody-of-this-name/m.gguf"])
+@pytest.mark.parametrize("reference", ["", " ", "a\0b"])
 def test_what_is_no_path_is_refused(reference):
     with pytest.raises(ModelFileError, match="k is "):
         resolve_model(reference, key="k")

@@ -114,6 +114,7 @@ def test_the_environment_of_this_machine_is_complete() -> None:
         (({}, None), (None, "no room"), False, "1 of 2 settings failed or failed in part: no room"),
         ((None,), ("no room",), False, "Nothing could be measured: no room"),
         (({},), (None,), True, "Interrupted; everything measured is saved"),
+        ((None,), (None,), True, "Interrupted before anything was measured"),
     ],
 )
 def test_a_status_that_is_not_0_has_a_sentence(summaries, errors, interrupted, why) -> None:

@@ -51,10 +51,7 @@ def resolve_model(reference: str, *, key: str) -> str:
     if is_local(reference):
         if not reference.strip() or "\0" in reference:
             raise ModelFileError(f"{key} is {reference!r}", remedy="give the path of a GGUF file")
-        try:
-            return str(expanded(reference).absolute())
-        except RuntimeError as error:  # a ~user that isn't there
-            raise ModelFileError(f"{key} is {reference!r}: {error}", remedy="write the whole path") from error
+        return str(expanded(reference).absolute())
     asked = hub_reference(reference)
     if asked is None:
         raise ModelFileError(f"{key} is {reference!r}", remedy=_WRITE)

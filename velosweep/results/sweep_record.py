@@ -170,7 +170,10 @@ class SweepOutcome:
         failed = [error for error in self.errors if error is not None]
         first = f": {failed[0]}" if failed else ""
         if self.exit_status == ExitStatus.INTERRUPTED:
-            return "Interrupted; everything measured is saved"
+            measured = any(summary is not None for summary in self.summaries)
+            return (
+                "Interrupted; everything measured is saved" if measured else "Interrupted before anything was measured"
+            )
         if self.exit_status == ExitStatus.NOTHING_MEASURED:
             return f"Nothing could be measured{first}"
         if self.exit_status == ExitStatus.SOME_FAILED:

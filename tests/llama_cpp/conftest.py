@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from velosweep.config.settings import SyntheticShape
 from velosweep.llama_cpp import capabilities
 
 
@@ -21,3 +22,16 @@ def model(tmp_path: Path) -> str:
     path = tmp_path / "m.gguf"
     path.write_bytes(b"GGUF\x03\0\0\0")
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A synthetic pair of less than a megabyte."""
+    from velosweep.models.synthetic.pair import write_pair
+
+    shape = SyntheticShape(
+        layers=4, kept_layers=1, width=64, feed_forward=128, heads=4, kv_heads=4, vocabulary=260, eps=0.2, seed=3
+    )
+    folder = tmp_path_factory.mktemp("pair")
+    write_pair(shape, folder / "main.gguf", folder / "draft.gguf")
+    return str(folder / "main.gguf"), str(folder / "draft.gguf")

@@ -12,27 +12,13 @@ import pytest
 
 from tests.llama_cpp.servers import CPU, gpu_lane, request, speculative, vanilla
 from velosweep.config import speculation_kinds
-from velosweep.config.settings import Speculation, SyntheticShape
+from velosweep.config.settings import Speculation
 from velosweep.errors import LaunchFailed, ProgramError, RequestRefused
 from velosweep.llama_cpp import arguments, embedded, setting_table
 from velosweep.llama_cpp.embedded import EmbeddedEngine, check_engine, embedded_settings
 from velosweep.llama_cpp.engine import Generation, ServerConfig
 from velosweep.measuring.sample_rows import invalid_reason
 from velosweep.values import Mode
-
-SHAPE = SyntheticShape(
-    layers=4, kept_layers=1, width=64, feed_forward=128, heads=4, kv_heads=4, vocabulary=260, eps=0.2, seed=3
-)
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A pair of less than a megabyte."""
-    from velosweep.models.synthetic.pair import write_pair
-
-    folder = tmp_path_factory.mktemp("pair")
-    write_pair(SHAPE, folder / "main.gguf", folder / "draft.gguf")
-    return str(folder / "main.gguf"), str(folder / "draft.gguf")
 
 
 def run_of(server: ServerConfig, tmp_path: Path, *, times: int = 1) -> list[Generation]:

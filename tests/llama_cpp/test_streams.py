@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.llama_cpp.servers import CPU, request, speculative, vanilla
-from velosweep.config.settings import SyntheticShape
 from velosweep.errors import RunFailed
 from velosweep.llama_cpp.completion import Completion
 from velosweep.llama_cpp.embedded import EmbeddedEngine
@@ -135,21 +134,6 @@ def test_a_failure_ends_the_loop_of_all_streams() -> None:
 
     with pytest.raises(RunFailed, match="the server is gone"):
         closed_loop(ask, 2)
-
-
-SHAPE = SyntheticShape(
-    layers=4, kept_layers=1, width=64, feed_forward=128, heads=4, kv_heads=4, vocabulary=260, eps=0.2, seed=3
-)
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A pair of less than a megabyte."""
-    from velosweep.models.synthetic.pair import write_pair
-
-    folder = tmp_path_factory.mktemp("pair")
-    write_pair(SHAPE, folder / "main.gguf", folder / "draft.gguf")
-    return str(folder / "main.gguf"), str(folder / "draft.gguf")
 
 
 def run_of(server: ServerConfig, log_path: Path) -> Generation:

@@ -67,6 +67,11 @@ def test_a_spreadsheet_formula_becomes_text(text: str) -> None:
         ("C:\\Users\\ada\\x.gguf", "~\\x.gguf"),
         ("/root/x.gguf", "~/x.gguf"),
         ("/rooted/x.gguf", "/rooted/x.gguf"),
+        ("server -m '/home/ada/my models/x.gguf' -md /home/ada/y", "server -m ~/'my models/x.gguf' -md ~/y"),
+        ("-m '/home/ada/a(1).gguf'", "-m ~/'a(1).gguf'"),
+        ("-m &#39;/home/ada/a b.gguf&#39;", "-m ~/&#39;a b.gguf&#39;"),
+        ("'model_pair.main_model=/home/ada/a b.gguf'", "'model_pair.main_model=~/a b.gguf'"),
+        ("No model at '/home/ada/x.gguf'", "No model at '~/x.gguf'"),
         ("velosweep llama_cpp.path=/home/ada/llama.cpp", "velosweep llama_cpp.path=~/llama.cpp"),
     ],
 )

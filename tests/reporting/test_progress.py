@@ -204,10 +204,15 @@ class Watched(io.StringIO):
         return True
 
 
+def watched_console() -> tuple[Watched, Console]:
+    """A terminal of 100 columns, and what is drawn on it."""
+    out = Watched()
+    return out, Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
+
+
 def test_on_a_terminal_the_live_block_is_drawn_at_most_twice_a_second() -> None:
     sweep = planned.sweep((4, 8), iterations=200)
-    out = Watched()
-    console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
+    out, console = watched_console()
     ticks = count(0)
 
     with ProgressDisplay(sweep, console=console, clock=lambda: next(ticks) / 100) as observe:
@@ -225,8 +230,7 @@ def test_on_a_terminal_the_live_block_is_drawn_at_most_twice_a_second() -> None:
 def test_the_live_block_names_the_run_that_is_being_measured() -> None:
     sweep = planned.sweep((4,), iterations=5)
     (job,) = sweep.jobs
-    out = Watched()
-    console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
+    out, console = watched_console()
     now = [0.0]
 
     with ProgressDisplay(sweep, console=console, clock=lambda: now[0]) as observe:
@@ -244,8 +248,7 @@ def test_the_clock_moves_and_the_time_left_shrinks_while_a_run_lasts(monkeypatch
     monkeypatch.setattr(progress_module, "TICK_S", 0.01)
     sweep = planned.sweep((4,), iterations=5)
     (job,) = sweep.jobs
-    out = Watched()
-    console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
+    out, console = watched_console()
     now = [0.0]
 
     with ProgressDisplay(sweep, console=console, clock=lambda: now[0]) as observe:
@@ -287,8 +290,7 @@ def test_a_search_says_its_phase_its_time_and_what_is_in_the_running() -> None:
 def test_an_interval_of_two_pairs_is_no_figure_of_a_hundred_thousand(second: float, said: str) -> None:
     sweep = planned.sweep((4,), iterations=5)
     (job,) = sweep.jobs
-    out = Watched()
-    console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
+    out, console = watched_console()
     seconds = count(0, 10)
 
     with ProgressDisplay(sweep, console=console, clock=lambda: float(next(seconds))) as observe:

@@ -13,6 +13,8 @@ import unicodedata
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 _HOMES = re.compile(r"(?:/home/|/Users/|[A-Za-z]:\\Users\\)[^/\\\s'\"]+|/root(?=[/\s'\"]|$)")
+# A path that shlex quotes for the characters in it, in a command and on a page: an apostrophe, or `&#39;`.
+_QUOTED_HOME = re.compile(rf"(?<![^\s>])('|&#39;)(?:{_HOMES.pattern})/(?=[\w@%+=:,./-]*(?!&#39;)[^\w@%+=:,./'\n-])")
 _KEY = re.compile(r"(://[^/\s@:]*:)[^/\s@]+@")  # of an address: http://:KEY@host
 _UNSEEN = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # controls that JSON lets through
 _ASCII = str.maketrans(
@@ -71,8 +73,8 @@ def csv_text(text: str) -> str:
 
 
 def shorten_homes(text: str) -> str:
-    """`text` with home directories (and the user names in them) replaced by `~`."""
-    return _HOMES.sub("~", text)
+    """`text` with home directories (and the user names in them) replaced by `~`, outside the quotes of commands."""
+    return _HOMES.sub("~", _QUOTED_HOME.sub(r"~/\1", text))
 
 
 def without_keys(text: str) -> str:

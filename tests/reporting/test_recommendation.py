@@ -259,6 +259,22 @@ def test_a_search_that_could_measure_no_setting_recommends_nothing() -> None:
     assert answer.headline.startswith("No speculative run could be measured; without speculation: ")
 
 
+def test_warnings_are_of_the_fresh_pairs_and_not_of_those_that_the_search_compared() -> None:
+    made = sweeps.default_sweep()
+    of_all = Finding(
+        code="wide_interval", severity="warning", subject="pairs", evidence={"half_width": 0.4, "ratio": 2}
+    )
+    rows = [replace(row, findings=(of_all,)) for row in made.comparisons]
+
+    def warned(**changes: object) -> list[str]:
+        (answer,) = recommend(rows, replace(made.record, searches=(searched("job1", **changes),)))
+        return [advice.code for advice in answer.against]
+
+    assert warned() == []
+    assert warned(low=0.9, high=2.2) == ["wide_interval"]
+    assert warned(pairs=2) == ["too_few_pairs"]
+
+
 def test_a_search_can_end_with_not_speculating() -> None:
     made = sweeps.default_sweep()
     search = searched(None, headline="Don't speculate: vanilla is the fastest")

@@ -32,6 +32,7 @@ from velosweep.reporting.wording import (
 )
 from velosweep.statistics.best_of_several import by_question
 from velosweep.statistics.comparison import Comparison
+from velosweep.statistics.findings import confirmed_findings
 from velosweep.statistics.ranking import best_estimate, category_speedups, fastest, turn_speedups
 from velosweep.units import plural
 from velosweep.values import Verdict
@@ -152,9 +153,9 @@ def _confirmed(search: SearchRecord, jobs: Sequence[Comparison]) -> Comparison |
     verdict = Verdict.NO_RELIABLE_GAIN
     if search.low is not None and search.high is not None:
         verdict = Verdict.FASTER if search.low > 1 else Verdict.SLOWER if search.high < 1 else verdict
-    return replace(
-        best, speedup_gm=search.speedup, ci_low=search.low, ci_high=search.high, n_pairs=search.pairs, verdict=verdict
-    )
+    ratio, low, high, pairs = search.speedup, search.low, search.high, search.pairs
+    findings = confirmed_findings(best.findings, ratio=ratio, low=low, high=high, pairs=pairs)
+    return replace(best, speedup_gm=ratio, ci_low=low, ci_high=high, n_pairs=pairs, verdict=verdict, findings=findings)
 
 
 def _kind_and_headline(best: Comparison, setting: str) -> tuple[str, str]:

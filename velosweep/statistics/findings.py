@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from velosweep.statistics.comparison import Evidence, Finding, warning
-from velosweep.statistics.intervals import ONE_LAUNCH, WELCH, Interval
+from velosweep.statistics.intervals import ONE_LAUNCH, WELCH, Interval, half_width
 from velosweep.statistics.runs import Runs
+from velosweep.statistics.series_checks import FEW_PAIRS
 from velosweep.values import MAX_RECOVERY_PROBES, QUOTA_THROTTLED, Mode
 
 WIDE_HALF_WIDTH = 0.05
@@ -48,12 +49,8 @@ def interval_findings(interval: Interval, *, adaptive_target: float | None, not_
 
     `not_paired`: the subject of the finding where runs are no interleaved pairs (see Design).
     """
-    findings = []
     half = interval.half_width
-    undecided = interval.low <= 1 <= interval.high and abs(interval.ratio - 1) > CLAIM
-    hides_half = half * interval.ratio > abs(interval.ratio - 1) / 2  # a wide interval around a large gain is an answer
-    if (half > WIDE_HALF_WIDTH and hides_half) or undecided:
-        findings.append(warning("wide_interval", "pairs", {"half_width": half, "ratio": interval.ratio}))
+    findings = _width_findings(interval.ratio, interval.low, interval.high, half)
     if adaptive_target is not None and half > adaptive_target:
         findings.append(warning("not_converged", "pairs", {"half_width": half, "target": adaptive_target}))
     if interval.method == WELCH:
@@ -61,6 +58,28 @@ def interval_findings(interval: Interval, *, adaptive_target: float | None, not_
     elif interval.method.endswith(ONE_LAUNCH):
         findings.append(Finding(code="conditional_on_launch", severity="info", subject="pairs"))
     return findings
+
+
+def _width_findings(ratio: float, low: float, high: float, half: float) -> list[Finding]:
+    undecided = low <= 1 <= high and abs(ratio - 1) > CLAIM
+    hides_half = half * ratio > abs(ratio - 1) / 2  # a wide interval around a large gain is an answer
+    if not ((half > WIDE_HALF_WIDTH and hides_half) or undecided):
+        return []
+    return [warning("wide_interval", "pairs", {"half_width": half, "ratio": ratio})]
+
+
+_OF_THE_INTERVAL = frozenset({"too_few_pairs", "wide_interval", "hodges_lehmann_disagrees"})
+
+
+def confirmed_findings(
+    found: Iterable[Finding], *, ratio: float, low: float | None, high: float | None, pairs: int
+) -> tuple[Finding, ...]:
+    """A job's findings with what is to be said of the interval of a search's fresh pairs, and of their number, in place
+    of what was said of all its pairs."""
+    own = [warning("too_few_pairs", "pairs", {"pairs": pairs})] if pairs < FEW_PAIRS else []
+    if low is not None and high is not None:
+        own += _width_findings(ratio, low, high, half_width(low, high))
+    return (*(finding for finding in found if finding.code not in _OF_THE_INTERVAL), *own)
 
 
 def outcome_findings(runs: Runs, rows: Any) -> list[Finding]:

@@ -35,8 +35,13 @@ class Interval:
 
     @property
     def half_width(self) -> float:
-        """Relative half-width, sinh of the half-width on the log scale: the x of "±x"."""
-        return math.sinh(0.5 * math.log(self.high / self.low))
+        """See the function."""
+        return half_width(self.low, self.high)
+
+
+def half_width(low: float, high: float) -> float:
+    """Relative half-width of a ratio's interval, sinh of the half-width on the log scale: the x of "±x"."""
+    return math.sinh(0.5 * math.log(high / low))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -101,7 +101,8 @@ def _as_ours(error: Exception) -> VelosweepError | None:
         return VelosweepError("The current folder is gone", remedy="change to one that is there")
     if isinstance(error, OSError) and error.filename is not None:
         return VelosweepError(
-            f"{error.filename}: {error.strerror}", remedy="check that the folder exists, is yours and has room"
+            f"{error.filename}: {error.strerror}",
+            remedy="check that the folder exists, is yours and has room, or start velosweep in another",
         )
     from velosweep.config.hydra_errors import translate
 

@@ -145,3 +145,15 @@ def test_mistakes_are_told(
 
     assert recorded.main(["best", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_search_that_needs_more_than_its_budget_says_so_in_the_plan(
+    recorded: Recorded,  # noqa: F811
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert recorded.main(["best", str(place / "main.gguf"), "--budget", "1s"]) == 0
+    assert "of which the budget allows 1 s" in capsys.readouterr().out
+
+    assert recorded.main(["best", str(place / "main.gguf"), "--budget", "2h"]) == 0
+    assert "2 h 00 min at most" in capsys.readouterr().out

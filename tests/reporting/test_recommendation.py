@@ -16,7 +16,9 @@ from velosweep.statistics.comparison import Comparison, Finding
 from velosweep.values import Verdict
 
 
-def _with(row: Comparison, value: float, low: float, high: float, verdict: Verdict = Verdict.FASTER) -> Comparison:
+def _with(
+    row: Comparison, value: float, low: float | None, high: float | None, verdict: Verdict = Verdict.FASTER
+) -> Comparison:
     return replace(row, speedup_gm=value, speedup=value, ci_low=low, ci_high=high, verdict=verdict)
 
 
@@ -97,6 +99,17 @@ def test_no_reliable_gain_and_slower_are_said(three: list[Comparison]) -> None:
         "Don't speculate here: the best setting, the synthetic draft, n_draft 4, is 0.62×"
     )
     assert recommend(slower, record)[0].command is None
+
+
+def test_runs_too_few_for_an_interval_are_named_beside_what_else_weakens_the_answer(three: list[Comparison]) -> None:
+    record = sweeps.default_sweep().record
+    busy = Finding(code="machine_busy", severity="warning", subject="machine", evidence={"busy_share": 0.9})
+    rows = [replace(_with(row, 0.5, None, None, Verdict.NO_RELIABLE_GAIN), findings=(busy,)) for row in three]
+
+    (answer,) = recommend(rows, record)
+
+    assert answer.headline.startswith("Don't speculate here: no setting that was measured is faster. The best, ")
+    assert answer.sureness == "Weak evidence: too few runs for an interval, busy machine."
 
 
 def test_an_interval_that_says_nothing_is_shown_as_too_few_runs(three: list[Comparison]) -> None:

@@ -106,10 +106,13 @@ def plan_remarks(
     searches: int = 1,
 ) -> Iterator[str]:
     """Sentences below the plan: its time, what there is no time for, and which models don't fit."""
+    needed = plan.seconds * searches
     limit = f", {duration(budget_s)} at most" if budget_s is not None else ""
+    if budget_s is not None and needed > budget_s:
+        limit = f", of which the budget allows {duration(budget_s)}"
     yield (
         f"{plural(plan.settings, 'setting')} against no speculation on {plural(plan.prompts, 'prompt')}: an estimated "
-        f"{duration(plan.seconds * searches)}{limit}"
+        f"{duration(needed)}{limit}"
     )
     if searches > 1:
         yield f"{searches} searches, one for each number of streams and each depth, share that time"

@@ -166,7 +166,10 @@ def _kind_and_headline(best: Comparison, setting: str) -> tuple[str, str]:
     if best.verdict is Verdict.SLOWER:
         return "slower", f"Don't speculate here: the best setting, {setting}, is {ratio}"
     if value is not None and value < 1:
-        return "no_reliable_gain", f"Don't speculate here: no setting is faster. The best, {setting}, is {ratio}"
+        return (
+            "no_reliable_gain",
+            f"Don't speculate here: no setting that was measured is faster. The best, {setting}, is {ratio}",
+        )
     return "no_reliable_gain", f"No sure gain: the best, {setting}, is {ratio}"
 
 
@@ -181,17 +184,17 @@ def _speeds(best: Comparison) -> str:
 
 def _sureness(best: Comparison, against: Sequence[Advice], search: SearchRecord | None) -> str:
     """How sure the answer is, in one sentence: what weakens it, else its interval."""
-    if weak := list(dict.fromkeys(advice.brief for advice in against if advice.brief)):
+    weak = list(dict.fromkeys(advice.brief for advice in against if advice.brief))
+    if not says_something(best.ci_low, best.ci_high) and all(advice.code != "too_few_pairs" for advice in against):
+        weak.insert(0, f"{TOO_FEW_RUNS} for an interval")
+    if weak:
         text = f"Weak evidence: {', '.join(weak)}"
-    elif not says_something(best.ci_low, best.ci_high):
-        text = f"Weak evidence: {TOO_FEW_RUNS} for an interval"
     else:
         about = "With speculation, " if search and search.job_id is None else ""
         limits = f"{number(best.ci_low)} to {number(best.ci_high)}×"
         text = f"{about}95 % sure of {limits}, by {plural(best.n_pairs, 'pair')} of runs"
-    if search is None or search.job_id is None:  # then the headline is the search's own, and says how sure it is
-        return f"{text}."
-    return f"{text}; {search.sure}."
+    # The headline of a search that chose vanilla is its own, and says how sure it is.
+    return f"{text}." if search is None or search.job_id is None else f"{text}; {search.sure}."
 
 
 def _without_ratio(jobs: Sequence[Comparison], labels: Mapping[str, str], record: SweepRecord) -> str:

@@ -187,9 +187,8 @@ def _sureness(best: Comparison, against: Sequence[Advice], search: SearchRecord 
     weak = list(dict.fromkeys(advice.brief for advice in against if advice.brief))
     if not says_something(best.ci_low, best.ci_high) and all(advice.code != "too_few_pairs" for advice in against):
         weak.insert(0, f"{TOO_FEW_RUNS} for an interval")
-    if weak:
-        text = f"Weak evidence: {', '.join(weak)}"
-    else:
+    text = f"Weak evidence: {', '.join(weak)}"
+    if not weak:
         about = "With speculation, " if search and search.job_id is None else ""
         limits = f"{number(best.ci_low)} to {number(best.ci_high)}×"
         text = f"{about}95 % sure of {limits}, by {plural(best.n_pairs, 'pair')} of runs"

@@ -114,6 +114,18 @@ def test_failed_jobs_come_before_the_answer_which_names_what_weakens_it() -> Non
     assert text.index('class="headline"') < text.index("Weak evidence: ") < text.index("drifted by -5.7%")
 
 
+def test_settings_that_failed_alike_are_one_sentence_on_the_page() -> None:
+    made = sweeps.default_sweep()
+    jobs = tuple(
+        replace(job, state="failed", error=f"no room (log: /logs/{job.id}.log); use less") for job in made.record.jobs
+    )
+
+    page = render_report((), replace(made.record, jobs=jobs))
+
+    assert page.count("failed: no room") == 1
+    assert "n_draft 4; n_draft 8; n_draft 12 failed: no room" in page
+
+
 def test_a_finding_of_a_later_version_is_shown_as_text() -> None:
     made = sweeps.default_sweep()
     unknown = Finding(code="from_the_future", severity="warning", subject="<script>alert(1)</script>")

@@ -30,7 +30,16 @@ from velosweep.reporting.run_figures import conditions_figure, samples_figure, t
 from velosweep.reporting.search_words import search_table, search_title
 from velosweep.reporting.speedup_figures import heat_map, main_figure, prompt_heat_map, prompts_figure
 from velosweep.reporting.speedup_hints import hint_heading, target_reasons
-from velosweep.reporting.wording import first_few, job_labels, listed, names_of, recorded_labels, target_of, whole_jobs
+from velosweep.reporting.wording import (
+    failure_sentences,
+    first_few,
+    job_labels,
+    listed,
+    names_of,
+    recorded_labels,
+    target_of,
+    whole_jobs,
+)
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate
 from velosweep.units import bytes_words, plural
@@ -78,7 +87,7 @@ def render_report(
         jobs=jobs,
         where_it_pays=where_it_pays(as_told(jobs, recommendations, record)),
         recommendations=[(found, *_heading_and_reasons(found, jobs, record)) for found in recommendations],
-        labels=recorded_labels(record),
+        failures=failure_sentences(record),
         summary=summary_table(with_failed(jobs, record), record, recommendations, {job.job_id for job in leading}),
         unshown=len(jobs) - len(leading),
         results=detailed_job_table(with_failed(jobs, record), record, _ids(advised)),

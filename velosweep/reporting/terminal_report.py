@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velosweep.measuring.dispatch import MeasuringOutcome
-from velosweep.records import JobRecord, SweepRecord
+from velosweep.records import SweepRecord
 from velosweep.reporting.console import NORMAL, QUIET, VERBOSE, say, say_lines, table_width
 from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.finding_text import grouped_findings
@@ -21,14 +21,13 @@ from velosweep.reporting.speedup_hints import hint_heading, reasons_for_modest_s
 from velosweep.reporting.table import terminal_lines
 from velosweep.reporting.verbose_report import print_details
 from velosweep.reporting.wording import (
-    failure_alike,
+    failure_sentences,
     first_few,
     interval,
     job_labels,
     number,
     percent,
     plus_minus,
-    recorded_labels,
     target_of,
     whole_jobs,
     without_speedup,
@@ -250,14 +249,7 @@ def _failures(derived: SweepResults) -> Iterator[str]:
             words.append(f"no samples of {plural(rest, 'setting')} are left in its folder")
         what = "Nothing could be measured" if counts else "Nothing was measured"
         yield f"{what}: {', '.join(words) or 'there are no settings'}"
-    labels = recorded_labels(record)
-    alike: dict[str, list[JobRecord]] = {}
-    for job in record.jobs:
-        if job.state == "failed":
-            alike.setdefault(failure_alike(job.error or "see its log"), []).append(job)
-    for failed_jobs in alike.values():
-        name = "The job" if record.single else "; ".join(first_few([labels[job.id] for job in failed_jobs], 3))
-        yield f"❌ {name} failed: {failed_jobs[0].error or 'see its log'}"
+    yield from (f"❌ {sentence}" for sentence in failure_sentences(record))
     bad = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()) if status != "ok")
     if bad:
         yield f"⚠️ Of {counts.total()} runs: {bad}; none of these is averaged"

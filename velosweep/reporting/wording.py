@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from velosweep.planning.job_names import JobNames, job_names
 from velosweep.planning.job_settings import settings_of
-from velosweep.records import SweepRecord
+from velosweep.records import JobRecord, SweepRecord
 from velosweep.statistics.comparison import Comparison, Statistics
 from velosweep.statistics.ranking import best_estimate
 from velosweep.values import Verdict
@@ -96,6 +96,19 @@ def listed(items: Iterable[str]) -> str:
 def failure_alike(error: str) -> str:
     """What is the same in the errors of servers that died alike: all but where their logs are."""
     return re.sub(r" ?\(log: [^)]*\)", "", error)
+
+
+def failure_sentences(record: SweepRecord) -> list[str]:
+    """Which settings failed and why, a sentence for those that failed alike."""
+    labels, alike = recorded_labels(record), dict[str, list[JobRecord]]()
+    for job in record.jobs:
+        if job.state == "failed":
+            alike.setdefault(failure_alike(job.error or "see its log"), []).append(job)
+    return [
+        f"{'The job' if record.single else '; '.join(first_few([labels[job.id] for job in jobs], 3))} failed: "
+        f"{jobs[0].error or 'see its log'}"
+        for jobs in alike.values()
+    ]
 
 
 def first_few(items: Sequence[str], most: int) -> list[str]:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,35 +27,17 @@ class StepFailed(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
-    """A synthetic pair but for its acceptance: the fields of `velosweep synth`."""
-
-    type: str
-    layers: int
-    kept_layers: int
-    width: int
-    feed_forward: int
-    heads: int
-    kv_heads: int
-    vocabulary: int
-    eps: float
-
-    def fields(self) -> list[str]:
-        """As `velosweep synth` takes them."""
-        return [f"{name}={value}" for name, value in asdict(self).items()]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Scale:
     """How large everything is: real on a GPU, small on the CPU. Both run the same steps.
 
-    `n_drafts`: of the quantised pair's sweep; `few_n_drafts`: of the other's. `agreement`: the largest relative
-    difference from llama-bench, and of an A/A ratio from 1, that is no surprise.
+    `quantised`, `unquantised`: synthetic pairs, in the words of `velosweep synth`. `n_drafts`: of the quantised pair's
+    sweep; `few_n_drafts`: of the other's. `agreement`: the largest relative difference from llama-bench, and of an A/A
+    ratio from 1, that is no surprise.
     """
 
     name: str
-    quantised: Pair
-    unquantised: Pair
+    quantised: tuple[str, ...]
+    unquantised: tuple[str, ...]
     n_drafts: tuple[int, ...]
     few_n_drafts: tuple[int, ...]
     n_predict: int
@@ -65,23 +47,11 @@ class Scale:
     agreement: float
 
 
-_8B = Pair(
-    type="q4_0",
-    layers=32,
-    kept_layers=4,
-    width=4096,
-    feed_forward=14336,
-    heads=32,
-    kv_heads=8,
-    vocabulary=128256,
-    eps=0.1,
-)
 REAL = Scale(
     name="8B/1B-like",
-    quantised=_8B,
-    unquantised=replace(
-        _8B, type="f16", layers=16, kept_layers=2
-    ),  # half the blocks: 10 GB instead of 20 to write and load
+    quantised=("shape=8b_1b", "type=q4_0"),
+    # half the blocks: 10 GB instead of 20 to write and load
+    unquantised=("shape=8b_1b", "type=f16", "layers=16", "kept_layers=2"),
     n_drafts=(1, 2, 3, 4, 6, 7, 8, 9, 12, 16),
     few_n_drafts=(2, 4, 8),
     n_predict=64,
@@ -90,14 +60,12 @@ REAL = Scale(
     iterations=4,
     agreement=0.03,
 )
-# In f16, because the packed server dies of an illegal instruction on quantised models on some processors.
-_TINY = Pair(
-    type="f16", layers=8, kept_layers=1, width=256, feed_forward=768, heads=4, kv_heads=2, vocabulary=320, eps=0.1
-)
+_TINY = ("layers=8", "kept_layers=1", "width=256", "feed_forward=768", "heads=4", "eps=0.1")
 SMALL = Scale(
     name="small",
-    quantised=_TINY,
-    unquantised=replace(_TINY, type="f32"),
+    # In f16, because the packed server dies of an illegal instruction on quantised models on some processors.
+    quantised=(*_TINY, "type=f16"),
+    unquantised=(*_TINY, "type=f32"),
     n_drafts=(2, 7, 8),
     few_n_drafts=(4,),
     n_predict=32,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from frame import VELOSWEEP, Kit, Pair, Result, StepFailed
+from frame import VELOSWEEP, Kit, Result, StepFailed
 from preparing import write_heads, write_pair
 
 Row = Mapping[str, Any]
@@ -54,7 +54,7 @@ def _costs(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def grid(
-    name: str, pair_of: Callable[[Kit], Pair], n_drafts_of: Callable[[Kit], Sequence[int]]
+    name: str, pair_of: Callable[[Kit], Sequence[str]], n_drafts_of: Callable[[Kit], Sequence[int]]
 ) -> Callable[[Kit], Result]:
     """A step: speedup over n_draft for a pair, and where the time goes."""
 

@@ -9,9 +9,10 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from frame import Kit, Pair, Result, StepFailed
+from frame import Kit, Result, StepFailed
 
 NEEDED = ("hydra", "omegaconf", "gguf", "pyarrow", "numpy", "scipy", "psutil", "filelock", "rich", "jinja2", "orjson")
 _ASKED = "name,driver_version,memory.total,temperature.gpu,clocks.sm,clocks.max.sm,power.draw,power.limit"
@@ -57,14 +58,14 @@ def machine(kit: Kit) -> Result:
     return Result(figures=figures, surprises=surprises)
 
 
-def write_pair(kit: Kit, pair: Pair) -> tuple[list[str], float]:
+def write_pair(kit: Kit, pair: Sequence[str]) -> tuple[list[str], float]:
     """The overrides that name a pair, which is written where it isn't there; and the seconds that took."""
     start = time.monotonic()
     paths = _synth(kit, pair)
     return _named(paths["main model"], paths["draft model"]), time.monotonic() - start
 
 
-def write_heads(kit: Kit, pair: Pair, kind: str) -> list[str]:
+def write_heads(kit: Kit, pair: Sequence[str], kind: str) -> list[str]:
     """The overrides that name a pair's main model with heads of a kind, written where they aren't there."""
     paths = _synth(kit, pair, f"--heads={kind}")
     return _named(paths.get("MTP main model", paths["main model"]), paths[kind])
@@ -74,11 +75,11 @@ def _named(main: str, draft: str) -> list[str]:
     return [f"model_pair.main_model={main}", f"model_pair.draft_model={draft}"]
 
 
-def _synth(kit: Kit, pair: Pair, *options: str) -> dict[str, str]:
+def _synth(kit: Kit, pair: Sequence[str], *options: str) -> dict[str, str]:
     """The files that `velosweep synth` says it wrote, by what it calls them."""
-    command = ["synth", "--out", str(kit.work / "models"), *options, *pair.fields()]
-    said = kit.velosweep(*command, log=f"synth-{pair.type}").stdout
+    command = ["synth", "--out", str(kit.work / "models"), *options, *pair]
+    said = kit.velosweep(*command, log="synth").stdout
     paths = {what.strip(): path for what, path in re.findall(r"^(\w.{13} )(.+?)  \(", said, re.MULTILINE)}
     if not paths or not all(Path(path).is_file() for path in paths.values()):
-        raise StepFailed(f"velosweep synth wrote no models: see logs/synth-{pair.type}.txt")
+        raise StepFailed("velosweep synth wrote no models: see logs/synth.txt")
     return paths

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_main_job import run
-from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_pair, pair_paths, write_pair
+from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_pair, model_paths, write_pair
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "empty.gguf").touch()
     (folder / "folder.gguf").mkdir()
     other = replace(DEFAULT_SHAPE, layers=2, vocabulary=1024)
-    paths = pair_paths(other, folder)
+    paths = model_paths(other, folder, "draft")
     write_pair(other, *paths)
     paths[1].rename(folder / "unfit.gguf")
     return folder

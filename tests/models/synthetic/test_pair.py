@@ -19,7 +19,7 @@ from velosweep.models.synthetic.pair import (
     PRESETS,
     check_shape,
     ensure_pair,
-    pair_paths,
+    model_paths,
     shape_from,
     write_pair,
 )
@@ -187,7 +187,7 @@ def test_a_failed_write_leaves_no_part_and_says_where(tmp_path, monkeypatch):
 
 def test_a_large_vocabulary_is_padded(tmp_path):
     shape = replace(SMALL, vocabulary=40_000, type="q8_0")
-    paths = pair_paths(shape, tmp_path)
+    paths = model_paths(shape, tmp_path, "draft")
     write_pair(shape, *paths)
     main, draft = (check_model(path, key="k") for path in paths)
     check_pair(main, draft)
@@ -239,4 +239,4 @@ def test_two_shapes_never_share_a_file(tmp_path):
     changes = [{"eps": 0.031}, {"seed": 3}, {"kv_heads": 3}]
     shapes = [replace(DEFAULT_SHAPE, **change) for change in changes]
 
-    assert len({path for shape in [*shapes, DEFAULT_SHAPE] for path in pair_paths(shape, tmp_path)}) == 8
+    assert len({path for shape in [*shapes, DEFAULT_SHAPE] for path in model_paths(shape, tmp_path, "draft")}) == 8

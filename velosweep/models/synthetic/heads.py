@@ -1,10 +1,11 @@
 """Heads that draft for the synthetic main model: MTP, EAGLE-3, DFlash and DSpark, as llama.cpp asks for them.
 
-MTP and EAGLE-3 heads compute what the main model's first block does, so that eps decides their acceptance, too: MTP
-heads are right as often as a draft model of one block; EAGLE-3 heads, which llama.cpp never shows the first token, are
-right less often, least in short texts (at eps 0, 79 % of first tokens behind 2 tokens, 93 % behind 1,600). DFlash and
-DSpark predict a block of tokens at once with weights that nobody trained: they are right by chance alone, and
-`speculation.synthetic_acceptance` gives them what one likes.
+MTP and EAGLE-3 heads compute what the main model's first block does, so that eps decides their acceptance, too, where
+`kept_layers` is 1: MTP heads are then about as often right as the draft model; of more kept layers they lack all but
+the first. EAGLE-3 heads, which llama.cpp never shows the first token, are right less often, least in short texts (at
+eps 0, 79 % of first tokens behind 2 tokens, 93 % behind 1,600). DFlash and DSpark predict a block of tokens at once
+with weights that nobody trained: they are right by chance alone; `speculation.synthetic_acceptance` gives them what one
+likes.
 """
 
 from __future__ import annotations

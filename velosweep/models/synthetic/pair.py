@@ -67,13 +67,8 @@ def check_shape(shape: SyntheticShape) -> None:
             raise ConfigError(f"The synthetic shape's {name} is {getattr(shape, name)}", remedy=f"it must be {wanted}")
 
 
-def pair_paths(shape: SyntheticShape, folder: Path) -> tuple[Path, Path]:
-    """Where the main and the draft model of this shape lie in `folder`; two shapes never share a name."""
-    main, draft = _paths(shape, folder, "draft")
-    return main, draft
-
-
-def _paths(shape: SyntheticShape, folder: Path, kind: str) -> tuple[Path, ...]:
+def model_paths(shape: SyntheticShape, folder: Path, kind: str) -> tuple[Path, ...]:
+    """Where the files of `FILES[kind]` lie in `folder` for this shape; two shapes never share a name."""
     stem = (
         f"synthetic{CONSTRUCTION}-l{shape.layers}-k{shape.kept_layers}-w{shape.width}-f{shape.feed_forward}"
         f"-h{shape.heads}-g{shape.kv_heads}-v{shape.vocabulary}-e{shape.eps!r}-{shape.type}-s{shape.seed}"
@@ -160,7 +155,7 @@ def ensure_files(
 
     check_shape(shape)
     folder = folder or user_cache() / "synthetic"
-    paths = _paths(shape, folder, kind)
+    paths = model_paths(shape, folder, kind)
     seal = folder / paths[0].name.replace("-main.gguf" if kind == "draft" else ".gguf", ".json")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ import pytest
 
 from tests import real_models
 from tests.real_models import timings_of
+from velosweep import load
 from velosweep.config.settings import SyntheticShape
 from velosweep.models.synthetic.pair import ensure_files, write_pair
 from velosweep.reporting.printed_command import command_line, vanilla_command
@@ -96,3 +97,17 @@ def test_the_command_of_the_answer_is_the_shortest_that_does_it(tmp_path: Path) 
         f"{native} -m '{main}' -md '{draft}' -c 4096 -t {threads[1]} --spec-type draft-simple --spec-draft-n-max 4"
     )
     assert timings_of(velosweep("command", "out", cwd=tmp_path).strip(), tmp_path / "log")["predicted_n"] == 64
+
+
+@pytest.mark.parametrize("kind", ["ngram-map-k", "ngram-map-k4v"])
+def test_what_a_kind_learned_in_one_iteration_does_not_help_the_next(kind: str, tmp_path: Path) -> None:
+    shorter = f"+speculation.parameters.{kind.replace('-', '_')}.size_n=3"
+    counting = f"prompt={' '.join(['one two three four five'] * 4)}"
+    sweep = [f"speculation={kind}", shorter, "n_draft=8", "n_predict=32", "iterations=2", "engine=embedded", counting]
+    model = [f"model_pair.main_model={real_models.model('f16')}", "engine.context=1024", "hydra.run.dir=out"]
+    velosweep(*sweep, *model, cwd=tmp_path)
+    runs = [row for row in load(tmp_path / "out").to_pylist() if row["mode"] == "Speculative" and not row["warmup"]]
+
+    assert len(runs) == 2
+    assert runs[0]["draft_tokens"] > runs[0]["accepted_tokens"]  # from a rejected draft it would learn
+    assert len({(row["draft_tokens"], row["accepted_tokens"]) for row in runs}) == 1

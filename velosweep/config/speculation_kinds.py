@@ -43,11 +43,12 @@ class SpeculationKind:
         return self.needs_draft_model or self.may_have_draft_model
 
 
-def _lookup_kind(name: str) -> SpeculationKind:
+def _lookup_kind(name: str, *, keeps_state: bool = False) -> SpeculationKind:
     prefix = name.replace("-", "_")
     return SpeculationKind(
         name=name,
         llama_cpp=name,
+        keeps_state=keeps_state,
         parameters={f"{prefix}.size_n": 12, f"{prefix}.size_m": 48, f"{prefix}.min_hits": 1},
         draft_lengths=(f"{prefix}.size_m",),
     )
@@ -62,8 +63,8 @@ KINDS: Mapping[str, SpeculationKind] = {
         SpeculationKind(name="draft-dspark", llama_cpp="draft-dspark", draft_settings=True, needs_draft_model=True),
         SpeculationKind(name="draft-mtp", llama_cpp="draft-mtp", draft_settings=True, may_have_draft_model=True),
         _lookup_kind("ngram-simple"),
-        _lookup_kind("ngram-map-k"),
-        _lookup_kind("ngram-map-k4v"),
+        _lookup_kind("ngram-map-k", keeps_state=True),
+        _lookup_kind("ngram-map-k4v", keeps_state=True),
         SpeculationKind(
             name="ngram-mod",
             llama_cpp="ngram-mod",

@@ -39,6 +39,7 @@ def model_pair(keys: PairKeys) -> ModelPair:
 
 
 def engine(settings: EngineSettings, llama_cpp: LlamaCpp) -> EngineSettings:
+    """The settings with the program that is named. Raises ConfigError for an attached engine without a server."""
     if settings.kind == "attached" and not (settings.vanilla_url or settings.speculative_url):
         raise ConfigError(
             "engine.kind is 'attached' and no server is named",
@@ -65,6 +66,7 @@ def _check_attached(settings: EngineSettings) -> None:
 
 
 def protocol(protocol: Protocol, iterations: int) -> Protocol:
+    """The protocol with its iterations. Raises ConfigError where launches or the adaptive rule can't be kept."""
     if protocol.launches > iterations:
         raise ConfigError(
             f"iterations is {iterations}",
@@ -80,6 +82,7 @@ def protocol(protocol: Protocol, iterations: int) -> Protocol:
 
 
 def check_pair(pair: ModelPair, speculation: Speculation, skip_vanilla: bool) -> None:
+    """Raise ConfigError where a draft model is missing, or nothing would be measured."""
     if speculation.needs_draft_model and pair.synthetic is None and not pair.draft_model:
         raise ConfigError(
             "model_pair.draft_model has no value",

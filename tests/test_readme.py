@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.real_models import timings_of
-from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_pair
+from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_files
 
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text("utf-8")
@@ -48,7 +48,7 @@ def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two models under the names that the README uses, and one finished sweep."""
     folder = tmp_path_factory.mktemp("readme")
-    pair = ensure_pair(DEFAULT_SHAPE)
+    pair = ensure_files(DEFAULT_SHAPE)
     for name, index in {"main.gguf": 0, "draft.gguf": 1, **PAIRS}.items():
         shutil.copy(pair[index], folder / name)
     (folder / "questions.txt").write_text("Why is the sky blue?\n")

@@ -24,7 +24,7 @@ from tests.planning.jobs import job
 from velosweep.config.settings import EngineSettings, Job, ModelPair, Prompt, Speculation
 from velosweep.llama_cpp.embedded import EmbeddedEngine
 from velosweep.llama_cpp.engine import Request, ServerConfig, Session
-from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_pair
+from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_files
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
 from velosweep.statistics.comparison import RoundRatios
 from velosweep.statistics.intervals import t_ratio
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def made(**changes: object) -> Job:
-    main_model, draft_model = map(str, ensure_pair(DEFAULT_SHAPE))
+    main_model, draft_model = map(str, ensure_files(DEFAULT_SHAPE))
     (one,) = identify(
         [
             job(

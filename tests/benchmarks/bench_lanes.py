@@ -30,7 +30,7 @@ def real(jobs: int, lanes: int) -> tuple[float, float, int]:
     """Share of ideal and of decoding in a sweep on stand-in GPUs, and the measurements taken."""
     from tests.faults.conftest import TINY
     from tests.faults.harness import Bench
-    from velosweep.models.synthetic.pair import write_pair
+    from velosweep.models.synthetic.pair import write_files
 
     chance = random.Random(0)
     tokens: set[int] = set()
@@ -38,7 +38,7 @@ def real(jobs: int, lanes: int) -> tuple[float, float, int]:
         tokens.add(max(20, int(chance.lognormvariate(math.log(150), 0.6))))
     with tempfile.TemporaryDirectory() as folder:
         pair = Path(folder) / "main.gguf", Path(folder) / "draft.gguf"
-        write_pair(TINY, *pair)
+        write_files(TINY, "draft", pair)
         bench = Bench(folder=Path(folder) / "bench", main_model=pair[0], draft_model=pair[1])
         bench.set(devices=["Stand-in GPU"] * lanes, ms_per_token=10, speculative_factor=0.5)
         drive = bench.sweep(f"n_predict={','.join(map(str, tokens))}", "n_draft=4", "iterations=3")

@@ -39,12 +39,12 @@ from pathlib import Path
 
 from tests.benchmarks.bench_sweep import environment, samples
 from tests.benchmarks.figures import Figure, machine, of_runs, show
-from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_pair
+from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_files
 
 N_DRAFTS = (4, 8, 12)
 ITERATIONS = 5
 PROMPT = "Explain quantum computing in simple terms"
-MAIN, DRAFT = map(str, ensure_pair(DEFAULT_SHAPE))
+MAIN, DRAFT = map(str, ensure_files(DEFAULT_SHAPE))
 # Alike for all: tokens, context, one thread, greedy, no end before the 100th token.
 PLAIN = ["-m", MAIN, "-t", "1", "-tb", "1", "-c", "4096"]
 RUN = ["-p", PROMPT, "-n", "100", "--temp", "0", "--ignore-eos"]

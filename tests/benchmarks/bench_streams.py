@@ -21,7 +21,7 @@ from tests.llama_cpp.servers import CPU, request, speculative, vanilla
 from velosweep.config.settings import SyntheticShape
 from velosweep.llama_cpp.embedded import EmbeddedEngine
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.models.synthetic.pair import ensure_pair
+from velosweep.models.synthetic.pair import ensure_files
 
 TOKENS = 100
 TINY = SyntheticShape(layers=2, kept_layers=1, width=64, feed_forward=64, heads=2, kv_heads=1, vocabulary=320, eps=0.1)
@@ -44,7 +44,7 @@ def driver_share(server: ServerConfig, runs: int, log_path: Path) -> tuple[list[
 
 def growth_mb(runs: int, folder: Path) -> float:
     """By how much the driver's resident memory grew from a tenth of the runs to their end."""
-    main, draft = ensure_pair(TINY, on_progress=lambda text: None)
+    main, draft = ensure_files(TINY, "draft", on_progress=lambda text: None)
     server = replace(speculative(4, main_model=str(main), draft_model=str(draft), context=256), concurrency=4)
     session = EmbeddedEngine().launch(server, lane=CPU, log_path=folder / "soak.log")
     own, at_tenth = psutil.Process(), 0
@@ -62,7 +62,7 @@ def growth_mb(runs: int, folder: Path) -> float:
 def streams(runs: int, soak: int) -> Iterator[Figure]:
     """All figures."""
     with tempfile.TemporaryDirectory() as folder:
-        main, draft = map(str, ensure_pair(SyntheticShape(), on_progress=lambda text: None))
+        main, draft = map(str, ensure_files(SyntheticShape()))
         servers = {"vanilla": vanilla(main), "drafting": speculative(4, main_model=main, draft_model=draft)}
         for name, server in servers.items():
             shares, rate = driver_share(replace(server, concurrency=8), runs, Path(folder) / f"{name}.log")

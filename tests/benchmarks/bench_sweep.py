@@ -149,13 +149,13 @@ def disturbance(repeats: int) -> Iterator[Figure]:
     from velosweep.llama_cpp.engine import Request
     from velosweep.machine.conditions import Monitor
     from velosweep.measuring.sample_rows import SampleMaker
-    from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_pair
+    from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_files
     from velosweep.planning.identity import identify, vanilla_server
     from velosweep.planning.server_groups import Measurement
     from velosweep.results.journal import Journal
     from velosweep.values import Device, Lane
 
-    main_model, draft_model = map(str, ensure_pair(DEFAULT_SHAPE))
+    main_model, draft_model = map(str, ensure_files(DEFAULT_SHAPE))
     (one,) = identify(
         [
             job(

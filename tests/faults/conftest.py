@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.harness import Bench
 from velosweep.config.settings import SyntheticShape
-from velosweep.models.synthetic.pair import write_pair
+from velosweep.models.synthetic.pair import write_files
 
 TINY = SyntheticShape(layers=2, kept_layers=1, width=64, feed_forward=64, heads=2, kv_heads=1, vocabulary=320, eps=0.1)
 
@@ -20,7 +20,7 @@ def tiny_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A main and a draft model of some hundred kilobytes."""
     folder = tmp_path_factory.mktemp("models")
     pair = folder / "main.gguf", folder / "draft.gguf"
-    write_pair(TINY, *pair)
+    write_files(TINY, "draft", pair)
     return pair
 
 

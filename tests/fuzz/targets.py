@@ -28,7 +28,7 @@ from velosweep.llama_cpp.speculation_counters import SpeculationCounters, parse_
 from velosweep.models import hub_models
 from velosweep.models.gguf_model import HeaderError, parse_header
 from velosweep.models.model_checks import check_heads, check_pair
-from velosweep.models.stores import hugging_face_store, lm_studio_store, ollama_store
+from velosweep.models.model_stores import hugging_face_files, lm_studio_files, ollama_files
 from velosweep.reporting.escaping import terminal_text
 from velosweep.reporting.posted_rows import read_rows, rows_table
 from velosweep.reporting.table import terminal_lines
@@ -104,10 +104,10 @@ def stores(data: bytes) -> None:
     for note in NOTES:
         (home / note).parent.mkdir(parents=True, exist_ok=True)
         (home / note).write_bytes(data)
-    for file in ollama_store.stored_files(home, {}, service=home):
+    for file in ollama_files(home, {}, service=home):
         assert file.path.parent == home / ".ollama/models/blobs"
-    for store in (hugging_face_store, lm_studio_store):
-        list(store.stored_files(home, {}))
+    for files_of_store in (hugging_face_files, lm_studio_files):
+        list(files_of_store(home, {}))
     hub_models._kept_flat(home / ".cache/llama.cpp", HubReference("a/b"))
 
 

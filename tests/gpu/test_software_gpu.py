@@ -18,7 +18,7 @@ import pytest
 import velosweep
 from tests import real_models
 from velosweep.config.settings import SyntheticShape
-from velosweep.models.synthetic.pair import ensure_pair
+from velosweep.models.synthetic.pair import ensure_files
 
 pytestmark = pytest.mark.real
 
@@ -37,7 +37,7 @@ class SoftwareGpu:
     environment: dict[str, str]
 
     def command(self, *words: str) -> list[str]:
-        main, draft = ensure_pair(TINY)
+        main, draft = ensure_files(TINY)
         pair = [f"model_pair.main_model={main}", f"model_pair.draft_model={draft}"]
         program = [f"llama_cpp.path={real_models.llama_server()}", "engine=server"]
         return [sys.executable, "-m", "velosweep", *words, *program, *pair, "n_predict=8"]

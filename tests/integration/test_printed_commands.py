@@ -15,7 +15,7 @@ from tests import real_models
 from tests.real_models import timings_of
 from velosweep import load
 from velosweep.config.settings import SyntheticShape
-from velosweep.models.synthetic.pair import ensure_files, write_pair
+from velosweep.models.synthetic.pair import ensure_files, write_files
 from velosweep.reporting.printed_command import command_line, vanilla_command
 from velosweep.reporting.wording import whole_jobs
 from velosweep.results.derived_files import analyse
@@ -85,7 +85,7 @@ def test_the_commands_of_heads_in_a_file_of_their_own_and_of_two_kinds_run_and_d
 def test_the_command_of_the_answer_is_the_shortest_that_does_it(tmp_path: Path) -> None:
     native = real_models.llama_server()
     main, draft = tmp_path / "a main.gguf", tmp_path / "a draft.gguf"
-    write_pair(TINY, main, draft)
+    write_files(TINY, "draft", (main, draft))
     models = [f"model_pair.main_model={main}", f"model_pair.draft_model={draft}", f"llama_cpp.path={native}"]
     velosweep("n_draft=4", "n_predict=16", "iterations=1", "hydra.run.dir=out", *models, cwd=tmp_path)
     found = analyse(tmp_path / "out")

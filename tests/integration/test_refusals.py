@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_main_job import run
-from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_pair, model_paths, write_pair
+from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_files, model_paths, write_files
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from dataclasses import replace
 
     folder = tmp_path_factory.mktemp("models")
-    main, draft = ensure_pair(DEFAULT_SHAPE)
+    main, draft = ensure_files(DEFAULT_SHAPE)
     shutil.copy(main, folder / "main.gguf")
     shutil.copy(draft, folder / "draft.gguf")
     (folder / "cut.gguf").write_bytes(main.read_bytes()[: main.stat().st_size // 2])
@@ -27,7 +27,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "folder.gguf").mkdir()
     other = replace(DEFAULT_SHAPE, layers=2, vocabulary=1024)
     paths = model_paths(other, folder, "draft")
-    write_pair(other, *paths)
+    write_files(other, "draft", paths)
     paths[1].rename(folder / "unfit.gguf")
     return folder
 

@@ -27,11 +27,11 @@ def model(tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A synthetic pair of less than a megabyte."""
-    from velosweep.models.synthetic.pair import write_pair
+    from velosweep.models.synthetic.pair import write_files
 
     shape = SyntheticShape(
         layers=4, kept_layers=1, width=64, feed_forward=128, heads=4, kv_heads=4, vocabulary=260, eps=0.2, seed=3
     )
     folder = tmp_path_factory.mktemp("pair")
-    write_pair(shape, folder / "main.gguf", folder / "draft.gguf")
+    write_files(shape, "draft", (folder / "main.gguf", folder / "draft.gguf"))
     return str(folder / "main.gguf"), str(folder / "draft.gguf")

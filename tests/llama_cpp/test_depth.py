@@ -32,10 +32,10 @@ def test_the_text_is_prose_and_code_in_turns() -> None:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> ServerConfig:
     """A drafting server at depth, of a pair of less than a megabyte."""
-    from velosweep.models.synthetic.pair import write_pair
+    from velosweep.models.synthetic.pair import write_files
 
     main, draft = (tmp_path_factory.mktemp("pair") / f"{name}.gguf" for name in ("main", "draft"))
-    write_pair(SHAPE, main, draft)
+    write_files(SHAPE, "draft", (main, draft))
     return replace(speculative(4, main_model=str(main), draft_model=str(draft), context=256), depth=DEPTH)
 
 

@@ -35,12 +35,12 @@ ONLY = tuple(filter(None, os.environ.get("MATRIX_ONLY", "").split(",")))
 @pytest.fixture(scope="module")
 def pair() -> Pair:
     """One pair for all generations."""
-    from velosweep.models.synthetic.pair import write_pair
+    from velosweep.models.synthetic.pair import write_files
 
     size = "" if WIDTH == 512 else f"-{WIDTH}"
     main, draft = generations.folder() / f"main{size}.gguf", generations.folder() / f"draft{size}.gguf"
     if not draft.exists():
-        write_pair(SHAPE, main, draft)
+        write_files(SHAPE, "draft", (main, draft))
     return Pair(str(main), str(draft))
 
 

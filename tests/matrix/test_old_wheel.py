@@ -21,14 +21,14 @@ SHAPE = SyntheticShape(
 
 @pytest.mark.real
 def test_a_llama_cpp_of_early_2026_is_measured_without_its_repeat_artefact(tmp_path: Path) -> None:
-    from velosweep.models.synthetic.pair import write_pair
+    from velosweep.models.synthetic.pair import write_files
 
     try:
         generations.wheel(VERSION)
     except subprocess.CalledProcessError as error:
         pytest.skip(f"pip can't get xllamacpp {VERSION}: {error.stderr[-200:]!r}")
     pair = Pair(str(tmp_path / "main.gguf"), str(tmp_path / "draft.gguf"))
-    write_pair(SHAPE, Path(pair.main), Path(pair.draft))
+    write_files(SHAPE, "draft", (Path(pair.main), Path(pair.draft)))
     with (
         generations.served(VERSION, tmp_path / "v.log", pair.main) as vanilla_url,
         generations.served(VERSION, tmp_path / "s.log", pair.main, pair.draft, "4") as speculative_url,

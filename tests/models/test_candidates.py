@@ -15,7 +15,7 @@ from velosweep.models.model_checks import check_model
 
 
 def found_in(folder: Path) -> list[FoundModel]:
-    return read_models(list(list_files([folder], None, {})))[0]
+    return read_models(list(list_files([folder], Path("/nonexistent"), {})))[0]
 
 
 def named(candidates: list[Candidate]) -> list[tuple[str, str | None]]:
@@ -33,7 +33,7 @@ def test_files_are_read_once_and_what_is_no_model_is_left_out(tmp_path: Path) ->
         name = f"split-0000{part + 1}-of-00002.gguf"
         write_model(tmp_path / name, **{"split.no": part, "split.count": 2})
 
-    found, refused = read_models(list(list_files([tmp_path], None, {})))
+    found, refused = read_models(list(list_files([tmp_path], tmp_path / "home", {})))
 
     assert [model.file.name for model in found] == ["a.gguf", "split-00001-of-00002.gguf"]
     assert [message for message in refused if "torn.gguf" in message and "cut short" in message] == refused

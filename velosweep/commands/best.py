@@ -7,7 +7,6 @@ import difflib
 import os
 import shlex
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +30,7 @@ from velosweep.models.candidates import Candidate, Misfit, find_candidates
 from velosweep.models.found_models import FoundModel, list_files, read_models
 from velosweep.models.hub_models import resolve_model
 from velosweep.models.model_checks import check_model
-from velosweep.models.stores.stored_file import StoredFile
+from velosweep.models.model_stores import StoredFile, home_folder
 from velosweep.planning.candidate_plan import CandidatePlan, RunCost, plan_candidates
 from velosweep.units import plural
 
@@ -76,10 +75,7 @@ def main(argv: Sequence[str], *, run_sweep: RunSweep | None = None) -> int:
 
 
 def _files(folders: Sequence[Path]) -> list[StoredFile]:
-    home = None
-    with suppress(RuntimeError):  # no home folder
-        home = Path.home()
-    return list(list_files(folders, home, os.environ))
+    return list(list_files(folders, home_folder(), os.environ))
 
 
 def _main_model(name: str, folders: Sequence[Path]) -> Path:

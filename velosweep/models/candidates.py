@@ -10,7 +10,7 @@ from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import PairError, VelosweepError
 from velosweep.models.found_models import FoundModel
 from velosweep.models.gguf_model import GgufInfo
-from velosweep.models.model_checks import check_heads, check_pair, fingerprint, main_head
+from velosweep.models.model_checks import check_heads, check_pair, fingerprint
 
 _USUAL_RATIO = 0.1  # size of a draft model over its main model's that most reported gains have
 _LARGEST_RATIO = 0.7  # a draft this large costs nearly what it saves
@@ -60,7 +60,7 @@ def find_candidates(
         )
     candidates = [Candidate(kind=name) for name, kind in able.items() if not kind.draft_settings]
     own = main.head
-    if own is not None and own.kind == main_head(main) and own.kind in able:
+    if own is not None and own.kind in able:
         candidates.append(Candidate(kind=own.kind, longest=own.longest))
     misfits: list[Misfit] = []
     seen = {fingerprint(main.path)}

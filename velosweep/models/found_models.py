@@ -9,10 +9,7 @@ from pathlib import Path
 from velosweep.errors import NoLanguageModelError, VelosweepError
 from velosweep.models.gguf_model import GgufInfo, Tokens
 from velosweep.models.model_checks import check_model
-from velosweep.models.stores import hugging_face_store, llama_cpp_store, lm_studio_store, ollama_store
-from velosweep.models.stores.stored_file import StoredFile, gguf_files
-
-_STORES = (llama_cpp_store, hugging_face_store, lm_studio_store, ollama_store)
+from velosweep.models.model_stores import STORES, StoredFile, gguf_files
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,12 +25,12 @@ class FoundModel:
         return str(self.file.path)
 
 
-def list_files(folders: Sequence[Path], home: Path | None, environment: Mapping[str, str]) -> Iterator[StoredFile]:
-    """Every GGUF file of the folders, then of the stores. No `home`: only of stores that variables name."""
+def list_files(folders: Sequence[Path], home: Path, environment: Mapping[str, str]) -> Iterator[StoredFile]:
+    """Every GGUF file of the folders, then of the stores."""
     for folder in folders:
         yield from gguf_files(folder, str(folder))
-    for store in _STORES:
-        yield from store.stored_files(home or Path("/nonexistent"), environment)
+    for files_of_store in STORES:
+        yield from files_of_store(home, environment)
 
 
 def read_models(

@@ -13,8 +13,14 @@ from typing import Any
 from velosweep.config.keys import expanded
 from velosweep.config.model_references import HubReference, hub_reference, is_local
 from velosweep.errors import ModelFileError, install_extra
-from velosweep.models.stores import hugging_face_store, llama_cpp_store
-from velosweep.models.stores.stored_file import is_file, note_json
+from velosweep.models.model_stores import (
+    home_folder,
+    hugging_face_files,
+    is_file,
+    llama_cpp_cache,
+    llama_cpp_files,
+    note_json,
+)
 
 _PART_NAME = re.compile(r"(?P<prefix>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 _MOST_PARTS = 1000
@@ -82,13 +88,11 @@ def choose_file(files: Iterable[str], tag: str | None) -> str | None:
 
 def _cached(asked: HubReference) -> Path | None:
     """The file in one of the caches, whole."""
-    home = Path("/nonexistent")
-    with suppress(RuntimeError):
-        home = Path.home()
-    stored = (*llama_cpp_store.stored_files(home, os.environ), *hugging_face_store.stored_files(home, os.environ))
+    home = home_folder()
+    stored = (*llama_cpp_files(home, os.environ), *hugging_face_files(home, os.environ))
     prefix = f"{asked.repo}/"
     paths = {one.name.removeprefix(prefix): one.path for one in reversed(stored) if one.name.startswith(prefix)}
-    paths |= _kept_flat(llama_cpp_store.cache_folder(home, os.environ), asked)
+    paths |= _kept_flat(llama_cpp_cache(home, os.environ), asked)
     name = asked.file or choose_file(paths, asked.tag)
     path = paths.get(name) if name else None
     return path if path and all(path.with_name(part).exists() for part in part_names(path.name)) else None
@@ -110,9 +114,9 @@ def _kept_flat(folder: Path, asked: HubReference) -> dict[str, Path]:
 
 def _listed_file(asked: HubReference, reference: str, key: str) -> str:
     """The file that a repository has for what was asked. Raises ModelFileError."""
-    hub = _import_hub(reference, key)
+    what = f"the files of hf://{asked.repo}"
     files: Sequence[str] = _ask(
-        lambda: hub.HfApi().list_repo_files(asked.repo, revision=asked.revision), f"the files of hf://{asked.repo}", key
+        lambda hub: hub.HfApi().list_repo_files(asked.repo, revision=asked.revision), what, reference, key
     )
     found = choose_file(files, asked.tag)
     if found is None:
@@ -126,34 +130,26 @@ def _listed_file(asked: HubReference, reference: str, key: str) -> str:
 
 
 def _fetched(asked: HubReference, file: str, reference: str, key: str) -> str:
-    hub = _import_hub(reference, key)
-    path = _ask(
-        lambda: hub.hf_hub_download(asked.repo, file, revision=asked.revision), f"{file} of hf://{asked.repo}", key
-    )
+    what = f"{file} of hf://{asked.repo}"
+    path = _ask(lambda hub: hub.hf_hub_download(asked.repo, file, revision=asked.revision), what, reference, key)
     return str(Path(path).absolute())
 
 
-def _import_hub(reference: str, key: str) -> Any:
+def _ask(question: Callable[[Any], Any], what: str, reference: str, key: str) -> Any:
+    """What the hub answers, asked through its package. Raises ModelFileError."""
     try:
-        return importlib.import_module("huggingface_hub")
+        hub = importlib.import_module("huggingface_hub")
     except ImportError as error:
         raise ModelFileError(
             f"{key} is {reference!r}, and huggingface_hub is not installed", remedy=install_extra("hf")
         ) from error
-
-
-def _ask(question: Callable[[], Any], what: str, key: str) -> Any:
-    """What the hub answers. Raises ModelFileError."""
-    expected: list[type[Exception]] = [
-        OSError,
-        ValueError,
-        importlib.import_module("huggingface_hub.errors").HfHubHTTPError,
-    ]
+    errors = importlib.import_module("huggingface_hub.errors")
+    expected: list[type[Exception]] = [OSError, ValueError, errors.HfHubHTTPError]
     for name in ("httpx", "httpx2"):  # the hub's HTTP library; the errors of requests, before it, are OSErrors
         with suppress(ImportError):
             expected.append(importlib.import_module(name).HTTPError)
     try:
-        return question()
+        return question(hub)
     except tuple(expected) as error:
         # The first line that says something: the hub's messages begin with a status and a request id.
         lines = [line.strip() for line in str(error).splitlines() if line.strip() and "Request ID" not in line]

@@ -105,7 +105,7 @@ def check_heads(kinds: Collection[str], main: GgufInfo, draft: GgufInfo | None) 
         name = _HEADS.get(kind)
         if name is None and not (kind == "draft-simple" and draft and draft.head and draft.head.alone):
             continue
-        if draft is None and kind == main_head(main):
+        if draft is None and main.head is not None and kind == main.head.kind:
             continue
         if draft is None:
             raise PairError(
@@ -128,11 +128,6 @@ def check_heads(kinds: Collection[str], main: GgufInfo, draft: GgufInfo | None) 
                 f"The draft model {draft.path} doesn't fit the main model {main.path} for speculation {kind}: {cause}",
                 remedy=f"set model_pair.draft_model to a file made for this main model, or choose speculation={other}",
             )
-
-
-def main_head(main: GgufInfo) -> str | None:
-    """The kind that drafts with the main model's own heads; None where it has none."""
-    return main.head.kind if main.head is not None else None
 
 
 def _misfit(main: GgufInfo, draft: GgufInfo) -> str | None:

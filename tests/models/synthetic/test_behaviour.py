@@ -10,7 +10,7 @@ from tests.llama_cpp.servers import CPU, speculative, vanilla
 from velosweep.config.settings import Prompt, Sampling, SyntheticShape
 from velosweep.llama_cpp.embedded import EmbeddedEngine
 from velosweep.llama_cpp.engine import Request
-from velosweep.models.synthetic.pair import write_pair
+from velosweep.models.synthetic.pair import write_files
 
 pytestmark = pytest.mark.real
 
@@ -26,7 +26,7 @@ def run(tmp_path):
 
     def generate(shape, n_draft, *, temperature=0.0):
         main, draft = tmp_path / f"{shape.eps}-main.gguf", tmp_path / f"{shape.eps}-draft.gguf"
-        write_pair(shape, main, draft)
+        write_files(shape, "draft", (main, draft))
         models = {"main_model": str(main), "kind": "embedded", "context": 512}
         arm = speculative(n_draft, draft_model=str(draft), **models) if n_draft else vanilla(**models)
         session = EmbeddedEngine().launch(arm, lane=CPU, log_path=tmp_path / f"{shape.eps}-{n_draft}.log")

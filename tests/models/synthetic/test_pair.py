@@ -18,10 +18,10 @@ from velosweep.models.synthetic.pair import (
     DEFAULT_SHAPE,
     PRESETS,
     check_shape,
-    ensure_pair,
+    ensure_files,
     model_paths,
     shape_from,
-    write_pair,
+    write_files,
 )
 
 SMALL = SyntheticShape(layers=3, kept_layers=1, width=64, feed_forward=96, heads=4, kv_heads=2, vocabulary=320, eps=0.5)
@@ -38,7 +38,8 @@ def tensors(path):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
-    return {kind: ensure_pair(replace(SMALL, type=kind), folder) for kind in ("f32", "f16", "bf16", "q8_0", "q4_0")}
+    kinds = ("f32", "f16", "bf16", "q8_0", "q4_0")
+    return {kind: ensure_files(replace(SMALL, type=kind), "draft", folder) for kind in kinds}
 
 
 @pytest.mark.parametrize("kind", ["f32", "f16", "bf16", "q8_0", "q4_0"])
@@ -71,7 +72,7 @@ def test_the_other_blocks_write_eps_times_as_much(written):
 
 
 def test_eps_0_leaves_the_residual_stream_alone(tmp_path):
-    main, _ = ensure_pair(replace(SMALL, eps=0.0, type="q8_0"), tmp_path)
+    main, _ = ensure_files(replace(SMALL, eps=0.0, type="q8_0"), "draft", tmp_path)
 
     assert not tensors(main)["blk.1.ffn_down.weight"].any()
 
@@ -101,7 +102,7 @@ def test_a_shape_has_the_same_bytes_on_every_machine(written):
 
 
 def test_seeds_differ(tmp_path, written):
-    other, _ = ensure_pair(replace(SMALL, seed=1), tmp_path)
+    other, _ = ensure_files(replace(SMALL, seed=1), "draft", tmp_path)
 
     assert other.name != written["f32"][0].name
     assert not np.array_equal(tensors(other)["blk.0.attn_q.weight"], tensors(written["f32"][0])["blk.0.attn_q.weight"])
@@ -112,10 +113,10 @@ def test_seeds_differ(tmp_path, written):
 
 def test_a_pair_is_written_once(tmp_path):
     said: list[str] = []
-    first = ensure_pair(SMALL, tmp_path, said.append)
+    first = ensure_files(SMALL, "draft", tmp_path, said.append)
     times = [path.stat().st_mtime_ns for path in first]
 
-    assert first == ensure_pair(SMALL, tmp_path, said.append)
+    assert first == ensure_files(SMALL, "draft", tmp_path, said.append)
     assert times == [path.stat().st_mtime_ns for path in first]
     assert len(said) == 1
 
@@ -131,35 +132,35 @@ def test_a_pair_is_written_once(tmp_path):
 )
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_damaged_file_is_written_again(tmp_path, damage, which):
-    paths = ensure_pair(SMALL, tmp_path)
+    paths = ensure_files(SMALL, "draft", tmp_path)
     sound = [path.read_bytes() for path in paths]
     damage(paths[which])
-    ensure_pair(SMALL, tmp_path)
+    ensure_files(SMALL, "draft", tmp_path)
 
     assert sound == [path.read_bytes() for path in paths]
 
 
 @pytest.mark.parametrize("record", ["", "[1]", "{}", '{"a": 1}', "{", '{"x": {"stat": 3}}'])
 def test_a_damaged_record_costs_a_rewrite_and_no_more(tmp_path, record):
-    paths = ensure_pair(SMALL, tmp_path)
+    paths = ensure_files(SMALL, "draft", tmp_path)
     (seal,) = tmp_path.glob("*.json")
     seal.write_text(record)
 
-    assert paths == ensure_pair(SMALL, tmp_path)
+    assert paths == ensure_files(SMALL, "draft", tmp_path)
     assert {path.name for path in paths} == set(json.loads(seal.read_text()))
 
 
 def test_a_file_that_was_only_touched_is_kept(tmp_path):
-    main, _ = ensure_pair(SMALL, tmp_path)
+    main, _ = ensure_files(SMALL, "draft", tmp_path)
     inode = main.stat().st_ino
     os.utime(main, (1, 1))
-    ensure_pair(SMALL, tmp_path)
+    ensure_files(SMALL, "draft", tmp_path)
 
     assert inode == main.stat().st_ino
 
 
 def _ensure(folder):
-    ensure_pair(SMALL, folder)
+    ensure_files(SMALL, "draft", folder)
 
 
 def test_several_processes_may_ask_at_once(tmp_path):
@@ -180,7 +181,7 @@ def test_a_failed_write_leaves_no_part_and_says_where(tmp_path, monkeypatch):
 
     monkeypatch.setattr("velosweep.models.synthetic.pair.write_files", full)
     with pytest.raises(StorageError, match="No space left on device") as refused:
-        ensure_pair(SMALL, tmp_path)
+        ensure_files(SMALL, "draft", tmp_path)
     assert str(tmp_path) in str(refused.value)
     assert not list(tmp_path.glob("*.part"))
 
@@ -188,7 +189,7 @@ def test_a_failed_write_leaves_no_part_and_says_where(tmp_path, monkeypatch):
 def test_a_large_vocabulary_is_padded(tmp_path):
     shape = replace(SMALL, vocabulary=40_000, type="q8_0")
     paths = model_paths(shape, tmp_path, "draft")
-    write_pair(shape, *paths)
+    write_files(shape, "draft", paths)
     main, draft = (check_model(path, key="k") for path in paths)
     check_pair(main, draft)
 

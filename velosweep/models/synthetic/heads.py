@@ -27,7 +27,7 @@ from velosweep.models.synthetic.tensors import (
     SyntheticFile,
     Tensor,
     block,
-    embeddings,
+    model_tensors,
     norm,
     output,
 )
@@ -44,7 +44,7 @@ SELF_ATTENTION = 40.0
 def head_files(shape: SyntheticShape, kind: str, pool: Pool) -> tuple[SyntheticFile, ...]:
     """What a kind of speculation needs beside the plain main model, in the order of `pair.FILES`."""
     if kind == "draft-mtp":
-        return _mtp_main(shape, pool), _mtp_alone(shape, pool)
+        return _mtp(shape, pool)
     return ({"draft-eagle3": _eagle3, "draft-dflash": _dflash, "draft-dspark": _dspark}[kind](shape, pool),)
 
 
@@ -63,18 +63,14 @@ def _embedding_rms(shape: SyntheticShape) -> float:
     return float(((ANCHOR**2 + shape.width - 1) / shape.width) ** 0.5)
 
 
-def _mtp_main(shape: SyntheticShape, pool: Pool) -> SyntheticFile:
-    """The main model again, with an MTP head as its last block."""
+def _mtp(shape: SyntheticShape, pool: Pool) -> tuple[SyntheticFile, ...]:
+    """The main model again, with an MTP head as its last block; and the head in a file of its own."""
     trunk = [tensor for number in range(shape.layers) for tensor in _normed_block(shape, number, number, pool)]
-    return _hy_v3(shape, "with an MTP head", (*trunk, *_mtp_block(shape, pool)), pool)
+    head = list(_mtp_block(shape, pool))
+    return _hy_v3(shape, "with an MTP head", [*trunk, *head], pool), _hy_v3(shape, "MTP head", head, pool)
 
 
-def _mtp_alone(shape: SyntheticShape, pool: Pool) -> SyntheticFile:
-    """The head in a file of its own."""
-    return _hy_v3(shape, "MTP head", tuple(_mtp_block(shape, pool)), pool)
-
-
-def _hy_v3(shape: SyntheticShape, what: str, blocks: tuple[Tensor, ...], pool: Pool) -> SyntheticFile:
+def _hy_v3(shape: SyntheticShape, what: str, blocks: list[Tensor], pool: Pool) -> SyntheticFile:
     """Of the architectures with MTP heads the one whose blocks are most like the plain main model's."""
     return SyntheticFile(
         architecture="hy_v3",
@@ -82,12 +78,7 @@ def _hy_v3(shape: SyntheticShape, what: str, blocks: tuple[Tensor, ...], pool: P
         blocks=shape.layers + 1,
         heads=shape.heads,
         kv_heads=shape.kv_heads,
-        tensors=(
-            embeddings(shape, pool),
-            *blocks,
-            norm("output_norm.weight", shape.width, anchor=1.0),
-            output(shape, pool),
-        ),
+        tensors=model_tensors(shape, blocks, pool),
         extra={"nextn_predict_layers": 1, "expert_feed_forward_length": shape.feed_forward},
     )
 

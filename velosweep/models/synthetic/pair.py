@@ -92,16 +92,11 @@ def shape_from(values: Mapping[str, str], base: SyntheticShape = DEFAULT_SHAPE) 
     return shape
 
 
-def write_pair(shape: SyntheticShape, main_path: Path, draft_path: Path) -> None:
-    """Write both files, each whole or not at all, in bounded memory, replacing what is there.
+def write_files(shape: SyntheticShape, kind: str, paths: Sequence[Path]) -> None:
+    """Write the files of `FILES[kind]`, each whole or not at all, in bounded memory, replacing what is there.
 
     Raises ConfigError for an impossible shape, and OSError.
     """
-    write_files(shape, "draft", (main_path, draft_path))
-
-
-def write_files(shape: SyntheticShape, kind: str, paths: Sequence[Path]) -> None:
-    """Write the files of `FILES[kind]`, as `write_pair` does."""
     from velosweep.models.synthetic.heads import head_files  # with numpy and gguf, which most runs do without
     from velosweep.models.synthetic.tensors import Pool, plain_model, write_gguf
 
@@ -118,39 +113,34 @@ def write_files(shape: SyntheticShape, kind: str, paths: Sequence[Path]) -> None
             part.unlink(missing_ok=True)
 
 
-def ensure_pair(
-    shape: SyntheticShape, folder: Path | None = None, on_progress: Callable[[str], None] = lambda _: None
-) -> tuple[Path, Path]:
-    """The pair's files, written first if they are missing or damaged; safe where several processes ask at once.
-
-    `folder`: by default the user's cache. A file is taken as it is while its size and time of change are the
-    recorded ones; else its SHA-256 must be. Raises StorageError if it can't be written.
-    """
-    main, draft = ensure_files(shape, "draft", folder, on_progress)
-    return main, draft
-
-
 def ensure_models(
     shape: SyntheticShape,
     kinds: Collection[str],
     folder: Path | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Path, Path | None]:
-    """The main model, and the draft model or head, for these kinds of speculation; written as by `ensure_pair`.
+    """The main model, and the draft model or head, for these kinds of speculation; written as by `ensure_files`.
 
     MTP heads are in a main model of their own, whose architecture has them; there is no draft model.
     """
     kind = next((kind for kind in kinds if kind in FILES), "draft")
     if kind == "draft-mtp":
         return ensure_files(shape, kind, folder, on_progress)[0], None
-    main, draft = ensure_pair(shape, folder, on_progress)
+    main, draft = ensure_files(shape, "draft", folder, on_progress)
     return main, draft if kind == "draft" else ensure_files(shape, kind, folder, on_progress)[0]
 
 
 def ensure_files(
-    shape: SyntheticShape, kind: str, folder: Path | None, on_progress: Callable[[str], None]
+    shape: SyntheticShape,
+    kind: str = "draft",
+    folder: Path | None = None,
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Path, ...]:
-    """The files of `FILES[kind]`, written as by `ensure_pair`."""
+    """The files of `FILES[kind]`, written first if one is missing or damaged; several processes may ask at once.
+
+    `folder`: by default the user's cache. A file is taken as it is while its size and time of change are the
+    recorded ones; else its SHA-256 must be. Raises StorageError if it can't be written.
+    """
     from filelock import FileLock
 
     check_shape(shape)

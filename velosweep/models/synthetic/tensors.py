@@ -64,13 +64,14 @@ class SyntheticFile:
 
 def plain_model(shape: SyntheticShape, layers: int, pool: Pool) -> SyntheticFile:
     """The model of the shape's first `layers` blocks."""
+    blocks = [tensor for number in range(layers) for tensor in block(shape, number, pool)]
     return SyntheticFile(
         architecture="llama",
         what=f"{layers} of {shape.layers} blocks",
         blocks=layers,
         heads=shape.heads,
         kv_heads=shape.kv_heads,
-        tensors=tuple(tensors_of(shape, layers, pool)),
+        tensors=model_tensors(shape, blocks, pool),
     )
 
 
@@ -99,17 +100,13 @@ def write_gguf(file: SyntheticFile, shape: SyntheticShape, path: Path) -> None:
         writer.close()
 
 
-def tensors_of(shape: SyntheticShape, layers: int, pool: Pool) -> Iterator[Tensor]:
-    """The tensors in the file's order. Those of a block are the same in the main and the draft model."""
-    yield embeddings(shape, pool)
-    for number in range(layers):
-        yield from block(shape, number, pool)
-    yield norm("output_norm.weight", shape.width, anchor=1.0)
-    yield output(shape, pool)
+def model_tensors(shape: SyntheticShape, blocks: list[Tensor], pool: Pool) -> tuple[Tensor, ...]:
+    """The tensors of a language model with these blocks, in the file's order."""
+    return (embeddings(shape, pool), *blocks, norm("output_norm.weight", shape.width, anchor=1.0), output(shape, pool))
 
 
 def block(shape: SyntheticShape, number: int, pool: Pool, *, stored_as: int | None = None) -> Iterator[Tensor]:
-    """The tensors of a block, under its own number or another one."""
+    """The tensors of a block, the same in the main and the draft model, under its own number or another one."""
     width, hidden = shape.width, shape.feed_forward
     kv_width = width // shape.heads * shape.kv_heads
     damping = 1.0 if number < shape.kept_layers else shape.eps
@@ -150,30 +147,27 @@ def norm(name: str, width: int, *, anchor: float, scale: float = 1.0) -> Tensor:
 
 def embeddings(shape: SyntheticShape, pool: Pool) -> Tensor:
     """The token embeddings."""
-    return Tensor(
-        name="token_embd.weight", rows=shape.vocabulary, columns=shape.width, pieces=lambda: _embeddings(shape, pool)
-    )
+    used = len(vocabulary_tokens(0)[0])
+
+    def pieces() -> Pieces:
+        for token in range(used):
+            yield pool.row("token_embd", token, shape.width, anchor=ANCHOR, scale=1.0)
+        yield from pool.chunks("token_embd.padding", (shape.vocabulary - used) * shape.width, 1.0)
+
+    return Tensor(name="token_embd.weight", rows=shape.vocabulary, columns=shape.width, pieces=pieces)
 
 
 def output(shape: SyntheticShape, pool: Pool) -> Tensor:
     """The output layer."""
-    return Tensor(name="output.weight", rows=shape.vocabulary, columns=shape.width, pieces=lambda: _output(shape, pool))
 
+    def pieces() -> Pieces:
+        forbidden = pool.row("", 0, shape.width, anchor=FORBID, scale=0.0)
+        for token in range(shape.vocabulary):
+            allowed = token in PRINTABLE
+            scale = LOGIT_SCALE / shape.width**0.5
+            yield pool.row("output", token, shape.width, anchor=0.0, scale=scale) if allowed else forbidden
 
-def _embeddings(shape: SyntheticShape, pool: Pool) -> Pieces:
-    used = len(vocabulary_tokens(0)[0])
-    for token in range(used):
-        yield pool.row("token_embd", token, shape.width, anchor=ANCHOR, scale=1.0)
-    yield from pool.chunks("token_embd.padding", (shape.vocabulary - used) * shape.width, 1.0)
-
-
-def _output(shape: SyntheticShape, pool: Pool) -> Pieces:
-    forbidden = pool.row("", 0, shape.width, anchor=FORBID, scale=0.0)
-    for token in range(shape.vocabulary):
-        if token in PRINTABLE:
-            yield pool.row("output", token, shape.width, anchor=0.0, scale=LOGIT_SCALE / shape.width**0.5)
-        else:
-            yield forbidden
+    return Tensor(name="output.weight", rows=shape.vocabulary, columns=shape.width, pieces=pieces)
 
 
 def _add_metadata(writer: GGUFWriter, file: SyntheticFile, shape: SyntheticShape) -> None:

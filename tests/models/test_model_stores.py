@@ -10,8 +10,14 @@ import pytest
 
 from tests.models.model_files import write_model
 from velosweep.models.found_models import list_files
-from velosweep.models.stores import hugging_face_store, llama_cpp_store, lm_studio_store, ollama_store
-from velosweep.models.stores.stored_file import gguf_files
+from velosweep.models.model_stores import (
+    gguf_files,
+    hugging_face_files,
+    llama_cpp_cache,
+    llama_cpp_files,
+    lm_studio_files,
+    ollama_files,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +44,7 @@ def test_hugging_faces_cache_gives_the_revision_that_main_refers_to(
     (repository / "refs" / "main").write_text("bbb")
     environment = {name: str(tmp_path / value) for name, value in variables.items()}
 
-    files = list(hugging_face_store.stored_files(tmp_path, environment))
+    files = list(hugging_face_files(tmp_path, environment))
 
     assert [(file.name, file.path.parent.name) for file in files] == [
         ("bartowski/Llama-3.2-1B-GGUF/Llama-3.2-1B-Q4_K_M.gguf", "bbb"),
@@ -52,8 +58,8 @@ def test_llama_cpps_cache_has_files_beside_each_other_or_as_hugging_face_does(tm
     (cache / "manifest=ggml-org=gemma-3-1b-it-GGUF=latest.json").write_text("{}")
     write_model(cache / "models--a--b" / "snapshots" / "c0" / "d.gguf")
 
-    names = [file.name for file in llama_cpp_store.stored_files(tmp_path, {})]
-    elsewhere = list(llama_cpp_store.stored_files(tmp_path / "nobody", {"LLAMA_CACHE": str(cache)}))
+    names = [file.name for file in llama_cpp_files(tmp_path, {})]
+    elsewhere = list(llama_cpp_files(tmp_path / "nobody", {"LLAMA_CACHE": str(cache)}))
 
     assert names == ["ggml-org_gemma-3-1b-it-GGUF_gemma-3-1b-it-Q4_K_M.gguf", "a/b/d.gguf"]
     assert [file.name for file in elsewhere] == names
@@ -61,7 +67,7 @@ def test_llama_cpps_cache_has_files_beside_each_other_or_as_hugging_face_does(tm
 
 def test_each_system_has_its_folder_for_caches(tmp_path: Path) -> None:
     def folder(platform: str, **environment: str) -> Path:
-        return llama_cpp_store.cache_folder(tmp_path, environment, platform)
+        return llama_cpp_cache(tmp_path, environment, platform)
 
     assert folder("linux") == tmp_path / ".cache/llama.cpp"
     assert folder("linux", XDG_CACHE_HOME="/xdg") == Path("/xdg/llama.cpp")
@@ -72,13 +78,11 @@ def test_each_system_has_its_folder_for_caches(tmp_path: Path) -> None:
 def test_lm_studios_folder_is_the_usual_one_or_that_of_its_settings(tmp_path: Path) -> None:
     write_model(tmp_path / ".lmstudio/models/infra-ai/ocelot-v1/ocelot-v1-instruct-q4_0.gguf")
     write_model(tmp_path / "chosen/publisher/model/file.gguf")
-    assert [file.name for file in lm_studio_store.stored_files(tmp_path, {})] == [
-        "infra-ai/ocelot-v1/ocelot-v1-instruct-q4_0.gguf"
-    ]
+    assert [file.name for file in lm_studio_files(tmp_path, {})] == ["infra-ai/ocelot-v1/ocelot-v1-instruct-q4_0.gguf"]
 
     (tmp_path / ".lmstudio/settings.json").write_text(json.dumps({"downloadsFolder": str(tmp_path / "chosen")}))
 
-    assert "publisher/model/file.gguf" in [file.name for file in lm_studio_store.stored_files(tmp_path, {})]
+    assert "publisher/model/file.gguf" in [file.name for file in lm_studio_files(tmp_path, {})]
 
 
 @pytest.mark.parametrize("damaged", ["not JSON", "[]", "{}", '{"layers": [1]}'])
@@ -97,7 +101,7 @@ def test_ollamas_models_are_the_model_layers_of_its_manifests(damaged: str, tmp_
         manifest.write_text(json.dumps({"schemaVersion": 2, "layers": layers}))
     (folder / "manifests/registry.ollama.ai/library/llama3.1/broken").write_text(damaged)
 
-    files = list(ollama_store.stored_files(tmp_path, {"OLLAMA_MODELS": str(folder)}))
+    files = list(ollama_files(tmp_path, {"OLLAMA_MODELS": str(folder)}))
 
     assert [(file.name, file.path) for file in files] == [
         ("hf.co/bartowski/Llama-GGUF:Q4_K_M", blob),
@@ -113,7 +117,7 @@ def test_ollamas_usual_folders_are_the_persons_and_the_services(tmp_path: Path) 
         manifest.write_text(json.dumps({"layers": [layer]}))
         write_model(place / "blobs" / "sha256-1")
 
-    files = ollama_store.stored_files(tmp_path / "home", {}, service=tmp_path / "service")
+    files = ollama_files(tmp_path / "home", {}, service=tmp_path / "service")
 
     assert [file.name for file in files] == ["me/models:latest", "me/service:latest"]
 
@@ -140,7 +144,7 @@ def test_a_manifest_names_no_file_outside_its_store(digest: str, tmp_path: Path)
     layer = {"mediaType": "application/vnd.ollama.image.model", "digest": digest}
     manifest.write_text(json.dumps({"layers": [layer]}))
 
-    assert list(ollama_store.stored_files(tmp_path, {"OLLAMA_MODELS": str(folder)})) == []
+    assert list(ollama_files(tmp_path, {"OLLAMA_MODELS": str(folder)})) == []
 
 
 NOTES = (

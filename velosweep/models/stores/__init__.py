@@ -1,1 +1,0 @@
-"""Where other programs keep models: one reader a program, by its documented layout."""

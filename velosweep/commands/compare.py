@@ -31,7 +31,10 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"--fail-below is {arguments.fail_below}", remedy="name a ratio of 1 at most, such as 0.97")
     if rows := [Path(name) for name in (arguments.old, arguments.new) if name and Path(name).is_file()]:
         return _beside_rows(rows, [name for name in (arguments.old, arguments.new) if name and Path(name) not in rows])
-    old, new = _two_sweeps(arguments.old, arguments.new)
+    if arguments.old is None:
+        old, new = latest_sweeps(2)
+    else:
+        old, new = sweep_folder(arguments.old), sweep_folder(arguments.new or LAST)
     if old.resolve() == new.resolve():
         raise ConfigError(f"{arguments.old} and {arguments.new or LAST} are one sweep", remedy="name two")
     compared = _compared(old, new, per_prompt=arguments.prompts)
@@ -81,14 +84,6 @@ def _beside_rows(files: Sequence[Path], sweeps: Sequence[str]) -> int:
 def _posted_speedup(row: Mapping[str, str]) -> float:
     found = re.match(r"\d+(\.\d+)?", row.get("speedup", ""))
     return float(found[0]) if found else 0.0
-
-
-def _two_sweeps(old: str | None, new: str | None) -> tuple[Path, Path]:
-    """The folders of two sweeps; without `new` the latest, without both the two latest. Raises StorageError."""
-    if old is None:
-        before, after = latest_sweeps(2)
-        return before, after
-    return sweep_folder(old), sweep_folder(new or LAST)
 
 
 def _compared(old: Path, new: Path, *, per_prompt: bool = False) -> SweepComparison:

@@ -10,10 +10,8 @@ from dataclasses import replace
 from velosweep.commands.resume import saved_sweep
 from velosweep.commands.sweep_folder import add_sweep_folder
 from velosweep.config.keys import seconds
-from velosweep.config.settings import Job, TunerSettings
+from velosweep.config.settings import TunerSettings
 from velosweep.errors import ConfigError
-from velosweep.reporting.console import ignore_closed_output
-from velosweep.sweep import run_sweep
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,33 +34,17 @@ def main(argv: Sequence[str]) -> int:
             "An adaptive sweep takes as many rounds as its target needs",
             remedy=f"for a narrower one: velosweep rerun {shlex.quote(str(saved.root))} protocol.adaptive.target=0.005",
         )
-    tuner = saved.record.tuner
+    tuner, jobs = saved.record.tuner, saved.jobs
     if tuner is not None:
         tuner = _longer(tuner, pairs=arguments.iterations, time_s=seconds("--budget", arguments.budget))
     elif arguments.budget:
         raise ConfigError("--budget is for a search, and this sweep is none", remedy="give --iterations")
-    ignore_closed_output()
-    outcome = run_sweep(
-        saved.jobs if tuner else [_with_more(job, arguments.iterations) for job in saved.jobs],
-        root=saved.root,
-        single=saved.record.single,
-        command=saved.record.command,
-        settings=replace(
-            saved.settings, dry_run=False, verbosity=-1 if arguments.quiet else saved.settings.verbosity, tuner=tuner
-        ),
-    )
-    return outcome.exit_status
-
-
-def _with_more(job: Job, iterations: int) -> Job:
-    return replace(job, added=(*job.added, iterations))
+    else:
+        jobs = [replace(job, added=(*job.added, arguments.iterations)) for job in jobs]
+    return saved.go_on(jobs, verbosity=-1 if arguments.quiet else saved.settings.verbosity, tuner=tuner)
 
 
 def _longer(tuner: TunerSettings, *, pairs: int, time_s: float | None) -> TunerSettings:
     """The search with `pairs` more to confirm its winner, and with more time where it has a limit."""
-    budget = tuner.budget_s
-    return replace(
-        tuner,
-        confirm_pairs=tuner.confirm_pairs + pairs,
-        budget_s=None if budget is None else budget + (time_s or budget),
-    )
+    budget_s = tuner.budget_s and tuner.budget_s + (time_s or tuner.budget_s)
+    return replace(tuner, confirm_pairs=tuner.confirm_pairs + pairs, budget_s=budget_s)

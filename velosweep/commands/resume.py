@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from velosweep.commands.sweep_folder import add_sweep_folder
 from velosweep.config.keys import expanded
@@ -29,17 +30,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     saved = saved_sweep(arguments.directory)
     verbosity = -1 if arguments.quiet else 1 if arguments.verbose else saved.settings.verbosity
-    ignore_closed_output()
-    outcome = run_sweep(
-        saved.jobs,
-        root=saved.root,
-        single=saved.record.single,
-        command=saved.record.command,
-        settings=replace(
-            saved.settings, dry_run=False, force=arguments.force, verbosity=verbosity, tuner=saved.record.tuner
-        ),
-    )
-    return outcome.exit_status
+    return saved.go_on(saved.jobs, force=arguments.force, verbosity=verbosity, tuner=saved.record.tuner)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +41,13 @@ class SavedSweep:
     record: SweepRecord
     jobs: list[Job]
     settings: RunSettings
+
+    def go_on(self, jobs: Sequence[Job], **changes: Any) -> int:
+        """Measure what is left of `jobs` with changed run settings; returns the exit status."""
+        ignore_closed_output()
+        settings, record = replace(self.settings, dry_run=False, **changes), self.record
+        outcome = run_sweep(jobs, root=self.root, single=record.single, command=record.command, settings=settings)
+        return outcome.exit_status
 
 
 def saved_sweep(directory: Path, *, overrides: Sequence[str] = ()) -> SavedSweep:

@@ -22,22 +22,17 @@ from velosweep.errors import ConfigError, VelosweepError, combine_errors
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Key:
-    """A setting. `least` and `most` bound numbers, `choices` texts and the items of lists.
+    """A setting. `convert`: (dotted key, value as YAML has it) -> the frozen value; else `freeze` goes by type."""
 
-    `field`: the dataclass's attribute; `name` and `hint`: what YAML calls it and its type there; `section`: the
-    dataclass of a section of keys, else None. `convert`: (dotted key, value as YAML has it) -> the frozen value,
-    raising ConfigError; without it `freeze` converts by type.
-    """
-
-    field: str
-    name: str
-    hint: Any
+    field: str  # the dataclass's attribute
+    name: str  # what YAML calls it,
+    hint: Any  # and its type there
     default: Any
-    section: Any
+    section: Any  # the dataclass of a section of keys, else None
     text: str
     least: float | None = None
     most: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()  # of texts, and of the items of lists
     convert: Callable[[str, Any], Any] | None = None
 
     @property

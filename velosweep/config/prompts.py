@@ -13,18 +13,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from velosweep.config.hydra_errors import not_utf8, not_yaml
 from velosweep.config.keys import expanded
 from velosweep.config.prompt_items import TEXT_KEYS, as_word, checked_text, read_item
 from velosweep.config.schema import PromptKeys
 from velosweep.config.settings import Prompt, PromptSet
-from velosweep.config.yaml_bounds import load_bounded
 from velosweep.errors import PromptError
 from velosweep.units import plural
 
 _LARGEST_FILE = 1 << 28
 _LARGEST_YAML = 1 << 24
 _DEEPEST_YAML = 100
+_MOST_VALUES = 1_000_000  # a few hundred bytes of anchors may stand for more values than any memory holds
+_LONGEST_NUMBER = 1_000  # characters: PyYAML's time for `1:1:1:…` grows with the square of the length
 _OTHER_FORMATS = frozenset((".csv", ".tsv", ".parquet", ".arrow", ".xlsx", ".xls", ".toml", ".xml", ".gz", ".zip"))
 _CHAT = "set prompts.chat=true, or leave it out"
 _FORMATS = "write it as .txt (a prompt a line), .jsonl, .json or .yaml (items of text, id and category)"
@@ -121,8 +124,6 @@ def _read(path: Path) -> str:
 
 
 def _parse_yaml(path: Path, text: str) -> object:
-    import yaml
-
     if len(text) > _LARGEST_YAML:
         raise PromptError(f"{path} has more than 16 MiB of YAML", remedy="write it as .jsonl, which reads faster")
     depth = deepest = 0
@@ -132,10 +133,47 @@ def _parse_yaml(path: Path, text: str) -> object:
     if deepest > _DEEPEST_YAML:  # PyYAML's time grows with the square of the depth
         raise PromptError(f"{path} opens {_DEEPEST_YAML} brackets one within another", remedy="check prompts.file")
     try:
-        return load_bounded(text, path)
+        return _load_bounded(text, path)
     # Beside its own errors safe_load lets those of Python's dates and numbers through.
     except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, RecursionError, AttributeError) as error:
         raise not_yaml(error, path, PromptError) from error
+
+
+def _load_bounded(text: str, path: Path) -> object:
+    """As `yaml.safe_load`, but counts values before it makes any: merges (`<<`) and readers follow every repetition.
+
+    Raises PromptError for more than a million, and whatever PyYAML and Python's dates and numbers raise.
+    """
+    loader = yaml.SafeLoader(text)
+    node = loader.get_single_node()
+    if node is None:
+        return None
+    _count(node, {}, path)
+    return loader.construct_document(node)
+
+
+def _count(node: yaml.Node, known: dict[yaml.Node, int], path: Path) -> int:
+    """How many values a node stands for; `known`: of nodes that were counted. Raises PromptError."""
+    if node in known:
+        return known[node]
+    known[node] = _MOST_VALUES  # one that holds itself never ends
+    size = 1
+    if isinstance(node, yaml.ScalarNode):
+        if len(node.value) > _LONGEST_NUMBER and node.tag == "tag:yaml.org,2002:int":
+            raise PromptError(
+                f"{path}, line {node.start_mark.line + 1} has a number of {len(node.value)} characters",
+                remedy="put it in quotes if it is a text",
+            )
+    else:
+        for entry in node.value:
+            size += sum(_count(part, known, path) for part in (entry if isinstance(entry, tuple) else (entry,)))
+    if size > _MOST_VALUES:
+        raise PromptError(
+            f"{path} stands for more than {_MOST_VALUES:,} values with what its anchors repeat",
+            remedy="write it as .jsonl, without anchors",
+        )
+    known[node] = size
+    return size
 
 
 def _is_set(value: object) -> bool:

@@ -71,27 +71,20 @@ class Prompt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptSet:
-    """Prompts measured together: an iteration is one pass over all of them, in order.
-
-    `chat`: apply the main model's chat template (None: if it has one, not known yet), with `system` as the message
-    before each prompt that has none of its own, and `template_kwargs`, sorted (name, value) pairs that it reads.
-    """
+    """Prompts measured together: an iteration runs all of them once, in order."""
 
     name: str
     prompts: tuple[Prompt, ...]
-    chat: bool | None = False
-    system: str | None = None
-    template_kwargs: tuple[tuple[str, int | float | str], ...] = ()
+    chat: bool | None = False  # apply the main model's chat template; None: if it has one, not known yet
+    system: str | None = None  # the message before each prompt that has none of its own
+    template_kwargs: tuple[tuple[str, int | float | str], ...] = ()  # sorted (name, value) pairs that it reads
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speculation:
-    """How tokens are proposed.
+    """How tokens are proposed. `kinds`: names as `speculation_kinds.kind_of` has them.
 
-    `kinds`: names as `speculation_kinds.kind_of` has them; several are combined; empty means none (the job is vanilla
-    only).
-    `parameters`: sorted (name, value) pairs of kind-specific settings, e.g. ("ngram_mod.n_match", 24).
-    `synthetic_acceptance`: mean accepted tokens a round that llama.cpp draws at random (text is then invalid).
+    `parameters`: sorted (name, value) pairs. With `synthetic_acceptance`, drawn at random, the text is invalid.
     """
 
     kinds: tuple[str, ...] = key(("draft",), "ways to propose tokens, combined; [] is vanilla only", convert=kind_names)
@@ -220,16 +213,13 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One point of the grid. `id` is a hash of what determines its result, never its position.
+    """One point of the grid.
 
     `baseline_id` is the same for all jobs that can share one vanilla series (same main model, engine, prompts,
-    n_predict, concurrency, depth, stop, sampling and protocol). `directory` is relative to the sweep's root ("" for a
-    single job).
-    `added`: iterations that `velosweep more` added, each time; they change how much is measured, and not what.
-    `twins`: numbers of other points of the grid that come to the same run, and are measured with it.
+    n_predict, concurrency, depth, stop, sampling and protocol).
     """
 
-    id: str
+    id: str  # a hash of what determines its result, never its position
     num: int
     baseline_id: str
     model_pair: ModelPair
@@ -247,9 +237,9 @@ class Job:
     target_speedup: float = 1.5
     output: str | None = None
     overrides: tuple[str, ...] = ()
-    directory: str = ""
-    added: tuple[int, ...] = ()
-    twins: tuple[int, ...] = ()
+    directory: str = ""  # relative to the sweep's root; "" for a single job
+    added: tuple[int, ...] = ()  # iterations that `velosweep more` added, each time: more of the same
+    twins: tuple[int, ...] = ()  # numbers of other points of the grid that come to the same run, measured with it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -268,24 +258,19 @@ class TunerSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunSettings:
-    """How to run, none of which changes a result: lanes, waiting, screen, extra files.
+    """How to run, none of which changes a result: lanes, waiting, screen, extra files."""
 
-    `gpus`: indices or UUIDs; None takes all that llama.cpp can use. `on_busy`: `wait` or `fail`.
-    `verbosity`: -1 quiet, 0 normal, 1 verbose. `tuner`: search the grid instead of measuring all of it.
-    `elsewhere`: other machines measure, so that this one's cores say nothing.
-    """
-
-    gpus: tuple[int | str, ...] | None = None
+    gpus: tuple[int | str, ...] | None = None  # indices or UUIDs; None takes all that llama.cpp can use
     gpus_per_lane: int = 1
     cpu_lanes: int = 1
     on_busy: str = "wait"
     dry_run: bool = False
     report_plots: bool = False
     report_paths: bool = False
-    verbosity: int = 0
+    verbosity: int = 0  # -1 quiet, 1 verbose
     force: bool = False
-    tuner: TunerSettings | None = None
-    elsewhere: bool = False
+    tuner: TunerSettings | None = None  # search the grid instead of measuring all of it
+    elsewhere: bool = False  # other machines measure, so that this one's cores say nothing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,25 +17,20 @@ from velosweep.errors import ConfigError
 class SpeculationKind:
     """One way to propose tokens.
 
-    `name` is velosweep's, `llama_cpp` that of llama.cpp's `--spec-type`. `draft_settings`: whether the settings of
-    drafting (n_draft, p_min, devices, …) apply to it. `needs_draft_model`: a file must be named;
-    `may_have_draft_model`: one can be. `keeps_state`: it learns across requests, so that each iteration needs a fresh
-    server. `parameters`: its own settings with llama.cpp's defaults of October 2026, which are always given, so that a
-    default that changes in another build changes no result; `optional_parameters` have none. `draft_lengths`: the
-    parameters that bound its drafts, which n_draft sets where the program has them. `fixed_length`: what it drafts
-    whatever it is told.
+    `parameters`: its own settings with llama.cpp's defaults of October 2026, which are always given, so that a default
+    that changes in another build changes no result; `optional_parameters` have none.
     """
 
-    name: str
-    llama_cpp: str
-    draft_settings: bool = False
+    name: str  # velosweep's
+    llama_cpp: str  # that of `--spec-type`
+    draft_settings: bool = False  # whether the settings of drafting (n_draft, p_min, devices, …) apply to it
     needs_draft_model: bool = False
     may_have_draft_model: bool = False
-    keeps_state: bool = False
+    keeps_state: bool = False  # it learns across requests, so that each iteration needs a fresh server
     parameters: Mapping[str, int] = field(default_factory=dict)
     optional_parameters: tuple[str, ...] = ()
-    draft_lengths: tuple[str, ...] = ()
-    fixed_length: int | None = None
+    draft_lengths: tuple[str, ...] = ()  # parameters that bound its drafts: n_draft, where the program has them
+    fixed_length: int | None = None  # what it drafts whatever it is told
 
     @property
     def takes_draft_model(self) -> bool:

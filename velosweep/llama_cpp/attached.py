@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -15,6 +14,7 @@ from velosweep.llama_cpp import process
 from velosweep.llama_cpp.client import LOADING, HttpClient, ServerAddress
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
 from velosweep.llama_cpp.server_client import ServerClient, lack_of_slots
+from velosweep.llama_cpp.server_facts import model_meta, server_props, server_slots
 from velosweep.values import Lane, Mode
 
 _KEYS = {Mode.VANILLA: "engine.vanilla_url", Mode.SPECULATIVE: "engine.speculative_url"}
@@ -71,8 +71,7 @@ class AttachedEngine:
             said = set()
             for address in self._addresses.values():
                 with suppress(RunFailed):
-                    props = HttpClient(address).get_json("/props", timeout_s=3.0)
-                    info = props.get("build_info") if isinstance(props, Mapping) else None
+                    info = server_props(HttpClient(address), timeout_s=3.0).get("build_info")
                     said |= {info} if isinstance(info, str) and info else set()
             self._build = " and ".join(sorted(said)) or None
         return self._build or "unknown"
@@ -81,8 +80,7 @@ class AttachedEngine:
         """The model file that the servers say they hold, vanilla's first; None while none can be asked or says it."""
         for address in self._addresses.values():
             with suppress(RunFailed):
-                props = HttpClient(address).get_json("/props", timeout_s=3.0)
-                path = props.get("model_path") if isinstance(props, Mapping) else None
+                path = server_props(HttpClient(address), timeout_s=3.0).get("model_path")
                 if isinstance(path, str) and path.strip():
                     return path if path.isprintable() else ascii(path)
         return None
@@ -99,7 +97,7 @@ class AttachedEngine:
             problem = _wait_healthy(http, unreachable_s=_STARTING_S, loading_s=0)
             if problem is None and streams > 1:
                 with suppress(RunFailed):  # then its launch says what is the matter
-                    if lack := lack_of_slots(http.get_json("/slots"), streams):
+                    if lack := lack_of_slots(server_slots(http), streams):
                         problems.append(ProgramError(f"{key} {address}: {lack}", remedy="or lower concurrency"))
             elif problem not in (None, LOADING):
                 problems.append(ProgramError(_no_answer(address, key, problem), remedy=f"start it, or correct {key}"))
@@ -209,11 +207,8 @@ def model_facts(http: HttpClient) -> dict[str, object]:
 
     Raises RunFailed if the server can't be asked.
     """
-    models = http.get_json("/v1/models")
-    data = models.get("data") if isinstance(models, Mapping) else None
-    meta = data[0].get("meta") if isinstance(data, list) and data and isinstance(data[0], Mapping) else None
-    if isinstance(meta, Mapping) and (facts := {name: meta[name] for name in _MODEL_FACTS if name in meta}):
+    meta = model_meta(http)
+    if facts := {name: meta[name] for name in _MODEL_FACTS if name in meta}:
         return facts
-    props = http.get_json("/props")
-    path = props.get("model_path") if isinstance(props, Mapping) else None
+    path = server_props(http).get("model_path")
     return {"file": Path(path).name} if isinstance(path, str) else {}

@@ -20,18 +20,14 @@ from velosweep.values import Device, Lane
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capabilities:
-    """The flags of one program (`flags`: every spelling -> what follows it, "" for a switch) and its version.
-
-    `traces`: its log has the level 4, `trace`, which builds before 2026 lack: there 4 prints several lines a token.
-    `defaults`: every spelling -> what its --help says of its default, where it says something.
-    """
+    """The flags of one program and its version."""
 
     program: str
     build: str
-    flags: Mapping[str, str]
+    flags: Mapping[str, str]  # every spelling -> what follows it, "" for a switch
     spec_types: tuple[str, ...] = ()
-    traces: bool = False
-    defaults: Mapping[str, str] = field(default_factory=dict)
+    traces: bool = False  # its log has the level `trace`, 4; before 2026 that prints several lines a token
+    defaults: Mapping[str, str] = field(default_factory=dict)  # every spelling -> what --help says of its default
 
     def name(self, setting: str) -> str | None:
         """What this program calls a setting of the table; None if it has no such flag."""

@@ -47,16 +47,12 @@ class ServerAddress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpResponse:
-    """A whole response; the times are perf_counter's.
-
-    `first_event_at`, `last_event_at`: when the first and the last `data:` of a stream came (None if it has none;
-    a server's keep-alive comments are no events).
-    """
+    """A whole response; the times are perf_counter's."""
 
     status: int
     body: bytes
     sent_at: float
-    first_event_at: float | None
+    first_event_at: float | None  # when the first `data:` of a stream came; a keep-alive comment is no event
     last_event_at: float | None
 
     def json(self) -> object:

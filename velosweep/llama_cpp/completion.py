@@ -22,20 +22,15 @@ _TIMED_EVENTS_BYTES = 1 << 14
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
-    """One finished /completion: the final event, all tokens, and times from the request on.
-
-    `tokens`: NOT_SENT where the server held one back, as it does with all but the last of a character's bytes.
-    `sent_at`: by time.perf_counter. `steps`: (tokens so far, llama.cpp's ms since the first) at each token's event,
-    where the request asked for timings_per_token.
-    """
+    """One finished /completion: the final event, all tokens, and times from the request on."""
 
     final: Mapping[str, object]
-    tokens: tuple[int, ...]
+    tokens: tuple[int, ...]  # NOT_SENT where one was held back, as all but the last of a character's bytes are
     text: str
     time_to_first_token_ms: float
     total_time_ms: float
-    sent_at: float = 0.0
-    steps: tuple[tuple[int, float], ...] = ()
+    sent_at: float = 0.0  # by time.perf_counter
+    steps: tuple[tuple[int, float], ...] = ()  # (tokens so far, llama.cpp's ms since the first), with timings_per_token
 
     @property
     def timings(self) -> Mapping[str, object]:

@@ -42,11 +42,7 @@ class ServerConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What one run asks of a session.
-
-    `batches`: sizes of batches to be timed after the run, outside what is measured (see `Generation.batch_ms`).
-    `depth_timeout_s`: how long reading the context before the prompt may take.
-    """
+    """What one run asks of a session."""
 
     prompt: Prompt
     n_predict: int
@@ -54,29 +50,20 @@ class Request:
     chat: bool = False
     template_kwargs: tuple[tuple[str, int | float | str], ...] = ()
     stop: str = "length"
-    batches: tuple[int, ...] = ()
-    depth_timeout_s: float = 600.0
+    batches: tuple[int, ...] = ()  # sizes of batches to be timed after the run, outside what is measured
+    depth_timeout_s: float = 600.0  # how long reading the context before the prompt may take
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Generation:
     """What llama.cpp and the client's clock said of one run.
 
-    `time_to_first_token_ms` and `total_time_ms` are the client's, from sending the request until the
-    first and the last token; the other times are llama.cpp's own. `draft_tokens` is None where nothing
-    was drafted (a vanilla run) or the engine cannot tell. `accepted_per_position[i]`: how often
-    draft position i was accepted; None where the build does not say. `rounds`: the main model's steps
-    after the prompt, predicted_tokens - 1 - accepted_tokens; `drafting_rounds`: those that had a draft to verify.
-    `draft_ms`: how long drafting took by llama.cpp's own log, None where it doesn't say. `batch_ms[i]`: how long the
-    server took to read `batch_tokens[i]` more tokens in one batch after it; None where it wasn't or can't be asked.
-    `layers_on_gpu` of `layers`: those of all the server's models, None where its log doesn't say.
+    `time_to_first_token_ms` and `total_time_ms` are the client's, from sending the request until the first and the
+    last token; the other times are llama.cpp's own. None is what a build, or its log, does not say.
 
     Of several streams: `tokens` and `text` are the first one's; the client's times and the prompt's are means over the
     streams' first requests; drafts and rounds are sums over all requests; `predicted_tokens` and `predicted_ms` are of
     the time in which all streams were busy: the token that it begins with, and those of all streams that came in it.
-    `shortest`: tokens of the shortest request. What follows it is known of several streams only, but for `depth_ms`:
-    how long the context before the prompt took to be read, once for this and later runs; None where a run reads it.
-    `stop_reason`: `limit` (n_predict), `eos` (the text's own end), `word`; None where a build does not say.
     """
 
     tokens: tuple[int, ...]
@@ -87,25 +74,25 @@ class Generation:
     predicted_ms: float
     time_to_first_token_ms: float
     total_time_ms: float
-    draft_tokens: int | None = None
+    draft_tokens: int | None = None  # None also of a vanilla run
     accepted_tokens: int | None = None
-    accepted_per_position: tuple[int, ...] | None = None
-    rounds: int | None = None
-    drafting_rounds: int | None = None
-    draft_ms: float | None = None
-    batch_tokens: tuple[int, ...] | None = None
-    batch_ms: tuple[float, ...] | None = None
-    layers_on_gpu: int | None = None
+    accepted_per_position: tuple[int, ...] | None = None  # [i]: how often draft position i was accepted
+    rounds: int | None = None  # the main model's steps after the prompt: predicted_tokens - 1 - accepted_tokens
+    drafting_rounds: int | None = None  # those that had a draft to verify
+    draft_ms: float | None = None  # how long drafting took by llama.cpp's own log
+    batch_tokens: tuple[int, ...] | None = None  # tokens read in one batch each after the run,
+    batch_ms: tuple[float, ...] | None = None  # and how long each took; None where it wasn't or can't be asked
+    layers_on_gpu: int | None = None  # of all the server's models together
     layers: int | None = None
     truncated: bool = False
-    shortest: int | None = None
+    shortest: int | None = None  # tokens of the shortest of several streams' requests; so what follows but the last two
     stream_tokens_per_second: tuple[float, ...] | None = None
     stream_first_token_ms: tuple[float, ...] | None = None
     between_tokens_p50_ms: float | None = None
     between_tokens_p95_ms: float | None = None
     between_tokens_p99_ms: float | None = None
-    depth_ms: float | None = None
-    stop_reason: str | None = None
+    depth_ms: float | None = None  # reading the context before the prompt, once for several runs; None: the run's own
+    stop_reason: str | None = None  # `limit` (n_predict), `eos` (the text's own end) or `word`
 
 
 class Session(Protocol):

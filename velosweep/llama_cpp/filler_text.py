@@ -13,8 +13,9 @@ from pathlib import Path
 from statistics import fmean
 
 from velosweep.errors import RunFailed
-from velosweep.llama_cpp.client import HttpClient, check_status
+from velosweep.llama_cpp.client import HttpClient
 from velosweep.llama_cpp.completion import Completion, complete
+from velosweep.llama_cpp.server_facts import tokenize
 
 _SOURCES = ("argparse", "statistics", "textwrap", "heapq", "json.decoder", "difflib", "fractions", "csv", "calendar")
 _PIECE = 2_000  # characters of documentation, then as many of code
@@ -49,7 +50,7 @@ class ContextBefore:
         """Its tokens and the prompt's, without a second begin of text. Raises RunFailed."""
         if not self._tokens:
             self._tokens = filler_tokens(self._http, self._depth)
-        own = tokenize(self._http, prompt, begin=False)
+        own = _tokens(self._http, prompt, begin=False)
         return [*self._tokens, *own[own[0] == self._tokens[0] :]]
 
     def read(self, slot: int, *, timeout_s: float) -> None:
@@ -69,21 +70,13 @@ def filler_tokens(http: HttpClient, count: int) -> list[int]:
     text, characters = filler_text(), count * _CHARACTERS_A_TOKEN
     while True:
         repeated = text * (characters // len(text) + 1)
-        tokens = tokenize(http, repeated[:characters], begin=True)
+        tokens = _tokens(http, repeated[:characters], begin=True)
         if len(tokens) >= count:
             return tokens[:count]
         characters *= 2
 
 
-def tokenize(http: HttpClient, text: str, *, begin: bool) -> list[int]:
-    """The tokens that the server's model has for a text; `begin`: with what it puts before one. Raises RunFailed."""
-    payload = {"content": text, "add_special": begin, "parse_special": True}
-    response = http.request("POST", "/tokenize", payload, timeout_s=60.0)
-    if response.status in (403, 404, 501):
+def _tokens(http: HttpClient, text: str, *, begin: bool) -> list[int]:
+    if not (tokens := tokenize(http, text, begin=begin)):
         raise RunFailed("This llama-server has no /tokenize, which depth needs", remedy="use a newer llama.cpp")
-    check_status(response, "POST /tokenize")
-    answer = response.json()
-    tokens = answer.get("tokens") if isinstance(answer, Mapping) else None
-    if not isinstance(tokens, list) or not tokens or not all(isinstance(token, int) for token in tokens):
-        raise RunFailed(f"/tokenize answered without tokens: {answer!r:.200}")
     return tokens

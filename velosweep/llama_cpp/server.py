@@ -15,10 +15,9 @@ from velosweep.llama_cpp import failures, process
 from velosweep.llama_cpp.arguments import server_arguments
 from velosweep.llama_cpp.capabilities import list_devices, of_program, pinning_environment
 from velosweep.llama_cpp.client import HttpClient, ServerAddress
-from velosweep.llama_cpp.drafting_log import DraftingLog
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
-from velosweep.llama_cpp.offloading import offloaded_layers
 from velosweep.llama_cpp.server_client import ServerClient
+from velosweep.llama_cpp.server_log import DraftingLog, offloaded_layers
 from velosweep.values import Device, Lane
 
 _LISTENING = re.compile(r"listening on (?:http://)?([^\s:/]+):(\d+)")

@@ -20,7 +20,7 @@ from velosweep.llama_cpp.client import HttpClient
 from velosweep.llama_cpp.completion import Completion, complete, completion_payload, stop_reason
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.llama_cpp.filler_text import ContextBefore
-from velosweep.llama_cpp.prompt_length import check_prompt_fits
+from velosweep.llama_cpp.server_facts import check_prompt_fits, server_slots
 from velosweep.llama_cpp.speculation_counters import SpeculationCounters, read_counters
 from velosweep.llama_cpp.streams import closed_loop, of_streams
 from velosweep.units import plural
@@ -42,20 +42,14 @@ def _small_payload(*, n_predict: int, prompt: str = _SPACER_PROMPT) -> dict[str,
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildQuirks:
-    """How runs are asked of a build. `spacer`: send another prompt before each run, outside the measured span.
-
-    `takes_draft_length`: n_max, n_min and p_min can be given with a request (builds until spring 2026).
-    `silent_if_nothing_drafted`: a response without draft_n means that nothing was drafted (older ones never say).
-    `keeps_depth`: it drafts behind text that its prompt cache holds as behind text that it has just read.
-    `kinds`: of speculation that the response says it was made with; empty for none, or where it doesn't say.
-    """
+    """How runs are asked of a build."""
 
     cache_prompt: bool
-    spacer: bool
-    takes_draft_length: bool
-    silent_if_nothing_drafted: bool
-    kinds: tuple[str, ...]
-    keeps_depth: bool
+    spacer: bool  # send another prompt before each run, outside the measured span
+    takes_draft_length: bool  # n_max, n_min and p_min can be given with a request (builds until spring 2026)
+    silent_if_nothing_drafted: bool  # without draft_n in a response nothing was drafted (older ones never say)
+    kinds: tuple[str, ...]  # of speculation by which it says it answered; empty for none, or where it doesn't say
+    keeps_depth: bool  # it drafts behind text that its prompt cache holds as behind text that it has just read
 
 
 def rules_for(final: Mapping[str, object]) -> BuildQuirks:
@@ -90,9 +84,9 @@ class Drafts:
     drafting_rounds: int | None
 
 
-def lack_of_slots(slots: object, needed: int) -> str | None:
-    """What is wrong where a server with these /slots can't take so many requests at once; None where it doesn't say."""
-    if needed == 1 or not isinstance(slots, list) or len(slots) >= needed:
+def lack_of_slots(slots: Sequence[object], needed: int) -> str | None:
+    """What is wrong where a server with these slots can't take so many requests at once; None where it doesn't say."""
+    if needed == 1 or not slots or len(slots) >= needed:
         return None
     has = f"The server has {plural(len(slots), 'slot')}"
     return f"{has}, too few for concurrency={needed}; start it with --parallel {needed}"
@@ -118,9 +112,8 @@ class ServerClient:
         Asked of /slots and of a first response, which also shows how this build is to be asked for runs. A build
         that doesn't say whether it drafts is judged by its runs. Raises RunFailed if it can't be asked.
         """
-        slots = self._http.get_json("/slots")
-        first = slots[0] if isinstance(slots, list) and slots else None
-        speculates = first.get("speculative") if isinstance(first, Mapping) else None
+        slots = server_slots(self._http)
+        speculates = slots[0].get("speculative") if slots else None
         wanted = self._server.mode is Mode.SPECULATIVE
         if isinstance(speculates, bool) and speculates is not wanted:
             return "The server does not speculate" if wanted else "The server speculates, although it should be vanilla"

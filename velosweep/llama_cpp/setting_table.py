@@ -14,19 +14,14 @@ Value = str | int | float | bool | tuple[str, ...] | tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """`flags`: the programs' names, newest first, of which each program is given the first that it has.
+    """What llama.cpp calls a setting."""
 
-    `attribute`: the dotted attribute of xllamacpp's CommonParams; None where the embedded llama.cpp needs no such word.
-    `enum`: that attribute's enumeration and what its members' names begin with; `members`: the rest of a member's name
-    where that isn't the value itself. `negated`: the attribute says the opposite. `gone`: today's programs lack it.
-    """
-
-    flags: tuple[str, ...]
-    attribute: str | None = None
-    enum: tuple[str, str] | None = None
-    members: Mapping[str, str] = field(default_factory=dict)
-    negated: bool = False
-    gone: bool = False
+    flags: tuple[str, ...]  # the programs' names, newest first; each program is given the first that it has
+    attribute: str | None = None  # dotted, of xllamacpp's CommonParams; None where the embedded llama.cpp needs none
+    enum: tuple[str, str] | None = None  # that attribute's enumeration, and what its members' names begin with
+    members: Mapping[str, str] = field(default_factory=dict)  # the rest of their names where it isn't the value itself
+    negated: bool = False  # the attribute says the opposite
+    gone: bool = False  # today's programs lack it
 
 
 def _cache_type(attribute: str, *flags: str) -> Setting:

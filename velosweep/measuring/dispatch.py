@@ -31,20 +31,15 @@ from velosweep.tuning.search_driver import SearchDriver
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuringOutcome:
-    """How the lanes ended.
+    """How the lanes ended; jobs by their ids."""
 
-    `runs`: how many samples were taken, failed ones too. `errors`: why jobs failed. `ended`: the jobs of which
-    nothing is left to do. `begun`: those with enough good runs to say something of. `broken`: what kept the sweep
-    from going on (a full disk); `display_error`: what silenced the screen.
-    """
-
-    runs: int
-    errors: dict[str, str]
-    ended: frozenset[str]
-    begun: frozenset[str]
+    runs: int  # samples that were taken, failed ones too
+    errors: dict[str, str]  # why jobs failed
+    ended: frozenset[str]  # jobs of which nothing is left to do
+    begun: frozenset[str]  # those with enough good runs to say something of
     interrupted: bool
-    broken: Exception | None = None
-    display_error: str | None = None
+    broken: Exception | None = None  # what kept the sweep from going on, such as a full disk
+    display_error: str | None = None  # what silenced the screen
 
     @property
     def nothing_left(self) -> bool:

@@ -25,17 +25,14 @@ _TIMED_RUNS = 3
 
 @dataclass(kw_only=True)
 class ResidentServer:
-    """A server that was started. `started_at`: by time.perf_counter. `warmed_up`: it has had its short first run.
-
-    `refused`: ids of prompts that it refused to run; asking again would give the same.
-    """
+    """A server that was started."""
 
     config: ServerConfig
     session: Session
-    started_at: float
-    warmed_up: bool = False
+    started_at: float  # by time.perf_counter
+    warmed_up: bool = False  # it has had its short first run
     timed: int = 0  # runs after which batches were timed
-    refused: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)  # ids of prompts that it won't run; it would refuse them again
 
     def batches(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         """The batches to time after its next run: those, or none where enough were timed."""

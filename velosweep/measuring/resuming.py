@@ -35,16 +35,12 @@ class CompletedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class EarlierResults:
-    """What an earlier run of this sweep left.
+    """What an earlier run of this sweep left."""
 
-    Good samples by `Measurement.key`, vanilla outputs, the next order number, and the group of each job as (baseline
-    id, number).
-    """
-
-    done: dict[Key, CompletedRun] = field(default_factory=dict)
-    outputs: dict[OutputKey, tuple[int, ...]] = field(default_factory=dict)
+    done: dict[Key, CompletedRun] = field(default_factory=dict)  # good samples
+    outputs: dict[OutputKey, tuple[int, ...]] = field(default_factory=dict)  # vanilla tokens
     next_order: int = 0
-    groups: dict[str, tuple[str, int]] = field(default_factory=dict)
+    groups: dict[str, tuple[str, int]] = field(default_factory=dict)  # each job's, as (baseline id, number)
 
 
 def plan(

@@ -15,20 +15,14 @@ _EAGLE3_LAYERS = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DraftHead:
-    """`kind`: llama.cpp's name of the speculation that the file's heads are made for.
+    """What a file's heads are made for; None where the file doesn't say."""
 
-    `target_width`, `target_layers`: width of the main model whose hidden states they read, and at which layers; None
-    where the file doesn't say. `longest`: drafts are cut to so many tokens, whatever n_draft says; None: they aren't.
-    `count`: prediction layers at the end of the file's own blocks. `alone`: the file holds nothing else, and can draft
-    in no other way.
-    """
-
-    kind: str
-    target_width: int | None = None
-    target_layers: tuple[int, ...] | None = None
-    longest: int | None = None
-    count: int = 0
-    alone: bool = True
+    kind: str  # llama.cpp's name of the speculation
+    target_width: int | None = None  # of the main model whose hidden states they read,
+    target_layers: tuple[int, ...] | None = None  # and at which layers
+    longest: int | None = None  # drafts are cut to so many tokens, whatever n_draft says; None: they aren't
+    count: int = 0  # prediction layers at the end of the file's own blocks
+    alone: bool = True  # the file holds nothing else, and can draft in no other way
 
 
 def draft_head(architecture: str, values: Mapping[str, object], tensors: Collection[bytes]) -> DraftHead | None:

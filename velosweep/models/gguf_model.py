@@ -65,11 +65,7 @@ class _EndOfDataError(HeaderError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GgufInfo:
-    """A model file's header. `size_bytes`: of the file, of all parts for a split model that was checked.
-
-    `expected_bytes`: the least size its tensors need. `bos`, `add_bos` and so on: llama.cpp's defaults where the file
-    leaves it to them. `tokens`: the texts by id, as bytes; empty for a model without vocabulary.
-    """
+    """A model file's header; `bos`, `add_bos` and so on are llama.cpp's defaults where the file leaves it to them."""
 
     path: Path
     architecture: str
@@ -77,13 +73,13 @@ class GgufInfo:
     layers: int | None
     parameters: int
     vocabulary_type: str | None
-    tokens: tuple[bytes, ...] = field(repr=False, hash=False)
+    tokens: tuple[bytes, ...] = field(repr=False, hash=False)  # the texts by id; empty without a vocabulary
     bos: int | None
     eos: int | None
     add_bos: bool | None
     add_eos: bool | None
-    size_bytes: int
-    expected_bytes: int
+    size_bytes: int  # of the file, of all parts for a split model that was checked
+    expected_bytes: int  # the least that its tensors need
     split_number: int = 0
     split_count: int = 1
     kv_elements_per_token: int | None = None  # numbers the KV cache keeps for a token; None where not of the usual kind

@@ -40,19 +40,14 @@ _TITLES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobNames:
-    """What tells jobs apart. `keys`: what they differ in, without what another of these determines.
+    """What tells jobs apart; the last three by job id."""
 
-    `titles` of these keys and of n_draft; `texts`: each job's value for people, by key and job id. By job id: `labels`,
-    such as `Q4_1 draft, n_draft 8`; `series`, the same without n_draft (empty where nothing else varies);
-    `vanilla`: what its runs without speculation are called.
-    """
-
-    keys: tuple[str, ...]
-    titles: Mapping[str, str]
-    texts: Mapping[str, Mapping[str, str]]
-    labels: Mapping[str, str]
-    series: Mapping[str, str]
-    vanilla: Mapping[str, str]
+    keys: tuple[str, ...]  # what they differ in, without what another of these determines
+    titles: Mapping[str, str]  # of these keys and of n_draft
+    texts: Mapping[str, Mapping[str, str]]  # each job's value for people, by key and job id
+    labels: Mapping[str, str]  # such as `Q4_1 draft, n_draft 8`
+    series: Mapping[str, str]  # the same without n_draft; empty where nothing else varies
+    vanilla: Mapping[str, str]  # what its runs without speculation are called
 
 
 def job_names(jobs: Mapping[str, Settings], numbers: Mapping[str, int | None]) -> JobNames:

@@ -39,18 +39,14 @@ class ServerGroup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """One run to take: which server, which prompt, which iteration (pairs vanilla with speculative).
-
-    `job` is the job whose sample it is; for a shared vanilla run any job of the group (its prompts, n_predict and
-    sampling are the same). `group` is the group's number.
-    """
+    """One run to take: which server, which prompt, which iteration."""
 
     server: ServerConfig
-    job: Job
+    job: Job  # whose sample it is; of a shared vanilla run any job of the group: they ask the same
     prompt: Prompt
-    iteration: int
+    iteration: int  # pairs vanilla with speculative
     launch: int
-    group: int
+    group: int  # its number
     warmup: bool = False
 
     @property

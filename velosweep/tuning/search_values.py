@@ -92,24 +92,19 @@ class SearchStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchAnswer:
-    """How a search ended. Candidates are named by id; figures are in the objective's own unit.
-
-    `jobs`: every candidate's job, None for vanilla, which comes first. `ties`: may be as fast as the winner, as
-    far as they were measured. `dropped`: the elimination round in which a candidate was dropped. `confirmed`: the
-    winner over vanilla, from fresh pairs alone; None for vanilla itself and where no time was left.
-    """
+    """How a search ended. Candidates are named by id; figures are in the objective's own unit."""
 
     category: str | None
     settings: TunerSettings
-    jobs: Mapping[str, Job | None]
+    jobs: Mapping[str, Job | None]  # every candidate's, None for vanilla, which comes first
     winner: str
     certified: bool
     reason: str
-    ties: frozenset[str]
-    dropped: Mapping[str, int]
+    ties: frozenset[str]  # may be as fast as the winner, as far as they were measured
+    dropped: Mapping[str, int]  # the elimination round in which a candidate was dropped
     predicted: Mapping[str, float]
     measured: Mapping[str, float]
-    confirmed: Interval | None
+    confirmed: Interval | None  # the winner over vanilla, from fresh pairs; None for vanilla, or without time left
     measurements: int
     confirm_measurements: int
     full_grid_measurements: int

@@ -1,4 +1,4 @@
-"""How long drafting took, read from a log as llama.cpp writes it."""
+"""How long drafting took and how many layers are on GPUs, read from a log as llama.cpp writes it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from velosweep.llama_cpp.drafting_log import DraftingLog
+from velosweep.llama_cpp.server_log import DraftingLog, offloaded_layers
 
 LINE = (
     "0.11.682.205 I spec common_specu: statistics     {kind:>12}: #calls(b,g,a) =    1     46     46, #gen drafts = "
@@ -90,3 +90,24 @@ def test_a_build_that_prints_nothing_says_nothing(tmp_path: Path) -> None:
     log_of(path, ("draft-simple", 4, 10.0))
     assert log.run_ms(4) is None  # it is not waited for again
     assert DraftingLog(tmp_path / "none", kinds=0).run_ms(4) is None
+
+
+OFFLOADED = """\
+0.00.261.206 I load_tensors: offloading output layer to GPU
+0.00.261.252 I load_tensors: offloading 19 repeating layers to GPU
+0.00.261.266 I load_tensors: offloaded 20/33 layers to GPU
+0.00.442.032 I load_tensors: offloaded 25/25 layers to GPU
+"""
+
+
+def test_layers_of_all_models_of_a_server_are_added(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(OFFLOADED, encoding="utf-8")
+
+    assert offloaded_layers(path) == (45, 58)
+
+
+def test_a_build_for_processors_alone_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("load_tensors:   CPU_Mapped model buffer size =   121.00 MiB\n", encoding="utf-8")
+
+    assert offloaded_layers(tmp_path / "log") == offloaded_layers(tmp_path / "none") == (None, None)

@@ -1,4 +1,4 @@
-"""How long drafting took, by llama.cpp's own statistics in a server's log.
+"""What a server's log says: how many layers are on GPUs, and how long drafting took, by llama.cpp's own statistics.
 
 After each request a server that speculates prints a line for each of its kinds (at the level `trace`):
 `statistics draft-simple: #calls(b,g,a) = 1 46 46, … #gen tokens = 178, … dur(b,g,a) = 0.001, 2456.037, 0.031 ms`. The
@@ -19,6 +19,18 @@ _STATISTICS = re.compile(
 )
 # The log has a thread of its own, which writes a line some time after the answer is sent.
 _LATE_S = 0.25
+_OFFLOADED = re.compile(rb"offloaded (\d{1,6})/(\d{1,6}) layers to GPU")
+
+
+def offloaded_layers(log_path: Path) -> tuple[int | None, int | None]:
+    """(on GPUs, in all) over all models of a server that has loaded them; None where the build doesn't say."""
+    try:
+        found = _OFFLOADED.findall(log_path.read_bytes())
+    except OSError:
+        found = []
+    if not found:
+        return None, None
+    return sum(int(there) for there, _ in found), sum(int(layers) for _, layers in found)
 
 
 class DraftingLog:

@@ -1,0 +1,76 @@
+"""What a llama-server says of itself, its model and the tokens of a text. All raise RunFailed if it can't be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from velosweep.errors import RequestRefused
+from velosweep.llama_cpp.client import HttpClient, check_status
+
+
+def server_props(http: HttpClient, *, timeout_s: float = 10.0) -> Mapping[str, object]:
+    """Its /props; empty where the build doesn't say."""
+    props = http.get_json("/props", timeout_s=timeout_s)
+    return props if isinstance(props, Mapping) else {}
+
+
+def server_slots(http: HttpClient) -> list[Mapping[str, object]]:
+    """Its /slots; none where the build doesn't say."""
+    slots = http.get_json("/slots")
+    return [slot for slot in slots if isinstance(slot, Mapping)] if isinstance(slots, list) else []
+
+
+def model_meta(http: HttpClient) -> Mapping[str, object]:
+    """What /v1/models says of the model; empty where the build doesn't say."""
+    match http.get_json("/v1/models"):
+        case {"data": [{"meta": dict(meta)}, *_]}:
+            return meta
+    return {}
+
+
+def tokenize(http: HttpClient, text: str, *, begin: bool = True) -> list[int] | None:
+    """The tokens that /completion makes of a text, `begin`: with what it puts before one; None where it doesn't say."""
+    payload = {"content": text, "add_special": begin, "parse_special": True}
+    response = http.request("POST", "/tokenize", payload, timeout_s=60.0)
+    if response.status in (403, 404, 501):
+        return None
+    check_status(response, "POST /tokenize")
+    match response.json():
+        case {"tokens": [*tokens]} if all(isinstance(token, int) for token in tokens):
+            return tokens
+    return None
+
+
+def check_prompt_fits(http: HttpClient, prompt: str, *, n_predict: int, depth: int = 0) -> None:
+    """Raise RequestRefused where `prompt` and `n_predict` tokens after it don't fit into the context of a slot.
+
+    `depth`: tokens that come before the prompt. A build that counts no tokens or doesn't tell its context lets
+    everything pass.
+    """
+    context, found = _slot_context(http), tokenize(http, prompt)
+    # llama.cpp ends a run as truncated as soon as its last token would fill the context.
+    if context is None or found is None or (tokens := len(found)) + n_predict < context - depth:
+        return
+    before = f"{depth} tokens before the prompt, " if depth else ""
+    whole = depth + tokens + n_predict + 1
+    needed = f"{before}{tokens} tokens of the prompt and {n_predict} to generate need a context of {whole}"
+    trained = _context(model_meta(http).get("n_ctx_train"))  # llama.cpp goes no further
+    if trained is not None and trained < whole:
+        what = f"{needed}, and the model was trained for {trained}"
+        shorter = "shorten the prompt, lower depth or n_predict" if depth else "shorten the prompt, lower n_predict"
+        raise RequestRefused(what, remedy=f"{shorter} or choose a model for longer texts")
+    raise RequestRefused(
+        f"{needed}, and the server has {context}",
+        remedy=f"set engine.context={tokens + n_predict + 1} or more, shorten the prompt or lower n_predict",
+    )
+
+
+def _slot_context(http: HttpClient) -> int | None:
+    """The context of one slot, None where the build doesn't say."""
+    defaults = server_props(http).get("default_generation_settings")
+    sources = [*server_slots(http)[:1], *([defaults] if isinstance(defaults, Mapping) else [])]
+    return next((context for source in sources if (context := _context(source.get("n_ctx")))), None)
+
+
+def _context(tokens: object) -> int | None:
+    return tokens if isinstance(tokens, int) and tokens > 0 else None

@@ -41,15 +41,15 @@ def test_without_a_limit_everything_is_searched_with_and_without_p_min(tmp_path:
     assert plan.left_out == ()
 
 
-def test_the_least_promising_is_left_out_first_and_one_always_stays(tmp_path: Path) -> None:
+def test_the_least_promising_is_left_out_first_and_what_needs_no_file_stays(tmp_path: Path) -> None:
     whole = plan_candidates(candidates(tmp_path), COST, None)
-    some = plan_candidates(candidates(tmp_path), COST, COST.seconds(whole.families[:2]))
+    some = plan_candidates(candidates(tmp_path), COST, COST.seconds(whole.families[:3]))
     one = plan_candidates(candidates(tmp_path), COST, 0.1)
 
-    assert some.families == whole.families[:2]
-    assert some.left_out == whole.families[2:]
-    assert some.seconds <= COST.seconds(whole.families[:2]) < whole.seconds
-    assert one.families == whole.families[:1]
+    assert some.families == whole.families[:3]
+    assert some.left_out == whole.families[3:]
+    assert some.seconds <= COST.seconds(whole.families[:3]) < whole.seconds
+    assert one.families == (whole.families[0], whole.families[2])
 
 
 def test_its_grids_are_read_by_hydra_as_they_were_meant(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ def answer(**changes: object) -> SearchAnswer:
         dropped={TWO.id: 4},
         predicted={VANILLA: 30.0, TWO.id: 50.0, FOUR.id: 51.0},
         measured={TWO.id: 40.0, FOUR.id: 51.0},
+        raced=frozenset({VANILLA, TWO.id, FOUR.id}),
+        within=0.004,
         confirmed=CONFIRMED,
         measurements=21,
         confirm_measurements=12,
@@ -48,7 +50,7 @@ def said(value: SearchAnswer) -> str:
 
 def test_the_winner_stands_with_its_confirmed_speedup_and_how_sure_that_is() -> None:
     assert (
-        "n_draft 4: 1.70× [1.65, 1.75]; no other setting that was measured is more than 1 % faster (95 % sure)"
+        "n_draft 4: 1.70× [1.65, 1.75]; no other setting that was compared is more than 1 % faster (95 % sure)"
         in said(answer())
     )
 
@@ -81,11 +83,25 @@ def test_ties_say_what_was_and_was_not_shown() -> None:
 
 
 def test_an_answer_that_is_not_certified_says_why() -> None:
-    late = answer(certified=False, reason="the time ran out")
+    late = answer(certified=False, reason="the time ran out", within=None)
 
     assert "another setting may be faster: the time ran out (give a longer tuner.budget)" in said(late)
     for command in ("run", "best"):
         assert "the time ran out (give a longer --budget)" in search_record(late, ("velosweep", command)).sure
+
+
+def test_without_a_certificate_it_is_said_how_much_faster_another_may_be() -> None:
+    assert "; no other setting that was compared is more than 4 % faster (95 % sure)" in said(
+        answer(certified=False, within=0.04)
+    )
+    assert "another setting may be faster" in said(answer(certified=False, within=0.4))
+
+
+def test_an_answer_from_a_first_look_alone_is_not_called_unmeasured() -> None:
+    hasty = search_record(answer(certified=False, raced=frozenset(), within=None, dropped={}))
+
+    assert "could be measured" not in hasty.sure
+    assert [row.outcome for row in hasty.candidates][1:] == ["first look only", "winner"]
 
 
 def test_not_speculating_is_an_answer() -> None:

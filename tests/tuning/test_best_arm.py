@@ -18,7 +18,7 @@ from tests.tuning.simulated_engine import (
     search_over_n_draft,
     simulated,
 )
-from velosweep.config.settings import ModelPair, TunerSettings
+from velosweep.config.settings import Job, ModelPair, TunerSettings
 from velosweep.errors import ConfigError
 from velosweep.tuning.best_arm import BestArmSearch
 from velosweep.tuning.search_values import Observation, Phase, SearchPass
@@ -389,3 +389,51 @@ def test_with_a_budget_a_first_look_says_which_drafts_are_calibrated(
     assert {name[0] for name in search.calibration.untried} == set("abcdef") - set(calibrated)
     assert not (search.answer().certified and search.calibration.untried)
     assert search.spent_s <= 100.0 or seconds == 10.0  # one draft and two pairs to confirm take more
+
+
+def families(drafts: str) -> tuple[Job, ...]:
+    """Sixteen lengths of each draft; those named by a digit have one length, as kinds without a draft have."""
+    return tuple(
+        replace(job, id=f"{draft}-{job.n_draft}", model_pair=ModelPair(name="", main_model="m", draft_model=draft))
+        for draft in drafts
+        for job in candidates(16)[: 1 if draft.isdigit() else 16]
+    )
+
+
+def asked_with_failing(failing: str, drafts: str, **settings: object) -> BestArmSearch:
+    """A search to its end in which every setting of these drafts fails."""
+    search = BestArmSearch(vanilla="none", jobs=families(drafts), settings=TunerSettings(**settings))  # type: ignore[arg-type]
+    lengths = {job.id: job.n_draft for job in search.jobs} | {"none": 0}
+    engine = SimulatedEngine(alpha=0.7, cv=0.001, seed=1)
+    while (asked := search.next_round()) is not None:
+        seen = {name: replace(engine.observe(lengths[name], 0.0), seconds=1.0) for name in asked.order}
+        failed = Observation(log_value=None)
+        search = search.after(asked, {n: failed if n[0] in failing else o for n, o in seen.items()})
+    return search
+
+
+@pytest.mark.parametrize("settings", [{}, {"budget_s": 30.0}])
+def test_a_draft_that_fails_at_every_length_asked_is_given_up_and_what_needs_none_is_measured(
+    settings: dict[str, float],
+) -> None:
+    search = asked_with_failing("a", "a1", **settings)
+
+    assert len({name for done in search.history for name in done.order if name[0] == "a"}) <= 3
+    assert any("1-1" in done.order for done in search.history)
+    assert search.answer().winner == "1-1"
+    assert search.answer().certified
+
+
+def test_where_a_first_look_finds_nothing_that_runs_the_next_drafts_are_looked_at() -> None:
+    search = asked_with_failing("ab", "abc1", budget_s=13.0)
+
+    looks = [done.order for done in search.history if done.phase is Phase.CALIBRATION]
+    assert [sorted(name[0] for name in look) for look in looks[:3]] == [["n"], ["a", "b", "n"], ["1", "c"]]
+    assert search.answer().winner[0] in "c1"
+
+
+def test_where_nothing_can_draft_vanilla_is_not_measured_on_and_on() -> None:
+    search = asked_with_failing("a", "a", budget_s=60.0)
+
+    assert [done.order.count("none") for done in search.history] == [1]
+    assert search.next_round() is None

@@ -69,8 +69,9 @@ class RunCost:
     def seconds(self, families: Sequence[SearchFamily]) -> float:
         """Roughly what searching these takes."""
         calibrated = [family for family in families if len(family.lengths) > _CALIBRATED]
-        others = sum(len(family.lengths) for family in families if family not in calibrated)
-        passes = 0
+        draftless = sum(family.p_min is None for family in families)
+        others = sum(len(family.lengths) for family in families if family not in calibrated) - draftless
+        passes = draftless  # most are told after one
         if calibrated:
             at_once = _CALIBRATED * len(calibrated)
             tokens = (at_once + 1) * self.prompts * self.tokens
@@ -78,15 +79,16 @@ class RunCost:
             passes += repeats * (at_once + 1)
         contenders = others + min(_SHORTLISTED, sum(len(family.lengths) for family in calibrated)) + 1
         passes += 2 * _ROUNDS + contenders * _ROUNDS // 2  # half of what is raced is dropped early
-        loads = 1 + _CALIBRATED * len(calibrated) + others + _SHORTLISTED
+        loads = 1 + _CALIBRATED * len(calibrated) + others + draftless + _SHORTLISTED
         a_run = run_s(self.main_model_bytes, self.tokens, on_gpu=self.on_gpu)
         return passes * self.prompts * a_run + loads * load_s(self.main_model_bytes)
 
 
 def plan_candidates(candidates: Sequence[Candidate], cost: RunCost, budget_s: float | None) -> CandidatePlan:
-    """The most promising families whose search fits into the budget; at least one.
+    """The most promising families whose search fits into the budget; at least one of them.
 
-    Each candidate without p_min goes before any with it.
+    Each candidate without p_min goes before any with it. Kinds that need no file are always in: most are told after a
+    single run, and they are what is left where no draft can run here.
     """
     families = [_family(candidate) for candidate in candidates]
     with_files = [family for family in families if family.p_min is not None]
@@ -99,7 +101,8 @@ def plan_candidates(candidates: Sequence[Candidate], cost: RunCost, budget_s: fl
     chosen: list[SearchFamily] = []
     left_out: list[SearchFamily] = []
     for family in (*with_files, *draftless, *later):
-        if chosen and budget_s is not None and cost.seconds([*chosen, family]) > budget_s:
+        over = budget_s is not None and cost.seconds([*chosen, family]) > budget_s
+        if chosen and over and family not in draftless:
             left_out.append(family)
         else:
             chosen.append(family)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _SURPRISE = 0.05  # a prediction that is off by more than this share is mentioned
+_SAYS_NOTHING = 0.3  # a setting that is at most so much faster may as well be any
 _PREDICTED_SLOWER = "not measured: expected to be slower"
 
 
@@ -27,9 +28,10 @@ def search_record(answer: SearchAnswer, command: Sequence[str] = ()) -> SearchRe
     sure = f"another setting may be faster: {answer.reason}"
     if answer.reason == OUT_OF_TIME:
         sure += f" (give a longer {'--budget' if command[1:2] in (('run',), ('best',)) else 'tuner.budget'})"
-    if answer.certified:
-        most, confidence = percent(answer.settings.tolerance), percent(answer.settings.confidence)
-        sure = f"no other setting that was measured is more than {most} faster ({confidence} sure)"
+    within = answer.settings.tolerance if answer.certified else answer.within
+    if within is not None and within < _SAYS_NOTHING:
+        confidence = percent(answer.settings.confidence)
+        sure = f"no other setting that was compared is more than {percent(within)} faster ({confidence} sure)"
     compared = any(job and key in answer.measured for key, job in answer.jobs.items())
     if not compared:
         sure = "no setting with speculation could be measured"
@@ -101,7 +103,7 @@ def _outcome(answer: SearchAnswer, candidate: str) -> str:
     if candidate in answer.dropped:
         return f"slower: dropped in round {answer.dropped[candidate]}"
     if candidate in answer.measured:
-        return "measured"
+        return "measured" if candidate in answer.raced else "first look only"
     return _PREDICTED_SLOWER if candidate in answer.predicted else "not measured"
 
 

@@ -102,7 +102,7 @@ class BestArmSearch:
             return True
         cost = {name: seen.seconds for r in self.history for name, seen in r.observations.items() if seen.seconds > 0}
         confirming = min(2 * self.settings.confirm_pairs * fmean(self._seconds or [0.0]), 0.3 * budget)
-        return sum(self._seconds) + sum(cost.get(name, 0.0) for name in asked.order) + confirming <= budget
+        return self.spent_s + sum(cost.get(name, 0.0) for name in asked.order) + confirming <= budget
 
     @property
     def spent_s(self) -> float:
@@ -136,7 +136,7 @@ class BestArmSearch:
     def shortlist(self) -> tuple[str, ...]:
         """Candidates for elimination: those without a prediction, and the best of those with one."""
         predicted = self.calibration.predictions
-        able = [name for name in self._jobs if name not in self.calibration.failed | self.calibration.untried]
+        able = [name for name in self._jobs if name not in self.calibration.unable | self.calibration.untried]
         unknown = [name for name in able if name not in predicted]
         ranked = sorted((name for name in able if name in predicted), key=lambda name: -predicted[name])
         if not ranked:
@@ -160,14 +160,19 @@ class BestArmSearch:
 
     @property
     def _leader(self) -> str | None:
-        """The best of elimination so far; before its first round the best predicted, None where nothing is known."""
+        """The best of elimination so far; before its first round the best predicted or seen, None without any."""
         if self.elimination.rounds:
             return self.elimination.best.candidate if self.elimination.best else None
-        able = [name for name in self.shortlist if name not in self._failed]
-        predicted = self.calibration.predictions
-        if predicted:
-            return max(able, key=lambda name: predicted.get(name, 0.0), default=None)
-        return able[0] if len(able) == 1 else None
+        known = {**self._seen, **self.calibration.predictions}
+        able = [name for name in self.shortlist if name in known and name not in self._failed]
+        return max(able, key=lambda name: known[name], default=None)
+
+    @property
+    def _seen(self) -> dict[str, float]:
+        """The mean of what each candidate showed in calibration, in the objective's own unit."""
+        rounds = self.calibration.rounds
+        logs = {name: [v for done in rounds if (v := done.log_value(name)) is not None] for name in self._jobs}
+        return {name: math.exp(fmean(values)) for name, values in logs.items() if values}
 
     @property
     def _failed(self) -> set[str]:
@@ -179,7 +184,7 @@ class BestArmSearch:
         predicted, failed = self.calibration.predictions, self.calibration.failed
         for name in self._jobs:
             if name in predicted or name in failed:
-                asked = self.calibration.rounds[-1]
+                asked = next((r for r in self.calibration.rounds[::-1] if name in r.order), self.calibration.rounds[-1])
                 reason = asked.why_without_value(name) if name in failed else "predicted"
                 evidence = (predicted.get(name), None, None)
                 rows.append(self._decision(name, asked, name in self.shortlist, reason, evidence))
@@ -230,7 +235,10 @@ class BestArmSearch:
             ties=self.elimination.ties - self._failed - {winner},
             dropped=self.elimination.dropped,
             predicted=self.calibration.predictions,
-            measured={s.candidate: math.exp(s.mean) for current in self.elimination.standings for s in current},
+            measured=self._seen
+            | {s.candidate: math.exp(s.mean) for current in self.elimination.standings for s in current},
+            raced=frozenset(self.shortlist) if self.elimination.rounds else frozenset(),
+            within=None if refuted or self.calibration.untried else self.elimination.within,
             confirmed=confirmed,
             measurements=counts[Phase.CALIBRATION] + counts[Phase.ELIMINATION],
             confirm_measurements=counts[Phase.CONFIRMATION],

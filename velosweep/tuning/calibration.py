@@ -18,15 +18,13 @@ from functools import cached_property
 from itertools import zip_longest
 
 from velosweep.config.settings import Job
-from velosweep.tuning.first_look import ROUNDS as FIRST_LOOKS
-from velosweep.tuning.first_look import FirstLook
+from velosweep.tuning.first_look import CALIBRATION_LENGTHS, FirstLook, needs_calibration
 from velosweep.tuning.search_values import DraftRounds, SearchPass
 
 # Calibration is repeated until it has seen so many tokens, or so many times.
 _ENOUGH_TOKENS = 2048
 _MOST_ROUNDS = 3
 
-_CALIBRATION_LENGTHS = (1, 4, 16)
 _BELOW_BOUNDARY = 7  # n_draft whose batch, 8, is the last before the boundary
 _CLIFF_SHARE = 0.08
 
@@ -49,21 +47,31 @@ class Calibration:
         """Candidates that failed in some round: they can't run here."""
         return frozenset(name for done in self.rounds for name in done.order if done.log_value(name) is None)
 
+    @cached_property
+    def unable(self) -> frozenset[str]:
+        """Candidates that failed, and families of which all failed that was asked: their draft is the trouble."""
+        asked = {name for done in self.rounds for name in done.order}
+        hopeless = []
+        for family in self._families:
+            tried = asked.intersection(job.id for job in family)
+            hopeless += [job.id for job in family] if tried and tried <= self.failed else []
+        return self.failed.union(hopeless)
+
     def candidates(self) -> list[str]:
         """What to run in the next round; nothing when the model is as good as it gets.
 
         A candidate that failed is replaced by its neighbour.
         """
-        looks = FIRST_LOOKS if self._first_look else 0
-        if self._first_look and len(self.rounds) < looks:
+        if self._first_look and self._first_look.lasts:
             return self._first_look.candidates()
+        looks = self._first_look.taken if self._first_look else 0
         tokens = sum(seen.tokens for done in self.rounds for seen in done.observations.values())
         again = tokens < _ENOUGH_TOKENS and len(self.rounds) - looks < _MOST_ROUNDS
         again |= len(self.rounds) == looks
         known = set() if again else {name for done in self.rounds for name in done.order}
         wanted, at_boundaries = [], []
         for family in self._families:
-            able = {job.n_draft: job.id for job in family if job.id not in self.failed | self.untried}
+            able = {job.n_draft: job.id for job in family if job.id not in self.unable | self.untried}
             wanted += [able[n] for n in calibration_lengths(list(able)) if able[n] not in known]
             below = boundary_length([job.n_draft for job in family], self._runs(family))
             at_boundaries += [able[below]] if below in able else []
@@ -73,25 +81,18 @@ class Calibration:
 
     @cached_property
     def untried(self) -> frozenset[str]:
-        """Candidates of families that are not calibrated and could be; those with few lengths never are."""
+        """Candidates of families that there was no time for."""
         if self._first_look is None:
             return frozenset()
         chosen = {job.id for family in self._first_look.chosen for job in family}
-        return frozenset(job.id for family in self._first_look.families for job in family) - chosen
+        return frozenset(job.id for job in self.jobs) - chosen - self.unable
 
     @cached_property
     def _first_look(self) -> FirstLook | None:
         """None where there is nothing to choose or no hurry."""
-        several = [family for family in self._families if calibration_lengths([job.n_draft for job in family])]
-        if self.budget_s is None or len(several) < 2:
+        if self.budget_s is None or len(self._families) < 2 or not any(map(needs_calibration, self._families)):
             return None
-        return FirstLook(
-            vanilla=self.vanilla,
-            families=several,
-            rounds=self.rounds,
-            budget_s=self.budget_s,
-            runs_of_a_family=len(_CALIBRATION_LENGTHS),
-        )
+        return FirstLook(vanilla=self.vanilla, families=self._families, rounds=self.rounds, budget_s=self.budget_s)
 
     @cached_property
     def predictions(self) -> Mapping[str, float]:
@@ -137,9 +138,9 @@ def pool(runs: Sequence[DraftRounds]) -> DraftRounds | None:
 def calibration_lengths(available: Sequence[int]) -> tuple[int, ...]:
     """The available lengths nearest to 1, 4 and 16; none where there are so few that calibrating would not pay."""
     lengths = sorted(set(available))
-    if len(lengths) <= len(_CALIBRATION_LENGTHS):
+    if len(lengths) <= len(CALIBRATION_LENGTHS):
         return ()
-    return tuple(sorted({min(lengths, key=lambda n: (abs(n - wanted), n)) for wanted in _CALIBRATION_LENGTHS}))
+    return tuple(sorted({min(lengths, key=lambda n: (abs(n - wanted), n)) for wanted in CALIBRATION_LENGTHS}))
 
 
 def boundary_length(available: Sequence[int], runs: Mapping[int, DraftRounds]) -> int | None:

@@ -124,6 +124,21 @@ class Elimination:
         return bool(last) and math.fsum(last.values()) <= 1 - self.settings.confidence
 
     @property
+    def within(self) -> float | None:
+        """No other candidate is faster than the best by more than this share, with the confidence asked for.
+
+        None where the noise is not known. One that was dropped counts as it last stood beside the best of its round.
+        """
+        ahead = {
+            s.candidate: s.mean + s.half_width - max(standing.mean for standing in current)
+            for current in self.standings
+            for s in current
+            if self.best is not None and s.candidate != self.best.candidate
+        }
+        most = max(0.0, *ahead.values()) if ahead else math.inf
+        return math.expm1(most) if math.isfinite(most) else None
+
+    @property
     def ties(self) -> frozenset[str]:
         """Candidates that may be as fast as the best, as far as they were measured; the best is one."""
         last: dict[str, bool] = {}

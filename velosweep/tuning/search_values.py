@@ -104,6 +104,8 @@ class SearchAnswer:
     dropped: Mapping[str, int]  # the elimination round in which a candidate was dropped
     predicted: Mapping[str, float]
     measured: Mapping[str, float]
+    raced: frozenset[str]  # were compared with each other in rounds
+    within: float | None  # no other that was raced is faster by more than this share, as sure as was asked for
     confirmed: Interval | None  # the winner over vanilla, from fresh pairs; None for vanilla, or without time left
     measurements: int
     confirm_measurements: int

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import statistics
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tests.reporting import sweeps
+from velosweep.records import SearchCandidate, SearchRecord
 from velosweep.reporting.console import make_console
 from velosweep.reporting.export import export
 from velosweep.reporting.html import render_report
@@ -226,6 +228,42 @@ def test_where_nothing_was_drafted_at_all_the_answer_is_to_run_without_speculati
         assert "Nothing was drafted on these prompts, so there is nothing to gain: run without speculation" in text
         assert "llama-server -m" not in text
         assert "Modest speedup" not in text
+
+
+def test_several_kinds_that_drafted_nothing_are_one_line() -> None:
+    made = sweeps.default_sweep()
+    made = _idle(made, *(job.job_id for job in made.jobs))
+    first, *_ = made.jobs
+
+    def other(row: Comparison) -> Comparison:
+        findings = tuple(replace(finding, subject="ngram-mod") for finding in row.findings)
+        return replace(row, speculation="ngram-mod", findings=findings) if row.job_id == first.job_id else row
+
+    text = shown(replace(made, comparisons=[other(row) for row in made.comparisons]))
+
+    (line,) = (line for line in text.splitlines() if line.startswith("No drafts:"))
+    assert line == "No drafts:  ngram-mod; ngram-simple. Prompts whose answers repeat text may change that (-v)"
+
+
+def test_what_a_search_did_not_choose_has_its_outcome_and_no_speedup_of_other_rounds() -> None:
+    made = sweeps.default_sweep()
+    winner, tie, slow = (job.job_id for job in sorted(made.jobs, key=lambda job: job.speedup_gm or 0))
+    outcomes = {winner: "winner", tie: "may be as fast as the winner", slow: "slower: dropped in round 2"}
+    rows = tuple(
+        SearchCandidate(name=name, job_id=name, predicted=None, measured=3.0 - place, outcome=outcomes[name])
+        for place, name in enumerate(outcomes)
+    )
+    search = SearchRecord(
+        category=None, job_id=winner, certified=True, sure="certified", speedup=1.2, low=1.1, high=1.3, pairs=6,
+        headline="", ties=(), notes=(), candidates=rows,
+    )  # fmt: skip
+
+    text = shown(replace(made, record=replace(made.record, searches=(search,))))
+
+    found = [next((word for word in ("1.20×", "may be as fast  ", "slower  ", "×") if word in line), "")
+             for line in text.splitlines() if re.search(r" \d\d %(  |$)", line)]  # fmt: skip
+
+    assert sorted(found) == ["1.20×", "may be as fast  ", "slower  "]
 
 
 def test_two_points_need_no_plot_beside_the_table() -> None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 _USES = {"code": ("code",), "chat": ("explanation", "writing"), "edit": ("editing",), "reason": ("reasoning",)}
 _PROMPTS = 3  # fewer where the budget asks for it
 _TOKENS = 100
+_TOLERANCE = "0.03"  # of the best: less is not felt, and telling it takes most of a search's time
 
 
 def main(argv: Sequence[str], *, run_sweep: RunSweep | None = None) -> int:
@@ -147,6 +148,7 @@ def search_words(main_model: Path, plan: CandidatePlan, arguments: argparse.Name
     values = {
         "hydra/sweeper": ["tune"],
         "tuner.budget": [f"{_budget_s(arguments):g}s"],
+        "tuner.tolerance": [_TOLERANCE],
         "model_pair.main_model": [quoted(str(main_model))],
         "model_pair.name": [quoted(main_model.stem)],  # else rows were told apart by it, and not by their drafts
         "model_pair.synthetic": ["null"],  # the default pair's, beside which names of files would not count

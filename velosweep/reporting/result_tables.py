@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from velosweep.planning.job_settings import DRAFT, KIND, N_DRAFT, drafting, model_name, settings_of, value_of
-from velosweep.records import SweepRecord
+from velosweep.records import SearchCandidate, SweepRecord
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.recommendation import Recommendation
 from velosweep.reporting.table import Cell, Column, Table, column, figure, percentage
@@ -47,10 +47,12 @@ def summary_table(
     """One row a job below its vanilla: what it is, its speed, its speedup with the interval, and what that means.
 
     Jobs that `found` is about have its figures, and those to run a mark. `shown`: only these jobs by id, named as among
-    all `jobs`. A job that failed by `record` says why.
+    all `jobs`. A job that failed by `record` says why. What a search did not choose has its outcome there, and no
+    speedup: its runs were taken beside the winner's, and few of them beside vanilla's.
     """
     names, failed, baseline_of = names_of(jobs), _reasons(record), {job.id: job.baseline_id for job in record.jobs}
     best = {answer.job.job_id: answer.job for answer in found if answer.job is not None}
+    searched = {job_id: row.outcome for job_id, row in searched_candidates(record).items()}
     advised = {answer.job.job_id for answer in found if answer.job is not None and answer.kind == "run"}
     keys = names.keys if N_DRAFT in names.keys else (*names.keys, N_DRAFT)
     vanilla = dict.fromkeys([key for key in keys if drafting(key)], "–")
@@ -67,6 +69,9 @@ def summary_table(
             lines.append({**cells, **vanilla, "tok/s": speed, "speedup": "1.00×"})
         if job.speculation != "none":
             lines.append({**cells, **_outcome(best.get(job.job_id, job), failed.get(job.job_id))})
+            if job.job_id in searched and job.job_id not in best and job.job_id not in failed:
+                words = searched[job.job_id].removesuffix(" as the winner").partition(":")[0]
+                lines[-1] |= {"speedup": "", **({} if job.drafted is False else {"speedup": words, "verdict": ""})}
             lines[-1][""] = "▶" if job.job_id in advised else ""
 
     def of(name: str, title: str = "", *, right: bool = False) -> Column:
@@ -82,6 +87,12 @@ def summary_table(
     )
     marked = frozenset(place for place, line in enumerate(lines) if line.get(""))
     return Table(caption="Settings", columns=columns, advised=marked)
+
+
+def searched_candidates(record: SweepRecord) -> dict[str, SearchCandidate]:
+    """What became of the settings of the searches over all prompts, by job id."""
+    rows = (row for search in record.searches if search.category is None for row in search.candidates)
+    return {row.job_id: row for row in rows if row.job_id is not None}
 
 
 def _outcome(job: Comparison, failed: str | None) -> dict[str, str]:

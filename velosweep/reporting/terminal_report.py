@@ -16,7 +16,7 @@ from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.load_map import as_told, load_table, where_it_pays
 from velosweep.reporting.recommendation import Recommendation, recommend
-from velosweep.reporting.result_tables import summary_table, with_failed
+from velosweep.reporting.result_tables import searched_candidates, summary_table, with_failed
 from velosweep.reporting.speedup_hints import hint_heading, reasons_for_modest_speedup, target_reasons
 from velosweep.reporting.table import terminal_lines
 from velosweep.reporting.verbose_report import print_details
@@ -137,16 +137,19 @@ def _table_lines(
     ids = {answer.job.job_id for answer in found if answer.job is not None}
     failed = {job.id for job in record.jobs if job.state == "failed"}
     plain = {job.job_id for job in jobs if job.speculation == "none"}
-    ranked = sorted(
-        (job for job in jobs if job.job_id not in failed | plain),
-        key=lambda job: (job.job_id not in ids, -(best_estimate(job) or 0.0)),
-    )
+    searched = searched_candidates(record)
+
+    def rank(job: Comparison) -> tuple[bool, bool, float]:
+        found = searched.get(job.job_id)
+        return (job.job_id not in ids, job.drafted is False, -((found.measured if found else best_estimate(job)) or 0))
+
+    ranked = sorted((job for job in jobs if job.job_id not in failed | plain), key=rank)
     shown = ranked if len(ranked) <= room else ranked[: room - 1]
     kept = plain | {job.job_id for job in shown} | (failed if len(ranked) + len(failed) <= room else set())
     below = replace(record, jobs=tuple(replace(job, error="see below") for job in record.jobs))
     yield from terminal_lines(summary_table(jobs, below, found, kept), width=table_width(console))
     rest = ranked[len(shown) :]
-    values = [value for job in rest if (value := best_estimate(job)) is not None]
+    values = [value for job in rest if (value := best_estimate(job)) is not None and job.job_id not in searched]
     if rest:
         span = f", {min(values):.2f}× to {max(values):.2f}×" if values else ""
         yield f"{plural(len(rest), 'further setting')}{span}"
@@ -168,9 +171,13 @@ def _next_steps(
             load = f"Run it ({answer.question}):" if answer.question else "Run it:    "
             yield f"{load} {answer.command}"
     idle = [job for job in jobs if job.drafted is False]
-    for advice, where in grouped_findings(idle, job_labels(jobs), record) if not quiet else ():
-        if advice.code == "nothing_drafted":
-            yield f"No drafts:  {'' if single else '; '.join(first_few(where, 3)) + '. '}{advice.remedy}"
+    advice = [one for one in grouped_findings(idle, job_labels(jobs), record) if one[0].code == "nothing_drafted"]
+    if advice and not quiet:
+        where, remedy = advice[0][1], advice[0][0].remedy
+        if len(advice) > 1:
+            where = list(dict.fromkeys(job.speculation for job in idle))
+            remedy = "Prompts whose answers repeat text may change that (-v)"
+        yield f"No drafts:  {'' if single else '; '.join(first_few(where, 3)) + '. '}{remedy}"
     weak = [answer for answer in found if answer.job is not None and answer.sureness.startswith("Weak")]
     if weak and not quiet:
         codes = {advice.code for answer in weak for advice in answer.against}

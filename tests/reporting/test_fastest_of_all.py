@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pyarrow as pa
+import pytest
+
 from tests.reporting import sweeps
 from velosweep.records import ModelFile
 from velosweep.reporting.fastest_of_all import fastest_of_all
-from velosweep.reporting.recommendation import recommend
 from velosweep.reporting.wording import whole_jobs
 from velosweep.statistics.comparison import Comparison, Statistics
 
@@ -27,7 +29,7 @@ def faster(job: Comparison, main_model: str, times: float) -> Comparison:
     return replace(job, job_id=name, main_model=main_model, vanilla=vanilla, speculative=speculative)
 
 
-def said(times: float) -> list[str]:
+def said(times: float, samples: pa.Table | None = None) -> list[str]:
     made = sweeps.default_sweep()
     first = [replace(job, main_model="/m/big-f16.gguf") for job in whole_jobs(made.comparisons)]
     jobs = [*first, *(faster(job, "/m/big-q8_0.gguf", times) for job in first)]
@@ -37,25 +39,49 @@ def said(times: float) -> list[str]:
         ModelFile(path=path, size_bytes=10**8, fingerprint=path) for path in {job.draft_model or "" for job in jobs}
     )
     record = replace(made.record, environment=replace(made.record.environment, models=models))
-    return list(fastest_of_all(recommend(jobs, record), jobs, record))
+    record = replace(record, jobs=(*record.jobs, *(
+        replace(entry, id=f"{entry.id} of /m/big-q8_0.gguf", baseline_id="other") for entry in record.jobs
+    )))  # fmt: skip
+    return list(fastest_of_all(jobs, record, samples))
 
 
 def test_the_fastest_of_all_is_named_with_what_it_is_faster_than() -> None:
     (sentence,) = said(1.5)
 
-    assert sentence.startswith("Fastest of all: q8_0 with ")
+    assert sentence.startswith("Fastest of all: q8_0 main model, n_draft 4: ")
     assert "1.50× [" in sentence
-    assert "the best of f16; its files take 1.2 GB, the other's 2.1 GB." in sentence
+    assert "in 1.2 GB of files" in sentence
+    assert "of f16 main model, n_draft 4: 91.4 tok/s in 2.1 GB of files" in sentence
+    assert sentence.endswith("Other weights may give other answers: that was not compared.")
 
 
 def test_near_equals_are_called_so() -> None:
     (sentence,) = said(1.0001)
 
-    assert ", which may be as fast;" in sentence
+    assert ", which may be as fast." in sentence
 
 
 def test_one_main_model_needs_no_such_sentence() -> None:
     made = sweeps.default_sweep()
     jobs = whole_jobs(made.comparisons)
 
-    assert list(fastest_of_all(recommend(jobs, made.record), jobs, made.record)) == []
+    assert list(fastest_of_all(jobs, made.record)) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ("text", "Both write the same text on 1 prompt."),
+        ("another", "Other weights give other answers, on 1 of 1 prompt"),
+    ],
+)
+def test_whether_the_answers_differ_is_seen_in_what_vanilla_wrote(other: str, told: str) -> None:
+    first = sweeps.default_sweep().record.jobs[0].baseline_id
+    rows = [
+        {"job_id": job_id, "prompt_id": "p", "output_sha256": text, "warmup": False, "status": "ok"}
+        for job_id, text in ((first, "text"), ("other", other))
+    ]
+
+    (sentence,) = said(1.5, pa.Table.from_pylist(rows))
+
+    assert told in sentence

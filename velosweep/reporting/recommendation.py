@@ -32,8 +32,7 @@ from velosweep.reporting.wording import (
 )
 from velosweep.statistics.best_of_several import by_question
 from velosweep.statistics.comparison import Comparison
-from velosweep.statistics.findings import confirmed_findings
-from velosweep.statistics.ranking import best_estimate, category_speedups, fastest, turn_speedups
+from velosweep.statistics.ranking import best_estimate, category_speedups, leaders, turn_speedups
 from velosweep.units import plural
 from velosweep.values import Verdict
 
@@ -97,10 +96,8 @@ def with_answers(rows: Iterable[Comparison], found: Iterable[Recommendation]) ->
 def _recommendation(
     question: str, jobs: list[Comparison], rows: Sequence[Comparison], record: SweepRecord, labels: Mapping[str, str]
 ) -> Recommendation:
-    ids = {job.job_id for job in jobs}
-    of_all_prompts = (search for search in record.searches if search.category is None)
-    search = next((search for search in of_all_prompts if ids & {row.job_id for row in search.candidates}), None)
-    best = _best(jobs, record) if search is None else _confirmed(search, jobs)
+    leading = next(iter(leaders(jobs, record)), None)
+    best, search = (leading.job, leading.search) if leading else (None, _search_of(jobs, record))
     kind, headline = "nothing", _without_ratio(jobs, labels, record)
     if search is not None and search.job_id is None and anything_compared(search):
         kind, headline = "no_reliable_gain", search.headline
@@ -129,33 +126,10 @@ def _recommendation(
     )
 
 
-def _best(jobs: Sequence[Comparison], record: SweepRecord) -> Comparison | None:
-    """The fastest job. Of those with different baselines (other engine settings) the one with the most tokens a second
-    in the end, with or without speculation: a large speedup of something slow is no answer."""
-    baseline_of = {job.id: job.baseline_id for job in record.jobs}
-    alike: dict[str, list[Comparison]] = {}
-    for job in jobs:
-        alike.setdefault(baseline_of.get(job.job_id, ""), []).append(job)
-    leading = [best for group in alike.values() if (best := fastest(group)) is not None]
-
-    def speed(job: Comparison) -> float:
-        modes = [job.vanilla, job.speculative if job.verdict is Verdict.FASTER else None]
-        return max((mode.tokens_per_second.mean for mode in modes if mode), default=0.0)
-
-    return max(leading, key=speed, default=None)
-
-
-def _confirmed(search: SearchRecord, jobs: Sequence[Comparison]) -> Comparison | None:
-    """The winner with the speedup of its confirming pairs alone: the pairs that selected it overstate it."""
-    best = next((job for job in jobs if job.job_id == search.job_id), None) or fastest(jobs)
-    if best is None or search.job_id is None or search.speedup is None or best.verdict is Verdict.INVALID:
-        return best
-    verdict = Verdict.NO_RELIABLE_GAIN
-    if search.low is not None and search.high is not None:
-        verdict = Verdict.FASTER if search.low > 1 else Verdict.SLOWER if search.high < 1 else verdict
-    ratio, low, high, pairs = search.speedup, search.low, search.high, search.pairs
-    findings = confirmed_findings(best.findings, ratio=ratio, low=low, high=high, pairs=pairs)
-    return replace(best, speedup_gm=ratio, ci_low=low, ci_high=high, n_pairs=pairs, verdict=verdict, findings=findings)
+def _search_of(jobs: Sequence[Comparison], record: SweepRecord) -> SearchRecord | None:
+    ids = {job.job_id for job in jobs}
+    of_all_prompts = (search for search in record.searches if search.category is None)
+    return next((search for search in of_all_prompts if ids & {row.job_id for row in search.candidates}), None)
 
 
 def _kind_and_headline(best: Comparison, setting: str) -> tuple[str, str]:

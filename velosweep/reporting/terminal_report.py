@@ -91,7 +91,7 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
         question = f"{answer.question}: " if answer.question else ""
         style = "bold green" if answer.kind == "run" else "bold yellow"
         say(console, f"{question}{answer.headline}. {answer.sureness}".rstrip(), style=style)
-    for sentence in fastest_of_all(found, jobs, record) if not loads else ():
+    for sentence in fastest_of_all(jobs, record, derived.samples) if not loads else ():
         say(console, sentence, style="bold")
     answers = found if not loads else found[:1]
     after = [*_failures(derived), *_next_steps(answers, jobs, record, single=single, quiet=verbosity <= QUIET)]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from velosweep.statistics.comparison import Comparison
+from velosweep.records import SearchRecord, SweepRecord
+from velosweep.statistics.comparison import Comparison, ModeStatistics
+from velosweep.statistics.findings import confirmed_findings
 from velosweep.values import Verdict
 
 
@@ -36,6 +38,59 @@ def _as_chosen(job: Comparison) -> Comparison:
         return job
     unsure = job.verdict is Verdict.FASTER and job.chosen_low <= 1
     return replace(job, ci_low=job.chosen_low, verdict=Verdict.NO_RELIABLE_GAIN if unsure else job.verdict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leader:
+    """The best job of one baseline: of jobs that share a vanilla series. `search`: the one that found it, if any."""
+
+    job: Comparison
+    baseline_id: str
+    search: SearchRecord | None
+
+    @property
+    def speculates(self) -> bool:
+        """Whether speculation is surely faster than this baseline."""
+        return self.job.verdict is Verdict.FASTER and (self.search is None or self.search.job_id is not None)
+
+    @property
+    def mode(self) -> ModeStatistics | None:
+        """The faster way to run it, by what is sure."""
+        return self.job.speculative if self.speculates else self.job.vanilla
+
+    @property
+    def speed(self) -> float:
+        """Its tokens a second, with or without speculation; 0 where it is not known."""
+        return self.mode.tokens_per_second.mean if self.mode is not None else 0.0
+
+
+def leaders(jobs: Iterable[Comparison], record: SweepRecord) -> list[Leader]:
+    """One for each baseline, the fastest first: a large speedup of something slow is no answer."""
+    baseline_of = {job.id: job.baseline_id for job in record.jobs}
+    searched = {row.job_id: one for one in record.searches if one.category is None for row in one.candidates}
+    alike: dict[str, list[Comparison]] = defaultdict(list)
+    for job in jobs:
+        alike[baseline_of.get(job.job_id, "")].append(job)
+    found = []
+    for baseline_id, group in alike.items():
+        search = next((searched[job.job_id] for job in group if job.job_id in searched), None)
+        if (best := fastest(group) if search is None else _confirmed(search, group)) is not None:
+            found.append(Leader(job=best, baseline_id=baseline_id, search=search))
+    return sorted(found, key=lambda leader: -leader.speed)
+
+
+def _confirmed(search: SearchRecord, jobs: Iterable[Comparison]) -> Comparison | None:
+    """The winner with the speedup of its confirming pairs alone: the pairs that selected it overstate it."""
+    group = list(jobs)
+    best = next((job for job in group if job.job_id == search.job_id), None) or fastest(group)
+    if best is None or search.job_id is None or search.speedup is None or best.verdict is Verdict.INVALID:
+        return best
+    verdict = Verdict.NO_RELIABLE_GAIN
+    if search.low is not None and search.high is not None:
+        verdict = Verdict.FASTER if search.low > 1 else Verdict.SLOWER if search.high < 1 else verdict
+    ratio, low, high, pairs = search.speedup, search.low, search.high, search.pairs
+    findings = confirmed_findings(best.findings, ratio=ratio, low=low, high=high, pairs=pairs)
+    return replace(best, speedup_gm=ratio, ci_low=low, ci_high=high, n_pairs=pairs, verdict=verdict, findings=findings)
 
 
 def turn_speedups(rows: Iterable[Comparison]) -> dict[int, float]:

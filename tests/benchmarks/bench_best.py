@@ -1,6 +1,6 @@
 """`velosweep best` against a full grid of the same candidates, on the synthetic main model with its draft and head.
 
-    python -m tests.benchmarks.bench_best [--budget 150s] [--iterations 3]
+    python -m tests.benchmarks.bench_best [--budget 150s] [--iterations 3] [--eps 0.03]
 
 Prints the end of the search, whether its winner is the grid's or among those that the grid can't tell from its best,
 and the runs and seconds of both. The folder holds two models besides that can't draft. On a quiet machine.
@@ -26,11 +26,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", default="150s")
     parser.add_argument("--iterations", type=int, default=3, help="of each setting of the grid")
+    parser.add_argument("--eps", default="0.03", help="how far the draft is from the main model (default: the pair's)")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = write_models(folder / "models")
+        model = write_models(folder / "models", f"eps={options.eps}")
         best, best_s = run(folder, "best", str(model), "--budget", options.budget, "--out", str(folder / "best"))
         words = grid_words(folder / "best")
         grid, grid_s = run(folder, *words, f"iterations={options.iterations}", f"hydra.sweep.dir={folder / 'grid'}")
@@ -41,19 +42,22 @@ def main() -> None:
         print(f"runs: {runs} and {of_grid} ({runs / of_grid:.2f}); {best_s:.0f} s and {grid_s:.0f} s")
 
 
-def write_models(folder: Path) -> Path:
+def write_models(folder: Path, eps: str) -> Path:
     """main.gguf with its draft and EAGLE-3 head, a draft of another vocabulary, and one that is too large."""
-    (main,) = synthesise(folder, "*-main.gguf", "--heads", "draft-eagle3")
-    synthesise(folder, "*-l4-*-draft.gguf", "vocabulary=512", "layers=4")
-    synthesise(folder, "*-l18-*-main.gguf", "layers=18")
-    return main
-
-
-def synthesise(folder: Path, pattern: str, *words: str) -> list[Path]:
-    """The files of `velosweep synth` that match; what it wrote besides is left where it is."""
-    command = [sys.executable, "-m", "velosweep", "synth", "--out", str(folder), *words]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return list(folder.glob(pattern))
+    wanted = {
+        "main": ("*-main.gguf", "--heads", "draft-eagle3", eps),
+        "draft": ("*-draft.gguf", eps),
+        "eagle3": ("*-eagle3.gguf", "--heads", "draft-eagle3", eps),
+        "other": ("*-draft.gguf", "vocabulary=512", "layers=4"),
+        "larger": ("*-main.gguf", "layers=18", "kept_layers=2"),
+    }
+    folder.mkdir()
+    for name, (pattern, *words) in wanted.items():
+        made = folder.parent / "made" / name
+        command = [sys.executable, "-m", "velosweep", "synth", "--out", str(made), *words]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        next(made.glob(pattern)).rename(folder / f"{name}.gguf")
+    return folder / "main.gguf"
 
 
 def grid_words(searched: Path) -> list[str]:
@@ -84,7 +88,7 @@ def verdict(searched: Path, grid: Path) -> str:
 
 def place(row: dict[str, Any]) -> tuple[object, ...]:
     """What tells a candidate from the others: ids differ, since iterations do."""
-    return (row["speculation"], Path(row["draft_model"] or "").name[-12:], row["n_draft"], row["p_min"])
+    return (row["speculation"], Path(row["draft_model"] or "").name[-12:], row["n_draft"], row.get("speculation_p_min"))
 
 
 def run(folder: Path, *words: str) -> tuple[str, float]:

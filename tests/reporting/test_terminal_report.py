@@ -4,6 +4,7 @@ import io
 import re
 import statistics
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -107,7 +108,7 @@ def test_a_sweep_ends_with_the_answer_its_table_and_what_to_do_next() -> None:
         "      none   44.2  1.00×",
         "▶        4   91.4  2.07× (2.03–2.09)      52 %  faster",
     ]
-    assert [line.partition(":")[0] for line in lines[7:]] == ["Run it", "Report"]
+    assert [line.partition(":")[0].partition(" (")[0] for line in lines[7:]] == ["Run it", "Report"]
 
 
 def _slow_to_begin(made: sweeps.MadeUp) -> sweeps.MadeUp:
@@ -230,6 +231,20 @@ def test_where_nothing_was_drafted_at_all_the_answer_is_to_run_without_speculati
         assert "Modest speedup" not in text
 
 
+@pytest.mark.parametrize(("path", "told"), [("/nowhere", True), ("HERE", False)])
+def test_who_has_no_llama_server_is_told_where_to_get_one(
+    path: str, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "llama-server").write_text("")
+    (tmp_path / "llama-server").chmod(0o755)
+    monkeypatch.setenv("PATH", path.replace("HERE", str(tmp_path)))
+
+    text = shown(sweeps.default_sweep())
+
+    about = " (llama-server is at github.com/ggml-org/llama.cpp/releases): " if told else ":     "
+    assert f"Run it{about}llama-server -m" in text
+
+
 def test_several_kinds_that_drafted_nothing_are_one_line() -> None:
     made = sweeps.default_sweep()
     made = _idle(made, *(job.job_id for job in made.jobs))
@@ -277,7 +292,7 @@ def test_two_points_need_no_plot_beside_the_table() -> None:
 def test_quiet_leaves_the_answer_its_command_and_where_it_was_saved() -> None:
     lines = shown(_slow_to_begin(sweeps.default_sweep()), verbosity=-1).splitlines()
 
-    assert [line.partition(":")[0] for line in lines[-2:]] == ["Run it", "Report"]
+    assert [line.partition(":")[0].partition(" (")[0] for line in lines[-2:]] == ["Run it", "Report"]
     assert "remark" not in lines[-1]
     assert "📊 Speedup:" in shown(sweeps.single_job(), verbosity=-1)
 

@@ -16,6 +16,7 @@ from velosweep.config.keys import expanded
 from velosweep.errors import ConfigError, ProgramError
 from velosweep.isolation import program_environment, without_current_folder
 from velosweep.llama_cpp.arguments import absolute_paths
+from velosweep.reporting.printed_command import WHERE_TO_GET_IT
 
 
 def main(argv: Sequence[str]) -> int:
@@ -59,6 +60,6 @@ def _program(name: str, *, asked: bool) -> str:
             raise ConfigError(f"There is no llama-server at {name}", remedy="give the program, or a llama.cpp folder")
         raise ProgramError(
             f"There is no {name} here; the sweep may have used the llama.cpp that comes with velosweep",
-            remedy="name a llama-server of yours: velosweep serve --llama-server PATH",
+            remedy=f"name a llama-server of yours: velosweep serve --llama-server PATH ({WHERE_TO_GET_IT})",
         )
     return str(Path(found).absolute())

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Iterable
 
 from velosweep.config.speculation_kinds import KINDS, kind_of
 from velosweep.llama_cpp.setting_table import SETTINGS
 from velosweep.records import JobRecord, SweepRecord
 from velosweep.statistics.comparison import Comparison
+
+WHERE_TO_GET_IT = "llama-server is at github.com/ggml-org/llama.cpp/releases"
+
+
+def program_missing(job: Comparison) -> bool:
+    """Whether the embedded llama.cpp ran this job and PATH has no llama-server for its command."""
+    return job.engine == "embedded" and shutil.which("llama-server") is None
 
 
 def command_line(job: Comparison, record: SweepRecord) -> str:

@@ -15,6 +15,7 @@ from velosweep.reporting.console import NORMAL, QUIET, VERBOSE, say, say_lines, 
 from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.load_map import as_told, load_table, where_it_pays
+from velosweep.reporting.printed_command import WHERE_TO_GET_IT, program_missing
 from velosweep.reporting.recommendation import Recommendation, recommend
 from velosweep.reporting.result_tables import searched_candidates, summary_table, with_failed
 from velosweep.reporting.speedup_hints import hint_heading, reasons_for_modest_speedup, target_reasons
@@ -168,7 +169,9 @@ def _next_steps(
         if (reasons := target_reasons(answer, jobs, record)) and not single and not quiet:
             yield f"Why:        {reasons[0]}"
         if answer.command:
-            load = f"Run it ({answer.question}):" if answer.question else "Run it:    "
+            get_it = WHERE_TO_GET_IT if answer.job is not None and program_missing(answer.job) else ""
+            about = "; ".join(filter(None, (answer.question, get_it)))
+            load = f"Run it ({about}):" if about else "Run it:    "
             yield f"{load} {answer.command}"
     idle = [job for job in jobs if job.drafted is False]
     advice = [one for one in grouped_findings(idle, job_labels(jobs), record) if one[0].code == "nothing_drafted"]

@@ -105,3 +105,12 @@ def test_a_terminal_that_says_no_width_has_eighty_columns(columns: str, sweep: P
     assert "Run the synthetic draft" in text
     assert "\x1b[" not in text
     assert 40 < max(len(line) for line in text.splitlines() if "/" not in line) <= 80  # commands and paths stay whole
+
+
+@pytest.mark.parametrize(("stderr", "known"), [(subprocess.STDOUT, "True"), (subprocess.DEVNULL, "False")])
+def test_what_was_printed_is_known_to_be_read_where_both_outputs_are_one(stderr: int, known: str) -> None:
+    code = "from velosweep.reporting.console import shown_on_stderr as shown; print(shown())"
+
+    done = subprocess.run([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, stderr=stderr, check=True)
+
+    assert done.stdout.decode().strip() == known

@@ -23,7 +23,7 @@ from velosweep.measuring.resuming import plan, plan_as_data
 from velosweep.planning.server_groups import ServerGroup
 from velosweep.records import SweepRecord
 from velosweep.reporting.collation import collate
-from velosweep.reporting.console import make_console, say
+from velosweep.reporting.console import make_console, say, shown_on_stderr
 from velosweep.reporting.escaping import terminal_text
 from velosweep.reporting.image_export import require_matplotlib
 from velosweep.reporting.plan_text import print_plan, print_start
@@ -78,7 +78,7 @@ def run_sweep(
     outcome = SweepOutcome.of_sweep(
         derived.record, derived.summaries(), asked=job_ids, interrupted=measured.interrupted
     )
-    if (why := outcome.why) is not None and not sys.stdout.isatty():  # a terminal has just shown it
+    if (why := outcome.why) is not None and not shown_on_stderr():
         further = f"; go on with: {resume_command(root)}" if measured.interrupted else ""
         sys.stderr.write(f"velosweep: {terminal_text(why)}{further}\n")
     return outcome

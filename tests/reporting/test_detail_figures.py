@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.reporting import sweeps
-from velosweep.reporting.detail_figures import acceptance_figure
+from velosweep.reporting.detail_figures import acceptance_figure, metric_figures
 from velosweep.reporting.figure import series_style
 from velosweep.reporting.wording import whole_jobs
 
@@ -34,3 +34,13 @@ def test_results_of_earlier_versions_show_no_position_that_can_not_be_drafted() 
 
     assert figure is not None
     assert figure.data[0]["x"] == [1, 2, 3, 4]
+
+
+def test_vanilla_that_settings_share_is_drawn_once_in_each_metric() -> None:
+    made = sweeps.default_sweep()
+    two = [replace(job, job_id=f"{draft}{job.job_id}", draft_model=f"/m/{draft}.gguf")
+           for draft in ("q4", "q8") for job in made.jobs]  # fmt: skip
+
+    names = [[trace["name"] for trace in figure.data] for figure in metric_figures(two)]
+
+    assert names == [["vanilla", "q4 draft", "q8 draft"]] * 3

@@ -50,8 +50,8 @@ def test_an_untrusted_round_is_said_with_both_speeds_and_a_remedy() -> None:
 
     advice = explain(Finding(code="untrusted", severity="warning", subject="rounds", evidence=evidence))
 
-    assert "In 2 rounds (iteration 3, 5)" in advice.sentence
-    assert "27 tok/s before iteration 5 after two rests, 30 in the first round (10.0% slower)" in advice.sentence
+    assert "In iteration 3, 5 the machine stayed slower" in advice.sentence
+    assert "27 tok/s before iteration 5 after two rests, 30 in the first (10.0% slower)" in advice.sentence
     assert "protocol.cooldown_max_s" in advice.remedy
 
 

@@ -257,10 +257,10 @@ def test_the_clock_moves_and_the_time_left_shrinks_while_a_run_lasts(monkeypatch
             observe(ended(job, mode, 0, 30.0))
         observe(RunStarted(lane=0, measurement=planned.measurement(job, Mode.VANILLA, 2)))
         now[0] += 7.0
-        while "27 s gone, about 73 s left" not in out.getvalue():
+        while "27 s elapsed, about 73 s left" not in out.getvalue():
             time.sleep(0.01)
         now[0] += 1.0
-        while "28 s gone, about 72 s left" not in out.getvalue():
+        while "28 s elapsed, about 72 s left" not in out.getvalue():
             time.sleep(0.01)
 
     assert "vanilla, iteration 2/5, 7 s" in out.getvalue()

@@ -44,7 +44,7 @@ def test_the_answer_names_draft_n_draft_speedup_and_interval() -> None:
     assert answer.headline == "Run the synthetic draft, n_draft 4: 2.07× faster (44.2 → 91.4 tok/s)"
     assert answer.sureness == "95 % sure of 2.03 to 2.09×, by 5 pairs of runs."
     assert answer.kind == "run"
-    assert answer.rests_on.endswith("conditional on this launch, its lower limit for the best of 3 settings")
+    assert answer.rests_on.endswith("within rounds, its lower limit for the best of 3 settings")
     assert "1 prompt, 5 pairs of runs" in answer.rests_on
 
 
@@ -310,7 +310,7 @@ def test_the_intervals_over_passes_and_over_prompts_say_what_each_is_of() -> Non
     notes = " | ".join(_with_prompts(ci_low=1.3, ci_high=1.6, population_low=1.2, population_high=1.7))
 
     assert "for these same prompts measured again" in notes
-    assert "other prompts like these: [1.20, 1.70] (95 %, from how these prompts differ)" in notes
+    assert "for other prompts like these, by how these differ: [1.20, 1.70] (95 %)" in notes
 
 
 @pytest.mark.parametrize(

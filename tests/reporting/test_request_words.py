@@ -29,7 +29,7 @@ def test_first_token_and_whole_request_are_told_with_both_times() -> None:
 
 @pytest.mark.parametrize(("verdict", "tokens", "words"), [
     (Verdict.FASTER, 1, "pays from the first tokens on"),
-    (Verdict.FASTER, 120, "pays from 120 generated tokens on at this prompt length (2300 tokens)"),
+    (Verdict.FASTER, 120, "pays from 120 tokens on at this prompt length (2300 tokens)"),
     (Verdict.SLOWER, None, "never pays at this prompt length (2300 tokens)"),
     (Verdict.NO_RELIABLE_GAIN, 120, ""),
 ])  # fmt: skip

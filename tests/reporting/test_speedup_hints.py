@@ -71,7 +71,7 @@ def test_a_jump_of_the_batch_cost_within_the_series_is_named() -> None:
 def test_too_few_accepted_tokens_are_named_with_what_all_would_give() -> None:
     reasons = _text(_costed(alpha=0.2, c=0.05, v=1.2))
 
-    assert "only 6 % of the drafted tokens were accepted, 1.2 tokens a round of up to 5" in reasons
+    assert "only 6 % of the drafted tokens were accepted, 1.2 tokens a check of up to 5" in reasons
     assert "with all accepted it would be 3.57×" in reasons
 
 
@@ -134,7 +134,7 @@ def test_of_another_series_nothing_is_concluded() -> None:
 def test_without_costs_only_acceptance_says_why() -> None:
     assert reasons_for_modest_speedup(_job(rate=0.11)) == [
         "A draft of the same model family, or one made for this model: only 11 % of the drafted tokens were accepted, "
-        "1.4 tokens a round of up to 5"
+        "1.4 tokens a check of up to 5"
     ]
     assert reasons_for_modest_speedup(_job(rate=0.5))[0].startswith("A smaller n_draft")
 

@@ -123,7 +123,7 @@ def _slow_to_begin(made: sweeps.MadeUp) -> sweeps.MadeUp:
 def test_what_a_request_gains_is_said_where_it_is_less_than_decoding_gains() -> None:
     told = shown(_slow_to_begin(sweeps.default_sweep()))
 
-    assert "whole answer of 100 tokens 5.0 → 4.5 s, 1.10×; pays from 70 generated tokens on at this prompt" in told
+    assert "whole answer 5.0 → 4.5 s; pays from 70 tokens on.\n" in told
     assert "First token" not in shown(sweeps.default_sweep())
 
 
@@ -145,8 +145,35 @@ def test_what_weakens_the_answer_stands_in_its_own_line_once() -> None:
     assert "Weak evidence: busy machine, only 2 pairs of runs, noisy runs.\n" in text
     assert "Surer:      close other programs, then velosweep more last --iterations 3\n" in text
     assert "drifted" not in text
-    assert "(4 remarks: velosweep report " in text
+    assert "(4 remarks with -v)" in text
     assert "Speed drifted by" in shown(replace(made, comparisons=rows), verbosity=1)
+
+
+def test_an_interrupted_sweep_is_told_once_to_go_on_and_not_to_add_rounds() -> None:
+    made = sweeps.default_sweep()
+    busy = Finding(code="machine_busy", severity="warning", subject="machine", evidence={"busy_share": 0.9})
+    rows = [replace(row, findings=(busy,)) for row in made.comparisons]
+    jobs = (*made.record.jobs[:-1], replace(made.record.jobs[-1], state="pending"))
+
+    text = shown(replace(made, comparisons=rows, record=replace(made.record, jobs=jobs)))
+
+    assert "Weak evidence: busy machine" in text
+    assert text.count("Go on with: velosweep resume sweep\n") == 1
+    assert "Surer" not in text
+
+
+@pytest.mark.parametrize(("width", "settings"), [(80, 9), (120, 9), (80, 36)])
+def test_on_a_terminal_the_end_is_a_dozen_lines_however_they_wrap(width: int, settings: int) -> None:
+    made = sweeps.make([sweeps.SYNTHETIC], n_drafts=tuple(range(2, 2 + settings)), prompts=1, iterations=5)
+    busy = Finding(code="machine_busy", severity="warning", subject="machine", evidence={"busy_share": 0.9})
+    rows = [replace(row, findings=(busy, *row.findings)) for row in made.comparisons]
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=True, color_system=None, highlight=False, markup=False)
+
+    shown(replace(made, comparisons=rows), console=console)
+
+    assert sum(max(-(-len(line.rstrip()) // width), 1) for line in out.getvalue().splitlines()) <= 12
+    assert " further settings, " in out.getvalue()
 
 
 @pytest.mark.parametrize("settings", [1, 3, 8, 12])
@@ -352,7 +379,7 @@ def test_failed_jobs_runs_and_findings_are_named() -> None:
     assert "❌ n_draft 16 failed: llama-server ended with 1" in text
     assert "Of 55 runs: 12 failed; none of these is averaged" in text
     assert "drifted by -5.7%" in shown(sweeps.with_failures(), verbosity=1)
-    assert "All pairs come from one launch" in shown(sweeps.with_failures(), verbosity=1)
+    assert "The servers were started once" in shown(sweeps.with_failures(), verbosity=1)
 
 
 def test_jobs_that_failed_alike_are_one_paragraph() -> None:
@@ -416,7 +443,7 @@ def test_tables_and_plots_fit_narrow_terminals(width: int) -> None:
     from rich.text import Text
 
     lines = [Text.from_ansi(line).plain for line in out.getvalue().splitlines()]
-    commands = [line for line in lines if "llama-server " in line or " velosweep report " in line]
+    commands = [line for line in lines if "llama-server " in line or line.startswith("Report: ")]
     assert len(commands) == 3  # whole, so that they can be copied; the terminal wraps them
     assert max(cell_len(line) for line in lines if line not in commands) <= width
 

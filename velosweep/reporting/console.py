@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TextIO
 
 from velosweep.reporting.escaping import clip, for_encoding, replace_with_look_alikes, terminal_text
@@ -66,6 +67,31 @@ def say_lines(console: Console, lines: Iterable[str]) -> None:
     for line in lines:
         body = for_encoding(terminal_text(line), console.encoding)
         console.print(Text(clip(body, width_of(console)) if console.is_terminal else body), soft_wrap=True)
+
+
+def height(console: Console, text: str, *, whole: bool) -> int:
+    """How many lines of the screen `say` takes for this text."""
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    if not console.is_terminal:
+        return 1
+    width = int(console.width)
+    return max(-(-cell_len(text) // width), 1) if whole else len(Text(text).wrap(console, width))
+
+
+def near(path: Path) -> str:
+    """The path as it is typed here: without the current folder, where it lies in that."""
+    with suppress(OSError, ValueError):  # the current folder may be gone
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+def shown_on_stderr() -> bool:
+    """Whether who reads stderr has read what was printed: on a terminal, and where `2>&1` makes the two one."""
+    with suppress(OSError, ValueError):  # an output that is no file
+        return sys.stdout.isatty() or os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+    return False
 
 
 _LOOK_ALIKES = "velosweep-look-alikes"

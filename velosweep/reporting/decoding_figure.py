@@ -25,6 +25,7 @@ def decoding_figure(jobs: Sequence[Comparison], advised: Collection[str] = ()) -
     if not known:
         return None
     names = names_of(jobs)
+    first, decoding, _ = known[0]
     known.sort(key=lambda entry: list(names.labels).index(entry[0].job_id))
     plain = {names.vanilla[job.job_id]: 1000 / job.vanilla.tokens_per_second.mean for job, _, _ in known if job.vanilla}
     labels = [names.labels[job.job_id] for job, _, _ in known]
@@ -41,9 +42,9 @@ def decoding_figure(jobs: Sequence[Comparison], advised: Collection[str] = ()) -
     return Figure(
         id="decoding",
         title="Where the time of a token goes",
-        caption="By llama.cpp's own log: a round's drafting, the main model's verification of it in one batch, and the "
-        "draft model's reading of the same batch, over the tokens that the round gave.",
-        summary="; ".join(f"{label}: {_words(one)}" for label, (_, one, _) in zip(labels, known, strict=True)) + ".",
+        caption="By llama.cpp's own log: drafting, checking the draft by the main model in one batch, and the draft "
+        "model's reading of that batch, divided by the tokens that this gave.",
+        summary=f"{names.labels[first.job_id]}: {_words(decoding)}.",
         data=data,
         layout={
             "barmode": "stack",

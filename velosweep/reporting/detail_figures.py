@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from velosweep.reporting.figure import Figure, Trace, axis, error_bar, n_draft_axis, rounded, scatter, series_style
-from velosweep.reporting.wording import job_labels, listed, percent, plus_minus, series_of
+from velosweep.reporting.figure import (
+    VANILLA,
+    Figure,
+    Trace,
+    axis,
+    error_bar,
+    n_draft_axis,
+    rounded,
+    scatter,
+    series_style,
+)
+from velosweep.reporting.wording import job_labels, listed, names_of, percent, plus_minus, series_of
 from velosweep.statistics.comparison import Comparison, Statistics
 
 MOST_POSITION_LINES = 8
@@ -17,7 +27,7 @@ _METRICS = (
 
 
 def acceptance_figure(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Figure | None:
-    """Share of rounds in which draft position i was accepted; over n_draft where builds don't report positions.
+    """Share of drafts whose token at position i was accepted; over n_draft where builds don't report positions.
 
     Shown at once: each series' longest draft, and the jobs whose ids are `advised`, which come first.
     """
@@ -46,13 +56,13 @@ def acceptance_figure(jobs: Sequence[Comparison], advised: Collection[str] = ())
     return Figure(
         id="acceptance",
         title="Acceptance by position",
-        caption="Share of rounds in which the draft token at this position was accepted. Choose a name in the legend "
+        caption="Share of drafts of which the token at this position was accepted. Choose a name in the legend "
         "to show or hide it.",
-        summary=f"{labels[first.job_id]}: the first draft token is accepted in {percent(positions[0])} of rounds.",
+        summary=f"{labels[first.job_id]}: the first drafted token is accepted in {percent(positions[0])} of drafts.",
         data=data,
         layout={
             "xaxis": axis("position in the draft", dtick=1 if max(job.n_draft for job in jobs) <= 16 else None),
-            "yaxis": axis("accepted (% of rounds)", range=[0, 102]),
+            "yaxis": axis("accepted (% of drafts)", range=[0, 102]),
         },
     )
 
@@ -93,21 +103,22 @@ def _metric_figure(jobs: Sequence[Comparison], metric: str, title: str, unit: st
     def stats_of(job: Comparison, mode: str) -> Statistics | None:
         return getattr(getattr(job, mode), metric, None)  # a mode may have no statistics at all
 
+    names, series = names_of(jobs), dict[str, dict[int, Statistics]]()
+    for mode, called in (("vanilla", names.vanilla), ("speculative", names.series)):  # settings share vanilla's runs
+        for job in sorted(jobs, key=lambda job: job.n_draft):
+            if (stats := stats_of(job, mode)) is not None:
+                series.setdefault(called[job.job_id] or mode, {}).setdefault(job.n_draft, stats)
     data: list[Trace] = []
-    for index, (name, members) in enumerate(series_of(jobs).items()):
-        colour, symbol, _ = series_style(index)
-        for mode, shape, dash in (("vanilla", f"{symbol}-open", "dash"), ("speculative", symbol, "solid")):
-            known = [(job.n_draft, stats) for job in members if (stats := stats_of(job, mode))]
-            if not known:
-                continue
-            drafts = [n_draft for n_draft, _ in known]
-            means = [rounded(stats.mean) for _, stats in known]
-            spreads = {"type": "data", "array": [rounded(stats.stddev or 0.0) for _, stats in known], "thickness": 1}
-            marker = {"size": 7, "color": colour, "symbol": shape}
-            line = {"color": colour, "width": 1.5, "dash": dash}
-            hover = f"{mode}, n_draft %{{x}}: %{{y:.1f}} {unit}"
-            label = f"{name}, {mode}" if name else mode
-            data.append(scatter(label, drafts, means, hover=hover, marker=marker, line=line, error_y=spreads))
+    plain = set(names.vanilla.values())
+    for index, (name, known) in enumerate(series.items(), start=-len(plain & series.keys())):
+        colour, symbol, _ = series_style(index)  # speculative series have the colours of the other charts
+        colour = VANILLA if name in plain else colour
+        means = [rounded(stats.mean) for stats in known.values()]
+        spreads = {"type": "data", "array": [rounded(stats.stddev or 0.0) for stats in known.values()], "thickness": 1}
+        marker = {"size": 7, "color": colour, "symbol": f"{symbol}-open" if name in plain else symbol}
+        line = {"color": colour, "width": 1.5, "dash": "dash" if name in plain else "solid"}
+        hover = f"{name}, n_draft %{{x}}: %{{y:.1f}} {unit}"
+        data.append(scatter(name, list(known), means, hover=hover, marker=marker, line=line, error_y=spreads))
     if not data:
         return None
     first = next((job for job in jobs if job.speculative), jobs[0])

@@ -35,6 +35,7 @@ from velosweep.reporting.wording import (
     first_few,
     job_labels,
     listed,
+    method_words,
     names_of,
     recorded_labels,
     target_of,
@@ -48,6 +49,7 @@ from velosweep.values import Verdict
 if TYPE_CHECKING:
     import pyarrow as pa
     from jinja2 import Environment
+    from markupsafe import Markup
 
 MOST_PROMPT_ROWS = 2_000
 MOST_SUMMARY_ROWS = 12
@@ -191,6 +193,13 @@ def plotly_script() -> str:
     return text.replace("</script", "<\\/script")
 
 
+def _flags_unbroken(text: str) -> Markup:
+    """Text in which no line breaks behind the hyphens of a flag, such as `--budget`."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"(?<!\S)--[a-z][\w-]*", r'<span class="flag">\g<0></span>', str(escape(text))))  # noqa: S704
+
+
 def template_text(name: str) -> str:
     """One of our templates as it is."""
     return resources.files("velosweep.reporting").joinpath(f"templates/{name}").read_text(encoding="utf-8")
@@ -211,5 +220,6 @@ def _environment() -> Environment:
     environment.filters |= {"bytes_words": bytes_words, "listed": listed, "plural": plural}
     # A command in parts between which a line may break: each flag with its value.
     environment.filters["arguments"] = lambda command: re.split(r" (?=-)", command)
+    environment.filters |= {"prose": _flags_unbroken, "method": method_words}
     environment.globals["file"] = template_text
     return environment

@@ -83,7 +83,7 @@ def row_text(comparisons: Sequence[Comparison], record: SweepRecord) -> str:
     note = (
         f"{sampling}: vanilla and speculative servers take turns in the same rounds. tok/s: decoding, by llama.cpp's "
         "clock; speedup: geometric mean of paired ratios, with its 95 % interval; accepted: of the drafted tokens; "
-        "pairs: passes over the prompts."
+        "pairs: runs of all prompts with and without speculation."
     )
     return "\n".join([*markdown_lines(rows_table(rows)), "", f"<sub>{note}</sub>"]) + "\n"
 

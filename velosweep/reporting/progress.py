@@ -183,12 +183,13 @@ class ProgressDisplay:
         progress, elapsed = self._progress, now - self._started
         bad = f", {progress.bad} not usable" if progress.bad else ""
         if self._open_ended:
-            return f"{plural(progress.done, 'run')}{bad}, {duration(elapsed)} gone"
+            return f"{plural(progress.done, 'run')}{bad}, {duration(elapsed)} elapsed"
         taken, expected = progress.done - self._done_before, progress.expected()
         if not taken:
-            return f"{progress.done} of {expected} runs{bad}, {duration(elapsed)} gone"
+            return f"{progress.done} of {expected} runs{bad}, {duration(elapsed)} elapsed"
         left = (self._last_run - self._started) / taken * (expected - progress.done) - (now - self._last_run)
-        return f"{progress.done} of {expected} runs{bad}, {duration(elapsed)} gone, about {duration(max(left, 0))} left"
+        still = f"about {duration(max(left, 0))} left"
+        return f"{progress.done} of {expected} runs{bad}, {duration(elapsed)} elapsed, {still}"
 
     def _search_lines(self) -> Iterator[str]:
         """How far each search has come: its phase, what is in the running, how much of its time is used."""

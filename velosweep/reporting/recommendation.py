@@ -22,6 +22,7 @@ from velosweep.reporting.wording import (
     interval,
     job_labels,
     listed,
+    method_words,
     names_of,
     number,
     recorded_labels,
@@ -119,7 +120,7 @@ def _recommendation(
         command=command_line(best, record) if kind == "run" else None,
         costs=(request_words(best) or "") if request_differs(best) else "",
         rests_on=_rests_on(best, jobs, record),
-        ties=(f"may be the best as well (95 %, by ratios within rounds): {named}",) if ties else (),
+        ties=(f"may be the best as well (95 %, compared run beside run): {named}",) if ties else (),
         by_category=tuple(_by_category(best, labels, rows)),
         against=tuple(against),
         notes=notes,
@@ -213,12 +214,11 @@ def _rests_on(best: Comparison, jobs: Sequence[Comparison], record: SweepRecord)
     prompts = plural(len(entry.prompt_ids) - left_out, "prompt") if entry else f"prompts {best.prompt_set}"
     compared = sum(job.chosen_low is not None for job in jobs)
     chosen = f", its lower limit for the best of {compared} settings" if compared > 1 and best.chosen_low else ""
-    repeated = "runs" if entry and len(entry.prompt_ids) == 1 else "passes"
-    launches = f", {plural(entry.launches, 'launch')}" if entry else ""
+    starts = f", servers started {'once' if entry.launches == 1 else f'{entry.launches} times'}" if entry else ""
     return (
-        f"{prompts}, {plural(best.n_pairs, 'pair')} of {repeated}{launches}, {best.n_predict} tokens each; "
+        f"{prompts}, {plural(best.n_pairs, 'pair')} of runs{starts}, {best.n_predict} tokens each; "
         f"{best.device} on {best.host}; {best.engine}, llama.cpp {best.llama_cpp_build}; "
-        f"{f'interval by {best.ci_method}{chosen}' if best.ci_method else 'too few runs for an interval'}"
+        f"{f'interval: {method_words(best.ci_method)}{chosen}' if best.ci_method else 'too few runs for an interval'}"
     )
 
 
@@ -244,9 +244,8 @@ def _notes(
         yield f"may be as fast, for all the search measured: {listed(search.ties)}"
     if best is not None and _adds_other_prompts(best):
         yield (
-            "the interval above is for these same prompts measured again (from how passes differ); the mean of other "
-            f"prompts like these: {interval(best.population_low, best.population_high)} (95 %, from how these prompts "
-            "differ)"
+            "the interval above is for these same prompts measured again; for other prompts like these, by how these "
+            f"differ: {interval(best.population_low, best.population_high)} (95 %)"
         )
     if best is not None and best.worst_prompt:
         worst = [row for row in by_prompt(rows, best.job_id) if row.prompt_id == best.worst_prompt]
@@ -261,10 +260,10 @@ def _notes(
 
 
 def _adds_other_prompts(best: Comparison) -> bool:
-    """Whether the interval over prompts tells more than the one over passes.
+    """Whether the interval over prompts tells more than the one over iterations.
 
-    It does not where there are too few passes (each prompt's mean is then as uncertain), where both are the same, or
-    where it claims a gain or a loss that the verdict does not.
+    It does not where there are too few iterations (each prompt's mean is then as uncertain), where both are the same,
+    or where it claims a gain or a loss that the verdict does not.
     """
     low, high = best.population_low, best.population_high
     if low is None or high is None or best.n_pairs < FEWEST_PASSES or high == best.ci_high:

@@ -11,14 +11,19 @@ _AT_ONCE = 2  # tokens: not even one step later
 _SAME_RATIO = 0.05  # two ratios that differ by less tell the same
 
 
-def request_words(job: Comparison) -> str | None:
-    """`First token 106 → 250 ms; whole answer of 64 tokens 3.1 → 2.4 s, 1.29×; pays from …`; None if not known."""
+def request_words(job: Comparison, *, brief: bool = False) -> str | None:
+    """`First token 106 → 250 ms; whole answer of 64 tokens 3.1 → 2.4 s, 1.29×; pays from …`; None if not known.
+
+    `brief`: in a line of a terminal, without lengths and the ratio.
+    """
     times = job.request
     if times is None or job.vanilla is None or job.speculative is None:
         return None
     first = _both(job.vanilla.time_to_first_token_ms.mean, job.speculative.time_to_first_token_ms.mean)
     total = f"{_both(times.vanilla_ms, times.speculative_ms)}, {times.total_ratio:.2f}×"
     parts = [f"First token {first}", f"whole answer of {plural(job.n_predict, 'token')} {total}", payback_words(job)]
+    if brief:
+        parts = [f"{parts[0]}, whole answer {total.partition(',')[0]}", parts[2].partition(" at this")[0]]
     if job.depth_ms_vanilla is not None and job.depth_ms_speculative is not None:
         before = _both(job.depth_ms_vanilla, job.depth_ms_speculative)
         parts.append(f"the {plural(job.depth, 'token')} before it are read in {before}")
@@ -48,7 +53,7 @@ def payback_words(job: Comparison) -> str:
         return ""
     if times.breakeven_tokens <= _AT_ONCE:
         return "pays from the first tokens on"
-    return f"pays from {times.breakeven_tokens} generated tokens on{length}"
+    return f"pays from {times.breakeven_tokens} tokens on{length}"
 
 
 def memory_words(job: Comparison) -> str | None:

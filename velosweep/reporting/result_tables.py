@@ -122,7 +122,7 @@ def detailed_job_table(jobs: Sequence[Comparison], record: SweepRecord, advised:
         *_figures(jobs, "speedup", "95 % interval"),
         _verdicts(jobs, _reasons(record)),
         *_figures(jobs, "vanilla tok/s", "speculative tok/s", "TTFT ms", "prompt", "in all", "accepted"),
-        *_figures(jobs, "tokens/round", "drafting", "draft cost", "check cost"),
+        *_figures(jobs, "tokens/check", "drafting", "draft cost", "check cost"),
         *_figures(jobs, "pairs", "± (spec.)"),
         *_figures(jobs, *(("J/token vanilla", "J/token speculative") if energy else ())),
     )
@@ -183,7 +183,7 @@ _FIGURES: Mapping[str, Callable[[Comparison], Cell]] = {
     "accepted": lambda row: (
         Cell(text="0 drafted") if row.drafted is False else percentage(row.acceptance.rate if row.acceptance else None)
     ),
-    "tokens/round": lambda row: figure(row.acceptance.tokens_per_round if row.acceptance else None, 1),
+    "tokens/check": lambda row: figure(row.acceptance.tokens_per_round if row.acceptance else None, 1),
     "draft cost": lambda row: figure(row.cost_ratio),
     "check cost": lambda row: figure(row.decoding.batch_cost if row.decoding else None),
     "drafting": lambda row: percentage(row.decoding.draft_share if row.decoding else None),

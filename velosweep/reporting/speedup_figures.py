@@ -44,7 +44,7 @@ def main_figure(jobs: Sequence[Comparison], rows: Sequence[Comparison], target: 
         return _speedup_over_n_draft(rated, target)
     if len(rated) > 1:
         labels = job_labels(rated)
-        return _forest({labels[job.job_id]: job for job in reversed(rated)}, "main", "Speedup of each job")
+        return _forest({labels[job.job_id]: job for job in reversed(rated)}, "main", "Speedup of each setting")
     prompts = prompts_figure(rows, rated[0], "main", "Speedup by prompt") if rated else None
     return prompts or _both_modes(jobs)
 
@@ -95,15 +95,15 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
         line = {"color": series_style(index)[0], "width": 2}
         data.append(_speedup_trace(index, name, members, drafts, "y", line=line, text=hovers))
         best = max(members, key=lambda job: best_estimate(job) or 0.0)
-        words.append(f"{name or 'The speedup'} peaks at n_draft {best.n_draft} with {speedup(best)}")
+        words.append(f"{name}{': ' if name else ''}{speedup(best)} at n_draft {best.n_draft}")
     layout = {"xaxis": n_draft_axis(jobs), "yaxis": axis("speedup (×)"), "hovermode": "closest"}
     levels = {1.0: "no gain"} | ({target: f"target {target:g}×"} if target != 1 else {})
     return Figure(
         id="main",
         title="Speedup over n_draft",
         caption="Points: geometric mean of paired runs; bars: 95 % interval; filled: surely faster than vanilla, "
-        "hollow: not sure, ✗: not usable.",
-        summary=f"{'; '.join(words)}.",
+        "hollow: not, ✗: not usable.",
+        summary=f"Highest: {'; '.join(words)}.",
         data=data,
         layout=with_levels(layout, levels, across="y"),
         height=420,
@@ -129,7 +129,7 @@ def _forest(rows: Mapping[str, Comparison], figure_id: str, title: str) -> Figur
     return Figure(
         id=figure_id,
         title=title,
-        caption="Bars: 95 % interval; filled: surely faster than vanilla, hollow: not sure.",
+        caption="Bars: 95 % interval; filled: surely faster than vanilla, hollow: not.",
         summary=f"Speedups from {values[low]:.2f}× ({low}) to {values[high]:.2f}× ({high}).",
         data=data,
         layout=with_levels(layout, {1.0: "no gain"}, across="x"),
@@ -170,9 +170,9 @@ def _both_modes(jobs: Sequence[Comparison]) -> Figure | None:
 
 
 def heat_map(jobs: Sequence[Comparison]) -> Figure | None:
-    """Pair × n_draft; None unless there are at least two of each."""
+    """Setting × n_draft; None unless there are at least two of each."""
     rows = {name: {job.n_draft: job for job in reversed(found)} for name, found in series_of(_rated(jobs)).items()}
-    return _heat("heat", "Pair × n_draft", "series", rows)
+    return _heat("heat", "Setting × n_draft", "setting", rows)
 
 
 def prompt_heat_map(

@@ -111,7 +111,7 @@ def _reasons(job: Comparison, series: Sequence[Comparison]) -> Iterator[str]:
 
 
 def _accepted(job: Comparison, seen: Acceptance, tokens_per_round: float | None) -> str:
-    rounds = f", {tokens_per_round:.1f} tokens a round of up to {job.n_draft + 1}" if tokens_per_round else ""
+    rounds = f", {tokens_per_round:.1f} tokens a check of up to {job.n_draft + 1}" if tokens_per_round else ""
     return f"only {percent(seen.rate)} of the drafted tokens were accepted{rounds}"
 
 

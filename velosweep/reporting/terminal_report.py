@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from velosweep.measuring.dispatch import MeasuringOutcome
 from velosweep.records import SweepRecord
-from velosweep.reporting.console import NORMAL, QUIET, VERBOSE, say, say_lines, table_width
+from velosweep.reporting.console import NORMAL, QUIET, VERBOSE, height, near, say, say_lines, table_width
 from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.load_map import as_told, load_table, where_it_pays
 from velosweep.reporting.printed_command import WHERE_TO_GET_IT, program_missing
 from velosweep.reporting.recommendation import Recommendation, recommend
+from velosweep.reporting.request_words import request_words
 from velosweep.reporting.result_tables import searched_candidates, summary_table, with_failed
 from velosweep.reporting.speedup_hints import hint_heading, reasons_for_modest_speedup, target_reasons
 from velosweep.reporting.table import terminal_lines
@@ -24,7 +25,7 @@ from velosweep.reporting.verbose_report import print_details
 from velosweep.reporting.wording import (
     failure_sentences,
     first_few,
-    interval,
+    interval_words,
     job_labels,
     number,
     percent,
@@ -45,30 +46,31 @@ if TYPE_CHECKING:
 
 
 MOST_LINES = 12
-_SENTENCES = ("First token", "Why:", "No drafts:")  # lines that may be wrapped: nothing in them is to be pasted
+_SENTENCES = ("First token", "Would help:", "No drafts:")  # may be wrapped at words: nothing in them is to be pasted
 
 
 def resume_command(root: Path) -> str:
     """The command that resumes the sweep in `root`."""
-    return f"velosweep resume {shlex.quote(str(root))}"
+    return f"velosweep resume {shlex.quote(near(root))}"
 
 
 def print_end(derived: SweepResults, measured: MeasuringOutcome, console: Console, *, verbosity: int) -> None:
     """The results of a sweep that has just ended, and why some are missing."""
-    go_on = f"Go on with: {resume_command(derived.root)}"
     if measured.nothing_left and verbosity > QUIET:
         say(console, "Nothing was left to measure: this sweep is finished")
     if measured.interrupted and not derived.sample_count:
+        go_on = f"Go on with: {resume_command(derived.root)}"
         say(console, f"Interrupted before anything was measured. {go_on}", whole=True)
         return
-    print_results(derived, saved_to=str(derived.root), console=console, verbosity=verbosity)
+    saved_to = str(derived.root)
+    print_results(derived, saved_to=saved_to, console=console, verbosity=verbosity, interrupted=measured.interrupted)
     if measured.display_error:
         say(console, f"The progress display failed and was switched off: {measured.display_error}")
-    if measured.interrupted:
-        say(console, f"Interrupted; everything measured is saved. {go_on}", whole=True)
 
 
-def print_results(derived: SweepResults, *, saved_to: str, console: Console, verbosity: int = NORMAL) -> None:
+def print_results(
+    derived: SweepResults, *, saved_to: str, console: Console, verbosity: int = NORMAL, interrupted: bool = False
+) -> None:
     """The end of a sweep in a dozen lines: the answer, the settings against vanilla, what to do next, where all is.
 
     A single job comes in the specification's layout; over loads the answer is where it pays. When verbose all else is
@@ -84,48 +86,50 @@ def print_results(derived: SweepResults, *, saved_to: str, console: Console, ver
     if single:
         _print_single(jobs[0], record, console)
     loads = where_it_pays(told_jobs := as_told(jobs, found, record))
-    for sentence in loads:
-        say(console, sentence, style="bold")
-    for answer in found if not loads else ():
-        if single and answer.kind != "nothing":  # the specification's layout says it
-            continue
-        question = f"{answer.question}: " if answer.question else ""
-        style = "bold green" if answer.kind == "run" else "bold yellow"
-        say(console, f"{question}{answer.headline}. {answer.sureness}".rstrip(), style=style)
-    for sentence in fastest_of_all(jobs, record, derived.samples) if not loads else ():
-        say(console, sentence, style="bold")
-    answers = found if not loads else found[:1]
-    after = [*_failures(derived), *_next_steps(answers, jobs, record, single=single, quiet=verbosity <= QUIET)]
+    answers = list(_answers(found, single=single)) if not loads else [(sentence, "bold") for sentence in loads]
+    answers += [(sentence, "bold") for sentence in fastest_of_all(jobs, record, derived.samples) if not loads]
+    for sentence, style in answers:
+        say(console, sentence, style=style)
+    steps = _next_steps(found[:1] if loads else found, jobs, derived, quiet=verbosity <= QUIET, interrupted=interrupted)
+    after = [*_failures(derived), *steps, *_places(derived, jobs, saved_to, verbosity)]
     if loads:
         say_lines(console, terminal_lines(load_table(told_jobs, jobs), width=table_width(console)))
     elif jobs and not single:
+        taken = sum(height(console, line, whole=_whole(line)) for line in (*(text for text, _ in answers), *after))
         measured = {job.job_id for job in jobs if job.vanilla is not None}
         baselines = len({job.baseline_id for job in record.jobs if job.id in measured})
-        room = max(MOST_LINES - 3 - len(loads or found) - len(after) - baselines, 3)  # a blank line, titles, the report
-        for line in _table_lines(with_failed(jobs, record), found, record, room, console):
-            say_lines(console, [line])
+        room = max(MOST_LINES - 2 - taken - baselines, 2)  # a blank line, titles
+        say_lines(console, _table_lines(with_failed(jobs, record), found, record, room, console))
     for line in after:
-        say(console, line, whole=not line.startswith(_SENTENCES))
-    _print_places(derived, jobs, saved_to, console, verbosity)
+        say(console, line, whole=_whole(line))
 
 
-def _print_places(
-    derived: SweepResults, jobs: Sequence[Comparison], saved_to: str, console: Console, verbosity: int
-) -> None:
+def _whole(line: str) -> bool:
+    return not line.startswith(_SENTENCES)
+
+
+def _answers(found: Sequence[Recommendation], *, single: bool) -> Iterator[tuple[str, str]]:
+    """The headline of each answer, and its style; of a single job those that the specification's layout doesn't say."""
+    for answer in found:
+        if not single or answer.kind == "nothing":
+            question = f"{answer.question}: " if answer.question else ""
+            style = "bold green" if answer.kind == "run" else "bold yellow"
+            yield f"{question}{answer.headline}. {answer.sureness}".rstrip(), style
+
+
+def _places(derived: SweepResults, jobs: Sequence[Comparison], saved_to: str, verbosity: int) -> Iterator[str]:
     """Where the report and other files are, and how many remarks it has."""
     record = derived.record
     remarks = sum(advice.rank < 3 for advice, _ in grouped_findings(jobs, job_labels(jobs), record))
-    where = saved_to if saved_to.endswith(".html") else f"{saved_to}/report.html"
-    more = ""
-    if remarks and verbosity == NORMAL:
-        more = f"  ({plural(remarks, 'remark')}: velosweep report {shlex.quote(str(derived.root))} -v)"
+    where = near(Path(saved_to if saved_to.endswith(".html") else f"{saved_to}/report.html"))
+    more = f"  ({plural(remarks, 'remark')} with -v)" if remarks and verbosity == NORMAL else ""
     if record.single or not jobs:
-        say(console, f"📈 Report: {where}{more}", whole=True)
-        say(console, f"💾 Results saved to: {saved_to}", whole=True)
+        yield f"📈 Report: {where}{more}"
+        yield f"💾 Results saved to: {near(Path(saved_to))}"
     else:
-        say(console, f"Report:     {where}{more}", whole=True)
+        yield f"Report:     {where}{more}"
     for output in dict.fromkeys(job.output for job in record.jobs if job.output and Path(job.output).is_file()):
-        say(console, f"💾 Summary saved to: {output}", whole=True)
+        yield f"💾 Summary saved to: {near(Path(output))}"
 
 
 def _table_lines(
@@ -157,17 +161,24 @@ def _table_lines(
 
 
 def _next_steps(
-    found: Sequence[Recommendation], jobs: Sequence[Comparison], record: SweepRecord, *, single: bool, quiet: bool
+    found: Sequence[Recommendation],
+    jobs: Sequence[Comparison],
+    derived: SweepResults,
+    *,
+    quiet: bool,
+    interrupted: bool,
 ) -> Iterator[str]:
     """What the answers mean for a request, why they gain no more, the commands that run them, and what is surer."""
+    record = derived.record
+    single = record.single and len(jobs) == 1
     for answer in found:
         question = f"{answer.question}: " if answer.question else ""
         if single and answer.sureness.startswith("Weak"):
             yield f"⚠️ {answer.sureness}"
-        if answer.costs and not quiet:
-            yield f"{question}{answer.costs}"
+        if answer.costs and answer.job is not None and answer.kind != "slower" and not quiet:
+            yield f"{question}{request_words(answer.job, brief=True)}"
         if (reasons := target_reasons(answer, jobs, record)) and not single and not quiet:
-            yield f"Why:        {reasons[0]}"
+            yield f"Would help: {question}{reasons[0][0].lower()}{reasons[0][1:]}"
         if answer.command:
             get_it = WHERE_TO_GET_IT if answer.job is not None and program_missing(answer.job) else ""
             about = "; ".join(filter(None, (answer.question, get_it)))
@@ -181,6 +192,9 @@ def _next_steps(
             where = list(dict.fromkeys(job.speculation for job in idle))
             remedy = "Prompts whose answers repeat text may change that (-v)"
         yield f"No drafts:  {'' if single else '; '.join(first_few(where, 3)) + '. '}{remedy}"
+    if interrupted or (record.tuner is None and any(job.state == "pending" for job in record.jobs)):
+        yield f"Go on with: {resume_command(derived.root)}"
+        return
     weak = [answer for answer in found if answer.job is not None and answer.sureness.startswith("Weak")]
     if weak and not quiet:
         codes = {advice.code for answer in weak for advice in answer.against}
@@ -210,14 +224,14 @@ def _print_single(job: Comparison, record: SweepRecord, console: Console) -> Non
         spread = "" if job.speedup_stddev is None else f" ± {job.speedup_stddev:.2f}x"
         say(console, f"📊 Speedup: {job.speedup:.2f}x{spread}", style="bold")
     if job.ci_low is not None:
-        what = f"Mean ratio {number(job.speedup_gm)}×, 95 % interval {interval(job.ci_low, job.ci_high)}"
-        say(console, f"{what} ({job.ci_method}, {plural(job.n_pairs, 'pair')})", indent=3)
+        what = f"Mean ratio {number(job.speedup_gm)}×, 95 % interval {interval_words(job)}"
+        say(console, f"{what}, by {plural(job.n_pairs, 'pair')} of runs", indent=3)
     if seen := job.acceptance:
         text = f"Acceptance {percent(seen.rate)}"
         if seen.low is not None and seen.high is not None:
             text += f" [{100 * seen.low:.0f}, {100 * seen.high:.0f}]"
         if seen.tokens_per_round is not None:
-            text += f", {seen.tokens_per_round:.1f} tokens a round"
+            text += f", {seen.tokens_per_round:.1f} tokens a check"
         if job.cost_ratio is not None:
             text += f"; a drafted token costs {job.cost_ratio:.2f} of a main-model step"
         say(console, text, indent=3)

@@ -9,6 +9,7 @@ from velosweep.planning.job_names import JobNames, job_names
 from velosweep.planning.job_settings import settings_of
 from velosweep.records import JobRecord, SweepRecord
 from velosweep.statistics.comparison import Comparison, Statistics
+from velosweep.statistics.intervals import ONE_LAUNCH
 from velosweep.statistics.ranking import best_estimate
 from velosweep.values import Verdict
 
@@ -69,6 +70,11 @@ def interval_words(comparison: Comparison) -> str:
     """`[1.33, 1.49]`, with `unpaired` where it is: such an interval is not protected from drift."""
     text = interval(comparison.ci_low, comparison.ci_high)
     return f"{text} unpaired" if unpaired(comparison) else text
+
+
+def method_words(ci_method: str) -> str:
+    """How an interval was computed; that servers were started once is said elsewhere, and better."""
+    return ci_method.replace(ONE_LAUNCH, "")
 
 
 def speedup(comparison: Comparison) -> str:

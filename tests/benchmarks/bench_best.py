@@ -1,6 +1,6 @@
 """`velosweep best` against a full grid of the same candidates, on the synthetic main model with its draft and head.
 
-    python -m tests.benchmarks.bench_best [--budget 150s] [--iterations 3] [--eps 0.03]
+    python -m tests.benchmarks.bench_best [--budget 150s] [--iterations 5] [--eps 0.03]
 
 Prints the end of the search, whether its winner is the grid's or among those that the grid can't tell from its best,
 and the runs and seconds of both. The folder holds two models besides that can't draft. On a quiet machine.
@@ -25,7 +25,7 @@ import yaml
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", default="150s")
-    parser.add_argument("--iterations", type=int, default=3, help="of each setting of the grid")
+    parser.add_argument("--iterations", type=int, default=5, help="of each setting of the grid")
     parser.add_argument("--eps", default="0.03", help="how far the draft is from the main model (default: the pair's)")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}")

@@ -19,6 +19,7 @@ import psutil
 from tests.benchmarks.figures import Figure, of_runs
 from tests.llama_cpp.servers import CPU, request, speculative, vanilla
 from velosweep.config.settings import SyntheticShape
+from velosweep.errors import RunFailed
 from velosweep.llama_cpp.embedded import EmbeddedEngine
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.models.synthetic.pair import ensure_files
@@ -42,21 +43,25 @@ def driver_share(server: ServerConfig, runs: int, log_path: Path) -> tuple[list[
     return shares[1:], sum(run.stream_tokens_per_second or ())  # the first loads code
 
 
-def growth_mb(runs: int, folder: Path) -> float:
-    """By how much the driver's resident memory grew from a tenth of the runs to their end."""
+def resident_mb(runs: int, folder: Path) -> list[float]:
+    """The driver's resident memory after each tenth of the runs."""
     main, draft = ensure_files(TINY, "draft", on_progress=lambda text: None)
     server = replace(speculative(4, main_model=str(main), draft_model=str(draft), context=256), concurrency=4)
     session = EmbeddedEngine().launch(server, lane=CPU, log_path=folder / "soak.log")
-    own, at_tenth = psutil.Process(), 0
+    own, seen, failed = psutil.Process(), [], 0
     try:
         session.wait_ready(120)
-        for number in range(runs):
-            session.generate(request(n_predict=16), timeout_s=60)
-            if number == runs // 10:
-                at_tenth = own.memory_info().rss
+        for number in range(1, runs + 1):
+            try:
+                session.generate(request(n_predict=16), timeout_s=60)
+            except RunFailed:  # on a busy machine streams of so few tokens may never run at once
+                failed += 1
+            if number % -(-runs // 10) == 0 or number == runs:
+                seen.append(own.memory_info().rss / 1e6)
+                print(f"{number:,} runs, {failed} failed: {seen[-1]:.1f} MB", flush=True)
     finally:
         session.close()
-    return (own.memory_info().rss - at_tenth) / 1e6
+    return seen
 
 
 def streams(runs: int, soak: int) -> Iterator[Figure]:
@@ -64,17 +69,18 @@ def streams(runs: int, soak: int) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         main, draft = map(str, ensure_files(SyntheticShape()))
         servers = {"vanilla": vanilla(main), "drafting": speculative(4, main_model=main, draft_model=draft)}
-        for name, server in servers.items():
+        for name, server in servers.items() if runs else ():
             shares, rate = driver_share(replace(server, concurrency=8), runs, Path(folder) / f"{name}.log")
             yield of_runs(f"driver at 8 streams, {name}, {rate:.0f} tok/s, of a core", shares, " %", most=2)
         if soak:
-            grown = growth_mb(soak, Path(folder))
-            yield of_runs(f"memory grown over the last nine tenths of {soak:,} runs", [grown], " MB", most=5)
+            seen = resident_mb(soak, Path(folder))
+            what = f"memory grown over the last nine tenths of {soak:,} runs"
+            yield of_runs(what, [seen[-1] - seen[0]], " MB", most=5)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=5, help="0: the soak alone")
     parser.add_argument("--soak", type=int, default=0)
     asked = parser.parse_args()
     for figure in streams(asked.runs, asked.soak):

@@ -134,3 +134,13 @@ def test_the_table_has_depths_by_streams_or_a_row_a_load() -> None:
     assert [cell.text for cell in both.rows[0]] == ["0", "1.70×▲", "0.90×▼"]
     assert [cell.text for cell in both.rows[1]] == ["4,096", "1.05×≈", "0.90×▼"]
     assert [cell.text for cell in streams.columns[0].cells] == ["1", "8"]
+
+
+def test_where_several_settings_compete_each_load_names_its_best() -> None:
+    loads = measured({(1, 0): PAYS, (8, 0): LOSES, (1, 4096): UNSURE, (8, 4096): LOSES})
+    others = [replace(job, job_id=f"{job.job_id}-8", n_draft=8, speedup_gm=0.5) for job in loads]
+    both = load_table(loads, [*loads, *others])
+    streams = load_table(loads[:2], [*loads[:2], *others[:2]])
+
+    assert [cell.text for cell in both.rows[0]] == ["0", "1.70×▲ n_draft 4", "0.90×▼ n_draft 4"]
+    assert [cell.text for cell in streams.columns[1].cells] == ["n_draft 4", "n_draft 4"]

@@ -13,6 +13,7 @@ from velosweep.reporting.result_tables import summary_table
 from velosweep.reporting.table import terminal_lines
 from velosweep.reporting.wording import speedup
 from velosweep.statistics.comparison import Comparison, Finding
+from velosweep.statistics.ranking import fastest
 from velosweep.values import Verdict
 
 
@@ -244,6 +245,9 @@ def test_what_a_search_confirmed_is_the_answer_though_another_looks_better() -> 
 
     assert answer.job is not None
     assert (answer.kind, answer.job.n_draft) == ("run", 8)
+    chosen = fastest([answer.job])  # as a map of several loads takes it
+    assert chosen is not None
+    assert (chosen.ci_low, chosen.ci_high) == (1.3, 1.5)
     assert answer.headline == "Run the synthetic draft, n_draft 8: 1.40× faster"  # all runs' means say otherwise
     assert answer.sureness.startswith("95 % sure of 1.30 to 1.50×, by 6 pairs of runs; certified")
     assert "6 pairs" in answer.rests_on

@@ -8,8 +8,10 @@ from dataclasses import replace
 from rich.console import Console
 
 from tests.planning.jobs import jobs_over_n_draft
+from tests.reporting import sweeps
 from velosweep.config.settings import TunerSettings
-from velosweep.reporting.search_words import print_search, search_record, search_table
+from velosweep.records import SearchCandidate
+from velosweep.reporting.search_words import print_search, search_record, search_table, search_titles
 from velosweep.statistics.intervals import PAIRED_ONE_LAUNCH, Interval
 from velosweep.tuning.search_values import SearchAnswer
 
@@ -44,7 +46,7 @@ def answer(**changes: object) -> SearchAnswer:
 
 def said(value: SearchAnswer) -> str:
     screen = io.StringIO()
-    print_search(search_record(value), console=Console(file=screen, width=200))
+    print_search(search_record(value), "Search", console=Console(file=screen, width=200))
     return screen.getvalue()
 
 
@@ -124,3 +126,24 @@ def test_a_search_whose_settings_all_failed_claims_nothing() -> None:
     assert search.headline == "No answer: no setting with speculation could be measured"
     assert not search.certified
     assert [row.outcome for row in search.candidates][:2] == ["winner", "failed"]
+
+
+def test_searches_of_a_sweep_are_told_apart_by_load_and_category() -> None:
+    made = sweeps.default_sweep()
+    one = made.record.jobs[0]
+    deep = replace(one, id="deep", depth=4096, settings={**one.settings, "depth": 4096})
+    found = [
+        replace(search_record(answer()), category=category, candidates=(candidate(job_id),))
+        for job_id, category in ((one.id, None), ("deep", None), ("deep", "code"))
+    ]
+
+    assert search_titles(replace(made.record, jobs=(one, deep), searches=tuple(found))) == [
+        "Search for the fastest setting, depth 0",
+        "Search for the fastest setting, depth 4096",
+        "Search for the fastest setting, depth 4096, prompts of category code",
+    ]
+    assert search_titles(replace(made.record, searches=(found[0],))) == ["Search for the fastest setting"]
+
+
+def candidate(job_id: str) -> SearchCandidate:
+    return SearchCandidate(name="", job_id=job_id, predicted=None, measured=1.0, outcome="winner")

@@ -27,7 +27,7 @@ from velosweep.reporting.result_tables import (
     with_failed,
 )
 from velosweep.reporting.run_figures import conditions_figure, samples_figure, timeline
-from velosweep.reporting.search_words import search_table, search_title
+from velosweep.reporting.search_words import search_table, search_titles
 from velosweep.reporting.speedup_figures import heat_map, main_figure, prompt_heat_map, prompts_figure
 from velosweep.reporting.speedup_hints import hint_heading, target_reasons
 from velosweep.reporting.wording import (
@@ -93,7 +93,7 @@ def render_report(
         summary=summary_table(with_failed(jobs, record), record, recommendations, {job.job_id for job in leading}),
         unshown=len(jobs) - len(leading),
         results=detailed_job_table(with_failed(jobs, record), record, _ids(advised)),
-        searches=[(search_title(search), search, search_table(search)) for search in record.searches],
+        searches=list(zip(search_titles(record), record.searches, map(search_table, record.searches), strict=True)),
         findings=[(advice, _where(where, len(jobs))) for advice, where in grouped_findings(jobs, labels, record)],
         figures=figures,
         figures_json=json_for_script(drawn),

@@ -65,11 +65,15 @@ def _questions(jobs: Sequence[Comparison]) -> dict[Question, list[Comparison]]:
 
 def best_of_loads(jobs: Sequence[Comparison]) -> dict[Load, Comparison]:
     """The best setting at each load that has a speedup, in order."""
+    best = {load: fastest(rows) for load, rows in sorted(_by_load(jobs).items())}
+    return {load: job for load, job in best.items() if job is not None}
+
+
+def _by_load(jobs: Sequence[Comparison]) -> dict[Load, list[Comparison]]:
     loads: dict[Load, list[Comparison]] = {}
     for job in jobs:
         loads.setdefault((job.depth, job.concurrency), []).append(job)
-    best = {load: fastest(rows) for load, rows in sorted(loads.items())}
-    return {load: job for load, job in best.items() if job is not None}
+    return loads
 
 
 def _sentences(cells: Mapping[Load, Comparison]) -> Iterator[str]:
@@ -125,8 +129,7 @@ def load_figure(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Fi
         "z": [[None if cell is None else rounded(best_estimate(cell) or 0.0) for cell in row] for row in grid],
         "zmin": rounded(1 - reach), "zmax": rounded(1 + reach), "xgap": 2, "ygap": 2,
         "colorscale": [[0, "--low"], [0.5, "--mid"], [1, "--high"]],
-        "text": [["" if cell is None else f"{number(best_estimate(cell))}{VERDICT_SIGNS[cell.verdict]}" for cell in row]
-                 for row in grid],
+        "text": [["" if cell is None else _sign(cell) for cell in row] for row in grid],
         "texttemplate": "%{text}", "colorbar": {"title": {"text": "×"}, "thickness": 12},
         "customdata": [["" if cell is None else _hover(cell) for cell in row] for row in grid],
         "hovertemplate": "%{customdata}<extra></extra>",
@@ -195,20 +198,20 @@ def load_table(told: Sequence[Comparison], jobs: Sequence[Comparison]) -> Table:
     `told`: as `as_told` gives them of all `jobs`.
     """
     cells = best_of_loads(told)
+    names = _names_at_loads(jobs) if len(jobs) > len(cells) else {}
     depths, streams = (sorted({load[place] for load in cells}) for place in (0, 1))
     if len(depths) > 1 < len(streams):
-        grid = [column(plural(count, "stream"), depths, partial(_speedup_at, cells, count)) for count in streams]
+        speedups = partial(_speedup_at, cells, names)
+        grid = [column(plural(count, "stream"), depths, partial(speedups, count)) for count in streams]
         return Table(caption="", columns=(column("depth", depths, lambda depth: f"{depth:,}"), *grid))
     found = list(cells.values())
     load = column("streams" if len(streams) > 1 else "depth", found,
                   lambda job: f"{job.concurrency if len(streams) > 1 else job.depth:,}")  # fmt: skip
-    names = job_labels(jobs)
-    setting = column("best setting", found, lambda job: names[job.job_id], right=False)
     return Table(
         caption="",
         columns=(
             load,
-            *([setting] if len(jobs) > len(found) else []),
+            *([column("best setting", found, lambda job: names[job.job_id], right=False)] if names else []),
             column("vanilla tok/s", found, lambda job: _rate(job.vanilla)),
             column("speculative tok/s", found, lambda job: _rate(job.speculative)),
             column("speedup", found, speedup),
@@ -219,9 +222,19 @@ def load_table(told: Sequence[Comparison], jobs: Sequence[Comparison]) -> Table:
     )
 
 
-def _speedup_at(cells: Mapping[Load, Comparison], streams: int, depth: int) -> str | None:
+def _names_at_loads(jobs: Sequence[Comparison]) -> dict[str, str]:
+    """What each job is called among those of its load, by job id."""
+    return {job_id: name for rows in _by_load(jobs).values() for job_id, name in job_labels(rows).items()}
+
+
+def _speedup_at(cells: Mapping[Load, Comparison], names: Mapping[str, str], streams: int, depth: int) -> str | None:
+    """`1.52×▲ n_draft 8`; the setting where several have `names`."""
     job = cells.get((depth, streams))
-    return None if job is None else f"{number(best_estimate(job))}×{VERDICT_SIGNS[job.verdict]}"
+    return None if job is None else f"{_sign(job)} {names.get(job.job_id, '')}".rstrip()
+
+
+def _sign(job: Comparison) -> str:
+    return f"{number(best_estimate(job))}×{VERDICT_SIGNS[job.verdict]}"
 
 
 def _rate(stats: ModeStatistics | None) -> Cell:

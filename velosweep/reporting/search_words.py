@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from velosweep.planning.job_names import names_of_jobs
+from velosweep.planning.job_names import job_names, names_of_jobs
+from velosweep.planning.job_settings import asks, settings_of
 from velosweep.planning.server_groups import most_iterations
-from velosweep.records import SearchCandidate, SearchRecord
+from velosweep.records import SearchCandidate, SearchRecord, SweepRecord
 from velosweep.reporting.console import say, say_lines, table_width
 from velosweep.reporting.table import Table, column, figure, terminal_lines
 from velosweep.reporting.wording import duration, interval, listed, number, percent
@@ -76,10 +77,10 @@ def anything_compared(search: SearchRecord) -> bool:
     return any(row.job_id is not None and row.measured is not None for row in search.candidates)
 
 
-def print_search(search: SearchRecord, *, console: Console) -> None:
+def print_search(search: SearchRecord, title: str, *, console: Console) -> None:
     """The winner with its confirmed speedup, ties, who was dropped when, and what the search cost."""
     say(console)
-    say(console, f"=== {search_title(search)} ===", style="bold")
+    say(console, f"=== {title} ===", style="bold")
     say(console, search.headline, style="bold green" if search.certified else "bold yellow")
     for line in search.notes:
         say(console, f"- {line}", indent=2)
@@ -87,10 +88,19 @@ def print_search(search: SearchRecord, *, console: Console) -> None:
     say_lines(console, terminal_lines(search_table(search), width=table_width(console)))
 
 
-def search_title(search: SearchRecord) -> str:
-    """`Search for the fastest setting`, and for which prompts."""
-    about = f", prompts of category {search.category}" if search.category else ""
-    return f"Search for the fastest setting{about}"
+def search_titles(record: SweepRecord) -> list[str]:
+    """`Search for the fastest setting`, under which load, of which model and for which prompts as far as these vary."""
+    ids = [{row.job_id for row in search.candidates} for search in record.searches]
+    firsts = [next((job for job in record.jobs if job.id in of_search), None) for of_search in ids]
+    settings = {job.id: settings_of(job) for job in firsts if job is not None}
+    names = job_names(settings, {job.id: job.num for job in firsts if job is not None}) if settings else None
+    tasks = [key for key in names.keys if asks(key)] if names else []
+    titles = []
+    for search, job in zip(record.searches, firsts, strict=True):
+        about = [f"{names.titles[key]} {names.texts[key][job.id]}" for key in tasks] if names and job else []
+        about += [f"prompts of category {search.category}"] if search.category else []
+        titles.append(", ".join(["Search for the fastest setting", *about]))
+    return titles
 
 
 def _outcome(answer: SearchAnswer, candidate: str) -> str:

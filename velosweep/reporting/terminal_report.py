@@ -90,7 +90,8 @@ def print_results(
     answers += [(sentence, "bold") for sentence in fastest_of_all(jobs, record, derived.samples) if not loads]
     for sentence, style in answers:
         say(console, sentence, style=style)
-    steps = _next_steps(found[:1] if loads else found, jobs, derived, quiet=verbosity <= QUIET, interrupted=interrupted)
+    told = [answer for answer in found if answer.command][:1] or found[:1] if loads else found
+    steps = _next_steps(told, jobs, derived, quiet=verbosity <= QUIET, interrupted=interrupted)
     after = [*_failures(derived), *steps, *_places(derived, jobs, saved_to, verbosity)]
     if loads:
         say_lines(console, terminal_lines(load_table(told_jobs, jobs), width=table_width(console)))

@@ -12,7 +12,7 @@ from velosweep.reporting.interval_plot import interval_plot
 from velosweep.reporting.recommendation import Recommendation, with_answers
 from velosweep.reporting.request_words import request_words
 from velosweep.reporting.result_tables import detailed_job_table, with_failed
-from velosweep.reporting.search_words import print_search
+from velosweep.reporting.search_words import print_search, search_titles
 from velosweep.reporting.speedup_hints import target_reasons
 from velosweep.reporting.table import terminal_lines
 from velosweep.reporting.wording import by_prompt, first_few, job_labels, whole_jobs
@@ -44,8 +44,8 @@ def print_details(derived: SweepResults, found: Sequence[Recommendation], consol
         points = [(clip(row.prompt_id or "", 24), row, "") for row in prompts]
         if len(points) > 1:
             _print_plot(f"Speedup by prompt, {label}", points, console)
-    for search in record.searches:
-        print_search(search, console=console)
+    for search, title in zip(record.searches, search_titles(record), strict=True):
+        print_search(search, title, console=console)
         say(console)
     for answer in found:
         by_category = (f"by category: {words}" for words in answer.by_category)

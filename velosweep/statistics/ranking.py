@@ -90,7 +90,8 @@ def _confirmed(search: SearchRecord, jobs: Iterable[Comparison]) -> Comparison |
         verdict = Verdict.FASTER if search.low > 1 else Verdict.SLOWER if search.high < 1 else verdict
     ratio, low, high, pairs = search.speedup, search.low, search.high, search.pairs
     findings = confirmed_findings(best.findings, ratio=ratio, low=low, high=high, pairs=pairs)
-    return replace(best, speedup_gm=ratio, ci_low=low, ci_high=high, n_pairs=pairs, verdict=verdict, findings=findings)
+    own = replace(best, speedup_gm=ratio, ci_low=low, ci_high=high, n_pairs=pairs, verdict=verdict)
+    return replace(own, findings=findings, chosen_low=None)  # fresh pairs need no limit for the best of several
 
 
 def turn_speedups(rows: Iterable[Comparison]) -> dict[int, float]:

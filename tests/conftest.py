@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import Counter
 
@@ -13,6 +14,12 @@ from tests.real_models import NOT_TESTED
 # A property is about values; how long an example takes says how busy the machine is.
 settings.register_profile("velosweep", deadline=None)
 settings.load_profile("velosweep")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many workers again as cores: many tests wait for processes, and another test runs meanwhile."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + (cores + 1) // 2
 
 
 def pytest_configure(config: pytest.Config) -> None:

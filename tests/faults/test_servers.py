@@ -103,6 +103,7 @@ def test_a_server_that_crashes_once_over_its_load_is_started_again_and_a_refusal
 
 
 def test_a_run_that_hangs_or_crawls_is_ended_by_a_timeout_that_follows_from_the_arm(bench: Bench) -> None:
+    bench.set(devices=["Stand-in GPU"] * 4)  # a lane for each, so that they are waited for at the same time
     grid = arm_with_each(bench, ["hang", "hang-midway", "stubborn-hang"], at="run", run=3, times=1)
     bench.fault("slow", arm=4, run=3, times=1, factor=20_000)  # 40 s; 5.1 s are allowed
     drive = bench.sweep(grid, "iterations=2")

@@ -4,12 +4,41 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.integration.test_main_job import run
+from velosweep import cli
 from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_files, model_paths, write_files
+
+
+@dataclass
+class Ended:
+    """What a command line came to."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[[list[str]], Ended]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line in this process, in an empty folder; tests/test_cli.py has it in one of its own."""
+    for name in ("LLAMA_CPP_PATH", "HYDRA_FULL_ERROR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VELOSWEEP_LOCK_DIR", str(tmp_path / "locks"))
+    monkeypatch.chdir(tmp_path)
+
+    def ended(arguments: list[str]) -> Ended:
+        status = cli.main(arguments)
+        return Ended(status, *capsys.readouterr())
+
+    return ended
 
 
 @pytest.fixture(scope="module")
@@ -33,27 +62,27 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("command", [["doctor"], ["dry_run=true"]], ids=["doctor", "plan"])
-def test_a_pair_whose_models_are_exchanged_is_doubted(command: list[str], models: Path, tmp_path: Path) -> None:
+def test_a_pair_whose_models_are_exchanged_is_doubted(command: list[str], models: Path, run: Run) -> None:
     pair = [f"model_pair.main_model={models}/draft.gguf", f"model_pair.draft_model={models}/main.gguf"]
 
-    done = run([*command, *pair], tmp_path)
+    done = run([*command, *pair])
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "The draft model main.gguf is no smaller than the main model draft.gguf" in done.stdout
 
 
 @pytest.mark.parametrize("command", [["doctor"], ["dry_run=true"]], ids=["doctor", "plan"])
-def test_more_threads_than_cores_are_doubted(command: list[str], tmp_path: Path) -> None:
+def test_more_threads_than_cores_are_doubted(command: list[str], run: Run) -> None:
     threads = (os.cpu_count() or 1) + 1
 
-    done = run([*command, "engine=embedded", f"engine.threads={threads}"], tmp_path)
+    done = run([*command, "engine=embedded", f"engine.threads={threads}"])
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"engine.threads is {threads}, and" in " ".join(done.stdout.split())
 
 
-def test_a_draft_longer_than_a_run_is_doubted(tmp_path: Path) -> None:
-    done = run(["-m", "n_draft=4,50", "n_predict=50", "dry_run=true"], tmp_path)
+def test_a_draft_longer_than_a_run_is_doubted(run: Run) -> None:
+    done = run(["-m", "n_draft=4,50", "n_predict=50", "dry_run=true"])
 
     assert done.returncode == 0, done.stdout + done.stderr
     said = " ".join(done.stdout.split())
@@ -61,10 +90,10 @@ def test_a_draft_longer_than_a_run_is_doubted(tmp_path: Path) -> None:
     assert "n_draft 4 is" not in said
 
 
-def test_this_machines_cores_say_nothing_of_the_workers(tmp_path: Path) -> None:
+def test_this_machines_cores_say_nothing_of_the_workers(run: Run) -> None:
     remote = ["-m", "n_draft=4", "hydra/launcher=dask", "engine=embedded", "dry_run=true"]
 
-    done = run([*remote, "engine.threads=99999"], tmp_path)
+    done = run([*remote, "engine.threads=99999"])
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "engine.threads" not in done.stdout
@@ -110,9 +139,9 @@ def test_this_machines_cores_say_nothing_of_the_workers(tmp_path: Path) -> None:
     ids=lambda value: " ".join(value).replace("/", "_") if isinstance(value, list) else None,
 )
 def test_it_is_refused_with_one_clear_message(
-    arguments: list[str], said: list[str], models: Path, tmp_path: Path
+    arguments: list[str], said: list[str], models: Path, run: Run, tmp_path: Path
 ) -> None:
-    done = run([argument.replace("MODELS", str(models)) for argument in arguments], tmp_path)
+    done = run([argument.replace("MODELS", str(models)) for argument in arguments])
 
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr

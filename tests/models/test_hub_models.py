@@ -83,7 +83,8 @@ def hub():
 
 
 CHILD = """
-import json, sys
+import json, sys, time
+time.sleep = lambda seconds: None  # of huggingface_hub, which tries for 23 s to reach a hub
 from velosweep.models.hub_models import resolve_model
 from velosweep.errors import ModelFileError
 answers = []

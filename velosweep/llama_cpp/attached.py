@@ -92,9 +92,10 @@ class AttachedEngine:
         being started is given that long to listen.
         """
         problems = []
+        began = time.perf_counter()  # the wait for one server is the other's, too
         for mode, address in self._addresses.items():
             key, http = _KEYS[mode], HttpClient(address)
-            problem = _wait_healthy(http, unreachable_s=_STARTING_S, loading_s=0)
+            problem = _wait_healthy(http, unreachable_s=_STARTING_S + began - time.perf_counter(), loading_s=0)
             if problem is None and streams > 1:
                 with suppress(RunFailed):  # then its launch says what is the matter
                     if lack := lack_of_slots(server_slots(http), streams):

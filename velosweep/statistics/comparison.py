@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from velosweep.statistics.latency import Latency
 from velosweep.values import Scalar, Verdict
+
+if TYPE_CHECKING:
+    from velosweep.statistics.latency import Latency  # computes with numpy, which not all that compares needs
 
 Evidence = Mapping[str, float | int | str]
 """Figures by name."""

@@ -15,12 +15,12 @@ from velosweep.machine.conditions import Monitor
 from velosweep.measuring.events import Event, Recorder, RunEnded, ServerFailed
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.lane_context import LaneContext, ModelWatch, Preload, ServerLogs
-from velosweep.measuring.lane_runner import run_lane
+from velosweep.measuring.lane_schedule import run_lane
 from velosweep.measuring.prepare import Prepared, engine_key
-from velosweep.measuring.resuming import CompletedRun
+from velosweep.measuring.resuming import CompletedRun, plan_with_earlier
 from velosweep.measuring.sample_rows import SampleMaker
 from velosweep.planning.lane_queue import LaneQueue
-from velosweep.planning.server_groups import Key, ServerGroup, plan_groups
+from velosweep.planning.server_groups import Key, ServerGroup
 from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.tuning.search_driver import SearchDriver
@@ -120,10 +120,11 @@ class Bench:
     stop: StopFlag = field(default_factory=StopFlag)
     after_sample: Callable[[Sample], None] = lambda sample: None
     driver: SearchDriver | None = None
+    room: int = 100  # for so many servers at once
     preload_calls: list[str] = field(default_factory=list)
 
     def run(self, jobs: Sequence[Job]) -> None:
-        groups = plan_groups(jobs, resident_servers=lambda job: 100)
+        groups = plan_with_earlier(jobs, {}, lanes=1, resident_servers=lambda job: self.room)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "journal.jsonl"
             with Journal(path) as journal:

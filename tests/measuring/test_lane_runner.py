@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from tests.measuring.standin_lane import Bench, StandInEngine, StandInSession, good
-from tests.planning.jobs import jobs_over_n_draft
+from tests.planning.jobs import jobs_over_n_draft, of_builds
 from tests.strategies import samples_to_table
 from velosweep.config.settings import Adaptive, Prompt, PromptSet, Protocol, Speculation
 from velosweep.errors import LaunchFailed, RunFailed, RunTimeout
@@ -39,6 +39,58 @@ def test_servers_are_warmed_up_and_then_measured_in_alternating_rounds() -> None
         "n_draft 4",
         "vanilla",
     ]
+
+
+def runs_of_builds(bench: Bench, *programs: str, launches: int = 1) -> list[str]:
+    """The order in which one setting's runs of several builds are taken: build and server."""
+    taken: list[str] = []
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        if request.prompt.id != "warmup":
+            taken.append(f"{session.server.engine.program} {session.server.label}")
+        return good(session.server, request)
+
+    jobs = [
+        replace(job, protocol=replace(job.protocol, launches=launches)) for job in jobs_over_n_draft(4, iterations=2)
+    ]
+    bench.engine.answer = answer
+    bench.run(of_builds(jobs, *programs))
+    return taken
+
+
+def test_builds_are_measured_in_the_same_rounds_whose_order_turns_round() -> None:
+    bench = Bench()
+    forth = ["old vanilla", "old n_draft 4", "new vanilla", "new n_draft 4"]
+
+    assert runs_of_builds(bench, "old", "new") == [*forth, *forth[::-1]]
+    assert len([event for event in bench.events if isinstance(event, GroupEnded)]) == 2
+    assert len(bench.engine.sessions) == 4
+
+
+def test_each_launch_starts_the_servers_of_all_builds_anew() -> None:
+    bench = Bench()
+    taken = runs_of_builds(bench, "old", "new", launches=2)
+
+    assert [word.partition(" ")[0] for word in taken] == ["old", "old", "new", "new"] * 2
+    assert len(bench.engine.sessions) == 8
+
+
+def test_builds_whose_servers_do_not_fit_at_once_come_one_after_the_other() -> None:
+    taken = runs_of_builds(Bench(room=3), "old", "new")
+
+    assert [word.partition(" ")[0] for word in taken] == ["old"] * 4 + ["new"] * 4
+
+
+def test_a_build_whose_server_fails_leaves_the_other_to_be_measured() -> None:
+    bench = Bench()
+
+    def on_ready(server: ServerConfig) -> None:
+        if server.engine.program == "new":
+            raise LaunchFailed("no such flag")
+
+    bench.engine.on_ready = on_ready
+
+    assert runs_of_builds(bench, "old", "new") == ["old vanilla", "old n_draft 4", "old n_draft 4", "old vanilla"]
 
 
 def test_batches_are_timed_after_the_first_runs_of_each_server_alone() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.planning.jobs import jobs_over_n_draft
+from tests.planning.jobs import jobs_over_n_draft, of_builds
 from velosweep.measuring.resuming import plan_with_earlier
+from velosweep.planning.identity import identify
 
 
 @given(
@@ -33,3 +36,29 @@ def test_a_job_keeps_the_block_it_was_measured_in(
     if rooms[1] >= rooms[0]:
         now = {job.id: (job.baseline_id, group.number) for group in second for job in group.jobs}
         assert {job_id: now[job_id] for job_id in earlier} == earlier
+
+
+@pytest.mark.parametrize(("room", "groups", "together"), [(3, 2, False), (4, 4, True), (6, 2, True)])
+def test_builds_share_the_room_there_is_and_are_measured_alone_where_their_pairs_do_not_fit(
+    room: int, groups: int, together: bool
+) -> None:
+    jobs = of_builds(jobs_over_n_draft(4, 8), "old", "new")
+
+    planned = plan_with_earlier(jobs, {}, lanes=1, resident_servers=lambda job: room)
+    earlier = {job.id: (job.baseline_id, group.number) for group in planned for job in group.jobs}
+    resumed = plan_with_earlier(jobs, earlier, lanes=1, resident_servers=lambda job: room)
+
+    assert len(planned) == groups
+    assert {bool(group.family) for group in planned} == {together}
+    assert len({(group.family, group.number) for group in planned}) == groups // 2
+    assert resumed == planned
+
+
+def test_jobs_that_differ_in_more_than_the_build_are_no_family() -> None:
+    old, new = of_builds(jobs_over_n_draft(4), "old", "new")
+    other = identify([old, replace(new, engine=replace(new.engine, threads=3))], {})
+
+    assert [group.family for group in plan_with_earlier(other, {}, lanes=1, resident_servers=lambda job: 64)] == [
+        "",
+        "",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,3 +40,9 @@ def jobs_over_n_draft(
         for num, n_draft in enumerate(n_drafts)
     ]
     return identify(plain, {})
+
+
+def of_builds(jobs: Sequence[Job], *programs: str) -> tuple[Job, ...]:
+    """These jobs for each of several builds of llama.cpp."""
+    every = [replace(job, engine=replace(job.engine, program=program)) for program in programs for job in jobs]
+    return identify([replace(job, num=num, directory=str(num)) for num, job in enumerate(every)], {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.planning.jobs import jobs_over_n_draft
+from tests.planning.jobs import jobs_over_n_draft, of_builds
 from velosweep.config.settings import Speculation
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
 
@@ -29,3 +29,13 @@ def test_streams_and_depth_are_another_load_with_servers_and_a_baseline_of_its_o
     assert [server.context for server in servers if server] == [
         tokens for tokens in (4096, 4 * 4096, 2 * 4096) for _ in range(2)
     ]
+
+
+def test_one_program_under_two_paths_is_two_builds_and_the_first_keeps_its_ids() -> None:
+    jobs = of_builds(jobs_over_n_draft(4), "/old", "/new")
+    alone = identify([jobs[0]], {"/old": "same"})
+    both = identify(jobs, {"/old": "same", "/new": "same"})
+
+    assert both[0] == alone[0]
+    assert both[1].id != both[0].id
+    assert both[1].baseline_id != both[0].baseline_id

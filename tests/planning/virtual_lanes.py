@@ -84,9 +84,9 @@ def simulate(load: Load, lanes: int) -> float:
     end = 0.0
     while free:
         now, lane = heapq.heappop(free)
-        group = queue.take(lane)
-        if group is None:
+        groups = queue.take(lane)
+        if not groups:
             end = max(end, now)
         else:
-            heapq.heappush(free, (now + load.seconds[id(group)], lane))
+            heapq.heappush(free, (now + sum(load.seconds[id(group)] for group in groups), lane))
     return load.ideal_s(lanes) / end

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from velosweep import __version__
 from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import ExitStatus, VelosweepError, install_extra
-from velosweep.units import bytes_words
+from velosweep.units import bytes_words, plural
 
 _SIGNS = {"ok": "✅", "note": "ℹ️", "warning": "⚠️", "missing": "❌"}
 _EXTRAS = {
@@ -141,4 +141,6 @@ def _models(job: Job, settings: RunSettings) -> Iterator[Check]:
     for warning in prepared.warnings:
         yield Check("warning", warning.subject, warning.text, warning.remedy)
     count = prepared.memory_estimates(prepared.lanes[0]).resident_servers(ready)
-    yield Check("ok", "memory", f"room for {count} loaded servers of this pair at once")
+    remedy = "free memory, choose a smaller model or quantisation, or lower engine.context" if count < 2 else ""
+    state = "warning" if remedy else "ok"
+    yield Check(state, "memory", f"room for {plural(count, 'loaded server')} of this pair at once", remedy)

@@ -17,7 +17,7 @@ from velosweep.machine.conditions import Monitor
 from velosweep.measuring.events import Observer, Recorder
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.lane_context import LaneContext, ModelWatch, Preload, ServerLogs
-from velosweep.measuring.lane_runner import run_lane
+from velosweep.measuring.lane_schedule import run_lane
 from velosweep.measuring.opening import OpenedSweep
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.measuring.sample_rows import SampleMaker

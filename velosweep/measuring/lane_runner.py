@@ -1,4 +1,4 @@
-"""One lane's schedule: load a group's servers, measure them in rounds, one run at a time, and never raise for a run."""
+"""One group's schedule on a lane: servers loaded, runs taken in rounds, one at a time; never raises for a run."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from dataclasses import replace
 from velosweep.config.settings import Prompt
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring.convergence import converged, iteration_speeds
-from velosweep.measuring.events import GroupEnded, PromptLeftOut, ServerFailed
+from velosweep.measuring.events import PromptLeftOut, ServerFailed
 from velosweep.measuring.lane_context import Cooldown, LaneContext
 from velosweep.measuring.prompt_refusals import first_measurements, ran_well_before, record_refusal, refused_prompts
 from velosweep.measuring.resident_servers import ResidentServers, run_once
-from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.server_groups import (
     Measurement,
     Round,
@@ -28,28 +27,12 @@ from velosweep.tuning.search_driver import SearchDriver
 from velosweep.values import MAX_RECOVERY_PROBES, Mode, Sample, Status
 
 
-def run_lane(queue: LaneQueue, context: LaneContext) -> None:
-    """Take groups until there are none or an end is asked for. Servers that the next group needs stay loaded.
-
-    GroupEnded says that nothing of a group is left to do. Raises StorageError where a sample can't be recorded.
-    """
-    servers, cooldown = ResidentServers(context), Cooldown(context.monitor, context.stop)
-    try:
-        while not context.stop.requested and (group := queue.take(context.lane.number)) is not None:
-            runner = GroupRunner(group, context, servers, cooldown)
-            driver = context.recorder.search_drivers.get(group)
-            finished = runner.run() if driver is None else runner.run_search(driver)
-            if finished:
-                context.recorder.event(GroupEnded(lane=context.lane.number, group=group))
-    finally:
-        servers.keep_only(())
-
-
 class GroupRunner:
-    """Measures one group on a lane whose servers it is given."""
+    """Measures one group on a lane whose servers it is given. `interrupted`: an end was asked for before its own."""
 
     def __init__(self, group: ServerGroup, context: LaneContext, servers: ResidentServers, cooldown: Cooldown) -> None:
-        self._group = group
+        self.group = group
+        self.interrupted = False
         self._protocol = group.jobs[0].protocol
         self._context = context
         self._servers = servers
@@ -63,50 +46,29 @@ class GroupRunner:
         self._left_out: set[str] = set()  # ids of prompts
         self._failed_last: set[str] = set()  # ids of servers that failed at a prompt, and not run well since
 
-    def run(self) -> bool:
-        """Measure what is still missing of the group, launch by launch; False if an end was asked for before."""
-        for launch in range(self._protocol.launches):
-            todo = [round_ for round_ in rounds(self._group, launch) if any(m.key not in self._done for m in round_)]
-            if not todo or self._decided(launch):
-                continue
-            self._servers.keep_only(self._group.servers if launch == 0 else ())
-            self._open(self._group.servers, launch)
-            if not self._measure_rounds(launch, todo):
-                return False
-        return True
+    def begins(self, launch: int) -> bool:
+        """Whether a launch has anything left to measure."""
+        missing = any(m.key not in self._done for round_ in rounds(self.group, launch) for m in round_)
+        return missing and not self._decided(launch)
 
-    def run_search(self, driver: SearchDriver) -> bool:
-        """Measure what `driver` asks for, which decides as it goes; False if an end was asked for before its end.
+    def open(self, launch: int) -> None:
+        """Load and warm up the group's servers."""
+        self._open(self.group.servers, launch)
 
-        Servers are started when they are first needed; where memory is short, those that the round does not need
-        make room.
+    def measure(self, launch: int) -> Iterator[None]:
+        """Measure what is still missing of a launch, a round each time that this is asked for the next.
+
+        Ends early, as `interrupted` says, where an end is asked for.
         """
-        self._context.preload.finish()
-        while (round_ := driver.next_round()) is not None:
-            for server in self._learning:
-                self._servers.close(server)
-            self._give_up_changed_files()
-            for measurement in round_:
-                if self._stop.requested:
-                    return False
-                if measurement.key in self._done or self._given_up_for(measurement):
-                    continue
-                self._servers.make_room(measurement.server, [other.server for other in round_])
-                if not self._measure_with_retries(round_, measurement):
-                    return False
-        return True
-
-    def _measure_rounds(self, launch: int, todo: Sequence[Round]) -> bool:
-        self._context.preload.finish()  # runs that count wait until nothing of ours works beside them
         iteration: int | None = None
-        for round_ in todo:
+        for round_ in [one for one in rounds(self.group, launch) if any(m.key not in self._done for m in one)]:
             if self._stop.requested:
-                return False
-            if self._hopeless():
-                return True
+                self.interrupted = True
+            if self.interrupted or self._hopeless():
+                return
             if round_[0].iteration != iteration:
                 if self._decided(launch):
-                    return True
+                    return
                 if iteration is not None:  # kinds that learn from one request to the next get fresh servers
                     for server in self._learning:
                         self._servers.close(server)
@@ -118,15 +80,37 @@ class GroupRunner:
                 if measurement.key in self._done or self._finished(measurement):
                     continue
                 if self._hopeless():
-                    return True
+                    return
                 if not self._measure_with_retries(round_, measurement):
-                    return False
-        return True
+                    self.interrupted = True
+                    return
+            yield
+
+    def run_search(self, driver: SearchDriver) -> None:
+        """Measure what `driver` asks for, which decides as it goes, or until an end is asked for.
+
+        Servers are started when they are first needed; where memory is short, those that the round does not need
+        make room.
+        """
+        self._context.preload.finish()
+        while (round_ := driver.next_round()) is not None:
+            for server in self._learning:
+                self._servers.close(server)
+            self._give_up_changed_files()
+            for measurement in round_:
+                if not self._stop.requested:
+                    if measurement.key in self._done or self._given_up_for(measurement):
+                        continue
+                    self._servers.make_room(measurement.server, [other.server for other in round_])
+                    if self._measure_with_retries(round_, measurement):
+                        continue
+                self.interrupted = True
+                return
 
     @property
     def _learning(self) -> list[ServerConfig]:
         """Servers of kinds that learn across requests: a later iteration would profit from earlier ones."""
-        return [server for server in self._group.servers if server.speculation and server.speculation.keeps_state]
+        return [server for server in self.group.servers if server.speculation and server.speculation.keeps_state]
 
     def _cool_down(self, launch: int, first: Measurement) -> None:
         """Rest while the vanilla server is slower than in its first round, and look again, at most twice.
@@ -134,8 +118,8 @@ class GroupRunner:
         The looks are kept as warm-ups of their iteration: shown, never averaged, and what the finding `untrusted`
         is taken from. A look is one prompt's run: it is compared with that prompt's in the first round.
         """
-        vanilla, job = self._group.vanilla, self._group.jobs[0]  # `first` may know prompts that are left out
-        speeds = iteration_speeds(self._done, self._group, None, launch)
+        vanilla, job = self.group.vanilla, self.group.jobs[0]  # `first` may know prompts that are left out
+        speeds = iteration_speeds(self._done, self.group, None, launch)
         if vanilla is None or not speeds or not self._protocol.cooldown:
             return
         look = replace(first, server=vanilla, prompt=job.prompts.prompts[0], warmup=True)
@@ -153,7 +137,7 @@ class GroupRunner:
 
     def _decided(self, launch: int) -> bool:
         """Whether every job of the group has reached its target (only with an adaptive protocol)."""
-        done, group = self._done, self._group
+        done, group = self._done, self.group
         servers = [server for server in group.speculative if server and server.id not in self._given_up]
         took_s = time.monotonic() - self._began
         decided = (converged(done, group, one, launch, took_s=took_s) for one in servers)
@@ -164,12 +148,12 @@ class GroupRunner:
         if self._given_up_for(measurement):
             return True
         return server.mode is Mode.SPECULATIVE and converged(
-            self._done, self._group, server, measurement.launch, before=measurement.iteration
+            self._done, self.group, server, measurement.launch, before=measurement.iteration
         )
 
     def _hopeless(self) -> bool:
         """Nothing more can be learnt: the baseline is given up, or every speculative server is."""
-        vanilla, servers = self._group.vanilla, self._group.servers
+        vanilla, servers = self.group.vanilla, self.group.servers
         if vanilla is not None and vanilla.id in self._given_up:
             for server in servers[1:]:
                 self._give_up(server, "the vanilla server of this comparison failed")
@@ -186,7 +170,7 @@ class GroupRunner:
         self._servers.close(server)
         jobs = tuple(
             job
-            for job, own in zip(self._group.jobs, self._group.speculative, strict=True)
+            for job, own in zip(self.group.jobs, self.group.speculative, strict=True)
             if own == server or server.mode is Mode.VANILLA
         )
         event = ServerFailed(lane=self._context.lane.number, server=server, jobs=jobs, error=error)
@@ -194,7 +178,7 @@ class GroupRunner:
 
     def _give_up_changed_files(self) -> None:
         """Give up servers whose model files were written to while loaded: they read what nobody chose."""
-        for server in self._group.servers:
+        for server in self.group.servers:
             if self._servers.get(server) is not None:
                 changed = self._context.model_files.changed(server, loaded=True)
                 if changed is not None:
@@ -206,7 +190,7 @@ class GroupRunner:
         for server, error in self._servers.open(wanted, self._protocol):
             self._give_up(server, error)
         self._check_prompts(launch)
-        for measurement in warmups(self._group, launch):
+        for measurement in warmups(self.group, launch):
             loaded = self._servers.get(measurement.server)
             if self._stop.requested or loaded is None or loaded.warmed_up:
                 continue
@@ -257,32 +241,32 @@ class GroupRunner:
 
     def _fails_here_alone(self, server: ServerConfig, measurement: Measurement) -> bool:
         """Whether a prompt seems to be the trouble rather than the server: it ran others well, the last one too."""
-        ran = ran_well_before(server, self._group, measurement, self._done)
+        ran = ran_well_before(server, self.group, measurement, self._done)
         return ran and server.id not in self._failed_last
 
     def _check_prompts(self, launch: int) -> None:
         """Leave out prompts that can't be measured, before any is; asked once, of the first server that is loaded."""
-        loaded = next((own for server in self._group.servers if (own := self._servers.get(server))), None)
+        loaded = next((own for server in self.group.servers if (own := self._servers.get(server))), None)
         if loaded is None or self._prompts_checked or self._stop.requested:
             return
         self._prompts_checked = True
-        first, *others = first_measurements(self._group, launch)
+        first, *others = first_measurements(self.group, launch)
         with self._stop.closing(loaded.session.close):
             refused = refused_prompts(loaded, first)
         for run in (run for runs in (first, *others) for run in runs if run.prompt.id in refused):
-            record_refusal(self._context, run, refused[run.prompt.id], shared=len(self._group.jobs) > 1)
+            record_refusal(self._context, run, refused[run.prompt.id], shared=len(self.group.jobs) > 1)
         for prompt in [run.prompt for run in first if run.prompt.id in refused]:
             self._leave_out(prompt, str(refused[prompt.id]))
 
     def _leave_out(self, prompt: Prompt, error: str) -> None:
         """Go on without this prompt; where it was the last one, give up every server."""
         self._left_out.add(prompt.id)
-        rest = without_prompts(self._group, {prompt.id})
+        rest = without_prompts(self.group, {prompt.id})
         if not rest.jobs[0].prompts.prompts:
-            for server in self._group.servers:
+            for server in self.group.servers:
                 self._give_up(server, error)
             return
-        self._group = rest
+        self.group = rest
         lane = self._context.lane.number
         self._context.recorder.event(PromptLeftOut(lane=lane, prompt=prompt, jobs=rest.jobs, error=error))
 
@@ -294,5 +278,5 @@ class GroupRunner:
                 yield other
 
     def _take(self, measurement: Measurement, attempt: int = 0, batches: tuple[int, ...] = ()) -> Sample | None:
-        shared = len(self._group.jobs) > 1
+        shared = len(self.group.jobs) > 1
         return run_once(self._context, self._servers, measurement, shared=shared, attempt=attempt, batches=batches)

@@ -61,7 +61,7 @@ class MemoryEstimates:
         return held
 
     def resident_servers(self, job: Job) -> int:
-        """How many servers of such a job fit at once, the vanilla one included; at least 2, so that pairs can be."""
+        """How many servers of such a job fit at once, the vanilla one included."""
         server = speculative_server(job) or vanilla_server(job)
         need, free = self.need(server), free_bytes(self.lane, nvml=self.nvml)
         shared = self._shares_files(server)
@@ -70,7 +70,7 @@ class MemoryEstimates:
             need, resident=resident, free_bytes=_left(free, resident, shared), shared_files=shared
         ):
             resident.append(need)
-        return max(2, len(resident))
+        return len(resident)
 
     def refusal(
         self, server: ServerConfig, resident: Sequence[ServerConfig], loading: Sequence[ServerConfig] = ()

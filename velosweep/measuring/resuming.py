@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from velosweep.config.settings import Job
 from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.sample_rows import OutputKey
-from velosweep.planning.server_groups import Key, ServerGroup, plan_groups, sample_key
+from velosweep.planning.server_groups import Key, ServerGroup, build_families, plan_groups, sample_key
 from velosweep.results.journal import read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.values import Sample, decode_speed
@@ -64,8 +65,15 @@ def plan_with_earlier(
     """Groups as they were planned before (`earlier`: by job id), and new ones, numbered on, for the jobs not in them.
 
     A job stays with the baseline that it was measured against, however much memory or how many lanes there are
-    today. Only where a former group no longer fits into memory are its jobs planned, and measured, anew.
+    today. Only where a former group no longer fits into memory are its jobs planned, and measured, anew. Builds whose
+    servers fit at once share the room there is.
     """
+    family = build_families(jobs, resident_servers)
+    builds = Counter(family.values())
+
+    def room(job: Job) -> int:
+        return resident_servers(job) // builds.get(family.get(job.baseline_id, ""), 1)
+
     former: dict[tuple[str, int], list[Job]] = {}
     new: list[Job] = []
     for job in jobs:
@@ -75,7 +83,7 @@ def plan_with_earlier(
             new.append(job)
     groups: list[ServerGroup] = []
     for (_, number), together in former.items():
-        (group, *more) = plan_groups(together, resident_servers=resident_servers)
+        (group, *more) = plan_groups(together, resident_servers=room)
         if more:
             new += together
         else:
@@ -83,9 +91,9 @@ def plan_with_earlier(
     first: dict[str, int] = {}
     for baseline_id, number in earlier.values():
         first[baseline_id] = max(first.get(baseline_id, 0), number + 1)
-    for group in plan_groups(new, lanes=lanes, resident_servers=resident_servers) if new else ():
+    for group in plan_groups(new, lanes=lanes, resident_servers=room) if new else ():
         groups.append(replace(group, number=group.number + first.get(group.jobs[0].baseline_id, 0)))
-    return tuple(groups)
+    return tuple(replace(group, family=family.get(group.jobs[0].baseline_id, "")) for group in groups)
 
 
 def plan_as_data(groups: Sequence[ServerGroup]) -> list[list[object]]:

@@ -55,9 +55,17 @@ def identify(jobs: Sequence[Job], fingerprints: Mapping[str, str]) -> tuple[Job,
     """Give every job its id and baseline_id.
 
     `fingerprints` maps a path (model file or program) to the hash of its content; for any other
-    path its name counts. Raises ConfigError where two jobs of the grid would measure the same thing.
+    path its name counts. A program that another path had before counts by its path too: whether two builds are equally
+    fast can be asked of one and the same. Raises ConfigError where two jobs of the grid would measure the same thing.
     """
-    identified = tuple(_identify(job, fingerprints) for job in jobs)
+    first: dict[str, str] = {}
+    programs = dict.fromkeys(job.engine.program for job in jobs if job.engine.program in fingerprints)
+    again = {
+        path: f"{fingerprints[path]} {path}"
+        for path in programs
+        if path is not None and first.setdefault(fingerprints[path], path) != path
+    }
+    identified = tuple(_identify(job, {**fingerprints, **again}) for job in jobs)
     seen: dict[str, Job] = {}
     for job in identified:
         twin = seen.setdefault(job.id, job)
@@ -69,8 +77,14 @@ def identify(jobs: Sequence[Job], fingerprints: Mapping[str, str]) -> tuple[Job,
     return identified
 
 
-def _identify(job: Job, fingerprints: Mapping[str, str]) -> Job:
-    baseline = {
+def build_family(job: Job) -> str:
+    """What jobs share whose vanilla series differ in the build of llama.cpp alone."""
+    engine = replace(job.engine, kind="", program=None)
+    return content_hash(_baseline(replace(job, engine=engine), {}))
+
+
+def _baseline(job: Job, fingerprints: Mapping[str, str]) -> dict[str, object]:
+    return {
         "main_model": fingerprints.get(job.model_pair.main_model, job.model_pair.main_model),
         "engine": _engine_content(job.engine, fingerprints, vanilla=True),
         "prompts": job.prompts,
@@ -80,6 +94,10 @@ def _identify(job: Job, fingerprints: Mapping[str, str]) -> Job:
         "skip_vanilla": job.skip_vanilla,
         **_unusual(job, "concurrency", "depth", "stop"),
     }
+
+
+def _identify(job: Job, fingerprints: Mapping[str, str]) -> Job:
+    baseline = _baseline(job, fingerprints)
     draft = job.model_pair.draft_model
     own = {
         "baseline": baseline,

@@ -35,6 +35,7 @@ _TITLES = {
     KIND: "kind",
     PROMPTS: "prompts",
     "protocol.name": "protocol",
+    "llama_cpp.path": "build",
 }
 
 

@@ -61,8 +61,8 @@ class LaneQueue:
             for server in groups[place].servers:
                 self._by_server[server.id][place] = seconds[place]
 
-    def take(self, lane: int) -> ServerGroup | None:
-        """The lane's next group, None when there is none left.
+    def take(self, lane: int) -> tuple[ServerGroup, ...]:
+        """The lane's next group, with those that are measured in the same rounds; empty when there is none left.
 
         A single lane keeps the order of the grid, where neighbours share servers. Several take the longest group
         first. While that is no more than half of a lane's share of what is left, it can wait: then a group goes
@@ -70,15 +70,23 @@ class LaneQueue:
         """
         with self._lock:
             if not self._waiting:
-                return None
+                return ()
             taken = next(iter(self._waiting))
             if self._lanes > 1 and self._waiting[taken] <= self._left_s / self._lanes / 2:
                 sharing = [self._by_server[server.id] for server in self._loaded.get(lane, ())]
                 near = [next(iter(places)) for places in sharing if places]
                 taken = max(near, key=lambda place: self._waiting[place], default=taken)
-            group = self._groups[taken]
-            self._left_s -= self._waiting.pop(taken)
-            for server in group.servers:
-                del self._by_server[server.id][taken]
-            self._loaded[lane] = group.servers
-            return group
+            first = self._groups[taken]
+            others = [place for place in self._waiting if place != taken] if first.family else []
+            together = [taken, *(place for place in others if self._shares(place, first))]
+            for place in together:
+                self._left_s -= self._waiting.pop(place)
+                for server in self._groups[place].servers:
+                    del self._by_server[server.id][place]
+            groups = tuple(self._groups[place] for place in together)
+            self._loaded[lane] = tuple(server for group in groups for server in group.servers)
+            return groups
+
+    def _shares(self, place: int, group: ServerGroup) -> bool:
+        other = self._groups[place]
+        return (other.family, other.number) == (group.family, group.number)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from velosweep.config.settings import Job, Prompt
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.planning.identity import content_hash, speculative_server, vanilla_server
+from velosweep.planning.identity import build_family, content_hash, speculative_server, vanilla_server
 from velosweep.values import Mode, Sample
 
 Key = tuple[str, int, int, int, str]
@@ -21,14 +21,16 @@ class ServerGroup:
     """Servers that are loaded together: the shared vanilla server (None under skip_vanilla) and each job's own.
 
     All jobs have the same baseline_id. `number` tells groups of one baseline apart; every group has its own vanilla
-    runs, so that no comparison crosses groups. `speculative[i]` is the server of `jobs[i]` (None for a vanilla-only
-    job).
+    runs, so that no ratio to vanilla crosses groups. `speculative[i]` is the server of `jobs[i]` (None for a
+    vanilla-only job). Groups of one `family` and number differ in the build of llama.cpp alone, and are measured in
+    the same rounds.
     """
 
     number: int
     jobs: tuple[Job, ...]
     vanilla: ServerConfig | None
     speculative: tuple[ServerConfig | None, ...]
+    family: str = ""
 
     @property
     def servers(self) -> tuple[ServerConfig, ...]:
@@ -116,6 +118,23 @@ def plan_groups(
             speculative = tuple(map(speculative_server, together))
             groups.append(ServerGroup(number=number, jobs=together, vanilla=vanilla, speculative=speculative))
     return tuple(groups)
+
+
+def build_families(jobs: Sequence[Job], resident_servers: Callable[[Job], int]) -> dict[str, str]:
+    """The family of each baseline, by its id, that was asked for with several builds whose servers fit at once."""
+    if len({(job.engine.kind, job.engine.program) for job in jobs}) < 2:
+        return {}
+    alike: dict[str, dict[str, Job]] = {}
+    for job in {job.baseline_id: job for job in reversed(jobs)}.values():
+        alike.setdefault(build_family(job), {})[job.baseline_id] = job
+    pairs = {job.baseline_id for job in jobs if job.speculation.kinds and not job.skip_vanilla}
+    return {
+        baseline: family
+        for family, builds in alike.items()
+        for baseline in builds
+        if len(builds) > 1
+        if resident_servers(next(iter(builds.values()))) >= len(builds) * (2 if pairs & builds.keys() else 1)
+    }
 
 
 def launch_iterations(job: Job, launch: int) -> Sequence[int]:

@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 
 from tests.measuring.headers import header
+from tests.planning.jobs import of_builds
 from tests.reporting import planned, sweeps
 from velosweep.config.settings import RunSettings, Sweep, TunerSettings
 from velosweep.measuring.prepare import PreflightWarning, Prepared
+from velosweep.measuring.resuming import plan_with_earlier
 from velosweep.reporting.console import make_console
 from velosweep.reporting.plan_text import print_plan, print_start
 from velosweep.values import Device, Lane
@@ -124,3 +126,19 @@ def test_no_time_is_guessed_without_the_models_sizes() -> None:
     sweep = planned.sweep()
 
     assert "Estimated time: unknown" in plan(replace(prepared(sweep), headers={}), sweep)
+
+
+@pytest.mark.parametrize(
+    ("room", "tuner", "why"), [(8, None, ""), (3, None, "fit at once"), (3, TunerSettings(), "own")]
+)
+def test_builds_that_are_measured_one_after_the_other_are_said_with_the_reason(
+    room: int, tuner: TunerSettings | None, why: str
+) -> None:
+    jobs = of_builds(planned.sweep().jobs, "old", "new")
+    groups = plan_with_earlier(jobs, {}, lanes=1, resident_servers=lambda job: room)
+    out = io.StringIO()
+    of = replace(prepared(planned.sweep()), jobs=jobs)
+    print_plan(of, groups, RunSettings(tuner=tuner), make_console(out))
+
+    said = [line for line in out.getvalue().splitlines() if "builds of llama.cpp" in line]
+    assert [why in line for line in said] == ([True] if why else [])

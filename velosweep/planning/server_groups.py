@@ -137,6 +137,15 @@ def build_families(jobs: Sequence[Job], resident_servers: Callable[[Job], int]) 
     }
 
 
+def builds_apart(groups: Sequence[ServerGroup]) -> bool:
+    """Whether several builds were asked for of which some are measured one after the other."""
+    first = [group.jobs[0] for group in groups if not group.family]
+    if len({(job.engine.kind, job.engine.program) for job in first}) < 2:
+        return False
+    builds = {(build_family(job), job.engine.kind, job.engine.program) for job in first}
+    return len({family for family, *_ in builds}) < len(builds)
+
+
 def launch_iterations(job: Job, launch: int) -> Sequence[int]:
     """Iterations of one launch, numbered on over all launches: the protocol's are spread evenly over them.
 

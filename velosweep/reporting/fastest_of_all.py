@@ -44,7 +44,7 @@ class _Entry:
 def fastest_of_all(jobs: Sequence[Comparison], record: SweepRecord, samples: pa.Table | None = None) -> Iterator[str]:
     """A sentence for each load and set of prompts that several baselines were measured under.
 
-    Their runs were not taken in the same rounds: the interval is Welch's, of independent series. With the sweep's
+    Their runs are not paired, be they of the same rounds or not: the interval is Welch's. With the sweep's
     `samples` it says whether their answers differ.
     """
 
@@ -92,7 +92,7 @@ def _sentence(entries: Sequence[_Entry], samples: pa.Table | None) -> str:
         text += f"; then {'; '.join(entry.words for entry in others[: _MOST_NAMED - 2])}"
         if len(entries) > _MOST_NAMED:
             text += f"; {len(entries) - _MOST_NAMED} more"
-    return f"{text}. Not in the same rounds. {_answers(first, second, samples)}".strip()
+    return f"{text}. Not compared round by round. {_answers(first, second, samples)}".strip()
 
 
 def _answers(first: _Entry, second: _Entry, samples: pa.Table | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from velosweep.measuring.prepare import Prepared
 from velosweep.planning.job_names import names_of_jobs
 from velosweep.planning.job_settings import CORE, N_DRAFT
 from velosweep.planning.lane_queue import predicted_s
-from velosweep.planning.server_groups import ServerGroup, count_measurements
+from velosweep.planning.server_groups import ServerGroup, builds_apart, count_measurements
 from velosweep.reporting.console import QUIET, say, say_lines, table_width
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.table import Table, column, terminal_lines
@@ -53,8 +53,8 @@ def print_start(
             say(console, f"{name}: {value}", indent=2)
     if any(job.model_pair.synthetic for job in jobs):
         say(console, _SYNTHETIC_NOTE, style="yellow", indent=2)
-    for warning in prepared.warnings:
-        say(console, f"⚠️ {warning.text}", style="yellow", indent=2)
+    for text in _remarks(prepared, groups, settings):
+        say(console, f"⚠️ {text}", style="yellow", indent=2)
     say(console)
     if 0 < done < (at_most := sum(map(count_measurements, groups))):
         say(console, f"Going on: {done} of at most {at_most} measurements are there already")
@@ -63,6 +63,16 @@ def print_start(
             say(console, "🔹 Running vanilla inference benchmark...")
         if jobs[0].speculation.kinds:
             say(console, "🔸 Running speculative inference benchmark...")
+
+
+def _remarks(prepared: Prepared, groups: Sequence[ServerGroup], settings: RunSettings) -> Iterator[str]:
+    yield from (warning.text for warning in prepared.warnings)
+    if builds_apart(groups):
+        why = "each has a search of its own" if settings.tuner else "the servers of all of them do not fit at once"
+        yield (
+            f"The builds of llama.cpp are measured one after the other ({why}): what the machine changes in between "
+            "counts as a difference between them"
+        )
 
 
 def _configuration(prepared: Prepared, settings: RunSettings, *, single: bool) -> dict[str, str]:
@@ -156,5 +166,5 @@ def print_plan(prepared: Prepared, groups: Sequence[ServerGroup], settings: RunS
     say_lines(
         console, terminal_lines(Table(caption="Jobs of the plan", columns=tuple(columns)), width=table_width(console))
     )
-    for warning in prepared.warnings:
-        say(console, f"⚠️ {warning.text}", style="yellow")
+    for text in _remarks(prepared, groups, settings):
+        say(console, f"⚠️ {text}", style="yellow")

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.reporting import sweeps
+from tests.reporting.test_recommendation import searched
 from velosweep.errors import ConfigError, NothingMeasured, StorageError
 from velosweep.reporting.deploy_formats import command_text, llama_swap_text, preset_text
 from velosweep.reporting.posted_rows import own_rows, read_rows, row_text
@@ -93,6 +94,23 @@ def test_a_posted_row_is_read_back_as_it_was(tmp_path: Path) -> None:
     best = own_rows(made.comparisons, made.record)[0]
     assert row == best
     assert (best["n_draft"], best["speedup"], best["KV"], best["context"]) == ("4", "2.07×", "f16/f16", "4096")
+
+
+def test_of_a_search_only_the_answer_is_posted_with_its_confirmed_speedup() -> None:
+    made = sweeps.default_sweep()
+    slowest = min(made.jobs, key=lambda job: job.speedup_gm or 0)
+    record = replace(made.record, searches=(searched(slowest.job_id),))
+
+    (row,) = own_rows(made.comparisons, record)
+
+    assert (row["n_draft"], row["speedup"], row["pairs"]) == (str(slowest.n_draft), "1.40×", "6")
+
+
+def test_what_drafted_nothing_is_no_row_to_post() -> None:
+    made = sweeps.default_sweep()
+    idle = [replace(row, drafted=False) if row.n_draft == 4 else row for row in made.comparisons]
+
+    assert {row["n_draft"] for row in own_rows(idle, made.record)} == {"8", "12"}
 
 
 def test_rows_of_others_may_lack_columns_and_have_more(tmp_path: Path) -> None:

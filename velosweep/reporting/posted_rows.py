@@ -11,6 +11,7 @@ from velosweep.errors import StorageError
 from velosweep.files import as_storage_error
 from velosweep.records import SweepRecord
 from velosweep.reporting.escaping import markdown_text
+from velosweep.reporting.recommendation import recommend, with_answers
 from velosweep.reporting.result_tables import with_failed
 from velosweep.reporting.table import Column, Table, column, markdown_lines
 from velosweep.reporting.wording import interval, number, percent, whole_jobs
@@ -26,14 +27,21 @@ _COLUMNS = (
 )  # fmt: skip
 _LARGEST_FILE = 1 << 24  # characters; what follows is not read
 _LEFT = ("device", "llama.cpp", "model", "draft", "kind", "KV", "prompts")
+_NARROW = ("95 % interval", "device", "kind", "draft", "vanilla tok/s")  # the last is left out first
 _NEEDED = ("device", "model", "speedup")  # what makes a table one of ours
 
 
 def own_rows(comparisons: Sequence[Comparison], record: SweepRecord) -> list[Row]:
-    """A row for each setting that has a speedup, the fastest first."""
+    """A row for each setting that drafted and has a speedup, the answer first; of a search the answer alone, whose
+    pairs are fresh: others ran beside it in few rounds, and seldom in those of vanilla."""
     sizes = {model.path: bytes_words(model.size_bytes) for model in record.environment.models}
     prompts = {job.id: len(job.prompt_ids) for job in record.jobs}
-    jobs = [job for job in with_failed(whole_jobs(comparisons), record) if job.speedup_gm is not None]
+    found = recommend(comparisons, record)
+    answers = {answer.job.job_id for answer in found if answer.job is not None}
+    whole = with_answers(with_failed(whole_jobs(comparisons), record), found)
+    jobs = [job for job in whole if job.speedup_gm is not None and job.drafted is not False]
+    if record.searches:
+        jobs = [job for job in jobs if job.job_id in answers]
 
     def row(job: Comparison) -> Row:
         def model(path: str | None) -> str:
@@ -58,7 +66,7 @@ def own_rows(comparisons: Sequence[Comparison], record: SweepRecord) -> list[Row
             "pairs": str(job.n_pairs),
         }
 
-    return [row(job) for job in sorted(jobs, key=lambda job: -(job.speedup_gm or 0.0))]
+    return [row(job) for job in sorted(jobs, key=lambda job: (job.job_id not in answers, -(job.speedup_gm or 0.0)))]
 
 
 def _setting(job: Comparison, key: str) -> str:
@@ -69,7 +77,8 @@ def rows_table(rows: Sequence[Row], titles: Sequence[str] = _COLUMNS, caption: s
     """Rows as a table."""
 
     def titled(title: str) -> Column:
-        return column(title, rows, lambda row: row.get(title, ""), right=title not in _LEFT)
+        drop = _NARROW.index(title) + 1 if title in _NARROW else 0
+        return column(title, rows, lambda row: row.get(title, ""), right=title not in _LEFT, drop=drop)
 
     return Table(caption=caption, columns=tuple(map(titled, titles)))
 

@@ -1,9 +1,10 @@
 """Whether the numbers can be believed, on the real embedded llama.cpp.
 
-    python -m tests.benchmarks.bench_believe [--repeats 40] [--only aa|calibration] [--tokens 20000]
+    python -m tests.benchmarks.bench_believe [--repeats 40] [--concurrency 1] [--tiny] [--only aa|calibration]
 
 aa           One server as vanilla and as three settings, in three rounds under ABBA: over REPEATS such sweeps, how
-             often the 95 % interval of each setting holds 1.0, by its own pairs and within rounds.
+             often the 95 % interval of each setting holds 1.0, by its own pairs and within rounds. At a concurrency the
+             figures are those that are reported for so many streams; --tiny takes a model of milliseconds a token.
 calibration  llama.cpp accepts drafts at random at a set mean (--spec-synth-len): tokens a round measured against set,
              over TOKENS tokens, with the standard error that the spread of runs of 1,000 tokens gives.
 """
@@ -20,8 +21,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from tests.benchmarks.bench_streams import TINY
 from tests.planning.jobs import job
-from velosweep.config.settings import EngineSettings, Job, ModelPair, Prompt, Speculation
+from velosweep.config.settings import EngineSettings, Job, ModelPair, Prompt, Speculation, SyntheticShape
 from velosweep.llama_cpp.embedded import EmbeddedEngine
 from velosweep.llama_cpp.engine import Request, ServerConfig, Session
 from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_files
@@ -38,18 +40,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--n-predict", type=int, default=32, help="tokens of a run of aa")
+    parser.add_argument("--concurrency", type=int, default=1, help="streams of a run of aa")
+    parser.add_argument("--tiny", action="store_true", help="aa on a tiny model")
     parser.add_argument("--only", choices=("aa", "calibration"))
     parser.add_argument("--tokens", type=int, default=20_000)
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}")
     if options.only in (None, "aa"):
-        same_server_as_every_arm(options.repeats, options.n_predict)
+        one = made(TINY if options.tiny else DEFAULT_SHAPE, concurrency=options.concurrency)
+        same_server_as_every_arm(one, options.repeats, options.n_predict)
     if options.only in (None, "calibration"):
         calibration(options.tokens)
 
 
-def made(**changes: object) -> Job:
-    main_model, draft_model = map(str, ensure_files(DEFAULT_SHAPE))
+def made(shape: SyntheticShape = DEFAULT_SHAPE, **changes: object) -> Job:
+    main_model, draft_model = map(str, ensure_files(shape))
     (one,) = identify(
         [
             job(
@@ -74,9 +79,9 @@ def serving(arm: ServerConfig) -> Iterator[Session]:
             session.close()
 
 
-def same_server_as_every_arm(repeats: int, n_predict: int) -> None:
+def same_server_as_every_arm(one: Job, repeats: int, n_predict: int) -> None:
     """Vanilla and three settings that are one server: intervals of each one's own pairs, and within rounds."""
-    one, rounds, arms = made(), 3, 4
+    rounds, arms = 3, 4
     request = Request(prompt=one.prompts.prompts[0], n_predict=n_predict, sampling=one.sampling)
     held: dict[str, list[bool]] = {"own pairs": [], "within rounds": []}
     widths: dict[str, list[float]] = {name: [] for name in held}

@@ -13,14 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import velosweep
 from tests.results.made import comparison, job_record, journal_of, record, rounds
 from velosweep.errors import StorageError
 from velosweep.records import SweepRecord
 from velosweep.results import derived_files, job_files, journal_table, parquet_files
 from velosweep.results.derived_files import SweepResults, write_derived_files
+from velosweep.results.parquet_files import COLUMNS
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import write_record
-from velosweep.values import Sample
+from velosweep.values import Sample, Scalar
 
 
 def two_baselines() -> tuple[list[Sample], SweepRecord]:
@@ -36,9 +38,10 @@ def two_baselines() -> tuple[list[Sample], SweepRecord]:
         )
         for one in first
     ]
-    jobs = [job_record(number) for number in range(3)]
+    kv: dict[str, Scalar] = {"engine.cache_type_k": "q8_0"}
+    jobs = [job_record(number, settings={"speculation.p_min": number / 10}) for number in range(3)]
     jobs += [
-        job_record(number, id=f"other-job{number - 3}", baseline_id="other-base", n_draft=4 * (number - 2))
+        job_record(number, id=f"other-job{number - 3}", baseline_id="other-base", n_draft=4 * (number - 2), settings=kv)
         for number in range(3, 6)
     ]
     mixed = [one for pair in zip(first, other, strict=True) for one in pair]
@@ -84,6 +87,51 @@ def test_every_job_has_its_summary_in_the_record_order(tmp_path: Path) -> None:
 
     assert [value["config"]["n_draft"] for value in result.summaries() if value] == [4, 8, 12, 4, 8, 12]
     assert (result.sample_count, len(result.comparisons)) == (48, 12)
+
+
+def settings_by_owner(table: pa.Table) -> set[tuple[str, str | None, float | None]]:
+    names = ("job_id", "engine_cache_type_k", "speculation_p_min")
+    return {tuple(row.values()) for row in table.select(list(names)).to_pylist()}  # type: ignore[misc]
+
+
+def test_whatever_a_sweep_varies_is_a_column_of_its_samples_null_for_runs_that_several_values_share(
+    tmp_path: Path,
+) -> None:
+    paths = sweep(tmp_path)
+    before = velosweep.load(tmp_path)  # interrupted: no files yet
+    write_derived_files(tmp_path)
+
+    assert pq.read_schema(paths.samples).names[len(COLUMNS) :] == ["speculation_p_min", "engine_cache_type_k"]
+    assert settings_by_owner(velosweep.load(tmp_path)) == settings_by_owner(before)
+    assert settings_by_owner(before) == {
+        ("base", "f16", None),
+        *((f"job{number}", "f16", number / 10) for number in range(3)),
+        ("other-base", "q8_0", None),
+        *((f"other-job{number}", "q8_0", 0.0) for number in range(3)),
+    }
+    assert settings_by_owner(velosweep.load(tmp_path / "4")) == {
+        ("other-base", "q8_0", None),
+        ("other-job1", "q8_0", 0.0),
+    }
+
+
+@pytest.mark.parametrize("gone", [["sweep.json"], ["sweep.json", "journal.jsonl"]])
+def test_without_sweep_json_vanilla_runs_are_found_by_what_the_samples_say_was_varied(
+    tmp_path: Path, gone: list[str]
+) -> None:
+    taken, asked = two_baselines()
+    same_model = [replace(one, main_model="/models/main.gguf") for one in taken]
+    paths = journal_of(tmp_path, same_model)
+    write_record(paths.record, asked)
+    told = write_derived_files(tmp_path)
+    for name in gone:
+        (tmp_path / name).unlink()
+    again = write_derived_files(tmp_path)
+
+    assert [row.speedup for row in again.comparisons] == [row.speedup for row in told.comparisons]
+    assert not any(finding.code == "ambiguous_baseline" for row in again.comparisons for finding in row.findings)
+    assert again.comparisons[-1].settings == {"engine.cache_type_k": "q8_0", "speculation.p_min": 0.0}
+    assert pq.read_schema(paths.samples).names[len(COLUMNS) :] == ["speculation_p_min", "engine_cache_type_k"]
 
 
 @pytest.mark.usefixtures("small_groups")

@@ -17,6 +17,7 @@ from velosweep.results.loading import load_sweep_samples
 from velosweep.results.parquet_files import row_count, sweep_metadata, write_row_groups, write_samples
 from velosweep.results.paths import SweepPaths
 from velosweep.results.results_file import Summary, write_results, write_summary_array
+from velosweep.results.setting_columns import sample_columns, stored_columns, with_setting_columns
 from velosweep.results.sweep_record import read_record, record_from_samples
 from velosweep.statistics.best_of_several import with_best_marked
 from velosweep.statistics.comparison import Comparison
@@ -90,7 +91,7 @@ def _by_job_num(row: Comparison) -> float:
 def analyse(root: Path) -> SweepResults:
     """Read a sweep's samples and compare its jobs; writes nothing. Raises StorageError."""
     table, damaged = load_sweep_samples(root)
-    record = _record(SweepPaths(root), table)
+    record, table = _described(SweepPaths(root), table)
     return SweepResults(
         root=root,
         record=record,
@@ -124,12 +125,18 @@ def _store_samples(paths: SweepPaths) -> SweepResults:
         many = paths.samples.is_file() and row_count(paths.samples) > MOST_IN_MEMORY
     if not many:
         table, damaged = load_sweep_samples(paths.root)
-        record = _record(paths, table)
+        record, table = _described(paths, table)
         write_samples(paths.samples, table, metadata=sweep_metadata(record))
     else:
         record, table, lines = read_record(paths.record), None, Damaged()
         if paths.journal.is_file():
-            write_row_groups(paths.samples, journal_row_groups(paths.journal, lines), metadata=sweep_metadata(record))
+            columns = sample_columns(record.jobs)
+            write_row_groups(
+                paths.samples,
+                (with_setting_columns(rows, columns) for rows in journal_row_groups(paths.journal, lines)),
+                metadata=sweep_metadata(record),
+                further={column.name: column.kind for column in columns},
+            )
         damaged = damage_in_words(lines)
     count = row_count(paths.samples)
     return SweepResults(
@@ -142,6 +149,11 @@ def _store_samples(paths: SweepPaths) -> SweepResults:
     )
 
 
-def _record(paths: SweepPaths, table: pa.Table) -> SweepRecord:
-    """sweep.json; where it is gone, what the samples say of it."""
-    return read_record(paths.record) if paths.record.is_file() else record_from_samples(table)
+def _described(paths: SweepPaths, table: pa.Table) -> tuple[SweepRecord, pa.Table]:
+    """sweep.json (where it is gone, what the samples say of it), and the samples with what the sweep varies."""
+    if paths.record.is_file():
+        record = read_record(paths.record)
+        return record, with_setting_columns(table, sample_columns(record.jobs))
+    columns = stored_columns(paths.samples)
+    table = with_setting_columns(table, columns)
+    return record_from_samples(table, {column.name: column.key for column in columns}), table

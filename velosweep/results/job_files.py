@@ -23,6 +23,7 @@ from velosweep.garbage_collection import collection_paused
 from velosweep.records import JobRecord
 from velosweep.results.journal_table import numbers, owner_ranges
 from velosweep.results.parquet_files import (
+    COLUMNS,
     STRINGS,
     file_metadata,
     job_metadata,
@@ -99,7 +100,9 @@ def _rows_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[J
     A job without rows of its own (vanilla only, or failed) has all runs of its baseline. The rows come in at most two
     chunks, whose edges depend on the rows alone: Parquet's pages end where chunks do.
     """
-    table = table.select(schema().names).cast(schema()).combine_chunks()
+    further = [field for field in table.schema if field.name not in COLUMNS]
+    wanted = pa.schema([*schema(), *further]).with_metadata(schema().metadata)
+    table = table.select(wanted.names).cast(wanted).combine_chunks()
     block, ranges = numbers(table, "block", missing=0), owner_ranges(table)
     baselines: dict[tuple[str, frozenset[int]], pa.Table] = {}
     for job in jobs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,6 +24,7 @@ from velosweep.results.parquet_files import (
     with_all_columns,
 )
 from velosweep.results.paths import RECORD, RESULTS, SAMPLES, SweepPaths
+from velosweep.results.setting_columns import sample_columns, with_setting_columns
 from velosweep.results.sweep_record import read_record
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def load(
     that was interrupted before its files were written is read from its journal.
     `filters`: a `pyarrow.compute` expression or a list such as [("n_draft", "=", 8), ("status", "=", "ok")];
     row groups without a matching row are not read. `columns`: only these, in this order.
+    Settings that a sweep varies beside the contract's columns follow these, null for a sweep that doesn't vary them.
     Raises StorageError where nothing is found or a file is damaged, SchemaError for a newer program's file.
     """
     return _load(Path(directory), SAMPLES, parquet_files.schema(), filters, columns)
@@ -53,7 +55,6 @@ def load_results(
 ) -> pa.Table:
     """The results under `directory`: one row a job and prompt, and one a job (`prompt_id` null).
 
-    Settings that a sweep varies beside the contract's columns follow these, null for a sweep that doesn't vary them.
     Otherwise as `load`.
     """
     folder, of_job = Path(directory), None
@@ -65,18 +66,18 @@ def load_results(
         if filters is not None and not isinstance(filters, pc.Expression):
             filters = pq.filters_to_expression(filters)
         filters = own if filters is None else own & filters
-    schema, varied = results_file.schema(), dict[str, pa.DataType]()
-    for file in find_files(folder, RESULTS):
-        with reading_parquet(file):
-            fields = [field for field in pq.read_schema(file) if field.name not in schema.names]
-        for field in fields:
-            alike = varied.setdefault(field.name, field.type) == field.type
-            numbers = {pa.int64(), pa.float64()}
-            if not alike:  # no type holds both a number and a text as it is: the latter holds all
-                varied[field.name] = pa.float64() if {field.type, varied[field.name]} <= numbers else pa.string()
-    for name, kind in varied.items():
-        schema = schema.append(pa.field(name, kind))
-    return _load(folder, RESULTS, schema, filters, columns)
+    return _load(folder, RESULTS, results_file.schema(), filters, columns)
+
+
+def _with_further(schema: pa.Schema, files: Iterable[pa.Schema]) -> pa.Schema:
+    """A contract's columns and then those that files have beside them, of a type that holds the values of all."""
+    varied = dict[str, pa.DataType]()
+    for field in (field for file in files for field in file if field.name not in schema.names):
+        alike = varied.setdefault(field.name, field.type) == field.type
+        numbers = {pa.int64(), pa.float64()}
+        if not alike:  # no type holds both a number and a text as it is: the latter holds all
+            varied[field.name] = pa.float64() if {field.type, varied[field.name]} <= numbers else pa.string()
+    return pa.schema([*schema, *(pa.field(name, kind) for name, kind in varied.items())]).with_metadata(schema.metadata)
 
 
 def _job_of(root: Path, folder: Path) -> tuple[Path, str] | None:
@@ -106,7 +107,8 @@ def load_sweep_samples(root: Path) -> tuple[pa.Table, tuple[str, ...]]:
         return in_canonical_order(table), notes
     if paths.samples.is_file():
         with reading_parquet(paths.samples):  # columns of other types, and what has no order
-            return in_canonical_order(with_all_columns(read_parquet(paths.samples)).cast(parquet_files.schema())), ()
+            table = with_all_columns(read_parquet(paths.samples)).select(list(parquet_files.COLUMNS))
+            return in_canonical_order(table.cast(parquet_files.schema())), ()
     found = sweeps_below(root)
     remedy = f"name one sweep, such as {shlex.quote(str(found[-1]))}" if found else "name the folder of a sweep"
     raise _nothing(root, f"{paths.journal.name} or {SAMPLES}", remedy)
@@ -153,29 +155,12 @@ def find_files(directory: Path, name: str) -> list[Path]:
 
 
 def _load(directory: Path, name: str, schema: pa.Schema, filters: Filters, columns: Sequence[str] | None) -> pa.Table:
-    unknown = [column for column in columns or () if column not in schema.names]
-    if unknown:
-        raise StorageError(f"No column {unknown[0]!r} in {name}", remedy=f"choose of: {', '.join(schema.names)}")
     files = find_files(directory, name)
     if not files:
         raise _nothing(directory, name, "name the folder of a sweep, of a job, or of several sweeps")
     expression = filters
     if filters is not None and not isinstance(filters, pc.Expression):
         expression = pq.filters_to_expression(filters)
-    parquet = [file for file in files if file.suffix == ".parquet"]
-    tables = [_scan(parquet, schema, expression, columns)] if parquet else []
-    for file in files:
-        if file.suffix != ".parquet":
-            table, _ = journal_to_table(file)
-            tables.append(table if expression is None else table.filter(expression))
-    wanted = pa.schema([schema.field(name) for name in columns or schema.names]).with_metadata(schema.metadata)
-    return pa.concat_tables([table.select(wanted.names).cast(wanted) for table in tables])
-
-
-def _scan(files: list[Path], schema: pa.Schema, expression: Any, columns: Sequence[str] | None) -> pa.Table:
-    import pyarrow.dataset as ds
-    import pyarrow.fs
-
     encoded: list[str] = []
     if expression is not None:
         # Of many rows read few are kept, whose texts alone need be copied. Those that the filter names stay as they
@@ -183,28 +168,64 @@ def _scan(files: list[Path], schema: pa.Schema, expression: Any, columns: Sequen
         encoded = [
             field.name for field in schema if pa.types.is_string(field.type) and field.name not in str(expression)
         ]
+    fragments = [_fragment(file, encoded) for file in files if file.suffix == ".parquet"]
+    tables = [_interrupted(file) for file in files if file.suffix != ".parquet"]
+    schema = _with_further(schema, [*(part.physical_schema for part in fragments), *(part.schema for part in tables)])
+    unknown = [column for column in columns or () if column not in schema.names]
+    if unknown:
+        raise StorageError(f"No column {unknown[0]!r} in {name}", remedy=f"choose of: {', '.join(schema.names)}")
+    for number, table in enumerate(tables):
+        values = [table[n] if n in table.column_names else pa.nulls(table.num_rows) for n in schema.names]
+        whole = pa.table(values, names=schema.names).cast(schema)
+        tables[number] = whole if expression is None else whole.filter(expression)
+    if fragments:
+        tables.insert(0, _scan(fragments, schema, encoded, expression, columns))
+    wanted = pa.schema([schema.field(name) for name in columns or schema.names]).with_metadata(schema.metadata)
+    return pa.concat_tables([table.select(wanted.names).cast(wanted) for table in tables])
+
+
+def _interrupted(journal: Path) -> pa.Table:
+    """The samples of a sweep whose files were not written."""
+    table, _ = journal_to_table(journal)
+    record = journal.with_name(RECORD)
+    return with_setting_columns(table, sample_columns(read_record(record).jobs)) if record.is_file() else table
+
+
+def _fragment(file: Path, encoded: list[str]) -> ds.ParquetFileFragment:
+    """A file to scan. It keeps the footer that it read, which is parsed once, here, for version, columns and scan."""
+    import pyarrow.dataset as ds
+    import pyarrow.fs
+
+    # Files on a disk need not be fetched in large pieces, which double the memory.
+    kind = ds.ParquetFileFormat(dictionary_columns=encoded, pre_buffer=False)
+    with reading_parquet(file):
+        fragment = cast("ds.ParquetFileFragment", kind.make_fragment(str(file), pyarrow.fs.LocalFileSystem()))
+        check_file_schema(file, fragment.metadata.metadata, fragment.metadata.schema.names)
+    return fragment
+
+
+def _scan(
+    files: Sequence[ds.ParquetFileFragment],
+    schema: pa.Schema,
+    encoded: Sequence[str],
+    expression: Any,
+    columns: Sequence[str] | None,
+) -> pa.Table:
+    import pyarrow.dataset as ds
+
     for name in encoded:
         schema = schema.set(schema.get_field_index(name), pa.field(name, pa.dictionary(pa.int32(), pa.string())))
-    # Files on a disk need not be fetched in large pieces, which double the memory.
-    kind, disk = ds.ParquetFileFormat(dictionary_columns=encoded, pre_buffer=False), pyarrow.fs.LocalFileSystem()
-    fragments = []
-    for file in files:
-        with reading_parquet(file):
-            # A fragment keeps the footer that it read: it is parsed once, here, for the version and the scan.
-            fragment = cast("ds.ParquetFileFragment", kind.make_fragment(str(file), disk))
-            check_file_schema(file, fragment.metadata.metadata, fragment.metadata.schema.names)
-        fragments.append(fragment)
     try:
-        parts = [part for fragment in fragments for part in _matching(fragment, schema, expression)]
-        return ds.FileSystemDataset(parts, schema, kind, disk).to_table(
+        parts = [part for file in files for part in _matching(file, schema, expression)]
+        return ds.FileSystemDataset(parts, schema, files[0].format, files[0].filesystem).to_table(
             filter=expression,
             columns=None if columns is None else list(columns),
             batch_readahead=16 if expression is None else _BATCHES_BEFORE_FILTER,
         )
     except (pa.ArrowException, OSError) as error:
         for file in files:
-            read_parquet(file)  # raises for the one that is damaged
-        raise damaged_parquet(files[0], error) from error
+            read_parquet(Path(file.path))  # raises for the one that is damaged
+        raise damaged_parquet(Path(files[0].path), error) from error
 
 
 def _matching(fragment: ds.ParquetFileFragment, schema: pa.Schema, expression: Any) -> list[ds.Fragment]:

@@ -173,16 +173,28 @@ def write_samples(path: Path, table: pa.Table, *, metadata: Mapping[str, str] | 
     Raises StorageError.
     """
     groups = (table.slice(begin, ROW_GROUP) for begin in range(0, table.num_rows, ROW_GROUP))
-    write_row_groups(path, groups, metadata=metadata)
+    further = {field.name: str(field.type) for field in table.schema if field.name not in COLUMNS}
+    write_row_groups(path, groups, metadata=metadata, further=further)
 
 
-def write_row_groups(path: Path, groups: Iterable[pa.Table], *, metadata: Mapping[str, str] | None = None) -> None:
-    """As `write_samples`, from tables of ROW_GROUP rows each (the last may be shorter), one in memory at a time."""
+def write_row_groups(
+    path: Path,
+    groups: Iterable[pa.Table],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    further: Mapping[str, str] | None = None,
+) -> None:
+    """As `write_samples`, from tables of ROW_GROUP rows each (the last may be shorter), one in memory at a time.
+
+    `further`: their columns beside the contract's (name -> type).
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    wanted = schema(metadata)
-    with replacing(path) as beside, pq.ParquetWriter(beside, wanted, **SAMPLES_WRITER) as writer:
+    further = further or {}
+    wanted = arrow_schema({**COLUMNS, **further}, metadata)
+    options = {**SAMPLES_WRITER, "use_dictionary": [*SAMPLES_WRITER["use_dictionary"], *further]}
+    with replacing(path) as beside, pq.ParquetWriter(beside, wanted, **options) as writer:
         for group in groups:
             # Chunks decide where pages end, and would make the bytes depend on where the rows came from.
             whole = group.select(wanted.names).cast(wanted).combine_chunks()
@@ -211,11 +223,11 @@ def open_parquet(path: Path) -> pq.ParquetFile:
 
 
 def with_all_columns(table: pa.Table) -> pa.Table:
-    """The columns of the contract in its order, null where `table` lacks them."""
+    """The columns of the contract in its order, null where `table` lacks them; then its further ones."""
     import pyarrow as pa
 
     for field in schema():
         if field.name not in table.column_names:
             values = [DEFAULTS.get(field.name)] * table.num_rows
             table = table.append_column(field, pa.array(values, type=field.type))
-    return table.select(list(COLUMNS))
+    return table.select([*COLUMNS, *(name for name in table.column_names if name not in COLUMNS)])

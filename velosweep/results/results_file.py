@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from velosweep.files import make_folder, read_bytes, replacing, write_text
-from velosweep.planning.job_settings import CORE, column_name, settings_of, value_of, varying_keys
+from velosweep.planning.job_settings import settings_of
 from velosweep.records import TunerDecision
 from velosweep.results.parquet_files import WRITER, arrow_schema, columns_of
 from velosweep.results.paths import JobPaths
+from velosweep.results.setting_columns import varied_columns
 from velosweep.statistics.comparison import Comparison, ModeStatistics
 from velosweep.statistics.latency import PERCENTILES
-from velosweep.values import Mode, Scalar
+from velosweep.values import Mode
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,8 +121,6 @@ def results_to_table(
     import pyarrow as pa
 
     rows = list(comparisons)
-    settings = {row.job_id: settings_of(row) for row in rows}
-    varied = {column_name(key): key for key in varying_keys(list(settings.values()))}
     values: dict[str, list[Any]] = {"sweep_id": [sweep_id] * len(rows)}
     values["state"] = [(states or {}).get(row.job_id) for row in rows]
     for name in [name for name in COLUMNS if name not in values]:
@@ -131,20 +130,11 @@ def results_to_table(
         values[name] = found
     values["findings"] = [[str(finding) for finding in findings] for findings in values["findings"]]
     columns = dict(COLUMNS)
-    for name, key in varied.items():
-        if key not in CORE and name not in COLUMNS:
-            values[name] = [value_of(settings[row.job_id], key) for row in rows]
-            columns[name] = _kind(values[name])
-            if columns[name] == "string":
-                values[name] = [None if value is None else str(value) for value in values[name]]
+    for column in varied_columns({row.job_id: settings_of(row) for row in rows}, COLUMNS):
+        values[column.name] = [column.values[row.job_id] for row in rows]
+        columns[column.name] = column.kind
     wanted = arrow_schema(columns, metadata)
     return pa.Table.from_arrays([pa.array(values[field.name], field.type) for field in wanted], schema=wanted)
-
-
-def _kind(values: Iterable[Scalar]) -> str:
-    """The contract's name of the type that holds all of these."""
-    kinds = {type(value) for value in values} - {type(None)}
-    return "bool" if kinds == {bool} else "int64" if kinds == {int} else "double" if kinds <= {int, float} else "string"
 
 
 def write_results(

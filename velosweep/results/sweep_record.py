@@ -95,10 +95,13 @@ _FIRST += ["concurrency", "depth", "prompt_set", "started_at", "host", "device",
 Row = dict[str, Any]
 
 
-def record_from_samples(table: pa.Table) -> SweepRecord:
-    """One job a `job_id` of speculative rows, in order of `job_num`; what samples don't say stays at its default."""
+def record_from_samples(table: pa.Table, keys: Mapping[str, str]) -> SweepRecord:
+    """One job a `job_id` of speculative rows, in order of `job_num`; what samples don't say stays at its default.
+
+    `keys`: the setting of each column beside the contract's.
+    """
     grouped = table.group_by(_KEYS, use_threads=False)
-    firsts = grouped.aggregate([*((name, "first") for name in _FIRST), ("iteration", "max")])
+    firsts = grouped.aggregate([*((name, "first") for name in (*_FIRST, *keys)), ("iteration", "max")])
     rows: list[Row] = [{name.removesuffix("_first"): row[name] for name in row} for row in firsts.to_pylist()]
     chosen = [row for row in rows if row["mode"] == Mode.SPECULATIVE.value] or rows
     by_job = groupby(sorted(chosen, key=lambda row: row["job_id"] or ""), key=lambda row: row["job_id"] or "")
@@ -110,7 +113,7 @@ def record_from_samples(table: pa.Table) -> SweepRecord:
         created_at=min(started) if started else datetime.fromtimestamp(0, timezone.utc),
         command=(),
         single=len(jobs) == 1,
-        jobs=tuple(_job(number, members) for number, members in enumerate(jobs)),
+        jobs=tuple(_job(number, members, keys) for number, members in enumerate(jobs)),
         environment=Environment(
             velosweep="unknown",
             python="unknown",
@@ -129,7 +132,7 @@ def record_from_samples(table: pa.Table) -> SweepRecord:
     )
 
 
-def _job(number: int, rows: list[Row]) -> JobRecord:
+def _job(number: int, rows: list[Row], keys: Mapping[str, str]) -> JobRecord:
     first = rows[0]
     num = number if first["job_num"] is None else first["job_num"]
     return JobRecord(
@@ -147,6 +150,7 @@ def _job(number: int, rows: list[Row]) -> JobRecord:
         concurrency=first["concurrency"] or 1,
         depth=first["depth"] or 0,
         prompt_set=first["prompt_set"] or "",
+        settings={key: first[name] for name, key in keys.items() if first[name] is not None},
         prompt_ids=tuple(sorted(row["prompt_id"] or "" for row in rows)),
         iterations=max(row["iteration_max"] for row in rows),
         state="done",

@@ -9,7 +9,7 @@ latest successful one. Nothing here depends on the order of rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from velosweep.errors import StorageError
 from velosweep.records import JobRecord
 from velosweep.statistics.columns import Columns, combined_key
-from velosweep.values import Mode
+from velosweep.values import Mode, Sample
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +115,9 @@ def _modes(columns: Columns) -> Any:
     return text.codes
 
 
+_CONTRACT = frozenset(field.name for field in fields(Sample))
+
+
 class Baselines:
     """Finds the vanilla owner of a job: its own id, its record's baseline id, else by what the columns say."""
 
@@ -122,6 +125,7 @@ class Baselines:
         self._arrangement = arrangement
         self.by_id: dict[tuple[str, str], int] = {}
         self._by_signature: dict[tuple[object, ...], list[int]] = {}
+        self._settings = [name for name in arrangement.columns.table.column_names if name not in _CONTRACT]
         for index, owner in enumerate(arrangement.owners):
             if owner.mode is Mode.VANILLA:
                 self.by_id[owner.sweep_id, owner.job_id] = index
@@ -135,10 +139,20 @@ class Baselines:
         if record is not None and record.skip_vanilla:
             return None, False
         fitting = self._by_signature.get(signature(self._arrangement.columns, owner), [])
+        fitting = [index for index in fitting if self._set_alike(self._arrangement.owners[index], owner)]
         if len(fitting) < 2:
             return (fitting[0] if fitting else None), False
         owners = self._arrangement.owners
         return max(fitting, key=lambda index: len(np.intersect1d(owner.slots, owners[index].slots))), True
+
+    def _set_alike(self, vanilla: Owner, owner: Owner) -> bool:
+        """Whether a job has the values that vanilla runs have in columns of settings, which follow the contract's."""
+        columns, places = self._arrangement.columns, (int(vanilla.rows[0]), int(owner.rows[0]))
+        for name in self._settings:
+            theirs, own = (columns.text(name).at(place) for place in places)
+            if theirs is not None and theirs != own:
+                return False
+        return True
 
 
 def signature(columns: Columns, owner: Owner) -> tuple[object, ...]:

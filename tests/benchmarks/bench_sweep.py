@@ -1,11 +1,12 @@
 """What a real sweep on the embedded llama.cpp costs beside its decoding, and whether watching it disturbs it.
 
-    python -m tests.benchmarks.bench_sweep [--repeats 3] [--only share|disturbance|startup]
+    python -m tests.benchmarks.bench_sweep [--repeats 3] [--only share|disturbance|streams|startup]
 
 share        Σ total_time_ms of samples that count over the wall-clock of the whole command; the driver's CPU time
              while lanes measure, as a share of one core; seconds until the first token; whether warm-ups are long
              enough.
 disturbance  tokens per second of one server, asked in turn by a lane of ours and by a bare HTTP loop: paired ratios.
+streams      the same at 8 streams, beside as many bare threads: requests a second by their clients' clocks.
 startup      seconds of --version and --help beside a Python that does nothing.
 
 Medians and spreads; machine and load are printed with them. Nothing here asserts a time.
@@ -26,7 +27,9 @@ import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +44,10 @@ PAIRS = 70  # a repeat: single pairs vary by several %, and 1 % is asked of thei
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", choices=("share", "disturbance", "startup"))
+    parser.add_argument("--only", choices=("share", "disturbance", "streams", "startup"))
     options = parser.parse_args()
     print(machine())
-    parts = {"share": share, "disturbance": disturbance, "startup": startup}
+    parts = {"share": share, "disturbance": disturbance, "streams": partial(disturbance, streams=8), "startup": startup}
     for name, part in parts.items():
         if options.only in (None, name):
             for figure in part(options.repeats):
@@ -139,7 +142,7 @@ def environment() -> dict[str, str]:
 # ---------------------------------------------------------------- disturbance
 
 
-def disturbance(repeats: int) -> Iterator[Figure]:
+def disturbance(repeats: int, streams: int = 1) -> Iterator[Figure]:
     """A lane's own way of asking (client, monitor, journal) and a bare loop, in turn, of the same server."""
     from scipy.special import stdtrit
 
@@ -161,19 +164,24 @@ def disturbance(repeats: int) -> Iterator[Figure]:
             job(
                 model_pair=ModelPair(name="synthetic", main_model=main_model, draft_model=draft_model),
                 engine=EngineSettings(kind="embedded", threads=1, threads_batch=1),
+                concurrency=streams,
             )
         ],
         {},
     )
     arm, lane = vanilla_server(one), Lane(number=0, devices=(Device(kind="cpu", name="CPU"),))
     engine = EmbeddedEngine()
-    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.jsonl") as journal:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Journal(Path(folder) / "journal.jsonl") as journal,
+        ThreadPoolExecutor(streams) as pool,
+    ):
         session: Any = engine.launch(arm, lane=lane, log_path=Path(folder) / "log")
         session.wait_ready(60.0)
         maker = SampleMaker(sweep_id="bench", lane=lane, host="here", engine_of=lambda arm: engine, journal=journal)
         monitor = Monitor(lane, own_pids={session.pid})
         prompt = one.prompts.prompts[0]
-        request = Request(prompt=prompt, n_predict=100, sampling=one.sampling)
+        request = Request(prompt=prompt, n_predict=100 if streams == 1 else 40, sampling=one.sampling)
         ratios = []
         for number in range(-1, repeats * PAIRS):
             pair = {}
@@ -187,19 +195,23 @@ def disturbance(repeats: int) -> Iterator[Figure]:
                         measurement, request, outcome, monitor.end(), started_at=started_at, attempt=0, shared=False
                     )
                     journal.append(sample)
-                    assert sample.tokens_per_second is not None
-                    pair[who] = sample.tokens_per_second
+                    speeds = (sample.tokens_per_second or 0.0, 1000 / (sample.total_time_ms or math.inf))
+                    pair[who] = speeds[0] if streams == 1 else speeds[1]
+                elif streams == 1:
+                    pair[who] = bare_request(session, request)[0]
                 else:
-                    pair[who] = bare_request(session, request)
+                    asked = pool.map(lambda _: bare_request(session, request)[1], range(streams))
+                    pair[who] = 1 / statistics.fmean(asked)
             if number >= 0:  # the first pair warms up
                 ratios.append(pair["ours"] / pair["bare"])
         session.close()
     logs = [math.log(ratio) for ratio in ratios]
     half = float(stdtrit(len(logs) - 1, 0.975)) * statistics.stdev(logs) / math.sqrt(len(logs))
     middle = statistics.mean(logs)
-    yield of_runs("tokens per second over a bare HTTP loop's: single pairs", ratios)
+    what = "tokens per second over a bare HTTP loop's" if streams == 1 else f"speed over {streams} bare threads'"
+    yield of_runs(f"{what}: single pairs", ratios)
     yield Figure(
-        what="tokens per second over a bare HTTP loop's: geometric mean",
+        what=f"{what}: geometric mean",
         value=math.exp(middle),
         low=math.exp(middle - half),
         high=math.exp(middle + half),
@@ -210,8 +222,8 @@ def disturbance(repeats: int) -> Iterator[Figure]:
     )
 
 
-def bare_request(session: Any, request: Any) -> float:
-    """The same question in a plain request, as a script of one's own would ask it."""
+def bare_request(session: Any, request: Any) -> tuple[float, float]:
+    """The same question in a plain request, as a script of one's own would ask it: tokens a second, seconds it took."""
     from velosweep.llama_cpp.completion import completion_payload
 
     address = session._client._http.address
@@ -221,10 +233,12 @@ def bare_request(session: Any, request: Any) -> float:
         data=json.dumps(payload).encode(),
         headers={"Content-Type": "application/json", "Authorization": f"Bearer {address.api_key}"},
     )
+    began = time.perf_counter()
     with urllib.request.urlopen(asked, timeout=60) as response:
         lines = [line for line in response if line.startswith(b"data: {")]
+    took_s = time.perf_counter() - began
     timings = json.loads(lines[-1][6:])["timings"]
-    return float((timings["predicted_n"] - 1) / timings["predicted_ms"] * 1000)
+    return float((timings["predicted_n"] - 1) / timings["predicted_ms"] * 1000), took_s
 
 
 # ---------------------------------------------------------------- start-up

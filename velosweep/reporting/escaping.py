@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from functools import lru_cache
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
@@ -87,6 +88,7 @@ def json_text(text: str) -> str:
     return _UNSEEN.sub(lambda control: f"\\u{ord(control[0]):04x}", text)
 
 
+@lru_cache(maxsize=4096)
 def plot_text(text: str) -> str:
     """`text` for a name or hover box of Plotly, which would read `<b>` and `&` as mark-up."""
     return terminal_text(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

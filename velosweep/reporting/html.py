@@ -155,8 +155,11 @@ def _figures(
     rows: list[Comparison] = []
     for row in comparisons:
         safe: dict[str, Any] = {name: plot_text(value) for name in texts if (value := getattr(row, name)) is not None}
-        settings = {key: plot_text(value) if isinstance(value, str) else value for key, value in row.settings.items()}
-        rows.append(replace(row, **safe, settings=settings))
+        safe["settings"] = {
+            key: plot_text(value) if isinstance(value, str) else value for key, value in row.settings.items()
+        }
+        changed = {name: value for name, value in safe.items() if value != getattr(row, name)}
+        rows.append(replace(row, **changed) if changed else row)
     jobs = whole_jobs(rows)
     ids = _ids(advised)
     names = names_of(jobs)

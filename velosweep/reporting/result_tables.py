@@ -137,10 +137,10 @@ def _reasons(record: SweepRecord) -> dict[str, str]:
 
 def _varying(jobs: Sequence[Comparison]) -> list[Column]:
     """What the jobs differ in, and n_draft."""
-    names = names_of(jobs)
+    names, settings = names_of(jobs), {job.job_id: settings_of(job) for job in jobs}
 
     def cell(key: str, job: Comparison) -> Cell:
-        value = value_of(settings_of(job), key)
+        value = value_of(settings[job.job_id], key)
         return Cell(text=names.texts[key][job.job_id], value=value if isinstance(value, (int, float)) else None)
 
     keys = names.keys if N_DRAFT in names.keys else (*names.keys, N_DRAFT)

@@ -24,6 +24,7 @@ from velosweep.reporting.wording import (
     by_prompt,
     job_labels,
     listed,
+    names_of,
     number,
     percent,
     plus_minus,
@@ -179,7 +180,7 @@ def prompt_heat_map(
     jobs: Sequence[Comparison], rows: Sequence[Comparison], best: Comparison, figure_id: str
 ) -> Figure | None:
     """Prompt × n_draft for the series of the advised job; None for one prompt or one n_draft."""
-    series = {job.job_id for members in series_of(jobs).values() if best in members for job in members}
+    series = {job.job_id for job in series_of(jobs)[names_of(jobs).series[best.job_id]]}
     cells: dict[str, dict[int, Comparison]] = {row.prompt_id or "": {} for row in by_prompt(rows, best.job_id)}
     for row in rows:
         if row.job_id in series and row.prompt_id in cells:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from velosweep.planning.job_names import JobNames, job_names
 from velosweep.planning.job_settings import settings_of
@@ -135,9 +137,25 @@ def by_prompt(comparisons: Iterable[Comparison], job_id: str) -> list[Comparison
 
 def names_of(rows: Iterable[Comparison]) -> JobNames:
     """What tells jobs apart: their settings, and where they ran as far as no setting says that."""
-    jobs = list(rows)
-    settings = {job.job_id: {**settings_of(job), "engine": job.engine, "device": job.device} for job in jobs}
-    return job_names(settings, {job.job_id: job.job_num for job in jobs})
+    return _names_of(_Same(tuple(rows)))
+
+
+class _Same(NamedTuple):
+    """Comparisons that count as equal where they are the same objects: those of a sweep are named time and again."""
+
+    jobs: tuple[Comparison, ...]
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(id, self.jobs)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and tuple(map(id, self.jobs)) == tuple(map(id, other.jobs))
+
+
+@lru_cache(maxsize=4)
+def _names_of(same: _Same) -> JobNames:
+    settings = {job.job_id: {**settings_of(job), "engine": job.engine, "device": job.device} for job in same.jobs}
+    return job_names(settings, {job.job_id: job.job_num for job in same.jobs})
 
 
 def job_labels(rows: Iterable[Comparison]) -> Mapping[str, str]:

@@ -28,16 +28,17 @@ def fastest(jobs: Iterable[Comparison]) -> Comparison | None:
 
     It has the lower limit and the verdict that hold for the best of several (see best_of_several).
     """
-    ranked = [_as_chosen(job) for job in jobs if best_estimate(job) is not None and can_win(job)]
-    sure = [job for job in ranked if job.verdict is Verdict.FASTER] or ranked
-    return max(sure, key=lambda job: best_estimate(job) or 0.0, default=None)
+    ranked = [job for job in jobs if best_estimate(job) is not None and can_win(job)]
+    sure = [job for job in ranked if _verdict_if_chosen(job) is Verdict.FASTER] or ranked
+    best = max(sure, key=lambda job: best_estimate(job) or 0.0, default=None)
+    if best is None or best.chosen_low is None:
+        return best
+    return replace(best, ci_low=best.chosen_low, verdict=_verdict_if_chosen(best))
 
 
-def _as_chosen(job: Comparison) -> Comparison:
-    if job.chosen_low is None:
-        return job
-    unsure = job.verdict is Verdict.FASTER and job.chosen_low <= 1
-    return replace(job, ci_low=job.chosen_low, verdict=Verdict.NO_RELIABLE_GAIN if unsure else job.verdict)
+def _verdict_if_chosen(job: Comparison) -> Verdict:
+    unsure = job.verdict is Verdict.FASTER and job.chosen_low is not None and job.chosen_low <= 1
+    return Verdict.NO_RELIABLE_GAIN if unsure else job.verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -67,6 +67,11 @@ def main(argv: Sequence[str] | None = None, *, run_sweep: RunSweep | None = None
         refusal = _as_ours(error)
         if refusal is None:
             raise
+        if arguments and arguments[0] in _MEASURING:
+            from velosweep.config.flag_habits import in_flags
+
+            refusal.message = in_flags(refusal.message, arguments[0], arguments)
+            refusal.remedy = refusal.remedy and in_flags(refusal.remedy, arguments[0], arguments)
         return _say(refusal)
 
 

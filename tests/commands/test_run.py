@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from tests.recorded import Recorded, recorded  # noqa: F401
 from velosweep.commands.run import words
 from velosweep.config.command_words import quoted
+from velosweep.config.flag_habits import in_flags
 from velosweep.errors import ConfigError
 
 
@@ -110,3 +111,45 @@ def test_prompts_go_through_the_chat_template_where_there_is_one_unless_told_oth
     assert recorded.main(["model_pair.main_model=a.gguf", "model_pair.draft_model=b.gguf"]) == 0
 
     assert [job.prompts.chat for job in recorded.jobs] == [None, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--n-draft 0", "velosweep: --n-draft is 0\n"),
+        ("--n-draft x", "one value is --n-draft 8; several are --n-draft A,B or --n-draft START-STOP\n"),
+        ("--kind nosuch", "There is no --kind nosuch\n"),
+        ("--prompts nosuch", "There is no --prompts nosuch\n"),
+        ("--prompts no.txt", "\n  check --prompts\n"),
+        ("--tune --budget 3x", "velosweep: --budget is '3x'\n"),
+        ("--kind none --skip-vanilla", "--skip-vanilla with --kind none leaves nothing to measure\n"),
+        ("n_draft=0", "velosweep: n_draft is 0\n"),
+        ("--draft-max 16", "velosweep run has no --draft-max\n  write --n-draft 16 instead\n"),
+        ("--main a.gguf --draft 16", "for the length: --n-draft 16\n"),
+    ],
+)
+def test_errors_are_said_in_the_words_that_were_typed(
+    words: str,
+    said: str,
+    recorded: Recorded,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert recorded.main(["run", *words.split()]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "in_words_of_run"),
+    [
+        ("No model at x; set model_pair.draft_model to a file", "No model at x; set --draft to a file"),
+        (
+            "llama_cpp.path=/x does not exist, set llama_cpp.path",
+            "--llama-server /x does not exist, set --llama-server",
+        ),
+        ("2 things:\n  - iterations is 0\n  - prompts.chat=1", "2 things:\n  - --iterations is 0\n  - prompts.chat=1"),
+        ("leave prompt out to use prompts=, lower n_predict", "leave --prompt out to use --prompts, lower --n-predict"),
+        ("n_draft 4 failed: the prompt is long", "n_draft 4 failed: the prompt is long"),
+    ],
+)
+def test_keys_in_a_sentence_become_flags_where_they_are_keys(said: str, in_words_of_run: str) -> None:
+    assert in_flags(said, "run", ["run", "--main", "x"]) == in_words_of_run

@@ -31,6 +31,12 @@ def test_last_is_the_sweep_that_was_measured_last(place: Path) -> None:
     assert latest_sweeps(2) == [place / "again", place / "outputs/2026-11-29/a"]
 
 
+@pytest.mark.parametrize("typed", ["lst", "latest", "Last"])
+def test_a_slip_of_it_is_asked_about(place: Path, typed: str) -> None:
+    with pytest.raises(StorageError, match="did you mean last"):
+        sweep_folder(typed)
+
+
 def test_a_folder_of_that_name_is_meant_where_it_is(place: Path) -> None:
     (place / "last").mkdir()
 

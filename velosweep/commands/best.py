@@ -17,8 +17,8 @@ from velosweep.commands.run import (
     files,
     joined,
     numbers,
+    parsed,
     prompt_values,
-    refuse_server_flags,
     run_values,
     split_overrides,
 )
@@ -51,8 +51,7 @@ def main(argv: Sequence[str], *, run_sweep: RunSweep | None = None) -> int:
     from velosweep.reporting.console import make_console, say
 
     flags, overrides = split_overrides(argv)
-    refuse_server_flags("best", flags)
-    arguments = _parser().parse_args(flags)
+    arguments = parsed(_parser(), flags)
     console = make_console()
     tell = partial(say, console) if not arguments.quiet else lambda text: None
     folders = [expanded(folder) for folder in arguments.models or ()]
@@ -116,7 +115,7 @@ def _plan(
             remedy="name folders with smaller models of its family: --models DIR",
         )
     budget_s = _budget_s(arguments)
-    tokens = max(map(int, numbers(arguments.n_predict)), default=_TOKENS)
+    tokens = max((int(text) for text in numbers(arguments.n_predict) if text.isdigit()), default=_TOKENS)
     on_gpu = any(not lane.on_cpu for lane in lanes)
     chosen_by_person = len(arguments.prompt or ()) or (_PROMPTS if arguments.prompts else 0)
     for prompts in [chosen_by_person] if chosen_by_person else range(_PROMPTS, 0, -1):

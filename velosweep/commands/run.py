@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from velosweep.config.command_words import quoted
-from velosweep.config.flag_habits import key_meant
+from velosweep.config.flag_habits import meant
 from velosweep.config.keys import expanded
 from velosweep.config.schema import GROUPS, KEYS
 from velosweep.errors import ConfigError
@@ -34,10 +34,11 @@ def words(argv: Sequence[str]) -> list[str]:
     Raises ConfigError for what contradicts itself.
     """
     flags, overrides = split_overrides(argv)
-    refuse_server_flags("run", flags)
-    arguments, unknown = _parser().parse_known_args(flags)
-    if unknown:
-        raise _unexpected(unknown)
+    arguments = parsed(_parser(), flags)
+    if numbered := [text for text in arguments.draft or () if text.isdigit() and not os.path.exists(text)]:  # noqa: PTH110
+        raise ConfigError(
+            f"--draft is {numbered[0]}, and takes files", remedy=f"for the length: --n-draft {numbered[0]}"
+        )
     if arguments.draft and not arguments.main:
         raise ConfigError("--draft is given without --main", remedy="velosweep run --main MAIN.gguf --draft DRAFT.gguf")
     if arguments.budget and not arguments.tune:
@@ -64,25 +65,29 @@ def words(argv: Sequence[str]) -> list[str]:
     return [*(["-m"] if several else []), *joined(values), *overrides]
 
 
-def refuse_server_flags(command: str, flags: Sequence[str]) -> None:
-    """Raises ConfigError for a flag of llama-server's that is a key here. argparse would take `-ngl` for `-n gl`."""
-    for place, word in enumerate(flags):
+def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """What the words say. Raises ConfigError for those that are no flags of the command.
+
+    A flag of llama-server's is answered with what it is here; argparse would take `-ngl` for `-n gl`.
+    """
+    flags = re.findall(r"(?<![\w-])--?[a-z][a-z-]*", parser.format_help())
+    for place, word in enumerate(words):
         flag, _, value = word.partition("=")
-        if (key := key_meant(flag)) is not None:
-            value = value or next((after for after in flags[place + 1 : place + 2] if not after.startswith("-")), "…")
-            raise ConfigError(f"velosweep {command} has no {flag}", remedy=f"write {key}{value} instead")
-
-
-def _unexpected(unknown: Sequence[str]) -> ConfigError:
-    """The error for words that are no flags of `run`."""
-    flags = re.findall(r"--[a-z][a-z-]+", _parser().format_help())
-    remedy = "velosweep run --help lists its flags; other settings are written KEY=VALUE"
+        here = meant(flag) if flag not in flags else None
+        if here is not None and (here.endswith("=") or here in flags):
+            value = value or next((after for after in words[place + 1 : place + 2] if not after.startswith("-")), "…")
+            instead = here + value if here.endswith("=") else f"{here} {value}"
+            raise ConfigError(f"{parser.prog} has no {flag}", remedy=f"write {instead} instead")
+    arguments, unknown = parser.parse_known_args(words)
+    if not unknown:
+        return arguments
+    remedy = f"{parser.prog} --help lists its flags; other settings are written KEY=VALUE"
     if unknown[0].lower().endswith(".gguf"):
-        main, *drafts = unknown
+        main, *drafts = list(filter(None, [getattr(arguments, "model", None), *unknown]))
         remedy = f"write: {shlex.join(['velosweep', 'run', '--main', main, '--draft', *(drafts or ['DRAFT.gguf'])])}"
     elif near := difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1, cutoff=0.7):
         remedy = f"did you mean {near[0]}? {remedy}"
-    return ConfigError(f"velosweep run can't read {unknown[0]!r}", remedy=remedy)
+    raise ConfigError(f"{parser.prog} can't read {unknown[0]!r}", remedy=remedy)
 
 
 def joined(values: Mapping[str, Sequence[str]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from pathlib import Path
 
 from velosweep.config.keys import expanded
@@ -26,8 +27,13 @@ def add_sweep_folder(parser: argparse.ArgumentParser, *, default: bool = False) 
 
 
 def sweep_folder(text: str) -> Path:
-    """The absolute path of the folder; `last` is the latest sweep unless a folder of this name is there."""
+    """The absolute path of the folder; `last` is the latest sweep unless a folder of this name is there.
+
+    Raises StorageError for what is neither and near to `last`, or where no sweep is found.
+    """
     path = expanded(text)
+    if text != LAST and not path.exists() and (difflib.get_close_matches(text, [LAST]) or text == "latest"):
+        raise StorageError(f"No results at {path}: no such folder", remedy=f"did you mean {LAST}, the latest sweep?")
     return latest_sweeps(1)[0] if text == LAST and not path.is_dir() else path.absolute()
 
 

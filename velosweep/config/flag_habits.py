@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -46,10 +47,57 @@ def _is_model(word: str) -> bool:
     return word.lower().endswith(".gguf") and "=" not in word
 
 
-def key_meant(flag: str) -> str | None:
-    """`engine.context=` for `-c`: the key that stands for a flag of llama-server's; None for other words."""
-    target = _MEANT.get(flag, "")
-    return target if target.endswith("=") else None
+def meant(flag: str) -> str | None:
+    """`engine.context=` for `-c`, `--n-draft` for `--draft-max`: what stands for a flag; None for other words."""
+    return _MEANT.get(flag)
+
+
+# The flags of these commands that stand for keys, for errors to be said in the words that were typed.
+_FLAGS = {
+    "llama_cpp.path": "--llama-server",
+    "prompts.file": "--prompts",
+    "prompts": "--prompts",
+    "prompt": "--prompt",
+    "n_predict": "--n-predict",
+    "tuner.budget": "--budget",
+    "hydra.run.dir": "--out",
+    "hydra.sweep.dir": "--out",
+}
+_FLAGS_OF = {
+    "run": {
+        **_FLAGS,
+        "model_pair.main_model": "--main",
+        "model_pair.draft_model": "--draft",
+        "speculation": "--kind",
+        "n_draft": "--n-draft",
+        "iterations": "--iterations",
+        "output": "--output",
+        "skip_vanilla": "--skip-vanilla",
+    },
+    "best": {**_FLAGS, "model_pair.main_model": "MODEL", "concurrency": "--streams", "depth": "--depth"},
+}
+
+
+def in_flags(text: str, command: str, typed: Sequence[str]) -> str:
+    """What an error of `run` or `best` says, with flags for the keys in it, but for the keys that were `typed`.
+
+    `No model at x; set model_pair.draft_model` -> `No model at x; set --draft`.
+    """
+    text = text.replace("choose model_pair=synthetic", "leave --main and --draft out")
+    for key, flag in _FLAGS_OF[command].items():
+        if any(word.lstrip("+~").startswith(f"{key}=") for word in typed):
+            continue
+        alone = rf"(?<![\w./-]){re.escape(key)}"
+        # One that may be an ordinary word counts as a key only in these places.
+        named = rf"(?m:^|(?<=- )){key}(?=:| is | has )|(?:(?<=lower )|(?<=raise )){key}\b|{alone}(?= out\b)"
+        for pattern, said in (
+            (rf"-m '{key}=range\(START,STOP,STEP\)'", f"{flag} START-STOP"),
+            (rf"(?:-m )?{alone}=(?:true\b|(?=[\s,;:]|$))", flag),
+            (rf"(?:-m )?{alone}=", f"{flag} "),
+            (rf"{alone}(?![\w.])" if "." in key else named, flag),
+        ):
+            text = re.sub(pattern, said, text)
+    return text
 
 
 def run_command(arguments: Sequence[str]) -> str | None:

@@ -51,7 +51,7 @@ def test_what_fits_and_is_smaller_competes_and_the_rest_is_told_why(tmp_path: Pa
 
     assert named(candidates) == [("draft", "copy.gguf"), ("draft", "half.gguf")]
     assert {misfit.model.file.name: misfit.why for misfit in misfits} == {
-        "large.gguf": "it has 90% of the main model's size",
+        "large.gguf": "it has 90 % of the main model's size",
         "stranger.gguf": "token 5 is 'token5' in one and 'other5' in the other",
     }
 

@@ -39,7 +39,7 @@ def test_a_finding_is_said_with_its_figures_and_a_remedy() -> None:
 
     advice = explain(finding)
 
-    assert advice.sentence == "vanilla: Speed drifted by -4.1% over 9 runs (p = 0.003)."
+    assert advice.sentence == "vanilla: Speed drifted by -4.1 % over 9 runs (p = 0.003)."
     assert "protocol.cooldown=true" in advice.remedy
 
 
@@ -51,7 +51,7 @@ def test_an_untrusted_round_is_said_with_both_speeds_and_a_remedy() -> None:
     advice = explain(Finding(code="untrusted", severity="warning", subject="rounds", evidence=evidence))
 
     assert "In iteration 3, 5 the machine stayed slower" in advice.sentence
-    assert "27 tok/s before iteration 5 after two rests, 30 in the first (10.0% slower)" in advice.sentence
+    assert "27 tok/s before iteration 5 after two rests, 30 in the first (10.0 % slower)" in advice.sentence
     assert "protocol.cooldown_max_s" in advice.remedy
 
 

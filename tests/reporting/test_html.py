@@ -111,7 +111,7 @@ def test_failed_jobs_come_before_the_answer_which_names_what_weakens_it() -> Non
     text = body("with_failures")
 
     assert text.index("n_draft 16 failed") < text.index('class="headline"')
-    assert text.index('class="headline"') < text.index("Weak evidence: ") < text.index("drifted by -5.7%")
+    assert text.index('class="headline"') < text.index("Weak evidence: ") < text.index("drifted by -5.7 %")
 
 
 def test_settings_that_failed_alike_are_one_sentence_on_the_page() -> None:
@@ -176,6 +176,25 @@ def test_where_nothing_could_be_compared_there_is_a_page_all_the_same() -> None:
     assert "Prompts and answers" not in page
 
 
+def test_an_answer_that_begins_as_vanillas_is_not_said_twice() -> None:
+    made = sweeps.default_sweep()
+    runs = [replace(run, answer="It is small." if run.iteration == 1 else None) for run in made.runs]
+
+    page = render_report(made.comparisons, made.record, samples_to_table(runs)).replace(plotly_script(), "")
+
+    assert page.count("It is small.") == 1
+    assert "n_draft 4, 100 tokens: the same beginning." in page
+
+
+def test_the_fastest_of_all_main_models_is_on_the_page() -> None:
+    assert "Fastest of all: llama8b_1b, n_draft 4: " in body("large_sweep")
+    assert "Fastest of all" not in body("default_sweep")
+
+
+def test_parts_of_decoding_that_show_nowhere_are_not_in_the_legend() -> None:
+    assert "draft model reads what is verified" not in body("large_sweep")
+
+
 def test_prompts_and_answers_of_both_modes_can_be_read_and_do_nothing() -> None:
     made = sweeps.default_sweep()
     said = {"base-synthetic": "It is <b>small</b>.", "job0": "It is tiny.", "job1": "Of another setting."}
@@ -185,6 +204,6 @@ def test_prompts_and_answers_of_both_modes_can_be_read_and_do_nothing() -> None:
 
     assert "<summary>Prompts and answers</summary>" in page
     assert "It is &lt;b&gt;small&lt;/b&gt;." in page
-    assert 'n_draft 4, 100 tokens:</p>\n<pre class="text">It is tiny.</pre>' in page
+    assert 'n_draft 4, 100 tokens; the beginning:</p>\n<pre class="text">It is tiny.</pre>' in page
     assert "Of another setting" not in page
     assert "Prompts and answers" not in body("default_sweep")

@@ -377,9 +377,22 @@ def test_failed_jobs_runs_and_findings_are_named() -> None:
     text = shown(sweeps.with_failures())
 
     assert "❌ n_draft 16 failed: llama-server ended with 1" in text
-    assert "Of 55 runs: 12 failed; none of these is averaged" in text
-    assert "drifted by -5.7%" in shown(sweeps.with_failures(), verbosity=1)
+    assert "Of 44 runs: 1 failed; none of these is averaged" in text  # of settings that did not fail as a whole
+    assert "drifted by -5.7 %" in shown(sweeps.with_failures(), verbosity=1)
     assert "The servers were started once" in shown(sweeps.with_failures(), verbosity=1)
+
+
+def test_each_of_several_answers_is_a_row_of_the_table() -> None:
+    rows = [line.split()[1:3] for line in shown(sweeps.large_sweep()).splitlines() if line.startswith("▶")]
+
+    assert rows == [["llama8b_1b", "4"], ["codellama13b_1b", "3"]]
+
+
+def test_where_the_report_is_is_said_once() -> None:
+    told = io.StringIO()
+    print_results(sweeps.single_job(), saved_to="a/report.html", console=make_console(told))
+
+    assert told.getvalue().count("a/report.html") == 1
 
 
 def test_jobs_that_failed_alike_are_one_paragraph() -> None:

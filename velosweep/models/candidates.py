@@ -98,6 +98,6 @@ def fitting_kind(main: GgufInfo, draft: GgufInfo) -> str:
         return head.kind
     ratio = draft.size_bytes / main.size_bytes
     if ratio >= _LARGEST_RATIO:
-        raise PairError(f"{draft.path}: it has {ratio:.0%} of the main model's size")
+        raise PairError(f"{draft.path}: it has {100 * ratio:.0f} % of the main model's size")
     check_pair(main, draft)
     return "draft"

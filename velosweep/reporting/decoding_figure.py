@@ -37,7 +37,7 @@ def decoding_figure(jobs: Sequence[Comparison], advised: Collection[str] = ()) -
         _bars("drafting", labels, [rounded(ms * one.draft_share) for _, one, ms in known], _DRAFTING),
     ]
     read = [rounded(ms * one.other_share) for _, one, ms in known]
-    if any(read):
+    if max(read) >= 0.005:  # ms: less shows nowhere
         data.append(_bars("draft model reads what is verified", labels, read, _READING))
     return Figure(
         id="decoding",

@@ -92,16 +92,17 @@ def _sentence(entries: Sequence[_Entry], samples: pa.Table | None) -> str:
         text += f"; then {'; '.join(entry.words for entry in others[: _MOST_NAMED - 2])}"
         if len(entries) > _MOST_NAMED:
             text += f"; {len(entries) - _MOST_NAMED} more"
-    return f"{text}. Not compared round by round. {_answers(first, second, samples)}".strip()
+    answers = _answers(first, second, samples, "The first two" if others else "Both")
+    return f"{text}. Not compared round by round. {answers}".strip()
 
 
-def _answers(first: _Entry, second: _Entry, samples: pa.Table | None) -> str:
+def _answers(first: _Entry, second: _Entry, samples: pa.Table | None, they: str) -> str:
     """Whether the two write the same text, by what their vanilla servers wrote under greedy decoding."""
     texts = [_texts(entry, samples) for entry in (first, second)]
     both = texts[0].keys() & texts[1].keys()
     changed = sum(texts[0][prompt] != texts[1][prompt] for prompt in both)
     if both and not changed:
-        return f"Both write the same text on {plural(len(both), 'prompt')}."
+        return f"{they} write the same text on {plural(len(both), 'prompt')}."
     why = "Other weights" if first.job.main_model != second.job.main_model else "These settings"
     if both:
         return (

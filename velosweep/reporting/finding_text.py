@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -81,7 +82,7 @@ def explain(finding: Finding, record: SweepRecord | None = None) -> Advice:
     about = f"{finding.subject}: " if finding.subject not in _NO_SUBJECT else ""
     searched = record is not None and record.tuner is not None
     remedy = text.remedy_in_search if searched and text.remedy_in_search else text.remedy
-    said = f"{about}{sentence}."
+    said = re.sub(r"(?<=\d)%", " %", f"{about}{sentence}.")
     return Advice(severity=finding.severity, code=finding.code, sentence=said, remedy=remedy, brief=brief)
 
 

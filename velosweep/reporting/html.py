@@ -14,6 +14,7 @@ from velosweep.records import SweepRecord
 from velosweep.reporting.decoding_figure import decoding_figure
 from velosweep.reporting.detail_figures import acceptance_figure, metric_figures
 from velosweep.reporting.escaping import json_for_script, plot_text, shorten_homes, without_keys
+from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.figure import Figure
 from velosweep.reporting.finding_text import WORST, grouped_findings
 from velosweep.reporting.load_map import as_told, load_figure, where_it_pays
@@ -89,6 +90,7 @@ def render_report(
         jobs=jobs,
         where_it_pays=where_it_pays(as_told(jobs, recommendations, record)),
         recommendations=[(found, *_heading_and_reasons(found, jobs, record)) for found in recommendations],
+        fastest=list(fastest_of_all(jobs, record, samples)),
         failures=failure_sentences(record),
         summary=summary_table(with_failed(jobs, record), record, recommendations, {job.job_id for job in leading}),
         unshown=len(jobs) - len(leading),

@@ -22,8 +22,8 @@ class PromptTexts:
 
 
 def prompt_texts(samples: pa.Table, labels: Mapping[str, str]) -> list[PromptTexts]:
-    """The prompts of a sweep's samples with the answers that were kept. `labels`: names of jobs and baselines by id;
-    the answers of others are left out."""
+    """The prompts of a sweep's samples with the answers that were kept. `labels`: names of jobs and baselines by id, in
+    whose order they answer; the answers of others are left out."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -33,7 +33,9 @@ def prompt_texts(samples: pa.Table, labels: Mapping[str, str]) -> list[PromptTex
         pc.and_(pc.is_valid(samples["answer"]), pc.is_in(samples["job_id"], pa.array(list(labels), pa.string())))
     )
     found: dict[str, PromptTexts] = {}
-    for row in asked.select(["job_id", "prompt_id", "prompt", "predicted_tokens", "answer"]).to_pylist():
+    rows = asked.select(["job_id", "prompt_id", "prompt", "predicted_tokens", "answer"]).to_pylist()
+    places = {owner: place for place, owner in enumerate(labels)}
+    for row in sorted(rows, key=lambda row: places[row["job_id"]]):
         texts = found.setdefault(row["prompt_id"], PromptTexts(id=row["prompt_id"], prompt=row["prompt"]))
         texts.answers.setdefault(labels[row["job_id"]], (row["predicted_tokens"] or 0, row["answer"]))
     return list(found.values())[:MOST_PROMPTS]

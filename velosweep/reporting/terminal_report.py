@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
 
 MOST_LINES = 12
-_SENTENCES = ("First token", "Would help:", "No drafts:")  # may be wrapped at words: nothing in them is to be pasted
+# These may be wrapped at words: nothing in them is to be pasted.
+_SENTENCES = ("First token", "Would help:", "No drafts:", "❌", "⚠️")
 
 
 def resume_command(root: Path) -> str:
@@ -99,7 +100,8 @@ def print_results(
         taken = sum(height(console, line, whole=_whole(line)) for line in (*(text for text, _ in answers), *after))
         measured = {job.job_id for job in jobs if job.vanilla is not None}
         baselines = len({job.baseline_id for job in record.jobs if job.id in measured})
-        room = max(MOST_LINES - 2 - taken - baselines, 2)  # a blank line, titles
+        answered = len({answer.job.job_id for answer in found if answer.job is not None})
+        room = max(MOST_LINES - 2 - taken - baselines, answered + 1)  # a blank line, titles; the rest counted
         say_lines(console, _table_lines(with_failed(jobs, record), found, record, room, console))
     for line in after:
         say(console, line, whole=_whole(line))
@@ -126,7 +128,8 @@ def _places(derived: SweepResults, jobs: Sequence[Comparison], saved_to: str, ve
     more = f"  ({plural(remarks, 'remark')} with -v)" if remarks and verbosity == NORMAL else ""
     if record.single or not jobs:
         yield f"📈 Report: {where}{more}"
-        yield f"💾 Results saved to: {near(Path(saved_to))}"
+        if not saved_to.endswith(".html"):
+            yield f"💾 Results saved to: {near(Path(saved_to))}"
     else:
         yield f"Report:     {where}{more}"
     for output in dict.fromkeys(job.output for job in record.jobs if job.output and Path(job.output).is_file()):
@@ -259,9 +262,11 @@ def _print_target(job: Comparison, value: float, reasons: Sequence[str], record:
 
 
 def _failures(derived: SweepResults) -> Iterator[str]:
-    """Why there are no results, which jobs failed and why, and how many runs failed; a line each."""
+    """Why there are no results, which jobs failed and why, and how many runs of the others failed; a line each."""
     jobs, record, samples = whole_jobs(derived.comparisons), derived.record, derived.samples
-    counts = Counter(samples["status"].to_pylist() if samples is not None else ())
+    gone = {job.id for job in record.jobs if job.state == "failed"} if jobs else ()
+    owners = zip(samples["job_id"].to_pylist(), samples["status"].to_pylist(), strict=True) if samples else ()
+    counts = Counter(status for owner, status in owners if owner not in gone)
     if not jobs:
         states = Counter(job.state for job in record.jobs)
         failed, pending, rest = states["failed"], states["pending"], states["done"] + states["partial"]

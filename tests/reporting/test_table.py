@@ -18,7 +18,7 @@ def test_columns_give_way_in_order_and_empty_ones_are_left_out() -> None:
     assert terminal_lines(TABLE, width=80)[0] == "a  long and dispensable  less so"
     assert terminal_lines(TABLE, width=12)[0] == "a  less so"
     assert terminal_lines(TABLE, width=3)[:3] == ["a", "1", "2"]
-    assert terminal_lines(TABLE, width=12)[-1] == "(no room for long and dispensable: see -v or a wider window)"
+    assert terminal_lines(TABLE, width=12)[-1] == "(a wider window or | cat shows long and dispensable too)"
     assert terminal_lines(TABLE, width=None)[0] == "a  long and dispensable  less so"
 
 

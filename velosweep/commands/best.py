@@ -171,13 +171,13 @@ def _categories(use: str) -> tuple[str, ...]:
 
 def _show_plan(plan: CandidatePlan, misfits: Sequence[Misfit], arguments: argparse.Namespace, console: Console) -> None:
     from velosweep.reporting.candidate_tables import plan_remarks, plan_table, short_names
-    from velosweep.reporting.console import say, say_lines, width_of
+    from velosweep.reporting.console import say, say_lines, table_width
     from velosweep.reporting.table import terminal_lines
 
     drafts = [one.candidate.draft for one in (*plan.families, *plan.left_out) if one.candidate.draft is not None]
     names = short_names([*drafts, *(misfit.model for misfit in misfits)])
     say(console, f"What may speed {Path(arguments.model).name} up, the most promising first:", style="bold")
-    say_lines(console, terminal_lines(plan_table(plan, names), width=width_of(console)))
+    say_lines(console, terminal_lines(plan_table(plan, names), width=table_width(console)))
     budget_s, searches = seconds("--budget", arguments.budget), _searches(arguments)
     for remark in plan_remarks(plan, misfits, names, budget_s=budget_s, searches=searches):
         say(console, remark, indent=2)
@@ -187,7 +187,7 @@ def _show_plan(plan: CandidatePlan, misfits: Sequence[Misfit], arguments: argpar
 def _list(found: Sequence[FoundModel], refused: Sequence[str], console: Console) -> int:
     """Print the models and which pairs fit."""
     from velosweep.reporting.candidate_tables import models_table
-    from velosweep.reporting.console import say, say_lines, width_of
+    from velosweep.reporting.console import say, say_lines, table_width
     from velosweep.reporting.table import terminal_lines
 
     if not found:
@@ -199,7 +199,7 @@ def _list(found: Sequence[FoundModel], refused: Sequence[str], console: Console)
     for model in by_size:
         if model.header.head is None or not model.header.head.alone:
             fits[model.path], _ = find_candidates(model.header, found, ())
-    say_lines(console, terminal_lines(models_table(fits, by_size), width=width_of(console)))
+    say_lines(console, terminal_lines(models_table(fits, by_size), width=table_width(console)))
     for message in refused:
         say(console, f"⚠️ {message}", style="yellow")
     say(console)

@@ -105,7 +105,7 @@ def terminal_lines(table: Table, *, width: int | None) -> list[str]:
         gaps = [" " * (size - cell_len(text)) for text in texts]
         padded.append([gap + text if column.right else text + gap for text, gap in zip(texts, gaps, strict=True)])
     lines = ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
-    return [*lines, *([f"(no room for {', '.join(left_out)}: see -v or a wider window)"] if left_out else [])]
+    return [*lines, *([f"(a wider window or | cat shows {', '.join(left_out)} too)"] if left_out else [])]
 
 
 def markdown_lines(table: Table) -> list[str]:

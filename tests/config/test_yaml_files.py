@@ -81,6 +81,10 @@ def test_several_values_in_an_experiment_are_told_how_they_are_written(tmp_path:
     ("content", "said"),
     [
         ("n_drafts: 4\n", "FILE: there is no key 'n_drafts'; did you mean n_draft?"),
+        (
+            "model_pair:\n  - main_model: a.gguf\n",
+            "this is a section of keys, which takes no value; write its keys with",
+        ),
         ("engine:\n  context: many\n", "FILE, engine.context: 'many' is not a whole number"),
         ("n_draft: ${oc.env:NOWHERE}\n", "FILE, n_draft: the environment variable NOWHERE is not set; set NOWHERE, or"),
         ("output: ${nothing}.json\n", "FILE, output: ${nothing} refers to a key that does not exist"),
@@ -130,6 +134,20 @@ def test_a_list_of_values_is_a_sweep_over_them(tmp_path: Path, capsys: pytest.Ca
 
     assert "2 settings" in shown
     assert "vanilla; n_draft 2; n_draft 4" in shown
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["speculation: [draft, ngram-mod]\nprotocol: quick\n",
+     "defaults:\n  - override /protocol: quick\n  - override /speculation: [draft, ngram-mod]\n"],
+)  # fmt: skip
+def test_choices_of_a_group_are_named_as_other_values_are(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = several(tmp_path, "experiment", f"# @package _global_\n{content}", capsys)
+
+    assert "2 settings, 3 servers, 3 loads, 9 runs" in shown
+    assert "vanilla; draft model; ngram-mod" in shown
 
 
 def test_the_command_line_wins_over_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,7 +108,7 @@ def test_a_plan_counts_servers_loads_and_measurements() -> None:
 
     assert "3 settings, 4 servers, 4 loads, 40 runs on 1 lane" in said
     assert "Estimated time: roughly 7 min" in said
-    assert "loaded together: vanilla; n_draft 4; n_draft 8; n_draft 12" in said
+    assert "Loaded together: vanilla; n_draft 4; n_draft 8; n_draft 12" in said
     assert said.endswith("⚠️ More threads than cores\n")
 
 

@@ -160,6 +160,7 @@ def _wrong_value(key: str, place: str, reason: str, outer: str) -> ConfigError:
         reason = "this is not a list"
     elif "is not a subclass of" in reason:
         reason = "this is a section of keys, which takes no value"
+        remedy = remedy if key else "write its keys with their values below it, indented"
     else:
         reason = re.sub(
             r"Value '(.*)' (?:of type '.*?' could not be converted to (\w+)|is not a valid (bool).*)",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
@@ -82,14 +82,14 @@ class CheckedFiles(FileConfigSource):
 def spread_lists(loaded: ConfigResult, config_path: str) -> ConfigResult:
     """The file's content, where `n_draft: [2, 4]` is a sweep: `hydra.sweeper.params` has `n_draft: 2,4` instead.
 
-    Only lists at keys that take one value; a list of one is that value.
+    Only lists at keys that take one value, and of a group's choices; a list of one is that value.
     """
     config, package = loaded.config, loaded.header.get("package")
     group = config_path.rpartition("/")[0].replace("/", ".")
     prefix = "" if package == "_global_" else group if package in (None, "_group_") else package
     if not isinstance(config, DictConfig):
         return loaded
-    params: dict[str, str] = {}
+    params = {} if prefix else _choices(config)
     for key, owner, name in _lists(config, f"{prefix}." if prefix else ""):
         values = OmegaConf.to_container(owner._get_node(name))
         if not isinstance(values, list) or not values or any(isinstance(value, (list, dict)) for value in values):
@@ -108,6 +108,32 @@ def spread_lists(loaded: ConfigResult, config_path: str) -> ConfigResult:
     OmegaConf.update(config, "hydra.mode", "MULTIRUN", force_add=True)
     OmegaConf.update(config, "hydra.sweeper.params", params, merge=True, force_add=True)
     return loaded
+
+
+def _choices(config: DictConfig) -> dict[str, str]:
+    """The groups of which a file names several choices: what they are swept over.
+
+    `protocol: quick`, as other keys are written, becomes the entry of `defaults` that Hydra wants. Of several the
+    first is it; Hydra would put all of them into one job.
+    """
+    params: dict[str, str] = {}
+    plain: dict[Any, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    entries = list(plain.get("defaults") or ()) if isinstance(plain.get("defaults"), list) else []
+    for name in GROUPS:
+        chosen = plain.get(name)
+        words = chosen if isinstance(chosen, list) else [chosen]
+        if words and all(isinstance(word, str) for word in words):
+            entries.append({f"override /{name}": chosen})
+            config.pop(name)
+    for entry in entries:
+        for key, value in entry.items() if isinstance(entry, dict) else ():
+            group = str(key).removeprefix("override").strip().lstrip("/")
+            if group in GROUPS and isinstance(value, list) and value:
+                entry[key] = value[0]
+                params |= {group: ",".join(map(str, value))} if len(value) > 1 else {}
+    if entries:
+        config.defaults = entries
+    return params
 
 
 def _lists(config: DictConfig, prefix: str) -> Iterator[tuple[str, DictConfig, str]]:

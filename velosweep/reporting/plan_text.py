@@ -157,7 +157,7 @@ def print_plan(prepared: Prepared, groups: Sequence[ServerGroup], settings: RunS
         own = [names.labels[job.id] for job, server in zip(group.jobs, group.speculative, strict=True) if server]
         servers = "; ".join([names.vanilla[group.jobs[0].id], *own] if group.vanilla else own)
         at_most = " at most" if any(job.protocol.adaptive for job in group.jobs) else ""
-        say(console, f"Group {group.number}, loaded together{at_most}: {servers}", indent=2)
+        say(console, f"Loaded together{at_most}: {servers}", indent=2)
     say(console)
     columns = [column("setting", jobs, lambda job: str(job.num))]
     for key in dict.fromkeys([*names.keys, N_DRAFT]):

@@ -51,7 +51,9 @@ def test_the_next_step_can_be_pasted_for_a_folder_with_spaces(
 ) -> None:
     assert main(["init", str(tmp_path / "my sweeps")]) == 0
 
-    assert f"cd '{tmp_path}/my sweeps' && velosweep +experiment=mine" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"cd '{tmp_path}/my sweeps' && velosweep +experiment=mine" in told
+    assert f"into {tmp_path}/my sweeps/conf/model_pair/mine.yaml, then" in told
 
 
 def test_velosweeps_own_configuration_stays_as_it_is(

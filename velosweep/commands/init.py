@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     here = "" if arguments.directory == Path() else f"cd {shlex.quote(str(arguments.directory))} && "
     sys.stdout.write("".join(f"Wrote {target / name}\n" for name in sorted(files)))
     sys.stdout.write(
-        "\nNext: put your models' paths into conf/model_pair/mine.yaml, then\n"
+        f"\nNext: put your models' paths into {target / 'model_pair' / 'mine.yaml'}, then\n"
         f"  {here}velosweep +experiment=mine dry_run=true   # what it would do\n"
         f"  {here}velosweep +experiment=mine                # measure\n"
     )

@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import gcd
 from pathlib import Path
 from statistics import median
 
@@ -29,7 +30,7 @@ import psutil
 
 from tests.faults.conftest import TINY
 from tests.faults.harness import Bench, Drive, key_of
-from velosweep.models.synthetic.pair import write_pair
+from velosweep.models.synthetic.pair import write_files
 from velosweep.values import Sample, Status
 
 WAIT_S = 120
@@ -246,7 +247,8 @@ def model(change: Callable[[Path], object]) -> Callable[[Cycle, Drive], None]:
         path = cycle.chance.choice(list(cycle.originals))
         if not cycle.bench.samples() or not path.exists():  # it would be measured with the other model
             return
-        change(path)
+        with suppress(FileNotFoundError):  # removed before, and put back when the driver has ended
+            change(path)
         cycle.undo.append(lambda: (path.unlink(missing_ok=True), path.write_bytes(cycle.originals[path])))
 
     return trouble
@@ -287,9 +289,11 @@ def kind_of(sample: Sample) -> tuple[object, ...]:
 
 
 def figures_of(sample: Sample) -> Figures:
-    """Counts and text of a run; of several streams the text alone: what they end with depends on their timing."""
+    """Counts and text of a run; of several streams the drafts' ratio: they ask as often as their timing takes."""
     if sample.concurrency > 1:
-        return (None, None, None, sample.output_sha256)
+        drafted, accepted = sample.draft_tokens or 0, sample.accepted_tokens or 0
+        shared = gcd(drafted, accepted) or 1
+        return (None, drafted // shared, accepted // shared, sample.output_sha256)
     return (sample.predicted_tokens, sample.draft_tokens, sample.accepted_tokens, sample.output_sha256)
 
 
@@ -317,7 +321,7 @@ class Soak:
         self.engines = ("stand-in", "embedded", *(["native"] if program else []))
         self.pair = folder / "main.gguf", folder / "draft.gguf"
         folder.mkdir(parents=True, exist_ok=True)
-        write_pair(TINY, *self.pair)
+        write_files(TINY, "draft", self.pair)
         self.expected: dict[tuple[str, str], dict[tuple[object, ...], Figures]] = {}
         self.tally = Tally()
 

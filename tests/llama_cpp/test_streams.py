@@ -17,11 +17,13 @@ from velosweep.llama_cpp.streams import busy_spans, closed_loop, stream_figures
 from velosweep.measuring.sample_rows import invalid_reason
 
 
-def answer(sent_at: float, first_ms: float, *batches: tuple[int, float]) -> Completion:
-    """A request whose batches end at (tokens so far, ms since the first token)."""
-    total_ms = first_ms + batches[-1][1]
+def answer(
+    sent_at: float, first_ms: float, *batches: tuple[int, float], prompt_ms: float | None = None, late_ms: float = 0.0
+) -> Completion:
+    """A request whose batches end at (tokens so far, ms since the first token); its end came here `late_ms` later."""
+    total_ms = first_ms + batches[-1][1] + late_ms
     return Completion(
-        final={},
+        final={} if prompt_ms is None else {"timings": {"prompt_ms": prompt_ms}},
         tokens=(),
         text="",
         time_to_first_token_ms=first_ms,
@@ -75,6 +77,41 @@ def test_the_next_prompt_of_a_stream_is_part_of_the_load() -> None:
     assert figures.tokens_per_second == pytest.approx((21 / 0.29, 29 / 0.29))
 
 
+TEN_A_SECOND = tuple((n, 100.0 * (n - 1)) for n in range(2, 12))  # over one second
+TWENTY_A_SECOND = tuple((n, 50.0 * (n - 1)) for n in range(2, 22))
+
+
+def test_an_answer_that_came_late_as_a_whole_counts_for_nothing() -> None:
+    """It seems to be decoded from 1.01 to 2.01 s, beside an answer that was alone then, and twice as fast."""
+    beside, alone, last = (
+        answer(1.1 * n, 10, *steps, prompt_ms=8)
+        for n, steps in enumerate((TEN_A_SECOND, TWENTY_A_SECOND, TEN_A_SECOND))
+    )
+    late = answer(0.0, 2010, *TEN_A_SECOND, prompt_ms=8, late_ms=-1000)
+
+    assert late.total_time_ms == late.time_to_first_token_ms
+    with pytest.raises(RunFailed, match="or answers came late"):
+        stream_figures([[beside, alone], [late]])
+    speeds = stream_figures([[beside, alone, last], [late, last]]).tokens_per_second
+    assert speeds == pytest.approx((11 / 1.01, 11 / 1.01))  # from their sending on
+
+
+def test_a_first_event_that_came_late_is_placed_by_the_last_one() -> None:
+    on_time = answer(0.0, 10, *TEN_A_SECOND, prompt_ms=8)
+    late = answer(0.0, 700, *TEN_A_SECOND, prompt_ms=8, late_ms=-690)
+
+    assert stream_figures([[on_time], [late]]).ms == pytest.approx(1000)
+
+
+def test_what_all_answers_wait_for_or_other_prompts_take_makes_none_late() -> None:
+    """A network of 300 ms; a second prompt that has to wait for the first, of 400 ms."""
+    far = [[answer(0.0, 308, *TEN_A_SECOND, prompt_ms=8)] for _ in range(2)]
+    after_another = [[answer(0.0, first_ms, *TEN_A_SECOND, prompt_ms=400)] for first_ms in (401, 801)]
+
+    assert stream_figures(far).ms == pytest.approx(1000)
+    assert stream_figures(after_another).ms == pytest.approx(600)
+
+
 def test_percentiles_are_of_one_tokens_wait_for_the_next_and_batches_come_at_once() -> None:
     figures = stream_figures([[answer(0.0, 10, *((1 + 5 * n, 50.0 * n) for n in range(1, 21)))]] * 2)
 
@@ -91,7 +128,7 @@ def test_a_build_that_does_not_time_its_tokens_is_refused() -> None:
 def test_streams_one_after_another_are_refused() -> None:
     first, second = answer(0.0, 10, (5, 10.0)), answer(0.0, 500, (5, 10.0))
 
-    with pytest.raises(RunFailed, match="never decoding all at once"):
+    with pytest.raises(RunFailed, match="never seen decoding all at once"):
         stream_figures([[first], [second]])
 
 
@@ -106,7 +143,7 @@ def test_a_stream_asks_again_until_each_has_an_answer() -> None:
             quick.append(number)
             if len(quick) == 3:
                 enough.set()
-        return answer(0.0, 0.1, (2, 0.1))
+        return answer(float(number), 0.1, (2, 0.1))
 
     answers = closed_loop(ask, 2)
 

@@ -207,3 +207,8 @@ def test_prompts_and_answers_of_both_modes_can_be_read_and_do_nothing() -> None:
     assert 'n_draft 4, 100 tokens; the beginning:</p>\n<pre class="text">It is tiny.</pre>' in page
     assert "Of another setting" not in page
     assert "Prompts and answers" not in body("default_sweep")
+
+    streams = samples_to_table([replace(run, concurrency=2) for run in runs])
+    assert 'n_draft 4; the beginning:</p>\n<pre class="text">It is tiny.</pre>' in render_report(
+        made.comparisons, made.record, streams
+    )

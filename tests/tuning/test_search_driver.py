@@ -288,6 +288,23 @@ def test_rounds_that_llama_cpp_does_not_count_are_the_tokens_that_no_draft_provi
     assert counted["vanilla"].draft_rounds is None
 
 
+def test_rounds_of_several_streams_take_their_share_of_the_time_in_which_all_were_busy() -> None:
+    """Ten requests of 100 tokens, of which 200 came while all were busy."""
+    counts = {"predicted_tokens": 201, "accepted_tokens": 600, "rounds": 400, "drafting_rounds": 400}
+
+    seen = observed("tokens_per_second", concurrency=2, predicted_ms=900.0, **counts)["speculative"].draft_rounds
+
+    assert seen is not None
+    assert seen.mean_ms == pytest.approx(900 / (200 * 400 / 1000))
+
+
+def test_energy_of_several_streams_is_no_objective() -> None:
+    groups = plan_groups(jobs_over_n_draft(4, 8, concurrency=2))
+
+    with pytest.raises(ConfigError, match=r"set concurrency=1 or tuner\.objective=tokens_per_second"):
+        search_drivers(groups, TunerSettings(objective="energy_j"), [])
+
+
 @pytest.mark.parametrize(("n_predict", "short"), [(255, True), (256, False)])
 def test_a_single_prompt_of_fewer_than_256_tokens_is_a_short_suite(n_predict: int, short: bool) -> None:
     groups = plan_groups(jobs_over_n_draft(2, n_predict=n_predict))

@@ -7,6 +7,10 @@ after its first: no start in which some had nothing to do yet, no end in which s
 llama.cpp decodes one batch for all its slots, so that tokens of all streams come together, and a limit of that time
 always falls beside such a batch. Tokens are therefore interpolated between the batches: whether one more token of each
 stream came before or after the limit would else be decided by the last tenth of a millisecond.
+
+When an answer was decoded is known by when it came here. On a machine in use it may come late, even whole at once, and
+so seem to have been decoded beside another that was long done. An answer of which that can't be excluded counts for
+nothing, and the loop goes on.
 """
 
 from __future__ import annotations
@@ -29,7 +33,9 @@ _PATIENCE = 0.05
 # there is no hope. Short answers, a warm-up's, may take some more: what a busy machine delays is long beside them.
 _ENOUGH = 0.5
 _MOST_REQUESTS = 8
-_LEAST_S = 2.0
+_LEAST_S = 5.0
+# Beside what the others' prompts take, an answer may have been held up for this share of its decoding, or two batches.
+_MOST_LATE, _MOST_LATE_BATCHES = 0.1, 2
 
 
 def closed_loop(ask: Callable[[int, int], Completion], streams: int) -> list[list[Completion]]:
@@ -100,12 +106,12 @@ def stream_figures(answers: Sequence[Sequence[Completion]]) -> StreamFigures:
         )
     spans, tokens = _busy(answers)
     seconds = sum(end - begin for begin, end in spans)
-    gaps = sorted(gap for stream in answers for answer in stream for gap in _Clock(answer).gaps_ms(spans))
+    gaps = sorted(gap for stream in _clocks(answers) for clock in stream for gap in clock.gaps_ms(spans))
     if not gaps or min(tokens) <= 0:
         raise RunFailed(
-            f"The {len(answers)} streams were never decoding all at once: one had its whole answer before another "
-            "had its first token",
-            remedy="raise n_predict, or lower concurrency",
+            f"The {len(answers)} streams were never seen decoding all at once: one had its whole answer before another "
+            "had its first token, or answers came late",
+            remedy="raise n_predict, lower concurrency, or close other programs",
         )
     return StreamFigures(
         tokens=sum(tokens),
@@ -149,9 +155,18 @@ Span = tuple[float, float]
 
 def _busy(answers: Sequence[Sequence[Completion]]) -> tuple[list[Span], list[float]]:
     """The spans in which all streams were busy, and each stream's tokens in them."""
-    clocks = [[_Clock(answer) for answer in stream] for stream in answers]
-    spans = busy_spans([[clock.span(first=n == 0) for n, clock in enumerate(stream)] for stream in clocks])
+    clocks = _clocks(answers)
+    spans = busy_spans([[clock.span(first=clock.number == 0) for clock in stream] for stream in clocks])
     return spans, [sum(clock.tokens(span) for clock in stream for span in spans) for stream in clocks]
+
+
+def _clocks(answers: Sequence[Sequence[Completion]]) -> list[list[_Clock]]:
+    """Of each stream's answers that came in time: a delay that all have, of a network, makes none late."""
+    clocks = [[_Clock(answer, number) for number, answer in enumerate(stream)] for stream in answers]
+    every = [clock for stream in clocks for clock in stream]
+    others_ms = (len(answers) - 1) * max((clock.prompt_ms for clock in every), default=0.0)
+    usual_ms = others_ms + min((clock.unexplained_ms for clock in every), default=0.0)
+    return [[clock for clock in stream if clock.unexplained_ms - usual_ms <= clock.allowed_ms] for stream in clocks]
 
 
 def busy_spans(streams: Sequence[Sequence[Span]]) -> list[Span]:
@@ -173,11 +188,21 @@ def busy_spans(streams: Sequence[Sequence[Span]]) -> list[Span]:
 
 
 class _Clock:
-    """When each token of a request came. llama.cpp's times begin with the first token, whose arrival is known."""
+    """When each token of a request came, by llama.cpp's times, which begin with the first token. That came before it
+    arrived here, and as long before the last one's arrival as llama.cpp says.
 
-    def __init__(self, answer: Completion) -> None:
-        self._sent_at = answer.sent_at
-        first_at = answer.sent_at + answer.time_to_first_token_ms / 1000
+    `unexplained_ms`: what passed before the first token beside the reading of its prompt, as far as is known.
+    """
+
+    def __init__(self, answer: Completion, number: int) -> None:
+        self.number = number
+        last_ms = max(ms for _, ms in answer.steps)
+        first_ms = max(0.0, min(answer.time_to_first_token_ms, answer.total_time_ms - last_ms))
+        read_ms = answer.timings.get("prompt_ms")
+        self.prompt_ms = float(read_ms) if isinstance(read_ms, (int, float)) else first_ms
+        self.unexplained_ms = max(0.0, first_ms - self.prompt_ms)
+        self.allowed_ms = max(_MOST_LATE, _MOST_LATE_BATCHES / len(answer.steps)) * last_ms
+        first_at = answer.sent_at + first_ms / 1000
         came: dict[float, int] = {}  # tokens so far at each batch
         for tokens, ms in answer.steps:
             came[first_at + ms / 1000] = tokens

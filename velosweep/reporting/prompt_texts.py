@@ -14,11 +14,11 @@ MOST_PROMPTS = 30
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptTexts:
-    """A prompt, and by what answered: its number of tokens and the beginning of its text."""
+    """A prompt, and by what answered: its number of tokens (None of several streams) and the beginning of its text."""
 
     id: str
     prompt: str
-    answers: dict[str, tuple[int, str]] = field(default_factory=dict)
+    answers: dict[str, tuple[int | None, str]] = field(default_factory=dict)
 
 
 def prompt_texts(samples: pa.Table, labels: Mapping[str, str]) -> list[PromptTexts]:
@@ -33,9 +33,11 @@ def prompt_texts(samples: pa.Table, labels: Mapping[str, str]) -> list[PromptTex
         pc.and_(pc.is_valid(samples["answer"]), pc.is_in(samples["job_id"], pa.array(list(labels), pa.string())))
     )
     found: dict[str, PromptTexts] = {}
-    rows = asked.select(["job_id", "prompt_id", "prompt", "predicted_tokens", "answer"]).to_pylist()
+    wanted = ["job_id", "prompt_id", "prompt", "predicted_tokens", "answer", "concurrency"]
+    rows = asked.select([name for name in wanted if name in samples.column_names]).to_pylist()
     places = {owner: place for place, owner in enumerate(labels)}
     for row in sorted(rows, key=lambda row: places[row["job_id"]]):
         texts = found.setdefault(row["prompt_id"], PromptTexts(id=row["prompt_id"], prompt=row["prompt"]))
-        texts.answers.setdefault(labels[row["job_id"]], (row["predicted_tokens"] or 0, row["answer"]))
+        tokens = None if (row.get("concurrency") or 1) > 1 else row["predicted_tokens"] or 0
+        texts.answers.setdefault(labels[row["job_id"]], (tokens, row["answer"]))
     return list(found.values())[:MOST_PROMPTS]

@@ -53,6 +53,12 @@ class SearchDriver:
         first, vanilla = self.group.jobs[0], self.group.vanilla
         if vanilla is None:
             raise ConfigError("hydra/sweeper=tune measures vanilla too", remedy="leave skip_vanilla=false")
+        if self.settings.objective == "energy_j" and first.concurrency > 1:
+            raise ConfigError(
+                f"tuner.objective=energy_j can't be measured with concurrency={first.concurrency}: the energy is of "
+                "whole requests, the tokens are of the time in which all streams were busy",
+                remedy="set concurrency=1 or tuner.objective=tokens_per_second",
+            )
         _, *speculative = server_owners(self.group)  # vanilla is the first
         self._servers = {first.baseline_id: (vanilla, first)} | {job.id: (server, job) for server, job in speculative}
         categories = dict.fromkeys(p.category for p in first.prompts.prompts) if self.settings.per_category else [None]
@@ -162,7 +168,7 @@ def search_drivers(
 ) -> dict[ServerGroup, SearchDriver]:
     """A driver for each group. `samples`: what an earlier run of this sweep measured.
 
-    Raises ConfigError for jobs that skip vanilla.
+    Raises ConfigError for jobs that skip vanilla, and for an objective that several streams don't have.
     """
     earlier = {sample_key(sample): sample for sample in samples if sample.is_counted}
     return {group: SearchDriver(group=group, settings=settings, samples=dict(earlier)) for group in groups}
@@ -189,4 +195,6 @@ def _draft_rounds(run: Sample) -> DraftRounds | None:
     count = max(run.rounds or 0, steps if run.drafting_rounds is None else 0)
     if count <= 0:
         return None
-    return DraftRounds(count=count, total_ms=run.predicted_ms, accepted_per_position=run.accepted_per_position)
+    # Of several streams, rounds are of all requests, and the time of the tokens that came while all were busy.
+    share = 1.0 if run.concurrency == 1 else (count + run.accepted_tokens) / max(1, (run.predicted_tokens or 0) - 1)
+    return DraftRounds(count=count, total_ms=run.predicted_ms * share, accepted_per_position=run.accepted_per_position)

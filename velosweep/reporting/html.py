@@ -11,6 +11,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from velosweep.records import SweepRecord
+from velosweep.reporting.build_answers import build_answers
 from velosweep.reporting.decoding_figure import decoding_figure
 from velosweep.reporting.detail_figures import acceptance_figure, metric_figures
 from velosweep.reporting.escaping import json_for_script, plot_text, shorten_homes, without_keys
@@ -88,6 +89,7 @@ def render_report(
         show_paths=show_paths,
         record=record,
         jobs=jobs,
+        builds=list(build_answers(jobs, record)),
         where_it_pays=where_it_pays(as_told(jobs, recommendations, record)),
         recommendations=[(found, *_heading_and_reasons(found, jobs, record)) for found in recommendations],
         fastest=list(fastest_of_all(jobs, record, samples)),

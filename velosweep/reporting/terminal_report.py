@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from velosweep.measuring.dispatch import MeasuringOutcome
 from velosweep.records import SweepRecord
+from velosweep.reporting.build_answers import build_answers
 from velosweep.reporting.console import NORMAL, QUIET, VERBOSE, height, near, say, say_lines, table_width
 from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.finding_text import grouped_findings
@@ -87,8 +88,12 @@ def print_results(
     if single:
         _print_single(jobs[0], record, console)
     loads = where_it_pays(told_jobs := as_told(jobs, found, record))
-    answers = list(_answers(found, single=single)) if not loads else [(sentence, "bold") for sentence in loads]
-    answers += [(sentence, "bold") for sentence in fastest_of_all(jobs, record, derived.samples) if not loads]
+    builds = list(build_answers(jobs, record))
+    answers = [(sentence, "bold") for sentence in (*builds, *loads)]
+    if not loads and not (builds and all(job.speculative is None for job in jobs)):
+        answers += _answers(found, single=single)
+    if not (loads or builds):
+        answers += [(sentence, "bold") for sentence in fastest_of_all(jobs, record, derived.samples)]
     for sentence, style in answers:
         say(console, sentence, style=style)
     told = [answer for answer in found if answer.command][:1] or found[:1] if loads else found

@@ -20,6 +20,7 @@ from velosweep.results.results_file import Summary, write_results, write_summary
 from velosweep.results.setting_columns import sample_columns, stored_columns, with_setting_columns
 from velosweep.results.sweep_record import read_record, record_from_samples
 from velosweep.statistics.best_of_several import with_best_marked
+from velosweep.statistics.builds import with_builds_compared
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.failed_jobs import failed_jobs
 from velosweep.statistics.summarise import compare_jobs
@@ -70,7 +71,7 @@ def write_derived_files(root: Path) -> SweepResults:
     else:
         comparisons = write_in_slices(root, jobs, samples=not record.single)
     comparisons.sort(key=_by_job_num)
-    comparisons = with_best_marked(comparisons)
+    comparisons = _with_builds(with_best_marked(comparisons), record, stored.samples)
     results = replace(stored, comparisons=comparisons)
     write_results(
         paths.results,
@@ -97,9 +98,16 @@ def analyse(root: Path) -> SweepResults:
         record=record,
         samples=table,
         sample_count=table.num_rows,
-        comparisons=compare_jobs(table, jobs={job.id: job for job in record.jobs}),
+        comparisons=_with_builds(compare_jobs(table, jobs={job.id: job for job in record.jobs}), record, table),
         damaged=damaged,
     )
+
+
+def _with_builds(comparisons: list[Comparison], record: SweepRecord, samples: pa.Table | None) -> list[Comparison]:
+    """Builds beside each other, where there are several and the samples are in memory."""
+    if samples is None:
+        return comparisons
+    return with_builds_compared(comparisons, {job.id: job.baseline_id for job in record.jobs}, samples)
 
 
 def _write_outputs(derived: SweepResults) -> None:

@@ -45,6 +45,11 @@ _OF_LATENCY = {
     for p in PERCENTILES
 }
 
+_OF_BUILDS = {
+    f"build_{prefix}{figure}": f"beside_first.{mode}.{figure}"
+    for prefix, mode in (("", "speculative"), ("vanilla_", "vanilla"))
+    for figure in ("ratio", "low", "high")
+}
 _OF_REQUESTS = ("prefill_ratio", "prefill_low", "prefill_high", "total_ratio", "total_low", "total_high")
 _GROUPED = (
     ("string", "sweep_id job_id"),
@@ -79,12 +84,18 @@ _GROUPED = (
     ("double", "to_best_low to_best_high chosen_low"),
     ("string", "state"),
     ("int32", "turn"),
+    ("string", "build_reference"),
+    ("double", " ".join(_OF_BUILDS)),
+    ("string", "build_method"),
 )
 COLUMNS: Mapping[str, str] = {name: kind for kind, names in _GROUPED for name in names.split()}
 # Where a column's value stands in a Comparison, for those that are not an attribute of that name.
 _PLACES = {
     **_OF_MODES,
     **_OF_LATENCY,
+    **_OF_BUILDS,
+    "build_reference": "beside_first.reference",
+    "build_method": "beside_first.vanilla.method",
     "acceptance": "acceptance.rate",
     "acceptance_low": "acceptance.low",
     "acceptance_high": "acceptance.high",

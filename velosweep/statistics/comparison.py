@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from velosweep.values import Scalar, Verdict
 
 if TYPE_CHECKING:
+    from velosweep.statistics.intervals import Interval
     from velosweep.statistics.latency import Latency  # computes with numpy, which not all that compares needs
 
 Evidence = Mapping[str, float | int | str]
@@ -137,6 +138,18 @@ class RequestTimes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BesideFirst:
+    """A job's tokens a second over those of its twin `reference` (a job id): the same job of the first build.
+
+    `speculative` is None for a job without speculation, either where there were too few runs.
+    """
+
+    reference: str
+    vanilla: Interval | None
+    speculative: Interval | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
     """Statistics of one job and prompt (`prompt_id`), or of a job over its set (`prompt_id` None).
 
@@ -150,7 +163,8 @@ class Comparison:
 
     Of a whole job among those that compete with it (see best_of_several): `may_be_best`; [to_best_low, to_best_high],
     its ratio to the best of the others; `chosen_low`, the lower limit of `speedup_gm` that also holds for the job that
-    is chosen for being the best. None where they are not known.
+    is chosen for being the best. `beside_first`: of a job of a further build of llama.cpp. None where they are not
+    known.
     """
 
     job_id: str
@@ -212,3 +226,4 @@ class Comparison:
     to_best_low: float | None = None
     to_best_high: float | None = None
     chosen_low: float | None = None
+    beside_first: BesideFirst | None = None

@@ -1,0 +1,134 @@
+"""Builds of llama.cpp beside the first of a sweep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.reporting import sweeps
+from tests.strategies import record, sample, samples_to_table, speculative
+from velosweep.records import JobRecord
+from velosweep.reporting.build_answers import build_answers
+from velosweep.reporting.wording import whole_jobs
+from velosweep.statistics.builds import with_builds_compared
+from velosweep.statistics.comparison import BesideFirst, Comparison
+from velosweep.statistics.intervals import MODERATED_LAUNCHES, MODERATED_ONE_LAUNCH, WELCH
+from velosweep.statistics.summarise import compare_jobs
+
+BUILDS = ("/old/llama-server", "/new/llama-server")
+
+Speed = Callable[[int, int, int], float]
+"""Of a build, n_draft and iteration."""
+
+
+def of_builds(
+    speed: Speed, *, n_drafts: tuple[int, ...] = (8,), iterations: int = 4, turns: bool = True, launches: int = 1
+) -> tuple[list[Comparison], list[JobRecord]]:
+    """The whole jobs of a sweep over two builds, with their records."""
+    arms = [(build, n_draft) for build in range(2) for n_draft in (0, *n_drafts)]
+    runs = [(launch, i, arm) for launch in range(launches) for i in range(iterations) for arm in arms]
+    if not turns:
+        runs.sort(key=lambda run: run[2][0])
+    samples = []
+    for order, (launch, iteration, (build, n_draft)) in enumerate(runs):
+        own = {
+            "order": order,
+            "launch": launch,
+            "iteration": iteration,
+            "tps": speed(build, n_draft, iteration + launch * iterations),
+            "job_id": f"{build}-{n_draft}",
+        }
+        samples.append(speculative(n_draft, **own) if n_draft else sample(**own))
+    records = [
+        record(n_draft, id=f"{build}-{n_draft}", num=number, baseline_id=f"{build}-0", launches=launches,
+               settings={"llama_cpp.path": BUILDS[build]})
+        for number, (build, n_draft) in enumerate(arms) if n_draft
+    ]  # fmt: skip
+    table = samples_to_table(samples)
+    compared = compare_jobs(table, jobs={job.id: job for job in records})
+    found = with_builds_compared(compared, {job.id: job.baseline_id for job in records}, table)
+    return whole_jobs(found), records
+
+
+def beside(jobs: list[Comparison]) -> BesideFirst:
+    (found,) = (job.beside_first for job in jobs if job.beside_first is not None)
+    return found
+
+
+def wobbling(factors: dict[tuple[int, int], float]) -> Speed:
+    """One machine that all slows and speeds up with, and 1 % of each run's own."""
+    rng = np.random.default_rng(3)
+    shared = np.exp(rng.normal(0, 0.3, 64))
+    return lambda build, n_draft, i: float(
+        30 * (1 + n_draft / 8) * factors.get((build, n_draft), 1.0) * shared[i] * np.exp(rng.normal(0, 0.01))
+    )
+
+
+def test_what_all_builds_of_a_round_share_cancels() -> None:
+    jobs, _ = of_builds(wobbling({(1, 0): 0.9, (1, 8): 1.2}))
+
+    found = beside(jobs)
+
+    assert found.reference == "0-8"
+    assert found.vanilla is not None
+    assert found.speculative is not None
+    assert (found.vanilla.method, found.vanilla.n) == (MODERATED_ONE_LAUNCH, 4)
+    assert found.vanilla.low < 0.9 < found.vanilla.high < 0.95
+    assert 1.15 < found.speculative.low < 1.2 < found.speculative.high
+
+
+def test_builds_that_did_not_take_turns_are_compared_by_welch() -> None:
+    jobs, _ = of_builds(lambda build, n_draft, i: 30 + build + n_draft + i / 10, turns=False)
+
+    found = beside(jobs)
+
+    assert found.vanilla is not None
+    assert found.vanilla.method == WELCH
+    assert found.vanilla.ratio == pytest.approx(
+        math.exp(np.mean([math.log((31 + i / 10) / (30 + i / 10)) for i in range(4)]))
+    )
+
+
+def test_several_launches_are_judged_by_their_means() -> None:
+    jobs, _ = of_builds(wobbling({}), launches=3, iterations=2)
+
+    found = beside(jobs)
+
+    assert found.speculative is not None
+    assert (found.speculative.method, found.speculative.n) == (MODERATED_LAUNCHES, 3)
+
+
+def test_one_build_has_nothing_beside_it() -> None:
+    made = sweeps.default_sweep()
+
+    found = with_builds_compared(made.comparisons, {}, made.samples)
+
+    assert found == made.comparisons
+
+
+@pytest.mark.parametrize(("rounds", "turns"), [(3, True), (6, True), (6, False)])
+def test_builds_that_are_the_same_read_one_in_19_of_20_sweeps(rounds: int, turns: bool) -> None:
+    rng, held = np.random.default_rng(17), []
+    for _ in range(120):
+        noise = np.exp(rng.normal(0, 0.02, (2, 9, rounds)))
+        jobs, _ = of_builds(lambda b, n, i, noise=noise: float(30 * noise[b, n, i]), iterations=rounds, turns=turns)
+        found = beside(jobs)
+        held += [ratio is not None and ratio.low <= 1 <= ratio.high for ratio in (found.vanilla, found.speculative)]
+
+    assert 0.92 <= np.mean(held) <= 0.99
+
+
+def test_the_answer_says_by_how_much_and_how_sure() -> None:
+    jobs, records = of_builds(wobbling({(1, 0): 0.9}), n_drafts=(4, 8))
+    made = sweeps.default_sweep().record
+
+    (sentence,) = build_answers(jobs, replace(made, jobs=tuple(records)))
+
+    assert sentence.startswith("Build new against build old: 0.89× [0.8")
+    assert "(slower) without speculation" in sentence
+    assert "(no change seen) with n_draft 4" in sentence
+    assert sentence.endswith("One start of each: protocol.launches=3 shows whether another start does the same.")

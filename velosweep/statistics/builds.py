@@ -1,0 +1,158 @@
+"""Builds of llama.cpp in one sweep: how fast each is beside the first, setting by setting and without speculation.
+
+Twins are series of runs that differ in the build alone. Where builds took turns round by round, the ratio of twins is
+a contrast of the two-way model of all series of these builds (two_way), over launch means where there are several
+launches; else it is Welch's, which assumes no drift between the builds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from velosweep.planning.job_settings import settings_of, value_of
+from velosweep.statistics.best_of_several import Question, question_of
+from velosweep.statistics.comparison import BesideFirst, Comparison
+from velosweep.statistics.intervals import (
+    MODERATED_LAUNCHES,
+    MODERATED_ONE_LAUNCH,
+    Interval,
+    log_ratio_interval,
+    welch_ratio,
+)
+from velosweep.statistics.two_way import TwoWayModel
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BUILD = ("llama_cpp.path", "engine.kind")
+
+Pass = tuple[int, int]
+"""Launch and iteration."""
+
+
+@dataclass(kw_only=True)
+class _Series:
+    """The good runs of one job or baseline: log tokens a second by pass and prompt, and in which order they ran."""
+
+    logs: dict[Pass, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+    order: dict[Pass, list[int]] = field(default_factory=lambda: defaultdict(list))
+    places: set[tuple[str, str]] = field(default_factory=set)
+
+
+def with_builds_compared(
+    comparisons: Sequence[Comparison], baselines: Mapping[str, str], samples: pa.Table
+) -> list[Comparison]:
+    """The comparisons, with `beside_first` of each whole job that has a twin of an earlier build.
+
+    `baselines`: the id of each job's vanilla series, by job id.
+    """
+    families: dict[tuple[object, ...], list[Comparison]] = defaultdict(list)
+    for job in (row for row in comparisons if row.prompt_id is None):
+        families[
+            tuple(sorted((key, str(value)) for key, value in settings_of(job).items() if key not in _BUILD))
+        ].append(job)
+    twins = [members for members in families.values() if len({_build(job) for job in members}) > 1]
+    if not twins:
+        return list(comparisons)
+    vanilla = {job.job_id: baselines.get(job.job_id, job.job_id) for members in twins for job in members}
+    series = _series(samples, {*vanilla, *vanilla.values()})
+    # Series of one load and set of prompts are of the same rounds, whatever they speculate with.
+    rounds: dict[Question, dict[str, _Series]] = defaultdict(dict)
+    for job in (job for members in twins for job in members):
+        rounds[question_of(job)] |= {name: series[name] for name in (vanilla[job.job_id], job.job_id) if name in series}
+    found: dict[str, BesideFirst] = {}
+    for first, *others in twins:
+        for job in others:
+            together, names = rounds[question_of(job)], (vanilla[job.job_id], vanilla[first.job_id])
+            found[job.job_id] = BesideFirst(
+                reference=first.job_id,
+                vanilla=_ratio(together, *names),
+                speculative=None if job.speculative is None else _ratio(together, job.job_id, first.job_id),
+            )
+    return [
+        replace(row, beside_first=found[row.job_id]) if row.prompt_id is None and row.job_id in found else row
+        for row in comparisons
+    ]
+
+
+def _build(job: Comparison) -> tuple[object, ...]:
+    settings = settings_of(job)
+    return tuple(value_of(settings, key) for key in _BUILD)
+
+
+def _series(samples: pa.Table, names: set[str]) -> dict[str, _Series]:
+    """Of each name that has good runs; of several attempts at a run the last."""
+    import pyarrow.compute as pc
+
+    wanted = (pc.field("status") == "ok") & ~pc.field("warmup") & pc.is_in(pc.field("job_id"), _array(sorted(names)))
+    columns = ["job_id", "launch", "iteration", "attempt", "prompt_id", "tokens_per_second", "order", "host", "device"]
+    found: dict[str, _Series] = defaultdict(_Series)
+    for row in sorted(samples.filter(wanted).select(columns).to_pylist(), key=lambda row: row["attempt"] or 0):
+        speed, own = row["tokens_per_second"], found[row["job_id"]]
+        if speed is None or not math.isfinite(speed) or speed <= 0:
+            continue
+        place = (row["launch"], row["iteration"])
+        own.logs[place][row["prompt_id"]] = math.log(speed)
+        own.order[place].append(row["order"])
+        own.places.add((row["host"], row["device"]))
+    return {name: own for name, own in found.items() if own.logs}
+
+
+def _array(values: Sequence[str]) -> Any:
+    import pyarrow as pa
+
+    return pa.array(values, pa.string())
+
+
+def _ratio(series: Mapping[str, _Series], name: str, reference: str) -> Interval | None:
+    """The ratio of two of these series, of which the rest say how noisy the machine was."""
+    if name not in series or reference not in series:
+        return None
+    arms = list(series)
+    passes = sorted({place for one in series.values() for place in one.logs})
+    values = np.full((1, len(arms), len(passes)), math.nan)
+    for column, place in enumerate(passes):
+        runs = [series[arm].logs.get(place, {}) for arm in arms]
+        prompts = set.intersection(*(set(run) for run in runs if run))
+        for row, run in enumerate(runs):
+            if run and prompts:
+                values[0, row, column] = math.fsum(run[prompt] for prompt in prompts) / len(prompts)
+    arm, base = arms.index(name), arms.index(reference)
+    if not _took_turns(series.values(), passes):
+        logs = [[x for x in values[0, place].tolist() if not math.isnan(x)] for place in (base, arm)]
+        return welch_ratio(*logs).interval
+    launches = sorted({launch for launch, _ in passes})
+    if len(launches) > 1:
+        of_launch = np.array([launch for launch, _ in passes])
+        whole = ~np.isnan(values[0]).any(axis=0)
+        values = np.stack(
+            [values[:, :, whole & (of_launch == n)].mean(axis=2) for n in launches if (whole & (of_launch == n)).any()],
+            axis=2,
+        )
+    found = TwoWayModel.of(values).contrasts(base)
+    rounds = int(found.rounds[0, arm])
+    if rounds < 2:
+        return None
+    return log_ratio_interval(
+        float(found.difference[0, arm]),
+        float(found.standard_error[0, arm]),
+        df=float(found.df[0, arm]),
+        n=rounds,
+        method=MODERATED_LAUNCHES if len(launches) > 1 else MODERATED_ONE_LAUNCH,
+    )
+
+
+def _took_turns(series: Iterable[_Series], passes: Sequence[Pass]) -> bool:
+    """Whether each pass of all series ended before any began the next, on one device."""
+    series = list(series)
+    if len({place for one in series for place in one.places}) > 1:
+        return False
+    spans = [[order for one in series for order in one.order.get(place, ())] for place in passes]
+    return all(max(before) < min(after) for before, after in pairwise(spans))

@@ -44,6 +44,7 @@ _WRITER: dict[str, Any] = {"compression": "lz4", "write_statistics": False, "sto
 _FEW_ROWS = 64
 _LONG_TEXTS = ["main_model", "draft_model", "prompt", "output_sha256", "llama_cpp_build"]
 MOST_THREADS = 4
+_TAKEN_ROWS = 16_384
 
 # With more rows memory grows and the processor's cache helps less.
 SLICE_ROWS = 100_000
@@ -97,29 +98,38 @@ def write_job_samples(
 def _rows_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[JobRecord, pa.Table]]:
     """Each job with its own rows and the vanilla runs of the blocks that it was measured in.
 
-    A job without rows of its own (vanilla only, or failed) has all runs of its baseline. The rows come in at most two
-    chunks, whose edges depend on the rows alone: Parquet's pages end where chunks do.
+    A job without rows of its own (vanilla only, or failed) has all runs of its baseline. The rows come in one chunk:
+    Parquet's pages end where chunks do.
     """
     further = [field for field in table.schema if field.name not in COLUMNS]
     wanted = pa.schema([*schema(), *further]).with_metadata(schema().metadata)
     table = table.select(wanted.names).cast(wanted).combine_chunks()
     block, ranges = numbers(table, "block", missing=0), owner_ranges(table)
-    baselines: dict[tuple[str, frozenset[int]], pa.Table] = {}
+    together: list[tuple[JobRecord, Any]] = []
+    taken = 0
     for job in jobs:
         first, count = ranges.get(job.id, (0, 0))
-        own = table.slice(first, count)
-        if job.baseline_id == job.id:
-            yield job, own
-            continue
         begin, size = ranges.get(job.baseline_id, (0, 0))
-        blocks = frozenset(block[first : first + count].tolist())
-        key = (job.baseline_id, blocks)
-        if key not in baselines:
-            inside = np.isin(block[begin : begin + size], list(blocks))
-            vanilla = table.slice(begin, size)
-            baselines[key] = vanilla if inside.all() or not count else vanilla.filter(pa.array(inside)).combine_chunks()
-        parts = [own, baselines[key]] if first < begin else [baselines[key], own]
-        yield job, pa.concat_tables([part for part in parts if part.num_rows] or [own])
+        own, vanilla = np.arange(first, first + count), np.arange(begin, begin + size)
+        if job.baseline_id != job.id:
+            if count:
+                vanilla = vanilla[np.isin(block[begin : begin + size], np.unique(block[first : first + count]))]
+            own = np.concatenate([own, vanilla] if first < begin else [vanilla, own])
+        together.append((job, own))
+        taken += len(own)
+        if taken >= _TAKEN_ROWS:
+            yield from _taken(table, together)
+            together, taken = [], 0
+    yield from _taken(table, together)
+
+
+def _taken(table: pa.Table, parts: Sequence[tuple[JobRecord, Any]]) -> Iterator[tuple[JobRecord, pa.Table]]:
+    """Each job with the rows at its places. Arrow's calls cost as much for one job as for many, so there is one."""
+    if parts:
+        rows, begin = table.take(np.concatenate([places for _, places in parts])), 0
+        for job, places in parts:
+            yield job, rows.slice(begin, len(places))
+            begin += len(places)
 
 
 def write_in_slices(root: Path, jobs: Sequence[JobRecord], *, samples: bool) -> list[Comparison]:

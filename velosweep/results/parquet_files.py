@@ -151,9 +151,8 @@ def to_plain(value: Any) -> Any:
 def sweep_metadata(record: SweepRecord) -> dict[str, str]:
     """The metadata entry of a sweep's files: how it was asked for and where it ran; not how it ended."""
     jobs = {job.id: job.overrides for job in record.jobs}
-    return _configuration(
-        {"sweep_id": record.sweep_id, "command": record.command, "environment": record.environment, "jobs": jobs}
-    )
+    asked = {"sweep_id": record.sweep_id, "command": record.command, "environment": record.environment, "jobs": jobs}
+    return _configuration(to_plain(asked))
 
 
 def job_metadata(job: JobRecord) -> dict[str, str]:
@@ -164,7 +163,7 @@ def job_metadata(job: JobRecord) -> dict[str, str]:
 
 
 def _configuration(value: Mapping[str, object]) -> dict[str, str]:
-    return {"configuration": json.dumps(to_plain(value), separators=(",", ":"))}
+    return {"configuration": json.dumps(value, separators=(",", ":"))}
 
 
 def write_samples(path: Path, table: pa.Table, *, metadata: Mapping[str, str] | None = None) -> None:

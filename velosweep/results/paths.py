@@ -49,6 +49,7 @@ class SweepPaths:
         self.tuner = root / "tuner.parquet"  # every decision of `hydra/sweeper=tune`, with its evidence
         self.report = root / "report.html"  # one page, no network
         self.lock = root / "lock"  # held by the one process that writes the sweep
+        self._jobs: dict[str, JobPaths] = {}
 
     def log(self, server_id: str, launch: int) -> Path:
         """What a server wrote during one launch."""
@@ -67,8 +68,10 @@ class SweepPaths:
         return self.root / relative
 
     def job(self, job: Job | JobRecord) -> JobPaths:
-        """The files of one job."""
-        return JobPaths(self.job_directory(job))
+        """The files of one job. Raises as `job_directory`, which is asked once."""
+        if job.directory not in self._jobs:
+            self._jobs[job.directory] = JobPaths(self.job_directory(job))
+        return self._jobs[job.directory]
 
 
 def is_sweep(folder: Path) -> bool:

@@ -42,7 +42,7 @@ class _Entry:
 
 
 def fastest_of_all(jobs: Sequence[Comparison], record: SweepRecord, samples: pa.Table | None = None) -> Iterator[str]:
-    """A sentence for each load and set of prompts that several baselines were measured under.
+    """A sentence for each load and set of prompts that several baselines were measured under; none for builds.
 
     Their runs are not paired, be they of the same rounds or not: the interval is Welch's. With the sweep's
     `samples` it says whether their answers differ.
@@ -51,6 +51,8 @@ def fastest_of_all(jobs: Sequence[Comparison], record: SweepRecord, samples: pa.
     def task(job: Comparison) -> list[str]:
         return sorted(f"{key}={value}" for key, value in question_of(job) if key != MAIN)
 
+    if any(job.beside_first is not None for job in jobs):  # build_answers says more of them
+        return
     names = names_of(jobs)
     for _, alike in groupby(sorted(jobs, key=task), task):
         found = [_entry(leader, names, record) for leader in leaders(alike, record)]

@@ -84,16 +84,15 @@ def render_report(
     shown = prompts if len(prompts) <= MOST_PROMPT_ROWS else [row for row in prompts if row.job_id in _ids(advised)]
     ranked = sorted(jobs, key=lambda job: (job.job_id not in _ids(advised), -(best_estimate(job) or 0.0)))
     leading = ranked[:MOST_SUMMARY_ROWS]
-    builds = list(build_answers(jobs, record))
     text = render_template(
         "report.html.j2",
         show_paths=show_paths,
         record=record,
         jobs=jobs,
-        builds=builds,
+        builds=list(build_answers(jobs, record)),
         where_it_pays=where_it_pays(as_told(jobs, recommendations, record)),
         recommendations=[(found, *_heading_and_reasons(found, jobs, record)) for found in recommendations],
-        fastest=[] if builds else list(fastest_of_all(jobs, record, samples)),
+        fastest=list(fastest_of_all(jobs, record, samples)),
         failures=failure_sentences(record),
         summary=summary_table(with_failed(jobs, record), record, recommendations, {job.job_id for job in leading}),
         unshown=len(jobs) - len(leading),

@@ -92,7 +92,7 @@ def print_results(
     answers = [(sentence, "bold") for sentence in (*builds, *loads)]
     if not loads and not (builds and all(job.speculative is None for job in jobs)):
         answers += _answers(found, single=single)
-    if not (loads or builds):
+    if not loads:
         answers += [(sentence, "bold") for sentence in fastest_of_all(jobs, record, derived.samples)]
     for sentence, style in answers:
         say(console, sentence, style=style)

@@ -30,6 +30,12 @@ def shown(made: sweeps.MadeUp, *, verbosity: int = 0, console: Console | None = 
     return out.getvalue()
 
 
+def own_models(made: sweeps.MadeUp) -> sweeps.MadeUp:
+    """The sweep as one of somebody's own models."""
+    jobs = tuple(replace(job, synthetic=False) for job in made.record.jobs)
+    return replace(made, record=replace(made.record, jobs=jobs))
+
+
 def _stats(*values: float) -> Statistics:
     spread = statistics.stdev(values) if len(values) > 1 else None
     return Statistics(
@@ -108,7 +114,13 @@ def test_a_sweep_ends_with_the_answer_its_table_and_what_to_do_next() -> None:
         "      none   44.2  1.00×",
         "▶        4   91.4  2.07× (2.03–2.09)      52 %  faster",
     ]
-    assert [line.partition(":")[0].partition(" (")[0] for line in lines[7:]] == ["Run it", "Report"]
+    assert [line.partition(":")[0] for line in lines[7:]] == ["Your own", "Report"]
+
+
+def test_only_of_ones_own_models_the_command_is_printed() -> None:
+    assert "Run it" in shown(own_models(sweeps.default_sweep()))
+    assert "Your own" not in shown(own_models(sweeps.default_sweep()))
+    assert "llama-server -m" not in shown(sweeps.default_sweep())
 
 
 def _slow_to_begin(made: sweeps.MadeUp) -> sweeps.MadeUp:
@@ -266,7 +278,7 @@ def test_who_has_no_llama_server_is_told_where_to_get_one(
     (tmp_path / "llama-server").chmod(0o755)
     monkeypatch.setenv("PATH", path.replace("HERE", str(tmp_path)))
 
-    text = shown(sweeps.default_sweep())
+    text = shown(own_models(sweeps.default_sweep()))
 
     about = " (llama-server is at github.com/ggml-org/llama.cpp/releases): " if told else ":     "
     assert f"Run it{about}llama-server -m" in text
@@ -317,7 +329,7 @@ def test_two_points_need_no_plot_beside_the_table() -> None:
 
 
 def test_quiet_leaves_the_answer_its_command_and_where_it_was_saved() -> None:
-    lines = shown(_slow_to_begin(sweeps.default_sweep()), verbosity=-1).splitlines()
+    lines = shown(_slow_to_begin(own_models(sweeps.default_sweep())), verbosity=-1).splitlines()
 
     assert [line.partition(":")[0].partition(" (")[0] for line in lines[-2:]] == ["Run it", "Report"]
     assert "remark" not in lines[-1]

@@ -180,6 +180,7 @@ def _next_steps(
     """What the answers mean for a request, why they gain no more, the commands that run them, and what is surer."""
     record = derived.record
     single = record.single and len(jobs) == 1
+    made_up = all(job.synthetic for job in record.jobs)  # whose text nobody wants
     for answer in found:
         question = f"{answer.question}: " if answer.question else ""
         if single and answer.sureness.startswith("Weak"):
@@ -188,7 +189,7 @@ def _next_steps(
             yield f"{question}{request_words(answer.job, brief=True)}"
         if (reasons := target_reasons(answer, jobs, record)) and not single and not quiet:
             yield f"Would help: {question}{reasons[0][0].lower()}{reasons[0][1:]}"
-        if answer.command:
+        if answer.command and not made_up:
             get_it = WHERE_TO_GET_IT if answer.job is not None and program_missing(answer.job) else ""
             about = "; ".join(filter(None, (answer.question, get_it)))
             load = f"Run it ({about}):" if about else "Run it:    "
@@ -204,6 +205,8 @@ def _next_steps(
     if interrupted or (record.tuner is None and any(job.state == "pending" for job in record.jobs)):
         yield f"Go on with: {resume_command(derived.root)}"
         return
+    if made_up and not quiet:
+        yield "Your own:   velosweep best MODEL.gguf  (this pair is synthetic)"
     weak = [answer for answer in found if answer.job is not None and answer.sureness.startswith("Weak")]
     if weak and not quiet:
         codes = {advice.code for answer in weak for advice in answer.against}

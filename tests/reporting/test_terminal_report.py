@@ -117,6 +117,20 @@ def test_a_sweep_ends_with_the_answer_its_table_and_what_to_do_next() -> None:
     assert [line.partition(":")[0] for line in lines[7:]] == ["Your own", "Report"]
 
 
+def test_where_lines_are_few_the_settings_come_before_what_would_help() -> None:
+    rows = [replace(row, ci_low=0.8, ci_high=1.1, speedup=0.9, speedup_gm=0.9, verdict=Verdict.NO_RELIABLE_GAIN)
+            for row in sweeps.modest().comparisons]  # fmt: skip
+    narrow = Console(file=io.StringIO(), width=44, force_terminal=True)
+    wide = Console(file=io.StringIO(), width=400, force_terminal=True)
+    for console in (narrow, wide):
+        print_results(replace(sweeps.modest(), comparisons=rows), saved_to="x", console=console)  # type: ignore[arg-type]
+    told, whole = narrow.file.getvalue(), wide.file.getvalue()  # type: ignore[attr-defined]
+
+    assert "Would help" in whole
+    assert "Would help" not in told
+    assert "further setting" not in told
+
+
 def test_only_of_ones_own_models_the_command_is_printed() -> None:
     assert "Run it" in shown(own_models(sweeps.default_sweep()))
     assert "Your own" not in shown(own_models(sweeps.default_sweep()))

@@ -102,11 +102,17 @@ def print_results(
     if loads:
         say_lines(console, terminal_lines(load_table(told_jobs, jobs), width=table_width(console)))
     elif jobs and not single:
-        taken = sum(height(console, line, whole=_whole(line)) for line in (*(text for text, _ in answers), *after))
+
+        def taken() -> int:
+            return sum(height(console, line, whole=_whole(line)) for line in (*(text for text, _ in answers), *after))
+
         measured = {job.job_id for job in jobs if job.vanilla is not None}
         baselines = len({job.baseline_id for job in record.jobs if job.id in measured})
         answered = len({answer.job.job_id for answer in found if answer.job is not None})
-        room = max(MOST_LINES - 2 - taken - baselines, answered + 1)  # a blank line, titles; the rest counted
+        most = MOST_LINES - 2 - baselines  # a blank line, titles
+        if taken() + len(jobs) > most:  # what would help is in the report, too
+            after = [line for line in after if not line.startswith("Would help")]
+        room = max(most - taken(), answered + 1)  # the rest counted
         say_lines(console, _table_lines(with_failed(jobs, record), found, record, room, console))
     for line in after:
         say(console, line, whole=_whole(line))

@@ -7,6 +7,7 @@ import errno
 import gc
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None, *, run_sweep: RunSweep | None = None
     if argv is None:
         shut_out_current_folder()
         repair_output()
+        _clean_up_on_signals()
     arguments = list(sys.argv[1:] if argv is None else argv)
     atexit.register(gc.freeze)  # else the last garbage collection would scan all imported modules
     try:
@@ -73,6 +75,14 @@ def main(argv: Sequence[str] | None = None, *, run_sweep: RunSweep | None = None
             refusal.message = in_flags(refusal.message, arguments[0], arguments)
             refusal.remedy = refusal.remedy and in_flags(refusal.remedy, arguments[0], arguments)
         return _say(refusal)
+
+
+def _clean_up_on_signals() -> None:
+    """Let TERM and HUP end us as Ctrl-C does, also before servers run; a signal that is ignored stays so (nohup)."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _drop_output() -> None:

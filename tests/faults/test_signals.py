@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
+import psutil
 import pytest
 
 from tests.faults.harness import Bench, Drive
@@ -68,3 +69,16 @@ def test_a_wait_for_a_device_in_use(bench: Bench, number: int) -> None:
     ends(waiting, number)
 
     assert "Stopped while waiting for" in " ".join(waiting.said.split())
+
+
+@pytest.mark.parametrize("number", [INT, TERM, signal.SIGHUP], ids=["INT", "TERM", "HUP"])
+def test_a_question_to_a_program_before_anything_runs(bench: Bench, number: int) -> None:
+    asked, temporary = bench.folder / "asked", bench.folder / "tmp"
+    temporary.mkdir()
+    bench.program.write_text(f"#!/bin/sh\necho $$ > {asked}.new; mv {asked}.new {asked}; exec sleep 600\n")
+    drive = bench.start(*bench.overrides("n_draft=4"), env={**bench.environment, "TMPDIR": str(temporary)})
+    bench.wait_for(asked.exists)
+    ends(drive, number)
+
+    assert list(temporary.iterdir()) == []
+    assert not psutil.pid_exists(int(asked.read_text()))

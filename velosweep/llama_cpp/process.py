@@ -210,8 +210,10 @@ def ask(
     with tempfile.TemporaryDirectory(prefix="velosweep-") as folder:
         stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
         child = start(argv, stdout=stdout, stderr=stderr, environment=environment)
-        exit_code = child.wait(timeout_s)
-        child.stop(grace_s=0)
+        try:
+            exit_code = child.wait(timeout_s)
+        finally:
+            child.stop(grace_s=0)
         return ProgramOutput(exit_code, *(file.read_text(errors="replace") for file in (stdout, stderr)))
 
 

@@ -132,3 +132,14 @@ def test_the_answer_says_by_how_much_and_how_sure() -> None:
     assert "(slower) without speculation" in sentence
     assert "(no change seen) with n_draft 4" in sentence
     assert sentence.endswith("One start of each: protocol.launches=3 shows whether another start does the same.")
+
+
+def test_an_interval_that_says_nothing_has_no_verdict() -> None:
+    rng = np.random.default_rng(5)
+    jobs, records = of_builds(lambda build, n_draft, i: float(30 * np.exp(rng.normal(0, 2))), iterations=2)
+    made = sweeps.default_sweep().record
+
+    (sentence,) = build_answers(jobs, replace(made, jobs=tuple(records)))
+
+    assert "(too few runs) without speculation" in sentence
+    assert "no change seen" not in sentence

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from velosweep.records import SweepRecord
-from velosweep.reporting.wording import interval, names_of
+from velosweep.reporting.wording import interval, names_of, says_something
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.intervals import WELCH, Interval
 
@@ -44,8 +44,10 @@ def build_answers(jobs: Sequence[Comparison], record: SweepRecord) -> Iterator[s
 
 
 def _words(ratio: Interval) -> str:
-    verdict = "slower" if ratio.high < 1 else "faster" if ratio.low > 1 else "no change seen"
-    return f"{ratio.ratio:.2f}× {interval(ratio.low, ratio.high)} ({verdict})"
+    told = f"{ratio.ratio:.2f}× {interval(ratio.low, ratio.high)}"
+    if not says_something(ratio.low, ratio.high):
+        return told
+    return f"{told} ({'slower' if ratio.high < 1 else 'faster' if ratio.low > 1 else 'no change seen'})"
 
 
 def _rests_on(ratios: Sequence[Interval], one_start: bool) -> str:

@@ -113,13 +113,13 @@ def _with_builds(comparisons: list[Comparison], record: SweepRecord, samples: pa
 def _write_outputs(derived: SweepResults) -> None:
     """The extra copies that `output=` asks for: a job's summary; several jobs' with one name as an array."""
     wanted: dict[str, list[Path]] = {}
-    for job, file in zip(derived.record.jobs, derived.summary_files(), strict=True):
+    asked = sum(bool(job.output) for job in derived.record.jobs)
+    for job, file in zip(derived.record.jobs, derived.summary_files(), strict=True) if asked else ():
         if job.output and file:
             wanted.setdefault(job.output, []).append(file)
-    one = sum(bool(job.output) for job in derived.record.jobs) == 1
     for output, files in wanted.items():
         make_folder(Path(output).parent)
-        if one:
+        if asked == 1:
             write_bytes(Path(output), read_bytes(files[0]))
         else:
             write_summary_array(Path(output), files)

@@ -81,9 +81,9 @@ def render_report(
     prompts = [row for row in rows if row.prompt_id is not None and row.verdict is not Verdict.INVALID]
     if len(prompts) == len(_ids(prompts)):  # each job has one prompt, whose row would only repeat the job's
         prompts = []
-    shown = prompts if len(prompts) <= MOST_PROMPT_ROWS else [row for row in prompts if row.job_id in _ids(advised)]
-    ranked = sorted(jobs, key=lambda job: (job.job_id not in _ids(advised), -(best_estimate(job) or 0.0)))
-    leading = ranked[:MOST_SUMMARY_ROWS]
+    ids = _ids(advised)
+    shown = prompts if len(prompts) <= MOST_PROMPT_ROWS else [row for row in prompts if row.job_id in ids]
+    leading = sorted(jobs, key=lambda job: (job.job_id not in ids, -(best_estimate(job) or 0.0)))[:MOST_SUMMARY_ROWS]
     text = render_template(
         "report.html.j2",
         show_paths=show_paths,
@@ -96,7 +96,7 @@ def render_report(
         failures=failure_sentences(record),
         summary=summary_table(with_failed(jobs, record), record, recommendations, {job.job_id for job in leading}),
         unshown=len(jobs) - len(leading),
-        results=detailed_job_table(with_failed(jobs, record), record, _ids(advised)),
+        results=detailed_job_table(with_failed(jobs, record), record, ids),
         searches=list(zip(search_titles(record), record.searches, map(search_table, record.searches), strict=True)),
         findings=[(advice, _where(where, len(jobs))) for advice, where in grouped_findings(jobs, labels, record)],
         figures=figures,

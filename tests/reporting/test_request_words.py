@@ -57,7 +57,24 @@ def test_behind_a_context_its_reading_is_told_too() -> None:
     job = replace(JOB, request=same, depth=2000, depth_ms_vanilla=14_895.0, depth_ms_speculative=28_258.0)
 
     assert request_differs(job)
-    assert (request_words(job) or "").endswith("; the 2000 tokens before it are read in 14.9 → 28.3 s.")
+    assert (request_words(job) or "").endswith("; the 2000 tokens before it are read once a launch, in 14.9 → 28.3 s.")
+    job = replace(job, depth_ms_vanilla=None, depth_ms_speculative=None)
+    assert (request_words(job) or "").endswith("; each run reads the 2000 tokens before it again.")
+
+
+@pytest.mark.parametrize(("lengths", "words"), [
+    ((41.2, 38.4), "whole answer of 41 → 38 tokens (means) "),
+    ((41.2, 41.4), "whole answer of 41 tokens "),
+    ((None, None), f"whole answer of {JOB.n_predict} tokens "),
+])  # fmt: skip
+def test_answers_that_end_by_themselves_are_told_with_their_lengths(
+    lengths: tuple[float | None, float | None], words: str
+) -> None:
+    same = replace(TIMES, total_ratio=JOB.speedup_gm, breakeven_tokens=1)
+    job = replace(JOB, request=same, answer_tokens_vanilla=lengths[0], answer_tokens_speculative=lengths[1])
+
+    assert words in (request_words(job) or "")
+    assert request_differs(job) is ("→" in words)
 
 
 def test_unknown_times_are_not_told() -> None:

@@ -46,6 +46,14 @@ def test_each_mode_has_its_own_reading_of_the_context_and_memory():
     assert (found.memory_bytes_vanilla, found.memory_bytes_speculative) == (2048, 1024)
 
 
+def test_each_mode_has_the_mean_length_of_its_answers_which_tokens_of_several_streams_are_not():
+    ended = [replace(run, predicted_tokens=40 + run.iteration if run.n_draft else 50) for run in sweep(iterations=3)]
+    found = job(ended)
+
+    assert (found.answer_tokens_vanilla, found.answer_tokens_speculative) == (50.0, pytest.approx(41.0))
+    assert job([replace(run, concurrency=2) for run in ended]).answer_tokens_vanilla is None
+
+
 @pytest.mark.parametrize("missing", ["stream_first_token_ms", "between_tokens_p95_ms"])
 def test_waits_are_told_only_of_runs_that_all_have_them(missing):
     found = job([replace(run, **{missing: None}) if run.n_draft else run for run in runs()])

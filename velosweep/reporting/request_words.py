@@ -21,12 +21,14 @@ def request_words(job: Comparison, *, brief: bool = False) -> str | None:
         return None
     first = _both(job.vanilla.time_to_first_token_ms.mean, job.speculative.time_to_first_token_ms.mean)
     total = f"{_both(times.vanilla_ms, times.speculative_ms)}, {times.total_ratio:.2f}×"
-    parts = [f"First token {first}", f"whole answer of {plural(job.n_predict, 'token')} {total}", payback_words(job)]
+    parts = [f"First token {first}", f"whole answer of {_length_words(job)} {total}", payback_words(job)]
     if brief:
         parts = [f"{parts[0]}, whole answer {total.partition(',')[0]}", parts[2].partition(" at this")[0]]
     if job.depth_ms_vanilla is not None and job.depth_ms_speculative is not None:
         before = _both(job.depth_ms_vanilla, job.depth_ms_speculative)
-        parts.append(f"the {plural(job.depth, 'token')} before it are read in {before}")
+        parts.append(f"the {plural(job.depth, 'token')} before it are read once a launch, in {before}")
+    elif job.depth:
+        parts.append(f"each run reads the {plural(job.depth, 'token')} before it again")
     return "; ".join(filter(None, parts)) + "."
 
 
@@ -37,7 +39,11 @@ def request_differs(job: Comparison) -> bool:
         return False
     later = times.breakeven_tokens is None or times.breakeven_tokens > _AT_ONCE
     before, after = job.depth_ms_vanilla, job.depth_ms_speculative
-    later = later or (before is not None and after is not None and after > before * (1 + _SAME_RATIO))
+    later = (
+        later
+        or _lengths_differ(job)
+        or (before is not None and after is not None and after > before * (1 + _SAME_RATIO))
+    )
     return later or abs(times.total_ratio / value - 1) > _SAME_RATIO
 
 
@@ -65,6 +71,19 @@ def memory_words(job: Comparison) -> str | None:
     return f"memory {bytes_words(before)} → {bytes_words(after)}: speculation takes {bytes_words(abs(more))} " + (
         "more" if more >= 0 else "less"
     )
+
+
+def _lengths_differ(job: Comparison) -> bool:
+    """Whether vanilla and speculation wrote answers of other lengths, as they may where each ends by itself."""
+    before, after = job.answer_tokens_vanilla, job.answer_tokens_speculative
+    return before is not None and after is not None and round(before) != round(after)
+
+
+def _length_words(job: Comparison) -> str:
+    """`64 tokens`, `41 → 38 tokens (means)`."""
+    if _lengths_differ(job):
+        return f"{job.answer_tokens_vanilla:.0f} → {job.answer_tokens_speculative:.0f} tokens (means)"
+    return plural(round(job.answer_tokens_speculative or job.n_predict), "token")
 
 
 def _both(before_ms: float, after_ms: float) -> str:

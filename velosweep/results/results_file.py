@@ -87,6 +87,7 @@ _GROUPED = (
     ("string", "build_reference"),
     ("double", " ".join(_OF_BUILDS)),
     ("string", "build_method"),
+    ("double", "answer_tokens_vanilla answer_tokens_speculative"),
 )
 COLUMNS: Mapping[str, str] = {name: kind for kind, names in _GROUPED for name in names.split()}
 # Where a column's value stands in a Comparison, for those that are not an attribute of that name.

@@ -218,6 +218,8 @@ class Comparison:
     memory_bytes_speculative: int | None = None
     depth_ms_vanilla: float | None = None
     depth_ms_speculative: float | None = None
+    answer_tokens_vanilla: float | None = None
+    answer_tokens_speculative: float | None = None
     turn: int | None = None
     standard_error: float | None = None
     df: float | None = None

@@ -17,7 +17,7 @@ from velosweep.statistics.acceptance import Counts
 from velosweep.statistics.comparison import Finding, ModeStatistics, RequestTimes, RoundRatios
 from velosweep.statistics.findings import acceptance_findings, interval_findings, output_findings
 from velosweep.statistics.intervals import Ratio, welch_ratio
-from velosweep.statistics.latency import Latency, depth_ms_of, latency_of
+from velosweep.statistics.latency import Latency, answer_tokens, latency_of, mean_of
 from velosweep.statistics.request_times import prefill_findings, request_logs, request_times
 from velosweep.statistics.runs import Runs, Series
 from velosweep.statistics.series_checks import pair_findings, series_findings
@@ -77,6 +77,8 @@ class PairedStatistics:
     latency_speculative: Latency | None
     depth_ms_vanilla: float | None
     depth_ms_speculative: float | None
+    answer_tokens_vanilla: float | None
+    answer_tokens_speculative: float | None
     memory_bytes_vanilla: int | None
     memory_bytes_speculative: int | None
     request: RequestTimes | None = None
@@ -229,7 +231,8 @@ def _of_both_modes(runs: Runs, vanilla: Any, speculative: Any) -> dict[str, Any]
     found: dict[str, Any] = {}
     for mode, rows in (("vanilla", vanilla), ("speculative", speculative)):
         found[f"latency_{mode}"] = latency_of(runs.columns, rows)
-        found[f"depth_ms_{mode}"] = depth_ms_of(runs.columns, rows)
+        found[f"depth_ms_{mode}"] = mean_of(runs.columns, "depth_ms", rows)
+        found[f"answer_tokens_{mode}"] = answer_tokens(runs.columns, rows)
         found[f"memory_bytes_{mode}"] = runs.memory_bytes(rows)
     return found
 

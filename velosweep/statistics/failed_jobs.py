@@ -12,7 +12,10 @@ from velosweep.values import Verdict
 
 _PARAMETERS = {field.name for field in fields(JobRecord)} & {field.name for field in fields(Comparison)}
 _MACHINE = ("host", "device", "engine", "llama_cpp_build")
-_VANILLA = ("vanilla", "vanilla_latency", "energy_j_per_token_vanilla", "memory_bytes_vanilla", "depth_ms_vanilla")
+_VANILLA = (
+    *("vanilla", "vanilla_latency", "energy_j_per_token_vanilla", "memory_bytes_vanilla"),
+    *("depth_ms_vanilla", "answer_tokens_vanilla"),
+)
 
 
 def failed_jobs(rows: Sequence[Comparison], record: SweepRecord) -> list[Comparison]:

@@ -23,6 +23,10 @@ from velosweep.statistics.runs import Runs
 from velosweep.statistics.used_rows import all_rows, present_rows, suite_prompts, used_rows
 from velosweep.values import Verdict
 
+_OF_BOTH_MODES = [
+    f"{what}_{mode}" for what in ("depth_ms", "answer_tokens", "memory_bytes") for mode in ("vanilla", "speculative")
+]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Analysis:
@@ -165,11 +169,8 @@ class ComparedJob:
             drafted=drafted,
             vanilla_latency=figures.latency_vanilla,
             speculative_latency=figures.latency_speculative,
-            depth_ms_vanilla=figures.depth_ms_vanilla,
-            depth_ms_speculative=figures.depth_ms_speculative,
             request=figures.request,
-            memory_bytes_vanilla=figures.memory_bytes_vanilla,
-            memory_bytes_speculative=figures.memory_bytes_speculative,
+            **{name: getattr(figures, name) for name in _OF_BOTH_MODES},
         )
 
     @cached_property

@@ -24,12 +24,18 @@ class Latency:
     between_tokens_p99_ms: float
 
 
-def depth_ms_of(columns: Columns, rows: Any) -> float | None:
-    """The mean time in which these runs' launches read the context before the prompt; None where runs read it."""
-    if not columns.has("depth_ms") or not len(rows):
+def mean_of(columns: Columns, name: str, rows: Any) -> float | None:
+    """The mean of a figure of these runs; None unless each has it."""
+    if not columns.has(name) or not len(rows):
         return None
-    times = columns.number("depth_ms")[rows]
-    return float(times.mean()) if np.isfinite(times).all() else None
+    values = columns.number(name)[rows]
+    return float(values.mean()) if np.isfinite(values).all() else None
+
+
+def answer_tokens(columns: Columns, rows: Any) -> float | None:
+    """The mean length of these runs' answers; None of several streams, whose tokens are those of a time."""
+    several = (columns.integer("concurrency", 1)[rows] > 1).any()
+    return None if several else mean_of(columns, "predicted_tokens", rows)
 
 
 def latency_of(columns: Columns, rows: Any) -> Latency | None:

@@ -30,13 +30,14 @@ COMMANDS = {
     "collate": "rebuild every derived file of a sweep from its samples",
     "report": "console summary and report.html of a sweep again",
     "compare": "two sweeps side by side",
+    "bisect": "which build of llama.cpp made it slower: bisect --main A.gguf -l OLD … NEW",
     "command": "the llama-server command of a sweep's answer",
     "serve": "start llama-server with a sweep's answer",
     "synth": "write a synthetic model pair",
     "init": "copy the configuration to a folder of your own",
 }
 _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
-_MEASURING = ("best", "run")
+_MEASURING = ("best", "run", "bisect")
 """Commands that take `run_sweep`."""
 
 

@@ -26,11 +26,18 @@ Speed = Callable[[int, int, int], float]
 
 
 def of_builds(
-    speed: Speed, *, n_drafts: tuple[int, ...] = (8,), iterations: int = 4, turns: bool = True, launches: int = 1
+    speed: Speed,
+    *,
+    n_drafts: tuple[int, ...] = (8,),
+    iterations: int = 4,
+    turns: bool = True,
+    launches: int = 1,
+    added: int = 0,
 ) -> tuple[list[Comparison], list[JobRecord]]:
     """The whole jobs of a sweep over two builds, with their records."""
     arms = [(build, n_draft) for build in range(2) for n_draft in (0, *n_drafts)]
     runs = [(launch, i, arm) for launch in range(launches) for i in range(iterations) for arm in arms]
+    runs += [(launch, iterations + i, arm) for launch in range(launches) for i in range(added) for arm in arms]
     if not turns:
         runs.sort(key=lambda run: run[2][0])
     samples = []
@@ -93,8 +100,9 @@ def test_builds_that_did_not_take_turns_are_compared_by_welch() -> None:
     )
 
 
-def test_several_launches_are_judged_by_their_means() -> None:
-    jobs, _ = of_builds(wobbling({}), launches=3, iterations=2)
+@pytest.mark.parametrize("added", [0, 1])
+def test_several_launches_are_judged_by_their_means(added: int) -> None:
+    jobs, _ = of_builds(wobbling({}), launches=3, iterations=2, added=added)
 
     found = beside(jobs)
 

@@ -74,12 +74,18 @@ _FLAGS_OF = {
         "output": "--output",
         "skip_vanilla": "--skip-vanilla",
     },
+    "bisect": {
+        **_FLAGS,
+        "model_pair.main_model": "--main",
+        "model_pair.draft_model": "--draft",
+        "n_draft": "--n-draft",
+    },
     "best": {**_FLAGS, "model_pair.main_model": "MODEL", "concurrency": "--streams", "depth": "--depth"},
 }
 
 
 def in_flags(text: str, command: str, typed: Sequence[str]) -> str:
-    """What an error of `run` or `best` says, with flags for the keys in it, but for the keys that were `typed`.
+    """What an error of these commands says, with flags for the keys in it, but for the keys that were `typed`.
 
     `No model at x; set model_pair.draft_model` -> `No model at x; set --draft`.
     """

@@ -1,0 +1,31 @@
+"""`velosweep bisect` on stand-in servers, of which two builds are slower."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.faults.harness import Bench
+
+
+def test_the_first_slower_build_is_found_and_each_comparison_is_a_sweep(bench: Bench) -> None:
+    builds = [str(made(bench, number, ms_per_token=2.0 if number < 2 else 4.0)) for number in range(4)]
+    words = ["-m", str(bench.main_model), "-l", *builds, "-n", "20", "-p", "Why?", "--out", str(bench.root)]
+
+    drive = bench.run("bisect", *words, "prompts.chat=false")
+
+    assert drive.process.returncode == 0, drive.said
+    assert f"The first build that is slower than {builds[0]} by more than 5.0%: {builds[2]}." in drive.said
+    assert sum(bench.taken(bench.root / "3").values()) == 12
+
+
+def made(bench: Bench, number: int, *, ms_per_token: float) -> Path:
+    """A build in a folder of its own: the stand-in with another speed."""
+    folder = bench.folder / f"build{number}"
+    folder.mkdir()
+    control = folder / "control.json"
+    control.write_text(json.dumps({**bench.control, "ms_per_token": ms_per_token}))
+    program = folder / "llama-server"
+    program.write_text(f'#!/bin/sh\nSTANDIN={control} exec {bench.program} "$@"\n')
+    program.chmod(0o755)
+    return program

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 from tests.faults.harness import Bench
@@ -17,6 +18,21 @@ def test_the_first_slower_build_is_found_and_each_comparison_is_a_sweep(bench: B
     assert drive.process.returncode == 0, drive.said
     assert f"The first build that is slower than {builds[0]} by more than 5.0%: {builds[2]}." in drive.said
     assert sum(bench.taken(bench.root / "3").values()) == 12
+
+
+def test_an_interrupted_bisection_goes_on_by_the_command_it_prints(bench: Bench) -> None:
+    builds = [str(made(bench, number, ms_per_token=20.0)) for number in range(2)]
+    words = ["-m", str(bench.main_model), "-l", *builds, "-n", "20", "-p", "Why?", "prompts.chat=false"]
+    drive = bench.start("bisect", *words, f"--out={bench.root}")
+    bench.wait_for(lambda: sum(bench.taken(bench.root / "1").values()) >= 3)
+    drive.send(signal.SIGINT)
+    drive.wait()
+    assert drive.process.returncode == 130
+    assert f"go on with: velosweep bisect -m {bench.main_model}" in drive.said
+
+    assert bench.run("bisect", *words, f"--out={bench.root}").process.returncode == 0
+
+    assert set(bench.taken(bench.root / "1").values()) == {1}
 
 
 def made(bench: Bench, number: int, *, ms_per_token: float) -> Path:

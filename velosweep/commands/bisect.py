@@ -36,8 +36,8 @@ from velosweep.statistics.intervals import Interval, log_ratio_interval
 if TYPE_CHECKING:
     from velosweep.hydra_app.task import RunSweep
 
-_ROUNDS, _LAUNCHES = 6, 3  # of a comparison at first: two starts of one build differ, too
-_LOOKS = 3  # at a comparison, each after _ROUNDS further rounds
+_ROUNDS = 6  # of a comparison at first, each on servers started anew: two starts of one build differ, too
+_LOOKS = 3  # at a comparison, each after as many further rounds
 _ERROR = 0.05  # of a wrong verdict on any build, over all looks at all comparisons
 
 Judge = Callable[[str], bool | None]
@@ -81,8 +81,8 @@ def main(argv: Sequence[str], *, run_sweep: RunSweep | None = None) -> int:
 def first_slower(builds: Sequence[str], judge: Judge) -> list[str]:
     """The builds of which one is the first that is slower: a single one where all could be told.
 
-    None where the last is not slower; all but the first where that can't be told. Each is judged against the first, the
-    last one before all others, these by halves; what can't be told is left aside.
+    Empty where the last is not slower; all but the first where that can't be told. Each is judged against the first,
+    the last one before all others, these by halves; what can't be told is left aside.
     """
     last = judge(builds[-1])
     if last is not True:
@@ -136,7 +136,8 @@ class _Bisection:
             own = [f"llama_cpp.path={quoted(self.builds[0])},{quoted(build)}", f"hydra.sweep.dir={quoted(str(folder))}"]
             status = run([*self.words, *own], run_sweep=self.run_sweep, command=("velosweep", "bisect", *self.argv))
         if status == ExitStatus.INTERRUPTED:
-            same = [*self.argv, *(() if "--out" in self.argv else ("--out", str(self.root)))]
+            named = any(word.partition("=")[0] == "--out" for word in self.argv)
+            same = [*self.argv, *(() if named else ("--out", str(self.root)))]
             raise Interrupted(
                 "Interrupted; what was measured stays", remedy=f"go on with: velosweep bisect {shlex.join(same)}"
             )
@@ -154,7 +155,7 @@ class _Bisection:
             raise NothingMeasured(
                 f"{build} could not be compared with {self.builds[0]}", remedy="the reason stands above; leave it out"
             )
-        looks = _LOOKS * (1 + math.ceil(math.log2(len(self.builds))))
+        looks = _LOOKS * (len(self.builds) - 1)
         return log_ratio_interval(
             math.log(found[0].ratio),
             found[0].standard_error,
@@ -185,7 +186,7 @@ def _words(arguments: argparse.Namespace, overrides: Sequence[str]) -> list[str]
         "n_draft": numbers(arguments.n_draft),
         "n_predict": numbers(arguments.n_predict),
         "iterations": [str(_ROUNDS)],
-        "protocol.launches": [str(_LAUNCHES)],
+        "protocol.launches": [str(_ROUNDS)],
         **prompt_values(arguments.prompt, arguments.prompts),
         **asked_as_people_do(overrides),
         **run_values(arguments),
@@ -210,8 +211,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="velosweep bisect",
         usage="velosweep bisect --main MODEL.gguf -l OLD … NEW [--slower-by 5%%] …",
         description="Find the first build of llama.cpp, of a list from old to new, that is slower than the first of "
-        "them by more than a share. Two builds at a time take turns, each started three times; what three looks can't "
-        "tell is named. With --draft or --n-draft speculative decoding is compared, else decoding without it.",
+        "them by more than a share. Two builds at a time take turns, each round on servers started anew; what can't be "
+        "told after three looks is named. With --draft or --n-draft speculative decoding is compared, else decoding "
+        "without it.",
         epilog="Any other setting: KEY=VALUE, as `velosweep --help` lists them, e.g. engine.threads=8",
     )
     parser.add_argument("-m", "--main", "--main-model", "--model", nargs=1, metavar="FILE", help="main model")

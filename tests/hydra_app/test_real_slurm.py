@@ -46,3 +46,22 @@ def test_what_the_cluster_does_not_have_is_refused_in_its_words(
     assert drive.wait(60) == 2, drive.said
     assert f"SLURM refused the tasks: {said}" in drive.said
     assert "hydra.launcher.partition" in drive.said
+
+
+def test_a_task_that_was_cancelled_is_told_and_the_same_command_goes_on(
+    bench: Bench,  # noqa: F811
+    cluster: SlurmCluster,
+) -> None:
+    """The cluster has no accounting: what became of a task without a result is asked of its queue."""
+    words = [*SWEEP, "hydra.launcher.array_parallelism=1"]  # the second task waits for the first
+    bench.set(ms_per_token=50)
+    drive = bench.sweep(*words, env={**bench.environment, **cluster.environment})
+    bench.wait_for(lambda: "PENDING" in cluster.ask("squeue", "--noheader", "--array", "--format=%T").split())
+    bench.wait_for(lambda: "RUNNING" in cluster.ask("squeue", "--noheader", "--array", "--format=%T").split())
+    cluster.ask("scancel", "--state=PENDING", "--name=velosweep")
+
+    assert drive.wait(90) == 1, drive.said
+    assert "was cancelled; run the same command again to go on" in " ".join(drive.said.split())
+    again = bench.sweep(*words, env={**bench.environment, **cluster.environment})
+    assert again.wait(90) == 0, again.said
+    assert set(bench.taken().values()) == {1}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import shlex
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ _ENDS = {
     "PREEMPTED": "was preempted",
 }
 """What SLURM's states say of tasks that it ended."""
+_LOOK_S = 5.0
 
 
 class SlurmLanes(RemoteLauncher):
@@ -130,13 +132,39 @@ class GroupTask:
 
 def why_failed(job: Any) -> str | None:
     """Wait for a task; the reason why it has no result, in words, None where it has one."""
-    job.wait()
+    ended = _wait_for(job) if type(job).__name__ == "SlurmJob" else job.wait()
+    if ended is not None:
+        how = _ENDS.get(ended, "is no longer known to SLURM, and left no result")
+        return f"task {job.job_id} {how}; run the same command again to go on"
     error = job.exception()
     reason = error_text(error) if error is not None else job.result()
     if reason is None:
         return None
     end = _ENDS.get(str(job.state).partition(" ")[0])
     return f"task {job.job_id} {end}; run the same command again to go on" if end else f"task {job.job_id}: {reason}"
+
+
+def _wait_for(job: Any) -> str | None:
+    """Wait for a task's result, or its end by SLURM's accounting; without that, its last state, which has no result."""
+    seen = 0
+    while not job.done():
+        state = _state_in_queue(job.job_id)
+        seen = 0 if state is None else seen + 1
+        if state is not None and seen > 1:  # a shared file system may show its result a moment later
+            return state
+        time.sleep(_LOOK_S)
+    return None
+
+
+def _state_in_queue(task: str) -> str | None:
+    """The state in which a task ended, as far as `squeue` knows; None while it waits or runs, and where that fails."""
+    submitit = import_extra("submitit", "slurm")
+    command = ["squeue", "--noheader", "--states=all", "--array", "--format=%T", f"--jobs={task}"]
+    try:
+        states = submitit.helpers.CommandFunction(command, verbose=False)().split()
+    except (OSError, submitit.core.utils.FailedJobError) as error:
+        return "GONE" if "Invalid job id" in str(error) else None
+    return states[0] if states and states[0] in (*_ENDS, "COMPLETED", "FAILED", "BOOT_FAIL", "DEADLINE") else None
 
 
 def _has_gpus(partition: str | None) -> bool:

@@ -143,7 +143,16 @@ COUNTS = (
 NAMES = ("sweep_id", "job_num", "model_pair", "main_model", "draft_model", "speculation", "n_predict", "prompt_set")
 NAMES += ("prompt", "prompt_category", "host", "device", "engine", "llama_cpp_build", "finished_at", "prompt_id")
 NAMES += ("state", "prefill_")
-FROM_COUNTS = ("n_draft", "acceptance", "alpha", "tokens_per_round", "cost_ratio", "expected_speedup", "drafted")
+FROM_COUNTS = (
+    "n_draft",
+    "acceptance",
+    "alpha",
+    "tokens_per_round",
+    "cost_ratio",
+    "expected_speedup",
+    "drafted",
+    "answer_tokens",
+)
 
 
 def stripped(whole: Path, folder: Path, *columns: str) -> Path:

@@ -132,7 +132,8 @@ class GroupTask:
 
 def why_failed(job: Any) -> str | None:
     """Wait for a task; the reason why it has no result, in words, None where it has one."""
-    ended = _wait_for(job) if type(job).__name__ == "SlurmJob" else job.wait()
+    submitit = import_extra("submitit", "slurm")
+    ended = _wait_for(job) if isinstance(job, submitit.SlurmJob) else job.wait()
     if ended is not None:
         how = _ENDS.get(ended, "is no longer known to SLURM, and left no result")
         return f"task {job.job_id} {how}; run the same command again to go on"

@@ -1,7 +1,5 @@
 """Which draft model and n_draft should I run here, and is the speedup real?"""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +10,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     def load(
-        directory: str | PathLike[str], *, filters: Any = None, columns: Sequence[str] | None = None
-    ) -> pa.Table: ...
+        directory: "str | PathLike[str]", *, filters: Any = None, columns: "Sequence[str] | None" = None
+    ) -> "pa.Table": ...
 
     def load_results(
-        directory: str | PathLike[str], *, filters: Any = None, columns: Sequence[str] | None = None
-    ) -> pa.Table: ...
+        directory: "str | PathLike[str]", *, filters: Any = None, columns: "Sequence[str] | None" = None
+    ) -> "pa.Table": ...
 
 
 __version__ = "0.1.0"

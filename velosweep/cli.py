@@ -1,7 +1,5 @@
 """The command line: a verb of ours, or Hydra's grammar. Nothing heavy is imported before it is needed."""
 
-from __future__ import annotations
-
 import atexit
 import errno
 import gc
@@ -41,7 +39,7 @@ _MEASURING = ("best", "run", "bisect")
 """Commands that take `run_sweep`."""
 
 
-def main(argv: Sequence[str] | None = None, *, run_sweep: RunSweep | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, run_sweep: "RunSweep | None" = None) -> int:
     """Run one command; returns its exit status (see `velosweep.errors`). Never raises but for SystemExit of a verb.
 
     `run_sweep` measures the jobs that Hydra's grammar names; by default it is `velosweep.sweep.run_sweep`.
@@ -90,7 +88,7 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _run(arguments: list[str], run_sweep: RunSweep | None) -> int:
+def _run(arguments: list[str], run_sweep: "RunSweep | None") -> int:
     first = arguments[0] if arguments else ""
     if first in COMMANDS:
         command = importlib.import_module(f"velosweep.commands.{first}").main

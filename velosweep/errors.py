@@ -4,8 +4,6 @@ Exit statuses are part of the data contract: 0 all jobs measured, 1 some jobs fa
 anything ran, 3 nothing could be measured, 130 interrupted and resumable.
 """
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Files that are whole or not there: written beside, then moved."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

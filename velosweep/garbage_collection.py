@@ -1,7 +1,5 @@
 """Cyclic garbage collection, which stops every thread, kept away from where time matters."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager

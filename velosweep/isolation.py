@@ -4,8 +4,6 @@
 Imports next to nothing itself, since whatever is imported before `shut_out_current_folder` could come from there.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Mapping

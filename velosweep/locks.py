@@ -1,7 +1,5 @@
 """A lock file that says who holds it. The system frees it with its holder, however that one dies."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

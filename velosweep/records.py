@@ -1,6 +1,6 @@
 """What sweep.json and tuner.parquet keep: what was asked, where it ran, how each job ended."""
 
-from __future__ import annotations
+from __future__ import annotations  # parquet_files.columns_of reads annotations as they are written
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

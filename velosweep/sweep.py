@@ -1,7 +1,5 @@
 """The whole story of a sweep: prepare, plan, measure, collate, report."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -102,7 +100,7 @@ def _check_names(jobs: Sequence[Job], root: Path, command: Sequence[str]) -> Non
 
 
 def measure_sweep(
-    sweep: Sweep, prepared: Prepared, settings: RunSettings, console: Console, on_line: OnLine, locks: ExitStack
+    sweep: Sweep, prepared: Prepared, settings: RunSettings, console: "Console", on_line: OnLine, locks: ExitStack
 ) -> tuple[MeasuringOutcome, Collection[str]]:
     """Lock the sweep's folder and devices and run the lanes; returns how they ended, and the ids of the jobs.
 
@@ -163,7 +161,7 @@ def _record_end(
     return measured
 
 
-def _collate(root: Path, measured: MeasuringOutcome) -> SweepResults:
+def _collate(root: Path, measured: MeasuringOutcome) -> "SweepResults":
     try:
         return collate(root)
     except StorageError as error:

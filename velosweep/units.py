@@ -1,7 +1,5 @@
 """Amounts in words, alike wherever they are shown."""
 
-from __future__ import annotations
-
 
 def bytes_words(count: int) -> str:
     """`8.5 GB`, `39 MB`: bytes in powers of ten, as files are sold and listed."""

@@ -1,6 +1,6 @@
 """Values that every layer knows: modes, outcomes, devices, lanes, and a run as a row of samples.parquet."""
 
-from __future__ import annotations
+from __future__ import annotations  # parquet_files.columns_of reads annotations as they are written
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,11 +1,12 @@
-"""Which errors in the statistics would no test see: `python -m tests.benchmarks.bench_mutation [--sample N] [MODULE…]`.
+"""Which errors in figures would no test see: `python -m tests.benchmarks.bench_mutation [--sample N] [MODULE…]`.
 
-Mutates velosweep/statistics with cosmic-ray's operators (`pip install cosmic-ray`) and runs its tests against each
-mutant, which exists only in the memory of a forked process. Prints each survivor as a diff, and the share killed.
+Mutates velosweep/statistics, and what writes results.parquet and summary.json, with the operators of cosmic-ray (`pip
+install cosmic-ray`) and runs the tests of a module's layer against each mutant, which exists only in the memory of a
+forked process. Prints each survivor as a diff, and the share killed.
 
 Not counted, because no figure can depend on it: annotations, docstrings, arguments of `dataclass` and `lru_cache`,
-`strict=` of zip, TYPE_CHECKING. Coverage simulations and Hypothesis properties are left out for their time; they could
-only kill more.
+`strict=` of zip, TYPE_CHECKING. Coverage simulations, Hypothesis properties and what runs processes of its own are left
+out for their time; they could only kill more.
 """
 
 from __future__ import annotations
@@ -21,19 +22,22 @@ import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-PACKAGE = "velosweep.statistics"
-FOLDER = Path(__file__).parents[2] / "velosweep" / "statistics"
-TESTS = FOLDER.parents[1] / "tests" / "statistics"
+ROOT = Path(__file__).parents[2]
+WRITERS = ("results_file", "derived_files", "job_files", "parquet_files", "setting_columns")
 LIMIT_S = 180
-SLOW = {"test_coverage.py", "test_properties.py"}
+SLOW = {"test_coverage.py", "test_properties.py", "test_journal.py"}
+SLOW_TESTS = "not layout_changes_no_value and not several_processes and not pandas_polars"
 FIRST = {
+    "results_file": ("test_results_file_summaries.py", "test_results_file.py"),
+    "job_files": ("test_derived_files.py",),
+    "setting_columns": ("test_derived_files.py", "test_loading.py"),
     "intervals": ("test_worked_cases.py", "test_reported_changes.py"),
     "comparison_figures": ("test_summarise.py", "test_worked_cases.py"),
     "runs": ("test_job_comparison.py", "test_summarise.py"),
@@ -58,8 +62,9 @@ OPERATORS = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """A changed module. `name`: within the package."""
+    """A changed module. `layer`: its package; `name`: within this."""
 
+    layer: str
     name: str
     source: str
     changed: str
@@ -84,13 +89,13 @@ class Scale:
         return node
 
 
-def mutants(name: str, seed: int) -> Iterator[Mutant]:
+def mutants(layer: str, name: str, seed: int) -> Iterator[Mutant]:
     """All of a module that differ in what is computed, shuffled."""
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator
 
-    source = (FOLDER / f"{name}.py").read_text()
+    source = path_of(layer, name).read_text()
     nodes = list(ast_nodes(get_ast(source)))
     operators = [Scale() if operator == "scale" else get_operator(operator)() for operator in OPERATORS]
     places = [
@@ -108,7 +113,7 @@ def mutants(name: str, seed: int) -> Iterator[Mutant]:
             continue
         if meaning not in seen:
             seen.add(meaning)
-            yield Mutant(name=name, source=source, changed=changed)
+            yield Mutant(layer=layer, name=name, source=source, changed=changed)
 
 
 def _meaning(source: str) -> str:
@@ -147,9 +152,9 @@ class Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """Of the mutated module only."""
-        if fullname != f"{PACKAGE}.{self.mutant.name}":
+        if fullname != f"velosweep.{self.mutant.layer}.{self.mutant.name}":
             return None
-        return importlib.util.spec_from_loader(fullname, self, origin=str(FOLDER / f"{self.mutant.name}.py"))
+        return importlib.util.spec_from_loader(fullname, self, origin=str(path_of(self.mutant.layer, self.mutant.name)))
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the changed source."""
@@ -168,18 +173,25 @@ def killed(mutant: Mutant) -> bool:
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
         sys.meta_path.insert(0, Importer(mutant))
+        for module in [module for module in sys.modules if module.split(".")[0] in ("velosweep", "tests")]:
+            del sys.modules[module]  # what imports the mutant must see it
         import pytest
 
-        first, *others = tests_of(mutant.name)
-        options = ["-x", "-q", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        first, *others = tests_of(mutant.layer, mutant.name)
+        options = ["-x", "-q", "-o", "addopts=", "-p", "no:cacheprovider", "-k", SLOW_TESTS]
         os._exit(int(pytest.main([*options, str(first)]) or pytest.main([*options, *map(str, others)])))
     finally:  # whatever happened, the fork must not go on with its parent's code
         os._exit(1)
 
 
-def tests_of(name: str) -> list[Path]:
-    """All test files, those that most likely see an error in the module first."""
-    files = sorted(path for path in TESTS.glob("test_*.py") if path.name not in SLOW)
+def path_of(layer: str, name: str) -> Path:
+    """The file of a module."""
+    return ROOT / "velosweep" / layer / f"{name}.py"
+
+
+def tests_of(layer: str, name: str) -> list[Path]:
+    """All test files of the layer, those that most likely see an error in the module first."""
+    files = sorted(path for path in (ROOT / "tests" / layer).glob("test_*.py") if path.name not in SLOW)
     first = FIRST.get(name, (f"test_{name}.py",))
     return sorted(files, key=lambda path: first.index(path.name) if path.name in first else len(first))
 
@@ -187,7 +199,8 @@ def tests_of(name: str) -> list[Path]:
 def main() -> None:
     """Print survivors, and the share killed by module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("modules", nargs="*", default=sorted(path.stem for path in FOLDER.glob("[a-z]*.py")))
+    statistics = sorted(path.stem for path in (ROOT / "velosweep" / "statistics").glob("[a-z]*.py"))
+    parser.add_argument("modules", nargs="*", default=[*statistics, *WRITERS])
     parser.add_argument("--sample", type=int, help="so many mutants of each module (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
@@ -195,8 +208,9 @@ def main() -> None:
     _import_what_tests_need()
     total = seen = 0
     for name in arguments.modules:
-        chosen = list(islice(mutants(name, arguments.seed), arguments.sample))
-        if chosen and killed(Mutant(name=name, source=chosen[0].source, changed=chosen[0].source)):
+        layer = "results" if name in WRITERS else "statistics"
+        chosen = list(islice(mutants(layer, name, arguments.seed), arguments.sample))
+        if chosen and killed(replace(chosen[0], changed=chosen[0].source)):
             raise SystemExit(f"the tests of {name} fail without any mutation")
         with ThreadPoolExecutor(arguments.workers) as pool:
             survivors = [m for m, dead in zip(chosen, pool.map(killed, chosen), strict=True) if not dead]
@@ -209,7 +223,7 @@ def main() -> None:
 def _import_what_tests_need() -> None:
     """Once, before forking: what does not import the statistics."""
     libraries = ("numpy", "scipy.stats", "scipy.special", "pyarrow.compute", "hypothesis", "pytest")
-    for name in (*libraries, "velosweep.results.parquet_files", "tests.strategies"):
+    for name in libraries:
         importlib.import_module(name)
 
 

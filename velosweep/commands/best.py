@@ -1,7 +1,5 @@
 """`velosweep best MODEL`: find what speeds a model up on this machine, search it, and say what to run."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 import os
@@ -46,7 +44,7 @@ _TOKENS = 100
 _TOLERANCE = "0.03"  # of the best: less is not felt, and telling it takes most of a search's time
 
 
-def main(argv: Sequence[str], *, run_sweep: RunSweep | None = None) -> int:
+def main(argv: Sequence[str], *, run_sweep: "RunSweep | None" = None) -> int:
     """Run the command; returns the exit status. `run_sweep`: as `application.run` takes it."""
     from velosweep.reporting.console import make_console, say
 
@@ -169,7 +167,9 @@ def _categories(use: str) -> tuple[str, ...]:
     return _USES[use.strip()]
 
 
-def _show_plan(plan: CandidatePlan, misfits: Sequence[Misfit], arguments: argparse.Namespace, console: Console) -> None:
+def _show_plan(
+    plan: CandidatePlan, misfits: Sequence[Misfit], arguments: argparse.Namespace, console: "Console"
+) -> None:
     from velosweep.reporting.candidate_tables import plan_remarks, plan_table, short_names
     from velosweep.reporting.console import say, say_lines, table_width
     from velosweep.reporting.table import terminal_lines
@@ -184,7 +184,7 @@ def _show_plan(plan: CandidatePlan, misfits: Sequence[Misfit], arguments: argpar
     say(console)
 
 
-def _list(found: Sequence[FoundModel], refused: Sequence[str], console: Console) -> int:
+def _list(found: Sequence[FoundModel], refused: Sequence[str], console: "Console") -> int:
     """Print the models and which pairs fit."""
     from velosweep.reporting.candidate_tables import models_table
     from velosweep.reporting.console import say, say_lines, table_width

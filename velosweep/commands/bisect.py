@@ -1,7 +1,5 @@
 """`velosweep bisect BUILD…`: which build of llama.cpp, of a list in their order, is the first that is slower."""
 
-from __future__ import annotations
-
 import argparse
 import math
 import shlex
@@ -44,7 +42,7 @@ Judge = Callable[[str], bool | None]
 """Whether a build is slower than the first by more than is allowed; None where that can't be told."""
 
 
-def main(argv: Sequence[str], *, run_sweep: RunSweep | None = None) -> int:
+def main(argv: Sequence[str], *, run_sweep: "RunSweep | None" = None) -> int:
     """Run the command; returns the exit status. `run_sweep`: as `application.run` takes it.
 
     Raises ConfigError for flags that make no sense, Interrupted, and NothingMeasured where two builds could not be
@@ -112,7 +110,7 @@ class _Bisection:
     root: Path
     words: Sequence[str]
     argv: Sequence[str]
-    run_sweep: RunSweep | None
+    run_sweep: "RunSweep | None"
     ratios: dict[str, Interval] = field(default_factory=dict)
 
     def judge(self, build: str) -> bool | None:

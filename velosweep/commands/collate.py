@@ -1,7 +1,5 @@
 """`velosweep collate DIR`: rebuild every derived file of a sweep from its recorded samples."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`velosweep command DIR`: print the llama-server command of a sweep's answer."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 import sys

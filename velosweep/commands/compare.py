@@ -1,7 +1,5 @@
 """`velosweep compare OLD NEW`: two sweeps side by side, and which changes are real."""
 
-from __future__ import annotations
-
 import argparse
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """`velosweep doctor`: what would run here: programs, versions, devices, models, memory; what is missing."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from collections.abc import Iterator, Sequence

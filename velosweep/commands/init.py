@@ -1,7 +1,5 @@
 """`velosweep init [DIR]`: a conf/ folder of one's own, to fill in."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 import sys

@@ -1,7 +1,5 @@
 """`velosweep more DIR`: add rounds to a finished sweep; what was measured stays."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """`velosweep report DIR`: the console summary and report.html again, or the results for use elsewhere."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 import sys

@@ -1,7 +1,5 @@
 """`velosweep rerun DIR`: the same experiment in a new folder, compared with the old results."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """`velosweep resume DIR`: finish an interrupted sweep; what was measured stays."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

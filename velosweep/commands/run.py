@@ -1,7 +1,5 @@
 """`velosweep run`: measure by ordinary flags; they are translated into keys, and Hydra does the rest."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 import glob
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from velosweep.hydra_app.task import RunSweep
 
 
-def main(argv: Sequence[str], *, run_sweep: RunSweep | None = None) -> int:
+def main(argv: Sequence[str], *, run_sweep: "RunSweep | None" = None) -> int:
     """Run the command; returns the exit status. `run_sweep`: as `application.run` takes it."""
     from velosweep.hydra_app.application import run
 

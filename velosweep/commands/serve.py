@@ -1,7 +1,5 @@
 """`velosweep serve DIR`: start the llama-server that a sweep's answer names."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import shlex

@@ -1,7 +1,5 @@
 """The folder that a command is about: as it was named, or `last` for the sweep measured last."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 from pathlib import Path

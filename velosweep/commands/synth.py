@@ -1,7 +1,5 @@
 """`velosweep synth`: write a synthetic model pair of any shape and say how to use it."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 import sys

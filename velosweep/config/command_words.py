@@ -1,7 +1,5 @@
 """The words of the command line, checked and quoted before Hydra reads them."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """What Hydra composes a configuration from (`conf/` in the current folder, then velosweep's own), and one composed."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +34,7 @@ def own_conf() -> Path | None:
     return folder if folder.is_dir() and folder.resolve() != package_conf().resolve() else None
 
 
-def build_search_path(config_dir: str | None = None, config_path: str | None = None) -> ConfigSearchPath:
+def build_search_path(config_dir: str | None = None, config_path: str | None = None) -> "ConfigSearchPath":
     """Hydra's search path: --config-dir, the person's own conf/, velosweep's, Hydra's; the first to have a file wins.
 
     `config_path` replaces velosweep's own. Raises ConfigError for a folder that isn't there.
@@ -86,7 +84,7 @@ def register_kinds(words: Sequence[str]) -> None:
                 )
 
 
-def start_hydra(config_dir: str | None = None, config_path: str | None = None) -> Hydra:
+def start_hydra(config_dir: str | None = None, config_path: str | None = None) -> "Hydra":
     """Hydra, reading our search path; its files are refused by name where they hold no configuration."""
     from hydra._internal.hydra import Hydra
 
@@ -98,7 +96,7 @@ def start_hydra(config_dir: str | None = None, config_path: str | None = None) -
     return hydra
 
 
-def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictConfig:
+def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> "DictConfig":
     """The configuration of one job, without Hydra's own part. Raises ConfigError for what can't be composed."""
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig

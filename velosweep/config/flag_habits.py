@@ -1,7 +1,5 @@
 """Flags as llama-server and the specification have them, given where keys are expected: the command that was meant."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Callable, Sequence

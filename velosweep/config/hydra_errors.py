@@ -1,7 +1,5 @@
 """Errors of Hydra, OmegaConf and PyYAML in our own form: with file, line, key, value and what to do."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import traceback

@@ -3,8 +3,6 @@
 All functions raise ConfigError with key, value and what to do.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 from dataclasses import fields, replace

@@ -5,8 +5,6 @@ the classes that OmegaConf validates YAML and the command line against (`structu
 and the check of a value (`freeze`).
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re

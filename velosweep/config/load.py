@@ -1,7 +1,5 @@
 """Hydra's DictConfig ends here: checked, frozen values of `velosweep.config.settings` go on."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence

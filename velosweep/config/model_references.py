@@ -1,7 +1,5 @@
 """How a model on a hub is written, apart from the path of a file."""
 
-from __future__ import annotations
-
 import os
 import re
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """One prompt from the shapes that data sets use: a text, turns, or messages of a conversation."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Prompt sets: one text, YAML items, a text file, or JSONL as SPEED-Bench, Spec-Bench and MT-Bench use."""
 
-from __future__ import annotations
-
 import codecs
 import difflib
 import json

@@ -1,8 +1,6 @@
 """The tree of all keys that a person may write: what `velosweep key=value` and the YAML files of conf/ can set."""
 
 # ruff: noqa: RUF009 (`key` returns a dataclass field)
-from __future__ import annotations
-
 import difflib
 import re
 import sys

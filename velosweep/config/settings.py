@@ -5,8 +5,6 @@ them into the tree of all keys.
 """
 
 # ruff: noqa: RUF009 (`key` returns a dataclass field)
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -3,8 +3,6 @@
 A llama.cpp may know more kinds than this table: `kind_of` makes one of any name, and the program decides.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

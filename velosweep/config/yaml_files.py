@@ -3,8 +3,6 @@
 Import it only once Hydra has scanned its plugins, which loads `FileConfigSource` anew.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +35,7 @@ _KEYS_OF_GROUP = {
 _read: list[Path] = []  # by Hydra, for the configuration at hand
 
 
-def check_sources(hydra: Hydra) -> None:
+def check_sources(hydra: "Hydra") -> None:
     """Let `hydra` read files through `CheckedFiles`."""
     _read.clear()
     sources = hydra.config_loader.get_sources()
@@ -64,7 +62,7 @@ class CheckedFiles(FileConfigSource):
     Hydra merges these or ignores them, and reports the outcome without the file's name.
     """
 
-    def load_config(self, config_path: str) -> ConfigResult:
+    def load_config(self, config_path: str) -> "ConfigResult":
         """As Hydra's."""
         file = Path(self.path, self._normalize_file_name(config_path)).resolve()
         try:
@@ -79,7 +77,7 @@ class CheckedFiles(FileConfigSource):
             raise unreadable_interpolation(f"{file}, {key}" if key else str(file)) from error
 
 
-def spread_lists(loaded: ConfigResult, config_path: str) -> ConfigResult:
+def spread_lists(loaded: "ConfigResult", config_path: str) -> "ConfigResult":
     """The file's content, where `n_draft: [2, 4]` is a sweep: `hydra.sweeper.params` has `n_draft: 2,4` instead.
 
     Only lists at keys that take one value, and of a group's choices; a list of one is that value.

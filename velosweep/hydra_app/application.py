@@ -1,7 +1,5 @@
 """Velosweep as a Hydra application: Hydra's flags and grammar, our search path, errors and exit status."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import shlex
@@ -118,7 +116,7 @@ def _unknown_flag(flag: str) -> ConfigError:
     return ConfigError(f"There is no option {flag!r}", remedy=f"{remedy}; velosweep --help lists all")
 
 
-def _measure(hydra: Hydra, args: argparse.Namespace, task: JobTask) -> int:
+def _measure(hydra: "Hydra", args: argparse.Namespace, task: JobTask) -> int:
     """Run one job, or a sweep where -m or hydra.mode asks for one; returns the exit status."""
     from hydra.types import RunMode
 
@@ -139,7 +137,7 @@ def _measure(hydra: Hydra, args: argparse.Namespace, task: JobTask) -> int:
     return int(task.outcome.exit_status) if task.outcome else int(ExitStatus.OK)
 
 
-def _mode(hydra: Hydra, config_name: str, overrides: list[str]) -> RunMode:
+def _mode(hydra: "Hydra", config_name: str, overrides: list[str]) -> "RunMode":
     """The configured hydra.mode, so that an experiment file that sets MULTIRUN is a sweep without -m.
 
     Raises ConfigError where a search is asked for and the mode is a single job.

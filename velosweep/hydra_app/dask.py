@@ -5,8 +5,6 @@ When a worker is lost, its group continues on another worker of the same host an
 starts over, because a vanilla series belongs to one machine.
 """
 
-from __future__ import annotations
-
 import os
 import queue
 import secrets

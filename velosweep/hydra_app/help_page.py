@@ -1,7 +1,5 @@
 """The page of `velosweep --help`, made from the schema and the files of conf/."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 

@@ -4,8 +4,6 @@ Composing takes Hydra about 60 ms and dumping a configuration 10. So Hydra compo
 a job's plain values are written over those of the job before it, and each different section is dumped once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass

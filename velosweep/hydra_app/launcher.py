@@ -4,8 +4,6 @@ Hydra's contract is kept: a `.hydra/` folder per job, JobReturns in order, callb
 status FAILED; `launch` raises only where the whole sweep can't run.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from copy import deepcopy

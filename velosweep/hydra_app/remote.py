@@ -5,8 +5,6 @@ so that machines are never compared with each other. Its folder is `<sweep>/.gro
 with the same sweep folder resumes it.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 from abc import abstractmethod

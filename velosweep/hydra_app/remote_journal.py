@@ -3,8 +3,6 @@
 When the worker is lost, the next one gets the driver's copy and continues from there.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ Results are read from the sweep's folder, which tasks and driver share. A killed
 and the same command resumes it.
 """
 
-from __future__ import annotations
-
 import io
 import shlex
 import shutil

@@ -4,8 +4,6 @@ Hydra's basic sweeper composes each job once just for validation and raises afte
 launcher composes, and a failed job is a result.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

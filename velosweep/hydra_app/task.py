@@ -1,7 +1,5 @@
 """What Hydra calls for one job: `JobTask`. It also carries a sweep's outcome back to the command line."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +42,7 @@ class JobTask:
 
         return (self._run_sweep or run_sweep)(jobs, **how)
 
-    def __call__(self, cfg: DictConfig) -> Mapping[str, Any] | None:
+    def __call__(self, cfg: "DictConfig") -> Mapping[str, Any] | None:
         """Measure the job and return its summary; raises where it can't be measured.
 
         In a single run the error is stored in `single_error` instead, because Hydra would print it in its own way.
@@ -68,7 +66,7 @@ class JobTask:
             remove_unmeasured(folder)
         return self.outcome.summaries[0] if self.outcome else None
 
-    def _measure(self, cfg: DictConfig, root: Path) -> SweepOutcome:
+    def _measure(self, cfg: "DictConfig", root: Path) -> SweepOutcome:
         from hydra.core.hydra_config import HydraConfig
         from omegaconf import OmegaConf
 

@@ -3,8 +3,6 @@
 Every setting that can change a result is given; none is left to a default, since defaults differ between builds.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """llama-servers that already run, one for each mode. We start and end nothing, and refuse what doesn't fit."""
 
-from __future__ import annotations
-
 import math
 import os
 import time
@@ -105,7 +103,7 @@ class AttachedEngine:
         if problems:
             raise combine_errors(problems)
 
-    def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> AttachedSession:
+    def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> "AttachedSession":
         """Nothing is started. Raises ProgramError if no server was named for this mode."""
         if server.mode not in self._addresses:
             raise ProgramError(

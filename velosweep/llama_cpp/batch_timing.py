@@ -4,8 +4,6 @@ The run is still in the server's cache, so that a prompt that goes on from it is
 verified: at the same depth, and on a speculative server by the draft model, too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import cycle, islice
 

@@ -4,8 +4,6 @@ Vanilla: llama-completion, or the llama-cli of before 2026. Speculative: llama-s
 llama-speculative. Times are the programs' own; the time to the first token is the prompt's.
 """
 
-from __future__ import annotations
-
 import re
 import tempfile
 from dataclasses import dataclass
@@ -54,7 +52,7 @@ class BinariesEngine:
         """The GPUs that the programs can use."""
         return list_devices(self._programs[Mode.VANILLA])
 
-    def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> BinariesSession:
+    def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> "BinariesSession":
         """Nothing starts before the first run. Raises ProgramError if the program can't do what is asked."""
         capabilities = self._programs[server.mode]
         arguments = program_arguments(server, lane=lane, capabilities=capabilities)

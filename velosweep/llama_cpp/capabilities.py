@@ -3,8 +3,6 @@
 Found by asking it (`--help`, `--version`, `--list-devices`), never by its build number.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import re

@@ -4,8 +4,6 @@ Conversations are replayed turn by turn. What a server answered to earlier turns
 stream its own answer; a server that was started anew is first asked the earlier turns again, unmeasured.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 

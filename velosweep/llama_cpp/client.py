@@ -4,8 +4,6 @@ Between a measured request and its last byte it only receives and notes the time
 Sockets are read by hand for SO_RCVLOWAT: waking up for each token was most of what a run cost the driver's cores.
 """
 
-from __future__ import annotations
-
 import concurrent.futures
 import http.client
 import io

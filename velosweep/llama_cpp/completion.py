@@ -1,7 +1,5 @@
 """The measured request: POST /completion as a stream, and what its events say."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence

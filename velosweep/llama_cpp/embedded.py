@@ -1,7 +1,5 @@
 """The llama.cpp that comes with velosweep (package xllamacpp), driven as llama-server is."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import importlib.metadata

@@ -5,8 +5,6 @@ our parent is gone and so are we. What llama.cpp prints goes to stdout and stder
 is said there as llama-server says it. Imports little, so that it starts fast.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

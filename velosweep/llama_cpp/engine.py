@@ -1,7 +1,5 @@
 """What every engine offers: launch a server, generate, close. Nothing here touches a process."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol

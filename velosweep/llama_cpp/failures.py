@@ -1,7 +1,5 @@
 """llama.cpp's last words, read for people: one sentence with the cause and what to do."""
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 

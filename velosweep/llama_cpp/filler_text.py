@@ -4,8 +4,6 @@ It is the documentation of the Python that runs us and some of its sources, in t
 nobody's licence comes with them but Python's own. Each server's tokenizer cuts it to the token.
 """
 
-from __future__ import annotations
-
 import functools
 import importlib
 from collections.abc import Iterator, Mapping

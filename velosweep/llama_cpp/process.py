@@ -7,8 +7,6 @@ included, the kernel ends it (Linux, PR_SET_PDEATHSIG) or a watchdog waiting on 
 scripts, which have children of their own that the kernel would leave).
 """
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import functools

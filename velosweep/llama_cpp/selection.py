@@ -1,7 +1,5 @@
 """Which llama.cpp runs: the one asked for, else the person's own, else the embedded one; and why."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil

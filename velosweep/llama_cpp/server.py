@@ -1,7 +1,5 @@
 """llama-server as an engine, and the session that the embedded one shares: a child of ours that speaks HTTP."""
 
-from __future__ import annotations
-
 import re
 import secrets
 import time
@@ -43,7 +41,7 @@ class ServerEngine:
             self._devices = list_devices(self.capabilities)
         return self._devices
 
-    def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> ServerSession:
+    def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> "ServerSession":
         """Start a server and return at once. Raises LaunchFailed, ProgramError."""
         # Port 0 lets the kernel choose, so that no two servers can meet on one.
         arguments = server_arguments(server, lane=lane, capabilities=self.capabilities, port=0)

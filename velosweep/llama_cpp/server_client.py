@@ -7,8 +7,6 @@ false` does not draft at all; there the cache stays on, and the prompt in betwee
 reads its whole prompt.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 

@@ -4,8 +4,6 @@ Only what the program would not do of its own accord is said, by the defaults th
 which is the answer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from velosweep.config.speculation_kinds import KINDS

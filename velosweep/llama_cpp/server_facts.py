@@ -1,7 +1,5 @@
 """What a llama-server says of itself, its model and the tokens of a text. All raise RunFailed if it can't be asked."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from velosweep.errors import RequestRefused

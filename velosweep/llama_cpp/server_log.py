@@ -6,8 +6,6 @@ tokens and the middle duration, the time spent drafting, count from the server's
 lines is one request's.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from pathlib import Path

@@ -3,8 +3,6 @@
 The server's command line, the embedded parameters and the command that people are shown come from it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

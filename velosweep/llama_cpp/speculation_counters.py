@@ -1,7 +1,5 @@
 """llama-server's counters of speculation, as its /metrics tells them."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from itertools import chain, repeat
@@ -25,7 +23,7 @@ class SpeculationCounters:
     accepted_tokens: int | None = None
     accepted_per_position: tuple[int, ...] | None = None
 
-    def since(self, before: SpeculationCounters) -> SpeculationCounters:
+    def since(self, before: "SpeculationCounters") -> "SpeculationCounters":
         """What happened between two readings."""
 
         def difference(now: int | None, then: int | None) -> int | None:

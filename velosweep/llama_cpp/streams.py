@@ -13,8 +13,6 @@ so seem to have been decoded beside another that was long done. An answer of whi
 nothing, and the loop goes on.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 from bisect import bisect_right
@@ -160,7 +158,7 @@ def _busy(answers: Sequence[Sequence[Completion]]) -> tuple[list[Span], list[flo
     return spans, [sum(clock.tokens(span) for clock in stream for span in spans) for stream in clocks]
 
 
-def _clocks(answers: Sequence[Sequence[Completion]]) -> list[list[_Clock]]:
+def _clocks(answers: Sequence[Sequence[Completion]]) -> "list[list[_Clock]]":
     """Of each stream's answers that came in time: a delay that all have, of a network, makes none late."""
     clocks = [[_Clock(answer, number) for number, answer in enumerate(stream)] for stream in answers]
     every = [clock for stream in clocks for clock in stream]

@@ -3,8 +3,6 @@
 Both readings are outside the timed span. What can't be read is None.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress

@@ -4,8 +4,6 @@ Ours are those of the process's affinity mask, bounded by the control group's qu
 machine of 128, 4 it is. Control groups of Linux are of versions 1 and 2.
 """
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from dataclasses import dataclass

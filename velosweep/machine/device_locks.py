@@ -1,7 +1,5 @@
 """One sweep per device: locks that all of a user's sweeps on this machine share."""
 
-from __future__ import annotations
-
 import os
 import re
 import stat

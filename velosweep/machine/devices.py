@@ -5,8 +5,6 @@ nvidia-smi. Both list NVIDIA's GPUs in PCI bus order, if the engine asks the pro
 CUDA_DEVICE_ORDER=PCI_BUS_ID.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence

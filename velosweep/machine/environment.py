@@ -1,7 +1,5 @@
 """What figures depend on besides the configuration: this machine, its processor and devices, and the program."""
 
-from __future__ import annotations
-
 import json
 import platform
 import socket

@@ -5,8 +5,6 @@ and shared by all servers of a model (llama-cpp-facts section 6), so a file coun
 server has its own copy.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

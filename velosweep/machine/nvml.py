@@ -4,8 +4,6 @@ No driver, no library, an old card: None or an empty tuple, never an error, beca
 an ordinary one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -52,7 +50,7 @@ class GpuReading:
     processes: Mapping[int, int | None] | None = None
 
 
-def open_nvml() -> NvmlDriver | None:
+def open_nvml() -> "NvmlDriver | None":
     """The driver's monitoring library, or None where there is none."""
     try:
         import pynvml

@@ -5,8 +5,6 @@ sixth on, and t at 97 % both to stop and to report, the worst coverage found by 
 reported as 95 %.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

@@ -4,8 +4,6 @@ Threads and not processes: a lane waits for its servers nearly all the time, and
 every other worker when one dies. A dead server is the lane's own business; the journal is the truth.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

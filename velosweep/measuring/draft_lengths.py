@@ -3,8 +3,6 @@
 llama.cpp takes any n_draft and says nothing, so that several n_draft are then one run under several names.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What happens while a sweep runs: samples go to the journal, events to the screen and to whatever learns from them."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Ctrl-C once: the run under way ends and everything is written. Twice, SIGTERM or SIGHUP: at once."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

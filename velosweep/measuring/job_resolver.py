@@ -1,7 +1,5 @@
 """Programs and model files that jobs name, found and checked once each, however many jobs name them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """What a lane works with."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import sys

@@ -1,7 +1,5 @@
 """One group's schedule on a lane: servers loaded, runs taken in rounds, one at a time; never raises for a run."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """One lane's schedule: group after group, those that differ in the build of llama.cpp alone in the same rounds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from velosweep.measuring.events import GroupEnded

@@ -1,7 +1,5 @@
 """As many servers stay loaded as memory allows, and none is started without room for it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 

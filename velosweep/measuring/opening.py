@@ -1,7 +1,5 @@
 """Opening a sweep's folder: a new one, or one with an earlier sweep, which is resumed where nothing has changed."""
 
-from __future__ import annotations
-
 import os
 import secrets
 from collections.abc import Sequence

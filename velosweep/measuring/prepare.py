@@ -3,8 +3,6 @@
 Valid settings that are probably mistakes run all the same, and people are warned.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Prompts that a group's servers can't or won't run, found out without running them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone

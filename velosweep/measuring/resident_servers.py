@@ -1,7 +1,5 @@
 """The servers of one lane: started together where there is room, ended in any case; and a run that one is asked for."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

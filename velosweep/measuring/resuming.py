@@ -1,7 +1,5 @@
 """What an earlier run of the same sweep measured, and the plan that goes on from it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +22,7 @@ class CompletedRun:
     total_ms: float
 
     @classmethod
-    def of(cls, sample: Sample) -> CompletedRun:
+    def of(cls, sample: Sample) -> "CompletedRun":
         """The sample's figures."""
         return cls(sample.predicted_tokens or 0, sample.predicted_ms or 0.0, sample.total_time_ms or 0.0)
 

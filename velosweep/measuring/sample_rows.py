@@ -1,7 +1,5 @@
 """A run as a row of samples.parquet, from what llama.cpp and the monitor said of it, and whether it counts."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import math

@@ -1,7 +1,5 @@
 """What can speed a main model up: draft models and heads that fit it, and kinds of speculation that need no file."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The rules are llama.cpp's own (`common/speculative.cpp`, `src/models/`), which b
 or by drafting less than it is told.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """GGUF files that are no models: what they hold, and what to give instead."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 

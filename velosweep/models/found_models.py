@@ -1,7 +1,5 @@
 """The models on this machine: in folders that were named and in the stores of other programs, each file once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

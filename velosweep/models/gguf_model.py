@@ -5,8 +5,6 @@ don't need are skipped. The package gguf, which writes our models, trusts what a
 .2 s over a vocabulary of 128,000 tokens.
 """
 
-from __future__ import annotations
-
 import os
 import struct
 from dataclasses import dataclass, field

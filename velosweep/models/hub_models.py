@@ -1,7 +1,5 @@
 """Models of Hugging Face repositories: found in its own cache or llama.cpp's, else fetched into the former."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import re

@@ -4,8 +4,6 @@ Enough to refuse a job before a server is started: llama.cpp serves a pair whose
 word, as if there were no draft.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Collection

@@ -1,7 +1,5 @@
 """Where other programs keep models: one reader a program, by its documented layout. Each yields its GGUF files."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

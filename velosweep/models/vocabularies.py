@@ -1,7 +1,5 @@
 """llama.cpp's kinds of vocabulary and what it takes for granted where a file says nothing (llama-vocab.cpp)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """What `velosweep best` searches: candidates times draft lengths times p_min, cut to the time there is."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

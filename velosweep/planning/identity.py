@@ -1,7 +1,5 @@
 """Identity is content: a job's id is a hash of what determines its result, never its position."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -27,7 +25,7 @@ _LATER = frozenset({
 })  # fmt: skip
 
 
-def _content(value: DataclassInstance) -> dict[str, object]:
+def _content(value: "DataclassInstance") -> dict[str, object]:
     """A dataclass's fields by name; `asdict` would copy each value, which is most of what identities cost."""
     content = {field.name: getattr(value, field.name) for field in fields(value)}
     for field in fields(value) if _LATER else ():

@@ -1,7 +1,5 @@
 """What each job is called for short: by whatever the jobs of a sweep differ in, alike on all screens."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass

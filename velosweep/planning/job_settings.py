@@ -4,8 +4,6 @@ A job's settings are scalars by their dotted keys: those of `CORE`, which every 
 their defaults. Whatever key is swept is found here by its values, so that no place has a list of its own.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -120,7 +118,7 @@ def _section(value: Any, prefix: str) -> tuple[tuple[str, Scalar], ...]:
     return tuple(_not_default(value, prefix))
 
 
-def _not_default(value: DataclassInstance, prefix: str) -> Iterable[tuple[str, Scalar]]:
+def _not_default(value: "DataclassInstance", prefix: str) -> Iterable[tuple[str, Scalar]]:
     for field in fields(value):
         name, own = f"{prefix}{field.name}", getattr(value, field.name)
         if name in _NO_SETTINGS or own == field.default:

@@ -1,7 +1,5 @@
 """Which server group a lane takes next: the longest, or one whose servers it has loaded."""
 
-from __future__ import annotations
-
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Jobs to server groups, groups to rounds: what is loaded together, and in which order it is measured."""
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence

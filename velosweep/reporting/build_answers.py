@@ -1,7 +1,5 @@
 """Builds of llama.cpp beside the first of a sweep, in sentences: did the update slow it?"""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """What `velosweep best` says before it measures: the models there are and which fit, and what it will search."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from velosweep.models.candidates import Candidate, Misfit

@@ -1,7 +1,5 @@
 """A sweep's derived files and its report, from its samples."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +11,7 @@ if TYPE_CHECKING:  # these import numpy and pyarrow: not before the first run
     from velosweep.results.derived_files import SweepResults
 
 
-def collate(root: Path) -> SweepResults:
+def collate(root: Path) -> "SweepResults":
     """Write every derived file of a sweep and its report: the same samples give the same bytes. Raises StorageError."""
     from velosweep.results.derived_files import write_derived_files
 
@@ -25,7 +23,7 @@ def collate(root: Path) -> SweepResults:
     return derived
 
 
-def write_report(derived: SweepResults, *, show_paths: bool) -> Path:
+def write_report(derived: "SweepResults", *, show_paths: bool) -> Path:
     """Write report.html; returns where. `show_paths`: home directories too. Raises StorageError."""
     from velosweep.reporting.html import render_report
 
@@ -34,7 +32,7 @@ def write_report(derived: SweepResults, *, show_paths: bool) -> Path:
     return path
 
 
-def write_plots(derived: SweepResults) -> None:
+def write_plots(derived: "SweepResults") -> None:
     """Write report.png and report.svg. Raises StorageError, and ConfigError without matplotlib."""
     from velosweep.reporting.image_export import main_plots
 

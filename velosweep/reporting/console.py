@@ -1,8 +1,6 @@
 """Printing for people: a rich console, plain where there is no terminal, that prints control sequences as text; and
 output streams that may be closed while a sweep runs (`velosweep … | head`)."""
 
-from __future__ import annotations
-
 import codecs
 import errno
 import io
@@ -24,7 +22,7 @@ NARROWEST, USUAL_WIDTH = 20, 80  # of a terminal, in columns
 PLAIN_WIDTH = 100  # without a terminal nobody wraps; plots and tables still need a width
 
 
-def make_console(file: IO[str] | None = None, *, stderr: bool = False) -> Console:
+def make_console(file: IO[str] | None = None, *, stderr: bool = False) -> "Console":
     """A console on `file` (default stdout): colour, bold and dim where there is a terminal and no NO_COLOR."""
     from rich.console import Console
 
@@ -35,17 +33,17 @@ def make_console(file: IO[str] | None = None, *, stderr: bool = False) -> Consol
     return console
 
 
-def width_of(console: Console) -> int:
+def width_of(console: "Console") -> int:
     """Columns to lay tables and plots out for."""
     return int(console.width) if console.is_terminal else PLAIN_WIDTH
 
 
-def table_width(console: Console) -> int | None:
+def table_width(console: "Console") -> int | None:
     """The columns that a table must fit into; None where there is no terminal: what is piped loses nothing."""
     return int(console.width) if console.is_terminal else None
 
 
-def say(console: Console, text: str = "", *, style: str | None = None, indent: int = 0, whole: bool = False) -> None:
+def say(console: "Console", text: str = "", *, style: str | None = None, indent: int = 0, whole: bool = False) -> None:
     """Print one line, wrapped at words (continuations indented) on a terminal and left whole elsewhere.
 
     `whole`: leave the wrapping to the terminal, so that a command copied from it is one line.
@@ -60,7 +58,7 @@ def say(console: Console, text: str = "", *, style: str | None = None, indent: i
         console.print(Padding(Text(body, style=style or "", overflow="fold"), (0, 0, 0, indent)))
 
 
-def say_lines(console: Console, lines: Iterable[str]) -> None:
+def say_lines(console: "Console", lines: Iterable[str]) -> None:
     """Print lines that are already laid out: cut at the terminal's edge instead of wrapped."""
     from rich.text import Text
 
@@ -69,7 +67,7 @@ def say_lines(console: Console, lines: Iterable[str]) -> None:
         console.print(Text(clip(body, width_of(console)) if console.is_terminal else body), soft_wrap=True)
 
 
-def height(console: Console, text: str, *, whole: bool) -> int:
+def height(console: "Console", text: str, *, whole: bool) -> int:
     """How many lines of the screen `say` takes for this text."""
     from rich.cells import cell_len
     from rich.text import Text
@@ -157,7 +155,7 @@ class _OutlivingFile(io.FileIO):
         super().__init__(descriptor, "w", closefd=False)
         self._on_closed = on_closed
 
-    def write(self, data: Buffer, /) -> int:
+    def write(self, data: "Buffer", /) -> int:
         """Bytes written, or dropped. Raises OSError for other causes."""
         try:
             return super().write(data)

@@ -1,7 +1,5 @@
 """The figure of where decoding time goes: a token of vanilla beside one of each speculative job."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 from velosweep.reporting.figure import SERIES_COLOURS, VANILLA, Figure, Trace, axis, rounded

@@ -1,7 +1,5 @@
 """A sweep's answer in the forms that servers read: a command, llama-server's router presets, llama-swap's models."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The figures that explain a speedup: acceptance, and the specification's three metrics of both modes."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 from velosweep.reporting.figure import (

@@ -4,8 +4,6 @@ A prompt or a path may hold terminal control sequences, Markdown, a spreadsheet 
 raw, it could act. HTML is escaped by jinja2; `json_for_script` covers data inside a `<script>`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import unicodedata

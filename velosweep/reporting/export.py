@@ -1,7 +1,5 @@
 """`velosweep report --format …`: results for an issue, a sheet or a program, and the answer for servers."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

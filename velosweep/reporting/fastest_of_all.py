@@ -1,7 +1,5 @@
 """Over several baselines (engine settings, quantisations of a model): which is the fastest of all, and its price."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ Strings that begin with `--` stand for colours of the page's style sheet; the pa
 colour of the light or the dark theme in their place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

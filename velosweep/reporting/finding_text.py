@@ -1,7 +1,5 @@
 """Findings in words, each with its remedy; which of them are shown, and for which jobs."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

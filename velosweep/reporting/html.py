@@ -1,7 +1,5 @@
 """report.html: one file that works offline. The same comparisons, record and samples give the same bytes."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -59,7 +57,11 @@ _PLOTLY_HERE = "@@PLOTLY@@"
 
 
 def render_report(
-    comparisons: Iterable[Comparison], record: SweepRecord, samples: pa.Table | None = None, *, show_paths: bool = False
+    comparisons: Iterable[Comparison],
+    record: SweepRecord,
+    samples: "pa.Table | None" = None,
+    *,
+    show_paths: bool = False,
 ) -> str:
     """The whole page, from its arguments alone: it reads no clock, and keeps the order of the jobs.
 
@@ -110,7 +112,7 @@ def render_report(
     return text.replace(_PLOTLY_HERE, plotly_script())
 
 
-def _texts(samples: pa.Table | None, jobs: Sequence[Comparison], record: SweepRecord) -> list[PromptTexts]:
+def _texts(samples: "pa.Table | None", jobs: Sequence[Comparison], record: SweepRecord) -> list[PromptTexts]:
     """What vanilla and these jobs answered."""
     if samples is None:
         return []
@@ -140,7 +142,7 @@ def _where(where: Sequence[str], jobs: int) -> str:
 
 def _figures(
     comparisons: Sequence[Comparison],
-    samples: pa.Table | None,
+    samples: "pa.Table | None",
     advised: Sequence[Comparison],
     target: float,
     baselines: Mapping[str, str],
@@ -200,7 +202,7 @@ def plotly_script() -> str:
     return text.replace("</script", "<\\/script")
 
 
-def _flags_unbroken(text: str) -> Markup:
+def _flags_unbroken(text: str) -> "Markup":
     """Text in which no line breaks behind the hyphens of a flag, such as `--budget`."""
     from markupsafe import Markup, escape
 
@@ -213,7 +215,7 @@ def template_text(name: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def _environment() -> "Environment":
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(

@@ -1,7 +1,5 @@
 """PNG and SVG of the page's main figure, for slides. Needs matplotlib (extra `plots`): no browser, no window."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -68,7 +66,7 @@ def _literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _draw(axes: Axes, figure: Figure) -> None:
+def _draw(axes: "Axes", figure: Figure) -> None:
     """The figure's scatter traces, reference lines and axes, as the page draws them in its light theme."""
     x_axis, y_axis = figure.layout["xaxis"], figure.layout["yaxis"]
     places: dict[str, int] = {}
@@ -100,7 +98,7 @@ def _draw(axes: Axes, figure: Figure) -> None:
     axes.set_axisbelow(True)
 
 
-def _draw_trace(axes: Axes, trace: Trace, y: Sequence[float], colours: Mapping[str, str]) -> None:
+def _draw_trace(axes: "Axes", trace: Trace, y: Sequence[float], colours: Mapping[str, str]) -> None:
     x, marker, line = trace["x"], trace.get("marker", {}), trace.get("line", {})
     symbols = marker.get("symbol", [])
     symbols = [symbols] * len(x) if isinstance(symbols, str) else symbols

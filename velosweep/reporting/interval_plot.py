@@ -1,7 +1,5 @@
 """Speedups with their intervals as rows of characters on one scale."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from velosweep.statistics.comparison import Comparison

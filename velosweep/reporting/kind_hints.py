@@ -1,7 +1,5 @@
 """What helps a speculation that is accepted too little or costs too much, in the words that fit its kind."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from velosweep.config.speculation_kinds import KINDS, kind_of

@@ -3,8 +3,6 @@
 A load is a number of streams and a depth. Settings measured at one load compete; each load's best is what is told.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any

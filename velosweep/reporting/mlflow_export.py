@@ -3,8 +3,6 @@
 MLflow (extra `mlflow`) is imported when it is asked for, and talks to the store that its own settings name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What a person reads before a sweep: its configuration in the specification's words, or its plan."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -33,7 +31,7 @@ def print_start(
     prepared: Prepared,
     groups: Sequence[ServerGroup],
     settings: RunSettings,
-    console: Console,
+    console: "Console",
     *,
     single: bool,
     done: int,
@@ -124,7 +122,7 @@ def _text_of(texts: Mapping[str, str], job: Job) -> str:
     return texts[job.id]
 
 
-def print_plan(prepared: Prepared, groups: Sequence[ServerGroup], settings: RunSettings, console: Console) -> None:
+def print_plan(prepared: Prepared, groups: Sequence[ServerGroup], settings: RunSettings, console: "Console") -> None:
     """What would run (`dry_run=true`): jobs, servers, loads, measurements at most, estimated time; and warnings.
 
     Under a search the jobs are its candidates, and how often each is measured is not known beforehand.

@@ -1,7 +1,5 @@
 """The row that people post of a result, and such rows read from a file: what was measured where, with its footnote."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """llama-server's command line for a measured job, as a person pastes it."""
 
-from __future__ import annotations
-
 import shlex
 import shutil
 from collections.abc import Iterable

@@ -1,8 +1,6 @@
 """What a person sees while a sweep runs. On a terminal a block is redrawn on events, at most twice a second, and once a
 second in between, so that its clock moves: that takes a millisecond, of the thread that waits for llama.cpp anyway."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -47,7 +45,7 @@ class ProgressDisplay:
         self,
         sweep: Sweep,
         *,
-        console: Console,
+        console: "Console",
         verbosity: int = NORMAL,
         done: int = 0,
         open_ended: bool = False,

@@ -1,7 +1,5 @@
 """The prompts and what was answered to them, to be read on the page."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,7 +19,7 @@ class PromptTexts:
     answers: dict[str, tuple[int | None, str]] = field(default_factory=dict)
 
 
-def prompt_texts(samples: pa.Table, labels: Mapping[str, str]) -> list[PromptTexts]:
+def prompt_texts(samples: "pa.Table", labels: Mapping[str, str]) -> list[PromptTexts]:
     """The prompts of a sweep's samples with the answers that were kept. `labels`: names of jobs and baselines by id, in
     whose order they answer; the answers of others are left out."""
     import pyarrow as pa

@@ -3,8 +3,6 @@
 Jobs with the same main model, prompts, tokens and sampling compete for one recommendation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """What a job means for a whole request, in words: first token, time in all, from when on it pays, memory."""
 
-from __future__ import annotations
-
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate
 from velosweep.units import bytes_words, plural

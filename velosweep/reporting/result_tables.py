@@ -1,7 +1,5 @@
 """The tables of results: one row a job for the screen, for Markdown and for the page; prompts; categories."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """The figures that come from samples: every run in the order taken, and the machine around them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

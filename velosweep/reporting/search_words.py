@@ -1,7 +1,5 @@
 """How a search for the best setting ended, in words."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -77,7 +75,7 @@ def anything_compared(search: SearchRecord) -> bool:
     return any(row.job_id is not None and row.measured is not None for row in search.candidates)
 
 
-def print_search(search: SearchRecord, title: str, *, console: Console) -> None:
+def print_search(search: SearchRecord, title: str, *, console: "Console") -> None:
     """The winner with its confirmed speedup, ties, who was dropped when, and what the search cost."""
     say(console)
     say(console, f"=== {title} ===", style="bold")

@@ -1,7 +1,5 @@
 """The figures of speedups: over n_draft, as a forest of jobs or prompts, as heat maps; and both modes' speeds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

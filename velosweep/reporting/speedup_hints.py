@@ -4,8 +4,6 @@ A job's speedup is tau / (gamma*c + v + s) of its own measured figures (see roun
 faster draft, cheaper verification or better drafts follows from the same figures: no sentence can contradict them.
 """
 
-from __future__ import annotations
-
 from bisect import bisect
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Two sweeps side by side, on the screen and as a page: what changed, how surely, and in what the sweeps differ."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -174,7 +172,7 @@ def change_table(compared: SweepComparison) -> Table:
     return Table(caption="Every setting", columns=columns)
 
 
-def print_comparison(compared: SweepComparison, console: Console) -> None:
+def print_comparison(compared: SweepComparison, console: "Console") -> None:
     """The differences between the sweeps, the answer, what was reproduced, and a row a job."""
     say(console, f"Old: {compared.old}")
     say(console, f"New: {compared.new}")

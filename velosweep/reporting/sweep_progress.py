@@ -1,7 +1,5 @@
 """What has been measured of a sweep so far, by the events of its runs."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field

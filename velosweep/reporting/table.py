@@ -1,7 +1,5 @@
 """A table as a value, rendered as text for a terminal and as Markdown. The page's template renders it as HTML."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar

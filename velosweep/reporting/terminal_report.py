@@ -1,7 +1,5 @@
 """What a person reads after a sweep, in the specification's words and layout; the recommendation."""
 
-from __future__ import annotations
-
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -56,7 +54,7 @@ def resume_command(root: Path) -> str:
     return f"velosweep resume {shlex.quote(near(root))}"
 
 
-def print_end(derived: SweepResults, measured: MeasuringOutcome, console: Console, *, verbosity: int) -> None:
+def print_end(derived: "SweepResults", measured: MeasuringOutcome, console: "Console", *, verbosity: int) -> None:
     """The results of a sweep that has just ended, and why some are missing."""
     if measured.nothing_left and verbosity > QUIET:
         say(console, "Nothing was left to measure: this sweep is finished")
@@ -71,7 +69,7 @@ def print_end(derived: SweepResults, measured: MeasuringOutcome, console: Consol
 
 
 def print_results(
-    derived: SweepResults, *, saved_to: str, console: Console, verbosity: int = NORMAL, interrupted: bool = False
+    derived: "SweepResults", *, saved_to: str, console: "Console", verbosity: int = NORMAL, interrupted: bool = False
 ) -> None:
     """The end of a sweep in a dozen lines: the answer, the settings against vanilla, what to do next, where all is.
 
@@ -131,7 +129,7 @@ def _answers(found: Sequence[Recommendation], *, single: bool) -> Iterator[tuple
             yield f"{question}{answer.headline}. {answer.sureness}".rstrip(), style
 
 
-def _places(derived: SweepResults, jobs: Sequence[Comparison], saved_to: str, verbosity: int) -> Iterator[str]:
+def _places(derived: "SweepResults", jobs: Sequence[Comparison], saved_to: str, verbosity: int) -> Iterator[str]:
     """Where the report and other files are, and how many remarks it has."""
     record = derived.record
     remarks = sum(advice.rank < 3 for advice, _ in grouped_findings(jobs, job_labels(jobs), record))
@@ -148,7 +146,7 @@ def _places(derived: SweepResults, jobs: Sequence[Comparison], saved_to: str, ve
 
 
 def _table_lines(
-    jobs: Sequence[Comparison], found: Sequence[Recommendation], record: SweepRecord, room: int, console: Console
+    jobs: Sequence[Comparison], found: Sequence[Recommendation], record: SweepRecord, room: int, console: "Console"
 ) -> Iterator[str]:
     """Titles, vanilla and at most `room` lines of jobs: all of them, or the best few and in one line the rest.
 
@@ -178,7 +176,7 @@ def _table_lines(
 def _next_steps(
     found: Sequence[Recommendation],
     jobs: Sequence[Comparison],
-    derived: SweepResults,
+    derived: "SweepResults",
     *,
     quiet: bool,
     interrupted: bool,
@@ -221,7 +219,7 @@ def _next_steps(
         yield f"Surer:      {quieter}velosweep more last --iterations {max(5 - pairs, pairs)}"
 
 
-def _print_single(job: Comparison, record: SweepRecord, console: Console) -> None:
+def _print_single(job: Comparison, record: SweepRecord, console: "Console") -> None:
     say(console, "=== Benchmark Results ===", style="bold")
     for name, stats in (("Vanilla", job.vanilla), ("Speculative", job.speculative)):
         if stats is not None:
@@ -260,7 +258,9 @@ def _print_single(job: Comparison, record: SweepRecord, console: Console) -> Non
     say(console)
 
 
-def _print_target(job: Comparison, value: float, reasons: Sequence[str], record: SweepRecord, console: Console) -> None:
+def _print_target(
+    job: Comparison, value: float, reasons: Sequence[str], record: SweepRecord, console: "Console"
+) -> None:
     """Whether the job reached its target, and what may help; no `reasons` where the findings above say everything."""
     target = target_of(record, job.job_id)
     if value <= target or job.verdict is Verdict.INVALID:
@@ -275,7 +275,7 @@ def _print_target(job: Comparison, value: float, reasons: Sequence[str], record:
         say(console, f"✅ Speculative decoding achieved target speedup (>{target:g}x)!", style="green")
 
 
-def _failures(derived: SweepResults) -> Iterator[str]:
+def _failures(derived: "SweepResults") -> Iterator[str]:
     """Why there are no results, which jobs failed and why, and how many runs of the others failed; a line each."""
     jobs, record, samples = whole_jobs(derived.comparisons), derived.record, derived.samples
     gone = {job.id for job in record.jobs if job.state == "failed"} if jobs else ()

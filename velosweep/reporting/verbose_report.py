@@ -1,7 +1,5 @@
 """What `-v` adds to the end of a sweep: all that its dozen lines leave out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from velosweep.results.derived_files import SweepResults
 
 
-def print_details(derived: SweepResults, found: Sequence[Recommendation], console: Console) -> None:
+def print_details(derived: "SweepResults", found: Sequence[Recommendation], console: "Console") -> None:
     """All that the dozen lines leave out: every figure, how a search went, what each answer rests on, all findings."""
     rows, record = with_answers(derived.comparisons, found), derived.record
     jobs = whole_jobs(rows)
@@ -62,6 +60,6 @@ def print_details(derived: SweepResults, found: Sequence[Recommendation], consol
     say(console)
 
 
-def _print_plot(title: str, points: Sequence[tuple[str, Comparison, str]], console: Console) -> None:
+def _print_plot(title: str, points: Sequence[tuple[str, Comparison, str]], console: "Console") -> None:
     say(console, title)
     say_lines(console, [*interval_plot(points, width=min(width_of(console), 100)), ""])

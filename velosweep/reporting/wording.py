@@ -1,7 +1,5 @@
 """Figures and names in words, alike on the screen, in exports and in the report."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache

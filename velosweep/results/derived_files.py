@@ -1,7 +1,5 @@
 """Every file that follows from a sweep's samples but the report: samples, results, summaries, each job's own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -3,8 +3,6 @@
 A large sweep's jobs come in slices, each small enough for memory, which processes work on side by side.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

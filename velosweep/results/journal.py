@@ -1,7 +1,5 @@
 """Each sample on disk when it exists: one checksummed JSON line a sample or event, appended and synced."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket
@@ -132,7 +130,7 @@ class Journal:
                 self._handle = -1
         self._held.close()
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> "Journal":
         return self
 
     def __exit__(self, *_: object) -> None:

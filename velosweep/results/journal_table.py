@@ -3,8 +3,6 @@
 And the order of a table's rows, which depends on the rows alone, so that the same runs give the same bytes.
 """
 
-from __future__ import annotations
-
 import json
 import mmap
 from array import array

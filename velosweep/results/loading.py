@@ -1,7 +1,5 @@
 """Reading results back: of one sweep, one job, or a folder of sweeps. `velosweep.load` and `load_results`."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections.abc import Callable, Iterable, Sequence
@@ -191,7 +189,7 @@ def _interrupted(journal: Path) -> pa.Table:
     return with_setting_columns(table, sample_columns(read_record(record).jobs)) if record.is_file() else table
 
 
-def _fragment(file: Path, encoded: list[str]) -> ds.ParquetFileFragment:
+def _fragment(file: Path, encoded: list[str]) -> "ds.ParquetFileFragment":
     """A file to scan. It keeps the footer that it read, which is parsed once, here, for version, columns and scan."""
     import pyarrow.dataset as ds
     import pyarrow.fs
@@ -205,7 +203,7 @@ def _fragment(file: Path, encoded: list[str]) -> ds.ParquetFileFragment:
 
 
 def _scan(
-    files: Sequence[ds.ParquetFileFragment],
+    files: "Sequence[ds.ParquetFileFragment]",
     schema: pa.Schema,
     encoded: Sequence[str],
     expression: Any,
@@ -228,7 +226,7 @@ def _scan(
         raise damaged_parquet(Path(files[0].path), error) from error
 
 
-def _matching(fragment: ds.ParquetFileFragment, schema: pa.Schema, expression: Any) -> list[ds.Fragment]:
+def _matching(fragment: "ds.ParquetFileFragment", schema: pa.Schema, expression: Any) -> "list[ds.Fragment]":
     """The row groups of a file that have matching rows, as one fragment, since each fragment opens the file anew.
 
     They are found by their least and greatest values, which rule out few ids as those are hashes, and then by reading

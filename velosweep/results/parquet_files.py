@@ -1,7 +1,5 @@
 """Our Parquet files: what each says of itself, reading them, and samples.parquet: one row a run. See SCHEMA.md."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,12 +46,12 @@ DEFAULTS: Mapping[str, object] = {"block": 0, "attempt": 0, "concurrency": 1, "d
 ROW_GROUP = 8_192
 
 
-def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
+def schema(metadata: Mapping[str, str] | None = None) -> "pa.Schema":
     """The columns of samples.parquet, with `metadata` beside the schema's version."""
     return arrow_schema(COLUMNS, metadata)
 
 
-def arrow_schema(kinds: Mapping[str, str], metadata: Mapping[str, str] | None = None) -> pa.Schema:
+def arrow_schema(kinds: Mapping[str, str], metadata: Mapping[str, str] | None = None) -> "pa.Schema":
     """Columns of these types (the contract's names) as a file's schema, with `metadata` beside the schema's version."""
     import pyarrow as pa
 
@@ -166,7 +164,7 @@ def _configuration(value: Mapping[str, object]) -> dict[str, str]:
     return {"configuration": json.dumps(value, separators=(",", ":"))}
 
 
-def write_samples(path: Path, table: pa.Table, *, metadata: Mapping[str, str] | None = None) -> None:
+def write_samples(path: Path, table: "pa.Table", *, metadata: Mapping[str, str] | None = None) -> None:
     """Write atomically. The same rows and `metadata` give the same bytes, however `table` is chunked.
 
     Raises StorageError.
@@ -178,7 +176,7 @@ def write_samples(path: Path, table: pa.Table, *, metadata: Mapping[str, str] | 
 
 def write_row_groups(
     path: Path,
-    groups: Iterable[pa.Table],
+    groups: "Iterable[pa.Table]",
     *,
     metadata: Mapping[str, str] | None = None,
     further: Mapping[str, str] | None = None,
@@ -200,7 +198,7 @@ def write_row_groups(
             writer.write_table(pa.Table.from_batches(whole.to_batches(), schema=wanted), row_group_size=ROW_GROUP)
 
 
-def read_parquet(path: Path) -> pa.Table:
+def read_parquet(path: Path) -> "pa.Table":
     """A Parquet file of ours as it is. Raises StorageError or SchemaError."""
     with reading_parquet(path):
         return open_parquet(path).read()
@@ -212,7 +210,7 @@ def row_count(path: Path) -> int:
         return open_parquet(path).metadata.num_rows
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
+def open_parquet(path: Path) -> "pq.ParquetFile":
     """A Parquet file of ours to read from. Raises Arrow's errors, StorageError for another program's, SchemaError."""
     import pyarrow.parquet as pq
 
@@ -221,7 +219,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     return file
 
 
-def with_all_columns(table: pa.Table) -> pa.Table:
+def with_all_columns(table: "pa.Table") -> "pa.Table":
     """The columns of the contract in its order, null where `table` lacks them; then its further ones."""
     import pyarrow as pa
 

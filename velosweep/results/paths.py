@@ -1,7 +1,5 @@
 """Every file name of a sweep, in one place. No other module spells one."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

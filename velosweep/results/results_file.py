@@ -4,8 +4,6 @@ results.parquet: one row a job and prompt (`prompt_id`), and one a job (`prompt_
 specification's object, keys in its order; what is undefined is null.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -114,7 +112,7 @@ _PLACES = {
 }
 
 
-def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
+def schema(metadata: Mapping[str, str] | None = None) -> "pa.Schema":
     """The columns of results.parquet, with `metadata` beside the schema's version."""
     return arrow_schema(COLUMNS, metadata)
 
@@ -125,7 +123,7 @@ def results_to_table(
     sweep_id: str,
     metadata: Mapping[str, str] | None = None,
     states: Mapping[str, str] | None = None,
-) -> pa.Table:
+) -> "pa.Table":
     """Comparisons as a table in the order given; whatever other setting varies is a column at the end.
 
     `states`: how each job ended, by id.

@@ -1,7 +1,5 @@
 """What a sweep varies beside the contract's columns: each such setting is a column at the end of our Parquet files."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +40,7 @@ def _column(key: str, values: dict[str, Scalar]) -> SettingColumn:
     return SettingColumn(name=column_name(key), key=key, kind=kind, values=values)
 
 
-def sample_columns(jobs: Sequence[JobRecord]) -> list[SettingColumn]:
+def sample_columns(jobs: "Sequence[JobRecord]") -> list[SettingColumn]:
     """The columns of a sweep's samples. A shared vanilla run has what all jobs of its baseline have, else null; null,
     too, for what a server without speculation doesn't see."""
     columns = varied_columns({job.id: settings_of(job) for job in jobs}, COLUMNS)
@@ -65,7 +63,7 @@ def _shared(column: SettingColumn, jobs: Iterable[str]) -> Scalar:
     return values.pop() if len(values) == 1 and not drafting(column.key) else None
 
 
-def with_setting_columns(table: pa.Table, columns: Iterable[SettingColumn]) -> pa.Table:
+def with_setting_columns(table: "pa.Table", columns: Iterable[SettingColumn]) -> "pa.Table":
     """Samples with these columns at the end, whose values follow from each row's `job_id`."""
     import pyarrow as pa
 

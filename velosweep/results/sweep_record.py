@@ -3,8 +3,6 @@
 And what follows from it: the exit status, and the return values that Hydra gets for its jobs.
 """
 
-from __future__ import annotations
-
 import json
 import types
 import typing
@@ -95,7 +93,7 @@ _FIRST += ["concurrency", "depth", "prompt_set", "started_at", "host", "device",
 Row = dict[str, Any]
 
 
-def record_from_samples(table: pa.Table, keys: Mapping[str, str]) -> SweepRecord:
+def record_from_samples(table: "pa.Table", keys: Mapping[str, str]) -> SweepRecord:
     """One job a `job_id` of speculative rows, in order of `job_num`; what samples don't say stays at its default.
 
     `keys`: the setting of each column beside the contract's.
@@ -187,7 +185,7 @@ class SweepOutcome:
     @classmethod
     def of(
         cls, summaries: Sequence[Summary | None], errors: Sequence[str | None], *, interrupted: bool = False
-    ) -> SweepOutcome:
+    ) -> "SweepOutcome":
         """The outcome of these jobs: interrupted, nothing, some or all measured."""
         if interrupted:
             status = ExitStatus.INTERRUPTED
@@ -207,7 +205,7 @@ class SweepOutcome:
         *,
         asked: Collection[str] | None = None,
         interrupted: bool = False,
-    ) -> SweepOutcome:
+    ) -> "SweepOutcome":
         """The outcome of a sweep's jobs, or only of those `asked` for by id; `summaries` in the record's order.
 
         Twins of a job come to the same, each in its own place by its number.

@@ -6,8 +6,6 @@ of the target's own. A round that drafts nothing is one, too, and yields one tok
 accepted/drafted is *not* alpha (alpha .8 at gamma 8 gives .416).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -11,8 +11,6 @@ Dunnett's quantile over all K at 97.5 % it holds for whichever is chosen. Its fi
 any other's, so that its upper limit stays.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence

@@ -5,8 +5,6 @@ a contrast of the two-way model of all series of these builds (two_way), over la
 launches; else it is Welch's, which assumes no drift between the builds.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,7 +45,7 @@ class _Series:
 
 
 def with_builds_compared(
-    comparisons: Sequence[Comparison], baselines: Mapping[str, str], samples: pa.Table
+    comparisons: Sequence[Comparison], baselines: Mapping[str, str], samples: "pa.Table"
 ) -> list[Comparison]:
     """The comparisons, with `beside_first` of each whole job that has a twin of an earlier build.
 
@@ -87,7 +85,7 @@ def _build(job: Comparison) -> tuple[object, ...]:
     return tuple(value_of(settings, key) for key in _BUILD)
 
 
-def _series(samples: pa.Table, names: set[str]) -> dict[str, _Series]:
+def _series(samples: "pa.Table", names: set[str]) -> dict[str, _Series]:
     """Of each name that has good runs; of several attempts at a run the last."""
     import pyarrow.compute as pc
 

@@ -3,8 +3,6 @@
 Tolerant of tables written by other programs: only the required columns must be there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """What samples mean: the statistics of one job, or of one of its prompts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -145,8 +143,8 @@ class BesideFirst:
     """
 
     reference: str
-    vanilla: Interval | None
-    speculative: Interval | None
+    vanilla: "Interval | None"
+    speculative: "Interval | None"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,8 +207,8 @@ class Comparison:
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     concurrency: int = 1
     depth: int = 0
-    vanilla_latency: Latency | None = None
-    speculative_latency: Latency | None = None
+    vanilla_latency: "Latency | None" = None
+    speculative_latency: "Latency | None" = None
     cost_source: str | None = None
     decoding: DecodingTime | None = None
     request: RequestTimes | None = None

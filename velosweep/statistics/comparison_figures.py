@@ -3,8 +3,6 @@
 Comparisons whose series are as long as each other are computed together, as rows of one array.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

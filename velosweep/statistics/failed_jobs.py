@@ -1,7 +1,5 @@
 """Rows for jobs of which no run went well: what they were, and no figures but vanilla's."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from typing import Any

@@ -5,8 +5,6 @@ while it was still slower than at first.
 Sentences and remedies are reporting's.
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

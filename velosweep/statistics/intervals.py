@@ -4,8 +4,6 @@ The only implementation of a half-width: the grid, the search, `compare`, the st
 use it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """One job of a table of samples: which of its runs are compared, and the comparisons made of their figures."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

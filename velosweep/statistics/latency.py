@@ -1,7 +1,5 @@
 """How long users wait: of several streams for the first token and from one to the next, at depth for the context."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -6,8 +6,6 @@ A speculative run's partner is the vanilla run of the same slot and attempt if t
 latest successful one. Nothing here depends on the order of rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any

@@ -1,7 +1,5 @@
 """Which of several jobs is chosen, and how sure it then is."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable

@@ -4,8 +4,6 @@ A request that generates N tokens takes F + (N - 1) * s, with F the time to its 
 decoding one. Speculation pays from the least N at which that is less than without it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

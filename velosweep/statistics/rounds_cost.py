@@ -15,8 +15,6 @@ tau = tokens a round, a job's speedup is tau / (gamma*c + v + s), where
 On a GPU llama.cpp waits for that reading when it drafts next, and s is then part of c.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,11 +47,11 @@ class Costs:
 
     jobs: Mapping[int, JobCost]
 
-    def of(self, job: FoundJob) -> JobCost | None:
+    def of(self, job: "FoundJob") -> JobCost | None:
         """A job's; None where it didn't speculate or drafted nothing."""
         return None if job.speculative is None else self.jobs.get(job.speculative)
 
-    def expected_speedup(self, job: FoundJob, tokens_per_round: float | None) -> float | None:
+    def expected_speedup(self, job: "FoundJob", tokens_per_round: float | None) -> float | None:
         """What the job would gain if verifying a batch cost no more than a single token."""
         cost = self.of(job)
         if cost is None or cost.cost_ratio is None or tokens_per_round is None:
@@ -66,7 +64,7 @@ def expected_speedup(tokens_per_round: float, drafted: float, cost_ratio: float)
     return tokens_per_round / (drafted * cost_ratio + 1)
 
 
-def costs_of(arrangement: IndexedRuns, runs: Runs, jobs: Sequence[FoundJob]) -> Costs:
+def costs_of(arrangement: "IndexedRuns", runs: "Runs", jobs: "Sequence[FoundJob]") -> Costs:
     """The costs of each job that drafted something."""
     owners, text = arrangement.owners, arrangement.columns.text
     step_ms = {job.vanilla: _step_ms(owners[job.vanilla], runs) for job in jobs if job.vanilla is not None}
@@ -89,19 +87,21 @@ def costs_of(arrangement: IndexedRuns, runs: Runs, jobs: Sequence[FoundJob]) -> 
     return Costs(jobs=found)
 
 
-def _machine(arrangement: IndexedRuns, owner: Owner) -> tuple[object, ...]:
+def _machine(arrangement: "IndexedRuns", owner: "Owner") -> tuple[object, ...]:
     row, columns = int(owner.rows[0]), arrangement.columns
     load = (int(columns.integer("concurrency", 1)[row]), int(columns.integer("depth")[row]))
     return (owner.sweep_id, *(columns.text(name).at(row) for name in ("host", "device", "engine")), *load)
 
 
-def _step_ms(owner: Owner, runs: Runs) -> float | None:
+def _step_ms(owner: "Owner", runs: "Runs") -> float | None:
     """Vanilla's ms per token over all usable runs."""
     rows = owner.rows[runs.usable[owner.rows]]
     return float(runs.decode_ms(rows).sum() / runs.tokens[rows].sum()) if len(rows) else None
 
 
-def _job_cost(runs: Runs, owner: Owner, vanilla: Owner, *, step_ms: float, alone_ms: float | None) -> JobCost | None:
+def _job_cost(
+    runs: "Runs", owner: "Owner", vanilla: "Owner", *, step_ms: float, alone_ms: float | None
+) -> JobCost | None:
     """The costs of one job from its usable runs; None where their rounds aren't known or drafted nothing."""
     import numpy as np
 
@@ -133,7 +133,7 @@ def _job_cost(runs: Runs, owner: Owner, vanilla: Owner, *, step_ms: float, alone
     return JobCost(drafted=tokens / rounds, cost_ratio=cost, source=FROM_LOG, decoding=decoding)
 
 
-def _sync_ms(runs: Runs, owner: Owner, vanilla: Owner, batch: float) -> float | None:
+def _sync_ms(runs: "Runs", owner: "Owner", vanilla: "Owner", batch: float) -> float | None:
     """How much longer the speculative server takes for a batch of so many tokens; None where no batches were timed.
 
     0 for kinds without a model of their own. For drafts that are cut short in proportion to the batch.
@@ -148,7 +148,7 @@ def _sync_ms(runs: Runs, owner: Owner, vanilla: Owner, batch: float) -> float | 
     return max(ms - _interpolated(theirs, size), 0.0) * min(batch / size, 1.0)
 
 
-def _batch_ms(runs: Runs, owner: Owner) -> dict[int, float]:
+def _batch_ms(runs: "Runs", owner: "Owner") -> dict[int, float]:
     """The least ms of batches timed after an owner's usable runs, by size: disturbances make them longer."""
     sizes, times = (runs.columns.lists(name) for name in ("batch_tokens", "batch_ms"))
     if sizes is None or times is None:

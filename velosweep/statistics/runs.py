@@ -1,7 +1,5 @@
 """The runs of a table of samples: which count, their figures as arrays, and the series that comparisons are made of."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

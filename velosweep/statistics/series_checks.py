@@ -4,8 +4,6 @@ Series are the rows of arrays (series x runs); each function returns a list of f
 deleted. The thresholds are those of the design notes, which simulated them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """From samples to comparisons: one a job and prompt, and one a job. Independent of the order of rows."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 _BATCH_RUNS = 50_000
 
 
-def compare_jobs(samples: pa.Table, *, jobs: Mapping[str, JobRecord] | None = None) -> list[Comparison]:
+def compare_jobs(samples: "pa.Table", *, jobs: Mapping[str, JobRecord] | None = None) -> list[Comparison]:
     """All comparisons of a table of samples, by job number and then the prompts' order, the job's own last.
 
     `samples`: the data contract's columns; only job_id, mode, iteration and the three metrics are required.
@@ -37,7 +35,7 @@ def compare_jobs(samples: pa.Table, *, jobs: Mapping[str, JobRecord] | None = No
     return with_best_marked(row for _, rows in found for row in rows)
 
 
-def iterate_jobs(samples: pa.Table, *, jobs: Mapping[str, JobRecord] | None = None) -> Iterator[list[Comparison]]:
+def iterate_jobs(samples: "pa.Table", *, jobs: Mapping[str, JobRecord] | None = None) -> Iterator[list[Comparison]]:
     """As `compare_jobs`, a job at a time, and without what competing jobs say of each other.
 
     Only some jobs' comparisons need memory. Jobs of one baseline come together, baselines in the order of their first.
@@ -46,7 +44,7 @@ def iterate_jobs(samples: pa.Table, *, jobs: Mapping[str, JobRecord] | None = No
 
 
 def _jobs_by_baseline(
-    samples: pa.Table, jobs: Mapping[str, JobRecord] | None
+    samples: "pa.Table", jobs: Mapping[str, JobRecord] | None
 ) -> Iterator[tuple[int, list[Comparison]]]:
     """Each job's place in the order of jobs, and its comparisons: one for each prompt, then its own."""
     columns = columns_of(samples)

@@ -8,8 +8,6 @@ With m jobs compared at 95 % each, one in twenty changes looks real without bein
 Holm's correction over all jobs of the comparison, and the intervals stay the plain 95 % ones.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -11,8 +11,6 @@ estimate of how unlike the arms are (marginal likelihood over d0 from .5 to 64 w
 noisiest of arms whose spreads are 1 : 3 above 93 %. At 2 it is (tests/benchmarks/bench_rounds.py).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -46,7 +44,7 @@ class TwoWayModel:
     df: Any
 
     @classmethod
-    def of(cls, values: Any) -> TwoWayModel:
+    def of(cls, values: Any) -> "TwoWayModel":
         """The model of some tables of one size."""
         squares, df = _residuals(values)
         return cls(values=values, squares=squares, df=df)

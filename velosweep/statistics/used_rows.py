@@ -1,7 +1,5 @@
 """Which runs a job's figures are made of: usable ones, in pairs where there are pairs, of prompts that went well."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

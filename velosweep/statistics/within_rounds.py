@@ -1,7 +1,5 @@
 """Ratios to vanilla of settings that were measured in the same rounds, by the two-way model of all of them."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence

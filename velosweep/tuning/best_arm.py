@@ -16,8 +16,6 @@ more is better (tokens per second; minus the log of a time or an energy). A sear
 not certified.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections import Counter
@@ -53,7 +51,7 @@ class BestArmSearch:
     short_suite: bool = False
     history: tuple[SearchPass, ...] = ()
 
-    def after(self, asked: SearchPass, observations: Mapping[str, Observation]) -> BestArmSearch:
+    def after(self, asked: SearchPass, observations: Mapping[str, Observation]) -> "BestArmSearch":
         """The search with one more round."""
         return replace(self, history=(*self.history, replace(asked, observations=observations)))
 

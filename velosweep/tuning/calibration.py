@@ -7,8 +7,6 @@ the longest length costs far more than a line through the shorter ones predicts,
 boundary, shows on which side of it a candidate is.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left
 from collections import defaultdict

@@ -8,8 +8,6 @@ most (1 - confidence) / (number of rivals). The search is decided when the risks
 them, add up to at most 1 - confidence (Bonferroni).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

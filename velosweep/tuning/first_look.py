@@ -5,8 +5,6 @@ can run, or drafts, the next ones are looked at. The fastest are calibrated, as 
 are left out: none of them can be certified to be worse.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ All runs are ordinary measurements with ordinary keys. A resumed search finds th
 again and goes on.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace

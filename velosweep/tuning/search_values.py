@@ -1,7 +1,5 @@
 """What a search asks for, what was observed, and how the search ended."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum

@@ -8,8 +8,6 @@ with weights that nobody trained: they are right by chance alone; `speculation.s
 likes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any

@@ -6,8 +6,6 @@ accepted, while the target still pays for every block; a larger eps lowers the a
 text is not.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence

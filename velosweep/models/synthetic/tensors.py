@@ -1,7 +1,5 @@
 """One synthetic model: which tensors it has, what is in them, and how they are written a piece at a time."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -62,7 +60,7 @@ class SyntheticFile:
     extra: Mapping[str, int | bool | list[int]] = field(default_factory=dict)
 
 
-def plain_model(shape: SyntheticShape, layers: int, pool: Pool) -> SyntheticFile:
+def plain_model(shape: SyntheticShape, layers: int, pool: "Pool") -> SyntheticFile:
     """The model of the shape's first `layers` blocks."""
     blocks = [tensor for number in range(layers) for tensor in block(shape, number, pool)]
     return SyntheticFile(
@@ -100,12 +98,12 @@ def write_gguf(file: SyntheticFile, shape: SyntheticShape, path: Path) -> None:
         writer.close()
 
 
-def model_tensors(shape: SyntheticShape, blocks: list[Tensor], pool: Pool) -> tuple[Tensor, ...]:
+def model_tensors(shape: SyntheticShape, blocks: list[Tensor], pool: "Pool") -> tuple[Tensor, ...]:
     """The tensors of a language model with these blocks, in the file's order."""
     return (embeddings(shape, pool), *blocks, norm("output_norm.weight", shape.width, anchor=1.0), output(shape, pool))
 
 
-def block(shape: SyntheticShape, number: int, pool: Pool, *, stored_as: int | None = None) -> Iterator[Tensor]:
+def block(shape: SyntheticShape, number: int, pool: "Pool", *, stored_as: int | None = None) -> Iterator[Tensor]:
     """The tensors of a block, the same in the main and the draft model, under its own number or another one."""
     width, hidden = shape.width, shape.feed_forward
     kv_width = width // shape.heads * shape.kv_heads
@@ -145,7 +143,7 @@ def norm(name: str, width: int, *, anchor: float, scale: float = 1.0) -> Tensor:
     return Tensor(name=name, rows=0, columns=width, pieces=lambda: iter([values.tobytes()]), plain=True)
 
 
-def embeddings(shape: SyntheticShape, pool: Pool) -> Tensor:
+def embeddings(shape: SyntheticShape, pool: "Pool") -> Tensor:
     """The token embeddings."""
     used = len(vocabulary_tokens(0)[0])
 
@@ -157,7 +155,7 @@ def embeddings(shape: SyntheticShape, pool: Pool) -> Tensor:
     return Tensor(name="token_embd.weight", rows=shape.vocabulary, columns=shape.width, pieces=pieces)
 
 
-def output(shape: SyntheticShape, pool: Pool) -> Tensor:
+def output(shape: SyntheticShape, pool: "Pool") -> Tensor:
     """The output layer."""
 
     def pieces() -> Pieces:

@@ -15,6 +15,7 @@ from tests.reporting.test_recommendation import searched
 from velosweep.errors import ConfigError, NothingMeasured, StorageError
 from velosweep.reporting.deploy_formats import command_text, llama_swap_text, preset_text
 from velosweep.reporting.posted_rows import own_rows, read_rows, row_text
+from velosweep.reporting.recommendation import recommend
 from velosweep.values import Verdict
 
 ARGUMENTS = ("-m", "/m/a model.gguf", "-md", "/m/d.gguf", "-c", "4096", "--jinja", "--spec-draft-p-min", "-0.5", "-fa")
@@ -129,3 +130,12 @@ def test_a_file_without_rows_is_refused_with_what_is_wanted(tmp_path: Path) -> N
     with pytest.raises(StorageError) as caught:
         read_rows(tmp_path / "rows.md")
     assert "device, model, speedup" in str(caught.value)
+
+
+def test_of_attached_servers_no_command_is_claimed() -> None:
+    made = answered()
+    attached = [replace(row, engine="attached") for row in made.comparisons]
+
+    assert [answer.command for answer in recommend(attached, made.record)] == [None]
+    with pytest.raises(ConfigError, match="with which arguments they had been started is not known"):
+        command_text(attached, made.record)

@@ -60,7 +60,7 @@ class ContextBefore:
 
     def ms(self, done: Completion) -> float | None:
         """The time in which slots read it, their mean; None where this run read it with its prompt."""
-        return fmean(self._ms.values()) if self._ms and done.number("prompt_n") < self._depth else None
+        return fmean(self._ms.values()) if self._ms and (done.count("cache_n") or 0) >= self._depth / 2 else None
 
 
 def filler_tokens(http: HttpClient, count: int) -> list[int]:

@@ -204,7 +204,7 @@ class ServerClient:
         """Raise RequestRefused for a prompt that the chat template refuses or the context is too small for."""
         prompt = self._chat.text(request)
         answers = request.n_predict * (1 + len(self._chat.unanswered(request)))
-        check_prompt_fits(self._http, prompt, n_predict=answers, depth=self._server.depth)
+        check_prompt_fits(self._http, prompt, n_predict=answers, server=self._server)
 
     def time_batches(self, sizes: Sequence[int], *, timeout_s: float) -> list[tuple[int, float]]:
         """(tokens, ms) of batches behind the last run; none of several streams or where a build's cache is odd."""

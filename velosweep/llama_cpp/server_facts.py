@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from velosweep.errors import RequestRefused
 from velosweep.llama_cpp.client import HttpClient, check_status
+from velosweep.llama_cpp.engine import ServerConfig
 
 
 def server_props(http: HttpClient, *, timeout_s: float = 10.0) -> Mapping[str, object]:
@@ -39,13 +40,12 @@ def tokenize(http: HttpClient, text: str, *, begin: bool = True) -> list[int] | 
     return None
 
 
-def check_prompt_fits(http: HttpClient, prompt: str, *, n_predict: int, depth: int = 0) -> None:
-    """Raise RequestRefused where `prompt` and `n_predict` tokens after it don't fit into the context of a slot.
+def check_prompt_fits(http: HttpClient, prompt: str, *, n_predict: int, server: ServerConfig) -> None:
+    """Raise RequestRefused where the depth, `prompt` and `n_predict` tokens after it don't fit into a slot's context.
 
-    `depth`: tokens that come before the prompt. A build that counts no tokens or doesn't tell its context lets
-    everything pass.
+    A build that counts no tokens or doesn't tell its context lets everything pass.
     """
-    context, found = _slot_context(http), tokenize(http, prompt)
+    depth, context, found = server.depth, _slot_context(http), tokenize(http, prompt)
     # llama.cpp ends a run as truncated as soon as its last token would fill the context.
     if context is None or found is None or (tokens := len(found)) + n_predict < context - depth:
         return
@@ -57,9 +57,12 @@ def check_prompt_fits(http: HttpClient, prompt: str, *, n_predict: int, depth: i
         what = f"{needed}, and the model was trained for {trained}"
         shorter = "shorten the prompt, lower depth or n_predict" if depth else "shorten the prompt, lower n_predict"
         raise RequestRefused(what, remedy=f"{shorter} or choose a model for longer texts")
+    more = f"set engine.context={whole - depth} or more{', to which depth is added' if depth else ''}"
+    if server.engine.kind == "attached":
+        more = f"start it with --ctx-size {whole * server.concurrency} or more"
     raise RequestRefused(
-        f"{needed}, and the server has {context}",
-        remedy=f"set engine.context={tokens + n_predict + 1} or more, shorten the prompt or lower n_predict",
+        f"{needed}, and the server has {context}{' for each stream' if server.concurrency > 1 else ''}",
+        remedy=f"{more}, shorten the prompt or lower n_predict",
     )
 
 

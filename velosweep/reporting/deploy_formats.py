@@ -37,6 +37,11 @@ def deployments(comparisons: Sequence[Comparison], record: SweepRecord) -> list[
         job = answer.job
         if job is None or job.main_model in found:
             continue
+        if job.engine == "attached":
+            raise ConfigError(
+                "The servers were attached, and with which arguments they had been started is not known",
+                remedy="start the one that is faster as it was started, or measure with engine=server",
+            )
         what = speedup(job) if answer.command else f"no speculation (the best setting was {speedup(job)})"
         where = f"{job.device}, {job.engine}, llama.cpp {job.llama_cpp_build}"
         found[job.main_model] = Deployment(

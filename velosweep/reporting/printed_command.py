@@ -17,8 +17,13 @@ def program_missing(job: Comparison) -> bool:
     return job.engine == "embedded" and shutil.which("llama-server") is None
 
 
-def command_line(job: Comparison, record: SweepRecord) -> str:
-    """llama-server for this job, quoted for a POSIX shell: with the arguments recorded, else by today's names."""
+def command_line(job: Comparison, record: SweepRecord) -> str | None:
+    """llama-server for this job, quoted for a POSIX shell: with the arguments recorded, else by today's names.
+
+    None where somebody else started the server: nobody told us how.
+    """
+    if job.engine == "attached":
+        return None
     entry = next((entry for entry in record.jobs if entry.id == job.job_id), None)
     recorded = entry.server_arguments if entry else ()
     return _quoted(entry, recorded or default_arguments(job))

@@ -44,9 +44,9 @@ class Recommendation:
     """`job` is what to run, None where nothing can be advised. `kind`: run, no_reliable_gain, slower or nothing.
 
     `question`: what sets it apart from the sweep's other recommendations, empty for a single one. `headline`: the
-    answer; `sureness`: how sure it is. `command`: ready to paste, None where vanilla is the advice. `costs`: what
-    a whole request gains, where that is another story than decoding's. `rests_on`, `ties`, `by_category`, `against`,
-    `notes`: sentences.
+    answer; `sureness`: how sure it is. `command`: ready to paste, None where vanilla is the advice or the server was
+    attached. `costs`: what a whole request gains, where that is another story than decoding's. `rests_on`, `ties`,
+    `by_category`, `against`, `notes`: sentences.
     """
 
     question: str

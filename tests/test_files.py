@@ -31,6 +31,19 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside(tmp_path: Path) -
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(StorageError, match="nobody reads from it; name a file"):
+        write_text(path, "lost")
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    write_text(path, "read")
+
+    assert os.read(reader, 100) == b"read"
+    assert [(entry.name, entry.is_fifo()) for entry in tmp_path.iterdir()] == [("pipe", True)]
+    os.close(reader)
+
+
 @pytest.mark.parametrize(
     ("number", "words"),
     [

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ _REMEDIES = {
     errno.EPERM: f"you may not write there; {_ELSEWHERE}",
     errno.EEXIST: "a file stands where a folder is needed; move it away",
     errno.ENOTDIR: "a file stands where a folder is needed; move it away",
+    errno.ENXIO: "nobody reads from it; name a file",
     errno.EIO: "the disk reports an error; check it before you trust the folder",
 }
 
@@ -82,8 +84,12 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
     `durable`: fsync file and folder before returning. Without it a power cut may cost the file, never
     truncate it under its name; for files that can be derived again.
-    Raises StorageError.
+    A device or a pipe, such as /dev/stdout, is written to and stays what it is. Raises StorageError.
     """
+    if _is_device(path):
+        with _into_device(path) as beside:
+            yield beside
+        return
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with as_storage_error(path):
@@ -98,6 +104,27 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         raise
     if durable:
         sync_folder(path.parent)
+
+
+def _is_device(path: Path) -> bool:
+    """Whether `path` is, or leads to, a device, a pipe or a socket."""
+    try:
+        kind = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
+
+
+@contextmanager
+def _into_device(path: Path) -> Iterator[Path]:
+    """A path to write to, whose content then goes to the device; a pipe that nobody reads is not waited for."""
+    with tempfile.TemporaryDirectory(prefix="velosweep-") as folder, as_storage_error(path):
+        yield Path(folder, "content")
+        handle = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            write_all(handle, Path(folder, "content").read_bytes())
+        finally:
+            os.close(handle)
 
 
 def write_bytes(path: Path, content: bytes | memoryview, *, durable: bool = True) -> None:

@@ -185,9 +185,11 @@ class _Silent(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self.path.endswith(("/health", "/props")):
             self.do_POST()
+        page = self.server.page  # type: ignore[attr-defined]
         self.send_response(self.server.status)  # type: ignore[attr-defined]
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(page)))
         self.end_headers()
+        self.wfile.write(page)
         self.server.asked.release()  # type: ignore[attr-defined]
 
     def do_POST(self) -> None:
@@ -199,9 +201,10 @@ class _Silent(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def silent_server(status: int) -> Iterator[ThreadingHTTPServer]:
+def silent_server(status: int, page: bytes = b"{}") -> Iterator[ThreadingHTTPServer]:
     """A server that is there and says nothing."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Silent)
+    server.page = page  # type: ignore[attr-defined]
     server.status, server.asked, server.daemon_threads = status, threading.Semaphore(0), True  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -249,13 +252,29 @@ def test_what_can_not_be_reached_is_refused_with_url_and_cause(causes: dict[str,
         assert f"No llama-server answers at {url.removeprefix('unix://')} ({key}): {cause}" in output
 
 
+def test_any_other_web_server_is_refused_before_anything_runs() -> None:
+    with silent_server(200, b"<html>Welcome</html>") as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        cause = rf"No llama-server answers at {url} \(engine\.vanilla_url\): .*isn't JSON: '<html>Welcome</html>'"
+
+        with pytest.raises(ProgramError, match=rf"{cause}; correct engine\.vanilla_url"):
+            AttachedEngine(vanilla_url=url, speculative_url=None).check_reachable(streams=1)
+
+
+def test_a_wrong_api_key_is_refused_before_anything_runs(serve: Serve) -> None:
+    url = serve("2026-10", api_key="right").replace("right", "wrong")
+
+    with pytest.raises(ProgramError, match=r"Invalid API Key; set LLAMA_API_KEY"):
+        AttachedEngine(vanilla_url=url, speculative_url=None).check_reachable(streams=1)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("status", [503, 200], ids=["still loading", "ready but silent"])
 def test_every_wait_for_a_server_ends_on_a_signal(status: int, number: signal.Signals, tmp_path: Path) -> None:
     with silent_server(status) as server:
         url = f"http://127.0.0.1:{server.server_port}"
         run = velosweep(url, url, tmp_path)
-        for _ in range(8):  # two for /health and two for /props before anything runs, then the lane's own
+        for _ in range(12):  # some for /health and /props before anything runs, then the lane's own
             assert server.asked.acquire(timeout=60)  # type: ignore[attr-defined]
         assert run.poll() is None
         run.send_signal(number)

@@ -107,6 +107,42 @@ def test_a_first_token_that_is_held_back_is_timed_by_llama_cpps_own_clock_and_ke
     assert done.tokens == (NOT_SENT, NOT_SENT, 160, NOT_SENT, NOT_SENT, 160, NOT_SENT)
 
 
+def _first_token_of(*stages: tuple[float, bytes], predicted_ms: float) -> Completion:
+    """The answer of a server that sends each piece so many seconds after the one before it."""
+    final = {"stop": True, "tokens": [], "timings": {"predicted_n": 2, "predicted_ms": predicted_ms}}
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(HEAD)
+        for pause_s, piece in stages:
+            time.sleep(pause_s)
+            connection.sendall(piece)
+        connection.sendall(chunk(b"data: " + json.dumps(final).encode() + b"\n\n") + END)
+
+    with serving(answer) as http:
+        return complete(http, {"prompt": "x"}, timeout_s=5.0)
+
+
+@pytest.mark.parametrize(
+    "late",
+    [event(content="a", tokens=[97]) + event(content="b", tokens=[98]), event(content="\u4f60")],
+    ids=["a proxy collects the stream", "a build of 2024, which sends no ids, holds part of a character back"],
+)
+def test_a_first_token_that_comes_late_is_timed_by_llama_cpps_own_clock(late: bytes) -> None:
+    done = _first_token_of((0.2, late), predicted_ms=150.0)
+
+    assert done.time_to_first_token_ms == pytest.approx(done.total_time_ms - 150.0)
+
+
+@pytest.mark.parametrize(
+    "early", [event(content="", tokens=[]), event(prompt_progress={"total": 9, "processed": 1}, content="")]
+)
+def test_an_event_without_a_token_is_no_first_token(early: bytes) -> None:
+    done = _first_token_of((0.0, early), (0.2, event(content="a", tokens=[97])), predicted_ms=1.0)
+
+    assert done.time_to_first_token_ms == pytest.approx(done.total_time_ms - 1.0)
+    assert done.time_to_first_token_ms >= 199
+
+
 def test_an_absurd_count_of_tokens_fills_no_memory() -> None:
     first = event(content="a", tokens=[97], tokens_predicted=1 << 60)
 
@@ -116,7 +152,7 @@ def test_an_absurd_count_of_tokens_fills_no_memory() -> None:
 def test_a_keep_alive_comment_is_no_first_token() -> None:
     def answer(connection: socket.socket) -> None:
         connection.sendall(HEAD + chunk(b": ping\n\n"))
-        time.sleep(0.1)
+        time.sleep(0.2)
         connection.sendall(event(content="a", tokens=[97]) + FINAL + END)
 
     with serving(answer) as http:
@@ -226,6 +262,19 @@ def test_a_hang_ends_in_time_as_a_timeout() -> None:
         with pytest.raises(RunTimeout, match=r"within 0\.2 s \(0 bytes came\)"):
             complete(http, {"prompt": "x"}, timeout_s=0.2)
         released.set()
+
+
+def test_an_answer_without_end_takes_no_memory_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_MOST_BYTES", 1 << 20)
+
+    def answer(connection: socket.socket) -> None:
+        with suppress(OSError):
+            connection.sendall(HEAD)
+            while True:
+                connection.sendall(chunk(b"x" * 65_536))
+
+    with serving(answer) as http, pytest.raises(RunFailed, match=r"broke during GET /props: more than 1 MiB came"):
+        http.get_json("/props", timeout_s=60.0)
 
 
 def test_a_trickle_does_not_extend_the_deadline() -> None:

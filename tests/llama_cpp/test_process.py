@@ -184,3 +184,10 @@ def test_a_program_that_never_answers_is_given_up() -> None:
 )
 def test_exit_codes_are_told_in_words(code: int | None, words: str) -> None:
     assert process.describe_exit(code) == words
+
+
+def test_a_program_that_prints_without_end_is_stopped() -> None:
+    answer = process.ask([*PYTHON, "while True: print('y' * 1000)"], timeout_s=600.0)
+
+    assert answer.exit_code is None
+    assert len(answer.stdout) == 1 << 24

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from velosweep.errors import LaunchFailed, ProgramError, RunFailed, combine_errors
+from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout, combine_errors
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.client import LOADING, HttpClient, ServerAddress
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
@@ -94,12 +94,19 @@ class AttachedEngine:
         for mode, address in self._addresses.items():
             key, http = _KEYS[mode], HttpClient(address)
             problem = _wait_healthy(http, unreachable_s=_STARTING_S + began - time.perf_counter(), loading_s=0)
-            if problem is None and streams > 1:
-                with suppress(RunFailed):  # then its launch says what is the matter
-                    if lack := lack_of_slots(server_slots(http), streams):
-                        problems.append(ProgramError(f"{key} {address}: {lack}", remedy="or lower concurrency"))
-            elif problem not in (None, LOADING):
-                problems.append(ProgramError(_no_answer(address, key, problem), remedy=f"start it, or correct {key}"))
+            if problem == LOADING:
+                continue
+            try:
+                if problem is not None:
+                    raise RunFailed(problem, remedy=f"start it, or correct {key}")
+                server_props(http)  # any web server may say that it is well
+                if streams > 1 and (lack := lack_of_slots(server_slots(http), streams)):
+                    problems.append(ProgramError(f"{key} {address}: {lack}", remedy="or lower concurrency"))
+            except RunTimeout:  # it may be busy; its launch says what is the matter
+                pass
+            except RunFailed as error:
+                remedy = error.remedy or f"correct {key}"
+                problems.append(ProgramError(_no_answer(address, key, error.message), remedy=remedy))
         if problems:
             raise combine_errors(problems)
 

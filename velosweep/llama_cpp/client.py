@@ -23,6 +23,7 @@ LOADING = "it is still loading its model"
 _CONNECT_S = 5.0
 _BAD_REQUEST = (400, 413, 422)
 _RECEIVE_BYTES = 1 << 18
+_MOST_BYTES = 1 << 28  # of an answer: a million tokens and more; what never ends must not take all memory
 # llama-server's events are 120 to 150 bytes a token; its last one has 1,700 and more and so wakes us at once. Shorter
 # last events, of a server that does not close the connection either, are looked for this often.
 _EVENTS_BYTES = 1024
@@ -224,7 +225,7 @@ def _receive(connection: socket.socket, deadline: float, pieces: list[tuple[floa
     events, for the last one, which is long, and for the end.
     """
     now = time.perf_counter
-    streaming = False
+    streaming, received = False, 0
     while True:
         left = deadline - now()
         if left <= 0:
@@ -241,6 +242,9 @@ def _receive(connection: socket.socket, deadline: float, pieces: list[tuple[floa
         if not data:
             return
         pieces.append((now(), data))
+        received += len(data)
+        if received > _MOST_BYTES:
+            raise OSError(f"more than {_MOST_BYTES >> 20} MiB came")
         latest = b"".join(data for _, data in pieces[-2:])
         # A chunked body's last chunk; JSON has its line ends escaped, so no token can look like it.
         if latest.endswith(b"\r\n0\r\n\r\n"):

@@ -121,7 +121,7 @@ def complete(client: HttpClient, payload: Mapping[str, object], *, timeout_s: fl
         tokens=tokens,
         text="".join(content for event in events if isinstance(content := event.get("content"), str)),
         time_to_first_token_ms=_first_token_ms(
-            (response.first_event_at - response.sent_at) * 1000, total_ms, final, held_back=tokens[:1] == (NOT_SENT,)
+            (response.first_event_at - response.sent_at) * 1000, total_ms, final, empty=_is_empty(events[0])
         ),
         total_time_ms=total_ms,
         sent_at=response.sent_at,
@@ -144,16 +144,22 @@ def _tokens(events: Sequence[Mapping[str, object]]) -> tuple[int, ...]:
     return tuple(tokens)
 
 
-def _first_token_ms(first_event_ms: float, total_ms: float, final: Mapping[str, object], *, held_back: bool) -> float:
-    """When the first token was there: with the first event, unless the server held it back.
+def _is_empty(event: Mapping[str, object]) -> bool:
+    """Whether an event holds no token: it says that the prompt is being read, or that the answer begins."""
+    return not (event.get("content") or event.get("tokens") or event.get("stop") is True)
 
-    It is then taken from llama.cpp's own clock, which counts predicted_ms from the first token to the last.
+
+def _first_token_ms(first_event_ms: float, total_ms: float, final: Mapping[str, object], *, empty: bool) -> float:
+    """When the first token was there: with the first event, unless that came later or is `empty`.
+
+    A server holds back a token that is part of a character, a proxy whatever it likes. The moment is then taken from
+    llama.cpp's own clock, which counts predicted_ms from the first token to the last.
     """
     timings = final.get("timings")
-    predicted_ms = timings.get("predicted_ms") if held_back and isinstance(timings, Mapping) else None
+    predicted_ms = timings.get("predicted_ms") if isinstance(timings, Mapping) else None
     if not isinstance(predicted_ms, (int, float)) or not 0 <= predicted_ms <= total_ms:
         return first_event_ms
-    return min(first_event_ms, total_ms - predicted_ms)
+    return total_ms - predicted_ms if empty else min(first_event_ms, total_ms - predicted_ms)
 
 
 def _steps(events: Sequence[Mapping[str, object]]) -> Iterator[tuple[int, float]]:

@@ -198,21 +198,31 @@ class ProgramOutput(NamedTuple):
     stderr: str
 
 
+_MOST_TOLD = 1 << 24  # bytes of an answer
+
+
 def ask(
     argv: Sequence[str], *, timeout_s: float = 30.0, environment: Mapping[str, str | None] | None = None
 ) -> ProgramOutput:
     """Run a program that answers and ends, such as `llama-server --help`; nothing that it starts is left behind.
 
+    One that prints without end is stopped.
     Raises OSError as `start` does.
     """
     with tempfile.TemporaryDirectory(prefix="velosweep-") as folder:
         stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
         child = start(argv, stdout=stdout, stderr=stderr, environment=environment)
+
+        def settled() -> bool:
+            return child.exit_code is not None or any(file.stat().st_size > _MOST_TOLD for file in (stdout, stderr))
+
         try:
-            exit_code = child.wait(timeout_s)
+            wait_for(settled, time.perf_counter() + timeout_s)
+            exit_code = child.exit_code
         finally:
             child.stop(grace_s=0)
-        return ProgramOutput(exit_code, *(file.read_text(errors="replace") for file in (stdout, stderr)))
+        texts = (file.open("rb").read(_MOST_TOLD).decode(errors="replace") for file in (stdout, stderr))
+        return ProgramOutput(exit_code, *texts)
 
 
 def describe_exit(code: int | None) -> str:

@@ -105,7 +105,7 @@ def test_a_server_that_speculates_is_no_vanilla_arm(serve: Serve, tmp_path: Path
 def test_another_n_draft_than_the_jobs_is_refused(serve: Serve, tmp_path: Path) -> None:
     engine = AttachedEngine(vanilla_url=None, speculative_url=serve("2026-10", 4))
 
-    with pytest.raises(LaunchFailed, match=r"drafts 4 tokens a round, not n_draft=8; set n_draft=4,"):
+    with pytest.raises(LaunchFailed, match=r"drafts 4 tokens at a time, not n_draft=8; set n_draft=4,"):
         ready(engine, speculative(8), tmp_path)
 
 

@@ -63,7 +63,7 @@ def test_jobs_that_come_to_one_run_are_measured_once_in_the_first_one_s_place():
     assert (merged.num, merged.n_draft, merged.twins) == (jobs[0].num, 8, (jobs[1].num, jobs[2].num))
     assert "twins" not in other_settings(merged)  # no setting that rows are told apart by
     assert list(changed_lengths(jobs, [8, 8, 8])) == [
-        "ngram-cache drafts 8 tokens a round, whatever it is told: n_draft 4, 8, 12 are measured once, as n_draft 8"
+        "ngram-cache drafts 8 tokens at a time, whatever it is told: n_draft 4, 8, 12 are measured once, as n_draft 8"
     ]
 
 
@@ -72,7 +72,7 @@ def test_drafts_that_are_cut_are_told_apart_from_those_of_a_fixed_length():
 
     assert [one.n_draft for one in merge_same_runs(jobs, [4, 7])] == [4, 7]
     assert list(changed_lengths(jobs, [4, 7])) == [
-        "draft-dflash drafts at most 7 tokens a round here, whatever it is told: n_draft 12 is measured as n_draft 7"
+        "draft-dflash drafts at most 7 tokens at a time, whatever it is told: n_draft 12 is measured as n_draft 7"
     ]
 
 

@@ -97,7 +97,7 @@ def test_more_accepted_than_drafted_is_invalid() -> None:
 def test_another_draft_length_than_the_jobs_is_invalid() -> None:
     shorter = replace(DRAFTED, accepted_per_position=(12, 8))
 
-    assert "drafts 2 tokens a round" in (invalid_reason(shorter, speculative(4), request()) or "")
+    assert "drafts 2 tokens at a time" in (invalid_reason(shorter, speculative(4), request()) or "")
     assert invalid_reason(shorter, speculative(2), request()) is None
     own = Speculation(kinds=("ngram-simple",), parameters=(("ngram_simple.size_m", 2),))
     assert invalid_reason(shorter, speculative(4, speculation=own), request()) is None

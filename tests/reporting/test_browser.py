@@ -12,7 +12,7 @@ import pytest
 
 from tests.reporting import sweeps
 from velosweep.reporting.html import render_report
-from velosweep.reporting.run_figures import MOST_POINTS
+from velosweep.reporting.run_charts import MOST_POINTS
 
 SWEEPS = ("default_sweep", "large_sweep", "with_failures", "single_job", "skip_vanilla", "hostile")
 _DRAWN = "return document.querySelectorAll('.plot.js-plotly-plot').length"

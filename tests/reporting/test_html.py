@@ -59,8 +59,8 @@ def test_every_figure_has_a_place_a_title_and_words(name: str) -> None:
 
     assert figures
     assert len(ids) == len(set(ids))
-    for figure in figures:
-        assert {f"plot-{figure}", f"title-{figure}", f"text-{figure}"} <= set(ids)
+    for chart in figures:
+        assert {f"plot-{chart}", f"title-{chart}", f"text-{chart}"} <= set(ids)
 
 
 @pytest.mark.parametrize("name", SWEEPS)

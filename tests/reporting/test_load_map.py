@@ -9,7 +9,7 @@ import pytest
 
 from tests.reporting import sweeps
 from velosweep.records import SearchRecord
-from velosweep.reporting.load_map import as_told, load_figure, load_table, where_it_pays
+from velosweep.reporting.load_map import as_told, load_chart, load_table, where_it_pays
 from velosweep.reporting.recommendation import Recommendation
 from velosweep.statistics.comparison import Comparison
 from velosweep.values import Verdict
@@ -68,7 +68,7 @@ def test_over_both_there_is_a_sentence_for_each_depth() -> None:
 
 def test_one_load_needs_no_sentence() -> None:
     assert where_it_pays(sweeps.default_sweep().jobs) == []
-    assert load_figure(sweeps.default_sweep().jobs) is None
+    assert load_chart(sweeps.default_sweep().jobs) is None
 
 
 def test_each_loads_best_setting_counts_for_it() -> None:
@@ -101,21 +101,21 @@ def test_the_answers_setting_counts_where_another_has_a_larger_speedup_of_someth
     answers = [Recommendation(question="", kind="run", headline="", job=job) for job in loads[:2]]
 
     told = as_told([*loads, slower], answers, made.record)
-    figure = load_figure([*measured({(1, 0): PAYS, (2, 0): PAYS, (1, 9): PAYS, (2, 9): PAYS}), slower], {"j0"})
+    chart = load_chart([*measured({(1, 0): PAYS, (2, 0): PAYS, (1, 9): PAYS, (2, 9): PAYS}), slower], {"j0"})
 
     assert told == loads
-    assert figure is not None
-    assert figure.data[0]["z"] == [[1.7, 1.7], [1.7, 1.7]]
+    assert chart is not None
+    assert chart.data[0]["z"] == [[1.7, 1.7], [1.7, 1.7]]
 
 
 def test_the_map_has_a_line_at_1_and_hatches_what_is_not_sure() -> None:
-    figure = load_figure(measured({(1, 0): PAYS, (8, 0): LOSES, (1, 4096): UNSURE, (8, 4096): LOSES}))
+    chart = load_chart(measured({(1, 0): PAYS, (8, 0): LOSES, (1, 4096): UNSURE, (8, 4096): LOSES}))
 
-    assert figure is not None
-    (heat,) = figure.data
+    assert chart is not None
+    (heat,) = chart.data
     assert heat["z"] == [[1.7, 0.9], [1.05, 0.9]]
-    edges = [shape for shape in figure.layout["shapes"] if shape["line"]["width"] == 3]
-    strokes = [shape for shape in figure.layout["shapes"] if shape["line"]["width"] == 1]
+    edges = [shape for shape in chart.layout["shapes"] if shape["line"]["width"] == 3]
+    strokes = [shape for shape in chart.layout["shapes"] if shape["line"]["width"] == 1]
     assert [(edge["x0"], edge["x1"], edge["y0"], edge["y1"]) for edge in edges] == [
         (0.5, 0.5, -0.5, 0.5),
         (0.5, 0.5, 0.5, 1.5),

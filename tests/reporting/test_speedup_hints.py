@@ -50,7 +50,7 @@ def test_a_slow_draft_is_named_with_its_share_its_cost_and_what_half_of_it_would
 
     assert reasons[0].startswith("A faster draft")
     assert "drafting takes 72 % of the decoding time, 0.60 main-model steps for a drafted token" in reasons[0]
-    assert "reading the checked tokens as well 0.5 a round" in reasons[0]
+    assert "reading the checked tokens as well 0.5 a check" in reasons[0]
     assert f"{expected_tokens(0.9, 4) / (0.5 * (4 * 0.6 + 0.5) + 1.1):.2f}×" in reasons[0]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.strategies import samples_to_table, speculative, speeds_table, sweep
 from velosweep.statistics.acceptance import expected_tokens
-from velosweep.statistics.rounds_cost import expected_speedup
+from velosweep.statistics.speculation_cost import expected_speedup
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Verdict
 

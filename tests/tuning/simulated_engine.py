@@ -11,7 +11,7 @@ import numpy as np
 from tests.planning.jobs import jobs_over_n_draft
 from velosweep.config.settings import Job, TunerSettings
 from velosweep.tuning.best_arm import BestArmSearch
-from velosweep.tuning.search_values import DraftRounds, Observation, SearchPass
+from velosweep.tuning.search_values import DraftRounds, Observation, SearchRound
 
 
 @dataclass(kw_only=True)
@@ -66,7 +66,7 @@ class SimulatedEngine:
         draft_rounds = DraftRounds(count=rounds, total_ms=total_ms, accepted_per_position=tuple(counts))
         return Observation(log_value=log_value, tokens=self.tokens, draft_rounds=draft_rounds)
 
-    def measure(self, asked: SearchPass) -> dict[str, Observation]:
+    def measure(self, asked: SearchRound) -> dict[str, Observation]:
         """A round of a search over `candidates()`."""
         common = self.rng.normal(0, self.round_sd)
         return {name: self.observe(n_draft_of(name), common) for name in asked.order}

@@ -21,7 +21,7 @@ from tests.tuning.simulated_engine import (
 from velosweep.config.settings import Job, ModelPair, TunerSettings
 from velosweep.errors import ConfigError
 from velosweep.tuning.best_arm import BestArmSearch
-from velosweep.tuning.search_values import Observation, Phase, SearchPass
+from velosweep.tuning.search_values import Observation, Phase, SearchRound
 
 
 @pytest.mark.parametrize(("runs", "cv"), [(30, 0.005), (30, 0.01), (15, 0.02)])
@@ -71,7 +71,7 @@ def speeds(search: BestArmSearch, speed: float, vanilla: float) -> dict[str, flo
 
 
 def observed(
-    asked: SearchPass, means: Mapping[str, float], rng: np.random.Generator, cv: float = 0.01
+    asked: SearchRound, means: Mapping[str, float], rng: np.random.Generator, cv: float = 0.01
 ) -> dict[str, Observation]:
     noise = rng.normal(0, cv)
     return {n: Observation(log_value=means[n] + noise + rng.normal(0, cv), seconds=1.0) for n in asked.order}

@@ -217,6 +217,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-m", "--main", "--main-model", "--model", nargs=1, metavar="FILE", help="main model")
     parser.add_argument("-d", "-md", "--draft", "--draft-model", nargs=1, metavar="FILE", help="draft model")
     add_measuring_flags(parser)
-    parser.add_argument("--n-draft", nargs=1, metavar="N", help="tokens drafted a round")
+    parser.add_argument("--n-draft", nargs=1, metavar="N", help="tokens drafted at a time")
     parser.add_argument("--slower-by", default="5%", metavar="SHARE", help="what counts as slower (default: 5%%)")
     return parser

@@ -187,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-m", "--main", "--main-model", "--model", **many, help="main model (several, or a pattern)")  # type: ignore[arg-type]
     parser.add_argument("-d", "-md", "--draft", "--draft-model", "--model-draft", **many, help="draft model, likewise")  # type: ignore[arg-type]
     add_measuring_flags(parser)
-    parser.add_argument("--n-draft", nargs="+", metavar="N", help="tokens drafted a round: 8, or 2,4,8, or 1-8")
+    parser.add_argument("--n-draft", nargs="+", metavar="N", help="tokens drafted at a time: 8, or 2,4,8, or 1-8")
     parser.add_argument("--kind", nargs="+", metavar="KIND", help="kinds of speculation (default: draft)")
     parser.add_argument("--tune", action="store_true", help="search these values for the fastest")
     parser.add_argument("--budget", metavar="TIME", help="--tune: answer by then, e.g. 90s, 10min, 2h")

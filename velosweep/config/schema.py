@@ -75,7 +75,7 @@ class SweepKeys:
 
     llama_cpp: LlamaCpp = key(LlamaCpp, "the llama.cpp to measure")
     model_pair: PairKeys = key(PairKeys, "main and draft model")
-    n_draft: int = key(8, "tokens drafted a round, at most", least=1)
+    n_draft: int = key(8, "tokens drafted at a time, at most", least=1)
     n_predict: int = key(100, "tokens to generate a run", least=2)
     concurrency: int = key(1, "requests at a time, each on a slot of its own", least=1)
     depth: int = key(0, "tokens of context before each prompt", least=0)

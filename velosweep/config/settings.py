@@ -92,7 +92,7 @@ class Speculation:
         (), "settings of one kind, e.g. {ngram_mod.n_match: 24}", hint=dict[str, Any], convert=flattened
     )
     synthetic_acceptance: float | None = key(
-        None, "let llama.cpp accept this many tokens a round at random (calibration)", least=0.0
+        None, "let llama.cpp accept this many tokens of each draft at random (calibration)", least=0.0
     )
 
     @property

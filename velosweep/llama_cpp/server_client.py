@@ -140,7 +140,7 @@ class ServerClient:
         positions = counters.accepted_per_position if counters is not None else None
         if positions is not None and len(positions) != n_draft:
             raise RunFailed(
-                f"the server drafts {len(positions)} tokens a round, not n_draft={n_draft}",
+                f"the server drafts {len(positions)} tokens at a time, not n_draft={n_draft}",
                 remedy=f"set n_draft={len(positions)}, or start the server with n_draft={n_draft}",
             )
 

@@ -46,7 +46,7 @@ def changed_lengths(jobs: Sequence[Job], real: Iterable[int]) -> Iterator[str]:
         if lengths != {n_draft}:
             several = "are measured once," if len(lengths) > 1 else "is measured"
             given = ", ".join(map(str, sorted(lengths)))
-            most = f"{n_draft} tokens a round" if min(lengths) < n_draft else f"at most {n_draft} tokens a round here"
+            most = f"{'' if min(lengths) < n_draft else 'at most '}{n_draft} tokens at a time"
             yield f"{label} drafts {most}, whatever it is told: n_draft {given} {several} as n_draft {n_draft}"
 
 

@@ -220,4 +220,4 @@ def _judge_drafts(generation: Generation, server: ServerConfig) -> str | None:
     longest = max([server.n_draft, *(kind.fixed_length or 0 for kind in kinds)])
     if len(positions) == longest:
         return None
-    return f"llama.cpp drafts {len(positions)} tokens a round here, whatever it is told, and not n_draft {longest}"
+    return f"llama.cpp drafts {len(positions)} tokens at a time here, whatever it is told, and not n_draft {longest}"

@@ -94,8 +94,8 @@ def finding_texts() -> dict[str, _Text]:
     """What is said of each kind of finding, by code or code:subject."""
     import yaml
 
-    text = resources.files("velosweep.reporting").joinpath("findings.yaml").read_text(encoding="utf-8")
-    return {code: _Text(**fields) for code, fields in yaml.safe_load(text).items()}
+    found = yaml.safe_load(resources.files("velosweep.reporting").joinpath("findings.yaml").read_text(encoding="utf-8"))
+    return {code: _Text(**(found.get(code.partition(":")[0], {}) | fields)) for code, fields in found.items()}
 
 
 class _Count(int):

@@ -6,17 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from velosweep.records import SweepRecord
 from velosweep.reporting.build_answers import build_answers
-from velosweep.reporting.decoding_figure import decoding_figure
-from velosweep.reporting.detail_figures import acceptance_figure, metric_figures
+from velosweep.reporting.chart import Chart
+from velosweep.reporting.decoding_chart import decoding_chart
+from velosweep.reporting.detail_charts import acceptance_chart, metric_charts
 from velosweep.reporting.escaping import json_for_script, plot_text, shorten_homes, without_keys
 from velosweep.reporting.fastest_of_all import fastest_of_all
-from velosweep.reporting.figure import Figure
 from velosweep.reporting.finding_text import WORST, grouped_findings
-from velosweep.reporting.load_map import as_told, load_figure, where_it_pays
+from velosweep.reporting.load_map import as_told, load_chart, where_it_pays
 from velosweep.reporting.prompt_texts import PromptTexts, prompt_texts
 from velosweep.reporting.recommendation import Recommendation, recommend, with_answers
 from velosweep.reporting.result_tables import (
@@ -26,9 +27,9 @@ from velosweep.reporting.result_tables import (
     summary_table,
     with_failed,
 )
-from velosweep.reporting.run_figures import conditions_figure, samples_figure, timeline
+from velosweep.reporting.run_charts import conditions_chart, samples_chart, timeline
 from velosweep.reporting.search_words import search_table, search_titles
-from velosweep.reporting.speedup_figures import heat_map, main_figure, prompt_heat_map, prompts_figure
+from velosweep.reporting.speedup_charts import heat_map, main_chart, prompt_heat_map, prompts_chart
 from velosweep.reporting.speedup_hints import hint_heading, target_reasons
 from velosweep.reporting.wording import (
     failure_sentences,
@@ -67,23 +68,14 @@ def render_report(
 
     Home directories (and so user names) are shortened to `~` unless `show_paths`.
     """
-    rows = list(comparisons)
-    recommendations = recommend(rows, record)
+    recommendations = recommend(rows := list(comparisons), record)
     rows = with_answers(rows, recommendations)
     jobs = whole_jobs(rows)
     labels = job_labels(jobs)
     advised = [found.job for found in recommendations if found.job is not None]
     target = target_of(record, advised[0].job_id) if advised else 1.5
-    figures = _figures(rows, samples, advised, target, {job.id: job.baseline_id for job in record.jobs})
-    drawn: dict[str, dict[str, Any]] = {
-        figure.id: {"data": figure.data, "layout": {**figure.layout, "height": figure.height}}
-        for section in figures.values()
-        for figure in section
-    }
-    prompts = [row for row in rows if row.prompt_id is not None and row.verdict is not Verdict.INVALID]
-    if len(prompts) == len(_ids(prompts)):  # each job has one prompt, whose row would only repeat the job's
-        prompts = []
-    ids = _ids(advised)
+    charts = _charts(rows, samples, advised, target, {job.id: job.baseline_id for job in record.jobs})
+    prompts, ids = _prompt_rows(rows), _ids(advised)
     shown = prompts if len(prompts) <= MOST_PROMPT_ROWS else [row for row in prompts if row.job_id in ids]
     leading = sorted(jobs, key=lambda job: (job.job_id not in ids, -(best_estimate(job) or 0.0)))[:MOST_SUMMARY_ROWS]
     text = render_template(
@@ -101,8 +93,8 @@ def render_report(
         results=detailed_job_table(with_failed(jobs, record), record, ids),
         searches=list(zip(search_titles(record), record.searches, map(search_table, record.searches), strict=True)),
         findings=[(advice, _where(where, len(jobs))) for advice, where in grouped_findings(jobs, labels, record)],
-        figures=figures,
-        figures_json=json_for_script(drawn),
+        charts=charts,
+        charts_json=json_for_script({one.id: one.drawing for one in chain(*charts.values())}),
         categories=category_table(recommendations, rows),
         prompts=prompt_table(shown, labels) if shown else None,
         prompts_in_all=len(prompts) if shown is not prompts else 0,
@@ -110,6 +102,12 @@ def render_report(
         repeat=shlex.join(record.command or ("velosweep",)),
     )
     return text.replace(_PLOTLY_HERE, plotly_script())
+
+
+def _prompt_rows(rows: Iterable[Comparison]) -> list[Comparison]:
+    """The rows of single prompts; none where each job has one prompt, whose row would only repeat the job's."""
+    prompts = [row for row in rows if row.prompt_id is not None and row.verdict is not Verdict.INVALID]
+    return [] if len(prompts) == len(_ids(prompts)) else prompts
 
 
 def _texts(samples: "pa.Table | None", jobs: Sequence[Comparison], record: SweepRecord) -> list[PromptTexts]:
@@ -140,14 +138,14 @@ def _where(where: Sequence[str], jobs: int) -> str:
     return "; ".join(first_few(where, 6))
 
 
-def _figures(
+def _charts(
     comparisons: Sequence[Comparison],
     samples: "pa.Table | None",
     advised: Sequence[Comparison],
     target: float,
     baselines: Mapping[str, str],
-) -> dict[str, list[Figure]]:
-    """The figures by the section they stand in, in order. Names are escaped for Plotly, which interprets mark-up."""
+) -> dict[str, list[Chart]]:
+    """The charts by the section they stand in, in order. Names are escaped for Plotly, which interprets mark-up."""
     texts = (
         "model_pair",
         "main_model",
@@ -173,20 +171,20 @@ def _figures(
     line = timeline(samples, of_runs) if samples is not None and samples.num_rows else None
     several = len(jobs) > 1
     best = [job for job in jobs if job.job_id in ids][:4] if several else []
-    of_prompts: list[Figure | None] = []
+    of_prompts: list[Chart | None] = []
     for number, job in enumerate(best):
         title = f"Speedup by prompt: {names.labels[job.job_id]}"
-        of_prompts.append(prompts_figure(rows, job, f"prompts-{job.job_num}-{number}", title))
+        of_prompts.append(prompts_chart(rows, job, f"prompts-{job.job_num}-{number}", title))
         of_prompts.append(prompt_heat_map(jobs, rows, job, f"prompt-heat-{number}"))
-    found: dict[str, Iterable[Figure | None]] = {
-        "main": [load_figure(jobs, ids), main_figure(jobs, rows, target), decoding_figure(jobs, ids)],
+    found: dict[str, Iterable[Chart | None]] = {
+        "main": [load_chart(jobs, ids), main_chart(jobs, rows, target), decoding_chart(jobs, ids)],
         "results": [heat_map(jobs)],
-        "acceptance": [acceptance_figure(jobs, ids)],
-        "runs": [samples_figure(line), conditions_figure(line)] if line else [],
-        "metrics": metric_figures(jobs) if several else [],
+        "acceptance": [acceptance_chart(jobs, ids)],
+        "runs": [samples_chart(line), conditions_chart(line)] if line else [],
+        "metrics": metric_charts(jobs) if several else [],
         "prompts": of_prompts,
     }
-    return {section: [figure for figure in figures if figure is not None] for section, figures in found.items()}
+    return {section: [chart for chart in charts if chart is not None] for section, charts in found.items()}
 
 
 def render_template(name: str, *, show_paths: bool, **values: object) -> str:

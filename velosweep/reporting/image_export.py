@@ -1,4 +1,4 @@
-"""PNG and SVG of the page's main figure, for slides. Needs matplotlib (extra `plots`): no browser, no window."""
+"""PNG and SVG of the page's main chart, for slides. Needs matplotlib (extra `plots`): no browser, no window."""
 
 import io
 import re
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from velosweep.errors import ConfigError, install_extra
 from velosweep.records import SweepRecord
-from velosweep.reporting.figure import Figure, Trace
+from velosweep.reporting.chart import Chart, Trace
 from velosweep.reporting.recommendation import recommend
-from velosweep.reporting.speedup_figures import main_figure
+from velosweep.reporting.speedup_charts import main_chart
 from velosweep.reporting.wording import target_of, whole_jobs
 from velosweep.statistics.comparison import Comparison
 
@@ -32,13 +32,13 @@ def require_matplotlib(find: Callable[[str], object] = find_spec) -> None:
 
 
 def main_plots(comparisons: Iterable[Comparison], record: SweepRecord) -> dict[str, bytes]:
-    """The main figure by format (`png`, `svg`); the same input gives the same bytes. Empty where nothing was measured.
+    """The main chart by format (`png`, `svg`); the same input gives the same bytes. Empty where nothing was measured.
 
     Raises ConfigError where matplotlib is not installed.
     """
     rows = list(comparisons)
     jobs = whole_jobs(rows)
-    main = main_figure(jobs, rows, target_of(record, jobs[0].job_id)) if jobs else None
+    main = main_chart(jobs, rows, target_of(record, jobs[0].job_id)) if jobs else None
     if main is None:
         return {}
     require_matplotlib()
@@ -66,12 +66,12 @@ def _literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _draw(axes: "Axes", figure: Figure) -> None:
-    """The figure's scatter traces, reference lines and axes, as the page draws them in its light theme."""
-    x_axis, y_axis = figure.layout["xaxis"], figure.layout["yaxis"]
+def _draw(axes: "Axes", chart: Chart) -> None:
+    """The chart's scatter traces, reference lines and axes, as the page draws them in its light theme."""
+    x_axis, y_axis = chart.layout["xaxis"], chart.layout["yaxis"]
     places: dict[str, int] = {}
     if y_axis.get("type") == "category":
-        labels = y_axis.get("categoryarray") or [label for trace in figure.data for label in trace["y"]]
+        labels = y_axis.get("categoryarray") or [label for trace in chart.data for label in trace["y"]]
         places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
         axes.set_yticks(list(places.values()), [_literal(label) for label in places])
         axes.set_ylim(-0.8, len(places) - 0.2)
@@ -79,19 +79,19 @@ def _draw(axes: "Axes", figure: Figure) -> None:
 
     # The style sheet's colours by name: the light theme's come first there, and so last here.
     colours = dict(reversed(re.findall(r"(--[a-z0-9-]+): (#[0-9a-f]{6})", template_text("report.css"))))
-    for trace in figure.data:
+    for trace in chart.data:
         _draw_trace(axes, trace, [places.get(y, y) for y in trace["y"]], colours)
-    for shape in figure.layout.get("shapes", ()):
+    for shape in chart.layout.get("shapes", ()):
         draw, value = (axes.axhline, shape["y0"]) if shape["yref"] == "y" else (axes.axvline, shape["x0"])
         draw(value, color="#555555", linewidth=1, linestyle=_DASHES.get(shape["line"]["dash"], "-"))
     if "tickvals" in x_axis:
         axes.set_xticks(x_axis["tickvals"])
     if x_axis.get("rangemode") == "tozero":
         axes.set_xlim(left=0)
-    bars = "95 % interval" if figure.layout.get("shapes") else "mean ± standard deviation"
+    bars = "95 % interval" if chart.layout.get("shapes") else "mean ± standard deviation"
     axes.set_xlabel(f"{x_axis['title']['text']}, {bars}" if places else x_axis["title"]["text"])
     axes.set_ylabel("" if places else f"{y_axis['title']['text']}, {bars}")
-    if figure.layout.get("showlegend", len(figure.data) > 1):
+    if chart.layout.get("showlegend", len(chart.data) > 1):
         axes.legend(frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)

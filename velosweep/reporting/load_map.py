@@ -9,7 +9,7 @@ from typing import Any
 
 from velosweep.planning.job_settings import value_of, varying_keys
 from velosweep.records import SweepRecord
-from velosweep.reporting.figure import MUTED, Figure, Trace, axis, rounded
+from velosweep.reporting.chart import MUTED, Chart, Trace, axis, rounded
 from velosweep.reporting.recommendation import Recommendation
 from velosweep.reporting.table import Cell, Table, column, figure
 from velosweep.reporting.wording import VERDICT_SIGNS, VERDICT_WORDS, job_labels, listed, number, speedup
@@ -112,7 +112,7 @@ def _figure(job: Comparison) -> str:
     return f"{speedup(job)}{'' if job.verdict in _SURE else ', not sure'}"
 
 
-def load_figure(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Figure | None:
+def load_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Chart | None:
     """Speedup by streams and depth, of each the advised setting, by id, or the best; None unless both vary."""
     answered = [job for job in jobs if job.job_id in advised]
     jobs = [*answered, *_of_other_loads(jobs, answered)]
@@ -137,7 +137,7 @@ def load_figure(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Fi
         "yaxis": _steps("depth (tokens)", [f"{depth:,}" for depth in depths]) | {"autorange": "reversed"},
         "shapes": [*_hatching(grid), *_line_at_one(grid)],
     }
-    return Figure(
+    return Chart(
         id="load-map",
         title="Where it pays: speedup by streams and depth",
         caption="The line is where the speedup crosses 1. Hatched: not sure, the interval holds 1. "

@@ -1,7 +1,7 @@
 """Why a job is not faster, from what its samples show, and what would change that.
 
-A job's speedup is tau / (gamma*c + v + s) of its own measured figures (see rounds_cost), so what it would be with a
-faster draft, cheaper verification or better drafts follows from the same figures: no sentence can contradict them.
+A job's speedup is tau / (gamma*c + v + s) of its own measured figures (see speculation_cost), so what it would be with
+a faster draft, cheaper verification or better drafts follows from the same figures: no sentence can contradict them.
 """
 
 from bisect import bisect
@@ -123,7 +123,7 @@ def _faster_draft(remedy: str, found: DecodingTime, cost: float) -> dict[str, fl
     """What half the draft's cost would give, by sentence."""
     speed = _speed(found, cost, draft=0.5)
     share = found.draft_share + found.other_share
-    reading = f", and reading the checked tokens as well {found.sync_cost:.1f} a round" if found.sync_cost else ""
+    reading = f", and reading the checked tokens as well {found.sync_cost:.1f} a check" if found.sync_cost else ""
     words = (
         f"{remedy}: drafting takes {percent(share)} of the decoding time, "
         f"{cost:.2f} main-model steps for a drafted token{reading}; at half of that it would be {speed:.2f}×"

@@ -13,8 +13,8 @@ from velosweep.statistics.comparison_figures import figures_of
 from velosweep.statistics.findings import looks_of
 from velosweep.statistics.job_comparison import Analysis, ComparedJob
 from velosweep.statistics.pairing import arrange, find_jobs
-from velosweep.statistics.rounds_cost import costs_of
 from velosweep.statistics.runs import Runs, runs_of
+from velosweep.statistics.speculation_cost import costs_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

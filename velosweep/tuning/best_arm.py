@@ -30,7 +30,7 @@ from velosweep.records import TunerDecision
 from velosweep.statistics.intervals import t_ratio
 from velosweep.tuning.calibration import Calibration
 from velosweep.tuning.elimination import Elimination, Estimate
-from velosweep.tuning.search_values import OUT_OF_TIME, Observation, Phase, SearchAnswer, SearchPass
+from velosweep.tuning.search_values import OUT_OF_TIME, Observation, Phase, SearchAnswer, SearchRound
 
 _LEAST_SHORTLIST = 3
 _LEAST_PAIRS = 2  # confirmation takes so many pairs whatever the budget: one pair has no interval
@@ -49,13 +49,13 @@ class BestArmSearch:
     settings: TunerSettings = field(default_factory=TunerSettings)
     category: str | None = None
     short_suite: bool = False
-    history: tuple[SearchPass, ...] = ()
+    history: tuple[SearchRound, ...] = ()
 
-    def after(self, asked: SearchPass, observations: Mapping[str, Observation]) -> "BestArmSearch":
+    def after(self, asked: SearchRound, observations: Mapping[str, Observation]) -> "BestArmSearch":
         """The search with one more round."""
         return replace(self, history=(*self.history, replace(asked, observations=observations)))
 
-    def next_round(self) -> SearchPass | None:
+    def next_round(self) -> SearchRound | None:
         """What to measure now; None when the search is over."""
         for propose in (self._calibration_round, self._elimination_round):
             asked = propose()
@@ -63,19 +63,19 @@ class BestArmSearch:
                 return asked
         return self._confirmation_round()
 
-    def _calibration_round(self) -> SearchPass | None:
+    def _calibration_round(self) -> SearchRound | None:
         if self.settings.objective != "tokens_per_second" or len(self.calibration.rounds) < len(self.history):
             return None  # the model predicts nothing else; or elimination has begun
         candidates = self.calibration.candidates()
         return self._shuffled(Phase.CALIBRATION, candidates) if candidates else None
 
-    def _elimination_round(self) -> SearchPass | None:
+    def _elimination_round(self) -> SearchRound | None:
         exhausted = len(self.elimination.rounds) >= self.settings.max_rounds
         if self.elimination.decided or exhausted or self._rounds(Phase.CONFIRMATION):
             return None
         return self._shuffled(Phase.ELIMINATION, self.elimination.remaining)
 
-    def _confirmation_round(self) -> SearchPass | None:
+    def _confirmation_round(self) -> SearchRound | None:
         """The leader and vanilla, in alternating order."""
         done = len(self._rounds(Phase.CONFIRMATION))
         leader, budget = self._leader, self.settings.budget_s
@@ -85,15 +85,15 @@ class BestArmSearch:
         if budget is not None and done >= _LEAST_PAIRS and with_a_pair_s > budget:
             return None
         pair = (self.vanilla, leader) if done % 2 == 0 else (leader, self.vanilla)
-        return SearchPass(phase=Phase.CONFIRMATION, number=done + 1, order=pair)
+        return SearchRound(phase=Phase.CONFIRMATION, number=done + 1, order=pair)
 
-    def _shuffled(self, phase: Phase, candidates: Iterable[str]) -> SearchPass:
+    def _shuffled(self, phase: Phase, candidates: Iterable[str]) -> SearchRound:
         order = sorted(candidates)
         number = len(self._rounds(phase)) + 1
         random.Random(f"{self.settings.seed} {phase.value} {number}").shuffle(order)  # noqa: S311 (no secret)
-        return SearchPass(phase=phase, number=number, order=tuple(order))
+        return SearchRound(phase=phase, number=number, order=tuple(order))
 
-    def _affordable(self, asked: SearchPass) -> bool:
+    def _affordable(self, asked: SearchRound) -> bool:
         """Whether enough of the budget would be left after this round to confirm a winner."""
         budget = self.settings.budget_s
         if budget is None or not self.history:
@@ -117,7 +117,7 @@ class BestArmSearch:
         """Every candidate's job, None for vanilla."""
         return {self.vanilla: None, **{job.id: job for job in self.jobs}}
 
-    def _rounds(self, phase: Phase) -> list[SearchPass]:
+    def _rounds(self, phase: Phase) -> list[SearchRound]:
         return [done for done in self.history if done.phase is phase]
 
     @cached_property
@@ -193,7 +193,7 @@ class BestArmSearch:
         return rows
 
     def _decision(
-        self, candidate: str, asked: SearchPass, kept: bool, reason: str, evidence: Estimate = (None, None, None)
+        self, candidate: str, asked: SearchRound, kept: bool, reason: str, evidence: Estimate = (None, None, None)
     ) -> TunerDecision:
         job = self._jobs[candidate]
         estimate, low, high = evidence

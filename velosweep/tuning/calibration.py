@@ -17,7 +17,7 @@ from itertools import zip_longest
 
 from velosweep.config.settings import Job
 from velosweep.tuning.first_look import CALIBRATION_LENGTHS, FirstLook, needs_calibration
-from velosweep.tuning.search_values import DraftRounds, SearchPass
+from velosweep.tuning.search_values import DraftRounds, SearchRound
 
 # Calibration is repeated until it has seen so many tokens, or so many times.
 _ENOUGH_TOKENS = 2048
@@ -37,7 +37,7 @@ class Calibration:
 
     vanilla: str
     jobs: tuple[Job, ...]
-    rounds: Sequence[SearchPass]
+    rounds: Sequence[SearchRound]
     budget_s: float | None = None
 
     @cached_property

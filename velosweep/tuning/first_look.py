@@ -12,7 +12,7 @@ from functools import cached_property
 from statistics import fmean
 
 from velosweep.config.settings import Job
-from velosweep.tuning.search_values import SearchPass
+from velosweep.tuning.search_values import SearchRound
 
 _LENGTH = 4
 CALIBRATION_LENGTHS = (1, 4, 16)
@@ -27,7 +27,7 @@ class FirstLook:
 
     vanilla: str
     families: Sequence[Family]
-    rounds: Sequence[SearchPass]
+    rounds: Sequence[SearchRound]
     budget_s: float
 
     def candidates(self) -> list[str]:
@@ -102,10 +102,10 @@ def _looked_at(family: Family) -> str:
     return min(family, key=lambda job: (abs(job.n_draft - _LENGTH), job.n_draft)).id
 
 
-def _spent(done: SearchPass) -> float:
+def _spent(done: SearchRound) -> float:
     return sum(seen.seconds for seen in done.observations.values())
 
 
-def _mean_seconds(rounds: Sequence[SearchPass]) -> float:
+def _mean_seconds(rounds: Sequence[SearchRound]) -> float:
     seconds = [seen.seconds for done in rounds for seen in done.observations.values() if seen.seconds > 0]
     return fmean(seconds or [0.0])

@@ -23,7 +23,7 @@ from velosweep.planning.server_groups import (
 from velosweep.records import TunerDecision
 from velosweep.tuning.best_arm import BestArmSearch
 from velosweep.tuning.calibration import pool
-from velosweep.tuning.search_values import DraftRounds, Observation, Phase, SearchAnswer, SearchPass, SearchStatus
+from velosweep.tuning.search_values import DraftRounds, Observation, Phase, SearchAnswer, SearchRound, SearchStatus
 from velosweep.values import Mode, Sample
 
 _SHORT_TOKENS = 256
@@ -45,7 +45,7 @@ class SearchDriver:
     searches: dict[str | None, BestArmSearch] = field(init=False)
     _servers: dict[str, tuple[ServerConfig, Job]] = field(init=False)
     _iteration: int = 0
-    _asked: tuple[str | None, SearchPass] | None = None
+    _asked: tuple[str | None, SearchRound] | None = None
 
     def __post_init__(self) -> None:
         first, vanilla = self.group.jobs[0], self.group.vanilla

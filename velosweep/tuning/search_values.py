@@ -51,7 +51,7 @@ class Observation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SearchPass:
+class SearchRound:
     """Candidates to measure once each, in this order; `observations` by candidate, once they were measured."""
 
     phase: Phase

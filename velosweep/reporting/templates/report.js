@@ -1,13 +1,13 @@
 "use strict";
 (() => {
-  const figures = JSON.parse(document.getElementById("figures").textContent);
+  const charts = JSON.parse(document.getElementById("figures").textContent);
   const drawn = new Set();
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const printing = matchMedia("print");
   const phone = matchMedia("(max-width: 40rem)");
   const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-  // Colours are the style sheet's: a string "--name" in a figure stands for that property.
+  // Colours are the style sheet's: a string "--name" in a chart stands for that property.
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const themed = (value) => {
     if (typeof value === "string") return /^--[a-z0-9]+$/.test(value) ? colour(value) || value : value;
@@ -16,7 +16,7 @@
     return value;
   };
 
-  const layoutFor = (figure, width) => {
+  const layoutFor = (chart, width) => {
     const narrow = width < 560;
     const base = {
       autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -25,7 +25,7 @@
       modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--muted"), activecolor: colour("--link") },
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: narrow ? 10 : 12 } },
     };
-    const layout = { ...base, ...themed(figure.layout) };
+    const layout = { ...base, ...themed(chart.layout) };
     for (const key of Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name))) {
       layout[key] = { gridcolor: colour("--grid"), zerolinecolor: colour("--line"), linecolor: colour("--line"),
         tickcolor: colour("--line"), ...layout[key] };
@@ -35,24 +35,24 @@
 
   const draw = (id) => {
     const box = document.getElementById("plot-" + id);
-    const figure = figures[id];
-    if (!box || !figure) return;
+    const chart = charts[id];
+    if (!box || !chart) return;
     box.querySelector(".wait")?.remove();
     // On a phone the buttons would lie on the legend, and fingers need none of them.
     const config = { responsive: true, displaylogo: false, displayModeBar: phone.matches ? false : "hover", modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
       toImageButtonOptions: { format: "svg", filename: "velosweep-" + id } };
-    Plotly.react(box, themed(figure.data), layoutFor(figure, box.clientWidth), config);
+    Plotly.react(box, themed(chart.data), layoutFor(chart, box.clientWidth), config);
     drawn.add(id);
   };
 
   const redraw = () => drawn.forEach(draw);
   dark.addEventListener("change", redraw);
   phone.addEventListener("change", redraw);
-  const all = () => Object.keys(figures).forEach(draw);
+  const all = () => Object.keys(charts).forEach(draw);
   addEventListener("beforeprint", () => { document.querySelectorAll("details").forEach((d) => { d.open = true; }); all(); });
   printing.addEventListener("change", all);
 
-  // Figures out of sight are drawn when they come near, so that a long report opens at once.
+  // Charts out of sight are drawn when they come near, so that a long report opens at once.
   const near = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       if (entry.isIntersecting) { near.unobserve(entry.target); draw(entry.target.id.slice(5)); }

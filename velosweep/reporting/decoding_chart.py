@@ -1,8 +1,8 @@
-"""The figure of where decoding time goes: a token of vanilla beside one of each speculative job."""
+"""The chart of where decoding time goes: a token of vanilla beside one of each speculative job."""
 
 from collections.abc import Collection, Sequence
 
-from velosweep.reporting.figure import SERIES_COLOURS, VANILLA, Figure, Trace, axis, rounded
+from velosweep.reporting.chart import SERIES_COLOURS, VANILLA, Chart, Trace, axis, rounded
 from velosweep.reporting.wording import names_of, percent
 from velosweep.statistics.comparison import Comparison, DecodingTime
 
@@ -10,7 +10,7 @@ _MOST_JOBS = 12
 _VERIFYING, _DRAFTING, _READING = SERIES_COLOURS[:3]
 
 
-def decoding_figure(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Figure | None:
+def decoding_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Chart | None:
     """Milliseconds a token by what they were spent on, stacked; None where no job's costs are known.
 
     Of many jobs those whose ids are `advised` are shown, and the first.
@@ -37,7 +37,7 @@ def decoding_figure(jobs: Sequence[Comparison], advised: Collection[str] = ()) -
     read = [rounded(ms * one.other_share) for _, one, ms in known]
     if max(read) >= 0.005:  # ms: less shows nowhere
         data.append(_bars("draft model reads what is verified", labels, read, _READING))
-    return Figure(
+    return Chart(
         id="decoding",
         title="Where the time of a token goes",
         caption="By llama.cpp's own log: drafting, checking the draft by the main model in one batch, and the draft "

@@ -1,4 +1,4 @@
-"""What all figures share: their form, their colours, their axes. A figure is data and layout as Plotly's JSON has
+"""What all charts share: their form, their colours, their axes. A chart is data and layout as Plotly's JSON has
 them, built as plain values, so that the same sweep gives the same bytes and the program needs no Plotly to start.
 
 Strings that begin with `--` stand for colours of the page's style sheet; the page's script puts the
@@ -20,7 +20,7 @@ VANILLA, SPECULATIVE, BAD, MUTED = "--vanilla", "--c1", "--bad", "--muted"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Figure:
+class Chart:
     """One plot. `summary` says in words what it shows, for those who don't see it; `caption` how to read it."""
 
     id: str
@@ -30,6 +30,11 @@ class Figure:
     data: Sequence[Trace]
     layout: Mapping[str, Any]
     height: int = 360
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """What Plotly draws."""
+        return {"data": self.data, "layout": {**self.layout, "height": self.height}}
 
 
 def scatter(

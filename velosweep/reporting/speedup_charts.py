@@ -1,12 +1,12 @@
-"""The figures of speedups: over n_draft, as a forest of jobs or prompts, as heat maps; and both modes' speeds."""
+"""The charts of speedups: over n_draft, as a forest of jobs or prompts, as heat maps; and both modes' speeds."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from velosweep.reporting.figure import (
+from velosweep.reporting.chart import (
     SPECULATIVE,
     VANILLA,
-    Figure,
+    Chart,
     Trace,
     axis,
     error_bar,
@@ -36,7 +36,7 @@ from velosweep.units import plural
 from velosweep.values import Verdict
 
 
-def main_figure(jobs: Sequence[Comparison], rows: Sequence[Comparison], target: float) -> Figure | None:
+def main_chart(jobs: Sequence[Comparison], rows: Sequence[Comparison], target: float) -> Chart | None:
     """Speedup over n_draft; without a grid, speedups of jobs or prompts; without speedups, the modes' speeds."""
     rated = _rated(jobs)
     if len({job.n_draft for job in rated}) > 1:
@@ -44,14 +44,14 @@ def main_figure(jobs: Sequence[Comparison], rows: Sequence[Comparison], target: 
     if len(rated) > 1:
         labels = job_labels(rated)
         return _forest({labels[job.job_id]: job for job in reversed(rated)}, "main", "Speedup of each setting")
-    prompts = prompts_figure(rows, rated[0], "main", "Speedup by prompt") if rated else None
+    prompts = prompts_chart(rows, rated[0], "main", "Speedup by prompt") if rated else None
     return prompts or _both_modes(jobs)
 
 
-def prompts_figure(rows: Sequence[Comparison], job: Comparison, figure_id: str, title: str) -> Figure | None:
+def prompts_chart(rows: Sequence[Comparison], job: Comparison, chart_id: str, title: str) -> Chart | None:
     """Speedup of each prompt for one job; None for one prompt."""
     prompts = sorted(_rated(by_prompt(rows, job.job_id)), key=_value)
-    return _forest({row.prompt_id or "": row for row in prompts}, figure_id, title) if len(prompts) > 1 else None
+    return _forest({row.prompt_id or "": row for row in prompts}, chart_id, title) if len(prompts) > 1 else None
 
 
 def _rated(rows: Iterable[Comparison]) -> list[Comparison]:
@@ -79,7 +79,7 @@ def _speedup_trace(
     return scatter(name or "measured", x, y, hover="%{text}", marker=marker, **{f"error_{value_axis}": bars}, **more)
 
 
-def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
+def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Chart:
     """Speedup with its interval over n_draft, a line for each series."""
     data: list[Trace] = []
     words = []
@@ -97,7 +97,7 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
         words.append(f"{name}{': ' if name else ''}{speedup(best)} at n_draft {best.n_draft}")
     layout = {"xaxis": n_draft_axis(jobs), "yaxis": axis("speedup (×)"), "hovermode": "closest"}
     levels = {1.0: "no gain"} | ({target: f"target {target:g}×"} if target != 1 else {})
-    return Figure(
+    return Chart(
         id="main",
         title="Speedup over n_draft",
         caption="Points: geometric mean of paired runs; bars: 95 % interval; filled: surely faster than vanilla, "
@@ -109,7 +109,7 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Figure:
     )
 
 
-def _forest(rows: Mapping[str, Comparison], figure_id: str, title: str) -> Figure:
+def _forest(rows: Mapping[str, Comparison], chart_id: str, title: str) -> Chart:
     """Rows by label, bottom up. Markers show the prompt's category where there are several."""
     categories = list(dict.fromkeys(row.prompt_category or "" for row in rows.values()))
     data: list[Trace] = []
@@ -125,8 +125,8 @@ def _forest(rows: Mapping[str, Comparison], figure_id: str, title: str) -> Figur
     }
     values = {label: _value(row) for label, row in rows.items()}
     low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
-    return Figure(
-        id=figure_id,
+    return Chart(
+        id=chart_id,
         title=title,
         caption="Bars: 95 % interval; filled: surely faster than vanilla, hollow: not.",
         summary=f"Speedups from {values[low]:.2f}× ({low}) to {values[high]:.2f}× ({high}).",
@@ -136,7 +136,7 @@ def _forest(rows: Mapping[str, Comparison], figure_id: str, title: str) -> Figur
     )
 
 
-def _both_modes(jobs: Sequence[Comparison]) -> Figure | None:
+def _both_modes(jobs: Sequence[Comparison]) -> Chart | None:
     """Decoding speed of both modes, each run a point: for a single job, or where vanilla was skipped."""
     labels = job_labels(jobs)
     vanilla = [("vanilla", job.vanilla.tokens_per_second, VANILLA, "circle") for job in jobs if job.vanilla][:1]
@@ -153,7 +153,7 @@ def _both_modes(jobs: Sequence[Comparison]) -> Figure | None:
         bar = {"size": 14, "symbol": "line-ns-open", "color": colour, "line": {"width": 3}}
         hover = f"mean {plus_minus(stats)} tok/s"
         data.append(scatter(f"{name}, mean", [rounded(stats.mean)], [name], hover=hover, marker=bar, error_x=spread))
-    return Figure(
+    return Chart(
         id="main",
         title="Decoding speed, each run a point",
         caption="Circles: vanilla runs; squares: speculative runs; bar: mean ± standard deviation.",
@@ -168,25 +168,25 @@ def _both_modes(jobs: Sequence[Comparison]) -> Figure | None:
     )
 
 
-def heat_map(jobs: Sequence[Comparison]) -> Figure | None:
+def heat_map(jobs: Sequence[Comparison]) -> Chart | None:
     """Setting × n_draft; None unless there are at least two of each."""
     rows = {name: {job.n_draft: job for job in reversed(found)} for name, found in series_of(_rated(jobs)).items()}
     return _heat("heat", "Setting × n_draft", "setting", rows)
 
 
 def prompt_heat_map(
-    jobs: Sequence[Comparison], rows: Sequence[Comparison], best: Comparison, figure_id: str
-) -> Figure | None:
+    jobs: Sequence[Comparison], rows: Sequence[Comparison], best: Comparison, chart_id: str
+) -> Chart | None:
     """Prompt × n_draft for the series of the advised job; None for one prompt or one n_draft."""
     series = {job.job_id for job in series_of(jobs)[names_of(jobs).series[best.job_id]]}
     cells: dict[str, dict[int, Comparison]] = {row.prompt_id or "": {} for row in by_prompt(rows, best.job_id)}
     for row in rows:
         if row.job_id in series and row.prompt_id in cells:
             cells[row.prompt_id][row.n_draft] = row
-    return _heat(figure_id, "Prompt × n_draft", "prompt", cells) if len(cells) <= 200 else None
+    return _heat(chart_id, "Prompt × n_draft", "prompt", cells) if len(cells) <= 200 else None
 
 
-def _heat(figure_id: str, title: str, what: str, rows: Mapping[str, Mapping[int, Comparison]]) -> Figure | None:
+def _heat(chart_id: str, title: str, what: str, rows: Mapping[str, Mapping[int, Comparison]]) -> Chart | None:
     """Speedups by row and n_draft; None unless there are at least two of each."""
     drafts = sorted({n_draft for row in rows.values() for n_draft in row})
     rated = [(value, name, n_draft) for name, row in rows.items() for n_draft in drafts
@@ -208,8 +208,8 @@ def _heat(figure_id: str, title: str, what: str, rows: Mapping[str, Mapping[int,
         "hovertemplate": "%{y}<br>n_draft %{x}: %{customdata}<extra></extra>",
     }  # fmt: skip
     top, name, n_draft = max(rated, key=lambda entry: entry[0])
-    return Figure(
-        id=figure_id,
+    return Chart(
+        id=chart_id,
         title=title,
         caption="▲ surely faster, ▼ surely slower, ≈ no reliable gain, ? not converged, ✗ not usable.",
         summary=f"Highest at {what} {name}, n_draft {n_draft}: {top:.2f}×.",

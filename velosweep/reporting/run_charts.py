@@ -1,4 +1,4 @@
-"""The figures that come from samples: every run in the order taken, and the machine around them."""
+"""The charts that come from samples: every run in the order taken, and the machine around them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from velosweep.reporting.chart import BAD, MUTED, Chart, Trace, axis, rounded, scatter, series_style
 from velosweep.reporting.escaping import clip, plot_text
-from velosweep.reporting.figure import BAD, MUTED, Figure, Trace, axis, rounded, scatter, series_style
 from velosweep.statistics.columns import Columns, combined_key
 
 # As many points as a browser draws as vector graphics without lag; of more, an even part and all the extremes are
@@ -91,7 +91,7 @@ def _medians(rate: Any, counted: Any, group: Any) -> Any:
     return found[codes]
 
 
-def samples_figure(line: Timeline) -> Figure | None:
+def samples_chart(line: Timeline) -> Chart | None:
     """Each run's speed against the median of its setting and prompt, so that drift and outliers show in any mix."""
     counted = np.flatnonzero(line.counted)
     if not len(counted):
@@ -105,7 +105,7 @@ def samples_figure(line: Timeline) -> Figure | None:
     few = len(shown) < len(counted)
     part = f" Of {len(counted):,} runs {len(shown):,} are drawn: an even part, and all that lie far off." if few else ""
     extreme = int(counted[np.abs(line.relative[counted]).argmax()])
-    return Figure(
+    return Chart(
         id="samples",
         title="Runs in the order they were taken",
         caption="Speed of each run against the median of its setting and prompt. Level and even is good; a slope is "
@@ -166,7 +166,7 @@ def _set_apart(line: Timeline) -> list[Trace]:
     return [trace for trace in (failed, warmups) if trace["x"]]
 
 
-def conditions_figure(line: Timeline) -> Figure | None:
+def conditions_chart(line: Timeline) -> Chart | None:
     """The machine around the runs, a strip for each quantity that could be read."""
     found = [(title, factor * line.columns.number(name)) for name, title, factor in _CONDITIONS]
     strips = [(title, values) for title, values in found if not np.isnan(values).all()]
@@ -185,7 +185,7 @@ def conditions_figure(line: Timeline) -> Figure | None:
         layout[f"yaxis{number}"] = axis(title, domain=[round(top - 0.85 / len(strips), 4), round(top, 4)], nticks=4)
         words.append(f"{title} {round(min(values), 1):g} to {round(max(values), 1):g}")
     layout["xaxis"] = axis("seconds since the first run", anchor=f"y{len(strips)}" if len(strips) > 1 else "y")
-    return Figure(
+    return Chart(
         id="conditions",
         title="Conditions",
         caption="Read with each run: a clock that falls or a load that rises explains a drift.",

@@ -7,17 +7,17 @@ import statistics
 import pytest
 
 from tests.reporting import sweeps
-from velosweep.reporting.figure import Figure
-from velosweep.reporting.run_figures import MOST_POINTS, conditions_figure, samples_figure, timeline
+from velosweep.reporting.chart import Chart
+from velosweep.reporting.run_charts import MOST_POINTS, conditions_chart, samples_chart, timeline
 from velosweep.reporting.wording import job_labels
 
 
-def runs_of(made: sweeps.MadeUp) -> Figure:
+def runs_of(made: sweeps.MadeUp) -> Chart:
     line = timeline(made.samples, job_labels(made.jobs))
     assert line is not None
-    figure = samples_figure(line)
-    assert figure is not None
-    return figure
+    chart = samples_chart(line)
+    assert chart is not None
+    return chart
 
 
 def test_each_run_stands_at_its_distance_from_the_median_of_its_setting() -> None:
@@ -43,11 +43,11 @@ def test_failed_runs_and_warm_ups_are_set_apart() -> None:
 def test_of_many_runs_an_even_part_and_the_farthest_are_drawn() -> None:
     made = sweeps.ten_thousand_samples()
 
-    figure = runs_of(made)
-    drawn = [y for trace in figure.data if trace.get("visible") is None for y in trace["y"]]
+    chart = runs_of(made)
+    drawn = [y for trace in chart.data if trace.get("visible") is None for y in trace["y"]]
 
     assert 0.5 * MOST_POINTS < len(drawn) <= MOST_POINTS
-    assert f"{max(drawn, key=abs):+.1f} %" in figure.summary
+    assert f"{max(drawn, key=abs):+.1f} %" in chart.summary
 
 
 def test_conditions_are_those_that_could_be_read() -> None:
@@ -55,8 +55,8 @@ def test_conditions_are_those_that_could_be_read() -> None:
     for made in (sweeps.default_sweep(), sweeps.with_failures()):
         line = timeline(made.samples, job_labels(made.jobs))
         assert line is not None
-        figure = conditions_figure(line)
-        assert figure is not None
-        titles.append([trace["name"] for trace in figure.data])
+        chart = conditions_chart(line)
+        assert chart is not None
+        titles.append([trace["name"] for trace in chart.data])
 
     assert titles == [["load"], ["GPU °C", "GPU MHz", "GPU W", "load"]]

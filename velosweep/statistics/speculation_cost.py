@@ -1,7 +1,8 @@
-"""Where decoding time goes, and what a round of drafting and verifying costs: measured, or not said.
+"""Where decoding time goes, and what drafting and verifying cost: measured, or not said.
 
-All costs are in single steps of the target: vanilla's time a token at the same depth. With gamma tokens drafted and
-tau = tokens a round, a job's speedup is tau / (gamma*c + v + s), where
+A round is here llama.cpp's: one draft and the check of it (screens say "check"). All costs are in single steps of the
+target: vanilla's time a token at the same depth. With gamma tokens drafted and tau = tokens a round, a job's speedup is
+tau / (gamma*c + v + s), where
 
 - c is the cost of a drafted token: the time that llama.cpp's own statistics say was spent drafting, over the tokens
   drafted. Where a build prints none, the draft model measured as a main model on the same machine says it. One n_draft,

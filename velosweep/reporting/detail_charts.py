@@ -1,10 +1,10 @@
-"""The figures that explain a speedup: acceptance, and the specification's three metrics of both modes."""
+"""The charts that explain a speedup: acceptance, and the specification's three metrics of both modes."""
 
 from collections.abc import Collection, Sequence
 
-from velosweep.reporting.figure import (
+from velosweep.reporting.chart import (
     VANILLA,
-    Figure,
+    Chart,
     Trace,
     axis,
     error_bar,
@@ -24,7 +24,7 @@ _METRICS = (
 )
 
 
-def acceptance_figure(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Figure | None:
+def acceptance_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Chart | None:
     """Share of drafts whose token at position i was accepted; over n_draft where builds don't report positions.
 
     Shown at once: each series' longest draft, and the jobs whose ids are `advised`, which come first.
@@ -51,7 +51,7 @@ def acceptance_figure(jobs: Sequence[Comparison], advised: Collection[str] = ())
         hover = f"{name}<br>position %{{x}}: %{{y:.1f}} %"
         data.append(scatter(name, places, values, hover=hover, marker=marker, line=line, visible=visible))
     first, positions = known[0]
-    return Figure(
+    return Chart(
         id="acceptance",
         title="Acceptance by position",
         caption="Share of drafts of which the token at this position was accepted. Choose a name in the legend "
@@ -65,7 +65,7 @@ def acceptance_figure(jobs: Sequence[Comparison], advised: Collection[str] = ())
     )
 
 
-def _acceptance_over_n_draft(jobs: Sequence[Comparison]) -> Figure | None:
+def _acceptance_over_n_draft(jobs: Sequence[Comparison]) -> Chart | None:
     known = [job for job in jobs if job.acceptance]
     data: list[Trace] = []
     for index, (name, members) in enumerate(series_of(known).items()):
@@ -82,7 +82,7 @@ def _acceptance_over_n_draft(jobs: Sequence[Comparison]) -> Figure | None:
     if not data:
         return None
     rates = sorted(job.acceptance.rate for job in known if job.acceptance)
-    return Figure(
+    return Chart(
         id="acceptance",
         title="Acceptance over n_draft",
         caption="Accepted share of the drafted tokens; this build doesn't report at which positions.",
@@ -92,12 +92,12 @@ def _acceptance_over_n_draft(jobs: Sequence[Comparison]) -> Figure | None:
     )
 
 
-def metric_figures(jobs: Sequence[Comparison]) -> list[Figure]:
+def metric_charts(jobs: Sequence[Comparison]) -> list[Chart]:
     """The specification's three metrics of both modes over n_draft, mean ± standard deviation."""
-    return [figure for entry in _METRICS if (figure := _metric_figure(jobs, *entry)) is not None]
+    return [chart for entry in _METRICS if (chart := _metric_chart(jobs, *entry)) is not None]
 
 
-def _metric_figure(jobs: Sequence[Comparison], metric: str, title: str, unit: str) -> Figure | None:
+def _metric_chart(jobs: Sequence[Comparison], metric: str, title: str, unit: str) -> Chart | None:
     def stats_of(job: Comparison, mode: str) -> Statistics | None:
         return getattr(getattr(job, mode), metric, None)  # a mode may have no statistics at all
 
@@ -122,7 +122,7 @@ def _metric_figure(jobs: Sequence[Comparison], metric: str, title: str, unit: st
     first = next((job for job in jobs if job.speculative), jobs[0])
     both = ((mode, stats_of(first, mode)) for mode in ("vanilla", "speculative"))
     words = listed(f"{mode} {plus_minus(stats, 1)} {unit}" for mode, stats in both if stats)
-    return Figure(
+    return Chart(
         id=f"metric-{metric.replace('_', '-')}",
         title=title,
         caption="Mean ± standard deviation of the runs. Dashed: vanilla.",

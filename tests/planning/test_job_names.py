@@ -136,6 +136,7 @@ def test_a_single_job_is_its_n_draft() -> None:
         (("Llama-1B", "Qwen-0.5B-Q8_0"), ["Llama-1B", "Qwen-0.5B-Q8_0"]),
         (("a-b", "a_b"), ["a-b", "a_b"]),
         (("only-one-Q4_0",), ["only-one-Q4_0"]),
+        (("llama-f16-4", "llama-f16-24"), ["f16-4", "f16-24"]),
     ],
 )
 def test_files_are_shortened_to_what_tells_them_apart(names: tuple[str, ...], short: list[str]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import statistics
 from dataclasses import replace
@@ -14,6 +15,7 @@ from rich.console import Console
 from tests.reporting import sweeps
 from velosweep.records import SearchCandidate, SearchRecord
 from velosweep.reporting.console import make_console
+from velosweep.reporting.deploy_formats import command_text
 from velosweep.reporting.export import export
 from velosweep.reporting.html import render_report
 from velosweep.reporting.interval_plot import interval_plot
@@ -169,7 +171,7 @@ def test_what_weakens_the_answer_stands_in_its_own_line_once() -> None:
     text = shown(replace(made, comparisons=rows))
 
     assert "Weak evidence: busy machine, only 2 pairs of runs, noisy runs.\n" in text
-    assert "Surer:      close other programs, then velosweep more last --iterations 3\n" in text
+    assert "Surer:      close other programs, then velosweep more sweep --iterations 3\n" in text
     assert "drifted" not in text
     assert "(4 remarks with -v)" in text
     assert "Speed drifted by" in shown(replace(made, comparisons=rows), verbosity=1)
@@ -200,6 +202,41 @@ def test_on_a_terminal_the_end_is_a_dozen_lines_however_they_wrap(width: int, se
 
     assert sum(-(-len(line.rstrip()) // width) for line in out.getvalue().splitlines()) <= 12  # blank ones are none
     assert " further settings, " in out.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_two_main_models_of_many_settings_end_in_a_dozen_lines_and_with_the_faster_one(width: int) -> None:
+    pairs = [replace(sweeps.THREE_PAIRS[0], name=f"{rate}", main=f"/models/main-{rate}.gguf", vanilla_rate=rate)
+             for rate in (60.0, 90.0)]  # fmt: skip
+    made = own_models(sweeps.make(pairs, n_drafts=tuple(range(1, 19)), prompts=1, iterations=5))
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=True, color_system=None, highlight=False, markup=False)
+
+    shown(made, console=console)
+
+    text = out.getvalue()
+    assert sum(-(-len(line.rstrip()) // width) for line in text.splitlines()) <= 12  # blank ones are none
+    assert "Fastest of all: 90.0, " in " ".join(text.split())
+    assert "Run it:     velosweep serve sweep " in text
+    assert "main-90.0.gguf" in command_text(made.comparisons, made.record).splitlines()[0]
+
+
+def test_what_to_run_next_names_the_sweep_that_is_shown_and_the_latest_as_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = sweeps.default_sweep()
+    weak = [replace(row, findings=(Finding(code="machine_busy", severity="warning", subject="machine",
+            evidence={"busy_share": 0.9}),)) for row in made.comparisons]  # fmt: skip
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "sweep.json").write_text("{}")
+        os.utime(tmp_path / name / "sweep.json", (0, len(name) if name == "old" else 9))
+
+    old, new = (shown(replace(made, comparisons=weak, root=tmp_path / name)) for name in ("old", "new"))
+
+    assert "velosweep more old --iterations" in old
+    assert "velosweep more last --iterations" in new
 
 
 @pytest.mark.parametrize("settings", [1, 3, 8, 12])
@@ -482,8 +519,8 @@ def test_tables_and_plots_fit_narrow_terminals(width: int) -> None:
     from rich.text import Text
 
     lines = [Text.from_ansi(line).plain for line in out.getvalue().splitlines()]
-    commands = [line for line in lines if "llama-server " in line or line.startswith("Report: ")]
-    assert len(commands) == 3  # whole, so that they can be copied; the terminal wraps them
+    commands = [line for line in lines if line.startswith(("Run it: ", "Report: "))]
+    assert len(commands) == 2  # whole, so that they can be copied; the terminal wraps them
     assert max(cell_len(line) for line in lines if line not in commands) <= width
 
 

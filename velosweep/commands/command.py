@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
 def answer_arguments(root: Path) -> list[str]:
     """The program and its arguments that a sweep recommends: without speculation where nothing is reliably faster.
 
-    Of several main models it is the first one's. Raises NothingMeasured where none was made.
+    Of several main models it is the fastest one's. Raises NothingMeasured where none was made.
     """
     from velosweep.reporting.deploy_formats import deployments
 

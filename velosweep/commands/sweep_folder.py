@@ -6,8 +6,7 @@ from pathlib import Path
 
 from velosweep.config.keys import expanded
 from velosweep.errors import StorageError
-from velosweep.results.loading import sweeps_below
-from velosweep.results.paths import SweepPaths
+from velosweep.results.loading import sweeps_by_age
 
 LAST = "last"
 
@@ -41,7 +40,7 @@ def latest_sweeps(count: int) -> list[Path]:
     Raises StorageError where there are fewer.
     """
     here = Path.cwd()
-    found = sorted({*sweeps_below(here / "outputs"), *sweeps_below(here)}, key=_measured_at)
+    found = sweeps_by_age(here)
     if len(found) < count:
         there = f"only {found[0]}" if found else "none"
         raise StorageError(
@@ -49,9 +48,3 @@ def latest_sweeps(count: int) -> list[Path]:
             remedy="change to the folder where you measured, or name the sweep's folder",
         )
     return found[-count:]
-
-
-def _measured_at(root: Path) -> float:
-    """When a sweep was last added to: its record may be written anew by collating."""
-    paths = SweepPaths(root)
-    return (paths.journal if paths.journal.is_file() else paths.record).stat().st_mtime

@@ -176,6 +176,8 @@ def shortened(paths: Collection[str]) -> dict[str, str]:
     room = min(map(len, texts)) - 1
     first = _alike(texts, room)
     last = _alike([found[::-1] for found in texts], room - first)
+    if first and any(all(word.isdigit() for word in found[first : len(found) - last]) for found in texts):
+        first -= 1  # a bare number beside other numbers would say nothing: f16-4, not 4
     short = [
         name[found[first].start() : found[len(found) - 1 - last].end()]
         for name, found in zip(names.values(), words, strict=True)

@@ -30,9 +30,11 @@ class Deployment:
 def deployments(comparisons: Sequence[Comparison], record: SweepRecord) -> list[Deployment]:
     """One for each main model, by the first recommendation for it: without speculation where nothing is faster.
 
+    The fastest comes first.
+
     Raises NothingMeasured where the sweep has no answer, ConfigError where no file could hold its command.
     """
-    found: dict[str, Deployment] = {}
+    found: dict[str, tuple[float, Deployment]] = {}
     for answer in recommend(comparisons, record):
         job = answer.job
         if job is None or job.main_model in found:
@@ -44,14 +46,18 @@ def deployments(comparisons: Sequence[Comparison], record: SweepRecord) -> list[
             )
         what = speedup(job) if answer.command else f"no speculation (the best setting was {speedup(job)})"
         where = f"{job.device}, {job.engine}, llama.cpp {job.llama_cpp_build}"
-        found[job.main_model] = Deployment(
-            name=terminal_text(Path(job.main_model).stem).replace("[", "(").replace("]", ")"),
-            command=_plain(tuple(shlex.split(answer.command or vanilla_command(job, record)))),
-            why=terminal_text(f"measured by velosweep: {what} on {where}"),
+        mode = job.speculative if answer.command else job.vanilla
+        found[job.main_model] = (
+            mode.tokens_per_second.mean if mode else 0.0,
+            Deployment(
+                name=terminal_text(Path(job.main_model).stem).replace("[", "(").replace("]", ")"),
+                command=_plain(tuple(shlex.split(answer.command or vanilla_command(job, record)))),
+                why=terminal_text(f"measured by velosweep: {what} on {where}"),
+            ),
         )
     if not found:
         raise NothingMeasured("The sweep has no answer: nothing could be compared", remedy="velosweep report says why")
-    return list(found.values())
+    return [deployment for _, deployment in sorted(found.values(), key=lambda entry: -entry[0])]
 
 
 def _plain(command: tuple[str, ...]) -> tuple[str, ...]:

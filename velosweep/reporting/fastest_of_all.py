@@ -39,11 +39,13 @@ class _Entry:
         return f"{self.name}: {sum(self.rates) / len(self.rates):.1f} tok/s{where}"
 
 
-def fastest_of_all(jobs: Sequence[Comparison], record: SweepRecord, samples: pa.Table | None = None) -> Iterator[str]:
+def fastest_of_all(
+    jobs: Sequence[Comparison], record: SweepRecord, samples: pa.Table | None = None, *, brief: bool = False
+) -> Iterator[str]:
     """A sentence for each load and set of prompts that several baselines were measured under; none for builds.
 
     Their runs are not paired, be they of the same rounds or not: the interval is Welch's. With the sweep's
-    `samples` it says whether their answers differ.
+    `samples` it says whether their answers differ. `brief`: the two fastest alone.
     """
 
     def task(job: Comparison) -> list[str]:
@@ -56,7 +58,7 @@ def fastest_of_all(jobs: Sequence[Comparison], record: SweepRecord, samples: pa.
         found = [_entry(leader, names, record) for leader in leaders(alike, record)]
         entries = [entry for entry in found if entry is not None]
         if len(entries) > 1:
-            yield _sentence(entries, samples)
+            yield f"{_first_two(entries)}." if brief else _sentence(entries, samples)
 
 
 def _entry(leader: Leader, names: JobNames, record: SweepRecord) -> _Entry | None:
@@ -80,14 +82,18 @@ def _entry(leader: Leader, names: JobNames, record: SweepRecord) -> _Entry | Non
     )
 
 
-def _sentence(entries: Sequence[_Entry], samples: pa.Table | None) -> str:
-    first, second, *others = entries
+def _first_two(entries: Sequence[_Entry]) -> str:
+    first, second = entries[:2]
     ratio = welch_ratio([math.log(rate) for rate in second.rates], [math.log(rate) for rate in first.rates])
     bounds = ratio.interval and interval(ratio.interval.low, ratio.interval.high)
     sure = ratio.interval is not None and ratio.interval.low > 1
     text = f"Fastest of all: {first.words}, {ratio.ratio:.2f}×{f' {bounds}' if bounds else ''} of {second.words}"
-    if not sure:
-        text += ", which may be as fast"
+    return text if sure else f"{text}, which may be as fast"
+
+
+def _sentence(entries: Sequence[_Entry], samples: pa.Table | None) -> str:
+    first, second, *others = entries
+    text = _first_two(entries)
     if others:
         text += f"; then {'; '.join(entry.words for entry in others[: _MOST_NAMED - 2])}"
         if len(entries) > _MOST_NAMED:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,25 +18,15 @@ from velosweep.reporting.printed_command import WHERE_TO_GET_IT, program_missing
 from velosweep.reporting.recommendation import Recommendation, recommend
 from velosweep.reporting.request_words import request_words
 from velosweep.reporting.result_tables import searched_candidates, summary_table, with_failed
-from velosweep.reporting.speedup_hints import hint_heading, reasons_for_modest_speedup, target_reasons
+from velosweep.reporting.single_job_text import print_single
+from velosweep.reporting.speedup_hints import target_reasons
 from velosweep.reporting.table import terminal_lines
 from velosweep.reporting.verbose_report import print_details
-from velosweep.reporting.wording import (
-    failure_sentences,
-    first_few,
-    interval_words,
-    job_labels,
-    number,
-    percent,
-    plus_minus,
-    target_of,
-    whole_jobs,
-    without_speedup,
-)
+from velosweep.reporting.wording import failure_sentences, first_few, job_labels, whole_jobs
+from velosweep.results.loading import sweeps_by_age
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate
 from velosweep.units import plural
-from velosweep.values import Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,6 +35,8 @@ if TYPE_CHECKING:
 
 
 MOST_LINES = 12
+# What goes first where the end would be longer; the report and -v have all of it.
+_LEFT_OUT = ("hints", "commands", "sureness", "costs", "answers")
 # These may be wrapped at words: nothing in them is to be pasted.
 _SENTENCES = ("First token", "Would help:", "No drafts:", "❌", "⚠️")
 
@@ -52,6 +44,12 @@ _SENTENCES = ("First token", "Would help:", "No drafts:", "❌", "⚠️")
 def resume_command(root: Path) -> str:
     """The command that resumes the sweep in `root`."""
     return f"velosweep resume {shlex.quote(near(root))}"
+
+
+def _named(root: Path) -> str:
+    """The sweep's folder as commands take it: `last` where that is this one."""
+    latest = sweeps_by_age(Path.cwd())[-1:]
+    return "last" if latest == [root.absolute()] else shlex.quote(near(root))
 
 
 def print_end(derived: "SweepResults", measured: MeasuringOutcome, console: "Console", *, verbosity: int) -> None:
@@ -84,34 +82,30 @@ def print_results(
     if verbosity >= VERBOSE:
         print_details(derived, found, console)
     if single:
-        _print_single(jobs[0], record, console)
+        print_single(jobs[0], record, console)
     loads = where_it_pays(told_jobs := as_told(jobs, found, record))
-    builds = list(build_answers(jobs, record))
-    answers = [(sentence, "bold") for sentence in (*builds, *loads)]
-    if not loads and not (builds and all(job.speculative is None for job in jobs)):
-        answers += _answers(found, single=single)
-    if not loads:
-        answers += [(sentence, "bold") for sentence in fastest_of_all(jobs, record, derived.samples)]
+    told = [answer for answer in found if answer.command][:1] or found[:1] if loads else found
+    failures, places = list(_failures(derived)), list(_places(derived, jobs, saved_to, verbosity))
+    measured = {job.job_id for job in jobs if job.vanilla is not None}
+    baselines = len({job.baseline_id for job in record.jobs if job.id in measured})
+    answered = len({answer.job.job_id for answer in found if answer.job is not None})
+    room = MOST_LINES - 2 - baselines  # a blank line, titles
+    for left_out in range(len(_LEFT_OUT) + 1):
+        without = _LEFT_OUT[:left_out]
+        answers = list(_answers(found, jobs, derived, loads, without))
+        steps = _next_steps(told, jobs, derived, without, quiet=verbosity <= QUIET, interrupted=interrupted)
+        after = [*failures, *steps, *places]
+        texts = (*(text for text, _ in answers), *after)
+        taken = sum(height(console, line, whole=_whole(line)) for line in texts)
+        if loads or single or taken + (len(jobs) if not left_out else answered + (len(jobs) > answered)) <= room:
+            break
     for sentence, style in answers:
         say(console, sentence, style=style)
-    told = [answer for answer in found if answer.command][:1] or found[:1] if loads else found
-    steps = _next_steps(told, jobs, derived, quiet=verbosity <= QUIET, interrupted=interrupted)
-    after = [*_failures(derived), *steps, *_places(derived, jobs, saved_to, verbosity)]
     if loads:
         say_lines(console, terminal_lines(load_table(told_jobs, jobs), width=table_width(console)))
     elif jobs and not single:
-
-        def taken() -> int:
-            return sum(height(console, line, whole=_whole(line)) for line in (*(text for text, _ in answers), *after))
-
-        measured = {job.job_id for job in jobs if job.vanilla is not None}
-        baselines = len({job.baseline_id for job in record.jobs if job.id in measured})
-        answered = len({answer.job.job_id for answer in found if answer.job is not None})
-        most = MOST_LINES - 2 - baselines  # a blank line, titles
-        if taken() + len(jobs) > most:  # what would help is in the report, too
-            after = [line for line in after if not line.startswith("Would help")]
-        room = max(most - taken(), answered + 1)  # the rest counted
-        say_lines(console, _table_lines(with_failed(jobs, record), found, record, room, console))
+        most = max(room - taken, answered + 1)  # the rest counted
+        say_lines(console, _table_lines(with_failed(jobs, record), found, record, most, console))
     for line in after:
         say(console, line, whole=_whole(line))
 
@@ -120,13 +114,33 @@ def _whole(line: str) -> bool:
     return not line.startswith(_SENTENCES)
 
 
-def _answers(found: Sequence[Recommendation], *, single: bool) -> Iterator[tuple[str, str]]:
-    """The headline of each answer, and its style; of a single job those that the specification's layout doesn't say."""
-    for answer in found:
-        if not single or answer.kind == "nothing":
+def _answers(
+    found: Sequence[Recommendation],
+    jobs: Sequence[Comparison],
+    derived: "SweepResults",
+    loads: Sequence[str],
+    without: Collection[str],
+) -> Iterator[tuple[str, str]]:
+    """What is said above the table, each with its style.
+
+    Of a single job only what the specification's layout doesn't say.
+    """
+    record = derived.record
+    builds = list(build_answers(jobs, record))
+    yield from ((sentence, "bold") for sentence in (*builds, *loads))
+    if loads:
+        return
+    fastest = list(fastest_of_all(jobs, record, derived.samples, brief="sureness" in without))
+    only_builds = builds and all(job.speculative is None for job in jobs)
+    for answer in () if only_builds or (fastest and "answers" in without) else found:
+        if not (record.single and len(jobs) == 1) or answer.kind == "nothing":
             question = f"{answer.question}: " if answer.question else ""
             style = "bold green" if answer.kind == "run" else "bold yellow"
-            yield f"{question}{answer.headline}. {answer.sureness}".rstrip(), style
+            sureness = answer.sureness
+            if "sureness" in without and len(found) > 1:
+                sureness = "Weak evidence." if sureness.startswith("Weak") else ""
+            yield f"{question}{answer.headline}. {sureness}".rstrip(), style
+    yield from ((sentence, "bold") for sentence in fastest)
 
 
 def _places(derived: "SweepResults", jobs: Sequence[Comparison], saved_to: str, verbosity: int) -> Iterator[str]:
@@ -177,27 +191,33 @@ def _next_steps(
     found: Sequence[Recommendation],
     jobs: Sequence[Comparison],
     derived: "SweepResults",
+    without: Collection[str],
     *,
     quiet: bool,
     interrupted: bool,
 ) -> Iterator[str]:
     """What the answers mean for a request, why they gain no more, the commands that run them, and what is surer."""
-    record = derived.record
+    record, root = derived.record, derived.root
     single = record.single and len(jobs) == 1
     made_up = all(job.synthetic for job in record.jobs)  # whose text nobody wants
+    several = "commands" in without and sum(answer.command is not None for answer in found) > 1
     for answer in found:
         question = f"{answer.question}: " if answer.question else ""
         if single and answer.sureness.startswith("Weak"):
             yield f"⚠️ {answer.sureness}"
-        if answer.costs and answer.job is not None and answer.kind != "slower" and not quiet:
+        told = answer.costs and answer.kind != "slower" and "costs" not in without and not quiet
+        if told and answer.job is not None:
             yield f"{question}{request_words(answer.job, brief=True)}"
-        if (reasons := target_reasons(answer, jobs, record)) and not single and not quiet:
+        if not ("hints" in without or single or quiet) and (reasons := target_reasons(answer, jobs, record)):
             yield f"Would help: {question}{reasons[0][0].lower()}{reasons[0][1:]}"
-        if answer.command and not made_up:
+        if answer.command and not made_up and not several:
             get_it = WHERE_TO_GET_IT if answer.job is not None and program_missing(answer.job) else ""
             about = "; ".join(filter(None, (answer.question, get_it)))
             load = f"Run it ({about}):" if about else "Run it:    "
             yield f"{load} {answer.command}"
+    if several and not made_up:
+        name = _named(root)
+        yield f"Run it:     velosweep serve {name}  (each: report {name} --format command)"
     idle = [job for job in jobs if job.drafted is False]
     advice = [one for one in grouped_findings(idle, job_labels(jobs), record) if one[0].code == "nothing_drafted"]
     if advice and not quiet:
@@ -216,63 +236,7 @@ def _next_steps(
         codes = {advice.code for answer in weak for advice in answer.against}
         pairs = min(answer.job.n_pairs for answer in weak if answer.job is not None)
         quieter = "close other programs, then " if "machine_busy" in codes else ""
-        yield f"Surer:      {quieter}velosweep more last --iterations {max(5 - pairs, pairs)}"
-
-
-def _print_single(job: Comparison, record: SweepRecord, console: "Console") -> None:
-    say(console, "=== Benchmark Results ===", style="bold")
-    for name, stats in (("Vanilla", job.vanilla), ("Speculative", job.speculative)):
-        if stats is not None:
-            rate = stats.tokens_per_second
-            say(console)
-            say(console, f"{name} Results:")
-            lines = (
-                f"  Tokens/s:     {plus_minus(rate)} tok/s (min: {number(rate.min)}, max: {number(rate.max)})",
-                f"  TTFT:         {plus_minus(stats.time_to_first_token_ms)} ms",
-                f"  Total time:   {plus_minus(stats.total_time_ms)} ms",
-            )
-            say_lines(console, lines)
-    say(console)
-    say(console, "=== Performance Comparison ===", style="bold")
-    if job.speedup is None:
-        say(console, f"No speedup: {without_speedup(job, record)}")
-    else:
-        spread = "" if job.speedup_stddev is None else f" ± {job.speedup_stddev:.2f}x"
-        say(console, f"📊 Speedup: {job.speedup:.2f}x{spread}", style="bold")
-    if job.ci_low is not None:
-        what = f"Mean ratio {number(job.speedup_gm)}×, 95 % interval {interval_words(job)}"
-        say(console, f"{what}, by {plural(job.n_pairs, 'pair')} of runs", indent=3)
-    if seen := job.acceptance:
-        text = f"Acceptance {percent(seen.rate)}"
-        if seen.low is not None and seen.high is not None:
-            text += f" [{100 * seen.low:.0f}, {100 * seen.high:.0f}]"
-        if seen.tokens_per_round is not None:
-            text += f", {seen.tokens_per_round:.1f} tokens a check"
-        if job.cost_ratio is not None:
-            text += f"; a drafted token costs {job.cost_ratio:.2f} of a main-model step"
-        say(console, text, indent=3)
-    if job.drafted is False:
-        say(console, "⚠️ Nothing was drafted: that is vanilla measured twice", style="yellow")
-    elif job.speedup is not None:
-        _print_target(job, job.speedup, reasons_for_modest_speedup(job), record, console)
-    say(console)
-
-
-def _print_target(
-    job: Comparison, value: float, reasons: Sequence[str], record: SweepRecord, console: "Console"
-) -> None:
-    """Whether the job reached its target, and what may help; no `reasons` where the findings above say everything."""
-    target = target_of(record, job.job_id)
-    if value <= target or job.verdict is Verdict.INVALID:
-        also = "" if reasons else " a quieter machine, as said above"
-        say(console, f"{hint_heading(job)}{also}", style="yellow")
-        for reason in reasons:
-            say(console, f"- {reason}", indent=3)
-    elif job.verdict is not Verdict.FASTER:
-        why = "see the interval" if job.ci_low is not None else "one pair of runs has no interval"
-        say(console, f"⚠️ Above the target speedup (>{target:g}x), but not surely: {why}", style="yellow")
-    else:
-        say(console, f"✅ Speculative decoding achieved target speedup (>{target:g}x)!", style="green")
+        yield f"Surer:      {quieter}velosweep more {_named(root)} --iterations {max(5 - pairs, pairs)}"
 
 
 def _failures(derived: "SweepResults") -> Iterator[str]:

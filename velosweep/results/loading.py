@@ -135,6 +135,16 @@ def sweeps_below(folder: Path) -> list[Path]:
     return sorted(path for path in found if ".groups" not in path.parts)
 
 
+def sweeps_by_age(folder: Path) -> list[Path]:
+    """The sweeps below `folder` and its outputs/, the one that was measured last at the end."""
+
+    def measured_at(root: Path) -> float:  # when it was last added to: its record may be written anew by collating
+        paths = SweepPaths(root)
+        return (paths.journal if paths.journal.is_file() else paths.record).stat().st_mtime
+
+    return sorted({*sweeps_below(folder / "outputs"), *sweeps_below(folder)}, key=measured_at)
+
+
 def find_files(directory: Path, name: str) -> list[Path]:
     """Files called `name`, one a sweep or job, never a sweep's and its jobs' together; sorted."""
     if directory.is_file():

@@ -12,10 +12,10 @@ from tests.results.made import environment
 from velosweep.config.settings import Job
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.machine.conditions import Monitor
+from velosweep.measuring.dispatch import run_lane
 from velosweep.measuring.events import Event, Recorder, RunEnded, ServerFailed
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.lane_context import LaneContext, ModelWatch, Preload, ServerLogs
-from velosweep.measuring.lane_schedule import run_lane
 from velosweep.measuring.prepare import Prepared, engine_key
 from velosweep.measuring.resuming import CompletedRun, plan_with_earlier
 from velosweep.measuring.sample_rows import SampleMaker

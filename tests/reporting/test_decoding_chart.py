@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.reporting import sweeps
-from velosweep.reporting.decoding_chart import decoding_chart
+from velosweep.reporting.detail_charts import decoding_chart
 
 
 def test_the_parts_of_a_job_add_up_to_its_time_a_token_beside_vanillas() -> None:

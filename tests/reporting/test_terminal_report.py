@@ -18,10 +18,10 @@ from velosweep.reporting.console import make_console
 from velosweep.reporting.deploy_formats import command_text
 from velosweep.reporting.export import export
 from velosweep.reporting.html import render_report
-from velosweep.reporting.interval_plot import interval_plot
 from velosweep.reporting.result_tables import detailed_job_table, summary_table, with_failed
 from velosweep.reporting.table import terminal_lines
 from velosweep.reporting.terminal_report import print_results
+from velosweep.reporting.verbose_report import interval_plot
 from velosweep.statistics.comparison import Comparison, Finding, ModeStatistics, RequestTimes, Statistics
 from velosweep.values import Verdict
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +95,32 @@ def test_unlike_sweeps_are_refused_with_the_difference(write: Write, capsys: pyt
 
     assert main(["compare", old, new, "--anyway"]) == ExitStatus.OK
     assert "Unlike: host was here, is there" in capsys.readouterr().out
+
+
+def test_of_another_program_the_beginning_of_its_hash_is_told(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = write("old"), write("new")
+    for name, digits in ((old, "ab"), (new, "cd")):
+        path = Path(name) / "sweep.json"
+        path.write_text(re.sub(r'"program_sha256": *null', f'"program_sha256": "{digits * 32}"', path.read_text()))
+
+    main(["compare", old, new])
+
+    assert "program was abababababab, is cdcdcdcdcdcd\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_on_a_narrow_screen_no_verdict_is_clipped_and_the_columns_left_out_are_told(
+    write: Write, columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+
+    main(["compare", write("old"), write("new")])
+
+    said = capsys.readouterr().out
+    assert said.count("≈ none found") == 3
+    assert "…" not in said
+    assert re.search(r"\(.*(more columns|too).*\)\n", said)
 
 
 def test_jobs_that_only_one_sweep_has_are_named(write: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from velosweep.reporting.console import say, say_lines, table_width
 from velosweep.reporting.html import render_template
 from velosweep.reporting.table import Cell, Table, column, figure, terminal_lines
-from velosweep.reporting.wording import interval, job_labels, listed, names_of, percent
+from velosweep.reporting.wording import first_few, interval, job_labels, listed, names_of, percent
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.intervals import Interval
 from velosweep.statistics.sweep_changes import Change, SweepChanges
@@ -92,9 +92,9 @@ class SweepComparison:
         what = "Speedups reproduced" if any(change.new.ci_low is not None for change in judged) else "Reproduced"
         text = f"{what} within their intervals: {sure} of {plural(len(judged), 'setting')}"
         if lost:
-            text += f"; not {listed(map(self.label, lost))}"
+            text += f"; not {listed(first_few(list(map(self.label, lost)), 5))}"
         if unclear:
-            text += f"; can't tell for {listed(unclear)}: {_unseen(unclear.values())}"
+            text += f"; can't tell for {listed(first_few(list(unclear), 5))}: {_unseen(unclear.values())}"
         return text
 
 
@@ -115,7 +115,7 @@ def _words(change: Change) -> str:
     if change.ratio is None:
         return "can't tell"
     if not change.real:
-        return "no change found"
+        return "none found"
     return "faster" if change.ratio.ratio > 1 else "slower"
 
 

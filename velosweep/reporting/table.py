@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from velosweep.reporting.escaping import clip, markdown_text, terminal_text
+from velosweep.units import plural
 
 T = TypeVar("T")
 _LEAST_TEXT = 12  # columns of text are not clipped below this
@@ -73,7 +74,7 @@ def terminal_lines(table: Table, *, width: int | None) -> list[str]:
     """Aligned lines, titles first, without the columns that are empty.
 
     On a screen of `width` (None: no screen, so no limit) texts are clipped where they don't fit, then columns are left
-    out, which the last line names. What still doesn't fit is cut by `say_lines`.
+    out, which the last line names or counts. What still doesn't fit is cut by `say_lines`.
     """
     from rich.cells import cell_len
 
@@ -103,7 +104,11 @@ def terminal_lines(table: Table, *, width: int | None) -> list[str]:
         gaps = [" " * (size - cell_len(text)) for text in texts]
         padded.append([gap + text if column.right else text + gap for text, gap in zip(texts, gaps, strict=True)])
     lines = ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
-    return [*lines, *([f"(a wider window or | cat shows {', '.join(left_out)} too)"] if left_out else [])]
+    if left_out:
+        more = f"(a wider window or | cat shows {', '.join(left_out)} too)"
+        named = width is None or len(more) <= width or len(left_out) == 1
+        lines.append(more if named else f"({plural(len(left_out), 'more column')} in a wider window or by | cat)")
+    return lines
 
 
 def markdown_lines(table: Table) -> list[str]:

@@ -185,16 +185,19 @@ def _span(mode: ModeStatistics | None) -> tuple[float, float] | None:
     return speed.mean - half, speed.mean + half
 
 
+_HASH = 12  # letters of a hash tell files apart and fit a line
+
+
 def environment_differences(old: SweepRecord, new: SweepRecord) -> list[str]:
     """Why two sweeps' figures can't be held against each other: `host was a, is b`; empty for like ones.
 
-    Models are alike by fingerprint under the same file name, wherever the files lie.
+    Models are alike by fingerprint under the same file name, wherever the files lie. Of hashes the beginnings are told.
     """
     before, after = old.environment, new.environment
     pairs = [
         ("engine", before.engine, after.engine),
         ("build", before.llama_cpp_build, after.llama_cpp_build),
-        ("program", before.program_sha256 or "", after.program_sha256 or ""),
+        ("program", (before.program_sha256 or "")[:_HASH], (after.program_sha256 or "")[:_HASH]),
         ("host", before.host, after.host),
         ("cpu", f"{before.cpu}, {before.physical_cores} cores", f"{after.cpu}, {after.physical_cores} cores"),
         ("devices", _devices(before), _devices(after)),
@@ -209,4 +212,4 @@ def _devices(environment: Environment) -> str:
 
 
 def _fingerprints(environment: Environment) -> Mapping[str, str]:
-    return {_name(model.path): model.fingerprint for model in environment.models}
+    return {_name(model.path): model.fingerprint[:_HASH] for model in environment.models}

@@ -42,6 +42,7 @@ def test_a_good_run_of_each_mode_counts() -> None:
         ({"predicted_ms": -5.0}, "predicted_ms is -5"),
         ({"predicted_ms": 0.0}, "not believable"),
         ({"predicted_ms": 1e-6}, "not believable"),
+        ({"prompt_ms": 1e300}, "of work in a request of"),
         ({"prompt_tokens": 0}, "0 prompt tokens"),
         ({"total_time_ms": 1.0}, "before the first"),
         ({"total_time_ms": 4064.0}, "untrusted: of 4.1 s llama.cpp used 0.1"),

@@ -183,12 +183,14 @@ def invalid_reason(generation: Generation, server: ServerConfig, request: Reques
 
 
 def _held_up(generation: Generation, server: ServerConfig) -> str | None:
-    """Time that llama.cpp spent neither on the prompt nor on decoding; of several streams each waits for others.
+    """Time that llama.cpp spent neither on the prompt nor on decoding, or more than there was; streams wait for others.
 
     Who measures was stopped then (a suspended machine or process), or the server had other requests.
     """
     own_ms = generation.prompt_ms + generation.predicted_ms
     lost_ms = generation.total_time_ms - own_ms
+    if server.concurrency == 1 and -lost_ms > max(_MOST_LOST_MS, _MOST_LOST_SHARE * generation.total_time_ms):
+        return f"{own_ms:g} ms of work in a request of {generation.total_time_ms:g} ms is not believable"
     if server.concurrency > 1 or lost_ms < max(_MOST_LOST_MS, _MOST_LOST_SHARE * own_ms):
         return None
     return (

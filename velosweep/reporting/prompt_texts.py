@@ -35,7 +35,7 @@ def prompt_texts(samples: "pa.Table", labels: Mapping[str, str]) -> list[PromptT
     rows = asked.select([name for name in wanted if name in samples.column_names]).to_pylist()
     places = {owner: place for place, owner in enumerate(labels)}
     for row in sorted(rows, key=lambda row: places[row["job_id"]]):
-        texts = found.setdefault(row["prompt_id"], PromptTexts(id=row["prompt_id"], prompt=row["prompt"]))
+        texts = found.setdefault(row["prompt_id"], PromptTexts(id=row["prompt_id"] or "", prompt=row["prompt"] or ""))
         tokens = None if (row.get("concurrency") or 1) > 1 else row["predicted_tokens"] or 0
         texts.answers.setdefault(labels[row["job_id"]], (tokens, row["answer"]))
     return list(found.values())[:MOST_PROMPTS]

@@ -244,7 +244,7 @@ def _failures(derived: "SweepResults") -> Iterator[str]:
     jobs, record, samples = whole_jobs(derived.comparisons), derived.record, derived.samples
     gone = {job.id for job in record.jobs if job.state == "failed"} if jobs else ()
     owners = zip(samples["job_id"].to_pylist(), samples["status"].to_pylist(), strict=True) if samples else ()
-    counts = Counter(status for owner, status in owners if owner not in gone)
+    counts = Counter(status or "ok" for owner, status in owners if owner not in gone)  # null: not recorded
     if not jobs:
         states = Counter(job.state for job in record.jobs)
         failed, pending, rest = states["failed"], states["pending"], states["done"] + states["partial"]

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from velosweep.errors import StorageError
 from velosweep.results import parquet_files, results_file
+from velosweep.results.absurd_values import refuse_absurd
 from velosweep.results.journal_table import damage_in_words, in_canonical_order, journal_to_table
 from velosweep.results.parquet_files import (
     check_file_schema,
@@ -106,7 +107,9 @@ def load_sweep_samples(root: Path) -> tuple[pa.Table, tuple[str, ...]]:
     if paths.samples.is_file():
         with reading_parquet(paths.samples):  # columns of other types, and what has no order
             table = with_all_columns(read_parquet(paths.samples)).select(list(parquet_files.COLUMNS))
-            return in_canonical_order(table.cast(parquet_files.schema())), ()
+            table = table.cast(parquet_files.schema())
+        refuse_absurd(paths.samples, table)
+        return in_canonical_order(table), ()
     found = sweeps_below(root)
     remedy = f"name one sweep, such as {shlex.quote(str(found[-1]))}" if found else "name the folder of a sweep"
     raise _nothing(root, f"{paths.journal.name} or {SAMPLES}", remedy)

@@ -1,0 +1,88 @@
+"""What somebody's samples.parquet may say, and what is refused in a sentence before anything is computed of it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.results.made import journal_of, rounds
+from velosweep.cli import main
+from velosweep.results.loading import load_sweep_samples
+from velosweep.results.parquet_files import write_samples
+
+YEAR_9999 = datetime(9999, 12, 31, tzinfo=timezone.utc)
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of which there is samples.parquet alone."""
+    root = tmp_path_factory.mktemp("foreign")
+    paths = journal_of(root, rounds(iterations=4))
+    write_samples(paths.samples, load_sweep_samples(root)[0])
+    paths.journal.unlink()
+    return root
+
+
+def with_value(foreign: Path, root: Path, column: str, value: Any) -> Path:
+    """The sweep with this value in every third row of a column."""
+    table = pq.read_table(foreign / "samples.parquet")
+    place = table.schema.get_field_index(column)
+    values = [value if row % 3 == 0 else old for row, old in enumerate(table[column].to_pylist())]
+    table = table.set_column(place, table.schema.field(place), pa.array(values, type=table.schema.field(place).type))
+    pq.write_table(table, root / "samples.parquet")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("total_time_ms", float("nan")),
+        ("prompt_ms", float("inf")),
+        ("predicted_ms", 1e308),
+        ("tokens_per_second", -1.0),
+        ("time_to_first_token_ms", 1e-320),
+        ("predicted_tokens", -5),
+        ("memory_bytes", 1 << 62),
+        ("iteration", None),
+        ("mode", None),
+        ("mode", "Both"),
+        ("started_at", YEAR_9999),
+        ("accepted_per_position", [3, None]),
+        ("batch_ms", [1.0, float("nan")]),
+    ],
+)
+def test_what_no_run_can_have_is_refused_with_file_column_and_value(
+    column: str, value: Any, foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = with_value(foreign, tmp_path, column, value)
+    statuses = [main(["report", str(root)]), main(["compare", str(foreign), str(root)])]
+
+    assert statuses == [2, 2]
+    first, remedy, *_ = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"velosweep: {root / 'samples.parquet'} has '")
+    assert first.endswith(f"' in the column {column}, which no run can have")
+    assert "what is not known is null there" in remedy
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("status", None),
+        ("started_at", None),
+        ("prompt_ms", None),
+        ("accepted_per_position", []),
+        ("launch", None),
+        ("prompt", None),
+    ],
+)
+def test_what_is_not_known_is_no_damage(
+    column: str, value: Any, foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = main(["report", str(with_value(foreign, tmp_path, column, value)), "-v"])
+
+    assert (status, capsys.readouterr().err) == (0, "")

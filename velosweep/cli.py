@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None, *, run_sweep: "RunSweep | None" = No
         if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
             _drop_output()
             return _say(OutputFailed(f"The output can't be written: {error.strerror}"))
-        refusal = _as_ours(error)
+        refusal = _own_error(error)
         if refusal is None:
             raise
         if arguments and arguments[0] in _MEASURING:
@@ -107,7 +107,7 @@ def _run(arguments: list[str], run_sweep: "RunSweep | None") -> int:
     return run(arguments, verbs=tuple(COMMANDS), run_sweep=run_sweep)
 
 
-def _as_ours(error: Exception) -> VelosweepError | None:
+def _own_error(error: Exception) -> VelosweepError | None:
     """The exception as one of our errors; None for a bug, which needs its traceback."""
     if isinstance(error, VelosweepError):
         return error

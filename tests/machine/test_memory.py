@@ -14,7 +14,7 @@ from velosweep.machine.memory import (
     expected_need,
     fits,
     free_bytes,
-    held_on_gpus,
+    gpu_bytes_of_process,
 )
 from velosweep.machine.nvml import NvmlDriver
 from velosweep.values import Device, Lane
@@ -105,11 +105,11 @@ def test_what_a_server_holds_on_a_gpu_is_the_drivers_word():
     gpu = FakeGpu("GPU-a", "H100", processes=[(10, 3 * GIB), (11, 4 * GIB), (99, GIB)])
     driver = NvmlDriver(FakePynvml(gpu))
 
-    assert held_on_gpus(GPU_LANE, 11, driver) == 4 * GIB
-    assert held_on_gpus(GPU_LANE, 12, driver) is None
+    assert gpu_bytes_of_process(GPU_LANE, 11, driver) == 4 * GIB
+    assert gpu_bytes_of_process(GPU_LANE, 12, driver) is None
     gpu.processes.append((12, None))
-    assert held_on_gpus(GPU_LANE, 12, driver) is None
-    assert held_on_gpus(CPU_LANE, 11, driver) is None
+    assert gpu_bytes_of_process(GPU_LANE, 12, driver) is None
+    assert gpu_bytes_of_process(CPU_LANE, 11, driver) is None
 
 
 def test_a_control_groups_limit_bounds_the_cpus_free_memory(tmp_path):

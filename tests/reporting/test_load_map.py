@@ -9,7 +9,7 @@ import pytest
 
 from tests.reporting import sweeps
 from velosweep.records import SearchRecord
-from velosweep.reporting.load_map import as_told, load_chart, load_table, where_it_pays
+from velosweep.reporting.load_map import as_answered, load_chart, load_table, where_it_pays
 from velosweep.reporting.recommendation import Recommendation
 from velosweep.statistics.comparison import Comparison
 from velosweep.values import Verdict
@@ -89,7 +89,7 @@ def test_of_a_search_its_winners_count_by_their_confirming_pairs() -> None:
     )  # fmt: skip
     others = measured({(1, 0): (9.0, 8.0, 10.0)})
 
-    told = as_told([*raw, replace(others[0], job_id="raced")], answers, replace(made.record, searches=(search,)))
+    told = as_answered([*raw, replace(others[0], job_id="raced")], answers, replace(made.record, searches=(search,)))
 
     assert told == confirmed
 
@@ -100,7 +100,7 @@ def test_the_answers_setting_counts_where_another_has_a_larger_speedup_of_someth
     slower = replace(loads[0], job_id="slower", speedup_gm=3.0)
     answers = [Recommendation(question="", kind="run", headline="", job=job) for job in loads[:2]]
 
-    told = as_told([*loads, slower], answers, made.record)
+    told = as_answered([*loads, slower], answers, made.record)
     chart = load_chart([*measured({(1, 0): PAYS, (2, 0): PAYS, (1, 9): PAYS, (2, 9): PAYS}), slower], {"j0"})
 
     assert told == loads

@@ -243,7 +243,7 @@ def observed(objective: str, **changes: object) -> dict[str, Observation]:
     assert asked is not None
     for run in asked:
         made = speculative(2, **changes) if run.server.mode is Mode.SPECULATIVE else sample(**changes)
-        driver.saw(run, made)
+        driver.record(run, made)
     driver.next_round()
     (search,) = driver.searches.values()
     values = search.history[0].observations

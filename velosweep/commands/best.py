@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from velosweep.commands.run import (
     add_measuring_flags,
-    asked_as_people_do,
+    chat_template_by_default,
     files,
     joined,
     numbers,
@@ -154,7 +154,7 @@ def search_words(main_model: Path, plan: CandidatePlan, arguments: argparse.Name
         "concurrency": numbers(arguments.streams),
         "depth": numbers(arguments.depth),
         **prompts,
-        **asked_as_people_do(()),
+        **chat_template_by_default(()),
         **run_values(arguments),
         "hydra.sweep.dir": [quoted(arguments.out)] if arguments.out else [],
     }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from velosweep.commands import more
 from velosweep.commands.run import (
     add_measuring_flags,
-    asked_as_people_do,
+    chat_template_by_default,
     file_names,
     files,
     joined,
@@ -186,7 +186,7 @@ def _words(arguments: argparse.Namespace, overrides: Sequence[str]) -> list[str]
         "iterations": [str(_ROUNDS)],
         "protocol.launches": [str(_ROUNDS)],
         **prompt_values(arguments.prompt, arguments.prompts),
-        **asked_as_people_do(overrides),
+        **chat_template_by_default(overrides),
         **run_values(arguments),
     }
     given = {override.lstrip("+~").partition("=")[0] for override in overrides}

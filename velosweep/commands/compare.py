@@ -28,7 +28,9 @@ def main(argv: Sequence[str]) -> int:
     if arguments.fail_below is not None and not 0 < arguments.fail_below <= 1:
         raise ConfigError(f"--fail-below is {arguments.fail_below}", remedy="name a ratio of 1 at most, such as 0.97")
     if rows := [Path(name) for name in (arguments.old, arguments.new) if name and Path(name).is_file()]:
-        return _beside_rows(rows, [name for name in (arguments.old, arguments.new) if name and Path(name) not in rows])
+        return _beside_posted(
+            rows, [name for name in (arguments.old, arguments.new) if name and Path(name) not in rows]
+        )
     if arguments.old is None:
         old, new = latest_sweeps(2)
     else:
@@ -67,7 +69,7 @@ def print_reproduction(old: Path, new: Path) -> None:
 _SHOWN = ("from", "device", "model", "draft", "kind", "n_draft", "vanilla tok/s", "tok/s", "speedup", "95 % interval")
 
 
-def _beside_rows(files: Sequence[Path], sweeps: Sequence[str]) -> int:
+def _beside_posted(files: Sequence[Path], sweeps: Sequence[str]) -> int:
     """Print one's own sweep (`sweeps`, else the latest) beside rows that others posted, the largest speedup first."""
     derived = analyse(sweep_folder(sweeps[0] if sweeps else LAST))
     rows = [{**row, "from": "this sweep"} for row in own_rows(derived.comparisons, derived.record)]

@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError("--budget is for a search, and this sweep is none", remedy="give --iterations")
     else:
         jobs = [replace(job, added=(*job.added, arguments.iterations)) for job in jobs]
-    return saved.go_on(jobs, verbosity=-1 if arguments.quiet else saved.settings.verbosity, tuner=tuner)
+    return saved.measure_rest(jobs, verbosity=-1 if arguments.quiet else saved.settings.verbosity, tuner=tuner)
 
 
 def _longer(tuner: TunerSettings, *, pairs: int, time_s: float | None) -> TunerSettings:

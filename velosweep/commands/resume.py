@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     saved = saved_sweep(arguments.directory)
     verbosity = -1 if arguments.quiet else 1 if arguments.verbose else saved.settings.verbosity
-    return saved.go_on(saved.jobs, force=arguments.force, verbosity=verbosity, tuner=saved.record.tuner)
+    return saved.measure_rest(saved.jobs, force=arguments.force, verbosity=verbosity, tuner=saved.record.tuner)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +40,7 @@ class SavedSweep:
     jobs: list[Job]
     settings: RunSettings
 
-    def go_on(self, jobs: Sequence[Job], **changes: Any) -> int:
+    def measure_rest(self, jobs: Sequence[Job], **changes: Any) -> int:
         """Measure what is left of `jobs` with changed run settings; returns the exit status."""
         ignore_closed_output()
         settings, record = replace(self.settings, dry_run=False, **changes), self.record

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from velosweep.config.command_words import quoted
-from velosweep.config.flag_habits import meant
+from velosweep.config.flag_habits import counterpart
 from velosweep.config.keys import expanded
 from velosweep.config.schema import GROUPS, KEYS
 from velosweep.errors import ConfigError
@@ -52,7 +52,7 @@ def words(argv: Sequence[str]) -> list[str]:
         **prompt_values(arguments.prompt, arguments.prompts),
         "output": [quoted(str(expanded(arguments.output)))] if arguments.output else [],
         "skip_vanilla": ["true"] if arguments.skip_vanilla else [],
-        **asked_as_people_do(overrides),
+        **chat_template_by_default(overrides),
         **run_values(arguments),
     }
     if arguments.tune:
@@ -71,7 +71,7 @@ def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
     flags = re.findall(r"(?<![\w-])--?[a-z][a-z-]*", parser.format_help())
     for place, word in enumerate(words):
         flag, _, value = word.partition("=")
-        here = meant(flag) if flag not in flags else None
+        here = counterpart(flag) if flag not in flags else None
         if here is not None and (here.endswith("=") or here in flags):
             value = value or next((after for after in words[place + 1 : place + 2] if not after.startswith("-")), "…")
             instead = here + value if here.endswith("=") else f"{here} {value}"
@@ -160,7 +160,7 @@ def prompt_values(prompts: Sequence[str] | None, source: str | None) -> dict[str
     return {"prompt": [quoted(prompts[0])] if prompts else []}
 
 
-def asked_as_people_do(overrides: Iterable[str]) -> dict[str, list[str]]:
+def chat_template_by_default(overrides: Iterable[str]) -> dict[str, list[str]]:
     """Prompts go through the model's chat template where it has one, unless an override says otherwise."""
     given = any(override.lstrip("+~").startswith("prompts.chat=") for override in overrides)
     return {} if given else {"prompts.chat": ["auto"]}

@@ -45,7 +45,7 @@ def _is_model(word: str) -> bool:
     return word.lower().endswith(".gguf") and "=" not in word
 
 
-def meant(flag: str) -> str | None:
+def counterpart(flag: str) -> str | None:
     """`engine.context=` for `-c`, `--n-draft` for `--draft-max`: what stands for a flag; None for other words."""
     return _MEANT.get(flag)
 

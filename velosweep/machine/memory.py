@@ -108,7 +108,7 @@ def free_bytes(lane: Lane, *, nvml: NvmlDriver | None = None, roots: SystemRoots
     return max(0, (min(known) - GPU_MARGIN_BYTES) * len(known))
 
 
-def held_on_gpus(lane: Lane, pid: int, nvml: NvmlDriver) -> int | None:
+def gpu_bytes_of_process(lane: Lane, pid: int, nvml: NvmlDriver) -> int | None:
     """Memory that a process holds on the lane's GPUs; None where the driver doesn't say."""
     if any(device.uuid is None for device in lane.devices):
         return None

@@ -116,7 +116,7 @@ class Recorder:
         self._journal.append(sample)
         for driver in self.search_drivers.values():
             if driver.group.jobs[0].baseline_id == measurement.job.baseline_id:
-                driver.saw(measurement, sample)
+                driver.record(measurement, sample)
         with self._lock:
             self.runs += 1
             if sample.is_counted:

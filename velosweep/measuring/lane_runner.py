@@ -62,7 +62,7 @@ class GroupRunner:
         for round_ in [one for one in rounds(self.group, launch) if any(m.key not in self._done for m in one)]:
             if self._stop.requested:
                 self.interrupted = True
-            if self.interrupted or self._hopeless():
+            if self.interrupted or self._nothing_to_learn():
                 return
             if round_[0].iteration != iteration:
                 if self._decided(launch):
@@ -77,7 +77,7 @@ class GroupRunner:
             for measurement in round_:
                 if measurement.key in self._done or self._finished(measurement):
                     continue
-                if self._hopeless():
+                if self._nothing_to_learn():
                     return
                 if not self._measure_with_retries(round_, measurement):
                     self.interrupted = True
@@ -149,7 +149,7 @@ class GroupRunner:
             self._done, self.group, server, measurement.launch, before=measurement.iteration
         )
 
-    def _hopeless(self) -> bool:
+    def _nothing_to_learn(self) -> bool:
         """Nothing more can be learnt: the baseline is given up, or every speculative server is."""
         vanilla, servers = self.group.vanilla, self.group.servers
         if vanilla is not None and vanilla.id in self._given_up:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from velosweep.config.settings import Job
 from velosweep.errors import LaunchFailed
 from velosweep.llama_cpp.engine import ServerConfig, Session
-from velosweep.machine.memory import MemoryNeed, cache_bytes, expected_need, fits, free_bytes, held_on_gpus
+from velosweep.machine.memory import MemoryNeed, cache_bytes, expected_need, fits, free_bytes, gpu_bytes_of_process
 from velosweep.machine.nvml import NvmlDriver
 from velosweep.models.gguf_model import GgufInfo
 from velosweep.planning.identity import speculative_server, vanilla_server
@@ -53,7 +53,7 @@ class MemoryEstimates:
         elif session.pid is None or self.nvml is None:
             held = None
         else:
-            held = held_on_gpus(self.lane, session.pid, self.nvml)
+            held = gpu_bytes_of_process(self.lane, session.pid, self.nvml)
         if held:
             self._measured[server.id] = max(held, self._measured.get(server.id, 0))
         return held

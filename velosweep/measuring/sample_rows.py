@@ -179,10 +179,10 @@ def invalid_reason(generation: Generation, server: ServerConfig, request: Reques
         return f"{generation.predicted_tokens} tokens in {generation.predicted_ms:g} ms is not believable"
     if generation.total_time_ms < generation.time_to_first_token_ms:
         return "the last token came before the first"
-    return _held_up(generation, server) or _judge_drafts(generation, server)
+    return _why_stalled(generation, server) or _judge_drafts(generation, server)
 
 
-def _held_up(generation: Generation, server: ServerConfig) -> str | None:
+def _why_stalled(generation: Generation, server: ServerConfig) -> str | None:
     """Time that llama.cpp spent neither on the prompt nor on decoding, or more than there was; streams wait for others.
 
     Who measures was stopped then (a suspended machine or process), or the server had other requests.

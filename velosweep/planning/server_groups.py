@@ -74,13 +74,13 @@ def batches_after(measurement: Measurement, round_: Sequence[Measurement]) -> tu
     if measurement.warmup or measurement.iteration == 0:
         return ()
     own = [measurement] if measurement.server.mode is Mode.SPECULATIVE else round_
-    sizes = sorted({one.server.n_draft + 1 for one in own if _reads_along(one.server)})
+    sizes = sorted({one.server.n_draft + 1 for one in own if _draft_reads_checked_tokens(one.server)})
     if len(sizes) <= _MOST_BATCHES:
         return tuple(sizes)
     return tuple(sizes[place * (len(sizes) - 1) // (_MOST_BATCHES - 1)] for place in range(_MOST_BATCHES))
 
 
-def _reads_along(server: ServerConfig) -> bool:
+def _draft_reads_checked_tokens(server: ServerConfig) -> bool:
     speculation = server.speculation
     drafts = speculation is not None and any(kind.draft_settings for kind in speculation.all_kinds)
     return drafts and speculation is not None and not speculation.keeps_state

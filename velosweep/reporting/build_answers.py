@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from velosweep.records import SweepRecord
-from velosweep.reporting.wording import interval, names_of, says_something
+from velosweep.reporting.wording import interval, is_informative, names_of
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.intervals import WELCH, Interval
 
@@ -43,7 +43,7 @@ def build_answers(jobs: Sequence[Comparison], record: SweepRecord) -> Iterator[s
 
 def _words(ratio: Interval) -> str:
     told = f"{ratio.ratio:.2f}× {interval(ratio.low, ratio.high)}"
-    if not says_something(ratio.low, ratio.high):
+    if not is_informative(ratio.low, ratio.high):
         return told
     return f"{told} ({'slower' if ratio.high < 1 else 'faster' if ratio.low > 1 else 'no change seen'})"
 

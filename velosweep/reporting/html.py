@@ -16,7 +16,7 @@ from velosweep.reporting.detail_charts import acceptance_chart, decoding_chart, 
 from velosweep.reporting.escaping import json_for_script, plot_text, shorten_homes, without_keys
 from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.finding_text import WORST, grouped_findings
-from velosweep.reporting.load_map import as_told, load_chart, where_it_pays
+from velosweep.reporting.load_map import as_answered, load_chart, where_it_pays
 from velosweep.reporting.prompt_texts import PromptTexts, prompt_texts
 from velosweep.reporting.recommendation import Recommendation, recommend, with_answers
 from velosweep.reporting.result_tables import (
@@ -83,7 +83,7 @@ def render_report(
         record=record,
         jobs=jobs,
         builds=list(build_answers(jobs, record)),
-        where_it_pays=where_it_pays(as_told(jobs, recommendations, record)),
+        where_it_pays=where_it_pays(as_answered(jobs, recommendations, record)),
         recommendations=[(found, *_heading_and_reasons(found, jobs, record)) for found in recommendations],
         fastest=list(fastest_of_all(jobs, record, samples)),
         failures=failure_sentences(record),

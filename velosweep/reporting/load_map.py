@@ -26,7 +26,7 @@ Cells = Mapping[int, Comparison]
 _SURE = (Verdict.FASTER, Verdict.SLOWER)
 
 
-def as_told(jobs: Sequence[Comparison], found: Sequence[Recommendation], record: SweepRecord) -> list[Comparison]:
+def as_answered(jobs: Sequence[Comparison], found: Sequence[Recommendation], record: SweepRecord) -> list[Comparison]:
     """The job of each load's answer, as the answer tells it (of a search, by its confirming pairs).
 
     And all jobs of loads without an answer, unless they were searched.
@@ -190,12 +190,12 @@ def _line_at_one(grid: Grid) -> Iterator[Trace]:
                     yield {"type": "line", **edge, "line": {"color": "--text", "width": 3}}
 
 
-def load_table(told: Sequence[Comparison], jobs: Sequence[Comparison]) -> Table:
+def load_table(answers: Sequence[Comparison], jobs: Sequence[Comparison]) -> Table:
     """The best setting of each load: speedups of depths by streams, or where one of them varies a row a load.
 
-    `told`: as `as_told` gives them of all `jobs`.
+    `answers`: as `as_answered` gives them of all `jobs`.
     """
-    cells = best_of_loads(told)
+    cells = best_of_loads(answers)
     names = _names_at_loads(jobs) if len(jobs) > len(cells) else {}
     depths, streams = (sorted({load[place] for load in cells}) for place in (0, 1))
     if len(depths) > 1 < len(streams):

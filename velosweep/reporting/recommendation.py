@@ -18,13 +18,13 @@ from velosweep.reporting.wording import (
     by_prompt,
     first_few,
     interval,
+    is_informative,
     job_labels,
     listed,
     method_words,
     names_of,
     number,
     recorded_labels,
-    says_something,
     speedup,
     whole_jobs,
     without_speedup,
@@ -158,7 +158,7 @@ def _speeds(best: Comparison) -> str:
 def _sureness(best: Comparison, against: Sequence[Advice], search: SearchRecord | None) -> str:
     """How sure the answer is, in one sentence: what weakens it, else its interval."""
     weak = list(dict.fromkeys(advice.brief for advice in against if advice.brief))
-    if not says_something(best.ci_low, best.ci_high) and all(advice.code != "too_few_pairs" for advice in against):
+    if not is_informative(best.ci_low, best.ci_high) and all(advice.code != "too_few_pairs" for advice in against):
         weak.insert(0, f"{TOO_FEW_RUNS} for an interval")
     text = f"Weak evidence: {', '.join(weak)}"
     if not weak:
@@ -201,7 +201,7 @@ def _setting(job: Comparison, labels: Mapping[str, str], record: SweepRecord) ->
 
 
 def _to_best(job: Comparison) -> str:
-    if not says_something(job.to_best_low, job.to_best_high):
+    if not is_informative(job.to_best_low, job.to_best_high):
         return f"{TOO_FEW_RUNS} to tell"
     return f"{number(job.to_best_low)} to {number(job.to_best_high)} of the best other"
 
@@ -267,4 +267,4 @@ def _adds_other_prompts(best: Comparison) -> bool:
     if low is None or high is None or best.n_pairs < FEWEST_PASSES or high == best.ci_high:
         return False
     gain, loss = best.verdict is Verdict.FASTER, best.verdict is Verdict.SLOWER
-    return says_something(low, high) and (low <= 1 or gain) and (high >= 1 or loss)
+    return is_informative(low, high) and (low <= 1 or gain) and (high >= 1 or loss)

@@ -14,11 +14,11 @@ from velosweep.reporting.wording import (
     VERDICT_SIGNS,
     VERDICT_WORDS,
     interval_words,
+    is_informative,
     job_labels,
     names_of,
     number,
     plus_minus,
-    says_something,
     unpaired,
     whole_jobs,
 )
@@ -97,7 +97,7 @@ def _outcome(job: Comparison, failed: str | None) -> dict[str, str]:
     """The cells of a job's figures."""
     value, limits = best_estimate(job), ""
     if job.ci_low is not None and job.ci_high is not None:
-        told = says_something(job.ci_low, job.ci_high)
+        told = is_informative(job.ci_low, job.ci_high)
         ends = f"{job.ci_low:.2f}–{job.ci_high:.2f}" if told else TOO_FEW_RUNS
         limits = f" ({ends}{', unpaired' if unpaired(job) else ''})"
     return {

@@ -13,7 +13,7 @@ from velosweep.reporting.build_answers import build_answers
 from velosweep.reporting.console import NORMAL, QUIET, VERBOSE, height, near, say, say_lines, table_width
 from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.finding_text import grouped_findings
-from velosweep.reporting.load_map import as_told, load_table, where_it_pays
+from velosweep.reporting.load_map import as_answered, load_table, where_it_pays
 from velosweep.reporting.printed_command import WHERE_TO_GET_IT, program_missing
 from velosweep.reporting.recommendation import Recommendation, recommend
 from velosweep.reporting.request_words import request_words
@@ -83,7 +83,7 @@ def print_results(
         print_details(derived, found, console)
     if single:
         print_single(jobs[0], record, console)
-    loads = where_it_pays(told_jobs := as_told(jobs, found, record))
+    loads = where_it_pays(answered_jobs := as_answered(jobs, found, record))
     told = [answer for answer in found if answer.command][:1] or found[:1] if loads else found
     failures, places = list(_failures(derived)), list(_places(derived, jobs, saved_to, verbosity))
     measured = {job.job_id for job in jobs if job.vanilla is not None}
@@ -102,7 +102,7 @@ def print_results(
     for sentence, style in answers:
         say(console, sentence, style=style)
     if loads:
-        say_lines(console, terminal_lines(load_table(told_jobs, jobs), width=table_width(console)))
+        say_lines(console, terminal_lines(load_table(answered_jobs, jobs), width=table_width(console)))
     elif jobs and not single:
         most = max(room - taken, answered + 1)  # the rest counted
         say_lines(console, _table_lines(with_failed(jobs, record), found, record, most, console))

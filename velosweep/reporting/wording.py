@@ -49,7 +49,7 @@ _SAYS_NOTHING = 10.0  # an interval of a ratio whose ends are further apart than
 TOO_FEW_RUNS = "too few runs"
 
 
-def says_something(low: float | None, high: float | None) -> bool:
+def is_informative(low: float | None, high: float | None) -> bool:
     """Whether the interval of a ratio is there, and not so wide that its ends would only confuse."""
     return low is not None and high is not None and high <= _SAYS_NOTHING * low
 
@@ -58,7 +58,7 @@ def interval(low: float | None, high: float | None, digits: int = 2) -> str:
     """`[1.33, 1.49]`, of a ratio; empty where there is none, and in words where it says nothing."""
     if low is None or high is None:
         return ""
-    return f"[{low:.{digits}f}, {high:.{digits}f}]" if says_something(low, high) else f"({TOO_FEW_RUNS})"
+    return f"[{low:.{digits}f}, {high:.{digits}f}]" if is_informative(low, high) else f"({TOO_FEW_RUNS})"
 
 
 def unpaired(comparison: Comparison) -> bool:

@@ -46,11 +46,11 @@ class Columns:
 
     def has(self, name: str) -> bool:
         """Whether the column is there with at least one value."""
-        return self._once(
+        return self._cached_array(
             (name, "has"), lambda: name in self.table.column_names and self.table[name].null_count < len(self)
         )
 
-    def _once(self, key: tuple[str, object], make: Callable[[], T]) -> T:
+    def _cached_array(self, key: tuple[str, object], make: Callable[[], T]) -> T:
         if key not in self._arrays:
             self._arrays[key] = make()
         found: T = self._arrays[key]
@@ -58,15 +58,15 @@ class Columns:
 
     def number(self, name: str) -> Any:
         """float64 with NaN for null; all NaN where the column is missing."""
-        return self._once((name, "number"), lambda: self._filled(name, pa.float64(), float("nan")))
+        return self._cached_array((name, "number"), lambda: self._filled(name, pa.float64(), float("nan")))
 
     def integer(self, name: str, default: int = 0) -> Any:
         """int64 with `default` for null and for a missing column."""
-        return self._once((name, default), lambda: self._filled(name, pa.int64(), default))
+        return self._cached_array((name, default), lambda: self._filled(name, pa.int64(), default))
 
     def microseconds(self, name: str) -> Any:
         """A timestamp column as int64 microseconds since 1970 UTC; the least int64 for null or missing."""
-        return self._once((name, "us"), lambda: self._filled(name, pa.timestamp("us", tz="UTC"), -(2**63)))
+        return self._cached_array((name, "us"), lambda: self._filled(name, pa.timestamp("us", tz="UTC"), -(2**63)))
 
     def _filled(self, name: str, kind: Any, default: float) -> Any:
         if not self.has(name):
@@ -82,7 +82,7 @@ class Columns:
 
     def text(self, name: str) -> Text:
         """Codes and vocabulary (in sorted order, so that codes don't depend on the order of rows)."""
-        return self._once((name, "text"), lambda: self._encoded(name))
+        return self._cached_array((name, "text"), lambda: self._encoded(name))
 
     def _encoded(self, name: str) -> Text:
         if not self.has(name):
@@ -100,7 +100,7 @@ class Columns:
 
     def lists(self, name: str) -> tuple[Any, Any] | None:
         """A list<int> column as (offsets of n + 1, flat values); an empty or null list has no values."""
-        return self._once((name, "lists"), lambda: self._flattened(name) if self.has(name) else None)
+        return self._cached_array((name, "lists"), lambda: self._flattened(name) if self.has(name) else None)
 
     def _flattened(self, name: str) -> tuple[Any, Any]:
         lists: Any = self.table[name].combine_chunks()

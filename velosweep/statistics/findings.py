@@ -205,14 +205,14 @@ def _clock_drop(clock: Any) -> list[Finding]:
     return [warning("throttled", "gpu", {"clock_mhz_before": before, "clock_mhz_after": after})]
 
 
-# Before a round on a slow machine (`protocol.cooldown`) the lane rests and takes a vanilla run to look again, recorded
-# as a warm-up of that round's iteration, at most twice. A second look means that the first was still too slow.
+# Before a round on a slow machine (`protocol.cooldown`) the lane rests and takes a vanilla run as a probe, recorded as
+# a warm-up of that round's iteration, at most twice. A second probe means that the first was still too slow.
 RecoveryProbes = Mapping[tuple[str, str], Any]
-"""Rows of the looks that went well in order of time, by sweep and vanilla owner (its job_id)."""
+"""Rows of the probes that went well in order of time, by sweep and vanilla owner (its job_id)."""
 
 
-def looks_of(runs: Runs) -> RecoveryProbes:
-    """All looks of a table of samples; empty for most."""
+def recovery_probes(runs: Runs) -> RecoveryProbes:
+    """All probes of a table of samples; empty for most."""
     columns = runs.columns
     rows = np.flatnonzero((columns.integer("warmup") != 0) & (columns.integer("iteration") > 0) & runs.usable)
     if not len(rows):
@@ -224,14 +224,14 @@ def looks_of(runs: Runs) -> RecoveryProbes:
     return {owner: np.array(own) for owner, own in found.items()}
 
 
-def untrusted_findings(runs: Runs, looks: RecoveryProbes, vanilla: Any) -> list[Finding]:
+def untrusted_findings(runs: Runs, probes: RecoveryProbes, vanilla: Any) -> list[Finding]:
     """A warning where rounds of a job began too slow. `vanilla`: rows of its counted vanilla runs.
 
-    Too slow is a last look under the speed of its launch's first round by more than SLOW_LIMIT, or no faster than
-    the look before, which was too slow by the protocol's own limit or it would have been the last.
+    Too slow is a last probe under the speed of its launch's first round by more than SLOW_LIMIT, or no faster than
+    the probe before, which was too slow by the protocol's own limit or it would have been the last.
     """
     vanilla = vanilla[runs.usable[vanilla]]
-    own = looks.get(_owner(runs, int(vanilla[0]))) if len(vanilla) else None
+    own = probes.get(_owner(runs, int(vanilla[0]))) if len(vanilla) else None
     if own is None:
         return []
     columns = runs.columns

@@ -33,7 +33,7 @@ class Analysis:
     arrangement: IndexedRuns
     runs: Runs
     costs: Costs
-    looks: RecoveryProbes
+    probes: RecoveryProbes
 
 
 class ComparedJob:
@@ -86,7 +86,7 @@ class ComparedJob:
             per_prompt.append(replace(row_of_prompt, turn=turn) if turn > 0 else row_of_prompt)
         rows = present_rows(np.concatenate([self.vanilla.ravel(), self.speculative.ravel()]))
         machine = machine_findings(self.analysis.runs, rows)
-        machine += untrusted_findings(self.analysis.runs, self.analysis.looks, present_rows(self.vanilla))
+        machine += untrusted_findings(self.analysis.runs, self.analysis.probes, present_rows(self.vanilla))
         if self.found.ambiguous:
             machine.append(warning("ambiguous_baseline", "vanilla", {}))
         if count > 1:

@@ -10,7 +10,7 @@ from velosweep.statistics.best_of_several import with_best_marked
 from velosweep.statistics.columns import columns_of
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.comparison_figures import figures_of
-from velosweep.statistics.findings import looks_of
+from velosweep.statistics.findings import recovery_probes
 from velosweep.statistics.job_comparison import Analysis, ComparedJob
 from velosweep.statistics.pairing import arrange, find_jobs
 from velosweep.statistics.runs import Runs, runs_of
@@ -52,7 +52,7 @@ def _jobs_by_baseline(
     arrangement = arrange(columns)
     found = find_jobs(arrangement, jobs or {})
     analysis = Analysis(
-        arrangement=arrangement, runs=runs, costs=costs_of(arrangement, runs, found), looks=looks_of(runs)
+        arrangement=arrangement, runs=runs, costs=costs_of(arrangement, runs, found), probes=recovery_probes(runs)
     )
     batch: list[tuple[int, ComparedJob]] = []
     # Jobs that share vanilla runs also share the noise by which they are judged.

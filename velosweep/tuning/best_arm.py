@@ -134,7 +134,7 @@ class BestArmSearch:
     def shortlist(self) -> tuple[str, ...]:
         """Candidates for elimination: those without a prediction, and the best of those with one."""
         predicted = self.calibration.predictions
-        able = [name for name in self._jobs if name not in self.calibration.unable | self.calibration.untried]
+        able = [name for name in self._jobs if name not in self.calibration.excluded | self.calibration.untried]
         unknown = [name for name in able if name not in predicted]
         ranked = sorted((name for name in able if name in predicted), key=lambda name: -predicted[name])
         if not ranked:

@@ -46,7 +46,7 @@ class Calibration:
         return frozenset(name for done in self.rounds for name in done.order if done.log_value(name) is None)
 
     @cached_property
-    def unable(self) -> frozenset[str]:
+    def excluded(self) -> frozenset[str]:
         """Candidates that failed, and families of which all failed that was asked: their draft is the trouble."""
         asked = {name for done in self.rounds for name in done.order}
         hopeless = []
@@ -69,7 +69,7 @@ class Calibration:
         known = set() if again else {name for done in self.rounds for name in done.order}
         wanted, at_boundaries = [], []
         for family in self._families:
-            able = {job.n_draft: job.id for job in family if job.id not in self.unable | self.untried}
+            able = {job.n_draft: job.id for job in family if job.id not in self.excluded | self.untried}
             wanted += [able[n] for n in calibration_lengths(list(able)) if able[n] not in known]
             below = boundary_length([job.n_draft for job in family], self._runs(family))
             at_boundaries += [able[below]] if below in able else []
@@ -83,7 +83,7 @@ class Calibration:
         if self._first_look is None:
             return frozenset()
         chosen = {job.id for family in self._first_look.chosen for job in family}
-        return frozenset(job.id for job in self.jobs) - chosen - self.unable
+        return frozenset(job.id for job in self.jobs) - chosen - self.excluded
 
     @cached_property
     def _first_look(self) -> FirstLook | None:

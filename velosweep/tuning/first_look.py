@@ -41,7 +41,7 @@ class FirstLook:
     def lasts(self) -> bool:
         """Whether there is more to look at, time to do so, and nothing yet to go on with."""
         in_time = sum(map(_spent, self.rounds[1:])) < _CALIBRATED_SHARE * self.budget_s
-        return not self.rounds or (in_time and bool(self._unseen) and not self._able)
+        return not self.rounds or (in_time and bool(self._unseen) and not self._usable_families)
 
     @property
     def taken(self) -> int:
@@ -72,7 +72,7 @@ class FirstLook:
         return max(1, math.floor(_LOOK_SHARE * self.budget_s / seconds) - 1) if seconds else len(self.families)
 
     @cached_property
-    def _able(self) -> list[Family]:
+    def _usable_families(self) -> list[Family]:
         """Those that could run and drafted, the fastest first: all of the last round."""
         if not self._batches:
             return []
@@ -88,9 +88,9 @@ class FirstLook:
             return ()
         each = len(CALIBRATION_LENGTHS) * _mean_seconds(self.rounds[1 : self.taken])
         left = _CALIBRATED_SHARE * self.budget_s - sum(map(_spent, self.rounds[: self.taken]))
-        calibrated = [family for family in self._able if needs_calibration(family)]
+        calibrated = [family for family in self._usable_families if needs_calibration(family)]
         most = max(1, math.floor(left / each)) if each else len(calibrated)
-        return [family for family in self._able if family not in calibrated[most:]]
+        return [family for family in self._usable_families if family not in calibrated[most:]]
 
 
 def needs_calibration(family: Family) -> bool:

@@ -71,7 +71,7 @@ class SearchDriver:
             for category in categories
         }
 
-    def saw(self, measurement: Measurement, sample: Sample) -> None:
+    def record(self, measurement: Measurement, sample: Sample) -> None:
         """A run was recorded."""
         if sample.is_counted:
             self.samples[measurement.key] = sample

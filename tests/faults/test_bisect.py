@@ -16,8 +16,27 @@ def test_the_first_slower_build_is_found_and_each_comparison_is_a_sweep(bench: B
     drive = bench.run("bisect", *words, "prompts.chat=false")
 
     assert drive.process.returncode == 0, drive.said
-    assert f"The first build that is slower than {builds[0]} by more than 5.0%: {builds[2]}." in drive.said
-    assert sum(bench.taken(bench.root / "3").values()) == 12
+    assert f"The first build that is slower than {builds[0]} by more than 5%: {builds[2]}." in drive.said
+    assert sum(bench.taken(bench.root / "3").values()) == 8
+
+
+def test_a_build_that_does_not_start_is_passed_over_and_the_last_one_is_left_out_by_a_command(bench: Bench) -> None:
+    builds = [made(bench, number, ms_per_token=2.0 if number < 2 else 4.0) for number in range(4)]
+    words = ["-m", str(bench.main_model), "-l", *map(str, builds), "-n", "20", "-p", "Why?", "prompts.chat=false"]
+    fails = json.dumps({**bench.control, "faults": [{"kind": "junk", "at": "load"}]})
+
+    (builds[2].parent / "control.json").write_text(fails)
+    drive = bench.run("bisect", *words, "--out", str(bench.root))
+    assert drive.process.returncode == 1, drive.said
+    assert f"{builds[2]}: could not be measured" in drive.said
+    assert f"surely slower than {builds[0]} by more than 5%: {builds[3]}. Not known: {builds[2]}." in drive.said
+
+    (builds[3].parent / "control.json").write_text(fails)
+    drive = bench.run("bisect", *words, "--out", f"{bench.root}2")
+
+    assert drive.process.returncode == 3
+    assert f"{builds[3]} could not be measured, for the reason above" in drive.said
+    assert f"leave it out: velosweep bisect -m {bench.main_model} -l {' '.join(map(str, builds[:3]))} -n" in drive.said
 
 
 def test_an_interrupted_bisection_goes_on_by_the_command_it_prints(bench: Bench) -> None:

@@ -54,11 +54,39 @@ def test_builds_share_the_room_there_is_and_are_measured_alone_where_their_pairs
     assert resumed == planned
 
 
-def test_jobs_that_differ_in_more_than_the_build_are_no_family() -> None:
-    old, new = of_builds(jobs_over_n_draft(4), "old", "new")
-    other = identify([old, replace(new, engine=replace(new.engine, threads=3))], {})
+@pytest.mark.parametrize(
+    ("room", "lanes", "changed", "together"),
+    [
+        (6, 1, {}, True),
+        (5, 1, {}, False),  # one group would have to be split
+        (64, 2, {}, False),  # each lane takes one
+        (64, 1, {"n_predict": 7}, False),
+    ],
+)
+def test_engine_settings_that_are_asked_the_same_share_rounds_where_all_servers_fit_on_the_only_lane(
+    room: int, lanes: int, changed: dict[str, int], together: bool
+) -> None:
+    first = jobs_over_n_draft(4, 8)
+    other = [replace(job, engine=replace(job.engine, threads=3), **changed) for job in first]  # type: ignore[arg-type]
 
-    assert [group.family for group in plan_with_earlier(other, {}, lanes=1, resident_servers=lambda job: 64)] == [
-        "",
-        "",
-    ]
+    planned = plan_with_earlier(identify([*first, *other], {}), {}, lanes=lanes, resident_servers=lambda job: room)
+
+    assert [len(group.servers) for group in planned] == [3, 3]
+    assert [bool(group.family) for group in planned] == [together] * 2
+    assert (planned[0].family == planned[1].family) is (together or not planned[0].family)
+
+
+def test_main_models_share_rounds_where_as_many_of_the_largest_would_fit() -> None:
+    small = jobs_over_n_draft(4)
+    large = [replace(job, model_pair=replace(job.model_pair, main_model="/m/large.gguf")) for job in small]
+    jobs = identify([*small, *large], {})
+
+    def planned(most: int) -> set[str]:
+        rooms = {"/m/large.gguf": most}
+        groups = plan_with_earlier(
+            jobs, {}, lanes=1, resident_servers=lambda job: rooms.get(job.model_pair.main_model, 64)
+        )
+        return {group.family for group in groups}
+
+    assert len(planned(4) - {""}) == 1
+    assert planned(3) == {""}

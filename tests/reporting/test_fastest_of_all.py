@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pyarrow as pa
 import pytest
 
 from tests.reporting import sweeps
+from tests.strategies import record, sample, samples_to_table, speculative
 from velosweep.records import ModelFile
 from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.wording import whole_jobs
 from velosweep.statistics.comparison import Comparison, Statistics
+from velosweep.statistics.summarise import compare_jobs
 
 
 def faster(job: Comparison, main_model: str, times: float) -> Comparison:
@@ -77,11 +80,38 @@ def test_one_main_model_needs_no_such_sentence() -> None:
 )
 def test_whether_the_answers_differ_is_seen_in_what_vanilla_wrote(other: str, told: str) -> None:
     first = sweeps.default_sweep().record.jobs[0].baseline_id
-    rows = [
-        {"job_id": job_id, "prompt_id": "p", "output_sha256": text, "warmup": False, "status": "ok"}
-        for job_id, text in ((first, "text"), ("other", other))
-    ]
+    rows = [sample(job_id=job_id, output_sha256=text) for job_id, text in ((first, "text"), ("other", other))]
 
-    (sentence,) = said(1.5, pa.Table.from_pylist(rows))
+    (sentence,) = said(1.5, samples_to_table(rows))
 
     assert told in sentence
+
+
+@pytest.mark.parametrize("turns", [True, False])
+def test_settings_that_took_turns_are_compared_by_rounds(turns: bool) -> None:
+    """Runs of a machine whose speed doubles and halves: within rounds B is a tenth faster than A and C."""
+    arms = [(name, n_draft) for name in "abc" for n_draft in (0, 8)]
+    runs = [(i, arm) for i in range(5) for arm in arms]
+    if not turns:
+        runs.sort(key=lambda run: run[1][0])
+    samples = []
+    for order, (i, (name, n_draft)) in enumerate(runs):
+        speed = 30 * (1 + n_draft / 8) * (1.1 if name == "b" else 1) * (1, 2, 0.5, 1.7, 0.8)[i] * (1 + order % 7 / 999)
+        own = {"order": order, "iteration": i, "tps": speed, "job_id": f"{name}-{n_draft}"}
+        samples.append(speculative(n_draft, **own) if n_draft else sample(**own))
+    records = {
+        f"{name}-8": record(
+            8, id=f"{name}-8", num=num, baseline_id=f"{name}-0", settings={"engine.flash_attention": name}
+        )
+        for num, name in enumerate("abc")
+    }
+    table = samples_to_table(samples)
+    jobs = whole_jobs(compare_jobs(table, jobs=records))
+
+    (sentence,) = fastest_of_all(jobs, replace(sweeps.default_sweep().record, jobs=tuple(records.values())), table)
+
+    found = re.search(r"Fastest of all: flash_attention b: .*? 1\.10× \[([0-9.]+), [0-9.]+\] of", sentence)
+    assert found, sentence
+    assert (float(found[1]) > 1) is turns
+    assert ("may be as fast, as 1 more may" in sentence) is not turns
+    assert ("Not compared round by round." in sentence) is not turns

@@ -2,15 +2,17 @@
 
 import argparse
 import math
+import os
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from velosweep.commands import more
+from velosweep.commands.resume import saved_sweep
 from velosweep.commands.run import (
     add_measuring_flags,
     chat_template_by_default,
@@ -26,27 +28,38 @@ from velosweep.commands.run import (
 from velosweep.config.command_words import quoted
 from velosweep.config.keys import expanded
 from velosweep.errors import ConfigError, ExitStatus, Interrupted, NothingMeasured
-from velosweep.reporting.console import make_console, say
+from velosweep.llama_cpp.selection import resolve_engine
+from velosweep.reporting.console import SILENT, make_console, say
 from velosweep.reporting.wording import interval
 from velosweep.results.derived_files import analyse
-from velosweep.statistics.intervals import Interval, log_ratio_interval
+from velosweep.statistics.intervals import Interval
 
 if TYPE_CHECKING:
+    from velosweep.config.settings import RunSettings
     from velosweep.hydra_app.task import RunSweep
+    from velosweep.results.sweep_record import SweepOutcome
 
-_ROUNDS = 6  # of a comparison at first, each on servers started anew: two starts of one build differ, too
-_LOOKS = 3  # at a comparison, each after as many further rounds
+_ROUNDS = (4, 4, 8)  # of each look at a comparison, on servers started anew: two starts of one build differ, too
 _ERROR = 0.05  # of a wrong verdict on any build, over all looks at all comparisons
 
-Judge = Callable[[str], bool | None]
-"""Whether a build is slower than the first by more than is allowed; None where that can't be told."""
+
+class BuildVerdict(Enum):
+    """Whether a build is slower than the first by more than is allowed, as the screen has it."""
+
+    SLOWER = "slower"
+    NOT_SLOWER = "not slower"
+    UNCLEAR = "these runs can't tell"
+    FAILED = "could not be measured"
+
+
+Judge = Callable[[str], BuildVerdict]
 
 
 def main(argv: Sequence[str], *, run_sweep: "RunSweep | None" = None) -> int:
     """Run the command; returns the exit status. `run_sweep`: as `application.run` takes it.
 
-    Raises ConfigError for flags that make no sense, Interrupted, and NothingMeasured where two builds could not be
-    compared.
+    Raises ConfigError for flags that make no sense, ProgramError for what is no llama.cpp, Interrupted, and
+    NothingMeasured where the first or the last build could not be measured.
     """
     flags, overrides = split_overrides(argv)
     arguments = parsed(_parser(), flags)
@@ -55,46 +68,50 @@ def main(argv: Sequence[str], *, run_sweep: "RunSweep | None" = None) -> int:
         raise ConfigError("bisect compares two builds or more", remedy="name them from old to new: -l OLD NEW")
     if arguments.draft and not arguments.main:
         raise ConfigError("--draft is given without --main", remedy="add --main MAIN.gguf")
+    from velosweep.sweep import run_sweep as run_for_real
+
     bisection = _Bisection(
         builds=builds,
         share=_share(arguments.slower_by),
         root=expanded(arguments.out or datetime.now().astimezone().strftime("outputs/%Y-%m-%d/%H-%M-%S")).absolute(),
         words=[*_words(arguments, overrides), *overrides],
         argv=argv,
-        run_sweep=run_sweep,
+        run_sweep=run_sweep or run_for_real,
     )
+    for build in builds:  # before any is measured
+        resolve_engine("auto", str(expanded(build)), os.environ)
     if arguments.dry_run:
-        bisection.measure(builds[-1], again=False)
+        bisection.measure(builds[-1], look=0)
         return int(ExitStatus.OK)
     suspects = first_slower(builds, bisection.judge)
-    tell = partial(say, make_console())
-    tell()
-    for build, ratio in bisection.ratios.items():
-        tell(f"{build}: {ratio.ratio:.3f}× {interval(ratio.low, ratio.high)} of {builds[0]}")
-    tell(bisection.answer(suspects), style="bold")
-    tell(f"Sweeps:     {bisection.root}")
-    return int(ExitStatus.OK)
+    for line in bisection.answer(suspects):
+        bisection.tell(line, style="bold", whole=line.startswith(" "))
+    bisection.tell(f"Sweeps:     {bisection.root}")
+    failed = BuildVerdict.FAILED in bisection.verdicts.values()
+    return int(ExitStatus.SOME_FAILED if failed else ExitStatus.OK)
 
 
 def first_slower(builds: Sequence[str], judge: Judge) -> list[str]:
-    """The builds of which one is the first that is slower: a single one where all could be told.
+    """The builds of which one is the first that is slower, the last of them surely: a single one where all was told.
 
     Empty where the last is not slower; all but the first where that can't be told. Each is judged against the first,
-    the last one before all others, these by halves; what can't be told is left aside.
+    the last one before all others, these by halves. Behind one that can't be told only later ones are judged: runs
+    that can't tell it can hardly tell those before it. One that failed is passed over.
     """
     last = judge(builds[-1])
-    if last is not True:
-        return [] if last is False else list(builds[1:])
-    good, bad, unclear = 0, len(builds) - 1, set[int]()
-    while untold := [place for place in range(good + 1, bad) if place not in unclear]:
-        middle = untold[len(untold) // 2]
+    if last is not BuildVerdict.SLOWER:
+        return [] if last is BuildVerdict.NOT_SLOWER else list(builds[1:])
+    good, low, bad, failed = 0, 0, len(builds) - 1, set[int]()
+    while left := [place for place in range(low + 1, bad) if place not in failed]:
+        middle = left[len(left) // 2]
         verdict = judge(builds[middle])
-        if verdict is None:
-            unclear.add(middle)
-        elif verdict:
+        if verdict is BuildVerdict.FAILED:
+            failed.add(middle)
+        elif verdict is BuildVerdict.SLOWER:
             bad = middle
         else:
-            good = middle
+            low = middle
+            good = middle if verdict is BuildVerdict.NOT_SLOWER else good
     return list(builds[good + 1 : bad + 1])
 
 
@@ -102,7 +119,7 @@ def first_slower(builds: Sequence[str], judge: Judge) -> list[str]:
 class _Bisection:
     """Comparisons of builds with the first, each a sweep in a folder of its own.
 
-    `ratios`: what each build reached over the first, with an interval so wide that all looks hold together.
+    `ratios`: what each build reached over the first, with an interval so wide that all verdicts hold together.
     """
 
     builds: Sequence[str]
@@ -110,69 +127,101 @@ class _Bisection:
     root: Path
     words: Sequence[str]
     argv: Sequence[str]
-    run_sweep: "RunSweep | None"
+    run_sweep: "RunSweep"
     ratios: dict[str, Interval] = field(default_factory=dict)
+    verdicts: dict[str, BuildVerdict] = field(default_factory=dict)
+    tell: Callable[..., None] = field(default_factory=lambda: partial(say, make_console()))
 
-    def judge(self, build: str) -> bool | None:
-        for look in range(_LOOKS):
-            self.measure(build, again=look > 0)
-            self.ratios[build] = ratio = self._ratio(build)
-            if ratio.high < 1 - self.share:
-                return True
-            if ratio.low >= 1 - self.share:
-                return False
-        return None
+    def judge(self, build: str) -> BuildVerdict:
+        if self.verdicts:
+            self.tell(f"{build} against {self.builds[0]} …")
+        verdict = BuildVerdict.UNCLEAR
+        for look in range(len(_ROUNDS)):
+            self.measure(build, look=look)
+            verdict = self._verdict(build)
+            if verdict is not BuildVerdict.UNCLEAR:
+                break
+        self.verdicts[build] = verdict
+        ratio = self.ratios.get(build)
+        told = f"{ratio.ratio:.3f}× {interval(ratio.low, ratio.high)}, " if ratio else ""
+        self.tell(f"{build}: {told}{verdict.value}")
+        return verdict
 
-    def measure(self, build: str, *, again: bool) -> None:
-        """The first build and this one in turns, or `again` some more rounds of them."""
+    def measure(self, build: str, *, look: int) -> None:
+        """The first build and this one in turns, or at a further look some more rounds of them."""
         from velosweep.hydra_app.application import run
 
-        folder = self._folder(build)
-        if again:
-            status = more.main([str(folder), "--iterations", str(_ROUNDS), "--quiet"])
+        folder = self.root / str(self.builds.index(build))
+        if look:
+            saved = saved_sweep(folder)
+            jobs = [replace(job, added=_ROUNDS[1 : look + 1]) for job in saved.jobs]
+            status = saved.go_on(jobs, verbosity=SILENT)
         else:
             own = [f"llama_cpp.path={quoted(self.builds[0])},{quoted(build)}", f"hydra.sweep.dir={quoted(str(folder))}"]
-            status = run([*self.words, *own], run_sweep=self.run_sweep, command=("velosweep", "bisect", *self.argv))
+            run_sweep = _silently(self.run_sweep) if self.verdicts else self.run_sweep
+            status = run([*self.words, *own], run_sweep=run_sweep, command=("velosweep", "bisect", *self.argv))
         if status == ExitStatus.INTERRUPTED:
-            named = any(word.partition("=")[0] == "--out" for word in self.argv)
-            same = [*self.argv, *(() if named else ("--out", str(self.root)))]
-            raise Interrupted(
-                "Interrupted; what was measured stays", remedy=f"go on with: velosweep bisect {shlex.join(same)}"
-            )
+            raise Interrupted("Interrupted; what was measured stays", remedy=f"go on with: {self._again()}")
 
-    def _folder(self, build: str) -> Path:
-        return self.root / str(self.builds.index(build))
+    def _again(self, *, share: float | None = None, without: str | None = None) -> str:
+        """The command that goes on in the same folders, with another share or `without` a build."""
+        words = [word for word in self.argv if word != without]
+        if share and "--slower-by" in words:
+            del words[(place := words.index("--slower-by")) : place + 2]
+        named = any(word.partition("=")[0] == "--out" for word in words)
+        words += [] if named or without else ["--out", str(self.root)]
+        return f"velosweep bisect {shlex.join([*words, *(['--slower-by', f'{share:.0%}'] if share else [])])}"
 
-    def _ratio(self, build: str) -> Interval:
+    def _verdict(self, build: str) -> BuildVerdict:
         """With speculation where that was measured. Raises NothingMeasured."""
-        compared = [
-            job.beside_first for job in analyse(self._folder(build)).comparisons if job.beside_first is not None
-        ]
+        results = analyse(self.root / str(self.builds.index(build)))
+        compared = [job.beside_first for job in results.comparisons if job.beside_first is not None]
         found = [ratio for one in compared if (ratio := one.speculative or one.vanilla) is not None]
         if not found:
-            raise NothingMeasured(
-                f"{build} could not be compared with {self.builds[0]}", remedy="the reason stands above; leave it out"
-            )
-        looks = _LOOKS * (len(self.builds) - 1)
-        return log_ratio_interval(
-            math.log(found[0].ratio),
-            found[0].standard_error,
-            df=found[0].df,
-            n=found[0].n,
-            confidence=1 - _ERROR / looks,
-            method=found[0].method,
-        )
+            measured = {job.job_id for job in results.comparisons if job.vanilla or job.speculative}
+            culprit = build if results.record.jobs[0].id in measured else self.builds[0]
+            if culprit in (self.builds[0], self.builds[-1]):
+                raise NothingMeasured(
+                    f"{culprit} could not be measured, for the reason above",
+                    remedy=f"leave it out: {self._again(without=culprit)}",
+                )
+            return BuildVerdict.FAILED
+        # Of both limits only one can mislead about a build. As many are judged as halving takes.
+        most = len(_ROUNDS) * (1 + math.ceil(math.log2(len(self.builds) - 1)))
+        self.ratios[build] = ratio = found[0].at(1 - 2 * _ERROR / most)
+        if ratio.high < 1 - self.share:
+            return BuildVerdict.SLOWER
+        return BuildVerdict.NOT_SLOWER if ratio.low >= 1 - self.share else BuildVerdict.UNCLEAR
 
-    def answer(self, suspects: Sequence[str]) -> str:
-        """The sentence for what `first_slower` returned."""
-        slower = f"slower than {self.builds[0]} by more than {self.share:.1%}"
+    def answer(self, suspects: Sequence[str]) -> Iterator[str]:
+        """The sentences for what `first_slower` returned."""
+        first, last = self.builds[0], self.builds[-1]
+        slower = f"slower than {first} by more than {100 * self.share:.3g}%"
         if not suspects:
-            return f"{self.builds[-1]} is not {slower}."
-        if self.ratios[self.builds[-1]].high >= 1 - self.share:
-            return f"These runs can't tell whether {self.builds[-1]} is {slower}."
-        if len(suspects) > 1:
-            return f"The first build that is {slower} is one of these: {', '.join(suspects)}."
-        return f"The first build that is {slower}: {suspects[0]}."
+            between = ", and those between were not measured" if len(self.builds) > 2 else ""
+            yield f"{last} is not {slower}{between}."
+            return
+        unclear = [build for build in self.builds if self.verdicts.get(build) is BuildVerdict.UNCLEAR]
+        if last in unclear:
+            yield f"These runs can't tell whether {last} is {slower}."
+        elif len(suspects) == 1:
+            yield f"The first build that is {slower}: {suspects[0]}."
+        else:
+            before = suspects[0] if len(suspects) == 2 else f"{suspects[0]} to {suspects[-2]}"
+            yield f"The first build that is surely {slower}: {suspects[-1]}. Not known: {before}."
+        if unclear:
+            share = math.ceil(100 * (1 - min(self.ratios[build].low for build in unclear)) + 0.5) / 100
+            yield "Surer:      close other programs, take longer runs (-n 300), or ask for less, of the same runs:"
+            yield f"            {self._again(share=share)}"
+
+
+def _silently(run_sweep: "RunSweep") -> "RunSweep":
+    """The same, whose screen shows how far it is and no results: the caller tells them."""
+
+    def silent(*positional: Any, settings: "RunSettings", **named: Any) -> "SweepOutcome":
+        return run_sweep(*positional, settings=replace(settings, verbosity=SILENT), **named)
+
+    return silent
 
 
 def _words(arguments: argparse.Namespace, overrides: Sequence[str]) -> list[str]:
@@ -183,8 +232,8 @@ def _words(arguments: argparse.Namespace, overrides: Sequence[str]) -> list[str]
         "speculation": [] if arguments.draft or arguments.n_draft else ["none"],
         "n_draft": numbers(arguments.n_draft),
         "n_predict": numbers(arguments.n_predict),
-        "iterations": [str(_ROUNDS)],
-        "protocol.launches": [str(_ROUNDS)],
+        "iterations": [str(_ROUNDS[0])],
+        "protocol.launches": [str(_ROUNDS[0])],
         **prompt_values(arguments.prompt, arguments.prompts),
         **chat_template_by_default(overrides),
         **run_values(arguments),

@@ -1,13 +1,13 @@
 """What an earlier run of the same sweep measured, and the plan that goes on from it."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from velosweep.config.settings import Job
 from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.sample_rows import OutputKey
-from velosweep.planning.server_groups import Key, ServerGroup, build_families, plan_groups, sample_key
+from velosweep.planning.server_groups import Key, ServerGroup, families, plan_groups, sample_key
 from velosweep.results.journal import read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.values import Sample, decode_speed
@@ -63,14 +63,17 @@ def plan_with_earlier(
     """Groups as they were planned before (`earlier`: by job id), and new ones, numbered on, for the jobs not in them.
 
     A job stays with the baseline that it was measured against, however much memory or how many lanes there are
-    today. Only where a former group no longer fits into memory are its jobs planned, and measured, anew. Builds whose
-    servers fit at once share the room there is.
+    today. Only where a former group no longer fits into memory are its jobs planned, and measured, anew. Builds
+    that are measured in the same rounds share the room there is.
     """
-    family = build_families(jobs, resident_servers)
-    builds = Counter(family.values())
+    family = families(jobs, resident_servers, lanes=lanes)
+    builds: defaultdict[str, set[object]] = defaultdict(set)
+    for job in jobs:
+        builds[family.get(job.baseline_id, "")].add((job.engine.kind, job.engine.program))
 
     def room(job: Job) -> int:
-        return resident_servers(job) // builds.get(family.get(job.baseline_id, ""), 1)
+        own = family.get(job.baseline_id)
+        return resident_servers(job) // (len(builds[own]) if own else 1)
 
     former: dict[tuple[str, int], list[Job]] = {}
     new: list[Job] = []

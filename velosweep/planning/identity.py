@@ -81,6 +81,12 @@ def build_family(job: Job) -> str:
     return content_hash(_baseline(replace(job, engine=engine), {}))
 
 
+def round_family(job: Job) -> str:
+    """What jobs share that are asked the same, whatever answers: their rounds have the same prompts and order."""
+    pair = replace(job.model_pair, main_model="")
+    return content_hash(_baseline(replace(job, engine=EngineSettings(), model_pair=pair), {}))
+
+
 def _baseline(job: Job, fingerprints: Mapping[str, str]) -> dict[str, object]:
     return {
         "main_model": fingerprints.get(job.model_pair.main_model, job.model_pair.main_model),

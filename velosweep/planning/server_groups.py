@@ -2,12 +2,13 @@
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from velosweep.config.settings import Job, Prompt
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.planning.identity import build_family, content_hash, speculative_server, vanilla_server
+from velosweep.planning.identity import build_family, content_hash, round_family, speculative_server, vanilla_server
 from velosweep.values import Mode, Sample
 
 Key = tuple[str, int, int, int, str]
@@ -20,8 +21,8 @@ class ServerGroup:
 
     All jobs have the same baseline_id. `number` tells groups of one baseline apart; every group has its own vanilla
     runs, so that no ratio to vanilla crosses groups. `speculative[i]` is the server of `jobs[i]` (None for a
-    vanilla-only job). Groups of one `family` and number differ in the build of llama.cpp alone, and are measured in
-    the same rounds.
+    vanilla-only job). Groups of one `family` and number are asked the same in the same rounds: they differ in the
+    build of llama.cpp, in engine settings or in the main model.
     """
 
     number: int
@@ -118,21 +119,36 @@ def plan_groups(
     return tuple(groups)
 
 
-def build_families(jobs: Sequence[Job], resident_servers: Callable[[Job], int]) -> dict[str, str]:
-    """The family of each baseline, by its id, that was asked for with several builds whose servers fit at once."""
-    if len({(job.engine.kind, job.engine.program) for job in jobs}) < 2:
+def families(jobs: Sequence[Job], resident_servers: Callable[[Job], int], *, lanes: int = 1) -> dict[str, str]:
+    """The family of each baseline, by its id, that is measured in the same rounds as others.
+
+    Several builds are, where two servers of each fit at once. Engine settings and main models that are asked the same
+    are on one lane, where all their servers fit, so that no group is split for it; several lanes share them instead.
+    """
+    first = {job.baseline_id: job for job in reversed(jobs)}
+    if len(first) < 2:
         return {}
-    alike: dict[str, dict[str, Job]] = {}
-    for job in {job.baseline_id: job for job in reversed(jobs)}.values():
-        alike.setdefault(build_family(job), {})[job.baseline_id] = job
     pairs = {job.baseline_id for job in jobs if job.speculation.kinds and not job.skip_vanilla}
-    return {
-        baseline: family
-        for family, builds in alike.items()
-        for baseline in builds
-        if len(builds) > 1
-        if resident_servers(next(iter(builds.values()))) >= len(builds) * (2 if pairs & builds.keys() else 1)
-    }
+    servers = Counter(job.baseline_id for job in jobs if job.speculation.kinds)
+
+    def alike(family_of: Callable[[Job], str]) -> Iterator[tuple[str, list[str], int]]:
+        """Families, their baselines, and how many servers of the largest of these fit at once."""
+        found: dict[str, list[Job]] = {}
+        for job in first.values():
+            found.setdefault(family_of(job), []).append(job)
+        for family, members in found.items():
+            if len(members) > 1:
+                yield family, [job.baseline_id for job in members], min(map(resident_servers, members))
+
+    found: dict[str, str] = {}
+    if len({(job.engine.kind, job.engine.program) for job in jobs}) > 1:
+        for family, members, room in alike(build_family):
+            if room >= len(members) * (2 if pairs & set(members) else 1):
+                found |= dict.fromkeys(members, family)
+    for family, members, room in alike(round_family) if lanes == 1 else ():
+        if room >= sum(servers[one] + (not first[one].skip_vanilla) for one in members):
+            found |= dict.fromkeys(members, family)
+    return found
 
 
 def builds_apart(groups: Sequence[ServerGroup]) -> bool:

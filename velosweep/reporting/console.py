@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from typing_extensions import Buffer
 
-QUIET, NORMAL, VERBOSE = -1, 0, 1  # RunSettings.verbosity
+# RunSettings.verbosity; silent: the live display and failures, where a command of ours tells the results.
+SILENT, QUIET, NORMAL, VERBOSE = -2, -1, 0, 1
 NARROWEST, USUAL_WIDTH = 20, 80  # of a terminal, in columns
 PLAIN_WIDTH = 100  # without a terminal nobody wraps; plots and tables still need a width
 

@@ -1,7 +1,7 @@
 """Over several baselines (engine settings, quantisations of a model): which is the fastest of all, and its price."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -13,8 +13,9 @@ from velosweep.planning.job_settings import MAIN, settings_of, value_of
 from velosweep.records import SweepRecord
 from velosweep.reporting.wording import interval, names_of
 from velosweep.statistics.best_of_several import question_of
+from velosweep.statistics.builds import RunSeries, ratio_by_rounds, series_of
 from velosweep.statistics.comparison import Comparison
-from velosweep.statistics.intervals import welch_ratio
+from velosweep.statistics.intervals import WELCH, Ratio, welch_ratio
 from velosweep.statistics.ranking import Leader, leaders
 from velosweep.units import bytes_words, plural
 
@@ -23,10 +24,12 @@ _MOST_NAMED = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Entry:
-    """What one baseline reached. `rates`: tokens a second, run by run; `memory`: bytes, of files where `of_files`."""
+    """What one baseline reached. `rates`: tokens a second, run by run, of the series `arm`; `memory`: bytes, of files
+    where `of_files`."""
 
     job: Comparison
     baseline_id: str
+    arm: str
     name: str
     rates: tuple[float, ...]
     memory: int | None
@@ -44,8 +47,9 @@ def fastest_of_all(
 ) -> Iterator[str]:
     """A sentence for each load and set of prompts that several baselines were measured under; none for builds.
 
-    Their runs are not paired, be they of the same rounds or not: the interval is Welch's. With the sweep's
-    `samples` it says whether their answers differ. `brief`: the two fastest alone.
+    With the sweep's `samples` the intervals are of the rounds that they shared, and it says whether their answers
+    differ; else, and where they shared none, these are Welch's. The first is compared with each other one so that all
+    intervals hold together with 95 %: it was chosen for being the fastest. `brief`: the two fastest alone.
     """
 
     def task(job: Comparison) -> list[str]:
@@ -53,12 +57,16 @@ def fastest_of_all(
 
     if any(job.beside_first is not None for job in jobs):  # build_answers says more of them
         return
-    names = names_of(jobs)
+    names, baseline_of = names_of(jobs), {job.id: job.baseline_id for job in record.jobs}
     for _, alike in groupby(sorted(jobs, key=task), task):
-        found = [_entry(leader, names, record) for leader in leaders(alike, record)]
+        competing = list(alike)
+        found = [_entry(leader, names, record) for leader in leaders(competing, record)]
         entries = [entry for entry in found if entry is not None]
         if len(entries) > 1:
-            yield f"{_first_two(entries)}." if brief else _sentence(entries, samples)
+            arms = {arm for job in competing for arm in (job.job_id, baseline_of.get(job.job_id, ""))}
+            series = {} if samples is None else series_of(samples, arms)
+            text, by_rounds = _first_two(entries, series)
+            yield f"{text}." if brief else _sentence(entries, text, by_rounds, samples)
 
 
 def _entry(leader: Leader, names: JobNames, record: SweepRecord) -> _Entry | None:
@@ -75,6 +83,7 @@ def _entry(leader: Leader, names: JobNames, record: SweepRecord) -> _Entry | Non
     return _Entry(
         job=job,
         baseline_id=leader.baseline_id,
+        arm=job.job_id if leader.speculates else leader.baseline_id,
         name=names.labels[job.job_id] if leader.speculates else f"{plain}, no speculation",
         rates=mode.tokens_per_second.samples,
         memory=sum(sizes[path] for path in files) if of_files else memory,
@@ -82,24 +91,35 @@ def _entry(leader: Leader, names: JobNames, record: SweepRecord) -> _Entry | Non
     )
 
 
-def _first_two(entries: Sequence[_Entry]) -> str:
-    first, second = entries[:2]
-    ratio = welch_ratio([math.log(rate) for rate in second.rates], [math.log(rate) for rate in first.rates])
-    bounds = ratio.interval and interval(ratio.interval.low, ratio.interval.high)
-    sure = ratio.interval is not None and ratio.interval.low > 1
-    text = f"Fastest of all: {first.words}, {ratio.ratio:.2f}×{f' {bounds}' if bounds else ''} of {second.words}"
-    return text if sure else f"{text}, which may be as fast"
+def _first_two(entries: Sequence[_Entry], series: Mapping[str, RunSeries]) -> tuple[str, bool]:
+    """The two in words, and whether they were compared by rounds."""
+    first, second, *_ = entries
+    ratios = [_ratio(first, other, series, confidence=1 - 0.05 / (len(entries) - 1)) for other in entries[1:]]
+    found = ratios[0].interval
+    bounds = found and interval(found.low, found.high)
+    text = f"Fastest of all: {first.words}, {ratios[0].ratio:.2f}×{f' {bounds}' if bounds else ''} of {second.words}"
+    equal = sum(ratio.interval is None or ratio.interval.low <= 1 for ratio in ratios)
+    if equal:
+        text += ", which may be as fast" if equal == 1 else f", which may be as fast, as {equal - 1} more may"
+    return text, found is not None and found.method != WELCH
 
 
-def _sentence(entries: Sequence[_Entry], samples: pa.Table | None) -> str:
+def _sentence(entries: Sequence[_Entry], text: str, by_rounds: bool, samples: pa.Table | None) -> str:
     first, second, *others = entries
-    text = _first_two(entries)
     if others:
         text += f"; then {'; '.join(entry.words for entry in others[: _MOST_NAMED - 2])}"
         if len(entries) > _MOST_NAMED:
             text += f"; {len(entries) - _MOST_NAMED} more"
     answers = _answers(first, second, samples, "The first two" if others else "Both")
-    return f"{text}. Not compared round by round. {answers}".strip()
+    apart = "" if by_rounds else " Not compared round by round."
+    return f"{text}.{apart} {answers}".strip()
+
+
+def _ratio(first: _Entry, other: _Entry, series: Mapping[str, RunSeries], *, confidence: float) -> Ratio:
+    found = ratio_by_rounds(series, first.arm, other.arm)
+    if found is not None:
+        return Ratio(ratio=found.ratio, interval=found.at(confidence))
+    return welch_ratio(*([math.log(rate) for rate in one.rates] for one in (other, first)), confidence=confidence)
 
 
 def _answers(first: _Entry, second: _Entry, samples: pa.Table | None, they: str) -> str:

@@ -72,7 +72,7 @@ class ProgressDisplay:
         self._failures: dict[str, str] = {}  # the first server that failed so, by what failures alike have in common
 
     def __enter__(self) -> Observer:
-        if self._console.is_terminal and self._verbosity > QUIET:
+        if self._console.is_terminal and self._verbosity != QUIET:
             from rich.live import Live
 
             self._live = Live(console=self._console, auto_refresh=False, transient=True)

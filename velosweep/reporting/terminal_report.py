@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from velosweep.measuring.dispatch import MeasuringOutcome
 from velosweep.records import SweepRecord
 from velosweep.reporting.build_answers import build_answers
-from velosweep.reporting.console import NORMAL, QUIET, VERBOSE, height, near, say, say_lines, table_width
+from velosweep.reporting.console import NORMAL, QUIET, SILENT, VERBOSE, height, near, say, say_lines, table_width
 from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.load_map import as_answered, load_table, where_it_pays
@@ -74,6 +74,10 @@ def print_results(
     A single job comes in the specification's layout; over loads the answer is where it pays. When verbose all else is
     above.
     """
+    if verbosity <= SILENT:
+        for line in _failures(derived):
+            say(console, line)
+        return
     rows, record = derived.comparisons, derived.record
     jobs = whole_jobs(rows)
     found = recommend(rows, record)

@@ -1,4 +1,4 @@
-"""Builds of llama.cpp in one sweep: how fast each is beside the first, setting by setting and without speculation.
+"""Series of runs side by side in tokens a second, such as builds of llama.cpp beside the first of a sweep.
 
 Twins are series of runs that differ in the build alone. Where builds took turns round by round, the ratio of twins is
 a contrast of the two-way model of all series of these builds (two_way), over launch means where there are several
@@ -9,7 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +36,7 @@ Pass = tuple[int, int]
 
 
 @dataclass(kw_only=True)
-class _Series:
+class RunSeries:
     """The good runs of one job or baseline: log tokens a second by pass and prompt, and in which order they ran."""
 
     logs: dict[Pass, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
@@ -60,9 +60,9 @@ def with_builds_compared(
     if not twins:
         return list(comparisons)
     vanilla = {job.job_id: baselines.get(job.job_id, job.job_id) for members in twins for job in members}
-    series = _series(samples, {*vanilla, *vanilla.values()})
+    series = series_of(samples, {*vanilla, *vanilla.values()})
     # Series of one load and set of prompts are of the same rounds, whatever they speculate with.
-    rounds: dict[Question, dict[str, _Series]] = defaultdict(dict)
+    rounds: dict[Question, dict[str, RunSeries]] = defaultdict(dict)
     for job in (job for members in twins for job in members):
         rounds[question_of(job)] |= {name: series[name] for name in (vanilla[job.job_id], job.job_id) if name in series}
     found: dict[str, BesideFirst] = {}
@@ -85,13 +85,13 @@ def _build(job: Comparison) -> tuple[object, ...]:
     return tuple(value_of(settings, key) for key in _BUILD)
 
 
-def _series(samples: "pa.Table", names: set[str]) -> dict[str, _Series]:
+def series_of(samples: "pa.Table", names: set[str]) -> dict[str, RunSeries]:
     """Of each name that has good runs; of several attempts at a run the last."""
     import pyarrow.compute as pc
 
     wanted = (pc.field("status") == "ok") & ~pc.field("warmup") & pc.is_in(pc.field("job_id"), _array(sorted(names)))
     columns = ["job_id", "launch", "iteration", "attempt", "prompt_id", "tokens_per_second", "order", "host", "device"]
-    found: dict[str, _Series] = defaultdict(_Series)
+    found: dict[str, RunSeries] = defaultdict(RunSeries)
     for row in sorted(samples.filter(wanted).select(columns).to_pylist(), key=lambda row: row["attempt"] or 0):
         speed, own = row["tokens_per_second"], found[row["job_id"]]
         if speed is None or not math.isfinite(speed) or speed <= 0:
@@ -109,30 +109,43 @@ def _array(values: Sequence[str]) -> Any:
     return pa.array(values, pa.string())
 
 
-def _ratio(series: Mapping[str, _Series], name: str, reference: str) -> Interval | None:
-    """The ratio of two of these series, of which the rest say how noisy the machine was."""
-    if name not in series or reference not in series:
-        return None
-    arms = list(series)
+def _ratio(series: Mapping[str, RunSeries], name: str, reference: str) -> Interval | None:
+    """The ratio of two of these series, by rounds where they took turns, else Welch's."""
+    if name not in series or reference not in series or _took_turns(series.values()):
+        return ratio_by_rounds(series, name, reference)
+    _, values = _table(series)
+    places = [list(series).index(one) for one in (reference, name)]
+    logs = [[x for x in values[0, place].tolist() if not math.isnan(x)] for place in places]
+    return welch_ratio(*logs).interval
+
+
+def _table(series: Mapping[str, RunSeries]) -> tuple[list[Pass], Any]:
+    """Passes, and log tokens a second: 1 x series x passes, over the prompts that all of a pass have."""
     passes = sorted({place for one in series.values() for place in one.logs})
-    values = np.full((1, len(arms), len(passes)), math.nan)
+    values = np.full((1, len(series), len(passes)), math.nan)
     for column, place in enumerate(passes):
-        runs = [series[arm].logs.get(place, {}) for arm in arms]
+        runs = [one.logs.get(place, {}) for one in series.values()]
         prompts = set.intersection(*(set(run) for run in runs if run))
         for row, run in enumerate(runs):
             if run and prompts:
                 values[0, row, column] = math.fsum(run[prompt] for prompt in prompts) / len(prompts)
-    arm, base = arms.index(name), arms.index(reference)
-    if not _took_turns(series.values(), passes):
-        logs = [[x for x in values[0, place].tolist() if not math.isnan(x)] for place in (base, arm)]
-        return welch_ratio(*logs).interval
-    launches = sorted({launch for launch, _ in passes})
-    if len(launches) > 1:
-        of_launch = np.array([launch for launch, _ in passes])
-        whole = ~np.isnan(values[0]).any(axis=0)
+    return passes, values
+
+
+def ratio_by_rounds(series: Mapping[str, RunSeries], name: str, reference: str) -> Interval | None:
+    """The ratio of two of these series, of which the rest say how noisy the machine was.
+
+    None where they did not all take turns, and for fewer than two rounds.
+    """
+    if name not in series or reference not in series or not _took_turns(series.values()):
+        return None
+    passes, values = _table(series)
+    arm, base = (list(series).index(one) for one in (name, reference))
+    several = len({launch for launch, _ in passes}) > 1
+    if several:
+        of_start, whole = np.array(_starts(passes)), ~np.isnan(values[0]).any(axis=0)
         values = np.stack(
-            [values[:, :, whole & (of_launch == n)].mean(axis=2) for n in launches if (whole & (of_launch == n)).any()],
-            axis=2,
+            [values[:, :, whole & (of_start == n)].mean(axis=2) for n in np.unique(of_start[whole])], axis=2
         )
     found = TwoWayModel.of(values).contrasts(base)
     rounds = int(found.rounds[0, arm])
@@ -143,15 +156,23 @@ def _ratio(series: Mapping[str, _Series], name: str, reference: str) -> Interval
         float(found.standard_error[0, arm]),
         df=float(found.df[0, arm]),
         n=rounds,
-        method=MODERATED_LAUNCHES if len(launches) > 1 else MODERATED_ONE_LAUNCH,
+        method=MODERATED_LAUNCHES if several else MODERATED_ONE_LAUNCH,
     )
 
 
-def _took_turns(series: Iterable[_Series], passes: Sequence[Pass]) -> bool:
+def _starts(passes: Sequence[Pass]) -> list[int]:
+    """Of each pass, in order, the start of its servers: what `velosweep more` added to a launch was on new ones."""
+    new = [launch != before or iteration > last + 1 for (before, last), (launch, iteration) in pairwise(passes)]
+    return [0, *accumulate(map(int, new))]
+
+
+def _took_turns(series: Iterable[RunSeries]) -> bool:
     """Whether each pass of all series ended before any began the next, on one device."""
-    series = list(series)
+    spans: dict[Pass, list[int]] = defaultdict(list)
+    for one in (series := list(series)):
+        for place, order in one.order.items():
+            spans[place] += order
     if len({place for one in series for place in one.places}) > 1:
         return False
-    spans = [[order for one in series for order in one.order.get(place, ())] for place in passes]
-    spans.sort(key=min)  # `velosweep more` adds iterations to launches that were over
-    return all(max(before) < min(after) for before, after in pairwise(spans))
+    # `velosweep more` adds iterations to launches that were over
+    return all(max(before) < min(after) for before, after in pairwise(sorted(spans.values(), key=min)))

@@ -31,6 +31,12 @@ class Interval:
     df: float
     standard_error: float
 
+    def at(self, confidence: float) -> "Interval":
+        """The same ratio with the limits of another confidence."""
+        return log_ratio_interval(
+            math.log(self.ratio), self.standard_error, df=self.df, n=self.n, confidence=confidence, method=self.method
+        )
+
     @property
     def half_width(self) -> float:
         """See the function."""

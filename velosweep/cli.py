@@ -68,11 +68,10 @@ def main(argv: Sequence[str] | None = None, *, run_sweep: "RunSweep | None" = No
         refusal = _own_error(error)
         if refusal is None:
             raise
-        if arguments and arguments[0] in _MEASURING:
-            from velosweep.config.flag_habits import in_flags
+        from velosweep.config.flag_habits import as_typed
 
-            refusal.message = in_flags(refusal.message, arguments[0], arguments)
-            refusal.remedy = refusal.remedy and in_flags(refusal.remedy, arguments[0], arguments)
+        refusal.message = as_typed(refusal.message, ("velosweep", *arguments))
+        refusal.remedy = refusal.remedy and as_typed(refusal.remedy, ("velosweep", *arguments))
         return _say(refusal)
 
 

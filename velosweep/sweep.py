@@ -65,7 +65,7 @@ def run_sweep(
     prepared = replace(prepared, warnings=(*prepared.warnings, *shadowing_warnings(root, prepared.jobs)))
     sweep = Sweep(id="", root=str(root), jobs=prepared.jobs, command=tuple(command), single=single)
     if settings.dry_run:
-        print_plan(prepared, plan(prepared), settings, console)
+        print_plan(prepared, plan(prepared), settings, console, command)
         return SweepOutcome(exit_status=0, summaries=(None,) * len(jobs), errors=(None,) * len(jobs))
     with ExitStack() as locks:  # held until the results are written, so that no other sweep is measured beside that
         measured, job_ids = measure_sweep(sweep, prepared, settings, console, on_line, locks)
@@ -116,7 +116,8 @@ def measure_sweep(
         drivers: dict[ServerGroup, SearchDriver] = {}
         if settings.tuner is not None:
             drivers = search_drivers(groups, settings.tuner, read_journal(paths.journal).samples)
-        print_start(opened.prepared, groups, settings, console, single=sweep.single, done=done)
+        command = opened.record.command
+        print_start(opened.prepared, groups, settings, console, command=command, single=sweep.single, done=done)
         devices = [device for lane in opened.prepared.lanes for device in lane.devices]
         busy = lock_devices(
             devices, on_busy=settings.on_busy, sweep=sweep.root, on_wait=tell, should_stop=lambda: stop.requested

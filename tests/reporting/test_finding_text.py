@@ -10,7 +10,7 @@ import velosweep.statistics
 from tests.reporting import sweeps
 from velosweep.config.settings import TunerSettings
 from velosweep.reporting.finding_text import explain, finding_texts, grouped_findings, selected_findings
-from velosweep.reporting.wording import job_labels
+from velosweep.reporting.wording import failure_sentences, job_labels
 from velosweep.statistics.comparison import Finding
 
 
@@ -96,8 +96,17 @@ def test_findings_that_a_search_causes_are_left_out() -> None:
     assert [f.code for f in selected_findings(winner, search)] == ["too_few_pairs", "drift"]
     assert [f.code for f in selected_findings(loser, search)] == ["drift"]
     assert "tuner.confirm_pairs" in explain(findings[1], search).remedy
-    assert "protocol=standard" in explain(findings[1], made.record).remedy
+    assert "velosweep more" in explain(findings[1], made.record).remedy
     assert {advice.code for advice, _ in grouped_findings([loser], {}, search)} == {"drift"}
+
+
+def test_who_measured_by_flags_reads_flags_and_who_set_keys_reads_keys() -> None:
+    record = sweeps.default_sweep().record
+    failed = tuple(replace(job, state="failed", error="set llama_cpp.path to another") for job in record.jobs)
+
+    for command, said in ((("velosweep", "run", "-m", "x"), "--llama-server"), (("velosweep", "-m"), "llama_cpp.path")):
+        told = replace(record, command=command, jobs=failed)
+        assert failure_sentences(told)[0].endswith(f"set {said} to another")
 
 
 def test_only_runs_that_were_ordered_in_blocks_are_advised_to_be_interleaved() -> None:

@@ -37,6 +37,17 @@ def started(sweep: Sweep, settings: RunSettings | None = None, *, done: int = 0)
     return out.getvalue()
 
 
+def test_who_gave_flags_reads_them_in_the_configuration() -> None:
+    of, out = replace(prepared(planned.sweep()), reasons=("llama_cpp.path=/opt/llama.cpp",)), io.StringIO()
+    groups = (planned.group(planned.sweep()),)
+
+    print_start(
+        of, groups, RunSettings(), make_console(out), command=("velosweep", "run", "-l", "x"), single=True, done=0
+    )
+
+    assert "(--llama-server /opt/llama.cpp)\n" in out.getvalue()
+
+
 def plan(of: Prepared, sweep: Sweep, settings: RunSettings | None = None) -> str:
     """What is printed in a dry run."""
     out = io.StringIO()

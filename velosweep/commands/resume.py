@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from velosweep.commands.sweep_folder import add_sweep_folder
+from velosweep.config.flag_habits import as_typed
 from velosweep.config.keys import expanded
 from velosweep.config.load import load_saved
 from velosweep.config.settings import Job, RunSettings
-from velosweep.errors import StorageError
+from velosweep.errors import ModelFileError, StorageError, VelosweepError
 from velosweep.records import SweepRecord
 from velosweep.reporting.console import ignore_closed_output
 from velosweep.results.paths import SweepPaths, is_sweep
@@ -44,7 +45,16 @@ class SavedSweep:
         """Measure what is left of `jobs` with changed run settings; returns the exit status."""
         ignore_closed_output()
         settings, record = replace(self.settings, dry_run=False, **changes), self.record
-        outcome = run_sweep(jobs, root=self.root, single=record.single, command=record.command, settings=settings)
+        try:
+            outcome = run_sweep(jobs, root=self.root, single=record.single, command=record.command, settings=settings)
+        except VelosweepError as error:
+            causes = error.causes or (error,)
+            if all(isinstance(cause, ModelFileError) for cause in causes):
+                error.message = "; ".join(cause.message for cause in causes)
+                error.remedy = "the sweep measured it: put it back, or measure another one in a sweep of its own"
+            error.message = as_typed(error.message, record.command)
+            error.remedy = error.remedy and as_typed(error.remedy, record.command)
+            raise
         return outcome.exit_status
 
 

@@ -104,6 +104,11 @@ def in_flags(text: str, command: str, typed: Sequence[str]) -> str:
     return text
 
 
+def as_typed(text: str, command: Sequence[str]) -> str:
+    """The text with flags for keys where a sweep's recorded `command` is one of those that take flags."""
+    return in_flags(text, command[1], command) if len(command) > 1 and command[1] in _FLAGS_OF else text
+
+
 def run_command(arguments: Sequence[str]) -> str | None:
     """`velosweep run …` with what these arguments mean; None where they are no flags of llama-server's.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 
+from velosweep.config.flag_habits import as_typed
 from velosweep.records import SweepRecord
 from velosweep.statistics.comparison import Comparison, Finding
 from velosweep.units import plural
@@ -80,6 +81,8 @@ def explain(finding: Finding, record: SweepRecord | None = None) -> Advice:
     about = f"{finding.subject}: " if finding.subject not in _NO_SUBJECT else ""
     searched = record is not None and record.tuner is not None
     remedy = text.remedy_in_search if searched and text.remedy_in_search else text.remedy
+    if record is not None:
+        remedy = as_typed(remedy, record.command)
     said = re.sub(r"(?<=\d)%", " %", f"{about}{sentence}.")
     return Advice(severity=finding.severity, code=finding.code, sentence=said, remedy=remedy, brief=brief)
 

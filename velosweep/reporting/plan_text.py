@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from velosweep import __version__
+from velosweep.config.flag_habits import as_typed
 from velosweep.config.settings import Job, RunSettings
 from velosweep.measuring.prepare import Prepared
 from velosweep.planning.job_names import names_of_jobs
@@ -33,12 +34,13 @@ def print_start(
     settings: RunSettings,
     console: "Console",
     *,
+    command: Sequence[str] = (),
     single: bool,
     done: int,
 ) -> None:
     """The specification's heading and Configuration block, remarks on it, and how much was measured before (`done`).
 
-    Nothing when quiet. What varies over a sweep is listed.
+    Nothing when quiet. What varies over a sweep is listed. Keys are said as the flags that `command` took.
     """
     if settings.verbosity <= QUIET:
         return
@@ -48,11 +50,11 @@ def print_start(
     say(console, "Configuration:")
     for name, value in _configuration(prepared, settings, single=single).items():
         if value:
-            say(console, f"{name}: {value}", indent=2)
+            say(console, f"{name}: {as_typed(value, command) if name == 'Engine' else value}", indent=2)
     if any(job.model_pair.synthetic for job in jobs):
-        say(console, _SYNTHETIC_NOTE, style="yellow", indent=2)
+        say(console, as_typed(_SYNTHETIC_NOTE, command), style="yellow", indent=2)
     for text in _remarks(prepared, groups, settings):
-        say(console, f"⚠️ {text}", style="yellow", indent=2)
+        say(console, f"⚠️ {as_typed(text, command)}", style="yellow", indent=2)
     say(console)
     if 0 < done < (at_most := sum(map(count_measurements, groups))):
         say(console, f"Going on: {done} of at most {at_most} measurements are there already")
@@ -122,7 +124,13 @@ def _text_of(texts: Mapping[str, str], job: Job) -> str:
     return texts[job.id]
 
 
-def print_plan(prepared: Prepared, groups: Sequence[ServerGroup], settings: RunSettings, console: "Console") -> None:
+def print_plan(
+    prepared: Prepared,
+    groups: Sequence[ServerGroup],
+    settings: RunSettings,
+    console: "Console",
+    command: Sequence[str] = (),
+) -> None:
     """What would run (`dry_run=true`): jobs, servers, loads, measurements at most, estimated time; and warnings.
 
     Under a search the jobs are its candidates, and how often each is measured is not known beforehand.
@@ -165,4 +173,4 @@ def print_plan(prepared: Prepared, groups: Sequence[ServerGroup], settings: RunS
         console, terminal_lines(Table(caption="Jobs of the plan", columns=tuple(columns)), width=table_width(console))
     )
     for text in _remarks(prepared, groups, settings):
-        say(console, f"⚠️ {text}", style="yellow")
+        say(console, f"⚠️ {as_typed(text, command)}", style="yellow")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from velosweep.config.flag_habits import as_typed
 from velosweep.planning.job_names import JobNames, job_names
 from velosweep.planning.job_settings import settings_of
 from velosweep.records import JobRecord, SweepRecord
@@ -112,7 +113,7 @@ def failure_sentences(record: SweepRecord) -> list[str]:
             alike.setdefault(failure_alike(job.error or "see its log"), []).append(job)
     return [
         f"{'The job' if record.single else '; '.join(first_few([labels[job.id] for job in jobs], 3))} failed: "
-        f"{jobs[0].error or 'see its log'}"
+        f"{as_typed(jobs[0].error or 'see its log', record.command)}"
         for jobs in alike.values()
     ]
 

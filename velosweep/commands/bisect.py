@@ -155,7 +155,7 @@ class _Bisection:
         if look:
             saved = saved_sweep(folder)
             jobs = [replace(job, added=_ROUNDS[1 : look + 1]) for job in saved.jobs]
-            status = saved.go_on(jobs, verbosity=SILENT)
+            status = saved.measure_rest(jobs, verbosity=SILENT)
         else:
             own = [f"llama_cpp.path={quoted(self.builds[0])},{quoted(build)}", f"hydra.sweep.dir={quoted(str(folder))}"]
             run_sweep = _silently(self.run_sweep) if self.verdicts else self.run_sweep

@@ -14,13 +14,13 @@ PATIENCE_S = 8.0  # the waits are ten minutes and more; writing what was measure
 INT, TERM = signal.SIGINT, signal.SIGTERM
 
 
-def ends(drive: Drive, *numbers: int) -> None:
-    """Send the signals; the sweep is interrupted soon."""
+def ends(drive: Drive, *numbers: int, status: int = 130) -> None:
+    """Send the signals; the sweep ends soon."""
     for number in numbers:
         drive.send(number)
         time.sleep(0.2)
 
-    assert drive.wait(PATIENCE_S) == 130, drive.said
+    assert drive.wait(PATIENCE_S) == status, drive.said
 
 
 @pytest.mark.parametrize(("kind", "lanes", "number"), [("hang", 1, TERM), ("hang", 2, INT), ("deaf", 2, TERM)])
@@ -71,14 +71,15 @@ def test_a_wait_for_a_device_in_use(bench: Bench, number: int) -> None:
     assert "Stopped while waiting for" in " ".join(waiting.said.split())
 
 
-@pytest.mark.parametrize("number", [INT, TERM, signal.SIGHUP], ids=["INT", "TERM", "HUP"])
+@pytest.mark.parametrize("number", [INT, TERM, signal.SIGHUP, signal.SIGKILL], ids=["INT", "TERM", "HUP", "KILL"])
 def test_a_question_to_a_program_before_anything_runs(bench: Bench, number: int) -> None:
     asked, temporary = bench.folder / "asked", bench.folder / "tmp"
     temporary.mkdir()
     bench.program.write_text(f"#!/bin/sh\necho $$ > {asked}.new; mv {asked}.new {asked}; exec sleep 600\n")
     drive = bench.start(*bench.overrides("n_draft=4"), env={**bench.environment, "TMPDIR": str(temporary)})
     bench.wait_for(asked.exists)
-    ends(drive, number)
+    asked_program = [psutil.Process(int(asked.read_text()))]
+    ends(drive, number, status=-number if number == signal.SIGKILL else 130)
 
     assert list(temporary.iterdir()) == []
-    assert not psutil.pid_exists(int(asked.read_text()))
+    assert psutil.wait_procs(asked_program, timeout=PATIENCE_S)[1] == []

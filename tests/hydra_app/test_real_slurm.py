@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.conftest import bench, tiny_pair  # noqa: F401
-from tests.faults.harness import Bench
+from tests.faults.harness import Bench, Drive
 from tests.hydra_app.slurm_cluster import SlurmCluster, slurm_cluster
 
 SWEEP = ("n_draft=2,4", "iterations=2", "hydra/launcher=slurm", "hydra.launcher.tasks=2")
@@ -26,6 +26,7 @@ def test_two_tasks_measure_a_sweep_and_ask_for_no_gpu(bench: Bench, cluster: Slu
     assert bench.states() == ["done", "done"]
     assert set(bench.taken().values()) == {1}
     assert {sample.lane for sample in bench.samples()} == {0, 1}
+    assert "ccounting" not in drive.said
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_what_the_cluster_does_not_have_is_refused_in_its_words(
     assert "hydra.launcher.partition" in drive.said
 
 
-def test_a_task_that_was_cancelled_is_told_and_the_same_command_goes_on(
+def test_cancelled_in_mid_run_the_same_command_goes_on_and_nothing_is_measured_twice(
     bench: Bench,  # noqa: F811
     cluster: SlurmCluster,
 ) -> None:
@@ -56,12 +57,62 @@ def test_a_task_that_was_cancelled_is_told_and_the_same_command_goes_on(
     words = [*SWEEP, "hydra.launcher.array_parallelism=1"]  # the second task waits for the first
     bench.set(ms_per_token=50)
     drive = bench.sweep(*words, env={**bench.environment, **cluster.environment})
-    bench.wait_for(lambda: "PENDING" in cluster.ask("squeue", "--noheader", "--array", "--format=%T").split())
-    bench.wait_for(lambda: "RUNNING" in cluster.ask("squeue", "--noheader", "--array", "--format=%T").split())
-    cluster.ask("scancel", "--state=PENDING", "--name=velosweep")
+    bench.wait_for(lambda: pair_on_disk(bench))
+    cluster.ask("scancel", "--name=velosweep")
 
     assert drive.wait(90) == 1, drive.said
-    assert "was cancelled; run the same command again to go on" in " ".join(drive.said.split())
+    assert words_of(drive).count("was cancelled; run the same command again to go on") == 2
+    assert "ccounting" not in drive.said
+    kept = {sample.started_at for sample in bench.samples()}
+    bench.set(ms_per_token=1)
     again = bench.sweep(*words, env={**bench.environment, **cluster.environment})
     assert again.wait(90) == 0, again.said
+    assert kept <= {sample.started_at for sample in bench.samples()}
     assert set(bench.taken().values()) == {1}
+    assert not bench.servers()
+
+
+def test_a_drained_node_is_told_while_the_tasks_wait_for_it(bench: Bench, cluster: SlurmCluster) -> None:  # noqa: F811
+    node = ("scontrol", "update", f"NodeName={cluster.node}")
+    cluster.ask(*node, "State=DRAIN", "Reason=repair")
+    try:
+        drive = bench.sweep("n_draft=2", "iterations=1", SWEEP[2], env={**bench.environment, **cluster.environment})
+        bench.wait_for(lambda: "DRAINED" in drive.said)
+    finally:
+        cluster.ask(*node, "State=RESUME")
+
+    assert "1 waiting (Nodes required for job are DOWN, DRAINED or reserved" in words_of(drive)
+    assert "`sinfo -R` may say why, `scancel" in words_of(drive)
+    assert drive.wait(90) == 0, drive.said
+    assert set(bench.taken().values()) == {1}
+
+
+def test_a_task_out_of_time_is_put_into_the_queue_again_and_goes_on(
+    bench: Bench,  # noqa: F811
+    cluster: SlurmCluster,
+) -> None:
+    """SLURM sends USR2 so long before the time limit as submitit asks; its shortest limit is a minute."""
+    bench.set(ms_per_token=50)
+    words = ["n_draft=2", "iterations=4", SWEEP[2], "hydra.launcher.timeout_min=1"]
+    drive = bench.sweep(*words, env={**bench.environment, **cluster.environment})
+    bench.wait_for(lambda: pair_on_disk(bench))
+    cluster.ask("scancel", "--name=velosweep", "--signal=USR2")
+    bench.wait_for(lambda: "BeginTime" in cluster.ask("squeue", "--noheader", "--format=%r"))
+    servers = bench.servers()
+    bench.set(ms_per_token=1)
+    job = cluster.ask("squeue", "--noheader", "--format=%A").strip()
+    cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")  # else two minutes later
+
+    assert not [server for server in servers if "llama-server" in " ".join(server.cmdline())]
+    assert drive.wait(90) == 0, drive.said
+    assert set(bench.taken().values()) == {1}
+
+
+def pair_on_disk(bench: Bench) -> bool:  # noqa: F811
+    """Whether a task has measured vanilla and a setting."""
+    return any(len(bench.taken(journal.parent)) > 1 for journal in bench.root.glob(".groups/*/journal.jsonl"))
+
+
+def words_of(drive: Drive) -> str:
+    """All that stood on the screen, without its line breaks."""
+    return " ".join(drive.said.split())

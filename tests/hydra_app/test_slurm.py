@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from submitit.core.utils import JobPaths
 
 from tests.recorded import Recorded, recorded  # noqa: F401
-from velosweep.hydra_app.slurm import why_failed
+from velosweep.hydra_app.slurm import TaskQueue, why_failed
 
 SWEEP = ["-m", "n_draft=4,8", "hydra/launcher=slurm", "hydra.sweep.dir=out"]
 PROGRAMS = {
@@ -84,39 +86,97 @@ def test_a_machine_without_slurm_is_refused_with_what_to_do(
     ]
 
 
+TRACE = """Job (task=0) failed during processing with trace:
+----------------------
+Traceback (most recent call last):
+  File "groups.py", line 158
+RuntimeError: {raised}
+
+----------------------
+You can check full logs with 'job.stderr(0)'
+"""
+
+
 @dataclass
 class EndedTask:
-    """A task of SLURM's that has ended, as submitit shows it."""
+    """A task of SLURM's that has ended, as submitit shows it; `raised`: by its function."""
 
-    state: str = "COMPLETED"
+    folder: Path
     returned: str | None = None
-    error: Exception | None = None
+    raised: str = ""
     job_id: str = "7_1"
 
-    def wait(self) -> None:
-        pass
+    @property
+    def paths(self) -> JobPaths:
+        return JobPaths(self.folder, job_id=self.job_id, task_id=0)
 
     def exception(self) -> Exception | None:
-        return self.error
+        return RuntimeError(TRACE.format(raised=self.raised)) if self.raised else None
 
     def result(self) -> str | None:
         return self.returned
 
 
 @pytest.mark.parametrize(
-    ("task", "said"),
+    ("state", "task", "said"),
     [
-        (EndedTask(), None),
-        (EndedTask(returned="No model at /m"), "task 7_1: No model at /m"),
-        (EndedTask(state="CANCELLED by 0", returned="It was asked to end"), "task 7_1 was cancelled; run"),
+        ("COMPLETED", {}, None),
+        ("COMPLETED", {"returned": "No model at /m"}, "task 7_1: No model at /m"),
+        ("FAILED", {"raised": "no room"}, "task 7_1: RuntimeError: no room; its log is {log}"),
         (
-            EndedTask(state="TIMEOUT", error=RuntimeError("no result")),
-            "task 7_1 ran out of time (hydra.launcher.timeout_min",
+            "FAILED",
+            {"raised": "timed-out too many times."},
+            "task 7_1 ran out of time (hydra.launcher.timeout_min); {again}",
         ),
-        (EndedTask(state="UNKNOWN", error=RuntimeError("no result")), "task 7_1: RuntimeError: no result"),
+        ("CANCELLED", {"returned": "asked to end"}, "task 7_1 was cancelled; {again}"),
+        ("NODE_FAIL", None, "task 7_1 lost its node; {again}"),
+        ("GONE", None, "task 7_1: it ended without a result; its log is {log}"),
     ],
 )
-def test_a_task_that_brought_nothing_is_explained_in_words(task: EndedTask, said: str | None) -> None:
-    why = why_failed(task)
+def test_a_task_that_brought_nothing_is_explained_in_words(
+    tmp_path: Path, state: str, task: dict[str, Any] | None, said: str | None
+) -> None:
+    ended = EndedTask(tmp_path, **(task or {}))
+    if task is not None:
+        ended.paths.result_pickle.touch()
 
-    assert why is None if said is None else why is not None and why.startswith(said)
+    assert why_failed(ended, lambda _: state) == (
+        said and said.format(log=ended.paths.stderr, again="run the same command again to go on")
+    )
+
+
+QUEUE = {
+    "squeue": 'printf "%s" "$QUEUE"; case "$QUEUE" in "") echo "$REFUSED" >&2; exit 1;; esac',
+    "sacct": 'printf "%s" "$ACCOUNTS"; echo "Slurm accounting storage is disabled" >&2',
+}
+"""SLURM's programs as they answer, by what stands in the environment."""
+
+
+@pytest.mark.parametrize(
+    ("answers", "state"),
+    [
+        ({"QUEUE": "7_1|RUNNING|None\n7_2|PENDING|Priority\n"}, ("RUNNING", "None")),
+        ({"REFUSED": "slurm_load_jobs error: Invalid job id specified"}, ("GONE", "")),
+        (
+            {"REFUSED": "slurm_load_jobs error: Invalid job id specified", "ACCOUNTS": "7_1|CANCELLED by 0|None\n"},
+            ("CANCELLED", "None"),
+        ),
+        ({"REFUSED": "Unable to contact slurm controller"}, ("UNKNOWN", "Unable to contact slurm controller")),
+    ],
+)
+def test_the_state_of_a_task_is_the_queue_s_or_that_of_the_accounts_and_known_to_be_unknown(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    answers: dict[str, str],
+    state: tuple[str, str],
+) -> None:
+    for name, script in QUEUE.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    for name in ("QUEUE", "REFUSED", "ACCOUNTS"):
+        monkeypatch.setenv(name, answers.get(name, ""))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+
+    assert TaskQueue("7", print).states()["7_1"] == state
+    assert capfd.readouterr() == ("", "")

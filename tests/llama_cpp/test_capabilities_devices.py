@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.llama_cpp.servers import CPU, gpu_lane
-from velosweep.llama_cpp.capabilities import parse_list, pinning_environment, visible_names
+from velosweep.errors import ProgramError
+from velosweep.llama_cpp.capabilities import list_devices, of_program, parse_list, pinning_environment, visible_names
 
 LISTS = {
     "cuda": (
@@ -52,6 +54,37 @@ def test_each_back_ends_list_is_read(name: str) -> None:
     text, expected = LISTS[name]
 
     assert expected == [(device.kind, device.index, device.program_name, device.name) for device in parse_list(text)]
+
+
+DIES = "case $1 in --help) echo '-m, --model FNAME'; echo '--list-devices';; {question}) {first} kill -SEGV $$;; esac"
+
+
+@pytest.mark.parametrize("question", ["--version", "--list-devices"])
+def test_a_program_that_a_signal_ended_is_asked_once_more(tmp_path: Path, question: str) -> None:
+    answer = "version: 7 (abc)" if question == "--version" else LISTS["metal"][0].replace("\n", "\\n")
+    program = script(
+        tmp_path, DIES.format(question=question, first=f'[ -e asked ] && printf "{answer}" && exit; > asked;')
+    )
+    found = of_program(program)
+    devices = list_devices(found)
+
+    assert found.build == ("7 (abc)" if question == "--version" else "unknown")
+    assert [device.name for device in devices] == ([] if question == "--version" else ["Apple M2 Max"])
+
+
+def test_a_program_that_dies_of_the_question_for_its_devices_is_not_taken_for_one_without_any(tmp_path: Path) -> None:
+    program = script(tmp_path, DIES.format(question="--list-devices", first=""))
+
+    with pytest.raises(ProgramError, match=r"doesn't say which GPUs there are .killed by SIGSEGV"):
+        list_devices(of_program(program))
+
+
+def script(folder: Path, text: str) -> str:
+    """A program; it is run in its own folder."""
+    program = folder / "program"
+    program.write_text(f"#!/bin/sh\n{text}\n")
+    program.chmod(0o755)
+    return str(program)
 
 
 def test_memory_is_the_total_in_bytes() -> None:

@@ -5,19 +5,24 @@ and the same command resumes it.
 """
 
 import io
+import os
 import shlex
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from velosweep.config.settings import RunSettings
 from velosweep.errors import ConfigError, Interrupted, VelosweepError
-from velosweep.hydra_app.remote import RemoteGroup, RemoteLauncher, error_text, import_extra, measure_group
+from velosweep.hydra_app.remote import RemoteGroup, RemoteLauncher, import_extra, measure_group
 from velosweep.isolation import python_command
+from velosweep.llama_cpp.process import ProgramOutput, ask
+from velosweep.reporting import console
 
 
 @dataclass
@@ -42,12 +47,18 @@ class SlurmConf:
 _ENDS = {
     "CANCELLED": "was cancelled",
     "TIMEOUT": "ran out of time (hydra.launcher.timeout_min)",
+    "DEADLINE": "could not end before its deadline",
     "OUT_OF_MEMORY": "ran out of memory (hydra.launcher.mem_gb)",
     "NODE_FAIL": "lost its node",
     "PREEMPTED": "was preempted",
 }
 """What SLURM's states say of tasks that it ended."""
-_LOOK_S = 5.0
+_TIMED_OUT = "timed-out too many times"  # in submitit's words, of a task that was put into the queue again each time
+_OVER = {*_ENDS, "COMPLETED", "FAILED", "BOOT_FAIL", "GONE"}
+_USUAL = {"Resources", "Priority", "JobArrayTaskLimit", "None", "BeginTime", "Dependency"}
+"""What tasks wait for when all is well."""
+_LOOK_S = 30.0
+"""The longest time between two looks at the queue, which many users share."""
 
 
 class SlurmLanes(RemoteLauncher):
@@ -80,13 +91,13 @@ class SlurmLanes(RemoteLauncher):
                 remedy="what they ask for is set by hydra.launcher.partition, .gpus_per_node, .cpus_per_task, .mem_gb",
             ) from error
         try:
-            reasons = {group.name: why_failed(job) for group, job in zip(groups, jobs, strict=True)}
+            reasons = failures_of(jobs, settings.verbosity)
         except KeyboardInterrupt:
             raise Interrupted(
                 "No longer waiting; the submitted tasks go on",
                 remedy="run the same command again, with hydra.sweep.dir at this sweep's folder, to gather them",
             ) from None
-        return {name: reason for name, reason in reasons.items() if reason is not None}
+        return {group.name: why for group, why in zip(groups, reasons, strict=True) if why is not None}
 
     def _parameters(self, settings: RunSettings) -> Mapping[str, Any]:
         """submitit's parameters, without those that are null."""
@@ -128,49 +139,110 @@ class GroupTask:
         return DelayedSubmission(self, group, folder)
 
 
-def why_failed(job: Any) -> str | None:
-    """Wait for a task; the reason why it has no result, in words, None where it has one."""
-    submitit = import_extra("submitit", "slurm")
-    ended = _wait_for(job) if isinstance(job, submitit.SlurmJob) else job.wait()
-    if ended is not None:
-        how = _ENDS.get(ended, "is no longer known to SLURM, and left no result")
-        return f"task {job.job_id} {how}; run the same command again to go on"
-    error = job.exception()
-    reason = error_text(error) if error is not None else job.result()
-    if reason is None:
-        return None
-    end = _ENDS.get(str(job.state).partition(" ")[0])
+def failures_of(jobs: Sequence[Any], verbosity: int) -> list[str | None]:
+    """Wait for tasks; the reason why each brought nothing, in words, None where it did."""
+    if not isinstance(jobs[0], import_extra("submitit", "slurm").SlurmJob):  # on this machine
+        for job in jobs:
+            job.wait()
+        return [why_failed(job, lambda task: "") for job in jobs]
+    say = partial(console.say, console.make_console()) if verbosity > console.QUIET else lambda text: None
+    queue = TaskQueue(jobs[0].job_id.partition("_")[0], say)
+    queue.wait_for(jobs)
+    return [why_failed(job, queue.end_of) for job in jobs]
+
+
+class TaskQueue:
+    """What SLURM says of the tasks of one array; `say` is given a sentence whenever what they wait for changes.
+
+    It is asked of `squeue`, and of `sacct` only for what the queue has forgotten: many clusters keep no accounts.
+    """
+
+    def __init__(self, array: str, say: Callable[[str], None]) -> None:
+        self._array, self._say, self._said = array, say, ""
+
+    def wait_for(self, jobs: Sequence[Any]) -> None:
+        """Wait until each task has a result, or SLURM has ended it without one."""
+        began, asked = time.monotonic(), float("-inf")
+        over: set[str] = set()
+        left = list(jobs)
+        while left := [job for job in left if not _has_result(job)]:
+            now = time.monotonic()
+            if now - asked >= min(_LOOK_S, (now - began) / 10):
+                asked, states = now, self.states()
+                ended = {task for task, (state, _) in states.items() if state in _OVER}
+                # twice: a shared file system may show a result a moment after its task's end
+                left = [job for job in left if job.job_id not in over & ended]
+                over = ended
+                self._tell([states[job.job_id] for job in left])
+            time.sleep(1)
+
+    def end_of(self, task: str) -> str:
+        """The state in which a task ended, once SLURM has cleaned up after it; at most some seconds later."""
+        for _ in range(5):
+            if (state := self.states()[task][0]) in _OVER:
+                break
+            time.sleep(1)
+        return state
+
+    def states(self) -> Mapping[str, tuple[str, str]]:
+        """Each task's state and the reason for it: GONE where nobody knows it, UNKNOWN where SLURM doesn't answer."""
+        said = _ask("squeue", "--noheader", "--states=all", "--array", "--format=%i|%T|%r", f"--jobs={self._array}")
+        if said.exit_code != 0 and "Invalid job id" not in said.stderr:
+            return defaultdict(lambda: ("UNKNOWN", said.stderr.strip()))
+        if not said.stdout:
+            asked = ("--noheader", "--parsable2", "--allocations", "--format=JobID,State,Reason")
+            said = _ask("sacct", *asked, f"--jobs={self._array}")
+        rows = [line.split("|", 2) for line in said.stdout.splitlines()]
+        return defaultdict(lambda: ("GONE", ""), {task: (state.split()[0], reason) for task, state, reason in rows})
+
+    def _tell(self, states: Sequence[tuple[str, str]]) -> None:
+        reasons = Counter(reason for state, reason in states if state == "PENDING")
+        parts = [f"{count} waiting" + f" ({why})" * (why != "None") for why, count in reasons.items()]
+        if running := sum(state == "RUNNING" for state, _ in states):
+            parts.insert(0, f"{running} running")
+        parts += {f"no answer ({reason})" for state, reason in states if state == "UNKNOWN"}
+        text = f"SLURM job {self._array}: {', '.join(parts)}"
+        if set(reasons) - _USUAL:
+            text += f"; `sinfo -R` may say why, `scancel {self._array}` ends it"
+        if parts and text != self._said:
+            self._said = text
+            self._say(text)
+
+
+def why_failed(job: Any, end_of: Callable[[str], str]) -> str | None:
+    """Why a task that is over brought nothing, in words, None where it did. `end_of`: a task's last state."""
+    reason = f"it ended without a result; its log is {job.paths.stderr}"
+    if _has_result(job):
+        error = job.exception()
+        reason = job.result() if error is None else f"{_raised(str(error))}; its log is {job.paths.stderr}"
+        if reason is None:
+            return None
+    end = _ENDS.get("TIMEOUT" if _TIMED_OUT in str(reason) else end_of(job.job_id))
     return f"task {job.job_id} {end}; run the same command again to go on" if end else f"task {job.job_id}: {reason}"
 
 
-def _wait_for(job: Any) -> str | None:
-    """Wait for a task's result, or its end by SLURM's accounting; without that, its last state, which has no result."""
-    seen = 0
-    while not job.done():
-        state = _state_in_queue(job.job_id)
-        seen = 0 if state is None else seen + 1
-        if state is not None and seen > 1:  # a shared file system may show its result a moment later
-            return state
-        time.sleep(_LOOK_S)
-    return None
+def _raised(text: str) -> str:
+    """The exception's own line of what submitit makes of a task's traceback, which it puts between two rules."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    rules = [number for number, line in enumerate(lines) if set(line) == {"-"}]
+    return lines[rules[-1] - 1 if rules else -1]
 
 
-def _state_in_queue(task: str) -> str | None:
-    """The state in which a task ended, as far as `squeue` knows; None while it waits or runs, and where that fails."""
-    submitit = import_extra("submitit", "slurm")
-    command = ["squeue", "--noheader", "--states=all", "--array", "--format=%T", f"--jobs={task}"]
+def _has_result(job: Any) -> bool:
+    """Whether a task's result is there. Listing the folder makes a network file system look anew."""
+    return job.paths.result_pickle.name in os.listdir(job.paths.folder)  # noqa: PTH208
+
+
+def _ask(name: str, *arguments: str) -> ProgramOutput:
+    """What a program of SLURM's says; status 127 where it can't be run."""
+    program = shutil.which(name)
     try:
-        states = submitit.helpers.CommandFunction(command, verbose=False)().split()
-    except (OSError, submitit.core.utils.FailedJobError) as error:
-        return "GONE" if "Invalid job id" in str(error) else None
-    return states[0] if states and states[0] in (*_ENDS, "COMPLETED", "FAILED", "BOOT_FAIL", "DEADLINE") else None
+        return ask([program, *arguments]) if program else ProgramOutput(127, "", f"there is no {name} here")
+    except OSError as error:
+        return ProgramOutput(127, "", str(error))
 
 
 def _has_gpus(partition: str | None) -> bool:
     """Whether SLURM's nodes have GPUs to ask for; True where `sinfo` fails."""
-    submitit = import_extra("submitit", "slurm")
-    command = ["sinfo", "--noheader", "--format=%G", *([f"--partition={partition}"] if partition else [])]
-    try:
-        return "gpu" in submitit.helpers.CommandFunction(command, verbose=False)()
-    except (OSError, submitit.core.utils.FailedJobError):
-        return True
+    nodes = _ask("sinfo", "--noheader", "--format=%G", *([f"--partition={partition}"] if partition else []))
+    return nodes.exit_code != 0 or "gpu" in nodes.stdout

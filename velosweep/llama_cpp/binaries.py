@@ -119,8 +119,7 @@ class BinariesSession(Session):
         flags = {flag: value for name, value in values.items() if (flag := self.capabilities.name(name))}
         argv = [self.capabilities.program, *self.arguments, *chain.from_iterable(flags.items())]
         before = self.log_path.stat().st_size if self.log_path.exists() else 0
-        with tempfile.TemporaryDirectory(prefix="velosweep-") as folder:
-            stdout = Path(folder) / "stdout"
+        with tempfile.TemporaryFile() as stdout:
             self._child = process.start(
                 argv,
                 stderr=self.log_path,
@@ -131,7 +130,7 @@ class BinariesSession(Session):
             code = self._child.wait(timeout_s)
             self._child.stop(grace_s=1.0)
             log = self.log_path.read_bytes()[before:].decode(errors="replace")
-            text = stdout.read_text(encoding="utf-8", errors="replace")
+            text = process.written(stdout)
         if code is None:
             raise RunTimeout(f"{Path(argv[0]).name} did not end within {timeout_s:g} s (log: {self.log_path})")
         if code != 0:

@@ -170,12 +170,26 @@ _HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
 
 
 def list_devices(capabilities: Capabilities) -> tuple[Device, ...]:
-    """The GPUs that a program can use, by its own list; empty for a build that has none or can't list them."""
+    """The GPUs that a program can use, by its own list; empty for a build that has none or can't list them.
+
+    Raises ProgramError where it died of the question.
+    """
     flag = capabilities.name("list_devices")
     if flag is None:
         return ()
     # nvidia-smi's order and CUDA's own differ unless both go by the bus.
     answer = process.ask([capabilities.program, flag], timeout_s=60.0, environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
+    return listed(answer, f"{capabilities.program} {flag}")
+
+
+def listed(answer: process.ProgramOutput, asked: str) -> tuple[Device, ...]:
+    """The devices of an answer. Raises ProgramError where the program died: one without GPUs says so."""
+    died = answer.exit_code is None or process.signal_of(answer.exit_code)
+    if died and "Available devices" not in answer.stdout:
+        raise ProgramError(
+            f"{asked} doesn't say which GPUs there are ({process.describe_exit(answer.exit_code)})",
+            remedy="run it in a shell to see why",
+        )
     return parse_list(answer.stdout)
 
 

@@ -15,7 +15,7 @@ from velosweep.errors import ProgramError
 from velosweep.isolation import python_command
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.arguments import kind_parameters, server_values
-from velosweep.llama_cpp.capabilities import parse_list
+from velosweep.llama_cpp.capabilities import listed
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.llama_cpp.server import ServerSession, start_child
 from velosweep.llama_cpp.setting_table import SETTINGS, Setting, Value, spec_flag
@@ -54,15 +54,15 @@ class EmbeddedEngine:
 @functools.cache
 def _devices() -> tuple[Device, ...]:
     """Asked in a child, as whatever loads llama.cpp."""
-    answer = process.ask(python_command("-m", _CHILD, "--devices"), environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
-    return parse_list(answer.stdout)
+    asked = python_command("-m", _CHILD, "--devices")
+    return listed(process.ask(asked, environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}), "The embedded llama.cpp")
 
 
 def ask_devices_early() -> None:
     """Have the embedded engine's devices found out in the background; whoever needs them waits for the rest of it."""
 
     def ask() -> None:
-        with contextlib.suppress(OSError):  # whoever needs them asks again, and says what is wrong
+        with contextlib.suppress(OSError, ProgramError):  # whoever needs them asks again, and says what is wrong
             EmbeddedEngine().devices()
 
     threading.Thread(target=ask, daemon=True, name="velosweep-devices").start()

@@ -20,8 +20,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from velosweep.isolation import program_environment
 
@@ -123,15 +124,16 @@ class ChildProcess:
 def start(
     argv: Sequence[str],
     *,
-    stderr: Path,
-    stdout: Path | None = None,
+    stderr: Path | IO[bytes],
+    stdout: IO[bytes] | None = None,
     environment: Mapping[str, str | None] | None = None,
     stdin: bytes = b"",
     cores: Sequence[int] = (),
 ) -> ChildProcess:
     """Start `argv` (argv[0] an absolute path), its output appended to the given files, and return at once.
 
-    `stdout` None goes to the same file as stderr. `environment` is laid over the scrubbed one of this process.
+    `stdout` None goes to the same file as stderr, which is made at a path with its folders.
+    `environment` is laid over the scrubbed one of this process.
     `stdin`: what the child reads first from a pipe that then stays open as long as we live; empty for no pipe.
     `cores`: logical processors it may use (where the system can confine it); empty for all of ours.
     Raises OSError if the interpreter that becomes the program can't be started; a program that can't be executed
@@ -140,16 +142,17 @@ def start(
     watched = _NEEDS_WATCHDOG or (sys.platform != "win32" and _is_script(argv[0]))
 
     def begin() -> ChildProcess:
-        stderr.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(stderr, Path):
+            stderr.parent.mkdir(parents=True, exist_ok=True)
         watchdog_read, watchdog_write = os.pipe() if watched else (None, None)
         guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())]
         guard += ["-1" if watchdog_read is None else str(watchdog_read), ",".join(map(str, cores))]
         with contextlib.ExitStack() as files:
-            errors = files.enter_context(stderr.open("ab"))
+            errors = files.enter_context(stderr.open("ab")) if isinstance(stderr, Path) else stderr
             popen = subprocess.Popen(
                 [*argv] if sys.platform == "win32" else [*guard, *argv],
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-                stdout=files.enter_context(stdout.open("ab")) if stdout else errors,
+                stdout=stdout or errors,
                 stderr=errors,
                 env=child_environment(os.environ, environment),
                 cwd=Path(argv[0]).parent,
@@ -206,32 +209,44 @@ def ask(
 ) -> ProgramOutput:
     """Run a program that answers and ends, such as `llama-server --help`; nothing that it starts is left behind.
 
-    One that prints without end is stopped.
+    One that prints without end is stopped; one that a signal ended is asked once more: somebody may have sent it.
     Raises OSError as `start` does.
     """
-    with tempfile.TemporaryDirectory(prefix="velosweep-") as folder:
-        stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
-        child = start(argv, stdout=stdout, stderr=stderr, environment=environment)
+    for _ in range(2):
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:  # nameless: KILL leaves nothing
+            child = start(argv, stdout=stdout, stderr=stderr, environment=environment)
+            settled = partial(_has_ended_or_told_too_much, child, (stdout.fileno(), stderr.fileno()))
+            try:
+                wait_for(settled, time.perf_counter() + timeout_s)
+                exit_code = child.exit_code
+            finally:
+                child.stop(grace_s=0)
+            answer = ProgramOutput(exit_code, written(stdout, _MOST_TOLD), written(stderr, _MOST_TOLD))
+        if not signal_of(exit_code):
+            break
+    return answer
 
-        def settled() -> bool:
-            return child.exit_code is not None or any(file.stat().st_size > _MOST_TOLD for file in (stdout, stderr))
 
-        try:
-            wait_for(settled, time.perf_counter() + timeout_s)
-            exit_code = child.exit_code
-        finally:
-            child.stop(grace_s=0)
-        texts = (file.open("rb").read(_MOST_TOLD).decode(errors="replace") for file in (stdout, stderr))
-        return ProgramOutput(exit_code, *texts)
+def _has_ended_or_told_too_much(child: ChildProcess, outputs: Sequence[int]) -> bool:
+    return child.exit_code is not None or any(os.fstat(output).st_size > _MOST_TOLD for output in outputs)
+
+
+def written(file: IO[bytes], limit: int = -1) -> str:
+    """What a child wrote to a file of ours, up to `limit` bytes."""
+    file.seek(0)
+    return file.read(limit).decode(errors="replace").replace("\r\n", "\n")
+
+
+def signal_of(code: int | None) -> int:
+    """The signal that ended a program; 0 where none did. A shell between us and the program reports it as 128 + n."""
+    return 0 if code is None else -code if code < 0 else code - 128 if 128 < code < 160 else 0
 
 
 def describe_exit(code: int | None) -> str:
     """An exit code in words: `still running`, `exit status 1`, `killed by SIGSEGV (segmentation fault)`."""
     if code is None:
         return "still running"
-    # A shell or container between us and the program reports a signal as 128 + n.
-    number = -code if code < 0 else code - 128 if 128 < code < 160 else 0
-    if number <= 0:
+    if not (number := signal_of(code)):
         return f"exit status {code}"
     try:
         name = signal.Signals(number).name

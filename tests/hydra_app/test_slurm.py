@@ -86,6 +86,7 @@ def test_a_machine_without_slurm_is_refused_with_what_to_do(
     ]
 
 
+AGAIN = "run the same command again to go on"
 TRACE = """Job (task=0) failed during processing with trace:
 ----------------------
 Traceback (most recent call last):

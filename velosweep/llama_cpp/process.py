@@ -132,8 +132,7 @@ def start(
 ) -> ChildProcess:
     """Start `argv` (argv[0] an absolute path), its output appended to the given files, and return at once.
 
-    `stdout` None goes to the same file as stderr, which is made at a path with its folders.
-    `environment` is laid over the scrubbed one of this process.
+    `stdout` None goes to the same file as stderr. `environment` is laid over the scrubbed one of this process.
     `stdin`: what the child reads first from a pipe that then stays open as long as we live; empty for no pipe.
     `cores`: logical processors it may use (where the system can confine it); empty for all of ours.
     Raises OSError if the interpreter that becomes the program can't be started; a program that can't be executed

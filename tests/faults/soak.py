@@ -72,6 +72,7 @@ class Cycle:
         self.originals = {path: path.read_bytes() for path in (bench.main_model, bench.draft_model)}
         self.sent: list[int] = []
         self.begun_with = 0  # samples before the drive
+        self.left_before: set[str] = set()  # by a drive that was killed
         self.troubles: list[str] = []
         self.peak_mb = 0.0
         self.undo: list[Callable[[], object]] = []
@@ -81,6 +82,7 @@ class Cycle:
     def start(self, *, limit_bytes: int | None = None) -> Drive:
         """The sweep, or what is left of it."""
         self.sent, self.begun_with = [], len(self.bench.samples())
+        self.left_before = set(self.bench.leftovers(patience_s=0))
         engine = {"embedded": "engine=embedded", "native": f"llama_cpp.path={self.program}"}
         words = [word for word in self.bench.overrides(*SHAPES[self.shape]) if not word.startswith("llama_cpp.path=")]
         words.append(engine.get(self.engine, f"llama_cpp.path={self.bench.program}"))
@@ -133,14 +135,15 @@ class Cycle:
         status, said = drive.process.returncode, drive.said
         early = status in (-signal.SIGTERM, -signal.SIGHUP) and len(self.bench.samples()) == self.begun_with
         killed = status == -signal.SIGKILL and signal.SIGKILL in self.sent
-        if status not in (0, 1, 2, 3, 130) and not early and not killed:
+        late = status == -signal.SIGINT and signal.SIGINT in self.sent  # Python was ending; a shell calls that 130, too
+        if status not in (0, 1, 2, 3, 130) and not early and not killed and not late:
             yield f"exit status {status}"
         if "Traceback" in said:
             yield "a traceback"
         if status == 130 and not set(self.sent) & {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}:
             yield "interrupted by nobody"
-        left = self.bench.leftovers()
-        yield from (what for what in left if status != -signal.SIGKILL or not what.startswith("temporary"))
+        left = set(self.bench.leftovers()) - self.left_before
+        yield from (what for what in sorted(left) if status != -signal.SIGKILL or not what.startswith("temporary"))
 
     def lost(self) -> int:
         """Runs that a stand-in finished and the journal lacks."""

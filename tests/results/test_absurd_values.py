@@ -54,6 +54,7 @@ def with_value(foreign: Path, root: Path, column: str, value: Any) -> Path:
         ("started_at", YEAR_9999),
         ("accepted_per_position", [3, None]),
         ("batch_ms", [1.0, float("nan")]),
+        ("batch_tokens", [1, 2, 3]),
     ],
 )
 def test_what_no_run_can_have_is_refused_with_file_column_and_value(
@@ -86,3 +87,12 @@ def test_what_is_not_known_is_no_damage(
     status = main(["report", str(with_value(foreign, tmp_path, column, value)), "-v"])
 
     assert (status, capsys.readouterr().err) == (0, "")
+
+
+def test_two_columns_of_one_name_are_damage(foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pq.read_table(foreign / "samples.parquet")
+    table = table.append_column(table.schema.field("n_draft"), table["n_draft"])
+    pq.write_table(table, tmp_path / "samples.parquet")
+
+    assert main(["report", str(tmp_path)]) == 2
+    assert f"{tmp_path / 'samples.parquet'} is damaged" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from velosweep.values import Mode, Status
 _MOST = 1e15  # milliseconds, tokens, bytes (a petabyte), whatever: squares and sums of it are numbers still
 _LEAST = 1e-9  # above 0: so are quotients
 _LATEST = 253_370_764_800_000_000  # microseconds: the year 9999, which Python's dates do not exceed
+_PARALLEL = (("batch_tokens", "batch_ms"), ("stream_tokens_per_second", "stream_first_token_ms"))
 _SIGNED = ("seed", "temperature", "gpu_temperature_c", "first_divergence")
 
 
@@ -55,6 +56,9 @@ def _wrong(samples: pa.Table, counted: Any) -> Iterator[tuple[str, Any]]:
             yield field.name, mask
         elif pa.types.is_integer(field.type) or pa.types.is_floating(field.type):
             yield field.name, _no_figure(column, counted, field.name)
+    for one, other in _PARALLEL:
+        lengths = [pc.list_value_length(samples[name]).fill_null(0).to_numpy() for name in (one, other)]
+        yield one, lengths[0] != lengths[1]
 
 
 def _no_figure(values: Any, counted: Any, name: str) -> Any:

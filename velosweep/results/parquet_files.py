@@ -112,7 +112,7 @@ def reading_parquet(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # KeyError: of two columns of one name
         raise damaged_parquet(path, error) from error
 
 

@@ -17,7 +17,7 @@ def test_a_model_that_is_gone_is_to_be_put_back_and_not_to_be_set(tmp_path: Path
     )
 
     with pytest.raises(ModelFileError) as refused:
-        saved.go_on(saved.jobs)
+        saved.measure_rest(saved.jobs)
 
     assert "No model at /models/llama-3.1-8b-q4_k_m.gguf" in refused.value.message
     assert "put it back" in (refused.value.remedy or "")

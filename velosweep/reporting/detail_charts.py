@@ -14,7 +14,7 @@ from velosweep.reporting.chart import (
     scatter,
     series_style,
 )
-from velosweep.reporting.wording import job_labels, listed, names_of, percent, plus_minus, series_of
+from velosweep.reporting.wording import job_labels, leading_series, listed, names_of, percent, plus_minus, series_of
 from velosweep.statistics.comparison import Comparison, DecodingTime, Statistics
 
 MOST_POSITION_LINES = 8
@@ -69,7 +69,7 @@ def acceptance_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) 
 def _acceptance_over_n_draft(jobs: Sequence[Comparison]) -> Chart | None:
     known = [job for job in jobs if job.acceptance]
     data: list[Trace] = []
-    for index, (name, members) in enumerate(series_of(known).items()):
+    for index, (name, members) in enumerate(leading_series(known).items()):
         seen = [job.acceptance for job in members if job.acceptance]
         rates = [rounded(100 * entry.rate) for entry in seen]
         lows = [None if entry.low is None else 100 * entry.low for entry in seen]
@@ -103,8 +103,9 @@ def _metric_chart(jobs: Sequence[Comparison], metric: str, title: str, unit: str
         return getattr(getattr(job, mode), metric, None)  # a mode may have no statistics at all
 
     names, series = names_of(jobs), dict[str, dict[int, Statistics]]()
+    drawn = [job for members in leading_series(jobs).values() for job in members]
     for mode, called in (("vanilla", names.vanilla), ("speculative", names.series)):  # settings share vanilla's runs
-        for job in sorted(jobs, key=lambda job: job.n_draft):
+        for job in sorted(drawn, key=lambda job: job.n_draft):
             if (stats := stats_of(job, mode)) is not None:
                 series.setdefault(called[job.job_id] or mode, {}).setdefault(job.n_draft, stats)
     data: list[Trace] = []

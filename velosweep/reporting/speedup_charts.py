@@ -17,10 +17,12 @@ from velosweep.reporting.chart import (
     with_levels,
 )
 from velosweep.reporting.wording import (
+    MOST_SERIES,
     VERDICT_SIGNS,
     VERDICT_WORDS,
     by_prompt,
     job_labels,
+    leading_series,
     listed,
     names_of,
     number,
@@ -80,10 +82,11 @@ def _speedup_trace(
 
 
 def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Chart:
-    """Speedup with its interval over n_draft, a line for each series."""
+    """Speedup with its interval over n_draft, a line for each of the leading series."""
+    leading, unshown = leading_series(jobs), len(series_of(jobs)) - MOST_SERIES
     data: list[Trace] = []
     words = []
-    for index, (name, members) in enumerate(series_of(jobs).items()):
+    for index, (name, members) in enumerate(leading.items()):
         drafts = [job.n_draft for job in members]
         hovers = [
             f"<b>n_draft {job.n_draft}: {speedup(job)}</b><br>{VERDICT_WORDS[job.verdict]}, "
@@ -95,6 +98,7 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Chart:
         data.append(_speedup_trace(index, name, members, drafts, "y", line=line, text=hovers))
         best = max(members, key=lambda job: best_estimate(job) or 0.0)
         words.append(f"{name}{': ' if name else ''}{speedup(best)} at n_draft {best.n_draft}")
+    further = f" {plural(unshown, 'further line')} reach no higher: see the results." if unshown > 0 else ""
     layout = {"xaxis": n_draft_axis(jobs), "yaxis": axis("speedup (×)"), "hovermode": "closest"}
     levels = {1.0: "no gain"} | ({target: f"target {target:g}×"} if target != 1 else {})
     return Chart(
@@ -102,7 +106,7 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Chart:
         title="Speedup over n_draft",
         caption="Points: geometric mean of paired runs; bars: 95 % interval; filled: surely faster than vanilla, "
         "hollow: not, ✗: not usable.",
-        summary=f"Highest: {'; '.join(words)}.",
+        summary=f"Highest: {'; '.join(words)}.{further}",
         data=data,
         layout=with_levels(layout, levels, across="y"),
         height=420,

@@ -178,6 +178,17 @@ def series_of(rows: Iterable[Comparison]) -> dict[str, list[Comparison]]:
     return {name: sorted(members, key=lambda job: job.n_draft) for name, members in series.items()}
 
 
+MOST_SERIES = 8  # lines of a chart that can be told apart
+
+
+def leading_series(rows: Iterable[Comparison]) -> dict[str, list[Comparison]]:
+    """As `series_of`, but at most MOST_SERIES: those that reached the highest speedups."""
+    series = series_of(rows)
+    reached = {name: max(best_estimate(job) or 0.0 for job in members) for name, members in series.items()}
+    leading = sorted(series, key=lambda name: -reached[name])[:MOST_SERIES]
+    return {name: members for name, members in series.items() if name in leading}
+
+
 def target_of(record: SweepRecord, job_id: str) -> float:
     """The target speedup a job was held against."""
     return next((job.target_speedup for job in record.jobs if job.id == job_id), 1.5)

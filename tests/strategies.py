@@ -154,10 +154,11 @@ def speeds_table(
     return pa.table(rows | {"total_time_ms": [1000.0] * len(speed)})
 
 
-def rounds_table(speeds: Any, *, first: int = 0) -> pa.Table:
+def rounds_table(speeds: Any, *, first: int = 0, drawn: bool = False) -> pa.Table:
     """Samples of many sweeps under `protocol.order=abba`, of the speeds sweeps x rounds x arms.
 
-    Arm 0 is vanilla, arm k job `jk`; the sweeps are named from `first` on. Only the columns that analysis needs.
+    Arm 0 is vanilla, arm k job `jk`; the sweeps are named from `first` on. `drawn`: with a seed a round.
+    Only the columns that analysis needs.
     """
     speeds = np.asarray(speeds, dtype=float)
     arms, size = speeds.shape[2], speeds.size
@@ -174,6 +175,7 @@ def rounds_table(speeds: Any, *, first: int = 0) -> pa.Table:
             "n_draft": arm,
             "iteration": iteration,
             "order": iteration * arms + place,
+            "seed": iteration + 42 if drawn else np.full(size, 42),
             "tokens_per_second": speeds.ravel(),
             "time_to_first_token_ms": [20.0] * size,
             "total_time_ms": [1000.0] * size,

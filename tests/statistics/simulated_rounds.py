@@ -52,26 +52,35 @@ class Seen:
     chosen_held: Any
 
 
-def seen(disturbance: Any, truth: Sequence[float]) -> Seen:
+def texts(shape: tuple[int, int, int], rng: np.random.Generator, *, shared: float, own: float) -> Any:
+    """As `noise`, with a text drawn each round: it changes all speculative arms by `shared`, each by `own` (logs)."""
+    sweeps, rounds, arms = shape
+    x = rng.normal(0, SIZE, shape)
+    x[:, :, 1:] += rng.normal(0, shared, (sweeps, rounds, 1)) + rng.normal(0, own, (sweeps, rounds, arms - 1))
+    return x
+
+
+def seen(disturbance: Any, truth: Sequence[float], *, drawn: bool = False) -> Seen:
     """Report sweeps whose settings have these true ratios to vanilla, which is arm 0 of `disturbance`."""
     logs = np.log([1.0, *truth])
     sweeps, _, arms = disturbance.shape
-    jobs = [row for row in compare_jobs(rounds_table(30 * np.exp(logs + disturbance))) if row.prompt_id is None]
+    table = rounds_table(30 * np.exp(logs + disturbance), drawn=drawn)
+    jobs = [row for row in compare_jobs(table) if row.prompt_id is None]
     by_sweep: dict[int, list[Comparison]] = {}
     for job in jobs:
         by_sweep.setdefault(job.n_predict, []).append(job)
-    table = [sorted(by_sweep[10 + number], key=lambda job: job.n_draft) for number in range(sweeps)]
+    reported = [sorted(by_sweep[10 + number], key=lambda job: job.n_draft) for number in range(sweeps)]
     best_other = np.array([max(t for j, t in enumerate(truth) if j != i) for i in range(arms - 1)])
     to_best = np.array(truth) / best_other
-    choices = [fastest(row) for row in table]
+    choices = [fastest(row) for row in reported]
     chosen = np.array([choice.n_draft - 1 for choice in choices if choice])
     limits = np.array([(choice.ci_low, choice.ci_high) for choice in choices if choice], dtype=float)
     found = np.array(
-        [[(j.ci_low, j.ci_high, j.to_best_low, j.to_best_high, j.may_be_best) for j in row] for row in table],
+        [[(j.ci_low, j.ci_high, j.to_best_low, j.to_best_high, j.may_be_best) for j in row] for row in reported],
         dtype=float,
     )
     low, high, best_low, best_high, may_be_best = np.moveaxis(found, 2, 0)
-    d = np.array([[job.by_round.logs for job in row if job.by_round] for row in table])
+    d = np.array([[job.by_round.logs for job in row if job.by_round] for row in reported])
     own = [[t_ratio(pairs).interval for pairs in row] for row in d.tolist()]
     return Seen(
         held=(low <= truth) & (truth <= high),

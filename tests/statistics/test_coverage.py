@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.statistics.simulated_rounds import noise, seen
+from tests.statistics.simulated_rounds import noise, seen, texts
 from tests.strategies import record, speeds_table
 from velosweep.config.settings import Adaptive
 from velosweep.measuring.convergence import measured_enough
@@ -135,6 +135,16 @@ def test_the_best_is_chosen_within_a_per_cent_or_named_and_the_chosen_interval_h
     # Under ABBA the last setting is the farthest from vanilla in time, which autocorrelated noise makes more variable.
     assert np.mean(found.chosen_held) >= (0.91 if kind == "ar1" else 0.94)
     assert np.mean(found.to_best_held.all(axis=1)) >= 0.94
+
+
+@pytest.mark.parametrize(("shared", "own"), [(0.05, 0.0), (0.03, 0.03)])
+def test_texts_drawn_anew_each_round_which_suit_all_drafts_or_none_are_within_the_interval(shared, own):
+    """Above temperature 0 the seed of iteration i is seed + i in all arms."""
+    found = seen(texts((1000, 5, 4), np.random.default_rng(7), shared=shared, own=own), (1.6, 1.5, 1.4), drawn=True)
+
+    print(f"texts {shared}, {own}: held {found.held.mean():.3f}, of the chosen {found.chosen_held.mean():.3f}")
+    assert 0.935 <= found.held.mean() <= 0.97
+    assert found.chosen_held.mean() >= 0.94
 
 
 @pytest.mark.long

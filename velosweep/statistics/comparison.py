@@ -105,13 +105,15 @@ class DecodingTime:
 class RoundRatios:
     """A setting's log ratios to vanilla, one a round; with several `launches` one a launch, the mean of its rounds.
 
-    Series of one `table` and one kind whose `rounds` have the same number were measured in the same round.
+    Series of one `table` and one kind whose `rounds` have the same number were measured in the same round. `drawn`:
+    each round has texts of its own.
     """
 
     table: str
     launches: bool
     rounds: tuple[int, ...]
     logs: tuple[float, ...]
+    drawn: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

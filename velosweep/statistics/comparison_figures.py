@@ -162,6 +162,8 @@ def _by_round(runs: Runs, stack: _Stack, tables: Sequence[str], d: Any) -> dict[
     apart = np.zeros(len(d), dtype=bool)
     first = vanilla[..., 0] if vanilla.ndim > 2 else vanilla
     numbers, launch = runs.measuring_round[first], runs.columns.integer("launch")[first[0]]
+    seeds = runs.columns.integer("seed")[first]
+    drawn = (seeds != seeds[:, :1]).any(axis=1).tolist()
     launches = np.unique(launch)
     if len(launches) > 1:
         d = np.stack([np.compress(launch == one, d, axis=1).mean(axis=1) for one in launches], axis=1)
@@ -170,8 +172,9 @@ def _by_round(runs: Runs, stack: _Stack, tables: Sequence[str], d: Any) -> dict[
         apart = (times[0].max(axis=1) < times[1].min(axis=1)) | (times[1].max(axis=1) < times[0].min(axis=1))
     for p, (table, rounds, logs) in enumerate(zip(tables, numbers.tolist(), d.tolist(), strict=True)):
         if not apart[p]:
-            own = RoundRatios(table=table, launches=len(launches) > 1, rounds=tuple(rounds), logs=tuple(logs))
-            found[stack.numbers[p]] = own
+            found[stack.numbers[p]] = RoundRatios(
+                table=table, launches=len(launches) > 1, rounds=tuple(rounds), logs=tuple(logs), drawn=drawn[p]
+            )
     return found
 
 

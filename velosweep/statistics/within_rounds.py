@@ -25,11 +25,12 @@ def ratios_within_rounds(series: Sequence[RoundRatios], stopped_at: Mapping[int,
     """The ratio of each series to vanilla, with its interval where there are two rounds or more.
 
     `stopped_at`: by index, the confidence of series whose own interval decided how long they are. They are judged by
-    that interval alone, whose error the rule was calibrated for.
+    that interval alone, whose error the rule was calibrated for. So are those of drawn texts: a text suits all drafts
+    of a round, or none, so that from how they agree nothing follows for vanilla.
     """
     tables: dict[Hashable, list[int]] = defaultdict(list)
     for number, own in enumerate(series):
-        alone = number if number in stopped_at else None
+        alone = number if number in stopped_at or own.drawn else None
         tables[own.table, own.launches, alone].append(number)
     ratios = [NO_RATIO] * len(series)
     of_one_size: dict[tuple[object, ...], list[tuple[list[int], Any]]] = defaultdict(list)

@@ -142,7 +142,8 @@ def test_settings_that_change_no_result_are_apart() -> None:
         ("engine.kind=gpu", "choose one of auto, embedded"),
         ("engine=attached", "engine.vanilla_url"),
         ("protocol.order=up", "abba, random, block"),
-        ("sampling.temperature=nan", "sampling.temperature is nan"),
+        ("sampling.temperature=nan", "sampling.temperature is nan; give a finite number"),
+        ("sampling.repeat_penalty=0", "sampling.repeat_penalty is 0.0; it must be at least 0.01"),
         ("speculation.p_min=1.5", "it can be 1 at most"),
         ("speculation.kinds=[a_kind]", "'a_kind'"),
         ("model_pair.main_model=/x.gguf", "model_pair.draft_model has no value"),
@@ -279,3 +280,9 @@ def test_jobs_share_the_parts_that_are_alike() -> None:
 
     assert first.engine is second.engine
     assert first.prompts is second.prompts
+
+
+def test_values_for_a_template_are_written_as_one_map() -> None:
+    found = job("prompts.template_kwargs={enable_thinking:false,effort:low}", "prompts.chat=true")
+
+    assert found.prompts.template_kwargs == (("effort", "low"), ("enable_thinking", False))

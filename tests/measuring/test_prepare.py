@@ -13,7 +13,7 @@ from tests.measuring.headers import header
 from tests.models.gguf_bytes import model, vocabulary
 from tests.models.test_model_checks import TENSORS, write
 from tests.planning.jobs import job
-from velosweep.config.settings import EngineSettings, Job, ModelPair, Speculation
+from velosweep.config.settings import EngineSettings, Job, ModelPair, Sampling, Speculation
 from velosweep.errors import ConfigError
 from velosweep.measuring.job_resolver import JobResolver
 from velosweep.measuring.prepare import preflight_warnings, shadowing_warnings
@@ -51,6 +51,9 @@ def with_threads(threads: int, **changes: Any) -> Job:
         (job(n_predict=255), trained_for(256), [CPU], []),
         (job(n_predict=256), trained_for(256), [CPU], ["context"]),
         (job(n_predict=100, depth=200), trained_for(256), [CPU], ["context"]),
+        (job(sampling=Sampling(top_p=0.9)), {}, [CPU], ["sampling"]),
+        (job(sampling=Sampling(temperature=0.8, top_p=0.9)), {}, [CPU], []),
+        (job(sampling=Sampling(repeat_penalty=1.1)), {}, [CPU], []),
         (with_threads(MANY), {}, [CPU], ["threads"]),
         (with_threads(MANY), {}, [], []),
         (with_threads(1), {}, [CPU] * MANY, ["threads"]),

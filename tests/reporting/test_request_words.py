@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.reporting import sweeps
+from velosweep.reporting.recommendation import recommend
 from velosweep.reporting.request_words import memory_words, payback_words, request_differs, request_words
 from velosweep.statistics.comparison import RequestTimes
 from velosweep.values import Verdict
@@ -62,18 +63,22 @@ def test_behind_a_context_its_reading_is_told_too() -> None:
     assert (request_words(job) or "").endswith("; each run reads the 2000 tokens before it again.")
 
 
-@pytest.mark.parametrize(("lengths", "words"), [
-    ((41.2, 38.4), "whole answer of 41 → 38 tokens (means) "),
-    ((41.2, 41.4), "whole answer of 41 tokens "),
-    ((None, None), f"whole answer of {JOB.n_predict} tokens "),
+@pytest.mark.parametrize(("stop", "lengths", "words"), [
+    ("natural", (41.2, 38.4), "41 → 38 tokens (means)"),
+    ("natural", (41.2, 41.4), "41 tokens"),
+    ("natural", (None, None), f"up to {JOB.n_predict} tokens"),  # of several streams
+    ("length", (None, None), f"{JOB.n_predict} tokens"),
 ])  # fmt: skip
 def test_answers_that_end_by_themselves_are_told_with_their_lengths(
-    lengths: tuple[float | None, float | None], words: str
+    stop: str, lengths: tuple[float | None, float | None], words: str
 ) -> None:
     same = replace(TIMES, total_ratio=JOB.speedup_gm, breakeven_tokens=1)
     job = replace(JOB, request=same, answer_tokens_vanilla=lengths[0], answer_tokens_speculative=lengths[1])
+    job = replace(job, settings={"stop": stop})
+    (answer,) = recommend([job], sweeps.default_sweep().record)
 
-    assert words in (request_words(job) or "")
+    assert f"whole answer of {words} " in (request_words(job) or "")
+    assert f", {words} each;" in answer.rests_on
     assert request_differs(job) is ("→" in words)
 
 

@@ -54,7 +54,8 @@ _GRAMMAR = frozenset("'\"\\,$[](){}")
 
 
 def prepare_words(words: Iterable[str]) -> list[str]:
-    """`~/` of paths made absolute, which Hydra can't read; quotes around patterns and values with letters beyond ASCII.
+    """`~/` of paths made absolute, which Hydra can't read; quotes around patterns and values with letters beyond ASCII;
+    leave to add names to a map.
 
     Shells leave `~` in `model_pair.main_model=~/x.gguf`, and Hydra's grammar knows no ü. Lists stay as they are.
     """
@@ -65,6 +66,8 @@ def prepare_words(words: Iterable[str]) -> list[str]:
         if _PATTERN_KEY.match(word) and not {"'", '"'} & set(word):
             word = word.replace("=", "='", 1) + "'"
         key, equals, value = word.partition("=")
+        if KEY_TYPES.get(key) == "map":  # its names are the person's own, which Hydra must be told to add
+            key, word = f"++{key}", f"++{word}"
         plain = value.isascii() or not equals or not _GRAMMAR.isdisjoint(value)
         prepared.append(word if plain else f'{key}="{value}"')
     return prepared

@@ -188,9 +188,10 @@ def _freeze_items(one: Key, name: str, values: Any, kind: Any) -> tuple[Any, ...
 
 def _within_limits(one: Key, name: str, value: float) -> float:
     least, most = one.least, one.most
-    if (isinstance(value, float) and not math.isfinite(value)) or (least is not None and value < least):
-        remedy = "give a finite number" if least is None else f"it must be at least {least}"
-        raise ConfigError(f"{name} is {value}", remedy=remedy)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name} is {value}", remedy="give a finite number")
+    if least is not None and value < least:
+        raise ConfigError(f"{name} is {value}", remedy=f"it must be at least {least}")
     if most is not None and value > most:
         raise ConfigError(f"{name} is {value}", remedy=f"it can be {most:g} at most")
     return value

@@ -133,7 +133,7 @@ class Sampling:
     top_k: int = key(40, "choose among so many of the likeliest tokens; 0: all", least=0)
     top_p: float = key(1.0, "choose among the likeliest tokens of this probability together", least=0.0, most=1.0)
     min_p: float = key(0.0, "choose among tokens of this share of the likeliest's probability", least=0.0, most=1.0)
-    repeat_penalty: float = key(1.0, "make tokens of the last 64 this much less likely; 1: not", least=0.0)
+    repeat_penalty: float = key(1.0, "make tokens of the last 64 this much less likely; 1: not", least=0.01)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

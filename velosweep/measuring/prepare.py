@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from velosweep.config.settings import EngineSettings, Job, ModelPair, RunSettings
+from velosweep.config.settings import EngineSettings, Job, ModelPair, RunSettings, Sampling
 from velosweep.errors import ConfigError
 from velosweep.llama_cpp.attached import AttachedEngine
 from velosweep.llama_cpp.engine import Engine, ServerConfig
@@ -229,6 +229,11 @@ def preflight_warnings(
         )
         remedy = f"raise n_predict above {n_draft}, or take shorter drafts"
         warnings.append(PreflightWarning("n_draft", text, remedy))
+    greedy = {job.sampling for job in jobs if job.sampling.temperature <= 0}
+    choices = ("top_k", "top_p", "min_p")
+    if ignored := [n for n in choices if any(getattr(one, n) != getattr(Sampling(), n) for one in greedy)]:
+        text = f"sampling.{' and sampling.'.join(ignored)} changes nothing: temperature 0 takes the likeliest token"
+        warnings.append(PreflightWarning("sampling", text, "set sampling.temperature=0.8, or leave it out"))
     # lanes on GPUs hardly use their threads at the same time
     sharing = len(lanes) if all(lane.on_cpu for lane in lanes) else 1
     for threads in dict.fromkeys(job.engine.threads for job in jobs if job.engine.kind != "attached"):

@@ -11,7 +11,7 @@ from velosweep.planning.job_settings import DRAFT, MAIN, asks, model_name, setti
 from velosweep.records import SearchRecord, SweepRecord
 from velosweep.reporting.finding_text import Advice, explain, selected_findings
 from velosweep.reporting.printed_command import command_line
-from velosweep.reporting.request_words import memory_words, request_differs, request_words
+from velosweep.reporting.request_words import length_words, memory_words, request_differs, request_words
 from velosweep.reporting.search_words import anything_compared
 from velosweep.reporting.wording import (
     TOO_FEW_RUNS,
@@ -214,7 +214,7 @@ def _rests_on(best: Comparison, jobs: Sequence[Comparison], record: SweepRecord)
     chosen = f", its lower limit for the best of {compared} settings" if compared > 1 and best.chosen_low else ""
     starts = f", servers started {'once' if entry.launches == 1 else f'{entry.launches} times'}" if entry else ""
     return (
-        f"{prompts}, {plural(best.n_pairs, 'pair')} of runs{starts}, {best.n_predict} tokens each; "
+        f"{prompts}, {plural(best.n_pairs, 'pair')} of runs{starts}, {length_words(best)} each; "
         f"{best.device} on {best.host}; {best.engine}, llama.cpp {best.llama_cpp_build}; "
         f"{f'interval: {method_words(best.ci_method)}{chosen}' if best.ci_method else 'too few runs for an interval'}"
     )

@@ -19,7 +19,7 @@ def request_words(job: Comparison, *, brief: bool = False) -> str | None:
         return None
     first = _both(job.vanilla.time_to_first_token_ms.mean, job.speculative.time_to_first_token_ms.mean)
     total = f"{_both(times.vanilla_ms, times.speculative_ms)}, {times.total_ratio:.2f}×"
-    parts = [f"First token {first}", f"whole answer of {_length_words(job)} {total}", payback_words(job)]
+    parts = [f"First token {first}", f"whole answer of {length_words(job)} {total}", payback_words(job)]
     if brief:
         parts = [f"{parts[0]}, whole answer {total.partition(',')[0]}", parts[2].partition(" at this")[0]]
     if job.depth_ms_vanilla is not None and job.depth_ms_speculative is not None:
@@ -77,11 +77,12 @@ def _lengths_differ(job: Comparison) -> bool:
     return before is not None and after is not None and round(before) != round(after)
 
 
-def _length_words(job: Comparison) -> str:
-    """`64 tokens`, `41 → 38 tokens (means)`."""
+def length_words(job: Comparison) -> str:
+    """`64 tokens`, `41 → 38 tokens (means)`, `up to 64 tokens` of several streams, whose own lengths are not kept."""
     if _lengths_differ(job):
         return f"{job.answer_tokens_vanilla:.0f} → {job.answer_tokens_speculative:.0f} tokens (means)"
-    return plural(round(job.answer_tokens_speculative or job.n_predict), "token")
+    limit = "up to " if job.settings.get("stop") == "natural" and job.answer_tokens_speculative is None else ""
+    return f"{limit}{plural(round(job.answer_tokens_speculative or job.n_predict), 'token')}"
 
 
 def _both(before_ms: float, after_ms: float) -> str:

@@ -54,12 +54,11 @@ def what_ran(trap: Path) -> str:
 @pytest.mark.parametrize(
     "words",
     [
-        (),
         ("-m", "n_draft=2,4"),
         ("-m", "n_draft=2,4", "hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.tasks=1"),
         ("-m", "n_draft=2,4", "hydra/launcher=dask", "hydra.launcher.workers=1"),
     ],
-    ids=["a run", "a sweep", "a task of submitit", "a dask worker"],
+    ids=["a sweep", "a task of submitit", "a dask worker"],
 )
 def test_no_module_of_the_current_folder_is_run(words: tuple[str, ...], trap: Path) -> None:
     done = python(trap, SCRIPT, *words, *QUICK, "engine=embedded", f"output={trap.parent / 'results'}")

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import velosweep
+from tests.forked import Forked
 from tests.standin import llama_server
 from velosweep.results.journal import read_journal
 from velosweep.values import Sample, Status
@@ -38,7 +39,7 @@ Key = tuple[str, str, int, int, int, str]
 class Drive:
     """One `velosweep …` that was started."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     out: Path
     err: Path
 
@@ -123,14 +124,19 @@ class Bench:
         """Where `sweep` writes."""
         return self.folder / "sweep"
 
-    def start(self, *arguments: str, code: str | None = None, wrap: Sequence[str] = (), **options: Any) -> Drive:
-        """`velosweep arguments…` in a session of its own; `wrap` stands before it, `code` is run in it first."""
+    def start(self, *arguments: str, code: str = "", wrap: Sequence[str] = (), **options: Any) -> Drive:
+        """`velosweep arguments…` in a session of its own; `wrap` stands before it, `code` is run in it first.
+
+        Forked (tests/forked.py) where no option but its environment is given, as `code` needs it.
+        """
         self.started += 1
         out, err = (self.folder / f"{self.started}.{name}" for name in ("out", "err"))
+        if not wrap and not options.keys() - {"env"}:
+            env = options.get("env", self.environment)
+            forked = Forked(arguments, cwd=self.folder / "home", env=env, out=out, err=err, code=code)
+            self.drives.append(Drive(process=forked, out=out, err=err))
+            return self.drives[-1]
         command = [sys.executable, "-m", "velosweep", *arguments]
-        if code is not None:
-            run = f"{code}\nimport sys; from velosweep.cli import main; sys.exit(main(sys.argv[1:]))"
-            command = [sys.executable, "-c", run, *arguments]
         options = {"env": self.environment, "start_new_session": True, "stdin": subprocess.DEVNULL, **options}
         with out.open("wb") as stdout, err.open("wb") as stderr:
             options = {"stdout": stdout, "stderr": stderr, **options}
@@ -210,6 +216,11 @@ class Bench:
                 continue
             if mine in environ and alive:
                 found.append(process)
+        seen = {process.pid for process in found}
+        for drive in self.drives:  # a forked one shows the environment of its server
+            if drive.process.poll() is None and drive.process.pid not in seen:
+                with suppress(psutil.Error):
+                    found.append(psutil.Process(drive.process.pid))
         return found
 
     def servers(self) -> list[psutil.Process]:

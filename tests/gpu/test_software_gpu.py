@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import velosweep
-from tests import real_models
+from tests import forked, real_models
 from velosweep.config.settings import SyntheticShape
 from velosweep.models.synthetic.pair import ensure_files
 
@@ -40,13 +40,10 @@ class SoftwareGpu:
         main, draft = ensure_files(TINY)
         pair = [f"model_pair.main_model={main}", f"model_pair.draft_model={draft}"]
         program = [f"llama_cpp.path={real_models.llama_server()}", "engine=server"]
-        return [sys.executable, "-m", "velosweep", *words, *program, *pair, "n_predict=8"]
+        return [*words, *program, *pair, "n_predict=8"]
 
     def velosweep(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = self.command(*words)
-        return subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=280
-        )
+        return forked.velosweep(*self.command(*words), cwd=self.folder, env=self.environment)
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +106,9 @@ def test_the_device_twice_is_refused_as_one_gpu_named_twice(gpu):
 
 
 def test_a_second_sweep_on_the_device_is_refused_with_who_uses_it(gpu):
-    first = subprocess.Popen(
-        gpu.command("n_draft=2", "iterations=500", "hydra.run.dir=first"), cwd=gpu.folder, env=gpu.environment,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    words = gpu.command("n_draft=2", "iterations=500", "hydra.run.dir=first")
+    null = Path(os.devnull)
+    first = forked.Forked(words, cwd=gpu.folder, env=gpu.environment, out=null, err=null)
     try:
         end = time.monotonic() + 120
         while not (gpu.folder / "first/journal.jsonl").is_file() and time.monotonic() < end:
@@ -120,7 +116,7 @@ def test_a_second_sweep_on_the_device_is_refused_with_who_uses_it(gpu):
             time.sleep(0.1)
         second = gpu.velosweep("n_draft=2", "on_busy=fail", "hydra.run.dir=second")
     finally:
-        first.terminate()
+        first.send_signal(signal.SIGTERM)
         first.wait(timeout=60)
 
     assert second.returncode == 2, second.stdout + second.stderr

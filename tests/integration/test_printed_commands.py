@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from tests import real_models
+from tests import forked, real_models
 from tests.real_models import timings_of
 from velosweep import load
 from velosweep.config.settings import SyntheticShape
@@ -40,9 +38,7 @@ KINDS = (
 def velosweep(*arguments: str, cwd: Path, **variables: str) -> str:
     environment = {**os.environ, "NO_COLOR": "1", "VELOSWEEP_LOCK_DIR": str(cwd / "locks"), **variables}
     environment.pop("LLAMA_CPP_PATH", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "velosweep", *arguments], cwd=cwd, env=environment, capture_output=True, text=True
-    )
+    done = forked.velosweep(*arguments, cwd=cwd, env=environment)
 
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.forked import Forked
 from tests.llama_cpp import standin
 from tests.llama_cpp.servers import CPU, request, speculative, vanilla
 from tests.planning.jobs import job
@@ -214,17 +214,11 @@ def silent_server(status: int, page: bytes = b"{}") -> Iterator[ThreadingHTTPSer
         server.socket.close()
 
 
-def velosweep(vanilla_url: str, speculative_url: str, tmp_path: Path) -> subprocess.Popen[str]:
+def velosweep(vanilla_url: str, speculative_url: str, tmp_path: Path) -> Forked:
     """A run against somebody's servers, in a process of its own."""
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "velosweep", "iterations=1", f"output={tmp_path / 'results'}"),
-            *("engine=attached", f"engine.vanilla_url={vanilla_url}", f"engine.speculative_url={speculative_url}"),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    words = ("iterations=1", "engine=attached", f"engine.vanilla_url={vanilla_url}")
+    words += (f"engine.speculative_url={speculative_url}", f"output={tmp_path / 'results'}")
+    return Forked(words, cwd=tmp_path, env=os.environ, out=tmp_path / "said", err=tmp_path / "said")
 
 
 @pytest.mark.parametrize(
@@ -245,9 +239,10 @@ def test_what_can_not_be_reached_is_refused_with_url_and_cause(causes: dict[str,
     with silent_server(500) as server:
         urls = [url.format(port=server.server_port) for url in causes]
         run = velosweep(*urls, tmp_path)
-        output, _ = run.communicate(timeout=60)
+        status = run.wait(60)
 
-    assert run.returncode == 2
+    output = (tmp_path / "said").read_text("utf-8")
+    assert status == 2
     for key, url, cause in zip(("engine.vanilla_url", "engine.speculative_url"), urls, causes.values(), strict=True):
         assert f"No llama-server answers at {url.removeprefix('unix://')} ({key}): {cause}" in output
 
@@ -278,9 +273,10 @@ def test_every_wait_for_a_server_ends_on_a_signal(status: int, number: signal.Si
             assert server.asked.acquire(timeout=60)  # type: ignore[attr-defined]
         assert run.poll() is None
         run.send_signal(number)
-        output, _ = run.communicate(timeout=60)
+        status = run.wait(60)
 
-    assert run.returncode == 130, output
+    output = (tmp_path / "said").read_text("utf-8")
+    assert status == 130, output
     assert "Go on with: velosweep resume" in output
 
 

@@ -140,7 +140,7 @@ def test_the_template_gets_the_system_message_and_its_values(servers: Servers) -
 
 def test_a_context_of_2000_tokens_is_measured(tmp_path: Path) -> None:
     asked = request(" ".join(str(number) for number in range(530)), 12)
-    model = real_models.model("eight-blocks")
+    model = real_models.model("two-blocks")
     servers = serve(ServerEngine(real_models.llama_server()), model, model, tmp_path)
     try:
         plain, drafted = servers.both(asked)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
-import sys
+import tempfile
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 import velosweep
+from tests.forked import Forked
 from velosweep.machine.cores import physical_cores
 
 pytestmark = pytest.mark.real
@@ -20,14 +21,9 @@ pytestmark = pytest.mark.real
 def start(cwd, *arguments):
     environment = {**os.environ, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "VELOSWEEP_LOCK_DIR": str(cwd / "locks")}
     environment.pop("LLAMA_CPP_PATH", None)
-    return subprocess.Popen(
-        [sys.executable, "-m", "velosweep", "engine=embedded", "n_predict=16", *arguments],
-        cwd=cwd,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    screen = Path(tempfile.mkdtemp(dir=cwd), "screen")
+    words = ("engine=embedded", "n_predict=16", *arguments)
+    return Forked(words, cwd=cwd, env=environment, out=screen, err=screen), screen
 
 
 def children_until_it_ends(process):
@@ -46,11 +42,10 @@ def children_until_it_ends(process):
 
 @pytest.mark.skipif(len(physical_cores()) < 2, reason="two lanes need two cores")
 def test_two_lanes_run_at_once_each_on_its_own_cores_and_serially(tmp_path):
-    process = start(tmp_path, "-m", "n_draft=2,4", "iterations=2", "cpu_lanes=2", "hydra.sweep.dir=out")
+    process, screen = start(tmp_path, "-m", "n_draft=2,4", "iterations=2", "cpu_lanes=2", "hydra.sweep.dir=out")
     masks = children_until_it_ends(process)
-    said = process.stdout.read()
 
-    assert process.returncode == 0, said
+    assert process.returncode == 0, screen.read_text("utf-8")
     rows = velosweep.load(tmp_path / "out").to_pylist()
     assert {row["lane"] for row in rows} == {0, 1}
     assert {row["status"] for row in rows} == {"ok"}
@@ -63,23 +58,23 @@ def test_two_lanes_run_at_once_each_on_its_own_cores_and_serially(tmp_path):
 
 
 def test_a_second_sweep_is_refused_or_waits_while_the_device_is_in_use(tmp_path):
-    first = start(tmp_path, "iterations=500", "hydra.run.dir=first")
+    first, _ = start(tmp_path, "iterations=500", "hydra.run.dir=first")
     try:
         holder = tmp_path / "locks" / "cpu.json"
         end = time.monotonic() + 60
         while not holder.is_file() and time.monotonic() < end and first.poll() is None:
             time.sleep(0.05)
-        refused = start(tmp_path, "on_busy=fail", "hydra.run.dir=refused")
-        said, _ = refused.communicate(timeout=120)
-        waiting = start(tmp_path, "iterations=1", "hydra.run.dir=waited")
-        heard = list(itertools.takewhile(lambda line: "Waiting for" not in line, waiting.stdout))
+        refused, said = start(tmp_path, "on_busy=fail", "hydra.run.dir=refused")
+        refused.wait(120)
+        waiting, heard = start(tmp_path, "iterations=1", "hydra.run.dir=waited")
+        while "Waiting for" not in heard.read_text("utf-8") and waiting.poll() is None:
+            time.sleep(0.05)
         still_waiting = waiting.poll() is None
     finally:
         first.kill()
         first.wait()
 
     assert refused.returncode == 2
-    assert f"in use by {tmp_path / 'first'} (process {first.pid}" in " ".join(said.split())
-    assert still_waiting, heard
-    after, _ = waiting.communicate(timeout=120)
-    assert waiting.returncode == 0, after
+    assert f"in use by {tmp_path / 'first'} (process {first.pid}" in " ".join(said.read_text("utf-8").split())
+    assert still_waiting, heard.read_text("utf-8")
+    assert waiting.wait(120) == 0, heard.read_text("utf-8")

@@ -32,7 +32,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 WRITERS = ("results_file", "derived_files", "job_files", "parquet_files", "setting_columns")
 LIMIT_S = 180
-SLOW = {"test_coverage.py", "test_properties.py", "test_journal.py"}
+SLOW = {"test_coverage.py", "test_properties.py", "test_journal.py", "test_sweep_record.py"}
 SLOW_TESTS = "not layout_changes_no_value and not several_processes and not pandas_polars"
 FIRST = {
     "results_file": ("test_results_file_summaries.py", "test_results_file.py"),
@@ -173,7 +173,7 @@ def killed(mutant: Mutant) -> bool:
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
         sys.meta_path.insert(0, Importer(mutant))
-        for module in [module for module in sys.modules if module.split(".")[0] in ("velosweep", "tests")]:
+        for module in [module for module in sys.modules if module.startswith(f"velosweep.{mutant.layer}")]:
             del sys.modules[module]  # what imports the mutant must see it
         import pytest
 
@@ -209,14 +209,19 @@ def main() -> None:
     total = seen = 0
     for name in arguments.modules:
         layer = "results" if name in WRITERS else "statistics"
+        if layer == "results":
+            importlib.import_module("velosweep.statistics.summarise")
         chosen = list(islice(mutants(layer, name, arguments.seed), arguments.sample))
         if chosen and killed(replace(chosen[0], changed=chosen[0].source)):
             raise SystemExit(f"the tests of {name} fail without any mutation")
         with ThreadPoolExecutor(arguments.workers) as pool:
-            survivors = [m for m, dead in zip(chosen, pool.map(killed, chosen), strict=True) if not dead]
-        print(f"{name}: {len(chosen) - len(survivors)} of {len(chosen)} killed", flush=True)
-        print(*(survivor.diff() for survivor in survivors), sep="\n", flush=True)
-        total, seen = total + len(chosen), seen + len(chosen) - len(survivors)
+            dead = 0
+            for mutant, found in zip(chosen, pool.map(killed, chosen), strict=True):
+                dead += found
+                if not found:
+                    print(mutant.diff(), flush=True)
+        print(f"{name}: {dead} of {len(chosen)} killed", flush=True)
+        total, seen = total + len(chosen), seen + dead
     print(f"{seen} of {total} killed: {seen / total:.1%}")
 
 

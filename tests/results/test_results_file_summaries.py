@@ -90,6 +90,14 @@ def test_several_prompts_have_a_file_each_whatever_they_are_called(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["job"]
 
 
+def test_two_prompts_have_a_file_each(tmp_path: Path) -> None:
+    rows = [comparison(prompt_id="quantum"), comparison(prompt_id="sort"), comparison()]
+
+    write_job_summaries(JobPaths(tmp_path), rows, iterations=5)
+
+    assert sorted(path.name for path in (tmp_path / "prompts").iterdir()) == ["quantum.json", "sort.json"]
+
+
 def test_one_prompt_has_no_file_of_its_own(tmp_path: Path) -> None:
     write_job_summaries(JobPaths(tmp_path), [comparison(prompt_id="quantum"), comparison()], iterations=5)
 

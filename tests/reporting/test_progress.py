@@ -283,10 +283,10 @@ def test_a_search_says_its_phase_its_time_and_what_is_in_the_running() -> None:
         for iteration in range(3):
             observe(ended(two, Mode.VANILLA, iteration, 30))
 
-    assert "comparing, round 3, 35 s of 2 min measured; in the running: vanilla; n_draft 1; n_draft 2" in out.getvalue()
+    assert "comparing, round 3, 35 s of 2 min; in the running: vanilla; n_draft 1; n_draft 2" in out.getvalue()
 
 
-@pytest.mark.parametrize(("second", "said"), [(15.0, r"×±>100 % 2 pairs"), (45.5, r"×±\d\.\d % 2 pairs")])
+@pytest.mark.parametrize(("second", "said"), [(15.0, r"×± over 100 % 2 pairs"), (45.5, r"×±\d\.\d % 2 pairs")])
 def test_an_interval_of_two_pairs_is_no_figure_of_a_hundred_thousand(second: float, said: str) -> None:
     sweep = planned.sweep((4,), iterations=5)
     (job,) = sweep.jobs

@@ -204,6 +204,17 @@ def test_on_a_terminal_the_end_is_a_dozen_lines_however_they_wrap(width: int, se
     assert " further settings, " in out.getvalue()
 
 
+def test_a_mean_that_would_refute_the_ratio_of_the_pairs_is_not_shown_beside_it() -> None:
+    made = sweeps.default_sweep()
+    rows = [replace(row, speedup_gm=0.9, ci_low=0.7, ci_high=1.1) if row.n_draft == 8 else row
+            for row in made.comparisons]  # fmt: skip
+
+    text = shown(replace(made, comparisons=rows))
+
+    (row,) = (line for line in text.splitlines() if line.split()[:1] == ["8"])
+    assert row.split()[1] == "0.90×"
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_two_main_models_of_many_settings_end_in_a_dozen_lines_and_with_the_faster_one(width: int) -> None:
     pairs = [replace(sweeps.THREE_PAIRS[0], name=f"{rate}", main=f"/models/main-{rate}.gguf", vanilla_rate=rate)

@@ -25,6 +25,7 @@ from velosweep.reporting.result_tables import (
     prompt_table,
     summary_table,
     with_failed,
+    with_reasons_elsewhere,
 )
 from velosweep.reporting.run_charts import conditions_chart, samples_chart, timeline
 from velosweep.reporting.search_words import search_table, search_titles
@@ -77,6 +78,7 @@ def render_report(
     prompts, ids = _prompt_rows(rows), _ids(advised)
     shown = prompts if len(prompts) <= MOST_PROMPT_ROWS else [row for row in prompts if row.job_id in ids]
     leading = sorted(jobs, key=lambda job: (job.job_id not in ids, -(best_estimate(job) or 0.0)))[:MOST_SUMMARY_ROWS]
+    failing = with_reasons_elsewhere(record, "see above")
     text = render_template(
         "report.html.j2",
         show_paths=show_paths,
@@ -87,7 +89,7 @@ def render_report(
         recommendations=[(found, *_heading_and_reasons(found, jobs, record)) for found in recommendations],
         fastest=list(fastest_of_all(jobs, record, samples)),
         failures=failure_sentences(record),
-        summary=summary_table(with_failed(jobs, record), record, recommendations, {job.job_id for job in leading}),
+        summary=summary_table(with_failed(jobs, record), failing, recommendations, {job.job_id for job in leading}),
         unshown=len(jobs) - len(leading),
         results=detailed_job_table(with_failed(jobs, record), record, ids),
         searches=list(zip(search_titles(record), record.searches, map(search_table, record.searches), strict=True)),

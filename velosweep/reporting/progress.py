@@ -196,7 +196,7 @@ class ProgressDisplay:
             about = f"{search.category}: " if search.category else ""
             named = [self._names.labels.get(job_id, "vanilla") for job_id in search.candidates]
             names = "; ".join(first_few(named, 6))
-            yield f"{about}{search.words}, {duration(search.spent_s)}{budget} measured; in the running: {names}"
+            yield f"{about}{search.words}, {duration(search.spent_s)}{budget}; in the running: {names}"
 
     def _block_lines(self, now: float) -> Iterator[str]:
         """The live block: progress bar, what each lane does, the leading jobs."""
@@ -218,4 +218,4 @@ def _half_width(interval: Interval | None, digits: int) -> str:
     """`±3.1 %`; above 100 % without a figure: two pairs can give ±164318.7 %."""
     if interval is None:
         return ""
-    return "±>100 %" if interval.half_width > 1 else f"±{100 * interval.half_width:.{digits}f} %"
+    return "± over 100 %" if interval.half_width > 1 else f"±{100 * interval.half_width:.{digits}f} %"

@@ -87,6 +87,11 @@ def summary_table(
     return Table(caption="Settings", columns=columns, advised=marked)
 
 
+def with_reasons_elsewhere(record: SweepRecord, where: str) -> SweepRecord:
+    """The record for a table beside which `where` says why settings failed."""
+    return replace(record, jobs=tuple(replace(job, error=where) for job in record.jobs))
+
+
 def searched_candidates(record: SweepRecord) -> dict[str, SearchCandidate]:
     """What became of the settings of the searches over all prompts, by job id."""
     rows = (row for search in record.searches if search.category is None for row in search.candidates)
@@ -100,8 +105,11 @@ def _outcome(job: Comparison, failed: str | None) -> dict[str, str]:
         told = is_informative(job.ci_low, job.ci_high)
         ends = f"{job.ci_low:.2f}–{job.ci_high:.2f}" if told else TOO_FEW_RUNS
         limits = f" ({ends}{', unpaired' if unpaired(job) else ''})"
+    rate = job.speculative.tokens_per_second.mean if job.speculative else None
+    if rate and job.vanilla and value and (rate / job.vanilla.tokens_per_second.mean - 1) * (value - 1) < 0:
+        rate = None  # the mean of all runs would refute the ratio of the pairs
     return {
-        "tok/s": number(job.speculative.tokens_per_second.mean, 1) if job.speculative else "",
+        "tok/s": number(rate, 1) if rate is not None else "",
         "speedup": "" if value is None else f"{value:.2f}×{limits}",
         "accepted": _FIGURES["accepted"](job).text,
         "verdict": f"failed: {failed}" if failed else _MARKS.get(_verdict(job)[0], ""),

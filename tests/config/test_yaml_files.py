@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,26 @@ def test_a_groups_file_may_have_a_list_too(tmp_path: Path, capsys: pytest.Captur
     content = "launches: [1, 2]\niterations: 2\n"
 
     assert "2 settings" in several(tmp_path, "protocol", content, capsys)
+
+
+CODE = {
+    "callbacks": {"x": {"_target_": "velosweep.llama_cpp.process.ask", "argv": ["/usr/bin/touch", "trap"]}},
+    "job_logging": {"version": 1, "handlers": {"x": {"()": "velosweep.llama_cpp.process.ask", "argv": ["trap"]}}},
+    "hydra_logging": {"handlers": {"x": {"class": "logging.FileHandler", "filename": "trap"}}},
+}
+
+
+@pytest.mark.parametrize("place", CODE)
+def test_a_conf_of_the_current_folder_calls_nothing(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "conf/experiment/own.yaml"
+    file.parent.mkdir(parents=True)
+    content = "# @package _global_\n" + json.dumps({"hydra": {place: CODE[place]}})
+    file.write_text(content.replace("trap", str(tmp_path / "trap")), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["+experiment=own", "dry_run=true"]) == 2
+    assert f"{file} names code to run (" in (said := capsys.readouterr().err)
+    assert f"to have it run: --config-dir {tmp_path / 'conf'}" in said
+    assert not (tmp_path / "trap").exists()

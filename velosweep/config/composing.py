@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 PRIMARY = "sweep"
+OWN = "own"  # Hydra's provider of what is in the person's conf/
 
 
 def package_conf() -> Path:
@@ -52,8 +53,8 @@ def build_search_path(config_dir: str | None = None, config_path: str | None = N
     before = SearchPathQuery(provider="main")
     own = own_conf()
     if own is not None and own != main:
-        search_path.prepend(provider="own", path=f"file://{own}", anchor=before)
-        before = SearchPathQuery(provider="own")
+        search_path.prepend(provider=OWN, path=f"file://{own}", anchor=before)
+        before = SearchPathQuery(provider=OWN)
     if config_dir:
         search_path.prepend(provider="command-line", path=f"file://{folders['--config-dir']}", anchor=before)
     return search_path

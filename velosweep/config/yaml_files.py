@@ -3,6 +3,8 @@
 Import it only once Hydra has scanned its plugins, which loads `FileConfigSource` anew.
 """
 
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import GrammarParseError
 
 from velosweep.config.command_words import quoted
+from velosweep.config.composing import OWN
 from velosweep.config.hydra_errors import not_utf8
 from velosweep.config.schema import GROUPS, KEY_TYPES
 from velosweep.errors import ConfigError
@@ -67,7 +70,12 @@ class CheckedFiles(FileConfigSource):
         file = Path(self.path, self._normalize_file_name(config_path)).resolve()
         try:
             if file.is_file():
-                _check_content(file, group=config_path.partition("/")[0])
+                content = _checked_content(file, group=config_path.partition("/")[0])
+                if self.provider == OWN and (code := _code(content)):
+                    raise ConfigError(
+                        f"{file} names code to run ({code}), and nothing of the current folder is run unasked",
+                        remedy=f"to have it run: --config-dir {shlex.quote(str(self.path))}",
+                    )
                 _read.append(file)
             return spread_lists(super().load_config(config_path), config_path)
         except UnicodeDecodeError as error:
@@ -151,13 +159,24 @@ def _word(value: object) -> str:
     return "null" if value is None else str(value).lower()
 
 
-def _check_content(file: Path, group: str) -> None:
+def _code(content: object) -> str | None:
+    """What Hydra or Python's logging would call by its name; installed plugins of Hydra are no code of a folder."""
+    if isinstance(content, dict):
+        for name in ("_target_", "()", "class"):
+            called = str(content.get(name, ""))
+            if re.fullmatch(r"\w+(\.\w+)+", called) and not called.startswith("hydra_plugins."):
+                return f"{name}: {called}"
+    inner = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+    return next((found for value in inner if (found := _code(value))), None)
+
+
+def _checked_content(file: Path, group: str) -> object:
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     except (yaml.YAMLError, ValueError, RecursionError):
-        return  # which Hydra raises with a line number
+        return None  # which Hydra raises with a line number
     if isinstance(content, dict) or (content is None and group not in GROUPS):
-        return
+        return content
     held = "a list" if isinstance(content, list) else "a text" if isinstance(content, str) else "a value"
     said = "is empty" if content is None else f"holds {held} instead of keys with values"
     remedy = f"in it write {_KEYS_OF_GROUP.get(group, '`key: value` lines')}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from velosweep import cli
+from velosweep import cli, sweep
 from velosweep.config.settings import Job, RunSettings
 from velosweep.results.sweep_record import SweepOutcome
 
@@ -39,7 +39,9 @@ class Recorded:
 
     def main(self, arguments: Sequence[str]) -> int:
         """velosweep's command line with this in place of measuring."""
-        return cli.main(arguments, run_sweep=self.run_sweep)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sweep, "run_sweep", self.run_sweep)
+            return cli.main(arguments)
 
     @property
     def jobs(self) -> list[Job]:

@@ -8,15 +8,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from velosweep import __version__
 from velosweep.errors import ExitStatus, Interrupted, OutputFailed, VelosweepError
 from velosweep.isolation import shut_out_current_folder
 from velosweep.reporting.console import repair_output
-
-if TYPE_CHECKING:
-    from velosweep.hydra_app.task import RunSweep
 
 COMMANDS = {
     "best": "find what speeds a model up here: best MODEL.gguf (without a model: list those there are)",
@@ -35,15 +31,10 @@ COMMANDS = {
     "init": "copy the configuration to a folder of your own",
 }
 _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
-_MEASURING = ("best", "run", "bisect")
-"""Commands that take `run_sweep`."""
 
 
-def main(argv: Sequence[str] | None = None, *, run_sweep: "RunSweep | None" = None) -> int:
-    """Run one command; returns its exit status (see `velosweep.errors`). Never raises but for SystemExit of a verb.
-
-    `run_sweep` measures the jobs that Hydra's grammar names; by default it is `velosweep.sweep.run_sweep`.
-    """
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status (see `velosweep.errors`). Never raises but for SystemExit of a verb."""
     if argv is None:
         shut_out_current_folder()
         repair_output()
@@ -51,7 +42,7 @@ def main(argv: Sequence[str] | None = None, *, run_sweep: "RunSweep | None" = No
     arguments = list(sys.argv[1:] if argv is None else argv)
     atexit.register(gc.freeze)  # else the last garbage collection would scan all imported modules
     try:
-        status = int(_run(arguments, run_sweep))
+        status = int(_run(arguments))
         sys.stdout.flush()  # what can't be written is told here, and not by Python at its end
         return status
     except KeyboardInterrupt:
@@ -87,12 +78,10 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _run(arguments: list[str], run_sweep: "RunSweep | None") -> int:
+def _run(arguments: list[str]) -> int:
     first = arguments[0] if arguments else ""
     if first in COMMANDS:
-        command = importlib.import_module(f"velosweep.commands.{first}").main
-        how = {"run_sweep": run_sweep} if first in _MEASURING else {}
-        return int(command(arguments[1:], **how))
+        return int(importlib.import_module(f"velosweep.commands.{first}").main(arguments[1:]))
     if first in ("--version", "-V"):
         sys.stdout.write(f"velosweep {__version__}\n")
         return int(ExitStatus.OK)
@@ -103,7 +92,7 @@ def _run(arguments: list[str], run_sweep: "RunSweep | None") -> int:
         return int(ExitStatus.OK)
     from velosweep.hydra_app.application import run
 
-    return run(arguments, verbs=tuple(COMMANDS), run_sweep=run_sweep)
+    return run(arguments, verbs=tuple(COMMANDS))
 
 
 def _own_error(error: Exception) -> VelosweepError | None:

@@ -158,6 +158,7 @@ class Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the changed source."""
+        module.__file__ = str(path_of(self.mutant.layer, self.mutant.name))
         exec(compile(self.mutant.changed, f"{self.mutant.name}.py", "exec"), module.__dict__)
 
 

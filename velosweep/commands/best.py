@@ -35,8 +35,6 @@ from velosweep.units import plural
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from velosweep.hydra_app.task import RunSweep
-
 # What --for takes, and the categories of the prompts that come with velosweep which stand for it.
 _USES = {"code": ("code",), "chat": ("explanation", "writing"), "edit": ("editing",), "reason": ("reasoning",)}
 _PROMPTS = 3  # fewer where the budget asks for it
@@ -44,8 +42,8 @@ _TOKENS = 100
 _TOLERANCE = "0.03"  # of the best: less is not felt, and telling it takes most of a search's time
 
 
-def main(argv: Sequence[str], *, run_sweep: "RunSweep | None" = None) -> int:
-    """Run the command; returns the exit status. `run_sweep`: as `application.run` takes it."""
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
     from velosweep.reporting.console import make_console, say
 
     flags, overrides = split_overrides(argv)
@@ -69,7 +67,7 @@ def main(argv: Sequence[str], *, run_sweep: "RunSweep | None" = None) -> int:
     given = {override.lstrip("+~").partition("=")[0] for override in overrides}
     own = search_words(main_model, plan, arguments)
     words = [*(word for word in own if word.partition("=")[0] not in given), *overrides]
-    return run(words, run_sweep=run_sweep, command=("velosweep", "best", *argv))
+    return run(words, command=("velosweep", "best", *argv))
 
 
 def _files(folders: Sequence[Path]) -> list[StoredFile]:

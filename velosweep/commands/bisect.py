@@ -10,7 +10,6 @@ from datetime import datetime
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from velosweep.commands.resume import saved_sweep
 from velosweep.commands.run import (
@@ -34,11 +33,6 @@ from velosweep.reporting.wording import interval
 from velosweep.results.derived_files import analyse
 from velosweep.statistics.intervals import Interval
 
-if TYPE_CHECKING:
-    from velosweep.config.settings import RunSettings
-    from velosweep.hydra_app.task import RunSweep
-    from velosweep.results.sweep_record import SweepOutcome
-
 _ROUNDS = (4, 4, 8)  # of each look at a comparison, on servers started anew: two starts of one build differ, too
 _ERROR = 0.05  # of a wrong verdict on any build, over all looks at all comparisons
 
@@ -55,8 +49,8 @@ class BuildVerdict(Enum):
 Judge = Callable[[str], BuildVerdict]
 
 
-def main(argv: Sequence[str], *, run_sweep: "RunSweep | None" = None) -> int:
-    """Run the command; returns the exit status. `run_sweep`: as `application.run` takes it.
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit status.
 
     Raises ConfigError for flags that make no sense, ProgramError for what is no llama.cpp, Interrupted, and
     NothingMeasured where the first or the last build could not be measured.
@@ -68,15 +62,12 @@ def main(argv: Sequence[str], *, run_sweep: "RunSweep | None" = None) -> int:
         raise ConfigError("bisect compares two builds or more", remedy="name them from old to new: -l OLD NEW")
     if arguments.draft and not arguments.main:
         raise ConfigError("--draft is given without --main", remedy="add --main MAIN.gguf")
-    from velosweep.sweep import run_sweep as run_for_real
-
     bisection = _Bisection(
         builds=builds,
         share=_share(arguments.slower_by),
         root=expanded(arguments.out or datetime.now().astimezone().strftime("outputs/%Y-%m-%d/%H-%M-%S")).absolute(),
         words=[*_words(arguments, overrides), *overrides],
         argv=argv,
-        run_sweep=run_sweep or run_for_real,
     )
     for build in builds:  # before any is measured
         resolve_engine("auto", str(expanded(build)), os.environ)
@@ -127,7 +118,6 @@ class _Bisection:
     root: Path
     words: Sequence[str]
     argv: Sequence[str]
-    run_sweep: "RunSweep"
     ratios: dict[str, Interval] = field(default_factory=dict)
     verdicts: dict[str, BuildVerdict] = field(default_factory=dict)
     tell: Callable[..., None] = field(default_factory=lambda: partial(say, make_console()))
@@ -158,8 +148,8 @@ class _Bisection:
             status = saved.measure_rest(jobs, verbosity=SILENT)
         else:
             own = [f"llama_cpp.path={quoted(self.builds[0])},{quoted(build)}", f"hydra.sweep.dir={quoted(str(folder))}"]
-            run_sweep = _silently(self.run_sweep) if self.verdicts else self.run_sweep
-            status = run([*self.words, *own], run_sweep=run_sweep, command=("velosweep", "bisect", *self.argv))
+            verbosity = SILENT if self.verdicts else None  # the results are told here
+            status = run([*self.words, *own], verbosity=verbosity, command=("velosweep", "bisect", *self.argv))
         if status == ExitStatus.INTERRUPTED:
             raise Interrupted("Interrupted; what was measured stays", remedy=f"go on with: {self._again()}")
 
@@ -213,15 +203,6 @@ class _Bisection:
             share = math.ceil(100 * (1 - min(self.ratios[build].low for build in unclear)) + 0.5) / 100
             yield "Surer:      close other programs, take longer runs (-n 300), or ask for less, of the same runs:"
             yield f"            {self._again(share=share)}"
-
-
-def _silently(run_sweep: "RunSweep") -> "RunSweep":
-    """The same, whose screen shows how far it is and no results: the caller tells them."""
-
-    def silent(*positional: Any, settings: "RunSettings", **named: Any) -> "SweepOutcome":
-        return run_sweep(*positional, settings=replace(settings, verbosity=SILENT), **named)
-
-    return silent
 
 
 def _words(arguments: argparse.Namespace, overrides: Sequence[str]) -> list[str]:

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from velosweep.config.command_words import quoted
 from velosweep.config.flag_habits import counterpart
@@ -15,15 +14,12 @@ from velosweep.config.keys import expanded
 from velosweep.config.schema import GROUPS, KEYS
 from velosweep.errors import ConfigError
 
-if TYPE_CHECKING:
-    from velosweep.hydra_app.task import RunSweep
 
-
-def main(argv: Sequence[str], *, run_sweep: "RunSweep | None" = None) -> int:
-    """Run the command; returns the exit status. `run_sweep`: as `application.run` takes it."""
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
     from velosweep.hydra_app.application import run
 
-    return run(words(argv), run_sweep=run_sweep, command=("velosweep", "run", *argv))
+    return run(words(argv), command=("velosweep", "run", *argv))
 
 
 def words(argv: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from velosweep.config.composing import PRIMARY, register_kinds, start_hydra
 from velosweep.config.flag_habits import run_command
 from velosweep.config.schema import nearest
 from velosweep.errors import ConfigError, ExitStatus
-from velosweep.hydra_app.task import JobError, JobTask, RunSweep
+from velosweep.hydra_app.task import JobError, JobTask
 from velosweep.llama_cpp.embedded import ask_devices_early
 from velosweep.llama_cpp.selection import probably_embedded
 from velosweep.reporting.console import ignore_closed_output
@@ -23,16 +23,12 @@ if TYPE_CHECKING:
 
 
 def run(
-    arguments: Sequence[str],
-    *,
-    verbs: Sequence[str] = (),
-    run_sweep: RunSweep | None = None,
-    command: Sequence[str] = (),
+    arguments: Sequence[str], *, verbs: Sequence[str] = (), verbosity: int | None = None, command: Sequence[str] = ()
 ) -> int:
     """Run the command line `arguments`; returns the exit status. Raises our errors and Hydra's.
 
-    `run_sweep` measures the jobs; by default it is `velosweep.sweep.run_sweep`. `command`: the command line for the
-    record, where `arguments` were made of another one.
+    `verbosity`: instead of what the configuration says. `command`: the command line for the record, where `arguments`
+    were made of another one.
     """
     args, parser = _parse(arguments, verbs)
     from hydra.core.global_hydra import GlobalHydra
@@ -66,7 +62,7 @@ def run(
         elif args.info:
             hydra.show_info(args.info, config_name=args.config_name, overrides=args.overrides)
         else:
-            return _measure(hydra, args, JobTask(command or ["velosweep", *arguments], run_sweep))
+            return _measure(hydra, args, JobTask(command or ["velosweep", *arguments], verbosity))
     finally:
         GlobalHydra.instance().clear()
     return int(ExitStatus.OK)

@@ -1,17 +1,17 @@
 """What Hydra calls for one job: `JobTask`. It also carries a sweep's outcome back to the command line."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import ExitStatus, VelosweepError
 from velosweep.results.sweep_record import SweepOutcome
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-RunSweep = Callable[..., SweepOutcome]
-"""`velosweep.sweep.run_sweep` or a substitute."""
 
 _HYDRAS_FILES = ("multirun.yaml", "config.yaml", "hydra.yaml", "overrides.yaml")
 
@@ -25,22 +25,25 @@ class JobError(VelosweepError):
 class JobTask:
     """Hydra's task function: measures one job in the directory that Hydra made for it.
 
-    `command`: the command line, for the record. Our launchers don't call the task: they measure all jobs with
-    `run_sweep` and store its result in `outcome`. Other launchers call it once per job, perhaps in
-    other processes (it can be pickled), and get a job's status from what it returns or raises.
+    `command`: the command line, for the record; `verbosity`: instead of what the configuration says. Our launchers
+    don't call the task: they measure all jobs with `run_sweep` and store its result in `outcome`. Other launchers call
+    it once per job, perhaps in other processes (it can be pickled), and get a job's status from what it returns or
+    raises.
     """
 
-    def __init__(self, command: Sequence[str] = (), run_sweep: RunSweep | None = None) -> None:
+    def __init__(self, command: Sequence[str] = (), verbosity: int | None = None) -> None:
         self.command = list(command)
         self.outcome: SweepOutcome | None = None
         self.single_error: Exception | None = None
-        self._run_sweep = run_sweep
+        self._verbosity = verbosity
 
-    def run_sweep(self, jobs: Sequence[Any], **how: Any) -> SweepOutcome:
+    def run_sweep(self, jobs: Sequence[Job], *, settings: RunSettings, **how: Any) -> SweepOutcome:
         """As `velosweep.sweep.run_sweep`."""
         from velosweep.sweep import run_sweep
 
-        return (self._run_sweep or run_sweep)(jobs, **how)
+        if self._verbosity is not None:
+            settings = replace(settings, verbosity=self._verbosity)
+        return run_sweep(jobs, settings=settings, **how)
 
     def __call__(self, cfg: "DictConfig") -> Mapping[str, Any] | None:
         """Measure the job and return its summary; raises where it can't be measured.

@@ -111,24 +111,24 @@ class GroupRunner:
         return [server for server in self.group.servers if server.speculation and server.speculation.keeps_state]
 
     def _cool_down(self, launch: int, first: Measurement) -> None:
-        """Rest while the vanilla server is slower than in its first round, and look again, at most twice.
+        """Rest while the vanilla server is slower than in its first round, and probe its speed again, at most twice.
 
-        The looks are kept as warm-ups of their iteration: shown, never averaged, and what the finding `untrusted`
-        is taken from. A look is one prompt's run: it is compared with that prompt's in the first round.
+        Probes are kept as warm-ups of their iteration: shown, never averaged, and what the finding `untrusted` is taken
+        from. A probe is one prompt's run: it is compared with that prompt's in the first round.
         """
         vanilla, job = self.group.vanilla, self.group.jobs[0]  # `first` may know prompts that are left out
         speeds = iteration_speeds(self._done, self.group, None, launch)
         if vanilla is None or not speeds or not self._protocol.cooldown:
             return
-        look = replace(first, server=vanilla, prompt=job.prompts.prompts[0], warmup=True)
-        at_first = self._done[replace(look, iteration=launch_iterations(job, launch)[0]).key]
+        probe = replace(first, server=vanilla, prompt=job.prompts.prompts[0], warmup=True)
+        at_first = self._done[replace(probe, iteration=launch_iterations(job, launch)[0]).key]
         baseline, latest = speeds[0], speeds[-1]
         for _ in range(MAX_RECOVERY_PROBES):
             if not self._cooldown.rest(self._protocol, baseline=baseline, latest=latest):
                 return
             if self._stop.requested or self._servers.get(vanilla) is None:
                 return
-            sample = self._take(look)
+            sample = self._take(probe)
             if sample is None or sample.tokens_per_second is None:
                 return
             baseline, latest = at_first.tokens_per_second, sample.tokens_per_second

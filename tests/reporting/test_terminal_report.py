@@ -535,14 +535,24 @@ def test_tables_and_plots_fit_narrow_terminals(width: int) -> None:
     assert max(cell_len(line) for line in lines if line not in commands) <= width
 
 
-def test_no_color_means_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color_means_no_colour_and_no_bold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("FORCE_COLOR", "1")
     out = io.StringIO()
 
     shown(sweeps.default_sweep(), console=make_console(out))
 
-    assert "\x1b[3" not in out.getvalue()
+    assert "\x1b[" not in out.getvalue()
+
+
+def test_the_copy_that_output_asked_for_is_named(tmp_path: Path) -> None:
+    made, copy = sweeps.single_job(), tmp_path / "copy.json"
+    copy.write_text("{}", encoding="utf-8")
+    made = replace(
+        made, record=replace(made.record, jobs=tuple(replace(j, output=str(copy)) for j in made.record.jobs))
+    )
+
+    assert shown(made).splitlines()[-1] == f"💾 Summary saved to: {copy}"
 
 
 def test_a_target_that_is_reached_by_chance_perhaps_is_not_called_achieved() -> None:

@@ -10,8 +10,9 @@ import pytest
 from tests.reporting import sweeps
 from tests.reporting.test_search_words import answer
 from tests.strategies import samples_to_table
-from velosweep.reporting.html import plotly_script, render_report
+from velosweep.reporting.html import plotly_script, render_report, table_body
 from velosweep.reporting.search_words import search_record
+from velosweep.reporting.table import Cell, Column, Table
 from velosweep.statistics.comparison import Finding
 
 SWEEPS = ("default_sweep", "large_sweep", "with_failures", "single_job", "skip_vanilla", "modest", "hostile")
@@ -212,3 +213,17 @@ def test_prompts_and_answers_of_both_modes_can_be_read_and_do_nothing() -> None:
     assert 'n_draft 4; the beginning:</p>\n<pre class="text">It is tiny.</pre>' in render_report(
         made.comparisons, made.record, streams
     )
+
+
+def test_a_table_says_how_its_cells_sort_what_they_are_and_which_row_is_advised():
+    texts = Column(title="setting", right=False, cells=(Cell(text="8 <b>"), Cell(text="")))
+    numbers = Column(title="speedup", cells=(Cell(text="1.50×", value=1.5), Cell(text="")))
+    verdicts = Column(title="verdict", right=False, cells=(Cell(text="▲", verdict="faster"), Cell(text="q4")))
+
+    table = Table(caption="", columns=(texts, numbers, verdicts), advised=frozenset({1}))
+
+    assert table_body(table).splitlines() == [
+        '<tr><td class="whole">8 &lt;b&gt;</td><td class="num" data-v="1.5">1.50×</td>'
+        '<td><span class="chip faster">▲</span></td></tr>',
+        '<tr class="best"><td></td><td class="num">–</td><td>q4</td></tr>',
+    ]

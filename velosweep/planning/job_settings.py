@@ -84,10 +84,15 @@ def settings_of_job(job: Job) -> dict[str, Scalar]:
 
 def _settings(core: tuple[Scalar, ...], others: Settings) -> dict[str, Scalar]:
     found = dict(zip(CORE, core, strict=True))
-    kinds = str(found[KIND]).partition(" (")[0].split("+")
-    if kinds == ["none"] or all(kind in KINDS and not kind_of(kind).takes_draft_model for kind in kinds):
+    if not _takes_draft_model(str(found[KIND])):
         found[DRAFT] = None
     return {**found, **others}
+
+
+@lru_cache
+def _takes_draft_model(label: str) -> bool:
+    kinds = label.partition(" (")[0].split("+")
+    return kinds != ["none"] and any(kind not in KINDS or kind_of(kind).takes_draft_model for kind in kinds)
 
 
 def other_settings(job: Job) -> dict[str, Scalar]:

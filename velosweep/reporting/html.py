@@ -31,6 +31,7 @@ from velosweep.reporting.run_charts import conditions_chart, samples_chart, time
 from velosweep.reporting.search_words import search_table, search_titles
 from velosweep.reporting.speedup_charts import heat_map, main_chart, prompt_heat_map, prompts_chart
 from velosweep.reporting.speedup_hints import hint_heading, target_reasons
+from velosweep.reporting.table import Cell, Table
 from velosweep.reporting.wording import (
     failure_sentences,
     first_few,
@@ -208,6 +209,22 @@ def _flags_unbroken(text: str) -> "Markup":
     return Markup(re.sub(r"(?<!\S)--[a-z][\w-]*", r'<span class="flag">\g<0></span>', str(escape(text))))  # noqa: S704
 
 
+def table_body(table: Table) -> "Markup":
+    """A table's rows: the template would take five times as long for those of thousands of jobs."""
+    from markupsafe import Markup, escape
+
+    def html(cell: Cell, right: bool) -> str:
+        kind = ' class="num"' if right else ' class="whole"' if cell.text[:1].isdigit() else ""
+        value = "" if cell.value is None else f' data-v="{cell.value}"'
+        text = str(escape(cell.text or ("–" if right else "")))
+        return f"<td{kind}{value}>" + (f'<span class="chip {cell.verdict}">{text}</span>' if cell.verdict else text)
+
+    columns = [[html(cell, column.right) for cell in column.cells] for column in table.columns]
+    starts = ['<tr class="best">' if row in table.advised else "<tr>" for row in range(len(columns[0]))]
+    rows = zip(starts, *columns, strict=True)
+    return Markup("".join(f"{start}{'</td>'.join(cells)}</td></tr>\n" for start, *cells in rows))  # noqa: S704
+
+
 def template_text(name: str) -> str:
     """One of our templates as it is."""
     return resources.files("velosweep.reporting").joinpath(f"templates/{name}").read_text(encoding="utf-8")
@@ -228,6 +245,6 @@ def _environment() -> "Environment":
     environment.filters |= {"bytes_words": bytes_words, "listed": listed, "plural": plural}
     # A command in parts between which a line may break: each flag with its value.
     environment.filters["arguments"] = lambda command: re.split(r" (?=-)", command)
-    environment.filters |= {"prose": _flags_unbroken, "method": method_words}
+    environment.filters |= {"prose": _flags_unbroken, "method": method_words, "body": table_body}
     environment.globals["file"] = template_text
     return environment

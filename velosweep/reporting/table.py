@@ -1,4 +1,4 @@
-"""A table as a value, rendered as text for a terminal and as Markdown. The page's template renders it as HTML."""
+"""A table as a value, rendered as text for a terminal and as Markdown. html.py renders it for the page."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

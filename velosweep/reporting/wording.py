@@ -107,10 +107,11 @@ def failure_alike(error: str) -> str:
 
 def failure_sentences(record: SweepRecord) -> list[str]:
     """Which settings failed and why, a sentence for those that failed alike."""
-    labels, alike = recorded_labels(record), dict[str, list[JobRecord]]()
+    alike: dict[str, list[JobRecord]] = {}
     for job in record.jobs:
         if job.state == "failed":
             alike.setdefault(failure_alike(job.error or "see its log"), []).append(job)
+    labels = recorded_labels(record) if alike else {}
     return [
         f"{'The job' if record.single else '; '.join(first_few([labels[job.id] for job in jobs], 3))} failed: "
         f"{as_typed(jobs[0].error or 'see its log', record.command)}"

@@ -111,7 +111,7 @@ def _rows_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[J
         own, vanilla = np.arange(first, first + count), np.arange(begin, begin + size)
         if job.baseline_id != job.id:
             if count:
-                vanilla = vanilla[np.isin(block[begin : begin + size], np.unique(block[first : first + count]))]
+                vanilla = vanilla[np.isin(block[begin : begin + size], block[first : first + count])]
             own = np.concatenate([own, vanilla] if first < begin else [vanilla, own])
         together.append((job, own))
         taken += len(own)

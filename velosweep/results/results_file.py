@@ -133,11 +133,15 @@ def results_to_table(
     rows = list(comparisons)
     values: dict[str, list[Any]] = {"sweep_id": [sweep_id] * len(rows)}
     values["state"] = [(states or {}).get(row.job_id) for row in rows]
-    for name in [name for name in COLUMNS if name not in values]:
-        found: list[Any] = rows
-        for attribute in _PLACES.get(name, name).split("."):
-            found = [None if value is None else getattr(value, attribute) for value in found]
-        values[name] = found
+    at: dict[str, list[Any]] = {"": rows}  # columns share most of the way to their values
+
+    def found(place: str) -> list[Any]:
+        if place not in at:
+            parent, _, attribute = place.rpartition(".")
+            at[place] = [None if value is None else getattr(value, attribute) for value in found(parent)]
+        return at[place]
+
+    values |= {name: found(_PLACES.get(name, name)) for name in COLUMNS if name not in values}
     values["findings"] = [[str(finding) for finding in findings] for findings in values["findings"]]
     columns = dict(COLUMNS)
     for column in varied_columns({row.job_id: settings_of(row) for row in rows}, COLUMNS):

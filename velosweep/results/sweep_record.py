@@ -56,6 +56,11 @@ def read_record(path: Path) -> SweepRecord:
 _hints = lru_cache(typing.get_type_hints)
 
 
+@lru_cache
+def _generic(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    return typing.get_origin(hint), typing.get_args(hint)
+
+
 def _from_plain(kind: Any, value: dict[str, Any]) -> Any:
     """The inverse of `to_plain`; keys that `kind` doesn't know are left out, absent ones take their default.
 
@@ -67,7 +72,7 @@ def _from_plain(kind: Any, value: dict[str, Any]) -> Any:
 def _decode(hint: Any, value: Any) -> Any:
     if type(value) is hint:
         return value
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    origin, arguments = _generic(hint)
     if origin in (Union, types.UnionType):
         kinds = [argument for argument in arguments if argument is not types.NoneType]
         return None if value is None else _decode(kinds[0], value)

@@ -33,11 +33,18 @@ def test_the_version_is_ours(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"velosweep {__version__}\n"
 
 
-def test_version_and_help_import_nothing_heavy(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command_lines", "left_out"),
+    [
+        ([["--version"], ["--help"]], ["hydra", "omegaconf", "pyarrow", "numpy", "scipy", "gguf", "xllamacpp"]),
+        ([["n_drafts=3"], ["--cfg", "job"]], ["pyarrow", "numpy", "scipy", "jinja2", "rich", "xllamacpp"]),
+    ],
+    ids=["version and help", "a refusal and the configuration"],
+)
+def test_nothing_heavy_is_imported_that_is_not_needed(command_lines: list[list[str]], left_out: list[str]) -> None:
     code = (
-        "import sys; from velosweep.cli import main; main(['--version']); main(['--help']);"
-        "heavy = {'hydra','omegaconf','pyarrow','numpy','scipy','plotly','gguf','xllamacpp'} & set(sys.modules);"
-        "assert not heavy, heavy"
+        f"import sys; from velosweep.cli import main; [main(words) for words in {command_lines}];"
+        f"heavy = set({left_out}) & set(sys.modules); assert not heavy, heavy"
     )
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

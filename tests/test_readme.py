@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.real_models import timings_of
-from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_files
+from velosweep.config.settings import SyntheticShape
+from velosweep.models.synthetic.pair import write_files
 
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text("utf-8")
@@ -49,11 +50,13 @@ def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two models under the names that the README uses, and one finished sweep."""
     folder = tmp_path_factory.mktemp("readme")
-    pair = ensure_files(DEFAULT_SHAPE)
-    for name, index in {"main.gguf": 0, "draft.gguf": 1, **PAIRS}.items():
+    pair = folder / "main.gguf", folder / "draft.gguf"
+    write_files(SyntheticShape(layers=4, width=256, feed_forward=512, heads=4, kv_heads=2), "draft", pair)
+    for name, index in PAIRS.items():
         shutil.copy(pair[index], folder / name)
     (folder / "questions.txt").write_text("Why is the sky blue?\n")
-    done = shell("velosweep -m n_draft=4,8 iterations=2 n_predict=8 engine=embedded", folder)
+    own = "model_pair.main_model=main.gguf model_pair.draft_model=draft.gguf"
+    done = shell(f"velosweep -m n_draft=4,8 iterations=2 n_predict=8 engine=embedded {own}", folder)
 
     assert done.returncode == 0, done.stdout + done.stderr
     return folder

@@ -7,6 +7,8 @@ from hydra.core.plugins import Plugins
 
 import tests.forked  # noqa: F401
 import velosweep.hydra_app.application
+import velosweep.hydra_app.dask
+import velosweep.hydra_app.slurm
 import velosweep.sweep  # noqa: F401
 from velosweep.cli import COMMANDS
 from velosweep.measuring.lane_context import Preload

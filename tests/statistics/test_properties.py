@@ -27,7 +27,7 @@ def _near(value):
 
 
 @DESIGNS
-@settings(deadline=None)
+@settings(max_examples=50)
 @given(pair=paired_speeds(), scale=st.floats(1e-3, 1e3))
 def test_units_do_not_matter(design, pair, scale):
     plain = _job(*pair, design)
@@ -46,7 +46,7 @@ def test_units_do_not_matter(design, pair, scale):
 
 
 @DESIGNS
-@settings(deadline=None)
+@settings(max_examples=50)
 @given(pair=paired_speeds())
 def test_swapping_the_modes_inverts_ratio_and_interval(design, pair):
     forward, backward = _job(*pair, design), _job(*pair[::-1], design)
@@ -60,7 +60,7 @@ def test_swapping_the_modes_inverts_ratio_and_interval(design, pair):
 
 
 @DESIGNS
-@settings(deadline=None)
+@settings(max_examples=50)
 @given(pair=paired_speeds(), seed=st.integers())
 def test_the_order_of_rounds_does_not_matter(design, pair, seed):
     order = list(range(len(pair[0])))
@@ -73,7 +73,7 @@ def test_the_order_of_rounds_does_not_matter(design, pair, seed):
 
 
 @DESIGNS
-@settings(deadline=None)
+@settings(max_examples=50)
 @given(vanilla=speeds, ratio=st.floats(0.1, 10), n=st.integers(2, 12))
 def test_constant_series_give_a_point(design, vanilla, ratio, n):
     job = _job([vanilla] * n, [vanilla * ratio] * n, design)
@@ -82,7 +82,7 @@ def test_constant_series_give_a_point(design, vanilla, ratio, n):
     assert job.speedup_gm == _near(ratio)
 
 
-@settings(deadline=None)
+@settings(max_examples=50)
 @given(series=st.lists(speeds, min_size=2, max_size=20), ratio=st.floats(0.1, 10))
 def test_a_constant_ratio_gives_a_point_whatever_the_noise_of_the_rounds(series, ratio):
     job = _job(series, [x * ratio for x in series])
@@ -92,7 +92,7 @@ def test_a_constant_ratio_gives_a_point_whatever_the_noise_of_the_rounds(series,
 
 
 @DESIGNS
-@settings(deadline=None)
+@settings(max_examples=50)
 @given(pair=paired_speeds())
 def test_the_ratio_lies_in_its_interval_and_the_mean_between_its_extremes(design, pair):
     job = _job(*pair, design)
@@ -123,7 +123,7 @@ def test_a_long_series_keeps_its_location_when_it_is_summarised(seed, n, skew):
     assert hodges_lehmann(x[None])[0] == pytest.approx(exact, abs=0.2 * x.std() / np.sqrt(n))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     speed=st.lists(speeds, min_size=24, max_size=24), broken=st.sets(st.integers(0, 23), max_size=6), seed=st.integers()
 )

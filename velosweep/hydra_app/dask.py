@@ -23,20 +23,8 @@ from velosweep.hydra_app.remote_journal import JournalReplica, display_of, line_
 from velosweep.values import Sample
 
 
-@dataclass
-class DaskConf:
-    """Settings of hydra/launcher=dask."""
-
-    _target_: str = "???"
-    address: str | None = None  # of a scheduler; null: workers on this machine, one for each of gpus=[...]
-    tasks: int | None = None  # groups to split the jobs into; null: as many as there are workers
-    workers: int = 1  # workers on this machine where no GPUs are named
-    gpu_resource: int | None = None  # resource GPU that a group asks of a worker; null: 1 where GPUs are named, else 0
-    allowed_failures: int = 3  # lost workers after which a group has failed
-
-
 class DaskLanes(RemoteLauncher):
-    """Hydra's launcher contract; settings as in DaskConf."""
+    """Hydra's launcher contract; settings as `DaskConf` of our Hydra plugins has them."""
 
     def tasks(self, settings: RunSettings) -> int | None:
         if self._settings["tasks"] is not None:

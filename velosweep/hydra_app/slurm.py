@@ -12,7 +12,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,26 +22,6 @@ from velosweep.hydra_app.remote import RemoteGroup, RemoteLauncher, import_extra
 from velosweep.isolation import python_command
 from velosweep.llama_cpp.process import ProgramOutput, ask
 from velosweep.reporting import console
-
-
-@dataclass
-class SlurmConf:
-    """Settings of hydra/launcher=slurm. `cluster`: slurm; local and debug run the tasks on this machine."""
-
-    _target_: str = "???"
-    cluster: str = "slurm"
-    tasks: int | None = None  # array tasks to split the jobs into; null: one for each vanilla series
-    array_parallelism: int = 256
-    timeout_min: int = 1440
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    gpus_per_node: int | None = None  # null: gpus_per_lane, where SLURM has GPUs
-    cpus_per_task: int | None = None
-    mem_gb: float | None = None
-    setup: list[str] = field(default_factory=list)  # shell lines before the task, e.g. module load cuda
-    additional_parameters: dict[str, Any] = field(default_factory=dict)  # further sbatch parameters
-
 
 _ENDS = {
     "CANCELLED": "was cancelled",
@@ -62,7 +41,7 @@ _LOOK_S = 30.0
 
 
 class SlurmLanes(RemoteLauncher):
-    """Hydra's launcher contract; settings as in SlurmConf."""
+    """Hydra's launcher contract; settings as `SlurmConf` of our Hydra plugins has them."""
 
     def tasks(self, settings: RunSettings) -> int | None:
         """How many groups are wanted. Raises ConfigError where this machine can't submit tasks."""

@@ -69,7 +69,7 @@ def test_cancelled_in_mid_run_the_same_command_goes_on_and_nothing_is_measured_t
     assert again.wait(90) == 0, again.said
     assert kept <= {sample.started_at for sample in bench.samples()}
     assert set(bench.taken().values()) == {1}
-    assert not bench.servers()
+    assert bench.leftovers() == []
 
 
 def test_a_drained_node_is_told_while_the_tasks_wait_for_it(bench: Bench, cluster: SlurmCluster) -> None:  # noqa: F811

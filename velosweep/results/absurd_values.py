@@ -1,7 +1,5 @@
 """Values in somebody's samples.parquet that no run can have: refused before anything is computed of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.faults.conftest import bench, tiny_pair  # noqa: F401
 from tests.faults.harness import Bench, Drive
 from tests.hydra_app.slurm_cluster import SlurmCluster, slurm_cluster
+from velosweep.values import Status
 
 SWEEP = ("n_draft=2,4", "iterations=2", "hydra/launcher=slurm", "hydra.launcher.tasks=2")
 
@@ -116,3 +118,20 @@ def pair_on_disk(bench: Bench) -> bool:  # noqa: F811
 def words_of(drive: Drive) -> str:
     """All that stood on the screen, without its line breaks."""
     return " ".join(drive.said.split())
+
+
+@pytest.mark.real
+def test_streams_and_depths_are_measured_by_tasks_as_they_are_here(bench: Bench, cluster: SlurmCluster) -> None:  # noqa: F811
+    drive = bench.start(
+        *("-m", "engine=embedded", f"model_pair.main_model={bench.main_model}"),
+        *(f"model_pair.draft_model={bench.draft_model}", f"hydra.sweep.dir={bench.root}", "n_draft=4"),
+        *("concurrency=1,2", "depth=0,100", "n_predict=24", "engine.context=256", "engine.threads=1", "iterations=2"),
+        *("hydra/launcher=slurm", "hydra.launcher.tasks=2"),
+        env={**bench.environment, **cluster.environment},
+    )
+
+    assert drive.wait(180) == 0, drive.said
+    taken = Counter(
+        (sample.concurrency, sample.depth, sample.status) for sample in bench.samples() if not sample.warmup
+    )
+    assert taken == {(streams, depth, Status.OK): 4 for streams in (1, 2) for depth in (0, 100)}

@@ -105,7 +105,7 @@ def test_the_answers_setting_counts_where_another_has_a_larger_speedup_of_someth
 
     assert told == loads
     assert chart is not None
-    assert chart.data[0]["z"] == [[1.7, 1.7], [1.7, 1.7]]
+    assert [[round(2**log, 3) for log in row] for row in chart.data[0]["z"]] == [[1.7, 1.7], [1.7, 1.7]]
 
 
 def test_the_map_has_a_line_at_1_and_hatches_what_is_not_sure() -> None:
@@ -113,7 +113,9 @@ def test_the_map_has_a_line_at_1_and_hatches_what_is_not_sure() -> None:
 
     assert chart is not None
     (heat,) = chart.data
-    assert heat["z"] == [[1.7, 0.9], [1.05, 0.9]]
+    assert [[round(2**log, 3) for log in row] for row in heat["z"]] == [[1.7, 0.9], [1.05, 0.9]]
+    assert heat["colorbar"]["ticktext"] == ["0.59", "1.00", "1.70"]  # as far below 1 as above it
+    assert heat["zmax"] == -heat["zmin"] == heat["colorbar"]["tickvals"][2]
     edges = [shape for shape in chart.layout["shapes"] if shape["line"]["width"] == 3]
     strokes = [shape for shape in chart.layout["shapes"] if shape["line"]["width"] == 1]
     assert [(edge["x0"], edge["x1"], edge["y0"], edge["y1"]) for edge in edges] == [

@@ -3,6 +3,7 @@
 A load is a number of streams and a depth. Settings measured at one load compete; each load's best is what is told.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -121,14 +122,19 @@ def load_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Cha
     if min(len(depths), len(streams)) < 2 or len(_questions(jobs)) > 1:
         return None
     grid = [[cells.get((depth, count)) for count in streams] for depth in depths]
-    reach = max(abs((best_estimate(job) or 1) - 1) for job in cells.values()) or 1.0
+    # On a scale of ratios half as fast lies as far below 1 as twice as fast above it, and nothing below 0.
+    logs = {load: rounded(math.log2(value)) for load, job in cells.items() if (value := best_estimate(job))}
+    reach = max(map(abs, logs.values()), default=0.0) or 1.0
     trace: Trace = {
         "type": "heatmap",
-        "z": [[None if cell is None else rounded(best_estimate(cell) or 0.0) for cell in row] for row in grid],
-        "zmin": rounded(1 - reach), "zmax": rounded(1 + reach), "xgap": 2, "ygap": 2,
+        "z": [[logs.get((depth, count)) for count in streams] for depth in depths],
+        "zmin": -reach, "zmax": reach, "xgap": 2, "ygap": 2,
         "colorscale": [[0, "--low"], [0.5, "--mid"], [1, "--high"]],
         "text": [["" if cell is None else _sign(cell) for cell in row] for row in grid],
-        "texttemplate": "%{text}", "colorbar": {"title": {"text": "×"}, "thickness": 12},
+        "texttemplate": "%{text}", "colorbar": {
+            "title": {"text": "×"}, "thickness": 12,
+            "tickvals": [-reach, 0.0, reach], "ticktext": [f"{2**tick:.2f}" for tick in (-reach, 0, reach)],
+        },
         "customdata": [["" if cell is None else _hover(cell) for cell in row] for row in grid],
         "hovertemplate": "%{customdata}<extra></extra>",
     }  # fmt: skip

@@ -110,6 +110,12 @@ def test_not_speculating_is_an_answer() -> None:
     assert "Don't speculate here: no other setting" in said(answer(winner=VANILLA, confirmed=None))
 
 
+def test_a_search_that_ran_out_of_time_advises_against_nothing() -> None:
+    late = answer(winner=VANILLA, confirmed=None, certified=False, within=None, reason="the time ran out")
+
+    assert "Nothing faster was found: another setting may be faster: the time ran out" in said(late)
+
+
 def test_candidates_are_named_by_what_they_differ_in() -> None:
     ngram = replace(FOUR, id="ngram", speculation=replace(FOUR.speculation, kinds=("ngram-mod",), p_min=0.5))
 

@@ -114,7 +114,9 @@ def _plan(
     tokens = max((int(text) for text in numbers(arguments.n_predict) if text.isdigit()), default=_TOKENS)
     on_gpu = any(not lane.on_cpu for lane in lanes)
     chosen_by_person = len(arguments.prompt or ()) or (_PROMPTS if arguments.prompts else 0)
-    for prompts in [chosen_by_person] if chosen_by_person else range(_PROMPTS, 0, -1):
+    least = max(len(_categories(arguments.uses)), 1)  # a prompt of each
+    tried = range(max(_PROMPTS, least), least - 1, -1)
+    for prompts in [chosen_by_person] if chosen_by_person else tried:
         cost = RunCost(main_model_bytes=header.size_bytes, prompts=prompts, tokens=tokens, on_gpu=on_gpu)
         plan = plan_candidates(candidates, cost, budget_s)
         if plan.seconds <= budget_s and not any(not one.p_min and one.candidate.draft for one in plan.left_out):
@@ -137,8 +139,7 @@ def search_words(main_model: Path, plan: CandidatePlan, arguments: argparse.Name
     prompts = prompt_values(arguments.prompt, arguments.prompts)
     if not any(prompts.values()):
         prompts = {"prompts": ["mixed"], "prompts.limit": [str(plan.prompts)]}
-    if uses := arguments.uses:
-        categories = dict.fromkeys(category for use in uses.split(",") for category in _categories(use))
+    if categories := _categories(arguments.uses):
         prompts |= {"prompts.categories": [f"[{','.join(categories)}]"]}
     values = {
         "hydra/sweeper": ["tune"],
@@ -159,10 +160,12 @@ def search_words(main_model: Path, plan: CandidatePlan, arguments: argparse.Name
     return ["-m", *joined(values), f"hydra.sweeper.grids={plan.grids}"]
 
 
-def _categories(use: str) -> tuple[str, ...]:
-    if use.strip() not in _USES:
-        raise ConfigError(f"--for has {use!r}", remedy=f"choose from {', '.join(_USES)}, or give --prompts FILE")
-    return _USES[use.strip()]
+def _categories(uses: str | None) -> tuple[str, ...]:
+    """The categories of prompts for what --for says, each once. Raises ConfigError for an unknown use."""
+    named = [use.strip() for use in uses.split(",")] if uses else []
+    if unknown := [use for use in named if use not in _USES]:
+        raise ConfigError(f"--for has {unknown[0]!r}", remedy=f"choose from {', '.join(_USES)}, or give --prompts FILE")
+    return tuple(dict.fromkeys(category for use in named for category in _USES[use]))
 
 
 def _show_plan(
@@ -201,8 +204,12 @@ def _list(found: Sequence[FoundModel], refused: Sequence[str], console: "Console
     for message in refused:
         say(console, f"⚠️ {message}", style="yellow")
     say(console)
-    example = f"velosweep best {shlex.quote(by_size[0].path)}"
-    say(console, f"{plural(len(found), 'model')}. To find what speeds one up: {example}", whole=True)
+    example = next((path for path, drafts in fits.items() if any(one.draft for one in drafts)), by_size[0].path)
+    say(
+        console,
+        f"{plural(len(found), 'model')}. To find what speeds one up: velosweep best {shlex.quote(example)}",
+        whole=True,
+    )
     return int(ExitStatus.OK)
 
 

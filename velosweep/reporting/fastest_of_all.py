@@ -20,6 +20,7 @@ from velosweep.statistics.ranking import Leader, leaders
 from velosweep.units import bytes_words, plural
 
 _MOST_NAMED = 4
+_MOST_ARMS = 16  # series by which the noise of shared rounds is judged; more cost more than they tell
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,8 +64,10 @@ def fastest_of_all(
         found = [_entry(leader, names, record) for leader in leaders(competing, record)]
         entries = [entry for entry in found if entry is not None]
         if len(entries) > 1:
-            arms = {arm for job in competing for arm in (job.job_id, baseline_of.get(job.job_id, ""))}
-            series = {} if samples is None else series_of(samples, arms)
+            leading = [arm for entry in entries for arm in (entry.arm, entry.baseline_id)]
+            others = [arm for job in competing for arm in (job.job_id, baseline_of.get(job.job_id, ""))]
+            arms = list(dict.fromkeys([*leading, *others]))[: max(len(leading), _MOST_ARMS)]
+            series = {} if samples is None else series_of(samples, set(arms))
             text, by_rounds = _first_two(entries, series)
             yield f"{text}." if brief else _sentence(entries, text, by_rounds, samples)
 

@@ -97,7 +97,7 @@ def _recommendation(
 ) -> Recommendation:
     leading = next(iter(leaders(jobs, record)), None)
     best, search = (leading.job, leading.search) if leading else (None, _search_of(jobs, record))
-    kind, headline = "nothing", _without_ratio(jobs, labels, record)
+    kind, headline = "nothing", _without_ratio(jobs, labels, record, search)
     if search is not None and search.job_id is None and anything_compared(search):
         kind, headline = "no_reliable_gain", search.headline
     elif best is not None:
@@ -169,7 +169,9 @@ def _sureness(best: Comparison, against: Sequence[Advice], search: SearchRecord 
     return f"{text}." if search is None or search.job_id is None else f"{text}; {search.sure}."
 
 
-def _without_ratio(jobs: Sequence[Comparison], labels: Mapping[str, str], record: SweepRecord) -> str:
+def _without_ratio(
+    jobs: Sequence[Comparison], labels: Mapping[str, str], record: SweepRecord, search: SearchRecord | None
+) -> str:
     """Why no job can be the best, and which is the fastest."""
     if jobs and all(job.drafted is False or job.speculation == "none" for job in jobs):
         return "Nothing was drafted on these prompts, so there is nothing to gain: run without speculation"
@@ -184,7 +186,10 @@ def _without_ratio(jobs: Sequence[Comparison], labels: Mapping[str, str], record
     if vanilla is None or vanilla.vanilla is None:
         return "Nothing could be measured"
     alone = f"without speculation: {number(vanilla.vanilla.tokens_per_second.mean, 1)} tok/s"
-    return f"{'Only' if vanilla.speculation == 'none' else 'No speculative run could be measured;'} {alone}"
+    why = "No speculative run could be measured"
+    if search is not None and search.headline.startswith("No answer: "):
+        why = search.headline
+    return f"{'Only' if vanilla.speculation == 'none' else f'{why};'} {alone}"
 
 
 def _setting(job: Comparison, labels: Mapping[str, str], record: SweepRecord) -> str:

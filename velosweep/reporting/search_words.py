@@ -24,22 +24,25 @@ _PREDICTED_SLOWER = "not measured: expected to be slower"
 def search_record(answer: SearchAnswer, command: Sequence[str] = ()) -> SearchRecord:
     """An answer as sweep.json keeps it and people read it. `command`: the sweep's, which says how to give more time."""
     names = _names(answer)
-    sure = f"another setting may be faster: {answer.reason}"
+    why = answer.reason
     if answer.reason == OUT_OF_TIME:
-        sure += f" (give a longer {'--budget' if command[1:2] in (('run',), ('best',)) else 'tuner.budget'})"
+        why += f" (give a longer {'--budget' if command[1:2] in (('run',), ('best',)) else 'tuner.budget'})"
+    sure, refuted = f"another setting may be faster: {why}", False
     within = answer.settings.tolerance if answer.certified else answer.within
     if within is not None and within < _SAYS_NOTHING:
         confidence = percent(answer.settings.confidence)
+        refuted = True
         sure = f"no other setting that was compared is more than {percent(within)} faster ({confidence} sure)"
     compared = any(job and key in answer.measured for key, job in answer.jobs.items())
     if not compared:
-        sure = "no setting with speculation could be measured"
+        late = answer.reason == OUT_OF_TIME
+        sure = f"no setting with speculation {f'was measured: {why}' if late else 'could be measured'}"
     winner = answer.jobs[answer.winner]
     confirmed, name = answer.confirmed, names[answer.winner]
     if not compared:
         headline = f"No answer: {sure}"
     elif winner is None:
-        headline = f"Don't speculate here: {sure}"
+        headline = f"Don't speculate here: {sure}" if refuted else f"Nothing faster was found: {sure}"
     elif confirmed is None:
         headline = f"{name}: {sure}; no time was left to confirm its speedup"
     else:

@@ -133,6 +133,7 @@ def test_settings_that_change_no_result_are_apart() -> None:
         ("model_pair=lama8b_1b", "did you mean model_pair=llama8b_1b?"),
         ("model_pairs=x", "did you mean model_pair?"),
         ("+experiment=ndraft_gird", "did you mean +experiment=ndraft_grid?"),
+        ("prompts=/a/own.jsonl", "a file of prompts is prompts.file=/a/own.jsonl. There are: default, mixed"),
         ("n_draft=4,8", "add -m"),
         ("prompt=a,b", 'prompt="a,b"'),
         ("prompt=f(x", "prompts.file"),

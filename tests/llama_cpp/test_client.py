@@ -230,7 +230,8 @@ def test_a_server_that_keeps_the_connection_open_is_not_waited_for() -> None:
         ((HEAD, event(content="a"), END), "without a final one"),
         ((HEAD, chunk(b'data: {"content":"a","st'), END), "isn't JSON"),
         ((HEAD, chunk(b"data: [1]\n\n"), END), "isn't a JSON object"),
-        ((HEAD, event(error={"message": "the slot is on fire"}), END), "the slot is on fire"),
+        ((HEAD, event(error={"message": "the slot is on fire"}), END), "the slot is on fire$"),
+        ((HEAD, event(error={"message": "Context size has been exceeded."}), END), "larger --ctx-size, or lower conc"),
         ((HEAD, chunk(b'error: {"code":500,"message":"out of luck"}\n\n'), END), "out of luck"),
         (
             (b'HTTP/1.1 500 X\r\nContent-Length: 30\r\n\r\n{"error":{"message":"no luck"}}',),

@@ -64,6 +64,7 @@ def _missing_choice(error: object) -> ConfigError:
     guess = stem if stem in options else nearest(choice, options)
     plus = "+" if group == "experiment" else ""
     meant = f"did you mean {plus}{group}={guess}? " if guess else ""
+    meant = f"a file of prompts is prompts.file={choice}. " if group == "prompts" and Path(choice).suffix else meant
     there = f"There are: {', '.join(options)}" if options else f"no file of {group}/ was found"
     return _in_file(file_with(f"{group}: {choice}"), ConfigError(f"There is no {group}={choice}", remedy=meant + there))
 

@@ -108,7 +108,9 @@ def complete(client: HttpClient, payload: Mapping[str, object], *, timeout_s: fl
         if "error" in event:
             error = event["error"]
             message = error.get("message", error) if isinstance(error, dict) else error
-            raise RunFailed(f"The server gave up: {message}")
+            shared = "Context size" in str(message)  # one that all slots of somebody else's server share
+            remedy = "start it with a larger --ctx-size, or lower concurrency or n_predict" if shared else None
+            raise RunFailed(f"The server gave up: {message}", remedy=remedy)
     final = next((event for event in reversed(events) if event.get("stop") is True), None)
     if final is None:
         raise RunFailed(f"The stream ended after {len(events)} events without a final one; the server may have died")

@@ -120,6 +120,9 @@ def test_hydras_own_flags_are_left_to_it(words: list[str], tmp_path: Path) -> No
     ("arguments", "named"),
     [
         (["doctr"], "did you mean: velosweep doctor?"),
+        (["bset", "main.gguf"], "did you mean: velosweep best?"),
+        (["best", "--main", "main.gguf"], "the model needs no flag: velosweep best MODEL.gguf"),
+        (["best", "main.gguf", "--budget", "10", "min"], "write the time as one word, such as 10min"),
         (["n_draft=3", "resume"], "must be the first word"),
         (["--n-draft", "4"], "write: velosweep run --n-draft 4\n"),
         (["-d", "x.gguf"], "write: velosweep run --draft x.gguf\n"),
@@ -162,7 +165,7 @@ def test_hydras_own_flags_are_left_to_it(words: list[str], tmp_path: Path) -> No
         (["prompts.file=p.csv"], "write it as .txt (a prompt a line), .jsonl, .json or .yaml"),
         (["tune", "-m", "n_draft=4,8"], "-m hydra/sweeper=tune"),
         (["-m", "sweep", "n_draft=4,8"], "a sweep is: velosweep -m"),
-        (["doctor", "-v"], "There is no option '-v' here"),
+        (["doctor", "-z"], "can't read '-z'"),
         (["-m", "n_draft=4..8"], "-m 'n_draft=range(4,9)'"),
         (["-m", "n_draft=[4,8]"], "-m n_draft=4,8"),
         (["engine.args=--foo"], "write a list: 'engine.args=[--foo]'"),

@@ -36,7 +36,10 @@ def main(argv: Sequence[str]) -> int:
     else:
         old, new = sweep_folder(arguments.old), sweep_folder(arguments.new or LAST)
     if old.resolve() == new.resolve():
-        raise ConfigError(f"{arguments.old} and {arguments.new or LAST} are one sweep", remedy="name two")
+        raise ConfigError(
+            f"{arguments.old} and {arguments.new or LAST} are one sweep",
+            remedy="name two; without names velosweep compare takes the two latest",
+        )
     compared = _compared(old, new, per_prompt=arguments.prompts)
     if compared.differences and not arguments.anyway:
         raise MismatchError(

@@ -5,10 +5,14 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import product
 
 from velosweep import __version__
+from velosweep.commands.run import words
+from velosweep.config.flag_habits import as_typed
 from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import ExitStatus, VelosweepError, install_extra
+from velosweep.planning.job_settings import PATHS
 from velosweep.units import bytes_words, plural
 
 _SIGNS = {"ok": "✅", "note": "ℹ️", "warning": "⚠️", "missing": "❌"}
@@ -37,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         description="Say what would run here with these settings: programs, versions, devices, models, memory, and "
         "what is missing. Exits with 2 where something is.",
     )
-    parser.add_argument("overrides", nargs="*", help="key=value, as for a sweep; see velosweep --help")
+    parser.add_argument("overrides", nargs="*", help="flags as for velosweep run, or key=value as for a sweep")
     if {"-h", "--help"} & set(argv):
         parser.print_help()
         return int(ExitStatus.OK)
@@ -45,16 +49,34 @@ def main(argv: Sequence[str]) -> int:
     from velosweep.config.load import JobLoader, load_settings
     from velosweep.reporting.console import make_console, say
 
-    cfg = compose(list(argv))
-    checks = list(examine(JobLoader().load(cfg), load_settings(cfg)))
+    command = ("velosweep", "run", *argv) if any(word.startswith("-") for word in argv) else ("velosweep", *argv)
+    checks = dict[Check, None]()  # what is alike for several models stands once
+    for overrides in _combinations(words(argv)) if command[1] == "run" else [list(argv)]:
+        cfg = compose(overrides)
+        checks |= dict.fromkeys(examine(JobLoader().load(cfg), load_settings(cfg)))
     console = make_console()
     for check in checks:
-        first, *more = check.text.splitlines() or [""]
+        first, *more = as_typed(check.text, command).splitlines() or [""]
         say(console, f"{_SIGNS[check.state]} {check.subject}: {first}")
-        for line in [*more, f"→ {check.remedy}"] if check.remedy else more:
+        for line in [*more, f"→ {as_typed(check.remedy, command)}"] if check.remedy else more:
             say(console, line.strip(), indent=4)
     missing = any(check.state == "missing" for check in checks)
     return int(ExitStatus.REFUSED if missing else ExitStatus.OK)
+
+
+def _combinations(given: Sequence[str]) -> list[list[str]]:
+    """The models, builds and kinds that a sweep would combine; of other keys the first value."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    values: list[list[str]] = []
+    for override in OverridesParser.create().parse_overrides([word for word in given if word != "-m"]):
+        key = override.get_key_element()
+        if key.startswith("hydra"):
+            continue
+        texts = [f"{key}={value}" for value in override.sweep_string_iterator()] if override.is_sweep_override() else []
+        texts = texts or [str(override.input_line)]
+        values.append(texts if key in ("speculation", *PATHS) else texts[:1])
+    return [list(combination) for combination in product(*values)]
 
 
 def examine(job: Job, settings: RunSettings) -> Iterator[Check]:

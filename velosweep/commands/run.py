@@ -79,6 +79,10 @@ def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
     if unknown[0].lower().endswith(".gguf"):
         main, *drafts = list(filter(None, [getattr(arguments, "model", None), *unknown]))
         remedy = f"write: {shlex.join(['velosweep', 'run', '--main', main, '--draft', *(drafts or ['DRAFT.gguf'])])}"
+    elif counterpart(unknown[0]) == "--main":
+        remedy = f"the model needs no flag: {parser.prog} MODEL.gguf"
+    elif re.fullmatch(r"s|sec|min|minutes?|h|hours?", unknown[0]):
+        remedy = f"write the time as one word, such as 10{unknown[0]}"
     elif near := difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1, cutoff=0.7):
         remedy = f"did you mean {near[0]}? {remedy}"
     raise ConfigError(f"{parser.prog} can't read {unknown[0]!r}", remedy=remedy)

@@ -178,7 +178,8 @@ def nearest(word: str, known: Iterable[str] = (*KEYS, *GROUPS)) -> str | None:
     if len(same_last_part) == 1:
         return same_last_part[0]
     by_last_part = {_last_part(key): key for key in known}
-    alike = difflib.get_close_matches(plain, known, n=1, cutoff=0.7)
+    swapped = [word for word in known if sorted(word) == sorted(plain)]  # letters in another order: bset for best
+    alike = swapped or difflib.get_close_matches(plain, known, n=1, cutoff=0.7)
     alike = alike or [by_last_part[last] for last in difflib.get_close_matches(plain, by_last_part, n=1, cutoff=0.7)]
     return alike[0] if alike else None
 

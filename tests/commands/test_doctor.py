@@ -1,0 +1,22 @@
+"""`velosweep doctor` by the flags of `velosweep run`."""
+
+from pathlib import Path
+
+import pytest
+
+from velosweep.commands.doctor import main
+from velosweep.errors import ExitStatus
+
+
+def test_each_of_several_drafts_is_checked_once_and_remedies_are_flags(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    status = main(["--main", "main.gguf", "--draft", "one.gguf", "two.gguf", "--n-draft", "4,8", "engine=embedded"])
+
+    said = capsys.readouterr().out
+    assert status == ExitStatus.REFUSED
+    assert [said.count(f"No model at {tmp_path / name}.gguf") for name in ("main", "one", "two")] == [2, 1, 1]
+    assert "set --draft to a GGUF file" in said
+    assert "model_pair." not in said

@@ -6,64 +6,42 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from tests import strategies
 from velosweep.records import Environment, JobRecord, SweepRecord
 from velosweep.results.journal import Journal
 from velosweep.results.paths import SweepPaths
 from velosweep.statistics.comparison import Comparison, Finding, ModeStatistics, Statistics
-from velosweep.values import Mode, Sample, Status, Verdict
+from velosweep.values import Mode, Sample, Verdict
 
 START = datetime(2026, 1, 27, 12, 34, 56, 123456, tzinfo=timezone.utc)
-BASELINE = "base"
+BASELINE = strategies.sample().job_id
 
 
 def sample(number: int = 0, **changes: Any) -> Sample:
     """One good vanilla sample; `number` sets its place in time."""
     values: dict[str, Any] = {
-        "sweep_id": "sweep",
-        "job_id": BASELINE,
-        "job_num": None,
         "model_pair": "synthetic",
         "main_model": "/models/main.gguf",
         "draft_model": "/models/draft.gguf",
         "speculation": "draft",
-        "n_draft": 0,
-        "n_predict": 100,
-        "prompt_set": "default",
         "prompt_id": "quantum",
-        "prompt": "Explain quantum computing in simple terms",
-        "prompt_category": None,
-        "mode": Mode.VANILLA,
         "iteration": number + 1,
         "order": number,
-        "launch": 0,
-        "warmup": False,
-        "status": Status.OK,
-        "error": None,
         "tokens_per_second": 28.0 + number / 3,
         "time_to_first_token_ms": 234.56,
         "total_time_ms": 3521.0,
         "prompt_tokens": 9,
-        "predicted_tokens": 100,
         "prompt_ms": 230.1,
         "predicted_ms": 3290.9,
-        "draft_tokens": None,
-        "accepted_tokens": None,
-        "accepted_per_position": None,
         "output_sha256": "ab" * 32,
-        "first_divergence": None,
         "started_at": START + timedelta(seconds=number),
-        "lane": 0,
         "device": "CPU",
         "host": "here",
-        "engine": "embedded",
         "llama_cpp_build": "b9000",
-        "gpu_temperature_c": None,
-        "gpu_clock_mhz": None,
-        "gpu_power_w": None,
-        "energy_j": None,
         "load_average": 0.5,
+        "temperature": None,
     }
-    return Sample(**{**values, **changes})
+    return strategies.sample(**{**values, **changes})
 
 
 def speculative(number: int, job: int, **changes: Any) -> Sample:

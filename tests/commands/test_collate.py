@@ -208,7 +208,7 @@ def test_the_needed_columns_alone_give_the_same_figures(tmp_path: Path) -> None:
 
 
 def test_with_prompts_counts_and_warm_ups_every_figure_is_the_same(tmp_path: Path) -> None:
-    warm = [plain_run(iteration=0, order=-1, warmup=True, tps=5.0, prompt_id="p10")]
+    warm = [plain_run(iteration=0, order=901, warmup=True, tps=5.0, prompt_id="p10")]
     bad = [plain_run(iteration=7, order=900, status=Status.FAILED, error="died", tps=None, prompt_id="p0")]
     whole = measured(tmp_path / "whole", [*taken(("p0", "p10")), *warm, *bad])
     columns = (*NEEDED, *COUNTS, "prompt_id", "order", "warmup", "status")

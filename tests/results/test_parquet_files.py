@@ -131,3 +131,14 @@ def test_damage_inside_a_file_is_noticed(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match="damaged"):
         with_all_columns(read_parquet(path))
+
+
+def test_columns_that_an_earlier_version_lacks_have_what_it_always_did() -> None:
+    """Its runs were first attempts of one request at a time, in the first group of servers, at no depth."""
+    old = pa.table({"job_id": ["base", "job"]})
+
+    read = with_all_columns(old)
+
+    known = [read[name].to_pylist() for name in ("block", "attempt", "concurrency", "depth")]
+    assert known == [[0, 0], [0, 0], [1, 1], [0, 0]]
+    assert read["energy_j"].null_count == 2

@@ -96,3 +96,12 @@ def test_two_columns_of_one_name_are_damage(foreign: Path, tmp_path: Path, capsy
 
     assert main(["report", str(tmp_path)]) == 2
     assert f"{tmp_path / 'samples.parquet'} is damaged" in capsys.readouterr().err
+
+
+def test_answers_to_prompts_that_are_not_known_are_shown_all_the_same(
+    foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pq.read_table(foreign / "samples.parquet").drop_columns(["prompt", "answer"])
+    pq.write_table(table.append_column("answer", pa.array(["yes"] * len(table))), tmp_path / "samples.parquet")
+
+    assert (main(["report", str(tmp_path)]), capsys.readouterr().err) == (0, "")

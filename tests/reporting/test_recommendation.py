@@ -113,6 +113,20 @@ def test_runs_too_few_for_an_interval_are_named_beside_what_else_weakens_the_ans
     assert answer.sureness == "Weak evidence: too few runs for an interval, busy machine."
 
 
+def test_what_is_surely_slower_than_vanilla_is_not_said_to_be_as_good_as_a_sure_gain(three: list[Comparison]) -> None:
+    first, second, third = three
+    rows = [
+        _with(first, 1.3, 1.2, 1.4, Verdict.FASTER),
+        replace(_with(second, 0.9, 0.8, 0.95, Verdict.SLOWER), may_be_best=True),
+        replace(_with(third, 1.2, 1.1, 1.4, Verdict.FASTER), may_be_best=True),
+    ]
+
+    (answer,) = recommend(rows, sweeps.default_sweep().record)
+
+    assert f"n_draft {third.n_draft} (" in answer.ties[0]
+    assert f"n_draft {second.n_draft} (" not in answer.ties[0]
+
+
 def test_an_interval_that_says_nothing_is_shown_as_too_few_runs(three: list[Comparison]) -> None:
     made = sweeps.default_sweep()
     rows = [

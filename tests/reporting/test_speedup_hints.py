@@ -116,6 +116,13 @@ def test_an_n_draft_that_was_not_measured_is_advised_by_the_costs_of_those_that_
     assert "Increasing n_draft to about 8 (current: 4)" in _text(series[1], series[0])
 
 
+def test_no_n_draft_is_advised_that_is_longer_than_the_answer() -> None:
+    series = [replace(_costed(n_draft=n, alpha=0.99, c=0.005, v=1 + 0.005 * n), n_predict=32) for n in (16, 32)]
+
+    assert "Increasing n_draft to about 64" in _text(*(replace(job, n_predict=200) for job in series[::-1]))
+    assert "n_draft to about" not in _text(*series[::-1])
+
+
 def test_no_n_draft_is_advised_that_the_series_has_measured_or_surpasses() -> None:
     series = [_costed(n_draft=n, alpha=0.9, c=0.02, v=1 + 0.02 * n) for n in (2, 4, 5, 6, 7, 8, 16)]
     slow = _costed(n_draft=4, alpha=0.5, c=0.3, v=1.0)

@@ -107,7 +107,9 @@ def _recommendation(
         return Recommendation(question=question, kind=kind, headline=headline, notes=notes)
     advice = (explain(finding, record) for finding in selected_findings(best, record))
     against = sorted((one for one in advice if one.rank < 2), key=lambda one: one.rank)
+    gains = best.verdict is Verdict.FASTER  # then what is surely slower than vanilla is not as good
     ties = [job for job in jobs if search is None and job.job_id != best.job_id and job.may_be_best]
+    ties = [job for job in ties if not (gains and job.verdict is Verdict.SLOWER)]
     named = listed(first_few([f"{labels[job.job_id]} ({_to_best(job)})" for job in ties], 6))
     return Recommendation(
         question=question,

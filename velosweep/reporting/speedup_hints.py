@@ -172,7 +172,7 @@ def _other_n_draft(
     scale = found.tokens_per_round / expected_tokens(alpha, found.batch - 1)
     speeds = {
         n_draft: scale * expected_tokens(alpha, n_draft) / (n_draft * cost + _round_cost(costs, n_draft + 1))
-        for n_draft in range(1, 2 * max(row.n_draft for row in known) + 1)
+        for n_draft in range(1, min(2 * max(row.n_draft for row in known) + 1, job.n_predict))  # within an answer
         if all(row.n_draft != n_draft for row in (job, *series))
     }
     best = max(speeds, key=lambda n_draft: speeds[n_draft], default=None)

@@ -41,7 +41,7 @@ def test_servers_are_warmed_up_and_then_measured_in_alternating_rounds() -> None
     ]
 
 
-def runs_of_builds(bench: Bench, *programs: str, launches: int = 1) -> list[str]:
+def runs_of_builds(bench: Bench, *programs: str, launches: int = 1, iterations: int = 2) -> list[str]:
     """The order in which one setting's runs of several builds are taken: build and server."""
     taken: list[str] = []
 
@@ -51,7 +51,8 @@ def runs_of_builds(bench: Bench, *programs: str, launches: int = 1) -> list[str]
         return good(session.server, request)
 
     jobs = [
-        replace(job, protocol=replace(job.protocol, launches=launches)) for job in jobs_over_n_draft(4, iterations=2)
+        replace(job, protocol=replace(job.protocol, launches=launches))
+        for job in jobs_over_n_draft(4, iterations=iterations)
     ]
     bench.engine.answer = answer
     bench.run(of_builds(jobs, *programs))
@@ -65,6 +66,17 @@ def test_builds_are_measured_in_the_same_rounds_whose_order_turns_round() -> Non
     assert runs_of_builds(bench, "old", "new") == [*forth, *forth[::-1]]
     assert len([event for event in bench.events if isinstance(event, GroupEnded)]) == 2
     assert len(bench.engine.sessions) == 4
+
+
+def test_groups_of_which_one_had_come_further_share_rounds_again_when_they_go_on() -> None:
+    bench = Bench()
+    whole = runs_of_builds(bench, "old", "new", iterations=4)
+    of_new = {key[0] for key in list(bench.done)[2:4]}
+    bench.done = {key: run for key, run in bench.done.items() if key[3] <= (2 if key[0] in of_new else 1)}
+
+    taken = runs_of_builds(bench, "old", "new", iterations=4)
+
+    assert taken == [*whole[6:8], *whole[8:]]
 
 
 def test_each_launch_starts_the_servers_of_all_builds_anew() -> None:

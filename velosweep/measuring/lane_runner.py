@@ -59,7 +59,10 @@ class GroupRunner:
         Ends early, as `interrupted` says, where an end is asked for.
         """
         iteration: int | None = None
-        for round_ in [one for one in rounds(self.group, launch) if any(m.key not in self._done for m in one)]:
+        for round_ in list(rounds(self.group, launch)):
+            if all(measurement.key in self._done for measurement in round_):
+                yield  # groups that share rounds stay in step where one had come further than the others
+                continue
             if self._stop.requested:
                 self.interrupted = True
             if self.interrupted or self._nothing_to_learn():

@@ -210,7 +210,7 @@ def _flags_unbroken(text: str) -> "Markup":
 
 
 def table_body(table: Table) -> "Markup":
-    """A table's rows: the template would take five times as long for those of thousands of jobs."""
+    """A table's rows: made in the template, those of thousands of jobs took much of the time of a report."""
     from markupsafe import Markup, escape
 
     def html(cell: Cell, right: bool) -> str:

@@ -45,7 +45,7 @@ def test_the_answer_names_draft_n_draft_speedup_and_interval() -> None:
     assert answer.headline == "Run the synthetic draft, n_draft 4: 2.07× faster (44.2 → 91.4 tok/s)"
     assert answer.sureness == "95 % sure of 2.03 to 2.09×, by 5 pairs of runs."
     assert answer.kind == "run"
-    assert answer.rests_on.endswith("within rounds, its lower limit for the best of 3 settings")
+    assert answer.rests_on.endswith("of the rounds, its lower limit for the best of 3 settings")
     assert "1 prompt, 5 pairs of runs" in answer.rests_on
 
 

@@ -18,10 +18,10 @@ from velosweep.reporting.wording import (
     by_prompt,
     first_few,
     interval,
+    interval_source,
     is_informative,
     job_labels,
     listed,
-    method_words,
     names_of,
     number,
     recorded_labels,
@@ -223,7 +223,7 @@ def _rests_on(best: Comparison, jobs: Sequence[Comparison], record: SweepRecord)
     return (
         f"{prompts}, {plural(best.n_pairs, 'pair')} of runs{starts}, {length_words(best)} each; "
         f"{best.device} on {best.host}; {best.engine}, llama.cpp {best.llama_cpp_build}; "
-        f"{f'interval: {method_words(best.ci_method)}{chosen}' if best.ci_method else 'too few runs for an interval'}"
+        f"{f'{interval_source(best.ci_method)}{chosen}' if best.ci_method else 'too few runs for an interval'}"
     )
 
 

@@ -78,6 +78,13 @@ def method_words(ci_method: str) -> str:
     return ci_method.replace(ONE_LAUNCH, "")
 
 
+def interval_source(ci_method: str) -> str:
+    """What an interval was computed from, in plain words; the report's method section names the method."""
+    if ci_method.startswith("moderated"):
+        return "the interval is from pairs of runs, by the noise of all settings of the rounds"
+    return f"the interval is from {'pairs of' if ci_method.startswith('paired') else 'unpaired'} runs"
+
+
 def speedup(comparison: Comparison) -> str:
     """`1.41× [1.33, 1.49]`: the geometric mean ratio and its 95 % interval."""
     value = best_estimate(comparison)

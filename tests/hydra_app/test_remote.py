@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -151,11 +152,20 @@ def test_what_a_lost_dask_worker_had_sent_is_kept_and_not_measured_again(bench: 
     assert not list(bench.root.glob(".groups/*/journal-*"))
 
 
+class DaskProcesses(NamedTuple):
+    """A scheduler and its workers."""
+
+    address: str
+    scheduler: subprocess.Popen[bytes]
+    workers: list[subprocess.Popen[bytes]]
+
+
 @contextmanager
-def dask_workers(bench: Bench, count: int) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:  # noqa: F811
-    """A scheduler of its own with workers that nobody restarts; its address and they."""
+def dask_workers(bench: Bench, count: int) -> Iterator[DaskProcesses]:  # noqa: F811
+    """A scheduler of its own with workers that nobody restarts."""
     options = {"env": bench.environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     file = bench.folder / "scheduler.json"
+    file.unlink(missing_ok=True)
     scheduler = [
         sys.executable,
         "-m",
@@ -172,7 +182,7 @@ def dask_workers(bench: Bench, count: int) -> Iterator[tuple[str, list[subproces
         while not file.is_file() or not file.read_text().endswith("}"):
             assert time.monotonic() < deadline, "no scheduler"
             time.sleep(0.1)
-        yield json.loads(file.read_text())["address"], started[1:]
+        yield DaskProcesses(json.loads(file.read_text())["address"], started[0], started[1:])
     finally:
         for process in started:
             process.kill()
@@ -181,7 +191,7 @@ def dask_workers(bench: Bench, count: int) -> Iterator[tuple[str, list[subproces
 
 def test_a_scheduler_that_repeats_a_lost_worker_s_task_costs_no_measurement(bench: Bench) -> None:  # noqa: F811
     bench.set(ms_per_token=20)
-    with dask_workers(bench, 2) as (address, workers):
+    with dask_workers(bench, 2) as (address, _, workers):
         drive = bench.sweep(*GRID, "hydra/launcher=dask", f"hydra.launcher.address={address}", "hydra.launcher.tasks=1")
         bench.wait_for(lambda: len(arrived(bench.root)) >= 4, timeout_s=120)
         before = arrived(bench.root)

@@ -5,6 +5,7 @@ When a worker is lost, its group continues on another worker of the same host an
 starts over, because a vanilla series belongs to one machine.
 """
 
+import logging
 import os
 import queue
 import secrets
@@ -18,9 +19,12 @@ from typing import Any
 
 from velosweep.config.settings import RunSettings
 from velosweep.errors import ConfigError, MismatchError, StorageError
-from velosweep.hydra_app.remote import RemoteGroup, RemoteLauncher, error_text, import_extra, measure_group
+from velosweep.hydra_app.remote import RemoteGroup, RemoteLauncher, error_text, import_extra, measure_group, sayer
 from velosweep.hydra_app.remote_journal import JournalReplica, display_of, line_sender, sweep_files, write_files
 from velosweep.values import Sample
+
+_LOOK_S = 5.0
+"""After so long without news it is looked whether there are workers."""
 
 
 class DaskLanes(RemoteLauncher):
@@ -43,6 +47,7 @@ class DaskLanes(RemoteLauncher):
             runs = GroupRuns(
                 replicas=replicas,
                 show=stack.enter_context(display_of(groups, root, settings, earlier)),
+                say=sayer(settings),
                 client=stack.enter_context(self._client(settings)),
                 resources=_resources(asked if asked is not None else (1 if settings.gpus else 0)),
                 allowed_failures=int(self._settings["allowed_failures"]),
@@ -55,8 +60,9 @@ class DaskLanes(RemoteLauncher):
         distributed = import_extra("distributed", "dask")
         with ExitStack() as stack:
             scheduler = self._settings["address"] or stack.enter_context(self._cluster(distributed, settings))
+            logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it logs is told in sentences
             try:
-                client = distributed.Client(scheduler, timeout="30s", set_as_default=False)
+                client = distributed.Client(scheduler, timeout="10s", set_as_default=False)
             except OSError as error:
                 raise ConfigError(
                     f"No Dask scheduler answers at {self._settings['address']}",
@@ -95,14 +101,17 @@ class GroupRuns:
     """Runs groups on Dask's workers and submits a group again when its worker is lost.
 
     Each attempt has a key and an event topic of its own, so that events of a worker that Dask has given up, but that
-    still runs, are ignored. `show` displays a sample; `allowed_failures`: lost workers after which a group has failed.
+    still runs, are ignored. `show` displays a sample, `say` a sentence; `allowed_failures`: lost workers after which a
+    group has failed.
     """
 
     client: Any
     replicas: Mapping[str, JournalReplica]
     show: Callable[[RemoteGroup, Sample], None]
+    say: Callable[[str], None]
     resources: Mapping[str, float] | None
     allowed_failures: int
+    _told: bool = False  # that no worker is there
     _lost: Counter[str] = field(default_factory=Counter)
     _attempts: dict[str, RemoteGroup] = field(default_factory=dict)  # running attempts by topic
     _arrivals: queue.SimpleQueue[tuple[str, Any]] = field(default_factory=queue.SimpleQueue)
@@ -113,7 +122,11 @@ class GroupRuns:
         for one in groups:
             self._submit(one)
         while self._attempts:
-            topic, arrival = self._arrivals.get()
+            try:
+                topic, arrival = self._arrivals.get(timeout=_LOOK_S)
+            except queue.Empty:
+                self._tell_of_missing_workers()
+                continue
             group = self._attempts.get(topic)
             if group is None:  # a late event of an earlier attempt
                 continue
@@ -123,6 +136,9 @@ class GroupRuns:
                     self.show(group, sample)
                 continue
             del self._attempts[topic]
+            if arrival.cancelled():
+                failures[group.name] = "the Dask scheduler was lost; start it again, then run the same command to go on"
+                continue
             self.client.unsubscribe_topic(topic)
             error = arrival.exception()
             if error is None:
@@ -131,6 +147,18 @@ class GroupRuns:
                 failures[group.name] = error_text(error)
             arrival.release()
         return failures
+
+    def _tell_of_missing_workers(self) -> None:
+        """Say so where no worker can take a group: Dask waits for one for ever."""
+        wanted = self.resources or {}
+        there = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        able = [one for one in there if all(one["resources"].get(name, 0) >= n for name, n in wanted.items())]
+        lacking = not able and self.client.status == "running"
+        if lacking and not self._told:
+            what = " with the resource GPU (`--resources GPU=1`)" if wanted else ""
+            address = self.client.scheduler.address
+            self.say(f"No Dask worker{what} is connected to {address}: waiting for one (`dask worker {address}`)")
+        self._told = lacking
 
     def _submit(self, group: RemoteGroup) -> None:
         # random, because a scheduler may outlive this sweep and keeps the keys and events of others

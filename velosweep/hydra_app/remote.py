@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from velosweep.models.model_checks import fingerprint
 from velosweep.planning.identity import content_hash, identify
 from velosweep.records import JobRecord, SweepRecord
 from velosweep.reporting.collation import collate
-from velosweep.reporting.console import make_console
+from velosweep.reporting.console import QUIET, make_console, say
 from velosweep.reporting.image_export import require_matplotlib
 from velosweep.reporting.terminal_report import print_results
 from velosweep.results.journal import Journal, read_journal
@@ -159,6 +160,11 @@ def import_extra(package: str, extra: str) -> Any:
         return import_module(package)
     except ImportError as error:
         raise ConfigError(f"hydra/launcher={extra} needs the package {package}", remedy=install_extra(extra)) from error
+
+
+def sayer(settings: RunSettings) -> Callable[[str], None]:
+    """A function that prints a sentence, or nothing where quiet is wanted."""
+    return partial(say, make_console()) if settings.verbosity > QUIET else lambda text: None
 
 
 Found = Mapping[str, tuple[SweepRecord, Sequence[Sample]]]

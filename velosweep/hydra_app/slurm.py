@@ -12,16 +12,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from velosweep.config.settings import RunSettings
 from velosweep.errors import ConfigError, Interrupted, VelosweepError
-from velosweep.hydra_app.remote import RemoteGroup, RemoteLauncher, import_extra, measure_group
+from velosweep.hydra_app.remote import RemoteGroup, RemoteLauncher, import_extra, measure_group, sayer
 from velosweep.isolation import python_command
 from velosweep.llama_cpp.process import ProgramOutput, ask
-from velosweep.reporting import console
 
 _ENDS = {
     "CANCELLED": "was cancelled",
@@ -70,7 +68,7 @@ class SlurmLanes(RemoteLauncher):
                 remedy="what they ask for is set by hydra.launcher.partition, .gpus_per_node, .cpus_per_task, .mem_gb",
             ) from error
         try:
-            reasons = failures_of(jobs, settings.verbosity)
+            reasons = failures_of(jobs, sayer(settings))
         except KeyboardInterrupt:
             raise Interrupted(
                 "No longer waiting; the submitted tasks go on",
@@ -118,13 +116,12 @@ class GroupTask:
         return DelayedSubmission(self, group, folder)
 
 
-def failures_of(jobs: Sequence[Any], verbosity: int) -> list[str | None]:
+def failures_of(jobs: Sequence[Any], say: Callable[[str], None]) -> list[str | None]:
     """Wait for tasks; the reason why each brought nothing, in words, None where it did."""
     if not isinstance(jobs[0], import_extra("submitit", "slurm").SlurmJob):  # on this machine
         for job in jobs:
             job.wait()
         return [why_failed(job, lambda task: "") for job in jobs]
-    say = partial(console.say, console.make_console()) if verbosity > console.QUIET else lambda text: None
     queue = TaskQueue(jobs[0].job_id.partition("_")[0], say)
     queue.wait_for(jobs)
     return [why_failed(job, queue.end_of) for job in jobs]

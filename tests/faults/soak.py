@@ -135,7 +135,7 @@ class Cycle:
         status, said = drive.process.returncode, drive.said
         early = status in (-signal.SIGTERM, -signal.SIGHUP) and len(self.bench.samples()) == self.begun_with
         killed = status == -signal.SIGKILL and signal.SIGKILL in self.sent
-        late = status == -signal.SIGINT and signal.SIGINT in self.sent  # Python was ending; a shell calls that 130, too
+        late = status == -signal.SIGINT and bool(self.sent)  # Python was ending; a shell calls that 130, too
         if status not in (0, 1, 2, 3, 130) and not early and not killed and not late:
             yield f"exit status {status}"
         if "Traceback" in said:

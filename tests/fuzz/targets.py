@@ -23,7 +23,11 @@ from velosweep.config.schema import PromptKeys
 from velosweep.errors import VelosweepError
 from velosweep.llama_cpp import client
 from velosweep.llama_cpp.binaries import parse_speculative, parse_vanilla
+from velosweep.llama_cpp.capabilities import parse_defaults, parse_help, parse_list, parse_spec_types, parse_version
 from velosweep.llama_cpp.completion import Completion, parse_events
+from velosweep.llama_cpp.failures import diagnose
+from velosweep.llama_cpp.server import listening_port
+from velosweep.llama_cpp.server_log import DraftingLog, offloaded_layers
 from velosweep.llama_cpp.speculation_counters import SpeculationCounters, parse_counters
 from velosweep.models import hub_models
 from velosweep.models.gguf_model import HeaderError, parse_header
@@ -185,6 +189,25 @@ def program_output(data: bytes) -> None:
     parse_speculative(text)
 
 
+def server_log(data: bytes) -> None:
+    """The log of a server: where it listens, layers, how long drafting took, why it ended."""
+    path = FOLDER / "server.log"
+    path.write_bytes(data)
+    assert (listening_port(data.decode(errors="replace")) or 1) < 1 << 16
+    offloaded_layers(path)
+    DraftingLog(path, kinds=1).skip()
+    diagnose(data.decode(errors="replace"), 1)
+
+
+def program_help(data: bytes) -> None:
+    """What a program says of itself: flags, their defaults, version, devices."""
+    text = data.decode(errors="replace")
+    parse_defaults(text)
+    parse_spec_types(parse_help(text))
+    parse_version(text)
+    parse_list(text)
+
+
 SOUND_MODEL = model(
     vocabulary([f"t{i}" for i in range(12)]) | {"llama.block_count": 3, "general.name": "x", "f": 0.5, "a": [1, 2]},
     {"a.weight": ((64, 2), 0), "b.weight": ((64,), 8)},
@@ -251,6 +274,21 @@ decoded  103 tokens in    0.246 seconds, speed:  419.219 t/s
 n_drafted = 160
 n_accept  = 82
 """
+LOG = b"""load_tensors: offloaded 3/3 layers to GPU
+main: server is listening on http://127.0.0.1:8080 - starting the main loop
+statistics draft-simple: #calls(b,g,a) = 1 46 46, #gen tokens = 178, dur(b,g,a) = 0.001, 24.037, 0.031 ms
+0.00.771.389 E llama_model_load: error loading model: tensor 'a' not found
+#3  0x00007f in llama_decode () from /x/libllama.so
+terminate called after throwing an instance of 'std::runtime_error'
+"""
+HELP = b"""----- common params -----
+-c,    --ctx-size N                     size of the prompt context (default: 4096)
+--spec-type none,draft-simple,ngram-mod  kind (default: none)
+- 4: trace
+version: 4191 (0bbd2262)
+Available devices:
+  CUDA0: NVIDIA H100 (81079 MiB, 80555 MiB free)
+"""
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 
 JSONL = b"""{"question_id": 81, "category": "writing", "turns": ["One", "Two"]}
@@ -296,5 +334,7 @@ TARGETS = {
     ),
     "events": Target(run=server_events, seeds=[EVENTS, b'error: {"message": "x"}\n']),
     "metrics": Target(run=metrics, seeds=[METRICS]),
+    "log": Target(run=server_log, seeds=[LOG]),
+    "help": Target(run=program_help, seeds=[HELP]),
     "output": Target(run=program_output, seeds=[OUTPUT]),
 }

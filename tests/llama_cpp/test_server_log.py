@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from velosweep.llama_cpp.server import listening_port
 from velosweep.llama_cpp.server_log import DraftingLog, offloaded_layers
 
 LINE = (
@@ -26,6 +27,24 @@ def log_of(path: Path, *kinds_tokens_ms: tuple[str, int, float]) -> None:
         for kind, tokens, ms in kinds_tokens_ms:
             log.write("0.11.682.091 I slot print_timing: eval time = 7523.52 ms\n")
             log.write(LINE.format(kind=kind, tokens=tokens, ms=ms))
+
+
+@pytest.mark.parametrize(
+    ("log", "port"),
+    [
+        ("main: server is listening on http://127.0.0.1:8080 - starting the main loop\n", 8080),
+        ("print_info: general.name = listening on http://10.0.0.9:80\nlistening on http://127.0.0.1:8081\n", 8081),
+        ("general.name = listening on 127.0.0.1:99999\n", None),
+    ],
+)
+def test_a_model_s_name_in_the_log_sends_no_request_to_another_machine(log: str, port: int | None) -> None:
+    assert listening_port(log) == port
+
+
+def test_a_line_of_statistics_with_a_damaged_time_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(LINE.format(kind="draft", tokens=4, ms=1.0).replace("1.000", "1.0.00"))
+
+    DraftingLog(tmp_path / "log", kinds=1).skip()
 
 
 def test_a_runs_drafting_is_the_difference_of_two_lines(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from velosweep.llama_cpp.server_client import ServerClient
 from velosweep.llama_cpp.server_log import DraftingLog, offloaded_layers
 from velosweep.values import Device, Lane
 
-_LISTENING = re.compile(r"listening on (?:http://)?([^\s:/]+):(\d+)")
+# A model's name stands in the log, too, and may say that it listens elsewhere: ours are always started on this address.
+_LISTENING = re.compile(r"listening on (?:http://)?127\.0\.0\.1:(\d{1,5})\b")
 _SILENCE_S = 2.0
 _LAST_WORDS = 1 << 20  # bytes of log in which the cause of a death is looked for: debuggers write much
 _KILLED = -9  # by somebody, or by a system that is out of memory: to load again would do harm
@@ -49,6 +50,12 @@ class ServerEngine:
         argv, environment = [self.capabilities.program, *arguments], {"LLAMA_API_KEY": api_key}
         child = start_child(argv, lane=lane, log_path=log_path, environment=environment)
         return ServerSession(server, child, log_path=log_path, api_key=api_key)
+
+
+def listening_port(log: str) -> int | None:
+    """The port that a server of ours says it listens on."""
+    ports = map(int, _LISTENING.findall(log))
+    return next((port for port in ports if 0 < port < 1 << 16), None)
 
 
 def start_child(
@@ -124,9 +131,8 @@ class ServerSession(Session):
         self._layers = offloaded_layers(self._log_path)
 
     def _listening(self) -> HttpClient | None:
-        match = _LISTENING.search(process.tail(self._log_path))
-        if match is not None:
-            return HttpClient(ServerAddress(host=match.group(1), port=int(match.group(2)), api_key=self._api_key))
+        if port := listening_port(process.tail(self._log_path)):
+            return HttpClient(ServerAddress(port=port, api_key=self._api_key))
         # A person's own arguments may have silenced the log; the system knows the port, too, but asking it costs more.
         if time.perf_counter() - self._started > _SILENCE_S:
             import psutil

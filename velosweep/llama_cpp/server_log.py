@@ -13,7 +13,8 @@ from pathlib import Path
 from velosweep.llama_cpp.process import wait_for
 
 _STATISTICS = re.compile(
-    rb"statistics +([a-z0-9_-]+): [^\n]*#gen tokens *= *(\d{1,15}),[^\n]*dur\(b,g,a\) *= *[\d.]+, *([\d.]+), *[\d.]+ ms"
+    rb"statistics +([a-z0-9_-]+): [^\n]*#gen tokens *= *(\d{1,15}),"
+    rb"[^\n]*dur\(b,g,a\) *= *[\d.]+, *(\d+(?:\.\d+)?), *[\d.]+ ms"
 )
 # The log has a thread of its own, which writes a line some time after the answer is sent.
 _LATE_S = 0.25

@@ -120,3 +120,9 @@ def test_a_dense_code_orders_rows_as_the_tuples_do(arrays):
     rows = list(zip(*arrays, strict=True))
     assert sorted(range(len(rows)), key=lambda i: codes[i]) == sorted(range(len(rows)), key=lambda i: rows[i])
     assert len(set(codes)) == len(set(rows))
+
+
+def test_an_integer_of_any_size_is_a_number() -> None:
+    table = pa.table({"memory_bytes": pa.array([1 << 62, None], pa.int64())})
+
+    assert Columns(table).number("memory_bytes")[0] == float(1 << 62)

@@ -74,7 +74,7 @@ class Columns:
         column: Any = self.table[name]
         if pa.types.is_boolean(column.type):
             column = column.cast(pa.int8())
-        column = column.cast(kind, safe=not pa.types.is_timestamp(kind))
+        column = column.cast(kind, safe=kind == pa.int64())  # a float is near enough, of any size
         if pa.types.is_timestamp(kind):
             column = column.cast(pa.int64())
         fill_null: Any = pc.fill_null

@@ -87,6 +87,10 @@ def script(folder: Path, text: str) -> str:
     return str(program)
 
 
+def test_a_memory_of_thousands_of_digits_is_no_device() -> None:
+    assert parse_list(LISTS["cuda"][0].replace("81079", "9" * 5000))[0].program_name == "CUDA1"
+
+
 def test_memory_is_the_total_in_bytes() -> None:
     assert parse_list(LISTS["cuda"][0])[0].memory_bytes == 81079 << 20
 

@@ -165,7 +165,7 @@ _KINDS = {
     "OpenCL": "opencl",
     "CANN": "cann",
 }
-_DEVICE = re.compile(r"^[ \t]+([A-Za-z]+?)(\d*): (.+?) \((\d+) MiB, \d+ MiB free\)\s*$", re.MULTILINE)
+_DEVICE = re.compile(r"^[ \t]+([A-Za-z]+?)(\d{0,6}): (.+?) \((\d{1,12}) MiB, \d+ MiB free\)\s*$", re.MULTILINE)
 _HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES")
 
 

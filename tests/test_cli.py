@@ -52,6 +52,18 @@ def test_nothing_heavy_is_imported_that_is_not_needed(command_lines: list[list[s
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("words", [["-m", "n_draft=2,4", "--help"], ["n_draft=2", "-h"], ["-m", "--version"]])
+def test_help_and_the_version_are_told_wherever_asked_for_and_nothing_is_measured(
+    recorded: Recorded,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+) -> None:
+    assert recorded.main(words) == 0
+
+    assert capsys.readouterr().out.startswith("velosweep")
+    assert recorded.calls == []
+
+
 def test_help_names_every_verb_group_and_key(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
 

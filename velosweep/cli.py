@@ -82,10 +82,10 @@ def _run(arguments: list[str]) -> int:
     first = arguments[0] if arguments else ""
     if first in COMMANDS:
         return int(importlib.import_module(f"velosweep.commands.{first}").main(arguments[1:]))
-    if first in ("--version", "-V"):
+    if not {"--version", "-V"}.isdisjoint(arguments):
         sys.stdout.write(f"velosweep {__version__}\n")
         return int(ExitStatus.OK)
-    if first in ("--help", "-h", "help"):
+    if first == "help" or not {"--help", "-h"}.isdisjoint(arguments):
         from velosweep.hydra_app.help_page import help_page
 
         sys.stdout.write(help_page(COMMANDS))

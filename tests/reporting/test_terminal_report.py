@@ -6,6 +6,7 @@ import re
 import statistics
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -344,6 +345,18 @@ def test_who_has_no_llama_server_is_told_where_to_get_one(
 
     about = " (llama-server is at github.com/ggml-org/llama.cpp/releases): " if told else ":     "
     assert f"Run it{about}llama-server -m" in text
+
+
+def test_threads_that_nobody_asked_for_are_explained_beside_the_command() -> None:
+    made = own_models(sweeps.default_sweep())
+
+    def told(settings: dict[str, Any]) -> bool:
+        arguments = ("-m", "main.gguf", "-t", "1")
+        jobs = [replace(job, server_arguments=arguments, settings=settings) for job in made.record.jobs]
+        return "-t as measured" in shown(replace(made, record=replace(made.record, jobs=tuple(jobs))))
+
+    assert told({})
+    assert not told({"engine.threads": 1})
 
 
 def test_several_kinds_that_drafted_nothing_are_one_line() -> None:

@@ -2,7 +2,7 @@
 
 import shlex
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from velosweep.config.speculation_kinds import KINDS, kind_of
 from velosweep.llama_cpp.setting_table import SETTINGS
@@ -10,11 +10,6 @@ from velosweep.records import JobRecord, SweepRecord
 from velosweep.statistics.comparison import Comparison
 
 WHERE_TO_GET_IT = "llama-server is at github.com/ggml-org/llama.cpp/releases"
-
-
-def program_missing(job: Comparison) -> bool:
-    """Whether the embedded llama.cpp ran this job and PATH has no llama-server for its command."""
-    return job.engine == "embedded" and shutil.which("llama-server") is None
 
 
 def command_line(job: Comparison, record: SweepRecord) -> str | None:
@@ -27,6 +22,15 @@ def command_line(job: Comparison, record: SweepRecord) -> str | None:
     entry = next((entry for entry in record.jobs if entry.id == job.job_id), None)
     recorded = entry.server_arguments if entry else ()
     return _quoted(entry, recorded or default_arguments(job))
+
+
+def command_remarks(job: Comparison, record: SweepRecord) -> Iterator[str]:
+    """What has to be known before a job's command is run here."""
+    if job.engine == "embedded" and shutil.which("llama-server") is None:
+        yield WHERE_TO_GET_IT
+    entry = next((entry for entry in record.jobs if entry.id == job.job_id), None)
+    if entry is not None and "-t" in entry.server_arguments and "engine.threads" not in entry.settings:
+        yield "-t as measured, with a core left to velosweep: more may be faster"
 
 
 def vanilla_command(job: Comparison, record: SweepRecord) -> str:

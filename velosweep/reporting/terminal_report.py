@@ -13,7 +13,7 @@ from velosweep.reporting.console import NORMAL, QUIET, SILENT, VERBOSE, height, 
 from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.load_map import as_answered, load_table, where_it_pays
-from velosweep.reporting.printed_command import WHERE_TO_GET_IT, program_missing
+from velosweep.reporting.printed_command import command_remarks
 from velosweep.reporting.recommendation import Recommendation, recommend
 from velosweep.reporting.request_words import request_words
 from velosweep.reporting.result_tables import searched_candidates, summary_table, with_failed, with_reasons_elsewhere
@@ -214,8 +214,8 @@ def _next_steps(
         if not ("hints" in without or single or quiet) and (reasons := target_reasons(answer, jobs, record)):
             yield f"Would help: {question}{reasons[0][0].lower()}{reasons[0][1:]}"
         if answer.command and not made_up and not several:
-            get_it = WHERE_TO_GET_IT if answer.job is not None and program_missing(answer.job) else ""
-            about = "; ".join(filter(None, (answer.question, get_it)))
+            remarks = () if answer.job is None else command_remarks(answer.job, record)
+            about = "; ".join(filter(None, (answer.question, *remarks)))
             load = f"Run it ({about}):" if about else "Run it:    "
             yield f"{load} {answer.command}"
     if several and not made_up:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
 from tests.planning.jobs import job
-from velosweep.config.settings import EngineSettings, ModelPair, Prompt, PromptSet, Speculation, SyntheticShape
+from velosweep.config.settings import (
+    Adaptive,
+    EngineSettings,
+    ModelPair,
+    Prompt,
+    PromptSet,
+    Protocol,
+    Sampling,
+    Speculation,
+    SyntheticShape,
+)
 from velosweep.planning.identity import identify
 from velosweep.planning.job_names import JobNames, names_of_jobs, shortened
 from velosweep.planning.job_settings import default_of as default
@@ -151,6 +161,31 @@ def test_a_setting_that_is_not_said_has_its_default() -> None:
     assert default("engine.cache_type_k") == "f16"
     assert default("iterations") == 5
     assert default("speculation.ngram_mod.n_match") is None
+
+
+@pytest.mark.parametrize(
+    ("section", "prefix"),
+    [
+        (Adaptive, "protocol.adaptive."), (EngineSettings, "engine."), (Protocol, "protocol."),
+        (Sampling, "sampling."), (Speculation, "speculation."), (SyntheticShape, "model_pair.synthetic."),
+    ],
+)  # fmt: skip
+def test_every_setting_has_the_default_that_its_key_has(section: type, prefix: str) -> None:
+    known = {field.name: field.default for field in fields(section)}
+    scalars = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in known.items()}
+    told = {"protocol.iterations": "iterations", "engine.program": "llama_cpp.path"}
+
+    assert {name: default(told.get(prefix + name, prefix + name)) for name in known} == scalars
+
+
+def test_a_setting_of_stopping_when_sure_is_told_apart_from_its_default() -> None:
+    rules = [Protocol(adaptive=adaptive) for adaptive in (Adaptive(target=0.005), Adaptive())]
+
+    assert labels(*({"protocol": rule} for rule in rules)) == ["target 0.005", "target 0.01"]
+
+
+def test_what_is_no_key_has_no_default() -> None:
+    assert [default(key) for key in ("protocol.num", "engine.added", "prompts.template_kwargs.stop")] == [None] * 3
 
 
 def test_overrides_say_what_an_older_sweep_set() -> None:

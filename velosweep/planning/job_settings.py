@@ -7,14 +7,13 @@ their defaults. Whatever key is swept is found here by its values, so that no pl
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import PurePath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, Protocol
 
-from velosweep.config.schema import KEY_TYPES
-from velosweep.config.settings import EngineSettings, Job, PromptSet, Sampling, Speculation, SyntheticShape
-from velosweep.config.settings import Protocol as RunProtocol
+from velosweep.config.schema import KEY_TYPES, KEYS
+from velosweep.config.settings import Job
 from velosweep.config.speculation_kinds import KINDS, kind_of
 from velosweep.values import Scalar
 
@@ -27,20 +26,14 @@ PAIR, MAIN, DRAFT = "model_pair.name", "model_pair.main_model", "model_pair.draf
 KIND, N_DRAFT, N_PREDICT, PROMPTS = "speculation.kinds", "n_draft", "n_predict", "prompts.name"
 CORE = (PAIR, MAIN, DRAFT, KIND, N_DRAFT, N_PREDICT, PROMPTS, "concurrency", "depth")
 
-_SECTIONS: Mapping[str, type] = {
-    "speculation": Speculation,
-    "engine": EngineSettings,
-    "sampling": Sampling,
-    "prompts": PromptSet,
-    "protocol": RunProtocol,
-    "model_pair.synthetic": SyntheticShape,
-}
 # Fields of a job that are no settings of what is measured, or that stand in `CORE`.
 _NO_SETTINGS = frozenset({
     "id", "num", "twins", "baseline_id", "added", "directory", "overrides", "output", "target_speedup", "model_pair",
     "n_draft", "n_predict", "concurrency", "depth", "prompts.name", "prompts.prompts", "speculation.kinds",
 })  # fmt: skip
 _KEY_OF = {"engine.program": "llama_cpp.path", "protocol.iterations": "iterations"}
+# By the names of fields, as settings are, not by YAML's.
+_DEFAULTS = {f"{name.rpartition('.')[0]}.{key.field}".lstrip("."): key.default for name, key in KEYS.items()}
 PATHS = frozenset({MAIN, DRAFT, "llama_cpp.path"})
 
 
@@ -138,16 +131,14 @@ def _not_default(value: "DataclassInstance", prefix: str) -> Iterable[tuple[str,
 
 
 def _scalar(value: Any) -> Scalar:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else value
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list, dict)) else value
 
 
 @lru_cache
 def default_of(key: str) -> Scalar:
     """What a setting is where it is not said; None for one without a default."""
-    section, _, name = {ours: theirs for theirs, ours in _KEY_OF.items()}.get(key, key).rpartition(".")
-    declared = {field.name: field.default for field in fields(_SECTIONS.get(section, Job))}
-    value = declared.get(name, MISSING)
-    return None if value is MISSING else _scalar(value)
+    field = next((theirs for theirs, ours in _KEY_OF.items() if ours == key), key)
+    return _scalar(_DEFAULTS.get(field))
 
 
 def value_of(settings: Settings, key: str) -> Scalar:

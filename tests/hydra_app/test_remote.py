@@ -162,7 +162,7 @@ class DaskProcesses(NamedTuple):
 
 @contextmanager
 def dask_workers(bench: Bench, count: int) -> Iterator[DaskProcesses]:  # noqa: F811
-    """A scheduler of its own with workers that nobody restarts."""
+    """A scheduler of its own with workers that nobody restarts; all are connected, for a sweep counts them."""
     options = {"env": bench.environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     file = bench.folder / "scheduler.json"
     file.unlink(missing_ok=True)
@@ -176,11 +176,17 @@ def dask_workers(bench: Bench, count: int) -> Iterator[DaskProcesses]:  # noqa: 
     ]
     worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads=1", "--no-nanny", "--no-dashboard"]
     started = [subprocess.Popen([*scheduler, f"--scheduler-file={file}"], **options)]  # type: ignore[call-overload]
-    started += [subprocess.Popen([*worker, f"--scheduler-file={file}"], **options) for _ in range(count)]  # type: ignore[call-overload]
+    logs = [bench.folder / f"worker-{number}.log" for number in range(count)]
+    for log in logs:
+        with log.open("wb") as stderr:
+            started.append(subprocess.Popen([*worker, f"--scheduler-file={file}"], **{**options, "stderr": stderr}))  # type: ignore[call-overload]
     try:
         deadline = time.monotonic() + 60
         while not file.is_file() or not file.read_text().endswith("}"):
             assert time.monotonic() < deadline, "no scheduler"
+            time.sleep(0.1)
+        while not all("Registered to" in log.read_text() for log in logs):
+            assert time.monotonic() < deadline, "a worker is not connected"
             time.sleep(0.1)
         yield DaskProcesses(json.loads(file.read_text())["address"], started[0], started[1:])
     finally:

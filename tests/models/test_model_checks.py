@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.models.gguf_bytes import ARRAY, STRING, model, text, vocabulary
+from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import ModelFileError, PairError
 from velosweep.models.gguf_model import read_header
-from velosweep.models.model_checks import check_model, check_pair, fingerprint
+from velosweep.models.model_checks import HEADS, check_model, check_pair, fingerprint
 
 TOKENS = [f"token{i}" for i in range(300)]
 TENSORS = {"a.weight": ((64, 4), 0), "b.weight": ((64,), 8)}
@@ -318,3 +319,7 @@ def test_any_damage_is_our_own_error_or_none(tmp_path_factory, edits, end):
         check_pair(check_model(path, key="k"), check_model(path, key="k"))
     except ModelFileError as error:
         assert error.remedy  # noqa: PT017 - either end is right
+
+
+def test_every_kind_that_drafts_with_heads_has_them_checked():
+    assert {"draft-simple", *HEADS} == {kind.llama_cpp for kind in KINDS.values() if kind.takes_draft_model}

@@ -17,7 +17,7 @@ from velosweep.models.gguf_model import GgufInfo, read_header
 from velosweep.models.hub_models import part_names
 
 # Kinds that draft with heads, and what those are called.
-_HEADS = {
+HEADS = {
     "draft-mtp": "heads for multi-token prediction",
     "draft-eagle3": "an EAGLE-3 head",
     "draft-dflash": "a DFlash head",
@@ -100,7 +100,7 @@ def check_heads(kinds: Collection[str], main: GgufInfo, draft: GgufInfo | None) 
     own = main.head.count if main.head is not None else 0
     layers = None if main.layers is None else main.layers - own
     for kind in kinds:
-        name = _HEADS.get(kind)
+        name = HEADS.get(kind)
         if name is None and not (kind == "draft-simple" and draft and draft.head and draft.head.alone):
             continue
         if draft is None and main.head is not None and kind == main.head.kind:
@@ -115,7 +115,7 @@ def check_heads(kinds: Collection[str], main: GgufInfo, draft: GgufInfo | None) 
         made_for = draft.head.kind if draft.head is not None else "draft-simple"
         if made_for != kind:
             holds = (
-                f"it holds {_HEADS[made_for]}" if made_for in _HEADS else f"it is a plain model ({draft.architecture})"
+                f"it holds {HEADS[made_for]}" if made_for in HEADS else f"it is a plain model ({draft.architecture})"
             )
             cause: str | None = f"{holds}, and not {name or 'a model that drafts alone'}"
         else:

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 
 from velosweep.config.settings import SyntheticShape
+from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import ConfigError, StorageError
 from velosweep.models.model_checks import check_model, check_pair
 from velosweep.models.synthetic.pair import (
     DEFAULT_SHAPE,
+    FILES,
     PRESETS,
     check_shape,
     ensure_files,
+    ensure_models,
     model_paths,
     shape_from,
     write_files,
@@ -241,3 +244,22 @@ def test_two_shapes_never_share_a_file(tmp_path):
     shapes = [replace(DEFAULT_SHAPE, **change) for change in changes]
 
     assert len({path for shape in [*shapes, DEFAULT_SHAPE] for path in model_paths(shape, tmp_path, "draft")}) == 8
+
+
+def test_every_kind_that_drafts_with_a_model_has_files():
+    assert set(FILES) == {kind.name for kind in KINDS.values() if kind.takes_draft_model}
+
+
+@pytest.mark.parametrize("kinds", [("draft-unheard-of",), ("draft", "draft-unheard-of")])
+def test_a_kind_whose_heads_we_cannot_write_is_not_given_the_plain_pair(kinds, tmp_path):
+    with pytest.raises(ConfigError, match="none that speculation draft-unheard-of drafts with") as caught:
+        ensure_models(SMALL, kinds, tmp_path)
+
+    assert "draft-dspark" in caught.value.remedy
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_kind_that_looks_into_the_text_needs_no_more_than_the_plain_pair(tmp_path):
+    main, draft = ensure_models(SMALL, ("ngram-unheard-of",), tmp_path)
+
+    assert (main, draft) == ensure_files(SMALL, "draft", tmp_path)

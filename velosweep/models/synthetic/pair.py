@@ -15,6 +15,7 @@ from typing import Any
 
 from velosweep.config.keys import freeze, keys_of
 from velosweep.config.settings import SyntheticShape
+from velosweep.config.speculation_kinds import kind_of
 from velosweep.errors import ConfigError, StorageError
 from velosweep.files import file_sha256, user_cache, write_text
 
@@ -119,8 +120,14 @@ def ensure_models(
 ) -> tuple[Path, Path | None]:
     """The main model, and the draft model or head, for these kinds of speculation; written as by `ensure_files`.
 
-    MTP heads are in a main model of their own, whose architecture has them; there is no draft model.
+    MTP heads are in a main model of their own, whose architecture has them; there is no draft model. Raises ConfigError
+    for a kind that drafts with a model that is not among `FILES`.
     """
+    for lacking in (kind for kind in kinds if kind_of(kind).takes_draft_model and kind not in FILES):
+        raise ConfigError(
+            f"The synthetic models have none that speculation {lacking} drafts with",
+            remedy=f"choose from {', '.join(FILES)}, or set model_pair.main_model to a GGUF file",
+        )
     kind = next((kind for kind in kinds if kind in FILES), "draft")
     if kind == "draft-mtp":
         return ensure_files(shape, kind, folder, on_progress)[0], None

@@ -235,6 +235,27 @@ def test_in_slices_damaged_lines_are_reported_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_slices", "small_groups")
+@pytest.mark.parametrize("damaged", [[5], [0, 17, 33, 48], list(range(1, 49))])
+def test_what_an_earlier_collation_kept_makes_up_for_a_large_damaged_journal(
+    tmp_path: Path, damaged: list[int]
+) -> None:
+    paths = sweep(tmp_path)
+    write_derived_files(tmp_path)
+    before = files(tmp_path)
+    lines = paths.journal.read_bytes().splitlines(keepends=True)
+    for number in damaged:
+        lines[number] = lines[number].replace(b"crc", b"crx")
+    paths.journal.write_bytes(b"".join(lines))
+
+    result = write_derived_files(tmp_path)
+
+    assert {**files(tmp_path), "journal.jsonl": before["journal.jsonl"]} == before
+    recovered = len([number for number in damaged if number])
+    assert result.damaged[-1] == f"{recovered} of them recovered from samples.parquet"
+    assert len(result.damaged) == len(damaged) + 1
+
+
+@pytest.mark.usefixtures("in_slices", "small_groups")
 def test_several_processes_write_the_same_bytes_as_one(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     one = write_derived_files(sweep(tmp_path / "one").root)
     request.getfixturevalue("two_processes")

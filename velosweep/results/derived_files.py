@@ -10,9 +10,9 @@ import pyarrow as pa
 from velosweep.files import make_folder, read_bytes, write_bytes
 from velosweep.records import SweepRecord
 from velosweep.results.job_files import write_in_slices, write_job_files
-from velosweep.results.journal_table import Damaged, damage_in_words, journal_row_groups
-from velosweep.results.loading import load_sweep_samples
-from velosweep.results.parquet_files import row_count, sweep_metadata, write_row_groups, write_samples
+from velosweep.results.journal_table import Damaged, damage_in_words, journal_columns, journal_row_groups
+from velosweep.results.loading import RUN, load_sweep_samples, lost_rows
+from velosweep.results.parquet_files import row_count, schema, sweep_metadata, write_row_groups, write_samples
 from velosweep.results.paths import SweepPaths
 from velosweep.results.results_file import Summary, write_results, write_summary_array
 from velosweep.results.setting_columns import sample_columns, stored_columns, with_setting_columns
@@ -134,16 +134,8 @@ def _store_samples(paths: SweepPaths) -> SweepResults:
         record, table = _described(paths, table)
         write_samples(paths.samples, table, metadata=sweep_metadata(record))
     else:
-        record, table, lines = read_record(paths.record), None, Damaged()
-        if paths.journal.is_file():
-            columns = sample_columns(record.jobs)
-            write_row_groups(
-                paths.samples,
-                (with_setting_columns(rows, columns) for rows in journal_row_groups(paths.journal, lines)),
-                metadata=sweep_metadata(record),
-                further={column.name: column.kind for column in columns},
-            )
-        damaged = damage_in_words(lines)
+        record, table = read_record(paths.record), None
+        damaged = _copy_journal(paths, record) if paths.journal.is_file() else ()
     count = row_count(paths.samples)
     return SweepResults(
         root=paths.root,
@@ -153,6 +145,26 @@ def _store_samples(paths: SweepPaths) -> SweepResults:
         comparisons=[],
         damaged=damaged,
     )
+
+
+def _copy_journal(paths: SweepPaths, record: SweepRecord) -> tuple[str, ...]:
+    """Write samples.parquet from a large journal, and what only an earlier one still has; returns what is damaged."""
+    columns, lines, notes = sample_columns(record.jobs), Damaged(), list[str]()
+
+    def lost() -> pa.Table:
+        if not lines or not paths.samples.is_file():
+            return schema().empty_table()
+        rows, note = lost_rows(journal_columns(paths.journal, RUN), paths.samples)
+        notes.append(note)
+        return rows
+
+    write_row_groups(
+        paths.samples,
+        (with_setting_columns(rows, columns) for rows in journal_row_groups(paths.journal, lines, lost)),
+        metadata=sweep_metadata(record),
+        further={column.name: column.kind for column in columns},
+    )
+    return (*damage_in_words(lines), *notes)
 
 
 def _described(paths: SweepPaths, table: pa.Table) -> tuple[SweepRecord, pa.Table]:

@@ -6,7 +6,7 @@ And the order of a table's rows, which depends on the rows alone, so that the sa
 import json
 import mmap
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -50,11 +50,16 @@ def journal_to_table(path: Path) -> tuple[pa.Table, Damaged]:
     return pa.concat_tables([schema().empty_table(), *tables]), sorted(damaged)
 
 
-def journal_row_groups(path: Path, damaged: Damaged) -> Iterator[pa.Table]:
-    """The journal's samples in canonical order, ROW_GROUP rows at a time.
+def journal_columns(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """These columns of the journal's samples in their order, a batch at a time. Raises as `journal_to_table`."""
+    return (table for _, table in _parsed_batches(path, [], columns))
 
-    Memory: some 50 bytes a sample and one group; each line is read twice. `damaged` is filled before the first
-    group comes. Raises as `journal_to_table`.
+
+def journal_row_groups(path: Path, damaged: Damaged, further: Callable[[], pa.Table]) -> Iterator[pa.Table]:
+    """The journal's samples and the `further` ones in canonical order, ROW_GROUP rows at a time.
+
+    Memory: some 50 bytes a sample, the further ones and one group; each line is read twice. `damaged` is filled before
+    `further` is asked for, which is before the first group comes. Raises as `journal_to_table`.
     """
     begins, ends = array("q"), array("q")
     keys = []
@@ -63,8 +68,8 @@ def journal_row_groups(path: Path, damaged: Damaged) -> Iterator[pa.Table]:
         begins.extend(line.begin for line in lines)
         ends.extend(line.begin + len(line.content) for line in lines)
     damaged.sort()
-    if not keys:
-        return
+    others = further()
+    keys.append(others.select(list(ORDER_KEYS)))
     places = canonical_places(pa.concat_tables(keys))
     del keys
     with (
@@ -73,8 +78,14 @@ def journal_row_groups(path: Path, damaged: Damaged) -> Iterator[pa.Table]:
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
     ):
         for first in range(0, len(places), ROW_GROUP):
-            group = places[first : first + ROW_GROUP].tolist()
-            yield _parse([content[begins[place] : ends[place]] for place in group], COLUMNS)
+            group = places[first : first + ROW_GROUP]
+            own = group < len(begins)
+            texts = [content[begins[place] : ends[place]] for place in group[own].tolist()]
+            table = _parse(texts, COLUMNS) if texts else others.slice(0, 0)
+            if not own.all():
+                together = pa.concat_tables([table, others.take(group[~own] - len(begins))])
+                table = together.take(np.argsort(np.concatenate([np.flatnonzero(own), np.flatnonzero(~own)])))
+            yield table
 
 
 def _parsed_batches(path: Path, damaged: Damaged, columns: Sequence[str]) -> Iterator[tuple[Sequence[_Line], pa.Table]]:

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +19,7 @@ from velosweep.results.parquet_files import (
     check_file_schema,
     damaged_parquet,
     read_parquet,
+    read_row_groups,
     reading_parquet,
     with_all_columns,
 )
@@ -101,8 +102,8 @@ def load_sweep_samples(root: Path) -> tuple[pa.Table, tuple[str, ...]]:
         table, damaged = journal_to_table(paths.journal)
         notes = damage_in_words(damaged)
         if damaged and paths.samples.is_file():
-            table, note = _with_collated(table, paths.samples)
-            notes += (note,)
+            lost, note = lost_rows([table], paths.samples)
+            table, notes = pa.concat_tables([table, lost]), (*notes, note)
         return in_canonical_order(table), notes
     if paths.samples.is_file():
         with reading_parquet(paths.samples):  # columns of other types, and what has no order
@@ -116,20 +117,30 @@ def load_sweep_samples(root: Path) -> tuple[pa.Table, tuple[str, ...]]:
 
 
 # What tells a physical run from all others of its sweep.
-_RUN = ("job_id", "mode", "block", "launch", "iteration", "prompt_id", "attempt", "warmup", "order", "started_at")
+RUN = ("job_id", "mode", "block", "launch", "iteration", "prompt_id", "attempt", "warmup", "order", "started_at")
 
 
-def _with_collated(table: pa.Table, samples: Path) -> tuple[pa.Table, str]:
-    """A damaged journal's rows, with the lost ones that an earlier collation wrote; and in words how many those are."""
+def lost_rows(journal: Iterable[pa.Table], samples: Path) -> tuple[pa.Table, str]:
+    """What an earlier collation wrote of runs that a damaged journal no longer has; and in words how many those are.
+
+    `journal`: its runs, RUN of them at least.
+    """
+    known = {run for table in journal for run in _runs(table)}
+    lost = [parquet_files.schema().empty_table()]
     try:
-        kept = with_all_columns(read_parquet(samples)).select(table.column_names)
+        for rows in read_row_groups(samples):
+            lost.append(rows.filter(pa.array((run not in known for run in _runs(rows)), type=pa.bool_())))
     except StorageError as error:
-        return table, f"none of them could be recovered from {samples.name}: {error.message}"
-    known = {tuple(row.values()) for row in table.select(list(_RUN)).to_pylist()}
-    lost = [tuple(row.values()) not in known for row in kept.select(list(_RUN)).to_pylist()]
-    saved = kept.filter(pa.array(lost, type=pa.bool_()))
-    note = f"{saved.num_rows} of them recovered from {samples.name}"
-    return pa.concat_tables([table, saved.cast(table.schema)]), note
+        return lost[0], f"none of them could be recovered from {samples.name}: {error.message}"
+    saved = pa.concat_tables(lost)
+    return saved, f"{saved.num_rows} of them recovered from {samples.name}"
+
+
+def _runs(table: pa.Table) -> Iterator[int]:
+    """A number for each row's run; of two runs it is hardly ever the same."""
+    own: list[Any] = table.select(list(RUN)).columns
+    columns = [column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column for column in own]
+    return map(hash, zip(*(column.to_pylist() for column in columns), strict=True))
 
 
 def sweeps_below(folder: Path) -> list[Path]:

@@ -204,6 +204,14 @@ def read_parquet(path: Path) -> "pa.Table":
         return open_parquet(path).read()
 
 
+def read_row_groups(path: Path) -> "Iterator[pa.Table]":
+    """The contract's columns of a Parquet file of ours, a row group at a time. Raises StorageError or SchemaError."""
+    with reading_parquet(path):  # columns of other types, too
+        file = open_parquet(path)
+        for number in range(file.num_row_groups):
+            yield with_all_columns(file.read_row_group(number)).select(list(COLUMNS)).cast(schema())
+
+
 def row_count(path: Path) -> int:
     """How many rows a Parquet file of ours has. Raises StorageError or SchemaError."""
     with reading_parquet(path):

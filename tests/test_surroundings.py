@@ -65,10 +65,7 @@ def test_a_current_folder_that_is_gone_is_told(words: tuple[str, ...], tmp_path:
         [sys.executable, "-P", "-c", code, *words], cwd=gone, capture_output=True, text=True, timeout=120, check=False
     )
 
-    assert (done.returncode, done.stderr) == (
-        2,
-        "velosweep: The current folder is gone\n  change to one that is there\n",
-    )
+    assert (done.returncode, done.stderr) == (2, "velosweep: The current folder is gone\n  cd to one that exists\n")
 
 
 @pytest.mark.parametrize("named", ["", "llama-server"])

@@ -20,9 +20,9 @@ COMMANDS = {
     "doctor": "what would run here: programs, versions, devices, models, what is missing",
     "resume": "finish an interrupted sweep",
     "more": "add rounds to a finished sweep",
-    "rerun": "the same experiment again, compared with the old results",
+    "rerun": "repeat a sweep and compare with the old results",
     "collate": "rebuild every derived file of a sweep from its samples",
-    "report": "console summary and report.html of a sweep again",
+    "report": "show a sweep's results and rewrite report.html",
     "compare": "two sweeps side by side",
     "bisect": "which build of llama.cpp made it slower: bisect --main A.gguf -l OLD … NEW",
     "command": "the llama-server command of a sweep's answer",
@@ -34,7 +34,7 @@ _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status (see `velosweep.errors`). Never raises but for SystemExit of a verb."""
+    """Run one command; returns its exit status (see `velosweep.errors`). Raises only bugs, and a verb's SystemExit."""
     if argv is None:
         shut_out_current_folder()
         repair_output()
@@ -100,7 +100,7 @@ def _own_error(error: Exception) -> VelosweepError | None:
     if isinstance(error, VelosweepError):
         return error
     if isinstance(error, FileNotFoundError) and error.filename is None and not _current_folder_exists():
-        return VelosweepError("The current folder is gone", remedy="change to one that is there")
+        return VelosweepError("The current folder is gone", remedy="cd to one that exists")
     if isinstance(error, OSError) and error.filename is not None:
         return VelosweepError(
             f"{error.filename}: {error.strerror}",

@@ -128,7 +128,7 @@ class RunFailed(VelosweepError):
 
 
 class RequestRefused(RunFailed):
-    """The server can't or won't answer this request, and won't when it is asked again; others it may answer."""
+    """The server can't or won't answer this request, now or later; it may answer others."""
 
 
 class RunTimeout(RunFailed):

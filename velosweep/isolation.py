@@ -26,7 +26,7 @@ def shut_out_current_folder() -> None:
 
 
 def import_path() -> list[str]:
-    """`sys.path` without the current folder, but where that is installed (editable) or holds velosweep itself.
+    """`sys.path` without the current folder, unless that is installed (editable) or holds velosweep itself.
 
     What stands before the standard library comes from PYTHONPATH or the way Python was started; what follows it is
     installed. velosweep's own folder, where nothing else leads to it, comes last and shadows nothing.

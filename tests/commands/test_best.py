@@ -131,7 +131,7 @@ def test_streams_and_depths_are_searched_each_and_share_the_budget(recorded: Rec
         (["nothing.gguf"], "No model at"),
         (["mian.gguf"], "main.gguf? velosweep best lists"),
         (["main.gguf", "-c", "512"], "write engine.context=512 instead"),
-        (["--models", "nowhere"], "nowhere is no folder"),
+        (["--models", "nowhere"], "no folder nowhere"),
         (["main.gguf", "--draft-max", "16"], "velosweep best --help lists its flags"),
         (["main.gguf", "draft.gguf"], "velosweep run --main main.gguf --draft draft.gguf"),
         (["main.gguf", "-n", "x"], "several are --n-predict A,B or --n-predict START-STOP"),

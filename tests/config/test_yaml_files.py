@@ -48,7 +48,7 @@ def refused(folder: Path, group: str, content: str | bytes) -> str:
             "FILE, line 2 is not YAML: expected ',' or ']', but got '<stream end>'; close the bracket",
         ),
         ('name: "p\nfile: a\n', "FILE, line 1 is not YAML: found unexpected end of stream; close the quote"),
-        ("name: p\nname: q\n", "FILE, line 2 is not YAML: found duplicate key name; leave one of them"),
+        ("name: p\nname: q\n", "FILE, line 2 is not YAML: found duplicate key name; keep one of them"),
         (
             "name: @p\n",
             "FILE, line 1 is not YAML: found character '@' that cannot start any token; put the value in quotes",

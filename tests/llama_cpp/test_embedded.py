@@ -239,7 +239,7 @@ def test_a_damaged_model_is_told(tmp_path: Path) -> None:
     junk = tmp_path / "junk.gguf"
     junk.write_bytes(b"this is no model" * 100)
 
-    with pytest.raises(LaunchFailed, match="no GGUF or is damaged"):
+    with pytest.raises(LaunchFailed, match="is not GGUF, or damaged"):
         run_of(vanilla(str(junk)), tmp_path)
 
 

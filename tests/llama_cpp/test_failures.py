@@ -21,10 +21,10 @@ LOGS = [
     ("file", "none.gguf can't be opened", 1,
      "gguf_init_from_file: failed to open '/m/none.gguf': 'No such file or directory'\n"
      "llama_model_load: error loading model: llama_model_loader: failed to load model from /m/none.gguf"),
-    ("file", "no GGUF or is damaged", 1,
+    ("file", "is not GGUF, or damaged", 1,
      "0.00.020.924 E gguf_init_from_reader: invalid magic characters: ' ???', expected 'GGUF'\n"
      "0.00.021.070 E llama_model_load: error loading model: llama_model_loader: failed to load model from /m/junk.gguf"),
-    ("file", "no GGUF or is damaged", 1, "0.00.007.464 E gguf_init_from_reader: failed to read magic"),
+    ("file", "is not GGUF, or damaged", 1, "0.00.007.464 E gguf_init_from_reader: failed to read magic"),
     ("file", "cut short", 1,
      "llama_model_load: error loading model: tensor 'blk.3.ffn_up.weight' data is not within the file bounds, "
      "model is corrupted or incomplete\nllama_model_load_from_file_impl: failed to load model"),
@@ -58,7 +58,7 @@ LOGS = [
     ("memory", "too small for the model", 1,
      "ggml_aligned_malloc: insufficient memory (attempted to allocate 70000.00 MB)\n"
      "alloc_tensor_range: failed to allocate CPU buffer of size 73400320000"),
-    ("memory", "want of memory", -9, "llama_model_loader: loaded meta data"),
+    ("memory", "lack of memory", -9, "llama_model_loader: loaded meta data"),
     ("driver", "driver does not work", 1,
      "ggml_cuda_init: failed to initialize CUDA: CUDA driver version is insufficient for CUDA runtime version"),
     ("driver", "the GPU reported an error", -6, "CUDA error: an illegal memory access was encountered"),

@@ -234,7 +234,7 @@ def test_a_lock_folder_that_is_a_link_is_refused(tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to(tmp_path / "theirs")
     monkeypatch.setenv("VELOSWEEP_LOCK_DIR", str(tmp_path / "link"))
 
-    with pytest.raises(StorageError, match="not ours"):
+    with pytest.raises(StorageError, match="not yours"):
         lock_folder()
 
 

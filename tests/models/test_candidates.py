@@ -94,7 +94,7 @@ def test_a_main_model_with_heads_of_its_own_needs_no_file(tmp_path: Path) -> Non
 def test_heads_are_no_main_model(tmp_path: Path) -> None:
     head = check_model(write_eagle3(tmp_path / "head.gguf"), key="main")
 
-    with pytest.raises(PairError, match="holds heads for draft-eagle3, and no model"):
+    with pytest.raises(PairError, match="holds heads for draft-eagle3, not a model"):
         find_candidates(head, [], ())
 
 

@@ -102,7 +102,7 @@ def test_an_adaptive_protocol_says_its_bounds_and_a_search_says_no_iterations() 
 
 
 @pytest.mark.parametrize(
-    ("done", "said"), [(0, ""), (4, "Going on: 4 of at most 15 measurements are there already\n"), (15, "")]
+    ("done", "said"), [(0, ""), (4, "Resuming: 4 of at most 15 measurements are already there\n"), (15, "")]
 )
 def test_a_resumed_sweep_says_what_is_there_already(done: int, said: str) -> None:
     assert started(planned.sweep((4, 8)), done=done).rpartition("\n\n")[2] == said

@@ -45,7 +45,7 @@ def test_the_answer_names_draft_n_draft_speedup_and_interval() -> None:
     assert answer.headline == "Run the synthetic draft, n_draft 4: 2.07× faster (44.2 → 91.4 tok/s)"
     assert answer.sureness == "95 % sure of 2.03 to 2.09×, by 5 pairs of runs."
     assert answer.kind == "run"
-    assert answer.rests_on.endswith("of the rounds, its lower limit for the best of 3 settings")
+    assert answer.rests_on.endswith("settings, its lower limit for the best of 3 settings")
     assert "1 prompt, 5 pairs of runs" in answer.rests_on
 
 
@@ -265,7 +265,7 @@ def test_what_a_search_confirmed_is_the_answer_though_another_looks_better() -> 
     assert answer.headline == "Run the synthetic draft, n_draft 8: 1.40× faster"  # all runs' means say otherwise
     assert answer.sureness.startswith("95 % sure of 1.30 to 1.50×, by 6 pairs of runs; certified")
     assert "6 pairs" in answer.rests_on
-    assert "may be as fast, for all the search measured: n_draft 4" in answer.notes
+    assert "may be as fast, as far as measured: n_draft 4" in answer.notes
     assert not any("best of" in note for note in answer.notes)
 
 

@@ -66,7 +66,7 @@ def test_what_was_dropped_when_and_at_what_cost_is_said() -> None:
 
 
 def test_a_wrong_prediction_is_named() -> None:
-    assert "expected otherwise by more than 5 %: n_draft 2 (expected 50.00, measured 40.00)" in said(answer())
+    assert "predictions off by more than 5 %: n_draft 2 (expected 50.00, measured 40.00)" in said(answer())
 
 
 def test_what_only_a_prediction_speaks_against_is_said_not_to_be_measured() -> None:

@@ -19,5 +19,5 @@ def test_of_many_series_the_eight_best_are_drawn_and_the_rest_counted() -> None:
 
     assert chart is not None
     assert [trace["name"] for trace in chart.data] == [f"p_min 0.{step:02d}".rstrip("0") for step in range(4, 12)]
-    assert chart.summary.endswith(" 4 further lines reach no higher: see the results.")
+    assert chart.summary.endswith(" 4 further lines, none higher: see the results.")
     assert all(len(chart.data) == 9 for chart in metric_charts(jobs))  # vanilla, too

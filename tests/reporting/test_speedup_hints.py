@@ -174,9 +174,9 @@ def test_a_loss_is_not_called_a_modest_speedup() -> None:
     ("speculation", "remedy"),
     [
         ("draft", "A draft of the same model family"),
-        ("draft-mtp", "Heads trained with this very main model"),
-        ("draft-eagle3", "A head trained for this very main model"),
-        ("draft-dflash+ngram-mod", "A head trained for this very main model"),
+        ("draft-mtp", "Heads trained with this exact main model"),
+        ("draft-eagle3", "A head trained for this exact main model"),
+        ("draft-dflash+ngram-mod", "A head trained for this exact main model"),
         ("ngram-mod (synthetic acceptance 1)", "Prompts whose answers repeat text"),
         ("ngram-cache", "Prompts whose answers repeat text"),
         ("ngram-of-next-month", "Another speculation"),

@@ -500,7 +500,7 @@ def test_jobs_that_failed_alike_are_one_paragraph() -> None:
 @pytest.mark.parametrize(
     ("states", "why"),
     [
-        (("failed", "failed", "pending"), "2 settings failed, 1 setting did not come to an end (velosweep resume"),
+        (("failed", "failed", "pending"), "2 settings failed, 1 setting did not finish (velosweep resume"),
         (("done", "done", "done"), "no samples of 3 settings are left"),
     ],
 )

@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     folders = [expanded(folder) for folder in arguments.models or ()]
     for folder in folders:
         if not folder.is_dir():
-            raise ConfigError(f"--models {folder} is no folder", remedy="name folders that hold GGUF files")
+            raise ConfigError(f"--models: no folder {folder}", remedy="name folders that hold GGUF files")
     if arguments.model is None:
         found, refused = read_models(_files([*folders, Path.cwd()]), on_progress=tell)
         return _list(found, refused, console)
@@ -192,7 +192,7 @@ def _list(found: Sequence[FoundModel], refused: Sequence[str], console: "Console
     from velosweep.reporting.table import terminal_lines
 
     if not found:
-        say(console, "No GGUF model was found: in this folder, nor in the stores of llama.cpp, Hugging Face, LM Studio")
+        say(console, "No GGUF model was found in this folder or in the stores of llama.cpp, Hugging Face, LM Studio")
         say(console, "and Ollama. Name a folder: velosweep best --models DIR")
         return int(ExitStatus.NOTHING_MEASURED)
     by_size = sorted(found, key=lambda model: -model.header.size_bytes)
@@ -218,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="velosweep best",
         description="Find what speeds a model up here: draft models and heads that fit it, among the models of its "
         "folder and of llama.cpp's, Hugging Face's, LM Studio's and Ollama's, and the kinds of speculation that need "
-        "none. Not speculating competes. Without MODEL: list the models there are and which fit each other.",
+        "none. Vanilla competes too. Without MODEL: list the models found and which fit each other.",
         epilog="Any other setting: KEY=VALUE, as `velosweep --help` lists them, e.g. engine.context=8192",
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a GGUF file, or a model's name in one of the stores")

@@ -83,10 +83,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def first_slower(builds: Sequence[str], judge: Judge) -> list[str]:
-    """The builds of which one is the first that is slower, the last of them surely: a single one where all was told.
+    """The builds among which is the first slower one (the last is surely slower); just one where all was clear.
 
     Empty where the last is not slower; all but the first where that can't be told. Each is judged against the first,
-    the last one before all others, these by halves. Behind one that can't be told only later ones are judged: runs
+    the last one before all others, these by halves. After an unclear one only later ones are judged: runs
     that can't tell it can hardly tell those before it. One that failed is passed over.
     """
     last = judge(builds[-1])
@@ -198,10 +198,10 @@ class _Bisection:
             yield f"The first build that is {slower}: {suspects[0]}."
         else:
             before = suspects[0] if len(suspects) == 2 else f"{suspects[0]} to {suspects[-2]}"
-            yield f"The first build that is surely {slower}: {suspects[-1]}. Not known: {before}."
+            yield f"The first build that is surely {slower}: {suspects[-1]}. Unclear: {before}."
         if unclear:
             share = math.ceil(100 * (1 - min(self.ratios[build].low for build in unclear)) + 0.5) / 100
-            yield "Surer:      close other programs, take longer runs (-n 300), or ask for less, of the same runs:"
+            yield "Surer:      close other programs, take longer runs (-n 300), or raise --slower-by, same runs:"
             yield f"            {self._again(share=share)}"
 
 
@@ -239,8 +239,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="velosweep bisect",
         usage="velosweep bisect --main MODEL.gguf -l OLD … NEW [--slower-by 5%%] …",
         description="Find the first build of llama.cpp, of a list from old to new, that is slower than the first of "
-        "them by more than a share. Two builds at a time take turns, each round on servers started anew; what can't be "
-        "told after three looks is named. With --draft or --n-draft speculative decoding is compared, else decoding "
+        "them by more than a share. Two builds at a time take turns, each round on servers started anew; what is "
+        "unclear after three looks is named. With --draft or --n-draft speculative decoding is compared, else decoding "
         "without it.",
         epilog="Any other setting: KEY=VALUE, as `velosweep --help` lists them, e.g. engine.threads=8",
     )

@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     """
     arguments = _parser().parse_args(argv)
     if arguments.fail_below is not None and not 0 < arguments.fail_below <= 1:
-        raise ConfigError(f"--fail-below is {arguments.fail_below}", remedy="name a ratio of 1 at most, such as 0.97")
+        raise ConfigError(f"--fail-below is {arguments.fail_below}", remedy="give a ratio up to 1, such as 0.97")
     if rows := [Path(name) for name in (arguments.old, arguments.new) if name and Path(name).is_file()]:
         return _beside_posted(
             rows, [name for name in (arguments.old, arguments.new) if name and Path(name) not in rows]
@@ -118,5 +118,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--html", nargs="?", const="", metavar="FILE", help=f"write a page too (default: NEW/{PAGE})")
     parser.add_argument("--prompts", action="store_true", help="each prompt too, not only whole jobs")
-    parser.add_argument("--anyway", action="store_true", help="though engine, machine or model files differ")
+    parser.add_argument("--anyway", action="store_true", help="even if engine, machine or models differ")
     return parser

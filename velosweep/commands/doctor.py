@@ -49,9 +49,10 @@ def main(argv: Sequence[str]) -> int:
     from velosweep.config.load import JobLoader, load_settings
     from velosweep.reporting.console import make_console, say
 
-    command = ("velosweep", "run", *argv) if any(word.startswith("-") for word in argv) else ("velosweep", *argv)
+    in_flags = any(word.startswith("-") for word in argv)
+    command = ("velosweep", *(("run",) if in_flags else ()), *argv)
     checks = dict[Check, None]()  # what is alike for several models stands once
-    for overrides in _combinations(words(argv)) if command[1] == "run" else [list(argv)]:
+    for overrides in _combinations(words(argv)) if in_flags else [list(argv)]:
         cfg = compose(overrides)
         checks |= dict.fromkeys(examine(JobLoader().load(cfg), load_settings(cfg)))
     console = make_console()
@@ -109,9 +110,7 @@ def _machine() -> Iterator[Check]:
     yield Check("ok", "machine", f"{machine.host}: {machine.cpu}, {cores}, {memory}, {machine.system}")
     if (quota := cpu_quota()) is not None and quota < machine.logical_cores:
         text = f"a quota grants {quota:g} of {machine.logical_cores} logical cores"
-        yield Check(
-            "warning", "quota", text, "threads that use it up are stopped again and again; grant more if you can"
-        )
+        yield Check("warning", "quota", text, "threads that exhaust it are paused repeatedly; grant more if you can")
     yield Check("ok", "velosweep", f"{__version__} on Python {machine.python}")
     load = psutil.getloadavg()[0]
     if load > machine.physical_cores * 0.5:
@@ -128,7 +127,7 @@ def _program(job: Job, settings: RunSettings) -> Iterator[Check]:
     yield Check("ok", "llama.cpp", f"engine {found.kind}, build {found.build}, {where} ({found.reason})")
     if found.kind == "embedded":
         remedy = "for a GPU, or for figures of your own llama.cpp, set llama_cpp.path=/path/to/llama.cpp"
-        yield Check("note", "llama.cpp", "the embedded llama.cpp computes on the CPU alone", remedy)
+        yield Check("note", "llama.cpp", "the embedded llama.cpp runs on the CPU only", remedy)
     if found.kind == "server" and found.program:
         known = of_program(found.program)
         meanings = ("draft_model", "n_draft", "p_min", "spec_type", "draft_gpu_layers", "metrics")

@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     target = arguments.directory / "conf"
     if target.resolve() == package_conf().resolve():
         raise ConfigError(
-            f"{target} here is velosweep's own configuration, which every folder sees",
+            f"{target} is velosweep's own configuration, used by every folder",
             remedy="make a folder of your own: velosweep init bench",
         )
     folders = [*([package_conf()] if arguments.all else []), Path(__file__).parent / "starter"]

@@ -17,7 +17,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="velosweep more",
         description="Add rounds to a sweep, so that its intervals get narrower. A search goes on: it gets more pairs "
-        "to confirm its winner with, and where it had a budget that much time again.",
+        "to confirm its winner and, if it had a budget, the same time again.",
     )
     add_sweep_folder(parser, default=True)
     parser.add_argument("-i", "--iterations", type=int, default=5, metavar="N", help="rounds to add (default: 5)")
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     if tuner is not None:
         tuner = _longer(tuner, pairs=arguments.iterations, time_s=seconds("--budget", arguments.budget))
     elif arguments.budget:
-        raise ConfigError("--budget is for a search, and this sweep is none", remedy="give --iterations")
+        raise ConfigError("--budget is for a search; this sweep isn't one", remedy="give --iterations")
     else:
         jobs = [replace(job, added=(*job.added, arguments.iterations)) for job in jobs]
     return saved.measure_rest(jobs, verbosity=-1 if arguments.quiet else saved.settings.verbosity, tuner=tuner)

@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         "--format",
         metavar="FORM",
         action="append",
-        help="print and write nothing: the results as md, csv or json; the best one as a row to post; the answer as a "
+        help="print only, no files: the results as md, csv or json; the best one as a row to post; the answer as a "
         "command, a llama-server preset or a llama-swap entry (without it: the screen's text, and report.html)",
     )
     parser.add_argument("--paths", action="store_true", help="keep home directories; else they are shortened to ~")
@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const="",
         metavar="URI",
-        help="log each job as a run to MLflow (extra: mlflow); without URI where MLFLOW_TRACKING_URI says",
+        help="log each job as a run to MLflow (extra: mlflow); without URI: at MLFLOW_TRACKING_URI",
     )
     level = parser.add_mutually_exclusive_group()
     level.add_argument("-q", "--quiet", dest="verbosity", action="store_const", const=-1, default=0, help="answer only")

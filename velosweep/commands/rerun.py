@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status of the new sweep."""
     parser = argparse.ArgumentParser(prog="velosweep rerun", description="Repeat a sweep and compare.")
     add_sweep_folder(parser)
-    parser.add_argument("overrides", nargs="*", help="key=value, laid over every job")
+    parser.add_argument("overrides", nargs="*", help="key=value, set for every job")
     parser.add_argument("--out", type=Path, help="the new folder; by default outputs/<date>/<time>")
     parser.add_argument("-q", "--quiet", action="store_true", help="results only")
     arguments = parser.parse_args(argv)

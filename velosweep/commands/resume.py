@@ -23,9 +23,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="velosweep resume", description="Finish an interrupted sweep.")
     add_sweep_folder(parser, default=True)
-    parser.add_argument("--force", action="store_true", help="go on though models, program or machine have changed")
+    parser.add_argument("--force", action="store_true", help="go on even if models, program or machine changed")
     parser.add_argument("-q", "--quiet", action="store_true", help="results only")
-    parser.add_argument("-v", "--verbose", action="store_true", help="also what servers are started with")
+    parser.add_argument("-v", "--verbose", action="store_true", help="also load times and every remark")
     arguments = parser.parse_args(argv)
     saved = saved_sweep(arguments.directory)
     verbosity = -1 if arguments.quiet else 1 if arguments.verbose else saved.settings.verbosity

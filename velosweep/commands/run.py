@@ -30,9 +30,7 @@ def words(argv: Sequence[str]) -> list[str]:
     flags, overrides = split_overrides(argv)
     arguments = parsed(_parser(), flags)
     if numbered := [text for text in arguments.draft or () if text.isdigit() and not os.path.exists(text)]:  # noqa: PTH110
-        raise ConfigError(
-            f"--draft is {numbered[0]}, and takes files", remedy=f"for the length: --n-draft {numbered[0]}"
-        )
+        raise ConfigError(f"--draft takes a file, not {numbered[0]}", remedy=f"for the length: --n-draft {numbered[0]}")
     if arguments.draft and not arguments.main:
         raise ConfigError("--draft is given without --main", remedy="velosweep run --main MAIN.gguf --draft DRAFT.gguf")
     if arguments.budget and not arguments.tune:
@@ -199,9 +197,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def add_measuring_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `run` and `best` alike."""
-    parser.add_argument("-p", "--prompt", action="append", metavar="TEXT", help="a prompt (give it again for more)")
+    parser.add_argument("-p", "--prompt", action="append", metavar="TEXT", help="a prompt (repeat for more)")
     parser.add_argument("--prompts", metavar="FILE", help="a file of prompts, or the name of a set, such as mixed")
-    parser.add_argument("-n", "--n-predict", nargs="+", metavar="N", help="tokens to generate a run (default: 100)")
+    parser.add_argument("-n", "--n-predict", nargs="+", metavar="N", help="tokens generated per run (default: 100)")
     parser.add_argument(
         "-l",
         "--llama-server",
@@ -214,4 +212,4 @@ def add_measuring_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="folder for the results (default: outputs/<date>/<time>)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and run nothing")
     parser.add_argument("-q", "--quiet", action="store_true", help="results only")
-    parser.add_argument("-v", "--verbose", action="store_true", help="also what servers are started with")
+    parser.add_argument("-v", "--verbose", action="store_true", help="also load times and every remark")

@@ -22,10 +22,10 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="velosweep serve",
         description="Start llama-server with the setting that a sweep found to be the fastest.",
-        epilog="What follows -- goes to llama-server as it is, e.g. velosweep serve last -- --port 8080",
+        epilog="What follows -- goes to llama-server as is, e.g. velosweep serve last -- --port 8080",
     )
     add_sweep_folder(parser, default=True)
-    parser.add_argument("--llama-server", metavar="PATH", help="another program than the command names")
+    parser.add_argument("--llama-server", metavar="PATH", help="use this program instead")
     own, separator, further = list(argv), "--" in argv, []
     if separator:
         own, further = own[: own.index("--")], own[own.index("--") + 1 :]
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         place = own.index(unknown[0])
         raise ConfigError(
             f"velosweep serve has no {unknown[0]}",
-            remedy="what is llama-server's follows --: "
+            remedy="llama-server's flags go after --: "
             + shlex.join(["velosweep", "serve", *own[:place], "--", *own[place:], *further]),
         )
     command = [*answer_arguments(arguments.directory), *map(absolute_paths, further)]

@@ -14,11 +14,11 @@ from velosweep.units import bytes_words
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write the models (nothing is written where it is already) and print their paths; returns the exit status."""
+    """Write the models (existing files are kept) and print their paths; returns the exit status."""
     heads = [kind for kind in FILES if kind != "draft"]
     parser = argparse.ArgumentParser(
         prog="velosweep synth",
-        description="Write a synthetic model pair: random weights, real times, acceptance as you choose it by eps.",
+        description="Write a synthetic model pair: random weights, real times, acceptance set by eps.",
         epilog="fields: " + ", ".join(asdict(DEFAULT_SHAPE)) + "; shapes: " + ", ".join(PRESETS),
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to; default: your cache folder")

@@ -58,7 +58,7 @@ def _missing_choice(error: object) -> ConfigError:
     options = sorted(map(str, getattr(error, "options", None) or ()))
     group = next((known for known in GROUPS if wanted.startswith(f"{known}/")), wanted.rpartition("/")[0])
     if not group:
-        return ConfigError(" ".join(str(error).split()), remedy="velosweep --info searchpath shows where was looked")
+        return ConfigError(" ".join(str(error).split()), remedy="velosweep --info searchpath shows where it looked")
     choice = wanted.removeprefix(f"{group}/")
     stem = Path(choice).stem  # of a file's path in place of its name
     guess = stem if stem in options else nearest(choice, options)
@@ -127,7 +127,7 @@ def _from_omegaconf(error: BaseException, outer: str) -> ConfigError:
     if variable:
         return ConfigError(
             f"{place}: the environment variable {variable[1]} is not set",
-            remedy=f"set {variable[1]}, or give what holds without it: ${{oc.env:{variable[1]},VALUE}}",
+            remedy=f"set {variable[1]}, or give a default: ${{oc.env:{variable[1]},VALUE}}",
         )
     if nowhere:
         return ConfigError(
@@ -212,7 +212,7 @@ def how_to_write(key: str, value: str, otherwise: str | None = None) -> str:
         return otherwise
     span = re.fullmatch(r"(\d+)\s*(?:\.\.+|-|:|to)\s*(\d+)", value)
     if span:
-        return f"several values are: -m '{name}=range({span[1]},{int(span[2]) + 1})', whose end is left out"
+        return f"several values are: -m '{name}=range({span[1]},{int(span[2]) + 1})' (the end excluded)"
     if several:
         return f"several values are: -m {shlex.quote(f'{name}={several}')}"
     example = "VALUE" if known is None or known.default is None or "$" in known.default_word else known.default_word
@@ -236,11 +236,11 @@ _REMEDIES = (
     (r"mapping values are not allowed|<block end>", _INDENT),
     (r"expected ',' or", "close the bracket, or put the text in quotes"),
     (r"unexpected end of stream", "close the quote"),
-    (r"duplicate key", "leave one of them"),
+    (r"duplicate key", "keep one of them"),
     (r"expected ':'", "write `key: value`, with a space after the colon"),
     (r"escape character", "use single quotes for paths"),
     (r"special characters", "save the file as UTF-8 text"),
-    (r"recursion", "write it with fewer brackets and lists within each other"),
+    (r"recursion", "nest fewer brackets and lists"),
 )
 # Where these began tells more than where the parser noticed.
 _BEGAN_EARLIER = re.compile("end of stream|expected ',' or|could not find expected ':'")

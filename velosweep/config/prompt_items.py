@@ -47,7 +47,7 @@ def _asked(item: Mapping[Any, Any], where: str) -> _Asked:
     found = {key: item[key] for key in TEXT_KEYS if item.get(key) is not None}
     texts = {str(key): _conversation(value, f"{where}, {key}") for key, value in found.items()}
     if len({(str(asked.text), asked.system) for asked in texts.values()}) > 1:
-        raise PromptError(f"{where} has {' and '.join(texts)}, which differ", remedy="leave the one that is the prompt")
+        raise PromptError(f"{where} has {' and '.join(texts)}, which differ", remedy="keep the one that is the prompt")
     return next(iter(texts.values()), _Asked(None))
 
 

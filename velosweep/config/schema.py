@@ -66,7 +66,7 @@ class DisplayKeys:
     """How much is said on the screen."""
 
     quiet: bool = key(False, "results only")
-    verbose: bool = key(False, "also what servers are started with")
+    verbose: bool = key(False, "also load times and every remark")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,12 +75,12 @@ class SweepKeys:
 
     llama_cpp: LlamaCpp = key(LlamaCpp, "the llama.cpp to measure")
     model_pair: PairKeys = key(PairKeys, "main and draft model")
-    n_draft: int = key(8, "tokens drafted at a time, at most", least=1)
-    n_predict: int = key(100, "tokens to generate a run", least=2)
+    n_draft: int = key(8, "most tokens drafted at a time", least=1)
+    n_predict: int = key(100, "tokens generated per run", least=2)
     concurrency: int = key(1, "requests at a time, each on a slot of its own", least=1)
     depth: int = key(0, "tokens of context before each prompt", least=0)
     stop: str = key(
-        "length", "length: n_predict tokens; natural: where the text ends, or then", choices=("length", "natural")
+        "length", "length: n_predict tokens; natural: end of text or n_predict", choices=("length", "natural")
     )
     prompt: str | None = key(None, "one prompt, instead of the set of prompts=", convert=lambda _, value: value)
     prompts: PromptKeys = key(PromptKeys, "prompts measured together")
@@ -99,7 +99,7 @@ class SweepKeys:
     cpu_lanes: int = key(1, "lanes on the CPU where there is no GPU", least=1)
     on_busy: str = key("wait", "device in use by another sweep: wait or fail", choices=("wait", "fail"))
     dry_run: bool = key(False, "print the plan and run nothing")
-    force: bool = key(False, "accept what changed underneath when resuming")
+    force: bool = key(False, "accept changed conditions when resuming")
     tuner: TunerSettings = key(TunerSettings, "how hydra/sweeper=tune searches the grid")
     report: ReportKeys = key(ReportKeys, "extra files of a report")
     display: DisplayKeys = key(DisplayKeys, "how much is said on the screen")

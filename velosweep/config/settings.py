@@ -32,7 +32,7 @@ class SyntheticShape:
     heads: int = key(6, "attention heads", least=1)
     kv_heads: int = key(2, "key/value heads", least=1)
     vocabulary: int = key(320, "tokens", least=1)
-    eps: float = key(0.03, "share of blocks the draft lacks: 0 is always accepted, more is less", least=0.0)
+    eps: float = key(0.03, "weight of blocks the draft lacks: 0 accepts all, more accepts less", least=0.0)
     type: str = key("f32", "weights: f32, f16, bf16, q8_0, q4_0", choices=WEIGHT_TYPES)
     seed: int = key(0, "seed of the random weights", least=0)
 
@@ -130,10 +130,10 @@ class Sampling:
 
     temperature: float = key(0.0, "0 is greedy, so that outputs can be compared", least=0.0)
     seed: int = key(42, "seed of sampling; above temperature 0 iteration i takes seed + i in every mode")
-    top_k: int = key(40, "choose among so many of the likeliest tokens; 0: all", least=0)
-    top_p: float = key(1.0, "choose among the likeliest tokens of this probability together", least=0.0, most=1.0)
-    min_p: float = key(0.0, "choose among tokens of this share of the likeliest's probability", least=0.0, most=1.0)
-    repeat_penalty: float = key(1.0, "make tokens of the last 64 this much less likely; 1: not", least=0.01)
+    top_k: int = key(40, "sample from this many likeliest tokens; 0: all", least=0)
+    top_p: float = key(1.0, "sample from the likeliest tokens with this total probability", least=0.0, most=1.0)
+    min_p: float = key(0.0, "sample from tokens with this share of the top probability", least=0.0, most=1.0)
+    repeat_penalty: float = key(1.0, "penalty on repeating the last 64 tokens; 1: none", least=0.01)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,8 +162,8 @@ class EngineSettings:
     draft_cache_type_v: str = key("f16", "type of the draft's value cache", choices=CACHE_TYPES)
     split_mode: str | None = key(None, "how GPUs share a model: none, layer, row or tensor", choices=SPLIT_MODES)
     tensor_split: tuple[float, ...] = key((), "share of each GPU, e.g. [3,1]")
-    n_cpu_moe: int | None = key(None, "keep the experts of the first so many layers on the CPU", least=0)
-    override_tensor: str | None = key(None, "buffers of tensors by pattern, as llama-server has it: exps=CPU")
+    n_cpu_moe: int | None = key(None, "keep the experts of the first N layers on the CPU", least=0)
+    override_tensor: str | None = key(None, "tensor buffers by pattern, as in llama-server: exps=CPU")
     draft_n_cpu_moe: int | None = key(None, "n_cpu_moe of the draft model", least=0)
     draft_override_tensor: str | None = key(None, "override_tensor of the draft model")
     draft_device: str | None = key(None, "device of the draft model, as llama-server names it")
@@ -181,8 +181,8 @@ class Adaptive:
     look_every: int = key(2, "pairs between looks", least=1)
     max_pairs: int = key(60, "give up after this many pairs", least=2)
     target: float = key(0.01, "stop at ± this relative half width", least=1e-6, most=1.0)
-    confidence: float = key(0.97, "confidence of the interval that is looked at", least=0.5, most=0.9999)
-    until_sure: bool = key(False, "also stop when the interval no longer holds 1")
+    confidence: float = key(0.97, "confidence of the interval at each look", least=0.5, most=0.9999)
+    until_sure: bool = key(False, "also stop once the interval excludes 1")
     budget_s: float | None = time_key("budget", "most time for settings measured together: 90s, 10min")
 
 
@@ -196,7 +196,7 @@ class Protocol:
 
     name: str = key("standard", "what results call the protocol")
     iterations: int = key(5, "pairs of vanilla and speculative runs", least=1)
-    launches: int = key(1, "times each server is started anew; iterations are shared out over them", least=1)
+    launches: int = key(1, "starts of each server; iterations are split among them", least=1)
     order: str = key("abba", "abba, random or block", choices=("abba", "random", "block"))
     seed: int = key(0, "seed of order=random")
     warmup_tokens: int = key(4, "tokens of the warm-up run after each start; 0: none", least=0)
@@ -204,7 +204,7 @@ class Protocol:
     retries: int = key(1, "times a failed run is repeated", least=0)
     load_timeout_s: float = key(600.0, "longest wait for a server to be ready", least=0.1)
     run_timeout_s: float = key(600.0, "longest wait for one run", least=0.1)
-    cooldown: bool = key(False, "rest when the GPU gets slower")
+    cooldown: bool = key(False, "rest when vanilla gets slower")
     cooldown_drift: float = key(0.02, "relative slow-down that asks for a rest", least=0.0)
     cooldown_max_s: float = key(60.0, "longest rest", least=0.0)
 
@@ -248,7 +248,7 @@ class TunerSettings:
     confidence: float = key(0.95, "and be this sure", least=0.5, most=0.9999)
     objective: str = key("tokens_per_second", f"{', '.join(OBJECTIVES)} (per token)", choices=OBJECTIVES)
     per_category: bool = key(False, "one search for each category of prompts")
-    budget_s: float | None = time_key("budget", "answer by then, certified or not: 90s, 10min, 2h")
+    budget_s: float | None = time_key("budget", "time limit, certified or not: 90s, 10min, 2h")
     max_rounds: int = key(40, "give up certifying after this many rounds", least=3)
     confirm_pairs: int = key(6, "fresh pairs of the winner against vanilla", least=2)
     seed: int = key(0, "seed of the order of measurement")

@@ -24,7 +24,7 @@ from velosweep.hydra_app.remote_journal import JournalReplica, display_of, line_
 from velosweep.values import Sample
 
 _LOOK_S = 5.0
-"""After so long without news it is looked whether there are workers."""
+"""After so long without news, workers are looked for."""
 
 
 class DaskLanes(RemoteLauncher):

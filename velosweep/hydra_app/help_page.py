@@ -19,8 +19,8 @@ _EXAMPLES = (
 _FLAGS = (
     ("-m, --multirun", "measure every combination of the values named"),
     ("--cfg job", "show the configuration instead of running (--resolve fills in ${…})"),
-    ("--config-dir DIR", "a folder of YAML files, beside conf/ in the current folder"),
-    ("--info searchpath", "where configuration is looked for"),
+    ("--config-dir DIR", "a folder of YAML files, plus conf/ in the current folder"),
+    ("--info searchpath", "where configuration is searched"),
     ("-sc install=SHELL", 'completion: eval "$(velosweep -sc install=bash)"'),
     ("--hydra-help", "all flags of Hydra, which reads the command line"),
     ("--version", "version"),

@@ -40,7 +40,7 @@ def parse_url(url: str) -> ServerAddress:
         head, at, tail = url.rpartition("@")
         shown = f"{head.partition('://')[0]}://…@{tail}" if at else url  # without its key
         raise ProgramError(
-            f"{shown} is no address of a llama-server", remedy="write http://host:port, or http://:API_KEY@host:port"
+            f"{shown} is not a llama-server address", remedy="write http://host:port, or http://:API_KEY@host:port"
         )
     key = unquote(parts.password) if parts.password else from_environment
     return ServerAddress(host=parts.hostname, port=port, prefix=parts.path.rstrip("/"), api_key=key)
@@ -114,7 +114,7 @@ class AttachedEngine:
         """Nothing is started. Raises ProgramError if no server was named for this mode."""
         if server.mode not in self._addresses:
             raise ProgramError(
-                f"engine=attached, but no server for {server.mode.value} runs", remedy=f"set {_KEYS[server.mode]}"
+                f"engine=attached, but no {server.mode.value} server is set", remedy=f"set {_KEYS[server.mode]}"
             )
         other = Mode.VANILLA if server.mode is Mode.SPECULATIVE else Mode.SPECULATIVE
         return AttachedSession(server, self._addresses[server.mode], other=self._addresses.get(other))

@@ -172,7 +172,7 @@ _HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
 def list_devices(capabilities: Capabilities) -> tuple[Device, ...]:
     """The GPUs that a program can use, by its own list; empty for a build that has none or can't list them.
 
-    Raises ProgramError where it died of the question.
+    Raises ProgramError where asking crashed it.
     """
     flag = capabilities.name("list_devices")
     if flag is None:

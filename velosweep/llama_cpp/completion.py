@@ -47,7 +47,7 @@ class Completion:
         raise RunFailed(f"The server's timings have no usable {name}: {value!r:.200}")
 
     def count(self, name: str) -> int | None:
-        """A non-negative count of `timings`, None where the build has it not."""
+        """A non-negative count of `timings`, None where the build has none."""
         return int(self.number(name)) if self.timings.get(name) is not None else None
 
 

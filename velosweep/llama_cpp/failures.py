@@ -48,7 +48,7 @@ _RULES = {
         "choose a draft model of the same family",
     ),
     r"(draft model is not (?:eagle3|dflash|dspark)[^\n]*)": (
-        "the draft model has not the heads that this speculation needs ({0})",
+        "the draft model lacks the heads that this speculation needs ({0})",
         "choose a draft model made for it, or speculation=draft",
     ),
     r"(?:context type MTP requested but )?model doesn't contain MTP layers|failed to create MTP context": (
@@ -88,7 +88,7 @@ _RULES = {
     ),
     r"^exec: (\S+): ([^\n]+)": (
         "{0} can't be executed: {1}",
-        "build it on this machine, or set llama_cpp.path to a llama.cpp that is",
+        "build it on this machine, or set llama_cpp.path to one that runs here",
     ),
     r"(?:failed to open GGUF file|gguf_init_from_file: failed to open|failed to open) '?([^'\n(]+?)'?"
     r"(?: \(?(?:No such file or directory|Permission denied)[^\n]*|: [^\n]*|)$": (
@@ -102,7 +102,7 @@ _RULES = {
     ),
     r"(?:invalid magic characters|bad magic|failed to read magic|invalid GGUF|failed to read header"
     r"|gguf_init_from_file(?:_impl|_ptr)?: failed[^\n]*)": (
-        "the model file is no GGUF or is damaged",
+        "the model file is not GGUF, or damaged",
         "download or convert it again",
     ),
     r"unknown model architecture: '([^']*)'": (
@@ -174,13 +174,13 @@ def diagnose(log: str, exit_code: int | None) -> FailureCause:
     words = describe_exit(exit_code)
     if "SIGKILL" in words:
         return FailureCause(
-            f"it was {words}, most likely by the system for want of memory",
+            f"it was {words}, most likely by the system for lack of memory",
             "use a smaller model or sweep fewer values at once; see the system's log (dmesg)",
         )
     if "SIGILL" in words:
         return FailureCause(
             f"it was {words}: the program was built for another processor",
-            "build llama.cpp on this machine; where that dies, too, with -DGGML_NATIVE=OFF -DGGML_AVX2=ON; or leave "
+            "build llama.cpp on this machine; if that also dies, with -DGGML_NATIVE=OFF -DGGML_AVX2=ON; or leave "
             "llama_cpp.path out to use the embedded llama.cpp",
         )
     ended = f"it was {words}" if words.startswith("killed") else f"it ended with {words}"

@@ -1,4 +1,4 @@
-"""Several streams at once: a closed loop of clients, and what the time says in which all of them were busy.
+"""Several streams at once: a closed loop of clients, and what the time when all were busy says.
 
 A stream sends its next request as soon as its last one has ended, until each stream has had an answer and all were
 busy together long enough. What counts is the time in which every stream was decoding, or reading a prompt that came

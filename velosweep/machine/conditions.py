@@ -31,7 +31,7 @@ class Conditions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CpuTimes:
-    """Seconds since boot that all cores worked and that there were; and those our own processes worked, by pid."""
+    """Busy and total seconds of all cores since boot; and busy seconds of our own processes, by pid."""
 
     busy_s: float
     total_s: float
@@ -115,7 +115,7 @@ class Monitor:
 
 
 def machine_seconds() -> tuple[float, float] | None:
-    """Seconds that all cores worked and that there were, since boot; None where the system doesn't say.
+    """Busy and total seconds of all cores since boot; None where the system doesn't say.
 
     Time stolen by the hypervisor counts as work of others; time of guests is within `user` already (proc(5)).
     """

@@ -1,4 +1,4 @@
-"""What of the processor and the memory is ours, and how cores are divided between lanes.
+"""Our share of processor and memory, and how cores are divided between lanes.
 
 Ours are those of the process's affinity mask, bounded by the control group's quota: in a container of 4 cores on a
 machine of 128, 4 it is. Control groups of Linux are of versions 1 and 2.
@@ -152,7 +152,7 @@ def check_threads(requested: int | None, *, key: str = "engine.threads", process
     if requested is not None and requested > MOST_THREADS_PER_PROCESSOR * count:
         raise ConfigError(
             f"{key} is {requested}, and this machine has {count} logical cores",
-            remedy=f"set {count} or fewer, or leave it out: then the physical cores but one are used",
+            remedy=f"set {count} or fewer, or leave it out: then all physical cores but one are used",
         )
 
 
@@ -183,7 +183,7 @@ def share_cores(lanes: int, cores: tuple[tuple[int, ...], ...]) -> tuple[tuple[i
         return ((),)
     if lanes > len(cores):
         raise ConfigError(
-            f"cpu_lanes={lanes}, but there are {len(cores)} physical cores for us",
+            f"cpu_lanes={lanes}, but only {len(cores)} physical cores are usable",
             remedy=f"set cpu_lanes to {len(cores)} or fewer",
         )
     each = max(1, (len(cores) - 1) // lanes)

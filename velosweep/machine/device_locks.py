@@ -40,7 +40,7 @@ def lock_folder() -> Path:
     except OSError as error:
         raise StorageError(f"Can't make the lock folder {folder}: {error}", remedy="set VELOSWEEP_LOCK_DIR") from error
     if not stat.S_ISDIR(status.st_mode) or (sys.platform != "win32" and status.st_uid != os.getuid()):
-        raise StorageError(f"The lock folder {folder} is not ours", remedy="set VELOSWEEP_LOCK_DIR to one that is")
+        raise StorageError(f"Lock folder {folder} is not yours", remedy="set VELOSWEEP_LOCK_DIR to one that is")
     return folder
 
 

@@ -183,7 +183,7 @@ class JobResolver:
         return replace(pair, main_model=main, draft_model=draft)
 
     def _find_draft(self, speculation: Speculation, reference: str) -> str | None:
-        """The draft model that the kinds use. One that only may have one is given none that isn't made for it."""
+        """The draft model that the kinds use. A kind with an optional draft gets only one made for it."""
         if speculation.needs_draft_model and not reference:
             raise ConfigError(
                 f"speculation {'+'.join(speculation.kinds)} needs a draft model",

@@ -103,7 +103,7 @@ class ModelWatch:
 
 
 class Preload:
-    """Imports `modules`, which the end of a sweep needs, once and while servers load, so that results stand sooner.
+    """Imports `modules`, which the end of a sweep needs, once and while servers load, so that results come sooner.
 
     Importing SciPy, pyarrow and jinja2 takes a second. Runs that count wait until it is over. Safe to use from any
     thread. A module that can't be imported is left to whoever needs it, who says so.

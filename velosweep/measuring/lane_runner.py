@@ -26,7 +26,7 @@ from velosweep.values import MAX_RECOVERY_PROBES, Mode, Sample, Status
 
 
 class GroupRunner:
-    """Measures one group on a lane whose servers it is given. `interrupted`: an end was asked for before its own."""
+    """Measures one group on a lane whose servers it is given. `interrupted`: it was stopped before its end."""
 
     def __init__(self, group: ServerGroup, context: LaneContext, servers: ResidentServers, cooldown: Cooldown) -> None:
         self.group = group

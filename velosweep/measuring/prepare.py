@@ -144,7 +144,7 @@ def _check_attached(engines: Mapping[EngineKey, Engine], jobs: Sequence[Job]) ->
 
 
 def _named_by_server(job: Job, engine: Engine) -> Job:
-    """An attached server holds no synthetic pair because that is the default: its model is what the server says."""
+    """The default pair says nothing of an attached server: its model is what the server says."""
     if not isinstance(engine, AttachedEngine) or job.model_pair.synthetic is None:
         return job
     model = engine.served_model() or "the server's model"
@@ -206,7 +206,7 @@ def preflight_warnings(
         if main in headers and draft in headers and headers[draft].size_bytes >= headers[main].size_bytes:
             text = (
                 f"The draft model {Path(draft).name} is no smaller than the main model {Path(main).name}: "
-                "it can't speed it up. Were the two exchanged?"
+                "it can't speed it up. Are the two swapped?"
             )
             warnings.append(PreflightWarning("pair", text, "choose a draft model a fifth as large or less"))
     drafts = (job for job in jobs if "draft" in job.speculation.kinds)
@@ -216,7 +216,7 @@ def preflight_warnings(
         if trained is not None and tokens >= trained:
             text = (
                 f"The draft model {Path(draft).name} was trained for a context of {trained}, and runs go to {tokens} "
-                "tokens and the prompt: beyond it its drafts are guesses"
+                "tokens plus prompt: beyond that, drafts are guesses"
             )
             warnings.append(PreflightWarning("context", text, f"stay below {trained}, or take another draft model"))
     # llama.cpp drafts at most what the run still may generate, less one
@@ -238,6 +238,6 @@ def preflight_warnings(
     sharing = len(lanes) if all(lane.on_cpu for lane in lanes) else 1
     for threads in dict.fromkeys(job.engine.threads for job in jobs if job.engine.kind != "attached"):
         if lanes and threads and (crowded := oversubscription(threads, lanes=sharing)):
-            remedy = "leave engine.threads out: then the physical cores but one are used"
+            remedy = "leave engine.threads out: then all physical cores but one are used"
             warnings.append(PreflightWarning("threads", crowded, remedy))
     return tuple(warnings)

@@ -53,7 +53,7 @@ def find_candidates(
     able = {kind.name: kind for kind in KINDS.values() if not known_kinds or kind.llama_cpp in known_kinds}
     if main.head is not None and main.head.alone:
         raise PairError(
-            f"{main.path} holds heads for {main.head.kind}, and no model",
+            f"{main.path} holds heads for {main.head.kind}, not a model",
             remedy="name the model that they are made for; they are found in its folder",
         )
     candidates = [Candidate(kind=name) for name, kind in able.items() if not kind.draft_settings]

@@ -168,7 +168,7 @@ def decoding_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) ->
         data.append(_bars("draft model reads what is verified", labels, read, _READING))
     return Chart(
         id="decoding",
-        title="Where the time of a token goes",
+        title="Where a token's time goes",
         caption="By llama.cpp's own log: drafting, checking the draft by the main model in one batch, and the draft "
         "model's reading of that batch, divided by the tokens that this gave.",
         summary=f"{names.labels[first.job_id]}: {_words(decoding)}.",

@@ -57,7 +57,7 @@ def print_start(
         say(console, f"⚠️ {as_typed(text, command)}", style="yellow", indent=2)
     say(console)
     if 0 < done < (at_most := sum(map(count_measurements, groups))):
-        say(console, f"Going on: {done} of at most {at_most} measurements are there already")
+        say(console, f"Resuming: {done} of at most {at_most} measurements are already there")
     if single and settings.tuner is None:  # as the specification shows it; here the two take turns
         if not jobs[0].skip_vanilla:
             say(console, "🔹 Running vanilla inference benchmark...")
@@ -70,7 +70,7 @@ def _remarks(prepared: Prepared, groups: Sequence[ServerGroup], settings: RunSet
     if builds_apart(groups):
         why = "each has a search of its own" if settings.tuner else "the servers of all of them do not fit at once"
         yield (
-            f"The builds of llama.cpp are measured one after the other ({why}): what the machine changes in between "
+            f"The builds of llama.cpp are measured one after the other ({why}): a drift of the machine in between "
             "counts as a difference between them"
         )
 

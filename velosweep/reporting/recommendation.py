@@ -120,7 +120,7 @@ def _recommendation(
         command=command_line(best, record) if kind == "run" else None,
         costs=(request_words(best) or "") if request_differs(best) else "",
         rests_on=_rests_on(best, jobs, record),
-        ties=(f"may be the best as well (95 %, compared run beside run): {named}",) if ties else (),
+        ties=(f"may also be the best (95 %, compared round by round): {named}",) if ties else (),
         by_category=tuple(_by_category(best, labels, rows)),
         against=tuple(against),
         notes=notes,
@@ -246,7 +246,7 @@ def _notes(
 ) -> Iterator[str]:
     """How a search chose, what to expect from other prompts, and what makes the figures optimistic."""
     if search is not None and search.ties:
-        yield f"may be as fast, for all the search measured: {listed(search.ties)}"
+        yield f"may be as fast, as far as measured: {listed(search.ties)}"
     if best is not None and _adds_other_prompts(best):
         yield (
             "the interval above is for these same prompts measured again; for other prompts like these, by how these "

@@ -128,7 +128,7 @@ def _notes(answer: SearchAnswer, names: Mapping[str, str]) -> Iterator[str]:
         if abs(answer.predicted[key] / answer.measured[key] - 1) > _SURPRISE
     ]
     if surprises:
-        yield f"expected otherwise by more than {off}: {listed(surprises)}"
+        yield f"predictions off by more than {off}: {listed(surprises)}"
     of_jobs = [key for key, job in answer.jobs.items() if job]  # vanilla is measured to confirm
     if left_out := [names[key] for key in of_jobs if _outcome(answer, key) == _PREDICTED_SLOWER]:
         yield f"not measured, since a first pass predicts them slower: {listed(left_out)}; a plain grid measures them"

@@ -98,7 +98,7 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Chart:
         data.append(_speedup_trace(index, name, members, drafts, "y", line=line, text=hovers))
         best = max(members, key=lambda job: best_estimate(job) or 0.0)
         words.append(f"{name}{': ' if name else ''}{speedup(best)} at n_draft {best.n_draft}")
-    further = f" {plural(unshown, 'further line')} reach no higher: see the results." if unshown > 0 else ""
+    further = f" {plural(unshown, 'further line')}, none higher: see the results." if unshown > 0 else ""
     layout = {"xaxis": n_draft_axis(jobs), "yaxis": axis("speedup (×)"), "hovermode": "closest"}
     levels = {1.0: "no gain"} | ({target: f"target {target:g}×"} if target != 1 else {})
     return Chart(

@@ -103,7 +103,7 @@ def _reasons(job: Comparison, series: Sequence[Comparison]) -> Iterator[str]:
     if hints.faster is not None and not gaining and both > least:
         yield (
             f"Both a faster draft and cheaper checks: a drafted token costs {cost:.2f} main-model steps and checking "
-            f"{plural(round(found.batch), 'token')} {found.batch_cost:.1f}; at half the one and one step for the other "
+            f"{plural(round(found.batch), 'token')} {found.batch_cost:.1f}; with half the former and 1 for the latter "
             f"it would be {both:.2f}×"
         )
     yield from sorted(gaining, key=lambda words: -sentences[words])
@@ -218,12 +218,12 @@ _DRAFT = KindHints(
     instead="Trying different model pairs",
 )
 _HEAD = KindHints(
-    better="A head trained for this very main model (its fine-tune, too)",
+    better="A head trained for this exact main model and fine-tune",
     faster="A faster head (smaller, or more quantised)",
     instead=f"Another head for this main model, or {_OTHERS}",
 )
 _MTP = KindHints(
-    better="Heads trained with this very main model (its fine-tune, too) and not quantised hard",
+    better="Heads trained with this exact main model and fine-tune, not quantised hard",
     faster="Faster heads (more quantised, or in a smaller file of their own)",
     instead=f"{_OTHERS[0].upper()}{_OTHERS[1:]}, or an n-gram kind where text repeats",
 )

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CAVEAT = (
-    "new / old: of the setting's own speed, with its 95 % interval. vanilla: the same of vanilla, which says how the "
-    "machine moved. of speedups: new / old of the speed-ups, each against the vanilla of its own sweep. "
+    "new / old: ratio of the setting's own speeds, with its 95 % interval. vanilla: the same for vanilla: machine "
+    "drift. of speedups: new / old of the speedups, each against vanilla in its own sweep. "
     "Speeds of two sweeps were measured at different times: their interval assumes that the machine did not drift "
-    "between them. The ratio of the speed-ups does not assume it, where both sweeps interleave their runs."
+    "between them. The ratio of the speedups does not, where both sweeps interleave their runs."
 )
 
 WIDEST_HIDDEN_CHANGE = 0.1  # where intervals are so wide that they would hide more, their overlap is no reproduction
@@ -61,7 +61,7 @@ class SweepComparison:
         changes = self.changes.changes
         known = [change for change in changes if change.ratio is not None]
         if not known and changes:
-            return "Nothing to compare: no setting that both have has two samples or more in each"
+            return "Nothing to compare: no shared setting has two samples or more in each"
         if not known:
             apart = "; ".join(_settings_apart(self.changes.only_old, self.changes.only_new))
             return f"Nothing to compare: the sweeps have no setting in common{': ' if apart else ''}{apart}"
@@ -72,7 +72,7 @@ class SweepComparison:
             f"{self.label(change)} is {_words(change)}: {_ratio_words(change.ratio)}" for change in changed[:5]
         )
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-        drift = "; so did vanilla, and no speedup: look at the machine" if all(map(_drifted, changed)) else ""
+        drift = "; so did vanilla, but no speedup: check the machine" if all(map(_drifted, changed)) else ""
         return f"{len(changed)} of {plural(len(known), 'setting')} really changed speed: {named}{more}{drift}"
 
     @property

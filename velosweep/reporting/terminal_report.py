@@ -253,9 +253,7 @@ def _failures(derived: "SweepResults") -> Iterator[str]:
         failed, pending, rest = states["failed"], states["pending"], states["done"] + states["partial"]
         words = [f"{plural(failed, 'setting')} failed"] if failed else []
         if pending:
-            words.append(
-                f"{plural(pending, 'setting')} did not come to an end ({resume_command(derived.root)} goes on)"
-            )
+            words.append(f"{plural(pending, 'setting')} did not finish ({resume_command(derived.root)} goes on)")
         if rest:
             words.append(f"no samples of {plural(rest, 'setting')} are left in its folder")
         what = "Nothing could be measured" if counts else "Nothing was measured"

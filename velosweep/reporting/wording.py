@@ -81,7 +81,7 @@ def method_words(ci_method: str) -> str:
 def interval_source(ci_method: str) -> str:
     """What an interval was computed from, in plain words; the report's method section names the method."""
     if ci_method.startswith("moderated"):
-        return "the interval is from pairs of runs, by the noise of all settings of the rounds"
+        return "the interval is from pairs of runs, noise pooled over the rounds' settings"
     return f"the interval is from {'pairs of' if ci_method.startswith('paired') else 'unpaired'} runs"
 
 

@@ -105,7 +105,7 @@ class DecodingTime:
 class RoundRatios:
     """A setting's log ratios to vanilla, one a round; with several `launches` one a launch, the mean of its rounds.
 
-    Series of one `table` and one kind whose `rounds` have the same number were measured in the same round. `drawn`:
+    Equal numbers in `rounds`, among series of one `table` and kind, mean the same round. `drawn`:
     each round has texts of its own.
     """
 
@@ -118,7 +118,7 @@ class RoundRatios:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestTimes:
-    """A whole request of a job over vanilla's; of ratios more is faster, with 95 % intervals.
+    """A job's whole request against vanilla's; larger ratios are faster; 95 % intervals.
 
     `prefill_ratio`: of the speed at which prompts (of `prompt_tokens` on average) are read. `total_ratio`: of the time
     until the last token, `vanilla_ms` and `speculative_ms` on average. `breakeven_tokens`: from how many generated

@@ -4,8 +4,8 @@ A round measures each remaining candidate once. Every candidate is compared with
 both were measured in, by the two-way model of all rounds (statistics.two_way, with the noise of all candidates pooled:
 they are settings of one server, and a race decides after few rounds). Its risk is the chance (one-sided t) that it is
 better than the best by more than the tolerance. From the second round on a candidate is dropped when its risk is at
-most (1 - confidence) / (number of rivals). The search is decided when the risks of all, those of dropped ones among
-them, add up to at most 1 - confidence (Bonferroni).
+most (1 - confidence) / (number of rivals). The search is decided when all risks, those of dropped
+candidates too, add up to at most 1 - confidence (Bonferroni).
 """
 
 import math

@@ -186,6 +186,36 @@ def test_in_slices_a_draft_that_another_baseline_measured_as_a_main_model_tells_
     assert [row.job_id for row in sliced.comparisons] == [row.job_id for row in whole.comparisons]
 
 
+@pytest.mark.usefixtures("small_groups")
+@pytest.mark.parametrize("gone", [["sweep.json"], ["sweep.json", "journal.jsonl"]])
+def test_without_sweep_json_a_large_sweep_is_collated_as_a_small_one(
+    tmp_path: Path, request: pytest.FixtureRequest, gone: list[str]
+) -> None:
+    for folder in (tmp_path / "whole", tmp_path / "slices"):
+        write_derived_files(sweep(folder).root)
+        for name in gone:
+            (folder / name).unlink()
+    write_derived_files(tmp_path / "whole")
+    request.getfixturevalue("in_slices")
+    write_derived_files(tmp_path / "slices")
+
+    assert files(tmp_path / "whole") == files(tmp_path / "slices")
+
+
+@pytest.mark.usefixtures("in_slices", "small_groups")
+def test_a_large_file_with_what_no_run_can_have_is_refused(tmp_path: Path) -> None:
+    paths = sweep(tmp_path)
+    write_derived_files(tmp_path)
+    paths.journal.unlink()
+    table = pq.read_table(paths.samples)
+    speeds = pa.array([*table["tokens_per_second"].to_pylist()[:-1], -5.0])
+    place = table.column_names.index("tokens_per_second")
+    pq.write_table(table.set_column(place, "tokens_per_second", speeds), paths.samples)
+
+    with pytest.raises(StorageError, match=r"'-5.0' in the column tokens_per_second, which no run can have"):
+        write_derived_files(tmp_path)
+
+
 @pytest.mark.usefixtures("in_slices")
 def test_a_large_file_whose_rows_are_in_another_order_is_refused(tmp_path: Path) -> None:
     paths = sweep(tmp_path)

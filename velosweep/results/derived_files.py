@@ -9,10 +9,18 @@ import pyarrow as pa
 
 from velosweep.files import make_folder, read_bytes, write_bytes
 from velosweep.records import SweepRecord
+from velosweep.results.absurd_values import refuse_absurd
 from velosweep.results.job_files import write_in_slices, write_job_files
 from velosweep.results.journal_table import Damaged, damage_in_words, journal_columns, journal_row_groups
 from velosweep.results.loading import RUN, load_sweep_samples, lost_rows
-from velosweep.results.parquet_files import row_count, schema, sweep_metadata, write_row_groups, write_samples
+from velosweep.results.parquet_files import (
+    read_row_groups,
+    row_count,
+    schema,
+    sweep_metadata,
+    write_row_groups,
+    write_samples,
+)
 from velosweep.results.paths import SweepPaths
 from velosweep.results.results_file import Summary, write_results, write_summary_array
 from velosweep.results.setting_columns import sample_columns, stored_columns, with_setting_columns
@@ -23,7 +31,7 @@ from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.failed_jobs import failed_jobs
 from velosweep.statistics.summarise import compare_jobs
 
-# A sweep of more samples is worked on in slices and never held in memory as a whole.
+# A sweep of more samples, if its sweep.json is there, is worked on in slices and not held in memory as a whole.
 MOST_IN_MEMORY = 250_000
 # Lines take some 1 kB a sample; a larger journal is not read as a whole to count them.
 LARGE_JOURNAL_BYTES = 1024 * MOST_IN_MEMORY
@@ -33,7 +41,8 @@ LARGE_JOURNAL_BYTES = 1024 * MOST_IN_MEMORY
 class SweepResults:
     """What a sweep's samples say. `damaged`: what could not be read, in words.
 
-    Where there are more than MOST_IN_MEMORY, `samples` is None and comparisons are without their single samples.
+    Where there are more than MOST_IN_MEMORY and a sweep.json, `samples` is None and comparisons are without their
+    single samples.
     """
 
     root: Path
@@ -125,26 +134,32 @@ def _write_outputs(derived: SweepResults) -> None:
 
 def _store_samples(paths: SweepPaths) -> SweepResults:
     """Write samples.parquet from the journal, or from itself where there is none; without comparisons as yet."""
-    if paths.journal.is_file():
-        many = paths.journal.stat().st_size > LARGE_JOURNAL_BYTES
-    else:
-        many = paths.samples.is_file() and row_count(paths.samples) > MOST_IN_MEMORY
-    if not many:
+    described = paths.record.is_file()  # else it takes all samples to tell what was asked for and what is vanilla
+    if not (described and _many(paths)):
         table, damaged = load_sweep_samples(paths.root)
         record, table = _described(paths, table)
         write_samples(paths.samples, table, metadata=sweep_metadata(record))
     else:
         record, table = read_record(paths.record), None
         damaged = _copy_journal(paths, record) if paths.journal.is_file() else ()
+        for rows in () if paths.journal.is_file() else read_row_groups(paths.samples):
+            refuse_absurd(paths.samples, rows)
     count = row_count(paths.samples)
     return SweepResults(
         root=paths.root,
         record=record,
-        samples=table if count <= MOST_IN_MEMORY else None,
+        samples=None if described and count > MOST_IN_MEMORY else table,
         sample_count=count,
         comparisons=[],
         damaged=damaged,
     )
+
+
+def _many(paths: SweepPaths) -> bool:
+    """Whether the samples are so many that they are worked on in slices."""
+    if paths.journal.is_file():
+        return paths.journal.stat().st_size > LARGE_JOURNAL_BYTES
+    return paths.samples.is_file() and row_count(paths.samples) > MOST_IN_MEMORY
 
 
 def _copy_journal(paths: SweepPaths, record: SweepRecord) -> tuple[str, ...]:

@@ -188,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--n-draft", nargs="+", metavar="N", help="tokens drafted at a time: 8, or 2,4,8, or 1-8")
     parser.add_argument("--kind", nargs="+", metavar="KIND", help="kinds of speculation (default: draft)")
     parser.add_argument("--tune", action="store_true", help="search these values for the fastest")
-    parser.add_argument("--budget", metavar="TIME", help="--tune: answer by then, e.g. 90s, 10min, 2h")
+    parser.add_argument("--budget", metavar="TIME", help="--tune: most time of measuring, e.g. 90s, 10min, 2h")
     parser.add_argument("-i", "--iterations", nargs=1, metavar="N", help="runs of each setting (default: 5)")
     parser.add_argument("-o", "--output", metavar="FILE", help="also write the summary to this file")
     parser.add_argument("--skip-vanilla", action="store_true", help="measure speculative decoding only")

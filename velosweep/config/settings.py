@@ -248,7 +248,7 @@ class TunerSettings:
     confidence: float = key(0.95, "and be this sure", least=0.5, most=0.9999)
     objective: str = key("tokens_per_second", f"{', '.join(OBJECTIVES)} (per token)", choices=OBJECTIVES)
     per_category: bool = key(False, "one search for each category of prompts")
-    budget_s: float | None = time_key("budget", "time limit, certified or not: 90s, 10min, 2h")
+    budget_s: float | None = time_key("budget", "most time of measuring, loading aside: 90s, 10min, 2h")
     max_rounds: int = key(40, "give up certifying after this many rounds", least=3)
     confirm_pairs: int = key(6, "fresh pairs of the winner against vanilla", least=2)
     seed: int = key(0, "seed of the order of measurement")

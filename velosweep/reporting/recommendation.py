@@ -36,6 +36,7 @@ from velosweep.units import plural
 from velosweep.values import Verdict
 
 _SAME_RATIO = 0.03  # relative difference of two ratios that say the same
+_WEAK = "Weak evidence"
 FEWEST_PASSES = 3  # with fewer their interval can't be trusted (analysis finds `too_few_pairs`)
 
 
@@ -61,6 +62,11 @@ class Recommendation:
     by_category: tuple[str, ...] = ()
     against: tuple[Advice, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether the evidence for it is."""
+        return self.sureness.startswith(_WEAK)
 
 
 def recommend(comparisons: Iterable[Comparison], record: SweepRecord) -> tuple[Recommendation, ...]:
@@ -162,7 +168,7 @@ def _sureness(best: Comparison, against: Sequence[Advice], search: SearchRecord 
     weak = list(dict.fromkeys(advice.brief for advice in against if advice.brief))
     if not is_informative(best.ci_low, best.ci_high) and all(advice.code != "too_few_pairs" for advice in against):
         weak.insert(0, f"{TOO_FEW_RUNS} for an interval")
-    text = f"Weak evidence: {', '.join(weak)}"
+    text = f"{_WEAK}: {', '.join(weak)}"
     if not weak:
         about = "With speculation, " if search and search.job_id is None else ""
         limits = f"{number(best.ci_low)} to {number(best.ci_high)}×"

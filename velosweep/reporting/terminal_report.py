@@ -141,7 +141,7 @@ def _answers(
             style = "bold green" if answer.kind == "run" else "bold yellow"
             sureness = answer.sureness
             if "sureness" in without and len(found) > 1:
-                sureness = "Weak evidence." if sureness.startswith("Weak") else ""
+                sureness = "Weak evidence." if answer.is_weak else ""
             yield f"{question}{answer.headline}. {sureness}".rstrip(), style
     yield from ((sentence, "bold") for sentence in fastest)
 
@@ -206,7 +206,7 @@ def _next_steps(
     several = "commands" in without and sum(answer.command is not None for answer in found) > 1
     for answer in found:
         question = f"{answer.question}: " if answer.question else ""
-        if single and answer.sureness.startswith("Weak"):
+        if single and answer.is_weak:
             yield f"⚠️ {answer.sureness}"
         told = answer.costs and answer.kind != "slower" and "costs" not in without and not quiet
         if told and answer.job is not None:
@@ -234,7 +234,7 @@ def _next_steps(
         return
     if made_up and not quiet:
         yield "Your own:   velosweep best MODEL.gguf  (this pair is synthetic)"
-    weak = [answer for answer in found if answer.job is not None and answer.sureness.startswith("Weak")]
+    weak = [answer for answer in found if answer.job is not None and answer.is_weak]
     if weak and not quiet:
         codes = {advice.code for answer in weak for advice in answer.against}
         pairs = min(answer.job.n_pairs for answer in weak if answer.job is not None)

@@ -67,6 +67,16 @@ def test_jobs_that_come_to_one_run_are_measured_once_in_the_first_one_s_place():
     ]
 
 
+def test_without_speculation_n_draft_makes_no_second_run_and_the_first_keeps_its_id():
+    plain = Speculation(kinds=())
+    jobs = [replace(one, speculation=plain) for one in jobs_over(4, 8)]
+
+    (merged,) = identify(merge_same_runs(jobs, [4, 8]), {})
+
+    assert merged == replace(identify(jobs[:1], {})[0], twins=(1,))
+    assert list(changed_lengths(jobs, [4, 8])) == []  # nobody thinks that it drafts
+
+
 def test_drafts_that_are_cut_are_told_apart_from_those_of_a_fixed_length():
     jobs = jobs_over(4, 12, kind="draft-dflash")
 

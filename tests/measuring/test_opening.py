@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 import pytest
 
 from tests.planning.jobs import jobs_over_n_draft
-from velosweep.config.settings import Job, Sweep
+from velosweep.config.settings import Job, Speculation, Sweep
 from velosweep.errors import MismatchError
 from velosweep.measuring.opening import job_record, merge_records
 from velosweep.records import Environment, SweepRecord
@@ -62,3 +62,13 @@ def test_a_single_job_joins_no_sweep_without_being_asked_to() -> None:
         merge_records(record, sweep, (job_record(other),), HERE, now=NOW)
     known = replace(sweep, jobs=jobs_over_n_draft(4))
     assert merge_records(record, known, record.jobs[:1], HERE, now=NOW).jobs == record.jobs
+
+
+def test_an_earlier_job_that_is_now_known_to_be_another_s_twin_is_not_waited_for() -> None:
+    jobs = jobs_over_n_draft(4, 8, speculation=Speculation(kinds=()))
+    twice = adopted(None, jobs)
+    once = (replace(jobs[0], twins=(1,)),)
+
+    assert [(job.num, job.twins) for job in adopted(twice, once).jobs] == [(0, (1,))]
+    measured = replace(twice, jobs=tuple(replace(job, state="done") for job in twice.jobs))
+    assert [job.num for job in adopted(measured, once).jobs] == [0, 1]

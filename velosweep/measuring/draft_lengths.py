@@ -24,12 +24,16 @@ def real_n_draft(job: Job, heads: Collection[DraftHead]) -> int:
 
 
 def merge_same_runs(jobs: Sequence[Job], real: Iterable[int]) -> list[Job]:
-    """The jobs with their real n_draft; of several that come to one run the first, with the others' numbers."""
+    """The jobs with their real n_draft; of several that come to one run the first, with the others' numbers.
+
+    Without speculation nothing is drafted, and such jobs differ in n_draft by name alone.
+    """
     merged: dict[tuple[Job, int], tuple[Job, list[int]]] = {}
     asked: dict[Job, list[int]] = {}
     for job, n_draft in zip(jobs, real, strict=True):
         run = replace(job, n_draft=n_draft)
-        alike = replace(run, num=0, overrides=(), directory="", output=None)
+        drafts = n_draft if job.speculation.kinds else 0
+        alike = replace(run, num=0, n_draft=drafts, overrides=(), directory="", output=None)
         lengths = asked.setdefault(alike, [])
         key = alike, lengths.count(job.n_draft)  # a repeated value is a mistake, and stays two jobs, which are refused
         lengths.append(job.n_draft)

@@ -131,8 +131,7 @@ def merge_records(
             f"{sweep.root} holds a sweep of {plural(len(before.jobs), 'setting')}, which a single job would join",
             remedy="choose another hydra.run.dir; to add a setting to the sweep run it with -m and hydra.sweep.dir",
         )
-    asked = {job.id for job in jobs}
-    together = [job for job in before.jobs if job.id not in asked]
+    together = _others(before.jobs, jobs)
     places = {job.directory: job for job in together}
     for job in jobs:
         former, other = known.get(job.id), places.get(job.directory)
@@ -151,6 +150,18 @@ def merge_records(
         jobs=tuple(sorted(together, key=lambda job: job.num)),
         accepted=tuple(dict.fromkeys((*before.accepted, *accepted))),
     )
+
+
+def _others(before: Sequence[JobRecord], jobs: Sequence[JobRecord]) -> list[JobRecord]:
+    """Earlier jobs that are none of `jobs`, nor left unmeasured because one of them is now known to be the same run."""
+    asked = {job.id for job in jobs}
+    twins = {(num, job.baseline_id, job.speculation, job.n_draft) for job in jobs for num in job.twins}
+    return [
+        job
+        for job in before
+        if job.id not in asked
+        and (job.state != "pending" or (job.num, job.baseline_id, job.speculation, job.n_draft) not in twins)
+    ]
 
 
 def keep_earlier_ids(before: SweepRecord, prepared: Prepared, *, force: bool) -> tuple[Prepared, tuple[str, ...]]:

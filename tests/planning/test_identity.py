@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tests.planning.jobs import jobs_over_n_draft, of_builds
-from velosweep.config.settings import Speculation
-from velosweep.planning.identity import identify, speculative_server, vanilla_server
+from velosweep.config.settings import Sampling, Speculation
+from velosweep.planning.identity import content_hash, identify, speculative_server, vanilla_server
 
 
 def test_ids_do_not_change_between_releases() -> None:
@@ -16,6 +16,16 @@ def test_ids_do_not_change_between_releases() -> None:
     ids = [(one.id, one.baseline_id) for each in (job, other) for one in identify([each], {})]
 
     assert ids == [("750a04e54136cd52", "be441a86baf2f89a"), ("6d07f19b40d2ba91", "57f3d3bc154216f2")]
+
+
+def test_a_setting_of_after_the_first_release_is_left_out_of_its_own_section_alone() -> None:
+    @dataclass(frozen=True)
+    class Other:
+        system: str | None = None
+        top_k: int = 40
+
+    assert content_hash(Other()) == content_hash({"system": None, "top_k": 40})
+    assert content_hash(Sampling()) == content_hash({"temperature": 0.0, "seed": 42})
 
 
 def test_streams_and_depth_are_another_load_with_servers_and_a_baseline_of_its_own() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from velosweep.config.settings import EngineSettings, Job, Speculation
+from velosweep.config.settings import Adaptive, EngineSettings, Job, Prompt, PromptSet, Sampling, Speculation
 from velosweep.errors import ConfigError
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.values import Mode
@@ -19,17 +19,21 @@ _NOT_IDENTITY = ("name", "retries", "load_timeout_s", "run_timeout_s", "cooldown
 
 
 # Settings that came after the first release: at their defaults they are left out, so that earlier jobs keep their ids.
-_LATER = frozenset({
-    "system", "before", "later", "turn", "template_kwargs", "top_k", "top_p", "min_p", "repeat_penalty", "until_sure",
-    "budget_s", "n_cpu_moe", "override_tensor", "draft_n_cpu_moe", "draft_override_tensor",
-})  # fmt: skip
+_LATER: Mapping[type, tuple[str, ...]] = {
+    Prompt: ("system", "before", "later", "turn"),
+    PromptSet: ("system", "template_kwargs"),
+    Sampling: ("top_k", "top_p", "min_p", "repeat_penalty"),
+    Adaptive: ("until_sure", "budget_s"),
+    EngineSettings: ("n_cpu_moe", "override_tensor", "draft_n_cpu_moe", "draft_override_tensor"),
+}
 
 
 def _content(value: "DataclassInstance") -> dict[str, object]:
     """A dataclass's fields by name; `asdict` would copy each value, which is most of what identities cost."""
     content = {field.name: getattr(value, field.name) for field in fields(value)}
-    for field in fields(value) if _LATER else ():
-        if field.name in _LATER and content[field.name] == field.default:
+    later = _LATER.get(type(value), ())
+    for field in fields(value) if later else ():
+        if field.name in later and content[field.name] == field.default:
             del content[field.name]
     return content
 

@@ -79,8 +79,8 @@ def test_an_empty_part_of_pythonpath_does_not_open_it_again(trap: Path) -> None:
 
 START_CHILDREN = f"""
 sys.path.insert(0, {str(ROOT)!r})
-from velosweep.isolation import shut_out_current_folder
-shut_out_current_folder()
+from velosweep.isolation import drop_current_folder
+drop_current_folder()
 import multiprocessing
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 if __name__ == "__main__":
@@ -119,7 +119,7 @@ def test_velosweep_itself_is_found_in_the_current_folder_but_shadows_nothing_the
     (tmp_path / "velosweep").symlink_to(ROOT / "velosweep")
     (tmp_path / "gguf.py").write_text("raise SystemExit('the wrong gguf')", encoding="utf-8")
     code = (
-        "from velosweep.isolation import python_command, shut_out_current_folder; shut_out_current_folder(); "
+        "from velosweep.isolation import python_command, drop_current_folder; drop_current_folder(); "
         "import gguf, subprocess; "
         "print(subprocess.run(python_command('-u', '-m', 'velosweep', '--version'), capture_output=True).stdout)"
     )

@@ -2,9 +2,9 @@
 
 import sys
 
-from velosweep.isolation import shut_out_current_folder
+from velosweep.isolation import drop_current_folder
 
-shut_out_current_folder()  # Python has put it in front of everything that is imported from here on
+drop_current_folder()  # Python has put it in front of everything that is imported from here on
 
 from velosweep.cli import main  # noqa: E402
 

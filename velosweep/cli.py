@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from velosweep import __version__
 from velosweep.errors import ExitStatus, Interrupted, OutputFailed, VelosweepError
-from velosweep.isolation import shut_out_current_folder
+from velosweep.isolation import drop_current_folder
 from velosweep.reporting.console import repair_output
 
 COMMANDS = {
@@ -36,7 +36,7 @@ _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status (see `velosweep.errors`). Raises only bugs, and a verb's SystemExit."""
     if argv is None:
-        shut_out_current_folder()
+        drop_current_folder()
         repair_output()
         _clean_up_on_signals()
     arguments = list(sys.argv[1:] if argv is None else argv)

@@ -76,7 +76,7 @@ class ModelFileError(VelosweepError):
     """A model file that is missing, unreadable, no GGUF or cut short."""
 
 
-class NoLanguageModelError(ModelFileError):
+class NotALanguageModelError(ModelFileError):
     """A sound GGUF file that holds something else: an adapter, a projector, a vocabulary."""
 
 

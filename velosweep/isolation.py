@@ -1,7 +1,7 @@
 """Nothing in the current folder is ever imported: anybody's `types.py` or `hydra_plugins/` may lie there.
 
 `python -m`, `python -c` and an empty part of PYTHONPATH all put the current folder in front of the standard library.
-Imports next to nothing itself, since whatever is imported before `shut_out_current_folder` could come from there.
+Imports next to nothing itself, since whatever is imported before `drop_current_folder` could come from there.
 """
 
 import os
@@ -14,7 +14,7 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH
 _STANDARD_LIBRARY = os.path.dirname(os.__file__)  # noqa: PTH120
 
 
-def shut_out_current_folder() -> None:
+def drop_current_folder() -> None:
     """Do so for this process, and for every Python that it or a library (joblib, Dask, submitit) starts."""
     sys.path[:] = import_path()
     path = without_current_folder(os.environ.get("PYTHONPATH", ""))

@@ -16,7 +16,7 @@ from velosweep.measuring.dispatch import MeasuringOutcome, ended, measure
 from velosweep.measuring.interrupts import StopFlag, stop_on_signals
 from velosweep.measuring.lane_context import Preload
 from velosweep.measuring.opening import open_sweep
-from velosweep.measuring.prepare import Prepared, prepare, shadowing_warnings
+from velosweep.measuring.prepare import Prepared, hive_folder_warnings, prepare
 from velosweep.measuring.resuming import plan, plan_as_data
 from velosweep.planning.server_groups import ServerGroup
 from velosweep.records import SweepRecord
@@ -62,7 +62,7 @@ def run_sweep(
     console = make_console()
     _check_names(jobs, root, command)
     prepared = prepare(jobs, settings, say=partial(say, console))
-    prepared = replace(prepared, warnings=(*prepared.warnings, *shadowing_warnings(root, prepared.jobs)))
+    prepared = replace(prepared, warnings=(*prepared.warnings, *hive_folder_warnings(root, prepared.jobs)))
     sweep = Sweep(id="", root=str(root), jobs=prepared.jobs, command=tuple(command), single=single)
     if settings.dry_run:
         print_plan(prepared, plan(prepared), settings, console, command)

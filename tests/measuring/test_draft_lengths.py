@@ -12,7 +12,12 @@ from tests.planning.jobs import job
 from velosweep.config.settings import Job, Speculation
 from velosweep.errors import ConfigError
 from velosweep.llama_cpp.embedded import EmbeddedEngine
-from velosweep.measuring.draft_lengths import changed_lengths, merge_same_runs, real_n_draft, too_short_to_copy
+from velosweep.measuring.draft_lengths import (
+    changed_lengths,
+    effective_n_draft,
+    merge_duplicate_jobs,
+    too_short_to_copy,
+)
 from velosweep.models.draft_heads import DraftHead
 from velosweep.models.gguf_model import read_header
 from velosweep.models.synthetic import heads
@@ -52,13 +57,13 @@ def jobs_over(*n_drafts: int, kind: str = "draft") -> list[Job]:
 def test_a_kind_drafts_what_it_can_whatever_it_is_told(kinds, heads, real):
     speculation = Speculation(kinds=kinds)
 
-    assert [real_n_draft(job(n_draft=n, speculation=speculation), heads) for n in (4, 12)] == real
+    assert [effective_n_draft(job(n_draft=n, speculation=speculation), heads) for n in (4, 12)] == real
 
 
 def test_jobs_that_come_to_one_run_are_measured_once_in_the_first_one_s_place():
     jobs = jobs_over(4, 8, 12, kind="ngram-cache")
 
-    (merged,) = merge_same_runs(jobs, [8, 8, 8])
+    (merged,) = merge_duplicate_jobs(jobs, [8, 8, 8])
 
     assert (merged.num, merged.n_draft, merged.twins) == (jobs[0].num, 8, (jobs[1].num, jobs[2].num))
     assert "twins" not in other_settings(merged)  # no setting that rows are told apart by
@@ -71,7 +76,7 @@ def test_without_speculation_n_draft_makes_no_second_run_and_the_first_keeps_its
     plain = Speculation(kinds=())
     jobs = [replace(one, speculation=plain) for one in jobs_over(4, 8)]
 
-    (merged,) = identify(merge_same_runs(jobs, [4, 8]), {})
+    (merged,) = identify(merge_duplicate_jobs(jobs, [4, 8]), {})
 
     assert merged == replace(identify(jobs[:1], {})[0], twins=(1,))
     assert list(changed_lengths(jobs, [4, 8])) == []  # nobody thinks that it drafts
@@ -80,7 +85,7 @@ def test_without_speculation_n_draft_makes_no_second_run_and_the_first_keeps_its
 def test_drafts_that_are_cut_are_told_apart_from_those_of_a_fixed_length():
     jobs = jobs_over(4, 12, kind="draft-dflash")
 
-    assert [one.n_draft for one in merge_same_runs(jobs, [4, 7])] == [4, 7]
+    assert [one.n_draft for one in merge_duplicate_jobs(jobs, [4, 7])] == [4, 7]
     assert list(changed_lengths(jobs, [4, 7])) == [
         "draft-dflash drafts at most 7 tokens at a time, whatever it is told: n_draft 12 is measured as n_draft 7"
     ]
@@ -90,7 +95,7 @@ def test_a_value_that_is_repeated_is_still_refused():
     jobs = jobs_over(4, 4)
 
     with pytest.raises(ConfigError, match="measure the same thing"):
-        identify(merge_same_runs(jobs, [4, 4]), {})
+        identify(merge_duplicate_jobs(jobs, [4, 4]), {})
 
 
 def test_ngram_simple_is_not_left_to_draft_nothing_without_a_word():
@@ -126,6 +131,6 @@ def test_a_model_with_three_heads_drafts_three_tokens_whatever_llama_cpp_is_told
 
     head = read_header(tmp_path / "main.gguf").head
     assert head is not None
-    assert real_n_draft(job(n_draft=8, speculation=kind), [head]) == 3
+    assert effective_n_draft(job(n_draft=8, speculation=kind), [head]) == 3
     assert run.accepted_per_position is not None
     assert len(run.accepted_per_position) == 3

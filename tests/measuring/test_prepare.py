@@ -16,7 +16,7 @@ from tests.planning.jobs import job
 from velosweep.config.settings import EngineSettings, Job, ModelPair, Sampling, Speculation
 from velosweep.errors import ConfigError
 from velosweep.measuring.job_resolver import JobResolver
-from velosweep.measuring.prepare import preflight_warnings, shadowing_warnings
+from velosweep.measuring.prepare import hive_folder_warnings, preflight_warnings
 from velosweep.models.gguf_model import GgufInfo
 from velosweep.values import Device, Lane
 
@@ -103,7 +103,7 @@ def test_more_than_the_main_model_was_trained_for_is_refused_before_anything_run
     ],
 )
 def test_a_folder_that_shadows_a_column_of_ours_is_warned_of(root: str, directory: str, named: str | None) -> None:
-    warnings = shadowing_warnings(Path(root), [job(directory=directory)])
+    warnings = hive_folder_warnings(Path(root), [job(directory=directory)])
 
     assert [named in warning.text for warning in warnings if named] == ([True] if named else [])
     assert bool(warnings) is (named is not None)

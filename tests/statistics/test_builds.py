@@ -15,7 +15,7 @@ from velosweep.records import JobRecord
 from velosweep.reporting.build_answers import build_answers
 from velosweep.reporting.wording import whole_jobs
 from velosweep.statistics.builds import with_builds_compared
-from velosweep.statistics.comparison import BesideFirst, Comparison
+from velosweep.statistics.comparison import BuildComparison, Comparison
 from velosweep.statistics.intervals import MODERATED_LAUNCHES, MODERATED_ONE_LAUNCH, WELCH
 from velosweep.statistics.summarise import compare_jobs
 
@@ -61,7 +61,7 @@ def of_builds(
     return whole_jobs(found), records
 
 
-def beside(jobs: list[Comparison]) -> BesideFirst:
+def beside(jobs: list[Comparison]) -> BuildComparison:
     (found,) = (job.beside_first for job in jobs if job.beside_first is not None)
     return found
 

@@ -76,7 +76,7 @@ def resolve_engine(settings_kind: str, llama_cpp_path: str | None, environ: Mapp
         ) from error
 
 
-def server_word(engine: EngineSettings, environ: Mapping[str, str]) -> str:
+def server_command_name(engine: EngineSettings, environ: Mapping[str, str]) -> str:
     """What starts the llama-server of a resolved engine at a prompt: its path, unless PATH has it."""
     if engine.kind != "server" or engine.program is None or engine.program == _on_path("llama-server", environ):
         return "llama-server"

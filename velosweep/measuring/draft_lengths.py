@@ -11,7 +11,7 @@ from velosweep.llama_cpp.arguments import kind_parameters
 from velosweep.models.draft_heads import DraftHead
 
 
-def real_n_draft(job: Job, heads: Collection[DraftHead]) -> int:
+def effective_n_draft(job: Job, heads: Collection[DraftHead]) -> int:
     """The n_draft that the job really has. `heads`: those of its models that its kinds draft with."""
     kinds = job.speculation.all_kinds
     fixed = [kind.fixed_length for kind in kinds if kind.fixed_length is not None]
@@ -23,7 +23,7 @@ def real_n_draft(job: Job, heads: Collection[DraftHead]) -> int:
     return min(job.n_draft, max(known)) if known and len(known) == len(limits) else job.n_draft
 
 
-def merge_same_runs(jobs: Sequence[Job], real: Iterable[int]) -> list[Job]:
+def merge_duplicate_jobs(jobs: Sequence[Job], real: Iterable[int]) -> list[Job]:
     """The jobs with their real n_draft; of several that come to one run the first, with the others' numbers.
 
     Without speculation nothing is drafted, and such jobs differ in n_draft by name alone.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from velosweep.config.settings import Job, RunSettings, Sweep
 from velosweep.errors import MismatchError
-from velosweep.llama_cpp.selection import server_word
+from velosweep.llama_cpp.selection import server_command_name
 from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.resuming import EarlierResults, earlier_progress
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
@@ -61,7 +61,7 @@ def _job_record(job: Job, prepared: Prepared) -> JobRecord:
     return replace(
         job_record(job, prepared.server_arguments(speculative_server(job))),
         vanilla_arguments=prepared.server_arguments(vanilla_server(job)),
-        server_program=server_word(job.engine, os.environ),
+        server_program=server_command_name(job.engine, os.environ),
     )
 
 

@@ -19,7 +19,12 @@ from velosweep.machine.cores import check_threads, oversubscription, resolve_thr
 from velosweep.machine.devices import find_lanes
 from velosweep.machine.environment import cached_sha256, collect_environment
 from velosweep.machine.nvml import NvmlDriver, open_nvml
-from velosweep.measuring.draft_lengths import changed_lengths, merge_same_runs, real_n_draft, too_short_to_copy
+from velosweep.measuring.draft_lengths import (
+    changed_lengths,
+    effective_n_draft,
+    merge_duplicate_jobs,
+    too_short_to_copy,
+)
 from velosweep.measuring.job_resolver import EngineKey, JobResolver, check_files_exist, engine_key
 from velosweep.measuring.memory_estimates import MemoryEstimates
 from velosweep.models.gguf_model import GgufInfo
@@ -106,8 +111,8 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     resolved = [_named_by_server(job, engines[engine_key(job.engine)]) for job in resolved]
     lanes = _lanes(engines.values(), settings, nvml, resolver.reasons.append)
     threaded = [replace(job, engine=_with_threads(job.engine, len(lanes))) for job in resolved]
-    lengths = [real_n_draft(job, resolver.heads_of(job)) for job in threaded]
-    distinct = merge_same_runs(threaded, lengths)
+    lengths = [effective_n_draft(job, resolver.heads_of(job)) for job in threaded]
+    distinct = merge_duplicate_jobs(threaded, lengths)
     programs = {program: cached_sha256(Path(program)) for _, program, *_ in engines if program}
     content = {path: model.fingerprint for path, model in resolver.models.items()}
     identified = identify(distinct, content | {program: digest for program, digest in programs.items() if digest})
@@ -182,7 +187,7 @@ def _with_threads(engine: EngineSettings, lanes: int) -> EngineSettings:
     return replace(engine, threads=threads, threads_batch=engine.threads_batch or threads)
 
 
-def shadowing_warnings(root: Path, jobs: Sequence[Job]) -> tuple[PreflightWarning, ...]:
+def hive_folder_warnings(root: Path, jobs: Sequence[Job]) -> tuple[PreflightWarning, ...]:
     """Folders named like `n_draft=4`, of which readers of Parquet files make a column instead of the file's own."""
     parts = dict.fromkeys(part for job in jobs for part in (root / job.directory).parts)
     shadowed = [part for part in parts if (name := part.partition("=")[0]) != part and name in COLUMNS]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from velosweep.errors import NoLanguageModelError, VelosweepError
+from velosweep.errors import NotALanguageModelError, VelosweepError
 from velosweep.models.gguf_model import GgufInfo, Tokens
 from velosweep.models.model_checks import check_model
 from velosweep.models.model_stores import STORES, StoredFile, gguf_files
@@ -53,7 +53,7 @@ def read_models(
     for file in distinct.values():
         try:
             header = check_model(file.path, key="the model")
-        except NoLanguageModelError:
+        except NotALanguageModelError:
             continue
         except VelosweepError as error:
             if "of a split model" not in error.message:  # its first part stands for it

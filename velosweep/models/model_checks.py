@@ -11,7 +11,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from velosweep.errors import ModelFileError, NoLanguageModelError, PairError
+from velosweep.errors import ModelFileError, NotALanguageModelError, PairError
 from velosweep.models.draft_heads import head_misfit
 from velosweep.models.gguf_model import GgufInfo, read_header
 from velosweep.models.hub_models import part_names
@@ -73,7 +73,7 @@ def _check_file(path: Path, key: str) -> GgufInfo:
     info = read_header(path)
     if info.other is not None:
         remedy = info.other.remedy.format(key=key, path=path)
-        raise NoLanguageModelError(f"{path} is {info.other.what}", remedy=remedy)
+        raise NotALanguageModelError(f"{path} is {info.other.what}", remedy=remedy)
     if info.size_bytes < info.expected_bytes:
         raise ModelFileError(
             f"The model {path} is cut short: {info.size_bytes} of {info.expected_bytes} bytes",

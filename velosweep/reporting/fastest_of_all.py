@@ -12,7 +12,7 @@ from velosweep.planning.job_names import JobNames
 from velosweep.planning.job_settings import MAIN, settings_of, value_of
 from velosweep.records import SweepRecord
 from velosweep.reporting.wording import interval, names_of
-from velosweep.statistics.best_of_several import question_of
+from velosweep.statistics.best_of_several import task_of
 from velosweep.statistics.builds import RunSeries, ratio_by_rounds, series_of
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.intervals import WELCH, Ratio, welch_ratio
@@ -54,7 +54,7 @@ def fastest_of_all(
     """
 
     def task(job: Comparison) -> list[str]:
-        return sorted(f"{key}={value}" for key, value in question_of(job) if key != MAIN)
+        return sorted(f"{key}={value}" for key, value in task_of(job) if key != MAIN)
 
     if any(job.beside_first is not None for job in jobs):  # build_answers says more of them
         return

@@ -24,8 +24,8 @@ from velosweep.reporting.result_tables import (
     detailed_job_table,
     prompt_table,
     summary_table,
+    with_errors_replaced,
     with_failed,
-    with_reasons_elsewhere,
 )
 from velosweep.reporting.run_charts import conditions_chart, samples_chart, timeline
 from velosweep.reporting.search_words import search_table, search_titles
@@ -79,7 +79,7 @@ def render_report(
     prompts, ids = _prompt_rows(rows), _ids(advised)
     shown = prompts if len(prompts) <= MOST_PROMPT_ROWS else [row for row in prompts if row.job_id in ids]
     leading = sorted(jobs, key=lambda job: (job.job_id not in ids, -(best_estimate(job) or 0.0)))[:MOST_SUMMARY_ROWS]
-    failing = with_reasons_elsewhere(record, "see above")
+    failing = with_errors_replaced(record, "see above")
     text = render_template(
         "report.html.j2",
         show_paths=show_paths,

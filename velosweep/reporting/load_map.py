@@ -14,7 +14,7 @@ from velosweep.reporting.chart import MUTED, Chart, Trace, axis, rounded
 from velosweep.reporting.recommendation import Recommendation
 from velosweep.reporting.table import Cell, Table, column, figure
 from velosweep.reporting.wording import VERDICT_SIGNS, VERDICT_WORDS, job_labels, listed, number, speedup
-from velosweep.statistics.best_of_several import Question, question_of
+from velosweep.statistics.best_of_several import Task, task_of
 from velosweep.statistics.comparison import Comparison, ModeStatistics
 from velosweep.statistics.ranking import best_estimate, fastest
 from velosweep.units import plural
@@ -37,8 +37,8 @@ def as_answered(jobs: Sequence[Comparison], found: Sequence[Recommendation], rec
 
 
 def _of_other_loads(jobs: Sequence[Comparison], answered: Sequence[Comparison]) -> list[Comparison]:
-    covered = {question_of(job) for job in answered}
-    return [job for job in jobs if question_of(job) not in covered]
+    covered = {task_of(job) for job in answered}
+    return [job for job in jobs if task_of(job) not in covered]
 
 
 def where_it_pays(jobs: Sequence[Comparison]) -> list[str]:
@@ -54,10 +54,10 @@ def where_it_pays(jobs: Sequence[Comparison]) -> list[str]:
     return found
 
 
-def _questions(jobs: Sequence[Comparison]) -> dict[Question, list[Comparison]]:
-    found: dict[Question, list[Comparison]] = {}
+def _questions(jobs: Sequence[Comparison]) -> dict[Task, list[Comparison]]:
+    found: dict[Task, list[Comparison]] = {}
     for job in jobs:
-        beside = frozenset((key, value) for key, value in question_of(job) if key not in ("concurrency", "depth"))
+        beside = frozenset((key, value) for key, value in task_of(job) if key not in ("concurrency", "depth"))
         found.setdefault(beside, []).append(job)
     return found
 

@@ -29,7 +29,7 @@ from velosweep.reporting.wording import (
     whole_jobs,
     without_speedup,
 )
-from velosweep.statistics.best_of_several import by_question
+from velosweep.statistics.best_of_several import by_task
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate, category_speedups, leaders, turn_speedups
 from velosweep.units import plural
@@ -79,7 +79,7 @@ def recommend(comparisons: Iterable[Comparison], record: SweepRecord) -> tuple[R
     recorded = {job.id: job for job in record.jobs}
     names, mains = names_of(whole), shortened({job.main_model for job in whole})
     tasks = [key for key in names.keys if key != MAIN and asks(key)]
-    found, questions = [], by_question(whole)
+    found, questions = [], by_task(whole)
     # With jobs that were not measured, or failed, all are called as they were while measuring.
     every = recorded_labels(record) if len(questions) == 1 and recorded.keys() > rows_of.keys() else None
     for jobs in questions.values():

@@ -22,7 +22,7 @@ from velosweep.reporting.wording import (
     unpaired,
     whole_jobs,
 )
-from velosweep.statistics.best_of_several import by_question
+from velosweep.statistics.best_of_several import by_task
 from velosweep.statistics.comparison import Comparison, ModeStatistics, Statistics
 from velosweep.statistics.failed_jobs import failed_jobs
 from velosweep.statistics.ranking import best_estimate, category_speedups
@@ -87,7 +87,7 @@ def summary_table(
     return Table(caption="Settings", columns=columns, advised=marked)
 
 
-def with_reasons_elsewhere(record: SweepRecord, where: str) -> SweepRecord:
+def with_errors_replaced(record: SweepRecord, where: str) -> SweepRecord:
     """The record for a table beside which `where` says why settings failed."""
     return replace(record, jobs=tuple(replace(job, error=where) for job in record.jobs))
 
@@ -227,7 +227,7 @@ def category_table(advised: Sequence[Recommendation], rows: Sequence[Comparison]
     jobs = whole_jobs(rows)
     labels = job_labels(jobs)
     found: list[tuple[str, Comparison, str, dict[str, float]]] = []
-    questions = by_question(jobs)
+    questions = by_task(jobs)
     rivals = {job.job_id: number for number, alike in enumerate(questions.values()) for job in alike}
     rows_of: dict[int, list[Comparison]] = {}
     for row in rows:

@@ -16,7 +16,7 @@ from velosweep.reporting.load_map import as_answered, load_table, where_it_pays
 from velosweep.reporting.printed_command import command_remarks
 from velosweep.reporting.recommendation import Recommendation, recommend
 from velosweep.reporting.request_words import request_words
-from velosweep.reporting.result_tables import searched_candidates, summary_table, with_failed, with_reasons_elsewhere
+from velosweep.reporting.result_tables import searched_candidates, summary_table, with_errors_replaced, with_failed
 from velosweep.reporting.single_job_text import print_single
 from velosweep.reporting.speedup_hints import target_reasons
 from velosweep.reporting.table import terminal_lines
@@ -181,7 +181,7 @@ def _table_lines(
     ranked = sorted((job for job in jobs if job.job_id not in failed | plain), key=rank)
     shown = ranked if len(ranked) <= room else ranked[: room - 1]
     kept = plain | {job.job_id for job in shown} | (failed if len(ranked) + len(failed) <= room else set())
-    below = with_reasons_elsewhere(record, "see below")
+    below = with_errors_replaced(record, "see below")
     yield from terminal_lines(summary_table(jobs, below, found, kept), width=table_width(console))
     rest = ranked[len(shown) :]
     values = [value for job in rest if (value := best_estimate(job)) is not None and job.job_id not in searched]

@@ -32,20 +32,20 @@ MOST_RIVALS = 64
 _MOST_LOG = 700.0  # exp overflows beyond
 
 
-Question = frozenset[tuple[str, Scalar]]
+Task = frozenset[tuple[str, Scalar]]
 """The settings that say what is asked: main model, prompts, tokens, sampling, load; with their values."""
 
 
-def question_of(job: Comparison) -> Question:
+def task_of(job: Comparison) -> Task:
     """Jobs with the same one compete: which setting is the best for this model under this load."""
     return frozenset((key, value) for key, value in settings_of(job).items() if asks(key))
 
 
-def by_question(jobs: Iterable[Comparison]) -> dict[Question, list[Comparison]]:
+def by_task(jobs: Iterable[Comparison]) -> dict[Task, list[Comparison]]:
     """The jobs that compete with each other, in the order given."""
-    found: dict[Question, list[Comparison]] = {}
+    found: dict[Task, list[Comparison]] = {}
     for job in jobs:
-        found.setdefault(question_of(job), []).append(job)
+        found.setdefault(task_of(job), []).append(job)
     return found
 
 
@@ -55,7 +55,7 @@ def with_best_marked(comparisons: Iterable[Comparison]) -> list[Comparison]:
     jobs = [row for row in rows if row.prompt_id is None and row.standard_error is not None and can_win(row)]
     marked = {
         id(job): result
-        for competing in by_question(jobs).values()
+        for competing in by_task(jobs).values()
         for job, result in zip(competing, _marked(competing), strict=True)
     }
     return [marked.get(id(row), row) for row in rows]

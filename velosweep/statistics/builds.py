@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from velosweep.planning.job_settings import settings_of, value_of
-from velosweep.statistics.best_of_several import Question, question_of
-from velosweep.statistics.comparison import BesideFirst, Comparison
+from velosweep.statistics.best_of_several import Task, task_of
+from velosweep.statistics.comparison import BuildComparison, Comparison
 from velosweep.statistics.intervals import (
     MODERATED_LAUNCHES,
     MODERATED_ONE_LAUNCH,
@@ -62,14 +62,14 @@ def with_builds_compared(
     vanilla = {job.job_id: baselines.get(job.job_id, job.job_id) for members in twins for job in members}
     series = series_of(samples, {*vanilla, *vanilla.values()})
     # Series of one load and set of prompts are of the same rounds, whatever they speculate with.
-    rounds: dict[Question, dict[str, RunSeries]] = defaultdict(dict)
+    rounds: dict[Task, dict[str, RunSeries]] = defaultdict(dict)
     for job in (job for members in twins for job in members):
-        rounds[question_of(job)] |= {name: series[name] for name in (vanilla[job.job_id], job.job_id) if name in series}
-    found: dict[str, BesideFirst] = {}
+        rounds[task_of(job)] |= {name: series[name] for name in (vanilla[job.job_id], job.job_id) if name in series}
+    found: dict[str, BuildComparison] = {}
     for first, *others in twins:
         for job in others:
-            together, names = rounds[question_of(job)], (vanilla[job.job_id], vanilla[first.job_id])
-            found[job.job_id] = BesideFirst(
+            together, names = rounds[task_of(job)], (vanilla[job.job_id], vanilla[first.job_id])
+            found[job.job_id] = BuildComparison(
                 reference=first.job_id,
                 vanilla=_ratio(together, *names),
                 speculative=None if job.speculative is None else _ratio(together, job.job_id, first.job_id),

@@ -138,7 +138,7 @@ class RequestTimes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BesideFirst:
+class BuildComparison:
     """A job's tokens a second over those of its twin `reference` (a job id): the same job of the first build.
 
     `speculative` is None for a job without speculation, either where there were too few runs.
@@ -228,4 +228,4 @@ class Comparison:
     to_best_low: float | None = None
     to_best_high: float | None = None
     chosen_low: float | None = None
-    beside_first: BesideFirst | None = None
+    beside_first: BuildComparison | None = None

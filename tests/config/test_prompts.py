@@ -117,6 +117,35 @@ def test_a_system_message_is_no_prompt(tmp_path, key):
         load(**source)
 
 
+MESSAGES = [{"role": "system", "content": "Be terse."}, {"role": "user", "content": "Explain"}]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [{"system": "Be terse.", "prompt": "Explain"}, {"system_prompt": "Be terse.", "messages": MESSAGES}]
+    + [{key: json.dumps(MESSAGES)} for key in ("messages", "conversations", "prompt")],
+)
+@pytest.mark.parametrize("name", ["q.jsonl", "q.txt"])
+def test_a_system_message_is_found_wherever_it_stands(tmp_path, name, item):
+    (prompt,) = load(**written(tmp_path, name, json.dumps(item)), chat=True).prompts
+
+    assert (prompt.text, prompt.system) == ("Explain", "Be terse.")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("q.json", json.dumps(MESSAGES), "item 1 is a message of the role system, and no prompt"),
+        ("q.jsonl", "\n".join(map(json.dumps, MESSAGES)), "line 1 is a message of the role system"),
+        ("q.jsonl", json.dumps({"messages": [*MESSAGES, *MESSAGES]}), "has a system message after the user's"),
+        ("q.jsonl", json.dumps({"system": "Be brief.", "messages": MESSAGES}), "two system messages, which differ"),
+    ],
+)
+def test_a_message_that_is_no_prompt_is_refused(tmp_path, name, content, problem):
+    with pytest.raises(PromptError, match=problem):
+        load(**written(tmp_path, name, content), chat=True)
+
+
 def test_a_line_separator_within_a_json_text_does_not_end_the_line(tmp_path):
     text = "one\u2028two\x85three"
     source = written(tmp_path, "q.jsonl", json.dumps({"text": text}, ensure_ascii=False) + "\r\n\r\n")
@@ -301,7 +330,9 @@ json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["text", "prompt", "turns", "id", "question_id", "category"]), inner)
+        | st.dictionaries(
+            st.sampled_from(["text", "prompt", "turns", "id", "question_id", "category", "system", "role"]), inner
+        )
     ),
     max_leaves=8,
 )

@@ -1,8 +1,10 @@
 """One prompt from the shapes that data sets use: a text, turns, or messages of a conversation."""
 
+import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from velosweep.config.settings import Prompt
@@ -44,14 +46,34 @@ def read_item(item: object, where: str, number: int, category: object = None) ->
 
 def _asked(item: Mapping[Any, Any], where: str) -> _Asked:
     """What is asked: a text, or of a conversation a user's turns and the system message before them."""
+    role = str(item.get("role")).lower()
+    if role in (*_SYSTEM_ROLES, *_ANSWER_ROLES):
+        remedy = 'put each conversation into one item: {"messages": [{"role": "system", …}, {"role": "user", …}]}'
+        raise PromptError(f"{where} is a message of the role {role}, and no prompt", remedy=remedy)
     found = {key: item[key] for key in TEXT_KEYS if item.get(key) is not None}
     texts = {str(key): _conversation(value, f"{where}, {key}") for key, value in found.items()}
     if len({(str(asked.text), asked.system) for asked in texts.values()}) > 1:
         raise PromptError(f"{where} has {' and '.join(texts)}, which differ", remedy="keep the one that is the prompt")
-    return next(iter(texts.values()), _Asked(None))
+    return _with_system(next(iter(texts.values()), _Asked(None)), item, where)
+
+
+def _with_system(asked: _Asked, item: Mapping[Any, Any], where: str) -> _Asked:
+    """With the system message that stands beside a prompt."""
+    beside = _first(item, "system", "system_prompt")
+    if beside is None or (isinstance(beside, str) and not beside.strip()):
+        return asked
+    system = checked_text(beside, f"{where}, system", "give a text")
+    if asked.system not in (None, system):
+        raise PromptError(f"{where} has two system messages, which differ", remedy="keep one")
+    return asked._replace(system=system)
 
 
 def _conversation(value: object, where: str) -> _Asked:
+    if isinstance(value, str) and value.lstrip().startswith("["):  # as tables hold one
+        with suppress(ValueError, RecursionError):
+            held = json.loads(value)
+            said = [entry.get("role", entry.get("from")) for entry in held if isinstance(entry, Mapping)]
+            value = held if said and len(said) == len(held) and all(said) else value
     if isinstance(value, Mapping):
         value = [value]
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
@@ -67,7 +89,9 @@ def _conversation(value: object, where: str) -> _Asked:
             asked.append(text)
         elif role in _SYSTEM_ROLES and not asked:
             system.append(checked_text(text, f"{where}, {role}", "give it `content`"))
-        elif role not in (*_ANSWER_ROLES, *_SYSTEM_ROLES):  # answers are the server's own, whoever gave others
+        elif role in _SYSTEM_ROLES:
+            raise PromptError(f"{where} has a {role} message after the user's", remedy="put it first, or take it out")
+        elif role not in _ANSWER_ROLES:  # answers are the server's own, whoever gave others
             known = ", ".join((*_SYSTEM_ROLES, *_USER_ROLES, *_ANSWER_ROLES))
             raise PromptError(f"{where} has the role {role!r:.60}", remedy=f"write one of {known}")
     if not asked:

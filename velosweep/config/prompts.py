@@ -77,7 +77,7 @@ def _from_file(path: Path) -> Iterator[Prompt]:
     text = _read(path)
     if suffix in (".yaml", ".yml"):
         yield from _from_content(_parse_yaml(path, text), path)
-    elif suffix in (".jsonl", ".json", ".ndjson"):
+    elif suffix in (".jsonl", ".json", ".ndjson") or _has_json_lines(text):
         yield from _from_json(text, path)
     else:
         for number, line in enumerate(text.split("\n"), start=1):
@@ -172,6 +172,15 @@ def _count(node: yaml.Node, known: dict[yaml.Node, int], path: Path) -> int:
         )
     known[node] = size
     return size
+
+
+def _has_json_lines(text: str) -> bool:
+    """Whether each line is an item, whatever the file is called."""
+    try:
+        items = [json.loads(line) for line in text.split("\n") if line.strip()] if text.lstrip()[:1] == "{" else []
+    except (ValueError, RecursionError):
+        return False
+    return bool(items) and all(isinstance(item, Mapping) and any(k in item for k in TEXT_KEYS) for item in items)
 
 
 def _is_set(value: object) -> bool:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
-from tests.planning.jobs import jobs_over_n_draft
-from velosweep.config.settings import Job, Prompt, PromptSet, Sampling
+import pytest
+
+from tests.planning.jobs import job, jobs_over_n_draft
+from velosweep.config.settings import EngineSettings, Job, Prompt, PromptSet, Sampling
+from velosweep.errors import ProgramError
 from velosweep.llama_cpp.completion import completion_payload
 from velosweep.llama_cpp.engine import Request
+from velosweep.measuring.job_resolver import JobResolver
+from velosweep.measuring.prepare import preflight_warnings
 from velosweep.measuring.resident_servers import request_of
 from velosweep.planning.server_groups import plan_groups, rounds, warmups
 
@@ -25,15 +30,15 @@ def payload(**sampling: Any) -> dict[str, object]:
 
 
 def test_above_temperature_0_each_iteration_has_its_seed_in_both_modes() -> None:
-    (job,) = jobs_over_n_draft(4, iterations=3, sampling=Sampling(temperature=0.8, seed=10))
+    (one,) = jobs_over_n_draft(4, iterations=3, sampling=Sampling(temperature=0.8, seed=10))
 
-    assert [request.sampling.seed for request in requests_of(job)] == [11, 11, 12, 12, 13, 13]
+    assert [request.sampling.seed for request in requests_of(one)] == [11, 11, 12, 12, 13, 13]
 
 
 def test_greedy_runs_keep_their_seed() -> None:
-    (job,) = jobs_over_n_draft(4, iterations=2, sampling=Sampling(seed=10))
+    (one,) = jobs_over_n_draft(4, iterations=2, sampling=Sampling(seed=10))
 
-    assert [request.sampling.seed for request in requests_of(job)] == [10, 10, 10, 10]
+    assert [request.sampling.seed for request in requests_of(one)] == [10, 10, 10, 10]
 
 
 def test_the_sets_system_message_goes_before_prompts_that_have_none() -> None:
@@ -41,19 +46,19 @@ def test_the_sets_system_message_goes_before_prompts_that_have_none() -> None:
     chat = PromptSet(
         name="c", prompts=prompts, chat=True, system="set's", template_kwargs=(("enable_thinking", False),)
     )
-    (job,) = jobs_over_n_draft(4, iterations=1, prompts=chat)
-    asked = requests_of(job)
+    (one,) = jobs_over_n_draft(4, iterations=1, prompts=chat)
+    asked = requests_of(one)
 
     assert {(request.prompt.id, request.prompt.system) for request in asked} == {("a", "set's"), ("b", "own")}
     assert {request.template_kwargs for request in asked} == {(("enable_thinking", False),)}
 
 
 def test_a_warm_up_has_a_length_however_runs_end() -> None:
-    (job,) = jobs_over_n_draft(4)
-    (group,) = plan_groups([replace(job, stop="natural")])
+    (one,) = jobs_over_n_draft(4)
+    (group,) = plan_groups([replace(one, stop="natural")])
 
     assert {request_of(measurement).stop for measurement in warmups(group, 0)} == {"length"}
-    assert {request.stop for request in requests_of(replace(job, stop="natural"))} == {"natural"}
+    assert {request.stop for request in requests_of(replace(one, stop="natural"))} == {"natural"}
 
 
 def test_samplers_that_do_nothing_are_not_asked_for() -> None:
@@ -62,3 +67,29 @@ def test_samplers_that_do_nothing_are_not_asked_for() -> None:
     assert (greedy["top_k"], greedy["samplers"]) == (1, ["top_k", "temperature"])
     assert warm["samplers"] == ["penalties", "top_k", "top_p", "min_p", "temperature"]
     assert [warm[name] for name in ("top_k", "top_p", "min_p", "repeat_penalty")] == [20, 0.9, 0.05, 1.1]
+
+
+# Each setting of sampling with a value that is not its default, and whether temperature 0 leaves it without effect.
+SAMPLING = {
+    "temperature": (0.7, False),
+    "seed": (7, False),  # of greedy runs nobody cares
+    "top_k": (20, True),
+    "top_p": (0.9, True),
+    "min_p": (0.05, True),
+    "repeat_penalty": (1.1, False),
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Sampling)])
+def test_no_setting_of_sampling_is_measured_without_having_been_asked_for(name: str) -> None:
+    value, ignored_greedily = SAMPLING[name]
+    warm, greedy = (Sampling(**{"temperature": temperature} | {name: value}) for temperature in (0.8, 0.0))
+    programs = job(sampling=warm, engine=EngineSettings(kind="binaries", program="/nowhere"))
+    refused = name if name not in ("temperature", "seed") else "/nowhere"
+
+    assert payload(**{"temperature": 0.8, name: value}) != payload(temperature=0.8)
+    assert {one.subject for one in preflight_warnings([job(sampling=greedy)], {}, ())} == (
+        {"sampling"} if ignored_greedily else set()
+    )
+    with pytest.raises(ProgramError, match=refused):
+        JobResolver(say=lambda text: None).open_engines([programs])

@@ -114,7 +114,7 @@ class BinariesSession(Session):
             "n_predict": str(request.n_predict),
             "temperature": f"{temperature:g}",
             "seed": str(request.sampling.seed),
-            "top_k": "1" if temperature <= 0 else "40",
+            "top_k": "1" if temperature <= 0 else str(request.sampling.top_k),
         }
         flags = {flag: value for name, value in values.items() if (flag := self.capabilities.name(name))}
         argv = [self.capabilities.program, *self.arguments, *chain.from_iterable(flags.items())]

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from velosweep.config.model_references import is_local
-from velosweep.config.settings import EngineSettings, Job, ModelPair, PromptSet, Speculation, SyntheticShape
+from velosweep.config.settings import EngineSettings, Job, ModelPair, PromptSet, Sampling, Speculation, SyntheticShape
 from velosweep.errors import ConfigError, ProgramError, VelosweepError, combine_errors
 from velosweep.llama_cpp.arguments import check_speculation
 from velosweep.llama_cpp.engine import Engine
@@ -49,12 +49,13 @@ def check_files_exist(jobs: Sequence[Job]) -> None:
         raise combine_errors(problems)
 
 
-# What a request can ask of a server, and a program for one request can't be told.
+# What a request can ask of a server, and a program for one request isn't told: of sampling all but these two.
+_TOLD = ("temperature", "seed")
 _SERVER_ONLY = (
     "concurrency",
     "depth",
     "stop",
-    *(f"sampling.{name}" for name in ("top_k", "top_p", "min_p", "repeat_penalty")),
+    *(f"sampling.{field.name}" for field in fields(Sampling) if field.name not in _TOLD),
 )
 
 

@@ -22,7 +22,7 @@ _NOT_IDENTITY = ("name", "retries", "load_timeout_s", "run_timeout_s", "cooldown
 _LATER: Mapping[type, tuple[str, ...]] = {
     Prompt: ("system", "before", "later", "turn"),
     PromptSet: ("system", "template_kwargs"),
-    Sampling: ("top_k", "top_p", "min_p", "repeat_penalty"),
+    Sampling: tuple(field.name for field in fields(Sampling) if field.name not in ("temperature", "seed")),
     Adaptive: ("until_sure", "budget_s"),
     EngineSettings: ("n_cpu_moe", "override_tensor", "draft_n_cpu_moe", "draft_override_tensor"),
 }

@@ -15,7 +15,7 @@ from velosweep.machine.device_locks import lock_devices
 from velosweep.measuring.dispatch import MeasuringOutcome, ended, measure
 from velosweep.measuring.interrupts import StopFlag, stop_on_signals
 from velosweep.measuring.lane_context import Preload
-from velosweep.measuring.opening import open_sweep
+from velosweep.measuring.opening import open_sweep, refuse_shared_out
 from velosweep.measuring.prepare import Prepared, hive_folder_warnings, prepare
 from velosweep.measuring.resuming import plan, plan_as_data
 from velosweep.planning.server_groups import ServerGroup
@@ -59,6 +59,8 @@ def run_sweep(
     """
     if settings.report_plots:
         require_matplotlib()
+    if not settings.elsewhere:
+        refuse_shared_out(root)
     console = make_console()
     _check_names(jobs, root, command)
     prepared = prepare(jobs, settings, say=partial(say, console))

@@ -22,12 +22,14 @@ from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import (
     ConfigError,
     ExitStatus,
+    MismatchError,
     ModelFileError,
     NothingMeasured,
     StorageError,
     VelosweepError,
     install_extra,
 )
+from velosweep.files import make_folder, read_bytes, write_text
 from velosweep.hydra_app.launcher import LaneLauncher
 from velosweep.measuring.opening import job_record
 from velosweep.models.model_checks import fingerprint
@@ -58,7 +60,7 @@ class RemoteGroup:
 
     def folder(self, root: Path) -> Path:
         """Where the driver of the sweep at `root` keeps the group's results."""
-        return root / ".groups" / self.name
+        return SweepPaths(root).groups / self.name
 
 
 def partition(
@@ -82,7 +84,7 @@ def partition(
     known = {path: fingerprint(path) for path in paths if Path(path).is_file()}
     return tuple(
         RemoteGroup(
-            name=content_hash([json.loads(json.dumps(asdict(job), default=str)) for job in queue]),
+            name=_name(queue),
             jobs=tuple(queue),
             # GPU indices are the driver's and mean nothing on the worker; an empty list (no GPU) does
             settings=replace(settings, gpus=None if settings.gpus else settings.gpus, verbosity=-1, report_plots=False),
@@ -91,6 +93,22 @@ def partition(
         )
         for queue in queues
     )
+
+
+def _name(jobs: Sequence[Job]) -> str:
+    return content_hash([json.loads(json.dumps(asdict(job), default=str)) for job in jobs])
+
+
+def _tasks_as_before(tasks: int | None, jobs: Sequence[Job], root: Path) -> int | None:
+    """`tasks` of the first run of these jobs in this folder: split otherwise, they would all be measured anew."""
+    note = SweepPaths(root).groups / f"{_name(list(map(absolute, jobs)))}.tasks"
+    if tasks is None:
+        return None
+    if note.is_file():
+        return int(read_bytes(note))
+    make_folder(note.parent)
+    write_text(note, str(tasks))
+    return tasks
 
 
 def absolute(job: Job) -> Job:
@@ -145,7 +163,12 @@ class RemoteLauncher(LaneLauncher):
             )
         if settings.report_plots:
             require_matplotlib()
-        groups = partition(jobs, self.tasks(settings), settings=settings, command=command)
+        if SweepPaths(root).journal.is_file() and not SweepPaths(root).groups.is_dir():
+            raise MismatchError(f"{root} holds a sweep of one machine", remedy="choose another hydra.sweep.dir")
+        tasks = self.tasks(settings)
+        if self._settings["tasks"] is None:
+            tasks = _tasks_as_before(tasks, jobs, root)
+        groups = partition(jobs, tasks, settings=settings, command=command)
         todo = [group for group in groups if not is_done(group.folder(root))]
         failures = self.run_groups(todo, root, settings) if todo else {}
         merge(root, jobs, groups, failures)

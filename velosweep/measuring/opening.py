@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -54,6 +55,22 @@ def open_sweep(sweep: Sweep, prepared: Prepared, settings: RunSettings) -> Opene
         record=replace(record, tuner=settings.tuner, show_paths=settings.report_paths, plots=settings.report_plots),
         progress=earlier_progress(paths) if before else EarlierResults(),
         accepted=accepted,
+    )
+
+
+def refuse_shared_out(root: Path) -> None:
+    """Raise MismatchError for the folder of a sweep that other machines measured, each with a vanilla of its own."""
+    paths = SweepPaths(root)
+    if not paths.groups.is_dir():
+        return
+    again = "go on with the same command as before"
+    if paths.record.is_file():
+        words = read_record(paths.record).command
+        folder = () if any(word.startswith("hydra.sweep.dir=") for word in words) else (f"hydra.sweep.dir={root}",)
+        again = f"go on with: {shlex.join((*words, *folder))}"
+    raise MismatchError(
+        f"{root} can't be measured further on this machine alone. Its groups were measured elsewhere, by SLURM or Dask",
+        remedy=f"{again}; for another sweep choose another hydra.sweep.dir",
     )
 
 

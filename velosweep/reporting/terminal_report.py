@@ -23,6 +23,7 @@ from velosweep.reporting.table import terminal_lines
 from velosweep.reporting.verbose_report import print_details
 from velosweep.reporting.wording import failure_sentences, first_few, job_labels, whole_jobs
 from velosweep.results.loading import sweeps_by_age
+from velosweep.results.paths import SweepPaths
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate
 from velosweep.units import plural
@@ -49,6 +50,13 @@ def _named(root: Path) -> str:
     """The sweep's folder as commands take it: `last` where that is this one."""
     latest = sweeps_by_age(Path.cwd())[-1:]
     return "last" if latest == [root.absolute()] else shlex.quote(near(root))
+
+
+def _more(root: Path, rounds: int, pairs: int) -> str:
+    """How to add rounds to the pairs of the sweep in `root`, in words."""
+    if SweepPaths(root).groups.is_dir():  # it was shared out, and `more` would measure here
+        return f"the same command with iterations={pairs + rounds}"
+    return f"velosweep more {_named(root)} --iterations {rounds}"
 
 
 def print_end(derived: "SweepResults", measured: MeasuringOutcome, console: "Console", *, verbosity: int) -> None:
@@ -239,7 +247,7 @@ def _next_steps(
         codes = {advice.code for answer in weak for advice in answer.against}
         pairs = min(answer.job.n_pairs for answer in weak if answer.job is not None)
         quieter = "close other programs, then " if "machine_busy" in codes else ""
-        yield f"Surer:      {quieter}velosweep more {_named(root)} --iterations {max(5 - pairs, pairs)}"
+        yield f"Surer:      {quieter}{_more(root, max(5 - pairs, pairs), pairs)}"
 
 
 def _failures(derived: "SweepResults") -> Iterator[str]:

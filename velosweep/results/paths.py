@@ -46,6 +46,7 @@ class SweepPaths:
         self.summaries = root / "summaries.json"  # the jobs' summaries, a JSON array
         self.tuner = root / "tuner.parquet"  # every decision of `hydra/sweeper=tune`, with its evidence
         self.report = root / "report.html"  # one page, no network
+        self.groups = root / ".groups"  # only of a sweep that was shared out over machines: a sweep each
         self.lock = root / "lock"  # held by the one process that writes the sweep
         self._jobs: dict[str, JobPaths] = {}
 

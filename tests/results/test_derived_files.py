@@ -18,7 +18,7 @@ from tests.results.made import comparison, job_record, journal_of, record, round
 from velosweep.errors import StorageError
 from velosweep.records import SweepRecord
 from velosweep.results import derived_files, job_files, journal_table, parquet_files
-from velosweep.results.derived_files import SweepResults, write_derived_files
+from velosweep.results.derived_files import SweepResults, analyse, write_derived_files
 from velosweep.results.parquet_files import COLUMNS
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import write_record
@@ -235,6 +235,45 @@ def test_a_large_sweeps_samples_are_left_on_disk(tmp_path: Path) -> None:
     assert result.samples is None
     assert {()} == {row.vanilla.tokens_per_second.samples for row in result.comparisons if row.vanilla}
     assert all(len(value["vanilla"]["tokens_per_second"]["samples"]) == 6 for value in result.summaries() if value)
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("gone", [[], ["journal.jsonl"], ["samples.parquet"], ["sweep.json"]])
+def test_analysing_a_sweep_gives_what_collating_gave_and_writes_nothing(
+    tmp_path: Path, request: pytest.FixtureRequest, large: bool, gone: list[str]
+) -> None:
+    for fixture in ("in_slices", "small_groups") if large else ():
+        request.getfixturevalue(fixture)
+    collated = write_derived_files(sweep(tmp_path).root)
+    for name in gone:
+        (tmp_path / name).unlink()
+    if "sweep.json" in gone:
+        collated = write_derived_files(tmp_path)
+    before = files(tmp_path)
+
+    assert analyse(tmp_path) == collated
+    assert files(tmp_path) == before
+
+
+def test_few_samples_of_a_large_journal_are_in_memory_as_those_of_a_small_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = write_derived_files(sweep(tmp_path).root)
+    before = files(tmp_path)
+    monkeypatch.setattr(derived_files, "LARGE_JOURNAL_BYTES", 0)
+
+    assert write_derived_files(tmp_path) == small == analyse(tmp_path)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.usefixtures("in_slices", "small_groups")
+def test_two_large_sweeps_are_compared_by_each_runs_speed(tmp_path: Path) -> None:
+    write_derived_files(sweep(tmp_path).root)
+    (job, *_) = [row for row in analyse(tmp_path, speeds=True).comparisons if row.prompt_id is None]
+
+    assert job.speculative is not None
+    assert len(job.speculative.tokens_per_second.samples) == 6
+    assert job.speculative.total_time_ms.samples == ()
 
 
 @pytest.mark.usefixtures("in_slices", "small_groups")

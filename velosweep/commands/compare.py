@@ -90,7 +90,7 @@ def _posted_speedup(row: Mapping[str, str]) -> float:
 
 
 def _compared(old: Path, new: Path, *, per_prompt: bool = False) -> SweepComparison:
-    before, after = analyse(old), analyse(new)
+    before, after = analyse(old, speeds=True), analyse(new, speeds=True)
     return SweepComparison(
         old=str(old),
         new=str(new),

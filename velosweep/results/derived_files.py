@@ -1,8 +1,10 @@
 """Every file that follows from a sweep's samples but the report: samples, results, summaries, each job's own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import orjson
 import pyarrow as pa
@@ -10,10 +12,11 @@ import pyarrow as pa
 from velosweep.files import make_folder, read_bytes, write_bytes
 from velosweep.records import SweepRecord
 from velosweep.results.absurd_values import refuse_absurd
-from velosweep.results.job_files import write_in_slices, write_job_files
+from velosweep.results.job_files import compare_in_slices, compare_job_rows, write_in_slices, write_job_files
 from velosweep.results.journal_table import Damaged, damage_in_words, journal_columns, journal_row_groups
 from velosweep.results.loading import RUN, load_sweep_samples, lost_rows
 from velosweep.results.parquet_files import (
+    read_parquet,
     read_row_groups,
     row_count,
     schema,
@@ -21,7 +24,7 @@ from velosweep.results.parquet_files import (
     write_row_groups,
     write_samples,
 )
-from velosweep.results.paths import SweepPaths
+from velosweep.results.paths import SAMPLES, SweepPaths
 from velosweep.results.results_file import Summary, write_results, write_summary_array
 from velosweep.results.setting_columns import sample_columns, stored_columns, with_setting_columns
 from velosweep.results.sweep_record import read_record, record_from_samples
@@ -29,7 +32,6 @@ from velosweep.statistics.best_of_several import with_best_marked
 from velosweep.statistics.builds import with_builds_compared
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.failed_jobs import failed_jobs
-from velosweep.statistics.summarise import compare_jobs
 
 # A sweep of more samples, if its sweep.json is there, is worked on in slices and not held in memory as a whole.
 MOST_IN_MEMORY = 250_000
@@ -71,14 +73,14 @@ def write_derived_files(root: Path) -> SweepResults:
     Raises StorageError.
     """
     paths = SweepPaths(root)
-    stored = _store_samples(paths)
+    stored, _ = _loaded(paths, lambda: paths.samples)
     record, jobs = stored.record, stored.record.jobs
     if stored.samples is not None:
+        write_samples(paths.samples, stored.samples, metadata=sweep_metadata(record))
         comparisons = write_job_files(paths, jobs, stored.samples, samples=not record.single)
     else:
         comparisons = write_in_slices(root, jobs, samples=not record.single)
-    comparisons.sort(key=_by_job_num)
-    comparisons = _with_builds(with_best_marked(comparisons), record, stored.samples)
+    comparisons = _completed(comparisons, record, stored.samples)
     results = replace(stored, comparisons=comparisons)
     write_results(
         paths.results,
@@ -96,18 +98,26 @@ def _by_job_num(row: Comparison) -> float:
     return float("inf") if row.job_num is None else row.job_num
 
 
-def analyse(root: Path) -> SweepResults:
-    """Read a sweep's samples and compare its jobs; writes nothing. Raises StorageError."""
-    table, damaged = load_sweep_samples(root)
-    record, table = _described(SweepPaths(root), table)
-    return SweepResults(
-        root=root,
-        record=record,
-        samples=table,
-        sample_count=table.num_rows,
-        comparisons=_with_builds(compare_jobs(table, jobs={job.id: job for job in record.jobs}), record, table),
-        damaged=damaged,
-    )
+def analyse(root: Path, *, speeds: bool = False) -> SweepResults:
+    """What `write_derived_files` returns, but nothing is written. Raises StorageError.
+
+    `speeds`: comparisons of a large sweep keep each run's tokens per second.
+    """
+    paths = SweepPaths(root)
+    with ExitStack() as held:
+        stored, file = _loaded(
+            paths, lambda: Path(held.enter_context(TemporaryDirectory(prefix="velosweep-")), SAMPLES)
+        )
+        if stored.samples is not None:
+            comparisons = compare_job_rows(stored.record.jobs, stored.samples)
+        else:
+            comparisons = compare_in_slices(file, stored.record.jobs, speeds=speeds)
+    return replace(stored, comparisons=_completed(comparisons, stored.record, stored.samples))
+
+
+def _completed(comparisons: list[Comparison], record: SweepRecord, samples: pa.Table | None) -> list[Comparison]:
+    """By job number, and with what jobs say of each other."""
+    return _with_builds(with_best_marked(sorted(comparisons, key=_by_job_num)), record, samples)
 
 
 def _with_builds(comparisons: list[Comparison], record: SweepRecord, samples: pa.Table | None) -> list[Comparison]:
@@ -132,27 +142,32 @@ def _write_outputs(derived: SweepResults) -> None:
             write_summary_array(Path(output), files)
 
 
-def _store_samples(paths: SweepPaths) -> SweepResults:
-    """Write samples.parquet from the journal, or from itself where there is none; without comparisons as yet."""
-    described = paths.record.is_file()  # else it takes all samples to tell what was asked for and what is vanilla
-    if not (described and _many(paths)):
+def _loaded(paths: SweepPaths, new: Callable[[], Path]) -> tuple[SweepResults, Path]:
+    """A sweep's samples, without comparisons as yet; and the file with them, which is a `new` one for many of a
+    journal."""
+    described, file = paths.record.is_file(), paths.samples
+    # Without sweep.json it takes all samples to tell what was asked for and what is vanilla.
+    if described and _many(paths):
+        record, damaged = read_record(paths.record), tuple[str, ...]()
+        if paths.journal.is_file():
+            file = new()
+            damaged = _copy_journal(paths, record, file)
+        else:
+            for rows in read_row_groups(file):
+                refuse_absurd(file, rows)
+        count = row_count(file)
+        table = None if count > MOST_IN_MEMORY else read_parquet(file)
+    else:
         table, damaged = load_sweep_samples(paths.root)
         record, table = _described(paths, table)
-        write_samples(paths.samples, table, metadata=sweep_metadata(record))
-    else:
-        record, table = read_record(paths.record), None
-        damaged = _copy_journal(paths, record) if paths.journal.is_file() else ()
-        for rows in () if paths.journal.is_file() else read_row_groups(paths.samples):
-            refuse_absurd(paths.samples, rows)
-    count = row_count(paths.samples)
+        count = table.num_rows
+        if described and count > MOST_IN_MEMORY:
+            file = new()
+            write_samples(file, table, metadata=sweep_metadata(record))
+            table = None
     return SweepResults(
-        root=paths.root,
-        record=record,
-        samples=None if described and count > MOST_IN_MEMORY else table,
-        sample_count=count,
-        comparisons=[],
-        damaged=damaged,
-    )
+        root=paths.root, record=record, samples=table, sample_count=count, comparisons=[], damaged=damaged
+    ), file
 
 
 def _many(paths: SweepPaths) -> bool:
@@ -162,8 +177,8 @@ def _many(paths: SweepPaths) -> bool:
     return paths.samples.is_file() and row_count(paths.samples) > MOST_IN_MEMORY
 
 
-def _copy_journal(paths: SweepPaths, record: SweepRecord) -> tuple[str, ...]:
-    """Write samples.parquet from a large journal, and what only an earlier one still has; returns what is damaged."""
+def _copy_journal(paths: SweepPaths, record: SweepRecord, copy: Path) -> tuple[str, ...]:
+    """Write a large journal as Parquet, with what only samples.parquet still has; returns what is damaged."""
     columns, lines, notes = sample_columns(record.jobs), Damaged(), list[str]()
 
     def lost() -> pa.Table:
@@ -174,7 +189,7 @@ def _copy_journal(paths: SweepPaths, record: SweepRecord) -> tuple[str, ...]:
         return rows
 
     write_row_groups(
-        paths.samples,
+        copy,
         (with_setting_columns(rows, columns) for rows in journal_row_groups(paths.journal, lines, lost)),
         metadata=sweep_metadata(record),
         further={column.name: column.kind for column in columns},

@@ -4,7 +4,7 @@ A large sweep's jobs come in slices, each small enough for memory, which process
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +51,9 @@ FEWEST_SLICES = 4
 _MOST_WORKERS = 8
 _WORKER_BYTES = 700 << 20
 
+_Compare = Callable[[Sequence[JobRecord], pa.Table, int], list[Comparison]]
+"""What is done with a slice's jobs and rows, by so many threads."""
+
 
 def write_job_files(
     paths: SweepPaths, jobs: Sequence[JobRecord], table: pa.Table, *, samples: bool, threads: int = MOST_THREADS
@@ -59,13 +62,21 @@ def write_job_files(
 
     `table`: all rows of these jobs and of their baselines, in canonical order. Raises StorageError.
     """
-    by_job = {rows[0].job_id: rows for rows in iterate_jobs(table, jobs={job.id: job for job in jobs}) if rows}
+    comparisons = compare_job_rows(jobs, table)
+    by_job: dict[str | None, list[Comparison]] = {}
+    for row in comparisons:
+        by_job.setdefault(row.job_id, []).append(row)
     for job in jobs:
         if job.id in by_job:
             write_job_summaries(paths.job(job), by_job[job.id], iterations=job.iterations)
     if samples:
         write_job_samples(paths, jobs, table, threads=threads)
-    return [row for rows in by_job.values() for row in rows]
+    return comparisons
+
+
+def compare_job_rows(jobs: Sequence[JobRecord], table: pa.Table) -> list[Comparison]:
+    """The comparisons of `jobs`, without what competing jobs say of each other."""
+    return [row for rows in iterate_jobs(table, jobs={job.id: job for job in jobs}) for row in rows]
 
 
 def write_job_samples(
@@ -136,19 +147,36 @@ def write_in_slices(root: Path, jobs: Sequence[JobRecord], *, samples: bool) -> 
     The comparisons are without their single samples. Raises StorageError for a damaged file, and where a process was
     killed; SchemaError for a newer program's file.
     """
-    slices = list(_divided(SweepPaths(root).samples, jobs))
+    paths = SweepPaths(root)
+
+    def write(members: Sequence[JobRecord], table: pa.Table, threads: int) -> list[Comparison]:
+        return write_job_files(paths, members, table, samples=samples, threads=threads)
+
+    return _in_slices(paths.samples, jobs, write, without=METRICS)
+
+
+def compare_in_slices(path: Path, jobs: Sequence[JobRecord], *, speeds: bool) -> list[Comparison]:
+    """As `write_in_slices` for the samples in `path`, but nothing is written. `speeds`: with tokens per second."""
+    kept = {"tokens_per_second"} if speeds else set[str]()
+    without = [metric for metric in METRICS if metric not in kept]
+    return _in_slices(path, jobs, lambda members, table, _: compare_job_rows(members, table), without=without)
+
+
+def _in_slices(path: Path, jobs: Sequence[JobRecord], compare: _Compare, *, without: Sequence[str]) -> list[Comparison]:
+    """The comparisons of each slice's jobs, `without` the single samples of these metrics."""
+    slices = list(_divided(path, jobs))
     workers = most_workers() if len(slices) >= FEWEST_SLICES else 1
     if workers < 2:
-        return [row for part in slices for row in _write_slice(root, *part, samples=samples)]
+        return [row for part in slices for row in _of_slice(path, compare, without, *part)]
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
     work = Parallel(n_jobs=workers, batch_size=1)
     try:  # each core has a worker: threads would only take turns
-        done = work(delayed(_write_slice)(root, *part, samples=samples, threads=1) for part in slices)
+        done = work(delayed(_of_slice)(path, compare, without, *part, threads=1) for part in slices)
     except BrokenProcessPool as error:
         raise StorageError(
-            f"A process that worked on {root} was ended from outside: {error}",
+            f"A process that worked on {path.parent} was ended from outside: {error}",
             remedy="memory may be short; free some, then run `velosweep collate` on the folder",
         ) from error
     return [row for rows in done for row in rows]
@@ -162,18 +190,18 @@ def most_workers() -> int:
     return int(min(cpu_count(), psutil.virtual_memory().available // _WORKER_BYTES, _MOST_WORKERS))
 
 
-def _write_slice(
-    root: Path,
+def _of_slice(
+    path: Path,
+    compare: _Compare,
+    without: Sequence[str],
     jobs: Sequence[JobRecord],
     owners: frozenset[str],
     row_groups: list[int],
     *,
-    samples: bool,
     threads: int = MOST_THREADS,
 ) -> list[Comparison]:
-    paths = SweepPaths(root)
-    with reading_parquet(paths.samples):
-        rows = open_parquet(paths.samples).read_row_groups(row_groups)
+    with reading_parquet(path):
+        rows = open_parquet(path).read_row_groups(row_groups)
     own = pc.is_in(rows["job_id"], pa.array(sorted(owners), pa.string())).to_numpy()
     places = np.flatnonzero(own)
     if len(places) and len(places) == places[-1] + 1 - places[0]:
@@ -183,8 +211,8 @@ def _write_slice(
     table = with_all_columns(rows)
     ids = {job.id for job in jobs}
     with collection_paused():
-        comparisons = write_job_files(paths, jobs, table, samples=samples, threads=threads)
-        return list(_without_samples(row for row in comparisons if row.job_id in ids))
+        comparisons = compare(jobs, table, threads)
+        return list(_without_samples((row for row in comparisons if row.job_id in ids), without))
 
 
 def _divided(path: Path, jobs: Sequence[JobRecord]) -> Iterator[tuple[list[JobRecord], frozenset[str], list[int]]]:
@@ -233,14 +261,15 @@ def _grouped(jobs: Sequence[JobRecord], ranges: dict[str, tuple[int, int]]) -> I
         yield together
 
 
-def _without_samples(rows: Iterable[Comparison]) -> Iterator[Comparison]:
-    """The rows without single samples. A baseline's figures are one value in all of its jobs, and stay so."""
+def _without_samples(rows: Iterable[Comparison], without: Sequence[str]) -> Iterator[Comparison]:
+    """The rows without single samples of these metrics. A baseline's figures are one value in all of its jobs, and stay
+    so."""
     slim: dict[int, tuple[ModeStatistics, ModeStatistics]] = {}  # by id(): the first of each pair keeps that its own
     for row in rows:
         modes: dict[str, ModeStatistics | None] = {"vanilla": row.vanilla, "speculative": row.speculative}
         for name, mode in modes.items():
             if mode is not None and id(mode) not in slim:
-                metrics: dict[str, Any] = {metric: replace(getattr(mode, metric), samples=()) for metric in METRICS}
+                metrics: dict[str, Any] = {metric: replace(getattr(mode, metric), samples=()) for metric in without}
                 slim[id(mode)] = mode, replace(mode, **metrics)
             modes[name] = None if mode is None else slim[id(mode)][1]
         yield replace(row, vanilla=modes["vanilla"], speculative=modes["speculative"])

@@ -1,7 +1,6 @@
 """The whole story of a sweep: prepare, plan, measure, collate, report."""
 
 import os
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -21,8 +20,7 @@ from velosweep.measuring.resuming import plan, plan_as_data
 from velosweep.planning.server_groups import ServerGroup
 from velosweep.records import SweepRecord
 from velosweep.reporting.collation import collate
-from velosweep.reporting.console import make_console, say, shown_on_stderr
-from velosweep.reporting.escaping import terminal_text
+from velosweep.reporting.console import make_console, say, tell_on_stderr
 from velosweep.reporting.image_export import require_matplotlib
 from velosweep.reporting.plan_text import print_plan, print_start
 from velosweep.reporting.progress import ProgressDisplay
@@ -78,9 +76,8 @@ def run_sweep(
     outcome = SweepOutcome.of_sweep(
         derived.record, derived.summaries(), asked=job_ids, interrupted=measured.interrupted
     )
-    if (why := outcome.why) is not None and not shown_on_stderr():
-        further = f"; go on with: {resume_command(root)}" if measured.interrupted else ""
-        sys.stderr.write(f"velosweep: {terminal_text(why)}{further}\n")
+    further = f"; go on with: {resume_command(root)}" if measured.interrupted else ""
+    tell_on_stderr(outcome.why, further)
     return outcome
 
 

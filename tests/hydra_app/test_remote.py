@@ -77,6 +77,7 @@ def test_a_killed_slurm_task_costs_the_others_nothing_and_the_same_command_goes_
     writers(bench, victim.name)[0].kill()
 
     assert drive.wait(200) == 1, drive.said
+    assert "settings failed or failed in part: " in drive.err.read_text()
     assert "failed" in bench.states() or "partial" in bench.states()
     assert "done" in bench.states()
     kept = speculative(bench.samples())

@@ -36,7 +36,7 @@ from velosweep.models.model_checks import fingerprint
 from velosweep.planning.identity import content_hash, identify
 from velosweep.records import JobRecord, SweepRecord
 from velosweep.reporting.collation import collate
-from velosweep.reporting.console import QUIET, make_console, say
+from velosweep.reporting.console import QUIET, make_console, say, tell_on_stderr
 from velosweep.reporting.image_export import require_matplotlib
 from velosweep.reporting.terminal_report import print_results
 from velosweep.results.journal import Journal, read_journal
@@ -174,7 +174,9 @@ class RemoteLauncher(LaneLauncher):
         merge(root, jobs, groups, failures)
         derived = collate(root)
         print_results(derived, saved_to=str(root), console=make_console(), verbosity=settings.verbosity)
-        return SweepOutcome.of_sweep(derived.record, derived.summaries())
+        outcome = SweepOutcome.of_sweep(derived.record, derived.summaries())
+        tell_on_stderr(outcome.why)
+        return outcome
 
 
 def import_extra(package: str, extra: str) -> Any:

@@ -93,6 +93,12 @@ def shown_on_stderr() -> bool:
     return False
 
 
+def tell_on_stderr(why: str | None, further: str = "") -> None:
+    """Why the exit status is not 0, for who reads stderr alone: the results on stdout say it, too."""
+    if why is not None and not shown_on_stderr():
+        sys.stderr.write(f"velosweep: {terminal_text(why)}{further}\n")
+
+
 _LOOK_ALIKES = "velosweep-look-alikes"
 
 

@@ -82,12 +82,14 @@ def test_more_threads_than_cores_are_doubted(command: list[str], run: Run) -> No
 
 
 def test_a_draft_longer_than_a_run_is_doubted(run: Run) -> None:
-    done = run(["-m", "n_draft=4,50", "n_predict=50", "dry_run=true"])
+    done = run(["-m", "n_draft=48,49,50", "n_predict=50", "dry_run=true"])
 
     assert done.returncode == 0, done.stdout + done.stderr
     said = " ".join(done.stdout.split())
-    assert "n_draft 50 is longer than a run of n_predict 50" in said
-    assert "n_draft 4 is" not in said
+    assert "n_draft 50 is longer than a run of n_predict 50 has room for" in said
+    assert "n_draft 49 is longer" in said
+    assert "so it measures what n_draft 48 would" in said
+    assert "n_draft 48 is" not in said
 
 
 def test_this_machines_cores_say_nothing_of_the_workers(run: Run) -> None:

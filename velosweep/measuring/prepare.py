@@ -224,15 +224,16 @@ def preflight_warnings(
                 "tokens plus prompt: beyond that, drafts are guesses"
             )
             warnings.append(PreflightWarning("context", text, f"stay below {trained}, or take another draft model"))
-    # llama.cpp drafts at most what the run still may generate, less one
+    # llama.cpp drafts at most what the run still may generate after its first token, less one
     for n_draft, n_predict in dict.fromkeys(
-        (job.n_draft, job.n_predict) for job in jobs if job.n_draft >= job.n_predict
+        (job.n_draft, job.n_predict) for job in jobs if job.speculation.kinds and job.n_draft > job.n_predict - 2
     ):
+        most = f"measures what n_draft {n_predict - 2} would" if n_predict > 2 else "drafts nothing"
         text = (
-            f"n_draft {n_draft} is longer than a run of n_predict {n_predict}: a server drafts no more than "
-            f"the run has left, so it measures what n_draft {max(n_predict - 2, 1)} would"
+            f"n_draft {n_draft} is longer than a run of n_predict {n_predict} has room for: a server drafts no more "
+            f"than the run has left, so it {most}"
         )
-        remedy = f"raise n_predict above {n_draft}, or take shorter drafts"
+        remedy = f"raise n_predict above {n_draft + 1}, or take shorter drafts"
         warnings.append(PreflightWarning("n_draft", text, remedy))
     greedy = {job.sampling for job in jobs if job.sampling.temperature <= 0}
     choices = ("top_k", "top_p", "min_p")

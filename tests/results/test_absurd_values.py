@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.results.made import journal_of, rounds
 from velosweep.cli import main
 from velosweep.results.loading import load_sweep_samples
 from velosweep.results.parquet_files import write_samples
+from velosweep.values import Status
 
 YEAR_9999 = datetime(9999, 12, 31, tzinfo=timezone.utc)
 
@@ -87,6 +89,24 @@ def test_what_is_not_known_is_no_damage(
     status = main(["report", str(with_value(foreign, tmp_path, column, value)), "-v"])
 
     assert (status, capsys.readouterr().err) == (0, "")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("status", [Status.OK, Status.INVALID])
+def test_a_time_beyond_all_measure_in_a_journal_is_of_a_run_that_does_not_count(
+    status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = rounds(iterations=4)
+    figures = dict.fromkeys(
+        ("tokens_per_second", "time_to_first_token_ms", "total_time_ms", "prompt_ms", "predicted_ms", "energy_j"), 1e308
+    )
+    taken[0] = replace(taken[0], status=status, stream_first_token_ms=(1e308,), batch_ms=(1e308,), **figures)  # type: ignore[arg-type]
+    root = journal_of(tmp_path, taken).root
+
+    assert main(["report", str(root), "--format", "json"]) == 0
+    said = capsys.readouterr().out
+    assert "e+30" not in said
+    assert "invalid_runs" in said
 
 
 def test_two_columns_of_one_name_are_damage(foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

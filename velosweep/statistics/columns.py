@@ -16,6 +16,8 @@ from velosweep.values import NEEDED_COLUMNS
 
 T = TypeVar("T")
 
+_MOST = 1e15  # milliseconds, bytes, whatever: squares and sums of it are numbers still
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Text:
@@ -57,8 +59,12 @@ class Columns:
         return found
 
     def number(self, name: str) -> Any:
-        """float64 with NaN for null; all NaN where the column is missing."""
-        return self._cached_array((name, "number"), lambda: self._filled(name, pa.float64(), float("nan")))
+        """float64 with NaN for null, for what is beyond all measure, and where the column is missing."""
+        return self._cached_array((name, "number"), lambda: self._measured(name))
+
+    def _measured(self, name: str) -> Any:
+        found = self._filled(name, pa.float64(), float("nan"))
+        return np.where(np.abs(found) <= _MOST, found, np.nan)
 
     def integer(self, name: str, default: int = 0) -> Any:
         """int64 with `default` for null and for a missing column."""

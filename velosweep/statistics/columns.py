@@ -16,7 +16,7 @@ from velosweep.values import NEEDED_COLUMNS
 
 T = TypeVar("T")
 
-_MOST = 1e15  # milliseconds, bytes, whatever: squares and sums of it are numbers still
+_MOST = 1e15  # milliseconds, joules, whatever: squares and sums of it are numbers still
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,11 +59,13 @@ class Columns:
         return found
 
     def number(self, name: str) -> Any:
-        """float64 with NaN for null, for what is beyond all measure, and where the column is missing."""
+        """float64 with NaN for null, for a float beyond all measure, and where the column is missing."""
         return self._cached_array((name, "number"), lambda: self._measured(name))
 
     def _measured(self, name: str) -> Any:
         found = self._filled(name, pa.float64(), float("nan"))
+        if self.has(name) and pa.types.is_integer(self.table[name].type):
+            return found
         return np.where(np.abs(found) <= _MOST, found, np.nan)
 
     def integer(self, name: str, default: int = 0) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.strategies import samples_to_table, speeds_table, sweep, wobble
+from velosweep.reporting.finding_text import explain
 from velosweep.statistics.findings import acceptance_findings, interval_findings, is_cpu, is_quantised
 from velosweep.statistics.intervals import (
     MODERATED_ONE_LAUNCH,
@@ -234,6 +235,21 @@ def test_failed_and_invalid_runs_are_counted_of_all_attempts():
     assert (found["failed_runs"].severity, found["failed_runs"].subject) == ("warning", "runs")
     assert found["failed_runs"].evidence == {"runs": 3, "of": 12}
     assert found["invalid_runs"].evidence == {"runs": 1, "of": 12}
+
+
+TOO_LONG = "2001 tokens of the prompt and 8 to generate need a context of 2010, and the server has 512"
+
+
+@pytest.mark.parametrize(("errors", "subject"), [((TOO_LONG, TOO_LONG), "context"), ((TOO_LONG, "it died"), "runs")])
+def test_a_prompt_that_can_never_fit_is_not_to_be_tried_again(errors, subject):
+    samples = sweep(iterations=6, speed=_noisy)
+    for iteration, error in enumerate(errors, start=1):
+        samples = _changed(samples, at=(iteration,), status=Status.FAILED, tokens_per_second=None, error=error)
+
+    finding = _findings(samples)["failed_runs"]
+
+    assert finding.subject == subject
+    assert ("velosweep resume" in explain(finding).remedy) == (subject == "runs")
 
 
 @pytest.mark.parametrize("mode", Mode)

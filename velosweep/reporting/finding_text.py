@@ -27,7 +27,9 @@ class _Text:
 _UNKNOWN = _Text(sentence="", remedy="A newer velosweep may know more; the evidence is as recorded.")
 
 # Subjects that the sentences name themselves.
-_NO_SUBJECT = frozenset({"", "pairs", "passes", "prompts", "repeats", "runs", "rounds", "gpu", "machine", "output"})
+_NO_SUBJECT = frozenset(
+    {"", "pairs", "passes", "prompts", "repeats", "runs", "rounds", "gpu", "machine", "output", "context"}
+)
 
 # Findings that a search causes on purpose: it stops measuring a candidate once it knows enough of it.
 _EXCLUDED_IN_SEARCH = frozenset({"not_paired", "incomplete_passes"})

@@ -30,6 +30,7 @@ SLOW_LIMIT = 0.02  # the default of protocol.cooldown_drift
 
 _QUANTISED = re.compile(r"(?:^|[-_./ ])(?:i?q\d|tq\d|mxfp\d|nvfp\d)", re.IGNORECASE)
 _CPU = re.compile(r"\bcpu\b|processor|xeon|epyc|ryzen|threadripper|core\(tm\)|neoverse|cortex|-core\b", re.IGNORECASE)
+_NEVER_FITS = re.compile(r"\bneed a context of \d")  # why a server refuses a prompt, each time anew
 
 
 def is_quantised(model: str) -> bool:
@@ -83,11 +84,13 @@ def confirmed_findings(
 def outcome_findings(runs: Runs, rows: Any) -> list[Finding]:
     """Runs that are not averaged, over all attempts in `rows`: an error where a mode has no other."""
     usable = all(runs.usable[own].any() for own in runs.by_mode(rows) if len(own))
+    errors = runs.columns.text("error")
+    never = all(_NEVER_FITS.search(errors.at(row) or "") for row in rows[runs.failed[rows]].tolist())
     counts = {"failed_runs": int(runs.failed[rows].sum()), "invalid_runs": int(runs.invalid[rows].sum())}
     severity = "warning" if usable else "error"
     return [
-        Finding(code=code, severity=severity, subject="runs", evidence={"runs": count, "of": len(rows)})
-        for code, count in counts.items()
+        Finding(code=code, severity=severity, subject=subject, evidence={"runs": count, "of": len(rows)})
+        for (code, count), subject in zip(counts.items(), ("context" if never else "runs", "runs"), strict=True)
         if count
     ]
 

@@ -1,5 +1,5 @@
 """What a person sees while a sweep runs. On a terminal a block is redrawn on events, at most twice a second, and once a
-second in between, so that its clock moves: that takes a millisecond, of the thread that waits for llama.cpp anyway."""
+second in between, by a thread of its own, so that its clock moves: that takes a millisecond."""
 
 import threading
 import time
@@ -101,7 +101,7 @@ class ProgressDisplay:
             self._live.update(Text("\n".join(clip(line, width) for line in self._block_lines(now))), refresh=True)
 
     def observe(self, event: Event) -> None:
-        """Take one event; never raises for what it shows."""
+        """Take one event. Raises what a terminal that is gone raises, which must not end the measuring."""
         with self._lock:
             line = self._take(event)
             if line and (self._verbosity > QUIET or isinstance(event, (events.ServerFailed, events.PromptLeftOut))):

@@ -81,7 +81,7 @@ class BinariesSession(Session):
         return self._child.pid if self._child is not None and self._child.exit_code is None else None
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Run for one token, so that a model that can't be loaded fails the launch. Raises LaunchFailed."""
+        """Run for two tokens, so that a model that can't be loaded fails the launch. Raises LaunchFailed."""
         short = Request(prompt=Prompt(id="short", text="Hello"), n_predict=2, sampling=Sampling(seed=1))
         try:
             log, _ = self._run(short, timeout_s)  # a speculative program rounds up to a whole draft

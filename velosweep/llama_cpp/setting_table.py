@@ -1,6 +1,7 @@
-"""Every setting of llama.cpp that we give: what its programs and xllamacpp call it. The only table of them.
+"""Every setting of llama.cpp that we give: what its programs and xllamacpp call it, in one table.
 
-The server's command line, the embedded parameters and the command that people are shown come from it.
+The server's command line, the embedded parameters and the command that people are shown come from it; for the latter
+`server_command` has the short names and defaults. Sampling is in `completion` and `binaries`.
 """
 
 import re

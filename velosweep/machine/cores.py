@@ -131,8 +131,8 @@ def usable_core_count(roots: SystemRoots = REAL_ROOTS) -> int:
 def resolve_threads(lane_count: int, requested: int | None, *, cores: int | None = None) -> int:
     """Threads of a lane's server: the requested number, or an equal share of all our physical cores but one.
 
-    One core stays free for the driver and the system: oversubscription changes results many times over
-    (llama-cpp-facts section 6). `cores` defaults to `usable_core_count()`.
+    One core stays free for the driver and the system: oversubscription changes results many times over.
+    `cores` defaults to `usable_core_count()`.
     """
     if requested is not None:
         if requested < 1:

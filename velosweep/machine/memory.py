@@ -1,8 +1,7 @@
 """Memory before a load: what a lane has free, and what a server will need.
 
 A server's memory has two parts: model files, and the rest (KV cache, compute buffers). On the CPU files are mapped
-and shared by all servers of a model (llama-cpp-facts section 6), so a file counts once per machine; on a GPU every
-server has its own copy.
+and shared by all servers of a model, so a file counts once per machine; on a GPU every server has its own copy.
 """
 
 from collections.abc import Sequence

@@ -31,7 +31,7 @@ _SAMPLE_FIELDS = tuple(field.name for field in fields(Sample))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JournalEvent:
-    """Something that happened beside the samples: `launch`, `job`, `tuner` … with plain JSON values."""
+    """Something that happened beside the samples: `launch`, `job`, `plan` … with plain JSON values."""
 
     kind: str
     data: Mapping[str, Any] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """What series of runs and of paired log ratios show in time: outliers, cold starts, drift, autocorrelation.
 
 Series are the rows of arrays (series x runs); each function returns a list of findings for each row. Nothing is ever
-deleted. The thresholds are those of the design notes, which simulated them.
+deleted. The thresholds come from simulations.
 """
 
 import math

@@ -43,7 +43,7 @@ class DaskConf:
 
 
 class Slurm(LaneLauncher):
-    """A queue of jobs is one task of a SLURM array."""
+    """A group of jobs is one task of a SLURM array."""
 
     def __new__(cls, **settings: Any) -> LaneLauncher:  # type: ignore[misc]
         from velosweep.hydra_app.slurm import SlurmLanes
@@ -52,7 +52,7 @@ class Slurm(LaneLauncher):
 
 
 class Dask(LaneLauncher):
-    """A queue of jobs is one future on a Dask worker."""
+    """A group of jobs is one future on a Dask worker."""
 
     def __new__(cls, **settings: Any) -> LaneLauncher:  # type: ignore[misc]
         from velosweep.hydra_app.dask import DaskLanes

@@ -101,11 +101,12 @@ def test_the_key_of_a_server_is_not_on_the_page() -> None:
     assert "http://:…@127.0.0.1:8080" in text
 
 
-def test_homes_are_shortened_unless_paths_are_asked_for() -> None:
+@pytest.mark.parametrize("private", ["/home/somebody", "bench-1"])
+def test_homes_and_the_host_are_not_named_unless_paths_are_asked_for(private: str) -> None:
     made = sweeps.default_sweep()
 
-    assert "/home/somebody" not in rendered("default_sweep")
-    assert "/home/somebody" in render_report(made.comparisons, made.record, made.samples, show_paths=True)
+    assert private not in rendered("default_sweep")
+    assert private in render_report(made.comparisons, made.record, made.samples, show_paths=True)
 
 
 def test_failed_jobs_come_before_the_answer_which_names_what_weakens_it() -> None:

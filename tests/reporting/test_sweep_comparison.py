@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.reporting import sweeps
-from velosweep.reporting.sweep_comparison import SweepComparison
+from velosweep.reporting.sweep_comparison import SweepComparison, render_comparison
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.sweep_changes import compare_sweeps
 
@@ -69,3 +69,12 @@ def test_narrow_intervals_tell(jobs: list[Comparison], faster: float, said: str)
     old, new = noisy(jobs[0], 0.004), noisy(jobs[0], 0.004, faster=faster)
 
     assert compared([old], [new]).reproduced.endswith(said)
+
+
+def test_a_page_names_no_hosts_unless_asked_to(jobs: list[Comparison]) -> None:
+    unlike = replace(compared(jobs, jobs), differences=("host was bench-1, is bench-2", "build was 1, is 2"))
+
+    assert "bench" not in render_comparison(unlike)
+    assert "host is another" in render_comparison(unlike)
+    assert "build was 1, is 2" in render_comparison(unlike)
+    assert "host was bench-1, is bench-2" in render_comparison(unlike, show_paths=True)

@@ -125,7 +125,9 @@ def _parser() -> argparse.ArgumentParser:
         help="print only, no files: the results as md, csv or json; the best one as a row to post; the answer as a "
         "command, a llama-server preset or a llama-swap entry (without it: the screen's text, and report.html)",
     )
-    parser.add_argument("--paths", action="store_true", help="keep home directories; else they are shortened to ~")
+    parser.add_argument(
+        "--paths", action="store_true", help="keep home directories and, in report.html, the host's name"
+    )
     parser.add_argument("--plots", action="store_true", help="report.png and report.svg too (extra: plots)")
     parser.add_argument(
         "--mlflow",

@@ -58,7 +58,7 @@ class ReportKeys:
     """Extra files of a report."""
 
     plots: bool = key(False, "also write the charts as SVG and PNG")
-    paths: bool = key(False, "show full paths and host names in reports")
+    paths: bool = key(False, "show home directories and the host's name in report.html")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -67,9 +67,10 @@ def render_report(
 ) -> str:
     """The whole page, from its arguments alone: it reads no clock, and keeps the order of the jobs.
 
-    Home directories (and so user names) are shortened to `~` unless `show_paths`.
+    Unless `show_paths`, home directories (and so user names) are shortened to `~`, and hosts have no names.
     """
-    recommendations = recommend(rows := list(comparisons), record)
+    record, rows = (record, list(comparisons)) if show_paths else _without_host(record, comparisons)
+    recommendations = recommend(rows, record)
     rows = with_answers(rows, recommendations)
     jobs = whole_jobs(rows)
     labels = job_labels(jobs)
@@ -104,6 +105,11 @@ def render_report(
         repeat=shlex.join(record.command or ("velosweep",)),
     )
     return text.replace(_PLOTLY_HERE, plotly_script())
+
+
+def _without_host(record: SweepRecord, rows: Iterable[Comparison]) -> tuple[SweepRecord, list[Comparison]]:
+    here = replace(record.environment, host="")
+    return replace(record, environment=here), [replace(row, host="") for row in rows]
 
 
 def _prompt_rows(rows: Iterable[Comparison]) -> list[Comparison]:

@@ -228,7 +228,7 @@ def _rests_on(best: Comparison, jobs: Sequence[Comparison], record: SweepRecord)
     starts = f", servers started {'once' if entry.launches == 1 else f'{entry.launches} times'}" if entry else ""
     return (
         f"{prompts}, {plural(best.n_pairs, 'pair')} of runs{starts}, {length_words(best)} each; "
-        f"{best.device} on {best.host}; {best.engine}, llama.cpp {best.llama_cpp_build}; "
+        f"{best.device}{f' on {best.host}' if best.host else ''}; {best.engine}, llama.cpp {best.llama_cpp_build}; "
         f"{f'{interval_source(best.ci_method)}{chosen}' if best.ci_method else 'too few runs for an interval'}"
     )
 

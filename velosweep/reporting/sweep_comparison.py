@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -192,7 +192,13 @@ def print_comparison(compared: SweepComparison, console: "Console") -> None:
 
 
 def render_comparison(compared: SweepComparison, *, show_paths: bool = False) -> str:
-    """One page that works offline, without a script. The same values give the same bytes."""
+    """One page that works offline, without a script. The same values give the same bytes.
+
+    Unless `show_paths`, home directories are shortened, and hosts have no names.
+    """
+    if not show_paths:
+        plain = tuple("host is another" if words.startswith("host was ") else words for words in compared.differences)
+        compared = replace(compared, differences=plain)
     return render_template(
         "comparison.html.j2",
         show_paths=show_paths,

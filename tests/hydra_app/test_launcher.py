@@ -272,3 +272,25 @@ def test_a_conf_folder_of_one_s_own_adds_and_overrides_group_files(recorded: Rec
     assert recorded.main(["-m", "n_draft=4", "model_pair=mine,llama8b_1b", "protocol=quick"]) == 0
 
     assert [(job.model_pair.name, job.protocol.iterations) for job in recorded.jobs] == [("mine", 2), ("llama8b_1b", 2)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["hydra/launcher=dask", "hydra.launcher.workers=0"], "hydra.launcher.workers is 0\n  it must be at least 1"),
+        (["hydra/launcher=slurm", "hydra.launcher.tasks=-2"], "hydra.launcher.tasks is -2\n  it must be at least 1"),
+        (["hydra/launcher=slurm", "hydra.launcher.mem_gb=-1"], "hydra.launcher.mem_gb is -1.0"),
+        (["hydra/launcher=slurm", "hydra.launcher.cluster=pbs"], "choose one of slurm, local, debug"),
+        (["hydra.sweeper.max_batch_size=-1"], "hydra.sweeper.max_batch_size is -1\n  it must be at least 1"),
+    ],
+)
+def test_a_launcher_s_number_that_could_measure_nothing_is_refused(
+    recorded: Recorded,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    assert recorded.main(["-m", "n_draft=4,8", "hydra.sweep.dir=out", "dry_run=true", *words]) == 2
+
+    assert said in capsys.readouterr().err
+    assert not Path("out").exists()

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, make_dataclass
 from functools import cache
 from pathlib import Path
@@ -158,6 +158,13 @@ def freeze(one: Key, name: str, value: Any) -> Any:
     if not text.strip():
         raise ConfigError(f"{name} is empty", remedy=f"set {name}=VALUE")
     return text.strip()
+
+
+def check_limits(owner: type, section: str, values: Mapping[str, Any]) -> None:
+    """Raise ConfigError for the first of `values` that is beyond what its key of `owner` allows."""
+    for one in keys_of(owner):
+        if one.choices or one.least is not None:
+            freeze(one, f"{section}.{one.name}", values[one.name])
 
 
 def _freeze_section(owner: Any, name: str, values: Any) -> Any:

@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from velosweep.config.hydra_errors import translate
+from velosweep.config.keys import check_limits, key
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.hydra_app.launcher import LaneLauncher
 from velosweep.hydra_app.task import JobTask, remove_unmeasured
@@ -30,7 +31,7 @@ class GridConf:
     """Settings of the sweeper `grid`."""
 
     _target_: str = "???"
-    max_batch_size: int | None = None
+    max_batch_size: int | None = key(None, "jobs that are handed over at a time, at most; null: all", least=1)
     params: dict[str, str] | None = None
     grids: list[list[str]] | None = None
 
@@ -48,6 +49,7 @@ class GridSweep(Sweeper):
         params: dict[str, str] | None = None,
         grids: Sequence[Sequence[str]] | None = None,
     ) -> None:
+        check_limits(GridConf, "hydra.sweeper", {"max_batch_size": max_batch_size})
         self.max_batch_size = max_batch_size
         self.params = dict(params or {})
         self.grids = [list(grid) for grid in grids or ()] or [[]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -317,6 +319,26 @@ def test_a_file_of_ones_own_is_not_called_by_the_shipped_sets_name(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(PromptError, match=r"gone.txt can't be read: No such file .*check prompts.file"):
         load(base=tmp_path, file="gone.txt")
+
+
+def test_a_pipe_that_nobody_writes_to_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("velosweep.config.prompts._LONGEST_WAIT_S", 0.2, raising=False)
+    os.mkfifo(tmp_path / "pipe.txt")
+
+    with pytest.raises(PromptError, match=r"can't be read: it is a pipe, and nobody writes to it.*check prompts.file"):
+        load(file=str(tmp_path / "pipe.txt"))
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_pipe_that_is_written_to_is_read_however_late_the_text_comes(tmp_path, late, monkeypatch):
+    monkeypatch.setattr("velosweep.config.prompts._LONGEST_WAIT_S", 0.2 if late else 5.0, raising=False)
+    pipe = tmp_path / "pipe.txt"
+    os.mkfifo(pipe)
+    writer = ["sh", "-c", f"exec 3>'{pipe}'; {'sleep 0.6;' if late else ''} echo Explain >&3"]
+    with subprocess.Popen(writer):
+        (prompt,) = load(file=str(pipe)).prompts
+
+    assert prompt.text == "Explain"
 
 
 def test_an_empty_set_is_refused():

@@ -2,9 +2,13 @@
 
 import codecs
 import difflib
+import errno
 import json
+import os
 import random
 import re
+import stat
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -26,6 +30,7 @@ _LARGEST_YAML = 1 << 24
 _DEEPEST_YAML = 100
 _MOST_VALUES = 1_000_000  # a few hundred bytes of anchors may stand for more values than any memory holds
 _LONGEST_NUMBER = 1_000  # characters: PyYAML's time for `1:1:1:…` grows with the square of the length
+_LONGEST_WAIT_S = 3.0  # for somebody who writes to a pipe
 _OTHER_FORMATS = frozenset((".csv", ".tsv", ".parquet", ".arrow", ".xlsx", ".xls", ".toml", ".xml", ".gz", ".zip"))
 _CHAT = "set prompts.chat=true, or leave it out"
 _FORMATS = "write it as .txt (a prompt a line), .jsonl, .json or .yaml (items of text, id and category)"
@@ -105,8 +110,9 @@ def _from_json(text: str, path: Path) -> Iterator[Prompt]:
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as opened:
-            data = opened.read(_LARGEST_FILE + 1)
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as opened:
+            first = _first_of_pipe(opened.fileno()) if stat.S_ISFIFO(os.fstat(opened.fileno()).st_mode) else b""
+            data = first + opened.read(_LARGEST_FILE + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL
         reason = getattr(error, "strerror", None) or str(error)
         raise PromptError(f"The prompt file {path} can't be read: {reason}", remedy="check prompts.file") from error
@@ -119,6 +125,22 @@ def _read(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise not_utf8(error, path, PromptError) from error
+
+
+def _first_of_pipe(pipe: int) -> bytes:
+    """The first byte of a pipe, or nothing once somebody is there who will write it. Raises TimeoutError.
+
+    Whoever opens one for reading would wait for ever where nobody writes.
+    """
+    until = time.monotonic() + _LONGEST_WAIT_S
+    first = b""
+    with suppress(BlockingIOError):  # somebody holds the other end, and has not written yet
+        while not (first := os.read(pipe, 1)):
+            if time.monotonic() > until:
+                raise TimeoutError(errno.ETIMEDOUT, "it is a pipe, and nobody writes to it")
+            time.sleep(0.05)
+    os.set_blocking(pipe, True)
+    return first
 
 
 def _parse_yaml(path: Path, text: str) -> object:

@@ -33,7 +33,7 @@ from velosweep.files import make_folder, read_bytes, write_text
 from velosweep.hydra_app.launcher import LaneLauncher
 from velosweep.measuring.opening import job_record
 from velosweep.models.model_checks import fingerprint
-from velosweep.planning.identity import content_hash, identify
+from velosweep.planning.identity import content_hash, identify, vanilla_family
 from velosweep.records import JobRecord, SweepRecord
 from velosweep.reporting.collation import collate
 from velosweep.reporting.console import QUIET, make_console, say, tell_on_stderr
@@ -67,13 +67,10 @@ def partition(
     jobs: Sequence[Job], tasks: int | None, *, settings: RunSettings, command: Sequence[str]
 ) -> tuple[RemoteGroup, ...]:
     """Groups of jobs that share a vanilla series, split until there are `tasks` of them (None: not split)."""
-    by_baseline: dict[tuple[Any, ...], list[Job]] = {}
+    by_vanilla: dict[tuple[Any, ...], list[Job]] = {}
     for job in map(absolute, jobs):
-        pair = (job.model_pair.main_model, job.model_pair.synthetic)
-        load = (job.concurrency, job.depth, job.stop)
-        shared = (pair, job.engine, job.prompts, job.n_predict, *load, job.sampling, job.protocol, job.skip_vanilla)
-        by_baseline.setdefault(shared, []).append(job)
-    queues = list(by_baseline.values())
+        by_vanilla.setdefault((job.model_pair.synthetic, vanilla_family(job)), []).append(job)
+    queues = list(by_vanilla.values())
     while tasks and len(queues) < tasks and max(map(len, queues)) > 1:
         longest = max(queues, key=len)
         queues.remove(longest)

@@ -85,6 +85,11 @@ def build_family(job: Job) -> str:
     return content_hash(_baseline(replace(job, engine=engine), {}))
 
 
+def vanilla_family(job: Job) -> str:
+    """What jobs share that have a vanilla series in common: their `baseline_id`, from files' names alone."""
+    return content_hash(_baseline(job, {}))
+
+
 def round_family(job: Job) -> str:
     """What jobs share that are asked the same, whatever answers: their rounds have the same prompts and order."""
     pair = replace(job.model_pair, main_model="")

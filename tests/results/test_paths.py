@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
 from tests.results.made import job_record
 from velosweep.errors import StorageError
+from velosweep.results import paths as paths_module
 from velosweep.results.paths import SweepPaths, safe_name
 
 
@@ -33,3 +35,20 @@ def test_no_id_leaves_its_folder(name: str) -> None:
     assert Path(safe).name == safe
     assert 0 < len(safe) <= 100
     assert safe.isprintable()
+
+
+def test_no_other_module_spells_a_name_of_a_sweeps_files() -> None:
+    source = Path(paths_module.__file__).parents[1]
+    paths = vars(SweepPaths(Path("sweep"))).values()
+    names = {path.name for path in paths if isinstance(path, Path) and "." in path.name}
+    spelled = {
+        (str(module.relative_to(source)), node.value)
+        for module in source.rglob("*.py")
+        if module != Path(paths_module.__file__)
+        for node in ast.walk(ast.parse(module.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if " " not in node.value and names & set(node.value.split("/"))
+    }
+
+    assert {"sweep.json", "report.html", ".groups"} < names
+    assert spelled == set()

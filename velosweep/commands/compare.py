@@ -13,10 +13,9 @@ from velosweep.reporting.posted_rows import own_rows, read_rows, rows_table
 from velosweep.reporting.sweep_comparison import SweepComparison, print_comparison, render_comparison
 from velosweep.reporting.table import terminal_lines
 from velosweep.results.derived_files import analyse
+from velosweep.results.paths import COMPARISON, SweepPaths
 from velosweep.statistics.sweep_changes import compare_sweeps, environment_differences
 from velosweep.units import plural
-
-PAGE = "comparison.html"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -49,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     console = make_console()
     print_comparison(compared, console)
     if arguments.html is not None:
-        page = Path(arguments.html) if arguments.html else new / PAGE
+        page = Path(arguments.html) if arguments.html else SweepPaths(new).comparison
         write_text(page, render_comparison(compared))
         say(console, f"Page: {page}")
     slower = compared.changes.below(arguments.fail_below) if arguments.fail_below is not None else ()
@@ -116,7 +115,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RATIO",
         help="exit with 1 where a job really changed and its ratio is below RATIO, e.g. 0.97",
     )
-    parser.add_argument("--html", nargs="?", const="", metavar="FILE", help=f"write a page too (default: NEW/{PAGE})")
+    parser.add_argument(
+        "--html", nargs="?", const="", metavar="FILE", help=f"write a page too (default: NEW/{COMPARISON})"
+    )
     parser.add_argument("--prompts", action="store_true", help="each prompt too, not only whole jobs")
     parser.add_argument("--anyway", action="store_true", help="even if engine, machine or models differ")
     return parser

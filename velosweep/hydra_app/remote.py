@@ -40,7 +40,7 @@ from velosweep.reporting.console import QUIET, make_console, say, tell_on_stderr
 from velosweep.reporting.image_export import require_matplotlib
 from velosweep.reporting.terminal_report import print_results
 from velosweep.results.journal import Journal, read_journal
-from velosweep.results.paths import SweepPaths
+from velosweep.results.paths import SAMPLES, SweepPaths
 from velosweep.results.sweep_record import SweepOutcome, read_record, write_record
 from velosweep.values import Sample
 
@@ -217,9 +217,9 @@ def merge(root: Path, jobs: Sequence[Job], groups: Sequence[RemoteGroup], failur
                 block = number * SERVER_GROUP_NUMBER_STRIDE + sample.block
                 journal.append(replace(sample, sweep_id=sweep_id, block=block, lane=number))
             # so that readers of the sweep's folder don't count the group's results twice
-            for name in ("samples.parquet", "results.parquet", "summaries.json", "report.html", "*/samples.parquet"):
-                for path in group.folder(root).glob(name):
-                    path.unlink()
+            own = SweepPaths(group.folder(root))
+            for path in (own.samples, own.results, own.summaries, own.report, *own.root.glob(f"*/{SAMPLES}")):
+                path.unlink(missing_ok=True)
     first, _ = next(iter(found.values()))
     models = (file for record, _ in found.values() for file in record.environment.models)
     write_record(

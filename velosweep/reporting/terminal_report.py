@@ -158,7 +158,7 @@ def _places(derived: "SweepResults", jobs: Sequence[Comparison], saved_to: str, 
     """Where the report and other files are, and how many remarks it has."""
     record = derived.record
     remarks = sum(advice.rank < 3 for advice, _ in grouped_findings(jobs, job_labels(jobs), record))
-    where = near(Path(saved_to if saved_to.endswith(".html") else f"{saved_to}/report.html"))
+    where = near(Path(saved_to) if saved_to.endswith(".html") else SweepPaths(Path(saved_to)).report)
     more = f"  ({plural(remarks, 'remark')} with -v)" if remarks and verbosity == NORMAL else ""
     if record.single or not jobs:
         yield f"📈 Report: {where}{more}"

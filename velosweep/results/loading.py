@@ -23,7 +23,7 @@ from velosweep.results.parquet_files import (
     reading_parquet,
     with_all_columns,
 )
-from velosweep.results.paths import RECORD, RESULTS, SAMPLES, SweepPaths
+from velosweep.results.paths import GROUPS, RECORD, RESULTS, SAMPLES, SweepPaths
 from velosweep.results.setting_columns import sample_columns, with_setting_columns
 from velosweep.results.sweep_record import read_record
 
@@ -146,7 +146,7 @@ def _runs(table: pa.Table) -> Iterator[int]:
 def sweeps_below(folder: Path) -> list[Path]:
     """Sweeps as they lie in `outputs` or in a day's folder of it; no deeper, for `folder` may be a whole home."""
     found = (record.parent for depth in ("*", "*/*") for record in folder.glob(f"{depth}/{RECORD}"))
-    return sorted(path for path in found if ".groups" not in path.parts)
+    return sorted(path for path in found if GROUPS not in path.parts)
 
 
 def sweeps_by_age(folder: Path) -> list[Path]:

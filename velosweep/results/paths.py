@@ -1,4 +1,4 @@
-"""Every file name of a sweep, in one place. No other module spells one."""
+"""The names of a sweep's files, in one place: no other module spells one."""
 
 import os
 import re
@@ -12,6 +12,8 @@ SAMPLES = "samples.parquet"
 RESULTS = "results.parquet"
 RECORD = "sweep.json"
 JOURNAL = "journal.jsonl"
+GROUPS = ".groups"
+COMPARISON = "comparison.html"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -46,7 +48,8 @@ class SweepPaths:
         self.summaries = root / "summaries.json"  # the jobs' summaries, a JSON array
         self.tuner = root / "tuner.parquet"  # every decision of `hydra/sweeper=tune`, with its evidence
         self.report = root / "report.html"  # one page, no network
-        self.groups = root / ".groups"  # only of a sweep that was shared out over machines: a sweep each
+        self.comparison = root / COMPARISON  # with an earlier sweep
+        self.groups = root / GROUPS  # only of a sweep that was shared out over machines: a sweep each
         self.lock = root / "lock"  # held by the one process that writes the sweep
         self._jobs: dict[str, JobPaths] = {}
 

@@ -163,6 +163,14 @@ def test_other_output_is_a_fault_only_where_rounding_cannot_explain_it(device, m
     assert (finding.severity, finding.subject, finding.evidence) == (severity, "speculative", {"runs": 2, "of": 5})
 
 
+@pytest.mark.parametrize(("on_gpu", "severity"), [(33, "warning"), (0, "error"), (None, "error")])
+def test_a_gpu_named_after_its_processor_is_known_by_the_layers_on_it(on_gpu, severity):
+    named = {"device": "AMD Ryzen 7 8840U w/ Radeon 780M Graphics", "main_model": "/m/llama-f16.gguf"}
+    samples = [replace(s, **named, layers_on_gpu=on_gpu, layers=33) for s in sweep(speed=_noisy)]
+
+    assert _findings(_changed(samples, at=(2, 3), output_sha256="bb"))["output_diverged"].severity == severity
+
+
 def test_the_first_token_that_differs_is_the_earliest_of_all_runs():
     samples = _changed(_changed(sweep(speed=_noisy), at=(1,), first_divergence=17), at=(3,), first_divergence=12)
 
@@ -344,10 +352,16 @@ def test_other_processes_on_the_gpu_are_counted():
 
 @pytest.mark.parametrize(("device", "there", "told"), [
     ("NVIDIA H100", 20, True), ("NVIDIA H100", 33, False), ("AMD EPYC 9354", 0, False), ("NVIDIA H100", None, False),
+    ("AMD Ryzen 7 8840U w/ Radeon 780M Graphics", 20, True),
 ])  # fmt: skip
 def test_layers_that_are_not_on_the_gpu_are_told_with_the_server_that_has_them(device, there, told):
     samples = [
-        replace(s, device=device, layers=None if there is None else 33, layers_on_gpu=there if s.n_draft else 33)
+        replace(
+            s,
+            device=device,
+            layers=None if there is None else 33,
+            layers_on_gpu=there if s.n_draft or not there else 33,
+        )
         for s in sweep([4])
     ]
     job = next(row for row in compare_jobs(samples_to_table(samples)) if row.prompt_id is None)

@@ -43,6 +43,13 @@ def is_cpu(device: str) -> bool:
     return bool(_CPU.search(device))
 
 
+def _on_cpu(runs: Runs, rows: Any) -> bool:
+    """Whether these runs' device is a processor: by its name, unless their servers had layers on a GPU (one may be
+    named after the processor that it is part of)."""
+    device = runs.columns.text("device").at(int(rows[0])) or ""
+    return is_cpu(device) and not (runs.columns.number("layers_on_gpu")[rows] > 0).any()
+
+
 def interval_findings(interval: Interval, *, adaptive_target: float | None, not_paired: str) -> list[Finding]:
     """An interval too wide for what the ratio seems to claim or for the target that was set, and how it was made.
 
@@ -113,11 +120,11 @@ def output_findings(runs: Runs, speculative: Any, vanilla: Any) -> list[list[Fin
         findings[p].append(Finding(code="not_applicable_sampled", severity="info", subject="output"))
     for p in np.flatnonzero(diverged.any(axis=1) & ~sampled).tolist():
         row = int(speculative[p, 0])
-        device, model = (columns.text(name).at(row) or "" for name in ("device", "main_model"))
+        model = columns.text("main_model").at(row) or ""
         evidence = {"runs": int(diverged[p].sum()), "of": speculative.shape[1]}
         if np.isfinite(divergence[p]).any():
             evidence["first_token"] = int(np.nanmin(divergence[p]))
-        severity = "error" if is_cpu(device) and not is_quantised(model) else "warning"
+        severity = "error" if _on_cpu(runs, speculative[p]) and not is_quantised(model) else "warning"
         findings[p].append(Finding(code="output_diverged", severity=severity, subject="speculative", evidence=evidence))
     return findings
 
@@ -189,7 +196,7 @@ def _layers_elsewhere(runs: Runs, rows: Any) -> list[Finding]:
     """Servers on a GPU some of whose layers are not: they are computed by the processor."""
     there, layers = (runs.columns.number(name)[rows] for name in ("layers_on_gpu", "layers"))
     fewer = np.flatnonzero(there < layers)
-    if not len(fewer) or is_cpu(runs.columns.text("device").at(int(rows[0])) or ""):
+    if not len(fewer) or _on_cpu(runs, rows):
         return []
     worst = fewer[np.argmin(there[fewer] / layers[fewer])]
     evidence = {"on_gpu": int(there[worst]), "layers": int(layers[worst])}

@@ -52,3 +52,11 @@ def test_the_same_command_goes_on_whatever_the_number_of_workers(bench: Bench) -
 
         assert again.wait(100) == 0, again.said
     assert kept <= {sample.started_at for sample in bench.samples()}
+
+
+def test_batches_are_refused_of_which_the_folder_would_keep_the_last(bench: Bench) -> None:  # noqa: F811
+    drive = bench.sweep(*GRID, *SLURM, "hydra.sweeper.max_batch_size=1")
+
+    assert drive.wait(200) == 2, drive.said
+    assert "hydra.sweeper.max_batch_size" in drive.said
+    assert not any(bench.root.iterdir())

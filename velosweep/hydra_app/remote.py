@@ -158,6 +158,10 @@ class RemoteLauncher(LaneLauncher):
             raise ConfigError(
                 "hydra/sweeper=tune needs all candidates on one machine", remedy="leave hydra/launcher at gpu_lanes"
             )
+        if self._config.hydra.sweeper.get("max_batch_size") is not None:  # each batch would replace the record
+            raise ConfigError(
+                "hydra.sweeper.max_batch_size splits what this launcher shares out by itself", remedy="leave it null"
+            )
         if settings.report_plots:
             require_matplotlib()
         if SweepPaths(root).journal.is_file() and not SweepPaths(root).groups.is_dir():

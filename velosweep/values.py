@@ -18,6 +18,9 @@ NEEDED_COLUMNS = ("job_id", "mode", "iteration", "tokens_per_second", "time_to_f
 # At most so many extra vanilla runs check whether a machine that slowed down has recovered; then the lane goes on.
 MAX_RECOVERY_PROBES = 2
 
+# Of fewer tokens llama.cpp drafts none: one comes of the prompt, one of the check.
+SHORTEST_DRAFTED = 3
+
 # The entry of `throttle_reasons` of a run in which the control group's quota stopped our processes.
 QUOTA_THROTTLED = "CPU quota"
 

@@ -65,6 +65,15 @@ def test_a_speculative_run_without_drafts_is_invalid() -> None:
     assert "nothing was drafted" in (invalid_reason(silently_vanilla, speculative(), request()) or "")
 
 
+def test_what_can_not_draft_drafts_nothing_honestly() -> None:
+    two = replace(GOOD, predicted_tokens=2, draft_tokens=0, accepted_tokens=0)
+    somebodys = speculative()
+    somebodys = replace(somebodys, engine=replace(somebodys.engine, kind="attached"))
+
+    assert invalid_reason(two, speculative(), replace(request(), n_predict=2)) is None
+    assert invalid_reason(replace(GOOD, draft_tokens=0, accepted_tokens=0), somebodys, request()) is None
+
+
 def test_an_ngram_kind_that_finds_no_repetition_drafts_nothing_honestly() -> None:
     server = speculative(draft_model=None, speculation=Speculation(kinds=("ngram-simple",)))
 

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from tests.strategies import record, sample, samples_to_table, speeds_table, sweep, wobble
+from velosweep.reporting.finding_text import explain
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Mode, Status, Verdict
 
@@ -472,6 +473,16 @@ def test_a_ratio_of_runs_that_drafted_nothing_is_no_gain():
     assert job.ci_low > 1
     assert job.verdict is Verdict.NO_RELIABLE_GAIN
     assert [f.subject for f in job.findings if f.code == "nothing_drafted"] == ["ngram-mod"]
+
+
+def test_two_tokens_leave_none_to_draft_which_is_said():
+    samples = [s if s.mode is Mode.VANILLA else replace(s, draft_tokens=0, accepted_tokens=0, rounds=1)
+               for s in sweep(iterations=5)]  # fmt: skip
+    samples = [replace(s, n_predict=2, predicted_tokens=2) for s in samples]
+
+    (found,) = [f for f in _rows(samples)[-1].findings if f.code == "nothing_drafted"]
+
+    assert "Set n_predict=100" in explain(found).remedy
 
 
 def test_one_prompt_that_drafted_is_enough_for_the_whole():

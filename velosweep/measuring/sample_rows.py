@@ -14,7 +14,7 @@ from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig
 from velosweep.machine.conditions import Conditions
 from velosweep.planning.server_groups import Measurement
 from velosweep.results.journal import Journal
-from velosweep.values import Lane, Mode, Sample, Status, decode_speed
+from velosweep.values import SHORTEST_DRAFTED, Lane, Mode, Sample, Status, decode_speed
 
 # Nothing decodes a token of a language model in less than a microsecond; a clock that says so is wrong.
 _LEAST_MS_PER_TOKEN = 0.001
@@ -205,11 +205,12 @@ def _judge_drafts(generation: Generation, server: ServerConfig) -> str | None:
     if server.mode is Mode.VANILLA:
         return f"{drafted} tokens were drafted in a vanilla run" if drafted else None
     # An n-gram kind drafts nothing for a text that repeats nothing; a draft model always drafts, unless it is told to
-    # drop what is unlikely or short.
+    # drop what is unlikely or short, as somebody may have told an attached server.
     always = speculation is None or (
-        any(kind.draft_settings for kind in speculation.all_kinds) and not (speculation.p_min or speculation.n_min)
+        any(kind.draft_settings for kind in speculation.all_kinds)
+        and not (speculation.p_min or speculation.n_min or server.engine.kind == "attached")
     )
-    if drafted == 0 and always and generation.predicted_tokens > 1:
+    if drafted == 0 and always and generation.predicted_tokens >= SHORTEST_DRAFTED:
         return "nothing was drafted in a speculative run; what was measured is vanilla decoding"
     if drafted is not None and accepted is not None and not 0 <= accepted <= drafted:
         return f"{accepted} of {drafted} drafted tokens accepted is not possible"

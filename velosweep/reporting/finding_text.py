@@ -28,7 +28,7 @@ _UNKNOWN = _Text(sentence="", remedy="A newer velosweep may know more; the evide
 
 # Subjects that the sentences name themselves.
 _NO_SUBJECT = frozenset(
-    {"", "pairs", "passes", "prompts", "repeats", "runs", "rounds", "gpu", "machine", "output", "context"}
+    {"", "pairs", "passes", "prompts", "repeats", "runs", "rounds", "gpu", "machine", "output", "context", "short"}
 )
 
 # Findings that a search causes on purpose: it stops measuring a candidate once it knows enough of it.

@@ -19,7 +19,7 @@ from velosweep.statistics.pairing import FoundJob, IndexedRuns, job_rows
 from velosweep.statistics.runs import Runs
 from velosweep.statistics.speculation_cost import Costs, JobCost
 from velosweep.statistics.used_rows import all_rows, present_rows, suite_prompts, used_rows
-from velosweep.values import Verdict
+from velosweep.values import SHORTEST_DRAFTED, Verdict
 
 _OF_BOTH_MODES = [
     f"{what}_{mode}" for what in ("depth_ms", "answer_tokens", "memory_bytes") for mode in ("vanilla", "speculative")
@@ -136,7 +136,11 @@ class ComparedJob:
     ) -> Comparison:
         interval, costs, drafted = ratio.interval, self.analysis.costs, figures.drafted
         if drafted is False:
-            findings = [*findings, warning("nothing_drafted", self._parameters["speculation"], {})]
+            short = self._parameters["n_predict"] < SHORTEST_DRAFTED
+            findings = [
+                *findings,
+                warning("nothing_drafted", "short" if short else self._parameters["speculation"], {}),
+            ]
         speculates = self.found.speculative is not None or (self.record is not None and self.record.n_draft > 0)
         measured = figures.speculative is not None or (figures.vanilla is not None and not speculates)
         return Comparison(

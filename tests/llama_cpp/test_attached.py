@@ -18,6 +18,7 @@ from tests.forked import Forked
 from tests.llama_cpp import standin
 from tests.llama_cpp.servers import CPU, request, speculative, vanilla
 from tests.planning.jobs import job
+from velosweep.cli import main
 from velosweep.config.settings import EngineSettings, ModelPair, RunSettings, Speculation, SyntheticShape
 from velosweep.errors import LaunchFailed, ProgramError
 from velosweep.llama_cpp import process
@@ -297,6 +298,18 @@ def test_urls_are_read_in_every_form() -> None:
 
 @pytest.mark.parametrize("url", ["https://:secret@host:1", "http://", "http://host:notaport", "ftp://host"])
 def test_what_is_no_address_is_refused_without_its_key(url: str) -> None:
-    with pytest.raises(ProgramError, match="is no address of a llama-server") as refused:
+    with pytest.raises(ProgramError, match="is not a llama-server address") as refused:
         parse_url(url)
     assert "secret" not in str(refused.value)
+
+
+def test_doctor_claims_nothing_of_somebody_elses_server(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    url = serve("2026-10", api_key="secret")
+
+    assert main(["doctor", "engine=attached", f"engine.vanilla_url={url}", "speculation=none"]) == 0
+
+    said = capsys.readouterr().out
+    assert url.partition("@")[2] in said
+    assert "secret" not in said
+    assert "Python package xllamacpp (" not in said
+    assert "loaded server" not in said

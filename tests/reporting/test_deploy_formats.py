@@ -139,3 +139,10 @@ def test_of_attached_servers_no_command_is_claimed() -> None:
     assert [answer.command for answer in recommend(attached, made.record)] == [None]
     with pytest.raises(ConfigError, match="with which arguments they had been started is not known"):
         command_text(attached, made.record)
+
+
+def test_a_row_claims_no_settings_of_somebody_elses_server() -> None:
+    made = answered()
+    (row, *_) = own_rows([replace(row, engine="attached") for row in made.comparisons], made.record)
+
+    assert (row["context"], row["KV"], row["llama.cpp"].split()[0]) == ("", "", "attached")

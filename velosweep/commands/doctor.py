@@ -119,11 +119,14 @@ def _machine() -> Iterator[Check]:
 
 
 def _program(job: Job, settings: RunSettings) -> Iterator[Check]:
+    from velosweep.llama_cpp.attached import parse_url
     from velosweep.llama_cpp.capabilities import of_program
     from velosweep.llama_cpp.selection import resolve_engine
 
     found = resolve_engine(job.engine.kind, job.engine.program, os.environ)
     where = found.program or "inside velosweep's Python package xllamacpp"
+    if found.kind == "attached":
+        where = " and ".join(str(parse_url(url)) for url in (job.engine.vanilla_url, job.engine.speculative_url) if url)
     yield Check("ok", "llama.cpp", f"engine {found.kind}, build {found.build}, {where} ({found.reason})")
     if found.kind == "embedded":
         remedy = "for a GPU, or for figures of your own llama.cpp, set llama_cpp.path=/path/to/llama.cpp"
@@ -159,6 +162,8 @@ def _models(job: Job, settings: RunSettings) -> Iterator[Check]:
         yield Check("ok", "pair", "the draft's vocabulary fits the main model's")
     for warning in prepared.warnings:
         yield Check("warning", warning.subject, warning.text, warning.remedy)
+    if ready.engine.kind == "attached":  # what it needs is not ours to know
+        return
     count = prepared.memory_estimates(prepared.lanes[0]).resident_servers(ready)
     remedy = "free memory, choose a smaller model or quantisation, or lower engine.context" if count < 2 else ""
     state = "warning" if remedy else "ok"

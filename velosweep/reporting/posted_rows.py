@@ -41,6 +41,9 @@ def own_rows(comparisons: Sequence[Comparison], record: SweepRecord) -> list[Row
     if record.searches:
         jobs = [job for job in jobs if job.job_id in answers]
 
+    def theirs(job: Comparison) -> bool:  # nobody told us how an attached server was started
+        return job.engine == "attached"
+
     def row(job: Comparison) -> Row:
         def model(path: str | None) -> str:
             return f"{Path(path).stem} ({sizes[path]})" if path in sizes else Path(path or "").stem
@@ -52,8 +55,8 @@ def own_rows(comparisons: Sequence[Comparison], record: SweepRecord) -> list[Row
             "draft": model(job.draft_model),
             "kind": job.speculation,
             "n_draft": str(job.n_draft),
-            "context": _setting(job, "engine.context"),
-            "KV": f"{_setting(job, 'engine.cache_type_k')}/{_setting(job, 'engine.cache_type_v')}",
+            "context": "" if theirs(job) else _setting(job, "engine.context"),
+            "KV": "" if theirs(job) else "/".join(_setting(job, f"engine.cache_type_{one}") for one in "kv"),
             "prompts": f"{job.prompt_set} ({prompts.get(job.job_id, 1)})",
             "tokens": str(job.n_predict),
             "vanilla tok/s": number(job.vanilla.tokens_per_second.mean if job.vanilla else None, 1),

@@ -29,7 +29,7 @@ def test_a_build_that_does_not_start_is_passed_over_and_the_last_one_is_left_out
     drive = bench.run("bisect", *words, "--out", str(bench.root))
     assert drive.process.returncode == 1, drive.said
     assert f"{builds[2]}: could not be measured" in drive.said
-    assert f"surely slower than {builds[0]} by more than 5%: {builds[3]}. Not known: {builds[2]}." in drive.said
+    assert f"surely slower than {builds[0]} by more than 5%: {builds[3]}. Unclear: {builds[2]}." in drive.said
 
     (builds[3].parent / "control.json").write_text(fails)
     drive = bench.run("bisect", *words, "--out", f"{bench.root}2")

@@ -35,7 +35,7 @@ def test_the_same_command_with_the_same_folder_goes_on(bench: Bench) -> None:
     drive = bench.sweep(*SWEEP)
 
     assert drive.wait() == 0, drive.said
-    assert re.search(r"Going on: [1-5] of at most 6 measurements are there already", drive.said)
+    assert re.search(r"Resuming: [1-5] of at most 6 measurements are already there", drive.said)
     complete(bench, n_draft=[4, 8], iterations=2)
     orders = [sample.order for sample in bench.samples()]
     assert len(orders) == len(set(orders))

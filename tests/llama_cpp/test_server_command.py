@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
 from tests.llama_cpp.servers import CPU, gpu_lane, speculative, vanilla
 from tests.llama_cpp.test_arguments import SERVER_GENERATIONS
 from tests.llama_cpp.test_capabilities import recorded
-from velosweep.config.settings import Speculation
+from tests.planning.jobs import PROMPTS, job
+from velosweep.config.settings import Sampling, Speculation
 from velosweep.config.speculation_kinds import KINDS
 from velosweep.llama_cpp.arguments import server_arguments
 from velosweep.llama_cpp.capabilities import Capabilities
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.llama_cpp.server_command import _SHORT, DEFAULTS, command_arguments
+from velosweep.llama_cpp.server_command import _SAMPLING, _SHORT, DEFAULTS, command_arguments, request_arguments
 from velosweep.llama_cpp.setting_table import SETTINGS
 from velosweep.values import Device, Lane
 
@@ -131,3 +132,15 @@ def test_no_setting_of_a_server_is_forgotten_in_the_command() -> None:
         "--spec-draft-p-split",  # llama.cpp's default
         "--spec-draft-threads",  # as --threads
     }  # fmt: skip
+
+
+def test_sampling_that_a_person_set_is_a_default_of_the_command() -> None:
+    sampling = Sampling(temperature=0.7, top_k=20, top_p=0.9, min_p=0.05, repeat_penalty=1.1)
+    asked = job(sampling=sampling, prompts=replace(PROMPTS, template_kwargs=(("enable_thinking", False),)))
+
+    assert request_arguments(job(sampling=Sampling(seed=7))) == ()
+    assert request_arguments(asked) == (
+        "--temp", "0.7", "--top-k", "20", "--top-p", "0.9", "--min-p", "0.05", "--repeat-penalty", "1.1",
+        "--chat-template-kwargs", '{"enable_thinking": false}',
+    )  # fmt: skip
+    assert {field.name for field in fields(Sampling)} - {"seed"} == set(_SAMPLING)

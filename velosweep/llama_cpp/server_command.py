@@ -4,8 +4,10 @@ Only what the program would not do of its own accord is said, by the defaults th
 which is the answer.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 
+from velosweep.config.settings import Job, Sampling
 from velosweep.config.speculation_kinds import KINDS
 from velosweep.llama_cpp.arguments import Values, as_text, server_values, speculation_values, words_of
 from velosweep.llama_cpp.capabilities import Capabilities, visible_names
@@ -49,6 +51,23 @@ DEFAULTS: Mapping[str, str] = {
     "draft_cache_type_v": "f16",
     **{name: str(value) for kind in KINDS.values() for name, value in kind.parameters.items()},
 }
+
+# What requests ask for; llama-server takes it as a default for those that don't.
+_SAMPLING = {
+    "temperature": "--temp", "top_k": "--top-k", "top_p": "--top-p", "min_p": "--min-p",
+    "repeat_penalty": "--repeat-penalty",
+}  # fmt: skip
+
+
+def request_arguments(job: Job) -> tuple[str, ...]:
+    """What a person set of sampling and of the chat template, for requests that don't say."""
+    usual, words = Sampling(), list[str]()
+    for name, flag in _SAMPLING.items():
+        if getattr(job.sampling, name) != getattr(usual, name):
+            words += [flag, f"{getattr(job.sampling, name):g}"]
+    if job.prompts.template_kwargs:
+        words += ["--chat-template-kwargs", json.dumps(dict(job.prompts.template_kwargs))]
+    return tuple(words)
 
 
 def command_arguments(

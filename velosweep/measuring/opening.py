@@ -12,6 +12,7 @@ from pathlib import Path
 from velosweep.config.settings import Job, RunSettings, Sweep
 from velosweep.errors import MismatchError
 from velosweep.llama_cpp.selection import server_command_name
+from velosweep.llama_cpp.server_command import request_arguments
 from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.resuming import EarlierResults, earlier_progress
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
@@ -75,9 +76,11 @@ def refuse_shared_out(root: Path) -> None:
 
 
 def _job_record(job: Job, prepared: Prepared) -> JobRecord:
+    own, vanilla = (prepared.server_arguments(server(job)) for server in (speculative_server, vanilla_server))
+    asked = request_arguments(job)
     return replace(
-        job_record(job, prepared.server_arguments(speculative_server(job))),
-        vanilla_arguments=prepared.server_arguments(vanilla_server(job)),
+        job_record(job, own and (*own, *asked)),
+        vanilla_arguments=vanilla and (*vanilla, *asked),
         server_program=server_command_name(job.engine, os.environ),
     )
 

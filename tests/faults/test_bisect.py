@@ -32,11 +32,19 @@ def test_a_build_that_does_not_start_is_passed_over_and_the_last_one_is_left_out
     assert f"surely slower than {builds[0]} by more than 5%: {builds[3]}. Unclear: {builds[2]}." in drive.said
 
     (builds[3].parent / "control.json").write_text(fails)
-    drive = bench.run("bisect", *words, "--out", f"{bench.root}2")
+    several = [
+        word.replace(str(builds[0]), ",".join(map(str, builds))) for word in words if word not in map(str, builds[1:])
+    ]
+    drive = bench.run("bisect", *several, "--out", f"{bench.root}2")
 
     assert drive.process.returncode == 3
     assert f"{builds[3]} could not be measured, for the reason above" in drive.said
     assert f"leave it out: velosweep bisect -m {bench.main_model} -l {' '.join(map(str, builds[:3]))} -n" in drive.said
+
+    drive = bench.run("bisect", *words[:3], *map(str, builds[::3]), *words[7:], "--out", f"{bench.root}3")
+
+    assert drive.process.returncode == 3
+    assert drive.said.endswith("name another build\n")
 
 
 def test_an_interrupted_bisection_goes_on_by_the_command_it_prints(bench: Bench) -> None:

@@ -123,6 +123,7 @@ class _Bisection:
     tell: Callable[..., None] = field(default_factory=lambda: partial(say, make_console()))
 
     def judge(self, build: str) -> BuildVerdict:
+        """Look at a build until it can be told, and say so. Raises NothingMeasured, Interrupted."""
         if self.verdicts:
             self.tell(f"{build} against {self.builds[0]} …")
         verdict = BuildVerdict.UNCLEAR
@@ -155,12 +156,20 @@ class _Bisection:
 
     def _again(self, *, share: float | None = None, without: str | None = None) -> str:
         """The command that goes on in the same folders, with another share or `without` a build."""
-        words = [word for word in self.argv if word != without]
+        words = [one for word in self.argv for one in self._builds_of(word) or [word] if one != without]
         if share and "--slower-by" in words:
             del words[(place := words.index("--slower-by")) : place + 2]
         named = any(word.partition("=")[0] == "--out" for word in words)
         words += [] if named or without else ["--out", str(self.root)]
         return f"velosweep bisect {shlex.join([*words, *(['--slower-by', f'{share:.0%}'] if share else [])])}"
+
+    def _builds_of(self, word: str) -> list[str]:
+        """The builds that a word of the command line stands for: a path, several with commas, or a pattern."""
+        try:
+            found = file_names([word])
+        except ConfigError:  # a pattern without a match: a prompt, say
+            return []
+        return found if set(found) <= set(self.builds) else []
 
     def _verdict(self, build: str) -> BuildVerdict:
         """With speculation where that was measured. Raises NothingMeasured."""
@@ -171,10 +180,8 @@ class _Bisection:
             measured = {job.job_id for job in results.comparisons if job.vanilla or job.speculative}
             culprit = build if results.record.jobs[0].id in measured else self.builds[0]
             if culprit in (self.builds[0], self.builds[-1]):
-                raise NothingMeasured(
-                    f"{culprit} could not be measured, for the reason above",
-                    remedy=f"leave it out: {self._again(without=culprit)}",
-                )
+                rest = f"leave it out: {self._again(without=culprit)}" if len(self.builds) > 2 else "name another build"
+                raise NothingMeasured(f"{culprit} could not be measured, for the reason above", remedy=rest)
             return BuildVerdict.FAILED
         # Of both limits only one can mislead about a build. As many are judged as halving takes.
         most = len(_ROUNDS) * (1 + math.ceil(math.log2(len(self.builds) - 1)))
@@ -201,8 +208,10 @@ class _Bisection:
             yield f"The first build that is surely {slower}: {suspects[-1]}. Unclear: {before}."
         if unclear:
             share = math.ceil(100 * (1 - min(self.ratios[build].low for build in unclear)) + 0.5) / 100
-            yield "Surer:      close other programs, take longer runs (-n 300), or raise --slower-by, same runs:"
-            yield f"            {self._again(share=share)}"
+            surer = "Surer:      close other programs, take longer runs (-n 300)"
+            yield f"{surer}, or raise --slower-by, same runs:" if share < 1 else surer
+            if share < 1:
+                yield f"            {self._again(share=share)}"
 
 
 def _words(arguments: argparse.Namespace, overrides: Sequence[str]) -> list[str]:

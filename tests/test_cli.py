@@ -1,4 +1,4 @@
-"""The command line: verbs, help, version, and words for every mistake."""
+"""The command line: commands, help, version, and words for every mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: a verb of ours, or Hydra's grammar. Nothing heavy is imported before it is needed."""
+"""The command line: a command of ours, or Hydra's grammar. Nothing heavy is imported before it is needed."""
 
 import atexit
 import errno
@@ -34,7 +34,7 @@ _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status (see `velosweep.errors`). Raises only bugs, and a verb's SystemExit."""
+    """Run one command; returns its exit status (see `velosweep.errors`). Raises bugs, and a command's SystemExit."""
     if argv is None:
         drop_current_folder()
         repair_output()
@@ -92,7 +92,7 @@ def _run(arguments: list[str]) -> int:
         return int(ExitStatus.OK)
     from velosweep.hydra_app.application import run
 
-    return run(arguments, verbs=tuple(COMMANDS))
+    return run(arguments, commands=tuple(COMMANDS))
 
 
 def _own_error(error: Exception) -> VelosweepError | None:

@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
     given = {override.lstrip("+~").partition("=")[0] for override in overrides}
     own = search_words(main_model, plan, arguments)
     words = [*(word for word in own if word.partition("=")[0] not in given), *overrides]
-    return run(words, command=("velosweep", "best", *argv))
+    return run(words, typed=("velosweep", "best", *argv))
 
 
 def _files(folders: Sequence[Path]) -> list[StoredFile]:

@@ -150,7 +150,7 @@ class _Bisection:
         else:
             own = [f"llama_cpp.path={quoted(self.builds[0])},{quoted(build)}", f"hydra.sweep.dir={quoted(str(folder))}"]
             verbosity = SILENT if self.verdicts else None  # the results are told here
-            status = run([*self.words, *own], verbosity=verbosity, command=("velosweep", "bisect", *self.argv))
+            status = run([*self.words, *own], verbosity=verbosity, typed=("velosweep", "bisect", *self.argv))
         if status == ExitStatus.INTERRUPTED:
             raise Interrupted("Interrupted; what was measured stays", remedy=f"go on with: {self._again()}")
 

@@ -19,7 +19,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     from velosweep.hydra_app.application import run
 
-    return run(words(argv), command=("velosweep", "run", *argv))
+    return run(words(argv), typed=("velosweep", "run", *argv))
 
 
 def words(argv: Sequence[str]) -> list[str]:

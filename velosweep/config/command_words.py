@@ -10,7 +10,7 @@ from velosweep.config.schema import KEY_TYPES, RUN_KEYS, TEXT_KEYS, nearest
 from velosweep.errors import ConfigError
 
 
-def read_words(words: Iterable[str], verbs: Iterable[str] = (), *, multirun: bool = False) -> list[str]:
+def read_words(words: Iterable[str], commands: Iterable[str] = (), *, multirun: bool = False) -> list[str]:
     """The words as Hydra can read them: `~/` of paths made absolute, letters beyond ASCII quoted.
 
     Raises ConfigError for a word that is not an override (a command out of place, a word without =), and for a key
@@ -20,7 +20,7 @@ def read_words(words: Iterable[str], verbs: Iterable[str] = (), *, multirun: boo
     _refuse_spaces(words)
     given: dict[str, str] = {}
     for place, word in enumerate(words):
-        _check_form(words, place, verbs, multirun=multirun)
+        _check_form(words, place, commands, multirun=multirun)
         key, value = (part.strip() for part in word.lstrip("+").partition("=")[::2])
         if key in given:  # Hydra would silently take the last
             first, remedy = given[key], "give it once"
@@ -87,15 +87,15 @@ def _refuse_spaces(words: Sequence[str]) -> None:
         raise ConfigError(f"The space is the mistake in {said!r}", remedy=f"write it without: {meant}")
 
 
-def _check_form(words: Sequence[str], place: int, verbs: Iterable[str], *, multirun: bool) -> None:
+def _check_form(words: Sequence[str], place: int, commands: Iterable[str], *, multirun: bool) -> None:
     """Raise ConfigError where `words[place]` is no key=value, or its key or `=` is misspelled."""
     word = words[place]
-    if word in verbs:
+    if word in commands:
         raise ConfigError(f"{word!r} must be the first word", remedy=f"write: velosweep {word} …")
     if word.startswith("-"):
         raise ConfigError(f"There is no option {word!r} here", remedy="settings are written key=value")
     if "=" not in word and not word.startswith("~"):
-        raise _no_override(words, place, verbs, multirun=multirun)
+        raise _no_override(words, place, commands, multirun=multirun)
     key, _, value = word.lstrip("+~").partition("=")
     name, package, _ = key.strip().partition("@")
     if not name:
@@ -128,7 +128,7 @@ _NO_COMMANDS = {
 }
 
 
-def _no_override(words: Sequence[str], place: int, verbs: Iterable[str], *, multirun: bool) -> ConfigError:
+def _no_override(words: Sequence[str], place: int, commands: Iterable[str], *, multirun: bool) -> ConfigError:
     word, before = words[place], words[place - 1] if place else ""
     key, equals, value = before.partition("=")
     if equals and key.lstrip("+") in TEXT_KEYS and not value.lower().endswith(".gguf"):  # the shell split a text
@@ -151,8 +151,8 @@ def _no_override(words: Sequence[str], place: int, verbs: Iterable[str], *, mult
         return ConfigError(f"There is no command {word!r}", remedy=remedy)
     if KEY_TYPES.get(word) == "bool":
         return ConfigError(f"{word!r} has no value", remedy=f"write {word}=true")
-    if verb := nearest(word, verbs):
-        return ConfigError(f"There is no command {word!r}", remedy=f"did you mean: velosweep {verb}?")
+    if command := nearest(word, commands):
+        return ConfigError(f"There is no command {word!r}", remedy=f"did you mean: velosweep {command}?")
     guess = nearest(word)
     hint = f"did you mean {guess}=VALUE?" if guess else "velosweep --help lists commands and keys"
     return ConfigError(f"{word!r} is neither a command nor key=value", remedy=f"{hint} (texts with spaces: quote)")

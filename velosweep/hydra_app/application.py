@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 def run(
-    arguments: Sequence[str], *, verbs: Sequence[str] = (), verbosity: int | None = None, command: Sequence[str] = ()
+    arguments: Sequence[str], *, commands: Sequence[str] = (), verbosity: int | None = None, typed: Sequence[str] = ()
 ) -> int:
     """Run the command line `arguments`; returns the exit status. Raises our errors and Hydra's.
 
-    `verbosity`: instead of what the configuration says. `command`: the command line for the record, where `arguments`
+    `verbosity`: instead of what the configuration says. `typed`: the command line for the record, where `arguments`
     were made of another one.
     """
-    args, parser = _parse(arguments, verbs)
+    args, parser = _parse(arguments, commands)
     from hydra.core.global_hydra import GlobalHydra
 
     shows = args.hydra_help or args.cfg or args.shell_completion or args.info
@@ -54,15 +54,15 @@ def run(
         elif args.shell_completion:
             words = os.environ.get("COMP_LINE", "").split()[1:]
             queried = bool(words) and any(word.startswith("query=") for word in args.overrides)
-            if queried and words[0] in verbs:  # Hydra's completions and our verbs; after a verb the shell's file names
+            if queried and words[0] in commands:  # what follows a command of ours are file names
                 return int(ExitStatus.OK)
             if queried and len(words) == 1:
-                sys.stdout.write("".join(f"{verb}\n" for verb in verbs if verb.startswith(words[0])))
+                sys.stdout.write("".join(f"{name}\n" for name in commands if name.startswith(words[0])))
             hydra.shell_completion(config_name=args.config_name, overrides=args.overrides)
         elif args.info:
             hydra.show_info(args.info, config_name=args.config_name, overrides=args.overrides)
         else:
-            return _measure(hydra, args, JobTask(command or ["velosweep", *arguments], verbosity))
+            return _measure(hydra, args, JobTask(typed or ["velosweep", *arguments], verbosity))
     finally:
         GlobalHydra.instance().clear()
     return int(ExitStatus.OK)
@@ -77,7 +77,7 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"The command line can't be read: {message}", remedy="see `velosweep --help`")
 
 
-def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
+def _parse(arguments: Sequence[str], commands: Sequence[str]) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
     from hydra._internal.utils import get_args_parser
 
     if (meant := run_command(arguments)) is not None:
@@ -92,7 +92,7 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> tuple[argparse.Nam
         raise _unknown_flag("-p")
     args.config_name = args.config_name or PRIMARY
     if not args.shell_completion:
-        args.overrides = read_words(args.overrides, verbs, multirun=args.multirun)
+        args.overrides = read_words(args.overrides, commands, multirun=args.multirun)
     doing = [flag for flag in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(args, flag)]
     if len(doing) > 1:
         raise ConfigError(f"--{doing[0]} and --{doing[1]} exclude each other", remedy="give one of them")

@@ -30,7 +30,7 @@ _KEY_COLUMN = 36
 _GROUPS = ("model_pair", "prompts", "engine", "protocol", "speculation", "experiment")
 
 
-def help_page(verbs: Mapping[str, str]) -> str:
+def help_page(commands: Mapping[str, str]) -> str:
     """The whole page, plain text."""
     keys = [  # of a section without a type: its name and explanation
         (f"{name}={key.default_word}", f"{key.type_word}: {key.text}") if key.type_word else (name, key.text)
@@ -48,7 +48,7 @@ def help_page(verbs: Mapping[str, str]) -> str:
         "Measures llama.cpp with and without speculative decoding, over every combination\nyou name.\n",
         "  velosweep [-m] [KEY=VALUE ...]        measure\n  velosweep COMMAND ...                 see below\n",
         "Examples\n" + "".join(f"  {command}\n      {what}\n" for command, what in _EXAMPLES),
-        "Commands (velosweep COMMAND --help)\n" + _columns(tuple(verbs.items())),
+        "Commands (velosweep COMMAND --help)\n" + _columns(tuple(commands.items())),
         "Groups: GROUP=NAME takes conf/GROUP/NAME.yaml (+experiment=NAME)\n" + _columns(groups),
         "Keys, with their defaults and types (a group's file may set another default:\n"
         "velosweep --cfg job shows what holds)\n" + _columns(keys, width=_KEY_COLUMN),

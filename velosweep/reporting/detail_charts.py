@@ -18,6 +18,8 @@ from velosweep.reporting.wording import job_labels, leading_series, listed, name
 from velosweep.statistics.comparison import Comparison, DecodingTime, Statistics
 
 MOST_POSITION_LINES = 8
+_MOST_JOBS = 12  # whose decoding time is drawn
+_VERIFYING, _DRAFTING, _READING = SERIES_COLOURS[:3]
 _METRICS = (
     ("tokens_per_second", "Tokens per second", "tokens/s"),
     ("time_to_first_token_ms", "Time to first token", "ms"),
@@ -133,10 +135,6 @@ def _metric_chart(jobs: Sequence[Comparison], metric: str, title: str, unit: str
         layout={"xaxis": n_draft_axis(jobs), "yaxis": axis(unit, rangemode="tozero"), "showlegend": True},
         height=300 + 16 * max(len(data) - 2, 0),  # room for the legend
     )
-
-
-_MOST_JOBS = 12
-_VERIFYING, _DRAFTING, _READING = SERIES_COLOURS[:3]
 
 
 def decoding_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Chart | None:

@@ -62,6 +62,16 @@ def test_dear_verification_is_named_and_not_the_draft_that_costs_little() -> Non
     assert "faster draft" not in " | ".join(reasons)
 
 
+def test_where_hardly_anything_was_drafted_checks_are_not_to_blame() -> None:
+    job = _costed(c=0.02, v=1.1, speculation="ngram-mod")
+    assert job.decoding is not None
+    seldom = replace(job, decoding=replace(job.decoding, batch=1.1, tokens_per_round=1.1))
+
+    assert "Cheaper checks" in _text(job)
+    assert "Cheaper checks" not in _text(seldom)
+    assert "answers repeat text" in _text(seldom)
+
+
 def test_a_jump_of_the_batch_cost_within_the_series_is_named() -> None:
     reasons = _text(_costed(n_draft=8, c=0.02, v=3.9), _costed(n_draft=7, c=0.02, v=1.7))
 

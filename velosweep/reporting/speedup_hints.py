@@ -136,7 +136,7 @@ def _cheaper_checks(
     job: Comparison, found: DecodingTime, cost: float, series: Sequence[Comparison]
 ) -> dict[str, float]:
     """What it would be if verifying a round took as long as one token, by sentence."""
-    if found.batch_cost <= 1:
+    if found.batch_cost <= 1 or found.batch < 1.5:  # where hardly anything is drafted, nothing is checked
         return {}
     speed = _speed(found, cost, batch_cost=1.0)
     smaller = [row for row in series if row.decoding and row.decoding.batch < found.batch - 0.5]

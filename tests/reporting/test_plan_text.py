@@ -96,6 +96,16 @@ def test_what_varies_over_a_sweep_is_listed() -> None:
     assert "  Settings: 3\n" in said
 
 
+def test_without_speculation_there_is_no_n_draft() -> None:
+    sweep = planned.sweep()
+    plain = replace(
+        sweep, jobs=tuple(replace(job, speculation=replace(job.speculation, kinds=())) for job in sweep.jobs)
+    )
+
+    assert "n_draft" in started(sweep)
+    assert "n_draft" not in started(plain)
+
+
 def test_an_adaptive_protocol_says_its_bounds_and_a_search_says_no_iterations() -> None:
     assert "  Iterations: 6 to 60, until ±1 %\n" in started(planned.sweep(adaptive=True))
     assert "  Iterations: as many as the search needs\n" in started(planned.sweep(), RunSettings(tuner=TunerSettings()))

@@ -89,7 +89,7 @@ def _configuration(prepared: Prepared, settings: RunSettings, *, single: bool) -
     return {
         "Main model": each(lambda job: _model(job.model_pair.main_model, job)),
         "Draft model": each(lambda job: _model(job.model_pair.draft_model, job)),
-        "n_draft": each(lambda job: str(job.n_draft)),
+        "n_draft": ", ".join(dict.fromkeys(str(job.n_draft) for job in jobs if job.speculation.kinds)),
         "n_predict": each(lambda job: str(job.n_predict)),
         "Iterations": "as many as the search needs" if settings.tuner else each(_iterations),
         "Prompt": each(_prompt),

@@ -128,6 +128,7 @@ def measure_sweep(
             opened.sweep,
             console=console,
             verbosity=settings.verbosity,
+            command=command,
             done=done,
             open_ended=searching,
             searches=lambda: [status for driver in drivers.values() if (status := driver.status()) is not None],

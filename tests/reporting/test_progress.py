@@ -128,6 +128,16 @@ def test_failures_are_shown_at_once_even_when_quiet() -> None:
     assert out.getvalue() == "  ❌ n_draft 8 did not run: out of memory\\x1b[2J\n"
 
 
+def test_who_gave_flags_reads_them_in_a_servers_failure() -> None:
+    sweep = planned.sweep()
+    server = planned.server(sweep.jobs[0], Mode.SPECULATIVE)
+
+    with observing(sweep, command=("velosweep", "run", "-l", "x")) as (out, observe):
+        observe(ServerFailed(lane=0, server=server, jobs=sweep.jobs, error="it died; leave llama_cpp.path out"))
+
+    assert out.getvalue() == "  ❌ n_draft 8 did not run: it died; leave --llama-server out\n"
+
+
 def test_servers_that_fail_alike_say_why_once() -> None:
     sweep = planned.sweep((4, 8))
     four, eight = sweep.jobs

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from velosweep.config.flag_habits import as_typed
 from velosweep.config.settings import Sweep
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring import events
@@ -50,13 +51,14 @@ class ProgressDisplay:
         done: int = 0,
         open_ended: bool = False,
         searches: Callable[[], Sequence[SearchStatus]] = tuple,
+        command: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`done`: runs that an earlier start of this sweep took. `open_ended`: a search decides as it goes how many
-        runs there are, so no totals are shown; `searches` says how far each has come."""
+        runs there are, so no totals are shown; `searches` says how far each has come. `command`: as it was typed."""
         self._progress, self._done_before = SweepProgress(sweep, done=done), done
         self._console, self._verbosity, self._open_ended, self._clock = console, verbosity, open_ended, clock
-        self._searches = searches
+        self._searches, self._command = searches, command
         self._live: Live | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -134,7 +136,8 @@ class ProgressDisplay:
         elif isinstance(event, events.ServerFailed):
             name = self._server_name(event.server)
             first = self._failures.setdefault(failure_alike(event.error), name)
-            return f"❌ {name} did not run: " + (event.error if first == name else f"for the same reason as {first}")
+            why = as_typed(event.error, self._command) if first == name else f"for the same reason as {first}"
+            return f"❌ {name} did not run: {why}"
         elif isinstance(event, events.PromptLeftOut):
             return f"❌ prompt {event.prompt.id} is left out: {event.error}"
         elif isinstance(event, events.RunStarted):

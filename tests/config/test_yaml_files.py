@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from velosweep.cli import main
-from velosweep.config.composing import compose
+from velosweep.config.composing import compose, package_conf
 from velosweep.config.load import JobLoader
 from velosweep.errors import ConfigError
 
@@ -161,24 +161,64 @@ def test_a_groups_file_may_have_a_list_too(tmp_path: Path, capsys: pytest.Captur
     assert "2 settings" in several(tmp_path, "protocol", content, capsys)
 
 
+TRAP = {"_target_": "velosweep.llama_cpp.process.ask", "argv": ["/usr/bin/touch", "trap"]}
 CODE = {
-    "callbacks": {"x": {"_target_": "velosweep.llama_cpp.process.ask", "argv": ["/usr/bin/touch", "trap"]}},
-    "job_logging": {"version": 1, "handlers": {"x": {"()": "velosweep.llama_cpp.process.ask", "argv": ["trap"]}}},
-    "hydra_logging": {"handlers": {"x": {"class": "logging.FileHandler", "filename": "trap"}}},
+    "named": {"callbacks": {"x": TRAP}},
+    "by another key": {"callbacks": {"x": {**TRAP, "_target_": "${hydra.verbose}"}}},
+    "by a plugin's import": {"callbacks": {"x": {**TRAP, "_target_": "hydra_plugins.velosweep_plugins.os.system"}}},
+    "decoded": {"callbacks": {"x": "${oc.decode:'" + json.dumps(TRAP) + "'}"}},
+    "decoded by a name put together": {"callbacks": {"x": "${oc.${hydra.verbose}:'{}'}"}},
+    "logging": {"job_logging": {"version": 1, "handlers": {"x": {"()": TRAP["_target_"], "argv": ["trap"]}}}},
+    "logging of an import": {
+        "job_logging": {"version": 1, "handlers": {"x": {"()": "ext://os.mkdir", "path": "trap"}}}
+    },
+    "logging to a file": {"hydra_logging": {"handlers": {"x": {"class": "logging.FileHandler", "filename": "trap"}}}},
 }
+
+
+def refuses_code(file: Path, content: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.parent.mkdir(parents=True)
+    trap = folder / "trap"
+    file.write_text("# @package _global_\n" + content.replace("trap", str(trap)), encoding="utf-8")
+
+    assert main(["+experiment=own", "dry_run=true"]) == 2
+    assert f"{file} names code to run (" in (said := capsys.readouterr().err)
+    assert f"to have it run: --config-dir {file.parents[1]}" in said
+    assert not trap.exists()
 
 
 @pytest.mark.parametrize("place", CODE)
 def test_a_conf_of_the_current_folder_calls_nothing(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "conf/experiment/own.yaml"
-    file.parent.mkdir(parents=True)
-    content = "# @package _global_\n" + json.dumps({"hydra": {place: CODE[place]}})
-    file.write_text(content.replace("trap", str(tmp_path / "trap")), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
 
-    assert main(["+experiment=own", "dry_run=true"]) == 2
-    assert f"{file} names code to run (" in (said := capsys.readouterr().err)
-    assert f"to have it run: --config-dir {tmp_path / 'conf'}" in said
-    assert not (tmp_path / "trap").exists()
+    refuses_code(tmp_path / "conf/experiment/own.yaml", json.dumps({"hydra": CODE[place]}), tmp_path, capsys)
+
+
+def test_nor_does_a_folder_that_it_has_hydra_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "conf").mkdir()
+    primary = (package_conf() / "sweep.yaml").read_text("utf-8")
+    further = f"{primary.rstrip()}\n  searchpath: [file://{tmp_path / 'more'}]\n"
+    (tmp_path / "conf/sweep.yaml").write_text(further, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    refuses_code(
+        tmp_path / "more/experiment/own.yaml", json.dumps({"hydra": {"callbacks": {"x": TRAP}}}), tmp_path, capsys
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["${oc.env:HOME,${oc.env:USER,x}} at ${now:%H}", r"\${a:b}", "a.b", "n_draft ${n_draft}"]
+)
+def test_texts_that_call_nothing_are_no_code(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "conf/prompts/own.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"items": [text]}), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["prompts=own", "dry_run=true"]) == 0, capsys.readouterr().err

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import GrammarParseError
 
@@ -36,11 +37,17 @@ _KEYS_OF_GROUP = {
     "experiment": "`# @package _global_` and below it keys with values, such as `n_draft: 8`",
 }
 _read: list[Path] = []  # by Hydra, for the configuration at hand
+# Hydra's names of who chose a folder: the current one, and whoever wrote the configuration that names further ones.
+_UNTRUSTED = (OWN, "hydra.searchpath in main")
+_PLUGIN = re.compile(r"hydra_plugins(\.\w+){1,2}\.[A-Z]\w*")
+# Interpolations that give a text or refer to a key; others (`oc.decode`, `oc.create`) can make code of any text.
+_HARMLESS = re.compile(r"\$\{(oc\.env:[^${}]*|now:[^${}]*|[^${}:]*)\}")
 
 
 def check_sources(hydra: "Hydra") -> None:
-    """Let `hydra` read files through `CheckedFiles`."""
+    """Let `hydra` read files through `CheckedFiles`, those of folders that `hydra.searchpath` adds, too."""
     _read.clear()
+    SourcesRegistry.instance().types["file"] = CheckedFiles
     sources = hydra.config_loader.get_sources()
     sources[:] = [
         CheckedFiles(source.provider, source.path) if source.scheme() == "file" else source for source in sources
@@ -71,7 +78,7 @@ class CheckedFiles(FileConfigSource):
         try:
             if file.is_file():
                 content = _checked_content(file, group=config_path.partition("/")[0])
-                if self.provider == OWN and (code := _code(content)):
+                if self.provider in _UNTRUSTED and (code := _code(content)):
                     raise ConfigError(
                         f"{file} names code to run ({code}), and nothing of the current folder is run unasked",
                         remedy=f"to have it run: --config-dir {shlex.quote(str(self.path))}",
@@ -160,11 +167,17 @@ def _word(value: object) -> str:
 
 
 def _code(content: object) -> str | None:
-    """What Hydra or Python's logging would call by its name; installed plugins of Hydra are no code of a folder."""
+    """What Hydra or Python's logging would call by its name, or might; installed plugins of Hydra are no code of a
+    folder."""
+    if isinstance(content, str):
+        left = re.sub(r"(?<!\\)((?:\\\\)*)\\\$", r"\1", content)  # without what is escaped
+        while (shorter := _HARMLESS.sub("", left)) != left:
+            left = shorter
+        return content if "${" in left else None
     if isinstance(content, dict):
         for name in ("_target_", "()", "class"):
             called = str(content.get(name, ""))
-            if re.fullmatch(r"\w+(\.\w+)+", called) and not called.startswith("hydra_plugins."):
+            if re.search(r"\w\.\w|://|\$\{", called) and not _PLUGIN.fullmatch(called):
                 return f"{name}: {called}"
     inner = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
     return next((found for value in inner if (found := _code(value))), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,20 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         timeout=120,
         check=False,
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("moment", ["atexit.register(send)", "sys.last = type('Last', (), {'__del__': send})()"])
+def test_a_signal_that_comes_as_python_ends_changes_nothing(number: signal.Signals, moment: str) -> None:
+    code = (
+        "import atexit, os, sys; from velosweep.cli import main;"
+        f"send = lambda *_, kill=os.kill, own=os.getpid(): kill(own, {int(number)}); {moment};"
+        "sys.argv = ['velosweep', '--version']; sys.exit(main())"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"velosweep {__version__}\n", "")
 
 
 def test_the_version_is_ours(capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,17 +30,28 @@ COMMANDS = {
     "synth": "write a synthetic model pair",
     "init": "copy the configuration to a folder of your own",
 }
+_ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status (see `velosweep.errors`). Raises bugs, and a command's SystemExit."""
-    if argv is None:
-        drop_current_folder()
-        repair_output()
-        _clean_up_on_signals()
-    arguments = list(sys.argv[1:] if argv is None else argv)
     atexit.register(gc.freeze)  # else the last garbage collection would scan all imported modules
+    if argv is not None:
+        return _status(list(argv))
+    drop_current_folder()
+    repair_output()
+    _clean_up_on_signals()
+    try:
+        return _status(sys.argv[1:])
+    finally:  # all is told and written: a signal while Python ends must not change the exit status
+        for name in _ENDING:
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _status(arguments: list[str]) -> int:
+    """Run one command, and say what it raises, if that is no bug."""
     try:
         status = int(_run(arguments))
         sys.stdout.flush()  # what can't be written is told here, and not by Python at its end
@@ -68,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _clean_up_on_signals() -> None:
     """Let TERM and HUP end us as Ctrl-C does, also before servers run; a signal that is ignored stays so (nohup)."""
-    for name in ("SIGTERM", "SIGHUP"):
+    for name in _ENDING:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)

@@ -133,6 +133,7 @@ class SweepRecord:
     advised: tuple[str, ...] = ()  # ids of the jobs that a search found to be the best
     searches: tuple[SearchRecord, ...] = ()  # one a baseline, and one a category where that was asked for
     working_directory: str | None = None  # where the command was given: what its relative paths are relative to
+    shared_out: bool = False  # over machines, by SLURM or Dask: only these can measure it further
     accepted: tuple[str, ...] = ()  # differences from `environment` under which it was resumed by --force
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tests.faults.conftest import bench, tiny_pair  # noqa: F401
@@ -24,6 +26,12 @@ def test_a_shared_out_sweep_is_not_measured_further_on_the_driver(bench: Bench) 
         assert (status, "Its groups were measured elsewhere" in said) == (2, True), drive.said
         assert f"hydra.sweep.dir={bench.root}" in said
         assert "hydra.launcher.tasks=2" in said
+    shutil.rmtree(bench.root / ".groups")  # as in a copy without hidden files
+    copied = [bench.run("more", str(bench.root)), bench.sweep(*GRID, *SLURM)]
+
+    assert [drive.wait(100) for drive in copied] == [2, 2], [drive.said for drive in copied]
+    assert "Its groups were measured elsewhere" in " ".join(copied[0].said.split())
+    assert "copy .groups from where it was measured" in " ".join(copied[1].said.split())
     assert (bench.root / "journal.jsonl").read_bytes() == before
 
 

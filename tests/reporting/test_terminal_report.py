@@ -178,13 +178,12 @@ def test_what_weakens_the_answer_stands_in_its_own_line_once() -> None:
     assert "Speed drifted by" in shown(replace(made, comparisons=rows), verbosity=1)
 
 
-def test_a_sweep_that_was_shared_out_is_made_surer_by_its_launcher(tmp_path: Path) -> None:
+def test_a_sweep_that_was_shared_out_is_made_surer_by_its_launcher() -> None:
     made = sweeps.default_sweep()
     busy = Finding(code="machine_busy", severity="warning", subject="machine", evidence={"busy_share": 0.9})
     rows = [replace(row, findings=(busy,), n_pairs=2) for row in made.comparisons]
-    (tmp_path / ".groups").mkdir()
 
-    text = shown(replace(made, comparisons=rows, root=tmp_path))
+    text = shown(replace(made, comparisons=rows, record=replace(made.record, shared_out=True)))
 
     assert "Surer:      close other programs, then the same command with iterations=5\n" in text
 

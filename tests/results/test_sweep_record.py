@@ -54,6 +54,19 @@ def test_keys_of_a_newer_program_and_missing_optional_ones_are_no_error(tmp_path
     assert record() == read_record(path)
 
 
+def test_a_record_from_before_that_was_kept_was_shared_out_where_its_groups_are(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.json"
+    write_record(path, record())
+    content = json.loads(path.read_text("utf-8"))
+    del content["shared_out"]
+    path.write_text(json.dumps(content), "utf-8")
+
+    here = read_record(path)
+    (tmp_path / ".groups").mkdir()
+
+    assert (here.shared_out, read_record(path).shared_out) == (False, True)
+
+
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sweep.json"
     write_record(path, record(schema_version=2))

@@ -164,8 +164,7 @@ class RemoteLauncher(LaneLauncher):
             )
         if settings.report_plots:
             require_matplotlib()
-        if SweepPaths(root).journal.is_file() and not SweepPaths(root).groups.is_dir():
-            raise MismatchError(f"{root} holds a sweep of one machine", remedy="choose another hydra.sweep.dir")
+        _refuse_other_folders(SweepPaths(root))
         tasks = self.tasks(settings)
         if self._settings["tasks"] is None:
             tasks = _tasks_as_before(tasks, jobs, root)
@@ -178,6 +177,18 @@ class RemoteLauncher(LaneLauncher):
         outcome = SweepOutcome.of_sweep(derived.record, derived.summaries())
         tell_on_stderr(outcome.why)
         return outcome
+
+
+def _refuse_other_folders(paths: SweepPaths) -> None:
+    """Raise MismatchError for a folder with samples that the groups measured now would be written over."""
+    if not paths.journal.is_file() or paths.groups.is_dir():
+        return
+    if paths.record.is_file() and read_record(paths.record).shared_out:
+        raise MismatchError(
+            f"{paths.root} holds a sweep without its folder {paths.groups.name}: all would be measured anew",
+            remedy=f"copy {paths.groups.name} from where it was measured, or choose another hydra.sweep.dir",
+        )
+    raise MismatchError(f"{paths.root} holds a sweep of one machine", remedy="choose another hydra.sweep.dir")
 
 
 def import_extra(package: str, extra: str) -> Any:
@@ -233,6 +244,7 @@ def merge(root: Path, jobs: Sequence[Job], groups: Sequence[RemoteGroup], failur
             sweep_id=sweep_id,
             created_at=datetime.now(timezone.utc),
             single=False,
+            shared_out=True,
             jobs=_job_records(jobs, groups, found, reasons),
             environment=replace(first.environment, models=tuple(dict.fromkeys(models))),
             working_directory=str(Path.cwd()),

@@ -62,11 +62,12 @@ def open_sweep(sweep: Sweep, prepared: Prepared, settings: RunSettings) -> Opene
 def refuse_shared_out(root: Path) -> None:
     """Raise MismatchError for the folder of a sweep that other machines measured, each with a vanilla of its own."""
     paths = SweepPaths(root)
-    if not paths.groups.is_dir():
+    record = read_record(paths.record) if paths.record.is_file() else None
+    if not (record.shared_out if record else paths.groups.is_dir()):
         return
     again = "go on with the same command as before"
-    if paths.record.is_file():
-        words = read_record(paths.record).command
+    if record:
+        words = record.command
         folder = () if any(word.startswith("hydra.sweep.dir=") for word in words) else (f"hydra.sweep.dir={root}",)
         again = f"go on with: {shlex.join((*words, *folder))}"
     raise MismatchError(

@@ -52,9 +52,9 @@ def _named(root: Path) -> str:
     return "last" if latest == [root.absolute()] else shlex.quote(near(root))
 
 
-def _more(root: Path, rounds: int, pairs: int) -> str:
+def _more(record: SweepRecord, root: Path, rounds: int, pairs: int) -> str:
     """How to add rounds to the pairs of the sweep in `root`, in words."""
-    if SweepPaths(root).groups.is_dir():  # it was shared out, and `more` would measure here
+    if record.shared_out:  # `more` would measure here
         return f"the same command with iterations={pairs + rounds}"
     return f"velosweep more {_named(root)} --iterations {rounds}"
 
@@ -247,7 +247,7 @@ def _next_steps(
         codes = {advice.code for answer in weak for advice in answer.against}
         pairs = min(answer.job.n_pairs for answer in weak if answer.job is not None)
         quieter = "close other programs, then " if "machine_busy" in codes else ""
-        yield f"Surer:      {quieter}{_more(root, max(5 - pairs, pairs), pairs)}"
+        yield f"Surer:      {quieter}{_more(record, root, max(5 - pairs, pairs), pairs)}"
 
 
 def _failures(derived: "SweepResults") -> Iterator[str]:

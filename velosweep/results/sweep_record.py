@@ -19,6 +19,7 @@ from velosweep.files import as_storage_error, write_text
 from velosweep.planning.job_settings import overridden_settings
 from velosweep.records import Environment, JobRecord, SweepRecord
 from velosweep.results.parquet_files import check_schema, to_plain
+from velosweep.results.paths import SweepPaths
 from velosweep.units import plural
 from velosweep.values import Mode
 
@@ -42,6 +43,7 @@ def read_record(path: Path) -> SweepRecord:
         check_schema(path, content["schema_version"])
         for job in content["jobs"]:
             job.setdefault("settings", overridden_settings(job["overrides"]))  # a sweep before these were kept
+        content.setdefault("shared_out", SweepPaths(path.parent).groups.is_dir())  # likewise
         record: SweepRecord = _from_plain(SweepRecord, content)
         return record
     except (SchemaError, StorageError):

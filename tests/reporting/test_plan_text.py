@@ -8,7 +8,7 @@ import pytest
 from tests.measuring.headers import header
 from tests.planning.jobs import of_builds
 from tests.reporting import planned, sweeps
-from velosweep.config.settings import RunSettings, Sweep, TunerSettings
+from velosweep.config.settings import RunSettings, Sweep, SyntheticShape, TunerSettings
 from velosweep.measuring.prepare import PreflightWarning, Prepared
 from velosweep.measuring.resuming import plan_with_earlier
 from velosweep.reporting.console import make_console
@@ -96,14 +96,17 @@ def test_what_varies_over_a_sweep_is_listed() -> None:
     assert "  Settings: 3\n" in said
 
 
-def test_without_speculation_there_is_no_n_draft() -> None:
+def test_without_speculation_there_is_no_n_draft_and_no_draft_model() -> None:
     sweep = planned.sweep()
+    pair = replace(sweep.jobs[0].model_pair, draft_model=None, synthetic=SyntheticShape())
     plain = replace(
-        sweep, jobs=tuple(replace(job, speculation=replace(job.speculation, kinds=())) for job in sweep.jobs)
+        sweep,
+        jobs=tuple(replace(job, model_pair=pair, speculation=replace(job.speculation, kinds=())) for job in sweep.jobs),
     )
 
     assert "n_draft" in started(sweep)
     assert "n_draft" not in started(plain)
+    assert "  Draft model: none\n" in started(plain)
 
 
 def test_an_adaptive_protocol_says_its_bounds_and_a_search_says_no_iterations() -> None:

@@ -64,6 +64,17 @@ def test_no_change_found_comes_with_what_would_not_have_been_seen(jobs: list[Com
     assert compared([sure], [sure]).headline.endswith("a change under about 1 % would not have been seen")
 
 
+def test_what_would_not_have_been_seen_is_said_once(jobs: list[Comparison]) -> None:
+    alone = {"speculation": "none", "n_draft": 0, "draft_model": None, "speculative": None}
+    vague = replace(noisy(jobs[0], 0.3), **alone, speedup=None, speedup_gm=None, standard_error=None)
+    vague = replace(vague, ci_low=None, ci_high=None)
+
+    found = compared([vague], [vague])
+
+    assert "would not have been seen" in found.headline
+    assert found.reproduced.endswith("; can't tell for no speculation")
+
+
 @pytest.mark.parametrize(("faster", "said"), [(1.0, ": 1 of 1 setting"), (1.1, ": 0 of 1 setting; not n_draft 4")])
 def test_narrow_intervals_tell(jobs: list[Comparison], faster: float, said: str) -> None:
     old, new = noisy(jobs[0], 0.004), noisy(jobs[0], 0.004, faster=faster)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tests.reporting import sweeps
+from velosweep.errors import NothingMeasured
 from velosweep.records import SearchCandidate, SearchRecord
 from velosweep.reporting.console import make_console
 from velosweep.reporting.deploy_formats import command_text
@@ -330,6 +331,55 @@ def test_a_job_that_drafted_nothing_says_so_in_its_row_with_the_remedy_and_is_no
     assert "+speculation.parameters.ngram_simple.size_n=3" in advice
     assert f"Run draft model, n_draft {best.n_draft}:" not in text
     assert "Run draft model, n_draft" in text
+
+
+def _vanilla_alone(made: sweeps.MadeUp, *depths: int) -> sweeps.MadeUp:
+    """The sweep as `speculation=none` at these depths, at 57.3 tok/s and one less each."""
+
+    def plain(row: Comparison, place: int) -> Comparison:
+        assert row.vanilla is not None
+        return replace(
+            row, speculation="none", n_draft=0, draft_model=None, depth=depths[place], acceptance=None, decoding=None,
+            speculative=None, speedup=None, speedup_gm=None, speedup_stddev=None, ci_low=None, ci_high=None,
+            chosen_low=None, may_be_best=None, verdict=Verdict.NO_RELIABLE_GAIN,
+            vanilla=replace(row.vanilla, tokens_per_second=_stats(57.3 - place)),
+        )  # fmt: skip
+
+    jobs = tuple(
+        replace(job, speculation="none", n_draft=0, depth=depth, baseline_id=f"base-{depth}")
+        for job, depth in zip(made.record.jobs, depths, strict=False)
+    )
+    rows = [plain(job, place) for place, job in enumerate(made.jobs[: len(depths)])]
+    return replace(made, record=replace(made.record, jobs=jobs), comparisons=rows)
+
+
+def test_where_nothing_was_to_be_drafted_the_speed_is_the_answer_and_no_row_has_a_speedup() -> None:
+    made = _vanilla_alone(own_models(sweeps.default_sweep()), 0, 2000)
+
+    text = shown(made)
+
+    assert text.splitlines()[1:6] == [
+        "depth 0: 57.3 tok/s without speculation.",
+        "depth 2000: 56.3 tok/s without speculation.",
+        "depth  tok/s",
+        "0       57.3",
+        "2000    56.3",
+    ]
+    assert "| 0 | 57.3 |" in export(made.comparisons, made.record, "md")
+    assert "speedup" not in export(made.comparisons, made.record, "md")
+    assert "drafted" not in export(made.comparisons, made.record, "json").partition('"results"')[0]
+    assert "drafted" not in text
+    with pytest.raises(NothingMeasured, match="nothing could be compared"):
+        export(made.comparisons, made.record, "row")
+
+
+def test_of_several_settings_without_speculation_the_fastest_is_named() -> None:
+    made = _vanilla_alone(own_models(sweeps.default_sweep()), 0, 0)
+    rows = [replace(row, settings={"engine.threads": place + 1}) for place, row in enumerate(made.jobs)]
+
+    text = shown(replace(made, comparisons=rows))
+
+    assert "\n57.3 tok/s without speculation, the fastest: threads 1.\n" in text
 
 
 def test_where_nothing_was_drafted_at_all_the_answer_is_to_run_without_speculation() -> None:

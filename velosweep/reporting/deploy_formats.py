@@ -56,8 +56,13 @@ def deployments(comparisons: Sequence[Comparison], record: SweepRecord) -> list[
             ),
         )
     if not found:
-        raise NothingMeasured("The sweep has no answer: nothing could be compared", remedy="velosweep report says why")
+        raise no_answer()
     return [deployment for _, deployment in sorted(found.values(), key=lambda entry: -entry[0])]
+
+
+def no_answer() -> NothingMeasured:
+    """What formats that state the answer say where there is none."""
+    return NothingMeasured("The sweep has no answer: nothing could be compared", remedy="velosweep report says why")
 
 
 def _plain(command: tuple[str, ...]) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def _configuration(prepared: Prepared, settings: RunSettings, *, single: bool) -
 def _model(path: str | None, job: Job) -> str:
     if not path and job.engine.kind == "attached" and job.speculation.kinds:
         return "as the server was started"
-    return path or (f"synthetic ({job.model_pair.name})" if job.model_pair.synthetic else "none")
+    return path or "none"
 
 
 def _iterations(job: Job) -> str:

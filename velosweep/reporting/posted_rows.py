@@ -8,6 +8,7 @@ from velosweep.config.schema import KEYS
 from velosweep.errors import StorageError
 from velosweep.files import as_storage_error
 from velosweep.records import SweepRecord
+from velosweep.reporting.deploy_formats import no_answer
 from velosweep.reporting.escaping import markdown_text
 from velosweep.reporting.recommendation import recommend, with_answers
 from velosweep.reporting.result_tables import with_failed
@@ -85,9 +86,10 @@ def rows_table(rows: Sequence[Row], titles: Sequence[str] = _COLUMNS, caption: s
 
 
 def row_text(comparisons: Sequence[Comparison], record: SweepRecord) -> str:
-    """The best setting's row as Markdown, with what its figures are."""
+    """The best setting's row as Markdown, with what its figures are. Raises NothingMeasured without one."""
     environment = record.environment
-    rows = own_rows(comparisons, record)[:1]
+    if not (rows := own_rows(comparisons, record)[:1]):
+        raise no_answer()
     where = markdown_text(f"{environment.velosweep} on {environment.cpu}, {environment.system}")
     sampling = f"measured with velosweep {where}"
     note = (

@@ -181,7 +181,8 @@ def _without_ratio(
     jobs: Sequence[Comparison], labels: Mapping[str, str], record: SweepRecord, search: SearchRecord | None
 ) -> str:
     """Why no job can be the best, and which is the fastest."""
-    if jobs and all(job.drafted is False or job.speculation == "none" for job in jobs):
+    speculating = [job for job in jobs if job.speculation != "none"]
+    if speculating and all(job.drafted is False for job in speculating):
         return "Nothing was drafted on these prompts, so there is nothing to gain: run without speculation"
     rates = {job.job_id: job.speculative.tokens_per_second.mean for job in jobs if job.speculative}
     if rates:
@@ -190,14 +191,21 @@ def _without_ratio(
         why = "all runs are invalid" if invalid else without_speedup(top, record)
         setting = _setting(top, labels, record)
         return f"No speedup known ({why}). Fastest: {setting}, {number(rates[top.job_id], 1)} tok/s"
-    vanilla = max((job for job in jobs if job.vanilla), key=lambda job: job.speculation == "none", default=None)
-    if vanilla is None or vanilla.vanilla is None:
+    vanilla = [
+        (job.speculation == "none", job.vanilla.tokens_per_second.mean, labels[job.job_id])
+        for job in jobs
+        if job.vanilla is not None
+    ]
+    if not vanilla:
         return "Nothing could be measured"
-    alone = f"without speculation: {number(vanilla.vanilla.tokens_per_second.mean, 1)} tok/s"
+    wanted, rate, label = max(vanilla)
+    if not speculating:
+        fastest = f", the fastest: {label.removeprefix('no speculation, ')}" if len(jobs) > 1 else ""
+        return f"{number(rate, 1)} tok/s without speculation{fastest}"
     why = "No speculative run could be measured"
     if search is not None and search.headline.startswith("No answer: "):
         why = search.headline
-    return f"{'Only' if vanilla.speculation == 'none' else f'{why};'} {alone}"
+    return f"{'Only' if wanted else f'{why};'} without speculation: {number(rate, 1)} tok/s"
 
 
 def _setting(job: Comparison, labels: Mapping[str, str], record: SweepRecord) -> str:

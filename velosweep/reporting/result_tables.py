@@ -52,9 +52,12 @@ def summary_table(
     best = {answer.job.job_id: answer.job for answer in found if answer.job is not None}
     searched = {job_id: row.outcome for job_id, row in searched_candidates(record).items()}
     advised = {answer.job.job_id for answer in found if answer.job is not None and answer.kind == "run"}
-    keys = names.keys if N_DRAFT in names.keys else (*names.keys, N_DRAFT)
+    speculating = any(job.speculation != "none" for job in jobs)
+    keys = names.keys if N_DRAFT in names.keys or not speculating else (*names.keys, N_DRAFT)
     vanilla = dict.fromkeys([key for key in keys if drafting(key)], "–")
-    vanilla[next(key for key in (DRAFT, KIND, N_DRAFT) if key in keys)] = "none"
+    if speculating:  # else there is nothing to tell vanilla from
+        vanilla[next(key for key in (DRAFT, KIND, N_DRAFT) if key in keys)] = "none"
+        vanilla["speedup"] = "1.00×"
     speeds: dict[str, str] = {}  # vanilla's, by baseline
     for job in (*best.values(), *jobs):
         if job.vanilla is not None:
@@ -64,7 +67,7 @@ def summary_table(
     for job in jobs if shown is None else [job for job in jobs if job.job_id in shown]:
         cells = {key: names.texts[key][job.job_id] for key in keys}
         if speed := speeds.pop(baseline_of.get(job.job_id, ""), ""):
-            lines.append({**cells, **vanilla, "tok/s": speed, "speedup": "1.00×"})
+            lines.append({**cells, **vanilla, "tok/s": speed})
         if job.speculation != "none":
             lines.append({**cells, **_outcome(best.get(job.job_id, job), failed.get(job.job_id))})
             if job.job_id in searched and job.job_id not in best and job.job_id not in failed:
@@ -160,13 +163,15 @@ def _verdicts(rows: Sequence[Comparison], failed: Mapping[str, str]) -> Column:
     def cell(row: Comparison) -> Cell:
         if row.job_id in failed:
             return Cell(text=f"✗ failed: {failed[row.job_id]}", verdict=Verdict.INVALID.value)
-        return Cell(text=" ".join(_verdict(row)), verdict=row.verdict.value)
+        return Cell(text=" ".join(_verdict(row)).strip(), verdict=row.verdict.value)
 
     return column("verdict", rows, cell, right=False)
 
 
 def _verdict(row: Comparison) -> tuple[str, str]:
     """Sign and words; `no baseline` where there is no ratio to judge, `drafted nothing` where vanilla ran twice."""
+    if row.speculation == "none":
+        return "", "vanilla"
     if row.drafted is False:
         return "∅", "drafted nothing"
     if best_estimate(row) is None and row.verdict is not Verdict.INVALID:

@@ -94,7 +94,9 @@ class SweepComparison:
         if lost:
             text += f"; not {listed(first_few(list(map(self.label, lost)), 5))}"
         if unclear:
-            text += f"; can't tell for {listed(first_few(list(unclear), 5))}: {_unseen(unclear.values())}"
+            hidden = _unseen(unclear.values())
+            text += f"; can't tell for {listed(first_few(list(unclear), 5))}"
+            text += "" if hidden in self.headline else f": {hidden}"
         return text
 
 

@@ -50,19 +50,17 @@ def summary_table(
     """
     names, failed, baseline_of = names_of(jobs), _reasons(record), {job.id: job.baseline_id for job in record.jobs}
     best = {answer.job.job_id: answer.job for answer in found if answer.job is not None}
-    searched = {job_id: row.outcome for job_id, row in searched_candidates(record).items()}
+    searched = searched_candidates(record)
     advised = {answer.job.job_id for answer in found if answer.job is not None and answer.kind == "run"}
     speculating = any(job.speculation != "none" for job in jobs)
-    keys = names.keys if N_DRAFT in names.keys or not speculating else (*names.keys, N_DRAFT)
-    vanilla = dict.fromkeys([key for key in keys if drafting(key)], "–")
+    keys = tuple(dict.fromkeys((*names.keys, N_DRAFT))) if speculating else names.keys
+    vanilla = dict.fromkeys(filter(drafting, keys), "–")
     if speculating:  # else there is nothing to tell vanilla from
-        vanilla[next(key for key in (DRAFT, KIND, N_DRAFT) if key in keys)] = "none"
-        vanilla["speedup"] = "1.00×"
+        vanilla |= {next(key for key in (DRAFT, KIND, N_DRAFT) if key in keys): "none", "speedup": "1.00×"}
     speeds: dict[str, str] = {}  # vanilla's, by baseline
     for job in (*best.values(), *jobs):
         if job.vanilla is not None:
-            baseline = baseline_of.get(job.job_id, "")
-            speeds.setdefault(baseline, number(job.vanilla.tokens_per_second.mean, 1))
+            speeds.setdefault(baseline_of.get(job.job_id, ""), number(job.vanilla.tokens_per_second.mean, 1))
     lines: list[dict[str, str]] = []
     for job in jobs if shown is None else [job for job in jobs if job.job_id in shown]:
         cells = {key: names.texts[key][job.job_id] for key in keys}
@@ -71,12 +69,12 @@ def summary_table(
         if job.speculation != "none":
             lines.append({**cells, **_outcome(best.get(job.job_id, job), failed.get(job.job_id))})
             if job.job_id in searched and job.job_id not in best and job.job_id not in failed:
-                words = searched[job.job_id].removesuffix(" as the winner").partition(":")[0]
+                words = searched[job.job_id].outcome.removesuffix(" as the winner").partition(":")[0]
                 lines[-1] |= {"speedup": "", **({} if job.drafted is False else {"speedup": words, "verdict": ""})}
             lines[-1][""] = "▶" if job.job_id in advised else ""
 
     def of(name: str, title: str = "", *, right: bool = False) -> Column:
-        return column(title, lines, lambda line: line.get(name, ""), right=right)
+        return column(title, lines, lambda line: line.get(name), right=right)
 
     columns = (
         *([of("")] if advised else []),

@@ -15,7 +15,7 @@ from velosweep.config import speculation_kinds
 from velosweep.config.settings import Speculation
 from velosweep.errors import LaunchFailed, ProgramError, RequestRefused
 from velosweep.llama_cpp import arguments, embedded, setting_table
-from velosweep.llama_cpp.embedded import EmbeddedEngine, check_engine, embedded_settings
+from velosweep.llama_cpp.embedded import EmbeddedEngine, embedded_settings
 from velosweep.llama_cpp.engine import Generation, ServerConfig
 from velosweep.measuring.sample_rows import invalid_reason
 from velosweep.values import Mode
@@ -59,7 +59,7 @@ def test_a_gpu_lane_gets_its_layers() -> None:
 
 def test_server_arguments_are_refused_with_the_way_out() -> None:
     with pytest.raises(ProgramError, match=r"engine\.args.*use engine=server"):
-        check_engine(vanilla(args=("--jinja",)).engine)
+        EmbeddedEngine().check(vanilla(args=("--jinja",)).engine, Speculation())
 
 
 @pytest.mark.parametrize(

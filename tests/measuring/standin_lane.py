@@ -17,10 +17,10 @@ from velosweep.measuring.events import Event, Recorder, RunEnded, ServerFailed
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.lane_context import LaneContext, ModelWatch, Preload, ServerLogs
 from velosweep.measuring.prepare import Prepared, engine_key
-from velosweep.measuring.resuming import CompletedRun, plan_with_earlier
+from velosweep.measuring.resuming import CompletedRun
 from velosweep.measuring.sample_rows import SampleMaker
 from velosweep.planning.lane_queue import LaneQueue
-from velosweep.planning.server_groups import Key, ServerGroup
+from velosweep.planning.server_groups import Key, ServerGroup, plan_with_earlier
 from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.tuning.search_driver import SearchDriver

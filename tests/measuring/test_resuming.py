@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.planning.jobs import jobs_over_n_draft, of_builds
-from velosweep.measuring.resuming import plan_with_earlier
 from velosweep.planning.identity import identify
+from velosweep.planning.server_groups import plan_with_earlier
 
 
 @given(

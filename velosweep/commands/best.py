@@ -29,7 +29,7 @@ from velosweep.models.found_models import FoundModel, list_files, read_models
 from velosweep.models.hub_models import resolve_model
 from velosweep.models.model_checks import check_model
 from velosweep.models.model_stores import StoredFile, home_folder
-from velosweep.planning.candidate_plan import CandidatePlan, RunCost, plan_candidates
+from velosweep.tuning.candidate_plan import CandidatePlan, RunCost, plan_candidates
 from velosweep.units import plural
 
 if TYPE_CHECKING:

@@ -225,6 +225,8 @@ def absolute_paths(word: str) -> str:
 
 def check_speculation(speculation: Speculation, capabilities: Capabilities) -> None:
     """Raise ProgramError for a kind or a parameter that a program doesn't know."""
+    if not speculation.kinds:
+        return
     _for_kinds(speculation, {}, capabilities)
     for name in kind_parameters(speculation, 1):
         if capabilities.name(name) is None and name in dict(speculation.parameters):

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout, combine_errors
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.client import LOADING, HttpClient, ServerAddress
-from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
+from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig, Session
 from velosweep.llama_cpp.server_client import ServerClient, lack_of_slots
 from velosweep.llama_cpp.server_facts import model_meta, server_props, server_slots
 from velosweep.values import Lane, Mode
@@ -46,7 +46,7 @@ def parse_url(url: str) -> ServerAddress:
     return ServerAddress(host=parts.hostname, port=port, prefix=parts.path.rstrip("/"), api_key=key)
 
 
-class AttachedEngine:
+class AttachedEngine(Engine):
     """Servers that somebody else runs."""
 
     name = "attached"

@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from velosweep.config.settings import Prompt, Sampling
+from velosweep.config.settings import EngineSettings, Prompt, Sampling, Speculation
 from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout
 from velosweep.llama_cpp import failures, process
-from velosweep.llama_cpp.arguments import program_arguments
+from velosweep.llama_cpp.arguments import check_speculation, program_arguments
 from velosweep.llama_cpp.capabilities import Capabilities, find_in, list_devices, of_program, pinning_environment
-from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
+from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig, Session
 from velosweep.values import Device, Lane, Mode
 
 VANILLA_PROGRAMS = ("llama-completion", "llama-cli", "main")
 SPECULATIVE_PROGRAMS = ("llama-speculative-simple", "llama-speculative", "speculative")
 
 
-class BinariesEngine:
+class BinariesEngine(Engine):
     """The programs of one folder."""
 
     name = "binaries"
@@ -41,15 +41,15 @@ class BinariesEngine:
         vanilla = self._programs[Mode.VANILLA]
         if Path(vanilla.program).stem == "llama-cli" and vanilla.name("no_display_prompt") is None:
             raise ProgramError(f"{vanilla.program} has no --no-display-prompt", remedy="use engine=server")
-        self.build = vanilla.build
 
     @property
-    def capabilities(self) -> Capabilities:
-        """Of the program that speculates."""
-        return self._programs[Mode.SPECULATIVE]
+    def build(self) -> str:
+        return self._programs[Mode.VANILLA].build
+
+    def check(self, engine: EngineSettings, speculation: Speculation) -> None:
+        check_speculation(speculation, self._programs[Mode.SPECULATIVE])
 
     def devices(self) -> tuple[Device, ...]:
-        """The GPUs that the programs can use."""
         return list_devices(self._programs[Mode.VANILLA])
 
     def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> "BinariesSession":

@@ -16,7 +16,7 @@ from velosweep.isolation import python_command
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.arguments import kind_parameters, server_values
 from velosweep.llama_cpp.capabilities import listed
-from velosweep.llama_cpp.engine import ServerConfig
+from velosweep.llama_cpp.engine import Engine, ServerConfig
 from velosweep.llama_cpp.server import ServerSession, start_child
 from velosweep.llama_cpp.setting_table import SETTINGS, Setting, Value, spec_flag
 from velosweep.values import Device, Lane
@@ -27,7 +27,7 @@ _EXPERTS = r"blk\.{}\.ffn_(up|down|gate|gate_up)_(ch|)exps"
 _ASKING = threading.Lock()
 
 
-class EmbeddedEngine:
+class EmbeddedEngine(Engine):
     """One child process with xllamacpp's server for each server configuration."""
 
     name = "embedded"
@@ -37,8 +37,16 @@ class EmbeddedEngine:
         """The package's version: the wheel doesn't say which llama.cpp it was built from."""
         return embedded_build()
 
+    def check(self, engine: EngineSettings, speculation: Speculation) -> None:
+        if engine.args:
+            raise ProgramError(
+                f"engine.args ({' '.join(engine.args)}) are llama-server's arguments; the embedded llama.cpp takes none",
+                remedy="use engine=server with llama_cpp.path, or the typed keys of engine",
+            )
+        check_speculation(speculation)
+
     def devices(self) -> tuple[Device, ...]:
-        """The GPUs that the package was built for and finds, asked once; the wheels for Linux have none."""
+        """Asked once; the wheels for Linux have none."""
         with _ASKING:
             return _devices()
 
@@ -78,15 +86,6 @@ def embedded_build() -> str:
             "The embedded llama.cpp (package xllamacpp) isn't installed",
             remedy="install velosweep again, or set llama_cpp.path to a llama.cpp of your own",
         ) from None
-
-
-def check_engine(engine: EngineSettings) -> None:
-    """Raise ProgramError for what the embedded llama.cpp has no setting for."""
-    if engine.args:
-        raise ProgramError(
-            f"engine.args ({' '.join(engine.args)}) are llama-server's arguments; the embedded llama.cpp takes none",
-            remedy="use engine=server with llama_cpp.path, or the typed keys of engine",
-        )
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from velosweep.config.settings import EngineSettings, Prompt, Sampling, Speculation
-from velosweep.values import Lane, Mode
+from velosweep.values import Device, Lane, Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,6 +139,14 @@ class Engine(Protocol):
     @property
     def build(self) -> str:
         """What the program says of its version; the `llama_cpp_build` column."""
+
+    def check(self, engine: EngineSettings, speculation: Speculation) -> None:
+        """Raise ProgramError for settings that it has no place for."""
+        return
+
+    def devices(self) -> tuple[Device, ...]:
+        """The GPUs that it can use, in its order; none where that is not ours to ask."""
+        return ()
 
     def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> Session:
         """Start a server for `server` pinned to the lane's devices and return at once.

@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from velosweep.config.settings import EngineSettings, Speculation
 from velosweep.errors import LaunchFailed, RunFailed
 from velosweep.llama_cpp import failures, process
-from velosweep.llama_cpp.arguments import server_arguments
+from velosweep.llama_cpp.arguments import check_speculation, server_arguments
 from velosweep.llama_cpp.capabilities import list_devices, of_program, pinning_environment
 from velosweep.llama_cpp.client import HttpClient, ServerAddress
-from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
+from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig, Session
 from velosweep.llama_cpp.server_client import ServerClient
 from velosweep.llama_cpp.server_log import DraftingLog, offloaded_layers
 from velosweep.values import Device, Lane
@@ -25,7 +26,7 @@ _LAST_WORDS = 1 << 20  # bytes of log in which the cause of a death is looked fo
 _KILLED = -9  # by somebody, or by a system that is out of memory: to load again would do harm
 
 
-class ServerEngine:
+class ServerEngine(Engine):
     """One llama-server process for each server configuration."""
 
     name = "server"
@@ -33,11 +34,17 @@ class ServerEngine:
     def __init__(self, program: str) -> None:
         """`program`: absolute path of llama-server. Raises ProgramError if it can't be asked what it can do."""
         self.capabilities = of_program(program)
-        self.build = self.capabilities.build
         self._devices: tuple[Device, ...] | None = None
 
+    @property
+    def build(self) -> str:
+        return self.capabilities.build
+
+    def check(self, engine: EngineSettings, speculation: Speculation) -> None:
+        check_speculation(speculation, self.capabilities)
+
     def devices(self) -> tuple[Device, ...]:
-        """The GPUs that the program can use, in its order, asked once; empty for a build without any."""
+        """Asked once."""
         if self._devices is None:
             self._devices = list_devices(self.capabilities)
         return self._devices

@@ -8,7 +8,6 @@ from pathlib import Path
 from velosweep.config.model_references import is_local
 from velosweep.config.settings import EngineSettings, Job, ModelPair, PromptSet, Sampling, Speculation, SyntheticShape
 from velosweep.errors import ConfigError, ProgramError, VelosweepError, combine_errors
-from velosweep.llama_cpp.arguments import check_speculation
 from velosweep.llama_cpp.engine import Engine
 from velosweep.llama_cpp.selection import ChosenEngine, open_engine, resolve_engine
 from velosweep.models.draft_heads import DraftHead
@@ -146,21 +145,11 @@ class JobResolver:
         """Open each engine that resolved jobs name. Raises ProgramError, also for settings it has no place for."""
         for job in jobs:
             _check_requests(job)
-        for settings in dict.fromkeys(job.engine for job in jobs):
-            if settings.kind == "embedded":
-                from velosweep.llama_cpp.embedded import check_engine
-
-                check_engine(settings)
-            if engine_key(settings) not in self.engines:
-                self.engines[engine_key(settings)] = open_engine(settings)
         for settings, speculation in dict.fromkeys((job.engine, job.speculation) for job in jobs):
-            capabilities = getattr(self.engines[engine_key(settings)], "capabilities", None)
-            if settings.kind == "embedded":
-                from velosweep.llama_cpp.embedded import check_speculation as check_embedded
-
-                check_embedded(speculation)
-            elif capabilities is not None and speculation.kinds:
-                check_speculation(speculation, capabilities)
+            key = engine_key(settings)
+            if key not in self.engines:
+                self.engines[key] = open_engine(settings)
+            self.engines[key].check(settings, speculation)
 
     def _find_models(self, job: Job) -> ModelPair:
         pair = job.model_pair

@@ -171,7 +171,7 @@ def open_lanes(engine: EngineSettings, settings: RunSettings) -> tuple[tuple[Lan
 def _lanes(
     engines: Collection[Engine], settings: RunSettings, nvml: NvmlDriver | None, note: Callable[[str], None]
 ) -> tuple[Lane, ...]:
-    devices = dict.fromkeys(device for engine in engines for device in getattr(engine, "devices", tuple)())
+    devices = dict.fromkeys(device for engine in engines for device in engine.devices())
     return find_lanes(
         gpus=settings.gpus,
         gpus_per_lane=settings.gpus_per_lane,

@@ -1,13 +1,11 @@
 """What an earlier run of the same sweep measured, and the plan that goes on from it."""
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from velosweep.config.settings import Job
 from velosweep.measuring.prepare import Prepared
 from velosweep.measuring.sample_rows import OutputKey
-from velosweep.planning.server_groups import Key, ServerGroup, families, plan_groups, sample_key
+from velosweep.planning.server_groups import Key, ServerGroup, plan_groups, plan_with_earlier, sample_key
 from velosweep.results.journal import read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.values import Sample, decode_speed
@@ -55,46 +53,6 @@ def plan(
     return plan_with_earlier(
         prepared.jobs, earlier or {}, lanes=len(prepared.lanes), resident_servers=memory.resident_servers
     )
-
-
-def plan_with_earlier(
-    jobs: Sequence[Job], earlier: Mapping[str, tuple[str, int]], *, lanes: int, resident_servers: Callable[[Job], int]
-) -> tuple[ServerGroup, ...]:
-    """Groups as they were planned before (`earlier`: by job id), and new ones, numbered on, for the jobs not in them.
-
-    A job stays with the baseline that it was measured against, however much memory or how many lanes there are
-    today. Only where a former group no longer fits into memory are its jobs planned, and measured, anew. Builds
-    that are measured in the same rounds share the room there is.
-    """
-    family = families(jobs, resident_servers, lanes=lanes)
-    builds: defaultdict[str, set[object]] = defaultdict(set)
-    for job in jobs:
-        builds[family.get(job.baseline_id, "")].add((job.engine.kind, job.engine.program))
-
-    def room(job: Job) -> int:
-        own = family.get(job.baseline_id)
-        return resident_servers(job) // (len(builds[own]) if own else 1)
-
-    former: dict[tuple[str, int], list[Job]] = {}
-    new: list[Job] = []
-    for job in jobs:
-        if job.id in earlier:
-            former.setdefault(earlier[job.id], []).append(job)
-        else:
-            new.append(job)
-    groups: list[ServerGroup] = []
-    for (_, number), together in former.items():
-        (group, *more) = plan_groups(together, resident_servers=room)
-        if more:
-            new += together
-        else:
-            groups.append(replace(group, number=number))
-    first: dict[str, int] = {}
-    for baseline_id, number in earlier.values():
-        first[baseline_id] = max(first.get(baseline_id, 0), number + 1)
-    for group in plan_groups(new, lanes=lanes, resident_servers=room) if new else ():
-        groups.append(replace(group, number=group.number + first.get(group.jobs[0].baseline_id, 0)))
-    return tuple(replace(group, family=family.get(group.jobs[0].baseline_id, "")) for group in groups)
 
 
 def plan_as_data(groups: Sequence[ServerGroup]) -> list[list[object]]:

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from velosweep.models.candidates import Candidate, Misfit
 from velosweep.models.found_models import FoundModel
-from velosweep.planning.candidate_plan import CandidatePlan, SearchFamily
 from velosweep.planning.job_names import shortened
 from velosweep.reporting.table import Table, column
 from velosweep.reporting.wording import duration, first_few, listed
+from velosweep.tuning.candidate_plan import CandidatePlan, SearchFamily
 from velosweep.units import bytes_words, plural
 
 _MOST_NAMED = 3

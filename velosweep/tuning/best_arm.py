@@ -32,7 +32,8 @@ from velosweep.tuning.calibration import Calibration
 from velosweep.tuning.elimination import Elimination, Estimate
 from velosweep.tuning.search_values import OUT_OF_TIME, Observation, Phase, SearchAnswer, SearchRound
 
-_LEAST_SHORTLIST = 3
+# Of the candidates whose predicted speed is near the best one's, so many are raced; of a short suite more.
+_LEAST_SHORTLIST, MOST_SHORTLISTED, _MOST_OF_SHORT_SUITE = 3, 6, 10
 _LEAST_PAIRS = 2  # confirmation takes so many pairs whatever the budget: one pair has no interval
 
 
@@ -139,7 +140,7 @@ class BestArmSearch:
         ranked = sorted((name for name in able if name in predicted), key=lambda name: -predicted[name])
         if not ranked:
             return tuple(unknown)
-        share, most = (0.85, 10) if self.short_suite else (0.94, 6)
+        share, most = (0.85, _MOST_OF_SHORT_SUITE) if self.short_suite else (0.94, MOST_SHORTLISTED)
         near = [name for name in ranked if predicted[name] >= share * predicted[ranked[0]]]
         chosen = near[:most] if len(near) >= _LEAST_SHORTLIST else ranked[:_LEAST_SHORTLIST]
         return tuple(sorted([*unknown, *chosen]))

@@ -20,8 +20,8 @@ from velosweep.tuning.first_look import CALIBRATION_LENGTHS, FirstLook, needs_ca
 from velosweep.tuning.search_values import DraftRounds, SearchRound
 
 # Calibration is repeated until it has seen so many tokens, or so many times.
-_ENOUGH_TOKENS = 2048
-_MOST_ROUNDS = 3
+ENOUGH_TOKENS = 2048
+MOST_CALIBRATIONS = 3
 
 _BELOW_BOUNDARY = 7  # n_draft whose batch, 8, is the last before the boundary
 _CLIFF_SHARE = 0.08
@@ -64,7 +64,7 @@ class Calibration:
             return self._first_look.candidates()
         looks = self._first_look.taken if self._first_look else 0
         tokens = sum(seen.tokens for done in self.rounds for seen in done.observations.values())
-        again = tokens < _ENOUGH_TOKENS and len(self.rounds) - looks < _MOST_ROUNDS
+        again = tokens < ENOUGH_TOKENS and len(self.rounds) - looks < MOST_CALIBRATIONS
         again |= len(self.rounds) == looks
         known = set() if again else {name for done in self.rounds for name in done.order}
         wanted, at_boundaries = [], []

@@ -11,7 +11,7 @@ from velosweep.models.candidates import Candidate
 from velosweep.models.found_models import FoundModel
 from velosweep.models.model_checks import check_model
 from velosweep.models.model_stores import StoredFile
-from velosweep.planning.candidate_plan import RunCost, plan_candidates
+from velosweep.tuning.candidate_plan import RunCost, plan_candidates
 
 COST = RunCost(main_model_bytes=10**8, prompts=2, tokens=100, on_gpu=False)
 

@@ -5,17 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from velosweep.config.command_words import quoted
+from velosweep.config.settings import TunerSettings
 from velosweep.config.speculation_kinds import KINDS
 from velosweep.models.candidates import Candidate
 from velosweep.planning.lane_queue import load_s, run_s
+from velosweep.tuning.best_arm import MOST_SHORTLISTED
+from velosweep.tuning.calibration import ENOUGH_TOKENS, MOST_CALIBRATIONS
+from velosweep.tuning.first_look import CALIBRATION_LENGTHS
 
 _LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
 _DRAFTLESS_LENGTH = 32  # found drafts are free, and llama.cpp's defaults are 48 and 64
 _P_MIN = (0.0, 0.6)
-# How a search goes by, for a guess of its time: see velosweep.tuning.
-_CALIBRATED = 3  # draft lengths of each draft model
-_CALIBRATION_TOKENS, _MOST_CALIBRATIONS = 2048, 3
-_SHORTLISTED, _ROUNDS = 6, 6
+_CALIBRATED = len(CALIBRATION_LENGTHS)  # of each draft model
+_ROUNDS = 6  # a guess of how many a search takes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,11 +75,13 @@ class RunCost:
         if calibrated:
             at_once = _CALIBRATED * len(calibrated)
             tokens = (at_once + 1) * self.prompts * self.tokens
-            repeats = min(_MOST_CALIBRATIONS, math.ceil(_CALIBRATION_TOKENS / tokens))
+            repeats = min(MOST_CALIBRATIONS, math.ceil(ENOUGH_TOKENS / tokens))
             passes += repeats * (at_once + 1)
-        contenders = others + min(_SHORTLISTED, sum(len(family.lengths) for family in calibrated)) + 1
-        passes += 2 * _ROUNDS + contenders * _ROUNDS // 2  # half of what is raced is dropped early
-        loads = 1 + _CALIBRATED * len(calibrated) + others + draftless + _SHORTLISTED
+        contenders = others + min(MOST_SHORTLISTED, sum(len(family.lengths) for family in calibrated)) + 1
+        passes += (
+            2 * TunerSettings().confirm_pairs + contenders * _ROUNDS // 2
+        )  # half of what is raced is dropped early
+        loads = 1 + _CALIBRATED * len(calibrated) + others + draftless + MOST_SHORTLISTED
         a_run = run_s(self.main_model_bytes, self.tokens, on_gpu=self.on_gpu)
         return passes * self.prompts * a_run + loads * load_s(self.main_model_bytes)
 

@@ -10,6 +10,7 @@ from tests.planning.jobs import of_builds
 from tests.reporting import planned, sweeps
 from velosweep.config.settings import RunSettings, Sweep, SyntheticShape, TunerSettings
 from velosweep.measuring.prepare import PreflightWarning, Prepared
+from velosweep.planning.server_groups import plan_with_earlier
 from velosweep.reporting.console import make_console
 from velosweep.reporting.plan_text import print_plan, print_start
 from velosweep.values import Device, Lane

@@ -40,7 +40,8 @@ class EmbeddedEngine(Engine):
     def check(self, engine: EngineSettings, speculation: Speculation) -> None:
         if engine.args:
             raise ProgramError(
-                f"engine.args ({' '.join(engine.args)}) are llama-server's arguments; the embedded llama.cpp takes none",
+                f"engine.args ({' '.join(engine.args)}) are llama-server's arguments; "
+                "the embedded llama.cpp takes none",
                 remedy="use engine=server with llama_cpp.path, or the typed keys of engine",
             )
         check_speculation(speculation)

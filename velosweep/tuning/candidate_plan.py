@@ -78,9 +78,8 @@ class RunCost:
             repeats = min(MOST_CALIBRATIONS, math.ceil(ENOUGH_TOKENS / tokens))
             passes += repeats * (at_once + 1)
         contenders = others + min(MOST_SHORTLISTED, sum(len(family.lengths) for family in calibrated)) + 1
-        passes += (
-            2 * TunerSettings().confirm_pairs + contenders * _ROUNDS // 2
-        )  # half of what is raced is dropped early
+        passes += contenders * _ROUNDS // 2  # half of what is raced is dropped early
+        passes += 2 * TunerSettings().confirm_pairs
         loads = 1 + _CALIBRATED * len(calibrated) + others + draftless + MOST_SHORTLISTED
         a_run = run_s(self.main_model_bytes, self.tokens, on_gpu=self.on_gpu)
         return passes * self.prompts * a_run + loads * load_s(self.main_model_bytes)

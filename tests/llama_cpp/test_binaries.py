@@ -8,6 +8,7 @@ import pytest
 
 from tests.llama_cpp import standin
 from tests.llama_cpp.servers import CPU, request, speculative, vanilla
+from velosweep.config.settings import EngineSettings, Speculation
 from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout
 from velosweep.llama_cpp.binaries import BinariesEngine, BinariesSession
 from velosweep.llama_cpp.engine import ServerConfig
@@ -48,8 +49,9 @@ def test_both_modes_are_measured_by_the_programs_own_account(generation: str, tm
 def test_what_can_be_asked_for_is_what_the_speculative_program_knows(tmp_path: Path) -> None:
     engine = engine_of(tmp_path, "2026-10")
 
-    assert Path(engine.capabilities.program).name == "llama-speculative-simple"
-    assert "draft-simple" in engine.capabilities.spec_types
+    engine.check(EngineSettings(), Speculation())
+    with pytest.raises(ProgramError, match=r"llama-speculative-simple .* can't speculate with draft-of-next-month"):
+        engine.check(EngineSettings(), Speculation(kinds=("draft-of-next-month",)))
 
 
 def test_a_draft_that_does_not_fit_fails_the_launch(tmp_path: Path, model: str) -> None:

@@ -105,6 +105,30 @@ def test_a_build_whose_server_fails_leaves_the_other_to_be_measured() -> None:
     assert runs_of_builds(bench, "old", "new") == ["old vanilla", "old n_draft 4", "old n_draft 4", "old vanilla"]
 
 
+def test_a_partner_that_is_lost_in_a_repeated_pair_costs_the_other_settings_nothing() -> None:
+    bench = Bench()
+    runs: Counter[str] = Counter()
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        label = session.server.label
+        runs[label] += request.prompt.id != "warmup"
+        if label == "vanilla" and runs[label] == 2:
+            raise RunFailed("cut off")
+        session.alive = label != "n_draft 8" or runs[label] < 2  # it dies after its second run
+        return good(session.server, request)
+
+    def on_ready(server: ServerConfig) -> None:
+        if server.label == "n_draft 8" and runs["n_draft 8"]:
+            raise LaunchFailed("no memory is left")
+
+    bench.engine.answer, bench.engine.on_ready = answer, on_ready
+    bench.run(jobs_over_n_draft(4, 8, iterations=3))
+
+    assert [event.error for event in bench.failures()] == ["no memory is left"]
+    assert bench.counted()["Vanilla 0 ok"] == 3
+    assert bench.counted()["Speculative 4 ok"] == 4  # once more, with the vanilla run that was repeated
+
+
 def test_batches_are_timed_after_the_first_runs_of_each_server_alone() -> None:
     asked: dict[str, list[tuple[int, ...]]] = {}
 

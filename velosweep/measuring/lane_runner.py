@@ -214,7 +214,9 @@ class GroupRunner:
                 if self._servers.get(one.server) is None:
                     self._open([one.server], one.launch)
                 if self._given_up_for(one):
-                    return True
+                    if one is measurement or one.server.mode is Mode.VANILLA:
+                        return True
+                    continue  # the others of the pair go on without it
                 if self._stop.requested:
                     return False
                 if self._servers.get(one.server) is None:  # it came up, and died during its warm-up

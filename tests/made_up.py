@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.results.made import job_record, record
 from velosweep.records import JobRecord, SweepRecord
-from velosweep.results.parquet_files import COLUMNS, schema
+from velosweep.results.parquet_files import COLUMNS, samples_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,8 +95,8 @@ def made_up_group(first: int, *, group: int, prompts: int, iterations: int, seed
         "rounds": pa.array(np.full(rows, 20, "int32"), mask=vanilla),
         "temperature": np.zeros(rows),
     }
-    missing = {field.name: pa.nulls(rows, field.type) for field in schema() if field.name not in values}
-    return pa.table({name: values.get(name, missing.get(name)) for name in COLUMNS}).cast(schema())
+    missing = {field.name: pa.nulls(rows, field.type) for field in samples_schema() if field.name not in values}
+    return pa.table({name: values.get(name, missing.get(name)) for name in COLUMNS}).cast(samples_schema())
 
 
 def _repeated(text: str, rows: int) -> Any:

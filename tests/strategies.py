@@ -12,7 +12,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from velosweep.records import JobRecord
-from velosweep.results.parquet_files import schema
+from velosweep.results.parquet_files import samples_schema
 from velosweep.values import Mode, Sample, Status
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
@@ -122,8 +122,8 @@ def _arms(n_drafts: Sequence[int], iteration: int, order: str) -> list[int]:
 def samples_to_table(samples: Iterable[Sample]) -> pa.Table:
     """Samples as a table in the order given."""
     rows = list(samples)
-    columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in schema()]
-    return pa.Table.from_arrays(columns, schema=schema())
+    columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in samples_schema()]
+    return pa.Table.from_arrays(columns, schema=samples_schema())
 
 
 def speeds_table(

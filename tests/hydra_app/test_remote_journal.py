@@ -10,7 +10,7 @@ import pytest
 from tests.results.made import record as make_record
 from tests.results.made import sample as make_sample
 from velosweep.errors import StorageError
-from velosweep.hydra_app.remote_journal import JournalReplica, line_sender, sweep_files, write_files
+from velosweep.hydra_app.remote_journal import JournalReplica, line_sender, sweep_files, write_sweep_files
 from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import write_record
@@ -24,7 +24,7 @@ def measure(folder: Path, replica: JournalReplica, samples: list[Sample]) -> lis
     taken: list[Sample | None] = []
     earlier = replica.files()
     if earlier is not None:
-        write_files(folder, earlier)
+        write_sweep_files(folder, earlier)
     paths = SweepPaths(folder)
     on_line = line_sender(folder, lambda content: taken.append(replica.take(content)))
     with Journal(paths.journal, on_line=on_line) as journal:
@@ -61,7 +61,7 @@ def test_a_group_s_end_leaves_the_driver_what_the_worker_has(tmp_path: Path) -> 
         measure(tmp_path / "there", replica, SAMPLES)
         SweepPaths(tmp_path / "here").journal.write_bytes(b"a line was lost\n")
 
-        write_files(replica.folder, sweep_files(tmp_path / "there"))
+        write_sweep_files(replica.folder, sweep_files(tmp_path / "there"))
 
     assert sweep_files(tmp_path / "here") == sweep_files(tmp_path / "there")
 

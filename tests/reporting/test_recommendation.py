@@ -11,7 +11,7 @@ from velosweep.reporting.printed_command import default_arguments
 from velosweep.reporting.recommendation import recommend
 from velosweep.reporting.result_tables import summary_table
 from velosweep.reporting.table import terminal_lines
-from velosweep.reporting.wording import speedup
+from velosweep.reporting.wording import speedup_words
 from velosweep.statistics.comparison import Comparison, Finding
 from velosweep.statistics.ranking import fastest
 from velosweep.values import Verdict
@@ -144,7 +144,7 @@ def test_an_interval_that_says_nothing_is_shown_as_too_few_runs(three: list[Comp
     table = "\n".join(terminal_lines(summary_table(rows, made.record, found), width=200))
     assert "1.30× (too few runs)" in table
     assert answer.sureness == "Weak evidence: too few runs for an interval."
-    assert speedup(rows[0]) == "1.30× (too few runs)"
+    assert speedup_words(rows[0]) == "1.30× (too few runs)"
     assert "(too few runs to tell)" in answer.ties[0]
     assert "5367561595088" not in table + repr(replace(answer, job=None))
 

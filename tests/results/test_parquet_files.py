@@ -16,7 +16,7 @@ from tests.strategies import samples_to_table
 from velosweep.errors import SchemaError, StorageError
 from velosweep.results.journal_table import in_canonical_order
 from velosweep.results.loading import load_sweep_samples
-from velosweep.results.parquet_files import COLUMNS, read_parquet, schema, with_all_columns, write_samples
+from velosweep.results.parquet_files import COLUMNS, read_parquet, samples_schema, with_all_columns, write_samples
 from velosweep.values import Sample
 
 # The data contract, word for word.
@@ -62,7 +62,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
 
     back = with_all_columns(read_parquet(tmp_path / "samples.parquet"))
 
-    assert schema().equals(back.schema, check_metadata=True)
+    assert samples_schema().equals(back.schema, check_metadata=True)
     assert table.equals(back)
 
 
@@ -90,7 +90,7 @@ def test_columns_that_an_older_program_did_not_write_are_null(tmp_path: Path) ->
 
     back = with_all_columns(read_parquet(tmp_path / "old.parquet"))
 
-    assert schema().names == back.column_names
+    assert samples_schema().names == back.column_names
     assert back.num_rows == back["energy_j"].null_count
     assert {0} == set(back["block"].to_pylist())
 

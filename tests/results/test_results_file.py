@@ -10,7 +10,7 @@ from tests.results.made import comparison
 from velosweep.errors import StorageError
 from velosweep.results.loading import load_results
 from velosweep.results.parquet_files import read_parquet
-from velosweep.results.results_file import COLUMNS, schema, write_results
+from velosweep.results.results_file import COLUMNS, results_schema, write_results
 from velosweep.statistics.comparison import Acceptance
 from velosweep.values import Verdict
 
@@ -43,7 +43,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     table = read_parquet(tmp_path / "results.parquet")
     whole, prompt = table.to_pylist()
 
-    assert schema().equals(table.schema, check_metadata=True)
+    assert results_schema().equals(table.schema, check_metadata=True)
     assert (whole["prompt_id"], whole["acceptance"], whole["alpha"], whole["acceptance_per_position"]) == (
         None,
         0.7,

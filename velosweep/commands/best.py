@@ -14,10 +14,10 @@ from velosweep.commands.run import (
     chat_template_by_default,
     files,
     joined,
-    numbers,
     parsed,
     prompt_values,
     run_values,
+    split_numbers,
     split_overrides,
 )
 from velosweep.config.command_words import quoted
@@ -111,7 +111,7 @@ def _plan(
             remedy="name folders with smaller models of its family: --models DIR",
         )
     budget_s = _budget_s(arguments)
-    tokens = max((int(text) for text in numbers(arguments.n_predict) if text.isdigit()), default=_TOKENS)
+    tokens = max((int(text) for text in split_numbers(arguments.n_predict) if text.isdigit()), default=_TOKENS)
     on_gpu = any(not lane.on_cpu for lane in lanes)
     chosen_by_person = len(arguments.prompt or ()) or (_PROMPTS if arguments.prompts else 0)
     least = max(len(_categories(arguments.uses)), 1)  # a prompt of each
@@ -126,7 +126,7 @@ def _plan(
 
 def _searches(arguments: argparse.Namespace) -> int:
     """Searches that share the budget: one for each number of streams and each depth."""
-    return len(numbers(arguments.streams) or [1]) * len(numbers(arguments.depth) or [0])
+    return len(split_numbers(arguments.streams) or [1]) * len(split_numbers(arguments.depth) or [0])
 
 
 def _budget_s(arguments: argparse.Namespace) -> float:
@@ -149,9 +149,9 @@ def search_words(main_model: Path, plan: CandidatePlan, arguments: argparse.Name
         "model_pair.name": [quoted(main_model.stem)],  # else rows were told apart by it, and not by their drafts
         "model_pair.synthetic": ["null"],  # the default pair's, beside which names of files would not count
         "llama_cpp.path": files(arguments.llama_cpp_path),
-        "n_predict": numbers(arguments.n_predict) or [str(_TOKENS)],
-        "concurrency": numbers(arguments.streams),
-        "depth": numbers(arguments.depth),
+        "n_predict": split_numbers(arguments.n_predict) or [str(_TOKENS)],
+        "concurrency": split_numbers(arguments.streams),
+        "depth": split_numbers(arguments.depth),
         **prompts,
         **chat_template_by_default(()),
         **run_values(arguments),

@@ -18,10 +18,10 @@ from velosweep.commands.run import (
     file_names,
     files,
     joined,
-    numbers,
     parsed,
     prompt_values,
     run_values,
+    split_numbers,
     split_overrides,
 )
 from velosweep.config.command_words import quoted
@@ -220,8 +220,8 @@ def _words(arguments: argparse.Namespace, overrides: Sequence[str]) -> list[str]
         "model_pair.main_model": files(arguments.main),
         "model_pair.draft_model": files(arguments.draft),
         "speculation": [] if arguments.draft or arguments.n_draft else ["none"],
-        "n_draft": numbers(arguments.n_draft),
-        "n_predict": numbers(arguments.n_predict),
+        "n_draft": split_numbers(arguments.n_draft),
+        "n_predict": split_numbers(arguments.n_predict),
         "iterations": [str(_ROUNDS[0])],
         "protocol.launches": [str(_ROUNDS[0])],
         **prompt_values(arguments.prompt, arguments.prompts),

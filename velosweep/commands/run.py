@@ -38,10 +38,10 @@ def words(argv: Sequence[str]) -> list[str]:
     values: dict[str, list[str]] = {
         "model_pair.main_model": files(arguments.main),
         "model_pair.draft_model": files(arguments.draft),
-        "speculation": listed(arguments.kind),
-        "n_draft": numbers(arguments.n_draft),
-        "n_predict": numbers(arguments.n_predict),
-        "iterations": numbers(arguments.iterations),
+        "speculation": split_values(arguments.kind),
+        "n_draft": split_numbers(arguments.n_draft),
+        "n_predict": split_numbers(arguments.n_predict),
+        "iterations": split_numbers(arguments.iterations),
         "llama_cpp.path": files(arguments.llama_cpp_path),
         **prompt_values(arguments.prompt, arguments.prompts),
         "output": [quoted(str(expanded(arguments.output)))] if arguments.output else [],
@@ -131,15 +131,15 @@ def file_names(given: Iterable[str] | None) -> list[str]:
     return [path for path in found if path]
 
 
-def listed(given: Iterable[str] | None) -> list[str]:
+def split_values(given: Iterable[str] | None) -> list[str]:
     """`a,b c` as a, b, c."""
     return [part.strip() for text in given or () for part in text.split(",") if part.strip()]
 
 
-def numbers(given: Iterable[str] | None) -> list[str]:
-    """As `listed`; `2-5` stands for 2, 3, 4, 5."""
+def split_numbers(given: Iterable[str] | None) -> list[str]:
+    """As `split_values`; `2-5` stands for 2, 3, 4, 5."""
     found: list[str] = []
-    for part in listed(given):
+    for part in split_values(given):
         span = re.fullmatch(r"(\d+)(?:-|\.\.)(\d+)", part)
         found += map(str, range(int(span[1]), int(span[2]) + 1)) if span else [part]
     return found

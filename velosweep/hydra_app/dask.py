@@ -20,7 +20,7 @@ from typing import Any
 from velosweep.config.settings import RunSettings
 from velosweep.errors import ConfigError, MismatchError, StorageError
 from velosweep.hydra_app.remote import RemoteGroup, RemoteLauncher, error_text, import_extra, measure_group, sayer
-from velosweep.hydra_app.remote_journal import JournalReplica, display_of, line_sender, sweep_files, write_files
+from velosweep.hydra_app.remote_journal import JournalReplica, display_of, line_sender, sweep_files, write_sweep_files
 from velosweep.values import Sample
 
 _LOOK_S = 5.0
@@ -142,7 +142,7 @@ class GroupRuns:
             self.client.unsubscribe_topic(topic)
             error = arrival.exception()
             if error is None:
-                write_files(self.replicas[group.name].folder, arrival.result())
+                write_sweep_files(self.replicas[group.name].folder, arrival.result())
             elif not self._try_again(group, error):
                 failures[group.name] = error_text(error)
             arrival.release()
@@ -207,7 +207,7 @@ def run_on_worker(group: RemoteGroup, topic: str, earlier: Mapping[str, bytes] |
     ):
         folder = Path(own) / "group"
         if earlier is not None:
-            write_files(folder, earlier)
+            write_sweep_files(folder, earlier)
         measure_group(group, folder, line_sender(folder, lambda content: worker.log_event(topic, {"content": content})))
         return sweep_files(folder)
 

@@ -27,7 +27,7 @@ def sweep_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (paths.journal, paths.record)}
 
 
-def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_sweep_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write what `sweep_files` read into `folder`, so that a sweep there resumes. Raises StorageError."""
     make_folder(folder)
     for name, content in files.items():

@@ -33,8 +33,8 @@ class Capabilities:
 
     def choices(self, flag: str) -> tuple[str, ...]:
         """What a flag takes, where --help lists that: `{none,layer,row}`."""
-        listed = re.fullmatch(r"[{\[]([a-z0-9_,|-]+)[}\]]", self.flags[flag])
-        return tuple(re.split(r"[,|]", listed[1])) if listed else ()
+        choices = re.fullmatch(r"[{\[]([a-z0-9_,|-]+)[}\]]", self.flags[flag])
+        return tuple(re.split(r"[,|]", choices[1])) if choices else ()
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -179,10 +179,10 @@ def list_devices(capabilities: Capabilities) -> tuple[Device, ...]:
         return ()
     # nvidia-smi's order and CUDA's own differ unless both go by the bus.
     answer = process.ask([capabilities.program, flag], timeout_s=60.0, environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
-    return listed(answer, f"{capabilities.program} {flag}")
+    return parse_devices(answer, f"{capabilities.program} {flag}")
 
 
-def listed(answer: process.ProgramOutput, asked: str) -> tuple[Device, ...]:
+def parse_devices(answer: process.ProgramOutput, asked: str) -> tuple[Device, ...]:
     """The devices of an answer. Raises ProgramError where the program died: one without GPUs says so."""
     died = answer.exit_code is None or process.signal_of(answer.exit_code)
     if died and "Available devices" not in answer.stdout:

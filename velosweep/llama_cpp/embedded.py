@@ -15,7 +15,7 @@ from velosweep.errors import ProgramError
 from velosweep.isolation import python_command
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.arguments import kind_parameters, server_values
-from velosweep.llama_cpp.capabilities import listed
+from velosweep.llama_cpp.capabilities import parse_devices
 from velosweep.llama_cpp.engine import Engine, ServerConfig
 from velosweep.llama_cpp.server import ServerSession, start_child
 from velosweep.llama_cpp.setting_table import SETTINGS, Setting, Value, spec_flag
@@ -64,7 +64,7 @@ class EmbeddedEngine(Engine):
 def _devices() -> tuple[Device, ...]:
     """Asked in a child, as whatever loads llama.cpp."""
     asked = python_command("-m", _CHILD, "--devices")
-    return listed(process.ask(asked, environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}), "The embedded llama.cpp")
+    return parse_devices(process.ask(asked, environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}), "The embedded llama.cpp")
 
 
 def ask_devices_early() -> None:

@@ -6,7 +6,7 @@ from velosweep.models.candidates import Candidate, Misfit
 from velosweep.models.found_models import FoundModel
 from velosweep.planning.job_names import shortened
 from velosweep.reporting.table import Table, column
-from velosweep.reporting.wording import duration, first_few, listed
+from velosweep.reporting.wording import duration, first_few, join_words
 from velosweep.tuning.candidate_plan import CandidatePlan, SearchFamily
 from velosweep.units import bytes_words, plural
 
@@ -119,7 +119,7 @@ def plan_remarks(
             _candidate_name(family, names) + (f" with p_min {family.p_min:g}" if family.p_min else "")
             for family in plan.left_out
         )
-        yield f"No time for {listed(first_few(list(left_out), _MOST_NAMED))}: a longer --budget takes them in"
+        yield f"No time for {join_words(first_few(list(left_out), _MOST_NAMED))}: a longer --budget takes them in"
     if misfits:
         named = [f"{names[misfit.model.path]} ({misfit.why})" for misfit in misfits]
         yield f"Not fit to draft: {'; '.join(first_few(named, _MOST_NAMED))}"

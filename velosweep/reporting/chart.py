@@ -5,7 +5,7 @@ Strings that begin with `--` stand for colours of the page's style sheet; the pa
 colour of the light or the dark theme in their place.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,31 @@ def with_levels(layout: Mapping[str, Any], levels: Mapping[float, str], *, acros
         shapes.append({"type": "line", **ends, "layer": "below", "line": line})
         notes.append({"text": text, "showarrow": False, "font": {"color": MUTED, "size": 11}, **place, across: value})
     return {"margin": {"l": 48, "r": 72, "t": 24, "b": 44}, **layout, "shapes": shapes, "annotations": notes}
+
+
+def heat_trace(
+    cells: Sequence[Sequence[Comparison | None]],
+    value: Callable[[Comparison], float | None],
+    text: Callable[[Comparison], str],
+    hover: Callable[[Comparison], str],
+    *,
+    middle: float,
+    where: str = "",
+    **more: Any,
+) -> Trace:
+    """A heat map of rows of cells, whose colours lie alike on both sides of `middle`. `where`: said before `hover`."""
+    values = [[None if cell is None else value(cell) for cell in row] for row in cells]
+    reach = max((abs(one - middle) for row in values for one in row if one is not None), default=0.0) or 1.0
+
+    def texts(of: Callable[[Comparison], str]) -> list[list[str]]:
+        return [["" if cell is None else of(cell) for cell in row] for row in cells]
+
+    return {
+        "type": "heatmap", "z": values, "zmin": rounded(middle - reach), "zmax": rounded(middle + reach),
+        "xgap": 2, "ygap": 2, "colorscale": [[0, "--low"], [0.5, "--mid"], [1, "--high"]],
+        "colorbar": {"title": {"text": "×"}, "thickness": 12}, "text": texts(text), "texttemplate": "%{text}",
+        "customdata": texts(hover), "hovertemplate": f"{where}%{{customdata}}<extra></extra>", **more,
+    }  # fmt: skip
 
 
 def error_bar(

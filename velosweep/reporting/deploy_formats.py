@@ -12,7 +12,7 @@ from velosweep.records import SweepRecord
 from velosweep.reporting.escaping import terminal_text
 from velosweep.reporting.printed_command import vanilla_command
 from velosweep.reporting.recommendation import recommend
-from velosweep.reporting.wording import speedup
+from velosweep.reporting.wording import speedup_words
 from velosweep.statistics.comparison import Comparison
 
 _UNBROKEN = 1 << 20  # columns: llama-swap would read a broken line as one, and people would not
@@ -44,7 +44,7 @@ def deployments(comparisons: Sequence[Comparison], record: SweepRecord) -> list[
                 "The servers were attached, and with which arguments they had been started is not known",
                 remedy="start the one that is faster as it was started, or measure with engine=server",
             )
-        what = speedup(job) if answer.command else f"no speculation (the best setting was {speedup(job)})"
+        what = speedup_words(job) if answer.command else f"no speculation (the best setting was {speedup_words(job)})"
         where = f"{job.device}, {job.engine}, llama.cpp {job.llama_cpp_build}"
         mode = job.speculative if answer.command else job.vanilla
         found[job.main_model] = (

@@ -14,7 +14,15 @@ from velosweep.reporting.chart import (
     scatter,
     series_style,
 )
-from velosweep.reporting.wording import job_labels, leading_series, listed, names_of, percent, plus_minus, series_of
+from velosweep.reporting.wording import (
+    job_labels,
+    jobs_by_series,
+    join_words,
+    leading_series,
+    names_of,
+    percent,
+    plus_minus,
+)
 from velosweep.statistics.comparison import Comparison, DecodingTime, Statistics
 
 MOST_POSITION_LINES = 8
@@ -36,7 +44,7 @@ def acceptance_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) 
     if not known:
         return _acceptance_over_n_draft(jobs)
     labels = job_labels(job for job, _ in known)
-    longest = {members[-1].job_id for members in series_of(job for job, _ in known).values()}
+    longest = {members[-1].job_id for members in jobs_by_series(job for job, _ in known).values()}
     known.sort(key=lambda entry: (entry[0].job_id not in advised, entry[0].job_id not in longest))
     shown = {*advised, *longest}
     if len(known) > MOST_POSITION_LINES:
@@ -125,7 +133,7 @@ def _metric_chart(jobs: Sequence[Comparison], metric: str, title: str, unit: str
         return None
     first = next((job for job in jobs if job.speculative), jobs[0])
     both = ((mode, stats_of(first, mode)) for mode in ("vanilla", "speculative"))
-    words = listed(f"{mode} {plus_minus(stats, 1)} {unit}" for mode, stats in both if stats)
+    words = join_words(f"{mode} {plus_minus(stats, 1)} {unit}" for mode, stats in both if stats)
     return Chart(
         id=f"metric-{metric.replace('_', '-')}",
         title=title,

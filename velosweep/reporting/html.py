@@ -16,7 +16,6 @@ from velosweep.reporting.detail_charts import acceptance_chart, decoding_chart, 
 from velosweep.reporting.escaping import json_for_script, plot_text, shorten_homes, without_keys
 from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.finding_text import WORST, grouped_findings
-from velosweep.reporting.load_map import as_answered, load_chart, where_it_pays
 from velosweep.reporting.prompt_texts import PromptTexts, prompt_texts
 from velosweep.reporting.recommendation import Recommendation, recommend, with_answers
 from velosweep.reporting.result_tables import (
@@ -36,13 +35,14 @@ from velosweep.reporting.wording import (
     failure_sentences,
     first_few,
     job_labels,
-    listed,
+    join_words,
     method_words,
     names_of,
     recorded_labels,
     target_of,
     whole_jobs,
 )
+from velosweep.reporting.workload_map import as_answered, where_it_pays, workload_chart
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate
 from velosweep.units import bytes_words, plural
@@ -185,7 +185,7 @@ def _charts(
         of_prompts.append(prompts_chart(rows, job, f"prompts-{job.job_num}-{number}", title))
         of_prompts.append(prompt_heat_map(jobs, rows, job, f"prompt-heat-{number}"))
     found: dict[str, Iterable[Chart | None]] = {
-        "main": [load_chart(jobs, ids), main_chart(jobs, rows, target), decoding_chart(jobs, ids)],
+        "main": [workload_chart(jobs, ids), main_chart(jobs, rows, target), decoding_chart(jobs, ids)],
         "results": [heat_map(jobs)],
         "acceptance": [acceptance_chart(jobs, ids)],
         "runs": [samples_chart(line), conditions_chart(line)] if line else [],
@@ -248,7 +248,7 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"bytes_words": bytes_words, "listed": listed, "plural": plural}
+    environment.filters |= {"bytes_words": bytes_words, "join_words": join_words, "plural": plural}
     # A command in parts between which a line may break: each flag with its value.
     environment.filters["arguments"] = lambda command: re.split(r" (?=-)", command)
     environment.filters |= {"prose": _flags_unbroken, "method": method_words, "body": table_body}

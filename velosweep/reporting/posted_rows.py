@@ -17,7 +17,7 @@ from velosweep.reporting.wording import interval, number, percent, whole_jobs
 from velosweep.statistics.comparison import Comparison
 from velosweep.units import bytes_words
 
-Row = Mapping[str, str]
+PostedRow = Mapping[str, str]
 """Cells by the title of their column."""
 
 _COLUMNS = (
@@ -30,7 +30,7 @@ _NARROW = ("95 % interval", "device", "kind", "draft", "vanilla tok/s")  # the l
 _NEEDED = ("device", "model", "speedup")  # what makes a table one of ours
 
 
-def own_rows(comparisons: Sequence[Comparison], record: SweepRecord) -> list[Row]:
+def own_rows(comparisons: Sequence[Comparison], record: SweepRecord) -> list[PostedRow]:
     """A row for each setting that drafted and has a speedup, the answer first; of a search the answer alone, whose
     pairs are fresh: others ran beside it in few rounds, and seldom in those of vanilla."""
     sizes = {model.path: bytes_words(model.size_bytes) for model in record.environment.models}
@@ -45,7 +45,7 @@ def own_rows(comparisons: Sequence[Comparison], record: SweepRecord) -> list[Row
     def theirs(job: Comparison) -> bool:  # nobody told us how an attached server was started
         return job.engine == "attached"
 
-    def row(job: Comparison) -> Row:
+    def row(job: Comparison) -> PostedRow:
         def model(path: str | None) -> str:
             return f"{Path(path).stem} ({sizes[path]})" if path in sizes else Path(path or "").stem
 
@@ -75,7 +75,7 @@ def _setting(job: Comparison, key: str) -> str:
     return str(job.settings.get(key, KEYS[key].default))
 
 
-def rows_table(rows: Sequence[Row], titles: Sequence[str] = _COLUMNS, caption: str = "Results") -> Table:
+def rows_table(rows: Sequence[PostedRow], titles: Sequence[str] = _COLUMNS, caption: str = "Results") -> Table:
     """Rows as a table."""
 
     def titled(title: str) -> Column:
@@ -100,14 +100,14 @@ def row_text(comparisons: Sequence[Comparison], record: SweepRecord) -> str:
     return "\n".join([*markdown_lines(rows_table(rows)), "", f"<sub>{note}</sub>"]) + "\n"
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[PostedRow]:
     """The rows of every table in a Markdown file that has our columns, also without some of them, in any order.
 
     Raises StorageError where the file can't be read or has none.
     """
     with as_storage_error(path, doing="read"), path.open(encoding="utf-8", errors="replace") as file:
         lines = file.read(_LARGEST_FILE).splitlines()
-    found: list[Row] = []
+    found: list[PostedRow] = []
     titles: list[str] = []
     for line in lines:
         cells = _cells(line)

@@ -21,11 +21,11 @@ from velosweep.reporting.wording import (
     interval_source,
     is_informative,
     job_labels,
-    listed,
+    join_words,
     names_of,
     number,
     recorded_labels,
-    speedup,
+    speedup_words,
     whole_jobs,
     without_speedup,
 )
@@ -116,7 +116,7 @@ def _recommendation(
     gains = best.verdict is Verdict.FASTER  # then what is surely slower than vanilla is not as good
     ties = [job for job in jobs if search is None and job.job_id != best.job_id and job.may_be_best]
     ties = [job for job in ties if not (gains and job.verdict is Verdict.SLOWER)]
-    named = listed(first_few([f"{labels[job.job_id]} ({_to_best(job)})" for job in ties], 6))
+    named = join_words(first_few([f"{labels[job.job_id]} ({_to_best(job)})" for job in ties], 6))
     return Recommendation(
         question=question,
         kind=kind,
@@ -260,7 +260,7 @@ def _notes(
 ) -> Iterator[str]:
     """How a search chose, what to expect from other prompts, and what makes the figures optimistic."""
     if search is not None and search.ties:
-        yield f"may be as fast, as far as measured: {listed(search.ties)}"
+        yield f"may be as fast, as far as measured: {join_words(search.ties)}"
     if best is not None and _adds_other_prompts(best):
         yield (
             "the interval above is for these same prompts measured again; for other prompts like these, by how these "
@@ -268,10 +268,10 @@ def _notes(
         )
     if best is not None and best.worst_prompt:
         worst = [row for row in by_prompt(rows, best.job_id) if row.prompt_id == best.worst_prompt]
-        yield f"worst prompt: {best.worst_prompt}{f', {speedup(worst[0])}' if worst else ''}"
+        yield f"worst prompt: {best.worst_prompt}{f', {speedup_words(worst[0])}' if worst else ''}"
     turns = turn_speedups(by_prompt(rows, best.job_id)) if best is not None else {}
     if len(turns) > 1:
-        yield f"by turn of the conversations: {listed([f'{turn}: {value:.2f}×' for turn, value in turns.items()])}"
+        yield f"by turn of the conversations: {join_words([f'{turn}: {value:.2f}×' for turn, value in turns.items()])}"
     if best is not None and (words := memory_words(best)):
         yield words
     if any(job.synthetic for job in record.jobs):

@@ -9,7 +9,7 @@ from velosweep.planning.server_groups import most_iterations
 from velosweep.records import SearchCandidate, SearchRecord, SweepRecord
 from velosweep.reporting.console import say, say_lines, table_width
 from velosweep.reporting.table import Table, column, figure, terminal_lines
-from velosweep.reporting.wording import duration, interval, listed, number, percent
+from velosweep.reporting.wording import duration, interval, join_words, number, percent
 from velosweep.tuning.search_values import OUT_OF_TIME, SearchAnswer
 from velosweep.units import plural
 
@@ -128,10 +128,11 @@ def _notes(answer: SearchAnswer, names: Mapping[str, str]) -> Iterator[str]:
         if abs(answer.predicted[key] / answer.measured[key] - 1) > _SURPRISE
     ]
     if surprises:
-        yield f"predictions off by more than {off}: {listed(surprises)}"
+        yield f"predictions off by more than {off}: {join_words(surprises)}"
     of_jobs = [key for key, job in answer.jobs.items() if job]  # vanilla is measured to confirm
     if left_out := [names[key] for key in of_jobs if _outcome(answer, key) == _PREDICTED_SLOWER]:
-        yield f"not measured, since a first pass predicts them slower: {listed(left_out)}; a plain grid measures them"
+        slower = join_words(left_out)
+        yield f"not measured, since a first pass predicts them slower: {slower}; a plain grid measures them"
     passes = [most_iterations(job) for job in answer.jobs.values() if job]
     plain = sum(passes) + max(passes, default=0)  # and vanilla
     yield (

@@ -10,6 +10,7 @@ from velosweep.reporting.chart import (
     Trace,
     axis,
     error_bar,
+    heat_trace,
     n_draft_axis,
     rounded,
     scatter,
@@ -22,14 +23,14 @@ from velosweep.reporting.wording import (
     VERDICT_WORDS,
     by_prompt,
     job_labels,
+    jobs_by_series,
+    join_words,
     leading_series,
-    listed,
     names_of,
     number,
     percent,
     plus_minus,
-    series_of,
-    speedup,
+    speedup_words,
     unpaired,
 )
 from velosweep.statistics.comparison import Comparison
@@ -83,13 +84,13 @@ def _speedup_trace(
 
 def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Chart:
     """Speedup with its interval over n_draft, a line for each of the leading series."""
-    leading, unshown = leading_series(jobs), len(series_of(jobs)) - MOST_SERIES
+    leading, unshown = leading_series(jobs), len(jobs_by_series(jobs)) - MOST_SERIES
     data: list[Trace] = []
     words = []
     for index, (name, members) in enumerate(leading.items()):
         drafts = [job.n_draft for job in members]
         hovers = [
-            f"<b>n_draft {job.n_draft}: {speedup(job)}</b><br>{VERDICT_WORDS[job.verdict]}, "
+            f"<b>n_draft {job.n_draft}: {speedup_words(job)}</b><br>{VERDICT_WORDS[job.verdict]}, "
             f"{'unpaired runs' if unpaired(job) else plural(job.n_pairs, 'pair')}"
             f"{f'<br>acceptance {percent(job.acceptance.rate)}' if job.acceptance else ''}"
             for job in members
@@ -97,7 +98,7 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Chart:
         line = {"color": series_style(index)[0], "width": 2}
         data.append(_speedup_trace(index, name, members, drafts, "y", line=line, text=hovers))
         best = max(members, key=lambda job: best_estimate(job) or 0.0)
-        words.append(f"{name}{': ' if name else ''}{speedup(best)} at n_draft {best.n_draft}")
+        words.append(f"{name}{': ' if name else ''}{speedup_words(best)} at n_draft {best.n_draft}")
     further = f" {plural(unshown, 'further line')}, none higher: see the results." if unshown > 0 else ""
     layout = {"xaxis": n_draft_axis(jobs), "yaxis": axis("speedup (×)"), "hovermode": "closest"}
     levels = {1.0: "no gain"} | ({target: f"target {target:g}×"} if target != 1 else {})
@@ -120,7 +121,7 @@ def _forest(rows: Mapping[str, Comparison], chart_id: str, title: str) -> Chart:
     several = len(categories) > 1
     for index, category in enumerate(categories):
         mine = {label: row for label, row in rows.items() if (row.prompt_category or "") == category}
-        hovers = [f"{label}: {speedup(row)}" for label, row in mine.items()]
+        hovers = [f"{label}: {speedup_words(row)}" for label, row in mine.items()]
         members = list(mine.values())
         data.append(_speedup_trace(index, category, members, list(mine), "x", showlegend=several, text=hovers))
     layout = {
@@ -161,7 +162,7 @@ def _both_modes(jobs: Sequence[Comparison]) -> Chart | None:
         id="main",
         title="Decoding speed, each run a point",
         caption="Circles: vanilla runs; squares: speculative runs; bar: mean ± standard deviation.",
-        summary=f"Tokens per second: {listed(f'{name} {plus_minus(stats, 1)}' for name, stats, *_ in strips)}.",
+        summary=f"Tokens per second: {join_words(f'{name} {plus_minus(stats, 1)}' for name, stats, *_ in strips)}.",
         data=data,
         layout={
             "xaxis": axis("tokens per second", rangemode="tozero"),
@@ -174,7 +175,7 @@ def _both_modes(jobs: Sequence[Comparison]) -> Chart | None:
 
 def heat_map(jobs: Sequence[Comparison]) -> Chart | None:
     """Setting × n_draft; None unless there are at least two of each."""
-    rows = {name: {job.n_draft: job for job in reversed(found)} for name, found in series_of(_rated(jobs)).items()}
+    rows = {name: {job.n_draft: job for job in reversed(found)} for name, found in jobs_by_series(_rated(jobs)).items()}
     return _heat("heat", "Setting × n_draft", "setting", rows)
 
 
@@ -182,7 +183,7 @@ def prompt_heat_map(
     jobs: Sequence[Comparison], rows: Sequence[Comparison], best: Comparison, chart_id: str
 ) -> Chart | None:
     """Prompt × n_draft for the series of the advised job; None for one prompt or one n_draft."""
-    series = {job.job_id for job in series_of(jobs)[names_of(jobs).series[best.job_id]]}
+    series = {job.job_id for job in jobs_by_series(jobs)[names_of(jobs).series[best.job_id]]}
     cells: dict[str, dict[int, Comparison]] = {row.prompt_id or "": {} for row in by_prompt(rows, best.job_id)}
     for row in rows:
         if row.job_id in series and row.prompt_id in cells:
@@ -197,20 +198,16 @@ def _heat(chart_id: str, title: str, what: str, rows: Mapping[str, Mapping[int, 
              if n_draft in row and (value := best_estimate(row[n_draft])) is not None]  # fmt: skip
     if len(rows) < 2 or len(drafts) < 2 or not rated:
         return None
-    reach = max(abs(value - 1) for value, _, _ in rated) or 1.0
-    cells = [[row.get(n_draft) for n_draft in drafts] for row in rows.values()]
-    trace: Trace = {
-        "type": "heatmap", "x": [str(n_draft) for n_draft in drafts], "y": list(rows),
-        "z": [[_value(cell) if cell and best_estimate(cell) is not None else None for cell in row] for row in cells],
-        "zmin": rounded(1 - reach), "zmax": rounded(1 + reach), "xgap": 2, "ygap": 2,
-        "colorscale": [[0, "--low"], [0.5, "--mid"], [1, "--high"]],
-        "text": [["" if cell is None else f"{number(best_estimate(cell))}{VERDICT_SIGNS[cell.verdict]}" for cell in row]
-                 for row in cells],
-        "texttemplate": "%{text}", "colorbar": {"title": {"text": "×"}, "thickness": 12},
-        "customdata": [["" if cell is None else f"{speedup(cell)}, {VERDICT_WORDS[cell.verdict]}" for cell in row]
-                       for row in cells],
-        "hovertemplate": "%{y}<br>n_draft %{x}: %{customdata}<extra></extra>",
-    }  # fmt: skip
+    trace = heat_trace(
+        [[row.get(n_draft) for n_draft in drafts] for row in rows.values()],
+        lambda cell: None if best_estimate(cell) is None else _value(cell),
+        lambda cell: f"{number(best_estimate(cell))}{VERDICT_SIGNS[cell.verdict]}",
+        lambda cell: f"{speedup_words(cell)}, {VERDICT_WORDS[cell.verdict]}",
+        middle=1.0,
+        where="%{y}<br>n_draft %{x}: ",
+        x=[str(n_draft) for n_draft in drafts],
+        y=list(rows),
+    )
     top, name, n_draft = max(rated, key=lambda entry: entry[0])
     return Chart(
         id=chart_id,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from velosweep.reporting.console import say, say_lines, table_width
 from velosweep.reporting.html import render_template
 from velosweep.reporting.table import Cell, Table, column, figure, terminal_lines
-from velosweep.reporting.wording import first_few, interval, job_labels, listed, names_of, percent
+from velosweep.reporting.wording import first_few, interval, job_labels, join_words, names_of, percent
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.intervals import Interval
 from velosweep.statistics.sweep_changes import Change, SweepChanges
@@ -68,7 +68,7 @@ class SweepComparison:
         changed = [change for change in known if change.real]
         if not changed:
             return f"No change found in {plural(len(known), 'setting')}; {_unseen(change.ratio for change in known)}"
-        named = listed(
+        named = join_words(
             f"{self.label(change)} is {_words(change)}: {_ratio_words(change.ratio)}" for change in changed[:5]
         )
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
@@ -92,10 +92,10 @@ class SweepComparison:
         what = "Speedups reproduced" if any(change.new.ci_low is not None for change in judged) else "Reproduced"
         text = f"{what} within their intervals: {sure} of {plural(len(judged), 'setting')}"
         if lost:
-            text += f"; not {listed(first_few(list(map(self.label, lost)), 5))}"
+            text += f"; not {join_words(first_few(list(map(self.label, lost)), 5))}"
         if unclear:
             hidden = _unseen(unclear.values())
-            text += f"; can't tell for {listed(first_few(list(unclear), 5))}"
+            text += f"; can't tell for {join_words(first_few(list(unclear), 5))}"
             text += "" if hidden in self.headline else f": {hidden}"
         return text
 
@@ -110,7 +110,7 @@ def _settings_apart(old: Sequence[Comparison], new: Sequence[Comparison]) -> Ite
     for key in names.keys:
         before, after = (list(dict.fromkeys(names.texts[key][row.job_id] for row in rows)) for rows in (old, new))
         if before and after and not set(before) & set(after):
-            yield f"{names.titles[key]} is {listed(before)} in the old one, {listed(after)} in the new one"
+            yield f"{names.titles[key]} is {join_words(before)} in the old one, {join_words(after)} in the new one"
 
 
 def _words(change: Change) -> str:
@@ -190,7 +190,7 @@ def print_comparison(compared: SweepComparison, console: "Console") -> None:
         say(console, CAVEAT, style="dim")
     for title, labels in compared.only_in:
         if labels:
-            say(console, f"{title}: {listed(labels)}")
+            say(console, f"{title}: {join_words(labels)}")
 
 
 def render_comparison(compared: SweepComparison, *, show_paths: bool = False) -> str:

@@ -12,7 +12,6 @@ from velosweep.reporting.build_answers import build_answers
 from velosweep.reporting.console import NORMAL, QUIET, SILENT, VERBOSE, height, near, say, say_lines, table_width
 from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.finding_text import grouped_findings
-from velosweep.reporting.load_map import as_answered, load_table, where_it_pays
 from velosweep.reporting.printed_command import command_remarks
 from velosweep.reporting.recommendation import Recommendation, recommend
 from velosweep.reporting.request_words import request_words
@@ -22,6 +21,7 @@ from velosweep.reporting.speedup_hints import target_reasons
 from velosweep.reporting.table import terminal_lines
 from velosweep.reporting.verbose_report import print_details
 from velosweep.reporting.wording import failure_sentences, first_few, job_labels, whole_jobs
+from velosweep.reporting.workload_map import as_answered, where_it_pays, workload_table
 from velosweep.results.loading import sweeps_by_age
 from velosweep.results.paths import SweepPaths
 from velosweep.statistics.comparison import Comparison
@@ -113,7 +113,7 @@ def print_results(
     for sentence, style in answers:
         say(console, sentence, style=style)
     if loads:
-        say_lines(console, terminal_lines(load_table(answered_jobs, jobs), width=table_width(console)))
+        say_lines(console, terminal_lines(workload_table(answered_jobs, jobs), width=table_width(console)))
     elif jobs and not single:
         most = max(room - taken, answered + 1)  # the rest counted
         say_lines(console, _table_lines(with_failed(jobs, record), found, record, most, console))

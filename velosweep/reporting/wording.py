@@ -85,7 +85,7 @@ def interval_source(ci_method: str) -> str:
     return f"the interval is from {'pairs of' if ci_method.startswith('paired') else 'unpaired'} runs"
 
 
-def speedup(comparison: Comparison) -> str:
+def speedup_words(comparison: Comparison) -> str:
     """`1.41× [1.33, 1.49]`: the geometric mean ratio and its 95 % interval."""
     value = best_estimate(comparison)
     if value is None:
@@ -101,7 +101,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def listed(items: Iterable[str]) -> str:
+def join_words(items: Iterable[str]) -> str:
     """`a, b and c`."""
     *head, last = list(items) or [""]
     return f"{', '.join(head)} and {last}" if head else last
@@ -176,7 +176,7 @@ def recorded_labels(record: SweepRecord) -> Mapping[str, str]:
     return job_names(settings, {job.id: job.num for job in record.jobs}).labels
 
 
-def series_of(rows: Iterable[Comparison]) -> dict[str, list[Comparison]]:
+def jobs_by_series(rows: Iterable[Comparison]) -> dict[str, list[Comparison]]:
     """Jobs that differ only in n_draft, by label (empty where there is one series), each in order of n_draft."""
     jobs = list(rows)
     names = names_of(jobs).series
@@ -190,8 +190,8 @@ MOST_SERIES = 8  # lines of a chart that can be told apart
 
 
 def leading_series(rows: Iterable[Comparison]) -> dict[str, list[Comparison]]:
-    """As `series_of`, but at most MOST_SERIES: those that reached the highest speedups."""
-    series = series_of(rows)
+    """As `jobs_by_series`, but at most MOST_SERIES: those that reached the highest speedups."""
+    series = jobs_by_series(rows)
     reached = {name: max(best_estimate(job) or 0.0 for job in members) for name, members in series.items()}
     leading = sorted(series, key=lambda name: -reached[name])[:MOST_SERIES]
     return {name: members for name, members in series.items() if name in leading}

@@ -19,15 +19,15 @@ from velosweep.results.parquet_files import (
     read_parquet,
     read_row_groups,
     row_count,
-    schema,
+    samples_schema,
     sweep_metadata,
     write_row_groups,
     write_samples,
 )
 from velosweep.results.paths import SAMPLES, SweepPaths
-from velosweep.results.results_file import Summary, write_results, write_summary_array
+from velosweep.results.results_file import write_results, write_summary_array
 from velosweep.results.setting_columns import sample_columns, stored_columns, with_setting_columns
-from velosweep.results.sweep_record import read_record, record_from_samples
+from velosweep.results.sweep_record import Summary, read_record, record_from_samples
 from velosweep.statistics.best_of_several import with_best_marked
 from velosweep.statistics.builds import with_builds_compared
 from velosweep.statistics.comparison import Comparison
@@ -183,7 +183,7 @@ def _copy_journal(paths: SweepPaths, record: SweepRecord, copy: Path) -> tuple[s
 
     def lost() -> pa.Table:
         if not lines or not paths.samples.is_file():
-            return schema().empty_table()
+            return samples_schema().empty_table()
         rows, note = lost_rows(journal_columns(paths.journal, RUN), paths.samples)
         notes.append(note)
         return rows

@@ -27,7 +27,7 @@ from velosweep.results.parquet_files import (
     job_metadata,
     open_parquet,
     reading_parquet,
-    schema,
+    samples_schema,
     with_all_columns,
 )
 from velosweep.results.paths import SweepPaths
@@ -111,7 +111,7 @@ def _rows_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[J
     Parquet's pages end where chunks do.
     """
     further = [field for field in table.schema if field.name not in COLUMNS]
-    wanted = pa.schema([*schema(), *further]).with_metadata(schema().metadata)
+    wanted = pa.schema([*samples_schema(), *further]).with_metadata(samples_schema().metadata)
     table = table.select(wanted.names).cast(wanted).combine_chunks()
     block, ranges = numbers(table, "block", missing=0), owner_ranges(table)
     together: list[tuple[JobRecord, Any]] = []

@@ -17,7 +17,7 @@ import pyarrow.json as pj
 
 from velosweep.files import as_storage_error
 from velosweep.results.journal import scan
-from velosweep.results.parquet_files import COLUMNS, ROW_GROUP, arrow_schema, check_schema, schema
+from velosweep.results.parquet_files import COLUMNS, ROW_GROUP, arrow_schema, check_schema, samples_schema
 from velosweep.results.paths import JOURNAL
 
 BATCH_LINES = 32_768
@@ -47,7 +47,7 @@ def journal_to_table(path: Path) -> tuple[pa.Table, Damaged]:
     """
     damaged: Damaged = []
     tables = [table for _, table in _parsed_batches(path, damaged, tuple(COLUMNS))]
-    return pa.concat_tables([schema().empty_table(), *tables]), sorted(damaged)
+    return pa.concat_tables([samples_schema().empty_table(), *tables]), sorted(damaged)
 
 
 def journal_columns(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:

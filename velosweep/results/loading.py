@@ -23,7 +23,7 @@ from velosweep.results.parquet_files import (
     reading_parquet,
     with_all_columns,
 )
-from velosweep.results.paths import GROUPS, RECORD, RESULTS, SAMPLES, SweepPaths
+from velosweep.results.paths import GROUP_FOLDER, RECORD, RESULTS, SAMPLES, SweepPaths
 from velosweep.results.setting_columns import sample_columns, with_setting_columns
 from velosweep.results.sweep_record import read_record
 
@@ -47,7 +47,7 @@ def load(
     Settings that a sweep varies beside the contract's columns follow these, null for a sweep that doesn't vary them.
     Raises StorageError where nothing is found or a file is damaged, SchemaError for a newer program's file.
     """
-    return _load(Path(directory), SAMPLES, parquet_files.schema(), filters, columns)
+    return _load(Path(directory), SAMPLES, parquet_files.samples_schema(), filters, columns)
 
 
 def load_results(
@@ -66,7 +66,7 @@ def load_results(
         if filters is not None and not isinstance(filters, pc.Expression):
             filters = pq.filters_to_expression(filters)
         filters = own if filters is None else own & filters
-    return _load(folder, RESULTS, results_file.schema(), filters, columns)
+    return _load(folder, RESULTS, results_file.results_schema(), filters, columns)
 
 
 def _with_further(schema: pa.Schema, files: Iterable[pa.Schema]) -> pa.Schema:
@@ -108,7 +108,7 @@ def load_sweep_samples(root: Path) -> tuple[pa.Table, tuple[str, ...]]:
     if paths.samples.is_file():
         with reading_parquet(paths.samples):  # columns of other types, and what has no order
             table = with_all_columns(read_parquet(paths.samples)).select(list(parquet_files.COLUMNS))
-            table = table.cast(parquet_files.schema())
+            table = table.cast(parquet_files.samples_schema())
         refuse_absurd(paths.samples, table)
         return in_canonical_order(table), ()
     found = sweeps_below(root)
@@ -126,7 +126,7 @@ def lost_rows(journal: Iterable[pa.Table], samples: Path) -> tuple[pa.Table, str
     `journal`: its runs, RUN of them at least.
     """
     known = {run for table in journal for run in _runs(table)}
-    lost = [parquet_files.schema().empty_table()]
+    lost = [parquet_files.samples_schema().empty_table()]
     try:
         for rows in read_row_groups(samples):
             lost.append(rows.filter(pa.array((run not in known for run in _runs(rows)), type=pa.bool_())))
@@ -146,7 +146,7 @@ def _runs(table: pa.Table) -> Iterator[int]:
 def sweeps_below(folder: Path) -> list[Path]:
     """Sweeps as they lie in `outputs` or in a day's folder of it; no deeper, for `folder` may be a whole home."""
     found = (record.parent for depth in ("*", "*/*") for record in folder.glob(f"{depth}/{RECORD}"))
-    return sorted(path for path in found if GROUPS not in path.parts)
+    return sorted(path for path in found if GROUP_FOLDER not in path.parts)
 
 
 def sweeps_by_age(folder: Path) -> list[Path]:

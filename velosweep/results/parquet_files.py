@@ -46,7 +46,7 @@ DEFAULTS: Mapping[str, object] = {"block": 0, "attempt": 0, "concurrency": 1, "d
 ROW_GROUP = 8_192
 
 
-def schema(metadata: Mapping[str, str] | None = None) -> "pa.Schema":
+def samples_schema(metadata: Mapping[str, str] | None = None) -> "pa.Schema":
     """The columns of samples.parquet, with `metadata` beside the schema's version."""
     return arrow_schema(COLUMNS, metadata)
 
@@ -209,7 +209,7 @@ def read_row_groups(path: Path) -> "Iterator[pa.Table]":
     with reading_parquet(path):  # columns of other types, too
         file = open_parquet(path)
         for number in range(file.num_row_groups):
-            yield with_all_columns(file.read_row_group(number)).select(list(COLUMNS)).cast(schema())
+            yield with_all_columns(file.read_row_group(number)).select(list(COLUMNS)).cast(samples_schema())
 
 
 def row_count(path: Path) -> int:
@@ -231,7 +231,7 @@ def with_all_columns(table: "pa.Table") -> "pa.Table":
     """The columns of the contract in its order, null where `table` lacks them; then its further ones."""
     import pyarrow as pa
 
-    for field in schema():
+    for field in samples_schema():
         if field.name not in table.column_names:
             values = [DEFAULTS.get(field.name)] * table.num_rows
             table = table.append_column(field, pa.array(values, type=field.type))

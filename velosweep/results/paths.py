@@ -12,7 +12,7 @@ SAMPLES = "samples.parquet"
 RESULTS = "results.parquet"
 RECORD = "sweep.json"
 JOURNAL = "journal.jsonl"
-GROUPS = ".groups"
+GROUP_FOLDER = ".groups"
 COMPARISON = "comparison.html"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -49,7 +49,7 @@ class SweepPaths:
         self.tuner = root / "tuner.parquet"  # every decision of `hydra/sweeper=tune`, with its evidence
         self.report = root / "report.html"  # one page, no network
         self.comparison = root / COMPARISON  # with an earlier sweep
-        self.groups = root / GROUPS  # only of a sweep that was shared out over machines: a sweep each
+        self.groups = root / GROUP_FOLDER  # only of a sweep that was shared out over machines: a sweep each
         self.lock = root / "lock"  # held by the one process that writes the sweep
         self._jobs: dict[str, JobPaths] = {}
 

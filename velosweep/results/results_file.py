@@ -112,7 +112,7 @@ _PLACES = {
 }
 
 
-def schema(metadata: Mapping[str, str] | None = None) -> "pa.Schema":
+def results_schema(metadata: Mapping[str, str] | None = None) -> "pa.Schema":
     """The columns of results.parquet, with `metadata` beside the schema's version."""
     return arrow_schema(COLUMNS, metadata)
 
@@ -177,10 +177,7 @@ def write_decisions(path: Path, decisions: Sequence[TunerDecision]) -> None:
         pq.write_table(table, beside)
 
 
-Summary = dict[str, Any]
-
-
-def summary(comparison: Comparison, *, iterations: int) -> Summary:
+def summary(comparison: Comparison, *, iterations: int) -> dict[str, Any]:
     """The specification's object for a job, or for one prompt of it.
 
     `iterations`: as asked for. `config.prompt` is the prompt, or the set's name for a set of several.
@@ -203,7 +200,7 @@ def summary(comparison: Comparison, *, iterations: int) -> Summary:
     }
 
 
-def _mode(mode: Mode, statistics: ModeStatistics | None) -> Summary | None:
+def _mode(mode: Mode, statistics: ModeStatistics | None) -> dict[str, Any] | None:
     if statistics is None:
         return None
     figures = {

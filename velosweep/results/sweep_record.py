@@ -97,8 +97,6 @@ _KEYS = ["job_id", "mode", "prompt_id"]
 _FIRST = ["sweep_id", "job_num", "model_pair", "main_model", "draft_model", "speculation", "n_draft", "n_predict"]
 _FIRST += ["concurrency", "depth", "prompt_set", "started_at", "host", "device", "engine", "llama_cpp_build"]
 
-Row = dict[str, Any]
-
 
 def record_from_samples(table: "pa.Table", keys: Mapping[str, str]) -> SweepRecord:
     """One job a `job_id` of speculative rows, in order of `job_num`; what samples don't say stays at its default.
@@ -107,11 +105,13 @@ def record_from_samples(table: "pa.Table", keys: Mapping[str, str]) -> SweepReco
     """
     grouped = table.group_by(_KEYS, use_threads=False)
     firsts = grouped.aggregate([*((name, "first") for name in (*_FIRST, *keys)), ("iteration", "max")])
-    rows: list[Row] = [{name.removesuffix("_first"): row[name] for name in row} for row in firsts.to_pylist()]
+    rows: list[dict[str, Any]] = [
+        {name.removesuffix("_first"): row[name] for name in row} for row in firsts.to_pylist()
+    ]
     chosen = [row for row in rows if row["mode"] == Mode.SPECULATIVE.value] or rows
     by_job = groupby(sorted(chosen, key=lambda row: row["job_id"] or ""), key=lambda row: row["job_id"] or "")
     jobs = sorted((list(members) for _, members in by_job), key=lambda members: members[0]["job_num"] or 0)
-    first: Row = chosen[0] if chosen else {}
+    first = chosen[0] if chosen else {}
     started = [row["started_at"] for row in chosen if row["started_at"] is not None]
     return SweepRecord(
         sweep_id=first.get("sweep_id") or "",
@@ -137,7 +137,7 @@ def record_from_samples(table: "pa.Table", keys: Mapping[str, str]) -> SweepReco
     )
 
 
-def _job(number: int, rows: list[Row], keys: Mapping[str, str]) -> JobRecord:
+def _job(number: int, rows: list[dict[str, Any]], keys: Mapping[str, str]) -> JobRecord:
     first = rows[0]
     num = number if first["job_num"] is None else first["job_num"]
     return JobRecord(

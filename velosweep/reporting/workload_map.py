@@ -1,6 +1,6 @@
 """From where to where speculation pays: speedups over streams and depth, in a sentence and as a map.
 
-A load is a number of streams and a depth. Settings measured at one load compete; each load's best is what is told.
+Settings measured at one workload (a number of streams, a depth) compete; each workload's best is what is told.
 """
 
 import math
@@ -10,20 +10,19 @@ from typing import Any
 
 from velosweep.planning.job_settings import value_of, varying_keys
 from velosweep.records import SweepRecord
-from velosweep.reporting.chart import MUTED, Chart, Trace, axis, rounded
+from velosweep.reporting.chart import MUTED, Chart, Trace, axis, heat_trace, rounded
 from velosweep.reporting.recommendation import Recommendation
 from velosweep.reporting.table import Cell, Table, column, figure
-from velosweep.reporting.wording import VERDICT_SIGNS, VERDICT_WORDS, job_labels, listed, number, speedup
+from velosweep.reporting.wording import VERDICT_SIGNS, VERDICT_WORDS, job_labels, join_words, number, speedup_words
 from velosweep.statistics.best_of_several import Task, task_of
 from velosweep.statistics.comparison import Comparison, ModeStatistics
 from velosweep.statistics.ranking import best_estimate, fastest
 from velosweep.units import plural
 from velosweep.values import Verdict
 
-Load = tuple[int, int]
+Workload = tuple[int, int]
 """Depth and streams."""
 
-Cells = Mapping[int, Comparison]
 _SURE = (Verdict.FASTER, Verdict.SLOWER)
 
 
@@ -33,10 +32,10 @@ def as_answered(jobs: Sequence[Comparison], found: Sequence[Recommendation], rec
     And all jobs of loads without an answer, unless they were searched.
     """
     answered = [answer.job for answer in found if answer.job is not None]
-    return [*answered, *([] if record.searches else _of_other_loads(jobs, answered))]
+    return [*answered, *([] if record.searches else _of_other_workloads(jobs, answered))]
 
 
-def _of_other_loads(jobs: Sequence[Comparison], answered: Sequence[Comparison]) -> list[Comparison]:
+def _of_other_workloads(jobs: Sequence[Comparison], answered: Sequence[Comparison]) -> list[Comparison]:
     covered = {task_of(job) for job in answered}
     return [job for job in jobs if task_of(job) not in covered]
 
@@ -47,7 +46,7 @@ def where_it_pays(jobs: Sequence[Comparison]) -> list[str]:
     varying = varying_keys([dict(question) for question in questions])
     found = []
     for question, rows in questions.items():
-        cells = best_of_loads(rows)
+        cells = best_of_workloads(rows)
         if len(cells) > 1:
             which = ", ".join(f"{key} {value_of(dict(question), key)}" for key in varying)
             found.append(f"{which}{': ' if which else ''}{' '.join(_sentences(cells))}")
@@ -62,20 +61,20 @@ def _questions(jobs: Sequence[Comparison]) -> dict[Task, list[Comparison]]:
     return found
 
 
-def best_of_loads(jobs: Sequence[Comparison]) -> dict[Load, Comparison]:
+def best_of_workloads(jobs: Sequence[Comparison]) -> dict[Workload, Comparison]:
     """The best setting at each load that has a speedup, in order."""
-    best = {load: fastest(rows) for load, rows in sorted(_by_load(jobs).items())}
+    best = {load: fastest(rows) for load, rows in sorted(_by_workload(jobs).items())}
     return {load: job for load, job in best.items() if job is not None}
 
 
-def _by_load(jobs: Sequence[Comparison]) -> dict[Load, list[Comparison]]:
-    loads: dict[Load, list[Comparison]] = {}
+def _by_workload(jobs: Sequence[Comparison]) -> dict[Workload, list[Comparison]]:
+    loads: dict[Workload, list[Comparison]] = {}
     for job in jobs:
         loads.setdefault((job.depth, job.concurrency), []).append(job)
     return loads
 
 
-def _sentences(cells: Mapping[Load, Comparison]) -> Iterator[str]:
+def _sentences(cells: Mapping[Workload, Comparison]) -> Iterator[str]:
     depths = sorted({depth for depth, _ in cells})
     if len({streams for _, streams in cells}) == 1:
         yield _sentence({depth: job for (depth, _), job in cells.items()}, lambda depth: f"depth {depth:,}")
@@ -86,7 +85,7 @@ def _sentences(cells: Mapping[Load, Comparison]) -> Iterator[str]:
         yield f"At depth {depth:,} it {words[0].lower()}{words[1:]}" if depth or len(depths) > 1 else words
 
 
-def _sentence(cells: Cells, name: Callable[[int], str]) -> str:
+def _sentence(cells: Mapping[int, Comparison], name: Callable[[int], str]) -> str:
     """Where along one axis it pays, and what it is at the first places where it does not."""
     places = sorted(cells)
     paying = [place for place in places if cells[place].verdict is Verdict.FASTER]
@@ -99,7 +98,7 @@ def _sentence(cells: Cells, name: Callable[[int], str]) -> str:
             f"at {name(places[0])}" if len(places) == 1 else f"at all measured, {name(places[0])} to {name(places[-1])}"
         )
     elif paying != places[: len(paying)]:
-        where = f"at {listed([name(place) for place in paying])}"
+        where = f"at {join_words([name(place) for place in paying])}"
     else:
         where = f"at {name(paying[0])} only" if len(paying) == 1 else f"up to {name(paying[-1])}"
     return f"Pays {where}{f'; {figures}{_more(others)}' if others else ''}."
@@ -110,34 +109,21 @@ def _more(others: Sequence[int]) -> str:
 
 
 def _figure(job: Comparison) -> str:
-    return f"{speedup(job)}{'' if job.verdict in _SURE else ', not sure'}"
+    return f"{speedup_words(job)}{'' if job.verdict in _SURE else ', not sure'}"
 
 
-def load_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Chart | None:
+def workload_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Chart | None:
     """Speedup by streams and depth, of each the advised setting, by id, or the best; None unless both vary."""
     answered = [job for job in jobs if job.job_id in advised]
-    jobs = [*answered, *_of_other_loads(jobs, answered)]
-    cells = best_of_loads(jobs)
+    jobs = [*answered, *_of_other_workloads(jobs, answered)]
+    cells = best_of_workloads(jobs)
     depths, streams = (sorted({load[place] for load in cells}) for place in (0, 1))
     if min(len(depths), len(streams)) < 2 or len(_questions(jobs)) > 1:
         return None
     grid = [[cells.get((depth, count)) for count in streams] for depth in depths]
-    # On a scale of ratios half as fast lies as far below 1 as twice as fast above it, and nothing below 0.
-    logs = {load: rounded(math.log2(value)) for load, job in cells.items() if (value := best_estimate(job))}
-    reach = max(map(abs, logs.values()), default=0.0) or 1.0
-    trace: Trace = {
-        "type": "heatmap",
-        "z": [[logs.get((depth, count)) for count in streams] for depth in depths],
-        "zmin": -reach, "zmax": reach, "xgap": 2, "ygap": 2,
-        "colorscale": [[0, "--low"], [0.5, "--mid"], [1, "--high"]],
-        "text": [["" if cell is None else _sign(cell) for cell in row] for row in grid],
-        "texttemplate": "%{text}", "colorbar": {
-            "title": {"text": "×"}, "thickness": 12,
-            "tickvals": [-reach, 0.0, reach], "ticktext": [f"{2**tick:.2f}" for tick in (-reach, 0, reach)],
-        },
-        "customdata": [["" if cell is None else _hover(cell) for cell in row] for row in grid],
-        "hovertemplate": "%{customdata}<extra></extra>",
-    }  # fmt: skip
+    trace = heat_trace(grid, _log_speedup, _sign, _hover, middle=0.0)
+    ticks = [trace["zmin"], 0.0, trace["zmax"]]
+    trace["colorbar"] |= {"tickvals": ticks, "ticktext": [f"{2**tick:.2f}" for tick in ticks]}
     layout: dict[str, Any] = {
         "xaxis": _steps("streams", [f"{count:,}" for count in streams]),
         "yaxis": _steps("depth (tokens)", [f"{depth:,}" for depth in depths]) | {"autorange": "reversed"},
@@ -155,10 +141,16 @@ def load_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Cha
     )
 
 
+def _log_speedup(job: Comparison) -> float | None:
+    """Half as fast lies as far below the middle as twice as fast above it, and nothing below 0."""
+    value = best_estimate(job)
+    return rounded(math.log2(value)) if value else None
+
+
 def _hover(job: Comparison) -> str:
     setting = f"{job.speculation}, n_draft {job.n_draft}"
     load = f"{plural(job.concurrency, 'stream')}, depth {job.depth:,}"
-    return f"<b>{load}: {speedup(job)}</b><br>{VERDICT_WORDS[job.verdict]}, {setting}"
+    return f"<b>{load}: {speedup_words(job)}</b><br>{VERDICT_WORDS[job.verdict]}, {setting}"
 
 
 def _steps(title: str, names: Sequence[str]) -> dict[str, Any]:
@@ -196,13 +188,13 @@ def _line_at_one(grid: Grid) -> Iterator[Trace]:
                     yield {"type": "line", **edge, "line": {"color": "--text", "width": 3}}
 
 
-def load_table(answers: Sequence[Comparison], jobs: Sequence[Comparison]) -> Table:
+def workload_table(answers: Sequence[Comparison], jobs: Sequence[Comparison]) -> Table:
     """The best setting of each load: speedups of depths by streams, or where one of them varies a row a load.
 
     `answers`: as `as_answered` gives them of all `jobs`.
     """
-    cells = best_of_loads(answers)
-    names = _names_at_loads(jobs) if len(jobs) > len(cells) else {}
+    cells = best_of_workloads(answers)
+    names = _names_at_workloads(jobs) if len(jobs) > len(cells) else {}
     depths, streams = (sorted({load[place] for load in cells}) for place in (0, 1))
     if len(depths) > 1 < len(streams):
         speedups = partial(_speedup_at, cells, names)
@@ -218,7 +210,7 @@ def load_table(answers: Sequence[Comparison], jobs: Sequence[Comparison]) -> Tab
             *([column("best setting", found, lambda job: names[job.job_id], right=False)] if names else []),
             column("vanilla tok/s", found, lambda job: _rate(job.vanilla)),
             column("speculative tok/s", found, lambda job: _rate(job.speculative)),
-            column("speedup", found, speedup),
+            column("speedup", found, speedup_words),
             column("", found, lambda job: VERDICT_WORDS[job.verdict], right=False),
             column("first token p95 ms", found, lambda job: _waits(job, "first_token_p95_ms"), drop=1),
             column("next token p95 ms", found, lambda job: _waits(job, "between_tokens_p95_ms"), drop=2),
@@ -226,12 +218,12 @@ def load_table(answers: Sequence[Comparison], jobs: Sequence[Comparison]) -> Tab
     )
 
 
-def _names_at_loads(jobs: Sequence[Comparison]) -> dict[str, str]:
+def _names_at_workloads(jobs: Sequence[Comparison]) -> dict[str, str]:
     """What each job is called among those of its load, by job id."""
-    return {job_id: name for rows in _by_load(jobs).values() for job_id, name in job_labels(rows).items()}
+    return {job_id: name for rows in _by_workload(jobs).values() for job_id, name in job_labels(rows).items()}
 
 
-def _speedup_at(cells: Mapping[Load, Comparison], names: Mapping[str, str], streams: int, depth: int) -> str | None:
+def _speedup_at(cells: Mapping[Workload, Comparison], names: Mapping[str, str], streams: int, depth: int) -> str | None:
     """`1.52×▲ n_draft 8`; the setting where several have `names`."""
     job = cells.get((depth, streams))
     return None if job is None else f"{_sign(job)} {names.get(job.job_id, '')}".rstrip()

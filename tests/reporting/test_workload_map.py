@@ -9,8 +9,8 @@ import pytest
 
 from tests.reporting import sweeps
 from velosweep.records import SearchRecord
-from velosweep.reporting.load_map import as_answered, load_chart, load_table, where_it_pays
 from velosweep.reporting.recommendation import Recommendation
+from velosweep.reporting.workload_map import as_answered, where_it_pays, workload_chart, workload_table
 from velosweep.statistics.comparison import Comparison
 from velosweep.values import Verdict
 
@@ -68,7 +68,7 @@ def test_over_both_there_is_a_sentence_for_each_depth() -> None:
 
 def test_one_load_needs_no_sentence() -> None:
     assert where_it_pays(sweeps.default_sweep().jobs) == []
-    assert load_chart(sweeps.default_sweep().jobs) is None
+    assert workload_chart(sweeps.default_sweep().jobs) is None
 
 
 def test_each_loads_best_setting_counts_for_it() -> None:
@@ -101,7 +101,7 @@ def test_the_answers_setting_counts_where_another_has_a_larger_speedup_of_someth
     answers = [Recommendation(question="", kind="run", headline="", job=job) for job in loads[:2]]
 
     told = as_answered([*loads, slower], answers, made.record)
-    chart = load_chart([*measured({(1, 0): PAYS, (2, 0): PAYS, (1, 9): PAYS, (2, 9): PAYS}), slower], {"j0"})
+    chart = workload_chart([*measured({(1, 0): PAYS, (2, 0): PAYS, (1, 9): PAYS, (2, 9): PAYS}), slower], {"j0"})
 
     assert told == loads
     assert chart is not None
@@ -109,7 +109,7 @@ def test_the_answers_setting_counts_where_another_has_a_larger_speedup_of_someth
 
 
 def test_the_map_has_a_line_at_1_and_hatches_what_is_not_sure() -> None:
-    chart = load_chart(measured({(1, 0): PAYS, (8, 0): LOSES, (1, 4096): UNSURE, (8, 4096): LOSES}))
+    chart = workload_chart(measured({(1, 0): PAYS, (8, 0): LOSES, (1, 4096): UNSURE, (8, 4096): LOSES}))
 
     assert chart is not None
     (heat,) = chart.data
@@ -129,8 +129,8 @@ def test_the_map_has_a_line_at_1_and_hatches_what_is_not_sure() -> None:
 
 def test_the_table_has_depths_by_streams_or_a_row_a_load() -> None:
     loads = measured({(1, 0): PAYS, (8, 0): LOSES, (1, 4096): UNSURE, (8, 4096): LOSES})
-    both = load_table(loads, loads)
-    streams = load_table(loads[:2], loads[:2])
+    both = workload_table(loads, loads)
+    streams = workload_table(loads[:2], loads[:2])
 
     assert [column.title for column in both.columns] == ["depth", "1 stream", "8 streams"]
     assert [cell.text for cell in both.rows[0]] == ["0", "1.70×▲", "0.90×▼"]
@@ -141,8 +141,8 @@ def test_the_table_has_depths_by_streams_or_a_row_a_load() -> None:
 def test_where_several_settings_compete_each_load_names_its_best() -> None:
     loads = measured({(1, 0): PAYS, (8, 0): LOSES, (1, 4096): UNSURE, (8, 4096): LOSES})
     others = [replace(job, job_id=f"{job.job_id}-8", n_draft=8, speedup_gm=0.5) for job in loads]
-    both = load_table(loads, [*loads, *others])
-    streams = load_table(loads[:2], [*loads[:2], *others[:2]])
+    both = workload_table(loads, [*loads, *others])
+    streams = workload_table(loads[:2], [*loads[:2], *others[:2]])
 
     assert [cell.text for cell in both.rows[0]] == ["0", "1.70×▲ n_draft 4", "0.90×▼ n_draft 4"]
     assert [cell.text for cell in streams.columns[1].cells] == ["n_draft 4", "n_draft 4"]

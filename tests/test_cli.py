@@ -135,6 +135,18 @@ def test_the_configuration_can_be_shown(recorded: Recorded, capsys: pytest.Captu
     assert recorded.calls == []
 
 
+@pytest.mark.parametrize(("flag", "said"), [("-v", "verbose: true"), ("--quiet", "quiet: true")])
+def test_how_much_is_said_has_the_commands_flags(
+    flag: str,
+    said: str,
+    recorded: Recorded,
+    capsys: pytest.CaptureFixture[str],  # noqa: F811
+) -> None:
+    assert recorded.main(["--cfg", "job", "n_draft=5", flag]) == 0
+
+    assert f"\n  {said}\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("words", [["--cfg", "job", "-p", "sampling"], ["--info", "searchpath"], ["-i", "searchpath"]])
 def test_hydras_own_flags_are_left_to_it(words: list[str], tmp_path: Path) -> None:
     done = run(*words, cwd=tmp_path)  # by itself: --info leaves Hydra's logging behind

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from velosweep.commands.doctor import main
-from velosweep.errors import ExitStatus
+from velosweep.errors import ConfigError, ExitStatus
 
 
 def test_each_of_several_drafts_is_checked_once_and_remedies_are_flags(
@@ -20,3 +20,8 @@ def test_each_of_several_drafts_is_checked_once_and_remedies_are_flags(
     assert [said.count(f"No model at {tmp_path / name}.gguf") for name in ("main", "one", "two")] == [2, 1, 1]
     assert "set --draft to a GGUF file" in said
     assert "model_pair." not in said
+
+
+def test_a_flag_of_llama_servers_is_refused_in_the_doctors_name() -> None:
+    with pytest.raises(ConfigError, match=r"^velosweep doctor has no -ngl$"):
+        main(["-ngl", "99"])

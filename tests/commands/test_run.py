@@ -125,6 +125,7 @@ def test_prompts_go_through_the_chat_template_where_there_is_one_unless_told_oth
         ("--kind none --skip-vanilla", "--skip-vanilla with --kind none leaves nothing to measure\n"),
         ("n_draft=0", "velosweep: n_draft is 0\n"),
         ("--draft-max 16", "velosweep run has no --draft-max\n  write --n-draft 16 instead\n"),
+        ("--depth 0,2000", "velosweep run can't read '--depth'\n  did you mean depth=VALUE? "),
         ("--main a.gguf --draft 16", "for the length: --n-draft 16\n"),
     ],
 )

@@ -113,7 +113,9 @@ def test_not_speculating_is_an_answer() -> None:
 def test_a_search_that_ran_out_of_time_advises_against_nothing() -> None:
     late = answer(winner=VANILLA, confirmed=None, certified=False, within=None, reason="the time ran out")
 
-    assert "Nothing faster was found: another setting may be faster: the time ran out" in said(late)
+    assert "Nothing faster was found, but another setting may be faster: the time ran out (give" in said(late)
+    few = replace(late, measured={FOUR.id: 40.0}, predicted={}, dropped={})
+    assert "the time ran out before 1 of 2 settings were measured (give a longer" in said(few)
 
 
 def test_candidates_are_named_by_what_they_differ_in() -> None:

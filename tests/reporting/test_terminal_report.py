@@ -175,7 +175,7 @@ def test_what_weakens_the_answer_stands_in_its_own_line_once() -> None:
     assert "Weak evidence: busy machine, only 2 pairs of runs, noisy runs.\n" in text
     assert "Surer:      close other programs, then velosweep more sweep --iterations 3\n" in text
     assert "drifted" not in text
-    assert "(4 remarks with -v)" in text
+    assert "(4 remarks: report sweep -v)" in text
     assert "Speed drifted by" in shown(replace(made, comparisons=rows), verbosity=1)
 
 
@@ -431,7 +431,7 @@ def test_several_kinds_that_drafted_nothing_are_one_line() -> None:
     text = shown(replace(made, comparisons=[other(row) for row in made.comparisons]))
 
     (line,) = (line for line in text.splitlines() if line.startswith("No drafts:"))
-    assert line == "No drafts:  ngram-mod; ngram-simple. Prompts whose answers repeat text may change that (-v)"
+    assert line == "No drafts:  ngram-mod; ngram-simple. Prompts whose answers repeat text may change that"
 
 
 def test_what_a_search_did_not_choose_has_its_outcome_and_no_speedup_of_other_rounds() -> None:

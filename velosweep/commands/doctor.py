@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     in_flags = any(word.startswith("-") for word in argv)
     command = ("velosweep", *(("run",) if in_flags else ()), *argv)
     checks = dict[Check, None]()  # what is alike for several models stands once
-    for overrides in _combinations(words(argv)) if in_flags else [list(argv)]:
+    for overrides in _combinations(words(argv, "doctor")) if in_flags else [list(argv)]:
         cfg = compose(overrides)
         checks |= dict.fromkeys(examine(JobLoader().load(cfg), load_settings(cfg)))
     console = make_console()

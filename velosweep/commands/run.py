@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from velosweep.config.command_words import quoted
 from velosweep.config.flag_habits import counterpart
 from velosweep.config.keys import expanded
-from velosweep.config.schema import GROUPS, KEYS
+from velosweep.config.schema import GROUPS, KEYS, nearest
 from velosweep.errors import ConfigError
 
 
@@ -22,13 +22,15 @@ def main(argv: Sequence[str]) -> int:
     return run(words(argv), typed=("velosweep", "run", *argv))
 
 
-def words(argv: Sequence[str]) -> list[str]:
+def words(argv: Sequence[str], command: str = "run") -> list[str]:
     """The command line of Hydra's grammar that means the same; with -m where a setting has several values.
 
-    Raises ConfigError for what contradicts itself.
+    `command`: ours, that takes these flags. Raises ConfigError for what contradicts itself.
     """
     flags, overrides = split_overrides(argv)
-    arguments = parsed(_parser(), flags)
+    parser = _parser()
+    parser.prog = f"velosweep {command}"
+    arguments = parsed(parser, flags)
     if numbered := [text for text in arguments.draft or () if text.isdigit() and not os.path.exists(text)]:  # noqa: PTH110
         raise ConfigError(f"--draft takes a file, not {numbered[0]}", remedy=f"for the length: --n-draft {numbered[0]}")
     if arguments.draft and not arguments.main:
@@ -83,6 +85,8 @@ def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
         remedy = f"write the time as one word, such as 10{unknown[0]}"
     elif near := difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1, cutoff=0.7):
         remedy = f"did you mean {near[0]}? {remedy}"
+    elif unknown[0].startswith("-") and (key := nearest(unknown[0].partition("=")[0])):
+        remedy = f"did you mean {key}=VALUE? {remedy}"
     raise ConfigError(f"{parser.prog} can't read {unknown[0]!r}", remedy=remedy)
 
 

@@ -68,6 +68,13 @@ def run(
     return int(ExitStatus.OK)
 
 
+# The commands' flags for how much is said.
+_DISPLAY = {
+    **dict.fromkeys(("-v", "--verbose"), "display.verbose=true"),
+    **dict.fromkeys(("-q", "--quiet"), "display.quiet=true"),
+}
+
+
 class _Parser(argparse.ArgumentParser):
     """Raises ConfigError instead of printing the usage and exiting."""
 
@@ -85,7 +92,7 @@ def _parse(arguments: Sequence[str], commands: Sequence[str]) -> tuple[argparse.
     parser = get_args_parser()
     parser.__class__ = _Parser
     parser.prog = "velosweep"
-    args, unknown = parser.parse_known_intermixed_args(list(arguments))
+    args, unknown = parser.parse_known_intermixed_args([_DISPLAY.get(word, word) for word in arguments])
     if unknown:
         raise _unknown_flag(unknown[0])
     if args.package is not None and not args.cfg:  # Hydra's -p is for --cfg; in the specification it is the prompt

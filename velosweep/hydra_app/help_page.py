@@ -18,6 +18,7 @@ _EXAMPLES = (
 )
 _FLAGS = (
     ("-m, --multirun", "measure every combination of the values named"),
+    ("-v, -q", "say more, or results only"),
     ("--cfg job", "show the configuration instead of running (--resolve fills in ${…})"),
     ("--config-dir DIR", "a folder of YAML files, plus conf/ in the current folder"),
     ("--info searchpath", "where configuration is searched"),

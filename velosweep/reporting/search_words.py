@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SURPRISE = 0.05  # a prediction that is off by more than this share is mentioned
 _SAYS_NOTHING = 0.3  # a setting that is at most so much faster may as well be any
+_NOT_MEASURED = "not measured"
 _PREDICTED_SLOWER = "not measured: expected to be slower"
 
 
@@ -26,6 +27,9 @@ def search_record(answer: SearchAnswer, command: Sequence[str] = ()) -> SearchRe
     names = _names(answer)
     why = answer.reason
     if answer.reason == OUT_OF_TIME:
+        outcomes = [_outcome(answer, key) for key, job in answer.jobs.items() if job]
+        if unmeasured := outcomes.count(_NOT_MEASURED):
+            why += f" before {unmeasured} of {plural(len(outcomes), 'setting')} were measured"
         why += f" (give a longer {'--budget' if command[1:2] in (('run',), ('best',)) else 'tuner.budget'})"
     sure, refuted = f"another setting may be faster: {why}", False
     within = answer.settings.tolerance if answer.certified else answer.within
@@ -42,7 +46,7 @@ def search_record(answer: SearchAnswer, command: Sequence[str] = ()) -> SearchRe
     if not compared:
         headline = f"No answer: {sure}"
     elif winner is None:
-        headline = f"Don't speculate here: {sure}" if refuted else f"Nothing faster was found: {sure}"
+        headline = f"Don't speculate here: {sure}" if refuted else f"Nothing faster was found, but {sure}"
     elif confirmed is None:
         headline = f"{name}: {sure}; no time was left to confirm its speedup"
     else:
@@ -115,7 +119,7 @@ def _outcome(answer: SearchAnswer, candidate: str) -> str:
         return f"slower: dropped in round {answer.dropped[candidate]}"
     if candidate in answer.measured:
         return "measured" if candidate in answer.raced else "first look only"
-    return _PREDICTED_SLOWER if candidate in answer.predicted else "not measured"
+    return _PREDICTED_SLOWER if candidate in answer.predicted else _NOT_MEASURED
 
 
 def _notes(answer: SearchAnswer, names: Mapping[str, str]) -> Iterator[str]:

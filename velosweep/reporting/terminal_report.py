@@ -159,7 +159,8 @@ def _places(derived: "SweepResults", jobs: Sequence[Comparison], saved_to: str, 
     record = derived.record
     remarks = sum(advice.rank < 3 for advice, _ in grouped_findings(jobs, job_labels(jobs), record))
     where = near(Path(saved_to) if saved_to.endswith(".html") else SweepPaths(Path(saved_to)).report)
-    more = f"  ({plural(remarks, 'remark')} with -v)" if remarks and verbosity == NORMAL else ""
+    shown_by = f"  ({plural(remarks, 'remark')}: report {_named(derived.root)} -v)"
+    more = shown_by if remarks and verbosity == NORMAL else ""
     if record.single or not jobs:
         yield f"📈 Report: {where}{more}"
         if not saved_to.endswith(".html"):
@@ -235,7 +236,7 @@ def _next_steps(
         where, remedy = advice[0][1], advice[0][0].remedy
         if len(advice) > 1:
             where = list(dict.fromkeys(job.speculation for job in idle))
-            remedy = "Prompts whose answers repeat text may change that (-v)"
+            remedy = "Prompts whose answers repeat text may change that"
         yield f"No drafts:  {'' if single else '; '.join(first_few(where, 3)) + '. '}{remedy}"
     if interrupted or (record.tuner is None and any(job.state == "pending" for job in record.jobs)):
         yield f"Go on with: {resume_command(derived.root)}"

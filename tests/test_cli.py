@@ -139,8 +139,8 @@ def test_the_configuration_can_be_shown(recorded: Recorded, capsys: pytest.Captu
 def test_how_much_is_said_has_the_commands_flags(
     flag: str,
     said: str,
-    recorded: Recorded,
-    capsys: pytest.CaptureFixture[str],  # noqa: F811
+    recorded: Recorded,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert recorded.main(["--cfg", "job", "n_draft=5", flag]) == 0
 

@@ -23,5 +23,5 @@ def test_each_of_several_drafts_is_checked_once_and_remedies_are_flags(
 
 
 def test_a_flag_of_llama_servers_is_refused_in_the_doctors_name() -> None:
-    with pytest.raises(ConfigError, match=r"^velosweep doctor has no -ngl$"):
+    with pytest.raises(ConfigError, match=r"^velosweep doctor has no -ngl; "):
         main(["-ngl", "99"])

@@ -25,12 +25,7 @@ _PREDICTED_SLOWER = "not measured: expected to be slower"
 def search_record(answer: SearchAnswer, command: Sequence[str] = ()) -> SearchRecord:
     """An answer as sweep.json keeps it and people read it. `command`: the sweep's, which says how to give more time."""
     names = _names(answer)
-    why = answer.reason
-    if answer.reason == OUT_OF_TIME:
-        outcomes = [_outcome(answer, key) for key, job in answer.jobs.items() if job]
-        if unmeasured := outcomes.count(_NOT_MEASURED):
-            why += f" before {unmeasured} of {plural(len(outcomes), 'setting')} were measured"
-        why += f" (give a longer {'--budget' if command[1:2] in (('run',), ('best',)) else 'tuner.budget'})"
+    why = _why(answer, command)
     sure, refuted = f"another setting may be faster: {why}", False
     within = answer.settings.tolerance if answer.certified else answer.within
     if within is not None and within < _SAYS_NOTHING:
@@ -75,6 +70,17 @@ def search_record(answer: SearchAnswer, command: Sequence[str] = ()) -> SearchRe
             for key, job in answer.jobs.items()
         ),
     )
+
+
+def _why(answer: SearchAnswer, command: Sequence[str]) -> str:
+    """Why the search ended; where time ran out, before how much was seen, and how to give more."""
+    if answer.reason != OUT_OF_TIME:
+        return answer.reason
+    outcomes = [_outcome(answer, key) for key, job in answer.jobs.items() if job]
+    unseen = outcomes.count(_NOT_MEASURED)
+    before = f" before {unseen} of {plural(len(outcomes), 'setting')} were measured" if unseen else ""
+    flag = "--budget" if command[1:2] in (("run",), ("best",)) else "tuner.budget"
+    return f"{answer.reason}{before} (give a longer {flag})"
 
 
 def anything_compared(search: SearchRecord) -> bool:

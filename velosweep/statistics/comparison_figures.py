@@ -54,9 +54,10 @@ class ComparedRuns:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairedStatistics:
-    """What one comparison's runs show. `counts` are of a single prompt, `suite_speedup` of a prompt set; `drafted` is
-    `Comparison.drafted`. `by_round` is None
-    where runs are no interleaved pairs.
+    """What one comparison's runs show; fields that `Comparison` has, too, mean the same there.
+
+    `counts` are of a single prompt, `suite_speedup` of a prompt set. `by_round` is None where runs are no interleaved
+    pairs.
     """
 
     vanilla: ModeStatistics | None
@@ -66,13 +67,13 @@ class PairedStatistics:
     findings: list[Finding]
     counts: Counts | None
     suite_speedup: float | None
-    pairs: int
+    n_pairs: int
     finished_at: datetime | None
-    energy_vanilla: float | None
-    energy_speculative: float | None
+    energy_j_per_token_vanilla: float | None
+    energy_j_per_token_speculative: float | None
     drafted: bool | None
-    latency_vanilla: Latency | None
-    latency_speculative: Latency | None
+    vanilla_latency: Latency | None
+    speculative_latency: Latency | None
     depth_ms_vanilla: float | None
     depth_ms_speculative: float | None
     answer_tokens_vanilla: float | None
@@ -218,10 +219,10 @@ def _figures(
             findings=[*of_baselines[place[p]], *of_series[p], *findings[p], *of_outputs[p], *of_acceptance[p]],
             counts=counts[p],
             suite_speedup=speedups[p],
-            pairs=0 if d is None else d.shape[1],
+            n_pairs=0 if d is None else d.shape[1],
             finished_at=finished[p],
-            energy_vanilla=energies[0][p],
-            energy_speculative=energies[1][p],
+            energy_j_per_token_vanilla=energies[0][p],
+            energy_j_per_token_speculative=energies[1][p],
             drafted=drafted[p],
             **_of_both_modes(runs, rows[0][p], rows[1][p]),
         )
@@ -231,7 +232,7 @@ def _of_both_modes(runs: Runs, vanilla: Any, speculative: Any) -> dict[str, Any]
     """Waiting and memory of one comparison's runs. Rows of runs."""
     found: dict[str, Any] = {}
     for mode, rows in (("vanilla", vanilla), ("speculative", speculative)):
-        found[f"latency_{mode}"] = latency_of(runs.columns, rows)
+        found[f"{mode}_latency"] = latency_of(runs.columns, rows)
         found[f"depth_ms_{mode}"] = mean_of(runs.columns, "depth_ms", rows)
         found[f"answer_tokens_{mode}"] = answer_tokens(runs.columns, rows)
         found[f"memory_bytes_{mode}"] = runs.memory_bytes(rows)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import compress
 from typing import Any
@@ -21,9 +21,7 @@ from velosweep.statistics.speculation_cost import Costs, JobCost
 from velosweep.statistics.used_rows import all_rows, present_rows, suite_prompts, used_rows
 from velosweep.values import SHORTEST_DRAFTED, Verdict
 
-_OF_BOTH_MODES = [
-    f"{what}_{mode}" for what in ("depth_ms", "answer_tokens", "memory_bytes") for mode in ("vanilla", "speculative")
-]
+_FIGURES = {field.name for field in fields(PairedStatistics)} & {field.name for field in fields(Comparison)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,8 +103,8 @@ class ComparedJob:
         suite = replace(suite, drafted=_in_any({found.drafted for found in prompts}))
         runs, passes = self.analysis.runs, len(self.rows.speculative)
         findings = outcome_findings(runs, all_rows(self.rows)) + suite.findings
-        if self.design.paired and suite.pairs < passes:
-            findings.append(warning("incomplete_passes", "pairs", {"passes": passes - suite.pairs, "of": passes}))
+        if self.design.paired and suite.n_pairs < passes:
+            findings.append(warning("incomplete_passes", "pairs", {"passes": passes - suite.n_pairs, "of": passes}))
         findings += self._left_out(per_prompt)
         in_suite = compress(per_prompt, self._in_suite)
         ranked = [(row.speedup_gm, row.prompt_id) for row in in_suite if row.speedup_gm is not None]
@@ -143,15 +141,14 @@ class ComparedJob:
             ]
         speculates = self.found.speculative is not None or (self.record is not None and self.record.n_draft > 0)
         measured = figures.speculative is not None or (figures.vanilla is not None and not speculates)
+        own = {name: getattr(figures, name) for name in _FIGURES}
         return Comparison(
             **self._parameters,
+            **own | {"findings": tuple(findings), "by_round": None, "suite_speedup": None},
             prompt_id=prompt_id,
             prompt=prompt,
             prompt_category=prompt_category,
             iterations=len(self.rows.speculative),
-            n_pairs=figures.pairs,
-            vanilla=figures.vanilla,
-            speculative=figures.speculative,
             speedup=speedup(figures.vanilla, figures.speculative),
             speedup_stddev=speedup_stddev(figures.vanilla, figures.speculative),
             speedup_gm=ratio.ratio,
@@ -164,15 +161,6 @@ class ComparedJob:
             **_of_costs(costs.of(self.found)),
             expected_speedup=costs.expected_speedup(self.found, accepted.tokens_per_round if accepted else None),
             verdict=_verdict(interval, findings, target=self.design.target, measured=measured, drafted=drafted),
-            findings=tuple(findings),
-            finished_at=figures.finished_at,
-            energy_j_per_token_vanilla=figures.energy_vanilla,
-            energy_j_per_token_speculative=figures.energy_speculative,
-            drafted=drafted,
-            vanilla_latency=figures.latency_vanilla,
-            speculative_latency=figures.latency_speculative,
-            request=figures.request,
-            **{name: getattr(figures, name) for name in _OF_BOTH_MODES},
         )
 
     @cached_property

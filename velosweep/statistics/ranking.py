@@ -4,11 +4,14 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from velosweep.records import SearchRecord, SweepRecord
 from velosweep.statistics.comparison import Comparison, ModeStatistics
 from velosweep.statistics.findings import confirmed_findings
 from velosweep.values import Verdict
+
+K = TypeVar("K")
 
 
 def best_estimate(job: Comparison) -> float | None:
@@ -95,22 +98,24 @@ def _confirmed(search: SearchRecord, jobs: Iterable[Comparison]) -> Comparison |
 
 def turn_speedups(rows: Iterable[Comparison]) -> dict[int, float]:
     """Geometric mean speedup by turn, over the rows of a job's prompts that are turns of conversations."""
-    logs: dict[int, list[float]] = defaultdict(list)
-    for row in rows:
-        value = best_estimate(row)
-        if row.turn is not None and value and row.drafted is not False:
-            logs[row.turn].append(math.log(value))
-    return {turn: math.exp(sum(values) / len(values)) for turn, values in sorted(logs.items())}
+    return dict(sorted(_mean_speedups((row.turn, row) for row in rows if row.turn is not None).items()))
 
 
 def category_speedups(rows: Iterable[Comparison]) -> dict[str, dict[str, float]]:
     """Geometric mean speedup by category and job id, over the rows of the prompts of each category."""
-    logs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        value = best_estimate(row)
-        if row.prompt_id is not None and row.prompt_category and value and row.drafted is not False:
-            logs[row.prompt_category][row.job_id].append(math.log(value))
-    return {
-        category: {job_id: math.exp(sum(values) / len(values)) for job_id, values in of_job.items()}
-        for category, of_job in logs.items()
-    }
+    prompts = (row for row in rows if row.prompt_id is not None and row.prompt_category)
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for (category, job_id), ratio in _mean_speedups(
+        ((row.prompt_category or "", row.job_id), row) for row in prompts
+    ).items():
+        found[category][job_id] = ratio
+    return found
+
+
+def _mean_speedups(rows: Iterable[tuple[K, Comparison]]) -> dict[K, float]:
+    """Of rows with the same key, those that have a speedup."""
+    logs: dict[K, list[float]] = defaultdict(list)
+    for key, row in rows:
+        if (value := best_estimate(row)) and row.drafted is not False:
+            logs[key].append(math.log(value))
+    return {key: math.exp(sum(values) / len(values)) for key, values in logs.items()}

@@ -5,6 +5,7 @@ Sockets are read by hand for SO_RCVLOWAT: waking up for each token was most of w
 """
 
 import concurrent.futures
+import errno
 import http.client
 import io
 import json
@@ -70,6 +71,7 @@ class HttpClient:
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
         self.aborted = False
+        self.unreachable = False  # the last request found no way to its host
 
     def abort(self) -> None:
         """End the requests under way and refuse further ones; they raise RunFailed."""
@@ -115,6 +117,7 @@ class HttpClient:
                 f"No complete answer to {method} {path} within {timeout_s:g} s ({came} bytes came)"
             ) from None
         except OSError as error:
+            self.unreachable = error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH)
             cause = error.strerror or str(error)
             raise RunFailed(f"The connection to {self.address} broke during {method} {path}: {cause}") from None
         if self.aborted:

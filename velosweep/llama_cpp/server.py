@@ -107,13 +107,12 @@ class ServerSession(Session):
             nonlocal http, problem
             http = http or self._listening()
             problem = http.health_problem() if http is not None else None
-            unreachable = problem is not None and "unreachable" in problem
-            return not self.alive or unreachable or (http is not None and problem is None)
+            return not self.alive or (http is not None and (problem is None or http.unreachable))
 
         came = process.wait_for(ready, deadline, longest_s=0.25)
         if not self.alive:
             raise self._launch_failed("llama.cpp did not start", self._child.exit_code)
-        if problem is not None and "unreachable" in problem and http is not None:
+        if http is not None and http.unreachable:
             self.close()
             raise LaunchFailed(
                 f"llama.cpp listens at {http.address}, which can't be reached from this machine itself: {problem}",

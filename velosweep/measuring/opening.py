@@ -5,7 +5,7 @@ import secrets
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -86,39 +86,31 @@ def _job_record(job: Job, prepared: Prepared) -> JobRecord:
     )
 
 
+_PARTS = {"model_pair", "speculation", "protocol"}  # of which a record has the names
+_OF_JOB = ({field.name for field in fields(JobRecord)} & {field.name for field in fields(Job)}) - _PARTS
+
+
 def job_record(job: Job, server_arguments: tuple[str, ...] = ()) -> JobRecord:
     """A job as sweep.json keeps it."""
+    pair, prompts, protocol, adaptive = job.model_pair, job.prompts, job.protocol, job.protocol.adaptive
+    values = {name: getattr(job, name) for name in _OF_JOB}
     return JobRecord(
-        id=job.id,
+        **values | {"n_draft": job.n_draft if job.speculation.kinds else 0},
         server_arguments=server_arguments,
-        num=job.num,
-        baseline_id=job.baseline_id,
-        directory=job.directory,
-        overrides=job.overrides,
-        model_pair=job.model_pair.name,
-        main_model=job.model_pair.main_model,
-        draft_model=job.model_pair.draft_model,
+        model_pair=pair.name,
+        main_model=pair.main_model,
+        draft_model=pair.draft_model,
         speculation=job.speculation.label,
-        n_draft=job.n_draft if job.speculation.kinds else 0,
-        n_predict=job.n_predict,
-        concurrency=job.concurrency,
-        depth=job.depth,
-        prompt_set=job.prompts.name,
-        prompt_ids=tuple(prompt.id for prompt in job.prompts.prompts),
-        iterations=(job.protocol.adaptive.max_pairs if job.protocol.adaptive else job.protocol.iterations)
-        + sum(job.added),
-        launches=job.protocol.launches,
-        protocol=job.protocol.name,
-        order=job.protocol.order,
-        adaptive_target=job.protocol.adaptive.target if job.protocol.adaptive else None,
-        adaptive_confidence=job.protocol.adaptive.confidence if job.protocol.adaptive else None,
-        target_speedup=job.target_speedup,
-        skip_vanilla=job.skip_vanilla,
-        synthetic=job.model_pair.synthetic is not None,
-        output=job.output,
+        prompt_set=prompts.name,
+        prompt_ids=tuple(prompt.id for prompt in prompts.prompts),
+        iterations=(adaptive.max_pairs if adaptive else protocol.iterations) + sum(job.added),
+        launches=protocol.launches,
+        protocol=protocol.name,
+        order=protocol.order,
+        adaptive_target=adaptive.target if adaptive else None,
+        adaptive_confidence=adaptive.confidence if adaptive else None,
+        synthetic=pair.synthetic is not None,
         settings=other_settings(job),
-        added=job.added,
-        twins=job.twins,
     )
 
 

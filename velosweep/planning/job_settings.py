@@ -9,8 +9,9 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import PurePath, PureWindowsPath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from velosweep.config.schema import KEY_TYPES, KEYS
 from velosweep.config.settings import Job
@@ -37,35 +38,23 @@ _DEFAULTS = {f"{name.rpartition('.')[0]}.{key.field}".lstrip("."): key.default f
 PATHS = frozenset({MAIN, DRAFT, "llama_cpp.path"})
 
 
-class Row(Protocol):
-    """A job as it was recorded, or as its samples say it: `JobRecord` and `Comparison` are such."""
-
-    @property
-    def model_pair(self) -> str: ...
-    @property
-    def main_model(self) -> str: ...
-    @property
-    def draft_model(self) -> str | None: ...
-    @property
-    def speculation(self) -> str: ...
-    @property
-    def n_draft(self) -> int: ...
-    @property
-    def n_predict(self) -> int: ...
-    @property
-    def prompt_set(self) -> str: ...
-    @property
-    def concurrency(self) -> int: ...
-    @property
-    def depth(self) -> int: ...
-    @property
-    def settings(self) -> Settings: ...
+# What records and comparisons call the keys of `CORE`.
+_core_of = attrgetter(
+    "model_pair",
+    "main_model",
+    "draft_model",
+    "speculation",
+    "n_draft",
+    "n_predict",
+    "prompt_set",
+    "concurrency",
+    "depth",
+)
 
 
-def settings_of(row: Row) -> dict[str, Scalar]:
-    """All settings of a job by their dotted keys."""
-    core = (row.model_pair, row.main_model, row.draft_model, row.speculation, row.n_draft, row.n_predict)
-    return _settings((*core, row.prompt_set, row.concurrency, row.depth), row.settings)
+def settings_of(row: Any) -> dict[str, Scalar]:
+    """All settings of a job by their dotted keys. `row`: a `JobRecord`, or a `Comparison`."""
+    return _settings(_core_of(row), row.settings)
 
 
 def settings_of_job(job: Job) -> dict[str, Scalar]:

@@ -17,7 +17,7 @@ from velosweep.config.flag_habits import run_command
         ),
         ("-m a.gguf -c 8192 -ngl 99", "velosweep run --main a.gguf engine.context=8192 engine.gpu_layers=99"),
         ("a.gguf -md b.gguf", "velosweep run --draft b.gguf --main a.gguf"),
-        ("-m a.gguf --jinja -np 4", 'velosweep run --main a.gguf \'engine.args=["--jinja","-np","4"]\''),
+        ("-m a.gguf --jinja -np 4", "velosweep run --main a.gguf concurrency=4 'engine.args=[\"--jinja\"]'"),
         ("-p hello iterations=1", "velosweep run --prompt hello iterations=1"),
         ("-i 3 n_draft=4", "velosweep run --iterations 3 n_draft=4"),
         ("-m n_draft=4 --n-predict 9", "velosweep run --n-predict 9 n_draft=4"),

@@ -6,31 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from velosweep.config.command_words import quoted
+from velosweep.config.schema import FLAGS
 
-# A flag -> that of `velosweep run`, or the key that it sets (ends with =).
+# A flag -> that of `velosweep run`, or the key that it sets (ends with =). `--draft` is llama.cpp's: a length.
 _MEANT = {
-    **dict.fromkeys(("-m", "--model", "--main-model", "--main", "-hf", "--hf-repo"), "--main"),
-    **dict.fromkeys(("-d", "-md", "--model-draft", "--spec-draft-model", "--draft-model"), "--draft"),
-    **dict.fromkeys(("--draft", "--draft-max", "--draft-n", "--spec-draft-n-max", "--n-draft"), "--n-draft"),
-    **dict.fromkeys(("-n", "--predict", "--n-predict"), "--n-predict"),
-    **dict.fromkeys(("-p", "--prompt"), "--prompt"),
-    **dict.fromkeys(("-f", "--file", "--prompts"), "--prompts"),
-    **dict.fromkeys(("-i", "--iterations"), "--iterations"),
-    **dict.fromkeys(("-o", "--output"), "--output"),
-    **dict.fromkeys(("-l", "--llama-cpp-path", "--llama-server"), "--llama-server"),
-    **dict.fromkeys(("-c", "--ctx-size"), "engine.context="),
-    **dict.fromkeys(("-t", "--threads"), "engine.threads="),
-    **dict.fromkeys(("-ngl", "--gpu-layers", "--n-gpu-layers"), "engine.gpu_layers="),
-    **dict.fromkeys(("-ngld", "--gpu-layers-draft", "--spec-draft-ngl"), "engine.draft_gpu_layers="),
-    **dict.fromkeys(("-fa", "--flash-attn"), "engine.flash_attention="),
-    **dict.fromkeys(("-ctk", "--cache-type-k"), "engine.cache_type_k="),
-    **dict.fromkeys(("-ctv", "--cache-type-v"), "engine.cache_type_v="),
-    "--draft-p-min": "speculation.p_min=",
-    "--spec-draft-p-min": "speculation.p_min=",
-    "--temp": "sampling.temperature=",
-    "--tune": "--tune",
-    "--skip-vanilla": "--skip-vanilla",
-}
+    word: flag or f"{key}=" for key, (flag, words) in FLAGS.items() for word in (*filter(None, [flag]), *words.split())
+} | {"--tune": "--tune"}
 _WITHOUT_VALUE = ("--tune", "--skip-vanilla")
 # Hydra has these, too: they are ours only before a value that Hydra's could not have.
 _HYDRAS: dict[str, Callable[[str, Sequence[str]], bool]] = {
@@ -51,34 +32,14 @@ def counterpart(flag: str) -> str | None:
 
 
 # The flags of these commands that stand for keys, for errors to be said in the words that were typed.
-_FLAGS = {
-    "llama_cpp.path": "--llama-server",
-    "prompts.file": "--prompts",
-    "prompts": "--prompts",
-    "prompt": "--prompt",
-    "n_predict": "--n-predict",
-    "tuner.budget": "--budget",
-    "hydra.run.dir": "--out",
-    "hydra.sweep.dir": "--out",
-}
+_OF_RUN = {key: flag for key, (flag, _) in FLAGS.items() if flag}
+_OF_RUN |= {"prompts": "--prompts", "tuner.budget": "--budget", "hydra.run.dir": "--out", "hydra.sweep.dir": "--out"}
+_OF_ALL = {key: flag for key, flag in _OF_RUN.items() if key not in ("iterations", "output", "skip_vanilla")}
 _FLAGS_OF = {
-    "run": {
-        **_FLAGS,
-        "model_pair.main_model": "--main",
-        "model_pair.draft_model": "--draft",
-        "speculation": "--kind",
-        "n_draft": "--n-draft",
-        "iterations": "--iterations",
-        "output": "--output",
-        "skip_vanilla": "--skip-vanilla",
-    },
-    "bisect": {
-        **_FLAGS,
-        "model_pair.main_model": "--main",
-        "model_pair.draft_model": "--draft",
-        "n_draft": "--n-draft",
-    },
-    "best": {**_FLAGS, "model_pair.main_model": "MODEL", "concurrency": "--streams", "depth": "--depth"},
+    "run": {**_OF_RUN, "speculation": "--kind"},
+    "bisect": _OF_ALL,
+    "best": {key: flag for key, flag in _OF_ALL.items() if key not in ("model_pair.draft_model", "n_draft")}
+    | {"model_pair.main_model": "MODEL", "concurrency": "--streams", "depth": "--depth"},
 }
 
 

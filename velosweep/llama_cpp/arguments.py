@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from velosweep.config.settings import Speculation
+from velosweep.config.settings import EngineSettings, Speculation
 from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import ProgramError
 from velosweep.llama_cpp.capabilities import Capabilities, visible_names
@@ -89,26 +89,21 @@ def engine_values(server: ServerConfig, lane: Lane) -> Values:
         "context": server.context,
         "threads": threads,
         "threads_batch": engine.threads_batch or threads,
-        "batch": engine.batch,
-        "ubatch": engine.ubatch,
         "gpu_layers": 0 if lane.on_cpu else engine.gpu_layers,
-        "flash_attention": engine.flash_attention,
-        "cache_type_k": engine.cache_type_k,
-        "cache_type_v": engine.cache_type_v,
+        **_given(engine, "batch", "ubatch", "flash_attention", "cache_type_k", "cache_type_v"),
+        **_given(engine, "split_mode", "tensor_split", "n_cpu_moe", "override_tensor"),
     }
-    placed = {
-        "split_mode": engine.split_mode,
-        "tensor_split": engine.tensor_split or None,
-        "n_cpu_moe": engine.n_cpu_moe,
-        "override_tensor": engine.override_tensor,
-    }
-    values |= {name: value for name, value in placed.items() if value is not None}
     # The lane's devices by name: a build with two back ends would otherwise use the same GPU through both.
     names = tuple(visible_names(lane))
     devices = tuple(name for name in names if name != engine.draft_device) or names
     if devices or lane.on_cpu:
         values["device"] = devices or "none"
     return {**values, "load_mode": "mmap" if engine.mmap else "none", "fit": "off", "offline": True, "warmup": True}
+
+
+def _given(engine: EngineSettings, *names: str) -> Values:
+    """Those of the engine's settings that have a value."""
+    return {name: value for name in names if (value := getattr(engine, name)) not in (None, ())}
 
 
 def speculation_values(server: ServerConfig, lane: Lane) -> Values:
@@ -127,17 +122,12 @@ def speculation_values(server: ServerConfig, lane: Lane) -> Values:
         "draft_threads_batch": engine.threads_batch or engine.threads or 1,
         "draft_gpu_layers": 0 if lane.on_cpu else engine.draft_gpu_layers,
         "draft_context": server.context,
-        "draft_cache_type_k": engine.draft_cache_type_k,
-        "draft_cache_type_v": engine.draft_cache_type_v,
+        **_given(engine, "draft_cache_type_k", "draft_cache_type_v", "draft_n_cpu_moe", "draft_override_tensor"),
     }
     if lane.on_cpu:
         values["draft_device"] = "none"
     elif engine.draft_device is not None or visible_names(lane):
         values["draft_device"] = engine.draft_device or tuple(visible_names(lane))
-    if engine.draft_n_cpu_moe is not None:
-        values["draft_n_cpu_moe"] = engine.draft_n_cpu_moe
-    if engine.draft_override_tensor is not None:
-        values["draft_override_tensor"] = engine.draft_override_tensor
     values |= kind_parameters(speculation, server.n_draft)
     if speculation.synthetic_acceptance is not None:
         values["synth_len"] = speculation.synthetic_acceptance + 1  # llama.cpp counts the target's own token, too

@@ -164,3 +164,13 @@ def test_a_search_that_needs_more_than_its_budget_says_so_in_the_plan(
 
     assert recorded.main(["best", str(place / "main.gguf"), "--budget", "2h"]) == 0
     assert "2 h 00 min at most" in capsys.readouterr().out
+
+
+def test_a_flag_and_a_key_that_contradict_each_other_are_refused(
+    recorded: Recorded,  # noqa: F811
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert recorded.main(["best", str(place / "main.gguf"), "-n", "50", "n_predict=60"]) == 2
+
+    assert "n_predict is given twice, as 50 and as 60" in capsys.readouterr().err

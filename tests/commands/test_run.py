@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -19,6 +19,7 @@ from velosweep.errors import ConfigError
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 def test_a_quoted_text_is_read_back_as_it_was(text: str) -> None:
+    assume(text != "???")  # OmegaConf's sign for no value, and refused as that
     read = OverridesParser.create().parse_override(f"prompt={quoted(text)}").value()
 
     assert OmegaConf.create({"prompt": read}).prompt == text

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velosweep.commands.run import (
+    DEFAULTS,
     add_measuring_flags,
-    chat_template_by_default,
     files,
-    joined,
+    hydra_arguments,
+    measuring_values,
     parsed,
-    prompt_values,
-    run_values,
     split_numbers,
     split_overrides,
 )
@@ -64,10 +63,7 @@ def main(argv: Sequence[str]) -> int:
         _show_plan(plan, misfits, arguments, console)
     from velosweep.hydra_app.application import run
 
-    given = {override.lstrip("+~").partition("=")[0] for override in overrides}
-    own = search_words(main_model, plan, arguments)
-    words = [*(word for word in own if word.partition("=")[0] not in given), *overrides]
-    return run(words, typed=("velosweep", "best", *argv))
+    return run(search_arguments(main_model, plan, arguments, overrides), typed=("velosweep", "best", *argv))
 
 
 def _files(folders: Sequence[Path]) -> list[StoredFile]:
@@ -134,30 +130,33 @@ def _budget_s(arguments: argparse.Namespace) -> float:
     return (seconds("--budget", arguments.budget) or 0.0) / _searches(arguments)
 
 
-def search_words(main_model: Path, plan: CandidatePlan, arguments: argparse.Namespace) -> list[str]:
+def search_arguments(
+    main_model: Path, plan: CandidatePlan, arguments: argparse.Namespace, overrides: Sequence[str]
+) -> list[str]:
     """The command line of Hydra's grammar that searches the plan."""
-    prompts = prompt_values(arguments.prompt, arguments.prompts)
-    if not any(prompts.values()):
-        prompts = {"prompts": ["mixed"], "prompts.limit": [str(plan.prompts)]}
-    if categories := _categories(arguments.uses):
-        prompts |= {"prompts.categories": [f"[{','.join(categories)}]"]}
+    categories = _categories(arguments.uses)
     values = {
+        "llama_cpp.path": files(arguments.llama_cpp_path),
+        "concurrency": split_numbers(arguments.streams),
+        "depth": split_numbers(arguments.depth),
+        **measuring_values(arguments),
+        "prompts.categories": [f"[{','.join(categories)}]"] if categories else [],
+        "hydra.sweep.dir": [quoted(arguments.out)] if arguments.out else [],
+    }
+    defaults = {
         "hydra/sweeper": ["tune"],
         "tuner.budget": [f"{_budget_s(arguments):g}s"],
         "tuner.tolerance": [_TOLERANCE],
         "model_pair.main_model": [quoted(str(main_model))],
         "model_pair.name": [quoted(main_model.stem)],  # else rows were told apart by it, and not by their drafts
         "model_pair.synthetic": ["null"],  # the default pair's, beside which names of files would not count
-        "llama_cpp.path": files(arguments.llama_cpp_path),
-        "n_predict": split_numbers(arguments.n_predict) or [str(_TOKENS)],
-        "concurrency": split_numbers(arguments.streams),
-        "depth": split_numbers(arguments.depth),
-        **prompts,
-        **chat_template_by_default(()),
-        **run_values(arguments),
-        "hydra.sweep.dir": [quoted(arguments.out)] if arguments.out else [],
+        "n_predict": [str(_TOKENS)],
+        **DEFAULTS,
+        "hydra.sweeper.grids": [plan.grids],
     }
-    return ["-m", *joined(values), f"hydra.sweeper.grids={plan.grids}"]
+    if not (arguments.prompt or arguments.prompts):
+        defaults |= {"prompts": ["mixed"], "prompts.limit": [str(plan.prompts)]}
+    return ["-m", *hydra_arguments(values, defaults, overrides)]
 
 
 def _categories(uses: str | None) -> tuple[str, ...]:

@@ -13,14 +13,13 @@ from pathlib import Path
 
 from velosweep.commands.resume import saved_sweep
 from velosweep.commands.run import (
+    DEFAULTS,
     add_measuring_flags,
-    chat_template_by_default,
     file_names,
     files,
-    joined,
+    hydra_arguments,
+    measuring_values,
     parsed,
-    prompt_values,
-    run_values,
     split_numbers,
     split_overrides,
 )
@@ -66,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
         builds=builds,
         share=_share(arguments.slower_by),
         root=expanded(arguments.out or datetime.now().astimezone().strftime("outputs/%Y-%m-%d/%H-%M-%S")).absolute(),
-        words=[*_words(arguments, overrides), *overrides],
+        words=_words(arguments, overrides),
         argv=argv,
     )
     for build in builds:  # before any is measured
@@ -219,17 +218,16 @@ def _words(arguments: argparse.Namespace, overrides: Sequence[str]) -> list[str]
     values = {
         "model_pair.main_model": files(arguments.main),
         "model_pair.draft_model": files(arguments.draft),
-        "speculation": [] if arguments.draft or arguments.n_draft else ["none"],
         "n_draft": split_numbers(arguments.n_draft),
-        "n_predict": split_numbers(arguments.n_predict),
+        **measuring_values(arguments),
+    }
+    defaults = {
+        "speculation": [] if arguments.draft or arguments.n_draft else ["none"],
         "iterations": [str(_ROUNDS[0])],
         "protocol.launches": [str(_ROUNDS[0])],
-        **prompt_values(arguments.prompt, arguments.prompts),
-        **chat_template_by_default(overrides),
-        **run_values(arguments),
+        **DEFAULTS,
     }
-    given = {override.lstrip("+~").partition("=")[0] for override in overrides}
-    return ["-m", *joined({key: of_key for key, of_key in values.items() if key not in given})]
+    return ["-m", *hydra_arguments(values, defaults, overrides)]
 
 
 def _share(text: str) -> float:

@@ -37,26 +37,23 @@ def words(argv: Sequence[str], command: str = "run") -> list[str]:
         raise ConfigError("--draft is given without --main", remedy="velosweep run --main MAIN.gguf --draft DRAFT.gguf")
     if arguments.budget and not arguments.tune:
         raise ConfigError("--budget is for a search", remedy="add --tune")
-    values: dict[str, list[str]] = {
+    values = {
         "model_pair.main_model": files(arguments.main),
         "model_pair.draft_model": files(arguments.draft),
         "speculation": split_values(arguments.kind),
         "n_draft": split_numbers(arguments.n_draft),
-        "n_predict": split_numbers(arguments.n_predict),
         "iterations": split_numbers(arguments.iterations),
         "llama_cpp.path": files(arguments.llama_cpp_path),
-        **prompt_values(arguments.prompt, arguments.prompts),
         "output": [quoted(str(expanded(arguments.output)))] if arguments.output else [],
         "skip_vanilla": ["true"] if arguments.skip_vanilla else [],
-        **chat_template_by_default(overrides),
-        **run_values(arguments),
+        **measuring_values(arguments),
+        "hydra/sweeper": ["tune"] if arguments.tune else [],
+        "tuner.budget": [arguments.budget] if arguments.budget else [],
     }
-    if arguments.tune:
-        values |= {"hydra/sweeper": ["tune"], "tuner.budget": [arguments.budget] if arguments.budget else []}
     several = arguments.tune or any(len(of_key) > 1 for of_key in values.values()) or any(map(_is_several, overrides))
     folder = "hydra.sweep.dir" if several else "hydra.run.dir"
     values[folder] = [quoted(arguments.out)] if arguments.out else []
-    return [*(["-m"] if several else []), *joined(values), *overrides]
+    return [*(["-m"] if several else []), *hydra_arguments(values, DEFAULTS, overrides)]
 
 
 def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
@@ -90,9 +87,21 @@ def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
     raise ConfigError(f"{parser.prog} can't read {unknown[0]!r}", remedy=remedy)
 
 
-def joined(values: Mapping[str, Sequence[str]]) -> list[str]:
-    """`key=a,b` for each key that has values."""
-    return [f"{key}={','.join(dict.fromkeys(of_key))}" for key, of_key in values.items() if of_key]
+# Prompts go through the model's chat template where it has one.
+DEFAULTS = {"prompts.chat": ["auto"]}
+
+
+def hydra_arguments(
+    values: Mapping[str, Sequence[str]], defaults: Mapping[str, Sequence[str]], overrides: Sequence[str]
+) -> list[str]:
+    """`key=a,b` for each key that has values, then `overrides`. `defaults`: of keys that neither of these sets."""
+    given = {key for key, of_key in values.items() if of_key} | {_key_of(override) for override in overrides}
+    chosen = {**{key: of_key for key, of_key in defaults.items() if key not in given}, **values}
+    return [*(f"{key}={','.join(dict.fromkeys(of_key))}" for key, of_key in chosen.items() if of_key), *overrides]
+
+
+def _key_of(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
 
 
 _OVERRIDE = re.compile(r"[+~]{0,2}([A-Za-z_][\w./]*)=")
@@ -149,7 +158,7 @@ def split_numbers(given: Iterable[str] | None) -> list[str]:
     return found
 
 
-def prompt_values(prompts: Sequence[str] | None, source: str | None) -> dict[str, list[str]]:
+def _prompt_values(prompts: Sequence[str] | None, source: str | None) -> dict[str, list[str]]:
     """The keys for prompts given as texts, and for a file of them or the name of a set. Raises ConfigError for both."""
     if prompts and source:
         raise ConfigError("--prompt and --prompts are both given, and one would be ignored", remedy="give one of them")
@@ -162,15 +171,11 @@ def prompt_values(prompts: Sequence[str] | None, source: str | None) -> dict[str
     return {"prompt": [quoted(prompts[0])] if prompts else []}
 
 
-def chat_template_by_default(overrides: Iterable[str]) -> dict[str, list[str]]:
-    """Prompts go through the model's chat template where it has one, unless an override says otherwise."""
-    given = any(override.lstrip("+~").startswith("prompts.chat=") for override in overrides)
-    return {} if given else {"prompts.chat": ["auto"]}
-
-
-def run_values(arguments: argparse.Namespace) -> dict[str, list[str]]:
-    """The keys of flags that say how to run."""
+def measuring_values(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """The keys of `add_measuring_flags`, but for programs and folders. Raises ConfigError."""
     return {
+        "n_predict": split_numbers(arguments.n_predict),
+        **_prompt_values(arguments.prompt, arguments.prompts),
         "dry_run": ["true"] if arguments.dry_run else [],
         "display.quiet": ["true"] if arguments.quiet else [],
         "display.verbose": ["true"] if arguments.verbose else [],

@@ -67,9 +67,22 @@ def test_the_plan_is_cut_to_the_budget_and_says_what_there_is_no_time_for(
 ) -> None:
     assert recorded.main(["best", str(place / "main.gguf"), "--budget", "5s", "-p", "Why?"]) == 0
 
-    assert {kind for job in recorded.jobs for kind in job.speculation.kinds if "ngram" not in kind} == {"draft-eagle3"}
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if "No time for draft " in line)
-    assert "none needed" not in line
+    drafting = [(job.speculation.kinds[0], job.n_draft) for job in recorded.jobs if job.model_pair.draft_model]
+    assert drafting == [("draft", 2), ("draft", 4), ("draft", 8)]
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "No time for" in line)
+    assert line.strip().startswith("No time for draft-eagle3 head.gguf, draft owner_repo_small.gguf, draft o/r/hub")
+    assert "and 3 more:" in line  # of what is left out p_min is, too
+
+
+def test_where_fewer_draft_lengths_leave_time_for_another_file_they_are_fewer(
+    recorded: Recorded,  # noqa: F811
+    place: Path,
+) -> None:
+    assert recorded.main(["best", str(place / "main.gguf"), "--budget", "20s", "-p", "Why?"]) == 0
+
+    drafting = [job for job in recorded.jobs if job.model_pair.draft_model]
+    assert sorted({job.n_draft for job in drafting}) == [2, 4, 8]
+    assert {job.speculation.kinds[0] for job in drafting} == {"draft", "draft-eagle3"}
 
 
 def test_without_a_model_it_lists_those_there_are_and_what_fits(

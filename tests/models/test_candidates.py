@@ -56,9 +56,10 @@ def test_what_fits_and_is_smaller_competes_and_the_rest_is_told_why(tmp_path: Pa
     }
 
 
-def test_heads_made_for_it_go_first_and_others_do_not_fit(tmp_path: Path) -> None:
+def test_heads_made_for_it_come_before_a_second_draft_and_others_do_not_fit(tmp_path: Path) -> None:
     main = write_model(tmp_path / "main.gguf", rows=1000)
     write_model(tmp_path / "draft.gguf", rows=100)
+    write_model(tmp_path / "second.gguf", rows=120)
     write_eagle3(tmp_path / "head.gguf")
     write_eagle3(tmp_path / "wide.gguf", width=128)
     kinds = ("draft-simple", "draft-eagle3")
@@ -66,7 +67,7 @@ def test_heads_made_for_it_go_first_and_others_do_not_fit(tmp_path: Path) -> Non
     candidates, misfits = find_candidates(check_model(main, key="main"), found_in(tmp_path), kinds)
     older = find_candidates(check_model(main, key="main"), found_in(tmp_path), kinds[:1])[1]
 
-    assert named(candidates) == [("draft-eagle3", "head.gguf"), ("draft", "draft.gguf")]
+    assert named(candidates) == [("draft", "draft.gguf"), ("draft-eagle3", "head.gguf"), ("draft", "second.gguf")]
     assert [(misfit.model.file.name, "width 128" in misfit.why) for misfit in misfits] == [("wide.gguf", True)]
     assert [misfit.why for misfit in older if misfit.model.file.name == "head.gguf"] == [
         "this llama.cpp does not know draft-eagle3"

@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from velosweep.models.found_models import FoundModel, list_files, read_models
 from velosweep.models.hub_models import resolve_model
 from velosweep.models.model_checks import check_model
 from velosweep.models.model_stores import StoredFile, home_folder
-from velosweep.tuning.candidate_plan import CandidatePlan, RunCost, plan_candidates
+from velosweep.tuning.candidate_plan import FEW_LENGTHS, LENGTHS, CandidatePlan, RunCost, plan_candidates
 from velosweep.units import plural
 
 if TYPE_CHECKING:
@@ -111,13 +112,17 @@ def _plan(
     on_gpu = any(not lane.on_cpu for lane in lanes)
     chosen_by_person = len(arguments.prompt or ()) or (_PROMPTS if arguments.prompts else 0)
     least = max(len(_categories(arguments.uses)), 1)  # a prompt of each
-    tried = range(max(_PROMPTS, least), least - 1, -1)
-    for prompts in [chosen_by_person] if chosen_by_person else tried:
+    tried = [chosen_by_person] if chosen_by_person else range(max(_PROMPTS, least), least - 1, -1)
+    plans = []
+    for lengths, prompts in product((LENGTHS, FEW_LENGTHS), tried):
         cost = RunCost(main_model_bytes=header.size_bytes, prompts=prompts, tokens=tokens, on_gpu=on_gpu)
-        plan = plan_candidates(candidates, cost, budget_s)
-        if plan.seconds <= budget_s and not any(not one.p_min and one.candidate.draft for one in plan.left_out):
-            break  # with fewer prompts there would be time for more candidates, and all with files are in
-    return plan, misfits
+        plans.append(plan_candidates(candidates, cost, budget_s, lengths))
+
+    def missing(plan: CandidatePlan) -> tuple[int, float]:
+        left_out = sum(not one.p_min and one.candidate.draft is not None for one in plan.left_out)
+        return left_out, max(plan.seconds, budget_s)
+
+    return min(plans, key=missing), misfits  # the first of those within the budget that leave no more files out
 
 
 def _searches(arguments: argparse.Namespace) -> int:

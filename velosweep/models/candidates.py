@@ -1,6 +1,7 @@
 """What can speed a main model up: draft models and heads that fit it, and kinds of speculation that need no file."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from velosweep.models.gguf_model import GgufInfo
 from velosweep.models.model_checks import check_heads, check_pair, fingerprint
 
 _USUAL_RATIO = 0.1  # size of a draft model over its main model's that most reported gains have
+_OF_HEADS = 0.5  # as promising as a draft model that is some 2.7 times larger or smaller than the usual one
 _LARGEST_RATIO = 0.7  # a draft this large costs nearly what it saves
 
 
@@ -28,10 +30,10 @@ class Candidate:
 
     @property
     def promise(self) -> float:
-        """Larger is more promising, before anything has been measured: heads, draft models by size, draftless kinds."""
+        """Larger is more promising, before anything was measured: draft models by size, heads among them, draftless."""
         if self.kind == "draft":
             return 1 / (1 + abs(math.log((self.ratio or 1.0) / _USUAL_RATIO)))
-        return 2.0 if self.kind.startswith("draft-") else 0.0
+        return _OF_HEADS if self.kind.startswith("draft-") else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +47,7 @@ class Misfit:
 def find_candidates(
     main: GgufInfo, found: Iterable[FoundModel], known_kinds: Sequence[str]
 ) -> tuple[list[Candidate], list[Misfit]]:
-    """Everything that fits the main model, the most promising first; and what of `found` does not.
+    """Everything that fits the main model, the most promising of each kind first; and what of `found` does not.
 
     `known_kinds`: those that the program has, by llama.cpp's names; empty: not known, and all are taken. Raises
     PairError where `main` is no model itself.
@@ -83,7 +85,13 @@ def find_candidates(
                     longest=head.longest if head is not None and kind != "draft" else None,
                 )
             )
-    return sorted(candidates, key=lambda candidate: -candidate.promise), misfits
+    of_kind = Counter[str]()
+
+    def turn(candidate: Candidate) -> tuple[bool, int]:  # the second of a kind comes after the first of each
+        of_kind[candidate.kind] += 1
+        return (not candidate.promise, of_kind[candidate.kind])
+
+    return sorted(sorted(candidates, key=lambda candidate: -candidate.promise), key=turn), misfits
 
 
 def fitting_kind(main: GgufInfo, draft: GgufInfo) -> str:

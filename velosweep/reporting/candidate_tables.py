@@ -92,7 +92,7 @@ def _ratio(candidate: Candidate) -> str:
 
 
 def _lengths(lengths: Sequence[int]) -> str:
-    return str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
+    return ", ".join(map(str, lengths)) if len(lengths) <= 3 else f"{lengths[0]} to {lengths[-1]}"
 
 
 def plan_remarks(
@@ -106,7 +106,7 @@ def plan_remarks(
     """Sentences below the plan: its time, what there is no time for, and which models don't fit."""
     needed = plan.seconds * searches
     limit = f", {duration(budget_s)} at most" if budget_s is not None else ""
-    if budget_s is not None and needed > budget_s:
+    if budget_s is not None and needed > 1.1 * budget_s:
         limit = f", of which the budget allows {duration(budget_s)}"
     yield (
         f"{plural(plan.settings, 'setting')} against no speculation on {plural(plan.prompts, 'prompt')}: an estimated "
@@ -115,11 +115,13 @@ def plan_remarks(
     if searches > 1:
         yield f"{searches} searches, one for each number of streams and each depth, share that time"
     if plan.left_out:
-        left_out = dict.fromkeys(
+        wholly = [family.candidate for family in plan.left_out if not family.p_min]
+        left_out = [
             _candidate_name(family, names) + (f" with p_min {family.p_min:g}" if family.p_min else "")
             for family in plan.left_out
-        )
-        yield f"No time for {join_words(first_few(list(left_out), _MOST_NAMED))}: a longer --budget takes them in"
+            if not family.p_min or family.candidate not in wholly
+        ]
+        yield f"No time for {join_words(first_few(left_out, _MOST_NAMED))}: a longer --budget takes them in"
     if misfits:
         named = [f"{names[misfit.model.path]} ({misfit.why})" for misfit in misfits]
         yield f"Not fit to draft: {'; '.join(first_few(named, _MOST_NAMED))}"

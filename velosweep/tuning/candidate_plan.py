@@ -13,7 +13,8 @@ from velosweep.tuning.best_arm import MOST_SHORTLISTED
 from velosweep.tuning.calibration import ENOUGH_TOKENS, MOST_CALIBRATIONS
 from velosweep.tuning.first_look import CALIBRATION_LENGTHS
 
-_LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
+LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
+FEW_LENGTHS = (2, 4, 8)  # where there is no time for more: another candidate tells more than another length
 _DRAFTLESS_LENGTH = 32  # found drafts are free, and llama.cpp's defaults are 48 and 64
 _P_MIN = (0.0, 0.6)
 _CALIBRATED = len(CALIBRATION_LENGTHS)  # of each draft model
@@ -85,13 +86,15 @@ class RunCost:
         return passes * self.prompts * a_run + loads * load_s(self.main_model_bytes)
 
 
-def plan_candidates(candidates: Sequence[Candidate], cost: RunCost, budget_s: float | None) -> CandidatePlan:
-    """The most promising families whose search fits into the budget; at least one of them.
+def plan_candidates(
+    candidates: Sequence[Candidate], cost: RunCost, budget_s: float | None, lengths: Sequence[int] = LENGTHS
+) -> CandidatePlan:
+    """The most promising families whose search fits into the budget; at least one of them, with drafts of `lengths`.
 
     Each candidate without p_min goes before any with it. Kinds that need no file are always in: most are told after a
     single run, and they are what is left where no draft can run here.
     """
-    families = [_family(candidate) for candidate in candidates]
+    families = [_family(candidate, lengths) for candidate in candidates]
     with_files = [family for family in families if family.p_min is not None]
     later = [
         SearchFamily(candidate=family.candidate, lengths=family.lengths, p_min=p_min)
@@ -115,9 +118,9 @@ def _listed(words: Sequence[str]) -> str:
     return ",".join(map(quoted, words))
 
 
-def _family(candidate: Candidate) -> SearchFamily:
+def _family(candidate: Candidate, lengths: Sequence[int]) -> SearchFamily:
     if not candidate.kind.startswith("draft"):
         length = KINDS[candidate.kind].fixed_length or _DRAFTLESS_LENGTH
         return SearchFamily(candidate=candidate, lengths=(length,))
-    lengths = tuple(n for n in _LENGTHS if n <= (candidate.longest or n))
-    return SearchFamily(candidate=candidate, lengths=lengths, p_min=_P_MIN[0])
+    fitting = tuple(n for n in lengths if n <= (candidate.longest or n))
+    return SearchFamily(candidate=candidate, lengths=fitting or LENGTHS[:1], p_min=_P_MIN[0])

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from velosweep.config.settings import RunSettings
-from velosweep.errors import ConfigError, MismatchError, StorageError
-from velosweep.hydra_app.remote import RemoteGroup, RemoteLauncher, error_text, import_extra, measure_group, sayer
+from velosweep.errors import ConfigError, MismatchError, StorageError, VelosweepError
+from velosweep.hydra_app.remote import RemoteGroup, RemoteLauncher, import_extra, measure_group, sayer
 from velosweep.hydra_app.remote_journal import JournalReplica, display_of, line_sender, sweep_files, write_sweep_files
 from velosweep.values import Sample
 
@@ -144,7 +144,7 @@ class GroupRuns:
             if error is None:
                 write_sweep_files(self.replicas[group.name].folder, arrival.result())
             elif not self._try_again(group, error):
-                failures[group.name] = error_text(error)
+                failures[group.name] = _error_text(error)
             arrival.release()
         return failures
 
@@ -214,3 +214,8 @@ def run_on_worker(group: RemoteGroup, topic: str, earlier: Mapping[str, bytes] |
 
 def _resources(gpus: int) -> dict[str, float] | None:
     return {"GPU": gpus} if gpus else None
+
+
+def _error_text(error: BaseException) -> str:
+    """A task's error as a job's record keeps it."""
+    return str(error) if isinstance(error, VelosweepError) else f"{type(error).__name__}: {str(error).strip()[-500:]}"

@@ -26,7 +26,6 @@ from velosweep.errors import (
     ModelFileError,
     NothingMeasured,
     StorageError,
-    VelosweepError,
     install_extra,
 )
 from velosweep.files import make_folder, read_bytes, write_text
@@ -297,8 +296,3 @@ def measure_group(group: RemoteGroup, folder: Path, on_line: Callable[[bytes], N
     )
     if outcome.exit_status == ExitStatus.INTERRUPTED:
         raise StorageError("The task was asked to end", remedy="run the same command again to go on")
-
-
-def error_text(error: BaseException) -> str:
-    """A task's error as a job's record keeps it."""
-    return str(error) if isinstance(error, VelosweepError) else f"{type(error).__name__}: {str(error).strip()[-500:]}"

@@ -10,7 +10,7 @@ import velosweep.statistics
 from tests.reporting import sweeps
 from velosweep.config.settings import TunerSettings
 from velosweep.reporting.finding_text import explain, finding_texts, grouped_findings, selected_findings
-from velosweep.reporting.wording import failure_sentences, job_labels
+from velosweep.reporting.wording import failure_sentences, names_of
 from velosweep.statistics.comparison import Finding
 
 
@@ -78,7 +78,7 @@ def test_findings_are_grouped_worst_first_with_their_jobs() -> None:
     error = Finding(code="output_diverged", severity="error", subject="speculative")
     jobs = [replace(job, findings=(info, error)) for job in jobs]
 
-    found = grouped_findings(jobs, job_labels(jobs))
+    found = grouped_findings(jobs, names_of(jobs).labels)
 
     assert [advice.severity for advice, _ in found] == ["error", "info"]
     assert found[0][1] == ["n_draft 4", "n_draft 8", "n_draft 12"]

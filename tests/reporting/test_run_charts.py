@@ -9,11 +9,11 @@ import pytest
 from tests.reporting import sweeps
 from velosweep.reporting.chart import Chart
 from velosweep.reporting.run_charts import MOST_POINTS, conditions_chart, samples_chart, timeline
-from velosweep.reporting.wording import job_labels
+from velosweep.reporting.wording import names_of
 
 
 def runs_of(made: sweeps.MadeUp) -> Chart:
-    line = timeline(made.samples, job_labels(made.jobs))
+    line = timeline(made.samples, names_of(made.jobs).labels)
     assert line is not None
     chart = samples_chart(line)
     assert chart is not None
@@ -53,7 +53,7 @@ def test_of_many_runs_an_even_part_and_the_farthest_are_drawn() -> None:
 def test_conditions_are_those_that_could_be_read() -> None:
     titles = []
     for made in (sweeps.default_sweep(), sweeps.with_failures()):
-        line = timeline(made.samples, job_labels(made.jobs))
+        line = timeline(made.samples, names_of(made.jobs).labels)
         assert line is not None
         chart = conditions_chart(line)
         assert chart is not None

@@ -30,7 +30,7 @@ from velosweep.values import Verdict
 
 def shown(made: sweeps.MadeUp, *, verbosity: int = 0, console: Console | None = None) -> str:
     out = io.StringIO()
-    print_results(made, saved_to="results.json", console=console or make_console(out), verbosity=verbosity)
+    print_results(made, console=console or make_console(out), verbosity=verbosity)
     return out.getvalue()
 
 
@@ -80,7 +80,7 @@ def test_a_single_job_is_shown_in_the_specifications_words_and_layout() -> None:
         "=== Performance Comparison ===",
         "📊 Speedup: 2.36x ± 0.01x",
         "✅ Speculative decoding achieved target speedup (>1.5x)!",
-        "💾 Results saved to: results.json",
+        "💾 Results saved to: sweep",
     ):
         assert line in text.splitlines()
 
@@ -127,7 +127,7 @@ def test_where_lines_are_few_the_settings_come_before_what_would_help() -> None:
     narrow = Console(file=io.StringIO(), width=44, force_terminal=True)
     wide = Console(file=io.StringIO(), width=400, force_terminal=True)
     for console in (narrow, wide):
-        print_results(replace(sweeps.modest(), comparisons=rows), saved_to="x", console=console)  # type: ignore[arg-type]
+        print_results(replace(sweeps.modest(), comparisons=rows), console=console)  # type: ignore[arg-type]
     told, whole = narrow.file.getvalue(), wide.file.getvalue()  # type: ignore[attr-defined]
 
     assert "Would help" in whole
@@ -537,9 +537,18 @@ def test_each_of_several_answers_is_a_row_of_the_table() -> None:
 
 def test_where_the_report_is_is_said_once() -> None:
     told = io.StringIO()
-    print_results(sweeps.single_job(), saved_to="a/report.html", console=make_console(told))
+    print_results(replace(sweeps.single_job(), root=Path("a")), console=make_console(told), ended=False)
 
     assert told.getvalue().count("a/report.html") == 1
+    assert "saved to" not in told.getvalue()
+
+
+def test_a_folder_that_is_called_like_a_page_is_a_folder() -> None:
+    told = io.StringIO()
+    print_results(replace(sweeps.single_job(), root=Path("a.html")), console=make_console(told))
+
+    assert "Report: a.html/report.html" in told.getvalue()
+    assert "Results saved to: a.html\n" in told.getvalue()
 
 
 def test_jobs_that_failed_alike_are_one_paragraph() -> None:

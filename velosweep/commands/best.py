@@ -176,13 +176,13 @@ def _show_plan(
     plan: CandidatePlan, misfits: Sequence[Misfit], arguments: argparse.Namespace, console: "Console"
 ) -> None:
     from velosweep.reporting.candidate_tables import plan_remarks, plan_table, short_names
-    from velosweep.reporting.console import say, say_lines, table_width
-    from velosweep.reporting.table import terminal_lines
+    from velosweep.reporting.console import say
+    from velosweep.reporting.table import print_table
 
     drafts = [one.candidate.draft for one in (*plan.families, *plan.left_out) if one.candidate.draft is not None]
     names = short_names([*drafts, *(misfit.model for misfit in misfits)])
     say(console, f"What may speed {Path(arguments.model).name} up, the most promising first:", style="bold")
-    say_lines(console, terminal_lines(plan_table(plan, names), width=table_width(console)))
+    print_table(plan_table(plan, names), console)
     budget_s, searches = seconds("--budget", arguments.budget), _searches(arguments)
     for remark in plan_remarks(plan, misfits, names, budget_s=budget_s, searches=searches):
         say(console, remark, indent=2)
@@ -192,8 +192,8 @@ def _show_plan(
 def _list(found: Sequence[FoundModel], refused: Sequence[str], console: "Console") -> int:
     """Print the models and which pairs fit."""
     from velosweep.reporting.candidate_tables import models_table
-    from velosweep.reporting.console import say, say_lines, table_width
-    from velosweep.reporting.table import terminal_lines
+    from velosweep.reporting.console import say
+    from velosweep.reporting.table import print_table
 
     if not found:
         say(console, "No GGUF model was found in this folder or in the stores of llama.cpp, Hugging Face, LM Studio")
@@ -204,7 +204,7 @@ def _list(found: Sequence[FoundModel], refused: Sequence[str], console: "Console
     for model in by_size:
         if model.header.head is None or not model.header.head.alone:
             fits[model.path], _ = find_candidates(model.header, found, ())
-    say_lines(console, terminal_lines(models_table(fits, by_size), width=table_width(console)))
+    print_table(models_table(fits, by_size), console)
     for message in refused:
         say(console, f"⚠️ {message}", style="yellow")
     say(console)

@@ -8,10 +8,10 @@ from pathlib import Path
 from velosweep.commands.sweep_folder import LAST, latest_sweeps, sweep_folder
 from velosweep.errors import ConfigError, ExitStatus, MismatchError
 from velosweep.files import write_text
-from velosweep.reporting.console import make_console, say, say_lines, table_width
+from velosweep.reporting.console import make_console, say
 from velosweep.reporting.posted_rows import own_rows, read_rows, rows_table
 from velosweep.reporting.sweep_comparison import SweepComparison, print_comparison, render_comparison
-from velosweep.reporting.table import terminal_lines
+from velosweep.reporting.table import print_table
 from velosweep.results.derived_files import analyse
 from velosweep.results.paths import COMPARISON, SweepPaths
 from velosweep.statistics.sweep_changes import compare_sweeps, environment_differences
@@ -78,7 +78,7 @@ def _beside_posted(files: Sequence[Path], sweeps: Sequence[str]) -> int:
     rows += [{**row, "from": file.name} for file in files for row in read_rows(file)]
     console = make_console()
     table = rows_table(sorted(rows, key=_posted_speedup, reverse=True), _SHOWN, "Own and posted results")
-    say_lines(console, terminal_lines(table, width=table_width(console)))
+    print_table(table, console)
     say(console, "Posted rows are of other machines, builds and prompts: they say what others saw, not what to expect.")
     return int(ExitStatus.OK)
 

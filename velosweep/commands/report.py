@@ -90,13 +90,11 @@ def _show(derived: SweepResults, arguments: argparse.Namespace) -> None:
     console = make_console()
     for damage in derived.damaged:
         say(console, f"⚠️ {damage}")
-    report = None
     try:
-        report = write_report(derived, show_paths=arguments.paths)
+        write_report(derived, show_paths=arguments.paths)
     except StorageError as error:  # what is there can be shown all the same
         say(console, f"⚠️ report.html is not written anew: {error}")
-    saved_to = str(report or derived.root)
-    print_results(derived, saved_to=saved_to, console=console, verbosity=arguments.verbosity)
+    print_results(derived, console=console, verbosity=arguments.verbosity, ended=False)
     if arguments.plots:
         write_plots(derived)
     if arguments.mlflow is None:

@@ -172,7 +172,7 @@ class RemoteLauncher(LaneLauncher):
         failures = self.run_groups(todo, root, settings) if todo else {}
         merge(root, jobs, groups, failures)
         derived = collate(root)
-        print_results(derived, saved_to=str(root), console=make_console(), verbosity=settings.verbosity)
+        print_results(derived, console=make_console(), verbosity=settings.verbosity)
         outcome = SweepOutcome.of_sweep(derived.record, derived.summaries())
         tell_on_stderr(outcome.why)
         return outcome

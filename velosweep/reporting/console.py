@@ -39,11 +39,6 @@ def width_of(console: "Console") -> int:
     return int(console.width) if console.is_terminal else PLAIN_WIDTH
 
 
-def table_width(console: "Console") -> int | None:
-    """The columns that a table must fit into; None where there is no terminal: what is piped loses nothing."""
-    return int(console.width) if console.is_terminal else None
-
-
 def say(console: "Console", text: str = "", *, style: str | None = None, indent: int = 0, whole: bool = False) -> None:
     """Print one line, wrapped at words (continuations indented) on a terminal and left whole elsewhere.
 

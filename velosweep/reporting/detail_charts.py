@@ -14,15 +14,7 @@ from velosweep.reporting.chart import (
     scatter,
     series_style,
 )
-from velosweep.reporting.wording import (
-    job_labels,
-    jobs_by_series,
-    join_words,
-    leading_series,
-    names_of,
-    percent,
-    plus_minus,
-)
+from velosweep.reporting.wording import jobs_by_series, join_words, leading_series, names_of, percent, plus_minus
 from velosweep.statistics.comparison import Comparison, DecodingTime, Statistics
 
 MOST_POSITION_LINES = 8
@@ -43,7 +35,7 @@ def acceptance_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) 
     known = [(job, job.acceptance.per_position) for job in jobs if job.acceptance and job.acceptance.per_position]
     if not known:
         return _acceptance_over_n_draft(jobs)
-    labels = job_labels(job for job, _ in known)
+    labels = names_of(job for job, _ in known).labels
     longest = {members[-1].job_id for members in jobs_by_series(job for job, _ in known).values()}
     known.sort(key=lambda entry: (entry[0].job_id not in advised, entry[0].job_id not in longest))
     shown = {*advised, *longest}

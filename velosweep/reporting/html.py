@@ -34,11 +34,10 @@ from velosweep.reporting.table import Cell, Table
 from velosweep.reporting.wording import (
     failure_sentences,
     first_few,
-    job_labels,
     join_words,
     method_words,
     names_of,
-    recorded_labels,
+    recorded_names,
     target_of,
     whole_jobs,
 )
@@ -73,7 +72,7 @@ def render_report(
     recommendations = recommend(rows, record)
     rows = with_answers(rows, recommendations)
     jobs = whole_jobs(rows)
-    labels = job_labels(jobs)
+    labels = names_of(jobs).labels
     advised = [found.job for found in recommendations if found.job is not None]
     target = target_of(record, advised[0].job_id) if advised else 1.5
     charts = _charts(rows, samples, advised, target, {job.id: job.baseline_id for job in record.jobs})
@@ -122,7 +121,7 @@ def _texts(samples: "pa.Table | None", jobs: Sequence[Comparison], record: Sweep
     """What vanilla and these jobs answered."""
     if samples is None:
         return []
-    labels, baselines = recorded_labels(record), {job.id: job.baseline_id for job in record.jobs}
+    labels, baselines = recorded_names(record).labels, {job.id: job.baseline_id for job in record.jobs}
     vanilla = {baselines[job.job_id]: "vanilla" for job in jobs if job.job_id in baselines}
     return prompt_texts(samples, {**vanilla, **{job.job_id: labels.get(job.job_id, job.job_id) for job in jobs}})
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from velosweep.errors import ConfigError, install_extra
 from velosweep.records import JobRecord, SweepRecord
-from velosweep.reporting.wording import recorded_labels, whole_jobs
+from velosweep.reporting.wording import recorded_names, whole_jobs
 from velosweep.results.results_file import results_to_table
 from velosweep.statistics.comparison import Comparison
 
@@ -67,7 +67,7 @@ def _log_job(
         tags["velosweep.error"] = job.error
     wanted = f"tags.`velosweep.sweep_id` = '{record.sweep_id}' and tags.`velosweep.job_id` = '{job.id}'"
     earlier = client.search_runs([experiment_id], filter_string=wanted, max_results=1)
-    name = f"{job.model_pair}, {recorded_labels(record)[job.id]}"
+    name = f"{job.model_pair}, {recorded_names(record).labels[job.id]}"
     run = earlier[0] if earlier else client.create_run(experiment_id, tags=tags, run_name=name)
     run_id = str(run.info.run_id)
     for name, tag in tags.items():

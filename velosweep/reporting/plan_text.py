@@ -12,9 +12,9 @@ from velosweep.planning.job_names import names_of_jobs
 from velosweep.planning.job_settings import CORE, N_DRAFT
 from velosweep.planning.lane_queue import predicted_s
 from velosweep.planning.server_groups import ServerGroup, builds_apart, count_measurements
-from velosweep.reporting.console import QUIET, say, say_lines, table_width
+from velosweep.reporting.console import QUIET, say
 from velosweep.reporting.escaping import clip
-from velosweep.reporting.table import Table, column, terminal_lines
+from velosweep.reporting.table import Table, column, print_table
 from velosweep.reporting.wording import duration, percent
 from velosweep.units import plural
 
@@ -169,8 +169,6 @@ def print_plan(
     for key in dict.fromkeys([*names.keys, N_DRAFT]):
         columns.append(column(names.titles[key], jobs, partial(_text_of, names.texts[key]), right=key == N_DRAFT))
     columns.append(column("iterations", jobs, _iterations, drop=1))
-    say_lines(
-        console, terminal_lines(Table(caption="Jobs of the plan", columns=tuple(columns)), width=table_width(console))
-    )
+    print_table(Table(caption="Jobs of the plan", columns=tuple(columns)), console)
     for text in _remarks(prepared, groups, settings):
         say(console, f"⚠️ {as_typed(text, command)}", style="yellow")

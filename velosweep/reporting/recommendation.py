@@ -6,8 +6,8 @@ Jobs with the same main model, prompts, tokens and sampling compete for one reco
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from velosweep.planning.job_names import model_words, shortened
-from velosweep.planning.job_settings import DRAFT, MAIN, asks, model_name, settings_of
+from velosweep.planning.job_names import JobNames, model_words, shortened
+from velosweep.planning.job_settings import DRAFT, MAIN, N_DRAFT, asks, model_name, settings_of
 from velosweep.records import SearchRecord, SweepRecord
 from velosweep.reporting.finding_text import Advice, explain, selected_findings
 from velosweep.reporting.printed_command import command_line
@@ -20,11 +20,10 @@ from velosweep.reporting.wording import (
     interval,
     interval_source,
     is_informative,
-    job_labels,
     join_words,
     names_of,
     number,
-    recorded_labels,
+    recorded_names,
     speedup_words,
     whole_jobs,
     without_speedup,
@@ -36,7 +35,6 @@ from velosweep.units import plural
 from velosweep.values import Verdict
 
 _SAME_RATIO = 0.03  # relative difference of two ratios that say the same
-_WEAK = "Weak evidence"
 FEWEST_PASSES = 3  # with fewer their interval can't be trusted (analysis finds `too_few_pairs`)
 
 
@@ -45,15 +43,16 @@ class Recommendation:
     """`job` is what to run, None where nothing can be advised. `kind`: run, no_reliable_gain, slower or nothing.
 
     `question`: what sets it apart from the sweep's other recommendations, empty for a single one. `headline`: the
-    answer; `sureness`: how sure it is. `command`: ready to paste, None where vanilla is the advice or the server was
-    attached. `costs`: what a whole request gains, where that is another story than decoding's. `rests_on`, `ties`,
-    `by_category`, `against`, `notes`: sentences.
+    answer; `sureness`: how sure it is (`is_weak`: not much). `command`: ready to paste, None where vanilla is
+    advised or the server was attached. `costs`: what a whole request gains, where that is another story than
+    decoding's. `rests_on`, `ties`, `by_category`, `against`, `notes`: sentences.
     """
 
     question: str
     kind: str
     headline: str
     sureness: str = ""
+    is_weak: bool = False
     job: Comparison | None = None
     command: str | None = None
     costs: str = ""
@@ -62,11 +61,6 @@ class Recommendation:
     by_category: tuple[str, ...] = ()
     against: tuple[Advice, ...] = ()
     notes: tuple[str, ...] = ()
-
-    @property
-    def is_weak(self) -> bool:
-        """Whether the evidence for it is."""
-        return self.sureness.startswith(_WEAK)
 
 
 def recommend(comparisons: Iterable[Comparison], record: SweepRecord) -> tuple[Recommendation, ...]:
@@ -81,14 +75,14 @@ def recommend(comparisons: Iterable[Comparison], record: SweepRecord) -> tuple[R
     tasks = [key for key in names.keys if key != MAIN and asks(key)]
     found, questions = [], by_task(whole)
     # With jobs that were not measured, or failed, all are called as they were while measuring.
-    every = recorded_labels(record) if len(questions) == 1 and recorded.keys() > rows_of.keys() else None
+    every = recorded_names(record) if len(questions) == 1 and recorded.keys() > rows_of.keys() else None
     for jobs in questions.values():
         parts = [mains[jobs[0].main_model]] if len(mains) > 1 else []
         parts += [f"{names.titles[key]} {names.texts[key][jobs[0].job_id]}" for key in tasks]
         own = [row for job in jobs for row in rows_of[job.job_id]]
         entries = tuple(recorded[job.job_id] for job in jobs if job.job_id in recorded)
-        labels = every or job_labels(jobs)
-        found.append(_recommendation(", ".join(parts), jobs, own, replace(record, jobs=entries), labels))
+        called = every or names_of(jobs)
+        found.append(_recommendation(", ".join(parts), jobs, own, replace(record, jobs=entries), called))
     return tuple(found)
 
 
@@ -99,15 +93,16 @@ def with_answers(rows: Iterable[Comparison], found: Iterable[Recommendation]) ->
 
 
 def _recommendation(
-    question: str, jobs: list[Comparison], rows: Sequence[Comparison], record: SweepRecord, labels: Mapping[str, str]
+    question: str, jobs: list[Comparison], rows: Sequence[Comparison], record: SweepRecord, names: JobNames
 ) -> Recommendation:
+    labels = names.labels
     leading = next(iter(leaders(jobs, record)), None)
     best, search = (leading.job, leading.search) if leading else (None, _search_of(jobs, record))
-    kind, headline = "nothing", _without_ratio(jobs, labels, record, search)
+    kind, headline = "nothing", _without_ratio(jobs, names, record, search)
     if search is not None and search.job_id is None and anything_compared(search):
         kind, headline = "no_reliable_gain", search.headline
     elif best is not None:
-        kind, headline = _kind_and_headline(best, _setting(best, labels, record))
+        kind, headline = _kind_and_headline(best, _setting(best, names, record))
     notes = tuple(_notes(best, rows, search, record))
     if best is None:
         return Recommendation(question=question, kind=kind, headline=headline, notes=notes)
@@ -116,12 +111,14 @@ def _recommendation(
     gains = best.verdict is Verdict.FASTER  # then what is surely slower than vanilla is not as good
     ties = [job for job in jobs if search is None and job.job_id != best.job_id and job.may_be_best]
     ties = [job for job in ties if not (gains and job.verdict is Verdict.SLOWER)]
+    weak = _weaknesses(best, against)
     named = join_words(first_few([f"{labels[job.job_id]} ({_to_best(job)})" for job in ties], 6))
     return Recommendation(
         question=question,
         kind=kind,
         headline=headline,
-        sureness=_sureness(best, against, search),
+        sureness=_sureness(best, weak, search),
+        is_weak=bool(weak),
         job=best,
         command=command_line(best, record) if kind == "run" else None,
         costs=(request_words(best) or "") if request_differs(best) else "",
@@ -163,12 +160,17 @@ def _speeds(best: Comparison) -> str:
     return f" ({before:.1f} → {after:.1f} tok/s)" if abs(after / before / ratio - 1) < _SAME_RATIO else ""
 
 
-def _sureness(best: Comparison, against: Sequence[Advice], search: SearchRecord | None) -> str:
-    """How sure the answer is, in one sentence: what weakens it, else its interval."""
+def _weaknesses(best: Comparison, against: Sequence[Advice]) -> list[str]:
+    """What weakens the evidence for an answer, each in a few words."""
     weak = list(dict.fromkeys(advice.brief for advice in against if advice.brief))
     if not is_informative(best.ci_low, best.ci_high) and all(advice.code != "too_few_pairs" for advice in against):
         weak.insert(0, f"{TOO_FEW_RUNS} for an interval")
-    text = f"{_WEAK}: {', '.join(weak)}"
+    return weak
+
+
+def _sureness(best: Comparison, weak: Sequence[str], search: SearchRecord | None) -> str:
+    """How sure the answer is, in one sentence: what weakens it, else its interval."""
+    text = f"Weak evidence: {', '.join(weak)}"
     if not weak:
         about = "With speculation, " if search and search.job_id is None else ""
         limits = f"{number(best.ci_low)} to {number(best.ci_high)}×"
@@ -178,7 +180,7 @@ def _sureness(best: Comparison, against: Sequence[Advice], search: SearchRecord 
 
 
 def _without_ratio(
-    jobs: Sequence[Comparison], labels: Mapping[str, str], record: SweepRecord, search: SearchRecord | None
+    jobs: Sequence[Comparison], names: JobNames, record: SweepRecord, search: SearchRecord | None
 ) -> str:
     """Why no job can be the best, and which is the fastest."""
     speculating = [job for job in jobs if job.speculation != "none"]
@@ -189,10 +191,10 @@ def _without_ratio(
         top = max((job for job in jobs if job.speculative), key=lambda job: rates[job.job_id])
         invalid = top.verdict is Verdict.INVALID and top.vanilla
         why = "all runs are invalid" if invalid else without_speedup(top, record)
-        setting = _setting(top, labels, record)
+        setting = _setting(top, names, record)
         return f"No speedup known ({why}). Fastest: {setting}, {number(rates[top.job_id], 1)} tok/s"
     vanilla = [
-        (job.speculation == "none", job.vanilla.tokens_per_second.mean, labels[job.job_id])
+        (job.speculation == "none", job.vanilla.tokens_per_second.mean, names.labels[job.job_id])
         for job in jobs
         if job.vanilla is not None
     ]
@@ -203,18 +205,18 @@ def _without_ratio(
         fastest = f", the fastest: {label.removeprefix('no speculation, ')}" if len(jobs) > 1 else ""
         return f"{number(rate, 1)} tok/s without speculation{fastest}"
     why = "No speculative run could be measured"
-    if search is not None and search.headline.startswith("No answer: "):
+    if search is not None and not search.certified and not anything_compared(search):
         why = search.headline
     return f"{'Only' if wanted else f'{why};'} without speculation: {number(rate, 1)} tok/s"
 
 
-def _setting(job: Comparison, labels: Mapping[str, str], record: SweepRecord) -> str:
+def _setting(job: Comparison, names: JobNames, record: SweepRecord) -> str:
     """The job's label, with its draft and n_draft where the other jobs have the same."""
-    label = labels[job.job_id]
+    label = names.labels[job.job_id]
     if job.speculation == "none":
         return label
-    if not label.startswith("n_draft"):
-        return label if "n_draft " in label else f"{label}, n_draft {job.n_draft}"
+    if names.series[job.job_id]:
+        return label if N_DRAFT in names.keys else f"{label}, n_draft {job.n_draft}"
     if job.draft_model and any(entry.id == job.job_id and entry.synthetic for entry in record.jobs):
         return f"the synthetic draft, {label}"  # its file name is its whole recipe
     draft = model_words(model_name(job.draft_model), "draft") if settings_of(job)[DRAFT] else job.speculation

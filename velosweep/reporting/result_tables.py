@@ -15,7 +15,6 @@ from velosweep.reporting.wording import (
     VERDICT_WORDS,
     interval_words,
     is_informative,
-    job_labels,
     names_of,
     number,
     plus_minus,
@@ -228,7 +227,7 @@ def category_table(advised: Sequence[Recommendation], rows: Sequence[Comparison]
     None for fewer than two categories.
     """
     jobs = whole_jobs(rows)
-    labels = job_labels(jobs)
+    labels = names_of(jobs).labels
     found: list[tuple[str, Comparison, str, dict[str, float]]] = []
     questions = by_task(jobs)
     rivals = {job.job_id: number for number, alike in enumerate(questions.values()) for job in alike}

@@ -7,8 +7,8 @@ from velosweep.planning.job_names import job_names, names_of_jobs
 from velosweep.planning.job_settings import asks, settings_of
 from velosweep.planning.server_groups import most_iterations
 from velosweep.records import SearchCandidate, SearchRecord, SweepRecord
-from velosweep.reporting.console import say, say_lines, table_width
-from velosweep.reporting.table import Table, column, figure, terminal_lines
+from velosweep.reporting.console import say
+from velosweep.reporting.table import Table, column, figure, print_table
 from velosweep.reporting.wording import duration, interval, join_words, number, percent
 from velosweep.tuning.search_values import OUT_OF_TIME, SearchAnswer
 from velosweep.units import plural
@@ -96,7 +96,7 @@ def print_search(search: SearchRecord, title: str, *, console: "Console") -> Non
     for line in search.notes:
         say(console, f"- {line}", indent=2)
     say(console)
-    say_lines(console, terminal_lines(search_table(search), width=table_width(console)))
+    print_table(search_table(search), console)
 
 
 def search_titles(record: SweepRecord) -> list[str]:

@@ -22,7 +22,6 @@ from velosweep.reporting.wording import (
     VERDICT_SIGNS,
     VERDICT_WORDS,
     by_prompt,
-    job_labels,
     jobs_by_series,
     join_words,
     leading_series,
@@ -45,7 +44,7 @@ def main_chart(jobs: Sequence[Comparison], rows: Sequence[Comparison], target: f
     if len({job.n_draft for job in rated}) > 1:
         return _speedup_over_n_draft(rated, target)
     if len(rated) > 1:
-        labels = job_labels(rated)
+        labels = names_of(rated).labels
         return _forest({labels[job.job_id]: job for job in reversed(rated)}, "main", "Speedup of each setting")
     prompts = prompts_chart(rows, rated[0], "main", "Speedup by prompt") if rated else None
     return prompts or _both_modes(jobs)
@@ -143,7 +142,7 @@ def _forest(rows: Mapping[str, Comparison], chart_id: str, title: str) -> Chart:
 
 def _both_modes(jobs: Sequence[Comparison]) -> Chart | None:
     """Decoding speed of both modes, each run a point: for a single job, or where vanilla was skipped."""
-    labels = job_labels(jobs)
+    labels = names_of(jobs).labels
     vanilla = [("vanilla", job.vanilla.tokens_per_second, VANILLA, "circle") for job in jobs if job.vanilla][:1]
     speculative = [(labels[job.job_id], job.speculative) for job in jobs if job.speculative]
     strips = [*vanilla, *((label, mode.tokens_per_second, SPECULATIVE, "square") for label, mode in speculative)]

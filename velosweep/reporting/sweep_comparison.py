@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from velosweep.reporting.console import say, say_lines, table_width
+from velosweep.reporting.console import say
 from velosweep.reporting.html import render_template
-from velosweep.reporting.table import Cell, Table, column, figure, terminal_lines
-from velosweep.reporting.wording import first_few, interval, job_labels, join_words, names_of, percent
+from velosweep.reporting.table import Cell, Table, column, figure, print_table
+from velosweep.reporting.wording import first_few, interval, join_words, names_of, percent
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.intervals import Interval
 from velosweep.statistics.sweep_changes import Change, SweepChanges
@@ -40,7 +40,7 @@ class SweepComparison:
     @cached_property
     def labels(self) -> Mapping[str, str]:
         """What tells the new sweep's jobs apart, by job id."""
-        return job_labels([*(change.new for change in self.changes.changes), *self.changes.only_new])
+        return names_of([*(change.new for change in self.changes.changes), *self.changes.only_new]).labels
 
     def label(self, change: Change) -> str:
         """The job of a change, and its prompt where it is about one."""
@@ -49,7 +49,7 @@ class SweepComparison:
     @property
     def only_in(self) -> tuple[tuple[str, list[str]], ...]:
         """`Only in the … sweep` with the labels of the jobs without a partner, old and new."""
-        old = job_labels([*(change.old for change in self.changes.changes), *self.changes.only_old])
+        old = names_of([*(change.old for change in self.changes.changes), *self.changes.only_old]).labels
         return (
             ("Only in the old sweep", [_label(row, old) for row in self.changes.only_old]),
             ("Only in the new sweep", [_label(row, self.labels) for row in self.changes.only_new]),
@@ -185,7 +185,7 @@ def print_comparison(compared: SweepComparison, console: "Console") -> None:
     say(console, compared.reproduced)
     if compared.changes.changes:
         say(console)
-        say_lines(console, terminal_lines(change_table(compared), width=table_width(console)))
+        print_table(change_table(compared), console)
         say(console)
         say(console, CAVEAT, style="dim")
     for title, labels in compared.only_in:

@@ -2,10 +2,14 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from velosweep.reporting.console import say_lines
 from velosweep.reporting.escaping import clip, markdown_text, terminal_text
 from velosweep.units import plural
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 T = TypeVar("T")
 _LEAST_TEXT = 12  # columns of text are not clipped below this
@@ -109,6 +113,11 @@ def terminal_lines(table: Table, *, width: int | None) -> list[str]:
         named = width is None or len(more) <= width or len(left_out) == 1
         lines.append(more if named else f"({plural(len(left_out), 'more column')} in a wider window or by | cat)")
     return lines
+
+
+def print_table(table: Table, console: "Console") -> None:
+    """Print a table within the columns of a terminal, and whole elsewhere: what is piped loses nothing."""
+    say_lines(console, terminal_lines(table, width=int(console.width) if console.is_terminal else None))
 
 
 def markdown_lines(table: Table) -> list[str]:

@@ -4,12 +4,12 @@ import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from velosweep.measuring.dispatch import MeasuringOutcome
 from velosweep.records import SweepRecord
 from velosweep.reporting.build_answers import build_answers
-from velosweep.reporting.console import NORMAL, QUIET, SILENT, VERBOSE, height, near, say, say_lines, table_width
+from velosweep.reporting.console import NORMAL, QUIET, SILENT, VERBOSE, height, near, say
 from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.printed_command import command_remarks
@@ -18,9 +18,9 @@ from velosweep.reporting.request_words import request_words
 from velosweep.reporting.result_tables import searched_candidates, summary_table, with_errors_replaced, with_failed
 from velosweep.reporting.single_job_text import print_single
 from velosweep.reporting.speedup_hints import target_reasons
-from velosweep.reporting.table import terminal_lines
+from velosweep.reporting.table import print_table
 from velosweep.reporting.verbose_report import print_details
-from velosweep.reporting.wording import failure_sentences, first_few, job_labels, whole_jobs
+from velosweep.reporting.wording import failure_sentences, first_few, names_of, whole_jobs
 from velosweep.reporting.workload_map import as_answered, where_it_pays, workload_table
 from velosweep.results.loading import sweeps_by_age
 from velosweep.results.paths import SweepPaths
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 MOST_LINES = 12
 # What goes first where the end would be longer; the report and -v have all of it.
 _LEFT_OUT = ("hints", "commands", "sureness", "costs", "answers")
-# These may be wrapped at words: nothing in them is to be pasted.
-_SENTENCES = ("First token", "Would help:", "No drafts:", "❌", "⚠️")
 
 
 def resume_command(root: Path) -> str:
@@ -67,23 +65,35 @@ def print_end(derived: "SweepResults", measured: MeasuringOutcome, console: "Con
         go_on = f"Go on with: {resume_command(derived.root)}"
         say(console, f"Interrupted before anything was measured. {go_on}", whole=True)
         return
-    saved_to = str(derived.root)
-    print_results(derived, saved_to=saved_to, console=console, verbosity=verbosity, interrupted=measured.interrupted)
+    print_results(derived, console=console, verbosity=verbosity, interrupted=measured.interrupted)
     if measured.display_error:
         say(console, f"The progress display failed and was switched off: {measured.display_error}")
 
 
+class _Line(NamedTuple):
+    """A line of the end. `whole`: it holds what is to be pasted, and is not wrapped at words."""
+
+    text: str
+    style: str | None = None
+    whole: bool = False
+
+
 def print_results(
-    derived: "SweepResults", *, saved_to: str, console: "Console", verbosity: int = NORMAL, interrupted: bool = False
+    derived: "SweepResults",
+    *,
+    console: "Console",
+    verbosity: int = NORMAL,
+    ended: bool = True,
+    interrupted: bool = False,
 ) -> None:
     """The end of a sweep in a dozen lines: the answer, the settings against vanilla, what to do next, where all is.
 
-    A single job comes in the specification's layout; over loads the answer is where it pays. When verbose all else is
-    above.
+    A single job comes in the specification's layout; over workloads the answer is where it pays. When verbose all else
+    is above. `ended`: it has just ended, and where its results are is news.
     """
     if verbosity <= SILENT:
         for line in _failures(derived):
-            say(console, line)
+            say(console, line.text)
         return
     rows, record = derived.comparisons, derived.record
     jobs = whole_jobs(rows)
@@ -96,7 +106,7 @@ def print_results(
         print_single(jobs[0], record, console)
     loads = where_it_pays(answered_jobs := as_answered(jobs, found, record))
     told = [answer for answer in found if answer.command][:1] or found[:1] if loads else found
-    failures, places = list(_failures(derived)), list(_places(derived, jobs, saved_to, verbosity))
+    failures, places = list(_failures(derived)), list(_places(derived, jobs, verbosity, ended=ended))
     measured = {job.job_id for job in jobs if job.vanilla is not None}
     baselines = len({job.baseline_id for job in record.jobs if job.id in measured})
     answered = len({answer.job.job_id for answer in found if answer.job is not None})
@@ -106,23 +116,18 @@ def print_results(
         answers = list(_answers(found, jobs, derived, loads, without))
         steps = _next_steps(told, jobs, derived, without, quiet=verbosity <= QUIET, interrupted=interrupted)
         after = [*failures, *steps, *places]
-        texts = (*(text for text, _ in answers), *after)
-        taken = sum(height(console, line, whole=_whole(line)) for line in texts)
+        taken = sum(height(console, line.text, whole=line.whole) for line in (*answers, *after))
         if loads or single or taken + (len(jobs) if not left_out else answered + (len(jobs) > answered)) <= room:
             break
-    for sentence, style in answers:
-        say(console, sentence, style=style)
+    for line in answers:
+        say(console, line.text, style=line.style)
     if loads:
-        say_lines(console, terminal_lines(workload_table(answered_jobs, jobs), width=table_width(console)))
+        print_table(workload_table(answered_jobs, jobs), console)
     elif jobs and not single:
         most = max(room - taken, answered + 1)  # the rest counted
-        say_lines(console, _table_lines(with_failed(jobs, record), found, record, most, console))
+        _print_table(with_failed(jobs, record), found, record, most, console)
     for line in after:
-        say(console, line, whole=_whole(line))
-
-
-def _whole(line: str) -> bool:
-    return not line.startswith(_SENTENCES)
+        say(console, line.text, whole=line.whole)
 
 
 def _answers(
@@ -131,14 +136,14 @@ def _answers(
     derived: "SweepResults",
     loads: Sequence[str],
     without: Collection[str],
-) -> Iterator[tuple[str, str]]:
-    """What is said above the table, each with its style.
+) -> Iterator[_Line]:
+    """What is said above the table.
 
     Of a single job only what the specification's layout doesn't say.
     """
     record = derived.record
     builds = list(build_answers(jobs, record))
-    yield from ((sentence, "bold") for sentence in (*builds, *loads))
+    yield from (_Line(sentence, "bold") for sentence in (*builds, *loads))
     if loads:
         return
     fastest = list(fastest_of_all(jobs, record, derived.samples, brief="sureness" in without))
@@ -150,31 +155,31 @@ def _answers(
             sureness = answer.sureness
             if "sureness" in without and len(found) > 1:
                 sureness = "Weak evidence." if answer.is_weak else ""
-            yield f"{question}{answer.headline}. {sureness}".rstrip(), style
-    yield from ((sentence, "bold") for sentence in fastest)
+            yield _Line(f"{question}{answer.headline}. {sureness}".rstrip(), style)
+    yield from (_Line(sentence, "bold") for sentence in fastest)
 
 
-def _places(derived: "SweepResults", jobs: Sequence[Comparison], saved_to: str, verbosity: int) -> Iterator[str]:
+def _places(derived: "SweepResults", jobs: Sequence[Comparison], verbosity: int, *, ended: bool) -> Iterator[_Line]:
     """Where the report and other files are, and how many remarks it has."""
     record = derived.record
-    remarks = sum(advice.rank < 3 for advice, _ in grouped_findings(jobs, job_labels(jobs), record))
-    where = near(Path(saved_to) if saved_to.endswith(".html") else SweepPaths(Path(saved_to)).report)
+    remarks = sum(advice.rank < 3 for advice, _ in grouped_findings(jobs, names_of(jobs).labels, record))
+    where = near(SweepPaths(derived.root).report)
     shown_by = f"  ({plural(remarks, 'remark')}: report {_named(derived.root)} -v)"
     more = shown_by if remarks and verbosity == NORMAL else ""
     if record.single or not jobs:
-        yield f"📈 Report: {where}{more}"
-        if not saved_to.endswith(".html"):
-            yield f"💾 Results saved to: {near(Path(saved_to))}"
+        yield _Line(f"📈 Report: {where}{more}", whole=True)
+        if ended:
+            yield _Line(f"💾 Results saved to: {near(derived.root)}", whole=True)
     else:
-        yield f"Report:     {where}{more}"
+        yield _Line(f"Report:     {where}{more}", whole=True)
     for output in dict.fromkeys(job.output for job in record.jobs if job.output and Path(job.output).is_file()):
-        yield f"💾 Summary saved to: {near(Path(output))}"
+        yield _Line(f"💾 Summary saved to: {near(Path(output))}", whole=True)
 
 
-def _table_lines(
+def _print_table(
     jobs: Sequence[Comparison], found: Sequence[Recommendation], record: SweepRecord, room: int, console: "Console"
-) -> Iterator[str]:
-    """Titles, vanilla and at most `room` lines of jobs: all of them, or the best few and in one line the rest.
+) -> None:
+    """Print titles, vanilla and at most `room` lines of jobs: all of them, or the best few and in one line the rest.
 
     Those that failed are named below the table and need no row there.
     """
@@ -191,12 +196,12 @@ def _table_lines(
     shown = ranked if len(ranked) <= room else ranked[: room - 1]
     kept = plain | {job.job_id for job in shown} | (failed if len(ranked) + len(failed) <= room else set())
     below = with_errors_replaced(record, "see below")
-    yield from terminal_lines(summary_table(jobs, below, found, kept), width=table_width(console))
+    print_table(summary_table(jobs, below, found, kept), console)
     rest = ranked[len(shown) :]
     values = [value for job in rest if (value := best_estimate(job)) is not None and job.job_id not in searched]
     if rest:
         span = f", {min(values):.2f}× to {max(values):.2f}×" if values else ""
-        yield f"{plural(len(rest), 'further setting')}{span}"
+        say(console, f"{plural(len(rest), 'further setting')}{span}")
 
 
 def _next_steps(
@@ -207,7 +212,7 @@ def _next_steps(
     *,
     quiet: bool,
     interrupted: bool,
-) -> Iterator[str]:
+) -> Iterator[_Line]:
     """What the answers mean for a request, why they gain no more, the commands that run them, and what is surer."""
     record, root = derived.record, derived.root
     single = record.single and len(jobs) == 1
@@ -216,42 +221,42 @@ def _next_steps(
     for answer in found:
         question = f"{answer.question}: " if answer.question else ""
         if single and answer.is_weak:
-            yield f"⚠️ {answer.sureness}"
+            yield _Line(f"⚠️ {answer.sureness}")
         told = answer.costs and answer.kind != "slower" and "costs" not in without and not quiet
         if told and answer.job is not None:
-            yield f"{question}{request_words(answer.job, brief=True)}"
+            yield _Line(f"{question}{request_words(answer.job, brief=True)}")
         if not ("hints" in without or single or quiet) and (reasons := target_reasons(answer, jobs, record)):
-            yield f"Would help: {question}{reasons[0][0].lower()}{reasons[0][1:]}"
+            yield _Line(f"Would help: {question}{reasons[0][0].lower()}{reasons[0][1:]}")
         if answer.command and not made_up and not several:
             remarks = () if answer.job is None else command_remarks(answer.job, record)
             about = "; ".join(filter(None, (answer.question, *remarks)))
             load = f"Run it ({about}):" if about else "Run it:    "
-            yield f"{load} {answer.command}"
+            yield _Line(f"{load} {answer.command}", whole=True)
     if several and not made_up:
         name = _named(root)
-        yield f"Run it:     velosweep serve {name}  (each: report {name} --format command)"
+        yield _Line(f"Run it:     velosweep serve {name}  (each: report {name} --format command)", whole=True)
     idle = [job for job in jobs if job.drafted is False]
-    advice = [one for one in grouped_findings(idle, job_labels(jobs), record) if one[0].code == "nothing_drafted"]
+    advice = [one for one in grouped_findings(idle, names_of(jobs).labels, record) if one[0].code == "nothing_drafted"]
     if advice and not quiet:
         where, remedy = advice[0][1], advice[0][0].remedy
         if len(advice) > 1:
             where = list(dict.fromkeys(job.speculation for job in idle))
             remedy = "Prompts whose answers repeat text may change that"
-        yield f"No drafts:  {'' if single else '; '.join(first_few(where, 3)) + '. '}{remedy}"
+        yield _Line(f"No drafts:  {'' if single else '; '.join(first_few(where, 3)) + '. '}{remedy}")
     if interrupted or (record.tuner is None and any(job.state == "pending" for job in record.jobs)):
-        yield f"Go on with: {resume_command(derived.root)}"
+        yield _Line(f"Go on with: {resume_command(derived.root)}", whole=True)
         return
     if made_up and not quiet:
-        yield "Your own:   velosweep best MODEL.gguf  (this pair is synthetic)"
+        yield _Line("Your own:   velosweep best MODEL.gguf  (this pair is synthetic)", whole=True)
     weak = [answer for answer in found if answer.job is not None and answer.is_weak]
     if weak and not quiet:
         codes = {advice.code for answer in weak for advice in answer.against}
         pairs = min(answer.job.n_pairs for answer in weak if answer.job is not None)
         quieter = "close other programs, then " if "machine_busy" in codes else ""
-        yield f"Surer:      {quieter}{_more(record, root, max(5 - pairs, pairs), pairs)}"
+        yield _Line(f"Surer:      {quieter}{_more(record, root, max(5 - pairs, pairs), pairs)}", whole=True)
 
 
-def _failures(derived: "SweepResults") -> Iterator[str]:
+def _failures(derived: "SweepResults") -> Iterator[_Line]:
     """Why there are no results, which jobs failed and why, and how many runs of the others failed; a line each."""
     jobs, record, samples = whole_jobs(derived.comparisons), derived.record, derived.samples
     gone = {job.id for job in record.jobs if job.state == "failed"} if jobs else ()
@@ -266,8 +271,8 @@ def _failures(derived: "SweepResults") -> Iterator[str]:
         if rest:
             words.append(f"no samples of {plural(rest, 'setting')} are left in its folder")
         what = "Nothing could be measured" if counts else "Nothing was measured"
-        yield f"{what}: {', '.join(words) or 'there are no settings'}"
-    yield from (f"❌ {sentence}" for sentence in failure_sentences(record))
+        yield _Line(f"{what}: {', '.join(words) or 'there are no settings'}", whole=True)
+    yield from (_Line(f"❌ {sentence}") for sentence in failure_sentences(record))
     bad = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()) if status != "ok")
     if bad:
-        yield f"⚠️ Of {counts.total()} runs: {bad}; none of these is averaged"
+        yield _Line(f"⚠️ Of {counts.total()} runs: {bad}; none of these is averaged")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from velosweep.reporting.console import say, say_lines, table_width, width_of
+from velosweep.reporting.console import say, say_lines, width_of
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.recommendation import Recommendation, with_answers
@@ -11,8 +11,8 @@ from velosweep.reporting.request_words import request_words
 from velosweep.reporting.result_tables import detailed_job_table, with_failed
 from velosweep.reporting.search_words import print_search, search_titles
 from velosweep.reporting.speedup_hints import target_reasons
-from velosweep.reporting.table import terminal_lines
-from velosweep.reporting.wording import by_prompt, first_few, job_labels, whole_jobs
+from velosweep.reporting.table import print_table
+from velosweep.reporting.wording import by_prompt, first_few, names_of, whole_jobs
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate
 from velosweep.values import Verdict
@@ -27,10 +27,11 @@ def print_details(derived: "SweepResults", found: Sequence[Recommendation], cons
     """All that the dozen lines leave out: every figure, how a search went, what each answer rests on, all findings."""
     rows, record = with_answers(derived.comparisons, found), derived.record
     jobs = whole_jobs(rows)
-    labels = job_labels(jobs)
+    labels = names_of(jobs).labels
     table = detailed_job_table(with_failed(jobs, record), record, ())
     if jobs:
-        say_lines(console, [*terminal_lines(table, width=table_width(console)), ""])
+        print_table(table, console)
+        say(console)
     rated = [job for job in jobs if best_estimate(job) is not None]
     signs = {Verdict.FASTER: "", Verdict.SLOWER: " slower", Verdict.INVALID: " unusable"}
     if len(rated) > 2:  # of two the table says as much

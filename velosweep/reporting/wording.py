@@ -1,7 +1,7 @@
 """Figures and names in words, alike on the screen, in exports and in the report."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -118,7 +118,7 @@ def failure_sentences(record: SweepRecord) -> list[str]:
     for job in record.jobs:
         if job.state == "failed":
             alike.setdefault(failure_alike(job.error or "see its log"), []).append(job)
-    labels = recorded_labels(record) if alike else {}
+    labels = recorded_names(record).labels if alike else {}
     return [
         f"{'The job' if record.single else '; '.join(first_few([labels[job.id] for job in jobs], 3))} failed: "
         f"{as_typed(jobs[0].error or 'see its log', record.command)}"
@@ -165,15 +165,10 @@ def _names_of(same: _Same) -> JobNames:
     return job_names(settings, {job.job_id: job.job_num for job in same.jobs})
 
 
-def job_labels(rows: Iterable[Comparison]) -> Mapping[str, str]:
-    """What tells each job from the others, by job id."""
-    return names_of(rows).labels
-
-
-def recorded_labels(record: SweepRecord) -> Mapping[str, str]:
-    """What tells all jobs of a sweep apart, measured or not, by job id."""
+def recorded_names(record: SweepRecord) -> JobNames:
+    """What tells all jobs of a sweep apart, measured or not."""
     settings = {job.id: settings_of(job) for job in record.jobs}
-    return job_names(settings, {job.id: job.num for job in record.jobs}).labels
+    return job_names(settings, {job.id: job.num for job in record.jobs})
 
 
 def jobs_by_series(rows: Iterable[Comparison]) -> dict[str, list[Comparison]]:

@@ -13,7 +13,7 @@ from velosweep.records import SweepRecord
 from velosweep.reporting.chart import MUTED, Chart, Trace, axis, heat_trace, rounded
 from velosweep.reporting.recommendation import Recommendation
 from velosweep.reporting.table import Cell, Table, column, figure
-from velosweep.reporting.wording import VERDICT_SIGNS, VERDICT_WORDS, job_labels, join_words, number, speedup_words
+from velosweep.reporting.wording import VERDICT_SIGNS, VERDICT_WORDS, join_words, names_of, number, speedup_words
 from velosweep.statistics.best_of_several import Task, task_of
 from velosweep.statistics.comparison import Comparison, ModeStatistics
 from velosweep.statistics.ranking import best_estimate, fastest
@@ -220,7 +220,7 @@ def workload_table(answers: Sequence[Comparison], jobs: Sequence[Comparison]) ->
 
 def _names_at_workloads(jobs: Sequence[Comparison]) -> dict[str, str]:
     """What each job is called among those of its load, by job id."""
-    return {job_id: name for rows in _by_workload(jobs).values() for job_id, name in job_labels(rows).items()}
+    return {job_id: name for rows in _by_workload(jobs).values() for job_id, name in names_of(rows).labels.items()}
 
 
 def _speedup_at(cells: Mapping[Workload, Comparison], names: Mapping[str, str], streams: int, depth: int) -> str | None:

@@ -70,6 +70,20 @@ def test_iteration_lines_are_the_specifications_and_name_their_arm() -> None:
     ]
 
 
+@pytest.mark.parametrize("open_ended", [False, True])
+def test_the_tenth_iteration_stands_below_the_ninth(open_ended: bool) -> None:
+    sweep = planned.sweep((4, 8), iterations=10)
+    out = io.StringIO()
+
+    with ProgressDisplay(sweep, console=make_console(out), open_ended=open_ended) as observe:
+        for iteration in (8, 9):
+            observe(ended(sweep.jobs[0], Mode.VANILLA, iteration, 30))
+
+    ninth, tenth = out.getvalue().splitlines()
+    assert "Iteration 9" in ninth
+    assert ninth.index("vanilla") == tenth.index("vanilla")
+
+
 def test_a_search_shows_no_totals_because_it_decides_as_it_goes() -> None:
     sweep = planned.sweep()
     (job,) = sweep.jobs
@@ -87,7 +101,7 @@ def test_a_search_shows_no_totals_because_it_decides_as_it_goes() -> None:
         observe(ended(job, Mode.VANILLA, 5, 30))
 
     iteration, status = out.getvalue().splitlines()
-    assert iteration.startswith("  Iteration 6  🔹 vanilla")
+    assert iteration.startswith("  Iteration 6   🔹 vanilla")
     assert status.startswith("  1 run, ")
     assert " of " not in status
     assert "left" not in status

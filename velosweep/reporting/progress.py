@@ -153,7 +153,9 @@ class ProgressDisplay:
             complete = self._progress.add(measurement, sample)
             self._last_run = self._clock()
             label = f"{'🔹' if measurement.server.mode is Mode.VANILLA else '🔸'} {self._name(measurement)}"
-            head = f"Iteration {self._iteration(measurement)}  {label:<{self._label_width}} ..."
+            place = self._iteration(measurement)
+            width = 2 if self._open_ended else 1 + 2 * len(place.partition("/")[2])  # the tenth as wide as the ninth
+            head = f"Iteration {place:<{width}}  {label:<{self._label_width}} ..."
             if sample.status is not Status.OK:
                 return f"{head} {sample.status.value}: {sample.error or 'no reason given'}"
             if complete is not None and self._each_line:

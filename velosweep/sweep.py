@@ -1,6 +1,5 @@
 """The whole story of a sweep: prepare, plan, measure, collate, report."""
 
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,7 +13,7 @@ from velosweep.machine.device_locks import lock_devices
 from velosweep.measuring.dispatch import MeasuringOutcome, ended, measure
 from velosweep.measuring.interrupts import StopFlag, stop_on_signals
 from velosweep.measuring.lane_context import Preload
-from velosweep.measuring.opening import open_sweep, refuse_shared_out
+from velosweep.measuring.opening import open_sweep, refuse_shared_out, refuse_unwritable_names
 from velosweep.measuring.prepare import Prepared, hive_folder_warnings, prepare
 from velosweep.measuring.resuming import plan, plan_as_data
 from velosweep.planning.server_groups import ServerGroup
@@ -30,7 +29,7 @@ from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.results.results_file import write_decisions
 from velosweep.results.sweep_record import SweepOutcome, write_record
-from velosweep.tuning.search_driver import SearchDriver, search_drivers
+from velosweep.tuning.search_driver import SearchDriver, search_drivers, statuses
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,7 +59,7 @@ def run_sweep(
     if not settings.elsewhere:
         refuse_shared_out(root)
     console = make_console()
-    _check_names(jobs, root, command)
+    refuse_unwritable_names(jobs, root, command)
     prepared = prepare(jobs, settings, say=partial(say, console))
     prepared = replace(prepared, warnings=(*prepared.warnings, *hive_folder_warnings(root, prepared.jobs)))
     sweep = Sweep(id="", root=str(root), jobs=prepared.jobs, command=tuple(command), single=single)
@@ -81,23 +80,6 @@ def run_sweep(
     return outcome
 
 
-def _check_names(jobs: Sequence[Job], root: Path, command: Sequence[str]) -> None:
-    """Raise StorageError for a name whose bytes are no UTF-8: no file of ours could hold it."""
-    names = {"folder for results": str(root), "current folder": os.getcwd(), "command": " ".join(command)}  # noqa: PTH109
-    for job in jobs:
-        for path in (job.model_pair.main_model, job.model_pair.draft_model, job.engine.program, job.output):
-            names[f"file {path}"] = path or ""
-    for what, name in names.items():
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            byte = ord(name[error.start]) & 0xFF
-            raise StorageError(
-                f"The {what} has a byte in its name that is no UTF-8 text (0x{byte:02X}): {name}",
-                remedy="rename it, or work with another folder",
-            ) from None
-
-
 def measure_sweep(
     sweep: Sweep, prepared: Prepared, settings: RunSettings, console: "Console", on_line: OnLine, locks: ExitStack
 ) -> tuple[MeasuringOutcome, Collection[str]]:
@@ -112,9 +94,7 @@ def measure_sweep(
         opened = open_sweep(sweep, prepared, settings)
         done, searching = len(opened.progress.done), settings.tuner is not None
         groups = plan(opened.prepared, opened.progress.groups, search=searching)
-        drivers: dict[ServerGroup, SearchDriver] = {}
-        if settings.tuner is not None:
-            drivers = search_drivers(groups, settings.tuner, read_journal(paths.journal).samples)
+        drivers = search_drivers(groups, settings.tuner, read_journal(paths.journal).samples) if settings.tuner else {}
         command = opened.record.command
         print_start(opened.prepared, groups, settings, console, command=command, single=sweep.single, done=done)
         devices = [device for lane in opened.prepared.lanes for device in lane.devices]
@@ -124,23 +104,13 @@ def measure_sweep(
         locks.enter_context(busy)
         write_record(paths.record, opened.record)
         journal.note("plan", blocks=plan_as_data(groups), accepted=list(opened.accepted))
+        searches = partial(statuses, drivers.values()) if drivers else None
         display = ProgressDisplay(
-            opened.sweep,
-            console=console,
-            verbosity=settings.verbosity,
-            command=command,
-            done=done,
-            open_ended=searching,
-            searches=lambda: [status for driver in drivers.values() if (status := driver.status()) is not None],
+            opened.sweep, console=console, verbosity=settings.verbosity, command=command, done=done, searches=searches
         )
+        observe = stack.enter_context(display)
         measured = measure(
-            groups,
-            opened,
-            journal=journal,
-            observe=stack.enter_context(display),
-            stop=stop,
-            search_drivers=drivers,
-            preload=Preload(),
+            groups, opened, journal=journal, observe=observe, stop=stop, search_drivers=drivers, preload=Preload()
         )
         return _record_end(opened.record, measured, drivers, paths), {job.id for job in opened.sweep.jobs}
 

@@ -91,11 +91,11 @@ def test_a_search_shows_no_totals_because_it_decides_as_it_goes() -> None:
     seconds = count(0, 61)
 
     with ProgressDisplay(
-        sweep, console=make_console(out), open_ended=True, clock=lambda: float(next(seconds))
+        sweep, console=make_console(out), searches=tuple, clock=lambda: float(next(seconds))
     ) as observe:
         observe(ended(job, Mode.VANILLA, 5, 30))
     with ProgressDisplay(
-        planned.sweep(tuple(range(1, 33))), console=make_console(out), open_ended=True,
+        planned.sweep(tuple(range(1, 33))), console=make_console(out), searches=tuple,
         clock=lambda: float(next(seconds)),
     ) as observe:  # fmt: skip
         observe(ended(job, Mode.VANILLA, 5, 30))
@@ -301,7 +301,7 @@ def test_a_search_says_its_phase_its_time_and_what_is_in_the_running() -> None:
     seconds = count(0, 61)
 
     with ProgressDisplay(
-        sweep, console=make_console(out), open_ended=True, searches=lambda: [status],
+        sweep, console=make_console(out), searches=lambda: [status],
         clock=lambda: float(next(seconds)),
     ) as observe:  # fmt: skip
         for iteration in range(3):

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from velosweep.config.settings import Job, RunSettings, Sweep
-from velosweep.errors import MismatchError
+from velosweep.errors import MismatchError, StorageError
 from velosweep.llama_cpp.selection import server_command_name
 from velosweep.llama_cpp.server_command import request_arguments
 from velosweep.measuring.prepare import Prepared
@@ -74,6 +74,23 @@ def refuse_shared_out(root: Path) -> None:
         f"{root} can't be measured further on this machine alone. Its groups were measured elsewhere, by SLURM or Dask",
         remedy=f"{again}; for another sweep choose another hydra.sweep.dir",
     )
+
+
+def refuse_unwritable_names(jobs: Sequence[Job], root: Path, command: Sequence[str]) -> None:
+    """Raise StorageError for a name whose bytes are no UTF-8: no file of ours could hold it."""
+    names = {"folder for results": str(root), "current folder": os.getcwd(), "command": " ".join(command)}  # noqa: PTH109
+    for job in jobs:
+        for path in (job.model_pair.main_model, job.model_pair.draft_model, job.engine.program, job.output):
+            names[f"file {path}"] = path or ""
+    for what, name in names.items():
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            byte = ord(name[error.start]) & 0xFF
+            raise StorageError(
+                f"The {what} has a byte in its name that is no UTF-8 text (0x{byte:02X}): {name}",
+                remedy="rename it, or work with another folder",
+            ) from None
 
 
 def _job_record(job: Job, prepared: Prepared) -> JobRecord:

@@ -49,15 +49,14 @@ class ProgressDisplay:
         console: "Console",
         verbosity: int = NORMAL,
         done: int = 0,
-        open_ended: bool = False,
-        searches: Callable[[], Sequence[SearchStatus]] = tuple,
+        searches: Callable[[], Sequence[SearchStatus]] | None = None,
         command: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`done`: runs that an earlier start of this sweep took. `open_ended`: a search decides as it goes how many
-        runs there are, so no totals are shown; `searches` says how far each has come. `command`: as it was typed."""
+        """`done`: runs that an earlier start of this sweep took. `searches`: how far each search has come. Searches
+        decide as they go how many runs there are, so no totals are shown. `command`: as it was typed."""
         self._progress, self._done_before = SweepProgress(sweep, done=done), done
-        self._console, self._verbosity, self._open_ended, self._clock = console, verbosity, open_ended, clock
+        self._console, self._verbosity, self._clock = console, verbosity, clock
         self._searches, self._command = searches, command
         self._live: Live | None = None
         self._lock = threading.Lock()
@@ -179,13 +178,13 @@ class ProgressDisplay:
         return found.copy().pop() if len(found) == 1 else server.label
 
     def _iteration(self, measurement: Measurement) -> str:
-        total = "" if self._open_ended else f"/{most_iterations(measurement.job)}"
+        total = "" if self._searches else f"/{most_iterations(measurement.job)}"
         return f"{measurement.iteration}{total}"
 
     def _status(self, now: float) -> str:
         progress, elapsed = self._progress, now - self._started
         bad = f", {progress.bad} not usable" if progress.bad else ""
-        if self._open_ended:
+        if self._searches:
             return f"{plural(progress.done, 'run')}{bad}, {duration(elapsed)} elapsed"
         taken, expected = progress.done - self._done_before, progress.expected()
         if not taken:
@@ -196,7 +195,7 @@ class ProgressDisplay:
 
     def _search_lines(self) -> Iterator[str]:
         """How far each search has come: its phase, what is in the running, how much of its time is used."""
-        for search in self._searches():
+        for search in self._searches() if self._searches else ():
             budget = "" if search.budget_s is None else f" of {duration(search.budget_s)}"
             about = f"{search.category}: " if search.category else ""
             named = [self._names.labels.get(job_id, "vanilla") for job_id in search.candidates]
@@ -208,7 +207,7 @@ class ProgressDisplay:
         progress = self._progress
         room = max(min(width_of(self._console) - 60, 40), 8)
         full = round(min(progress.done / max(progress.expected(), 1), 1.0) * room)
-        bar = "" if self._open_ended else "━" * full + "┄" * (room - full) + " "
+        bar = "" if self._searches else "━" * full + "┄" * (room - full) + " "
         yield f"{bar}{self._status(now)}"
         several = len(self._lanes) > 1
         for lane, (what, since) in sorted(self._lanes.items()):

@@ -172,6 +172,11 @@ def search_drivers(
     return {group: SearchDriver(group=group, settings=settings, samples=dict(earlier)) for group in groups}
 
 
+def statuses(drivers: Iterable[SearchDriver]) -> list[SearchStatus]:
+    """How far the searches have come that measure at the moment."""
+    return [status for driver in drivers if (status := driver.status()) is not None]
+
+
 def _log_value(runs: Sequence[Sample], objective: str) -> float | None:
     """Log of the objective over one pass of the prompts, larger is better; None where it can't be computed."""
     steps = sum((run.predicted_tokens or 0) - 1 for run in runs)

@@ -27,8 +27,8 @@ from velosweep.llama_cpp.capabilities import parse_defaults, parse_help, parse_l
 from velosweep.llama_cpp.completion import Completion, parse_events
 from velosweep.llama_cpp.failures import diagnose
 from velosweep.llama_cpp.server import listening_port
+from velosweep.llama_cpp.server_facts import SpeculationCounters, parse_counters
 from velosweep.llama_cpp.server_log import DraftingLog, offloaded_layers
-from velosweep.llama_cpp.speculation_counters import SpeculationCounters, parse_counters
 from velosweep.models import hub_models
 from velosweep.models.gguf_model import HeaderError, parse_header
 from velosweep.models.model_checks import check_heads, check_pair

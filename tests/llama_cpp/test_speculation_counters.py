@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velosweep.llama_cpp.speculation_counters import parse_counters
+from velosweep.llama_cpp.server_facts import parse_counters
 
 COUNTERS = """\
 # HELP llamacpp:spec_decode_num_drafts_total Speculative: Total speculative decoding verification steps

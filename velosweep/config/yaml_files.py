@@ -73,7 +73,6 @@ class CheckedFiles(FileConfigSource):
     """
 
     def load_config(self, config_path: str) -> "ConfigResult":
-        """As Hydra's."""
         file = Path(self.path, self._normalize_file_name(config_path)).resolve()
         try:
             if file.is_file():

@@ -200,7 +200,6 @@ class AttachedSession(Session):
             raise
 
     def check_request(self, request: Request) -> None:
-        """Asks the server's own tokenizer and template."""
         self._client.check_request(request)
 
     def close(self) -> None:

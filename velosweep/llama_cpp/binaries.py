@@ -92,7 +92,6 @@ class BinariesSession(Session):
             raise LaunchFailed(f"{failure.cause} (log: {self.log_path})", remedy=failure.remedy)
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
-        """One run in a process of its own. Raises RunTimeout, RunFailed."""
         if request.chat:
             raise RunFailed("engine=binaries can't apply a chat template", remedy="use engine=server for chat prompts")
         log, text = self._run(request, timeout_s)
@@ -142,7 +141,6 @@ class BinariesSession(Session):
         return log, text
 
     def close(self) -> None:
-        """End a run that is still going; idempotent."""
         self._closed = True
         if self._child is not None:
             self._child.stop(grace_s=1.0)

@@ -52,7 +52,6 @@ class EmbeddedEngine(Engine):
             return _devices()
 
     def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> ServerSession:
-        """Start a child and return at once. Raises LaunchFailed, ProgramError."""
         api_key = secrets.token_urlsafe(24)
         settings = {**embedded_settings(server, lane=lane), "api_keys": [api_key]}
         told = json.dumps(settings).encode() + b"\n"

@@ -50,7 +50,6 @@ class ServerEngine(Engine):
         return self._devices
 
     def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> "ServerSession":
-        """Start a server and return at once. Raises LaunchFailed, ProgramError."""
         # Port 0 lets the kernel choose, so that no two servers can meet on one.
         arguments = server_arguments(server, lane=lane, capabilities=self.capabilities, port=0)
         api_key = secrets.token_urlsafe(24)
@@ -186,7 +185,6 @@ class ServerSession(Session):
         )
 
     def check_request(self, request: Request) -> None:
-        """Asks the server's own tokenizer and template."""
         if self._client is not None:
             self._client.check_request(request)
 

@@ -92,12 +92,12 @@ class NvmlDriver:
 
     def _gpu(self, index: int, handle: Any, *, parent: str | None = None, split: bool = False) -> Gpu | None:
         """What the driver says of one; None where there is none, or it has no UUID."""
-        uuid = None if handle is None else _text(self._ask(self._nvml.nvmlDeviceGetUUID, handle))
+        uuid = None if handle is None else self._ask(self._nvml.nvmlDeviceGetUUID, handle)
         if uuid is None:
             return None
         self._handles[uuid] = handle
         memory = self._ask(self._nvml.nvmlDeviceGetMemoryInfo, handle)
-        name = _text(self._ask(self._nvml.nvmlDeviceGetName, handle)) or uuid
+        name = self._ask(self._nvml.nvmlDeviceGetName, handle) or uuid
         total = None if memory is None else int(memory.total)
         return Gpu(index=index, uuid=uuid, name=name, memory_bytes=total, parent=parent, split=split)
 
@@ -150,13 +150,6 @@ class NvmlDriver:
             return call(*arguments)
         except self._nvml.NVMLError:
             return None
-
-
-def _text(value: Any) -> str | None:
-    """NVML's strings were bytes until nvidia-ml-py 11."""
-    if value is None:
-        return None
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _float(value: Any) -> float | None:

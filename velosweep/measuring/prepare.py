@@ -64,7 +64,6 @@ class Prepared:
     warnings: tuple[PreflightWarning, ...] = ()
 
     def engine_of(self, server: ServerConfig) -> Engine:
-        """The engine that runs this server."""
         key = engine_key(server.engine)
         if key not in self.engines:  # an attached vanilla server knows its own address alone
             self.engines[key] = open_engine(server.engine)

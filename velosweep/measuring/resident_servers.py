@@ -46,7 +46,6 @@ class ResidentServers:
         self._servers: dict[str, ResidentServer] = {}
 
     def get(self, server: ServerConfig) -> ResidentServer | None:
-        """The loaded server of this configuration, None where there is none."""
         return self._servers.get(server.id)
 
     def open(self, servers: Sequence[ServerConfig], protocol: Protocol) -> Iterator[tuple[ServerConfig, str]]:
@@ -138,7 +137,6 @@ class ResidentServers:
             self.close(loaded.config)
 
     def close(self, server: ServerConfig) -> None:
-        """End the server of this configuration, if there is one."""
         loaded = self._servers.pop(server.id, None)
         if loaded is None:
             return
@@ -156,7 +154,6 @@ class ResidentServers:
 
 
 def request_of(measurement: Measurement, batches: tuple[int, ...] = ()) -> Request:
-    """What a measurement asks of its server."""
     job, prompt, sampling = measurement.job, measurement.prompt, measurement.job.sampling
     if sampling.temperature > 0:  # greedy texts have no use for seeds, and are the same in every iteration
         sampling = replace(sampling, seed=sampling.seed + measurement.iteration)

@@ -21,7 +21,6 @@ class CompletedRun:
 
     @classmethod
     def of(cls, sample: Sample) -> "CompletedRun":
-        """The sample's figures."""
         return cls(sample.predicted_tokens or 0, sample.predicted_ms or 0.0, sample.total_time_ms or 0.0)
 
     @property

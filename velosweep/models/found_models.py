@@ -19,7 +19,6 @@ class FoundModel:
 
     @property
     def path(self) -> str:
-        """Absolute path of the file."""
         return str(self.file.path)
 
 

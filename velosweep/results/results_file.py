@@ -21,7 +21,7 @@ from velosweep.results.parquet_files import WRITER, arrow_schema, columns_of
 from velosweep.results.paths import JobPaths
 from velosweep.results.setting_columns import varied_columns
 from velosweep.statistics.comparison import Comparison, ModeStatistics
-from velosweep.statistics.latency import PERCENTILES
+from velosweep.statistics.request_times import PERCENTILES
 from velosweep.values import Mode
 
 if TYPE_CHECKING:

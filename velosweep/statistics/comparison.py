@@ -9,7 +9,7 @@ from velosweep.values import Scalar, Verdict
 
 if TYPE_CHECKING:
     from velosweep.statistics.intervals import Interval
-    from velosweep.statistics.latency import Latency  # computes with numpy, which not all that compares needs
+    from velosweep.statistics.request_times import Latency  # computes with numpy, which not all that compares needs
 
 Evidence = Mapping[str, float | int | str]
 """Figures by name."""

@@ -15,8 +15,15 @@ from velosweep.statistics.acceptance import Counts
 from velosweep.statistics.comparison import Finding, ModeStatistics, RequestTimes, RoundRatios
 from velosweep.statistics.findings import acceptance_findings, interval_findings, output_findings
 from velosweep.statistics.intervals import Ratio, welch_ratio
-from velosweep.statistics.latency import Latency, answer_tokens, latency_of, mean_of
-from velosweep.statistics.request_times import prefill_findings, request_logs, request_times
+from velosweep.statistics.request_times import (
+    Latency,
+    answer_tokens,
+    latency_of,
+    mean_of,
+    prefill_findings,
+    request_logs,
+    request_times,
+)
 from velosweep.statistics.runs import Runs, Series
 from velosweep.statistics.series_checks import pair_findings, series_findings
 from velosweep.statistics.within_rounds import ratios_within_rounds

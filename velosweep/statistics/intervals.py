@@ -39,7 +39,6 @@ class Interval:
 
     @property
     def half_width(self) -> float:
-        """See the function."""
         return half_width(self.low, self.high)
 
 

@@ -194,7 +194,6 @@ class ComparedJob:
 
     @cached_property
     def n_draft(self) -> int:
-        """The job's draft length."""
         if self.found.speculative is None and self.record is not None:
             return self.record.n_draft  # the vanilla row is of many jobs
         return int(self.analysis.runs.columns.integer("n_draft")[self._first_row])

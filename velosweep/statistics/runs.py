@@ -72,7 +72,6 @@ class Runs:
     finished_us: Any
 
     def series(self, rows: Any) -> Series:
-        """The runs' own figures."""
         columns = self.columns
         return Series(
             tokens_per_second=columns.number("tokens_per_second")[rows],
@@ -105,7 +104,6 @@ class Runs:
         return list((before / after).tolist())
 
     def decode_ms(self, rows: Any) -> Any:
-        """How long each run decoded."""
         return self.tokens[rows] / self.columns.number("tokens_per_second")[rows] * 1000
 
     def by_mode(self, rows: Any) -> tuple[Any, Any]:

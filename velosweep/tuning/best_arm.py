@@ -105,7 +105,6 @@ class BestArmSearch:
 
     @property
     def spent_s(self) -> float:
-        """What all measurements took together."""
         return sum(self._seconds)
 
     @property
@@ -123,7 +122,6 @@ class BestArmSearch:
 
     @cached_property
     def calibration(self) -> Calibration:
-        """The calibration rounds."""
         return Calibration(
             vanilla=self.vanilla,
             jobs=self.jobs,
@@ -147,7 +145,6 @@ class BestArmSearch:
 
     @cached_property
     def elimination(self) -> Elimination:
-        """The elimination rounds."""
         return Elimination(
             shortlist=self.shortlist,
             rounds=[

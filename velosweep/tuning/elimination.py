@@ -107,7 +107,6 @@ class Elimination:
 
     @property
     def remaining(self) -> tuple[str, ...]:
-        """The candidates that remain."""
         return tuple(standing.candidate for standing in self.kept) if self.standings else self.shortlist
 
     @property

@@ -72,7 +72,6 @@ class SearchDriver:
         }
 
     def record(self, measurement: Measurement, sample: Sample) -> None:
-        """A run was recorded."""
         if sample.is_counted:
             self.samples[measurement.key] = sample
 

@@ -31,7 +31,6 @@ class DraftRounds:
 
     @property
     def mean_ms(self) -> float:
-        """Time of a round."""
         return self.total_ms / self.count
 
 

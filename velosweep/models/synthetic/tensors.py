@@ -144,7 +144,6 @@ def norm(name: str, width: int, *, anchor: float, scale: float = 1.0) -> Tensor:
 
 
 def embeddings(shape: SyntheticShape, pool: "Pool") -> Tensor:
-    """The token embeddings."""
     used = len(vocabulary_tokens(0)[0])
 
     def pieces() -> Pieces:
@@ -156,8 +155,6 @@ def embeddings(shape: SyntheticShape, pool: "Pool") -> Tensor:
 
 
 def output(shape: SyntheticShape, pool: "Pool") -> Tensor:
-    """The output layer."""
-
     def pieces() -> Pieces:
         forbidden = pool.row("", 0, shape.width, anchor=FORBID, scale=0.0)
         for token in range(shape.vocabulary):
@@ -254,7 +251,6 @@ class Pool:
         return self.encode(values)
 
     def zeros(self, count: int) -> bytes:
-        """`count` zero weights."""
         return self.encode(self._unit[:count] * 0)
 
     def values(self, name: str, count: int, scale: float) -> npt.NDArray[np.float32]:

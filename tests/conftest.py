@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from tests.real_models import NOT_TESTED
 
-# A property is about values; how long an example takes says how busy the machine is.
-settings.register_profile("velosweep", deadline=None)
+# A property is about values; how long an example takes says how busy the machine is. The examples are the same in every
+# run, so that a change is judged by itself; `--hypothesis-profile=new_examples` looks for more.
+settings.register_profile("velosweep", deadline=None, derandomize=True)
+settings.register_profile("new_examples", deadline=None)
 settings.load_profile("velosweep")
 
 
@@ -37,6 +40,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 # Modules that take a minute or more: begun first, so that no worker is left alone with one at the end.
 LONGEST = ("tests/test_readme.py", "tests/test_house.py", "tests/hydra_app/", "tests/faults/", "tests/reporting/")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def locks_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test waits for a device that another worker's test or a sweep outside the tests uses."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VELOSWEEP_LOCK_DIR", str(tmp_path_factory.mktemp("locks")))
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

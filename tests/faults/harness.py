@@ -31,7 +31,7 @@ from velosweep.results.journal import read_journal
 from velosweep.values import Sample, Status
 
 REPOSITORY = Path(velosweep.__file__).resolve().parents[1]
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0  # for what comes in seconds when nothing else runs here
 Key = tuple[str, str, int, int, int, str]
 
 
@@ -97,6 +97,21 @@ class Bench:
     def fault(self, kind: str, **values: Any) -> None:
         """Arm one fault (see tests/standin/llama_server.py)."""
         self.set(faults=[*self.control.get("faults", []), {"kind": kind, **values}])
+
+    def hold(self, after: int) -> None:
+        """Let so many measured runs of all servers end and the next ones wait, until `release`.
+
+        A wait of more than some seconds is a timeout to velosweep, as any long run is.
+        """
+        self.set(hold=after)
+
+    def release(self) -> None:
+        self.set(hold=None)
+
+    def wait_until_held(self) -> None:
+        """Wait until a run waits and those before it are on disk."""
+        self.wait_for(lambda: self.events("held"))
+        self.wait_for_runs(self.control["hold"])
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
         """What the servers noted of themselves."""
@@ -228,7 +243,7 @@ class Bench:
         drivers = {drive.process.pid for drive in self.drives}
         return [process for process in self.processes() if process.pid not in drivers]
 
-    def leftovers(self, *, patience_s: float = 10.0) -> list[str]:
+    def leftovers(self, *, patience_s: float = 30.0) -> list[str]:
         """What dead sweeps left of processes, held locks, temporary files and open ports; in words.
 
         Waits `patience_s` for the kernel to end what lost its parent.

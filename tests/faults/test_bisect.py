@@ -48,11 +48,13 @@ def test_a_build_that_does_not_start_is_passed_over_and_the_last_one_is_left_out
 
 
 def test_an_interrupted_bisection_goes_on_by_the_command_it_prints(bench: Bench) -> None:
-    builds = [str(made(bench, number, ms_per_token=20.0)) for number in range(2)]
-    words = ["-m", str(bench.main_model), "-l", *builds, "-n", "20", "-p", "Why?", "prompts.chat=false"]
+    builds = [made(bench, number, hold=3) for number in range(2)]
+    words = ["-m", str(bench.main_model), "-l", *map(str, builds), "-n", "20", "-p", "Why?", "prompts.chat=false"]
     drive = bench.start("bisect", *words, f"--out={bench.root}")
-    bench.wait_for(lambda: sum(bench.taken(bench.root / "1").values()) >= 3)
+    bench.wait_for(lambda: bench.events("held") and len(bench.taken(bench.root / "1")) >= 3)
     drive.send(signal.SIGINT)
+    for build in builds:
+        control(bench, build.parent)
     drive.wait()
     assert drive.process.returncode == 130
     assert f"go on with: velosweep bisect -m {bench.main_model}" in drive.said
@@ -62,13 +64,19 @@ def test_an_interrupted_bisection_goes_on_by_the_command_it_prints(bench: Bench)
     assert set(bench.taken(bench.root / "1").values()) == {1}
 
 
-def made(bench: Bench, number: int, *, ms_per_token: float) -> Path:
-    """A build in a folder of its own: the stand-in with another speed."""
+def made(bench: Bench, number: int, **values: float) -> Path:
+    """A build in a folder of its own: the stand-in with another speed, or held."""
     folder = bench.folder / f"build{number}"
     folder.mkdir()
-    control = folder / "control.json"
-    control.write_text(json.dumps({**bench.control, "ms_per_token": ms_per_token}))
+    control(bench, folder, **values)
     program = folder / "llama-server"
-    program.write_text(f'#!/bin/sh\nSTANDIN={control} exec {bench.program} "$@"\n')
+    program.write_text(f'#!/bin/sh\nSTANDIN={folder / "control.json"} exec {bench.program} "$@"\n')
     program.chmod(0o755)
     return program
+
+
+def control(bench: Bench, folder: Path, **values: float) -> None:
+    """Say what the servers of this build do, from their next run on."""
+    beside = folder / "control.new"
+    beside.write_text(json.dumps({**bench.control, **values}))
+    beside.replace(folder / "control.json")

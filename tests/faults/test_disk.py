@@ -37,7 +37,6 @@ def in_namespace(bench: Bench, script: str) -> Drive:
 
 
 def go_on(bench: Bench) -> None:
-    bench.set(ms_per_token=0.2)
     drive = bench.run("resume", str(bench.root))
 
     assert drive.process.returncode == 0, drive.said
@@ -48,12 +47,13 @@ def go_on(bench: Bench) -> None:
 
 @pytest.mark.parametrize(("after", "room"), [(2, 0), (5, 8192)], ids=["the journal", "the results"])
 def test_a_full_disk_ends_the_sweep_in_words_and_keeps_every_sample(bench: Bench, after: int, room: int) -> None:
-    bench.set(ms_per_token=50)
+    bench.hold(after)
     drive = in_namespace(bench, SMALL_DISK)
     inside = Path(f"/proc/{drive.process.pid}/root{bench.root}")
-    bench.wait_for(lambda: sum(bench.taken(inside).values()) >= after)
+    bench.wait_for(lambda: bench.events("held") and sum(bench.taken(inside).values()) >= after)
     before = bench.taken(inside)
     fill(inside / "filler", room)
+    bench.release()
 
     assert drive.wait() == 1, drive.said
     assert "No space left on device" in drive.said
@@ -75,11 +75,12 @@ def fill(path: Path, room: int) -> None:
 
 
 def test_a_disk_that_turns_read_only_before_the_results_costs_no_sample(bench: Bench) -> None:
-    bench.set(ms_per_token=30)
+    bench.hold(3)
     drive = in_namespace(bench, READ_ONLY)
-    bench.wait_for_runs(3)
+    bench.wait_until_held()
     Path(f"{bench.root}.now").touch()
     bench.wait_for(Path(f"{bench.root}.done").exists)
+    bench.release()
 
     assert drive.wait() == 1, drive.said
     assert "Read-only file system" in drive.said
@@ -98,16 +99,17 @@ def refuse(handle, data):
     return write(handle, data)
 os.write = refuse
 """
-    bench.set(ms_per_token=20, devices=["Stand-in GPU", "Stand-in GPU"])
+    bench.set(devices=["Stand-in GPU", "Stand-in GPU"])
+    bench.hold(3)
     drive = bench.sweep("n_draft=4,8", "iterations=2", code=code)
-    bench.wait_for_runs(3)
+    bench.wait_until_held()
     (bench.folder / "now").touch()
+    bench.release()
 
     assert drive.wait() == 1, drive.said
     assert "Read-only file system" in drive.said
     assert bench.states() == ["pending", "pending"]
     assert bench.leftovers() == []
-    bench.set(ms_per_token=0.2)
     drive = bench.run("resume", str(bench.root))
     assert drive.process.returncode == 0, drive.said
     complete(bench, n_draft=[4, 8], iterations=2, groups=2)

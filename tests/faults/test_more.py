@@ -24,12 +24,12 @@ def test_more_adds_rounds_and_repeats_none(bench: Bench) -> None:
 
 def test_more_that_was_interrupted_is_resumed_with_its_rounds(bench: Bench) -> None:
     bench.sweep("n_draft=4", "iterations=2").wait()
-    bench.set(ms_per_token=20)
+    bench.hold(5)
     drive = bench.start("more", str(bench.root), "-i", "2")
-    bench.wait_for_runs(5)
+    bench.wait_until_held()
     drive.send(signal.SIGKILL)
     drive.wait()
-    bench.set(ms_per_token=0.2)
+    bench.release()
 
     assert bench.run("resume", str(bench.root)).process.returncode == 0
     complete(bench, n_draft=[4], iterations=4)
@@ -53,13 +53,13 @@ def test_more_of_a_search_confirms_its_winner_with_more_pairs(bench: Bench) -> N
 
 
 def test_best_is_a_sweep_like_any_other(bench: Bench) -> None:
-    bench.set(ms_per_token=10)
+    bench.hold(3)
     words = ["--llama-server", str(bench.program), "--out", str(bench.root), "-n", "20", "-p", "Why?"]
     drive = bench.start("best", str(bench.main_model), "--models", str(bench.draft_model.parent), *words)
-    bench.wait_for_runs(3)
+    bench.wait_until_held()
     drive.send(signal.SIGINT)
+    bench.release()
     assert drive.wait() == 130, drive.said
-    bench.set(ms_per_token=0.2)
     taken = set(bench.taken())
 
     assert bench.run("resume", str(bench.root)).process.returncode == 0

@@ -22,12 +22,12 @@ two_cores = pytest.mark.skipif(len(physical_cores()) < 2, reason="two CPU lanes 
 
 def interrupted(bench: Bench, *overrides: str, after: int = 2) -> None:
     """A sweep that was killed after so many samples."""
-    bench.set(ms_per_token=10)
+    bench.hold(after)
     drive = bench.sweep(*(overrides or SWEEP))
-    bench.wait_for_runs(after)
+    bench.wait_until_held()
     drive.send(signal.SIGKILL)
     drive.wait()
-    bench.set(ms_per_token=0.2)
+    bench.release()
 
 
 def test_the_same_command_with_the_same_folder_goes_on(bench: Bench) -> None:
@@ -151,7 +151,7 @@ def test_a_sweep_that_waits_for_a_device_can_be_interrupted(bench: Bench) -> Non
     bench.wait_for(lambda: "Waiting for" in waiting.said)
     waiting.send(signal.SIGINT)
 
-    assert waiting.wait(20) == 130, waiting.said
+    assert waiting.wait() == 130, waiting.said
 
 
 @two_cores

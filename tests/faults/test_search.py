@@ -28,10 +28,12 @@ def test_a_search_says_its_winner_and_keeps_every_decision(bench: Bench) -> None
 
 def test_a_search_that_was_killed_goes_on_where_it_was(bench: Bench) -> None:
     bench.set(ms_per_token=3.0, speculative_factor=0.5, acceptance=0.7)
+    bench.hold(5)
     drive = bench.sweep(*TUNE)
-    bench.wait_for_runs(5)
+    bench.wait_until_held()
     drive.send(signal.SIGKILL)
     drive.wait()
+    bench.release()
     before = bench.taken()
     again = bench.run("resume", str(bench.root))
 

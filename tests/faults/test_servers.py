@@ -32,8 +32,8 @@ LOAD_FAULTS = {
     "crash:SIGABRT": "killed by SIGABRT",
     "oom": "memory is too small for the model",
     "junk": "exit status 3",
-    "hang": "not ready after 2 s",
-    "deaf": "not ready after 2 s",
+    "hang": "not ready after 4 s",
+    "deaf": "not ready after 4 s",
 }
 
 
@@ -47,7 +47,7 @@ def arm_with_each(bench: Bench, kinds: list[str], **values: object) -> str:
 def test_a_server_that_always_fails_is_given_up_with_its_cause_and_the_others_are_measured(bench: Bench) -> None:
     drive = bench.sweep(arm_with_each(bench, list(RUN_FAULTS), at="run", run=None), "iterations=2")
 
-    assert drive.wait(180) == 1, drive.said
+    assert drive.wait() == 1, drive.said
     jobs = bench.record()["jobs"]
     good = jobs.pop()
     assert (good["state"], good["error"]) == ("done", None)
@@ -63,7 +63,7 @@ def test_a_server_that_always_fails_is_given_up_with_its_cause_and_the_others_ar
 def test_a_server_that_fails_once_is_repeated_with_its_pair_and_loses_nothing(bench: Bench) -> None:
     drive = bench.sweep(arm_with_each(bench, list(RUN_FAULTS), at="run", run=2, times=1))
 
-    assert drive.wait(180) == 0, drive.said
+    assert drive.wait() == 0, drive.said
     assert set(bench.states()) == {"done"}
     assert len(bench.taken()) == (len(RUN_FAULTS) + 2) * 3
     bad = [sample for sample in bench.samples() if sample.status is not Status.OK]
@@ -79,9 +79,9 @@ def test_a_server_that_fails_once_is_repeated_with_its_pair_and_loses_nothing(be
 
 def test_a_server_that_does_not_come_up_fails_its_job_alone(bench: Bench) -> None:
     grid = arm_with_each(bench, list(LOAD_FAULTS), at="load")
-    drive = bench.sweep(grid, "iterations=2", "protocol.load_timeout_s=2")
+    drive = bench.sweep(grid, "iterations=2", "protocol.load_timeout_s=4")
 
-    assert drive.wait(180) == 1, drive.said
+    assert drive.wait() == 1, drive.said
     *jobs, good = bench.record()["jobs"]
     assert good["state"] == "done"
     for job, (kind, words) in zip(jobs, LOAD_FAULTS.items(), strict=True):
@@ -95,7 +95,7 @@ def test_a_server_that_crashes_once_over_its_load_is_started_again_and_a_refusal
     grid = arm_with_each(bench, ["crash:SIGSEGV", "crash:SIGABRT", "junk"], at="load", times=1)
     drive = bench.sweep(grid, "iterations=2", "protocol.retries=1")
 
-    assert drive.wait(120) == 1, drive.said
+    assert drive.wait() == 1, drive.said
     assert bench.states() == ["done", "done", "failed", "done"]
     starts = Counter(path.name.rpartition("-")[0] for path in (bench.root / "logs").glob("*.log"))
     assert sorted(starts.values()) == [1, 1, 1, 2, 2]  # vanilla, the refused one and the sound one came once
@@ -108,7 +108,7 @@ def test_a_run_that_hangs_or_crawls_is_ended_by_a_timeout_that_follows_from_the_
     bench.fault("slow", arm=4, run=3, times=1, factor=20_000)  # 40 s; 5.1 s are allowed
     drive = bench.sweep(grid, "iterations=2")
 
-    assert drive.wait(180) == 0, drive.said
+    assert drive.wait() == 0, drive.said
     assert set(bench.states()) == {"done"}
     late = [sample for sample in bench.samples() if sample.status is not Status.OK]
     assert sorted(sample.n_draft for sample in late) == [1, 2, 3, 4]
@@ -119,11 +119,11 @@ def test_a_run_that_hangs_or_crawls_is_ended_by_a_timeout_that_follows_from_the_
 
 def test_the_first_run_of_a_server_is_bounded_by_the_protocol(bench: Bench) -> None:
     bench.fault("hang", arm=4, run=2)
-    drive = bench.sweep("n_draft=4,8", "iterations=2", "protocol.run_timeout_s=1", "protocol.retries=0")
+    drive = bench.sweep("n_draft=4,8", "iterations=2", "protocol.run_timeout_s=3", "protocol.retries=0")
 
-    assert drive.wait(120) == 1, drive.said
+    assert drive.wait() == 1, drive.said
     assert bench.states() == ["failed", "done"]
-    assert "within 1 s" in bench.record()["jobs"][0]["error"]
+    assert "within 3 s" in bench.record()["jobs"][0]["error"]
 
 
 def test_without_its_vanilla_server_a_comparison_fails_as_a_whole(bench: Bench) -> None:
@@ -148,11 +148,12 @@ def test_a_server_given_up_late_leaves_its_pairs_and_a_partial_job(bench: Bench)
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_server_killed_from_outside_is_started_anew(bench: Bench, number: signal.Signals) -> None:
-    bench.set(ms_per_token=10)
+    bench.hold(2)
     drive = bench.sweep("n_draft=4")
-    bench.wait_for_runs(2)
+    bench.wait_until_held()
     victim = next(event["pid"] for event in bench.events("start") if event["n_draft"] == 4)
     next(process for process in bench.servers() if process.pid == victim).send_signal(number)
+    bench.release()
 
     assert drive.wait() == 0, drive.said
     assert bench.states() == ["done"]

@@ -10,12 +10,13 @@ from tests.faults.harness import Bench, complete
 
 
 def test_a_model_replaced_during_the_sweep_is_not_loaded_again(bench: Bench) -> None:
-    bench.set(ms_per_token=10)
+    bench.hold(1)
     drive = bench.sweep("n_draft=4,8", "iterations=2", "protocol.launches=2")
-    bench.wait_for_runs(1)
+    bench.wait_until_held()
     other = bench.draft_model.with_name("other")
     other.write_bytes(bench.draft_model.read_bytes() + b"more")
     other.replace(bench.draft_model)
+    bench.release()
 
     assert drive.wait() == 1, drive.said
     assert bench.states() == ["partial", "partial"]
@@ -27,11 +28,12 @@ def test_a_model_replaced_during_the_sweep_is_not_loaded_again(bench: Bench) -> 
 
 
 def test_a_model_removed_during_the_sweep_is_named_and_a_resume_finishes_once_it_is_back(bench: Bench) -> None:
-    bench.set(ms_per_token=10)
+    bench.hold(1)
     drive = bench.sweep("n_draft=4,8", "iterations=2", "protocol.launches=2")
-    bench.wait_for_runs(1)
+    bench.wait_until_held()
     away = bench.main_model.with_name("away")
     bench.main_model.rename(away)
+    bench.release()
 
     assert drive.wait() == 1, drive.said
     assert f"{bench.main_model} is gone" in bench.record()["jobs"][0]["error"]
@@ -43,11 +45,12 @@ def test_a_model_removed_during_the_sweep_is_named_and_a_resume_finishes_once_it
 
 
 def test_a_model_written_to_while_it_is_loaded_ends_its_arms(bench: Bench) -> None:
-    bench.set(ms_per_token=10)
+    bench.hold(1)
     drive = bench.sweep("n_draft=4,8", "iterations=4")
-    bench.wait_for_runs(1)
+    bench.wait_until_held()
     with bench.draft_model.open("r+b") as file:
         file.write(b"GGUX")
+    bench.release()
 
     assert drive.wait() == 1, drive.said
     assert "was changed during the sweep" in bench.record()["jobs"][1]["error"]
@@ -55,10 +58,11 @@ def test_a_model_written_to_while_it_is_loaded_ends_its_arms(bench: Bench) -> No
 
 
 def test_a_touched_model_is_still_the_same(bench: Bench) -> None:
-    bench.set(ms_per_token=10)
+    bench.hold(1)
     drive = bench.sweep("n_draft=4", "iterations=2", "protocol.launches=2")
-    bench.wait_for_runs(1)
+    bench.wait_until_held()
     os.utime(bench.main_model)
+    bench.release()
 
     assert drive.wait() == 0, drive.said
     complete(bench, n_draft=[4], iterations=2)

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import shutil
 
-import pytest
-
 from tests.faults.conftest import bench, tiny_pair  # noqa: F401
 from tests.faults.harness import Bench
 from tests.hydra_app.test_remote import GRID, SLURM, arrived, dask_workers
 
-pytestmark = pytest.mark.timeout(280)
-
 
 def test_a_shared_out_sweep_is_not_measured_further_on_the_driver(bench: Bench) -> None:  # noqa: F811
     shared_out = bench.sweep(*GRID, *SLURM)
-    assert shared_out.wait(200) == 0
+    assert shared_out.wait() == 0
     assert "velosweep more" not in shared_out.said
     before = (bench.root / "journal.jsonl").read_bytes()
 
@@ -36,35 +32,35 @@ def test_a_shared_out_sweep_is_not_measured_further_on_the_driver(bench: Bench) 
 
 
 def test_a_sweep_measured_here_is_not_shared_out_which_would_write_over_its_samples(bench: Bench) -> None:  # noqa: F811
-    assert bench.sweep("n_draft=2").wait(100) == 0
+    assert bench.sweep("n_draft=2").wait() == 0
     before = (bench.root / "journal.jsonl").read_bytes()
 
     drive = bench.sweep("n_draft=2,4", *SLURM)
 
-    assert (drive.wait(100), (bench.root / "journal.jsonl").read_bytes()) == (2, before)
+    assert (drive.wait(), (bench.root / "journal.jsonl").read_bytes()) == (2, before)
     assert "choose another hydra.sweep.dir" in drive.said
     assert not (bench.root / ".groups").exists()
 
 
 def test_the_same_command_goes_on_whatever_the_number_of_workers(bench: Bench) -> None:  # noqa: F811
-    bench.set(ms_per_token=20)
+    bench.hold(3)
     with dask_workers(bench, 1) as cluster:
         drive = bench.sweep(*GRID, "hydra/launcher=dask", f"hydra.launcher.address={cluster.address}")
-        bench.wait_for(lambda: len(arrived(bench.root)) >= 3, timeout_s=120)
+        bench.wait_for(lambda: bench.events("held") and len(arrived(bench.root)) >= 3)
         cluster.scheduler.kill()
-        assert drive.wait(100) == 1, drive.said
+        bench.release()
+        assert drive.wait() == 1, drive.said
     kept = arrived(bench.root)
-    bench.set(ms_per_token=1)
     with dask_workers(bench, 2) as cluster:
         again = bench.sweep(*GRID, "hydra/launcher=dask", f"hydra.launcher.address={cluster.address}")
 
-        assert again.wait(100) == 0, again.said
+        assert again.wait() == 0, again.said
     assert kept <= {sample.started_at for sample in bench.samples()}
 
 
 def test_batches_are_refused_of_which_the_folder_would_keep_the_last(bench: Bench) -> None:  # noqa: F811
     drive = bench.sweep(*GRID, *SLURM, "hydra.sweeper.max_batch_size=1")
 
-    assert drive.wait(200) == 2, drive.said
+    assert drive.wait() == 2, drive.said
     assert "hydra.sweeper.max_batch_size" in drive.said
     assert not any(bench.root.iterdir())

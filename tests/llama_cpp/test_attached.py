@@ -45,7 +45,7 @@ def serve(tmp_path: Path, model: str) -> Iterator[Serve]:
             argv += ["--spec-type", "draft-simple"] if new else []
         log = tmp_path / f"log{number}"
         children.append(process.start(argv, stderr=log, environment={"LLAMA_API_KEY": api_key}))
-        assert process.wait_for(lambda: "listening on" in process.tail(log), time.perf_counter() + 20)
+        assert process.wait_for(lambda: "listening on" in process.tail(log), time.perf_counter() + 60)
         address = process.tail(log).partition("http://")[2].split()[0]
         return f"http://:{api_key}@{address}" if api_key else f"http://{address}"
 
@@ -57,7 +57,7 @@ def serve(tmp_path: Path, model: str) -> Iterator[Serve]:
 def ready(engine: AttachedEngine, server: ServerConfig, tmp_path: Path):  # type: ignore[no-untyped-def]
     """A session that is ready."""
     session = engine.launch(server, lane=CPU, log_path=tmp_path / "log")
-    session.wait_ready(5)
+    session.wait_ready(60)
     return session
 
 
@@ -68,7 +68,7 @@ def test_running_servers_of_each_generation_are_measured(generation: str, serve:
     assert standin.GENERATIONS[generation]["build"] in engine.build
     for server in (vanilla(""), speculative(4)):
         session = ready(engine, server, tmp_path)
-        runs = [session.generate(request(), timeout_s=5) for _ in range(2)]
+        runs = [session.generate(request(), timeout_s=60) for _ in range(2)]
         session.close()
 
         assert [invalid_reason(run, server, request()) for run in runs] == [None, None]
@@ -144,7 +144,7 @@ def test_another_way_to_draft_than_the_jobs_is_refused(serve: Serve, tmp_path: P
 
 def test_old_builds_are_given_n_draft_with_each_request(serve: Serve, tmp_path: Path) -> None:
     engine = AttachedEngine(vanilla_url=None, speculative_url=serve("2025-08", 8))
-    run = ready(engine, speculative(2), tmp_path).generate(request(), timeout_s=5)
+    run = ready(engine, speculative(2), tmp_path).generate(request(), timeout_s=60)
 
     assert run.draft_tokens is not None
     assert run.draft_tokens % 2 == 0

@@ -58,7 +58,7 @@ def test_two_lanes_run_at_once_each_on_its_own_cores_and_serially(tmp_path):
 
 
 def test_a_second_sweep_is_refused_or_waits_while_the_device_is_in_use(tmp_path):
-    first, _ = start(tmp_path, "iterations=500", "hydra.run.dir=first")
+    first, _ = start(tmp_path, "iterations=5000", "hydra.run.dir=first")
     try:
         holder = tmp_path / "locks" / "cpu.json"
         end = time.monotonic() + 60

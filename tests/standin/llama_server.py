@@ -11,6 +11,8 @@ mind):
     load_s, prompt_ms, ms_per_token, speculative_factor (a speculative run takes this share), acceptance (0..1),
     jitter (relative, seeded by run), models (true: the model files must exist and be non-empty),
     devices (list of names: GPUs that --list-devices shows), state (a folder: see below),
+    hold (when so many runs of all processes have ended, the next ones wait until this says something else; a
+    process's first run, its warm-up, neither counts nor waits),
     faults: list of {at: "load" | "run", kind, arm: "vanilla" | "speculative" | n_draft | null for any,
                      run: k (the k-th run of one process, from 1, the warm-up included; null: any),
                      from: l (the l-th start of the arm's server and later ones), times: n (null: always)}
@@ -90,6 +92,11 @@ def note(config, **what):
             os.close(handle)
 
 
+def noted(config):
+    with open(os.path.join(config["state"], "log"), encoding="utf-8") as file:
+        return list(map(json.loads, file))
+
+
 class Server:
     def __init__(self, argv):
         self.port = int(option(argv, "--port", "8080"))
@@ -122,8 +129,7 @@ class Server:
 
     def launch(self, config):
         """Which start of this arm's server this is, from 1."""
-        with open(os.path.join(config["state"], "log"), encoding="utf-8") as file:
-            starts = [event for event in map(json.loads, file) if event["event"] == "start"]
+        starts = [event for event in noted(config) if event["event"] == "start"]
         same = [event["pid"] for event in starts if event["n_draft"] == self.n_draft]
         return same.index(os.getpid()) + 1
 
@@ -208,6 +214,7 @@ class Server:
         wanted = int(request["n_predict"])
         measured = wanted > 1  # the first question after loading asks for one token
         self.runs += measured
+        config = self.held(config) if measured and self.runs > 1 else config
         fault = (self.fault(config, "run") if measured else None) or {}
         kind = fault.get("kind", "")
         began = time.monotonic()
@@ -242,13 +249,23 @@ class Server:
             "index": 0, "content": "", "tokens": [], "stop": True, "truncated": False, "timings": timings,
             "generation_settings": {"speculative.types": self.kinds},
         }  # fmt: skip
+        note(
+            config, event="run", arm=self.arm, n_draft=self.n_draft, device=self.device, measured=measured,
+            counts=measured and self.runs > 1, begin=began, end=time.monotonic(), cores=sorted(os.sched_getaffinity(0)),
+        )  # fmt: skip  # before the answer: who has that finds this noted
         connection.sendall(
             chunk(event(tokens[1:])) + chunk(b"data: " + json.dumps(final).encode() + b"\n\n") + b"0\r\n\r\n"
         )
-        note(
-            config, event="run", arm=self.arm, n_draft=self.n_draft, device=self.device, measured=measured,
-            begin=began, end=time.monotonic(), cores=sorted(os.sched_getaffinity(0)),
-        )  # fmt: skip
+
+    def held(self, config):
+        """What the file says when this run may begin."""
+        hold = config.get("hold")
+        if hold is not None and sum(event.get("counts", False) for event in noted(config)) >= hold:
+            note(config, event="held")
+            while settings().get("hold") == hold:
+                time.sleep(0.005)
+            config = settings()
+        return config
 
     def jitter(self, config):
         share = config.get("jitter", 0.0)

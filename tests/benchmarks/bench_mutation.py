@@ -1,12 +1,14 @@
 """Which errors in figures would no test see: `python -m tests.benchmarks.bench_mutation [--sample N] [MODULE…]`.
 
 Mutates velosweep/statistics, and what writes results.parquet and summary.json, with the operators of cosmic-ray (`pip
-install cosmic-ray`) and runs the tests of a module's layer against each mutant, which exists only in the memory of a
-forked process. Prints each survivor as a diff, and the share killed.
+install cosmic-ray`). A mutant exists only in the memory of a forked process, where tests of its layer run, quickest
+first: those that execute the changed line, then the others of their files. Prints each survivor as a diff, and the
+share killed.
 
 Not counted, because no figure can depend on it: annotations, docstrings, arguments of `dataclass` and `lru_cache`,
-`strict=` of zip, TYPE_CHECKING. Coverage simulations, Hypothesis properties and what runs processes of its own are left
-out for their time; they could only kill more.
+`strict=` of zip, TYPE_CHECKING; and survivors that surviving_mutants.yaml lists with the reason why they may live.
+Coverage simulations, Hypothesis properties and what runs processes of its own are left out for their time; they could
+only kill more.
 """
 
 from __future__ import annotations
@@ -16,36 +18,34 @@ import ast
 import difflib
 import importlib.abc
 import importlib.util
+import inspect
 import os
+import pickle
 import random
 import signal
 import sys
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from functools import cache
 from importlib.machinery import ModuleSpec
-from itertools import islice
+from io import StringIO
+from itertools import islice, repeat
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
+
+import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 WRITERS = ("results_file", "derived_files", "job_files", "parquet_files", "setting_columns")
-LIMIT_S = 180
 SLOW = {"test_coverage.py", "test_properties.py", "test_journal.py", "test_sweep_record.py"}
 SLOW_TESTS = "not layout_changes_no_value and not several_processes and not pandas_polars"
-FIRST = {
-    "results_file": ("test_results_file_summaries.py", "test_results_file.py"),
-    "job_files": ("test_derived_files.py",),
-    "setting_columns": ("test_derived_files.py", "test_loading.py"),
-    "intervals": ("test_worked_cases.py", "test_reported_changes.py"),
-    "comparison_figures": ("test_summarise.py", "test_worked_cases.py"),
-    "runs": ("test_job_comparison.py", "test_summarise.py"),
-    "within_rounds": ("test_two_way.py", "test_worked_cases.py", "test_summarise.py"),
-    "two_way": ("test_two_way.py", "test_best_of_several.py"),
-    "used_rows": ("test_pairing.py", "test_job_comparison.py"),
-    "sweep_changes": ("test_sweep_changes.py", "test_reported_changes.py"),
-}
 COMPARISONS = {"Eq": "NotEq", "NotEq": "Eq", "Lt": "LtE Gt", "LtE": "Lt GtE", "Gt": "GtE Lt", "GtE": "Gt LtE"}
 BINARY = {"Add": "Sub", "Sub": "Add", "Mul": "Div", "Div": "Mul", "FloorDiv": "Mul", "Mod": "Mul", "Pow": "Mul"}
 OPERATORS = (
@@ -69,10 +69,68 @@ class Mutant:
     source: str
     changed: str
 
+    @property
+    def module(self) -> str:
+        """Its name."""
+        return f"velosweep.{self.layer}.{self.name}"
+
+    def code(self) -> CodeType:
+        """Of the changed module."""
+        return compile(self.changed, str(path_of(self.layer, self.name)), "exec")
+
     def diff(self) -> str:
         """The lines that changed."""
         lines = difflib.unified_diff(self.source.splitlines(), self.changed.splitlines(), self.name, n=0, lineterm="")
         return "\n".join(list(lines)[2:])
+
+    def line(self) -> int:
+        """The first one that changed."""
+        pairs = zip(self.source.splitlines(), self.changed.splitlines(), strict=False)
+        return next(number for number, (old, new) in enumerate(pairs, 1) if old != new)
+
+    def may_live(self) -> bool:
+        """Whether surviving_mutants.yaml lists it."""
+        was, became = (_without_spaces(text.splitlines()[self.line() - 1]) for text in (self.source, self.changed))
+        listed = [reason["mutants"] for reason in survivors().get(self.name, ())]
+        mutants = [(_without_spaces(old), new) for lines in listed for old, new in lines.items()]
+        return any(was == old and (new == "any" or became in map(_without_spaces, new)) for old, new in mutants)
+
+    def place(self) -> tuple[int, int]:
+        """First and last line of the statement that changed; of a compound one, its head; all lines of the module
+        where that belongs to no function, and of the function where that is its signature."""
+        line = self.line()
+        nodes = [node for node in ast.walk(ast.parse(self.source)) if isinstance(node, ast.stmt)]
+        holds = [node for node in nodes if node.lineno <= line <= (node.end_lineno or 0)]
+        functions = [node for node in holds if isinstance(node, ast.FunctionDef)]
+        if not functions:
+            return 1, len(self.source.splitlines())
+        inner = max(holds, key=lambda node: (node.lineno, -(node.end_lineno or 0)))
+        body: list[ast.stmt] = getattr(inner, "body", [])
+        if body and not isinstance(inner, ast.FunctionDef):
+            return inner.lineno, max(line, body[0].lineno - 1)
+        return inner.lineno, inner.end_lineno or line
+
+    def function(self) -> str | None:
+        """The function or Class.method whose body changed, if nothing else did."""
+        line = self.line()
+        for outer in ast.parse(self.source).body:
+            for node in outer.body if isinstance(outer, ast.ClassDef) else [outer]:
+                if isinstance(node, ast.FunctionDef) and node.body[0].lineno <= line <= (node.end_lineno or 0):
+                    return f"{outer.name}.{node.name}" if isinstance(outer, ast.ClassDef) else node.name
+        return None
+
+
+@cache
+def survivors() -> dict[str, list[dict[str, Any]]]:
+    """The mutants that may live, by module, with the reason."""
+    found: dict[str, list[dict[str, Any]]] = yaml.safe_load(
+        Path(__file__).with_name("surviving_mutants.yaml").read_text()
+    )
+    return found
+
+
+def _without_spaces(line: str) -> str:
+    return "".join(line.partition("  # ")[0].split())
 
 
 class Scale:
@@ -152,49 +210,164 @@ class Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """Of the mutated module only."""
-        if fullname != f"velosweep.{self.mutant.layer}.{self.mutant.name}":
+        if fullname != self.mutant.module:
             return None
         return importlib.util.spec_from_loader(fullname, self, origin=str(path_of(self.mutant.layer, self.mutant.name)))
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the changed source."""
         module.__file__ = str(path_of(self.mutant.layer, self.mutant.name))
-        exec(compile(self.mutant.changed, f"{self.mutant.name}.py", "exec"), module.__dict__)
+        exec(self.mutant.code(), module.__dict__)
 
 
-def killed(mutant: Mutant) -> bool:
+@dataclass(eq=False)
+class Watch:
+    """A plugin of pytest: how long each test takes, and which lines of a layer it executes, its fixtures included."""
+
+    folder: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    lines: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
+    of_fixtures: dict[int, set[tuple[str, int]]] = field(default_factory=dict)
+    executed: set[tuple[str, int]] = field(default_factory=set)
+
+    def trace(self, frame: FrameType, event: str, arg: object) -> Any:
+        """Note a line of the layer; leave other code alone."""
+        if event == "line":
+            self.executed.add((frame.f_code.co_filename, frame.f_lineno))
+        return self.trace if frame.f_code.co_filename.startswith(self.folder) else None
+
+    @contextmanager
+    def watching(self) -> Iterator[set[tuple[str, int]]]:
+        """The lines that are executed meanwhile."""
+        before, self.executed, outer = self.executed, set(), sys.gettrace()
+        threading.settrace(self.trace)
+        sys.settrace(self.trace)
+        try:
+            yield self.executed
+        finally:
+            sys.settrace(outer)
+            self.executed = before
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        """What a fixture executes counts for each test that uses it."""
+        with self.watching() as lines:
+            result = yield
+        self.of_fixtures[id(fixturedef)] = lines
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Watch one test."""
+        begun = time.process_time()
+        with self.watching() as lines:
+            result = yield
+        self.seconds[item.nodeid] = time.process_time() - begun
+        known = getattr(item, "_fixtureinfo", None)
+        fixtures = [one for several in known.name2fixturedefs.values() for one in several] if known else []
+        self.lines[item.nodeid] = lines.union(*(self.of_fixtures.get(id(one), ()) for one in fixtures))
+        return result
+
+    def tests_of(self, mutant: Mutant) -> list[str]:
+        """The tests to run, in order."""
+        path = str(path_of(mutant.layer, mutant.name))
+        first, last = mutant.place()
+        near = {test for test, seen in self.lines.items() if any(p == path and first <= n <= last for p, n in seen)}
+        files = {test.partition("::")[0] for test in near}
+        return sorted(
+            (test for test in self.lines if test.partition("::")[0] in files),
+            key=lambda test: (test not in near, self.seconds[test]),
+        )
+
+
+@dataclass(eq=False)
+class Chosen:
+    """A plugin of pytest: only these tests, in this order; each may take ten times its time."""
+
+    tests: list[str]
+    seconds: dict[str, float]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Choose."""
+        found = {item.nodeid: item for item in items}
+        items[:] = [found[test] for test in self.tests]
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """End the process if the test does not end."""
+        signal.setitimer(signal.ITIMER_PROF, 5 + 10 * self.seconds[item.nodeid])  # processor time: others may be busy
+
+
+def killed(mutant: Mutant, watch: Watch) -> bool:
     """Whether a test fails, in a process of its own; one that takes too long is killed too."""
     pid = os.fork()
     if pid:
         return os.waitpid(pid, 0)[1] != 0
     try:
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_PROF, LIMIT_S)  # of processor time: a busy machine kills no mutant
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
-        sys.meta_path.insert(0, Importer(mutant))
-        for module in [module for module in sys.modules if module.startswith(f"velosweep.{mutant.layer}")]:
-            del sys.modules[module]  # what imports the mutant must see it
-        import pytest
-
-        first, *others = tests_of(mutant.layer, mutant.name)
-        options = ["-x", "-q", "-o", "addopts=", "-p", "no:cacheprovider", "-k", SLOW_TESTS]
-        os._exit(int(pytest.main([*options, str(first)]) or pytest.main([*options, *map(str, others)])))
+        if not patched(mutant):
+            sys.meta_path.insert(0, Importer(mutant))
+            for module in [module for module in sys.modules if module.partition(".")[0] in ("velosweep", "tests")]:
+                del sys.modules[module]  # what imports the mutant must see it
+        tests = watch.tests_of(mutant)
+        files = dict.fromkeys(test.partition("::")[0] for test in tests)
+        os._exit(run_tests(list(files), Chosen(tests, watch.seconds)) if tests else 0)
     finally:  # whatever happened, the fork must not go on with its parent's code
         os._exit(1)
+
+
+def patched(mutant: Mutant) -> bool:
+    """Whether the changed code could be put into the imported module: where it is the body of a function."""
+    function = mutant.function()
+    if function is None:
+        return False
+    found: Any = sys.modules[mutant.module]
+    for name in function.split("."):
+        found = vars(found)[name]
+    found = inspect.unwrap(getattr(found, "fget", None) or getattr(found, "__func__", None) or found)
+    code = mutant.code()
+    for name in function.split("."):
+        code = next(one for one in code.co_consts if isinstance(one, CodeType) and one.co_name == name)
+    found.__code__ = code
+    return True
+
+
+def run_tests(files: list[str], *plugins: object) -> int:
+    """Pytest's exit status."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    options = ["-x", "-q", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:hydra_pytest"]
+    return int(pytest.main([*options, "-m", "not long", "-k", SLOW_TESTS, *files], plugins=list(plugins)))
+
+
+def watched(layer: str) -> Watch:
+    """Run the layer's tests once, in a process of its own, and import them here."""
+    watch = Watch(str(ROOT / "velosweep" / layer))
+    files = sorted(str(path) for path in (ROOT / "tests" / layer).glob("test_*.py") if path.name not in SLOW)
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            status = run_tests(files, watch)
+            with os.fdopen(writing, "wb") as pipe:
+                pickle.dump((status, watch.seconds, watch.lines), pipe)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        status, watch.seconds, watch.lines = pickle.load(pipe)
+    os.waitpid(pid, 0)
+    if status:
+        raise SystemExit(f"the tests of {layer} fail without any mutation")
+    with redirect_stdout(StringIO()):
+        pytest.main(["--collect-only", "-q", "-o", "addopts=", "-p", "no:hydra_pytest", *files])
+    return watch
 
 
 def path_of(layer: str, name: str) -> Path:
     """The file of a module."""
     return ROOT / "velosweep" / layer / f"{name}.py"
-
-
-def tests_of(layer: str, name: str) -> list[Path]:
-    """All test files of the layer, those that most likely see an error in the module first."""
-    files = sorted(path for path in (ROOT / "tests" / layer).glob("test_*.py") if path.name not in SLOW)
-    first = FIRST.get(name, (f"test_{name}.py",))
-    return sorted(files, key=lambda path: first.index(path.name) if path.name in first else len(first))
 
 
 def main() -> None:
@@ -206,31 +379,23 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
-    _import_what_tests_need()
-    total = seen = 0
+    counts = Counter[str]()
+    watches = {}
     for name in arguments.modules:
         layer = "results" if name in WRITERS else "statistics"
-        if layer == "results":
-            importlib.import_module("velosweep.statistics.summarise")
+        watch = watches[layer] = watches.get(layer) or watched(layer)
         chosen = list(islice(mutants(layer, name, arguments.seed), arguments.sample))
-        if chosen and killed(replace(chosen[0], changed=chosen[0].source)):
-            raise SystemExit(f"the tests of {name} fail without any mutation")
+        of_module = Counter[str]()
         with ThreadPoolExecutor(arguments.workers) as pool:
-            dead = 0
-            for mutant, found in zip(chosen, pool.map(killed, chosen), strict=True):
-                dead += found
-                if not found:
+            for mutant, found in zip(chosen, pool.map(killed, chosen, repeat(watch)), strict=True):
+                fate = "killed" if found else "listed" if mutant.may_live() else "unseen"
+                of_module[fate] += 1
+                if fate == "unseen":
                     print(mutant.diff(), flush=True)
-        print(f"{name}: {dead} of {len(chosen)} killed", flush=True)
-        total, seen = total + len(chosen), seen + dead
-    print(f"{seen} of {total} killed: {seen / total:.1%}")
-
-
-def _import_what_tests_need() -> None:
-    """Once, before forking: what does not import the statistics."""
-    libraries = ("numpy", "scipy.stats", "scipy.special", "pyarrow.compute", "hypothesis", "pytest")
-    for name in libraries:
-        importlib.import_module(name)
+        print(f"{name}: {len(chosen)} mutants,", *(f"{count} {fate}" for fate, count in of_module.items()), flush=True)
+        counts += of_module
+    share = counts["killed"] / (counts["killed"] + counts["unseen"])
+    print(f"{counts['killed']} killed, {counts['unseen']} unseen, {counts['listed']} listed as harmless: {share:.1%}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pytest
 
 from tests.results.made import journal_of, rounds
 from velosweep.cli import main
+from velosweep.results.derived_files import analyse
 from velosweep.results.loading import load_sweep_samples
 from velosweep.results.parquet_files import write_samples
 from velosweep.values import Status
@@ -125,3 +126,10 @@ def test_answers_to_prompts_that_are_not_known_are_shown_all_the_same(
     pq.write_table(table.append_column("answer", pa.array(["yes"] * len(table))), tmp_path / "samples.parquet")
 
     assert (main(["report", str(tmp_path)]), capsys.readouterr().err) == (0, "")
+
+
+def test_a_further_column_of_another_program_is_no_setting(foreign: Path, tmp_path: Path) -> None:
+    table = pq.read_table(foreign / "samples.parquet").replace_schema_metadata(None)
+    pq.write_table(table.append_column("weather", pa.array(["fair"] * len(table))), tmp_path / "samples.parquet")
+
+    assert all(row.settings == {} for row in analyse(tmp_path).comparisons)

@@ -94,6 +94,23 @@ def test_whatever_else_was_swept_is_a_column_at_the_end_with_defaults_filled_in(
     assert table["engine_threads"].to_pylist() == [None, 1]
 
 
+def test_what_has_a_column_of_its_own_is_no_further_one(tmp_path: Path) -> None:
+    rows = [
+        comparison(job_id="a", prompt="why?", settings={"prompt": "why?"}),
+        comparison(job_id="b", prompt="who?", settings={"prompt": "who?"}, main_model="/models/other.gguf"),
+    ]
+    write_results(tmp_path / "results.parquet", rows, sweep_id="s")
+
+    assert read_parquet(tmp_path / "results.parquet").column_names == list(COLUMNS)
+
+
+def test_whole_and_broken_numbers_of_one_setting_are_a_column_of_numbers(tmp_path: Path) -> None:
+    rows = [comparison(job_id=str(value), settings={"sampling.temperature": value}) for value in (1, 0.5)]
+    write_results(tmp_path / "results.parquet", rows, sweep_id="s")
+
+    assert read_parquet(tmp_path / "results.parquet")["sampling_temperature"].to_pylist() == [1.0, 0.5]
+
+
 def test_sweeps_that_vary_other_settings_are_loaded_together(tmp_path: Path) -> None:
     for name, values in {
         "one": ({}, {"engine.threads": 2}),

@@ -202,13 +202,8 @@ def _of_slice(
 ) -> list[Comparison]:
     with reading_parquet(path):
         rows = open_parquet(path).read_row_groups(row_groups)
-    own = pc.is_in(rows["job_id"], pa.array(sorted(owners), pa.string())).to_numpy()
-    places = np.flatnonzero(own)
-    if len(places) and len(places) == places[-1] + 1 - places[0]:
-        rows = rows.slice(places[0], len(places))  # unlike filtering, this copies nothing
-    else:
-        rows = rows.filter(pa.array(own))
-    table = with_all_columns(rows)
+    own = pc.is_in(rows["job_id"], pa.array(sorted(owners), pa.string()))
+    table = with_all_columns(rows if pc.all(own).as_py() else rows.filter(own))  # filtering copies
     ids = {job.id for job in jobs}
     with collection_paused():
         comparisons = compare(jobs, table, threads)

@@ -84,9 +84,9 @@ def stored_columns(path: Path) -> list[SettingColumn]:
         table = read_parquet(path)
     except StorageError:
         return []
-    names = [name for name in table.column_names if name not in COLUMNS]
-    if not names or b"schema_version" not in (table.schema.metadata or {}):
+    if b"schema_version" not in (table.schema.metadata or {}):
         return []
+    names = [name for name in table.column_names if name not in COLUMNS]
     keys = {column_name(key): key for key in KEY_TYPES}
     first = table.group_by("job_id", use_threads=False).aggregate([(name, "first") for name in names])
     owners: list[Any] = first["job_id"].to_pylist()

@@ -40,6 +40,7 @@ _read: list[Path] = []  # by Hydra, for the configuration at hand
 # Hydra's names of who chose a folder: the current one, and whoever wrote the configuration that names further ones.
 _UNTRUSTED = (OWN, "hydra.searchpath in main")
 _PLUGIN = re.compile(r"hydra_plugins(\.\w+){1,2}\.[A-Z]\w*")
+_LOADS_CODE = re.compile(r"(LD|DYLD)_\w+|PYTHON\w+|PATH")  # variables of `hydra.job.env_set`
 # Interpolations that give a text or refer to a key; others (`oc.decode`, `oc.create`) can make code of any text.
 _HARMLESS = re.compile(r"\$\{(oc\.env:[^${}]*|now:[^${}]*|[^${}:]*)\}")
 
@@ -178,6 +179,8 @@ def _code(content: object) -> str | None:
             called = str(content.get(name, ""))
             if re.search(r"\w\.\w|://|\$\{", called) and not _PLUGIN.fullmatch(called):
                 return f"{name}: {called}"
+        if loads := next(filter(_LOADS_CODE.fullmatch, map(str, content)), None):
+            return f"{loads}: {content[loads]}"
     inner = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
     return next((found for value in inner if (found := _code(value))), None)
 

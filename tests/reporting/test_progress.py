@@ -70,12 +70,12 @@ def test_iteration_lines_are_the_specifications_and_name_their_arm() -> None:
     ]
 
 
-@pytest.mark.parametrize("open_ended", [False, True])
-def test_the_tenth_iteration_stands_below_the_ninth(open_ended: bool) -> None:
+@pytest.mark.parametrize("searching", [False, True])
+def test_the_tenth_iteration_stands_below_the_ninth(searching: bool) -> None:
     sweep = planned.sweep((4, 8), iterations=10)
     out = io.StringIO()
 
-    with ProgressDisplay(sweep, console=make_console(out), open_ended=open_ended) as observe:
+    with ProgressDisplay(sweep, console=make_console(out), searches=list if searching else None) as observe:
         for iteration in (8, 9):
             observe(ended(sweep.jobs[0], Mode.VANILLA, iteration, 30))
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from velosweep.models.candidates import Candidate, Misfit
 from velosweep.models.found_models import FoundModel
 from velosweep.planning.job_names import shortened
-from velosweep.reporting.table import Table, column
+from velosweep.reporting.table import Table, column, percentage
 from velosweep.reporting.wording import duration, first_few, join_words
 from velosweep.tuning.candidate_plan import CandidatePlan, SearchFamily
 from velosweep.units import bytes_words, plural
@@ -35,14 +35,14 @@ def models_table(fits: Mapping[str, Sequence[Candidate]], models: Sequence[Found
         columns=(
             column("model", models, lambda model: names[model.path], right=False),
             column("size", models, lambda model: bytes_words(model.header.size_bytes)),
-            column("kind", models, _family_name, right=False, drop=2),
+            column("kind", models, _architecture, right=False, drop=2),
             column("where", models, lambda model: model.file.store, right=False, drop=1),
             column("drafts that fit", models, lambda model: _names(fits.get(model.path), names), right=False),
         ),
     )
 
 
-def _family_name(model: FoundModel) -> str:
+def _architecture(model: FoundModel) -> str:
     head = model.header.head
     return model.header.architecture + (f" ({head.kind.removeprefix('draft-')} heads)" if head is not None else "")
 
@@ -62,8 +62,8 @@ def plan_table(plan: CandidatePlan, names: Mapping[str, str]) -> Table:
         columns=(
             column("kind", families, lambda family: family.candidate.kind, right=False),
             column("draft", families, lambda family: _draft_name(family, names), right=False),
-            column("size", families, lambda family: _size(family.candidate)),
-            column("of main", families, lambda family: _ratio(family.candidate)),
+            column("size", families, _draft_size),
+            column("of main", families, lambda family: percentage(family.candidate.ratio)),
             column("n_draft", families, lambda family: _lengths(family.lengths)),
             column("p_min", families, lambda family: "" if family.p_min is None else f"{family.p_min:g}"),
         ),
@@ -83,12 +83,9 @@ def _candidate_name(family: SearchFamily, names: Mapping[str, str]) -> str:
     return f"{family.candidate.kind} {_draft_name(family, names)}"
 
 
-def _size(candidate: Candidate) -> str:
-    return bytes_words(candidate.draft.header.size_bytes) if candidate.draft is not None else ""
-
-
-def _ratio(candidate: Candidate) -> str:
-    return f"{candidate.ratio:.0%}" if candidate.ratio is not None else ""
+def _draft_size(family: SearchFamily) -> str:
+    draft = family.candidate.draft
+    return bytes_words(draft.header.size_bytes) if draft is not None else ""
 
 
 def _lengths(lengths: Sequence[int]) -> str:

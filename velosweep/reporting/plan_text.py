@@ -1,7 +1,6 @@
 """What a person reads before a sweep: its configuration in the specification's words, or its plan."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from velosweep import __version__
@@ -120,10 +119,6 @@ def _prompt(job: Job) -> str:
     return clip(prompts[0].text, 200) if len(prompts) == 1 else f"{job.prompts.name} ({len(prompts)} prompts)"
 
 
-def _text_of(texts: Mapping[str, str], job: Job) -> str:
-    return texts[job.id]
-
-
 def print_plan(
     prepared: Prepared,
     groups: Sequence[ServerGroup],
@@ -167,7 +162,7 @@ def print_plan(
     say(console)
     columns = [column("setting", jobs, lambda job: str(job.num))]
     for key in dict.fromkeys([*names.keys, N_DRAFT]):
-        columns.append(column(names.titles[key], jobs, partial(_text_of, names.texts[key]), right=key == N_DRAFT))
+        columns.append(column(names.titles[key], [names.texts[key][job.id] for job in jobs], str, right=key == N_DRAFT))
     columns.append(column("iterations", jobs, _iterations, drop=1))
     print_table(Table(caption="Jobs of the plan", columns=tuple(columns)), console)
     for text in _remarks(prepared, groups, settings):

@@ -116,12 +116,8 @@ def analyse(root: Path, *, speeds: bool = False) -> SweepResults:
 
 
 def _completed(comparisons: list[Comparison], record: SweepRecord, samples: pa.Table | None) -> list[Comparison]:
-    """By job number, and with what jobs say of each other."""
-    return _with_builds(with_best_marked(sorted(comparisons, key=_by_job_num)), record, samples)
-
-
-def _with_builds(comparisons: list[Comparison], record: SweepRecord, samples: pa.Table | None) -> list[Comparison]:
-    """Builds beside each other, where there are several and the samples are in memory."""
+    """By job number, and with what jobs say of each other; of builds where the samples are in memory."""
+    comparisons = with_best_marked(sorted(comparisons, key=_by_job_num))
     if samples is None:
         return comparisons
     return with_builds_compared(comparisons, {job.id: job.baseline_id for job in record.jobs}, samples)

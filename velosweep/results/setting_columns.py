@@ -1,7 +1,7 @@
 """What a sweep varies beside the contract's columns: each such setting is a column at the end of our Parquet files."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +48,7 @@ def sample_columns(jobs: "Sequence[JobRecord]") -> list[SettingColumn]:
     for job in jobs if columns else ():
         members.setdefault(job.baseline_id, []).append(job.id)
     return [
-        SettingColumn(
-            name=column.name,
-            key=column.key,
-            kind=column.kind,
-            values={owner: _shared(column, ids) for owner, ids in members.items()} | dict(column.values),
-        )
+        replace(column, values={owner: _shared(column, ids) for owner, ids in members.items()} | dict(column.values))
         for column in columns
     ]
 

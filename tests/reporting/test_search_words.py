@@ -30,6 +30,7 @@ def answer(**changes: object) -> SearchAnswer:
         reason="no other candidate can be better by more than the tolerance",
         ties=frozenset(),
         dropped={TWO.id: 4},
+        without_value={},
         predicted={VANILLA: 30.0, TWO.id: 50.0, FOUR.id: 51.0},
         measured={TWO.id: 40.0, FOUR.id: 51.0},
         raced=frozenset({VANILLA, TWO.id, FOUR.id}),
@@ -74,6 +75,15 @@ def test_what_only_a_prediction_speaks_against_is_said_not_to_be_measured() -> N
 
     assert "not measured, since a first pass predicts them slower: n_draft 2; a plain grid measures them" in screen
     assert "first pass" not in said(answer())
+
+
+def test_what_drafted_nothing_is_not_said_to_have_failed() -> None:
+    late = {"measured": {FOUR.id: 40.0}, "predicted": {}, "reason": "the time ran out", "certified": False}
+
+    for dropped in ({}, {TWO.id: 1}):  # in the first look, and in a round
+        idle = answer(dropped=dropped, without_value={TWO.id: "drafted nothing"}, within=None, **late)
+        assert search_table(search_record(idle)).rows[1][-1].text == "drafted nothing"
+        assert "were measured" not in said(idle)
 
 
 def test_ties_say_what_was_and_was_not_shown() -> None:
@@ -127,13 +137,17 @@ def test_candidates_are_named_by_what_they_differ_in() -> None:
 
 
 def test_a_search_whose_settings_all_failed_claims_nothing() -> None:
-    failed = answer(winner=VANILLA, confirmed=None, measured={VANILLA: 30.0}, dropped={TWO.id: 1})
+    failed = answer(
+        winner=VANILLA, confirmed=None, measured={VANILLA: 30.0}, dropped={TWO.id: 1}, without_value={TWO.id: "failed"}
+    )
 
     search = search_record(failed)
+    idle = search_record(replace(failed, without_value=dict.fromkeys((TWO.id, FOUR.id), "drafted nothing")))
 
     assert search.headline == "No answer: no setting with speculation could be measured"
     assert not search.certified
     assert [row.outcome for row in search.candidates][:2] == ["winner", "failed"]
+    assert idle.headline == "No answer: no setting with speculation drafted anything"
 
 
 def test_searches_of_a_sweep_are_told_apart_by_load_and_category() -> None:

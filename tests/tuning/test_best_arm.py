@@ -196,6 +196,7 @@ def test_a_candidate_that_fails_is_dropped_and_the_search_goes_on() -> None:
         search = search.after(asked, {n: replace(o, log_value=None) if n == "k02" else o for n, o in seen.items()})
 
     assert search.answer().winner != "k02"
+    assert search.answer().without_value == {"k02": "failed"}
     assert [d.reason for d in search.decisions() if d.job_id == "k02"] == ["failed"]
 
 

@@ -10,7 +10,7 @@ from velosweep.records import SearchCandidate, SearchRecord, SweepRecord
 from velosweep.reporting.console import say
 from velosweep.reporting.table import Table, column, figure, print_table
 from velosweep.reporting.wording import duration, interval, join_words, number, percent
-from velosweep.tuning.search_values import OUT_OF_TIME, SearchAnswer
+from velosweep.tuning.search_values import DRAFTED_NOTHING, OUT_OF_TIME, SearchAnswer
 from velosweep.units import plural
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def search_record(answer: SearchAnswer, command: Sequence[str] = ()) -> SearchRe
     compared = any(job and key in answer.measured for key, job in answer.jobs.items())
     if not compared:
         late = answer.reason == OUT_OF_TIME
-        sure = f"no setting with speculation {f'was measured: {why}' if late else 'could be measured'}"
+        idle = set(answer.without_value.values()) == {DRAFTED_NOTHING}
+        what = "drafted anything" if idle else f"was measured: {why}" if late else "could be measured"
+        sure = f"no setting with speculation {what}"
     winner = answer.jobs[answer.winner]
     confirmed, name = answer.confirmed, names[answer.winner]
     if not compared:
@@ -119,8 +121,8 @@ def _outcome(answer: SearchAnswer, candidate: str) -> str:
         return "winner"
     if candidate in answer.ties:
         return "may be as fast as the winner"
-    if candidate in answer.dropped and candidate not in answer.measured:
-        return "failed"
+    if candidate in answer.without_value and candidate not in answer.measured:
+        return answer.without_value[candidate]
     if candidate in answer.dropped:
         return f"slower: dropped in round {answer.dropped[candidate]}"
     if candidate in answer.measured:

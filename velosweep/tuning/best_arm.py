@@ -160,7 +160,7 @@ class BestArmSearch:
         if self.elimination.rounds:
             return self.elimination.best.candidate if self.elimination.best else None
         known = {**self._seen, **self.calibration.predictions}
-        able = [name for name in self.shortlist if name in known and name not in self._failed]
+        able = [name for name in self.shortlist if name in known and name not in self._without_value]
         return max(able, key=lambda name: known[name], default=None)
 
     @property
@@ -171,8 +171,10 @@ class BestArmSearch:
         return {name: math.exp(fmean(values)) for name, values in logs.items() if values}
 
     @property
-    def _failed(self) -> set[str]:
-        return {name for done in self.history for name in done.order if done.log_value(name) is None}
+    def _without_value(self) -> dict[str, str]:
+        """The candidates of which a round could not be used, and why, in a word or two."""
+        rounds = [(done, name) for done in self.history for name in done.order]
+        return {name: done.why_without_value(name) for done, name in rounds if done.log_value(name) is None}
 
     def decisions(self) -> list[TunerDecision]:
         """Every decision with its evidence, in order."""
@@ -228,8 +230,9 @@ class BestArmSearch:
             winner=winner,
             certified=certified,
             reason=self._reason(certified=certified, refuted=refuted),
-            ties=self.elimination.ties - self._failed - {winner},
+            ties=self.elimination.ties - set(self._without_value) - {winner},
             dropped=self.elimination.dropped,
+            without_value=self._without_value,
             predicted=self.calibration.predictions,
             measured=self._seen
             | {s.candidate: math.exp(s.mean) for current in self.elimination.standings for s in current},

@@ -8,6 +8,7 @@ from velosweep.config.settings import Job, TunerSettings
 from velosweep.statistics.intervals import Interval
 
 OUT_OF_TIME = "the time ran out"
+DRAFTED_NOTHING = "drafted nothing"
 
 
 class Phase(str, Enum):
@@ -66,7 +67,7 @@ class SearchRound:
     def why_without_value(self, candidate: str) -> str:
         """Why nothing can be compared of a candidate that was asked for, in a word or two."""
         seen = self.observations.get(candidate)
-        return "drafted nothing" if seen and seen.idle else "failed"
+        return DRAFTED_NOTHING if seen and seen.idle else "failed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +100,7 @@ class SearchAnswer:
     reason: str
     ties: frozenset[str]  # may be as fast as the winner, as far as they were measured
     dropped: Mapping[str, int]  # the elimination round in which a candidate was dropped
+    without_value: Mapping[str, str]  # why a round of a candidate could not be used: it failed, or drafted nothing
     predicted: Mapping[str, float]
     measured: Mapping[str, float]
     raced: frozenset[str]  # were compared with each other in rounds

@@ -153,7 +153,7 @@ class ProgressDisplay:
             self._last_run = self._clock()
             label = f"{'🔹' if measurement.server.mode is Mode.VANILLA else '🔸'} {self._name(measurement)}"
             place = self._iteration(measurement)
-            width = 2 if self._searches else 1 + 2 * len(place.partition("/")[2])  # the tenth as wide as the ninth
+            width = max(2, 1 + 2 * len(place.partition("/")[2]))  # the tenth is as wide as the ninth
             head = f"Iteration {place:<{width}}  {label:<{self._label_width}} ..."
             if sample.status is not Status.OK:
                 return f"{head} {sample.status.value}: {sample.error or 'no reason given'}"

@@ -77,7 +77,7 @@ class ModelFileError(VelosweepError):
 
 
 class NotALanguageModelError(ModelFileError):
-    """A sound GGUF file that holds something else: an adapter, a projector, a vocabulary."""
+    """A sound GGUF file that holds something else: an adapter, a projector, a vocabulary, a later part of a model."""
 
 
 class PairError(VelosweepError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -91,9 +91,10 @@ def test_on_a_gpu_the_driver_says_what_a_server_holds() -> None:
 
 
 def test_servers_without_a_model_of_ours_need_no_files() -> None:
-    attached = MemoryEstimates(lane=CPU_LANE, headers={}).need(VANILLA)
+    somebodys = replace(VANILLA, engine=replace(VANILLA.engine, kind="attached"))
+    attached = MemoryEstimates(lane=CPU_LANE, headers={}).need(somebodys)
 
-    assert attached.file_bytes == 0
+    assert attached.total_bytes == 0
 
 
 def test_as_many_servers_are_resident_as_fit() -> None:

@@ -33,10 +33,15 @@ def test_files_are_read_once_and_what_is_no_model_is_left_out(tmp_path: Path) ->
         name = f"split-0000{part + 1}-of-00002.gguf"
         write_model(tmp_path / name, **{"split.no": part, "split.count": 2})
 
+    write_model(tmp_path / "renamed.gguf", **{"split.no": 0, "split.count": 2})
+
     found, refused = read_models(list(list_files([tmp_path], tmp_path / "home", {})))
 
     assert [model.file.name for model in found] == ["a.gguf", "split-00001-of-00002.gguf"]
-    assert [message for message in refused if "torn.gguf" in message and "cut short" in message] == refused
+    assert [message.rpartition("/")[2].partition(":")[0] for message in refused] == [
+        "renamed.gguf is the first of 2 parts of a split model, but not named so",
+        "torn.gguf is cut short",
+    ]
 
 
 def test_what_fits_and_is_smaller_competes_and_the_rest_is_told_why(tmp_path: Path) -> None:

@@ -270,6 +270,15 @@ def test_a_budget_is_spent_on_elimination_but_for_what_confirmation_needs(
     assert search.answer().confirm_measurements == 2 * pairs
 
 
+def test_candidates_that_never_ran_count_as_long_as_those_that_did() -> None:
+    engine, search = SimulatedEngine(), search_over_n_draft(TunerSettings(budget_s=12.0))
+    while (asked := search.next_round()) is not None:
+        seen = engine.measure(asked)
+        search = search.after(asked, {name: replace(one, seconds=1.0) for name, one in seen.items()})
+
+    assert search.spent_s <= 12
+
+
 def test_rounds_run_out_without_a_certificate() -> None:
     search = unrelated(3, max_rounds=5)
 

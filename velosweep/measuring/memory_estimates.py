@@ -20,7 +20,7 @@ _MOST_SERVERS = 64
 class MemoryEstimates:
     """What servers on one lane need: an estimate, then what they were seen to hold.
 
-    `headers`: of the model files by path. A model that is not among them (an attached server's) counts as nothing.
+    `headers`: of the model files by path. Somebody else's server (an attached one) takes nothing of ours.
     """
 
     lane: Lane
@@ -33,6 +33,8 @@ class MemoryEstimates:
 
         A measurement lower than the files (pages not touched yet) says nothing of the rest, which is then estimated.
         """
+        if server.engine.kind == "attached":
+            return MemoryNeed(files=(), private_bytes=0)
         paths = (server.main_model, server.draft_model) if server.draft_model else (server.main_model,)
         expected = expected_need(
             files=tuple((path, self.headers[path].size_bytes if path in self.headers else 0) for path in paths),

@@ -35,8 +35,8 @@ def read_models(
 ) -> tuple[list[FoundModel], list[str]]:
     """The models among the files, and in words why others are none.
 
-    Files that several names lead to count once, under the first name. Parts of a split model belong to the first part.
-    What is no language model (a projector for images, a vocabulary alone) is left out without a word.
+    Files that several names lead to count once, under the first name. What is no language model (a projector for
+    images, a vocabulary alone), and later parts of a split one, are left out without a word.
     """
     distinct: dict[tuple[int, int], StoredFile] = {}
     for file in files:
@@ -55,8 +55,7 @@ def read_models(
         except NotALanguageModelError:
             continue
         except VelosweepError as error:
-            if "of a split model" not in error.message:  # its first part stands for it
-                refused.append(error.message)
+            refused.append(error.message)
             continue
         if not header.parameters:
             continue

@@ -37,7 +37,7 @@ def check_model(path: Path, *, key: str) -> GgufInfo:
     if info.split_count == 1:
         return info
     if info.split_number != 0:
-        raise ModelFileError(
+        raise NotALanguageModelError(
             f"{path} is part {info.split_number + 1} of {info.split_count} of a split model",
             remedy=f"set {key} to the first part",
         )

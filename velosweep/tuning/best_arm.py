@@ -100,8 +100,9 @@ class BestArmSearch:
         if budget is None or not self.history:
             return True
         cost = {name: seen.seconds for r in self.history for name, seen in r.observations.items() if seen.seconds > 0}
-        confirming = min(2 * self.settings.confirm_pairs * fmean(self._seconds or [0.0]), 0.3 * budget)
-        return self.spent_s + sum(cost.get(name, 0.0) for name in asked.order) + confirming <= budget
+        usual = fmean(self._seconds or [0.0])
+        confirming = min(2 * self.settings.confirm_pairs * usual, 0.3 * budget)
+        return self.spent_s + sum(cost.get(name, usual) for name in asked.order) + confirming <= budget
 
     @property
     def spent_s(self) -> float:

@@ -102,7 +102,8 @@ class BestArmSearch:
         cost = {name: seen.seconds for r in self.history for name, seen in r.observations.items() if seen.seconds > 0}
         usual = fmean(self._seconds or [0.0])
         confirming = min(2 * self.settings.confirm_pairs * usual, 0.3 * budget)
-        return self.spent_s + sum(cost.get(name, usual) for name in asked.order) + confirming <= budget
+        unknown = usual if asked.phase is Phase.ELIMINATION else 0.0  # the first look has left time for calibrating
+        return self.spent_s + sum(cost.get(name, unknown) for name in asked.order) + confirming <= budget
 
     @property
     def spent_s(self) -> float:

@@ -36,8 +36,8 @@ def print_single(job: Comparison, record: SweepRecord, console: "Console") -> No
     else:
         spread = "" if job.speedup_stddev is None else f" ± {job.speedup_stddev:.2f}x"
         say(console, f"📊 Speedup: {job.speedup:.2f}x{spread}", style="bold")
-    if job.ci_low is not None:
-        what = f"Mean ratio {number(job.speedup_gm)}×, 95 % interval {interval_words(job)}"
+    if limits := interval_words(job):
+        what = f"Mean ratio {number(job.speedup_gm)}×, 95 % interval {limits}"
         say(console, f"{what}, by {plural(job.n_pairs, 'pair')} of runs", indent=3)
     if seen := job.acceptance:
         text = f"Acceptance {percent(seen.rate)}"

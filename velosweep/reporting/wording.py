@@ -68,7 +68,12 @@ def unpaired(comparison: Comparison) -> bool:
 
 
 def interval_words(comparison: Comparison) -> str:
-    """`[1.33, 1.49]`, with `unpaired` where it is: such an interval is not protected from drift."""
+    """`[1.33, 1.49]`, with `unpaired` where it is: such an interval is not protected from drift.
+
+    Empty where there is no speedup.
+    """
+    if best_estimate(comparison) is None:
+        return ""
     text = interval(comparison.ci_low, comparison.ci_high)
     return f"{text} unpaired" if unpaired(comparison) else text
 

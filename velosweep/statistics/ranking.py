@@ -15,13 +15,18 @@ K = TypeVar("K")
 
 
 def best_estimate(job: Comparison) -> float | None:
-    """The speedup to rank and to plot by: the geometric mean, else the specification's ratio of means."""
+    """The speedup to rank and to plot by: the geometric mean, else the specification's ratio of means.
+
+    None where nothing was drafted: vanilla was measured twice.
+    """
+    if job.drafted is False:
+        return None
     return job.speedup_gm if job.speedup_gm is not None else job.speedup
 
 
 def can_win(job: Comparison) -> bool:
-    """Whether its verdict is usable and something was drafted: where nothing was, vanilla was measured twice."""
-    return job.verdict is not Verdict.INVALID and job.drafted is not False
+    """Whether it has a speedup, and its verdict is usable."""
+    return best_estimate(job) is not None and job.verdict is not Verdict.INVALID
 
 
 def fastest(jobs: Iterable[Comparison]) -> Comparison | None:
@@ -29,7 +34,7 @@ def fastest(jobs: Iterable[Comparison]) -> Comparison | None:
 
     It has the lower limit and the verdict that hold for the best of several (see best_of_several).
     """
-    ranked = [job for job in jobs if best_estimate(job) is not None and can_win(job)]
+    ranked = list(filter(can_win, jobs))
     sure = [job for job in ranked if _verdict_if_chosen(job) is Verdict.FASTER] or ranked
     best = max(sure, key=lambda job: best_estimate(job) or 0.0, default=None)
     if best is None or best.chosen_low is None:
@@ -116,6 +121,6 @@ def _mean_speedups(rows: Iterable[tuple[K, Comparison]]) -> dict[K, float]:
     """Of rows with the same key, those that have a speedup."""
     logs: dict[K, list[float]] = defaultdict(list)
     for key, row in rows:
-        if (value := best_estimate(row)) and row.drafted is not False:
+        if value := best_estimate(row):
             logs[key].append(math.log(value))
     return {key: math.exp(sum(values) / len(values)) for key, values in logs.items()}

@@ -33,13 +33,15 @@ def of_builds(
     turns: bool = True,
     launches: int = 1,
     added: int = 0,
+    failed: tuple[tuple[int, int], ...] = (),
 ) -> tuple[list[Comparison], list[JobRecord]]:
-    """The whole jobs of a sweep over two builds, with their records."""
+    """The whole jobs of a sweep over two builds, with their records. `failed`: launches of builds."""
     arms = [(build, n_draft) for build in range(2) for n_draft in (0, *n_drafts)]
     runs = [(launch, i, arm) for launch in range(launches) for i in range(iterations) for arm in arms]
     runs += [(launch, iterations + i, arm) for launch in range(launches) for i in range(added) for arm in arms]
     if not turns:
         runs.sort(key=lambda run: run[2][0])
+    runs = [run for run in runs if (run[0], run[2][0]) not in failed]
     samples = []
     for order, (launch, iteration, (build, n_draft)) in enumerate(runs):
         own = {
@@ -98,6 +100,12 @@ def test_builds_that_did_not_take_turns_are_compared_by_welch() -> None:
     assert found.vanilla.ratio == pytest.approx(
         math.exp(np.mean([math.log((31 + i / 10) / (30 + i / 10)) for i in range(4)]))
     )
+
+
+def test_builds_that_share_no_launch_are_not_compared_and_cost_no_report() -> None:
+    jobs, _ = of_builds(wobbling({}), launches=2, iterations=2, failed=((0, 0), (1, 1)))
+
+    assert beside(jobs) == BuildComparison(reference="0-8", vanilla=None, speculative=None)
 
 
 @pytest.mark.parametrize("added", [0, 1])

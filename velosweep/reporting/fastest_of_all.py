@@ -1,7 +1,7 @@
 """Over several baselines (engine settings, quantisations of a model): which is the fastest of all, and its price."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -13,7 +13,7 @@ from velosweep.planning.job_settings import MAIN, settings_of, value_of
 from velosweep.records import SweepRecord
 from velosweep.reporting.wording import interval, names_of
 from velosweep.statistics.best_of_several import task_of
-from velosweep.statistics.builds import RunSeries, ratio_by_rounds, series_of
+from velosweep.statistics.builds import SharedRounds, series_of
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.intervals import WELCH, Ratio, welch_ratio
 from velosweep.statistics.ranking import Leader, leaders
@@ -44,13 +44,14 @@ class _Entry:
 
 
 def fastest_of_all(
-    jobs: Sequence[Comparison], record: SweepRecord, samples: pa.Table | None = None, *, brief: bool = False
-) -> Iterator[str]:
-    """A sentence for each load and set of prompts that several baselines were measured under; none for builds.
+    jobs: Sequence[Comparison], record: SweepRecord, samples: pa.Table | None = None
+) -> Iterator[tuple[str, str]]:
+    """For each load and set of prompts that several baselines were measured under, but for builds: the two fastest in a
+    sentence, and all there is to say.
 
     With the sweep's `samples` the intervals are of the rounds that they shared, and it says whether their answers
     differ; else, and where they shared none, these are Welch's. The first is compared with each other one so that all
-    intervals hold together with 95 %: it was chosen for being the fastest. `brief`: the two fastest alone.
+    intervals hold together with 95 %: it was chosen for being the fastest.
     """
 
     def task(job: Comparison) -> list[str]:
@@ -68,8 +69,8 @@ def fastest_of_all(
             others = [arm for job in competing for arm in (job.job_id, baseline_of.get(job.job_id, ""))]
             arms = list(dict.fromkeys([*leading, *others]))[: max(len(leading), _MOST_ARMS)]
             series = {} if samples is None else series_of(samples, set(arms))
-            text, by_rounds = _first_two(entries, series)
-            yield f"{text}." if brief else _sentence(entries, text, by_rounds, samples)
+            text, by_rounds = _first_two(entries, SharedRounds(series))
+            yield f"{text}.", _sentence(entries, text, by_rounds, samples)
 
 
 def _entry(leader: Leader, names: JobNames, record: SweepRecord) -> _Entry | None:
@@ -94,7 +95,7 @@ def _entry(leader: Leader, names: JobNames, record: SweepRecord) -> _Entry | Non
     )
 
 
-def _first_two(entries: Sequence[_Entry], series: Mapping[str, RunSeries]) -> tuple[str, bool]:
+def _first_two(entries: Sequence[_Entry], series: SharedRounds) -> tuple[str, bool]:
     """The two in words, and whether they were compared by rounds."""
     first, second, *_ = entries
     ratios = [_ratio(first, other, series, confidence=1 - 0.05 / (len(entries) - 1)) for other in entries[1:]]
@@ -118,8 +119,8 @@ def _sentence(entries: Sequence[_Entry], text: str, by_rounds: bool, samples: pa
     return f"{text}.{apart} {answers}".strip()
 
 
-def _ratio(first: _Entry, other: _Entry, series: Mapping[str, RunSeries], *, confidence: float) -> Ratio:
-    found = ratio_by_rounds(series, first.arm, other.arm)
+def _ratio(first: _Entry, other: _Entry, series: SharedRounds, *, confidence: float) -> Ratio:
+    found = series.by_rounds(first.arm, other.arm)
     if found is not None:
         return Ratio(ratio=found.ratio, interval=found.at(confidence))
     return welch_ratio(*([math.log(rate) for rate in one.rates] for one in (other, first)), confidence=confidence)

@@ -88,7 +88,7 @@ def render_report(
         builds=list(build_answers(jobs, record)),
         where_it_pays=where_it_pays(as_answered(jobs, recommendations, record)),
         recommendations=[(found, *_heading_and_reasons(found, jobs, record)) for found in recommendations],
-        fastest=list(fastest_of_all(jobs, record, samples)),
+        fastest=[sentence for _, sentence in fastest_of_all(jobs, record, samples)],
         failures=failure_sentences(record),
         summary=summary_table(with_failed(jobs, record), failing, recommendations, {job.job_id for job in leading}),
         unshown=len(jobs) - len(leading),

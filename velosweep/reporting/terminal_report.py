@@ -88,23 +88,24 @@ def print_results(
 ) -> None:
     """The end of a sweep in a dozen lines: the answer, the settings against vanilla, what to do next, where all is.
 
-    A single job comes in the specification's layout; over workloads the answer is where it pays. When verbose all else
-    is above. `ended`: it has just ended, and where its results are is news.
+    A single job comes in the specification's layout. When verbose all else is above. `ended`: just now, and where its
+    results are is news.
     """
     if verbosity <= SILENT:
         for line in _failures(derived):
             say(console, line.text)
         return
-    rows, record = derived.comparisons, derived.record
-    jobs = whole_jobs(rows)
-    found = recommend(rows, record)
-    single = record.single and len(jobs) == 1
+    jobs, record = whole_jobs(derived.comparisons), derived.record
+    found, single = recommend(derived.comparisons, record), record.single and len(jobs) == 1
     say(console)
     if verbosity >= VERBOSE:
         print_details(derived, found, console)
     if single:
         print_single(jobs[0], record, console)
     loads = where_it_pays(answered_jobs := as_answered(jobs, found, record))
+    builds = list(build_answers(jobs, record))
+    fastest = [] if loads else list(fastest_of_all(jobs, record, derived.samples))
+    others = () if loads or (builds and all(job.speculative is None for job in jobs)) else found
     told = [answer for answer in found if answer.command][:1] or found[:1] if loads else found
     failures, places = list(_failures(derived)), list(_places(derived, jobs, verbosity, ended=ended))
     measured = {job.job_id for job in jobs if job.vanilla is not None}
@@ -113,7 +114,7 @@ def print_results(
     room = MOST_LINES - 2 - baselines  # a blank line, titles
     for left_out in range(len(_LEFT_OUT) + 1):
         without = _LEFT_OUT[:left_out]
-        answers = list(_answers(found, jobs, derived, loads, without))
+        answers = list(_answers((*builds, *loads), others, fastest, without, single=single))
         steps = _next_steps(told, jobs, derived, without, quiet=verbosity <= QUIET, interrupted=interrupted)
         after = [*failures, *steps, *places]
         taken = sum(height(console, line.text, whole=line.whole) for line in (*answers, *after))
@@ -124,39 +125,33 @@ def print_results(
     if loads:
         print_table(workload_table(answered_jobs, jobs), console)
     elif jobs and not single:
-        most = max(room - taken, answered + 1)  # the rest counted
-        _print_table(with_failed(jobs, record), found, record, most, console)
+        _print_table(with_failed(jobs, record), found, record, max(room - taken, answered + 1), console)
     for line in after:
         say(console, line.text, whole=line.whole)
 
 
 def _answers(
+    first: Sequence[str],
     found: Sequence[Recommendation],
-    jobs: Sequence[Comparison],
-    derived: "SweepResults",
-    loads: Sequence[str],
+    fastest: Sequence[tuple[str, str]],
     without: Collection[str],
+    *,
+    single: bool,
 ) -> Iterator[_Line]:
-    """What is said above the table.
+    """What is said above the table: these sentences, each answer, and which is the `fastest`, in short and in full.
 
     Of a single job only what the specification's layout doesn't say.
     """
-    record = derived.record
-    builds = list(build_answers(jobs, record))
-    yield from (_Line(sentence, "bold") for sentence in (*builds, *loads))
-    if loads:
-        return
-    fastest = list(fastest_of_all(jobs, record, derived.samples, brief="sureness" in without))
-    only_builds = builds and all(job.speculative is None for job in jobs)
-    for answer in () if only_builds or (fastest and "answers" in without) else found:
-        if not (record.single and len(jobs) == 1) or answer.kind == "nothing":
+    yield from (_Line(sentence, "bold") for sentence in first)
+    for answer in () if fastest and "answers" in without else found:
+        if not single or answer.kind == "nothing":
             question = f"{answer.question}: " if answer.question else ""
             style = "bold green" if answer.kind == "run" else "bold yellow"
             sureness = answer.sureness
             if "sureness" in without and len(found) > 1:
                 sureness = "Weak evidence." if answer.is_weak else ""
             yield _Line(f"{question}{answer.headline}. {sureness}".rstrip(), style)
-    yield from (_Line(sentence, "bold") for sentence in fastest)
+    yield from (_Line(brief if "sureness" in without else sentence, "bold") for brief, sentence in fastest)
 
 
 def _places(derived: "SweepResults", jobs: Sequence[Comparison], verbosity: int, *, ended: bool) -> Iterator[_Line]:

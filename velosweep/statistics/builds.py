@@ -65,14 +65,15 @@ def with_builds_compared(
     rounds: dict[Task, dict[str, RunSeries]] = defaultdict(dict)
     for job in (job for members in twins for job in members):
         rounds[task_of(job)] |= {name: series[name] for name in (vanilla[job.job_id], job.job_id) if name in series}
+    shared = {task: SharedRounds(together) for task, together in rounds.items()}
     found: dict[str, BuildComparison] = {}
     for first, *others in twins:
         for job in others:
-            together, names = rounds[task_of(job)], (vanilla[job.job_id], vanilla[first.job_id])
+            together, names = shared[task_of(job)], (vanilla[job.job_id], vanilla[first.job_id])
             found[job.job_id] = BuildComparison(
                 reference=first.job_id,
-                vanilla=_ratio(together, *names),
-                speculative=None if job.speculative is None else _ratio(together, job.job_id, first.job_id),
+                vanilla=together.ratio(*names),
+                speculative=None if job.speculative is None else together.ratio(job.job_id, first.job_id),
             )
     return [
         replace(row, beside_first=found[row.job_id]) if row.prompt_id is None and row.job_id in found else row
@@ -109,16 +110,6 @@ def _array(values: Sequence[str]) -> Any:
     return pa.array(values, pa.string())
 
 
-def _ratio(series: Mapping[str, RunSeries], name: str, reference: str) -> Interval | None:
-    """The ratio of two of these series, by rounds where they took turns, else Welch's."""
-    if name not in series or reference not in series or _took_turns(series.values()):
-        return ratio_by_rounds(series, name, reference)
-    _, values = _table(series)
-    places = [list(series).index(one) for one in (reference, name)]
-    logs = [[x for x in values[0, place].tolist() if not math.isnan(x)] for place in places]
-    return welch_ratio(*logs).interval
-
-
 def _table(series: Mapping[str, RunSeries]) -> tuple[list[Pass], Any]:
     """Passes, and log tokens a second: 1 x series x passes, over the prompts that all of a pass have."""
     passes = sorted({place for one in series.values() for place in one.logs})
@@ -132,32 +123,44 @@ def _table(series: Mapping[str, RunSeries]) -> tuple[list[Pass], Any]:
     return passes, values
 
 
-def ratio_by_rounds(series: Mapping[str, RunSeries], name: str, reference: str) -> Interval | None:
-    """The ratio of two of these series, of which the rest say how noisy the machine was.
+class SharedRounds:
+    """Series of runs of which two are compared, and the rest say how noisy the machine was."""
 
-    None where they did not all take turns, and for fewer than two rounds.
-    """
-    if name not in series or reference not in series or not _took_turns(series.values()):
-        return None
-    passes, values = _table(series)
-    arm, base = (list(series).index(one) for one in (name, reference))
-    several = len({launch for launch, _ in passes}) > 1
-    if several:
-        of_start, whole = np.array(_starts(passes)), ~np.isnan(values[0]).any(axis=0)
-        values = np.stack(
-            [values[:, :, whole & (of_start == n)].mean(axis=2) for n in np.unique(of_start[whole])], axis=2
+    def __init__(self, series: Mapping[str, RunSeries]) -> None:
+        self._names, self._took_turns = list(series), _took_turns(series.values())
+        passes, self._values = _table(series)
+        self._several = len({launch for launch, _ in passes}) > 1
+        rounds = [self._values]
+        if self._several:
+            of_start, whole = np.array(_starts(passes)), ~np.isnan(self._values[0]).any(axis=0)
+            starts = np.unique(of_start[whole])
+            rounds = [self._values[:, :, whole & (of_start == one)].mean(axis=2, keepdims=True) for one in starts]
+        compares = self._took_turns and series and rounds
+        self._model = TwoWayModel.of(np.concatenate(rounds, axis=2)) if compares else None
+
+    def ratio(self, name: str, reference: str) -> Interval | None:
+        """The ratio of two series, by rounds where all took turns, else Welch's; None where there is none."""
+        if self._took_turns or not {name, reference} <= set(self._names):
+            return self.by_rounds(name, reference)
+        rows = [self._values[0, self._names.index(one)].tolist() for one in (reference, name)]
+        return welch_ratio(*([x for x in row if not math.isnan(x)] for row in rows)).interval
+
+    def by_rounds(self, name: str, reference: str) -> Interval | None:
+        """The ratio of two series by rounds; None where they did not all take turns, and for fewer than two rounds."""
+        if self._model is None or not {name, reference} <= set(self._names):
+            return None
+        arm, base = (self._names.index(one) for one in (name, reference))
+        found = self._model.contrasts(base)
+        rounds = int(found.rounds[0, arm])
+        if rounds < 2:
+            return None
+        return log_ratio_interval(
+            float(found.difference[0, arm]),
+            float(found.standard_error[0, arm]),
+            df=float(found.df[0, arm]),
+            n=rounds,
+            method=MODERATED_LAUNCHES if self._several else MODERATED_ONE_LAUNCH,
         )
-    found = TwoWayModel.of(values).contrasts(base)
-    rounds = int(found.rounds[0, arm])
-    if rounds < 2:
-        return None
-    return log_ratio_interval(
-        float(found.difference[0, arm]),
-        float(found.standard_error[0, arm]),
-        df=float(found.df[0, arm]),
-        n=rounds,
-        method=MODERATED_LAUNCHES if several else MODERATED_ONE_LAUNCH,
-    )
 
 
 def _starts(passes: Sequence[Pass]) -> list[int]:

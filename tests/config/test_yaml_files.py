@@ -212,7 +212,14 @@ def test_nor_does_a_folder_that_it_has_hydra_search(
 
 
 @pytest.mark.parametrize(
-    "text", ["${oc.env:HOME,${oc.env:USER,x}} at ${now:%H}", r"\${a:b}", "a.b", "n_draft ${n_draft}"]
+    "text",
+    [
+        "${oc.env:HOME,${oc.env:USER,x}} at ${now:%H}",
+        r"\${a:b}",
+        "a.b",
+        "n_draft ${oc.select:n_draft,8}",
+        "job ${hydra:job.num}",
+    ],
 )
 def test_texts_that_call_nothing_are_no_code(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -42,7 +42,7 @@ _UNTRUSTED = (OWN, "hydra.searchpath in main")
 _PLUGIN = re.compile(r"hydra_plugins(\.\w+){1,2}\.[A-Z]\w*")
 _LOADS_CODE = re.compile(r"(LD|DYLD)_\w+|PYTHON\w+|PATH")  # variables of `hydra.job.env_set`
 # Interpolations that give a text or refer to a key; others (`oc.decode`, `oc.create`) can make code of any text.
-_HARMLESS = re.compile(r"\$\{(oc\.env:[^${}]*|now:[^${}]*|[^${}:]*)\}")
+_HARMLESS = re.compile(r"\$\{((oc\.env|oc\.select|now|hydra|python_version):[^${}]*|[^${}:]*)\}")
 
 
 def check_sources(hydra: "Hydra") -> None:

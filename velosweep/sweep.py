@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from velosweep.config.settings import Job, RunSettings, Sweep
 from velosweep.errors import Interrupted, StorageError, SweepBroken, VelosweepError
 from velosweep.machine.device_locks import lock_devices
-from velosweep.measuring.dispatch import MeasuringOutcome, ended, measure
+from velosweep.measuring.dispatch import MeasuringOutcome, measure, with_outcomes
 from velosweep.measuring.interrupts import StopFlag, stop_on_signals
 from velosweep.measuring.lane_context import Preload
 from velosweep.measuring.opening import open_sweep, refuse_shared_out, refuse_unwritable_names
@@ -56,7 +56,7 @@ def run_sweep(
     """
     if settings.report_plots:
         require_matplotlib()
-    if not settings.elsewhere:
+    if not settings.measures_remotely:
         refuse_shared_out(root)
     console = make_console()
     refuse_unwritable_names(jobs, root, command)
@@ -126,7 +126,7 @@ def _record_end(
     try:
         if drivers:
             write_decisions(paths.tuner, [line for driver in drivers.values() for line in driver.decisions()])
-        write_record(paths.record, replace(ended(record, measured), searches=searches, advised=advised))
+        write_record(paths.record, replace(with_outcomes(record, measured), searches=searches, advised=advised))
     except StorageError as error:
         return replace(measured, broken=measured.broken or error)
     return measured

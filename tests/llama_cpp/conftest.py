@@ -13,7 +13,7 @@ from velosweep.llama_cpp import capabilities
 @pytest.fixture(autouse=True)
 def ask_anew() -> None:
     """Capabilities are asked anew in each test."""
-    capabilities.of_program.cache_clear()
+    capabilities.capabilities_of.cache_clear()
 
 
 @pytest.fixture

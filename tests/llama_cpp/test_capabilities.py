@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.llama_cpp import standin
 from velosweep.errors import ProgramError
 from velosweep.llama_cpp import capabilities
-from velosweep.llama_cpp.capabilities import Capabilities, of_program, parse_help, parse_version
+from velosweep.llama_cpp.capabilities import Capabilities, capabilities_of, parse_help, parse_version
 from velosweep.llama_cpp.setting_table import SETTINGS
 
 
@@ -74,10 +74,10 @@ def test_every_setting_is_known_to_some_generation_of_the_server_or_the_programs
 def test_a_program_is_asked_once(tmp_path: Path) -> None:
     folder = standin.write(tmp_path / "llama", "2024-12")
     program = folder / "build/bin/llama-server"
-    first = of_program(str(program))
+    first = capabilities_of(str(program))
     program.unlink()
 
-    assert of_program(str(program)) == first
+    assert capabilities_of(str(program)) == first
     assert first.build == "4291 (26a8406b)"
 
 
@@ -87,7 +87,7 @@ def test_a_program_that_is_no_llama_cpp_is_refused_with_what_it_said(tmp_path: P
     program.chmod(0o755)
 
     with pytest.raises(ProgramError, match=r"exit status 127.*libcudart"):
-        of_program(str(program))
+        capabilities_of(str(program))
 
 
 def test_a_program_for_another_machine_is_refused(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_program_for_another_machine_is_refused(tmp_path: Path) -> None:
     program.chmod(0o755)
 
     with pytest.raises(ProgramError, match="can't be run"):
-        of_program(str(program))
+        capabilities_of(str(program))
 
 
 @pytest.mark.parametrize(

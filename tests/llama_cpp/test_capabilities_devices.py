@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from tests.llama_cpp.servers import CPU, gpu_lane
 from velosweep.errors import ProgramError
-from velosweep.llama_cpp.capabilities import list_devices, of_program, parse_list, pinning_environment, visible_names
+from velosweep.llama_cpp.capabilities import (
+    capabilities_of,
+    list_devices,
+    parse_list,
+    pinning_environment,
+    visible_names,
+)
 
 LISTS = {
     "cuda": (
@@ -65,7 +71,7 @@ def test_a_program_that_a_signal_ended_is_asked_once_more(tmp_path: Path, questi
     program = script(
         tmp_path, DIES.format(question=question, first=f'[ -e asked ] && printf "{answer}" && exit; > asked;')
     )
-    found = of_program(program)
+    found = capabilities_of(program)
     devices = list_devices(found)
 
     assert found.build == ("7 (abc)" if question == "--version" else "unknown")
@@ -76,7 +82,7 @@ def test_a_program_that_dies_of_the_question_for_its_devices_is_not_taken_for_on
     program = script(tmp_path, DIES.format(question="--list-devices", first=""))
 
     with pytest.raises(ProgramError, match=r"doesn't say which GPUs there are .killed by SIGSEGV"):
-        list_devices(of_program(program))
+        list_devices(capabilities_of(program))
 
 
 def script(folder: Path, text: str) -> str:

@@ -161,7 +161,7 @@ def test_only_the_columns_that_are_there_are_needed() -> None:
 
 def test_a_search_is_on_the_page_with_its_candidates_and_how_sure_it_is() -> None:
     made = sweeps.default_sweep()
-    search = search_record(answer(certified=False, reason="the budget was used up", within=None))
+    search = search_record(answer(certified=False, reason="the budget was used up", max_shortfall=None))
 
     page = render_report(made.comparisons, replace(made.record, searches=(search,)), made.samples)
 

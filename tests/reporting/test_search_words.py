@@ -34,7 +34,7 @@ def answer(**changes: object) -> SearchAnswer:
         predicted={VANILLA: 30.0, TWO.id: 50.0, FOUR.id: 51.0},
         measured={TWO.id: 40.0, FOUR.id: 51.0},
         raced=frozenset({VANILLA, TWO.id, FOUR.id}),
-        within=0.004,
+        max_shortfall=0.004,
         confirmed=CONFIRMED,
         measurements=21,
         confirm_measurements=12,
@@ -81,7 +81,7 @@ def test_what_drafted_nothing_is_not_said_to_have_failed() -> None:
     late = {"measured": {FOUR.id: 40.0}, "predicted": {}, "reason": "the time ran out", "certified": False}
 
     for dropped in ({}, {TWO.id: 1}):  # in the first look, and in a round
-        idle = answer(dropped=dropped, without_value={TWO.id: "drafted nothing"}, within=None, **late)
+        idle = answer(dropped=dropped, without_value={TWO.id: "drafted nothing"}, max_shortfall=None, **late)
         assert search_table(search_record(idle)).rows[1][-1].text == "drafted nothing"
         assert "were measured" not in said(idle)
 
@@ -95,7 +95,7 @@ def test_ties_say_what_was_and_was_not_shown() -> None:
 
 
 def test_an_answer_that_is_not_certified_says_why() -> None:
-    late = answer(certified=False, reason="the time ran out", within=None)
+    late = answer(certified=False, reason="the time ran out", max_shortfall=None)
 
     assert "another setting may be faster: the time ran out (give a longer tuner.budget)" in said(late)
     for command in ("run", "best"):
@@ -104,13 +104,13 @@ def test_an_answer_that_is_not_certified_says_why() -> None:
 
 def test_without_a_certificate_it_is_said_how_much_faster_another_may_be() -> None:
     assert "; no other setting that was compared is more than 4 % faster (95 % sure)" in said(
-        answer(certified=False, within=0.04)
+        answer(certified=False, max_shortfall=0.04)
     )
-    assert "another setting may be faster" in said(answer(certified=False, within=0.4))
+    assert "another setting may be faster" in said(answer(certified=False, max_shortfall=0.4))
 
 
 def test_an_answer_from_a_first_look_alone_is_not_called_unmeasured() -> None:
-    hasty = search_record(answer(certified=False, raced=frozenset(), within=None, dropped={}))
+    hasty = search_record(answer(certified=False, raced=frozenset(), max_shortfall=None, dropped={}))
 
     assert "could be measured" not in hasty.sure
     assert [row.outcome for row in hasty.candidates][1:] == ["first look only", "winner"]
@@ -121,7 +121,7 @@ def test_not_speculating_is_an_answer() -> None:
 
 
 def test_a_search_that_ran_out_of_time_advises_against_nothing() -> None:
-    late = answer(winner=VANILLA, confirmed=None, certified=False, within=None, reason="the time ran out")
+    late = answer(winner=VANILLA, confirmed=None, certified=False, max_shortfall=None, reason="the time ran out")
 
     assert "Nothing faster was found, but another setting may be faster: the time ran out (give" in said(late)
     few = replace(late, measured={FOUR.id: 40.0}, predicted={}, dropped={})

@@ -154,11 +154,11 @@ def test_the_limits_in_tuner_parquet_are_the_mean_and_the_half_width() -> None:
 def test_the_certificate_that_could_be_given_is_how_far_the_nearest_may_be_ahead() -> None:
     elimination = measured(4.0, 3.99, 3.9, noise=0.01)
 
-    assert elimination.within == pytest.approx(math.expm1(-0.01 + 0.01 * T_975_4))
-    assert measured(4.0, 3.0, 3.0, noise=0.001).within == 0.0
+    assert elimination.max_shortfall == pytest.approx(math.expm1(-0.01 + 0.01 * T_975_4))
+    assert measured(4.0, 3.0, 3.0, noise=0.001).max_shortfall == 0.0
 
 
 def test_after_one_round_nothing_is_certain() -> None:
     one = Elimination(shortlist=("a", "b"), rounds=[{"a": 4.0, "b": 3.0}], settings=TunerSettings())
 
-    assert one.within is None
+    assert one.max_shortfall is None

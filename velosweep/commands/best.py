@@ -92,14 +92,14 @@ def _plan(
     main_model: Path, found: Sequence[FoundModel], arguments: argparse.Namespace
 ) -> tuple[CandidatePlan, list[Misfit]]:
     """What to search. Raises ModelFileError and ProgramError for what can't run, ConfigError for nothing to search."""
-    from velosweep.llama_cpp.capabilities import of_program
+    from velosweep.llama_cpp.capabilities import capabilities_of
     from velosweep.llama_cpp.selection import resolve_engine
     from velosweep.measuring.prepare import open_lanes
 
     header = check_model(main_model, key="MODEL")
     program = str(expanded(arguments.llama_cpp_path[0])) if arguments.llama_cpp_path else None
     chosen = resolve_engine("auto", program, os.environ)
-    known = of_program(chosen.program).spec_types if chosen.program else ()
+    known = capabilities_of(chosen.program).spec_types if chosen.program else ()
     candidates, misfits = find_candidates(header, found, known)
     lanes, _ = open_lanes(EngineSettings(kind=chosen.kind, program=chosen.program), RunSettings())
     if not candidates:
@@ -202,7 +202,7 @@ def _list(found: Sequence[FoundModel], refused: Sequence[str], console: "Console
     by_size = sorted(found, key=lambda model: -model.header.size_bytes)
     fits: dict[str, list[Candidate]] = {}
     for model in by_size:
-        if model.header.head is None or not model.header.head.alone:
+        if model.header.head is None or not model.header.head.heads_only:
             fits[model.path], _ = find_candidates(model.header, found, ())
     print_table(models_table(fits, by_size), console)
     for message in refused:

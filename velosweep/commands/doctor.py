@@ -120,7 +120,7 @@ def _machine() -> Iterator[Check]:
 
 def _program(job: Job, settings: RunSettings) -> Iterator[Check]:
     from velosweep.llama_cpp.attached import parse_url
-    from velosweep.llama_cpp.capabilities import of_program
+    from velosweep.llama_cpp.capabilities import capabilities_of
     from velosweep.llama_cpp.selection import resolve_engine
 
     found = resolve_engine(job.engine.kind, job.engine.program, os.environ)
@@ -132,7 +132,7 @@ def _program(job: Job, settings: RunSettings) -> Iterator[Check]:
         remedy = "for a GPU, or for figures of your own llama.cpp, set llama_cpp.path=/path/to/llama.cpp"
         yield Check("note", "llama.cpp", "the embedded llama.cpp runs on the CPU only", remedy)
     if found.kind == "server" and found.program:
-        known = of_program(found.program)
+        known = capabilities_of(found.program)
         meanings = ("draft_model", "n_draft", "p_min", "spec_type", "draft_gpu_layers", "metrics")
         yield Check("ok", "flags", ", ".join(f"{meaning}={known.name(meaning) or 'no'}" for meaning in meanings))
         if known.name("draft_model") is None or known.name("n_draft") is None:

@@ -268,7 +268,7 @@ class RunSettings:
     verbosity: int = 0  # -1 quiet, 1 verbose
     force: bool = False
     tuner: TunerSettings | None = None  # search the grid instead of measuring all of it
-    elsewhere: bool = False  # other machines measure, so that this one's cores say nothing
+    measures_remotely: bool = False  # other machines measure, so that this one's cores say nothing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

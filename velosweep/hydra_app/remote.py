@@ -152,7 +152,7 @@ class RemoteLauncher(LaneLauncher):
     def run(self, jobs: Sequence[Job], *, root: Path, command: Sequence[str], settings: RunSettings) -> SweepOutcome:
         """As `LaneLauncher.run`. Groups that an earlier run finished are not run again."""
         if settings.dry_run:
-            return super().run(jobs, root=root, command=command, settings=replace(settings, elsewhere=True))
+            return super().run(jobs, root=root, command=command, settings=replace(settings, measures_remotely=True))
         if settings.tuner is not None:
             raise ConfigError(
                 "hydra/sweeper=tune needs all candidates on one machine", remedy="leave hydra/launcher at gpu_lanes"

@@ -14,7 +14,7 @@ from velosweep.config.settings import EngineSettings, Prompt, Sampling, Speculat
 from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout
 from velosweep.llama_cpp import failures, process
 from velosweep.llama_cpp.arguments import check_speculation, program_arguments
-from velosweep.llama_cpp.capabilities import Capabilities, find_in, list_devices, of_program, pinning_environment
+from velosweep.llama_cpp.capabilities import Capabilities, capabilities_of, find_in, list_devices, pinning_environment
 from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig, Session
 from velosweep.values import Device, Lane, Mode
 
@@ -37,7 +37,7 @@ class BinariesEngine(Engine):
                     f"None of {', '.join(names)} is in {folder}",
                     remedy="build llama.cpp with its examples (cmake --build build --config Release)",
                 )
-            self._programs[mode] = of_program(str(program))
+            self._programs[mode] = capabilities_of(str(program))
         vanilla = self._programs[Mode.VANILLA]
         if Path(vanilla.program).stem == "llama-cli" and vanilla.name("no_display_prompt") is None:
             raise ProgramError(f"{vanilla.program} has no --no-display-prompt", remedy="use engine=server")

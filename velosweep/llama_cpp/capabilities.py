@@ -101,7 +101,7 @@ def find_in(folder: Path, *names: str) -> Path | None:
 
 
 @functools.cache
-def of_program(program: str) -> Capabilities:
+def capabilities_of(program: str) -> Capabilities:
     """Ask `program` (an absolute path), once in this process.
 
     Raises ProgramError if it can't be run or doesn't answer as llama.cpp does.

@@ -13,7 +13,7 @@ from velosweep.errors import ProgramError
 from velosweep.isolation import without_current_folder
 from velosweep.llama_cpp.attached import AttachedEngine
 from velosweep.llama_cpp.binaries import SPECULATIVE_PROGRAMS, VANILLA_PROGRAMS, BinariesEngine
-from velosweep.llama_cpp.capabilities import find_in, of_program, program_folders
+from velosweep.llama_cpp.capabilities import capabilities_of, find_in, program_folders
 from velosweep.llama_cpp.embedded import EmbeddedEngine, embedded_build
 from velosweep.llama_cpp.engine import Engine
 from velosweep.llama_cpp.server import ServerEngine
@@ -107,7 +107,7 @@ def _embedded(reason: str) -> ChosenEngine:
 
 
 def _server(program: str, reason: str) -> ChosenEngine:
-    return ChosenEngine(kind="server", program=program, build=of_program(program).build, reason=reason)
+    return ChosenEngine(kind="server", program=program, build=capabilities_of(program).build, reason=reason)
 
 
 def _server_at(path: str, source: str) -> ChosenEngine:

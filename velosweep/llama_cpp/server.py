@@ -12,7 +12,7 @@ from velosweep.config.settings import EngineSettings, Speculation
 from velosweep.errors import LaunchFailed, RunFailed
 from velosweep.llama_cpp import failures, process
 from velosweep.llama_cpp.arguments import check_speculation, server_arguments
-from velosweep.llama_cpp.capabilities import list_devices, of_program, pinning_environment
+from velosweep.llama_cpp.capabilities import capabilities_of, list_devices, pinning_environment
 from velosweep.llama_cpp.client import HttpClient, ServerAddress
 from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig, Session
 from velosweep.llama_cpp.server_client import ServerClient
@@ -33,7 +33,7 @@ class ServerEngine(Engine):
 
     def __init__(self, program: str) -> None:
         """`program`: absolute path of llama-server. Raises ProgramError if it can't be asked what it can do."""
-        self.capabilities = of_program(program)
+        self.capabilities = capabilities_of(program)
         self._devices: tuple[Device, ...] | None = None
 
     @property

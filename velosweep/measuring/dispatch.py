@@ -141,7 +141,7 @@ def _begun(groups: Sequence[ServerGroup], done: Mapping[Key, CompletedRun]) -> f
     )
 
 
-def ended(record: SweepRecord, measured: MeasuringOutcome) -> SweepRecord:
+def with_outcomes(record: SweepRecord, measured: MeasuringOutcome) -> SweepRecord:
     """The record after the lanes have ended; a job with runs left to take stays what it was."""
 
     def after(job: JobRecord) -> JobRecord:
@@ -177,7 +177,7 @@ def run_lane(queue: LaneQueue, context: LaneContext) -> None:
 def _measure_together(runners: Sequence[GroupRunner], servers: ResidentServers, context: LaneContext) -> None:
     """Launch by launch, the groups' rounds in turn: A B, B A, ... so that a drift cancels between them, too."""
     for launch in range(runners[0].group.jobs[0].protocol.launches):
-        beginning = [runner for runner in runners if not runner.interrupted and runner.begins(launch)]
+        beginning = [runner for runner in runners if not runner.interrupted and runner.has_work(launch)]
         if not beginning:
             continue
         kept = [server for runner in beginning for server in runner.group.servers]

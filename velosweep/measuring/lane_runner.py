@@ -44,7 +44,7 @@ class GroupRunner:
         self._left_out: set[str] = set()  # ids of prompts
         self._failed_last: set[str] = set()  # ids of servers that failed at a prompt, and not run well since
 
-    def begins(self, launch: int) -> bool:
+    def has_work(self, launch: int) -> bool:
         """Whether a launch has anything left to measure."""
         missing = any(m.key not in self._done for round_ in rounds(self.group, launch) for m in round_)
         return missing and not self._decided(launch)
@@ -65,22 +65,22 @@ class GroupRunner:
                 continue
             if self._stop.requested:
                 self.interrupted = True
-            if self.interrupted or self._nothing_to_learn():
+            if self.interrupted or self._cannot_go_on():
                 return
             if round_[0].iteration != iteration:
                 if self._decided(launch):
                     return
                 if iteration is not None:  # kinds that learn from one request to the next get fresh servers
-                    for server in self._learning:
+                    for server in self._stateful_servers:
                         self._servers.close(server)
-                    self._open(self._learning, launch)
+                    self._open(self._stateful_servers, launch)
                 iteration = round_[0].iteration
                 self._cool_down(launch, round_[0])
             self._give_up_changed_files()
             for measurement in round_:
                 if measurement.key in self._done or self._finished(measurement):
                     continue
-                if self._nothing_to_learn():
+                if self._cannot_go_on():
                     return
                 if not self._measure_with_retries(round_, measurement):
                     self.interrupted = True
@@ -95,7 +95,7 @@ class GroupRunner:
         """
         self._context.preload.finish()
         while (round_ := driver.next_round()) is not None:
-            for server in self._learning:
+            for server in self._stateful_servers:
                 self._servers.close(server)
             self._give_up_changed_files()
             for measurement in round_:
@@ -109,7 +109,7 @@ class GroupRunner:
                 return
 
     @property
-    def _learning(self) -> list[ServerConfig]:
+    def _stateful_servers(self) -> list[ServerConfig]:
         """Servers of kinds that learn across requests: a later iteration would profit from earlier ones."""
         return [server for server in self.group.servers if server.speculation and server.speculation.keeps_state]
 
@@ -152,7 +152,7 @@ class GroupRunner:
             self._done, self.group, server, measurement.launch, before=measurement.iteration
         )
 
-    def _nothing_to_learn(self) -> bool:
+    def _cannot_go_on(self) -> bool:
         """Nothing more can be learnt: the baseline is given up, or every speculative server is."""
         vanilla, servers = self.group.vanilla, self.group.servers
         if vanilla is not None and vanilla.id in self._given_up:

@@ -97,7 +97,7 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     if not jobs:
         raise ConfigError("the grid is empty: no job to run", remedy="give every swept key at least one value")
     own_engines = dict.fromkeys(job.engine for job in jobs if job.engine.kind != "attached")
-    for engine in own_engines if not settings.elsewhere else ():
+    for engine in own_engines if not settings.measures_remotely else ():
         check_threads(engine.threads)
         check_threads(engine.threads_batch, key="engine.threads_batch")
     check_files_exist(jobs)
@@ -105,7 +105,7 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     resolved = [resolver.resolve(job) for job in jobs]
     resolver.open_engines(resolved)
     engines, nvml = resolver.engines, open_nvml()
-    if not settings.dry_run and not settings.elsewhere:
+    if not settings.dry_run and not settings.measures_remotely:
         _check_attached(engines, resolved)
     resolved = [_named_by_server(job, engines[engine_key(job.engine)]) for job in resolved]
     lanes = _lanes(engines.values(), settings, nvml, resolver.reasons.append)
@@ -135,7 +135,7 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
         warnings=(
             *(PreflightWarning("n_draft", text, _ONE_LENGTH) for text in changed_lengths(threaded, lengths)),
             *(PreflightWarning("n_draft", text, remedy) for text, remedy in too_short_to_copy(identified)),
-            *preflight_warnings(identified, resolver.headers, () if settings.elsewhere else lanes),
+            *preflight_warnings(identified, resolver.headers, () if settings.measures_remotely else lanes),
         ),
     )
 

@@ -29,7 +29,7 @@ class Candidate:
     longest: int | None = None
 
     @property
-    def promise(self) -> float:
+    def priority(self) -> float:
         """Larger is more promising, before anything was measured: draft models by size, heads among them, draftless."""
         if self.kind == "draft":
             return 1 / (1 + abs(math.log((self.ratio or 1.0) / _USUAL_RATIO)))
@@ -53,7 +53,7 @@ def find_candidates(
     PairError where `main` is no model itself.
     """
     able = {kind.name: kind for kind in KINDS.values() if not known_kinds or kind.llama_cpp in known_kinds}
-    if main.head is not None and main.head.alone:
+    if main.head is not None and main.head.heads_only:
         raise PairError(
             f"{main.path} holds heads for {main.head.kind}, not a model",
             remedy="name the model that they are made for; they are found in its folder",
@@ -89,15 +89,15 @@ def find_candidates(
 
     def turn(candidate: Candidate) -> tuple[bool, int]:  # the second of a kind comes after the first of each
         of_kind[candidate.kind] += 1
-        return (not candidate.promise, of_kind[candidate.kind])
+        return (not candidate.priority, of_kind[candidate.kind])
 
-    return sorted(sorted(candidates, key=lambda candidate: -candidate.promise), key=turn), misfits
+    return sorted(sorted(candidates, key=lambda candidate: -candidate.priority), key=turn), misfits
 
 
 def fitting_kind(main: GgufInfo, draft: GgufInfo) -> str:
     """The kind of speculation by which `draft` drafts for `main`. Raises PairError where it can't, or is too large."""
     head = draft.head
-    if head is not None and head.alone:
+    if head is not None and head.heads_only:
         if head.kind == "draft-mtp" and draft.architecture not in (main.architecture, f"{main.architecture}-assistant"):
             raise PairError(f"{draft.path}: its heads are made for {draft.architecture.removesuffix('-assistant')}")
         check_heads([head.kind], main, draft)

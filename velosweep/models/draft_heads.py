@@ -20,7 +20,7 @@ class DraftHead:
     target_layers: tuple[int, ...] | None = None  # and at which layers
     longest: int | None = None  # drafts are cut to so many tokens, whatever n_draft says; None: they aren't
     count: int = 0  # prediction layers at the end of the file's own blocks
-    alone: bool = True  # the file holds nothing else, and can draft in no other way
+    heads_only: bool = True  # the file holds nothing else, and can draft in no other way
 
 
 def draft_head(architecture: str, values: Mapping[str, object], tensors: Collection[bytes]) -> DraftHead | None:
@@ -54,7 +54,7 @@ def draft_head(architecture: str, values: Mapping[str, object], tensors: Collect
         # several heads draft one token each; one head drafts on from its own output, as Gemma's own files do
         longest=count if count > 1 and not architecture.endswith("-assistant") else None,
         count=count,
-        alone=architecture.endswith("-assistant") or not any(name.startswith(b"blk.0.") for name in tensors),
+        heads_only=architecture.endswith("-assistant") or not any(name.startswith(b"blk.0.") for name in tensors),
     )
 
 

@@ -85,7 +85,7 @@ class GgufInfo:
     head: DraftHead | None = None  # what the file holds to draft for a main model
     chat_template: bool = False  # it has one in Jinja, which llama.cpp reads
     trained_context: int | None = None  # tokens that the model was trained for
-    other: OtherContent | None = None  # what the file holds if it is no language model
+    non_model: OtherContent | None = None  # what the file holds if it is no language model
 
     @property
     def description(self) -> str:
@@ -157,7 +157,7 @@ def parse_header(data: bytes, path: Path, size: int) -> GgufInfo:
         chat_template=b"{%" in _bytes(values, "tokenizer.chat_template"),
         head=draft_head(architecture, values, names),
         trained_context=_number(values, f"{architecture}.context_length"),
-        other=other_content(architecture, values, names, whole=split_count == 1),
+        non_model=other_content(architecture, values, names, whole=split_count == 1),
     )
 
 

@@ -71,9 +71,9 @@ def _check_file(path: Path, key: str) -> GgufInfo:
     if path.stat().st_size == 0:
         raise ModelFileError(f"The model {path} is empty", remedy="download it again")
     info = read_header(path)
-    if info.other is not None:
-        remedy = info.other.remedy.format(key=key, path=path)
-        raise NotALanguageModelError(f"{path} is {info.other.what}", remedy=remedy)
+    if info.non_model is not None:
+        remedy = info.non_model.remedy.format(key=key, path=path)
+        raise NotALanguageModelError(f"{path} is {info.non_model.what}", remedy=remedy)
     if info.size_bytes < info.expected_bytes:
         raise ModelFileError(
             f"The model {path} is cut short: {info.size_bytes} of {info.expected_bytes} bytes",
@@ -101,7 +101,7 @@ def check_heads(kinds: Collection[str], main: GgufInfo, draft: GgufInfo | None) 
     layers = None if main.layers is None else main.layers - own
     for kind in kinds:
         name = HEADS.get(kind)
-        if name is None and not (kind == "draft-simple" and draft and draft.head and draft.head.alone):
+        if name is None and not (kind == "draft-simple" and draft and draft.head and draft.head.heads_only):
             continue
         if draft is None and main.head is not None and kind == main.head.kind:
             continue

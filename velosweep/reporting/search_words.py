@@ -27,7 +27,7 @@ def search_record(answer: SearchAnswer, command: Sequence[str] = ()) -> SearchRe
     names = _names(answer)
     why = _why(answer, command)
     sure, refuted = f"another setting may be faster: {why}", False
-    within = answer.settings.tolerance if answer.certified else answer.within
+    within = answer.settings.tolerance if answer.certified else answer.max_shortfall
     if within is not None and within < _SAYS_NOTHING:
         confidence = percent(answer.settings.confidence)
         refuted = True

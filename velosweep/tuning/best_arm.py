@@ -239,7 +239,7 @@ class BestArmSearch:
             measured=self._seen
             | {s.candidate: math.exp(s.mean) for current in self.elimination.standings for s in current},
             raced=frozenset(self.shortlist) if self.elimination.rounds else frozenset(),
-            within=None if refuted or self.calibration.untried else self.elimination.within,
+            max_shortfall=None if refuted or self.calibration.untried else self.elimination.max_shortfall,
             confirmed=confirmed,
             measurements=counts[Phase.CALIBRATION] + counts[Phase.ELIMINATION],
             confirm_measurements=counts[Phase.CONFIRMATION],

@@ -123,7 +123,7 @@ class Elimination:
         return bool(last) and math.fsum(last.values()) <= 1 - self.settings.confidence
 
     @property
-    def within(self) -> float | None:
+    def max_shortfall(self) -> float | None:
         """No other candidate is faster than the best by more than this share, with the confidence asked for.
 
         None where the noise is not known. One that was dropped counts as it last stood beside the best of its round.

@@ -104,7 +104,7 @@ class SearchAnswer:
     predicted: Mapping[str, float]
     measured: Mapping[str, float]
     raced: frozenset[str]  # were compared with each other in rounds
-    within: float | None  # no other that was raced is faster by more than this share, as sure as was asked for
+    max_shortfall: float | None  # no other that was raced is faster by more than this share, as sure as was asked for
     confirmed: Interval | None  # the winner over vanilla, from fresh pairs; None for vanilla, or without time left
     measurements: int
     confirm_measurements: int

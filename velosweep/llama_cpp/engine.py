@@ -24,13 +24,8 @@ class ServerConfig:
 
     @property
     def context(self) -> int:
-        """Tokens that all its slots hold together."""
-        return self.slot_context * self.concurrency
-
-    @property
-    def slot_context(self) -> int:
-        """Tokens of each slot: the depth, and engine.context for prompt and answer."""
-        return self.engine.context + self.depth
+        """Tokens that all its slots hold together: each the depth, and engine.context for prompt and answer."""
+        return (self.engine.context + self.depth) * self.concurrency
 
     @property
     def label(self) -> str:

@@ -8,7 +8,8 @@ reads its whole prompt.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any
 
 from velosweep.config.speculation_kinds import kind_of
 from velosweep.errors import RunFailed
@@ -67,17 +68,6 @@ def rules_for(final: Mapping[str, object]) -> BuildQuirks:
         kinds=tuple(kind for kind in str(kinds or "none").split(",") if kind != "none"),
         keeps_depth=since_spring_2026,
     )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drafts:
-    """What was drafted and accepted over some requests: fields of a Generation."""
-
-    draft_tokens: int | None
-    accepted_tokens: int | None
-    accepted_per_position: tuple[int, ...] | None
-    rounds: int | None
-    drafting_rounds: int | None
 
 
 def lack_of_slots(slots: Sequence[object], needed: int) -> str | None:
@@ -210,8 +200,9 @@ class ServerClient:
             return []
         return time_batches(self._http, *self._last_run, sizes, timeout_s=timeout_s)
 
-    def _accepted(self, answers: Sequence[Completion], rules: BuildQuirks) -> Drafts:
-        """What was drafted and accepted over these requests, the server's only ones since its counters were read."""
+    def _accepted(self, answers: Sequence[Completion], rules: BuildQuirks) -> dict[str, Any]:
+        """What was drafted and accepted over these requests, the server's only ones since its counters were read:
+        fields of a Generation."""
         known = [(done.count("draft_n"), done.count("draft_n_accepted")) for done in answers]
         drafted, accepted = (
             sum(count or 0 for count in counts) if any(count is not None for count in counts) else None
@@ -228,16 +219,16 @@ class ServerClient:
             if drafted is None and rules.silent_if_nothing_drafted:
                 drafted = accepted = 0
         steps = None if accepted is None else sum(int(done.number("predicted_n")) - 1 for done in answers) - accepted
-        return Drafts(
-            draft_tokens=drafted,
-            accepted_tokens=accepted,
-            accepted_per_position=run.accepted_per_position,
+        return {
+            "draft_tokens": drafted,
+            "accepted_tokens": accepted,
+            "accepted_per_position": run.accepted_per_position,
             # Its counter leaves out rounds without a draft; a stop within accepted tokens would make steps too few.
-            rounds=None if steps is None else max(steps, run.rounds or 0),
-            drafting_rounds=run.rounds,
-        )
+            "rounds": None if steps is None else max(steps, run.rounds or 0),
+            "drafting_rounds": run.rounds,
+        }
 
-    def _generation(self, done: Completion, drafts: Drafts) -> Generation:
+    def _generation(self, done: Completion, drafts: Mapping[str, Any]) -> Generation:
         return Generation(
             tokens=done.tokens,
             text=done.text,
@@ -247,7 +238,7 @@ class ServerClient:
             predicted_ms=done.number("predicted_ms"),
             time_to_first_token_ms=done.time_to_first_token_ms,
             total_time_ms=done.total_time_ms,
-            **asdict(drafts),
+            **drafts,
             depth_ms=self._context.ms(done) if self._context else None,
             truncated=done.final.get("truncated") is True,
             stop_reason=stop_reason(done.final),

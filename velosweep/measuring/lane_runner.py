@@ -235,17 +235,13 @@ class GroupRunner:
                 self._failed_last.discard(one.server.id)
             else:
                 return True
-        if self._fails_here_alone(culprit, measurement):
+        ran = ran_well_before(culprit, self.group, measurement, self._done)
+        if ran and culprit.id not in self._failed_last:  # the prompt seems to be the trouble, not the server
             self._failed_last.add(culprit.id)
             self._leave_out(measurement.prompt, f"{culprit.label}: {error}")
         else:
             self._give_up(culprit, error)
         return True
-
-    def _fails_here_alone(self, server: ServerConfig, measurement: Measurement) -> bool:
-        """Whether a prompt seems to be the trouble rather than the server: it ran others well, the last one too."""
-        ran = ran_well_before(server, self.group, measurement, self._done)
-        return ran and server.id not in self._failed_last
 
     def _check_prompts(self, launch: int) -> None:
         """Leave out prompts that can't be measured, before any is; asked once, of the first server that is loaded."""

@@ -76,7 +76,8 @@ class ComparedJob:
         per_prompt = []
         for p, (found, row) in enumerate(zip(figures[:count], self._lead_rows.max(axis=0).tolist(), strict=True)):
             accepted = acceptance.estimate([found.counts], self.n_draft) if found.counts else None
-            findings = [*([] if all_good else self._outcomes(p)), *found.findings]
+            outcomes = [] if all_good else outcome_findings(self.analysis.runs, present_rows(self._every_run(p)))
+            findings = [*outcomes, *found.findings]
             prompt = {name: columns.text(name).at(row) for name in ("prompt_id", "prompt", "prompt_category")}
             prompt["prompt_id"] = prompt["prompt_id"] or ""
             row_of_prompt = self._comparison(found, found.ratio, findings, accepted, **prompt)
@@ -181,10 +182,6 @@ class ComparedJob:
             "reason": next((reason for reason in reversed(reasons) if reason), "its runs failed"),
         }
         return [warning("prompts_left_out", "prompts", evidence)]
-
-    def _outcomes(self, p: int) -> list[Finding]:
-        """Findings on the runs of a prompt that are not averaged."""
-        return outcome_findings(self.analysis.runs, present_rows(self._every_run(p)))
 
     def _every_run(self, p: int) -> Any:
         """Rows of all counted runs of a prompt, repeated attempts first; -1 where there is none."""

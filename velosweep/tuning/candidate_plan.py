@@ -55,7 +55,8 @@ class CandidatePlan:
     @property
     def grids(self) -> str:
         """The families as `hydra.sweeper.grids` takes them."""
-        return f"[{','.join(f'[{_listed(family.overrides)}]' for family in self.families)}]"
+        grids = (",".join(map(quoted, family.overrides)) for family in self.families)
+        return f"[{','.join(f'[{grid}]' for grid in grids)}]"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,10 +113,6 @@ def plan_candidates(
             chosen.append(family)
     seconds = cost.seconds(chosen)
     return CandidatePlan(families=tuple(chosen), left_out=tuple(left_out), prompts=cost.prompts, seconds=seconds)
-
-
-def _listed(words: Sequence[str]) -> str:
-    return ",".join(map(quoted, words))
 
 
 def _family(candidate: Candidate, lengths: Sequence[int]) -> SearchFamily:

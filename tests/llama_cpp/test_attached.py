@@ -24,6 +24,7 @@ from velosweep.errors import LaunchFailed, ProgramError
 from velosweep.llama_cpp import process
 from velosweep.llama_cpp.attached import AttachedEngine, parse_url
 from velosweep.llama_cpp.engine import ServerConfig
+from velosweep.llama_cpp.server_client import rules_for
 from velosweep.measuring.prepare import prepare
 from velosweep.measuring.sample_rows import invalid_reason
 
@@ -140,6 +141,12 @@ def test_another_way_to_draft_than_the_jobs_is_refused(serve: Serve, tmp_path: P
 
     with pytest.raises(LaunchFailed, match=r"speculates with draft, not with ngram-mod; set speculation=draft$"):
         ready(engine, speculative(4, speculation=Speculation(kinds=("ngram-mod",))), tmp_path)
+
+
+def test_what_a_server_calls_its_kinds_is_a_word_where_a_command_to_paste_has_it() -> None:
+    final = {"generation_settings": {"speculative.types": "draft-simple,$(touch trap),x';ls,none"}}
+
+    assert rules_for(final).kinds == ("draft-simple",)
 
 
 def test_old_builds_are_given_n_draft_with_each_request(serve: Serve, tmp_path: Path) -> None:

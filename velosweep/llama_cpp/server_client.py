@@ -7,6 +7,7 @@ false` does not draft at all; there the cache stays on, and the prompt in betwee
 reads its whole prompt.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,13 +60,14 @@ def rules_for(final: Mapping[str, object]) -> BuildQuirks:
     # cache_n came in autumn 2025, some months after draft_n.
     since_autumn_2025 = isinstance(timings, Mapping) and ("cache_n" in timings or "draft_n" in timings)
     takes_length = "speculative.n_max" in settings and not since_spring_2026
-    kinds = settings.get("speculative.types", settings.get("speculative.type"))
+    kinds = str(settings.get("speculative.types", settings.get("speculative.type")) or "none").split(",")
     return BuildQuirks(
         cache_prompt=takes_length and not since_winter_2025,
         spacer=not since_spring_2026,
         takes_draft_length=takes_length,
         silent_if_nothing_drafted=since_winter_2025 or since_autumn_2025,
-        kinds=tuple(kind for kind in str(kinds or "none").split(",") if kind != "none"),
+        # Words alone: they stand in commands that people paste.
+        kinds=tuple(kind for kind in kinds if kind != "none" and re.fullmatch(r"[\w.-]+", kind, re.ASCII)),
         keeps_depth=since_spring_2026,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import struct
 from pathlib import Path
 
@@ -267,6 +268,14 @@ def test_a_file_that_is_no_model_is_called_what_it_is(tmp_path, values, tensors,
     with pytest.raises(ModelFileError, match=words) as refused:
         check_model(write(tmp_path, model(values, tensors)), key="model_pair.draft_model")
     assert "set model_pair.draft_model to" in (refused.value.remedy or "")
+
+
+def test_the_argument_for_an_adapter_is_one_word_whatever_its_file_is_called(tmp_path):
+    path = write(tmp_path, model({"general.type": "adapter"}, TENSORS), "a'$(touch trap)'.gguf")
+    with pytest.raises(ModelFileError) as refused:
+        check_model(path, key="model_pair.draft_model")
+
+    assert shlex.split(refused.value.remedy or "")[-1] == f'engine.args=[--lora,"{path}"]'
 
 
 # ---------------------------------------------------------------- identity

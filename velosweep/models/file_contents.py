@@ -5,15 +5,20 @@ from typing import NamedTuple
 
 
 class OtherContent(NamedTuple):
-    """What a file is, with its article, and what to set instead; `{key}` and `{path}` stand for what named it."""
+    """What a file is, with its article, and what to set instead of it for `{key}`.
+
+    `flag`: by which llama-server takes such a file beside a model, if it does.
+    """
 
     what: str
     remedy: str
+    flag: str = ""
 
 
 _ADAPTER = OtherContent(
     "a LoRA adapter, which changes a model and is none",
-    "set {key} to the model that it was made for, and add it with engine=server 'engine.args=[--lora,{path}]'",
+    "set {key} to the model that it was made for, and add it with engine=server",
+    "--lora",
 )
 _PROJECTOR = OtherContent(
     "the image or audio part (mmproj) of a model, which reads no text",
@@ -22,8 +27,8 @@ _PROJECTOR = OtherContent(
 _MATRIX = OtherContent("an importance matrix for quantising", "set {key} to a model")
 _CONTROL = OtherContent(
     "a control vector, which steers a model and is none",
-    "set {key} to the model that it was made for, and add it with engine=server "
-    "'engine.args=[--control-vector,{path}]'",
+    "set {key} to the model that it was made for, and add it with engine=server",
+    "--control-vector",
 )
 _VOCABULARY = OtherContent("a vocabulary without weights", "set {key} to a file that has the model's weights")
 _EMBEDDING = OtherContent("a model for embeddings, which generates no text", "set {key} to a model that generates text")

@@ -6,11 +6,13 @@ word, as if there were no draft.
 
 import math
 import os
+import shlex
 from collections.abc import Collection
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+from velosweep.config.command_words import quoted
 from velosweep.errors import ModelFileError, NotALanguageModelError, PairError
 from velosweep.models.draft_heads import head_misfit
 from velosweep.models.gguf_model import GgufInfo, read_header
@@ -72,7 +74,9 @@ def _check_file(path: Path, key: str) -> GgufInfo:
         raise ModelFileError(f"The model {path} is empty", remedy="download it again")
     info = read_header(path)
     if info.non_model is not None:
-        remedy = info.non_model.remedy.format(key=key, path=path)
+        remedy = info.non_model.remedy.replace("{key}", key)
+        if info.non_model.flag:
+            remedy += " " + shlex.quote(f"engine.args=[{info.non_model.flag},{quoted(str(path))}]")
         raise NotALanguageModelError(f"{path} is {info.non_model.what}", remedy=remedy)
     if info.size_bytes < info.expected_bytes:
         raise ModelFileError(

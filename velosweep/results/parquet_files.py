@@ -1,6 +1,7 @@
 """Our Parquet files: what each says of itself, reading them, and samples.parquet: one row a run. See SCHEMA.md."""
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -101,7 +102,7 @@ def damaged_parquet(path: Path, error: Exception) -> StorageError:
     first_line = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
     return StorageError(
         f"{path} is damaged or no Parquet file ({first_line})",
-        remedy=f"rebuild it from the journal with `velosweep collate {path.parent}`",
+        remedy=f"rebuild it from the journal with `velosweep collate {shlex.quote(str(path.parent))}`",
     )
 
 

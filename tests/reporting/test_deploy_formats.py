@@ -124,6 +124,14 @@ def test_rows_of_others_may_lack_columns_and_have_more(tmp_path: Path) -> None:
     ]
 
 
+def test_an_empty_cell_keeps_its_place_in_whatever_way_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "rows.md").write_text("|note|device|model|speedup|draft|\n|-|-|-|-|-|\n||RTX 3090|Qwen|1.9×||\n")
+
+    (row,) = read_rows(tmp_path / "rows.md")
+
+    assert row == {"note": "", "device": "RTX 3090", "model": "Qwen", "speedup": "1.9×", "draft": ""}
+
+
 def test_a_file_without_rows_is_refused_with_what_is_wanted(tmp_path: Path) -> None:
     (tmp_path / "rows.md").write_text("| a | b |\n|---|---|\n| 1 | 2 |\n")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def test_logging_again_does_not_double_the_runs(store: str) -> None:
     first = log_to_mlflow(made.comparisons, made.record, tracking_uri=store)
 
     assert log_to_mlflow(made.comparisons, made.record, tracking_uri=store) == first
+
+
+def test_what_was_measured_further_is_brought_up_to_date(store: str) -> None:
+    from mlflow.tracking import MlflowClient
+
+    made = sweeps.default_sweep()
+    first = log_to_mlflow(made.comparisons, made.record, tracking_uri=store)
+    more = replace(made.record, jobs=tuple(replace(job, iterations=99) for job in made.record.jobs))
+
+    assert log_to_mlflow(made.comparisons, more, tracking_uri=store) == first
+
+    assert MlflowClient(tracking_uri=store).get_run(first[0]).data.tags["velosweep.iterations"] == "99"
 
 
 def test_a_failed_job_is_a_failed_run_with_its_error(store: str) -> None:

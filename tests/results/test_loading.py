@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -105,6 +106,32 @@ def test_where_nothing_is_says_so(tmp_path: Path) -> None:
         velosweep.load(tmp_path)
     with pytest.raises(StorageError, match="no such folder"):
         velosweep.load_results(tmp_path / "absent")
+
+
+def test_another_file_than_asked_for_is_no_damage_and_not_empty(tmp_path: Path) -> None:
+    paths = write_sweep(tmp_path)
+    other = tmp_path / "README.md"
+    other.write_text("# words\n")
+
+    for read, file, name in [
+        (velosweep.load, paths.results, "samples.parquet"),
+        (velosweep.load, other, "samples.parquet"),
+        (velosweep.load_results, paths.samples, "results.parquet"),
+        (velosweep.load_results, paths.journal, "results.parquet"),
+    ]:
+        with pytest.raises(StorageError, match=f"{re.escape(str(file))} is no {name}; name the folder of a sweep"):
+            read(file)
+
+
+def test_lines_of_a_damaged_journal_are_not_lost_in_silence(tmp_path: Path) -> None:
+    paths = write_sweep(tmp_path)
+    lines = paths.journal.read_bytes().splitlines(keepends=True)
+    paths.journal.write_bytes(b"".join([*lines[:-1], lines[-1].replace(b"1", b"2")]))
+
+    with pytest.warns(UserWarning, match="is damaged: of 1 lines nothing is loaded"):
+        rows = velosweep.load(paths.journal).num_rows
+
+    assert rows == len(lines) - 2
 
 
 def test_an_unknown_column_is_named_with_those_that_exist(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class DaskLanes(RemoteLauncher):
         if self._settings["address"] is None:
             return max(1, len(self._environments(settings)))
         with self._client(settings) as client:
-            return max(1, len(client.scheduler_info()["workers"]))
+            return max(1, len(_workers(client)))
 
     def run_groups(self, groups: Sequence[RemoteGroup], root: Path, settings: RunSettings) -> dict[str, str]:
         """Run all groups and store their samples as they arrive; returns failures by group name, in words."""
@@ -151,8 +151,11 @@ class GroupRuns:
     def _tell_of_missing_workers(self) -> None:
         """Say so where no worker can take a group: Dask waits for one for ever."""
         wanted = self.resources or {}
-        there = self.client.scheduler_info(n_workers=-1)["workers"].values()
-        able = [one for one in there if all(one["resources"].get(name, 0) >= n for name, n in wanted.items())]
+        able = [
+            one
+            for one in _workers(self.client)
+            if all(one["resources"].get(name, 0) >= n for name, n in wanted.items())
+        ]
         lacking = not able and self.client.status == "running"
         if lacking and not self._told:
             what = " with the resource GPU (`--resources GPU=1`)" if wanted else ""
@@ -210,6 +213,11 @@ def run_on_worker(group: RemoteGroup, topic: str, earlier: Mapping[str, bytes] |
             write_sweep_files(folder, earlier)
         measure_group(group, folder, line_sender(folder, lambda content: worker.log_event(topic, {"content": content})))
         return sweep_files(folder)
+
+
+def _workers(client: Any) -> list[Mapping[str, Any]]:
+    """What the scheduler says of each worker; unasked, versions of 2025 tell of five."""
+    return list(client.scheduler_info(n_workers=-1)["workers"].values())
 
 
 def _resources(gpus: int) -> dict[str, float] | None:

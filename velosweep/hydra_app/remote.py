@@ -38,13 +38,12 @@ from velosweep.reporting.collation import collate
 from velosweep.reporting.console import QUIET, make_console, say, tell_on_stderr
 from velosweep.reporting.image_export import require_matplotlib
 from velosweep.reporting.terminal_report import print_results
-from velosweep.results.journal import Journal, read_journal
+from velosweep.results.journal import read_journal, sweep_lock, write_journal
 from velosweep.results.paths import SAMPLES, SweepPaths
 from velosweep.results.sweep_record import SweepOutcome, read_record, write_record
 from velosweep.values import Sample
 
-SERVER_GROUP_NUMBER_STRIDE = 100_000
-"""Block numbers of group i start at i times this, so that no two groups share a block."""
+SERVER_GROUP_NUMBER_STRIDE = 100_000  # block numbers of group i start at i times this: no two groups share a block
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +170,8 @@ class RemoteLauncher(LaneLauncher):
         todo = [group for group in groups if not is_done(group.folder(root))]
         failures = self.run_groups(todo, root, settings) if todo else {}
         merge(root, jobs, groups, failures)
-        derived = collate(root)
+        with sweep_lock(SweepPaths(root).lock):
+            derived = collate(root)
         print_results(derived, console=make_console(), verbosity=settings.verbosity)
         outcome = SweepOutcome.of_sweep(derived.record, derived.summaries())
         tell_on_stderr(outcome.why)
@@ -182,12 +182,11 @@ def _refuse_other_folders(paths: SweepPaths) -> None:
     """Raise MismatchError for a folder with samples that the groups measured now would be written over."""
     if not paths.journal.is_file() or paths.groups.is_dir():
         return
+    what, remedy = "a sweep of one machine", "choose another hydra.sweep.dir"
     if paths.record.is_file() and read_record(paths.record).shared_out:
-        raise MismatchError(
-            f"{paths.root} holds a sweep without its folder {paths.groups.name}: all would be measured anew",
-            remedy=f"copy {paths.groups.name} from where it was measured, or choose another hydra.sweep.dir",
-        )
-    raise MismatchError(f"{paths.root} holds a sweep of one machine", remedy="choose another hydra.sweep.dir")
+        what = f"a sweep without its folder {paths.groups.name}: all would be measured anew"
+        remedy = f"copy {paths.groups.name} from where it was measured, or {remedy}"
+    raise MismatchError(f"{paths.root} holds {what}", remedy=remedy)
 
 
 def import_extra(package: str, extra: str) -> Any:
@@ -203,56 +202,55 @@ def sayer(settings: RunSettings) -> Callable[[str], None]:
     return partial(say, make_console()) if settings.verbosity > QUIET else lambda text: None
 
 
-Found = Mapping[str, tuple[SweepRecord, Sequence[Sample]]]
-"""By group name: the group's record, and its samples in the order in which they were taken."""
-
-
 def merge(root: Path, jobs: Sequence[Job], groups: Sequence[RemoteGroup], failures: Mapping[str, str]) -> None:
-    """Write the sweep's record and journal from those of its groups. `failures`: by group name, in words.
+    """Write the sweep's journal and record from those of its groups, and say what of these is damaged.
 
-    Raises NothingMeasured where no group brought a sample.
+    `failures`: by group name, in words. Raises NothingMeasured where no group brought a sample, BusyError.
     """
     reasons = dict(failures)
-    found: dict[str, tuple[SweepRecord, Sequence[Sample]]] = {}
+    found: dict[str, SweepRecord] = {}
+    taken: dict[str, Sequence[Sample]] = {}
     for group in groups:
         paths = SweepPaths(group.folder(root))
         try:
-            found[group.name] = (read_record(paths.record), read_journal(paths.journal).samples)
+            journal = read_journal(paths.journal)
+            found[group.name], taken[group.name] = read_record(paths.record), journal.samples
+            for number, why in journal.damaged:
+                say(make_console(stderr=True), f"Lost: {paths.journal}, line {number}: {why}")
         except StorageError as error:
             reasons.setdefault(group.name, str(error))
-    if not any(samples for _, samples in found.values()):
+    if not any(taken.values()):
         reason = next(iter(reasons.values()), "the tasks took no samples")
         raise NothingMeasured(f"Nothing was measured: {reason}", remedy=f"the tasks' logs are in {root}")
-    sweep_id, paths = secrets.token_hex(8), SweepPaths(root)
-    paths.journal.unlink(missing_ok=True)
-    with Journal(paths.journal, lock=paths.lock) as journal:
-        for number, group in enumerate(groups):
-            for sample in found[group.name][1] if group.name in found else ():
-                block = number * SERVER_GROUP_NUMBER_STRIDE + sample.block
-                journal.append(replace(sample, sweep_id=sweep_id, block=block, lane=number))
-            # so that readers of the sweep's folder don't count the group's results twice
-            own = SweepPaths(group.folder(root))
-            for path in (own.samples, own.results, own.summaries, own.report, *own.root.glob(f"*/{SAMPLES}")):
-                path.unlink(missing_ok=True)
-    first, _ = next(iter(found.values()))
-    models = (file for record, _ in found.values() for file in record.environment.models)
-    write_record(
-        paths.record,
-        replace(
-            first,
-            sweep_id=sweep_id,
-            created_at=datetime.now(timezone.utc),
-            single=False,
-            shared_out=True,
-            jobs=_job_records(jobs, groups, found, reasons),
-            environment=replace(first.environment, models=tuple(dict.fromkeys(models))),
-            working_directory=str(Path.cwd()),
-        ),
+    first = next(iter(found.values()))
+    models = (file for one in found.values() for file in one.environment.models)
+    record = replace(
+        first,
+        sweep_id=secrets.token_hex(8),
+        created_at=datetime.now(timezone.utc),
+        single=False,
+        shared_out=True,
+        jobs=_job_records(jobs, groups, found, reasons),
+        environment=replace(first.environment, models=tuple(dict.fromkeys(models))),
+        working_directory=str(Path.cwd()),
     )
+    samples = (
+        replace(sample, sweep_id=record.sweep_id, block=number * SERVER_GROUP_NUMBER_STRIDE + sample.block, lane=number)
+        for number, group in enumerate(groups)
+        for sample in taken.get(group.name, ())
+    )
+    paths = SweepPaths(root)
+    with sweep_lock(paths.lock):
+        write_journal(paths.journal, samples)
+        write_record(paths.record, record)
+    for own in (SweepPaths(group.folder(root)) for group in groups):
+        # so that readers of the sweep's folder don't count the group's results twice
+        for path in (own.samples, own.results, own.summaries, own.report, *own.root.glob(f"*/{SAMPLES}")):
+            path.unlink(missing_ok=True)
 
 
 def _job_records(
-    jobs: Sequence[Job], groups: Sequence[RemoteGroup], found: Found, reasons: Mapping[str, str]
+    jobs: Sequence[Job], groups: Sequence[RemoteGroup], found: Mapping[str, SweepRecord], reasons: Mapping[str, str]
 ) -> tuple[JobRecord, ...]:
     """Every job's record in order: the one in its group's record, or a failed one with the group's reason.
 
@@ -261,7 +259,7 @@ def _job_records(
     outputs = {job.num: job.output for job in jobs}
     records: dict[int, JobRecord] = {}
     for group in groups:
-        own = {record.num: record for record in found[group.name][0].jobs} if group.name in found else {}
+        own = {record.num: record for record in found[group.name].jobs} if group.name in found else {}
         reason = reasons.get(group.name, "its task returned no result")
         for job in identify(group.jobs, {}):
             if own and job.num not in own:

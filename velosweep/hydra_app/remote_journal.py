@@ -5,7 +5,7 @@ When the worker is lost, the next one gets the driver's copy and continues from 
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from velosweep.config.settings import RunSettings, Sweep
@@ -95,7 +95,6 @@ def display_of(
     """A function that shows a group's sample as a run of a lane. `earlier`: samples that the groups already have."""
     jobs = {group.name: identify(group.jobs, {}) for group in groups}
     lanes = {group.name: number for number, group in enumerate(groups)}
-    closed = False
     with ProgressDisplay(
         Sweep(id="", root=str(root), jobs=tuple(job for own in jobs.values() for job in own)),
         console=make_console(),
@@ -104,9 +103,6 @@ def display_of(
     ) as observe:
 
         def show(group: RemoteGroup, sample: Sample) -> None:
-            nonlocal closed
-            if closed:
-                return
             lane, own = lanes[group.name], jobs[group.name]
             job = next((job for job in own if job.num == sample.job_num), own[0])  # a vanilla run belongs to all jobs
             server = None if sample.mode is Mode.VANILLA else speculative_server(job)
@@ -120,10 +116,8 @@ def display_of(
                 group=lane * SERVER_GROUP_NUMBER_STRIDE + sample.block,
                 warmup=sample.warmup,
             )
-            try:
+            with suppress(OSError):  # a closed terminal must not end the sweep
                 observe(RunStarted(lane=lane, measurement=measurement))
                 observe(RunEnded(lane=lane, measurement=measurement, sample=sample))
-            except OSError:  # a closed terminal must not end the sweep
-                closed = True
 
         yield show

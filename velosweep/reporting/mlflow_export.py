@@ -72,8 +72,13 @@ def _log_job(
     run_id = str(run.info.run_id)
     for name, tag in tags.items():
         client.set_tag(run_id, name, tag)
+    logged = run.data.params
     for name in _PARAMETERS:
-        client.log_param(run_id, name, str(getattr(job, name)))
+        value = str(getattr(job, name))
+        if logged.setdefault(name, value) == value:
+            client.log_param(run_id, name, value)
+        else:  # MLflow changes no parameter, and `velosweep more` changes iterations
+            client.set_tag(run_id, f"velosweep.{name}", value)
     for name, metric in metrics_of(row).items() if row is not None else ():
         client.log_metric(run_id, name, metric)
     for path in filter(Path.is_file, files):

@@ -129,5 +129,5 @@ def _cells(line: str) -> list[str]:
     """The cells of a line of a Markdown table; empty for another line."""
     if not line.strip().startswith("|"):
         return []
-    cells = re.split(r"(?<!\\)\|", line.strip().strip("|"))
+    cells = re.split(r"(?<!\\)\|", line.strip().removeprefix("|").removesuffix("|"))
     return [re.sub(r"\\(.)", r"\1", cell.strip()) for cell in cells]

@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
@@ -15,7 +15,7 @@ from zlib import crc32
 import orjson
 
 from velosweep.errors import BusyError, StorageError
-from velosweep.files import as_storage_error, make_folder, storage_error, sync_folder, write_all
+from velosweep.files import as_storage_error, make_folder, replacing, storage_error, sync_folder, write_all
 from velosweep.locks import HolderLock
 from velosweep.results.parquet_files import check_schema
 from velosweep.values import SCHEMA_VERSION, Mode, Sample, Status
@@ -135,6 +135,13 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def write_journal(path: Path, samples: Iterable[Sample]) -> None:
+    """Write a whole journal of these samples, or nothing. Raises StorageError. The caller holds the sweep's lock."""
+    with replacing(path) as beside, beside.open("wb") as file:
+        file.write(_line("journal", {"schema_version": SCHEMA_VERSION}))
+        file.writelines(_line("sample", sample) for sample in samples)
 
 
 def _line(kind: str, values: object) -> bytes:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _BATCHES_BEFORE_FILTER = 2  # read ahead of it: more cost memory and gain no time
 _PLACE = "place in the file"  # not the name of any column
+_OWN_COLUMN = {SAMPLES: "mode", RESULTS: "verdict"}  # what no other file of ours has
 Filters = Any  # a pyarrow.compute.Expression, or Parquet's list form: [("n_draft", "=", 8), ("status", "=", "ok")]
 
 
@@ -45,7 +47,8 @@ def load(
     `filters`: a `pyarrow.compute` expression or a list such as [("n_draft", "=", 8), ("status", "=", "ok")];
     row groups without a matching row are not read. `columns`: only these, in this order.
     Settings that a sweep varies beside the contract's columns follow these, null for a sweep that doesn't vary them.
-    Raises StorageError where nothing is found or a file is damaged, SchemaError for a newer program's file.
+    Raises StorageError where nothing is found or a file is damaged (of a journal's damaged lines it warns), SchemaError
+    for a newer program's file.
     """
     return _load(Path(directory), SAMPLES, parquet_files.samples_schema(), filters, columns)
 
@@ -190,8 +193,8 @@ def _load(directory: Path, name: str, schema: pa.Schema, filters: Filters, colum
         encoded = [
             field.name for field in schema if pa.types.is_string(field.type) and field.name not in str(expression)
         ]
-    fragments = [_fragment(file, encoded) for file in files if file.suffix == ".parquet"]
-    tables = [_interrupted(file) for file in files if file.suffix != ".parquet"]
+    fragments = [_fragment(file, encoded, name) for file in files if file.suffix == ".parquet"]
+    tables = [_interrupted(file, name) for file in files if file.suffix != ".parquet"]
     schema = _with_further(schema, [*(part.physical_schema for part in fragments), *(part.schema for part in tables)])
     unknown = [column for column in columns or () if column not in schema.names]
     if unknown:
@@ -202,19 +205,33 @@ def _load(directory: Path, name: str, schema: pa.Schema, filters: Filters, colum
         tables[number] = whole if expression is None else whole.filter(expression)
     if fragments:
         tables.insert(0, _scan(fragments, schema, encoded, expression, columns))
-    wanted = pa.schema([schema.field(name) for name in columns or schema.names]).with_metadata(schema.metadata)
+    wanted = pa.schema([schema.field(name) for name in (schema.names if columns is None else columns)]).with_metadata(
+        schema.metadata
+    )
     return pa.concat_tables([table.select(wanted.names).cast(wanted) for table in tables])
 
 
-def _interrupted(journal: Path) -> pa.Table:
-    """The samples of a sweep whose files were not written."""
-    table, _ = journal_to_table(journal)
+def _other_file(file: Path, name: str) -> StorageError:
+    reads = "velosweep.load reads samples, velosweep.load_results results"
+    return StorageError(f"{file} is no {name}", remedy=f"name the folder of a sweep; {reads}")
+
+
+def _interrupted(journal: Path, name: str) -> pa.Table:
+    """The samples of a sweep whose files were not written. Warns of damage."""
+    table, damaged = journal_to_table(journal)
+    if name != SAMPLES or (damaged and not table.num_rows):
+        raise _other_file(journal, name)
+    if damaged:
+        warnings.warn(f"{journal} is damaged: of {len(damaged)} lines nothing is loaded", stacklevel=4)
     record = journal.with_name(RECORD)
     return with_setting_columns(table, sample_columns(read_record(record).jobs)) if record.is_file() else table
 
 
-def _fragment(file: Path, encoded: list[str]) -> "ds.ParquetFileFragment":
-    """A file to scan. It keeps the footer that it read, which is parsed once, here, for version, columns and scan."""
+def _fragment(file: Path, encoded: list[str], name: str) -> "ds.ParquetFileFragment":
+    """A file to scan, which keeps its footer, parsed once, here, for version, columns and scan.
+
+    Raises StorageError where it is no file of this `name`.
+    """
     import pyarrow.dataset as ds
     import pyarrow.fs
 
@@ -222,7 +239,10 @@ def _fragment(file: Path, encoded: list[str]) -> "ds.ParquetFileFragment":
     kind = ds.ParquetFileFormat(dictionary_columns=encoded, pre_buffer=False)
     with reading_parquet(file):
         fragment = cast("ds.ParquetFileFragment", kind.make_fragment(str(file), pyarrow.fs.LocalFileSystem()))
-        check_file_schema(file, fragment.metadata.metadata, fragment.metadata.schema.names)
+        columns = fragment.metadata.schema.names
+        check_file_schema(file, fragment.metadata.metadata, columns)
+    if _OWN_COLUMN[name] not in columns:
+        raise _other_file(file, name)
     return fragment
 
 

@@ -89,12 +89,12 @@ def start_hydra(config_dir: str | None = None, config_path: str | None = None) -
     """Hydra, reading our search path; its files are refused by name where they hold no configuration."""
     from hydra._internal.hydra import Hydra
 
-    from velosweep.config.yaml_files import check_sources
-
     set_version_base()
-    hydra = Hydra.create_main_hydra2("velosweep", build_search_path(config_dir, config_path))
-    check_sources(hydra)
-    return hydra
+    search_path = build_search_path(config_dir, config_path)  # has Hydra look for its plugins
+    from velosweep.config.yaml_files import check_files
+
+    check_files()
+    return Hydra.create_main_hydra2("velosweep", search_path)
 
 
 def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> "DictConfig":

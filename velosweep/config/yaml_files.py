@@ -22,7 +22,6 @@ from velosweep.config.schema import GROUPS, KEY_TYPES
 from velosweep.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hydra._internal.hydra import Hydra
     from hydra.plugins.config_source import ConfigResult
 
 
@@ -45,14 +44,10 @@ _LOADS_CODE = re.compile(r"(LD|DYLD)_\w+|PYTHON\w+|PATH")  # variables of `hydra
 _HARMLESS = re.compile(r"\$\{((oc\.env|oc\.select|now|hydra|python_version):[^${}]*|[^${}:]*)\}")
 
 
-def check_sources(hydra: "Hydra") -> None:
-    """Let `hydra` read files through `CheckedFiles`, those of folders that `hydra.searchpath` adds, too."""
+def check_files() -> None:
+    """Let Hydra read files through `CheckedFiles` from now on, those of folders that `hydra.searchpath` adds, too."""
     _read.clear()
     SourcesRegistry.instance().types["file"] = CheckedFiles
-    sources = hydra.config_loader.get_sources()
-    sources[:] = [
-        CheckedFiles(source.provider, source.path) if source.scheme() == "file" else source for source in sources
-    ]
 
 
 def file_read(name: str) -> str:

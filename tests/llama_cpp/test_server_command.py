@@ -15,7 +15,7 @@ from velosweep.config.speculation_kinds import KINDS
 from velosweep.llama_cpp.arguments import server_arguments
 from velosweep.llama_cpp.capabilities import Capabilities
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.llama_cpp.server_command import _SAMPLING, _SHORT, DEFAULTS, command_arguments, request_arguments
+from velosweep.llama_cpp.server_command import _SAMPLING, DEFAULTS, command_arguments, request_arguments
 from velosweep.llama_cpp.setting_table import SETTINGS
 from velosweep.values import Device, Lane
 
@@ -123,7 +123,7 @@ def test_no_setting_of_a_server_is_forgotten_in_the_command() -> None:
     lane = gpu_lane("GPU-a", "GPU-b")
     told = server_arguments(replace(server, concurrency=2), lane=lane, capabilities=TODAY, port=1)
     shown = set(command_arguments(replace(server, concurrency=2), lane=lane, capabilities=TODAY, seen=lane.devices))
-    spellings = {setting.flags[0]: {*setting.flags, _SHORT.get(name)} for name, setting in SETTINGS.items()}
+    spellings = {setting.flags[0]: {*setting.flags, setting.short} for setting in SETTINGS.values()}
     unsaid = {word for word in told if word in spellings and not spellings[word] & shown}
 
     assert unsaid == {

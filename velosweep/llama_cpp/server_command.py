@@ -5,7 +5,7 @@ which is the answer.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from velosweep.config.settings import Job, Sampling
 from velosweep.config.speculation_kinds import KINDS
@@ -23,33 +23,9 @@ _ENGINE = (
 )  # fmt: skip
 _NEVER = {"draft_context", "synth_len"}  # the first follows the context; the second spoils the text
 _ANSWER = {"spec_type", "n_draft"}  # said whatever the default
-_SHORT = {
-    "model": "-m", "draft_model": "-md", "context": "-c", "parallel": "-np", "threads": "-t", "threads_batch": "-tb",
-    "gpu_layers": "-ngl", "draft_gpu_layers": "-ngld", "device": "-dev", "draft_device": "-devd", "split_mode": "-sm",
-    "tensor_split": "-ts", "n_cpu_moe": "-ncmoe", "override_tensor": "-ot", "draft_n_cpu_moe": "-ncmoed",
-    "draft_override_tensor": "-otd", "batch": "-b", "ubatch": "-ub", "flash_attention": "-fa", "cache_type_k": "-ctk",
-    "cache_type_v": "-ctv", "draft_cache_type_k": "-ctkd", "draft_cache_type_v": "-ctvd",
-}  # fmt: skip
-# What a llama-server of October 2026 does by itself, in the words of its --help: for the embedded llama.cpp, which
-# has none.
-DEFAULTS: Mapping[str, str] = {
-    "threads_batch": "same as --threads",
-    "batch": "2048",
-    "ubatch": "512",
-    "gpu_layers": "auto",
-    "flash_attention": "auto",
-    "cache_type_k": "f16",
-    "cache_type_v": "f16",
-    "spec_type": "none",
-    "n_min": "0",
-    "p_min": "0.00",
-    "p_split": "0.10",
-    "draft_threads": "same as --threads",
-    "draft_threads_batch": "same as --threads-draft",
-    "draft_gpu_layers": "auto",
-    "draft_cache_type_k": "f16",
-    "draft_cache_type_v": "f16",
-    **{name: str(value) for kind in KINDS.values() for name, value in kind.parameters.items()},
+# What a llama-server of October 2026 does by itself: for the embedded llama.cpp, which has no --help.
+DEFAULTS = {name: setting.default for name, setting in SETTINGS.items() if setting.default is not None} | {
+    name: str(value) for kind in KINDS.values() for name, value in kind.parameters.items()
 }
 
 # What requests ask for; llama-server takes it as a default for those that don't.
@@ -85,7 +61,8 @@ def command_arguments(
     told = {name: value for name, value in values.items() if name in answer or not _is_default(name, values, build)}
     own = len(server.engine.args)
     words = words_of(server, told, build)
-    short = {build.name(name): flag for name, flag in _SHORT.items() if capabilities is None or flag in build.flags}
+    flags = {build.name(name): setting.short for name, setting in SETTINGS.items()}
+    short = {flag: brief for flag, brief in flags.items() if brief and (capabilities is None or brief in build.flags)}
     return (*(short.get(word, word) for word in words[: len(words) - own]), *words[len(words) - own :])
 
 

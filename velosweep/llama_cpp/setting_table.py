@@ -1,7 +1,7 @@
 """Every setting of llama.cpp that we give: what its programs and xllamacpp call it, in one table.
 
-The server's command line, the embedded parameters and the command that people are shown come from it; for the latter
-`server_command` has the short names and defaults. Sampling is in `completion` and `binaries`.
+The server's command line, the embedded parameters and the command that people are shown come from it. Sampling is in
+`completion` and `binaries`.
 """
 
 import re
@@ -21,10 +21,12 @@ class Setting:
     members: Mapping[str, str] = field(default_factory=dict)  # the rest of their names where it isn't the value itself
     negated: bool = False  # the attribute says the opposite
     gone: bool = False  # today's programs lack it
+    short: str | None = None  # the short flag, for the command that people are shown
+    default: str | None = None  # what today's llama-server does by itself, in the words of its --help
 
 
-def _cache_type(attribute: str, *flags: str) -> Setting:
-    return Setting(flags, attribute, enum=("ggml_type", "GGML_TYPE_"))
+def _cache_type(attribute: str, *flags: str, short: str) -> Setting:
+    return Setting(flags, attribute, enum=("ggml_type", "GGML_TYPE_"), short=short, default="f16")
 
 
 def _lookup_settings(kind: str) -> dict[str, Setting]:
@@ -40,26 +42,30 @@ def _lookup_settings(kind: str) -> dict[str, Setting]:
 
 
 SETTINGS: Mapping[str, Setting] = {
-    "model": Setting(("--model",), "model.path"),
-    "context": Setting(("--ctx-size",), "n_ctx"),
-    "threads": Setting(("--threads",), "cpuparams.n_threads"),
-    "threads_batch": Setting(("--threads-batch",), "cpuparams_batch.n_threads"),
-    "batch": Setting(("--batch-size",), "n_batch"),
-    "ubatch": Setting(("--ubatch-size",), "n_ubatch"),
-    "gpu_layers": Setting(("--n-gpu-layers", "--gpu-layers"), "n_gpu_layers"),
+    "model": Setting(("--model",), "model.path", short="-m"),
+    "context": Setting(("--ctx-size",), "n_ctx", short="-c"),
+    "threads": Setting(("--threads",), "cpuparams.n_threads", short="-t"),
+    "threads_batch": Setting(
+        ("--threads-batch",), "cpuparams_batch.n_threads", short="-tb", default="same as --threads"
+    ),
+    "batch": Setting(("--batch-size",), "n_batch", short="-b", default="2048"),
+    "ubatch": Setting(("--ubatch-size",), "n_ubatch", short="-ub", default="512"),
+    "gpu_layers": Setting(("--n-gpu-layers", "--gpu-layers"), "n_gpu_layers", short="-ngl", default="auto"),
     "flash_attention": Setting(
         ("--flash-attn",),
         "flash_attn_type",
         enum=("llama_flash_attn_type", "LLAMA_FLASH_ATTN_TYPE_"),
         members={"on": "ENABLED", "off": "DISABLED"},
+        short="-fa",
+        default="auto",
     ),
-    "cache_type_k": _cache_type("cache_type_k", "--cache-type-k"),
-    "cache_type_v": _cache_type("cache_type_v", "--cache-type-v"),
-    "split_mode": Setting(("--split-mode",), "split_mode", enum=("llama_split_mode", "LLAMA_SPLIT_MODE_")),
-    "tensor_split": Setting(("--tensor-split",), "tensor_split"),
-    "n_cpu_moe": Setting(("--n-cpu-moe",)),
-    "override_tensor": Setting(("--override-tensor",), "tensor_buft_overrides"),
-    "device": Setting(("--device",)),
+    "cache_type_k": _cache_type("cache_type_k", "--cache-type-k", short="-ctk"),
+    "cache_type_v": _cache_type("cache_type_v", "--cache-type-v", short="-ctv"),
+    "split_mode": Setting(("--split-mode",), "split_mode", enum=("llama_split_mode", "LLAMA_SPLIT_MODE_"), short="-sm"),
+    "tensor_split": Setting(("--tensor-split",), "tensor_split", short="-ts"),
+    "n_cpu_moe": Setting(("--n-cpu-moe",), short="-ncmoe"),
+    "override_tensor": Setting(("--override-tensor",), "tensor_buft_overrides", short="-ot"),
+    "device": Setting(("--device",), short="-dev"),
     "load_mode": Setting(("--load-mode",), "load_mode", enum=("llama_load_mode", "LLAMA_LOAD_MODE_")),
     "mmap": Setting(("--mmap",)),
     "no_mmap": Setting(("--no-mmap",)),
@@ -82,7 +88,7 @@ SETTINGS: Mapping[str, Setting] = {
     # the server
     "host": Setting(("--host",), "hostnames"),
     "port": Setting(("--port",), "port"),
-    "parallel": Setting(("--parallel",), "n_parallel"),
+    "parallel": Setting(("--parallel",), "n_parallel", short="-np"),
     "metrics": Setting(("--metrics",), "endpoint_metrics"),
     "slots": Setting(("--slots",), "endpoint_slots"),
     "no_ui": Setting(("--no-ui", "--no-webui"), "ui", negated=True),
@@ -92,29 +98,47 @@ SETTINGS: Mapping[str, Setting] = {
     "cache_reuse": Setting(("--cache-reuse",), "n_cache_reuse"),
     "no_kv_unified": Setting(("--no-kv-unified",), "kv_unified", negated=True),
     # speculation
-    "draft_model": Setting(("--spec-draft-model", "--model-draft"), "speculative.draft.mparams.path"),
+    "draft_model": Setting(("--spec-draft-model", "--model-draft"), "speculative.draft.mparams.path", short="-md"),
     "spec_type": Setting(
-        ("--spec-type",), "speculative.types", enum=("common_speculative_type", "COMMON_SPECULATIVE_TYPE_")
+        ("--spec-type",),
+        "speculative.types",
+        enum=("common_speculative_type", "COMMON_SPECULATIVE_TYPE_"),
+        default="none",
     ),
     "n_draft": Setting(("--spec-draft-n-max", "--draft-max", "--draft-n", "--draft"), "speculative.draft.n_max"),
-    "n_min": Setting(("--spec-draft-n-min", "--draft-min", "--draft-n-min"), "speculative.draft.n_min"),
-    "p_min": Setting(("--spec-draft-p-min", "--draft-p-min"), "speculative.draft.p_min"),
-    "p_split": Setting(("--spec-draft-p-split", "--draft-p-split"), "speculative.draft.p_split"),
-    "draft_threads": Setting(("--spec-draft-threads", "--threads-draft"), "speculative.draft.cpuparams.n_threads"),
+    "n_min": Setting(("--spec-draft-n-min", "--draft-min", "--draft-n-min"), "speculative.draft.n_min", default="0"),
+    "p_min": Setting(("--spec-draft-p-min", "--draft-p-min"), "speculative.draft.p_min", default="0.00"),
+    "p_split": Setting(("--spec-draft-p-split", "--draft-p-split"), "speculative.draft.p_split", default="0.10"),
+    "draft_threads": Setting(
+        ("--spec-draft-threads", "--threads-draft"),
+        "speculative.draft.cpuparams.n_threads",
+        default="same as --threads",
+    ),
     "draft_threads_batch": Setting(
-        ("--spec-draft-threads-batch", "--threads-batch-draft"), "speculative.draft.cpuparams_batch.n_threads"
+        ("--spec-draft-threads-batch", "--threads-batch-draft"),
+        "speculative.draft.cpuparams_batch.n_threads",
+        default="same as --threads-draft",
     ),
     "draft_gpu_layers": Setting(
-        ("--spec-draft-ngl", "--gpu-layers-draft", "--n-gpu-layers-draft"), "speculative.draft.n_gpu_layers"
+        ("--spec-draft-ngl", "--gpu-layers-draft", "--n-gpu-layers-draft"),
+        "speculative.draft.n_gpu_layers",
+        short="-ngld",
+        default="auto",
     ),
     "draft_context": Setting(("--ctx-size-draft",), gone=True),
-    "draft_cache_type_k": _cache_type("speculative.draft.cache_type_k", "--spec-draft-type-k", "--cache-type-k-draft"),
-    "draft_cache_type_v": _cache_type("speculative.draft.cache_type_v", "--spec-draft-type-v", "--cache-type-v-draft"),
-    "draft_n_cpu_moe": Setting(("--spec-draft-n-cpu-moe", "--n-cpu-moe-draft")),
-    "draft_override_tensor": Setting(
-        ("--spec-draft-override-tensor", "--override-tensor-draft"), "speculative.draft.tensor_buft_overrides"
+    "draft_cache_type_k": _cache_type(
+        "speculative.draft.cache_type_k", "--spec-draft-type-k", "--cache-type-k-draft", short="-ctkd"
     ),
-    "draft_device": Setting(("--spec-draft-device", "--device-draft"), "speculative.draft.devices"),
+    "draft_cache_type_v": _cache_type(
+        "speculative.draft.cache_type_v", "--spec-draft-type-v", "--cache-type-v-draft", short="-ctvd"
+    ),
+    "draft_n_cpu_moe": Setting(("--spec-draft-n-cpu-moe", "--n-cpu-moe-draft"), short="-ncmoed"),
+    "draft_override_tensor": Setting(
+        ("--spec-draft-override-tensor", "--override-tensor-draft"),
+        "speculative.draft.tensor_buft_overrides",
+        short="-otd",
+    ),
+    "draft_device": Setting(("--spec-draft-device", "--device-draft"), "speculative.draft.devices", short="-devd"),
     **_lookup_settings("ngram-simple"),
     **_lookup_settings("ngram-map-k"),
     **_lookup_settings("ngram-map-k4v"),

@@ -1,12 +1,11 @@
 """Which errors in figures would no test see: `python -m tests.benchmarks.bench_mutation [--sample N] [MODULE…]`.
 
 Mutates velosweep/statistics, and what writes results.parquet and summary.json, with the operators of cosmic-ray (`pip
-install cosmic-ray`). A mutant exists only in the memory of a forked process, where tests of its layer run, quickest
-first: those that execute the changed line, then the others of their files. Prints each survivor as a diff, and the
-share killed.
+install cosmic-ray`). A mutant exists only in the memory of a forked process, where those tests of its layer run that
+execute the changed line, quickest first. Prints each survivor as a diff, and the share killed.
 
 Not counted, because no figure can depend on it: annotations, docstrings, arguments of `dataclass` and `lru_cache`,
-`strict=` of zip, TYPE_CHECKING; and survivors that surviving_mutants.yaml lists with the reason why they may live.
+`strict=` of zip, TYPE_CHECKING; and what surviving_mutants.yaml lists with the reason why it may live (not run).
 Coverage simulations, Hypothesis properties and what runs processes of its own are left out for their time; they could
 only kill more.
 """
@@ -258,7 +257,10 @@ class Watch:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        """Watch one test."""
+        """Watch one test, which may find nothing in caches of ours."""
+        for value in [value for module in _our_modules() for value in vars(sys.modules[module]).values()]:
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
         begun = time.process_time()
         with self.watching() as lines:
             result = yield
@@ -272,12 +274,8 @@ class Watch:
         """The tests to run, in order."""
         path = str(path_of(mutant.layer, mutant.name))
         first, last = mutant.place()
-        near = {test for test, seen in self.lines.items() if any(p == path and first <= n <= last for p, n in seen)}
-        files = {test.partition("::")[0] for test in near}
-        return sorted(
-            (test for test in self.lines if test.partition("::")[0] in files),
-            key=lambda test: (test not in near, self.seconds[test]),
-        )
+        near = (test for test, seen in self.lines.items() if any(p == path and first <= n <= last for p, n in seen))
+        return sorted(near, key=self.seconds.__getitem__)
 
 
 @dataclass(eq=False)
@@ -298,22 +296,28 @@ class Chosen:
         signal.setitimer(signal.ITIMER_PROF, 5 + 10 * self.seconds[item.nodeid])  # processor time: others may be busy
 
 
-def killed(mutant: Mutant, watch: Watch) -> bool:
-    """Whether a test fails, in a process of its own; one that takes too long is killed too."""
+def fate_of(mutant: Mutant, watch: Watch) -> str:
+    """Whether a test fails, in a process of its own, or takes too long."""
+    if mutant.may_live():
+        return "listed"
     pid = os.fork()
     if pid:
-        return os.waitpid(pid, 0)[1] != 0
+        return "killed" if os.waitpid(pid, 0)[1] else "unseen"
     try:
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         if not patched(mutant):
             sys.meta_path.insert(0, Importer(mutant))
-            for module in [module for module in sys.modules if module.partition(".")[0] in ("velosweep", "tests")]:
+            for module in _our_modules():
                 del sys.modules[module]  # what imports the mutant must see it
         tests = watch.tests_of(mutant)
         files = dict.fromkeys(test.partition("::")[0] for test in tests)
         os._exit(run_tests(list(files), Chosen(tests, watch.seconds)) if tests else 0)
     finally:  # whatever happened, the fork must not go on with its parent's code
         os._exit(1)
+
+
+def _our_modules() -> list[str]:
+    return [module for module in sys.modules if module.partition(".")[0] in ("velosweep", "tests")]
 
 
 def patched(mutant: Mutant) -> bool:
@@ -387,8 +391,7 @@ def main() -> None:
         chosen = list(islice(mutants(layer, name, arguments.seed), arguments.sample))
         of_module = Counter[str]()
         with ThreadPoolExecutor(arguments.workers) as pool:
-            for mutant, found in zip(chosen, pool.map(killed, chosen, repeat(watch)), strict=True):
-                fate = "killed" if found else "listed" if mutant.may_live() else "unseen"
+            for mutant, fate in zip(chosen, pool.map(fate_of, chosen, repeat(watch)), strict=True):
                 of_module[fate] += 1
                 if fate == "unseen":
                     print(mutant.diff(), flush=True)

@@ -65,6 +65,7 @@ def in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(derived_files, "LARGE_JOURNAL_BYTES", 0)
     monkeypatch.setattr(derived_files, "MOST_IN_MEMORY", 30)
     monkeypatch.setattr(job_files, "SLICE_ROWS", 30)
+    monkeypatch.setattr(job_files, "_TAKEN_ROWS", 20)
 
 
 @pytest.fixture
@@ -162,7 +163,11 @@ def test_in_slices_jobs_keep_their_order_where_baselines_take_turns(
     sliced = write_derived_files(taking_turns(tmp_path / "slices").root)
 
     assert files(tmp_path / "whole") == files(tmp_path / "slices")
-    assert [row.job_num for row in whole.comparisons] == [row.job_num for row in sliced.comparisons]
+    assert [row.job_num for row in whole.comparisons] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert [row.job_num for row in sliced.comparisons] == [row.job_num for row in whole.comparisons]
+    assert pq.read_table(tmp_path / "whole" / "results.parquet")["job_num"].to_pylist() == [
+        row.job_num for row in whole.comparisons
+    ]
 
 
 def test_in_slices_a_draft_that_another_baseline_measured_as_a_main_model_tells_its_cost(
@@ -266,6 +271,22 @@ def test_few_samples_of_a_large_journal_are_in_memory_as_those_of_a_small_one(
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize("gone", [[], ["sweep.json"]])
+def test_many_samples_of_a_small_journal_are_left_on_disk_if_sweep_json_tells_what_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: list[str]
+) -> None:
+    for folder in (tmp_path / "few", tmp_path / "many"):
+        write_derived_files(sweep(folder).root)
+        for name in gone:
+            (folder / name).unlink()
+    write_derived_files(tmp_path / "few")
+    monkeypatch.setattr(derived_files, "MOST_IN_MEMORY", 47)
+    many = write_derived_files(tmp_path / "many")
+
+    assert (many.sample_count, many.samples is None) == (48, not gone)
+    assert files(tmp_path / "few") == files(tmp_path / "many")
+
+
 @pytest.mark.usefixtures("in_slices", "small_groups")
 def test_two_large_sweeps_are_compared_by_each_runs_speed(tmp_path: Path) -> None:
     write_derived_files(sweep(tmp_path).root)
@@ -322,6 +343,12 @@ def test_what_an_earlier_collation_kept_makes_up_for_a_large_damaged_journal(
     recovered = len([number for number in damaged if number])
     assert result.damaged[-1] == f"{recovered} of them recovered from samples.parquet"
     assert len(result.damaged) == len(damaged) + 1
+
+
+def test_there_are_no_more_processes_than_memory_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_files, "_WORKER_BYTES", 1 << 60)
+
+    assert job_files.most_workers() == 0
 
 
 @pytest.mark.usefixtures("in_slices", "small_groups")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import re
 from dataclasses import fields
@@ -16,7 +17,14 @@ from tests.strategies import samples_to_table
 from velosweep.errors import SchemaError, StorageError
 from velosweep.results.journal_table import in_canonical_order
 from velosweep.results.loading import load_sweep_samples
-from velosweep.results.parquet_files import COLUMNS, read_parquet, samples_schema, with_all_columns, write_samples
+from velosweep.results.parquet_files import (
+    COLUMNS,
+    damaged_parquet,
+    read_parquet,
+    samples_schema,
+    with_all_columns,
+    write_samples,
+)
 from velosweep.values import Sample
 
 # The data contract, word for word.
@@ -121,6 +129,20 @@ def test_a_truncated_file_is_named_with_its_cure(tmp_path: Path, share: float) -
         with_all_columns(read_parquet(path))
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("Couldn't decode\nat byte 7"), "a/b.parquet is damaged or no Parquet file (Couldn't decode)"),
+        (ValueError("x" * 201), f"a/b.parquet is damaged or no Parquet file ({'x' * 200})"),
+        (KeyError(), "a/b.parquet is damaged or no Parquet file (KeyError)"),
+        (OSError("page 3"), "a/b.parquet is damaged or no Parquet file (page 3)"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Can't read a/b.parquet: Permission denied"),
+    ],
+)
+def test_of_an_error_the_first_line_is_said(error: Exception, said: str) -> None:
+    assert str(damaged_parquet(Path("a/b.parquet"), error)).partition("; ")[0] == said
+
+
 def test_damage_inside_a_file_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "samples.parquet"
     write_samples(path, samples_to_table(rounds(iterations=50)))
@@ -131,6 +153,20 @@ def test_damage_inside_a_file_is_noticed(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match="damaged"):
         with_all_columns(read_parquet(path))
+
+
+def test_one_wrong_bit_of_a_figure_is_noticed(tmp_path: Path) -> None:
+    path, any_speed = tmp_path / "samples.parquet", random.Random(5)
+    speeds = [sample(number, tokens_per_second=any_speed.random()) for number in range(99)]
+    write_samples(path, samples_to_table(speeds))
+    column = list(COLUMNS).index("tokens_per_second")
+    place = pq.read_metadata(path).row_group(0).column(column)
+    content = bytearray(path.read_bytes())
+    content[place.data_page_offset + place.total_compressed_size // 2] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(StorageError, match="damaged"):
+        read_parquet(path)
 
 
 def test_columns_that_an_earlier_version_lacks_have_what_it_always_did() -> None:

@@ -38,7 +38,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
         rate=0.7, low=0.6, high=0.8, interval_unit="prompts", alpha=0.85, tokens_per_round=3.1, per_position=(0.9, 0.5)
     )
     rows = [comparison(acceptance=acceptance), comparison(prompt_id="quantum", verdict=Verdict.INVALID, vanilla=None)]
-    write_results(tmp_path / "results.parquet", rows, sweep_id="sweep")
+    write_results(tmp_path / "results.parquet", rows, sweep_id="sweep", states={"job1": "done"})
 
     table = read_parquet(tmp_path / "results.parquet")
     whole, prompt = table.to_pylist()
@@ -55,6 +55,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
         whole["vanilla_tokens_per_second_stddev"],
         whole["speculative_tokens_per_second_mean"],
     ) == (28.428, 0.073, 67.18)
+    assert (whole["sweep_id"], whole["state"]) == ("sweep", "done")
     assert whole["findings"] == ["outlier(vanilla: z=12.5)"]
     assert (prompt["prompt_id"], prompt["verdict"], prompt["vanilla_tokens_per_second_mean"]) == (
         "quantum",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,12 @@ def test_what_was_not_measured_is_null() -> None:
     assert list(json.loads(GOLDEN.read_text("utf-8"))) == list(value)
 
 
+def test_the_time_is_of_utc() -> None:
+    finished = datetime(2026, 1, 27, 1, 30, tzinfo=timezone(timedelta(hours=2)))
+
+    assert summary(comparison(finished_at=finished), iterations=5)["timestamp"] == "2026-01-26T23:30:00Z"
+
+
 def test_one_sample_has_no_standard_deviation() -> None:
     once = comparison(vanilla=mode_statistics(statistics(28.4, mean=28.4, stddev=None)))
 
@@ -43,6 +50,23 @@ def test_a_set_of_several_prompts_is_named_by_its_name() -> None:
     value = summary(comparison(prompt=None, prompt_set="mixed"), iterations=5)
 
     assert value["config"]["prompt"] == "mixed"  # type: ignore[index]
+
+
+def test_objects_are_indented_by_two_spaces_and_every_value_is_json() -> None:
+    value = {"a": {"b": True, "c": None}, "d": "Grüße", "e": 3, "f": [1.5, 2]}
+
+    assert (
+        to_json(value)
+        == """{
+  "a": {
+    "b": true,
+    "c": null
+  },
+  "d": "Grüße",
+  "e": 3,
+  "f": [1.5, 2]
+}"""
+    )
 
 
 def test_figures_keep_every_digit() -> None:

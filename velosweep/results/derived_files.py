@@ -133,7 +133,7 @@ def _write_outputs(derived: SweepResults) -> None:
     for output, files in wanted.items():
         make_folder(Path(output).parent)
         if asked == 1:
-            write_bytes(Path(output), read_bytes(files[0]))
+            write_bytes(Path(output), read_bytes(*files))
         else:
             write_summary_array(Path(output), files)
 

@@ -3,12 +3,11 @@
 A large sweep's jobs come in slices, each small enough for memory, which processes work on side by side.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -51,6 +50,7 @@ FEWEST_SLICES = 4
 _MOST_WORKERS = 8
 _WORKER_BYTES = 700 << 20
 
+_T = TypeVar("_T")
 _Compare = Callable[[Sequence[JobRecord], pa.Table, int], list[Comparison]]
 """What is done with a slice's jobs and rows, by so many threads."""
 
@@ -99,7 +99,7 @@ def write_job_samples(
         write_bytes(folder.samples, memoryview(stream.getvalue()), durable=False)
 
     parts = _rows_by_job(table, jobs)
-    with ThreadPoolExecutor(min(threads, os.cpu_count() or 1)) as pool:  # Arrow encodes outside the interpreter's lock
+    with ThreadPoolExecutor(threads) as pool:  # Arrow encodes outside the interpreter's lock
         for _ in map(write, parts) if threads == 1 else pool.map(write, parts):
             pass
 
@@ -113,32 +113,38 @@ def _rows_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[J
     further = [field for field in table.schema if field.name not in COLUMNS]
     wanted = pa.schema([*samples_schema(), *further]).with_metadata(samples_schema().metadata)
     table = table.select(wanted.names).cast(wanted).combine_chunks()
+    # Arrow's calls cost as much for one job as for many.
+    for together in _batched(_places_by_job(table, jobs), lambda part: len(part[1]), most=_TAKEN_ROWS):
+        begin, rows = 0, table.take(np.concatenate([places for _, places in together]))
+        for job, places in together:
+            yield job, rows.slice(begin, len(places))
+            begin += len(places)
+
+
+def _places_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[JobRecord, Any]]:
+    """Where each job's rows stand, in their order."""
     block, ranges = numbers(table, "block", missing=0), owner_ranges(table)
-    together: list[tuple[JobRecord, Any]] = []
-    taken = 0
     for job in jobs:
         first, count = ranges.get(job.id, (0, 0))
         begin, size = ranges.get(job.baseline_id, (0, 0))
         own, vanilla = np.arange(first, first + count), np.arange(begin, begin + size)
-        if job.baseline_id != job.id:
-            if count:
-                vanilla = vanilla[np.isin(block[begin : begin + size], block[first : first + count])]
-            own = np.concatenate([own, vanilla] if first < begin else [vanilla, own])
-        together.append((job, own))
-        taken += len(own)
-        if taken >= _TAKEN_ROWS:
-            yield from _taken(table, together)
-            together, taken = [], 0
-    yield from _taken(table, together)
+        if count and job.baseline_id != job.id:
+            vanilla = vanilla[np.isin(block[vanilla], block[own])]
+        yield job, np.union1d(own, vanilla)
 
 
-def _taken(table: pa.Table, parts: Sequence[tuple[JobRecord, Any]]) -> Iterator[tuple[JobRecord, pa.Table]]:
-    """Each job with the rows at its places. Arrow's calls cost as much for one job as for many, so there is one."""
-    if parts:
-        rows, begin = table.take(np.concatenate([places for _, places in parts])), 0
-        for job, places in parts:
-            yield job, rows.slice(begin, len(places))
-            begin += len(places)
+def _batched(items: Iterable[_T], size: Callable[[_T], int], *, most: int) -> Iterator[list[_T]]:
+    """Consecutive items, as many together as their sizes allow, at least one."""
+    together: list[_T] = []
+    total = 0
+    for item in items:
+        total += size(item)
+        if together and total > most:
+            yield together
+            together, total = [], size(item)
+        together.append(item)
+    if together:
+        yield together
 
 
 def write_in_slices(root: Path, jobs: Sequence[JobRecord], *, samples: bool) -> list[Comparison]:
@@ -243,17 +249,12 @@ def _grouped(jobs: Sequence[JobRecord], ranges: dict[str, tuple[int, int]]) -> I
     by_baseline: dict[str, list[JobRecord]] = {}
     for job in jobs:
         by_baseline.setdefault(job.baseline_id, []).append(job)
-    together: list[JobRecord] = []
-    rows = 0
-    for members in by_baseline.values():
-        more = sum(ranges.get(owner, (0, 0))[1] for owner in _owners(members))
-        if together and rows + more > SLICE_ROWS:
-            yield together
-            together, rows = [], 0
-        together += members
-        rows += more
-    if together:
-        yield together
+
+    def rows(members: Sequence[JobRecord]) -> int:
+        return sum(ranges[owner][1] for owner in _owners(members) if owner in ranges)
+
+    for together in _batched(by_baseline.values(), rows, most=SLICE_ROWS):
+        yield [job for members in together for job in members]
 
 
 def _without_samples(rows: Iterable[Comparison], without: Sequence[str]) -> Iterator[Comparison]:

@@ -254,4 +254,4 @@ def write_summary_array(path: Path, files: Iterable[Path], *, durable: bool = Tr
         for number, file in enumerate(files):
             # Texts in JSON hold no line ends: these are the layout's.
             array.write((b",\n  " if number else b"\n  ") + read_bytes(file).rstrip(b"\n").replace(b"\n", b"\n  "))
-        array.write(b"\n]\n" if array.tell() > 1 else b"]\n")
+        array.write(b"\n]\n" if array.tell() > len(b"[") else b"]\n")

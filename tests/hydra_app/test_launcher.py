@@ -55,10 +55,10 @@ def test_an_experiment_file_is_a_whole_sweep_with_or_without_the_flag(
 
 GRIDS: list[list[str]] = [
     ["n_draft=4,8", "engine.context=2048"],
-    ["n_draft=range(1,4)", "protocol=quick,adaptive", "prompt='a, b',c"],
+    ["n_draft=range(1,3)", "protocol=quick,adaptive", "prompt='a, b'"],
     ["speculation=draft,none", "+speculation.parameters.x=1,2", "gpus=[0]"],
-    ["model_pair=llama8b_1b,codellama13b_1b", "iterations=2", "engine.tensor_split=[1,2],[3]"],
-    ["+experiment=ndraft_grid", "hydra.job.name=mine", "++n_predict=5,6"],
+    ["model_pair=llama8b_1b,codellama13b_1b", "iterations=2", "engine.tensor_split=[1,2]"],
+    ["+experiment=ndraft_grid", "hydra.job.name=mine", "++n_predict=5"],
     ["prompts.items=[{id:a,text:'x # y',category:null}],[hello]", "output=o.json"],
     ["n_draft=4,8", "iterations=${n_draft}", "output=${model_pair.name}-${hydra:job.num}.json"],
 ]

@@ -11,19 +11,11 @@ from tests.hydra_app.test_remote import arrived, dask_workers, everything_ends
 GRID = ("n_draft=2,4", "iterations=3", "hydra/launcher=dask")
 
 
-def test_two_workers_measure_a_sweep(bench: Bench) -> None:  # noqa: F811
-    with dask_workers(bench, 2) as cluster:
-        drive = bench.sweep(*GRID, f"hydra.launcher.address={cluster.address}")
-
-        assert drive.wait() == 0, drive.said
-    assert bench.states() == ["done", "done"]
-    assert set(bench.taken().values()) == {1}
-    assert {sample.lane for sample in bench.samples()} == {0, 1}
-
-
-def test_a_killed_scheduler_is_told_and_the_same_command_goes_on(bench: Bench) -> None:  # noqa: F811
+def test_a_killed_scheduler_is_told_and_the_same_command_goes_on_whatever_the_number_of_workers(
+    bench: Bench,  # noqa: F811
+) -> None:
     bench.hold(3)
-    with dask_workers(bench, 2) as cluster:
+    with dask_workers(bench, 1) as cluster:
         drive = bench.sweep(*GRID, f"hydra.launcher.address={cluster.address}")
         bench.wait_for(lambda: bench.events("held") and len(arrived(bench.root)) >= 3)
         cluster.scheduler.kill()
@@ -39,6 +31,7 @@ def test_a_killed_scheduler_is_told_and_the_same_command_goes_on(bench: Bench) -
         again = bench.sweep(*GRID, f"hydra.launcher.address={cluster.address}")
 
         assert again.wait() == 0, again.said
+    assert bench.states() == ["done", "done"]
     assert kept <= {sample.started_at for sample in bench.samples()}
     assert set(bench.taken().values()) == {1}
     assert everything_ends(bench)

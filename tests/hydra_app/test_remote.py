@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -51,20 +51,18 @@ def test_the_same_samples_are_taken_as_by_the_local_launcher(bench: Bench, launc
     assert velosweep.load(remote).num_rows == len(bench.samples(remote))
     assert {path.name for path in remote.iterdir()} >= {"0", "1", "2", "samples.parquet", "summaries.json"}
     assert everything_ends(bench)
+    each_group_has_a_vanilla_series_of_its_own(bench.samples(remote))
 
 
-def test_each_group_has_a_vanilla_series_of_its_own(bench: Bench) -> None:  # noqa: F811
-    assert bench.sweep(*GRID, *SLURM).wait() == 0
-
-    blocks: dict[int, set[tuple[Mode, int]]] = {}
-    for sample in bench.samples():
+def each_group_has_a_vanilla_series_of_its_own(samples: Iterable[Sample]) -> None:
+    taken: dict[int, set[tuple[Mode, int]]] = {}
+    for sample in samples:
         if not sample.warmup:
-            blocks.setdefault(sample.block, set()).add((sample.mode, sample.iteration))
-    lanes = {sample.lane for sample in bench.samples()}
+            taken.setdefault(sample.lane, set()).add((sample.mode, sample.iteration))
 
-    assert lanes == {0, 1}
-    for taken in blocks.values():
-        assert {(mode, iteration) for mode in Mode for iteration in (1, 2, 3)} <= taken
+    assert set(taken) == {0, 1}
+    for runs in taken.values():
+        assert {(mode, iteration) for mode in Mode for iteration in (1, 2, 3)} <= runs
 
 
 def test_a_killed_slurm_task_costs_the_others_nothing_and_the_same_command_goes_on(bench: Bench) -> None:  # noqa: F811
@@ -118,21 +116,6 @@ def writers(bench: Bench, folder: str = "", *, but: int | None = None) -> list[p
     return found
 
 
-def test_a_lost_dask_worker_s_group_is_done_again(bench: Bench) -> None:  # noqa: F811
-    bench.hold(2)
-    drive = bench.sweep(*GRID, *DASK)
-    bench.wait_for(lambda: bench.events("held"))
-    writers(bench, but=drive.process.pid)[0].kill()
-    bench.release()
-
-    assert drive.wait() == 0, drive.said
-
-    assert bench.states() == ["done"] * 3
-    assert set(speculative(bench.samples()).values()) == {1}
-    assert len(speculative(bench.samples())) == 9
-    assert everything_ends(bench)
-
-
 def test_what_a_lost_dask_worker_had_sent_is_kept_and_not_measured_again(bench: Bench) -> None:  # noqa: F811
     bench.hold(5)
     drive = bench.sweep(*GRID, *ONE_WORKER)
@@ -151,6 +134,7 @@ def test_what_a_lost_dask_worker_had_sent_is_kept_and_not_measured_again(bench: 
     assert bench.states() == ["done"] * 3
     assert "Iteration 3/3" in drive.said
     assert not list(bench.root.glob(".groups/*/journal-*"))
+    assert everything_ends(bench)
 
 
 class DaskProcesses(NamedTuple):

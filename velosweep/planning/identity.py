@@ -4,15 +4,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from velosweep.config.settings import Adaptive, EngineSettings, Job, Prompt, PromptSet, Sampling, Speculation
 from velosweep.errors import ConfigError
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.values import Mode
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 # The protocol's name, and how long we wait and how often we try again: none of it changes what is measured.
 _NOT_IDENTITY = ("name", "retries", "load_timeout_s", "run_timeout_s", "cooldown_max_s")
@@ -28,7 +25,7 @@ _LATER: Mapping[type, tuple[str, ...]] = {
 }
 
 
-def _content(value: "DataclassInstance") -> dict[str, object]:
+def _content(value: Any) -> dict[str, object]:
     """A dataclass's fields by name; `asdict` would copy each value, which is most of what identities cost."""
     content = {field.name: getattr(value, field.name) for field in fields(value)}
     later = _LATER.get(type(value), ())

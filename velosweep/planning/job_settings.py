@@ -11,15 +11,12 @@ from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import PurePath, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from velosweep.config.schema import KEY_TYPES, KEYS
 from velosweep.config.settings import Job
 from velosweep.config.speculation_kinds import KINDS, kind_of
 from velosweep.values import Scalar
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 Settings = Mapping[str, Scalar]
 
@@ -105,7 +102,7 @@ def _section(value: Any, prefix: str) -> tuple[tuple[str, Scalar], ...]:
     return tuple(_not_default(value, prefix))
 
 
-def _not_default(value: "DataclassInstance", prefix: str) -> Iterable[tuple[str, Scalar]]:
+def _not_default(value: Any, prefix: str) -> Iterable[tuple[str, Scalar]]:
     for field in fields(value):
         name, own = f"{prefix}{field.name}", getattr(value, field.name)
         if name in _NO_SETTINGS or own == field.default:

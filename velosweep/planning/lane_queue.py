@@ -1,10 +1,8 @@
 """Which server group a lane takes next: the longest, or one whose servers it has loaded."""
 
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.planning.server_groups import ServerGroup, count_measurements
 from velosweep.values import Lane
 
@@ -44,7 +42,7 @@ class LaneQueue:
         """`model_bytes(path)`: the size of a model file."""
         self._groups = groups
         self._lanes = len(lanes)
-        self._loaded: dict[int, tuple[ServerConfig, ...]] = {}  # by lane
+        self._loaded: dict[int, frozenset[str]] = {}  # servers by lane
         self._lock = threading.Lock()
         seconds = [
             predicted_s(group, model_bytes(group.jobs[0].model_pair.main_model), on_gpu=not lanes[0].on_cpu)
@@ -54,10 +52,6 @@ class LaneQueue:
         places = range(len(groups))
         order = places if self._lanes == 1 else sorted(places, key=lambda place: -seconds[place])
         self._waiting = {place: seconds[place] for place in order}
-        self._by_server: defaultdict[str, dict[int, float]] = defaultdict(dict)
-        for place in order:
-            for server in groups[place].servers:
-                self._by_server[server.id][place] = seconds[place]
 
     def take(self, lane: int) -> tuple[ServerGroup, ...]:
         """The lane's next group, with those that are measured in the same rounds; empty when there is none left.
@@ -71,19 +65,19 @@ class LaneQueue:
                 return ()
             taken = next(iter(self._waiting))
             if self._lanes > 1 and self._waiting[taken] <= self._left_s / self._lanes / 2:
-                sharing = [self._by_server[server.id] for server in self._loaded.get(lane, ())]
-                near = [next(iter(places)) for places in sharing if places]
-                taken = max(near, key=lambda place: self._waiting[place], default=taken)
+                loaded = self._loaded.get(lane, frozenset())
+                near = (place for place in self._waiting if not loaded.isdisjoint(self._servers(place)))
+                taken = next(near, taken)
             first = self._groups[taken]
             others = [place for place in self._waiting if place != taken] if first.family else []
             together = [taken, *(place for place in others if self._shares(place, first))]
             for place in together:
                 self._left_s -= self._waiting.pop(place)
-                for server in self._groups[place].servers:
-                    del self._by_server[server.id][place]
-            groups = tuple(self._groups[place] for place in together)
-            self._loaded[lane] = tuple(server for group in groups for server in group.servers)
-            return groups
+            self._loaded[lane] = frozenset(server for place in together for server in self._servers(place))
+            return tuple(self._groups[place] for place in together)
+
+    def _servers(self, place: int) -> Iterator[str]:
+        return (server.id for server in self._groups[place].servers)
 
     def _shares(self, place: int, group: ServerGroup) -> bool:
         other = self._groups[place]

@@ -1,7 +1,7 @@
 """One job of a table of samples: which of its runs are compared, and the comparisons made of their figures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import compress
@@ -17,7 +17,7 @@ from velosweep.statistics.findings import RecoveryProbes, machine_findings, outc
 from velosweep.statistics.intervals import OVER_PROMPTS, Interval, Ratio, t_ratio
 from velosweep.statistics.pairing import FoundJob, IndexedRuns, job_rows
 from velosweep.statistics.runs import Runs
-from velosweep.statistics.speculation_cost import Costs, JobCost
+from velosweep.statistics.speculation_cost import JobCost, expected_speedup
 from velosweep.statistics.used_rows import all_rows, present_rows, suite_prompts, used_rows
 from velosweep.values import SHORTEST_DRAFTED, Verdict
 
@@ -30,7 +30,7 @@ class Analysis:
 
     arrangement: IndexedRuns
     runs: Runs
-    costs: Costs
+    costs: Mapping[int | None, JobCost]  # by the index of a speculative owner
     probes: RecoveryProbes
 
 
@@ -133,7 +133,7 @@ class ComparedJob:
         prompt: str | None = None,
         prompt_category: str | None = None,
     ) -> Comparison:
-        interval, costs, drafted = ratio.interval, self.analysis.costs, figures.drafted
+        interval, drafted = ratio.interval, figures.drafted
         if drafted is False:
             short = self._parameters["n_predict"] < SHORTEST_DRAFTED
             findings = [
@@ -159,8 +159,7 @@ class ComparedJob:
             standard_error=interval.standard_error if interval else None,
             df=interval.df if interval else None,
             acceptance=accepted,
-            **_of_costs(costs.of(self.found)),
-            expected_speedup=costs.expected_speedup(self.found, accepted.tokens_per_round if accepted else None),
+            **_of_costs(self.analysis.costs.get(self.found.speculative), accepted),
             verdict=_verdict(interval, findings, target=self.design.target, measured=measured, drafted=drafted),
         )
 
@@ -229,10 +228,15 @@ def _in_any(drafted: set[bool | None]) -> bool | None:
     return True if True in drafted else None if None in drafted else False
 
 
-def _of_costs(cost: JobCost | None) -> dict[str, Any]:
+def _of_costs(cost: JobCost | None, accepted: Acceptance | None) -> dict[str, Any]:
+    """What is known of a job's costs; the speedup is expected if verifying a batch cost no more than a single token."""
     if cost is None:
-        return {"cost_ratio": None}
-    return {"cost_ratio": cost.cost_ratio, "cost_source": cost.source, "decoding": cost.decoding}
+        return {"cost_ratio": None, "expected_speedup": None}
+    tokens, expected = accepted.tokens_per_round if accepted else None, None
+    if cost.cost_ratio is not None and tokens is not None:
+        expected = expected_speedup(tokens, cost.drafted, cost.cost_ratio)
+    known = {"cost_ratio": cost.cost_ratio, "cost_source": cost.source, "decoding": cost.decoding}
+    return {**known, "expected_speedup": expected}
 
 
 def speedup(vanilla: ModeStatistics | None, speculative: ModeStatistics | None) -> float | None:

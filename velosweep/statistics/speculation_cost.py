@@ -42,31 +42,13 @@ class JobCost:
     decoding: DecodingTime | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Costs:
-    """Each job's costs, by the index of its speculative owner."""
-
-    jobs: Mapping[int, JobCost]
-
-    def of(self, job: "FoundJob") -> JobCost | None:
-        """A job's; None where it didn't speculate or drafted nothing."""
-        return None if job.speculative is None else self.jobs.get(job.speculative)
-
-    def expected_speedup(self, job: "FoundJob", tokens_per_round: float | None) -> float | None:
-        """What the job would gain if verifying a batch cost no more than a single token."""
-        cost = self.of(job)
-        if cost is None or cost.cost_ratio is None or tokens_per_round is None:
-            return None
-        return expected_speedup(tokens_per_round, cost.drafted, cost.cost_ratio)
-
-
 def expected_speedup(tokens_per_round: float, drafted: float, cost_ratio: float) -> float:
     """tau / (gamma*c + 1), verification being free."""
     return tokens_per_round / (drafted * cost_ratio + 1)
 
 
-def costs_of(arrangement: "IndexedRuns", runs: "Runs", jobs: "Sequence[FoundJob]") -> Costs:
-    """The costs of each job that drafted something."""
+def costs_of(arrangement: "IndexedRuns", runs: "Runs", jobs: "Sequence[FoundJob]") -> dict[int | None, JobCost]:
+    """The costs of each job that drafted something, by the index of its speculative owner."""
     owners, text = arrangement.owners, arrangement.columns.text
     step_ms = {job.vanilla: _step_ms(owners[job.vanilla], runs) for job in jobs if job.vanilla is not None}
     by_model = {
@@ -74,7 +56,7 @@ def costs_of(arrangement: "IndexedRuns", runs: "Runs", jobs: "Sequence[FoundJob]
         for index, ms in step_ms.items()
         if ms is not None
     }
-    found: dict[int, JobCost] = {}
+    found: dict[int | None, JobCost] = {}
     for job in jobs:
         ms = None if job.vanilla is None else step_ms[job.vanilla]
         if job.speculative is None or job.vanilla is None or ms is None:
@@ -85,7 +67,7 @@ def costs_of(arrangement: "IndexedRuns", runs: "Runs", jobs: "Sequence[FoundJob]
         cost = _job_cost(runs, owner, vanilla, step_ms=ms, alone_ms=alone_ms)
         if cost is not None:
             found[job.speculative] = cost
-    return Costs(jobs=found)
+    return found
 
 
 def _machine(arrangement: "IndexedRuns", owner: "Owner") -> tuple[object, ...]:

@@ -42,6 +42,12 @@ def test_a_signal_that_comes_as_python_ends_changes_nothing(number: signal.Signa
     assert (done.returncode, done.stdout, done.stderr) == (0, f"velosweep {__version__}\n", "")
 
 
+def test_a_plan_leaves_no_folder_also_without_hydras_own(tmp_path: Path) -> None:
+    done = run("hydra.output_subdir=null", "dry_run=true", cwd=tmp_path)
+
+    assert (done.returncode, list(tmp_path.iterdir())) == (0, []), done.stderr
+
+
 def test_the_version_is_ours(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
 

@@ -157,6 +157,7 @@ QUEUE = {
     ("answers", "state"),
     [
         ({"QUEUE": "7_1|RUNNING|None\n7_2|PENDING|Priority\n"}, ("RUNNING", "None")),
+        ({"QUEUE": "Maintenance on Monday\n\n7_1|RUNNING|None\n"}, ("RUNNING", "None")),
         ({"REFUSED": "slurm_load_jobs error: Invalid job id specified"}, ("GONE", "")),
         (
             {"REFUSED": "slurm_load_jobs error: Invalid job id specified", "ACCOUNTS": "7_1|CANCELLED by 0|None\n"},

@@ -228,3 +228,12 @@ def test_a_table_says_how_its_cells_sort_what_they_are_and_which_row_is_advised(
         '<td><span class="chip faster">▲</span></td></tr>',
         '<tr class="best"><td></td><td class="num">–</td><td>q4</td></tr>',
     ]
+
+
+def test_what_somebody_typed_is_no_place_for_a_script() -> None:
+    made = sweeps.default_sweep()
+
+    page = render_report(made.comparisons, replace(made.record, command=("velosweep", "prompt=@@PLOTLY@@")))
+
+    assert "prompt=@@PLOTLY@@" in page
+    assert page.count("@@PLOTLY@@") == 1

@@ -6,6 +6,8 @@ import ast
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.results.made import job_record
 from velosweep.errors import StorageError
@@ -35,6 +37,19 @@ def test_no_id_leaves_its_folder(name: str) -> None:
     assert Path(safe).name == safe
     assert 0 < len(safe) <= 100
     assert safe.isprintable()
+
+
+@given(st.lists(st.text(max_size=300), min_size=2, unique=True))
+def test_no_two_prompts_have_one_file(names: list[str]) -> None:
+    files = {safe_name(name) for name in names}
+
+    assert len(files) == len(names)
+    assert all(len(name.encode()) < 230 for name in files)
+
+
+@pytest.mark.parametrize("name", ["日本", "中文", "Erkläre", "a-b.c_1"])
+def test_letters_of_every_script_stay(name: str) -> None:
+    assert safe_name(name) == name
 
 
 def test_no_other_module_spells_a_name_of_a_sweeps_files() -> None:

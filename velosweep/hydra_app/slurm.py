@@ -6,6 +6,7 @@ and the same command resumes it.
 
 import io
 import os
+import re
 import shlex
 import shutil
 import time
@@ -168,7 +169,7 @@ class TaskQueue:
         if not said.stdout:
             asked = ("--noheader", "--parsable2", "--allocations", "--format=JobID,State,Reason")
             said = _ask("sacct", *asked, f"--jobs={self._array}")
-        rows = [line.split("|", 2) for line in said.stdout.splitlines()]
+        rows = (line.split("|", 2) for line in said.stdout.splitlines() if re.match(r"[^|]+\|\w+[^|]*\|", line))
         return defaultdict(lambda: ("GONE", ""), {task: (state.split()[0], reason) for task, state, reason in rows})
 
     def _tell(self, states: Sequence[tuple[str, str]]) -> None:

@@ -65,7 +65,7 @@ class JobTask:
         except Exception as error:  # noqa: BLE001 (the command line raises it again)
             self.single_error = error
             refused = getattr(error, "exit_status", None) == ExitStatus.REFUSED
-        if (refused or cfg.dry_run) and {path.name for path in folder.iterdir()} == {".hydra"}:
+        if (refused or cfg.dry_run) and {path.name for path in folder.iterdir()} <= {".hydra"}:
             remove_unmeasured(folder)
         return self.outcome.summaries[0] if self.outcome else None
 

@@ -103,7 +103,8 @@ def render_report(
         texts=_texts(samples, advised or jobs[:1], record),
         repeat=shlex.join(record.command or ("velosweep",)),
     )
-    return text.replace(_PLOTLY_HERE, plotly_script())
+    before, _, after = text.rpartition(_PLOTLY_HERE)  # a prompt may hold these letters: the page's own come last
+    return before + plotly_script() + after
 
 
 def _without_host(record: SweepRecord, rows: Iterable[Comparison]) -> tuple[SweepRecord, list[Comparison]]:

@@ -1,5 +1,6 @@
 """The names of a sweep's files, in one place: no other module spells one."""
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -15,12 +16,16 @@ JOURNAL = "journal.jsonl"
 GROUP_FOLDER = ".groups"
 COMPARISON = "comparison.html"
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_UNSAFE = re.compile(r"[^\w.-]+")
 
 
 def safe_name(text: str) -> str:
-    """`text` as one harmless component of a path: letters, digits, `._-`, never hidden, at most 100 characters."""
-    return _UNSAFE.sub("_", text).lstrip(".")[:100] or "_"
+    """`text` as one harmless component of a path: letters and digits of any script, `._-`, never hidden, at most 100
+    characters. What had to be changed ends in a hash, so that no two texts come to one name."""
+    name = _UNSAFE.sub("_", text).lstrip(".").encode()[:200].decode(errors="ignore")[:100]
+    if name and name == text:
+        return name
+    return f"{name[:87]}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
 class JobPaths:

@@ -9,7 +9,7 @@ from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring.convergence import converged, iteration_speeds
 from velosweep.measuring.events import PromptLeftOut, ServerFailed
 from velosweep.measuring.lane_context import Cooldown, LaneContext
-from velosweep.measuring.prompt_refusals import first_measurements, ran_well_before, record_refusal, refused_prompts
+from velosweep.measuring.prompt_refusals import first_rounds, ran_well_before, record_refusal, refused_prompts
 from velosweep.measuring.resident_servers import ResidentServers, run_once
 from velosweep.planning.server_groups import (
     Measurement,
@@ -249,12 +249,13 @@ class GroupRunner:
         if loaded is None or self._prompts_checked or self._stop.requested:
             return
         self._prompts_checked = True
-        first, *others = first_measurements(self.group, launch)
+        firsts = first_rounds(self.group, launch)
         with self._stop.closing(loaded.session.close):
-            refused = refused_prompts(loaded, first)
-        for run in (run for runs in (first, *others) for run in runs if run.prompt.id in refused):
-            record_refusal(self._context, run, refused[run.prompt.id], shared=len(self.group.jobs) > 1)
-        for prompt in [run.prompt for run in first if run.prompt.id in refused]:
+            refused = refused_prompts(loaded, [round_[0] for round_ in firsts])
+        for round_ in (round_ for round_ in firsts if round_[0].prompt.id in refused):
+            prompt = round_[0].prompt
+            for run in round_:
+                record_refusal(self._context, run, refused[prompt.id], shared=len(self.group.jobs) > 1)
             self._leave_out(prompt, str(refused[prompt.id]))
 
     def _leave_out(self, prompt: Prompt, error: str) -> None:

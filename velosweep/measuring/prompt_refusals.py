@@ -9,25 +9,22 @@ from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring.lane_context import LaneContext
 from velosweep.measuring.resident_servers import ResidentServer, request_of
 from velosweep.measuring.resuming import CompletedRun
-from velosweep.planning.server_groups import Key, Measurement, ServerGroup, launch_iterations, server_owners
+from velosweep.planning.server_groups import (
+    Key,
+    Measurement,
+    Round,
+    ServerGroup,
+    launch_iterations,
+    round_of,
+    server_owners,
+)
 
 
-def first_measurements(group: ServerGroup, launch: int) -> list[list[Measurement]]:
-    """The first run of each prompt in a launch, server by server."""
-    return [
-        [
-            Measurement(
-                server=server,
-                job=job,
-                prompt=prompt,
-                iteration=launch_iterations(job, launch)[0],
-                launch=launch,
-                group=group.number,
-            )
-            for prompt in job.prompts.prompts
-        ]
-        for server, job in server_owners(group)
-    ]
+def first_rounds(group: ServerGroup, launch: int) -> list[Round]:
+    """The first round of each prompt in a launch."""
+    first = group.jobs[0]
+    iteration = launch_iterations(first, launch)[0]
+    return [round_of(group, server_owners(group), prompt, iteration, launch) for prompt in first.prompts.prompts]
 
 
 def refused_prompts(server: ResidentServer, measurements: Iterable[Measurement]) -> dict[str, RequestRefused]:

@@ -90,6 +90,8 @@ def _draft_reads_checked_tokens(server: ServerConfig) -> bool:
 WARMUP_PROMPT = Prompt(id="warmup", text="Once upon a time")
 
 Round = tuple[Measurement, ...]
+Owned = tuple[ServerConfig, Job]
+"""A server, and the job whose samples it gives."""
 
 
 def plan_groups(
@@ -218,16 +220,23 @@ def launch_iterations(job: Job, launch: int) -> Sequence[int]:
     return found
 
 
+def round_of(
+    group: ServerGroup, owners: Sequence[Owned], prompt: Prompt, iteration: int, launch: int, *, warmup: bool = False
+) -> Round:
+    """One run of each of these servers."""
+    return tuple(
+        Measurement(
+            server=server, job=job, prompt=prompt, iteration=iteration, launch=launch, group=group.number, warmup=warmup
+        )
+        for server, job in owners
+    )
+
+
 def warmups(group: ServerGroup, launch: int) -> Round:
     """One short run for each server of a fresh launch; kept and shown, never averaged. None under warmup_tokens=0."""
     if not group.jobs[0].protocol.warmup_tokens:
         return ()
-    return tuple(
-        Measurement(
-            server=server, job=job, prompt=WARMUP_PROMPT, iteration=0, launch=launch, group=group.number, warmup=True
-        )
-        for server, job in server_owners(group)
-    )
+    return round_of(group, server_owners(group), WARMUP_PROMPT, 0, launch, warmup=True)
 
 
 def rounds(group: ServerGroup, launch: int) -> Iterator[Round]:
@@ -244,14 +253,10 @@ def rounds(group: ServerGroup, launch: int) -> Iterator[Round]:
         for index, prompt in enumerate(first.prompts.prompts)
     ]
 
-    def round_of(order: Sequence[tuple[ServerConfig, Job]], prompt: Prompt, iteration: int) -> Round:
-        return tuple(
-            Measurement(server=server, job=job, prompt=prompt, iteration=iteration, launch=launch, group=group.number)
-            for server, job in order
-        )
-
     if first.protocol.order == "block":
-        yield from (round_of([owner], prompt, iteration) for owner in owners for iteration, _, prompt in passes)
+        yield from (
+            round_of(group, [owner], prompt, iteration, launch) for owner in owners for iteration, _, prompt in passes
+        )
         return
     generator = random.Random(content_hash([first.protocol.seed, group.number, launch, first.id]))  # noqa: S311
     for iteration, index, prompt in passes:
@@ -259,7 +264,7 @@ def rounds(group: ServerGroup, launch: int) -> Iterator[Round]:
             order = generator.sample(owners, len(owners))
         else:  # alternating along both iterations and prompts
             order = owners if (iteration - 1 + index) % 2 == 0 else owners[::-1]
-        yield round_of(order, prompt, iteration)
+        yield round_of(group, order, prompt, iteration, launch)
 
 
 def most_iterations(job: Job) -> int:
@@ -283,8 +288,8 @@ def without_prompts(group: ServerGroup, prompt_ids: Collection[str]) -> ServerGr
     return replace(group, jobs=tuple(map(less, group.jobs)))
 
 
-def server_owners(group: ServerGroup) -> list[tuple[ServerConfig, Job]]:
-    """Each server with the job whose samples it gives; the shared vanilla server goes with the first job."""
+def server_owners(group: ServerGroup) -> list[Owned]:
+    """The group's servers; the shared vanilla server goes with the first job."""
     owners = [(group.vanilla, group.jobs[0])] if group.vanilla else []
     owners += [(server, job) for server, job in zip(group.speculative, group.jobs, strict=True) if server]
     return owners

@@ -16,6 +16,7 @@ from velosweep.planning.server_groups import (
     Measurement,
     Round,
     ServerGroup,
+    round_of,
     sample_key,
     server_owners,
     without_prompts,
@@ -116,13 +117,9 @@ class SearchDriver:
         )
 
     def _measurements(self, category: str | None, candidate: str) -> list[Measurement]:
-        server, job = self._servers[candidate]
-        return [
-            Measurement(
-                server=server, job=job, prompt=prompt, iteration=self._iteration, launch=0, group=self.group.number
-            )
-            for prompt in self._prompts(category)
-        ]
+        owner = self._servers[candidate]
+        rounds = (round_of(self.group, [owner], prompt, self._iteration, 0) for prompt in self._prompts(category))
+        return [run for round_ in rounds for run in round_]
 
     def _prompts(self, category: str | None) -> list[Prompt]:
         every = self.group.jobs[0].prompts.prompts

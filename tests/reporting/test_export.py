@@ -107,8 +107,3 @@ def test_the_key_of_a_server_is_not_passed_on() -> None:
 
 def test_a_sweep_without_results_says_so() -> None:
     assert export([], sweeps.default_sweep().record, "md").startswith("Nothing has been measured yet.\n")
-
-
-def test_another_format_is_refused() -> None:
-    with pytest.raises(ValueError, match="no format 'xls'"):
-        exported(sweeps.default_sweep(), "xls")

@@ -11,7 +11,7 @@ import pytest
 from tests.reporting import sweeps
 from tests.strategies import record, sample, samples_to_table, speculative
 from velosweep.records import ModelFile
-from velosweep.reporting.fastest_of_all import fastest_of_all
+from velosweep.reporting.baseline_answers import fastest_of_all
 from velosweep.reporting.wording import whole_jobs
 from velosweep.statistics.comparison import Comparison, Statistics
 from velosweep.statistics.summarise import compare_jobs

@@ -22,8 +22,8 @@ from velosweep.reporting.export import export
 from velosweep.reporting.html import render_report
 from velosweep.reporting.result_tables import detailed_job_table, summary_table, with_failed
 from velosweep.reporting.table import terminal_lines
+from velosweep.reporting.terminal_details import interval_plot
 from velosweep.reporting.terminal_report import print_results
-from velosweep.reporting.verbose_report import interval_plot
 from velosweep.statistics.comparison import Comparison, Finding, ModeStatistics, RequestTimes, Statistics
 from velosweep.values import Verdict
 

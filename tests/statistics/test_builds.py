@@ -12,7 +12,7 @@ import pytest
 from tests.reporting import sweeps
 from tests.strategies import record, sample, samples_to_table, speculative
 from velosweep.records import JobRecord
-from velosweep.reporting.build_answers import build_answers
+from velosweep.reporting.baseline_answers import build_answers
 from velosweep.reporting.wording import whole_jobs
 from velosweep.statistics.builds import with_builds_compared
 from velosweep.statistics.comparison import BuildComparison, Comparison

@@ -114,13 +114,11 @@ _FOR_PROGRAMS = ("command", "preset", "llama-swap")  # which don't know ~
 
 
 def export(comparisons: Iterable[Comparison], record: SweepRecord, form: str, *, show_paths: bool = False) -> str:
-    """The results in one of FORMATS, ending with a newline. Raises ValueError for another format.
+    """The results in one of FORMATS, ending with a newline.
 
     Home directories become `~` unless `show_paths` or a program is to read it. Jobs that failed have rows in Markdown
     alone. Raises NothingMeasured for a format that states the answer where there is none.
     """
-    if form not in FORMATS:
-        raise ValueError(f"no format {form!r}; use one of {', '.join(FORMATS)}")
     text = FORMATS[form](list(comparisons), record)
     if form in _FOR_PROGRAMS:
         return text

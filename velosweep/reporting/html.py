@@ -10,11 +10,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from velosweep.records import SweepRecord
-from velosweep.reporting.build_answers import build_answers
+from velosweep.reporting.baseline_answers import build_answers, fastest_of_all
 from velosweep.reporting.chart import Chart
 from velosweep.reporting.detail_charts import acceptance_chart, decoding_chart, metric_charts
 from velosweep.reporting.escaping import json_for_script, plot_text, shorten_homes, without_keys
-from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.finding_text import WORST, grouped_findings
 from velosweep.reporting.prompt_texts import PromptTexts, prompt_texts
 from velosweep.reporting.recommendation import Recommendation, recommend, with_answers

@@ -19,25 +19,23 @@ def command_line(job: Comparison, record: SweepRecord) -> str | None:
     """
     if job.engine == "attached":
         return None
-    entry = next((entry for entry in record.jobs if entry.id == job.job_id), None)
-    recorded = entry.server_arguments if entry else ()
-    return _quoted(entry, recorded or default_arguments(job))
+    entry = record.job(job.job_id)
+    return _quoted(entry, (entry and entry.server_arguments) or default_arguments(job))
 
 
 def command_remarks(job: Comparison, record: SweepRecord) -> Iterator[str]:
     """What has to be known before a job's command is run here."""
     if job.engine == "embedded" and shutil.which("llama-server") is None:
         yield WHERE_TO_GET_IT
-    entry = next((entry for entry in record.jobs if entry.id == job.job_id), None)
+    entry = record.job(job.job_id)
     if entry is not None and "-t" in entry.server_arguments and "engine.threads" not in entry.settings:
         yield "-t as measured, with a core left to velosweep: more may be faster"
 
 
 def vanilla_command(job: Comparison, record: SweepRecord) -> str:
     """As `command_line`, for the same main model without speculation."""
-    entry = next((entry for entry in record.jobs if entry.id == job.job_id), None)
-    recorded = entry.vanilla_arguments if entry else ()
-    return _quoted(entry, recorded or ("-m", job.main_model, "-ngl", "999"))
+    entry = record.job(job.job_id)
+    return _quoted(entry, (entry and entry.vanilla_arguments) or ("-m", job.main_model, "-ngl", "999"))
 
 
 def _quoted(entry: JobRecord | None, arguments: Iterable[str]) -> str:

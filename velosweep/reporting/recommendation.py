@@ -217,7 +217,7 @@ def _setting(job: Comparison, names: JobNames, record: SweepRecord) -> str:
         return label
     if names.series[job.job_id]:
         return label if N_DRAFT in names.keys else f"{label}, n_draft {job.n_draft}"
-    if job.draft_model and any(entry.id == job.job_id and entry.synthetic for entry in record.jobs):
+    if job.draft_model and (entry := record.job(job.job_id)) and entry.synthetic:
         return f"the synthetic draft, {label}"  # its file name is its whole recipe
     draft = model_words(model_name(job.draft_model), "draft") if settings_of(job)[DRAFT] else job.speculation
     return f"{draft}, {label}"
@@ -230,7 +230,7 @@ def _to_best(job: Comparison) -> str:
 
 
 def _rests_on(best: Comparison, jobs: Sequence[Comparison], record: SweepRecord) -> str:
-    entry = next((job for job in record.jobs if job.id == best.job_id), None)
+    entry = record.job(best.job_id)
     left_out = next((int(f.evidence["prompts"]) for f in best.findings if f.code == "prompts_left_out"), 0)
     prompts = plural(len(entry.prompt_ids) - left_out, "prompt") if entry else f"prompts {best.prompt_set}"
     compared = sum(job.chosen_low is not None for job in jobs)

@@ -193,18 +193,16 @@ def print_comparison(compared: SweepComparison, console: "Console") -> None:
             say(console, f"{title}: {join_words(labels)}")
 
 
-def render_comparison(compared: SweepComparison, *, show_paths: bool = False) -> str:
+def render_comparison(compared: SweepComparison) -> str:
     """One page that works offline, without a script. The same values give the same bytes.
 
-    Unless `show_paths`, home directories are shortened, and hosts have no names.
+    Home directories are shortened, and hosts have no names.
     """
-    if not show_paths:
-        plain = tuple("host is another" if words.startswith("host was ") else words for words in compared.differences)
-        compared = replace(compared, differences=plain)
+    plain = tuple("host is another" if words.startswith("host was ") else words for words in compared.differences)
     return render_template(
         "comparison.html.j2",
-        show_paths=show_paths,
-        compared=compared,
+        show_paths=False,
+        compared=replace(compared, differences=plain),
         caveat=CAVEAT,
         table=change_table(compared),
         picture=_picture(compared),

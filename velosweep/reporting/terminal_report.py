@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from velosweep.measuring.dispatch import MeasuringOutcome
 from velosweep.records import SweepRecord
-from velosweep.reporting.build_answers import build_answers
+from velosweep.reporting.baseline_answers import build_answers, fastest_of_all
 from velosweep.reporting.console import NORMAL, QUIET, SILENT, VERBOSE, height, near, say
-from velosweep.reporting.fastest_of_all import fastest_of_all
 from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.printed_command import command_remarks
 from velosweep.reporting.recommendation import Recommendation, recommend
 from velosweep.reporting.request_words import request_words
 from velosweep.reporting.result_tables import searched_candidates, summary_table, with_errors_replaced, with_failed
-from velosweep.reporting.single_job_text import print_single
 from velosweep.reporting.speedup_hints import target_reasons
 from velosweep.reporting.table import print_table
-from velosweep.reporting.verbose_report import print_details
+from velosweep.reporting.terminal_details import print_details, print_single
 from velosweep.reporting.wording import failure_sentences, first_few, names_of, whole_jobs
 from velosweep.reporting.workload_map import as_answered, where_it_pays, workload_table
 from velosweep.results.loading import sweeps_by_age

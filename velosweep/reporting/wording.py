@@ -199,14 +199,15 @@ def leading_series(rows: Iterable[Comparison]) -> dict[str, list[Comparison]]:
 
 def target_of(record: SweepRecord, job_id: str) -> float:
     """The target speedup a job was held against."""
-    return next((job.target_speedup for job in record.jobs if job.id == job_id), 1.5)
+    job = record.job(job_id)
+    return job.target_speedup if job else 1.5
 
 
 def without_speedup(job: Comparison, record: SweepRecord) -> str:
     """Why a job has no speedup: vanilla was left out on request, or what was asked for could not be used."""
     if job.speculation == "none":
         return "this setting does not speculate"
-    if job.vanilla is None and any(entry.skip_vanilla for entry in record.jobs if entry.id == job.job_id):
+    if job.vanilla is None and (entry := record.job(job.job_id)) and entry.skip_vanilla:
         return "vanilla was skipped"
     if job.vanilla is None and job.speculative is None:
         return "there are no valid runs"

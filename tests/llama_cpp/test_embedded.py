@@ -155,7 +155,7 @@ def test_a_kind_that_this_release_knows_nothing_of_runs_under_its_llama_cpp_name
         setting_table, "_OUR_FLAGS", {flag for flag in setting_table._OUR_FLAGS if "ngram-map-k-" not in flag}
     )
     speculation = Speculation(kinds=("ngram-map-k",), parameters=(("ngram_map_k.size_n", 2),))
-    embedded.check_speculation(speculation)
+    embedded.check_embedded(speculation)
     server = speculative(3, main_model=pair[0], draft_model=None, speculation=speculation)
 
     (run,) = run_of(server, tmp_path)
@@ -163,9 +163,9 @@ def test_a_kind_that_this_release_knows_nothing_of_runs_under_its_llama_cpp_name
     assert run.draft_tokens > 0
     assert len(run.accepted_per_position) == 3
     with pytest.raises(ProgramError, match=r"it knows draft-dflash, .*ngram-map-k"):
-        embedded.check_speculation(Speculation(kinds=("ngram-of-next-month",)))
+        embedded.check_embedded(Speculation(kinds=("ngram-of-next-month",)))
     with pytest.raises(ProgramError, match=r"has no speculation parameter draft.conf_min; it has .*ngram_map_k_size_n"):
-        embedded.check_speculation(Speculation(parameters=(("draft.conf_min", 0.5),)))
+        embedded.check_embedded(Speculation(parameters=(("draft.conf_min", 0.5),)))
 
 
 @pytest.mark.real

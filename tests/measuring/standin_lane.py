@@ -20,7 +20,7 @@ from velosweep.measuring.prepare import Prepared, engine_key
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.measuring.sample_rows import SampleMaker
 from velosweep.planning.lane_queue import LaneQueue
-from velosweep.planning.server_groups import Key, ServerGroup, plan_with_earlier
+from velosweep.planning.server_groups import RunKey, ServerGroup, plan_with_earlier
 from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.tuning.search_driver import SearchDriver
@@ -116,7 +116,7 @@ class Bench:
     samples: list[Sample] = field(default_factory=list)
     recorded: list[Sample] = field(default_factory=list)  # with those of runs that were never asked for
     events: list[Event] = field(default_factory=list)
-    done: dict[Key, CompletedRun] = field(default_factory=dict)
+    done: dict[RunKey, CompletedRun] = field(default_factory=dict)
     stop: StopFlag = field(default_factory=StopFlag)
     after_sample: Callable[[Sample], None] = lambda sample: None
     driver: SearchDriver | None = None

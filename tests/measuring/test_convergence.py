@@ -10,7 +10,7 @@ from velosweep.config.settings import Adaptive, Prompt, PromptSet, Protocol
 from velosweep.measuring.convergence import converged, iteration_speeds
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.planning.identity import identify
-from velosweep.planning.server_groups import Key, ServerGroup, plan_groups
+from velosweep.planning.server_groups import RunKey, ServerGroup, plan_groups
 
 PROMPTS = PromptSet(name="two", prompts=(Prompt(id="a", text="A"), Prompt(id="b", text="B")))
 ADAPTIVE = Adaptive(min_pairs=2, look_every=2, max_pairs=6, target=0.01)
@@ -21,7 +21,7 @@ ADAPTIVE = Adaptive(min_pairs=2, look_every=2, max_pairs=6, target=0.01)
 (SPECULATIVE,) = GROUP.speculative
 
 
-def runs(owner: str, *ms: float, prompts: str = "ab") -> dict[Key, CompletedRun]:
+def runs(owner: str, *ms: float, prompts: str = "ab") -> dict[RunKey, CompletedRun]:
     """A run of 101 tokens of each prompt in each iteration, with milliseconds a token."""
     return {
         (owner, 0, 0, iteration, prompt): CompletedRun(101, 100 * each, 100 * each)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from velosweep.errors import StorageError
-from velosweep.statistics.columns import Columns, columns_of, combined_key
+from velosweep.statistics.columns import Columns, combined_key, sample_columns
 
 NAN = float("nan")
 
@@ -94,7 +94,7 @@ def test_a_column_is_made_once():
 
 def test_missing_columns_are_named_with_all_that_are_needed():
     with pytest.raises(StorageError, match="no column mode, iteration") as caught:
-        columns_of(
+        sample_columns(
             pa.table({name: [1] for name in ("job_id", "tokens_per_second", "time_to_first_token_ms", "total_time_ms")})
         )
 

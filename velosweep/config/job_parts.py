@@ -79,7 +79,7 @@ def protocol(protocol: Protocol, iterations: int) -> Protocol:
     return replace(protocol, iterations=iterations)
 
 
-def check_pair(pair: ModelPair, speculation: Speculation, skip_vanilla: bool) -> None:
+def check_measurable(pair: ModelPair, speculation: Speculation, skip_vanilla: bool) -> None:
     """Raise ConfigError where a draft model is missing, or nothing would be measured."""
     if speculation.needs_draft_model and pair.synthetic is None and not pair.draft_model:
         raise ConfigError(

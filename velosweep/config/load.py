@@ -117,7 +117,7 @@ class JobLoader:
             "speculation": parts.make("speculation"),
             "skip_vanilla": parts.make("skip_vanilla"),
         }
-        parts.check(job_parts.check_pair, *made.values())
+        parts.check(job_parts.check_measurable, *made.values())
         made |= {
             "engine": parts.make("engine", "llama_cpp", by=job_parts.engine),
             "n_draft": parts.make("n_draft"),

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from velosweep.config.settings import Prompt
 from velosweep.errors import PromptError
 
-TEXT_KEYS = ("text", "prompt", "turns", "content", "messages", "conversations", "conversation")
+PROMPT_KEYS = ("text", "prompt", "turns", "content", "messages", "conversations", "conversation")
 _SYSTEM_ROLES, _USER_ROLES, _ANSWER_ROLES = ("system", "developer"), ("user", "human"), ("assistant", "gpt", "model")
 _LONGEST_ID, _LONGEST_ID_BYTES = 64, 200
-_NO_TEXT = f"give it one of {', '.join(f'`{key}`' for key in TEXT_KEYS)}"
+_NO_TEXT = f"give it one of {', '.join(f'`{key}`' for key in PROMPT_KEYS)}"
 
 
 class _Asked(NamedTuple):
@@ -50,7 +50,7 @@ def _asked(item: Mapping[Any, Any], where: str) -> _Asked:
     if role in (*_SYSTEM_ROLES, *_ANSWER_ROLES):
         remedy = 'put each conversation into one item: {"messages": [{"role": "system", …}, {"role": "user", …}]}'
         raise PromptError(f"{where} is a message of the role {role}, and no prompt", remedy=remedy)
-    found = {key: item[key] for key in TEXT_KEYS if item.get(key) is not None}
+    found = {key: item[key] for key in PROMPT_KEYS if item.get(key) is not None}
     texts = {str(key): _conversation(value, f"{where}, {key}") for key, value in found.items()}
     if len({(str(asked.text), asked.system) for asked in texts.values()}) > 1:
         raise PromptError(f"{where} has {' and '.join(texts)}, which differ", remedy="keep the one that is the prompt")

@@ -19,7 +19,7 @@ import yaml
 
 from velosweep.config.hydra_errors import not_utf8, not_yaml
 from velosweep.config.keys import expanded
-from velosweep.config.prompt_items import TEXT_KEYS, as_word, checked_text, read_item
+from velosweep.config.prompt_items import PROMPT_KEYS, as_word, checked_text, read_item
 from velosweep.config.schema import PromptKeys
 from velosweep.config.settings import Prompt, PromptSet
 from velosweep.errors import PromptError
@@ -202,7 +202,7 @@ def _has_json_lines(text: str) -> bool:
         items = [json.loads(line) for line in text.split("\n") if line.strip()] if text.lstrip()[:1] == "{" else []
     except (ValueError, RecursionError):
         return False
-    return bool(items) and all(isinstance(item, Mapping) and any(k in item for k in TEXT_KEYS) for item in items)
+    return bool(items) and all(isinstance(item, Mapping) and any(k in item for k in PROMPT_KEYS) for item in items)
 
 
 def _is_set(value: object) -> bool:
@@ -210,7 +210,7 @@ def _is_set(value: object) -> bool:
     if not isinstance(value, Mapping):
         return isinstance(value, list)
     return "items" in value or (
-        not any(key in value for key in TEXT_KEYS) and all(isinstance(v, list) for v in value.values())
+        not any(key in value for key in PROMPT_KEYS) and all(isinstance(v, list) for v in value.values())
     )
 
 
@@ -229,7 +229,7 @@ def _from_content(content: object, path: Path) -> Iterator[Prompt]:
     """A list of items, a mapping with `items:`, one item, or a mapping from categories to lists."""
     if isinstance(content, Mapping) and "items" in content:
         content = content["items"]
-    if isinstance(content, Mapping) and any(key in content for key in TEXT_KEYS):
+    if isinstance(content, Mapping) and any(key in content for key in PROMPT_KEYS):
         content = [content]
     if isinstance(content, Mapping) and all(isinstance(items, list) for items in content.values()):
         pairs = ((category, item) for category, items in content.items() for item in items)

@@ -44,7 +44,7 @@ class EmbeddedEngine(Engine):
                 "the embedded llama.cpp takes none",
                 remedy="use engine=server with llama_cpp.path, or the typed keys of engine",
             )
-        check_speculation(speculation)
+        check_embedded(speculation)
 
     def devices(self) -> tuple[Device, ...]:
         """Asked once; the wheels for Linux have none."""
@@ -95,7 +95,7 @@ def _known_speculation() -> tuple[frozenset[str], Mapping[str, str]]:
     return frozenset(answer["kinds"]), {spec_flag(name): f"speculative.{name}" for name in answer["parameters"]}
 
 
-def check_speculation(speculation: Speculation) -> None:
+def check_embedded(speculation: Speculation) -> None:
     """Raise ProgramError for a kind or a parameter that the embedded llama.cpp doesn't know."""
     unknown = [kind for kind in speculation.kinds if kind not in KINDS]
     extra = [name for name in kind_parameters(speculation, 1) if name not in SETTINGS]

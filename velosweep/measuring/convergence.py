@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from velosweep.config.settings import Adaptive
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring.resuming import CompletedRun
-from velosweep.planning.server_groups import Key, ServerGroup, launch_iterations
+from velosweep.planning.server_groups import RunKey, ServerGroup, launch_iterations
 from velosweep.statistics.intervals import t_ratio
 
-CompletedRuns = Mapping[Key, CompletedRun]
+CompletedRuns = Mapping[RunKey, CompletedRun]
 
 
 def converged(

@@ -21,7 +21,7 @@ from velosweep.measuring.resident_servers import ResidentServers
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.measuring.sample_rows import SampleMaker
 from velosweep.planning.lane_queue import LaneQueue
-from velosweep.planning.server_groups import Key, ServerGroup
+from velosweep.planning.server_groups import RunKey, ServerGroup
 from velosweep.records import JobRecord, SweepRecord
 from velosweep.results.journal import Journal
 from velosweep.results.paths import SweepPaths
@@ -126,7 +126,7 @@ def _contexts(
         )
 
 
-def _begun(groups: Sequence[ServerGroup], done: Mapping[Key, CompletedRun]) -> frozenset[str]:
+def _begun(groups: Sequence[ServerGroup], done: Mapping[RunKey, CompletedRun]) -> frozenset[str]:
     """Jobs that something can be said of: with good runs of their own and, unless that is skipped, of vanilla."""
     owners = {(key[0], key[1]) for key in done}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from velosweep.config.settings import Job, Prompt
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring.resuming import CompletedRun
-from velosweep.planning.server_groups import Key, Measurement, ServerGroup
+from velosweep.planning.server_groups import Measurement, RunKey, ServerGroup
 from velosweep.results.journal import Journal
 from velosweep.tuning.search_driver import SearchDriver
 from velosweep.values import Sample
@@ -94,7 +94,7 @@ class Recorder:
         *,
         journal: Journal,
         observe: Observer,
-        done: dict[Key, CompletedRun],
+        done: dict[RunKey, CompletedRun],
         search_drivers: Mapping[ServerGroup, SearchDriver],
     ) -> None:
         self.done = done
@@ -127,7 +127,7 @@ class Recorder:
         """Seconds of the slowest good run of this server (by its owner) and prompt; None where there was none."""
         return self._slowest_s.get((measurement.key[0], measurement.prompt.id))
 
-    def _learn_time(self, key: Key, run: CompletedRun) -> None:
+    def _learn_time(self, key: RunKey, run: CompletedRun) -> None:
         kind = (key[0], key[-1])
         self._slowest_s[kind] = max(run.total_ms / 1000, self._slowest_s.get(kind, 0.0))
 

@@ -10,9 +10,9 @@ from velosweep.measuring.lane_context import LaneContext
 from velosweep.measuring.resident_servers import ResidentServer, request_of
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.planning.server_groups import (
-    Key,
     Measurement,
     Round,
+    RunKey,
     ServerGroup,
     launch_iterations,
     round_of,
@@ -56,7 +56,7 @@ def record_refusal(context: LaneContext, measurement: Measurement, error: Reques
 
 
 def ran_well_before(
-    server: ServerConfig, group: ServerGroup, measurement: Measurement, done: Mapping[Key, CompletedRun]
+    server: ServerConfig, group: ServerGroup, measurement: Measurement, done: Mapping[RunKey, CompletedRun]
 ) -> bool:
     """Whether a server has a good run of another prompt in this launch."""
     return any(

@@ -16,7 +16,7 @@ from velosweep.models.file_contents import OtherContent, other_content
 from velosweep.models.vocabularies import default_special_tokens, vocabulary_type
 from velosweep.units import bytes_words
 
-Value = int | float | bool | bytes | tuple[int, ...]
+HeaderValue = int | float | bool | bytes | tuple[int, ...]
 Tokens = tuple[bytes, ...]
 
 FILE_TYPES = {
@@ -121,7 +121,7 @@ def parse_header(data: bytes, path: Path, size: int) -> GgufInfo:
     """What the first bytes of a file say, with llama.cpp's defaults for what they leave out. Raises HeaderError."""
     reader = _Reader(data)
     n_tensors, n_pairs = reader.counts()
-    values: dict[str, Value] = {}
+    values: dict[str, HeaderValue] = {}
     for _ in range(n_pairs):
         key, value = reader.pair()
         if value is not None:
@@ -161,7 +161,7 @@ def parse_header(data: bytes, path: Path, size: int) -> GgufInfo:
     )
 
 
-def _kv_elements_per_token(values: dict[str, Value], architecture: str) -> int | None:
+def _kv_elements_per_token(values: dict[str, HeaderValue], architecture: str) -> int | None:
     """Layers x KV heads x (key + value length): too many where heads vary by layer, None for compressed keys (MLA)."""
 
     def number(name: str, default: int | None = None) -> int | None:
@@ -176,7 +176,7 @@ def _kv_elements_per_token(values: dict[str, Value], architecture: str) -> int |
     return layers * kv_heads * (key + value) or None
 
 
-def _text(values: dict[str, Value], key: str) -> str | None:
+def _text(values: dict[str, HeaderValue], key: str) -> str | None:
     """Text without control characters: it may reach a terminal."""
     value = values.get(key)
     if not isinstance(value, bytes):
@@ -184,17 +184,17 @@ def _text(values: dict[str, Value], key: str) -> str | None:
     return "".join(c if c.isprintable() else "�" for c in value[:800].decode("utf-8", "replace"))[:200]
 
 
-def _bytes(values: dict[str, Value], key: str) -> bytes:
+def _bytes(values: dict[str, HeaderValue], key: str) -> bytes:
     value = values.get(key)
     return value if isinstance(value, bytes) else b""
 
 
-def _number(values: dict[str, Value], key: str, default: int | None = None) -> int | None:
+def _number(values: dict[str, HeaderValue], key: str, default: int | None = None) -> int | None:
     value = values.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) else default
 
 
-def _flag(values: dict[str, Value], key: str, default: bool | None) -> bool | None:
+def _flag(values: dict[str, HeaderValue], key: str, default: bool | None) -> bool | None:
     value = values.get(key)
     return value if isinstance(value, bool) else default
 
@@ -238,7 +238,7 @@ class _Reader:
     def string(self) -> bytes:
         return self.take(self.number(_U64))
 
-    def pair(self) -> tuple[bytes, Value | None]:
+    def pair(self) -> tuple[bytes, HeaderValue | None]:
         """A key and its value: None for an array, but for a short one of integers; the token texts go to `tokens`."""
         key, kind = self.string(), self.number(_U32)
         if kind == _STRING:
@@ -257,7 +257,7 @@ class _Reader:
             return key, tuple(self.number(_SCALARS[kind]) for _ in range(count))
         if kind not in _SCALARS:
             raise HeaderError(f"it has a value of unknown type {kind}")
-        value: Value = _SCALARS[kind].unpack(self.take(_SCALARS[kind].size))[0]
+        value: HeaderValue = _SCALARS[kind].unpack(self.take(_SCALARS[kind].size))[0]
         return key, value
 
     def _strings(self, count: int) -> Tokens:

@@ -11,7 +11,7 @@ from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.planning.identity import build_family, content_hash, round_family, speculative_server, vanilla_server
 from velosweep.values import Mode, Sample
 
-Key = tuple[str, int, int, int, str]
+RunKey = tuple[str, int, int, int, str]
 """Identity of a measurement within a sweep: owner (job id or baseline id), group, launch, iteration, prompt id."""
 
 
@@ -51,13 +51,13 @@ class Measurement:
     warmup: bool = False
 
     @property
-    def key(self) -> Key:
+    def key(self) -> RunKey:
         """What it is known by within the sweep."""
         owner = self.job.baseline_id if self.server.mode is Mode.VANILLA else self.job.id
         return (owner, self.group, self.launch, self.iteration, self.prompt.id)
 
 
-def sample_key(sample: Sample) -> Key:
+def sample_key(sample: Sample) -> RunKey:
     """The `Measurement.key` that gave this sample."""
     return (sample.job_id, sample.block, sample.launch, sample.iteration, sample.prompt_id)
 

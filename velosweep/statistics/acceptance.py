@@ -15,8 +15,8 @@ from statistics import NormalDist
 from velosweep.statistics.comparison import Acceptance
 from velosweep.statistics.intervals import t_half_width
 
-OVER_PROMPTS = "95 % over prompts"
-THIS_RUN = "95 % this run"
+UNIT_PROMPTS = "95 % over prompts"
+UNIT_RUN = "95 % this run"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,7 @@ def estimate(prompts: Sequence[Counts], n_draft: int) -> Acceptance | None:
         rate=accepted / drafted,
         low=low,
         high=high,
-        interval_unit=THIS_RUN if len(prompts) == 1 else OVER_PROMPTS,
+        interval_unit=UNIT_RUN if len(prompts) == 1 else UNIT_PROMPTS,
         alpha=alpha,
         tokens_per_round=1 + accepted / rounds if rounds > 0 else None,
         per_position=tuple(count / rounds for count in positions) if positions else None,

@@ -121,7 +121,7 @@ class Columns:
         return (status.codes == status.code("ok")) | (status.codes == -1)
 
 
-def columns_of(table: pa.Table) -> Columns:
+def sample_columns(table: pa.Table) -> Columns:
     """The table's columns. Raises StorageError naming a required column that is missing."""
     missing = [name for name in NEEDED_COLUMNS if name not in table.column_names]
     if missing:

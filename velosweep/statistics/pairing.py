@@ -127,7 +127,7 @@ class Baselines:
         for index, owner in enumerate(arrangement.owners):
             if owner.mode is Mode.VANILLA:
                 self.by_id[owner.sweep_id, owner.job_id] = index
-                self._by_signature.setdefault(signature(arrangement.columns, owner), []).append(index)
+                self._by_signature.setdefault(_signature(arrangement.columns, owner), []).append(index)
 
     def find(self, owner: Owner, record: JobRecord | None) -> tuple[int | None, bool]:
         """Index of the vanilla owner (None: there is none), and whether several fitted equally."""
@@ -136,7 +136,7 @@ class Baselines:
                 return self.by_id[owner.sweep_id, job_id], False
         if record is not None and record.skip_vanilla:
             return None, False
-        fitting = self._by_signature.get(signature(self._arrangement.columns, owner), [])
+        fitting = self._by_signature.get(_signature(self._arrangement.columns, owner), [])
         fitting = [index for index in fitting if self._set_alike(self._arrangement.owners[index], owner)]
         if len(fitting) < 2:
             return (fitting[0] if fitting else None), False
@@ -153,7 +153,7 @@ class Baselines:
         return True
 
 
-def signature(columns: Columns, owner: Owner) -> tuple[object, ...]:
+def _signature(columns: Columns, owner: Owner) -> tuple[object, ...]:
     """What a vanilla series must share with a job to be its baseline, when no baseline id says so."""
     row = int(owner.rows[0])
     texts = ("main_model", "prompt_set", "device", "host", "engine", "llama_cpp_build")

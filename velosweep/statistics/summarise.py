@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from velosweep.records import JobRecord
 from velosweep.statistics.best_of_several import with_best_marked
-from velosweep.statistics.columns import columns_of
+from velosweep.statistics.columns import sample_columns
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.comparison_figures import figures_of
 from velosweep.statistics.findings import recovery_probes
@@ -47,7 +47,7 @@ def _jobs_by_baseline(
     samples: "pa.Table", jobs: Mapping[str, JobRecord] | None
 ) -> Iterator[tuple[int, list[Comparison]]]:
     """Each job's place in the order of jobs, and its comparisons: one for each prompt, then its own."""
-    columns = columns_of(samples)
+    columns = sample_columns(samples)
     runs = runs_of(columns)
     arrangement = arrange(columns)
     found = find_jobs(arrangement, jobs or {})

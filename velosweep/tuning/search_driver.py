@@ -12,9 +12,9 @@ from velosweep.config.settings import Job, Prompt, TunerSettings
 from velosweep.errors import ConfigError
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.planning.server_groups import (
-    Key,
     Measurement,
     Round,
+    RunKey,
     ServerGroup,
     round_of,
     sample_key,
@@ -41,7 +41,7 @@ class SearchDriver:
 
     group: ServerGroup
     settings: TunerSettings
-    samples: dict[Key, Sample]
+    samples: dict[RunKey, Sample]
     loading_s: float = 0.0
     searches: dict[str | None, BestArmSearch] = field(init=False)
     _servers: dict[str, tuple[ServerConfig, Job]] = field(init=False)

@@ -168,7 +168,7 @@ def _code(content: object) -> str | None:
         left = re.sub(r"(?<!\\)((?:\\\\)*)\\\$", r"\1", content)  # without what is escaped
         while (shorter := _HARMLESS.sub("", left)) != left:
             left = shorter
-        return content if "${" in left else None
+        return f"perhaps, by {content}" if "${" in left else None
     if isinstance(content, dict):
         for name in ("_target_", "()", "class"):
             called = str(content.get(name, ""))

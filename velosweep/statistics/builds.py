@@ -88,9 +88,11 @@ def _build(job: Comparison) -> tuple[object, ...]:
 
 def series_of(samples: "pa.Table", names: set[str]) -> dict[str, RunSeries]:
     """Of each name that has good runs; of several attempts at a run the last."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    wanted = (pc.field("status") == "ok") & ~pc.field("warmup") & pc.is_in(pc.field("job_id"), _array(sorted(names)))
+    known: Any = pa.array(sorted(names), pa.string())
+    wanted = (pc.field("status") == "ok") & ~pc.field("warmup") & pc.is_in(pc.field("job_id"), known)
     columns = ["job_id", "launch", "iteration", "attempt", "prompt_id", "tokens_per_second", "order", "host", "device"]
     found: dict[str, RunSeries] = defaultdict(RunSeries)
     for row in sorted(samples.filter(wanted).select(columns).to_pylist(), key=lambda row: row["attempt"] or 0):
@@ -102,12 +104,6 @@ def series_of(samples: "pa.Table", names: set[str]) -> dict[str, RunSeries]:
         own.order[place].append(row["order"])
         own.places.add((row["host"], row["device"]))
     return {name: own for name, own in found.items() if own.logs}
-
-
-def _array(values: Sequence[str]) -> Any:
-    import pyarrow as pa
-
-    return pa.array(values, pa.string())
 
 
 def _table(series: Mapping[str, RunSeries]) -> tuple[list[Pass], Any]:

@@ -17,7 +17,7 @@ On a GPU llama.cpp waits for that reading when it drafts next, and s is then par
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +121,8 @@ def _sync_ms(runs: "Runs", owner: "Owner", vanilla: "Owner", batch: float) -> fl
 
     0 for kinds without a model of their own. For drafts that are cut short in proportion to the batch.
     """
+    import numpy as np
+
     kinds = (runs.columns.text("speculation").at(int(owner.rows[0])) or "").partition(" (")[0].split("+")
     if all(name in KINDS and not KINDS[name].draft_settings for name in kinds):
         return 0.0
@@ -128,7 +130,9 @@ def _sync_ms(runs: "Runs", owner: "Owner", vanilla: "Owner", batch: float) -> fl
     if not ours or not theirs:
         return None
     size, ms = max(ours.items())
-    return max(ms - _interpolated(theirs, size), 0.0) * min(batch / size, 1.0)
+    sizes: Any = sorted(theirs)
+    of_vanilla = float(np.interp(size, sizes, [theirs[one] for one in sizes]))
+    return max(ms - of_vanilla, 0.0) * min(batch / size, 1.0)
 
 
 def _batch_ms(runs: "Runs", owner: "Owner") -> dict[int, float]:
@@ -142,11 +146,3 @@ def _batch_ms(runs: "Runs", owner: "Owner") -> dict[int, float]:
         for size, ms in zip(sizes[1][begin:end].tolist(), times[1][begin:end].tolist(), strict=True):
             found[size].append(ms)
     return {size: min(values) for size, values in found.items()}
-
-
-def _interpolated(times: Mapping[int, float], size: int) -> float:
-    """The time of a batch of this size by those around it."""
-    import numpy as np
-
-    sizes: Any = sorted(times)
-    return float(np.interp(size, sizes, [times[one] for one in sizes]))

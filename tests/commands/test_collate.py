@@ -99,7 +99,9 @@ def test_a_sweep_that_is_being_written_is_left_alone(tmp_path: Path, capsys: pyt
         status = main(["collate", str(root)])
 
     assert status == ExitStatus.REFUSED
-    assert f"is being written by process {os.getpid()}" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"is being written by process {os.getpid()}" in told
+    assert "wait until it ends; for a new sweep choose another" in told
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])

@@ -178,7 +178,7 @@ def test_a_program_that_never_answers_is_given_up() -> None:
         (-11, "killed by SIGSEGV (segmentation fault)"),
         (139, "killed by SIGSEGV (segmentation fault)"),
         (134, "killed by SIGABRT (aborted)"),
-        (-9, "killed by SIGKILL (killed)"),
+        (-9, "killed by SIGKILL"),
         (255, "exit status 255"),
     ],
 )

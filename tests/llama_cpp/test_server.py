@@ -120,7 +120,7 @@ def test_a_death_during_a_run_is_told_with_its_cause(tmp_path: Path, model: str)
     session = launched(engine_of(tmp_path, "2026-10"), vanilla(model), tmp_path)
     session._child.stop(grace_s=0)
 
-    with pytest.raises(RunFailed, match="died during the run"):
+    with pytest.raises(RunFailed, match="died during the run: it was killed by SIGKILL, most likely"):
         session.generate(request(), timeout_s=60)
     session.close()
 

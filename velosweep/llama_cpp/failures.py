@@ -7,11 +7,10 @@ from velosweep.llama_cpp.process import describe_exit
 
 
 class FailureCause(NamedTuple):
-    """Why a program ended or did not do what was asked, and what to do. `known`: whether the log said it."""
+    """Why a program ended or did not do what was asked, and what to do."""
 
     cause: str
     remedy: str
-    known: bool = True
 
 
 UNFIT_VOCABULARY = "the draft model's vocabulary does not fit the main model's"
@@ -190,7 +189,7 @@ def diagnose(log: str, exit_code: int | None) -> FailureCause:
         f"in {function}" if function else None,
         last_words(log),
     )
-    return FailureCause(": ".join(filter(None, causes)), "read the log for the whole story", known=False)
+    return FailureCause(": ".join(filter(None, causes)), "read the log for the whole story")
 
 
 def _template_error(log: str, line: str) -> str:

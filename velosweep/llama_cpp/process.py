@@ -252,7 +252,7 @@ def describe_exit(code: int | None) -> str:
     except ValueError:
         return f"killed by signal {number}"
     words = (signal.strsignal(number) or "").lower()
-    return f"killed by {name} ({words})" if words else f"killed by {name}"
+    return f"killed by {name} ({words})" if words not in ("", "killed") else f"killed by {name}"
 
 
 def tail(path: Path, size: int = 1 << 16) -> str:

@@ -172,7 +172,8 @@ class ServerSession(Session):
             if code is None:
                 raise
             failure = failures.diagnose(process.tail(self._log_path, _LAST_WORDS), code)
-            how = f" ({process.describe_exit(code)})" if failure.known else ""  # else the cause says it
+            words = process.describe_exit(code)
+            how = "" if words in failure.cause else f" ({words})"
             raise RunFailed(
                 f"llama.cpp died during the run{how}: {failure.cause} (log: {self._log_path})", remedy=failure.remedy
             ) from error

@@ -57,7 +57,8 @@ def sweep_lock(path: Path) -> Iterator[None]:
         holder = lock.holder()
         named = f"process {holder.get('pid')} on {holder['host']}" if "host" in holder else "another process"
         raise BusyError(
-            f"{path.parent} is being written by {named}", remedy="wait until it ends, or choose another hydra.sweep.dir"
+            f"{path.parent} is being written by {named}",
+            remedy="wait until it ends; for a new sweep choose another hydra.sweep.dir",
         )
     try:
         yield

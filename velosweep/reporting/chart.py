@@ -105,6 +105,7 @@ def heat_trace(
         "type": "heatmap", "z": values, "zmin": rounded(middle - reach), "zmax": rounded(middle + reach),
         "xgap": 2, "ygap": 2, "colorscale": [[0, "--low"], [0.5, "--mid"], [1, "--high"]],
         "colorbar": {"title": {"text": "×"}, "thickness": 12}, "text": texts(text), "texttemplate": "%{text}",
+        "textfont": {"color": "--text"},  # Plotly's own choice is hard to read on what lies between the colours
         "customdata": texts(hover), "hovertemplate": f"{where}%{{customdata}}<extra></extra>", **more,
     }  # fmt: skip
 

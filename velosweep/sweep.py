@@ -13,7 +13,7 @@ from velosweep.machine.device_locks import lock_devices
 from velosweep.measuring.dispatch import MeasuringOutcome, measure, with_outcomes
 from velosweep.measuring.interrupts import StopFlag, stop_on_signals
 from velosweep.measuring.lane_context import Preload
-from velosweep.measuring.opening import open_sweep, refuse_shared_out, refuse_unwritable_names
+from velosweep.measuring.opening import open_sweep, refuse_unfit_folder, refuse_unwritable_names
 from velosweep.measuring.prepare import Prepared, hive_folder_warnings, prepare
 from velosweep.measuring.resuming import plan, plan_as_data
 from velosweep.planning.server_groups import ServerGroup
@@ -57,7 +57,7 @@ def run_sweep(
     if settings.report_plots:
         require_matplotlib()
     if not settings.measures_remotely:
-        refuse_shared_out(root)
+        refuse_unfit_folder(root)
     console = make_console()
     refuse_unwritable_names(jobs, root, command)
     prepared = prepare(jobs, settings, say=partial(say, console))

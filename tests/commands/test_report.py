@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,15 @@ def test_a_folder_that_is_no_sweep_is_refused(tmp_path: Path, capsys: pytest.Cap
     assert main(["report", str(tmp_path)]) == 2
 
     assert str(tmp_path) in capsys.readouterr().err
+
+
+@pytest.mark.skipif(find_spec("alembic") is not None, reason="MLflow's databases can be used here")
+def test_what_mlflow_lacks_is_told_in_words(
+    sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
+    monkeypatch.chdir(sweep)
+
+    assert main(["report", str(sweep), "--mlflow", f"sqlite:///{sweep}/mlflow.db"]) == 2
+
+    assert "MLflow needs the package" in capsys.readouterr().err

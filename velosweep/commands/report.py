@@ -103,6 +103,10 @@ def _show(derived: SweepResults, arguments: argparse.Namespace) -> None:
     artefacts = {job.id: [paths.job(job).summary, paths.job(job).samples, paths.report] for job in derived.record.jobs}
     try:
         logged = log_to_mlflow(derived.comparisons, derived.record, artefacts=artefacts, tracking_uri=uri)
+    except ImportError as error:  # `mlflow-skinny` comes without what its databases need
+        raise StorageError(
+            f"MLflow needs the package {error.name} for this store", remedy="install it, or name another: --mlflow URI"
+        ) from error
     except Exception as error:
         # MLflow may not be installed, so its exception classes can't be named here.
         if not type(error).__module__.startswith("mlflow"):

@@ -18,6 +18,7 @@ from velosweep.measuring.resuming import EarlierResults, earlier_progress
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
 from velosweep.planning.job_settings import other_settings
 from velosweep.records import Environment, JobRecord, SweepRecord
+from velosweep.results.journal import read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import read_record
 from velosweep.units import plural
@@ -59,10 +60,22 @@ def open_sweep(sweep: Sweep, prepared: Prepared, settings: RunSettings) -> Opene
     )
 
 
-def refuse_shared_out(root: Path) -> None:
-    """Raise MismatchError for the folder of a sweep that other machines measured, each with a vanilla of its own."""
+def refuse_unfit_folder(root: Path) -> None:
+    """Raise StorageError for the folder of a sweep that lost its journal or its sweep.json, MismatchError for one that
+    other machines measured, each with a vanilla of its own."""
     paths = SweepPaths(root)
     record = read_record(paths.record) if paths.record.is_file() else None
+    if record and paths.samples.is_file() and not paths.journal.is_file():
+        anew = f"measure anew in another folder: velosweep rerun {shlex.quote(str(root))}"
+        raise StorageError(
+            f"{root} lacks its {paths.journal.name}: {paths.samples.name} would lose the runs in it",
+            remedy=f"put it back from a copy, or {anew}",
+        )
+    if not record and paths.journal.is_file() and read_journal(paths.journal).samples:
+        raise StorageError(
+            f"{root} lacks its {paths.record.name}: the runs there would be mixed with new ones",
+            remedy="put it back from a copy, or choose another folder; velosweep report shows what was measured",
+        )
     if not (record.shared_out if record else paths.groups.is_dir()):
         return
     again = "go on with the same command as before"

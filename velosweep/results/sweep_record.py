@@ -51,7 +51,7 @@ def read_record(path: Path) -> SweepRecord:
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise StorageError(
             f"{path} is damaged ({type(error).__name__}: {error})",
-            remedy="restore it from a copy; the samples beside it can still be read with velosweep.load",
+            remedy="restore it from a copy, or move it away: report and collate then go by the samples alone",
         ) from error
 
 

@@ -4,7 +4,7 @@ Valid settings that are probably mistakes run all the same, and people are warne
 """
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -202,27 +202,26 @@ def hive_folder_warnings(root: Path, jobs: Sequence[Job]) -> tuple[PreflightWarn
 
 def preflight_warnings(
     jobs: Sequence[Job], headers: Mapping[str, GgufInfo], lanes: Sequence[Lane]
-) -> tuple[PreflightWarning, ...]:
+) -> Iterator[PreflightWarning]:
     """Everything to warn of before measuring. `headers`: of the model files, by path. No `lanes`: not measured here."""
-    warnings = []
-    drafting = [job.model_pair for job in jobs if "draft" in job.speculation.kinds]
-    for main, draft in dict.fromkeys((pair.main_model, pair.draft_model or "") for pair in drafting):
+    drafting = [job for job in jobs if "draft" in job.speculation.kinds]
+    for main, draft in dict.fromkeys((job.model_pair.main_model, job.model_pair.draft_model or "") for job in drafting):
         if main in headers and draft in headers and headers[draft].size_bytes >= headers[main].size_bytes:
             text = (
                 f"The draft model {Path(draft).name} is no smaller than the main model {Path(main).name}: "
                 "it can't speed it up. Are the two swapped?"
             )
-            warnings.append(PreflightWarning("pair", text, "choose a draft model a fifth as large or less"))
-    drafts = (job for job in jobs if "draft" in job.speculation.kinds)
-    lengths = dict.fromkeys((job.model_pair.draft_model or "", job.depth + job.n_predict) for job in drafts)
-    for draft, tokens in lengths:
+            yield PreflightWarning("pair", text, "choose a draft model a fifth as large or less")
+    for draft, tokens in dict.fromkeys(
+        (job.model_pair.draft_model or "", job.depth + job.n_predict) for job in drafting
+    ):
         trained = headers[draft].trained_context if draft in headers else None
         if trained is not None and tokens >= trained:
             text = (
                 f"The draft model {Path(draft).name} was trained for a context of {trained}, and runs go to {tokens} "
                 "tokens plus prompt: beyond that, drafts are guesses"
             )
-            warnings.append(PreflightWarning("context", text, f"stay below {trained}, or take another draft model"))
+            yield PreflightWarning("context", text, f"stay below {trained}, or take another draft model")
     # llama.cpp drafts at most what the run still may generate after its first token, less one
     for n_draft, n_predict in dict.fromkeys(
         (job.n_draft, job.n_predict) for job in jobs if job.speculation.kinds and job.n_draft > job.n_predict - 2
@@ -232,17 +231,15 @@ def preflight_warnings(
             f"n_draft {n_draft} is longer than a run of n_predict {n_predict} has room for: a server drafts no more "
             f"than the run has left, so it {most}"
         )
-        remedy = f"raise n_predict above {n_draft + 1}, or take shorter drafts"
-        warnings.append(PreflightWarning("n_draft", text, remedy))
+        yield PreflightWarning("n_draft", text, f"raise n_predict above {n_draft + 1}, or take shorter drafts")
     greedy = {job.sampling for job in jobs if job.sampling.temperature <= 0}
     choices = ("top_k", "top_p", "min_p")
     if ignored := [n for n in choices if any(getattr(one, n) != getattr(Sampling(), n) for one in greedy)]:
         text = f"sampling.{' and sampling.'.join(ignored)} changes nothing: temperature 0 takes the likeliest token"
-        warnings.append(PreflightWarning("sampling", text, "set sampling.temperature=0.8, or leave it out"))
+        yield PreflightWarning("sampling", text, "set sampling.temperature=0.8, or leave it out")
     # lanes on GPUs hardly use their threads at the same time
     sharing = len(lanes) if all(lane.on_cpu for lane in lanes) else 1
     for threads in dict.fromkeys(job.engine.threads for job in jobs if job.engine.kind != "attached"):
         if lanes and threads and (crowded := oversubscription(threads, lanes=sharing)):
             remedy = "leave engine.threads out: then all physical cores but one are used"
-            warnings.append(PreflightWarning("threads", crowded, remedy))
-    return tuple(warnings)
+            yield PreflightWarning("threads", crowded, remedy)

@@ -46,6 +46,18 @@ def test_a_grown_grid_adds_its_new_jobs() -> None:
     assert [job.n_draft for job in record.jobs] == [4, 8, 12]
 
 
+def test_a_grown_grid_keeps_the_rounds_that_were_added_to_its_earlier_jobs() -> None:
+    jobs = jobs_over_n_draft(4, 8, iterations=5)
+    longer = adopted(adopted(None, jobs[:1]), (replace(jobs[0], added=(3,)),))
+    grown = adopted(longer, jobs)
+    again = adopted(
+        grown, tuple(replace(job, added=(*saved.added, 2)) for job, saved in zip(jobs, grown.jobs, strict=True))
+    )
+
+    assert [(job.added, job.iterations) for job in grown.jobs] == [((3,), 8), ((), 5)]
+    assert [(job.added, job.iterations) for job in again.jobs] == [((3, 2), 10), ((2,), 7)]
+
+
 def test_another_job_in_the_place_of_one_that_stands_is_refused() -> None:
     record = adopted(None, jobs_over_n_draft(4, 8))
 

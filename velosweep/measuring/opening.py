@@ -180,6 +180,8 @@ def merge_records(
         if former is not None:
             kept = {name: getattr(former, name) for name in ("state", "error", "directory")}
             job = replace(job, **kept, twins=job.twins or former.twins)
+            if len(job.added) < len(former.added):  # the first command again, after `velosweep more`
+                job = replace(job, added=former.added, iterations=former.iterations)
         elif other is not None:
             raise MismatchError(
                 f"job {job.num} ({' '.join(job.overrides)}) would overwrite the results of job {other.num} "

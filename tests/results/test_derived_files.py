@@ -422,6 +422,13 @@ def test_nothing_measured_leaves_empty_files_of_the_right_form(tmp_path: Path) -
     assert (pq.read_table(paths.samples).num_rows, pq.read_table(paths.results).num_rows) == (0, 0)
 
 
+def test_a_folder_without_samples_is_said_to_have_none(tmp_path: Path) -> None:
+    write_record(SweepPaths(tmp_path).record, record())
+
+    with pytest.raises(StorageError, match=r"No results at .*; name the folder of a sweep"):
+        analyse(tmp_path)
+
+
 def test_configuration_stands_in_the_files(tmp_path: Path) -> None:
     write_derived_files(sweep(tmp_path).root)
 

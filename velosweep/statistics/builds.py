@@ -107,15 +107,15 @@ def series_of(samples: "pa.Table", names: set[str]) -> dict[str, RunSeries]:
 
 
 def _table(series: Mapping[str, RunSeries]) -> tuple[list[Pass], Any]:
-    """Passes, and log tokens a second: 1 x series x passes, over the prompts that all of a pass have."""
+    """Passes, and log tokens a second: series x passes, over the prompts that all of a pass have."""
     passes = sorted({place for one in series.values() for place in one.logs})
-    values = np.full((1, len(series), len(passes)), math.nan)
+    values = np.full((len(series), len(passes)), math.nan)
     for column, place in enumerate(passes):
         runs = [one.logs.get(place, {}) for one in series.values()]
         prompts = set.intersection(*(set(run) for run in runs if run))
         for row, run in enumerate(runs):
             if run and prompts:
-                values[0, row, column] = math.fsum(run[prompt] for prompt in prompts) / len(prompts)
+                values[row, column] = math.fsum(run[prompt] for prompt in prompts) / len(prompts)
     return passes, values
 
 
@@ -128,17 +128,17 @@ class SharedRounds:
         self._several = len({launch for launch, _ in passes}) > 1
         rounds = [self._values]
         if self._several:
-            of_start, whole = np.array(_starts(passes)), ~np.isnan(self._values[0]).any(axis=0)
+            of_start, whole = np.array(_starts(passes)), ~np.isnan(self._values).any(axis=0)
             starts = np.unique(of_start[whole])
-            rounds = [self._values[:, :, whole & (of_start == one)].mean(axis=2, keepdims=True) for one in starts]
+            rounds = [self._values[:, whole & (of_start == one)].mean(axis=1, keepdims=True) for one in starts]
         compares = self._took_turns and series and rounds
-        self._model = TwoWayModel.of(np.concatenate(rounds, axis=2)) if compares else None
+        self._model = TwoWayModel.of(np.concatenate(rounds, axis=1)[None]) if compares else None
 
     def ratio(self, name: str, reference: str) -> Interval | None:
         """The ratio of two series, by rounds where all took turns, else Welch's; None where there is none."""
         if self._took_turns or not {name, reference} <= set(self._names):
             return self.by_rounds(name, reference)
-        rows = [self._values[0, self._names.index(one)].tolist() for one in (reference, name)]
+        rows = [self._values[self._names.index(one)].tolist() for one in (reference, name)]
         return welch_ratio(*([x for x in row if not math.isnan(x)] for row in rows)).interval
 
     def by_rounds(self, name: str, reference: str) -> Interval | None:

@@ -192,7 +192,7 @@ def runs_of(columns: Columns) -> Runs:
         time = (started - int(started.min())) / 1e6
     else:
         time = columns.integer("order" if columns.has("order") else "iteration").astype(float)
-    took = np.where(known & np.isfinite(total), total * 1000, 0).astype(np.int64)
+    took = np.where(usable, total * 1000, 0).astype(np.int64)
     return Runs(
         columns=columns,
         usable=usable,
@@ -203,5 +203,5 @@ def runs_of(columns: Columns) -> Runs:
         drafting_rounds=np.where(np.isfinite(drafting), drafting, np.where(np.isfinite(rounds), rounds, every)),
         measuring_round=combined_key([columns.text("host").codes, *(columns.integer(name) for name in _ROUND)]),
         time=time,
-        finished_us=np.where(known, started + took, started),
+        finished_us=started + took,
     )

@@ -120,9 +120,10 @@ def _drifts(time: Any, log_x: Any, subject: str) -> dict[int, Finding]:
     found = {}
     for row in np.flatnonzero(p < DRIFT_P).tolist():
         dx, dt = (values[row, right] - values[row, left] for values in (log_x, time))
-        if not (dt > 0).any():
+        later = dt > 0
+        if not later.any():
             continue
-        change = float(np.median(dx[dt > 0] / dt[dt > 0]) * (time[row, -1] - time[row, 0]))
+        change = float(np.median(dx[later] / dt[later]) * np.ptp(time[row]))
         if abs(change) > DRIFT_LIMIT:
             evidence: Evidence = {"drift": math.expm1(change), "p": float(p[row]), "runs": runs}
             found[int(moving[row])] = warning("drift", subject, evidence)
@@ -206,4 +207,4 @@ def kendall_tail(n: int) -> Any:
         share = np.convolve(share, np.full(size, 1 / size))
     exactly = np.zeros(most + 1)
     np.add.at(exactly, abs(most - 2 * np.arange(most + 1)), share)
-    return np.cumsum(exactly[::-1])[::-1].clip(0, 1)
+    return np.cumsum(exactly[::-1])[::-1]

@@ -260,6 +260,24 @@ def test_analysing_a_sweep_gives_what_collating_gave_and_writes_nothing(
     assert files(tmp_path) == before
 
 
+def test_builds_are_compared_where_samples_are_in_memory(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    taken, asked = two_baselines()
+    builds = {False: "/old/llama-server", True: "/new/llama-server"}
+    jobs = [
+        replace(job, settings={"llama_cpp.path": builds[job.id.startswith("other")]}, n_draft=4 * (number % 3 + 1))
+        for number, job in enumerate(asked.jobs)
+    ]
+    paths = journal_of(tmp_path, [replace(one, main_model="/models/main.gguf", lane=0) for one in taken])
+    write_record(paths.record, replace(asked, jobs=tuple(jobs)))
+    write_derived_files(tmp_path)
+    compared = pq.read_table(paths.results)["build_ratio"].null_count
+    request.getfixturevalue("in_slices")
+    write_derived_files(tmp_path)
+
+    assert compared == 12 - 3  # each job of the second build has its ratio to the first, prompts have none
+    assert pq.read_table(paths.results)["build_ratio"].null_count == 12
+
+
 def test_few_samples_of_a_large_journal_are_in_memory_as_those_of_a_small_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -167,3 +167,11 @@ def test_a_counters_room_for_longer_drafts_is_no_position():
     assert len(_one(3, accepted=39, rounds=25, drafted=50, per_position=(20, 19, 0, 0)).per_position) == 3
     assert len(_one(2, accepted=40, rounds=25, per_position=(20, 19, 1, 0)).per_position) == 3
     assert len(_one(0, accepted=0, rounds=25, drafted=50, per_position=(0, 0)).per_position) == 1
+
+
+@pytest.mark.parametrize(("drafted", "told"), [(30, True), (29, False)])
+def test_alpha_is_told_as_long_as_one_end_of_a_run_explains_what_was_not_drafted(drafted, told):
+    # 10 rounds of 4 are 40 tokens; the last rounds of a run draft 3, 2, 1 and 0 at worst, which is 10 fewer
+    found = _one(4, accepted=20, drafted=drafted, rounds=10)
+
+    assert (found.alpha is not None) == told

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
 from tests.reporting import sweeps
+from velosweep.records import SearchCandidate, SearchRecord
 from velosweep.statistics.comparison import Comparison
-from velosweep.statistics.ranking import best_estimate, category_speedups, fastest
+from velosweep.statistics.ranking import best_estimate, category_speedups, fastest, leaders
 from velosweep.values import Verdict
+
+_CANDIDATE = [field.name for field in fields(SearchCandidate)]
 
 
 def measured(value: float, low: float, high: float, verdict: Verdict = Verdict.FASTER) -> Comparison:
@@ -35,6 +38,30 @@ def test_a_slower_job_stays_slower_when_it_is_chosen() -> None:
     slower = replace(measured(0.9, 0.85, 0.95, Verdict.SLOWER), chosen_low=0.8)
 
     assert fastest([slower]) == replace(slower, ci_low=0.8)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (1.01, 1.2, Verdict.FASTER),
+        (1.0, 1.2, Verdict.NO_RELIABLE_GAIN),
+        (0.9, 1.0, Verdict.NO_RELIABLE_GAIN),
+        (0.9, 0.99, Verdict.SLOWER),
+        (None, None, Verdict.NO_RELIABLE_GAIN),
+    ],
+)
+def test_the_winner_of_a_search_has_the_verdict_of_its_confirming_pairs(low, high, verdict) -> None:
+    made = sweeps.default_sweep()
+    search = SearchRecord(
+        category=None, job_id=made.jobs[1].job_id, certified=True, sure="", speedup=1.1, low=low, high=high, pairs=7,
+        headline="", ties=(), notes=(),
+        candidates=tuple(SearchCandidate(**{**dict.fromkeys(_CANDIDATE), "job_id": job.job_id}) for job in made.jobs),
+    )  # fmt: skip
+
+    (leader,) = leaders(made.jobs, replace(made.record, searches=(search,)))
+
+    assert (leader.job.job_id, leader.job.speedup_gm, leader.job.n_pairs) == (search.job_id, 1.1, 7)
+    assert (leader.job.ci_low, leader.job.ci_high, leader.job.verdict) == (low, high, verdict)
 
 
 def test_an_invalid_job_is_never_the_fastest() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.strategies import samples_to_table, sweep
-from velosweep.statistics.request_times import breakeven_tokens
+from velosweep.statistics.request_times import breakeven_tokens, prefill_findings
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Mode
 
@@ -74,6 +74,14 @@ def test_a_first_token_that_hardly_shows_in_the_request_is_a_remark() -> None:
     job = timed(vanilla_ms=10, speculative_ms=25, vanilla_rate=20, speculative_rate=40)
 
     assert [one.severity for one in job.findings if one.code == "slow_prefill"] == ["info"]
+
+
+@pytest.mark.parametrize(("high", "codes"), [(0.99, ["slow_prefill"]), (1.0, []), (1.5, []), (None, [])])
+def test_a_first_token_that_may_be_as_early_is_no_finding(high, codes) -> None:
+    job = timed(vanilla_ms=100, speculative_ms=250, vanilla_rate=20, speculative_rate=40)
+    times = replace(job.request, prefill_high=high)
+
+    assert [one.code for one in prefill_findings(times, job.vanilla, job.speculative)] == codes
 
 
 def test_a_first_token_as_early_is_no_finding() -> None:

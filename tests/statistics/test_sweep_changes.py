@@ -10,6 +10,7 @@ import pytest
 
 from tests.strategies import samples_to_table, sweep
 from velosweep.records import Environment, ModelFile, SweepRecord
+from velosweep.statistics.comparison import Statistics
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.statistics.sweep_changes import compare_sweeps, environment_differences
 from velosweep.values import Device
@@ -108,6 +109,20 @@ def test_a_single_run_has_no_interval_and_no_verdict():
     change = compare_sweeps(_compared([8], iterations=1), _compared([8], iterations=1)).changes[0]
 
     assert (change.ratio, change.p, change.real, change.reproduced) == (None, None, False, None)
+
+
+@pytest.mark.parametrize(("new", "reproduced"), [((20, 21), True), ((24, 25), False)])
+def test_without_speedups_the_intervals_of_the_speeds_tell_whether_a_sweep_is_reproduced(new, reproduced):
+    def alone(*speeds):
+        (row,) = [row for row in _compared([8]) if row.prompt_id is None]
+        speed = Statistics(mean=sum(speeds) / 2, stddev=0.5**0.5, min=min(speeds), max=max(speeds), samples=speeds)
+        vanilla = replace(row.vanilla, tokens_per_second=speed)
+        return [replace(row, vanilla=vanilla, speculative=None, speedup=None, ci_low=None, ci_high=None)]
+
+    # Student's 95 % half-width of two runs that are 1 apart is 6.35.
+    assert [compare_sweeps(*pair).changes[0].reproduced for pair in (
+        (alone(10, 11), alone(*new)), (alone(*new), alone(10, 11))
+    )] == [reproduced, reproduced]  # fmt: skip
 
 
 def _record(**changes):

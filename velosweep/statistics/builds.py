@@ -87,15 +87,15 @@ def _build(job: Comparison) -> tuple[object, ...]:
 
 
 def series_of(samples: "pa.Table", names: set[str]) -> dict[str, RunSeries]:
-    """Of each name that has good runs; of several attempts at a run the last."""
+    """Of each name that has good runs; of several attempts at a run the last, as samples stand in the order taken."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     known: Any = pa.array(sorted(names), pa.string())
     wanted = (pc.field("status") == "ok") & ~pc.field("warmup") & pc.is_in(pc.field("job_id"), known)
-    columns = ["job_id", "launch", "iteration", "attempt", "prompt_id", "tokens_per_second", "order", "host", "device"]
+    columns = ["job_id", "launch", "iteration", "prompt_id", "tokens_per_second", "order", "host", "device"]
     found: dict[str, RunSeries] = defaultdict(RunSeries)
-    for row in sorted(samples.filter(wanted).select(columns).to_pylist(), key=lambda row: row["attempt"] or 0):
+    for row in samples.filter(wanted).select(columns).to_pylist():
         speed, own = row["tokens_per_second"], found[row["job_id"]]
         if speed is None or not math.isfinite(speed) or speed <= 0:
             continue

@@ -11,6 +11,7 @@ import pytest
 
 from tests.measuring.headers import header
 from tests.models.gguf_bytes import model, vocabulary
+from tests.models.model_files import write_model
 from tests.models.test_model_checks import TENSORS, write
 from tests.planning.jobs import job
 from velosweep.config.settings import EngineSettings, Job, ModelPair, Sampling, Speculation
@@ -92,6 +93,18 @@ def test_more_than_the_main_model_was_trained_for_is_refused_before_anything_run
         return
     with pytest.raises(ConfigError, match=words):
         resolver.resolve(job(model_pair=pair, engine=engine, **changes))
+
+
+@pytest.mark.parametrize("kinds", [("draft-mtp",), ("ngram-simple", "draft-mtp")])
+def test_heads_of_the_main_model_have_no_use_for_a_plain_draft_model(kinds: tuple[str, ...], tmp_path: Path) -> None:
+    heads = {"general.architecture": "glm4moe", "glm4moe.nextn_predict_layers": 1}
+    main = write_model(tmp_path / "main.gguf", **heads)
+    draft = write_model(tmp_path / "draft.gguf")
+    pair = ModelPair(name="p", main_model=str(main), draft_model=str(draft))
+    engine = EngineSettings(kind="embedded", threads=1)
+    asked = job(model_pair=pair, engine=engine, speculation=Speculation(kinds=kinds))
+
+    assert JobResolver(say=lambda text: None).resolve(asked).model_pair.draft_model is None
 
 
 @pytest.mark.parametrize(

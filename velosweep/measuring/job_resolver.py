@@ -183,7 +183,8 @@ class JobResolver:
             return None
         draft = self._find_model(reference, "model_pair.draft_model")
         head = self.headers[draft].head
-        if speculation.kinds == ("draft-mtp",) and (head is None or head.kind != "draft-mtp"):
+        takers = {kind.name for kind in speculation.all_kinds if kind.takes_draft_model}
+        if takers == {"draft-mtp"} and (head is None or head.kind != "draft-mtp"):
             return None  # the pair's draft model, for other kinds; the main model may have heads of its own
         return draft
 

@@ -164,6 +164,21 @@ def test_a_refused_sweep_leaves_no_folder_of_its_own_and_others_as_they_were(rec
     assert Path("out/note.txt").read_text() == "mine"
 
 
+def test_a_job_outside_of_its_sweep_is_refused_before_anything_is_written(recorded: Recorded) -> None:  # noqa: F811
+    assert recorded.main(["-m", "n_draft=2,4", "hydra.sweep.dir=s/deep", "hydra.sweep.subdir=../${n_draft}"]) == 2
+
+    assert recorded.calls == []
+    assert not Path("s").exists()
+
+
+def test_paths_are_relative_to_where_they_were_typed_whatever_hydra_s_folder(recorded: Recorded) -> None:  # noqa: F811
+    here = Path.cwd()
+
+    assert recorded.main(["hydra.job.chdir=true", "output=out.json"]) == 0
+
+    assert recorded.jobs[0].output == str(here / "out.json")
+
+
 @pytest.mark.parametrize("arguments", [["-m", "n_draft=4,8"], ["n_draft=4"]])
 def test_a_dry_run_leaves_no_folders(recorded: Recorded, arguments: list[str]) -> None:  # noqa: F811
     assert recorded.main([*arguments, "dry_run=true"]) == 0

@@ -65,6 +65,15 @@ def test_another_job_in_the_place_of_one_that_stands_is_refused() -> None:
         adopted(record, jobs_over_n_draft(4, 12))
 
 
+def test_another_single_job_is_told_the_key_of_its_own_folder() -> None:
+    (first,), (other,) = jobs_over_n_draft(4), jobs_over_n_draft(12)
+    sweep = Sweep(id="s", root="/r", jobs=(first,), single=True)
+    record = merge_records(None, sweep, (job_record(first),), HERE, now=NOW)
+
+    with pytest.raises(MismatchError, match=r"choose another hydra\.run\.dir"):
+        merge_records(record, replace(sweep, jobs=(other,)), (job_record(other),), HERE, now=NOW)
+
+
 def test_a_single_job_joins_no_sweep_without_being_asked_to() -> None:
     record = adopted(None, jobs_over_n_draft(4, 8))
     (other,) = jobs_over_n_draft(12)

@@ -22,6 +22,7 @@ from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import ConfigError
 from velosweep.hydra_app.job_configs import HydraFolders, JobConfigs
 from velosweep.hydra_app.task import JobError, JobTask
+from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import SweepOutcome
 
 
@@ -60,8 +61,8 @@ class LaneLauncher(Launcher):
     def _load(
         self, configs: JobConfigs, job_overrides: Sequence[Sequence[str]], first: int, root: Path
     ) -> tuple[list[Job], RunSettings]:
-        """The jobs, numbered from `first`, and their run settings; writes their `.hydra/`. Raises ConfigError."""
-        loader, folders = JobLoader(), HydraFolders(root)
+        """The jobs, numbered from `first`, and their run settings; writes their `.hydra/`. Raises our errors."""
+        loader, folders, paths = JobLoader(), HydraFolders(root), SweepPaths(root)
         settings: RunSettings | None = None
         measured: dict[Job, Job] = {}
         directories: dict[str, int] = {}
@@ -77,6 +78,7 @@ class LaneLauncher(Launcher):
                 directory = os.path.normpath(str(OmegaConf.select(config.cfg, "hydra.sweep.subdir")))
             job = loader.load(config.cfg, num=num, overrides=overrides, directory=directory, unresolved=plain)
             jobs.append(job)
+            paths.job_directory(job)  # raises StorageError for one outside of the sweep, before anything is written
             own_settings = load_settings(config.cfg, plain, tune=self.tune)
             if own_settings != (settings := settings or own_settings):
                 raise ConfigError(

@@ -1,5 +1,6 @@
 """What Hydra calls for one job: `JobTask`. It also carries a sweep's outcome back to the command line."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,7 @@ class JobTask:
         from hydra.types import RunMode
 
         folder = Path(HydraConfig.get().runtime.output_dir)
+        os.chdir(HydraConfig.get().runtime.cwd)  # paths are relative to where they were typed, also by hydra.job.chdir
         if HydraConfig.get().mode != RunMode.RUN:
             outcome = self._measure(cfg, folder)
             if outcome.errors[0] is not None:

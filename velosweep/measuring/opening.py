@@ -186,7 +186,8 @@ def merge_records(
             raise MismatchError(
                 f"job {job.num} ({' '.join(job.overrides)}) would overwrite the results of job {other.num} "
                 f"({' '.join(other.overrides)}) in {sweep.root}",
-                remedy="choose another hydra.sweep.dir for another sweep; velosweep resume goes on with this one",
+                remedy=f"choose another hydra.{'run' if sweep.single else 'sweep'}.dir for another sweep; "
+                "velosweep resume goes on with this one",
             )
         together.append(job)
     return replace(

@@ -81,7 +81,11 @@ class NotALanguageModelError(ModelFileError):
 
 
 class PairError(VelosweepError):
-    """A draft model that doesn't fit its main model."""
+    """A draft model that doesn't fit its main model; `why` says it in a clause."""
+
+    def __init__(self, message: str, *, remedy: str | None = None, why: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.why = why or message
 
 
 class ProgramError(VelosweepError):

@@ -21,6 +21,9 @@ MAX_RECOVERY_PROBES = 2
 # Of fewer tokens llama.cpp drafts none: one comes of the prompt, one of the check.
 SHORTEST_DRAFTED = 3
 
+# Stands in the error of a prompt that never fits, before the context that it needs.
+NEEDS_CONTEXT = "need a context of"
+
 # The entry of `throttle_reasons` of a run in which the control group's quota stopped our processes.
 QUOTA_THROTTLED = "CPU quota"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.models.model_files import OTHERS, write_eagle3, write_model
+from tests.models.model_files import FAMILY, OTHERS, write_eagle3, write_model
 from velosweep.errors import PairError
 from velosweep.models.candidates import Candidate, find_candidates
 from velosweep.models.found_models import FoundModel, list_files, read_models
@@ -42,6 +42,15 @@ def test_files_are_read_once_and_what_is_no_model_is_left_out(tmp_path: Path) ->
         "renamed.gguf is the first of 2 parts of a split model, but not named so",
         "torn.gguf is cut short",
     ]
+
+
+def test_why_a_model_does_not_fit_is_told_whole_whatever_its_tokens_are(tmp_path: Path) -> None:
+    main = write_model(tmp_path / "main.gguf", rows=1000, texts=[*FAMILY[:7], ": ", *FAMILY[8:]])
+    write_model(tmp_path / "other.gguf", rows=100)
+
+    _, misfits = find_candidates(check_model(main, key="main"), found_in(tmp_path), ())
+
+    assert [misfit.why for misfit in misfits] == ["token 7 is ': ' in one and 'token7' in the other"]
 
 
 def test_what_fits_and_is_smaller_competes_and_the_rest_is_told_why(tmp_path: Path) -> None:

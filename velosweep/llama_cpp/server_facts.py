@@ -12,6 +12,7 @@ from operator import sub
 from velosweep.errors import RequestRefused, RunFailed
 from velosweep.llama_cpp.client import HttpClient, check_status
 from velosweep.llama_cpp.engine import ServerConfig
+from velosweep.values import NEEDS_CONTEXT
 
 
 def server_props(http: HttpClient, *, timeout_s: float = 10.0) -> Mapping[str, object]:
@@ -58,7 +59,7 @@ def check_prompt_fits(http: HttpClient, prompt: str, *, n_predict: int, server: 
         return
     before = f"{depth} tokens before the prompt, " if depth else ""
     whole = depth + tokens + n_predict + 1
-    needed = f"{before}{tokens} tokens of the prompt and {n_predict} to generate need a context of {whole}"
+    needed = f"{before}{tokens} tokens of the prompt and {n_predict} to generate {NEEDS_CONTEXT} {whole}"
     trained = _context(model_meta(http).get("n_ctx_train"))  # llama.cpp goes no further
     if trained is not None and trained < whole:
         what = f"{needed}, and the model was trained for {trained}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from velosweep.config.speculation_kinds import KINDS
-from velosweep.errors import PairError, VelosweepError
+from velosweep.errors import PairError
 from velosweep.models.found_models import FoundModel
 from velosweep.models.gguf_model import GgufInfo
 from velosweep.models.model_checks import check_heads, check_pair, fingerprint
@@ -69,8 +69,8 @@ def find_candidates(
             continue
         try:
             kind = fitting_kind(main, model.header)
-        except VelosweepError as error:
-            misfits.append(Misfit(model=model, why=error.message.rpartition(": ")[2]))
+        except PairError as error:
+            misfits.append(Misfit(model=model, why=error.why))
             continue
         if kind not in able:
             misfits.append(Misfit(model=model, why=f"this llama.cpp does not know {kind}"))
@@ -99,11 +99,11 @@ def fitting_kind(main: GgufInfo, draft: GgufInfo) -> str:
     head = draft.head
     if head is not None and head.heads_only:
         if head.kind == "draft-mtp" and draft.architecture not in (main.architecture, f"{main.architecture}-assistant"):
-            raise PairError(f"{draft.path}: its heads are made for {draft.architecture.removesuffix('-assistant')}")
+            raise PairError(f"its heads are made for {draft.architecture.removesuffix('-assistant')}")
         check_heads([head.kind], main, draft)
         return head.kind
     ratio = draft.size_bytes / main.size_bytes
     if ratio >= _LARGEST_RATIO:
-        raise PairError(f"{draft.path}: it has {100 * ratio:.0f} % of the main model's size")
+        raise PairError(f"it has {100 * ratio:.0f} % of the main model's size")
     check_pair(main, draft)
     return "draft"

@@ -93,6 +93,7 @@ def check_pair(main: GgufInfo, draft: GgufInfo) -> None:
         raise PairError(
             f"The draft model {draft.path} doesn't fit the main model {main.path}: {cause}",
             remedy="llama.cpp would not draft; choose a draft model of the same family (model_pair.draft_model)",
+            why=cause,
         )
 
 
@@ -129,6 +130,7 @@ def check_heads(kinds: Collection[str], main: GgufInfo, draft: GgufInfo | None) 
             raise PairError(
                 f"The draft model {draft.path} doesn't fit the main model {main.path} for speculation {kind}: {cause}",
                 remedy=f"set model_pair.draft_model to a file made for this main model, or choose speculation={other}",
+                why=cause,
             )
 
 

@@ -16,7 +16,7 @@ from velosweep.statistics.comparison import Evidence, Finding, warning
 from velosweep.statistics.intervals import ONE_LAUNCH, WELCH, Interval, half_width
 from velosweep.statistics.runs import Runs
 from velosweep.statistics.series_checks import FEW_PAIRS
-from velosweep.values import MAX_RECOVERY_PROBES, QUOTA_THROTTLED, Mode
+from velosweep.values import MAX_RECOVERY_PROBES, NEEDS_CONTEXT, QUOTA_THROTTLED, Mode
 
 WIDE_HALF_WIDTH = 0.05
 CLAIM = 0.02  # a ratio this far from 1 reads as a claim
@@ -30,7 +30,6 @@ SLOW_LIMIT = 0.02  # the default of protocol.cooldown_drift
 
 _QUANTISED = re.compile(r"(?:^|[-_./ ])(?:i?q\d|tq\d|mxfp\d|nvfp\d)", re.IGNORECASE)
 _CPU = re.compile(r"\bcpu\b|processor|xeon|epyc|ryzen|threadripper|core\(tm\)|neoverse|cortex|-core\b", re.IGNORECASE)
-_NEVER_FITS = re.compile(r"\bneed a context of \d")  # why a server refuses a prompt, each time anew
 
 
 def is_quantised(model: str) -> bool:
@@ -92,7 +91,7 @@ def outcome_findings(runs: Runs, rows: Any) -> list[Finding]:
     """Runs that are not averaged, over all attempts in `rows`: an error where a mode has no other."""
     usable = all(runs.usable[own].any() for own in runs.by_mode(rows) if len(own))
     errors = runs.columns.text("error")
-    never = all(_NEVER_FITS.search(errors.at(row) or "") for row in rows[runs.failed[rows]].tolist())
+    never = all(NEEDS_CONTEXT in (errors.at(row) or "") for row in rows[runs.failed[rows]].tolist())
     counts = {"failed_runs": int(runs.failed[rows].sum()), "invalid_runs": int(runs.invalid[rows].sum())}
     severity = "warning" if usable else "error"
     return [

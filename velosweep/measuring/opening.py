@@ -178,10 +178,7 @@ def merge_records(
     for job in jobs:
         former, other = known.get(job.id), places.get(job.directory)
         if former is not None:
-            kept = {name: getattr(former, name) for name in ("state", "error", "directory")}
-            job = replace(job, **kept, twins=job.twins or former.twins)
-            if len(job.added) < len(former.added):  # the first command again, after `velosweep more`
-                job = replace(job, added=former.added, iterations=former.iterations)
+            job = _with_former(job, former)
         elif other is not None:
             raise MismatchError(
                 f"job {job.num} ({' '.join(job.overrides)}) would overwrite the results of job {other.num} "
@@ -195,6 +192,15 @@ def merge_records(
         jobs=tuple(sorted(together, key=lambda job: job.num)),
         accepted=tuple(dict.fromkeys((*before.accepted, *accepted))),
     )
+
+
+def _with_former(job: JobRecord, former: JobRecord) -> JobRecord:
+    """A job of today with what is known of it from before."""
+    kept = {name: getattr(former, name) for name in ("state", "error", "directory")}
+    job = replace(job, **kept, twins=job.twins or former.twins)
+    if len(job.added) < len(former.added):  # the first command again, after `velosweep more`
+        job = replace(job, added=former.added, iterations=former.iterations)
+    return job
 
 
 def _others(before: Sequence[JobRecord], jobs: Sequence[JobRecord]) -> list[JobRecord]:

@@ -168,7 +168,8 @@ CODE = {
     "by a plugin's import": {"callbacks": {"x": {**TRAP, "_target_": "hydra_plugins.velosweep_plugins.os.system"}}},
     "decoded": {"callbacks": {"x": "${oc.decode:'" + json.dumps(TRAP) + "'}"}},
     "decoded by a name put together": {"callbacks": {"x": "${oc.${hydra.verbose}:'{}'}"}},
-    "a library": {"job": {"env_set": {"LD_PRELOAD": "trap.so"}}},
+    "a library": {"job": {"env_set": {"CUDA_VISIBLE_DEVICES": "0", "LD_PRELOAD": "trap.so"}}},
+    "a back end": {"job": {"env_set": {"GGML_BACKEND_PATH": "trap.so"}}},
     "logging": {"job_logging": {"version": 1, "handlers": {"x": {"()": TRAP["_target_"], "argv": ["trap"]}}}},
     "logging of an import": {
         "job_logging": {"version": 1, "handlers": {"x": {"()": "ext://os.mkdir", "path": "trap"}}}

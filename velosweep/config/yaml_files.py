@@ -39,7 +39,8 @@ _read: list[Path] = []  # by Hydra, for the configuration at hand
 # Hydra's names of who chose a folder: the current one, and whoever wrote the configuration that names further ones.
 _UNTRUSTED = (OWN, "hydra.searchpath in main")
 _PLUGIN = re.compile(r"hydra_plugins(\.\w+){1,2}\.[A-Z]\w*")
-_LOADS_CODE = re.compile(r"(LD|DYLD)_\w+|PYTHON\w+|PATH")  # variables of `hydra.job.env_set`
+# Variables of `hydra.job.env_set` that say where programs and libraries are, or where a token is sent.
+_LOADS_CODE = re.compile(r"(LD|DYLD|HF|VK|OCL)_\w+|PYTHON\w+|(\w+_)?PATH|\w+_LIBRARIES")
 # Interpolations that give a text or refer to a key; others (`oc.decode`, `oc.create`) can make code of any text.
 _HARMLESS = re.compile(r"\$\{((oc\.env|oc\.select|now|hydra|python_version):[^${}]*|[^${}:]*)\}")
 

@@ -136,6 +136,11 @@ class SweepRecord:
     shared_out: bool = False  # over machines, by SLURM or Dask: only these can measure it further
     accepted: tuple[str, ...] = ()  # differences from `environment` under which it was resumed by --force
 
+    @property
+    def baselines(self) -> dict[str, str]:
+        """The id of each job's baseline, by the job's."""
+        return {job.id: job.baseline_id for job in self.jobs}
+
     def job(self, job_id: str) -> JobRecord | None:
         """The job with this id; None where there is none."""
         return next((job for job in self.jobs if job.id == job_id), None)

@@ -152,10 +152,9 @@ def merge_records(
     now: datetime,
     accepted: Sequence[str] = (),
 ) -> SweepRecord:
-    """The record of this sweep: an earlier one with today's jobs added and their states kept, or a new one.
+    """The record of this sweep: a new one, or an earlier one with today's jobs added and their states kept.
 
-    An earlier one keeps its environment: `accepted` says what was different when it went on.
-    Raises MismatchError where a job of today would overwrite another one's results.
+    `accepted`: what was unlike its environment when it went on. Raises MismatchError for what would be written over.
     """
     if before is None:
         return SweepRecord(
@@ -167,7 +166,7 @@ def merge_records(
             environment=environment,
             working_directory=str(Path.cwd()),
         )
-    known = {job.id: job for job in before.jobs}
+    known, own = {job.id: job for job in before.jobs}, "hydra.run.dir" if sweep.single else "hydra.sweep.dir"
     if sweep.single and not before.single and any(job.id not in known for job in jobs):
         raise MismatchError(
             f"{sweep.root} holds a sweep of {plural(len(before.jobs), 'setting')}, which a single job would join",
@@ -183,8 +182,7 @@ def merge_records(
             raise MismatchError(
                 f"job {job.num} ({' '.join(job.overrides)}) would overwrite the results of job {other.num} "
                 f"({' '.join(other.overrides)}) in {sweep.root}",
-                remedy=f"choose another hydra.{'run' if sweep.single else 'sweep'}.dir for another sweep; "
-                "velosweep resume goes on with this one",
+                remedy=f"choose another {own}; velosweep resume goes on with this one",
             )
         together.append(job)
     return replace(

@@ -108,7 +108,7 @@ def fastest_of_all(
 
     if any(job.beside_first is not None for job in jobs):  # build_answers says more of them
         return
-    names, baseline_of = names_of(jobs), {job.id: job.baseline_id for job in record.jobs}
+    names, baseline_of = names_of(jobs), record.baselines
     for _, alike in groupby(sorted(jobs, key=task), task):
         competing = list(alike)
         found = [_entry(leader, names, record) for leader in leaders(competing, record)]

@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import resources
 from itertools import chain
@@ -15,8 +15,7 @@ from velosweep.reporting.chart import Chart
 from velosweep.reporting.detail_charts import acceptance_chart, decoding_chart, metric_charts
 from velosweep.reporting.escaping import json_for_script, plot_text, shorten_homes, without_keys
 from velosweep.reporting.finding_text import WORST, grouped_findings
-from velosweep.reporting.prompt_texts import PromptTexts, prompt_texts
-from velosweep.reporting.recommendation import Recommendation, recommend, with_answers
+from velosweep.reporting.recommendation import Recommendation, answered_jobs, recommend, with_answers
 from velosweep.reporting.result_tables import (
     category_table,
     detailed_job_table,
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
 
 MOST_PROMPT_ROWS = 2_000
 MOST_SUMMARY_ROWS = 12
+MOST_PROMPTS = 30
 _PLOTLY_HERE = "@@PLOTLY@@"
 
 
@@ -72,9 +72,9 @@ def render_report(
     rows = with_answers(rows, recommendations)
     jobs = whole_jobs(rows)
     labels = names_of(jobs).labels
-    advised = [found.job for found in recommendations if found.job is not None]
+    advised = list(answered_jobs(recommendations).values())
     target = target_of(record, advised[0].job_id) if advised else 1.5
-    charts = _charts(rows, samples, advised, target, {job.id: job.baseline_id for job in record.jobs})
+    charts = _charts(rows, samples, advised, target, record.baselines)
     prompts, ids = _prompt_rows(rows), _ids(advised)
     shown = prompts if len(prompts) <= MOST_PROMPT_ROWS else [row for row in prompts if row.job_id in ids]
     leading = sorted(jobs, key=lambda job: (job.job_id not in ids, -(best_estimate(job) or 0.0)))[:MOST_SUMMARY_ROWS]
@@ -99,7 +99,7 @@ def render_report(
         categories=category_table(recommendations, rows),
         prompts=prompt_table(shown, labels) if shown else None,
         prompts_in_all=len(prompts) if shown is not prompts else 0,
-        texts=_texts(samples, advised or jobs[:1], record),
+        texts=_prompt_texts(samples, advised or jobs[:1], record),
         repeat=shlex.join(record.command or ("velosweep",)),
     )
     before, _, after = text.rpartition(_PLOTLY_HERE)  # a prompt may hold these letters: the page's own come last
@@ -117,13 +117,36 @@ def _prompt_rows(rows: Iterable[Comparison]) -> list[Comparison]:
     return [] if len(prompts) == len(_ids(prompts)) else prompts
 
 
-def _texts(samples: "pa.Table | None", jobs: Sequence[Comparison], record: SweepRecord) -> list[PromptTexts]:
-    """What vanilla and these jobs answered."""
-    if samples is None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptTexts:
+    """A prompt, and by what answered: its number of tokens (None of several streams) and the beginning of its text."""
+
+    id: str
+    prompt: str
+    answers: dict[str, tuple[int | None, str]] = field(default_factory=dict)
+
+
+def _prompt_texts(samples: "pa.Table | None", jobs: Sequence[Comparison], record: SweepRecord) -> list[PromptTexts]:
+    """The prompts with what vanilla and these jobs answered, as far as that was kept."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if samples is None or "answer" not in samples.column_names:
         return []
-    labels, baselines = recorded_names(record).labels, {job.id: job.baseline_id for job in record.jobs}
-    vanilla = {baselines[job.job_id]: "vanilla" for job in jobs if job.job_id in baselines}
-    return prompt_texts(samples, {**vanilla, **{job.job_id: labels.get(job.job_id, job.job_id) for job in jobs}})
+    labels, baselines = recorded_names(record).labels, record.baselines
+    names = {baselines[job.job_id]: "vanilla" for job in jobs if job.job_id in baselines}
+    names |= {job.job_id: labels.get(job.job_id, job.job_id) for job in jobs}
+    asked = samples.filter(
+        pc.and_(pc.is_valid(samples["answer"]), pc.is_in(samples["job_id"], pa.array(list(names), pa.string())))
+    )
+    found: dict[str, PromptTexts] = {}
+    wanted = ["job_id", "prompt_id", "prompt", "predicted_tokens", "answer", "concurrency"]
+    rows = asked.select([name for name in wanted if name in samples.column_names]).to_pylist()
+    for row in sorted(rows, key=lambda row: list(names).index(row["job_id"])):
+        texts = found.setdefault(row["prompt_id"], PromptTexts(id=row["prompt_id"] or "", prompt=row["prompt"] or ""))
+        tokens = None if (row.get("concurrency") or 1) > 1 else row["predicted_tokens"] or 0
+        texts.answers.setdefault(names[row["job_id"]], (tokens, row["answer"]))
+    return list(found.values())[:MOST_PROMPTS]
 
 
 def _ids(jobs: Iterable[Comparison]) -> set[str]:

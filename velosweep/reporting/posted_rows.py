@@ -10,7 +10,7 @@ from velosweep.files import as_storage_error
 from velosweep.records import SweepRecord
 from velosweep.reporting.deploy_formats import no_answer
 from velosweep.reporting.escaping import markdown_text
-from velosweep.reporting.recommendation import recommend, with_answers
+from velosweep.reporting.recommendation import answered_jobs, recommend, with_answers
 from velosweep.reporting.result_tables import with_failed
 from velosweep.reporting.table import Column, Table, column, markdown_lines
 from velosweep.reporting.wording import interval, number, percent, whole_jobs
@@ -36,7 +36,7 @@ def own_rows(comparisons: Sequence[Comparison], record: SweepRecord) -> list[Pos
     sizes = {model.path: bytes_words(model.size_bytes) for model in record.environment.models}
     prompts = {job.id: len(job.prompt_ids) for job in record.jobs}
     found = recommend(comparisons, record)
-    answers = {answer.job.job_id for answer in found if answer.job is not None}
+    answers = answered_jobs(found).keys()
     whole = with_answers(with_failed(whole_jobs(comparisons), record), found)
     jobs = [job for job in whole if job.speedup_gm is not None and job.drafted is not False]
     if record.searches:

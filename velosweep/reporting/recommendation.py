@@ -86,9 +86,14 @@ def recommend(comparisons: Iterable[Comparison], record: SweepRecord) -> tuple[R
     return tuple(found)
 
 
+def answered_jobs(found: Iterable[Recommendation]) -> dict[str, Comparison]:
+    """The jobs that answers are about, by id."""
+    return {answer.job.job_id: answer.job for answer in found if answer.job is not None}
+
+
 def with_answers(rows: Iterable[Comparison], found: Iterable[Recommendation]) -> list[Comparison]:
     """The comparisons, with the figures of the answers for the jobs that they are about: one job, one figure."""
-    best = {answer.job.job_id: answer.job for answer in found if answer.job is not None}
+    best = answered_jobs(found)
     return [best.get(row.job_id, row) if row.prompt_id is None else row for row in rows]
 
 

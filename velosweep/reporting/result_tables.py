@@ -7,7 +7,7 @@ from functools import partial
 from velosweep.planning.job_settings import DRAFT, KIND, N_DRAFT, drafting, model_name, settings_of, value_of
 from velosweep.records import SearchCandidate, SweepRecord
 from velosweep.reporting.escaping import clip
-from velosweep.reporting.recommendation import Recommendation
+from velosweep.reporting.recommendation import Recommendation, answered_jobs
 from velosweep.reporting.table import Cell, Column, Table, column, figure, percentage
 from velosweep.reporting.wording import (
     TOO_FEW_RUNS,
@@ -47,10 +47,10 @@ def summary_table(
     all `jobs`. A job that failed by `record` says why. What a search did not choose has its outcome there, and no
     speedup: its runs were taken beside the winner's, and few of them beside vanilla's.
     """
-    names, failed, baseline_of = names_of(jobs), _reasons(record), {job.id: job.baseline_id for job in record.jobs}
-    best = {answer.job.job_id: answer.job for answer in found if answer.job is not None}
+    names, failed, baseline_of = names_of(jobs), _reasons(record), record.baselines
+    best = answered_jobs(found)
     searched = searched_candidates(record)
-    advised = {answer.job.job_id for answer in found if answer.job is not None and answer.kind == "run"}
+    advised = answered_jobs(answer for answer in found if answer.kind == "run").keys()
     speculating = any(job.speculation != "none" for job in jobs)
     keys = tuple(dict.fromkeys((*names.keys, N_DRAFT))) if speculating else names.keys
     vanilla = dict.fromkeys(filter(drafting, keys), "–")
@@ -235,7 +235,7 @@ def category_table(advised: Sequence[Recommendation], rows: Sequence[Comparison]
     for row in rows:
         if row.job_id in rivals:
             rows_of.setdefault(rivals[row.job_id], []).append(row)
-    for best in (recommendation.job for recommendation in advised if recommendation.job):
+    for best in answered_jobs(advised).values():
         for category, of_job in category_speedups(rows_of[rivals[best.job_id]]).items():
             found.append((category, best, max(of_job, key=of_job.__getitem__), of_job))
     if len({category for category, *_ in found}) < 2:

@@ -12,7 +12,7 @@ from velosweep.reporting.baseline_answers import build_answers, fastest_of_all
 from velosweep.reporting.console import NORMAL, QUIET, SILENT, VERBOSE, height, near, say
 from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.printed_command import command_remarks
-from velosweep.reporting.recommendation import Recommendation, recommend
+from velosweep.reporting.recommendation import Recommendation, answered_jobs, recommend
 from velosweep.reporting.request_words import request_words
 from velosweep.reporting.result_tables import searched_candidates, summary_table, with_errors_replaced, with_failed
 from velosweep.reporting.speedup_hints import target_reasons
@@ -100,15 +100,15 @@ def print_results(
         print_details(derived, found, console)
     if single:
         print_single(jobs[0], record, console)
-    loads = where_it_pays(answered_jobs := as_answered(jobs, found, record))
+    loads = where_it_pays(told_jobs := as_answered(jobs, found, record))
     builds = list(build_answers(jobs, record))
     fastest = [] if loads else list(fastest_of_all(jobs, record, derived.samples))
     others = () if loads or (builds and all(job.speculative is None for job in jobs)) else found
     told = [answer for answer in found if answer.command][:1] or found[:1] if loads else found
     failures, places = list(_failures(derived)), list(_places(derived, jobs, verbosity, ended=ended))
     measured = {job.job_id for job in jobs if job.vanilla is not None}
-    baselines = len({job.baseline_id for job in record.jobs if job.id in measured})
-    answered = len({answer.job.job_id for answer in found if answer.job is not None})
+    baselines = len({baseline for job, baseline in record.baselines.items() if job in measured})
+    answered = len(answered_jobs(found))
     room = MOST_LINES - 2 - baselines  # a blank line, titles
     for left_out in range(len(_LEFT_OUT) + 1):
         without = _LEFT_OUT[:left_out]
@@ -121,7 +121,7 @@ def print_results(
     for line in answers:
         say(console, line.text, style=line.style)
     if loads:
-        print_table(workload_table(answered_jobs, jobs), console)
+        print_table(workload_table(told_jobs, jobs), console)
     elif jobs and not single:
         _print_table(with_failed(jobs, record), found, record, max(room - taken, answered + 1), console)
     for line in after:
@@ -176,7 +176,7 @@ def _print_table(
 
     Those that failed are named below the table and need no row there.
     """
-    ids = {answer.job.job_id for answer in found if answer.job is not None}
+    ids = answered_jobs(found).keys()
     failed = {job.id for job in record.jobs if job.state == "failed"}
     plain = {job.job_id for job in jobs if job.speculation == "none"}
     searched = searched_candidates(record)

@@ -4,14 +4,14 @@ Settings measured at one workload (a number of streams, a depth) compete; each w
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from velosweep.planning.job_settings import value_of, varying_keys
 from velosweep.records import SweepRecord
 from velosweep.reporting.chart import MUTED, Chart, Trace, axis, heat_trace, rounded
-from velosweep.reporting.recommendation import Recommendation
+from velosweep.reporting.recommendation import Recommendation, answered_jobs
 from velosweep.reporting.table import Cell, Table, column, figure
 from velosweep.reporting.wording import VERDICT_SIGNS, VERDICT_WORDS, join_words, names_of, number, speedup_words
 from velosweep.statistics.best_of_several import Task, task_of
@@ -31,11 +31,11 @@ def as_answered(jobs: Sequence[Comparison], found: Sequence[Recommendation], rec
 
     And all jobs of loads without an answer, unless they were searched.
     """
-    answered = [answer.job for answer in found if answer.job is not None]
+    answered = answered_jobs(found).values()
     return [*answered, *([] if record.searches else _of_other_workloads(jobs, answered))]
 
 
-def _of_other_workloads(jobs: Sequence[Comparison], answered: Sequence[Comparison]) -> list[Comparison]:
+def _of_other_workloads(jobs: Sequence[Comparison], answered: Iterable[Comparison]) -> list[Comparison]:
     covered = {task_of(job) for job in answered}
     return [job for job in jobs if task_of(job) not in covered]
 

@@ -120,7 +120,7 @@ def _completed(comparisons: list[Comparison], record: SweepRecord, samples: pa.T
     comparisons = with_best_marked(sorted(comparisons, key=_by_job_num))
     if samples is None:
         return comparisons
-    return with_builds_compared(comparisons, {job.id: job.baseline_id for job in record.jobs}, samples)
+    return with_builds_compared(comparisons, record.baselines, samples)
 
 
 def _write_outputs(derived: SweepResults) -> None:

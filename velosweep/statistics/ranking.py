@@ -73,7 +73,7 @@ class Leader:
 
 def leaders(jobs: Iterable[Comparison], record: SweepRecord) -> list[Leader]:
     """One for each baseline, the fastest first: a large speedup of something slow is no answer."""
-    baseline_of = {job.id: job.baseline_id for job in record.jobs}
+    baseline_of = record.baselines
     searched = {row.job_id: one for one in record.searches if one.category is None for row in one.candidates}
     alike: dict[str, list[Comparison]] = defaultdict(list)
     for job in jobs:

@@ -64,8 +64,8 @@ class LaneQueue:
             if not self._waiting:
                 return ()
             taken = next(iter(self._waiting))
-            if self._lanes > 1 and self._waiting[taken] <= self._left_s / self._lanes / 2:
-                loaded = self._loaded.get(lane, frozenset())
+            loaded = self._loaded.get(lane)
+            if loaded and self._lanes > 1 and self._waiting[taken] <= self._left_s / self._lanes / 2:
                 near = (place for place in self._waiting if not loaded.isdisjoint(self._servers(place)))
                 taken = next(near, taken)
             first = self._groups[taken]

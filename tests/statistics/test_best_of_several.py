@@ -60,6 +60,12 @@ def test_a_setting_that_is_surely_the_best_stands_alone():
     assert other.to_best_high == 1.0
 
 
+def test_of_settings_that_are_exactly_as_fast_each_may_be_the_best():
+    jobs = jobs_of(np.array([[0.0] * 4, [0.5] * 4, [0.5] * 4, [0.25] * 4]))
+
+    assert [job.may_be_best for job in jobs] == [True, True, False]
+
+
 def test_the_limit_that_holds_for_the_chosen_is_dunnetts_over_all_settings():
     for job in jobs_of(with_means(0.30, 0.33, 0.10)):
         expected = math.log(job.speedup_gm) - dunnett_quantile(3, job.df, 0.975) * job.standard_error

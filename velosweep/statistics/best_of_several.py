@@ -70,7 +70,7 @@ def _marked(jobs: Sequence[Comparison]) -> list[Comparison]:
         others = np.arange(len(jobs)) != rival
         upper[others] = np.minimum(upper, difference + half)[others]
         lower[place, others] = (difference - half)[others]
-    may_be_best = upper > 0
+    may_be_best = upper >= 0  # 0 where nothing varies and two are equally fast
     among = may_be_best[top]
     nearest = lower[among].min(axis=0, initial=np.inf)  # infinite for the only one that may be best
     low = np.where(np.isposinf(nearest), 0.0, np.minimum(nearest, 0.0))

@@ -146,14 +146,14 @@ class SharedRounds:
         if self._model is None or not {name, reference} <= set(self._names):
             return None
         arm, base = (self._names.index(one) for one in (name, reference))
-        found = self._model.contrasts(base)
-        rounds = int(found.rounds[0, arm])
+        found, place = self._model.contrasts(base), (0, arm)
+        rounds = int(found.rounds[place])
         if rounds < 2:
             return None
         return log_ratio_interval(
-            float(found.difference[0, arm]),
-            float(found.standard_error[0, arm]),
-            df=float(found.df[0, arm]),
+            float(found.difference[place]),
+            float(found.standard_error[place]),
+            df=float(found.df[place]),
             n=rounds,
             method=MODERATED_LAUNCHES if self._several else MODERATED_ONE_LAUNCH,
         )

@@ -15,11 +15,12 @@ def test_a_failed_job_is_a_row_with_its_own_settings_and_no_figure_but_vanillas(
     lost = made.record.jobs[1]
     record = replace(made.record, jobs=tuple(replace(j, state="failed") if j is lost else j for j in made.record.jobs))
     rows = [replace(row, may_be_best=True, memory_bytes_speculative=7) for row in made.comparisons]
-    rows = [row for row in rows if row.job_id != lost.id]
+    rows = [row for row in rows if row.job_id not in (lost.id, made.record.jobs[2].id)]  # this one was not measured yet
 
     (row,) = failed_jobs(rows, record)
 
     assert (row.job_id, row.job_num, row.n_draft, row.verdict) == (lost.id, lost.num, lost.n_draft, Verdict.INVALID)
+    assert (row.n_pairs, row.findings) == (0, ())
     assert row.vanilla == next(other.vanilla for other in rows if other.prompt_id is None)
     own = {"speculative", "may_be_best", "memory_bytes_speculative", "request", "decoding", "speedup_gm", "acceptance"}
     assert {field.name: getattr(row, field.name) for field in fields(row) if field.name in own} == dict.fromkeys(own)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.strategies import samples_to_table, speeds_table, sweep, wobble
 from velosweep.reporting.finding_text import explain
+from velosweep.statistics.comparison import warning
 from velosweep.statistics.findings import acceptance_findings, interval_findings, is_cpu, is_quantised
 from velosweep.statistics.intervals import (
     MODERATED_ONE_LAUNCH,
@@ -83,7 +84,19 @@ def test_an_interval_says_what_it_is_conditional_on():
         assert _of_interval(_interval(1.5, 1.51, method=method)) == [("conditional_on_launch", "info", "pairs", {})]
 
 
+def test_a_finding_in_words_has_its_figures():
+    assert str(warning("outlier", "vanilla", {"z": 12.51234, "runs": 5})) == "outlier(vanilla: z=12.51, runs=5)"
+    assert str(warning("few", "pairs", {})) == "few(pairs)"
+
+
 # ---------------------------------------------------------------- acceptance
+
+
+def test_two_passes_are_enough_for_a_jump_of_acceptance_and_one_is_not():
+    (found,) = acceptance_findings(np.array([[100, 100]]), np.array([[45, 80]]))
+
+    assert [(one.code, one.severity) for one in found] == [("acceptance_jump", "warning")]
+    assert acceptance_findings(np.array([[100]]), np.array([[45]])) == [[]]
 
 
 def test_acceptance_that_jumps_to_all_is_an_error():

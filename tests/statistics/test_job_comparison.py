@@ -206,6 +206,14 @@ def test_a_prompt_that_failed_once_costs_its_pass_and_not_itself():
     assert "prompts_left_out" not in {f.code for f in job.findings}
 
 
+def test_a_prompt_whose_only_run_failed_is_left_out_though_it_is_the_first_row():
+    first, *others = sweep(iterations=1, prompts=("a", "b"), speed=_noisy)
+    job = _rows([replace(first, status=Status.FAILED), *others])[-1]
+
+    assert (job.n_pairs, job.worst_prompt) == (1, None)
+    assert "prompts_left_out" in {f.code for f in job.findings}
+
+
 def test_no_figure_comes_of_no_whole_pass():
     samples = sweep(iterations=2, prompts=("a", "b"), speed=_noisy)
     halves = [s for s in samples if s.mode is Mode.VANILLA or (s.iteration == 0) is (s.prompt_id == "a")]

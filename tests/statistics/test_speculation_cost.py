@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.strategies import samples_to_table, sweep
+from velosweep.statistics.comparison import DecodingTime
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Mode, Status
 
@@ -36,6 +37,14 @@ def told(*n_drafts, c, v, s=0.0, drafted=None, **changes):
 
 def _jobs(samples):
     return {row.job_id: row for row in compare_jobs(samples_to_table(samples)) if row.prompt_id is None}
+
+
+def test_a_round_costs_its_batch_and_what_the_draft_model_reads_and_shares_are_never_negative():
+    known = DecodingTime(batch=5, batch_cost=1.5, sync_cost=0.25, draft_share=0.4, verify_share=0.5, tokens_per_round=3)
+    unknown = replace(known, sync_cost=None, draft_share=0.6)
+
+    assert (known.round_cost, unknown.round_cost) == (1.75, 1.5)
+    assert (known.other_share, unknown.other_share) == (pytest.approx(0.1), 0)
 
 
 def test_the_costs_of_drafting_and_verifying_and_their_shares_are_what_llama_cpp_says():

@@ -63,6 +63,7 @@ def test_launches_are_compared_by_their_means_with_the_noise_of_all_settings():
         assert row.ci_method == "moderated log-ratio t within rounds of launch means"
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_table_without_rounds_hides_no_other():
     empty, full = (
         RoundRatios(table=name, launches=False, rounds=tuple(range(len(logs))), logs=logs)

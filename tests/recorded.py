@@ -16,11 +16,13 @@ from velosweep.results.sweep_record import SweepOutcome
 
 @dataclass
 class Recorded:
-    """Every call of run_sweep; `failing`: numbers of jobs that fail; `raises`: refuses the whole sweep."""
+    """Every call of run_sweep; `failing`: numbers of jobs that fail; `raises`: refuses the whole sweep; `interrupted`:
+    each call is, once its jobs are measured."""
 
     calls: list[dict[str, Any]] = field(default_factory=list)
     failing: set[int] = field(default_factory=set)
     raises: Exception | None = None
+    interrupted: bool = False
 
     def run_sweep(
         self, jobs: Sequence[Job], *, root: Path, single: bool, command: Sequence[str], settings: RunSettings
@@ -30,7 +32,7 @@ class Recorded:
         self.calls.append({"jobs": jobs, "root": root, "single": single, "command": command, "settings": settings})
         errors = tuple("no model" if job.num in self.failing else None for job in jobs)
         return SweepOutcome(
-            exit_status=1 if any(errors) else 0,
+            exit_status=130 if self.interrupted else 1 if any(errors) else 0,
             summaries=tuple(
                 None if error else {"n_draft": job.n_draft} for job, error in zip(jobs, errors, strict=True)
             ),

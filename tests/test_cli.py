@@ -221,6 +221,7 @@ def test_hydras_own_flags_are_left_to_it(words: list[str], tmp_path: Path) -> No
         (["-m", "n_draft=4", "n_draft=8"], "-m n_draft=4,8"),
         (["doctor", "engine=server", "engine=embedded"], "engine is given twice"),
         (["rerun", "some/sweep", "iterations=2", "iterations=3"], "iterations is given twice"),
+        (["rerun", "some/sweep", "hydra.sweep.dir=x"], "name the new folder with --out"),
     ],
 )
 def test_a_mistake_gets_one_message_with_a_remedy(

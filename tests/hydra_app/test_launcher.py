@@ -123,6 +123,18 @@ def test_a_failed_job_gives_status_1_and_the_others_stand(recorded: Recorded) ->
     assert recorded.main(["-m", "n_draft=4,8,12"]) == 1
 
 
+def test_batches_have_one_outcome_and_an_interruption_ends_them(recorded: Recorded) -> None:  # noqa: F811
+    batches = ["-m", "n_draft=2,4,8", "hydra.sweeper.max_batch_size=1"]
+
+    assert recorded.main(batches) == 0
+    recorded.failing = {0}
+    assert recorded.main([*batches, "hydra.sweep.dir=failing"]) == 1
+    recorded.interrupted, recorded.calls[:] = True, []
+    assert recorded.main([*batches, "hydra.sweep.dir=interrupted"]) == 130
+
+    assert len(recorded.calls) == 1
+
+
 def test_the_basic_launcher_measures_each_job_by_itself_and_reports_failures(
     recorded: Recorded,  # noqa: F811
     capsys: pytest.CaptureFixture[str],

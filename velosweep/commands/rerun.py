@@ -25,6 +25,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("-q", "--quiet", action="store_true", help="results only")
     arguments = parser.parse_args(argv)
     overrides = read_words(arguments.overrides)
+    if any(override.lstrip("+~").startswith("hydra") for override in overrides):
+        raise ConfigError("rerun takes none of Hydra's own keys", remedy="name the new folder with --out")
     if overrides:  # a key that the sweep varies can't have one value: all jobs would be the same one
         lines = dict.fromkeys(line for job in saved_sweep(arguments.directory).jobs for line in job.overrides)
         given = [line.lstrip("+").partition("=")[::2] for line in lines]

@@ -73,14 +73,21 @@ class GridSweep(Sweeper):
         if not OmegaConf.select(self._config, "dry_run"):
             sweep_dir.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self._config, sweep_dir / "multirun.yaml")
+        batches: list[Sequence[JobReturn]] = []
+        outcomes: list[SweepOutcome] = []
         try:
-            batches = [self._launcher.launch(jobs[i : i + size], initial_job_idx=i) for i in range(0, len(jobs), size)]
+            for first in range(0, len(jobs), size):
+                batches.append(self._launcher.launch(jobs[first : first + size], initial_job_idx=first))
+                if isinstance(self._task, JobTask) and self._task.outcome is not None:
+                    outcomes.append(self._task.outcome)
+                    if outcomes[-1].exit_status == ExitStatus.INTERRUPTED:
+                        break
         except Exception as error:
             if is_new and getattr(translate(error), "exit_status", None) == ExitStatus.REFUSED:
                 remove_unmeasured(sweep_dir)
             raise
-        if isinstance(self._task, JobTask) and self._task.outcome is None:
-            self._task.outcome = outcome_of(batches)
+        if isinstance(self._task, JobTask):
+            self._task.outcome = SweepOutcome.together(outcomes) if outcomes else outcome_of(batches)
         return batches
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -203,6 +203,17 @@ class SweepOutcome:
         else:
             status = ExitStatus.OK
         return cls(exit_status=int(status), summaries=tuple(summaries), errors=tuple(errors))
+
+    @classmethod
+    def together(cls, outcomes: Sequence["SweepOutcome"]) -> "SweepOutcome":
+        """The outcome of all jobs of several, at least one, that ended one after the other."""
+        statuses = {outcome.exit_status for outcome in outcomes}
+        status = ExitStatus.INTERRUPTED if ExitStatus.INTERRUPTED in statuses else ExitStatus.SOME_FAILED
+        return cls(
+            exit_status=int(status) if len(statuses) > 1 else outcomes[0].exit_status,
+            summaries=tuple(chain.from_iterable(outcome.summaries for outcome in outcomes)),
+            errors=tuple(chain.from_iterable(outcome.errors for outcome in outcomes)),
+        )
 
     @classmethod
     def of_sweep(

@@ -13,9 +13,9 @@ from velosweep.config.settings import EngineSettings, SyntheticShape
 from velosweep.errors import RequestRefused
 from velosweep.llama_cpp import server_client
 from velosweep.llama_cpp.attached import AttachedEngine
+from velosweep.llama_cpp.before_prompts import filler_text
 from velosweep.llama_cpp.embedded import EmbeddedEngine
 from velosweep.llama_cpp.engine import Generation, ServerConfig
-from velosweep.llama_cpp.filler_text import filler_text
 from velosweep.measuring.sample_rows import invalid_reason
 
 SHAPE = SyntheticShape(

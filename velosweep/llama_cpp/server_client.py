@@ -14,11 +14,10 @@ from typing import Any
 
 from velosweep.config.speculation_kinds import kind_of
 from velosweep.errors import RunFailed
-from velosweep.llama_cpp.chat_prompts import ChatPrompts
+from velosweep.llama_cpp.before_prompts import ChatPrompts, ContextBefore
 from velosweep.llama_cpp.client import HttpClient
 from velosweep.llama_cpp.completion import Completion, complete, completion_payload, stop_reason, time_batches
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
-from velosweep.llama_cpp.filler_text import ContextBefore
 from velosweep.llama_cpp.server_facts import SpeculationCounters, check_prompt_fits, read_counters, server_slots
 from velosweep.llama_cpp.streams import closed_loop, of_streams
 from velosweep.units import plural

@@ -16,7 +16,6 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import GrammarParseError
 
 from velosweep.config.command_words import quoted
-from velosweep.config.composing import OWN
 from velosweep.config.hydra_errors import not_utf8
 from velosweep.config.schema import GROUPS, KEY_TYPES
 from velosweep.errors import ConfigError
@@ -36,8 +35,8 @@ _KEYS_OF_GROUP = {
     "experiment": "`# @package _global_` and below it keys with values, such as `n_draft: 8`",
 }
 _read: list[Path] = []  # by Hydra, for the configuration at hand
-# Hydra's names of who chose a folder: the current one, and whoever wrote the configuration that names further ones.
-_UNTRUSTED = (OWN, "hydra.searchpath in main")
+# Hydra's names of who chose a folder: velosweep or the command line, and not the current folder or a file.
+_TRUSTED = ("main", "command-line", "hydra.searchpath in command-line")
 _PLUGIN = re.compile(r"hydra_plugins(\.\w+){1,2}\.[A-Z]\w*")
 # Variables of `hydra.job.env_set` that say where programs and libraries are, or where a token is sent.
 _LOADS_CODE = re.compile(r"(LD|DYLD|HF|VK|OCL)_\w+|PYTHON\w+|(\w+_)?PATH|\w+_LIBRARIES")
@@ -74,7 +73,7 @@ class CheckedFiles(FileConfigSource):
         try:
             if file.is_file():
                 content = _checked_content(file, group=config_path.partition("/")[0])
-                if self.provider in _UNTRUSTED and (code := _code(content)):
+                if self.provider not in _TRUSTED and (code := _code(content)):
                     raise ConfigError(
                         f"{file} names code to run ({code}), and nothing of the current folder is run unasked",
                         remedy=f"to have it run: --config-dir {shlex.quote(str(self.path))}",

@@ -22,10 +22,10 @@ from velosweep.measuring.sample_rows import invalid_reason
 pytestmark = pytest.mark.real
 
 PROMPTS = {
-    "code": request("Write a Python function that returns the n-th Fibonacci number.", 16, chat=True),
-    "chat": request("Explain quantum computing in simple terms", 16, chat=True),
-    "repetition": request("one two three four, " * 12, 16),
-    "cjk_and_emoji": request("こんにちは、世界 🎉 你好，世界 🎉 " * 5, 24),
+    "code": request("Write a Python function that returns the n-th Fibonacci number.", 12, chat=True),
+    "chat": request("Explain quantum computing in simple terms", 12, chat=True),
+    "repetition": request("one two three four, " * 12, 12),
+    "cjk_and_emoji": request("こんにちは、世界 🎉 你好，世界 🎉 " * 5, 16),
 }
 
 

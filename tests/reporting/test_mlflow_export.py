@@ -8,11 +8,10 @@ import pytest
 from tests.reporting import sweeps
 from velosweep.reporting.mlflow_export import log_to_mlflow, metrics_of
 
-pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
-
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     return (tmp_path / "mlruns").as_uri()
 

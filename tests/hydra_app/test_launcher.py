@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.recorded import Recorded, recorded  # noqa: F401
-from velosweep.errors import ModelFileError
+from velosweep.errors import MismatchError, ModelFileError
 
 
 def folder(recorded: Recorded) -> Path:  # noqa: F811
@@ -174,6 +174,21 @@ def test_a_refused_sweep_leaves_no_folder_of_its_own_and_others_as_they_were(rec
     Path("out/note.txt").write_text("mine")
     assert recorded.main(["-m", "n_draft=4,8", "hydra.sweep.dir=out"]) == 2
     assert Path("out/note.txt").read_text() == "mine"
+
+
+def test_what_is_refused_leaves_the_configuration_of_an_earlier_sweep(recorded: Recorded) -> None:  # noqa: F811
+    assert recorded.main(["n_draft=8", "hydra.run.dir=one"]) == 0
+    assert recorded.main(["-m", "n_draft=4,8", "hydra.sweep.dir=many"]) == 0
+    for folder in ("one", "many"):
+        Path(folder, "sweep.json").write_text("{}")
+    before = {path: path.read_bytes() for path in Path().rglob("*.yaml")}
+
+    assert recorded.main(["n_draft=2", "hydra.run.dir=one", "dry_run=true"]) == 0
+    recorded.raises = MismatchError("another job is there")
+    assert recorded.main(["n_draft=2", "hydra.run.dir=one"]) == 2
+    assert recorded.main(["-m", "n_draft=2,3", "hydra.sweep.dir=many"]) == 2
+
+    assert {path: path.read_bytes() for path in Path().rglob("*.yaml")} == before
 
 
 def test_a_job_outside_of_its_sweep_is_refused_before_anything_is_written(recorded: Recorded) -> None:  # noqa: F811

@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velosweep.config.command_words import read_words
@@ -16,6 +17,7 @@ from velosweep.hydra_app.task import JobError, JobTask
 from velosweep.llama_cpp.embedded import ask_devices_early
 from velosweep.llama_cpp.selection import probably_embedded
 from velosweep.reporting.console import ignore_closed_output
+from velosweep.results.paths import is_sweep
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
@@ -124,10 +126,14 @@ def _measure(hydra: "Hydra", args: argparse.Namespace, task: JobTask) -> int:
     from hydra.types import RunMode
 
     overrides = list(args.overrides)
-    mode = RunMode.MULTIRUN if args.multirun else _mode(hydra, args.config_name, overrides)
+    mode, earlier = (RunMode.MULTIRUN, {}) if args.multirun else _mode(hydra, args.config_name, overrides)
     overrides.append(f"hydra.mode={mode.name}")
     if mode == RunMode.RUN:
-        hydra.run(config_name=args.config_name, task_function=task, overrides=overrides)
+        try:
+            hydra.run(config_name=args.config_name, task_function=task, overrides=overrides)
+        finally:  # a resumed job's are the same; where this is another job, it is refused, and the earlier one stays
+            for file, content in earlier.items():
+                file.write_bytes(content)
         if task.single_error is not None:
             raise task.single_error
     else:
@@ -140,11 +146,13 @@ def _measure(hydra: "Hydra", args: argparse.Namespace, task: JobTask) -> int:
     return int(task.outcome.exit_status) if task.outcome else int(ExitStatus.OK)
 
 
-def _mode(hydra: "Hydra", config_name: str, overrides: list[str]) -> "RunMode":
-    """The configured hydra.mode, so that an experiment file that sets MULTIRUN is a sweep without -m.
+def _mode(hydra: "Hydra", config_name: str, overrides: list[str]) -> "tuple[RunMode, dict[Path, bytes]]":
+    """The configured hydra.mode, so that an experiment file that sets MULTIRUN is a sweep without -m; and what a single
+    job's folder already has of the files that Hydra would write over.
 
     Raises ConfigError where a search is asked for and the mode is a single job.
     """
+    from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     cfg = hydra.compose_config(
@@ -160,4 +168,7 @@ def _mode(hydra: "Hydra", config_name: str, overrides: list[str]) -> "RunMode":
             "hydra/sweeper=tune searches over several values, and this is one job",
             remedy=f"add -m: {shlex.join(['velosweep', '-m', *overrides])}",
         )
-    return mode
+    HydraConfig.instance().set_config(cfg)  # to which hydra.run.dir may refer
+    folder, own = Path(str(cfg.hydra.run.dir)).absolute(), cfg.hydra.output_subdir
+    files = (folder / own).glob("*.yaml") if own is not None and is_sweep(folder) and mode == RunMode.RUN else ()
+    return mode, {file: file.read_bytes() for file in files}

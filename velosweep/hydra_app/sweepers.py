@@ -69,10 +69,11 @@ class GridSweep(Sweeper):
         jobs = [job for grid in self.grids for job in expand([*common, *grid], self._context)]
         size = self.max_batch_size or len(jobs)
         sweep_dir = Path(str(self._config.hydra.sweep.dir)).absolute()
-        is_new = not sweep_dir.exists()
+        is_new, file = not sweep_dir.exists(), sweep_dir / "multirun.yaml"
+        earlier = file.read_bytes() if file.is_file() else None
         if not OmegaConf.select(self._config, "dry_run"):
             sweep_dir.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(self._config, sweep_dir / "multirun.yaml")
+            OmegaConf.save(self._config, file)
         batches: list[Sequence[JobReturn]] = []
         outcomes: list[SweepOutcome] = []
         try:
@@ -83,8 +84,11 @@ class GridSweep(Sweeper):
                     if outcomes[-1].exit_status == ExitStatus.INTERRUPTED:
                         break
         except Exception as error:
-            if is_new and getattr(translate(error), "exit_status", None) == ExitStatus.REFUSED:
-                remove_unmeasured(sweep_dir)
+            if getattr(translate(error), "exit_status", None) == ExitStatus.REFUSED:
+                if is_new:
+                    remove_unmeasured(sweep_dir)
+                elif earlier is not None:
+                    file.write_bytes(earlier)
             raise
         if isinstance(self._task, JobTask):
             self._task.outcome = SweepOutcome.together(outcomes) if outcomes else outcome_of(batches)

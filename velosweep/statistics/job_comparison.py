@@ -16,9 +16,8 @@ from velosweep.statistics.comparison_figures import ComparedRuns, Design, Paired
 from velosweep.statistics.findings import RecoveryProbes, machine_findings, outcome_findings, untrusted_findings
 from velosweep.statistics.intervals import OVER_PROMPTS, Interval, Ratio, t_ratio
 from velosweep.statistics.pairing import FoundJob, IndexedRuns, job_rows
-from velosweep.statistics.runs import Runs
+from velosweep.statistics.runs import Runs, all_rows, present_rows, suite_prompts, used_rows
 from velosweep.statistics.speculation_cost import JobCost, expected_speedup
-from velosweep.statistics.used_rows import all_rows, present_rows, suite_prompts, used_rows
 from velosweep.values import SHORTEST_DRAFTED, Verdict
 
 _FIGURES = {field.name for field in fields(PairedStatistics)} & {field.name for field in fields(Comparison)}

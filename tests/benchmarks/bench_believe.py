@@ -101,7 +101,8 @@ def same_server_as_every_arm(one: Job, repeats: int, n_predict: int) -> None:
             vanilla, *settings = logs
             pairs = [[a - b for a, b in zip(own, vanilla, strict=True)] for own in settings]
             series = [
-                RoundRatios(table="one", launches=False, rounds=tuple(range(rounds)), logs=tuple(own)) for own in pairs
+                RoundRatios(table="one", launches=False, drawn=False, rounds=tuple(range(rounds)), logs=tuple(own))
+                for own in pairs
             ]
             found = {"own pairs": [t_ratio(own) for own in pairs], "within rounds": ratios_within_rounds(series, {})}
             for name, ratios in found.items():

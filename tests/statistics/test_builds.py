@@ -14,7 +14,7 @@ from tests.strategies import record, sample, samples_to_table, speculative
 from velosweep.records import JobRecord
 from velosweep.reporting.baseline_answers import build_answers
 from velosweep.reporting.wording import whole_jobs
-from velosweep.statistics.builds import with_builds_compared
+from velosweep.statistics.builds import RunSeries, SharedRounds, with_builds_compared
 from velosweep.statistics.comparison import BuildComparison, Comparison
 from velosweep.statistics.intervals import MODERATED_LAUNCHES, MODERATED_ONE_LAUNCH, WELCH
 from velosweep.statistics.summarise import compare_jobs
@@ -116,6 +116,33 @@ def test_several_launches_are_judged_by_their_means(added: int) -> None:
 
     assert found.speculative is not None
     assert (found.speculative.method, found.speculative.n) == (MODERATED_LAUNCHES, 3)
+
+
+def test_launches_that_differ_are_no_certainty() -> None:
+    def speed(build: int, n_draft: int, number: int) -> float:
+        return 30 * math.exp(0.1 * (number // 2) * build * (n_draft > 0))
+
+    found = beside(of_builds(speed, launches=3, iterations=2)[0])
+
+    assert found.speculative is not None
+    assert found.speculative.ratio == pytest.approx(math.exp(0.1))
+    assert found.speculative.low < 1 < 1.2 < found.speculative.high
+
+
+def test_two_series_alone_are_compared_by_rounds() -> None:
+    first, second = (
+        RunSeries(
+            logs={(0, i): {"p": log + 0.01 * i} for i in range(3)},
+            order={(0, i): [2 * i + place] for i in range(3)},
+            places={("here", "CPU")},
+        )
+        for place, log in enumerate((3.0, 3.5))
+    )
+
+    found = SharedRounds({"first": first, "second": second}).by_rounds("second", "first")
+
+    assert found is not None
+    assert found.ratio == pytest.approx(math.exp(0.5))
 
 
 def test_one_build_has_nothing_beside_it() -> None:

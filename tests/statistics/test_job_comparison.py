@@ -120,6 +120,10 @@ def test_an_adaptive_job_converged_not_only_while_its_interval_holds_1():
     assert _verdict([0.99, 1.01, 1.0], jobs={"j8": record(adaptive_target=0.5)}) is Verdict.NO_RELIABLE_GAIN
 
 
+def test_a_prompt_of_no_conversation_is_no_turn():
+    assert {row.turn for row in _rows(sweep(prompts=("a", "b")))} == {None}
+
+
 @pytest.mark.parametrize(("share", "verdict"), [(1.005, Verdict.NO_RELIABLE_GAIN), (0.995, Verdict.NOT_CONVERGED)])
 def test_a_job_converged_by_the_97_per_cent_half_width(share, verdict):
     d = np.log([0.99, 1.01, 1.0])
@@ -206,9 +210,12 @@ def test_a_prompt_that_failed_once_costs_its_pass_and_not_itself():
     assert "prompts_left_out" not in {f.code for f in job.findings}
 
 
-def test_a_prompt_whose_only_run_failed_is_left_out_though_it_is_the_first_row():
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_prompt_whose_only_run_failed_is_left_out_whatever_the_first_row_is(place):
     first, *others = sweep(iterations=1, prompts=("a", "b"), speed=_noisy)
-    job = _rows([replace(first, status=Status.FAILED), *others])[-1]
+    others.insert(0, others.pop(place))
+    samples = [replace(first, status=Status.FAILED), *others]
+    job = _rows(samples if place == 0 else [*others, samples[0]])[-1]
 
     assert (job.n_pairs, job.worst_prompt) == (1, None)
     assert "prompts_left_out" in {f.code for f in job.findings}

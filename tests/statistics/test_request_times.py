@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -58,6 +59,12 @@ def test_speculation_pays_from_the_token_at_which_a_request_is_shorter(speculati
     assert found == tokens
     assert total(found, first, rate) <= total(found, 100.5, 20)
     assert found == 1 or total(found - 1, first, rate) >= total(found - 1, 100.5, 20)
+
+
+def test_a_gain_of_a_part_of_a_millisecond_a_token_pays_late():
+    job = timed(vanilla_ms=100, speculative_ms=250, vanilla_rate=1000, speculative_rate=2000)
+
+    assert job.request.breakeven_tokens == 2 + math.floor(150.75 / 0.5)
 
 
 def test_a_later_first_token_is_a_finding_that_says_by_how_much() -> None:

@@ -125,6 +125,13 @@ def test_without_speedups_the_intervals_of_the_speeds_tell_whether_a_sweep_is_re
     )] == [reproduced, reproduced]  # fmt: skip
 
 
+def test_the_same_speeds_that_do_not_vary_are_reproduced():
+    rows = [row for row in _compared([8], cv=0) if row.prompt_id is None]
+    alone = [replace(row, speculative=None, speedup=None, ci_low=None, ci_high=None) for row in rows]
+
+    assert [change.reproduced for change in compare_sweeps(alone, alone).changes] == [True]
+
+
 def _record(**changes):
     environment = Environment(
         velosweep="1",

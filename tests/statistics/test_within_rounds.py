@@ -66,7 +66,7 @@ def test_launches_are_compared_by_their_means_with_the_noise_of_all_settings():
 @pytest.mark.filterwarnings("error")
 def test_a_table_without_rounds_hides_no_other():
     empty, full = (
-        RoundRatios(table=name, launches=False, rounds=tuple(range(len(logs))), logs=logs)
+        RoundRatios(table=name, launches=False, drawn=False, rounds=tuple(range(len(logs))), logs=logs)
         for name, logs in (("empty", ()), ("full", (0.1, 0.2, 0.3)))
     )
 
@@ -78,8 +78,8 @@ def test_a_table_without_rounds_hides_no_other():
 
 
 def test_one_round_has_a_ratio_without_an_interval():
-    single = RoundRatios(table="t", launches=False, rounds=(3,), logs=(0.2,))
-    longer = RoundRatios(table="t", launches=False, rounds=(3, 4, 5), logs=(0.2, 0.3, 0.1))
+    single = RoundRatios(table="t", launches=False, drawn=False, rounds=(3,), logs=(0.2,))
+    longer = RoundRatios(table="t", launches=False, drawn=False, rounds=(3, 4, 5), logs=(0.2, 0.3, 0.1))
 
     one, _ = ratios_within_rounds([single, longer], {})
 

@@ -112,7 +112,7 @@ class Columns:
 
     def _flattened(self, name: str) -> tuple[Any, Any]:
         lists: Any = self.table[name].combine_chunks()
-        lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+        lengths = lists.value_lengths().fill_null(0).to_numpy()
         return np.concatenate([[0], np.cumsum(lengths)]), lists.flatten().to_numpy(zero_copy_only=False)
 
     def ended_well(self) -> Any:

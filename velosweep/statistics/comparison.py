@@ -113,7 +113,7 @@ class RoundRatios:
     launches: bool
     rounds: tuple[int, ...]
     logs: tuple[float, ...]
-    drawn: bool = False
+    drawn: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

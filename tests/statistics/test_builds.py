@@ -129,20 +129,23 @@ def test_launches_that_differ_are_no_certainty() -> None:
     assert found.speculative.low < 1 < 1.2 < found.speculative.high
 
 
-def test_two_series_alone_are_compared_by_rounds() -> None:
+@pytest.mark.parametrize(("apart", "method"), [(1, MODERATED_ONE_LAUNCH), (9, WELCH)])
+def test_two_series_are_compared_by_rounds_where_they_took_turns(apart: int, method: str) -> None:
     first, second = (
         RunSeries(
             logs={(0, i): {"p": log + 0.01 * i} for i in range(3)},
-            order={(0, i): [2 * i + place] for i in range(3)},
+            order={(0, i): [2 * i + apart * place] for i in range(3)},
             places={("here", "CPU")},
         )
         for place, log in enumerate((3.0, 3.5))
     )
 
-    found = SharedRounds({"first": first, "second": second}).by_rounds("second", "first")
+    rounds = SharedRounds({"first": first, "second": second})
+    found, by_rounds = rounds.ratio("second", "first"), rounds.by_rounds("second", "first")
 
     assert found is not None
-    assert found.ratio == pytest.approx(math.exp(0.5))
+    assert (found.ratio, found.method) == (pytest.approx(math.exp(0.5)), method)
+    assert by_rounds == (found if apart == 1 else None)
 
 
 def test_one_build_has_nothing_beside_it() -> None:

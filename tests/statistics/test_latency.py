@@ -54,6 +54,12 @@ def test_each_mode_has_the_mean_length_of_its_answers_which_tokens_of_several_st
     assert job([replace(run, concurrency=2) for run in ended]).answer_tokens_vanilla is None
 
 
+def test_samples_that_do_not_say_how_many_streams_there_were_are_of_one():
+    table = samples_to_table([replace(run, predicted_tokens=50) for run in sweep(iterations=3)])
+
+    assert compare_jobs(table.drop_columns(["concurrency"]))[-1].answer_tokens_vanilla == 50
+
+
 @pytest.mark.parametrize("missing", ["stream_first_token_ms", "between_tokens_p95_ms"])
 def test_waits_are_told_only_of_runs_that_all_have_them(missing):
     found = job([replace(run, **{missing: None}) if run.n_draft else run for run in runs()])

@@ -62,6 +62,20 @@ def test_the_winner_of_a_search_has_the_verdict_of_its_confirming_pairs(low, hig
 
     assert (leader.job.job_id, leader.job.speedup_gm, leader.job.n_pairs) == (search.job_id, 1.1, 7)
     assert (leader.job.ci_low, leader.job.ci_high, leader.job.verdict) == (low, high, verdict)
+    assert leader.speculates is (verdict is Verdict.FASTER)
+
+
+def test_where_a_search_chose_no_speculation_nothing_speculates() -> None:
+    made = sweeps.default_sweep()
+    search = SearchRecord(
+        category=None, job_id=None, certified=True, sure="", speedup=None, low=None, high=None, pairs=0,
+        headline="", ties=(), notes=(),
+        candidates=tuple(SearchCandidate(**{**dict.fromkeys(_CANDIDATE), "job_id": job.job_id}) for job in made.jobs),
+    )  # fmt: skip
+
+    (leader,) = leaders(made.jobs, replace(made.record, searches=(search,)))
+
+    assert (leader.job.verdict, leader.speculates) == (Verdict.FASTER, False)
 
 
 def test_an_invalid_job_is_never_the_fastest() -> None:

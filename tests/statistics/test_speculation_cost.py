@@ -87,6 +87,12 @@ def test_reading_along_costs_the_draft_no_more_than_drafting_as_many_tokens():
     assert job.decoding.sync_cost == pytest.approx(5 * 0.01)
 
 
+def test_shorter_drafts_are_read_along_for_less():
+    (job,) = _jobs(told(8, c=0.1, v=lambda size: 1 + 0.1 * size, s=0.4, drafted=4)).values()
+
+    assert job.decoding.sync_cost == pytest.approx(0.4 * 5 / 9)
+
+
 def test_a_batch_that_was_disturbed_does_not_move_the_cost_of_reading_along():
     samples = told(4, c=0.5, v=lambda k: 2.0, s=0.4)
     odd = next(one for one in samples if one.n_draft == 4)

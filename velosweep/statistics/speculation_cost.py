@@ -92,7 +92,7 @@ def _job_cost(
     rows = owner.rows[runs.usable[owner.rows]]
     rows = rows[np.isfinite(drafted[rows]) & np.isfinite(runs.rounds[rows])]
     rounds, tokens = float(runs.rounds[rows].sum()), float(drafted[rows].sum())
-    if rounds <= 0 or tokens <= 0:
+    if not rounds or not tokens:
         return None
     alone = None if alone_ms is None else alone_ms / step_ms
     if not np.isfinite(drafting[rows]).all():

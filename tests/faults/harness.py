@@ -274,7 +274,8 @@ class Bench:
                 drive.process.kill()
                 drive.process.wait()
         for process in self.processes():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # it ended since it was listed
+                process.kill()
 
 
 def key_of(sample: Sample) -> Key:

@@ -156,7 +156,7 @@ def test_a_main_model_in_f32_is_measured(tmp_path: Path) -> None:
     main, draft = real_models.model("f32"), real_models.model("draft-f16")
     servers = serve(ServerEngine(real_models.llama_server()), main, draft, tmp_path)
     try:
-        plain, drafted = servers.both(PROMPTS["code"])
+        plain, drafted = servers.both(replace(PROMPTS["code"], n_predict=16))
     finally:
         servers.close()
 

@@ -233,7 +233,7 @@ def test_doctor_says_each_lack_once(tmp_path: Path) -> None:
     done = run(["doctor", "llama_cpp.path=/nonexistent"], tmp_path)
 
     assert done.returncode == 2
-    assert done.stdout.count("/nonexistent") == 1
+    assert done.stdout.count("No llama-server for llama_cpp.path=/nonexistent") == 1
     assert "❌ devices: unknown without llama.cpp" in done.stdout
 
 

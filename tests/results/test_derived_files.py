@@ -70,9 +70,9 @@ def in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row group holds ten rows, a batch of the journal seven."""
+    """A row group holds five rows (so that an owner's last one begins another), a batch of the journal seven."""
     for module in (parquet_files, journal_table):
-        monkeypatch.setattr(module, "ROW_GROUP", 10)
+        monkeypatch.setattr(module, "ROW_GROUP", 5)
     monkeypatch.setattr(journal_table, "BATCH_LINES", 7)
 
 
@@ -143,7 +143,23 @@ def test_in_slices_the_same_bytes_are_written(tmp_path: Path, request: pytest.Fi
 
     assert files(tmp_path / "whole") == files(tmp_path / "slices")
     assert list(whole.summaries()) == list(sliced.summaries())
-    assert pq.ParquetFile(tmp_path / "slices" / "samples.parquet").num_row_groups == 5
+    assert pq.ParquetFile(tmp_path / "slices" / "samples.parquet").num_row_groups == 10
+
+
+def test_in_slices_a_job_without_speculation_is_compared_too(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    def without(root: Path) -> SweepPaths:
+        taken, asked = two_baselines()
+        paths = journal_of(root, [one for one in taken if one.job_id != "job2"])
+        alone = replace(asked.jobs[2], n_draft=0, speculation="none")
+        write_record(paths.record, replace(asked, jobs=(*asked.jobs[:2], alone, *asked.jobs[3:])))
+        return paths
+
+    whole = write_derived_files(without(tmp_path / "whole").root)
+    request.getfixturevalue("in_slices")
+    write_derived_files(without(tmp_path / "slices").root)
+
+    assert [row.job_id for row in whole.comparisons if row.speculative is None] == ["job2", "job2"]
+    assert files(tmp_path / "whole") == files(tmp_path / "slices")
 
 
 def test_in_slices_jobs_keep_their_order_where_baselines_take_turns(

@@ -18,6 +18,7 @@ from velosweep.statistics.builds import RunSeries, SharedRounds, with_builds_com
 from velosweep.statistics.comparison import BuildComparison, Comparison
 from velosweep.statistics.intervals import MODERATED_LAUNCHES, MODERATED_ONE_LAUNCH, WELCH
 from velosweep.statistics.summarise import compare_jobs
+from velosweep.statistics.two_way import TwoWayModel
 
 BUILDS = ("/old/llama-server", "/new/llama-server")
 
@@ -124,9 +125,19 @@ def test_launches_that_differ_are_no_certainty() -> None:
 
     found = beside(of_builds(speed, launches=3, iterations=2)[0])
 
+    means = np.array([[[0.0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0.1, 0.2]]])
     assert found.speculative is not None
     assert found.speculative.ratio == pytest.approx(math.exp(0.1))
-    assert found.speculative.low < 1 < 1.2 < found.speculative.high
+    assert found.speculative.standard_error == pytest.approx(TwoWayModel.of(means).contrasts(1).standard_error[0, 3])
+
+
+def test_a_run_without_speed_is_left_out() -> None:
+    jobs, _ = of_builds(lambda build, _, number: 0.0 if (build, number) == (1, 2) else 30.0)
+
+    found = beside(jobs).speculative
+
+    assert found is not None
+    assert (found.ratio, found.n) == (1, 3)
 
 
 @pytest.mark.parametrize(("apart", "method"), [(1, MODERATED_ONE_LAUNCH), (9, WELCH)])

@@ -26,6 +26,16 @@ def test_a_failed_job_is_a_row_with_its_own_settings_and_no_figure_but_vanillas(
     assert {field.name: getattr(row, field.name) for field in fields(row) if field.name in own} == dict.fromkeys(own)
 
 
+def test_a_failed_job_has_the_vanilla_figures_of_all_prompts() -> None:
+    made = sweeps.make([sweeps.SYNTHETIC], n_drafts=(4, 8), prompts=2, iterations=3, synthetic=True)
+    lost, other = made.record.jobs[1], made.jobs[0]
+    record = replace(made.record, jobs=(made.record.jobs[0], replace(lost, state="failed")))
+
+    (row,) = failed_jobs([one for one in made.comparisons if one.job_id != lost.id], record)
+
+    assert row.vanilla == other.vanilla
+
+
 def test_results_say_how_each_job_ended() -> None:
     made = sweeps.default_sweep()
     first, *_ = made.record.jobs

@@ -120,6 +120,14 @@ def test_an_adaptive_job_converged_not_only_while_its_interval_holds_1():
     assert _verdict([0.99, 1.01, 1.0], jobs={"j8": record(adaptive_target=0.5)}) is Verdict.NO_RELIABLE_GAIN
 
 
+def test_without_records_a_job_has_the_number_that_its_runs_have():
+    samples = [replace(one, job_num=5 if one.n_draft else None) for one in sweep(iterations=2)]
+    table = samples_to_table(samples)
+
+    assert {row.job_num for row in compare_jobs(table)} == {5}
+    assert {row.job_num for row in compare_jobs(table.drop_columns(["job_num"]))} == {None}
+
+
 def test_a_prompt_of_no_conversation_is_no_turn():
     assert {row.turn for row in _rows(sweep(prompts=("a", "b")))} == {None}
 

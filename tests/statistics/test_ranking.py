@@ -76,6 +76,7 @@ def test_where_a_search_chose_no_speculation_nothing_speculates() -> None:
     (leader,) = leaders(made.jobs, replace(made.record, searches=(search,)))
 
     assert (leader.job.verdict, leader.speculates) == (Verdict.FASTER, False)
+    assert leader.mode is leader.job.vanilla
 
 
 def test_an_invalid_job_is_never_the_fastest() -> None:

@@ -218,16 +218,21 @@ def test_prompts_and_answers_of_both_modes_can_be_read_and_do_nothing() -> None:
 
 def test_a_table_says_how_its_cells_sort_what_they_are_and_which_row_is_advised():
     texts = Column(title="setting", right=False, cells=(Cell(text="8 <b>"), Cell(text="")))
-    numbers = Column(title="speedup", cells=(Cell(text="1.50×", value=1.5), Cell(text="")))
+    numbers = Column(title="speedup", cells=(Cell(text="1.23×", value=1.23456789), Cell(text="")))
     verdicts = Column(title="verdict", right=False, cells=(Cell(text="▲", verdict="faster"), Cell(text="q4")))
 
     table = Table(caption="", columns=(texts, numbers, verdicts), advised=frozenset({1}))
 
     assert table_body(table).splitlines() == [
-        '<tr><td class="whole">8 &lt;b&gt;</td><td class="num" data-v="1.5">1.50×</td>'
-        '<td><span class="chip faster">▲</span></td></tr>',
-        '<tr class="best"><td></td><td class="num">–</td><td>q4</td></tr>',
+        '<tr><td class=whole>8 &lt;b&gt;<td data-v=1.2346>1.23×<td><span class="chip faster">▲</span></tr>',
+        '<tr class="best"><td><td class=num>–<td>q4</tr>',
     ]
+
+
+def test_a_report_holds_its_charts_library_compressed() -> None:
+    made = sweeps.default_sweep()
+
+    assert len(render_report(made.comparisons, made.record, made.samples).encode()) < 900_000
 
 
 def test_what_somebody_typed_is_no_place_for_a_script() -> None:

@@ -1,5 +1,7 @@
 """report.html: one file that works offline. The same comparisons, record and samples give the same bytes."""
 
+import base64
+import gzip
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from velosweep.records import SweepRecord
 from velosweep.reporting.baseline_answers import build_answers, fastest_of_all
-from velosweep.reporting.chart import Chart
+from velosweep.reporting.chart import Chart, rounded
 from velosweep.reporting.detail_charts import acceptance_chart, decoding_chart, metric_charts
 from velosweep.reporting.escaping import json_for_script, plot_text, shorten_homes, without_keys
 from velosweep.reporting.finding_text import WORST, grouped_findings
@@ -225,9 +227,12 @@ def render_template(name: str, *, show_paths: bool, **values: object) -> str:
 
 @lru_cache(maxsize=1)
 def plotly_script() -> str:
-    """plotly.js with the charts of Cartesian axes alone (npm's plotly.js-cartesian-dist-min), safe in a `<script>`."""
-    text = template_text("plotly-cartesian.min.js")
-    return text.replace("</script", "<\\/script")
+    """plotly.js with the charts of Cartesian axes alone (npm's plotly.js-cartesian-dist-min), as base64 of gzip.
+
+    Plain it would be most of a report.
+    """
+    packed = gzip.compress(template_text("plotly-cartesian.min.js").encode(), mtime=0)
+    return base64.b64encode(packed).decode()
 
 
 def _flags_unbroken(text: str) -> "Markup":
@@ -238,19 +243,23 @@ def _flags_unbroken(text: str) -> "Markup":
 
 
 def table_body(table: Table) -> "Markup":
-    """A table's rows: made in the template, those of thousands of jobs took much of the time of a report."""
+    """A table's rows: made in the template, those of thousands of jobs took much of the time of a report.
+
+    Their cells are a third of a large report: quotes and end tags that HTML does not ask for are left out.
+    """
     from markupsafe import Markup, escape
 
     def html(cell: Cell, right: bool) -> str:
-        kind = ' class="num"' if right else ' class="whole"' if cell.text[:1].isdigit() else ""
-        value = "" if cell.value is None else f' data-v="{cell.value}"'
+        kind = " class=num" if right else " class=whole" if cell.text[:1].isdigit() else ""
+        if right and cell.value is not None:  # then the style sheet knows it for a figure; enough digits to sort by
+            kind = f" data-v={rounded(cell.value):g}"
         text = str(escape(cell.text or ("–" if right else "")))
-        return f"<td{kind}{value}>" + (f'<span class="chip {cell.verdict}">{text}</span>' if cell.verdict else text)
+        return f"<td{kind}>" + (f'<span class="chip {cell.verdict}">{text}</span>' if cell.verdict else text)
 
     columns = [[html(cell, column.right) for cell in column.cells] for column in table.columns]
     starts = ['<tr class="best">' if row in table.advised else "<tr>" for row in range(len(columns[0]))]
     rows = zip(starts, *columns, strict=True)
-    return Markup("".join(f"{start}{'</td>'.join(cells)}</td></tr>\n" for start, *cells in rows))  # noqa: S704
+    return Markup("".join(f"{start}{''.join(cells)}</tr>\n" for start, *cells in rows))  # noqa: S704
 
 
 def template_text(name: str) -> str:

@@ -65,7 +65,7 @@ def in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(derived_files, "LARGE_JOURNAL_BYTES", 0)
     monkeypatch.setattr(derived_files, "MOST_IN_MEMORY", 30)
     monkeypatch.setattr(job_files, "SLICE_ROWS", 30)
-    monkeypatch.setattr(job_files, "_TAKEN_ROWS", 20)
+    monkeypatch.setattr(job_files, "_TAKEN_ROWS", 10)
 
 
 @pytest.fixture

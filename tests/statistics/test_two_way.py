@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from velosweep.statistics.two_way import PRIOR_DF, TwoWayModel, dunnett_quantile
+from velosweep.statistics.two_way import PRIOR_DF, TwoWayModel, dunnett_quantile, dunnett_quantiles
 
 RNG = np.random.default_rng(7)
 FULL = RNG.normal(size=(4, 6)) + np.arange(6)
@@ -129,3 +129,12 @@ def test_dunnetts_quantile_is_scipys(rivals):
 
 def test_of_one_rival_it_is_students():
     assert dunnett_quantile(1, 5, 0.95) == pytest.approx(stats.t.ppf(0.95, 5))
+
+
+@pytest.mark.parametrize("rivals", [1, 2, 719])
+def test_of_many_degrees_of_freedom_quantiles_are_interpolated_and_of_few_they_are_exact(rivals: int) -> None:
+    many = np.concatenate([np.random.default_rng(1).uniform(1, 30, 70), [1.0, 3e5, np.inf]])
+
+    for df, largest_error in ((many, 5e-5), (many[:5], 0.0)):
+        exact = [dunnett_quantile(rivals, value, 0.95) for value in df]
+        assert dunnett_quantiles(rivals, df, 0.95) == pytest.approx(np.array(exact), rel=largest_error, abs=0)

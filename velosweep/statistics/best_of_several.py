@@ -22,7 +22,7 @@ import numpy as np
 from velosweep.planning.job_settings import asks, settings_of
 from velosweep.statistics.comparison import Comparison, RoundRatios
 from velosweep.statistics.ranking import can_win
-from velosweep.statistics.two_way import TwoWayModel, dunnett_quantile
+from velosweep.statistics.two_way import TwoWayModel, dunnett_quantile, dunnett_quantiles
 from velosweep.statistics.within_rounds import table_of
 from velosweep.values import Scalar
 
@@ -151,9 +151,7 @@ class _Pairs:
             where = np.array(members)[shared]
             for target, values in ((difference, found.difference), (error, found.standard_error), (df, found.df)):
                 target[where] = values[0, 1:][shared]
-        rivals = len(difference) - 1
-        quantiles = {value: dunnett_quantile(rivals, value, CONFIDENCE) for value in set(df.tolist())}
-        return difference, np.array([quantiles[value] for value in df.tolist()]) * error
+        return difference, dunnett_quantiles(len(difference) - 1, df, CONFIDENCE) * error
 
 
 def _speeds(jobs: Sequence[Comparison]) -> _Estimates:

@@ -94,6 +94,19 @@ def _incomplete_residuals(values: Any) -> tuple[float, float]:
     return float((left * left).sum()), float(present.sum() - rank)
 
 
+_STEPS = 64  # of 1 / df; between two the logarithm of the quantile is a line to 5e-5
+
+
+def dunnett_quantiles(rivals: int, df: Any, confidence: float) -> Any:
+    """`dunnett_quantile` of each df of at least 1; of many different ones interpolated, as each takes milliseconds."""
+    different, places = np.unique(df, return_inverse=True)
+    if len(different) <= _STEPS:
+        return np.array([dunnett_quantile(rivals, value, confidence) for value in different.tolist()])[places]
+    steps = np.linspace(0, 1, _STEPS + 1)
+    known = [dunnett_quantile(rivals, 1 / step if step else math.inf, confidence) for step in steps.tolist()]
+    return np.exp(np.interp(1 / df, steps, np.log(known)))
+
+
 @lru_cache(maxsize=4096)
 def dunnett_quantile(rivals: int, df: float, confidence: float) -> float:
     """One-sided quantile of the largest of so many t statistics with a common reference (Dunnett 1955, rho = 1/2).

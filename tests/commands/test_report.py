@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -156,4 +157,5 @@ def test_what_mlflow_lacks_is_told_in_words(
 
     assert main(["report", str(sweep), "--mlflow", f"sqlite:///{sweep}/mlflow.db"]) == 2
 
-    assert "MLflow needs the package" in capsys.readouterr().err
+    # without SQLAlchemy it knows no databases, with it and without alembic it can't make one
+    assert re.match(r"velosweep: MLflow (needs the package|refused: .*unsupported URI)", capsys.readouterr().err)

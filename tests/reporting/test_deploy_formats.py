@@ -78,6 +78,17 @@ def test_where_nothing_is_faster_the_server_gets_no_speculation() -> None:
     assert "no speculation (the best setting was 0.80× [0.70, 0.90])" in preset_text(made.comparisons, made.record)
 
 
+def test_where_nothing_was_drafted_the_server_gets_no_speculation() -> None:
+    made = answered()
+    idle = [replace(row, drafted=False) for row in made.comparisons]
+
+    assert command_text(idle, made.record) == "/b/llama-server -m '/m/a model.gguf'\n"
+    assert "no speculation (nothing was drafted)" in preset_text(idle, made.record)
+    one_failed = [replace(row, vanilla=None) if row.n_draft == 4 else row for row in idle]
+    with pytest.raises(NothingMeasured):
+        command_text(one_failed, made.record)
+
+
 def test_without_an_answer_there_is_no_command() -> None:
     made = answered()
 

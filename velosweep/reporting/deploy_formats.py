@@ -12,7 +12,7 @@ from velosweep.records import SweepRecord
 from velosweep.reporting.escaping import terminal_text
 from velosweep.reporting.printed_command import vanilla_command
 from velosweep.reporting.recommendation import recommend
-from velosweep.reporting.wording import speedup_words
+from velosweep.reporting.wording import speedup_words, whole_jobs
 from velosweep.statistics.comparison import Comparison
 
 _UNBROKEN = 1 << 20  # columns: llama-swap would read a broken line as one, and people would not
@@ -35,8 +35,8 @@ def deployments(comparisons: Sequence[Comparison], record: SweepRecord) -> list[
     Raises NothingMeasured where the sweep has no answer, ConfigError where no file could hold its command.
     """
     found: dict[str, tuple[float, Deployment]] = {}
-    for answer in recommend(comparisons, record):
-        job = answer.job
+    answers = [(answer.job, answer.command) for answer in recommend(comparisons, record)]
+    for job, command in [*answers, *((job, None) for job in _drafted_nothing(comparisons))]:
         if job is None or job.main_model in found:
             continue
         if job.engine == "attached":
@@ -44,20 +44,28 @@ def deployments(comparisons: Sequence[Comparison], record: SweepRecord) -> list[
                 "The servers were attached, and with which arguments they had been started is not known",
                 remedy="start the one that is faster as it was started, or measure with engine=server",
             )
-        what = speedup_words(job) if answer.command else f"no speculation (the best setting was {speedup_words(job)})"
+        best = "nothing was drafted" if job.drafted is False else f"the best setting was {speedup_words(job)}"
+        what = speedup_words(job) if command else f"no speculation ({best})"
         where = f"{job.device}, {job.engine}, llama.cpp {job.llama_cpp_build}"
-        mode = job.speculative if answer.command else job.vanilla
+        mode = job.speculative if command else job.vanilla
         found[job.main_model] = (
             mode.tokens_per_second.mean if mode else 0.0,
             Deployment(
                 name=terminal_text(Path(job.main_model).stem).replace("[", "(").replace("]", ")"),
-                command=_plain(tuple(shlex.split(answer.command or vanilla_command(job, record)))),
+                command=_plain(tuple(shlex.split(command or vanilla_command(job, record)))),
                 why=terminal_text(f"measured by velosweep: {what} on {where}"),
             ),
         )
     if not found:
         raise no_answer()
     return [deployment for _, deployment in sorted(found.values(), key=lambda entry: -entry[0])]
+
+
+def _drafted_nothing(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Jobs of the main models with which no setting drafted anything: there, too, the answer is not to speculate."""
+    speculating = [job for job in whole_jobs(comparisons) if job.speculation != "none"]
+    others = {job.main_model for job in speculating if job.drafted is not False or job.vanilla is None}
+    return [job for job in speculating if job.main_model not in others]
 
 
 def no_answer() -> NothingMeasured:

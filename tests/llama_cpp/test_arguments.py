@@ -23,7 +23,7 @@ from velosweep.values import Lane
 
 def arguments(server: ServerConfig, generation: str = "2026-10", lane: Lane = CPU) -> list[str]:
     """llama-server's arguments of a generation."""
-    return server_arguments(server, lane=lane, capabilities=recorded(f"{generation}-llama-server"), port=0)
+    return server_arguments(server, lane=lane, capabilities=recorded(f"{generation}-llama-server"))
 
 
 def value(argv: list[str], flag: str) -> str:
@@ -67,7 +67,7 @@ def test_a_draft_model_is_named_as_draft_simple_where_that_is_needed_and_not_whe
     assert value(arguments(speculative()), "--spec-type") == "draft-simple"
     early = replace(recorded("2026-10-llama-server"), spec_types=("none", "ngram-mod"))
 
-    assert "--spec-type" not in server_arguments(speculative(), lane=CPU, capabilities=early, port=0)
+    assert "--spec-type" not in server_arguments(speculative(), lane=CPU, capabilities=early)
     assert "--spec-type" not in arguments(speculative(), "2024-12")
 
 
@@ -150,7 +150,7 @@ def test_a_kind_of_next_month_is_given_its_own_settings_by_the_names_of_the_help
     )
     parameters = (("new_sampling", False), ("ngram_new.odds", 0.5))
     server = speculative(6, draft_model=None, speculation=Speculation(kinds=("ngram-new",), parameters=parameters))
-    argv = server_arguments(server, lane=CPU, capabilities=next_month, port=0)
+    argv = server_arguments(server, lane=CPU, capabilities=next_month)
 
     assert value(argv, "--spec-type") == "ngram-new"
     assert (value(argv, "--spec-ngram-new-size-m"), value(argv, "--spec-ngram-new-odds")) == ("6", "0.5")

@@ -13,6 +13,7 @@ from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout
 from velosweep.llama_cpp.binaries import BinariesEngine, BinariesSession
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.llama_cpp.selection import find_programs
+from velosweep.llama_cpp.server_command import command_arguments
 from velosweep.measuring.sample_rows import invalid_reason
 
 
@@ -52,6 +53,13 @@ def test_what_can_be_asked_for_is_what_the_speculative_program_knows(tmp_path: P
     engine.check(EngineSettings(), Speculation())
     with pytest.raises(ProgramError, match=r"llama-speculative-simple .* can't speculate with draft-of-next-month"):
         engine.check(EngineSettings(), Speculation(kinds=("draft-of-next-month",)))
+
+
+def test_the_command_that_people_are_shown_is_in_the_words_of_the_measured_build(tmp_path: Path) -> None:
+    known = engine_of(tmp_path, "2024-12").capabilities_for(Speculation())
+    shown = command_arguments(speculative(4), lane=CPU, capabilities=known)
+
+    assert " ".join(shown).startswith("-m /m.gguf -md /d.gguf -t 1 --draft-max 4 ")
 
 
 def test_a_draft_that_does_not_fit_fails_the_launch(tmp_path: Path, model: str) -> None:

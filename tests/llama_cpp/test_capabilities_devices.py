@@ -72,7 +72,7 @@ def test_a_program_that_a_signal_ended_is_asked_once_more(tmp_path: Path, questi
         tmp_path, DIES.format(question=question, first=f'[ -e asked ] && printf "{answer}" && exit; > asked;')
     )
     found = capabilities_of(program)
-    devices = list_devices(found)
+    devices = list_devices(found.program)
 
     assert found.build == ("7 (abc)" if question == "--version" else "unknown")
     assert [device.name for device in devices] == ([] if question == "--version" else ["Apple M2 Max"])
@@ -82,7 +82,7 @@ def test_a_program_that_dies_of_the_question_for_its_devices_is_not_taken_for_on
     program = script(tmp_path, DIES.format(question="--list-devices", first=""))
 
     with pytest.raises(ProgramError, match=r"doesn't say which GPUs there are .killed by SIGSEGV"):
-        list_devices(capabilities_of(program))
+        list_devices(program)
 
 
 def script(folder: Path, text: str) -> str:

@@ -17,6 +17,7 @@ from velosweep.errors import LaunchFailed, ProgramError, RequestRefused
 from velosweep.llama_cpp import arguments, embedded, setting_table
 from velosweep.llama_cpp.embedded import EmbeddedEngine, embedded_settings
 from velosweep.llama_cpp.engine import Generation, ServerConfig
+from velosweep.llama_cpp.server_command import command_arguments
 from velosweep.measuring.sample_rows import invalid_reason
 from velosweep.values import Mode
 
@@ -155,17 +156,20 @@ def test_a_kind_that_this_release_knows_nothing_of_runs_under_its_llama_cpp_name
         setting_table, "_OUR_FLAGS", {flag for flag in setting_table._OUR_FLAGS if "ngram-map-k-" not in flag}
     )
     speculation = Speculation(kinds=("ngram-map-k",), parameters=(("ngram_map_k.size_n", 2),))
-    embedded.check_embedded(speculation)
+    engine = EmbeddedEngine()
     server = speculative(3, main_model=pair[0], draft_model=None, speculation=speculation)
 
+    engine.check(server.engine, speculation)
     (run,) = run_of(server, tmp_path)
+    shown = command_arguments(server, lane=CPU, capabilities=engine.capabilities_for(speculation))
 
+    assert " ".join(shown).endswith("--spec-type ngram-map-k --spec-ngram-map-k-size-m 3 --spec-ngram-map-k-size-n 2")
     assert run.draft_tokens > 0
     assert len(run.accepted_per_position) == 3
-    with pytest.raises(ProgramError, match=r"it knows draft-dflash, .*ngram-map-k"):
-        embedded.check_embedded(Speculation(kinds=("ngram-of-next-month",)))
-    with pytest.raises(ProgramError, match=r"has no speculation parameter draft.conf_min; it has .*ngram_map_k_size_n"):
-        embedded.check_embedded(Speculation(parameters=(("draft.conf_min", 0.5),)))
+    with pytest.raises(ProgramError, match=r"it knows draft-simple, .*ngram-map-k, "):
+        engine.check(server.engine, Speculation(kinds=("ngram-of-next-month",)))
+    with pytest.raises(ProgramError, match=r"parameter draft.conf_min needs; it has .*ngram_map_k_size_n"):
+        engine.check(server.engine, Speculation(parameters=(("draft.conf_min", 0.5),)))
 
 
 @pytest.mark.real

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 
@@ -14,8 +14,9 @@ from velosweep.config.settings import Sampling, Speculation
 from velosweep.config.speculation_kinds import KINDS
 from velosweep.llama_cpp.arguments import server_arguments
 from velosweep.llama_cpp.capabilities import Capabilities
+from velosweep.llama_cpp.embedded import DEFAULTS, EmbeddedEngine
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.llama_cpp.server_command import _SAMPLING, DEFAULTS, command_arguments, request_arguments
+from velosweep.llama_cpp.server_command import command_arguments, request_arguments
 from velosweep.llama_cpp.setting_table import SETTINGS
 from velosweep.values import Device, Lane
 
@@ -23,7 +24,7 @@ TODAY = recorded("2026-10-llama-server")
 
 
 def command(
-    server: ServerConfig, lane: Lane = CPU, capabilities: Capabilities | None = TODAY, seen: tuple[Device, ...] = ()
+    server: ServerConfig, lane: Lane = CPU, capabilities: Capabilities = TODAY, seen: tuple[Device, ...] = ()
 ) -> str:
     return " ".join(command_arguments(server, lane=lane, capabilities=capabilities, seen=seen))
 
@@ -32,7 +33,7 @@ def test_only_the_answer_and_what_differs_from_the_programs_defaults_is_said() -
     said = "-m /m.gguf -md /d.gguf -c 4096 -t 1 --spec-type draft-simple --spec-draft-n-max 4"
 
     assert command(speculative()) == said
-    assert command(speculative(), capabilities=None) == said
+    assert command(speculative(), capabilities=EmbeddedEngine().capabilities_for(Speculation())) == said
     assert command(vanilla()) == "-m /m.gguf -c 4096 -t 1"
 
 
@@ -91,9 +92,7 @@ def test_the_cpu_is_named_where_the_program_sees_gpus() -> None:
 
 
 def test_the_table_of_defaults_is_what_todays_help_says() -> None:
-    assert {TODAY.name(name): text for name, text in DEFAULTS.items()} == {
-        flag: TODAY.defaults[flag] for flag in map(TODAY.name, DEFAULTS) if flag
-    }
+    assert {flag: TODAY.defaults[flag] for flag in DEFAULTS} == DEFAULTS
 
 
 @pytest.mark.parametrize("generation", [None, *SERVER_GENERATIONS])
@@ -105,7 +104,9 @@ def test_every_flag_is_one_that_the_program_has(generation: str | None) -> None:
         for speculation in (Speculation(), *speculations)
         for lane in (CPU, gpu_lane("GPU-a"))
         for word in command_arguments(
-            speculative(speculation=speculation), lane=lane, capabilities=known if generation else None
+            speculative(speculation=speculation),
+            lane=lane,
+            capabilities=known if generation else EmbeddedEngine().capabilities_for(speculation),
         )
     ]
 
@@ -121,7 +122,7 @@ def test_no_setting_of_a_server_is_forgotten_in_the_command() -> None:
         draft_cache_type_k="q8_0", draft_cache_type_v="q8_0", speculation=Speculation(p_min=0.5, n_min=1),
     )  # fmt: skip
     lane = gpu_lane("GPU-a", "GPU-b")
-    told = server_arguments(replace(server, concurrency=2), lane=lane, capabilities=TODAY, port=1)
+    told = server_arguments(replace(server, concurrency=2), lane=lane, capabilities=TODAY)
     shown = set(command_arguments(replace(server, concurrency=2), lane=lane, capabilities=TODAY, seen=lane.devices))
     spellings = {setting.flags[0]: {*setting.flags, setting.short} for setting in SETTINGS.values()}
     unsaid = {word for word in told if word in spellings and not spellings[word] & shown}
@@ -143,4 +144,3 @@ def test_sampling_that_a_person_set_is_a_default_of_the_command() -> None:
         "--temp", "0.7", "--top-k", "20", "--top-p", "0.9", "--min-p", "0.05", "--repeat-penalty", "1.1",
         "--chat-template-kwargs", '{"enable_thinking": false}',
     )  # fmt: skip
-    assert {field.name for field in fields(Sampling)} - {"seed"} == set(_SAMPLING)

@@ -40,12 +40,12 @@ _NEEDED = {
 TRACE = 4
 
 
-def server_arguments(server: ServerConfig, *, lane: Lane, capabilities: Capabilities, port: int) -> list[str]:
+def server_arguments(server: ServerConfig, *, lane: Lane, capabilities: Capabilities) -> list[str]:
     """llama-server's arguments (without the program) for `server` on `lane`.
 
     Raises ProgramError if this build can't do what is asked.
     """
-    return words_of(server, {**server_values(server, lane), "port": port}, capabilities)
+    return words_of(server, server_values(server, lane), capabilities)
 
 
 def program_arguments(server: ServerConfig, *, lane: Lane, capabilities: Capabilities) -> list[str]:
@@ -65,7 +65,7 @@ def server_values(server: ServerConfig, lane: Lane) -> Values:
     return {
         "model": server.main_model,
         "host": "127.0.0.1",
-        "port": 0,
+        "port": 0,  # the system chooses one, so that no two servers can meet on it
         "parallel": server.concurrency,
         "verbosity": TRACE,  # a line more a request says how long drafting took
         **engine_values(server, lane),
@@ -230,7 +230,8 @@ def check_speculation(speculation: Speculation, capabilities: Capabilities) -> N
 def _remedy(name: str, capabilities: Capabilities) -> str:
     if name in SETTINGS:
         return "use a newer llama.cpp"
-    return f"it has {', '.join(capabilities.parameters) or 'no further parameters'}; or use a newer llama.cpp"
+    others = ", ".join(sorted(capabilities.parameters)) or "no further parameters"
+    return f"it has {others}; or set llama_cpp.path to a llama.cpp that knows it"
 
 
 def _for_kinds(speculation: Speculation, values: Values, capabilities: Capabilities) -> Values:
@@ -245,7 +246,7 @@ def _for_kinds(speculation: Speculation, values: Values, capabilities: Capabilit
             others = ", ".join(name for name in known if name != "none") or "a draft model only"
             raise ProgramError(
                 f"{capabilities.program} (build {capabilities.build}) can't speculate with {kind}; it knows {others}",
-                remedy="choose another speculation, or use a newer llama.cpp",
+                remedy="choose another speculation, or set llama_cpp.path to a llama.cpp that knows it",
             )
     unwanted = set() if wanted else {"spec_type"}
     if not any(kind.draft_settings for kind in speculation.all_kinds):

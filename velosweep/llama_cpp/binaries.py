@@ -49,8 +49,11 @@ class BinariesEngine(Engine):
     def check(self, engine: EngineSettings, speculation: Speculation) -> None:
         check_speculation(speculation, self._programs[Mode.SPECULATIVE])
 
+    def capabilities_for(self, speculation: Speculation | None) -> Capabilities:
+        return self._programs[Mode.SPECULATIVE]
+
     def devices(self) -> tuple[Device, ...]:
-        return list_devices(self._programs[Mode.VANILLA])
+        return list_devices(self._programs[Mode.VANILLA].program)
 
     def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> "BinariesSession":
         """Nothing starts before the first run. Raises ProgramError if the program can't do what is asked."""

@@ -169,17 +169,18 @@ _DEVICE = re.compile(r"^[ \t]+([A-Za-z]+?)(\d{0,6}): (.+?) \((\d{1,12}) MiB, \d+
 _HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES")
 
 
-def list_devices(capabilities: Capabilities) -> tuple[Device, ...]:
+@functools.cache
+def list_devices(program: str) -> tuple[Device, ...]:
     """The GPUs that a program can use, by its own list; empty for a build that has none or can't list them.
 
-    Raises ProgramError where asking crashed it.
+    Asked once in this process. Raises ProgramError where asking crashed it.
     """
-    flag = capabilities.name("list_devices")
+    flag = capabilities_of(program).name("list_devices")
     if flag is None:
         return ()
     # nvidia-smi's order and CUDA's own differ unless both go by the bus.
-    answer = process.ask([capabilities.program, flag], timeout_s=60.0, environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
-    return parse_devices(answer, f"{capabilities.program} {flag}")
+    answer = process.ask([program, flag], timeout_s=60.0, environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
+    return parse_devices(answer, f"{program} {flag}")
 
 
 def parse_devices(answer: process.ProgramOutput, asked: str) -> tuple[Device, ...]:

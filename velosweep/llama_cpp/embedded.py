@@ -14,8 +14,8 @@ from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import ProgramError
 from velosweep.isolation import python_command
 from velosweep.llama_cpp import process
-from velosweep.llama_cpp.arguments import kind_parameters, server_values
-from velosweep.llama_cpp.capabilities import parse_devices
+from velosweep.llama_cpp.arguments import check_speculation, server_values
+from velosweep.llama_cpp.capabilities import Capabilities, parse_devices
 from velosweep.llama_cpp.engine import Engine, ServerConfig
 from velosweep.llama_cpp.server import ServerSession, start_child
 from velosweep.llama_cpp.setting_table import SETTINGS, Setting, Value, spec_flag
@@ -25,6 +25,10 @@ _CHILD = "velosweep.llama_cpp.embedded_child"
 # What --n-cpu-moe stands for, layer by layer (llama.cpp's common/common.h): CommonParams has no field for it.
 _EXPERTS = r"blk\.{}\.ffn_(up|down|gate|gate_up)_(ch|)exps"
 _ASKING = threading.Lock()
+# What a llama-server of October 2026 does by itself, as its --help says.
+DEFAULTS = {setting.flags[0]: setting.default for setting in SETTINGS.values() if setting.default is not None} | {
+    SETTINGS[name].flags[0]: str(value) for kind in KINDS.values() for name, value in kind.parameters.items()
+}
 
 
 class EmbeddedEngine(Engine):
@@ -44,7 +48,18 @@ class EmbeddedEngine(Engine):
                 "the embedded llama.cpp takes none",
                 remedy="use engine=server with llama_cpp.path, or the typed keys of engine",
             )
-        check_embedded(speculation)
+        check_speculation(speculation, self.capabilities_for(speculation))
+
+    def capabilities_for(self, speculation: Speculation | None) -> Capabilities:
+        """As a llama-server of its age would say; of kinds and parameters beyond our tables the package is asked."""
+        today = {name: setting for name, setting in SETTINGS.items() if not setting.gone}
+        flags = {flag: "N" for setting in today.values() for flag in (setting.flags[0], setting.short) if flag}
+        kinds = tuple(kind.llama_cpp for kind in KINDS.values())
+        if speculation and {*speculation.kinds, *dict(speculation.parameters)} - {*KINDS, *today}:
+            kinds, further = _known_speculation()
+            flags |= dict.fromkeys(further, "N")
+        program = "The embedded llama.cpp"
+        return Capabilities(program=program, build=self.build, flags=flags, spec_types=kinds, defaults=DEFAULTS)
 
     def devices(self) -> tuple[Device, ...]:
         """Asked once; the wheels for Linux have none."""
@@ -89,35 +104,12 @@ def embedded_build() -> str:
 
 
 @functools.cache
-def _known_speculation() -> tuple[frozenset[str], Mapping[str, str]]:
-    """The kinds that the package knows, and its parameters of speculation: flag -> attribute. Asked in a child."""
+def _known_speculation() -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """The kinds that the package knows, and its parameters beyond our table: flag -> attribute. Asked in a child."""
     answer = json.loads(process.ask(python_command("-m", _CHILD, "--speculation")).stdout)
-    return frozenset(answer["kinds"]), {spec_flag(name): f"speculative.{name}" for name in answer["parameters"]}
-
-
-def check_embedded(speculation: Speculation) -> None:
-    """Raise ProgramError for a kind or a parameter that the embedded llama.cpp doesn't know."""
-    unknown = [kind for kind in speculation.kinds if kind not in KINDS]
-    extra = [name for name in kind_parameters(speculation, 1) if name not in SETTINGS]
-    if not unknown and not extra:
-        return
-    kinds, parameters = _known_speculation()
-    for kind in unknown:
-        if kind not in kinds:
-            raise ProgramError(
-                f"The embedded llama.cpp ({embedded_build()}) can't speculate with {kind}; "
-                f"it knows {', '.join(sorted(kinds - {'none', 'count'}))}",
-                remedy="choose one of these, or set llama_cpp.path to a llama.cpp that knows it",
-            )
-    for name in extra:
-        if spec_flag(name) not in parameters and name in dict(speculation.parameters):
-            ours = {setting.attribute for setting in SETTINGS.values()}
-            others = sorted(flag[7:].replace("-", "_") for flag, where in parameters.items() if where not in ours)
-            raise ProgramError(
-                f"The embedded llama.cpp ({embedded_build()}) has no speculation parameter {name}; "
-                f"it has {', '.join(others)}",
-                remedy="use one of these, or set llama_cpp.path to a llama.cpp that knows it",
-            )
+    found = {spec_flag(name): f"speculative.{name}" for name in answer["parameters"]}
+    ours = {setting.attribute for setting in SETTINGS.values()}
+    return tuple(answer["kinds"]), {flag: attribute for flag, attribute in found.items() if attribute not in ours}
 
 
 def embedded_settings(server: ServerConfig, *, lane: Lane) -> dict[str, object]:

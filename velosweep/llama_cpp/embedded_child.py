@@ -70,7 +70,8 @@ def apply_settings(params: Any, settings: dict[str, Any], xllamacpp: Any) -> Non
 def _kinds(xllamacpp: Any) -> list[str]:
     """The kinds of speculation, as --spec-type calls them."""
     members = xllamacpp.common_speculative_type.__members__
-    return [name.removeprefix("COMMON_SPECULATIVE_TYPE_").lower().replace("_", "-") for name in members]
+    names = (name.removeprefix("COMMON_SPECULATIVE_TYPE_").lower().replace("_", "-") for name in members)
+    return [name for name in names if name != "count"]  # how many there are
 
 
 def _parameters(section: Any, prefix: str = "") -> list[str]:

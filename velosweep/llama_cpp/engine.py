@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from velosweep.config.settings import EngineSettings, Prompt, Sampling, Speculation
+from velosweep.llama_cpp.capabilities import Capabilities
 from velosweep.values import Device, Lane, Mode
 
 
@@ -138,6 +139,10 @@ class Engine(Protocol):
     def check(self, engine: EngineSettings, speculation: Speculation) -> None:
         """Raise ProgramError for settings that it has no place for."""
         return
+
+    def capabilities_for(self, speculation: Speculation | None) -> Capabilities | None:
+        """What its llama.cpp can do, as far as this speculation needs it; None where that is not ours to ask."""
+        return None
 
     def devices(self) -> tuple[Device, ...]:
         """The GPUs that it can use, in its order; none where that is not ours to ask."""

@@ -12,7 +12,7 @@ from velosweep.config.settings import EngineSettings, Speculation
 from velosweep.errors import LaunchFailed, RunFailed
 from velosweep.llama_cpp import failures, process
 from velosweep.llama_cpp.arguments import check_speculation, server_arguments
-from velosweep.llama_cpp.capabilities import capabilities_of, list_devices, pinning_environment
+from velosweep.llama_cpp.capabilities import Capabilities, capabilities_of, list_devices, pinning_environment
 from velosweep.llama_cpp.client import HttpClient, ServerAddress
 from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig, Session
 from velosweep.llama_cpp.server_client import ServerClient
@@ -33,27 +33,25 @@ class ServerEngine(Engine):
 
     def __init__(self, program: str) -> None:
         """`program`: absolute path of llama-server. Raises ProgramError if it can't be asked what it can do."""
-        self.capabilities = capabilities_of(program)
-        self._devices: tuple[Device, ...] | None = None
+        self._capabilities = capabilities_of(program)
 
     @property
     def build(self) -> str:
-        return self.capabilities.build
+        return self._capabilities.build
 
     def check(self, engine: EngineSettings, speculation: Speculation) -> None:
-        check_speculation(speculation, self.capabilities)
+        check_speculation(speculation, self._capabilities)
+
+    def capabilities_for(self, speculation: Speculation | None) -> Capabilities:
+        return self._capabilities
 
     def devices(self) -> tuple[Device, ...]:
-        """Asked once."""
-        if self._devices is None:
-            self._devices = list_devices(self.capabilities)
-        return self._devices
+        return list_devices(self._capabilities.program)
 
     def launch(self, server: ServerConfig, *, lane: Lane, log_path: Path) -> "ServerSession":
-        # Port 0 lets the kernel choose, so that no two servers can meet on one.
-        arguments = server_arguments(server, lane=lane, capabilities=self.capabilities, port=0)
+        arguments = server_arguments(server, lane=lane, capabilities=self._capabilities)
         api_key = secrets.token_urlsafe(24)
-        argv, environment = [self.capabilities.program, *arguments], {"LLAMA_API_KEY": api_key}
+        argv, environment = [self._capabilities.program, *arguments], {"LLAMA_API_KEY": api_key}
         child = start_child(argv, lane=lane, log_path=log_path, environment=environment)
         return ServerSession(server, child, log_path=log_path, api_key=api_key)
 

@@ -6,9 +6,9 @@ which is the answer.
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from velosweep.config.settings import Job, Sampling
-from velosweep.config.speculation_kinds import KINDS
 from velosweep.llama_cpp.arguments import Values, as_text, server_values, speculation_values, words_of
 from velosweep.llama_cpp.capabilities import Capabilities, visible_names
 from velosweep.llama_cpp.engine import ServerConfig
@@ -23,46 +23,34 @@ _ENGINE = (
 )  # fmt: skip
 _NEVER = {"draft_context", "synth_len"}  # the first follows the context; the second spoils the text
 _ANSWER = {"spec_type", "n_draft"}  # said whatever the default
-# What a llama-server of October 2026 does by itself: for the embedded llama.cpp, which has no --help.
-DEFAULTS = {name: setting.default for name, setting in SETTINGS.items() if setting.default is not None} | {
-    name: str(value) for kind in KINDS.values() for name, value in kind.parameters.items()
-}
-
-# What requests ask for; llama-server takes it as a default for those that don't.
-_SAMPLING = {
-    "temperature": "--temp", "top_k": "--top-k", "top_p": "--top-p", "min_p": "--min-p",
-    "repeat_penalty": "--repeat-penalty",
-}  # fmt: skip
 
 
 def request_arguments(job: Job) -> tuple[str, ...]:
-    """What a person set of sampling and of the chat template, for requests that don't say."""
+    """What a person set of sampling and of the chat template: llama-server takes it for requests that don't say."""
     usual, words = Sampling(), list[str]()
-    for name, flag in _SAMPLING.items():
-        if getattr(job.sampling, name) != getattr(usual, name):
-            words += [flag, f"{getattr(job.sampling, name):g}"]
+    for name, value in asdict(job.sampling).items():
+        if name != "seed" and value != getattr(usual, name):
+            words += [SETTINGS[name].flags[0], f"{value:g}"]
     if job.prompts.template_kwargs:
         words += ["--chat-template-kwargs", json.dumps(dict(job.prompts.template_kwargs))]
     return tuple(words)
 
 
 def command_arguments(
-    server: ServerConfig, *, lane: Lane, capabilities: Capabilities | None = None, seen: Sequence[Device] = ()
+    server: ServerConfig, *, lane: Lane, capabilities: Capabilities, seen: Sequence[Device] = ()
 ) -> tuple[str, ...]:
     """What a person gives llama-server to run this configuration.
 
-    `capabilities`: of the build that was measured; None (the embedded one has no command line) takes today's names.
-    `seen`: the GPUs that the program finds if it isn't confined to the lane's. Raises ProgramError as
-    `server_arguments` does.
+    `capabilities`: of the build that was measured. `seen`: the GPUs that the program finds if it isn't confined to the
+    lane's. Raises ProgramError as `server_arguments` does.
     """
-    build = capabilities or _today(server)
     values = _placed(server, lane, seen)
     answer = _ANSWER if server.speculation else set()
-    told = {name: value for name, value in values.items() if name in answer or not _is_default(name, values, build)}
+    told = {name: values[name] for name in values if name in answer or not _is_default(name, values, capabilities)}
     own = len(server.engine.args)
-    words = words_of(server, told, build)
-    flags = {build.name(name): setting.short for name, setting in SETTINGS.items()}
-    short = {flag: brief for flag, brief in flags.items() if brief and (capabilities is None or brief in build.flags)}
+    words = words_of(server, told, capabilities)
+    flags = {capabilities.name(name): setting.short for name, setting in SETTINGS.items()}
+    short = {flag: brief for flag, brief in flags.items() if brief and brief in capabilities.flags}
     return (*(short.get(word, word) for word in words[: len(words) - own]), *words[len(words) - own :])
 
 
@@ -108,14 +96,3 @@ def _is_default(name: str, values: Values, capabilities: Capabilities) -> bool:
         return float(value) == float(stated)
     except ValueError:
         return False
-
-
-def _today(server: ServerConfig) -> Capabilities:
-    """Today's llama-server, by the table of settings."""
-    flags = {setting.flags[0]: "N" for setting in SETTINGS.values() if not setting.gone}
-    defaults = {SETTINGS[name].flags[0]: text for name, text in DEFAULTS.items()}
-    kinds = tuple(kind.llama_cpp for kind in KINDS.values())
-    if server.speculation is not None:  # the embedded llama.cpp may know more than this release
-        kinds += tuple(kind.llama_cpp for kind in server.speculation.all_kinds)
-        flags |= {setting_of(name).flags[0]: "N" for name, _ in server.speculation.parameters}
-    return Capabilities(program="llama-server", build="today's", flags=flags, spec_types=kinds, defaults=defaults)

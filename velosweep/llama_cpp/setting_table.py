@@ -1,7 +1,7 @@
 """Every setting of llama.cpp that we give: what its programs and xllamacpp call it, in one table.
 
-The server's command line, the embedded parameters and the command that people are shown come from it. Sampling is in
-`completion` and `binaries`.
+The server's command line, the embedded parameters and the command that people are shown come from it. What a request
+to a server says of sampling is in `completion`.
 """
 
 import re
@@ -77,6 +77,9 @@ SETTINGS: Mapping[str, Setting] = {
     "seed": Setting(("--seed",)),
     "temperature": Setting(("--temp",)),
     "top_k": Setting(("--top-k",)),
+    "top_p": Setting(("--top-p",)),
+    "min_p": Setting(("--min-p",)),
+    "repeat_penalty": Setting(("--repeat-penalty",)),
     "samplers": Setting(("--samplers",)),
     "n_predict": Setting(("--predict", "--n-predict")),
     "ignore_eos": Setting(("--ignore-eos",)),

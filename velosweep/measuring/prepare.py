@@ -13,7 +13,6 @@ from velosweep.errors import ConfigError
 from velosweep.llama_cpp.attached import AttachedEngine
 from velosweep.llama_cpp.engine import Engine, ServerConfig
 from velosweep.llama_cpp.selection import open_engine, resolve_engine
-from velosweep.llama_cpp.server import ServerEngine
 from velosweep.llama_cpp.server_command import command_arguments
 from velosweep.machine.cores import check_threads, oversubscription, resolve_threads
 from velosweep.machine.devices import find_lanes
@@ -74,9 +73,9 @@ class Prepared:
         if server is None or server.engine.kind == "attached":
             return ()
         engine = self.engine_of(server)
-        if not isinstance(engine, ServerEngine):
-            return command_arguments(server, lane=self.lanes[0])
-        known = engine.capabilities
+        known = engine.capabilities_for(server.speculation)
+        if known is None:
+            return ()
         return command_arguments(server, lane=self.lanes[0], capabilities=known, seen=engine.devices())
 
     def memory_estimates(self, lane: Lane) -> MemoryEstimates:

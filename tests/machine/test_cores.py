@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from velosweep.errors import ConfigError
 from velosweep.machine.cores import (
-    SystemRoots,
     check_threads,
     cpu_quota,
     oversubscription,
@@ -91,30 +90,29 @@ def machine(tmp_path, monkeypatch, *, processors, affinity=None, smt=1):
         (topology / "core_id").write_text(f"{processor % cores}\n")
     (tmp_path / "proc/self").mkdir(parents=True)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(affinity or range(processors)), raising=False)
-    return SystemRoots(sys=tmp_path / "sys", proc=tmp_path / "proc")
 
 
 def test_hyperthreads_of_a_core_count_once(tmp_path, monkeypatch):
-    roots = machine(tmp_path, monkeypatch, processors=8, smt=2)
+    machine(tmp_path, monkeypatch, processors=8, smt=2)
 
-    assert physical_cores(roots) == ((0, 4), (1, 5), (2, 6), (3, 7))
+    assert physical_cores(tmp_path) == ((0, 4), (1, 5), (2, 6), (3, 7))
 
 
 def test_cores_outside_the_affinity_mask_are_not_ours(tmp_path, monkeypatch):
-    roots = machine(tmp_path, monkeypatch, processors=8, smt=2, affinity={0, 1, 4})
+    machine(tmp_path, monkeypatch, processors=8, smt=2, affinity={0, 1, 4})
 
-    assert physical_cores(roots) == ((0, 4), (1,))
+    assert physical_cores(tmp_path) == ((0, 4), (1,))
 
 
 def test_the_quota_of_a_control_group_above_ours_bounds_the_cores(tmp_path, monkeypatch):
-    roots = machine(tmp_path, monkeypatch, processors=64)
+    machine(tmp_path, monkeypatch, processors=64)
     (tmp_path / "proc/self/cgroup").write_text("0::/user.slice/job_7\n")
     (tmp_path / "sys/fs/cgroup/user.slice/job_7").mkdir(parents=True)
     (tmp_path / "sys/fs/cgroup/user.slice/job_7/cpu.max").write_text("max 100000\n")
     (tmp_path / "sys/fs/cgroup/user.slice/cpu.max").write_text("400000 100000\n")
 
-    assert cpu_quota(roots) == 4.0
-    assert usable_core_count(roots) == 4
+    assert cpu_quota(tmp_path) == 4.0
+    assert usable_core_count(tmp_path) == 4
 
 
 @pytest.mark.parametrize(
@@ -126,31 +124,31 @@ def test_the_quota_of_a_control_group_above_ours_bounds_the_cores(tmp_path, monk
     ],
 )
 def test_the_time_that_a_quota_took_is_read_from_both_versions(tmp_path, monkeypatch, cgroup, place, stat):
-    roots = machine(tmp_path, monkeypatch, processors=4)
+    machine(tmp_path, monkeypatch, processors=4)
     (tmp_path / "proc/self/cgroup").write_text(f"{cgroup}\n")
     (tmp_path / "sys/fs/cgroup" / place).mkdir(parents=True)
     (tmp_path / "sys/fs/cgroup" / place / "cpu.stat").write_text(stat)
 
-    assert quota_throttled_s(roots) == (2.5 if "throttled_" in stat else None)
+    assert quota_throttled_s(tmp_path) == (2.5 if "throttled_" in stat else None)
 
 
 def test_the_quota_of_version_1_control_groups_is_read(tmp_path, monkeypatch):
-    roots = machine(tmp_path, monkeypatch, processors=64)
+    machine(tmp_path, monkeypatch, processors=64)
     (tmp_path / "proc/self/cgroup").write_text("4:memory:/\n3:cpu,cpuacct:/docker/abc\n")
     folder = tmp_path / "sys/fs/cgroup/cpu,cpuacct/docker/abc"
     folder.mkdir(parents=True)
     (folder / "cpu.cfs_quota_us").write_text("250000\n")
     (folder / "cpu.cfs_period_us").write_text("100000\n")
 
-    assert cpu_quota(roots) == 2.5
-    assert usable_core_count(roots) == 2
+    assert cpu_quota(tmp_path) == 2.5
+    assert usable_core_count(tmp_path) == 2
 
 
 def test_no_quota_is_no_bound(tmp_path, monkeypatch):
-    roots = machine(tmp_path, monkeypatch, processors=2)
+    machine(tmp_path, monkeypatch, processors=2)
 
-    assert cpu_quota(roots) is None
-    assert usable_core_count(roots) == 2
+    assert cpu_quota(tmp_path) is None
+    assert usable_core_count(tmp_path) == 2
 
 
 def test_this_machine_has_a_core_for_us():

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.machine.fake_pynvml import FakeGpu, FakePynvml
-from velosweep.machine.cores import SystemRoots
 from velosweep.machine.memory import (
     GPU_MARGIN_BYTES,
     MemoryNeed,
@@ -120,11 +119,10 @@ def test_a_control_groups_limit_bounds_the_cpus_free_memory(tmp_path):
     (group / "memory.max").write_text(f"{2 * GIB}\n")
     (group / "memory.current").write_text(f"{2 * GIB}\n")
     (group / "memory.stat").write_text(f"anon 5\ninactive_file {GIB // 2}\nactive_file {GIB // 4}\n")
-    roots = SystemRoots(sys=tmp_path / "sys", proc=tmp_path / "proc")
 
-    bounded = free_bytes(CPU_LANE, roots=roots)
+    bounded = free_bytes(CPU_LANE, root=tmp_path)
     (group / "memory.max").write_text("max\n")
-    unbounded = free_bytes(CPU_LANE, roots=roots)
+    unbounded = free_bytes(CPU_LANE, root=tmp_path)
 
     assert bounded < 3 * GIB // 4
     assert unbounded >= bounded

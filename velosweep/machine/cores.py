@@ -6,7 +6,6 @@ machine of 128, 4 it is. Control groups of Linux are of versions 1 and 2.
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -16,31 +15,23 @@ from velosweep.errors import ConfigError
 MOST_THREADS_PER_PROCESSOR = 4
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SystemRoots:
-    """Where the kernel's files are."""
-
-    sys: Path = Path("/sys")
-    proc: Path = Path("/proc")
+ROOT = Path("/")  # below it are the kernel's files, proc and sys
 
 
-REAL_ROOTS = SystemRoots()
-
-
-def cpu_quota(roots: SystemRoots = REAL_ROOTS) -> float | None:
+def cpu_quota(root: Path = ROOT) -> float | None:
     """Cores' worth of time that our control group, or one above it, grants; None where there is no bound."""
     quotas = []
-    for folder in _folders("cpu", roots):
+    for folder in _folders("cpu", root):
         words = _read(folder / "cpu.max") or _read(folder / "cpu.cfs_quota_us") + _read(folder / "cpu.cfs_period_us")
         if len(words) == 2 and words[0] not in ("max", "-1"):
             quotas.append(int(words[0]) / int(words[1]))
     return min(quotas, default=None)
 
 
-def quota_throttled_s(roots: SystemRoots = REAL_ROOTS) -> float | None:
+def quota_throttled_s(root: Path = ROOT) -> float | None:
     """Seconds so far in which a quota kept our control group, or one above it, from running; None where not told."""
     seconds = []
-    for folder in _folders("cpu", roots):
+    for folder in _folders("cpu", root):
         words = _read(folder / "cpu.stat")
         stat = dict(zip(words[::2], words[1::2], strict=False))
         for name, unit in (("throttled_usec", 1e6), ("throttled_time", 1e9)):  # of version 2, of version 1
@@ -49,13 +40,13 @@ def quota_throttled_s(roots: SystemRoots = REAL_ROOTS) -> float | None:
     return max(seconds, default=None)
 
 
-def free_memory_bytes(roots: SystemRoots = REAL_ROOTS) -> int | None:
+def free_memory_bytes(root: Path = ROOT) -> int | None:
     """What our control group, and each above it, still grants, at the least; None where there is no bound.
 
     File pages that could be dropped count as free, as they do for the machine.
     """
     free = []
-    for folder in _folders("memory", roots):
+    for folder in _folders("memory", root):
         limit = read_number(folder / "memory.max") or read_number(folder / "memory.limit_in_bytes")
         used = read_number(folder / "memory.current") or read_number(folder / "memory.usage_in_bytes")
         if limit is not None and used is not None:
@@ -67,21 +58,21 @@ def free_memory_bytes(roots: SystemRoots = REAL_ROOTS) -> int | None:
     return min(free, default=None)
 
 
-def _folders(controller: str, roots: SystemRoots) -> tuple[Path, ...]:
+def _folders(controller: str, root: Path) -> tuple[Path, ...]:
     """Our control group's folder for a controller and all above it, those that exist."""
     try:
-        lines = (roots.proc / "self/cgroup").read_text().splitlines()
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
         return ()
     folders: list[Path] = []
-    root = roots.sys / "fs/cgroup"
+    mounts = root / "sys/fs/cgroup"
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        top = root / controllers if controllers else root
+        top = mounts / controllers if controllers else mounts
         if not top.is_dir():  # version 1 mounts cpu,cpuacct also as cpu
-            top = root / controller
+            top = mounts / controller
         inner = top / path.lstrip("/")
         folders += [folder for folder in (inner, *inner.parents) if folder.is_relative_to(top) and folder.is_dir()]
     return tuple(dict.fromkeys(folders))
@@ -103,7 +94,7 @@ def _read(path: Path) -> list[str]:
         return []
 
 
-def physical_cores(roots: SystemRoots = REAL_ROOTS) -> tuple[tuple[int, ...], ...]:
+def physical_cores(root: Path = ROOT) -> tuple[tuple[int, ...], ...]:
     """Our physical cores, each as the logical processors on it that we may use; neighbours (same package) together.
 
     Not bounded by the quota, which takes time, not cores.
@@ -111,7 +102,7 @@ def physical_cores(roots: SystemRoots = REAL_ROOTS) -> tuple[tuple[int, ...], ..
     ours = _affinity()
     cores: dict[tuple[int, int, int], list[int]] = {}
     for processor in ours:
-        topology = roots.sys / "devices/system/cpu" / f"cpu{processor}" / "topology"
+        topology = root / "sys/devices/system/cpu" / f"cpu{processor}" / "topology"
         package, core = read_number(topology / "physical_package_id"), read_number(topology / "core_id")
         # an unreadable topology makes each logical processor a core of its own
         place = (0, 1, processor) if package is None or core is None else (package, 0, core)
@@ -122,9 +113,9 @@ def physical_cores(roots: SystemRoots = REAL_ROOTS) -> tuple[tuple[int, ...], ..
     return tuple(tuple(sorted(cores[place])) for place in sorted(cores))
 
 
-def usable_core_count(roots: SystemRoots = REAL_ROOTS) -> int:
+def usable_core_count(root: Path = ROOT) -> int:
     """Physical cores that we may keep busy at once, at least 1."""
-    count, quota = len(physical_cores(roots)), cpu_quota(roots)
+    count, quota = len(physical_cores(root)), cpu_quota(root)
     return max(1, count if quota is None else min(count, int(quota)))
 
 

@@ -1,17 +1,14 @@
 """What figures depend on besides the configuration: this machine, its processor and devices, and the program."""
 
-import json
 import platform
 import socket
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from velosweep import __version__
-from velosweep.errors import StorageError
-from velosweep.files import as_storage_error, file_sha256, make_folder, user_cache, write_text
+from velosweep.files import as_storage_error, file_sha256
 from velosweep.records import Environment, ModelFile
 from velosweep.values import Device
 
@@ -21,11 +18,15 @@ def collect_environment(
     engine: str,
     llama_cpp_build: str,
     engine_reason: str | None = None,
-    program: Path | None = None,
+    programs: Sequence[tuple[str, str | None]] = (),
     devices: Sequence[Device] = (),
     models: Sequence[ModelFile] = (),
 ) -> Environment:
-    """What figures measured now, here, with this engine depend on. Takes under 50 ms once the program is hashed."""
+    """What figures measured now, here, with this engine depend on.
+
+    `programs`: (path, SHA-256) of each; of several none is recorded.
+    """
+    program, digest = programs[0] if len(programs) == 1 else (None, None)
     return Environment(
         velosweep=__version__,
         python=platform.python_version(),
@@ -37,8 +38,8 @@ def collect_environment(
         memory_bytes=psutil.virtual_memory().total,
         devices=tuple(devices),
         engine=engine,
-        program=None if program is None else str(program),
-        program_sha256=None if program is None else cached_sha256(program),
+        program=program,
+        program_sha256=digest,
         llama_cpp_build=llama_cpp_build,
         engine_reason=engine_reason,
         models=tuple(models),
@@ -57,34 +58,9 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine() or "unknown"
 
 
-def cached_sha256(path: Path, *, cache: Path | None = None) -> str | None:
-    """SHA-256 of a program, None for a folder. `cache`: the file to remember hashes in (default: the user's cache).
-
-    Raises StorageError where the program can't be read. A cache that can't be read or written is done without.
-    """
+def program_sha256(path: Path) -> str | None:
+    """SHA-256 of a program, None for a folder of several. Raises StorageError where it can't be read."""
     if path.is_dir():
         return None
     with as_storage_error(path, doing="read"):
-        status = path.stat()
-        key = f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}"
-        with suppress(StorageError):
-            cache = cache or user_cache() / "program-hashes.json"
-        known = _read(cache) if cache else {}
-        if key in known:
-            return known[key]
-        known[key] = file_sha256(path)
-    with suppress(StorageError):
-        if cache is None:
-            return known[key]
-        make_folder(cache.parent)
-        write_text(cache, json.dumps(known, indent=0, sort_keys=True), durable=False)
-    return known[key]
-
-
-def _read(cache: Path) -> dict[str, str]:
-    try:
-        content = json.loads(cache.read_text("utf-8"))
-    except (OSError, ValueError):  # not there yet, or damaged
-        return {}
-    items = content.items() if isinstance(content, dict) else ()
-    return {key: value for key, value in items if isinstance(value, str)}
+        return file_sha256(path)

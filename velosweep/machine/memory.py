@@ -6,10 +6,11 @@ and shared by all servers of a model, so a file counts once per machine; on a GP
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
-from velosweep.machine.cores import REAL_ROOTS, SystemRoots, free_memory_bytes
+from velosweep.machine.cores import ROOT, free_memory_bytes
 from velosweep.machine.nvml import NvmlDriver
 from velosweep.values import Lane
 
@@ -91,13 +92,13 @@ def fits(new: MemoryNeed, *, resident: Sequence[MemoryNeed], free_bytes: int | N
     return sum(mapped.values()) + new.private_bytes <= free_bytes
 
 
-def free_bytes(lane: Lane, *, nvml: NvmlDriver | None = None, roots: SystemRoots = REAL_ROOTS) -> int | None:
+def free_bytes(lane: Lane, *, nvml: NvmlDriver | None = None, root: Path = ROOT) -> int | None:
     """Memory that servers of this lane may take now, after a margin; None where the GPU's can't be read.
 
     Of several GPUs it is what they have together if all were filled alike: the number times the least.
     """
     if lane.on_cpu:
-        memory, granted = psutil.virtual_memory(), free_memory_bytes(roots)
+        memory, granted = psutil.virtual_memory(), free_memory_bytes(root)
         available = memory.available if granted is None else min(memory.available, granted)
         return max(0, int(available - CPU_MARGIN_BYTES - CPU_MARGIN_SHARE * memory.total))
     free = [nvml.free_bytes(device.uuid) if nvml and device.uuid else None for device in lane.devices]

@@ -16,7 +16,7 @@ from velosweep.llama_cpp.selection import open_engine, resolve_engine
 from velosweep.llama_cpp.server_command import command_arguments
 from velosweep.machine.cores import check_threads, oversubscription, resolve_threads
 from velosweep.machine.devices import find_lanes
-from velosweep.machine.environment import cached_sha256, collect_environment
+from velosweep.machine.environment import collect_environment, program_sha256
 from velosweep.machine.nvml import NvmlDriver, open_nvml
 from velosweep.measuring.draft_lengths import (
     changed_lengths,
@@ -111,12 +111,12 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     threaded = [replace(job, engine=_with_threads(job.engine, len(lanes))) for job in resolved]
     lengths = [effective_n_draft(job, resolver.heads_of(job)) for job in threaded]
     distinct = merge_duplicate_jobs(threaded, lengths)
-    programs = {program: cached_sha256(Path(program)) for _, program, *_ in engines if program}
+    programs = {program: program_sha256(Path(program)) for _, program, *_ in engines if program}
     content = {path: model.fingerprint for path, model in resolver.models.items()}
     identified = identify(distinct, content | {program: digest for program, digest in programs.items() if digest})
     environment = collect_environment(
         engine=" + ".join(dict.fromkeys(engine.name for engine in engines.values())),
-        program=Path(next(iter(programs))) if len(programs) == 1 else None,
+        programs=tuple(programs.items()),
         llama_cpp_build=" + ".join(dict.fromkeys(engine.build for engine in engines.values())),
         engine_reason="; ".join(resolver.reasons) or None,
         devices=tuple(dict.fromkeys(device for lane in lanes for device in lane.devices)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,7 +19,6 @@ from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.lane_context import LaneContext, ModelWatch, Preload, ServerLogs
 from velosweep.measuring.prepare import Prepared, engine_key
 from velosweep.measuring.resuming import CompletedRun
-from velosweep.measuring.sample_rows import SampleMaker
 from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.server_groups import RunKey, ServerGroup, plan_with_earlier
 from velosweep.results.journal import Journal, read_journal
@@ -140,25 +140,22 @@ class Bench:
             reasons=(),
         )
         preload = RecordedPreload(self.preload_calls)
-        recorder = Recorder(
-            journal=journal,
-            observe=self._observe,
-            done=self.done,
-            search_drivers={self.driver.group: self.driver} if self.driver else {},
-        )
         context = LaneContext(
+            sweep_id="s",
             lane=LANE,
-            samples=SampleMaker(sweep_id="s", lane=LANE, host="h", engine_of=prepared.engine_of, journal=journal),
+            outputs={},
+            order=itertools.count(),
             monitor=Monitor(LANE),
             memory=prepared.memory_estimates(LANE),
             prepared=prepared,
-            recorder=recorder,
+            recorder=Recorder(journal=journal, observe=self._observe, done=self.done),
             stop=self.stop,
             model_files=ModelWatch(()),
             logs=ServerLogs(SweepPaths(folder)),
             preload=preload,
         )
-        run_lane(LaneQueue(groups, lanes=[LANE], model_bytes=prepared.model_bytes), context)
+        drivers = {self.driver.group: self.driver} if self.driver else {}
+        run_lane(LaneQueue(groups, lanes=[LANE], model_bytes=prepared.model_bytes), context, drivers)
 
     def _observe(self, event: Event) -> None:
         self.events.append(event)

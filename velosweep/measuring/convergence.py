@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 from velosweep.config.settings import Adaptive
-from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.planning.server_groups import RunKey, ServerGroup, launch_iterations
 from velosweep.statistics.intervals import t_ratio
@@ -18,24 +17,19 @@ CompletedRuns = Mapping[RunKey, CompletedRun]
 
 
 def converged(
-    done: CompletedRuns,
-    group: ServerGroup,
-    server: ServerConfig,
-    launch: int,
-    before: int | None = None,
-    *,
-    took_s: float = 0.0,
+    done: CompletedRuns, group: ServerGroup, owner: str, launch: int, before: int | None = None, *, took_s: float = 0.0
 ) -> bool:
-    """Whether a speculative server's pairs of a launch (of iterations earlier than `before`) say stop.
+    """Whether the pairs of a job, the `owner`, in a launch (of iterations earlier than `before`) say stop.
 
     Or, once they are enough for a look, that the group `took_s` longer than it may. False unless the protocol is
     adaptive.
     """
-    adaptive = group.jobs[0].protocol.adaptive
-    if adaptive is None or group.vanilla is None:
+    first = group.jobs[0]
+    adaptive = first.protocol.adaptive
+    if adaptive is None or first.skip_vanilla:
         return False
-    vanilla = iteration_speeds(done, group, None, launch, before)
-    speculative = iteration_speeds(done, group, server, launch, before)
+    vanilla = iteration_speeds(done, group, first.baseline_id, launch, before)
+    speculative = iteration_speeds(done, group, owner, launch, before)
     pairs = min(len(vanilla), len(speculative))
     if adaptive.budget_s is not None and took_s > adaptive.budget_s and pairs >= adaptive.min_pairs:
         return True
@@ -43,16 +37,14 @@ def converged(
 
 
 def iteration_speeds(
-    done: CompletedRuns, group: ServerGroup, server: ServerConfig | None, launch: int, before: int | None = None
+    done: CompletedRuns, group: ServerGroup, owner: str, launch: int, before: int | None = None
 ) -> list[float]:
-    """Tokens per second over all prompts, of each complete iteration so far in order; `server` None: vanilla."""
-    job = next((j for j, own in zip(group.jobs, group.speculative, strict=True) if own == server), group.jobs[0])
-    owner = job.baseline_id if server is None else job.id
-    speeds = []
-    for iteration in launch_iterations(job, launch):
+    """Tokens per second over all prompts, of each complete iteration so far in order; `owner`: as of measurements."""
+    speeds, prompts = [], group.jobs[0].prompts.prompts
+    for iteration in launch_iterations(group.jobs[0], launch):
         if before is not None and iteration >= before:
             break
-        runs = [done.get((owner, group.number, launch, iteration, prompt.id)) for prompt in job.prompts.prompts]
+        runs = [done.get((owner, group.number, launch, iteration, prompt.id)) for prompt in prompts]
         good = [run for run in runs if run is not None and run.predicted_ms]
         if len(good) < len(runs):
             break

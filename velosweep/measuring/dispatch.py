@@ -19,7 +19,6 @@ from velosweep.measuring.lane_runner import GroupRunner
 from velosweep.measuring.opening import OpenedSweep
 from velosweep.measuring.resident_servers import ResidentServers
 from velosweep.measuring.resuming import CompletedRun
-from velosweep.measuring.sample_rows import SampleMaker
 from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.server_groups import RunKey, ServerGroup
 from velosweep.records import JobRecord, SweepRecord
@@ -63,14 +62,14 @@ def measure(
     their runs under way; why is in `broken`.
     """
     prepared, done = opened.prepared, opened.progress.done
-    recorder = Recorder(journal=journal, observe=observe, done=done, search_drivers=search_drivers)
+    recorder = Recorder(journal=journal, observe=observe, done=done)
     queue = LaneQueue(groups, lanes=prepared.lanes, model_bytes=prepared.model_bytes)
-    contexts = list(_contexts(opened, journal, recorder, stop, preload))
+    contexts = list(_contexts(opened, recorder, stop, preload))
     broken: list[Exception] = []
 
     def run_one(context: LaneContext) -> None:
         try:
-            run_lane(queue, context)
+            run_lane(queue, context, search_drivers)
         except Exception as error:  # noqa: BLE001 - joblib would leave the other lanes running; the pipeline raises it
             broken.append(error)
             stop.request()
@@ -96,25 +95,16 @@ def measure(
     )
 
 
-def _contexts(
-    opened: OpenedSweep, journal: Journal, recorder: Recorder, stop: StopFlag, preload: Preload
-) -> Iterator[LaneContext]:
+def _contexts(opened: OpenedSweep, recorder: Recorder, stop: StopFlag, preload: Preload) -> Iterator[LaneContext]:
     prepared, progress = opened.prepared, opened.progress
     model_files, logs = ModelWatch(prepared.environment.models), ServerLogs(SweepPaths(Path(opened.sweep.root)))
     own_pids: set[int] = set()  # of all lanes' servers: none of them is somebody else's work
     for lane in prepared.lanes:
-        samples = SampleMaker(
+        yield LaneContext(
             sweep_id=opened.sweep.id,
             lane=lane,
-            host=prepared.environment.host,
-            engine_of=prepared.engine_of,
-            journal=journal,
             outputs=dict(progress.outputs),
             order=itertools.count(progress.next_order),
-        )
-        yield LaneContext(
-            lane=lane,
-            samples=samples,
             monitor=Monitor(lane, nvml=prepared.nvml, own_pids=own_pids),
             memory=prepared.memory_estimates(lane),
             prepared=prepared,
@@ -153,7 +143,7 @@ def with_outcomes(record: SweepRecord, measured: MeasuringOutcome) -> SweepRecor
     return replace(record, jobs=tuple(after(job) for job in record.jobs))
 
 
-def run_lane(queue: LaneQueue, context: LaneContext) -> None:
+def run_lane(queue: LaneQueue, context: LaneContext, search_drivers: Mapping[ServerGroup, SearchDriver]) -> None:
     """Take groups until there are none or an end is asked for. Servers that the next group needs stay loaded.
 
     GroupEnded says that nothing of a group is left to do. Raises StorageError where a sample can't be recorded.
@@ -162,7 +152,7 @@ def run_lane(queue: LaneQueue, context: LaneContext) -> None:
     try:
         while not context.stop.requested and (groups := queue.take(context.lane.number)):
             runners = [GroupRunner(group, context, servers, cooldown) for group in groups]
-            driver = context.recorder.search_drivers.get(groups[0])
+            driver = search_drivers.get(groups[0])
             if driver is not None:
                 runners[0].run_search(driver)
             else:

@@ -1,7 +1,7 @@
-"""What happens while a sweep runs: samples go to the journal, events to the screen and to whatever learns from them."""
+"""What happens while a sweep runs: samples go to the journal, events to the screen."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from velosweep.config.settings import Job, Prompt
@@ -9,7 +9,6 @@ from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.planning.server_groups import Measurement, RunKey, ServerGroup
 from velosweep.results.journal import Journal
-from velosweep.tuning.search_driver import SearchDriver
 from velosweep.values import Sample
 
 
@@ -85,27 +84,19 @@ class Recorder:
 
     `done`: the good runs so far by `Measurement.key`, those of earlier runs of this sweep among them.
     `runs`: how many samples were taken, failed ones too. `errors`: why jobs failed, by job id; `incomplete`: what is
-    left out of jobs that go on. `ended`: ids of the jobs of which nothing is left to do. `search_drivers`: what decides
-    which runs a group takes; a group without one is measured whole. `display_error`: what silenced the screen.
+    left out of jobs that go on. `ended`: ids of the jobs of which nothing is left to do. `display_error`: what silenced
+    the screen.
     """
 
-    def __init__(
-        self,
-        *,
-        journal: Journal,
-        observe: Observer,
-        done: dict[RunKey, CompletedRun],
-        search_drivers: Mapping[ServerGroup, SearchDriver],
-    ) -> None:
+    def __init__(self, *, journal: Journal, observe: Observer, done: dict[RunKey, CompletedRun]) -> None:
+        self.journal = journal
         self.done = done
         self.runs = 0
         self.errors: dict[str, str] = {}
         self.incomplete: dict[str, str] = {}
         self.ended: set[str] = set()
         self.display_error: str | None = None
-        self._journal = journal
         self._observe = observe
-        self.search_drivers = search_drivers
         self._slowest_s: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
         for key, run in done.items():
@@ -113,10 +104,7 @@ class Recorder:
 
     def sample(self, measurement: Measurement, sample: Sample) -> None:
         """Keep a run. Raises StorageError."""
-        self._journal.append(sample)
-        for driver in self.search_drivers.values():
-            if driver.group.jobs[0].baseline_id == measurement.job.baseline_id:
-                driver.record(measurement, sample)
+        self.journal.append(sample)
         with self._lock:
             self.runs += 1
             if sample.is_counted:
@@ -125,7 +113,7 @@ class Recorder:
 
     def slowest_s(self, measurement: Measurement) -> float | None:
         """Seconds of the slowest good run of this server (by its owner) and prompt; None where there was none."""
-        return self._slowest_s.get((measurement.key[0], measurement.prompt.id))
+        return self._slowest_s.get((measurement.owner, measurement.prompt.id))
 
     def _learn_time(self, key: RunKey, run: CompletedRun) -> None:
         kind = (key[0], key[-1])
@@ -137,20 +125,15 @@ class Recorder:
             if isinstance(event, ServerFailed):
                 for job in event.jobs:
                     self.errors.setdefault(job.id, event.error)
-                    self._journal.note("job", job_id=job.id, state="failed", error=event.error)
+                    self.journal.note("job", job_id=job.id, state="failed", error=event.error)
             elif isinstance(event, PromptLeftOut):
                 error = f"prompt {event.prompt.id} is left out: {event.error}"
                 for job in event.jobs:
                     self.incomplete.setdefault(job.id, error)
-                self._journal.note("prompt", prompt_id=event.prompt.id, error=event.error)
-                for driver in self.search_drivers.values():
-                    if driver.group.jobs[0].baseline_id == event.jobs[0].baseline_id:
-                        driver.leave_out(event.prompt)
+                self.journal.note("prompt", prompt_id=event.prompt.id, error=event.error)
             elif isinstance(event, ServerReady):
-                server, load_s = event.server, event.load_s
-                self._journal.note("launch", arm=server.id, load_s=load_s, memory_bytes=event.memory_bytes)
-                for driver in self.search_drivers.values():
-                    driver.loading_s += load_s if server in driver.group.servers else 0.0
+                arm, load_s, memory_bytes = event.server.id, event.load_s, event.memory_bytes
+                self.journal.note("launch", arm=arm, load_s=load_s, memory_bytes=memory_bytes)
             elif isinstance(event, GroupEnded):
                 self.ended.update(job.id for job in event.group.jobs)
             if self.display_error is None:
@@ -158,4 +141,4 @@ class Recorder:
                     self._observe(event)
                 except Exception as error:  # noqa: BLE001 - a terminal that is gone must not end a night's measuring
                     self.display_error = f"{type(error).__name__}: {error}"
-                    self._journal.note("display", error=self.display_error)
+                    self.journal.note("display", error=self.display_error)

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from velosweep.measuring.events import Recorder
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.memory_estimates import MemoryEstimates
 from velosweep.measuring.prepare import Prepared
-from velosweep.measuring.sample_rows import SampleMaker
+from velosweep.measuring.resuming import OutputKey
 from velosweep.models.model_checks import fingerprint
 from velosweep.records import ModelFile
 from velosweep.results.paths import SweepPaths
@@ -135,10 +135,16 @@ class Preload:
 
 @dataclass(frozen=True, kw_only=True)
 class LaneContext:
-    """The lane's own `samples`, `monitor` and `memory`; all else is shared by the lanes of a sweep."""
+    """The lane's own `outputs`, `order`, `monitor` and `memory`; all else is shared by the lanes of a sweep.
 
+    `outputs`: the tokens of each first vanilla run, also noted in the journal, so that a resumed sweep has them.
+    `order` numbers the runs.
+    """
+
+    sweep_id: str
     lane: Lane
-    samples: SampleMaker
+    outputs: dict[OutputKey, tuple[int, ...]]
+    order: Iterator[int]
     monitor: Monitor
     memory: MemoryEstimates
     prepared: Prepared

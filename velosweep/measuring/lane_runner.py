@@ -35,6 +35,7 @@ class GroupRunner:
         self._context = context
         self._servers = servers
         self._cooldown = cooldown
+        self._driver: SearchDriver | None = None
         self._stop = context.stop
         self._done = context.recorder.done
         self._given_up: set[str] = set()
@@ -93,6 +94,7 @@ class GroupRunner:
         Servers are started when they are first needed; where memory is short, those that the round does not need
         make room.
         """
+        self._driver = driver
         self._context.preload.finish()
         while (round_ := driver.next_round()) is not None:
             for server in self._stateful_servers:
@@ -120,7 +122,7 @@ class GroupRunner:
         from. A probe is one prompt's run: it is compared with that prompt's in the first round.
         """
         vanilla, job = self.group.vanilla, self.group.jobs[0]  # `first` may know prompts that are left out
-        speeds = iteration_speeds(self._done, self.group, None, launch)
+        speeds = iteration_speeds(self._done, self.group, job.baseline_id, launch)
         if vanilla is None or not speeds or not self._protocol.cooldown:
             return
         probe = replace(first, server=vanilla, prompt=job.prompts.prompts[0], warmup=True)
@@ -138,18 +140,17 @@ class GroupRunner:
 
     def _decided(self, launch: int) -> bool:
         """Whether every job of the group has reached its target (only with an adaptive protocol)."""
-        done, group = self._done, self.group
-        servers = [server for server in group.speculative if server and server.id not in self._given_up]
+        speculative = [(server, job) for server, job in self.group.owned if server.mode is Mode.SPECULATIVE]
+        owners = [job.id for server, job in speculative if server.id not in self._given_up]
         took_s = time.monotonic() - self._began
-        decided = (converged(done, group, one, launch, took_s=took_s) for one in servers)
-        return bool(servers) and all(decided)
+        return bool(owners) and all(converged(self._done, self.group, one, launch, took_s=took_s) for one in owners)
 
     def _finished(self, measurement: Measurement) -> bool:
         server = measurement.server
         if self._given_up_for(measurement):
             return True
         return server.mode is Mode.SPECULATIVE and converged(
-            self._done, self.group, server, measurement.launch, before=measurement.iteration
+            self._done, self.group, measurement.owner, measurement.launch, before=measurement.iteration
         )
 
     def _cannot_go_on(self) -> bool:
@@ -169,11 +170,9 @@ class GroupRunner:
             return
         self._given_up.add(server.id)
         self._servers.close(server)
-        jobs = tuple(
-            job
-            for job, own in zip(self.group.jobs, self.group.speculative, strict=True)
-            if own == server or server.mode is Mode.VANILLA
-        )
+        jobs = self.group.jobs
+        if server.mode is Mode.SPECULATIVE:
+            jobs = tuple(job for own, job in self.group.owned if own == server)
         event = ServerFailed(lane=self._context.lane.number, server=server, jobs=jobs, error=error)
         self._context.recorder.event(event)
 
@@ -188,8 +187,11 @@ class GroupRunner:
     def _open(self, servers: Sequence[ServerConfig], launch: int) -> None:
         """Have servers loaded and warmed up: one short run for each fresh server, kept and never averaged."""
         wanted = [server for server in servers if server.id not in self._given_up]
+        loaded_before_s = self._servers.loading_s
         for server, error in self._servers.open(wanted, self._protocol):
             self._give_up(server, error)
+        if self._driver is not None:
+            self._driver.loading_s += self._servers.loading_s - loaded_before_s
         self._check_prompts(launch)
         for measurement in warmups(self.group, launch):
             loaded = self._servers.get(measurement.server)
@@ -255,7 +257,7 @@ class GroupRunner:
         for round_ in (round_ for round_ in firsts if round_[0].prompt.id in refused):
             prompt = round_[0].prompt
             for run in round_:
-                record_refusal(self._context, run, refused[prompt.id], shared=len(self.group.jobs) > 1)
+                record_refusal(self._context, run, refused[prompt.id])
             self._leave_out(prompt, str(refused[prompt.id]))
 
     def _leave_out(self, prompt: Prompt, error: str) -> None:
@@ -269,6 +271,8 @@ class GroupRunner:
         self.group = rest
         lane = self._context.lane.number
         self._context.recorder.event(PromptLeftOut(lane=lane, prompt=prompt, jobs=rest.jobs, error=error))
+        if self._driver is not None:
+            self._driver.leave_out(prompt)
 
     def _partners(self, round_: Round, measurement: Measurement) -> Iterator[Measurement]:
         """The runs taken that are compared with this one: the vanilla run, or for that all speculative ones."""
@@ -278,5 +282,7 @@ class GroupRunner:
                 yield other
 
     def _take(self, measurement: Measurement, attempt: int = 0, batches: tuple[int, ...] = ()) -> Sample | None:
-        shared = len(self.group.jobs) > 1
-        return run_once(self._context, self._servers, measurement, shared=shared, attempt=attempt, batches=batches)
+        sample = run_once(self._context, self._servers, measurement, attempt, batches)
+        if sample is not None and self._driver is not None:
+            self._driver.record(measurement, sample)
+        return sample

@@ -9,22 +9,15 @@ from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring.lane_context import LaneContext
 from velosweep.measuring.resident_servers import ResidentServer, request_of
 from velosweep.measuring.resuming import CompletedRun
-from velosweep.planning.server_groups import (
-    Measurement,
-    Round,
-    RunKey,
-    ServerGroup,
-    launch_iterations,
-    round_of,
-    server_owners,
-)
+from velosweep.measuring.sample_rows import make_sample
+from velosweep.planning.server_groups import Measurement, Round, RunKey, ServerGroup, launch_iterations, round_of
 
 
 def first_rounds(group: ServerGroup, launch: int) -> list[Round]:
     """The first round of each prompt in a launch."""
     first = group.jobs[0]
     iteration = launch_iterations(first, launch)[0]
-    return [round_of(group, server_owners(group), prompt, iteration, launch) for prompt in first.prompts.prompts]
+    return [round_of(group, group.owned, prompt, iteration, launch) for prompt in first.prompts.prompts]
 
 
 def refused_prompts(server: ResidentServer, measurements: Iterable[Measurement]) -> dict[str, RequestRefused]:
@@ -40,18 +33,11 @@ def refused_prompts(server: ResidentServer, measurements: Iterable[Measurement])
     return refused
 
 
-def record_refusal(context: LaneContext, measurement: Measurement, error: RequestRefused, *, shared: bool) -> None:
+def record_refusal(context: LaneContext, measurement: Measurement, error: RequestRefused) -> None:
     """Record as a failed run what was not asked for. Raises StorageError."""
     context.monitor.begin()
-    sample = context.samples.make(
-        measurement,
-        request_of(measurement),
-        error,
-        context.monitor.end(),
-        started_at=datetime.now(timezone.utc),
-        attempt=0,
-        shared=shared,
-    )
+    started_at, conditions = datetime.now(timezone.utc), context.monitor.end()
+    sample = make_sample(context, measurement, request_of(measurement), error, conditions, started_at=started_at)
     context.recorder.sample(measurement, sample)
 
 
@@ -61,7 +47,7 @@ def ran_well_before(
     """Whether a server has a good run of another prompt in this launch."""
     return any(
         replace(measurement, server=server, job=job, prompt=prompt, iteration=iteration).key in done
-        for own, job in server_owners(group)
+        for own, job in group.owned
         if own.id == server.id
         for prompt in job.prompts.prompts
         if prompt.id != measurement.prompt.id

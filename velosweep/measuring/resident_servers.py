@@ -11,6 +11,7 @@ from velosweep.errors import LaunchFailed, ProgramError, RequestRefused, RunFail
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
 from velosweep.measuring.events import RunEnded, RunStarted, ServerLoading, ServerReady
 from velosweep.measuring.lane_context import LaneContext
+from velosweep.measuring.sample_rows import make_sample
 from velosweep.planning.server_groups import Measurement
 from velosweep.values import Sample
 
@@ -39,9 +40,10 @@ class ResidentServer:
 
 
 class ResidentServers:
-    """What is loaded on a lane, or being loaded."""
+    """What is loaded on a lane, or being loaded. `loading_s`: what all loads so far took."""
 
     def __init__(self, context: LaneContext) -> None:
+        self.loading_s = 0.0
         self._context = context
         self._servers: dict[str, ResidentServer] = {}
 
@@ -121,6 +123,7 @@ class ResidentServers:
             return error
         memory_bytes = context.memory.learn(server.config, session)
         load_s = time.perf_counter() - server.started_at
+        self.loading_s += load_s
         context.recorder.event(
             ServerReady(lane=context.lane.number, server=server.config, load_s=load_s, memory_bytes=memory_bytes)
         )
@@ -173,15 +176,13 @@ def run_once(
     context: LaneContext,
     servers: ResidentServers,
     measurement: Measurement,
-    *,
-    shared: bool,
     attempt: int = 0,
     batches: tuple[int, ...] = (),
 ) -> Sample | None:
     """The recorded sample, of whatever status; None where the run was given up because an end at once was asked for.
 
-    The measurement's server must be loaded; it is ended if it hung or died. `shared`: several jobs use its vanilla
-    runs. `batches`: sizes of batches to time after it. Raises StorageError where the sample can't be recorded.
+    The measurement's server must be loaded; it is ended if it hung or died. `batches`: sizes of batches to time after
+    it. Raises StorageError where the sample can't be recorded.
     """
     loaded = servers.get(measurement.server)
     if loaded is None:
@@ -208,10 +209,9 @@ def run_once(
     if isinstance(outcome, RequestRefused):
         loaded.refused.add(measurement.prompt.id)
     held = context.memory.learn(measurement.server, session) if session.alive else None
-    sample = context.samples.make(
-        measurement, request, outcome, conditions,
-        started_at=started_at, attempt=attempt, shared=shared, memory_bytes=held,
-    )  # fmt: skip
+    sample = make_sample(
+        context, measurement, request, outcome, conditions, started_at=started_at, attempt=attempt, memory_bytes=held
+    )
     context.recorder.sample(measurement, sample)
     context.recorder.event(RunEnded(lane=lane, measurement=measurement, sample=sample))
     return sample

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from velosweep.measuring.prepare import Prepared
-from velosweep.measuring.sample_rows import OutputKey
 from velosweep.planning.server_groups import RunKey, ServerGroup, plan_groups, plan_with_earlier, sample_key
 from velosweep.results.journal import read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.values import Sample, decode_speed
+
+OutputKey = tuple[str, str]
+"""Baseline id and prompt id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class EarlierResults:
     """What an earlier run of this sweep left."""
 
     done: dict[RunKey, CompletedRun] = field(default_factory=dict)  # good samples
-    outputs: dict[OutputKey, tuple[int, ...]] = field(default_factory=dict)  # vanilla tokens
+    outputs: dict[OutputKey, tuple[int, ...]] = field(default_factory=dict)  # the tokens of vanilla
     next_order: int = 0
     groups: dict[str, tuple[str, int]] = field(default_factory=dict)  # each job's, as (baseline id, number)
 

@@ -1,113 +1,98 @@
 """A run as a row of samples.parquet, from what llama.cpp and the monitor said of it, and whether it counts."""
 
 import hashlib
-import itertools
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
 from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import RunFailed, RunTimeout
-from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig
+from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.machine.conditions import Conditions
+from velosweep.measuring.lane_context import LaneContext
 from velosweep.planning.server_groups import Measurement
-from velosweep.results.journal import Journal
-from velosweep.values import SHORTEST_DRAFTED, Lane, Mode, Sample, Status, decode_speed
+from velosweep.values import SHORTEST_DRAFTED, Mode, Sample, Status, decode_speed
 
 # Nothing decodes a token of a language model in less than a microsecond; a clock that says so is wrong.
 _LEAST_MS_PER_TOKEN = 0.001
 # What may pass of a run beside llama.cpp's own times: sending, tokenising and waking up on a busy machine.
 _MOST_LOST_MS, _MOST_LOST_SHARE = 1000.0, 0.5
 
-OutputKey = tuple[str, str]
 
+def make_sample(
+    context: LaneContext,
+    measurement: Measurement,
+    request: Request,
+    outcome: Generation | RunFailed,
+    conditions: Conditions,
+    *,
+    started_at: datetime,
+    attempt: int = 0,
+    memory_bytes: int | None = None,
+) -> Sample:
+    """The row of a run that has ended, whatever came of it. A lane's runs are numbered in the order of the calls.
 
-@dataclass(kw_only=True)
-class SampleMaker:
-    """Makes the samples of one lane.
-
-    `outputs` holds the vanilla tokens by (baseline id, prompt id): what speculative output must equal under
-    greedy decoding. New ones are noted in the journal, so that a resumed sweep has them too. `order` numbers
-    the runs.
+    Raises StorageError where the journal can't be written.
     """
+    generation, status = None, Status.OK
+    if isinstance(outcome, RunFailed):
+        error: str | None = str(outcome)
+        status = Status.TIMEOUT if isinstance(outcome, RunTimeout) else Status.FAILED
+    else:
+        generation, error = outcome, invalid_reason(outcome, measurement.server, request)
+        status = Status.INVALID if error else Status.OK
+    engine = context.prepared.engine_of(measurement.server)
+    return Sample(
+        **_what(measurement, generation),
+        sweep_id=context.sweep_id,
+        n_predict=request.n_predict,
+        prompt_set=measurement.job.prompts.name,
+        prompt_id=request.prompt.id,
+        prompt=request.prompt.text,
+        prompt_category=request.prompt.category,
+        order=next(context.order),
+        status=status,
+        error=error,
+        **asdict(conditions),
+        **_figures(generation, measurement.server),
+        first_divergence=_divergence(context, measurement, generation, status),
+        started_at=started_at,
+        lane=context.lane.number,
+        device=context.lane.label,
+        host=context.prepared.environment.host,
+        engine=engine.name,
+        llama_cpp_build=engine.build,
+        attempt=attempt,
+        temperature=request.sampling.temperature,
+        seed=request.sampling.seed,
+        turn=request.prompt.turn,
+        memory_bytes=memory_bytes,
+    )
 
-    sweep_id: str
-    lane: Lane
-    host: str
-    engine_of: Callable[[ServerConfig], Engine]
-    journal: Journal
-    outputs: dict[OutputKey, tuple[int, ...]] = field(default_factory=dict)
-    order: Iterator[int] = field(default_factory=itertools.count)
 
-    def make(
-        self,
-        measurement: Measurement,
-        request: Request,
-        outcome: Generation | RunFailed,
-        conditions: Conditions,
-        *,
-        started_at: datetime,
-        attempt: int,
-        shared: bool,
-        memory_bytes: int | None = None,
-    ) -> Sample:
-        """The row of a run that has ended, whatever came of it. Runs are numbered in the order of the calls.
+def _divergence(
+    context: LaneContext, measurement: Measurement, generation: Generation | None, status: Status
+) -> int | None:
+    """Index of the first token that differs from the vanilla output; None where none does or none can.
 
-        `shared`: a vanilla run belongs to several jobs. Raises StorageError where the journal can't be written.
-        """
-        generation, status = None, Status.OK
-        if isinstance(outcome, RunFailed):
-            error: str | None = str(outcome)
-            status = Status.TIMEOUT if isinstance(outcome, RunTimeout) else Status.FAILED
-        else:
-            generation, error = outcome, invalid_reason(outcome, measurement.server, request)
-            status = Status.INVALID if error else Status.OK
-        engine = self.engine_of(measurement.server)
-        return Sample(
-            **_what(measurement, shared, generation),
-            sweep_id=self.sweep_id,
-            n_predict=request.n_predict,
-            prompt_set=measurement.job.prompts.name,
-            prompt_id=request.prompt.id,
-            prompt=request.prompt.text,
-            prompt_category=request.prompt.category,
-            order=next(self.order),
-            status=status,
-            error=error,
-            **asdict(conditions),
-            **_figures(generation, measurement.server),
-            first_divergence=self._divergence(measurement, generation, status),
-            started_at=started_at,
-            lane=self.lane.number,
-            device=self.lane.label,
-            host=self.host,
-            engine=engine.name,
-            llama_cpp_build=engine.build,
-            attempt=attempt,
-            temperature=request.sampling.temperature,
-            seed=request.sampling.seed,
-            turn=request.prompt.turn,
-            memory_bytes=memory_bytes,
-        )
-
-    def _divergence(self, measurement: Measurement, generation: Generation | None, status: Status) -> int | None:
-        """Index of the first token that differs from the vanilla output; None where none does or none can."""
-        job = measurement.job
-        if generation is None or measurement.warmup or job.sampling.temperature > 0 or not generation.tokens:
-            return None
-        key = (job.baseline_id, measurement.prompt.id)
-        if measurement.server.mode is Mode.VANILLA:
-            if status is Status.OK and key not in self.outputs:
-                self.outputs[key] = generation.tokens
-                self.journal.note("output", baseline_id=key[0], prompt_id=key[1], tokens=list(generation.tokens))
-            return None
-        reference = self.outputs.get(key)
-        if reference is None or _draws_acceptance(measurement.server):
-            return None
-        pairs = enumerate(zip(reference, generation.tokens, strict=False))
-        return next((index for index, (vanilla, drafted) in pairs if vanilla != drafted), None)
+    Speculative output must equal it under greedy decoding.
+    """
+    job, outputs = measurement.job, context.outputs
+    if generation is None or measurement.warmup or job.sampling.temperature > 0 or not generation.tokens:
+        return None
+    key = (job.baseline_id, measurement.prompt.id)
+    if measurement.server.mode is Mode.VANILLA:
+        if status is Status.OK and key not in outputs:
+            outputs[key] = generation.tokens
+            tokens = list(generation.tokens)
+            context.recorder.journal.note("output", baseline_id=key[0], prompt_id=key[1], tokens=tokens)
+        return None
+    reference = outputs.get(key)
+    if reference is None or _draws_acceptance(measurement.server):
+        return None
+    pairs = enumerate(zip(reference, generation.tokens, strict=False))
+    return next((index for index, (vanilla, drafted) in pairs if vanilla != drafted), None)
 
 
 def _draws_acceptance(server: ServerConfig) -> bool:
@@ -115,13 +100,12 @@ def _draws_acceptance(server: ServerConfig) -> bool:
     return server.speculation is not None and server.speculation.synthetic_acceptance is not None
 
 
-def _what(measurement: Measurement, shared: bool, generation: Generation | None) -> dict[str, Any]:
-    """Which server ran when, and its first answer. A vanilla run belongs to the baseline, not to one of its jobs."""
+def _what(measurement: Measurement, generation: Generation | None) -> dict[str, Any]:
+    """Which server ran when, and its first answer."""
     job, server = measurement.job, measurement.server
-    vanilla = server.mode is Mode.VANILLA
     return {
-        "job_id": job.baseline_id if vanilla else job.id,
-        "job_num": None if vanilla and shared else job.num,
+        "job_id": measurement.owner,
+        "job_num": None if measurement.shared else job.num,
         "model_pair": job.model_pair.name,
         "main_model": server.main_model,
         "draft_model": server.draft_model,

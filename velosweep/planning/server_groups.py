@@ -5,6 +5,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from velosweep.config.settings import Job, Prompt
 from velosweep.llama_cpp.engine import ServerConfig
@@ -14,28 +15,38 @@ from velosweep.values import Mode, Sample
 RunKey = tuple[str, int, int, int, str]
 """Identity of a measurement within a sweep: owner (job id or baseline id), group, launch, iteration, prompt id."""
 
+Owned = tuple[ServerConfig, Job]
+"""A server, and the job whose samples it gives."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+
+@dataclass(frozen=True, kw_only=True)
 class ServerGroup:
-    """Servers that are loaded together: the shared vanilla server (None under skip_vanilla) and each job's own.
+    """Jobs whose servers are loaded together: a shared vanilla server (none under skip_vanilla) and each job's own.
 
     All jobs have the same baseline_id. `number` tells groups of one baseline apart; every group has its own vanilla
-    runs, so that no ratio to vanilla crosses groups. `speculative[i]` is the server of `jobs[i]` (None for a
-    vanilla-only job). Groups of one `family` and number are asked the same in the same rounds: they differ in the
-    build of llama.cpp, in engine settings or in the main model.
+    runs, so that no ratio to vanilla crosses groups. Groups of one `family` and number are asked the same in the same
+    rounds: they differ in the build of llama.cpp, in engine settings or in the main model.
     """
 
     number: int
     jobs: tuple[Job, ...]
-    vanilla: ServerConfig | None
-    speculative: tuple[ServerConfig | None, ...]
     family: str = ""
+
+    @cached_property
+    def owned(self) -> tuple[Owned, ...]:
+        """The servers with their jobs, vanilla first, which goes with the first job."""
+        first = self.jobs[0]
+        shared = () if first.skip_vanilla else ((vanilla_server(first), first),)
+        return (*shared, *((server, job) for job in self.jobs if (server := speculative_server(job)) is not None))
 
     @property
     def servers(self) -> tuple[ServerConfig, ...]:
-        """The distinct servers, vanilla first."""
-        own = {server.id: server for server in self.speculative if server is not None}
-        return ((self.vanilla,) if self.vanilla else ()) + tuple(own.values())
+        """All servers, vanilla first."""
+        return tuple(server for server, _ in self.owned)
+
+    @property
+    def vanilla(self) -> ServerConfig | None:
+        return next((server for server in self.servers if server.mode is Mode.VANILLA), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,12 +60,17 @@ class Measurement:
     launch: int
     group: int  # its number
     warmup: bool = False
+    shared: bool = False  # a vanilla run of several jobs
+
+    @property
+    def owner(self) -> str:
+        """The id of what its sample belongs to: a vanilla run to the baseline, not to one of its jobs."""
+        return self.job.baseline_id if self.server.mode is Mode.VANILLA else self.job.id
 
     @property
     def key(self) -> RunKey:
         """What it is known by within the sweep."""
-        owner = self.job.baseline_id if self.server.mode is Mode.VANILLA else self.job.id
-        return (owner, self.group, self.launch, self.iteration, self.prompt.id)
+        return (self.owner, self.group, self.launch, self.iteration, self.prompt.id)
 
 
 def sample_key(sample: Sample) -> RunKey:
@@ -90,8 +106,6 @@ def _draft_reads_checked_tokens(server: ServerConfig) -> bool:
 WARMUP_PROMPT = Prompt(id="warmup", text="Once upon a time")
 
 Round = tuple[Measurement, ...]
-Owned = tuple[ServerConfig, Job]
-"""A server, and the job whose samples it gives."""
 
 
 def plan_groups(
@@ -115,9 +129,7 @@ def plan_groups(
         pieces = math.ceil(len(alike) / room)
         for number in range(pieces):  # as even as possible
             together = tuple(alike[number * len(alike) // pieces : (number + 1) * len(alike) // pieces])
-            vanilla = None if alike[0].skip_vanilla else vanilla_server(alike[0])
-            speculative = tuple(map(speculative_server, together))
-            groups.append(ServerGroup(number=number, jobs=together, vanilla=vanilla, speculative=speculative))
+            groups.append(ServerGroup(number=number, jobs=together))
     return tuple(groups)
 
 
@@ -221,14 +233,21 @@ def launch_iterations(job: Job, launch: int) -> Sequence[int]:
 
 
 def round_of(
-    group: ServerGroup, owners: Sequence[Owned], prompt: Prompt, iteration: int, launch: int, *, warmup: bool = False
+    group: ServerGroup, owned: Sequence[Owned], prompt: Prompt, iteration: int, launch: int, *, warmup: bool = False
 ) -> Round:
     """One run of each of these servers."""
     return tuple(
         Measurement(
-            server=server, job=job, prompt=prompt, iteration=iteration, launch=launch, group=group.number, warmup=warmup
+            server=server,
+            job=job,
+            prompt=prompt,
+            iteration=iteration,
+            launch=launch,
+            group=group.number,
+            warmup=warmup,
+            shared=server.mode is Mode.VANILLA and len(group.jobs) > 1,
         )
-        for server, job in owners
+        for server, job in owned
     )
 
 
@@ -236,7 +255,7 @@ def warmups(group: ServerGroup, launch: int) -> Round:
     """One short run for each server of a fresh launch; kept and shown, never averaged. None under warmup_tokens=0."""
     if not group.jobs[0].protocol.warmup_tokens:
         return ()
-    return round_of(group, server_owners(group), WARMUP_PROMPT, 0, launch, warmup=True)
+    return round_of(group, group.owned, WARMUP_PROMPT, 0, launch, warmup=True)
 
 
 def rounds(group: ServerGroup, launch: int) -> Iterator[Round]:
@@ -246,7 +265,7 @@ def rounds(group: ServerGroup, launch: int) -> Iterator[Round]:
     cancels within pairs of iterations. `random`: a seeded permutation each round. `block`: all runs of a server, then
     the next server (drift-prone). Prompts take turns: where the set has several, no server sees one twice in a row.
     """
-    first, owners = group.jobs[0], server_owners(group)
+    first, owned = group.jobs[0], group.owned
     passes = [
         (iteration, index, prompt)
         for iteration in launch_iterations(first, launch)
@@ -255,15 +274,15 @@ def rounds(group: ServerGroup, launch: int) -> Iterator[Round]:
 
     if first.protocol.order == "block":
         yield from (
-            round_of(group, [owner], prompt, iteration, launch) for owner in owners for iteration, _, prompt in passes
+            round_of(group, [one], prompt, iteration, launch) for one in owned for iteration, _, prompt in passes
         )
         return
     generator = random.Random(content_hash([first.protocol.seed, group.number, launch, first.id]))  # noqa: S311
     for iteration, index, prompt in passes:
         if first.protocol.order == "random":
-            order = generator.sample(owners, len(owners))
+            order: Sequence[Owned] = generator.sample(owned, len(owned))
         else:  # alternating along both iterations and prompts
-            order = owners if (iteration - 1 + index) % 2 == 0 else owners[::-1]
+            order = owned if (iteration - 1 + index) % 2 == 0 else owned[::-1]
         yield round_of(group, order, prompt, iteration, launch)
 
 
@@ -286,10 +305,3 @@ def without_prompts(group: ServerGroup, prompt_ids: Collection[str]) -> ServerGr
         return replace(job, prompts=replace(job.prompts, prompts=kept))
 
     return replace(group, jobs=tuple(map(less, group.jobs)))
-
-
-def server_owners(group: ServerGroup) -> list[Owned]:
-    """The group's servers; the shared vanilla server goes with the first job."""
-    owners = [(group.vanilla, group.jobs[0])] if group.vanilla else []
-    owners += [(server, job) for server, job in zip(group.speculative, group.jobs, strict=True) if server]
-    return owners

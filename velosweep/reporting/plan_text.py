@@ -155,8 +155,9 @@ def print_plan(
     guess = f"roughly {duration(seconds / len(lanes))}" if all(sizes) else "unknown (the models' sizes are not known)"
     say(console, f"Estimated time: {guess}", indent=2)
     for group in groups if not settings.tuner else ():  # of a search each round loads what it needs
-        own = [names.labels[job.id] for job, server in zip(group.jobs, group.speculative, strict=True) if server]
-        servers = "; ".join([names.vanilla[group.jobs[0].id], *own] if group.vanilla else own)
+        servers = "; ".join(
+            names.vanilla[job.id] if server == group.vanilla else names.labels[job.id] for server, job in group.owned
+        )
         at_most = " at most" if any(job.protocol.adaptive for job in group.jobs) else ""
         say(console, f"Loaded together{at_most}: {servers}", indent=2)
     say(console)

@@ -18,7 +18,6 @@ from velosweep.planning.server_groups import (
     ServerGroup,
     round_of,
     sample_key,
-    server_owners,
     without_prompts,
 )
 from velosweep.records import TunerDecision
@@ -58,7 +57,7 @@ class SearchDriver:
                 "whole requests, the tokens are of the time in which all streams were busy",
                 remedy="set concurrency=1 or tuner.objective=tokens_per_second",
             )
-        _, *speculative = server_owners(self.group)  # vanilla is the first
+        _, *speculative = self.group.owned  # vanilla is the first
         self._servers = {first.baseline_id: (vanilla, first)} | {job.id: (server, job) for server, job in speculative}
         categories = dict.fromkeys(p.category for p in first.prompts.prompts) if self.settings.per_category else [None]
         self.searches = {

@@ -154,7 +154,7 @@ def disturbance(repeats: int, streams: int = 1) -> Iterator[Figure]:
     from velosweep.measuring.sample_rows import SampleMaker
     from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_files
     from velosweep.planning.identity import identify, vanilla_server
-    from velosweep.planning.server_groups import Measurement
+    from velosweep.planning.measurements import Measurement
     from velosweep.results.journal import Journal
     from velosweep.values import Device, Lane
 

@@ -20,7 +20,8 @@ from velosweep.measuring.lane_context import LaneContext, ModelWatch, Preload, S
 from velosweep.measuring.prepare import Prepared, engine_key
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.planning.lane_queue import LaneQueue
-from velosweep.planning.server_groups import RunKey, ServerGroup, plan_with_earlier
+from velosweep.planning.measurements import RunKey
+from velosweep.planning.server_groups import ServerGroup, plan_with_earlier
 from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.tuning.search_driver import SearchDriver

@@ -10,7 +10,8 @@ from velosweep.config.settings import Adaptive, Prompt, PromptSet, Protocol
 from velosweep.measuring.convergence import converged, iteration_speeds
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.planning.identity import identify
-from velosweep.planning.server_groups import RunKey, ServerGroup, plan_groups
+from velosweep.planning.measurements import RunKey
+from velosweep.planning.server_groups import ServerGroup, plan_groups
 
 PROMPTS = PromptSet(name="two", prompts=(Prompt(id="a", text="A"), Prompt(id="b", text="B")))
 ADAPTIVE = Adaptive(min_pairs=2, look_every=2, max_pairs=6, target=0.01)

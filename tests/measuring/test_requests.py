@@ -15,7 +15,8 @@ from velosweep.llama_cpp.engine import Request
 from velosweep.measuring.job_resolver import JobResolver
 from velosweep.measuring.prepare import preflight_warnings
 from velosweep.measuring.resident_servers import request_of
-from velosweep.planning.server_groups import plan_groups, rounds, warmups
+from velosweep.planning.measurements import rounds, warmups
+from velosweep.planning.server_groups import plan_groups
 
 
 def requests_of(job: Job) -> list[Request]:

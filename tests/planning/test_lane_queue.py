@@ -12,7 +12,8 @@ from tests.planning.jobs import jobs_over_n_draft
 from tests.planning.virtual_lanes import gpu_lanes, simulate, skewed
 from velosweep.config.settings import ModelPair
 from velosweep.planning.lane_queue import LaneQueue, predicted_s
-from velosweep.planning.server_groups import ServerGroup, count_measurements, plan_groups
+from velosweep.planning.measurements import count_measurements
+from velosweep.planning.server_groups import ServerGroup, plan_groups
 
 GIGABYTE = 10**9
 

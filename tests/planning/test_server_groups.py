@@ -13,15 +13,8 @@ from tests.planning.jobs import job, jobs_over_n_draft
 from velosweep.config.settings import Prompt, PromptSet, Speculation
 from velosweep.errors import ConfigError
 from velosweep.planning.identity import content_hash, identify, speculative_server, vanilla_server
-from velosweep.planning.server_groups import (
-    ServerGroup,
-    batches_after,
-    count_measurements,
-    launch_iterations,
-    plan_groups,
-    rounds,
-    warmups,
-)
+from velosweep.planning.measurements import batches_after, count_measurements, launch_iterations, rounds, warmups
+from velosweep.planning.server_groups import ServerGroup, plan_groups
 from velosweep.values import Mode
 
 

@@ -12,7 +12,8 @@ from tests.planning.jobs import job
 from velosweep.config.settings import Job, ModelPair, Prompt, PromptSet
 from velosweep.planning.identity import identify
 from velosweep.planning.lane_queue import LaneQueue
-from velosweep.planning.server_groups import ServerGroup, count_measurements, plan_groups
+from velosweep.planning.measurements import count_measurements
+from velosweep.planning.server_groups import ServerGroup, plan_groups
 from velosweep.values import Device, Lane
 
 MODEL_BYTES = {f"model-{size}.gguf": size * 10**9 for size in (1, 2, 5, 8, 14, 40)}

@@ -8,7 +8,8 @@ from tests.planning.jobs import job
 from velosweep.config.settings import Adaptive, Job, ModelPair, Prompt, PromptSet, Protocol, Sweep
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
-from velosweep.planning.server_groups import Measurement, ServerGroup, plan_groups
+from velosweep.planning.measurements import Measurement
+from velosweep.planning.server_groups import ServerGroup, plan_groups
 from velosweep.values import Mode
 
 MAIN, DRAFT = "/models/llama-3.1-8b-q4_k_m.gguf", "/models/llama-3.2-1b-q4_k_m.gguf"

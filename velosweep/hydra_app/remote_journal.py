@@ -13,7 +13,7 @@ from velosweep.files import make_folder, write_bytes, write_text
 from velosweep.hydra_app.remote import SERVER_GROUP_NUMBER_STRIDE, RemoteGroup
 from velosweep.measuring.events import RunEnded, RunStarted
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
-from velosweep.planning.server_groups import WARMUP_PROMPT, Measurement
+from velosweep.planning.measurements import WARMUP_PROMPT, Measurement
 from velosweep.reporting.console import make_console
 from velosweep.reporting.progress import ProgressDisplay
 from velosweep.results.journal import Journal, read_journal, row_to_sample

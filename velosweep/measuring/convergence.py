@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from velosweep.config.settings import Adaptive
 from velosweep.measuring.resuming import CompletedRun
-from velosweep.planning.server_groups import RunKey, ServerGroup, launch_iterations
+from velosweep.planning.measurements import RunKey, launch_iterations
+from velosweep.planning.server_groups import ServerGroup
 from velosweep.statistics.intervals import t_ratio
 
 CompletedRuns = Mapping[RunKey, CompletedRun]

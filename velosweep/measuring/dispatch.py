@@ -20,7 +20,8 @@ from velosweep.measuring.opening import OpenedSweep
 from velosweep.measuring.resident_servers import ResidentServers
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.planning.lane_queue import LaneQueue
-from velosweep.planning.server_groups import RunKey, ServerGroup
+from velosweep.planning.measurements import RunKey
+from velosweep.planning.server_groups import ServerGroup
 from velosweep.records import JobRecord, SweepRecord
 from velosweep.results.journal import Journal
 from velosweep.results.paths import SweepPaths

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from velosweep.config.settings import Job, Prompt
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring.resuming import CompletedRun
-from velosweep.planning.server_groups import Measurement, RunKey, ServerGroup
+from velosweep.planning.measurements import Measurement, RunKey
+from velosweep.planning.server_groups import ServerGroup
 from velosweep.results.journal import Journal
 from velosweep.values import Sample
 

@@ -11,16 +11,8 @@ from velosweep.measuring.events import PromptLeftOut, ServerFailed
 from velosweep.measuring.lane_context import Cooldown, LaneContext
 from velosweep.measuring.prompt_refusals import first_rounds, ran_well_before, record_refusal, refused_prompts
 from velosweep.measuring.resident_servers import ResidentServers, run_once
-from velosweep.planning.server_groups import (
-    Measurement,
-    Round,
-    ServerGroup,
-    batches_after,
-    launch_iterations,
-    rounds,
-    warmups,
-    without_prompts,
-)
+from velosweep.planning.measurements import Measurement, Round, batches_after, launch_iterations, rounds, warmups
+from velosweep.planning.server_groups import ServerGroup, without_prompts
 from velosweep.tuning.search_driver import SearchDriver
 from velosweep.values import MAX_RECOVERY_PROBES, Mode, Sample, Status
 

@@ -10,7 +10,8 @@ from velosweep.measuring.lane_context import LaneContext
 from velosweep.measuring.resident_servers import ResidentServer, request_of
 from velosweep.measuring.resuming import CompletedRun
 from velosweep.measuring.sample_rows import make_sample
-from velosweep.planning.server_groups import Measurement, Round, RunKey, ServerGroup, launch_iterations, round_of
+from velosweep.planning.measurements import Measurement, Round, RunKey, launch_iterations, round_of
+from velosweep.planning.server_groups import ServerGroup
 
 
 def first_rounds(group: ServerGroup, launch: int) -> list[Round]:

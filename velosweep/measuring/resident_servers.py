@@ -12,7 +12,7 @@ from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Sessio
 from velosweep.measuring.events import RunEnded, RunStarted, ServerLoading, ServerReady
 from velosweep.measuring.lane_context import LaneContext
 from velosweep.measuring.sample_rows import make_sample
-from velosweep.planning.server_groups import Measurement
+from velosweep.planning.measurements import Measurement
 from velosweep.values import Sample
 
 # A run may take this many times the slowest good one of its kind, and this much more, before it counts as hung.

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from velosweep.measuring.prepare import Prepared
-from velosweep.planning.server_groups import RunKey, ServerGroup, plan_groups, plan_with_earlier, sample_key
+from velosweep.planning.measurements import RunKey, sample_key
+from velosweep.planning.server_groups import ServerGroup, plan_groups, plan_with_earlier
 from velosweep.results.journal import read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.values import Sample, decode_speed

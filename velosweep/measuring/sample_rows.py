@@ -11,7 +11,7 @@ from velosweep.errors import RunFailed, RunTimeout
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.machine.conditions import Conditions
 from velosweep.measuring.lane_context import LaneContext
-from velosweep.planning.server_groups import Measurement
+from velosweep.planning.measurements import Measurement
 from velosweep.values import SHORTEST_DRAFTED, Mode, Sample, Status, decode_speed
 
 # Nothing decodes a token of a language model in less than a microsecond; a clock that says so is wrong.

@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from velosweep.planning.server_groups import ServerGroup, count_measurements
+from velosweep.planning.measurements import count_measurements
+from velosweep.planning.server_groups import ServerGroup
 from velosweep.values import Lane
 
 # Decoding reads every weight once a token, so that memory bandwidth bounds it. Usual figures, for a rough guess before

@@ -10,7 +10,8 @@ from velosweep.measuring.prepare import Prepared
 from velosweep.planning.job_names import names_of_jobs
 from velosweep.planning.job_settings import CORE, N_DRAFT
 from velosweep.planning.lane_queue import predicted_s
-from velosweep.planning.server_groups import ServerGroup, builds_apart, count_measurements
+from velosweep.planning.measurements import count_measurements
+from velosweep.planning.server_groups import ServerGroup, builds_apart
 from velosweep.reporting.console import QUIET, say
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.table import Table, column, print_table

@@ -14,7 +14,7 @@ from velosweep.measuring import events
 from velosweep.measuring.events import Event, Observer
 from velosweep.planning.identity import speculative_server, vanilla_server
 from velosweep.planning.job_names import names_of_jobs
-from velosweep.planning.server_groups import Measurement, most_iterations
+from velosweep.planning.measurements import Measurement, most_iterations
 from velosweep.reporting.console import NORMAL, QUIET, say, width_of
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.sweep_progress import SweepProgress

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from velosweep.planning.job_names import job_names, names_of_jobs
 from velosweep.planning.job_settings import asks, settings_of
-from velosweep.planning.server_groups import most_iterations
+from velosweep.planning.measurements import most_iterations
 from velosweep.records import SearchCandidate, SearchRecord, SweepRecord
 from velosweep.reporting.console import say
 from velosweep.reporting.table import Table, column, figure, print_table

@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from velosweep.config.settings import Job, Sweep
-from velosweep.planning.server_groups import Measurement, most_iterations
+from velosweep.planning.measurements import Measurement, most_iterations
 from velosweep.statistics.intervals import Ratio, t_ratio
 from velosweep.values import Mode, Sample, Status
 

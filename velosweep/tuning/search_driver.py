@@ -11,15 +11,8 @@ from dataclasses import dataclass, field, replace
 from velosweep.config.settings import Job, Prompt, TunerSettings
 from velosweep.errors import ConfigError
 from velosweep.llama_cpp.engine import ServerConfig
-from velosweep.planning.server_groups import (
-    Measurement,
-    Round,
-    RunKey,
-    ServerGroup,
-    round_of,
-    sample_key,
-    without_prompts,
-)
+from velosweep.planning.measurements import Measurement, Round, RunKey, round_of, sample_key
+from velosweep.planning.server_groups import ServerGroup, without_prompts
 from velosweep.records import TunerDecision
 from velosweep.tuning.best_arm import BestArmSearch
 from velosweep.tuning.calibration import pool

@@ -26,16 +26,15 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.machinery import ModuleSpec
-from io import StringIO
-from itertools import islice, repeat
+from itertools import islice, zip_longest
 from pathlib import Path
-from types import CodeType, FrameType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -47,6 +46,7 @@ SLOW = {"test_coverage.py", "test_properties.py", "test_journal.py", "test_sweep
 SLOW_TESTS = "not layout_changes_no_value and not several_processes and not pandas_polars"
 COMPARISONS = {"Eq": "NotEq", "NotEq": "Eq", "Lt": "LtE Gt", "LtE": "Lt GtE", "Gt": "GtE Lt", "GtE": "Gt LtE"}
 BINARY = {"Add": "Sub", "Sub": "Add", "Mul": "Div", "Div": "Mul", "FloorDiv": "Mul", "Mod": "Mul", "Pow": "Mul"}
+FAULT = 99  # exit status of a process that could not try its mutant; pytest's are under 10
 OPERATORS = (
     *(f"core/ReplaceComparisonOperator_{old}_{new}" for old, others in COMPARISONS.items() for new in others.split()),
     *("core/ReplaceComparisonOperator_Is_IsNot", "core/ReplaceComparisonOperator_IsNot_Is"),
@@ -278,9 +278,20 @@ class Watch:
         return sorted(near, key=self.seconds.__getitem__)
 
 
+class Limited:
+    """A plugin of pytest: a process in which a test takes ten times its time, and five seconds, ends."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Begin to measure."""
+        signal.setitimer(signal.ITIMER_PROF, 5 + 10 * self.seconds[item.nodeid])  # processor time: others may be busy
+
+
 @dataclass(eq=False)
-class Chosen:
-    """A plugin of pytest: only these tests, in this order; each may take ten times its time."""
+class Chosen(Limited):
+    """A plugin of pytest: only these tests, in this order."""
 
     tests: list[str]
     seconds: dict[str, float]
@@ -291,29 +302,58 @@ class Chosen:
         found = {item.nodeid: item for item in items}
         items[:] = [found[test] for test in self.tests]
 
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """End the process if the test does not end."""
-        signal.setitimer(signal.ITIMER_PROF, 5 + 10 * self.seconds[item.nodeid])  # processor time: others may be busy
+
+class Mutating(Limited):
+    """A plugin of pytest: in place of running what it collected, `work` on the mutants with it."""
+
+    def __init__(self, watch: Watch, work: Callable[[Mutating], None]) -> None:
+        super().__init__(watch.seconds)
+        self.watch, self.work = watch, work
+        self.session: Any = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Do the work."""
+        self.session = session
+        self.work(self)
+        return True
+
+    def fate_of(self, mutant: Mutant) -> str:
+        """Whether a test fails, in a process of its own, or takes too long."""
+        if mutant.may_live():
+            return "listed"
+        pid = os.fork()
+        if pid:
+            status = os.waitpid(pid, 0)[1]
+            if os.WIFEXITED(status) and os.WEXITSTATUS(status) == FAULT:
+                raise RuntimeError(f"could not be tried: {mutant.diff()}")
+            return "killed" if status else "unseen"
+        try:
+            silence()
+            signal.signal(signal.SIGPROF, signal.SIG_DFL)
+            tests = self.watch.tests_of(mutant)
+            os._exit(self._failed(tests) if patched(mutant) else anew(mutant, Chosen(tests, self.seconds)))
+        finally:  # whatever happened, the fork must not go on with its parent's code
+            os._exit(FAULT)
+
+    def _failed(self, tests: list[str]) -> bool:
+        """Whether one of the collected tests fails; each takes milliseconds."""
+        collected = {item.nodeid: item for item in self.session.items}
+        items = [collected[test] for test in tests]
+        for item, after in zip_longest(items, items[1:]):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+            if self.session.testsfailed:
+                return True
+        return False
 
 
-def fate_of(mutant: Mutant, watch: Watch) -> str:
-    """Whether a test fails, in a process of its own, or takes too long."""
-    if mutant.may_live():
-        return "listed"
-    pid = os.fork()
-    if pid:
-        return "killed" if os.waitpid(pid, 0)[1] else "unseen"
-    try:
-        signal.signal(signal.SIGPROF, signal.SIG_DFL)
-        if not patched(mutant):
-            sys.meta_path.insert(0, Importer(mutant))
-            for module in _our_modules():
-                del sys.modules[module]  # what imports the mutant must see it
-        tests = watch.tests_of(mutant)
-        files = dict.fromkeys(test.partition("::")[0] for test in tests)
-        os._exit(run_tests(list(files), Chosen(tests, watch.seconds)) if tests else 0)
-    finally:  # whatever happened, the fork must not go on with its parent's code
-        os._exit(1)
+def anew(mutant: Mutant, chosen: Chosen) -> int:
+    """Pytest's exit status where everything is imported again, to see the mutant."""
+    sys.meta_path.insert(0, Importer(mutant))
+    for module in _our_modules():
+        del sys.modules[module]
+    files = dict.fromkeys(test.partition("::")[0] for test in chosen.tests)
+    return run_tests(list(files), chosen) if files else 0
 
 
 def _our_modules() -> list[str]:
@@ -328,32 +368,45 @@ def patched(mutant: Mutant) -> bool:
     found: Any = sys.modules[mutant.module]
     for name in function.split("."):
         found = vars(found)[name]
-    found = inspect.unwrap(getattr(found, "fget", None) or getattr(found, "__func__", None) or found)
+    for wrapped in ("fget", "func", "__func__"):  # of a property, a cached property, a class method
+        found = getattr(found, wrapped, found)
+    found = inspect.unwrap(found)
     code = mutant.code()
     for name in function.split("."):
         code = next(one for one in code.co_consts if isinstance(one, CodeType) and one.co_name == name)
+    if not isinstance(found, FunctionType):
+        raise TypeError(f"{function} is no function")
     found.__code__ = code
     return True
 
 
-def run_tests(files: list[str], *plugins: object) -> int:
-    """Pytest's exit status."""
+def silence() -> None:
+    """Nothing that this process says is printed."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    options = ["-x", "-q", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:hydra_pytest"]
+
+
+def run_tests(files: list[str], *plugins: object) -> int:
+    """Pytest's exit status."""
+    options = ["-x", "-q", "-s", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:hydra_pytest"]
     return int(pytest.main([*options, "-m", "not long", "-k", SLOW_TESTS, *files], plugins=list(plugins)))
 
 
+def files_of(layer: str) -> list[str]:
+    """The test files of a layer."""
+    return sorted(str(path) for path in (ROOT / "tests" / layer).glob("test_*.py") if path.name not in SLOW)
+
+
 def watched(layer: str) -> Watch:
-    """Run the layer's tests once, in a process of its own, and import them here."""
+    """Run the layer's tests once, in a process of its own."""
     watch = Watch(str(ROOT / "velosweep" / layer))
-    files = sorted(str(path) for path in (ROOT / "tests" / layer).glob("test_*.py") if path.name not in SLOW)
     reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
         try:
-            status = run_tests(files, watch)
+            silence()
+            status = run_tests(files_of(layer), watch)
             with os.fdopen(writing, "wb") as pipe:
                 pickle.dump((status, watch.seconds, watch.lines), pipe)
         finally:
@@ -364,8 +417,6 @@ def watched(layer: str) -> Watch:
     os.waitpid(pid, 0)
     if status:
         raise SystemExit(f"the tests of {layer} fail without any mutation")
-    with redirect_stdout(StringIO()):
-        pytest.main(["--collect-only", "-q", "-o", "addopts=", "-p", "no:hydra_pytest", *files])
     return watch
 
 
@@ -384,19 +435,24 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     counts = Counter[str]()
-    watches = {}
-    for name in arguments.modules:
-        layer = "results" if name in WRITERS else "statistics"
-        watch = watches[layer] = watches.get(layer) or watched(layer)
-        chosen = list(islice(mutants(layer, name, arguments.seed), arguments.sample))
-        of_module = Counter[str]()
-        with ThreadPoolExecutor(arguments.workers) as pool:
-            for mutant, fate in zip(chosen, pool.map(fate_of, chosen, repeat(watch)), strict=True):
-                of_module[fate] += 1
-                if fate == "unseen":
-                    print(mutant.diff(), flush=True)
-        print(f"{name}: {len(chosen)} mutants,", *(f"{count} {fate}" for fate, count in of_module.items()), flush=True)
-        counts += of_module
+
+    def mutate(names: Sequence[str], layer: str, tests: Mutating) -> None:
+        for name in names:
+            chosen = list(islice(mutants(layer, name, arguments.seed), arguments.sample))
+            of_module = Counter[str]()
+            with ThreadPoolExecutor(arguments.workers) as pool:
+                for mutant, fate in zip(chosen, pool.map(tests.fate_of, chosen), strict=True):
+                    of_module[fate] += 1
+                    if fate == "unseen":
+                        print(mutant.diff(), flush=True)
+            fates = (f"{count} {fate}" for fate, count in of_module.items())
+            print(f"{name}: {len(chosen)} mutants,", *fates, flush=True)
+            counts.update(of_module)
+
+    for layer in ("statistics", "results"):
+        names = [name for name in arguments.modules if (name in WRITERS) == (layer == "results")]
+        if names:
+            run_tests(files_of(layer), Mutating(watched(layer), partial(mutate, names, layer)))
     share = counts["killed"] / (counts["killed"] + counts["unseen"])
     print(f"{counts['killed']} killed, {counts['unseen']} unseen, {counts['listed']} listed as harmless: {share:.1%}")
 

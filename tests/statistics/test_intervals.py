@@ -81,3 +81,10 @@ def test_the_relative_half_width_is_the_sinh_of_the_log_half_width():
     interval = t_ratio(D).interval
 
     assert interval.half_width == pytest.approx(math.sinh(math.log(interval.high / interval.ratio)))
+
+
+def test_limits_of_ratios_that_differ_beyond_measure_are_numbers():
+    interval = t_ratio([-500.0, 500.0]).interval
+
+    assert 0 < interval.low < 1e-300
+    assert 1e300 < interval.high < math.inf

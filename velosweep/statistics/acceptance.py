@@ -13,7 +13,7 @@ from itertools import zip_longest
 from statistics import NormalDist
 
 from velosweep.statistics.comparison import Acceptance
-from velosweep.statistics.intervals import t_half_width
+from velosweep.statistics.intervals import t_quantile
 
 UNIT_PROMPTS = "95 % over prompts"
 UNIT_RUN = "95 % this run"
@@ -142,7 +142,7 @@ def cluster_interval(prompts: Sequence[Counts]) -> tuple[float | None, float | N
         return None, None
     squares = math.fsum((counts.accepted - p * counts.drafted) ** 2 for counts in prompts)
     variance = clusters / (clusters - 1) * squares / total**2
-    half = t_half_width(math.sqrt(variance), 1, df=clusters - 1) / (p * (1 - p))
+    half = t_quantile(0.95, clusters - 1) * math.sqrt(variance) / (p * (1 - p))
     logit = math.log(p / (1 - p))
     return _logistic(logit - half), _logistic(logit + half)
 

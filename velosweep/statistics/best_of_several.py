@@ -21,6 +21,7 @@ import numpy as np
 
 from velosweep.planning.job_settings import asks, settings_of
 from velosweep.statistics.comparison import Comparison, RoundRatios
+from velosweep.statistics.intervals import bounded_exp
 from velosweep.statistics.ranking import can_win
 from velosweep.statistics.two_way import TwoWayModel, dunnett_quantile, dunnett_quantiles
 from velosweep.statistics.within_rounds import table_of
@@ -29,8 +30,6 @@ from velosweep.values import Scalar
 CONFIDENCE = 0.95
 # Of many settings each is compared with the highest ones: the others could only narrow an interval a little.
 MOST_RIVALS = 64
-_MOST_LOG = 700.0  # exp overflows beyond
-
 
 Task = frozenset[tuple[str, Scalar]]
 """The settings that say what is asked: main model, prompts, tokens, sampling, load; with their values."""
@@ -91,14 +90,14 @@ def _marked(jobs: Sequence[Comparison]) -> list[Comparison]:
 
 def _ratio(log: float) -> float | None:
     """None where nothing bounds it: a single run has no spread."""
-    return math.exp(min(max(log, -_MOST_LOG), _MOST_LOG)) if math.isfinite(log) else None
+    return bounded_exp(log) if math.isfinite(log) else None
 
 
 def _chosen_low(job: Comparison, of: int) -> float | None:
     if job.speedup_gm is None or job.standard_error is None or job.df is None or job.ci_low is None:
         return None
     quantile = dunnett_quantile(of, job.df, 0.5 + 0.5 * CONFIDENCE)
-    return min(job.ci_low, math.exp(max(math.log(job.speedup_gm) - quantile * job.standard_error, -_MOST_LOG)))
+    return min(job.ci_low, bounded_exp(math.log(job.speedup_gm) - quantile * job.standard_error))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

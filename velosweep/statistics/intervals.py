@@ -18,6 +18,8 @@ MODERATED_LAUNCHES = "moderated log-ratio t within rounds of launch means"
 WELCH = "Welch t on logs, assumes no drift between blocks"
 OVER_PROMPTS = "t over the prompts' mean log ratios"
 
+_MOST_LOG = 700.0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
@@ -66,9 +68,9 @@ def t_quantile(confidence: float, df: float) -> float:
     return float(stdtrit(df, 0.5 + 0.5 * confidence))
 
 
-def t_half_width(sd: Any, n: int, *, df: float, confidence: float = 0.95) -> Any:
-    """Half-width of the two-sided t interval for the mean of `n` values of standard deviation `sd`."""
-    return t_quantile(confidence, df) / math.sqrt(n) * sd
+def bounded_exp(log: float) -> float:
+    """exp, or its value at the nearest limit: either is beyond any ratio of speeds, and further on exp overflows."""
+    return math.exp(min(max(log, -_MOST_LOG), _MOST_LOG))
 
 
 def mean_stddev(x: Any) -> tuple[Any, Any]:
@@ -78,11 +80,10 @@ def mean_stddev(x: Any) -> tuple[Any, Any]:
     """
     import numpy as np
 
-    n = x.shape[1]
     mean = x.mean(axis=1)
     deviation = x - mean[:, None]
-    squares = (deviation * deviation).sum(axis=1)
-    return mean, np.sqrt(squares / (n - 1)) if n > 1 else np.full(len(x), np.nan)
+    with np.errstate(invalid="ignore"):  # one value: 0 / 0
+        return mean, np.sqrt((deviation * deviation).sum(axis=1) / (x.shape[1] - 1))
 
 
 def sequential(confidence: float) -> str:
@@ -94,12 +95,11 @@ def log_ratio_interval(
     center: float, error: float, *, df: float, n: int, confidence: float = 0.95, method: str
 ) -> Interval:
     """The t interval of exp(center), where `center` has this standard error with `df` degrees of freedom."""
-    half = t_half_width(error, 1, df=df, confidence=confidence)
-    most = 700.0  # beyond which exp overflows
+    half = t_quantile(confidence, df) * error
     return Interval(
         ratio=math.exp(center),
-        low=math.exp(max(center - half, -most)),
-        high=math.exp(min(center + half, most)),
+        low=bounded_exp(center - half),
+        high=bounded_exp(center + half),
         method=method,
         n=n,
         df=df,
@@ -114,7 +114,7 @@ def t_ratio(logs: Sequence[float], *, confidence: float = 0.95, method: str = PA
     n = len(logs)
     if not n:
         return NO_RATIO
-    mean, sd = (float(moment[0]) for moment in mean_stddev(np.array([logs], dtype=float)))
+    (mean,), (sd,) = (moment.tolist() for moment in mean_stddev(np.array([logs], dtype=float)))
     if n < 2:
         return Ratio(ratio=math.exp(mean), interval=None)
     interval = log_ratio_interval(mean, sd / math.sqrt(n), df=n - 1, n=n, confidence=confidence, method=method)
@@ -133,7 +133,7 @@ def welch_ratio(before: Any, after: Any, *, confidence: float = 0.95, method: st
         return NO_RATIO
     # Relative to its first value a constant series has a deviation of exactly 0.
     moments = [mean_stddev(np.array([series], dtype=float) - series[0]) for series in (before, after)]
-    (mean_before, mean_after), deviations = ([float(moment[k][0]) for moment in moments] for k in (0, 1))
+    (mean_before, mean_after), deviations = (np.concatenate(both).tolist() for both in zip(*moments, strict=True))
     center = float(after[0] - before[0]) + mean_after - mean_before
     if min(sizes) < 2:
         return Ratio(ratio=math.exp(center), interval=None)

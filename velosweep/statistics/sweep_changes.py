@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from velosweep.planning.job_settings import settings_of, signature, varying_keys
 from velosweep.records import Environment, SweepRecord
 from velosweep.statistics.comparison import Comparison, ModeStatistics
-from velosweep.statistics.intervals import Interval, log_ratio_interval, pooled_df, t_half_width, welch_ratio
+from velosweep.statistics.intervals import Interval, log_ratio_interval, pooled_df, t_quantile, welch_ratio
 
 BETWEEN_SWEEPS = "Welch t on logs, assumes no drift between sweeps"
 BETWEEN_SPEEDUPS = "difference of the two log speed-ups"
@@ -181,7 +181,7 @@ def _span(mode: ModeStatistics | None) -> tuple[float, float] | None:
         return None
     speed = mode.tokens_per_second
     n = len(speed.samples)
-    half = t_half_width(speed.stddev, n, df=n - 1)
+    half = t_quantile(0.95, n - 1) * speed.stddev / math.sqrt(n)
     return speed.mean - half, speed.mean + half
 
 

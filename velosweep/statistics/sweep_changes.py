@@ -177,9 +177,9 @@ def _reproduced(old: Comparison, new: Comparison) -> bool | None:
 
 def _span(mode: ModeStatistics | None) -> tuple[float, float] | None:
     """95 % t interval of a mode's mean tokens per second."""
-    if mode is None or mode.tokens_per_second.stddev is None:
+    speed = mode and mode.tokens_per_second
+    if speed is None or speed.stddev is None:
         return None
-    speed = mode.tokens_per_second
     n = len(speed.samples)
     half = t_quantile(0.95, n - 1) * speed.stddev / math.sqrt(n)
     return speed.mean - half, speed.mean + half

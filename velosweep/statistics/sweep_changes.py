@@ -177,7 +177,7 @@ def _reproduced(old: Comparison, new: Comparison) -> bool | None:
 
 def _span(mode: ModeStatistics | None) -> tuple[float, float] | None:
     """95 % t interval of a mode's mean tokens per second."""
-    speed = mode and mode.tokens_per_second
+    speed = mode.tokens_per_second if mode else None
     if speed is None or speed.stddev is None:
         return None
     n = len(speed.samples)

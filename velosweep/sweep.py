@@ -1,20 +1,20 @@
 """The whole story of a sweep: prepare, plan, measure, collate, report."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from velosweep.config.settings import Job, RunSettings, Sweep
+from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import Interrupted, StorageError, SweepBroken, VelosweepError
 from velosweep.machine.device_locks import lock_devices
 from velosweep.measuring.dispatch import MeasuringOutcome, measure, with_outcomes
 from velosweep.measuring.interrupts import StopFlag, stop_on_signals
 from velosweep.measuring.lane_context import Preload
-from velosweep.measuring.opening import open_sweep, refuse_unfit_folder, refuse_unwritable_names
-from velosweep.measuring.prepare import Prepared, hive_folder_warnings, prepare
+from velosweep.measuring.opening import OpenedSweep, open_sweep, refuse_unfit_folder, refuse_unwritable_names
+from velosweep.measuring.prepare import hive_folder_warnings, prepare
 from velosweep.measuring.resuming import plan, plan_as_data
 from velosweep.planning.server_groups import ServerGroup
 from velosweep.records import SweepRecord
@@ -62,57 +62,65 @@ def run_sweep(
     refuse_unwritable_names(jobs, root, command)
     prepared = prepare(jobs, settings, say=partial(say, console))
     prepared = replace(prepared, warnings=(*prepared.warnings, *hive_folder_warnings(root, prepared.jobs)))
-    sweep = Sweep(id="", root=str(root), jobs=prepared.jobs, command=tuple(command), single=single)
     if settings.dry_run:
         print_plan(prepared, plan(prepared), settings, console, command)
         return SweepOutcome(exit_status=0, summaries=(None,) * len(jobs), errors=(None,) * len(jobs))
+    stop, tell, paths = StopFlag(), partial(say, console), SweepPaths(root)
     with ExitStack() as locks:  # held until the results are written, so that no other sweep is measured beside that
-        measured, job_ids = measure_sweep(sweep, prepared, settings, console, on_line, locks)
+        with stop_on_signals(stop, announce=tell):
+            journal = locks.enter_context(Journal(paths.journal, lock=paths.lock, on_line=on_line))
+            opened = open_sweep(root, prepared, settings, command=command, single=single)
+            measured = _measure(opened, settings, console, journal, stop, locks, single=single)
         derived = _collate(root, measured)
     print_end(derived, measured, console, verbosity=settings.verbosity)
     if measured.broken:
         raise _ended_early(measured.broken, root) from measured.broken
-    outcome = SweepOutcome.of_sweep(
-        derived.record, derived.summaries(), asked=job_ids, interrupted=measured.interrupted
-    )
+    asked = {job.id for job in opened.prepared.jobs}
+    outcome = SweepOutcome.of_sweep(derived.record, derived.summaries(), asked=asked, interrupted=measured.interrupted)
     further = f"; go on with: {resume_command(root)}" if measured.interrupted else ""
     tell_on_stderr(outcome.why, further)
     return outcome
 
 
-def measure_sweep(
-    sweep: Sweep, prepared: Prepared, settings: RunSettings, console: "Console", on_line: OnLine, locks: ExitStack
-) -> tuple[MeasuringOutcome, Collection[str]]:
-    """Lock the sweep's folder and devices and run the lanes; returns how they ended, and the ids of the jobs.
-
-    `locks` holds both locks, for the caller to let go.
-    """
-    paths, stop, tell = SweepPaths(Path(sweep.root)), StopFlag(), partial(say, console)
-    with ExitStack() as stack:
-        stack.enter_context(stop_on_signals(stop, announce=tell))
-        journal = locks.enter_context(Journal(paths.journal, lock=paths.lock, on_line=on_line))
-        opened = open_sweep(sweep, prepared, settings)
-        done, searching = len(opened.progress.done), settings.tuner is not None
-        groups = plan(opened.prepared, opened.progress.groups, search=searching)
-        drivers = search_drivers(groups, settings.tuner, read_journal(paths.journal).samples) if settings.tuner else {}
-        command = opened.record.command
-        print_start(opened.prepared, groups, settings, console, command=command, single=sweep.single, done=done)
-        devices = [device for lane in opened.prepared.lanes for device in lane.devices]
-        busy = lock_devices(
-            devices, on_busy=settings.on_busy, sweep=sweep.root, on_wait=tell, should_stop=lambda: stop.requested
-        )
-        locks.enter_context(busy)
-        write_record(paths.record, opened.record)
-        journal.note("plan", blocks=plan_as_data(groups), accepted=list(opened.accepted))
-        searches = partial(statuses, drivers.values()) if drivers else None
-        display = ProgressDisplay(
-            opened.sweep, console=console, verbosity=settings.verbosity, command=command, done=done, searches=searches
-        )
-        observe = stack.enter_context(display)
+def _measure(
+    opened: OpenedSweep,
+    settings: RunSettings,
+    console: "Console",
+    journal: Journal,
+    stop: StopFlag,
+    locks: ExitStack,
+    *,
+    single: bool,
+) -> MeasuringOutcome:
+    """Run the lanes, with their devices locked, and record how they ended. `locks` holds the devices' locks."""
+    paths, prepared, command = SweepPaths(opened.root), opened.prepared, opened.record.command
+    groups = plan(prepared, opened.progress.groups, search=settings.tuner is not None)
+    drivers = search_drivers(groups, settings.tuner, read_journal(paths.journal).samples) if settings.tuner else {}
+    done = len(opened.progress.done)
+    print_start(prepared, groups, settings, console, command=command, single=single, done=done)
+    busy = lock_devices(
+        [device for lane in prepared.lanes for device in lane.devices],
+        on_busy=settings.on_busy,
+        sweep=str(opened.root),
+        on_wait=partial(say, console),
+        should_stop=lambda: stop.requested,
+    )
+    locks.enter_context(busy)
+    write_record(paths.record, opened.record)
+    journal.note("plan", blocks=plan_as_data(groups), accepted=list(opened.accepted))
+    display = ProgressDisplay(
+        prepared.jobs,
+        console=console,
+        verbosity=settings.verbosity,
+        command=command,
+        done=done,
+        searches=partial(statuses, drivers.values()) if drivers else None,
+    )
+    with display as observe:
         measured = measure(
             groups, opened, journal=journal, observe=observe, stop=stop, search_drivers=drivers, preload=Preload()
         )
-        return _record_end(opened.record, measured, drivers, paths), {job.id for job in opened.sweep.jobs}
+    return _record_end(opened.record, measured, drivers, paths)
 
 
 def _record_end(

@@ -11,7 +11,7 @@ import pytest
 from tests.measuring.standin_lane import RecordedPreload, StandInEngine, StandInSession, good
 from tests.planning.jobs import jobs_over_n_draft
 from tests.results.made import environment, record
-from velosweep.config.settings import Job, Prompt, PromptSet, Sweep
+from velosweep.config.settings import Job, Prompt, PromptSet
 from velosweep.errors import RequestRefused, StorageError
 from velosweep.llama_cpp.engine import Generation, Request
 from velosweep.measuring.dispatch import MeasuringOutcome, measure
@@ -37,13 +37,7 @@ def run(
         engines={engine_key(JOBS[0].engine): engine},
         reasons=(),
     )
-    opened = OpenedSweep(
-        sweep=Sweep(id="s", root=str(folder), jobs=jobs),
-        prepared=prepared,
-        record=record(),
-        progress=EarlierResults(),
-        accepted=(),
-    )
+    opened = OpenedSweep(root=folder, prepared=prepared, record=record(), progress=EarlierResults(), accepted=())
     return measure(
         plan_groups(jobs, lanes=lanes),
         opened,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 
 from tests.planning.jobs import jobs_over_n_draft
-from velosweep.config.settings import Job, Speculation, Sweep
+from velosweep.config.settings import Job, Speculation
 from velosweep.errors import MismatchError
 from velosweep.measuring.opening import job_record, merge_records
 from velosweep.records import Environment, SweepRecord
@@ -21,11 +22,16 @@ HERE = Environment(
 )  # fmt: skip
 
 
+def of_today(*jobs: Job, single: bool = False, environment: Environment = HERE) -> SweepRecord:
+    records = tuple(map(job_record, jobs))
+    return SweepRecord(sweep_id="s", created_at=NOW, command=(), single=single, jobs=records, environment=environment)
+
+
 def adopted(
     before: SweepRecord | None, jobs: tuple[Job, ...], here: Environment = HERE, accepted: Sequence[str] = ()
 ) -> SweepRecord:
-    records = tuple(map(job_record, jobs))
-    return merge_records(before, Sweep(id="s", root="/r", jobs=jobs), records, here, now=NOW, accepted=accepted)
+    today = of_today(*jobs, environment=here)
+    return merge_records(before, today, Path("/r"), accepted=accepted) if before else today
 
 
 def test_the_same_grid_is_adopted_with_what_is_known_of_it() -> None:
@@ -67,22 +73,18 @@ def test_another_job_in_the_place_of_one_that_stands_is_refused() -> None:
 
 def test_another_single_job_is_told_the_key_of_its_own_folder() -> None:
     (first,), (other,) = jobs_over_n_draft(4), jobs_over_n_draft(12)
-    sweep = Sweep(id="s", root="/r", jobs=(first,), single=True)
-    record = merge_records(None, sweep, (job_record(first),), HERE, now=NOW)
 
     with pytest.raises(MismatchError, match=r"choose another hydra\.run\.dir"):
-        merge_records(record, replace(sweep, jobs=(other,)), (job_record(other),), HERE, now=NOW)
+        merge_records(of_today(first, single=True), of_today(other, single=True), Path("/r"))
 
 
 def test_a_single_job_joins_no_sweep_without_being_asked_to() -> None:
     record = adopted(None, jobs_over_n_draft(4, 8))
     (other,) = jobs_over_n_draft(12)
-    sweep = Sweep(id="s", root="/r", jobs=(other,), single=True)
 
     with pytest.raises(MismatchError, match=r"/r holds a sweep of 2 settings, which a single job would join"):
-        merge_records(record, sweep, (job_record(other),), HERE, now=NOW)
-    known = replace(sweep, jobs=jobs_over_n_draft(4))
-    assert merge_records(record, known, record.jobs[:1], HERE, now=NOW).jobs == record.jobs
+        merge_records(record, of_today(other, single=True), Path("/r"))
+    assert merge_records(record, of_today(*jobs_over_n_draft(4), single=True), Path("/r")).jobs == record.jobs
 
 
 def test_an_earlier_job_that_is_now_known_to_be_another_s_twin_is_not_waited_for() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.planning.jobs import job
-from velosweep.config.settings import Adaptive, Job, ModelPair, Prompt, PromptSet, Protocol, Sweep
+from velosweep.config.settings import Adaptive, Job, ModelPair, Prompt, PromptSet, Protocol
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.planning.identity import identify, speculative_server, vanilla_server
 from velosweep.planning.measurements import Measurement
@@ -15,10 +15,12 @@ from velosweep.values import Mode
 MAIN, DRAFT = "/models/llama-3.1-8b-q4_k_m.gguf", "/models/llama-3.2-1b-q4_k_m.gguf"
 
 
-def sweep(n_drafts: Sequence[int] = (8,), *, iterations: int = 5, prompts: int = 1, adaptive: bool = False) -> Sweep:
+def jobs(
+    n_drafts: Sequence[int] = (8,), *, iterations: int = 5, prompts: int = 1, adaptive: bool = False
+) -> tuple[Job, ...]:
     """The specification's example over n_draft; a single job for one value."""
     texts = [Prompt(id=f"p{index}", text="Explain quantum computing in simple terms") for index in range(prompts)]
-    jobs = [
+    alike = [
         job(
             num=num,
             n_draft=n_draft,
@@ -28,7 +30,7 @@ def sweep(n_drafts: Sequence[int] = (8,), *, iterations: int = 5, prompts: int =
         )
         for num, n_draft in enumerate(n_drafts)
     ]
-    return Sweep(id="sweep", root="/tmp/sweep", jobs=identify(jobs, {}), single=len(jobs) == 1)
+    return identify(alike, {})
 
 
 def server(of: Job, mode: Mode) -> ServerConfig:
@@ -38,9 +40,9 @@ def server(of: Job, mode: Mode) -> ServerConfig:
     return found
 
 
-def group(of: Sweep) -> ServerGroup:
+def group(of: Sequence[Job]) -> ServerGroup:
     """All jobs of a sweep loaded together."""
-    (whole,) = plan_groups(of.jobs)
+    (whole,) = plan_groups(of)
     return whole
 
 

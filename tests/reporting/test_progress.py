@@ -4,7 +4,7 @@ import io
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -14,7 +14,7 @@ from rich.console import Console
 from scipy import stats
 
 from tests.reporting import planned, sweeps
-from velosweep.config.settings import Job, Sweep
+from velosweep.config.settings import Job
 from velosweep.measuring.events import (
     Event,
     GroupEnded,
@@ -50,17 +50,17 @@ def ended(
 
 
 @contextmanager
-def observing(sweep: Sweep, **settings: int) -> Iterator[tuple[io.StringIO, Observer]]:
+def observing(jobs: Sequence[Job], **settings: int) -> Iterator[tuple[io.StringIO, Observer]]:
     out = io.StringIO()
-    with ProgressDisplay(sweep, console=make_console(out), **settings) as observe:
+    with ProgressDisplay(jobs, console=make_console(out), **settings) as observe:
         yield out, observe
 
 
 def test_iteration_lines_are_the_specifications_and_name_their_arm() -> None:
-    sweep = planned.sweep()
-    (job,) = sweep.jobs
+    jobs = planned.jobs()
+    (job,) = jobs
 
-    with observing(sweep) as (out, observe):
+    with observing(jobs) as (out, observe):
         observe(ended(job, Mode.VANILLA, 0, 28.45, total_ms=3521))
         observe(ended(job, Mode.SPECULATIVE, 0, 67.23, total_ms=1488))
 
@@ -72,12 +72,12 @@ def test_iteration_lines_are_the_specifications_and_name_their_arm() -> None:
 
 @pytest.mark.parametrize("searching", [False, True])
 def test_the_tenth_iteration_stands_below_the_ninth(searching: bool) -> None:
-    sweep = planned.sweep((4, 8), iterations=10)
+    jobs = planned.jobs((4, 8), iterations=10)
     out = io.StringIO()
 
-    with ProgressDisplay(sweep, console=make_console(out), searches=list if searching else None) as observe:
+    with ProgressDisplay(jobs, console=make_console(out), searches=list if searching else None) as observe:
         for iteration in (8, 9):
-            observe(ended(sweep.jobs[0], Mode.VANILLA, iteration, 30))
+            observe(ended(jobs[0], Mode.VANILLA, iteration, 30))
 
     ninth, tenth = out.getvalue().splitlines()
     assert "Iteration 9" in ninth
@@ -85,17 +85,17 @@ def test_the_tenth_iteration_stands_below_the_ninth(searching: bool) -> None:
 
 
 def test_a_search_shows_no_totals_because_it_decides_as_it_goes() -> None:
-    sweep = planned.sweep()
-    (job,) = sweep.jobs
+    jobs = planned.jobs()
+    (job,) = jobs
     out = io.StringIO()
     seconds = count(0, 61)
 
     with ProgressDisplay(
-        sweep, console=make_console(out), searches=tuple, clock=lambda: float(next(seconds))
+        jobs, console=make_console(out), searches=tuple, clock=lambda: float(next(seconds))
     ) as observe:
         observe(ended(job, Mode.VANILLA, 5, 30))
     with ProgressDisplay(
-        planned.sweep(tuple(range(1, 33))), console=make_console(out), searches=tuple,
+        planned.jobs(tuple(range(1, 33))), console=make_console(out), searches=tuple,
         clock=lambda: float(next(seconds)),
     ) as observe:  # fmt: skip
         observe(ended(job, Mode.VANILLA, 5, 30))
@@ -108,10 +108,10 @@ def test_a_search_shows_no_totals_because_it_decides_as_it_goes() -> None:
 
 
 def test_a_pass_over_several_prompts_is_one_line() -> None:
-    sweep = planned.sweep(prompts=2)
-    (job,) = sweep.jobs
+    jobs = planned.jobs(prompts=2)
+    (job,) = jobs
 
-    with observing(sweep) as (out, observe):
+    with observing(jobs) as (out, observe):
         observe(ended(job, Mode.VANILLA, 0, 30, total_ms=1000))
         assert out.getvalue() == ""
         observe(ended(job, Mode.VANILLA, 0, 60, total_ms=500, prompt=1))
@@ -120,22 +120,22 @@ def test_a_pass_over_several_prompts_is_one_line() -> None:
 
 
 def test_warm_ups_are_not_shown_as_iterations() -> None:
-    sweep = planned.sweep()
+    jobs = planned.jobs()
 
-    with observing(sweep) as (out, observe):
-        observe(ended(sweep.jobs[0], Mode.VANILLA, 0, 30, warmup=True))
+    with observing(jobs) as (out, observe):
+        observe(ended(jobs[0], Mode.VANILLA, 0, 30, warmup=True))
 
     assert out.getvalue() == ""
 
 
 def test_failures_are_shown_at_once_even_when_quiet() -> None:
-    sweep = planned.sweep()
-    (job,) = sweep.jobs
+    jobs = planned.jobs()
+    (job,) = jobs
     failure = ServerFailed(
         lane=0, server=planned.server(job, Mode.SPECULATIVE), jobs=(job,), error="out of memory\x1b[2J"
     )
 
-    with observing(sweep, verbosity=-1) as (out, observe):
+    with observing(jobs, verbosity=-1) as (out, observe):
         observe(ended(job, Mode.VANILLA, 0, 30))
         observe(failure)
 
@@ -143,20 +143,20 @@ def test_failures_are_shown_at_once_even_when_quiet() -> None:
 
 
 def test_who_gave_flags_reads_them_in_a_servers_failure() -> None:
-    sweep = planned.sweep()
-    server = planned.server(sweep.jobs[0], Mode.SPECULATIVE)
+    jobs = planned.jobs()
+    server = planned.server(jobs[0], Mode.SPECULATIVE)
 
-    with observing(sweep, command=("velosweep", "run", "-l", "x")) as (out, observe):
-        observe(ServerFailed(lane=0, server=server, jobs=sweep.jobs, error="it died; leave llama_cpp.path out"))
+    with observing(jobs, command=("velosweep", "run", "-l", "x")) as (out, observe):
+        observe(ServerFailed(lane=0, server=server, jobs=jobs, error="it died; leave llama_cpp.path out"))
 
     assert out.getvalue() == "  ❌ n_draft 8 did not run: it died; leave --llama-server out\n"
 
 
 def test_servers_that_fail_alike_say_why_once() -> None:
-    sweep = planned.sweep((4, 8))
-    four, eight = sweep.jobs
+    jobs = planned.jobs((4, 8))
+    four, eight = jobs
 
-    with observing(sweep) as (out, observe):
+    with observing(jobs) as (out, observe):
         for number, job in enumerate((four, eight)):
             error = f"it was killed by SIGILL (log: /s/{number}.log); build it here"
             observe(ServerFailed(lane=0, server=planned.server(job, Mode.SPECULATIVE), jobs=(job,), error=error))
@@ -167,34 +167,34 @@ def test_servers_that_fail_alike_say_why_once() -> None:
 
 
 def test_a_failed_run_says_how_and_why() -> None:
-    sweep = planned.sweep()
-    (job,) = sweep.jobs
+    jobs = planned.jobs()
+    (job,) = jobs
     bad = sample(30, total_ms=1, status=Status.INVALID, error="nothing was drafted")
 
-    with observing(sweep) as (out, observe):
+    with observing(jobs) as (out, observe):
         observe(RunEnded(lane=0, measurement=planned.measurement(job, Mode.SPECULATIVE, 0), sample=bad))
 
     assert "n_draft 8 ... invalid: nothing was drafted" in out.getvalue()
 
 
 def test_a_large_sweep_says_one_line_a_minute() -> None:
-    sweep = planned.sweep(tuple(range(1, 33)))
+    jobs = planned.jobs(tuple(range(1, 33)))
     out = io.StringIO()
     seconds = count(0, 10)
 
-    with ProgressDisplay(sweep, console=make_console(out), clock=lambda: float(next(seconds))) as observe:
-        for job in sweep.jobs:
+    with ProgressDisplay(jobs, console=make_console(out), clock=lambda: float(next(seconds))) as observe:
+        for job in jobs:
             observe(ended(job, Mode.VANILLA, job.num, 30))
 
     lines = out.getvalue().splitlines()
-    assert 1 <= len(lines) <= len(sweep.jobs) // 3
+    assert 1 <= len(lines) <= len(jobs) // 3
     assert " of 165 runs" in lines[0]
 
 
 def test_the_running_speedup_is_the_paired_geometric_mean_with_its_interval() -> None:
-    sweep = planned.sweep()
-    (job,) = sweep.jobs
-    progress = SweepProgress(sweep)
+    jobs = planned.jobs()
+    (job,) = jobs
+    progress = SweepProgress(jobs)
     ratios = (1.4, 1.5, 1.45)
     for iteration, ratio in enumerate(ratios):
         for event in (ended(job, Mode.VANILLA, iteration, 30), ended(job, Mode.SPECULATIVE, iteration, 30 * ratio)):
@@ -211,14 +211,14 @@ def test_the_running_speedup_is_the_paired_geometric_mean_with_its_interval() ->
 
 
 def test_the_expected_number_of_runs_counts_a_shared_baseline_once() -> None:
-    progress = SweepProgress(planned.sweep((4, 8, 12), iterations=5, prompts=2))
+    progress = SweepProgress(planned.jobs((4, 8, 12), iterations=5, prompts=2))
 
     assert progress.expected() == (3 + 1) * 5 * 2
 
 
 def test_blocks_add_their_own_baseline() -> None:
-    progress = SweepProgress(planned.sweep((4, 8), iterations=5))
-    progress.groups[progress.sweep.jobs[0].baseline_id].update({0, 1})
+    progress = SweepProgress(planned.jobs((4, 8), iterations=5))
+    progress.groups[progress.jobs[0].baseline_id].update({0, 1})
 
     assert progress.expected() == (2 + 2) * 5
 
@@ -235,16 +235,16 @@ def watched_console() -> tuple[Watched, Console]:
 
 
 def test_on_a_terminal_the_live_block_is_drawn_at_most_twice_a_second() -> None:
-    sweep = planned.sweep((4, 8), iterations=200)
+    jobs = planned.jobs((4, 8), iterations=200)
     out, console = watched_console()
     ticks = count(0)
 
-    with ProgressDisplay(sweep, console=console, clock=lambda: next(ticks) / 100) as observe:
+    with ProgressDisplay(jobs, console=console, clock=lambda: next(ticks) / 100) as observe:
         for iteration in range(50):
-            observe(RunStarted(lane=0, measurement=planned.measurement(sweep.jobs[0], Mode.VANILLA, iteration)))
-            observe(ended(sweep.jobs[0], Mode.VANILLA, iteration, 30))
-            observe(ended(sweep.jobs[0], Mode.SPECULATIVE, iteration, 45))
-        observe(RunStarted(lane=0, measurement=planned.measurement(sweep.jobs[0], Mode.VANILLA, 50)))
+            observe(RunStarted(lane=0, measurement=planned.measurement(jobs[0], Mode.VANILLA, iteration)))
+            observe(ended(jobs[0], Mode.VANILLA, iteration, 30))
+            observe(ended(jobs[0], Mode.SPECULATIVE, iteration, 45))
+        observe(RunStarted(lane=0, measurement=planned.measurement(jobs[0], Mode.VANILLA, 50)))
 
     drawn = out.getvalue().count("vanilla, iteration")
     assert 1 <= drawn <= 2 * (next(ticks) / 100) + 1
@@ -252,12 +252,12 @@ def test_on_a_terminal_the_live_block_is_drawn_at_most_twice_a_second() -> None:
 
 
 def test_the_live_block_names_the_run_that_is_being_measured() -> None:
-    sweep = planned.sweep((4,), iterations=5)
-    (job,) = sweep.jobs
+    jobs = planned.jobs((4,), iterations=5)
+    (job,) = jobs
     out, console = watched_console()
     now = [0.0]
 
-    with ProgressDisplay(sweep, console=console, clock=lambda: now[0]) as observe:
+    with ProgressDisplay(jobs, console=console, clock=lambda: now[0]) as observe:
         for mode, rate in ((Mode.VANILLA, 30.0), (Mode.SPECULATIVE, 45.0)):
             observe(RunStarted(lane=0, measurement=planned.measurement(job, mode, 1)))
             now[0] += 1.0  # it takes a second, and the next starts at once
@@ -270,12 +270,12 @@ def test_the_live_block_names_the_run_that_is_being_measured() -> None:
 
 def test_the_clock_moves_and_the_time_left_shrinks_while_a_run_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_module, "TICK_S", 0.01)
-    sweep = planned.sweep((4,), iterations=5)
-    (job,) = sweep.jobs
+    jobs = planned.jobs((4,), iterations=5)
+    (job,) = jobs
     out, console = watched_console()
     now = [0.0]
 
-    with ProgressDisplay(sweep, console=console, clock=lambda: now[0]) as observe:
+    with ProgressDisplay(jobs, console=console, clock=lambda: now[0]) as observe:
         for mode in (Mode.VANILLA, Mode.SPECULATIVE):
             now[0] += 10.0
             observe(ended(job, mode, 0, 30.0))
@@ -291,8 +291,8 @@ def test_the_clock_moves_and_the_time_left_shrinks_while_a_run_lasts(monkeypatch
 
 
 def test_a_search_says_its_phase_its_time_and_what_is_in_the_running() -> None:
-    sweep = planned.sweep(tuple(range(1, 33)))
-    one, two, *_ = sweep.jobs
+    jobs = planned.jobs(tuple(range(1, 33)))
+    one, two, *_ = jobs
     status = SearchStatus(
         category=None, phase=Phase.ELIMINATION, number=3, candidates=(one.baseline_id, one.id, two.id), spent_s=35.0,
         budget_s=120.0,
@@ -301,7 +301,7 @@ def test_a_search_says_its_phase_its_time_and_what_is_in_the_running() -> None:
     seconds = count(0, 61)
 
     with ProgressDisplay(
-        sweep, console=make_console(out), searches=lambda: [status],
+        jobs, console=make_console(out), searches=lambda: [status],
         clock=lambda: float(next(seconds)),
     ) as observe:  # fmt: skip
         for iteration in range(3):
@@ -312,12 +312,12 @@ def test_a_search_says_its_phase_its_time_and_what_is_in_the_running() -> None:
 
 @pytest.mark.parametrize(("second", "said"), [(15.0, r"×± over 100 % 2 pairs"), (45.5, r"×±\d\.\d % 2 pairs")])
 def test_an_interval_of_two_pairs_is_no_figure_of_a_hundred_thousand(second: float, said: str) -> None:
-    sweep = planned.sweep((4,), iterations=5)
-    (job,) = sweep.jobs
+    jobs = planned.jobs((4,), iterations=5)
+    (job,) = jobs
     out, console = watched_console()
     seconds = count(0, 10)
 
-    with ProgressDisplay(sweep, console=console, clock=lambda: float(next(seconds))) as observe:
+    with ProgressDisplay(jobs, console=console, clock=lambda: float(next(seconds))) as observe:
         for iteration, rate in enumerate((45.0, second)):
             observe(ended(job, Mode.VANILLA, iteration, 30))
             observe(ended(job, Mode.SPECULATIVE, iteration, rate))
@@ -328,17 +328,17 @@ def test_an_interval_of_two_pairs_is_no_figure_of_a_hundred_thousand(second: flo
 
 
 def test_every_kind_of_event_is_taken() -> None:
-    sweep = planned.sweep()
-    (job,) = sweep.jobs
+    jobs = planned.jobs()
+    (job,) = jobs
     vanilla = planned.server(job, Mode.VANILLA)
     events: list[Event] = [
         ServerLoading(lane=0, server=vanilla),
         ServerReady(lane=0, server=vanilla, load_s=0.5, memory_bytes=None),
         RunStarted(lane=0, measurement=planned.measurement(job, Mode.VANILLA, 0)),
-        GroupEnded(lane=0, group=planned.group(sweep)),
+        GroupEnded(lane=0, group=planned.group(jobs)),
     ]
 
-    with observing(sweep, verbosity=1) as (out, observe):
+    with observing(jobs, verbosity=1) as (out, observe):
         for event in events:
             observe(event)
 

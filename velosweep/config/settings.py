@@ -269,14 +269,3 @@ class RunSettings:
     force: bool = False
     tuner: TunerSettings | None = None  # search the grid instead of measuring all of it
     measures_remotely: bool = False  # other machines measure, so that this one's cores say nothing
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sweep:
-    """All jobs of one command and where their results go (`root`, absolute)."""
-
-    id: str
-    root: str
-    jobs: tuple[Job, ...]
-    command: tuple[str, ...] = ()
-    single: bool = False

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from velosweep.config.settings import RunSettings, Sweep
+from velosweep.config.settings import RunSettings
 from velosweep.files import make_folder, write_bytes, write_text
 from velosweep.hydra_app.remote import SERVER_GROUP_NUMBER_STRIDE, RemoteGroup
 from velosweep.measuring.events import RunEnded, RunStarted
@@ -96,7 +96,7 @@ def display_of(
     jobs = {group.name: identify(group.jobs, {}) for group in groups}
     lanes = {group.name: number for number, group in enumerate(groups)}
     with ProgressDisplay(
-        Sweep(id="", root=str(root), jobs=tuple(job for own in jobs.values() for job in own)),
+        [job for own in jobs.values() for job in own],
         console=make_console(),
         verbosity=settings.verbosity,
         done=sum(sample.status is Status.OK and not sample.warmup for sample in earlier),

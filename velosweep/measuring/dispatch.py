@@ -7,7 +7,6 @@ every other worker when one dies. A dead server is the lane's own business; the 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from velosweep.config.settings import Job
 from velosweep.garbage_collection import existing_objects_frozen
@@ -98,11 +97,11 @@ def measure(
 
 def _contexts(opened: OpenedSweep, recorder: Recorder, stop: StopFlag, preload: Preload) -> Iterator[LaneContext]:
     prepared, progress = opened.prepared, opened.progress
-    model_files, logs = ModelWatch(prepared.environment.models), ServerLogs(SweepPaths(Path(opened.sweep.root)))
+    model_files, logs = ModelWatch(prepared.environment.models), ServerLogs(SweepPaths(opened.root))
     own_pids: set[int] = set()  # of all lanes' servers: none of them is somebody else's work
     for lane in prepared.lanes:
         yield LaneContext(
-            sweep_id=opened.sweep.id,
+            sweep_id=opened.record.sweep_id,
             lane=lane,
             outputs=dict(progress.outputs),
             order=itertools.count(progress.next_order),

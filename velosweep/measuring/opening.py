@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from velosweep.config.settings import Job, RunSettings, Sweep
+from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import MismatchError, StorageError
 from velosweep.llama_cpp.selection import server_command_name
 from velosweep.llama_cpp.server_command import request_arguments
@@ -28,19 +28,21 @@ from velosweep.units import plural
 class OpenedSweep:
     """A sweep as it is when measuring begins. `accepted`: differences from earlier runs that `force` allowed."""
 
-    sweep: Sweep
+    root: Path
     prepared: Prepared
     record: SweepRecord
     progress: EarlierResults
     accepted: tuple[str, ...]
 
 
-def open_sweep(sweep: Sweep, prepared: Prepared, settings: RunSettings) -> OpenedSweep:
+def open_sweep(
+    root: Path, prepared: Prepared, settings: RunSettings, *, command: Sequence[str], single: bool
+) -> OpenedSweep:
     """Open a new sweep or resume an earlier one. The caller holds the folder's lock.
 
     Raises MismatchError where the earlier one was measured under other conditions or holds other jobs' results.
     """
-    paths = SweepPaths(Path(sweep.root))
+    paths = SweepPaths(root)
     before = read_record(paths.record) if paths.record.is_file() else None
     accepted: tuple[str, ...] = ()
     if before:
@@ -48,11 +50,19 @@ def open_sweep(sweep: Sweep, prepared: Prepared, settings: RunSettings) -> Opene
             with suppress(OSError):  # what can't be removed does no harm
                 path.unlink()
         prepared, accepted = keep_earlier_ids(before, prepared, force=settings.force)
-    sweep = replace(sweep, id=before.sweep_id if before else secrets.token_hex(8), jobs=prepared.jobs)
-    jobs = tuple(_job_record(job, prepared) for job in prepared.jobs)
-    record = merge_records(before, sweep, jobs, prepared.environment, now=datetime.now(timezone.utc), accepted=accepted)
+    record = SweepRecord(
+        sweep_id=secrets.token_hex(8),
+        created_at=datetime.now(timezone.utc),
+        command=tuple(command),
+        single=single,
+        jobs=tuple(_job_record(job, prepared) for job in prepared.jobs),
+        environment=prepared.environment,
+        working_directory=str(Path.cwd()),
+    )
+    if before:
+        record = merge_records(before, record, root, accepted=accepted)
     return OpenedSweep(
-        sweep=sweep,
+        root=root,
         prepared=prepared,
         record=replace(record, tuner=settings.tuner, show_paths=settings.report_paths, plots=settings.report_plots),
         progress=earlier_progress(paths) if before else EarlierResults(),
@@ -143,45 +153,27 @@ def job_record(job: Job, server_arguments: tuple[str, ...] = ()) -> JobRecord:
     )
 
 
-def merge_records(
-    before: SweepRecord | None,
-    sweep: Sweep,
-    jobs: tuple[JobRecord, ...],
-    environment: Environment,
-    *,
-    now: datetime,
-    accepted: Sequence[str] = (),
-) -> SweepRecord:
-    """The record of this sweep: a new one, or an earlier one with today's jobs added and their states kept.
+def merge_records(before: SweepRecord, today: SweepRecord, root: Path, *, accepted: Sequence[str] = ()) -> SweepRecord:
+    """The record of an earlier sweep with today's jobs added and the states of those that it knew kept.
 
     `accepted`: what was unlike its environment when it went on. Raises MismatchError for what would be written over.
     """
-    if before is None:
-        return SweepRecord(
-            sweep_id=sweep.id,
-            created_at=now,
-            command=sweep.command,
-            single=sweep.single,
-            jobs=jobs,
-            environment=environment,
-            working_directory=str(Path.cwd()),
-        )
-    known, own = {job.id: job for job in before.jobs}, "hydra.run.dir" if sweep.single else "hydra.sweep.dir"
-    if sweep.single and not before.single and any(job.id not in known for job in jobs):
+    known, own = {job.id: job for job in before.jobs}, "hydra.run.dir" if today.single else "hydra.sweep.dir"
+    if today.single and not before.single and any(job.id not in known for job in today.jobs):
         raise MismatchError(
-            f"{sweep.root} holds a sweep of {plural(len(before.jobs), 'setting')}, which a single job would join",
+            f"{root} holds a sweep of {plural(len(before.jobs), 'setting')}, which a single job would join",
             remedy="choose another hydra.run.dir; to add a setting to the sweep run it with -m and hydra.sweep.dir",
         )
-    together = _others(before.jobs, jobs)
+    together = _others(before.jobs, today.jobs)
     places = {job.directory: job for job in together}
-    for job in jobs:
+    for job in today.jobs:
         former, other = known.get(job.id), places.get(job.directory)
         if former is not None:
             job = _with_former(job, former)
         elif other is not None:
             raise MismatchError(
                 f"job {job.num} ({' '.join(job.overrides)}) would overwrite the results of job {other.num} "
-                f"({' '.join(other.overrides)}) in {sweep.root}",
+                f"({' '.join(other.overrides)}) in {root}",
                 remedy=f"choose another {own}; velosweep resume goes on with this one",
             )
         together.append(job)

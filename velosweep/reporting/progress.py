@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from velosweep.config.flag_habits import as_typed
-from velosweep.config.settings import Sweep
+from velosweep.config.settings import Job
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring import events
 from velosweep.measuring.events import Event, Observer
@@ -44,7 +44,7 @@ class ProgressDisplay:
 
     def __init__(
         self,
-        sweep: Sweep,
+        jobs: Sequence[Job],
         *,
         console: "Console",
         verbosity: int = NORMAL,
@@ -55,7 +55,7 @@ class ProgressDisplay:
     ) -> None:
         """`done`: runs that an earlier start of this sweep took. `searches`: how far each search has come. Searches
         decide as they go how many runs there are, so no totals are shown. `command`: as it was typed."""
-        self._progress, self._done_before = SweepProgress(sweep, done=done), done
+        self._progress, self._done_before = SweepProgress(jobs, done=done), done
         self._console, self._verbosity, self._clock = console, verbosity, clock
         self._searches, self._command = searches, command
         self._live: Live | None = None
@@ -64,10 +64,10 @@ class ProgressDisplay:
         self._ticking = threading.Thread(target=self._tick, name="clock", daemon=True)
         self._started = self._drawn = self._status_at = self._last_run = clock()
         self._lanes: dict[int, tuple[str, float]] = {}  # what each is doing, since when
-        servers = len(sweep.jobs) + len({job.baseline_id for job in sweep.jobs if not job.skip_vanilla})
-        lines = servers * max(map(most_iterations, sweep.jobs), default=0)
+        servers = len(jobs) + len({job.baseline_id for job in jobs if not job.skip_vanilla})
+        lines = servers * max(map(most_iterations, jobs), default=0)
         self._each_line = verbosity > NORMAL or lines <= MOST_ITERATION_LINES
-        self._names = names_of_jobs(sweep.jobs)
+        self._names = names_of_jobs(jobs)
         self._label_width = 2 + max(map(len, (*self._names.labels.values(), *self._names.vanilla.values())), default=0)
         self._server_names: dict[str, set[str]] = {}
         self._failures: dict[str, str] = {}  # the first server that failed so, by what failures alike have in common
@@ -170,7 +170,7 @@ class ProgressDisplay:
     def _server_name(self, server: ServerConfig) -> str:
         """The label of the job that a server is for; where it serves several, what they have in common."""
         if not self._server_names:
-            for job in self._progress.sweep.jobs:
+            for job in self._progress.jobs:
                 self._server_names.setdefault(vanilla_server(job).id, set()).add(self._names.vanilla[job.id])
                 if own := speculative_server(job):
                     self._server_names.setdefault(own.id, set()).add(self._names.labels[job.id])

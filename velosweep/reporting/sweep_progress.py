@@ -2,9 +2,10 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from velosweep.config.settings import Job, Sweep
+from velosweep.config.settings import Job
 from velosweep.planning.measurements import Measurement, most_iterations
 from velosweep.statistics.intervals import Ratio, t_ratio
 from velosweep.values import Mode, Sample, Status
@@ -30,7 +31,7 @@ class _Pass:
 class SweepProgress:
     """What has been measured so far."""
 
-    sweep: Sweep
+    jobs: Sequence[Job]
     done: int = 0
     bad: int = 0
     groups: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))  # begun, by baseline
@@ -43,7 +44,7 @@ class SweepProgress:
 
     def __post_init__(self) -> None:
         self.of_baseline = defaultdict(list)
-        for job in self.sweep.jobs:
+        for job in self.jobs:
             self.of_baseline[job.baseline_id].append(job)
         self._runs_of_baseline = {}
         for baseline_id, jobs in self.of_baseline.items():
@@ -85,6 +86,6 @@ class SweepProgress:
         if self._leaders is None:
             for job_id in self.log_ratios.keys() - self.ratios.keys():
                 self.ratios[job_id] = t_ratio(self.log_ratios[job_id])
-            found = [(job, self.ratios[job.id]) for job in self.sweep.jobs if job.id in self.ratios]
+            found = [(job, self.ratios[job.id]) for job in self.jobs if job.id in self.ratios]
             self._leaders = sorted(found, key=lambda entry: -(entry[1].ratio or 0.0))[:MOST_LEADERS]
         return self._leaders[:most]

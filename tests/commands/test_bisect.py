@@ -85,6 +85,8 @@ def verdict_of(builds: list[str], build: str, first: int) -> BuildVerdict:
         (["-l", "a"], "bisect compares two builds or more"),
         (["-l", "a", "b", "--slower-by", "much"], "--slower-by is much"),
         (["-l", "a", "b", "--slower-by", "0"], "--slower-by is 0"),
+        (["-l", "a", "b", "--n-draft", "4,8"], "velosweep: --n-draft has several values"),
+        (["-l", "a", "b", "iterations=2,3"], "velosweep: iterations has several values"),
         (["-l", "a", "b", "--draft", "d.gguf"], "--draft is given without --main"),
     ],
 )

@@ -63,10 +63,16 @@ def test_a_pattern_stands_for_the_files_it_matches(recorded: Recorded, tmp_path:
 
 
 def test_keys_and_groups_are_taken_beside_flags(recorded: Recorded) -> None:  # noqa: F811
-    assert recorded.main(["run", "--n-draft", "4", "engine.cache_type_k=f16,q8_0", "protocol=quick"]) == 0
+    assert recorded.main(["run", "--n-draft", "4", "-m", "engine.cache_type_k=f16,q8_0", "protocol=quick"]) == 0
 
     assert [job.engine.cache_type_k for job in recorded.jobs] == ["f16", "q8_0"]
     assert {job.protocol.name for job in recorded.jobs} == {"quick"}
+
+
+def test_streams_and_depths_have_flags(recorded: Recorded) -> None:  # noqa: F811
+    assert recorded.main(["run", "--streams", "1,4", "--depth", "2000"]) == 0
+
+    assert [(job.concurrency, job.depth) for job in recorded.jobs] == [(1, 2000), (4, 2000)]
 
 
 def test_tune_is_a_search_and_prompts_come_from_a_file_or_a_set(recorded: Recorded, tmp_path: Path) -> None:  # noqa: F811
@@ -126,7 +132,9 @@ def test_prompts_go_through_the_chat_template_where_there_is_one_unless_told_oth
         ("--kind none --skip-vanilla", "--skip-vanilla with --kind none leaves nothing to measure\n"),
         ("n_draft=0", "velosweep: n_draft is 0\n"),
         ("--draft-max 16", "velosweep run has no --draft-max\n  write --n-draft 16 instead\n"),
-        ("--depth 0,2000", "velosweep run can't read '--depth'\n  did you mean depth=VALUE? "),
+        ("--retries 2", "velosweep run can't read '--retries'\n  did you mean protocol.retries=VALUE? "),
+        ("--n-draft 8-4", "velosweep: 8-4 names no number\n  write the smaller one first: 4-8\n"),
+        ("--kind ,", "velosweep: --kind , names no value\n"),
         ("--main a.gguf --draft 16", "for the length: --n-draft 16\n"),
     ],
 )

@@ -17,10 +17,12 @@ from velosweep.config.flag_habits import run_command
         ),
         ("-m a.gguf -c 8192 -ngl 99", "velosweep run --main a.gguf engine.context=8192 engine.gpu_layers=99"),
         ("a.gguf -md b.gguf", "velosweep run --draft b.gguf --main a.gguf"),
-        ("-m a.gguf --jinja -np 4", "velosweep run --main a.gguf concurrency=4 'engine.args=[\"--jinja\"]'"),
+        ("-m a.gguf --jinja -np 4", "velosweep run --main a.gguf --streams 4 'engine.args=[\"--jinja\"]'"),
         ("-p hello iterations=1", "velosweep run --prompt hello iterations=1"),
         ("-i 3 n_draft=4", "velosweep run --iterations 3 n_draft=4"),
         ("-m n_draft=4 --n-predict 9", "velosweep run --n-predict 9 n_draft=4"),
+        ("--main a.gguf --draft b.gguf", "velosweep run --main a.gguf --draft b.gguf"),
+        ("-m a.gguf --draft 8", "velosweep run --main a.gguf --n-draft 8"),
         ("-hf owner/repo:Q4_K_M", "velosweep run --main owner/repo:Q4_K_M"),
     ],
 )

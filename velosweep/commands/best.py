@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from velosweep.commands.run import (
     DEFAULTS,
-    add_measuring_flags,
-    files,
+    add_flags,
+    flag_values,
     hydra_arguments,
-    measuring_values,
     parsed,
     split_numbers,
     split_overrides,
@@ -97,7 +96,7 @@ def _plan(
     from velosweep.measuring.prepare import open_lanes
 
     header = check_model(main_model, key="MODEL")
-    program = str(expanded(arguments.llama_cpp_path[0])) if arguments.llama_cpp_path else None
+    program = str(expanded(arguments.llama_server[0])) if arguments.llama_server else None
     chosen = resolve_engine("auto", program, os.environ)
     known = capabilities_of(chosen.program).spec_types if chosen.program else ()
     candidates, misfits = find_candidates(header, found, known)
@@ -141,13 +140,10 @@ def search_arguments(
     """The command line of Hydra's grammar that searches the plan."""
     categories = _categories(arguments.uses)
     values = {
-        "llama_cpp.path": files(arguments.llama_cpp_path),
-        "concurrency": split_numbers(arguments.streams),
-        "depth": split_numbers(arguments.depth),
-        **measuring_values(arguments),
+        **flag_values(arguments, "best"),
         "prompts.categories": [f"[{','.join(categories)}]"] if categories else [],
-        "hydra.sweep.dir": [quoted(arguments.out)] if arguments.out else [],
     }
+    del values["tuner.budget"]  # of all searches
     defaults = {
         "hydra/sweeper": ["tune"],
         "tuner.budget": [f"{_budget_s(arguments):g}s"],
@@ -222,14 +218,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="velosweep best",
         description="Find what speeds a model up here: draft models and heads that fit it, among the models of its "
         "folder and of llama.cpp's, Hugging Face's, LM Studio's and Ollama's, and the kinds of speculation that need "
-        "none. Vanilla competes too. Without MODEL: list the models found and which fit each other.",
+        "none. Vanilla competes too. It measures for 10 minutes unless --budget says otherwise. Without MODEL: list "
+        "the models found and which fit each other.",
         epilog="Any other setting: KEY=VALUE, as `velosweep --help` lists them, e.g. engine.context=8192",
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a GGUF file, or a model's name in one of the stores")
-    parser.add_argument("--budget", default="10min", metavar="TIME", help="time to measure (default: 10min)")
     parser.add_argument("--for", dest="uses", metavar="USE", help=f"what it is for: {', '.join(_USES)}, or several")
-    parser.add_argument("--streams", nargs="+", metavar="N", help="requests at a time, e.g. 1,4: a search for each")
-    parser.add_argument("--depth", nargs="+", metavar="N", help="tokens of context before each prompt, likewise")
     parser.add_argument("--models", nargs="+", action="extend", metavar="DIR", help="further folders with models")
-    add_measuring_flags(parser)
+    add_flags(parser, "best")
+    parser.set_defaults(budget="10min")
     return parser

@@ -14,13 +14,12 @@ from pathlib import Path
 from velosweep.commands.resume import saved_sweep
 from velosweep.commands.run import (
     DEFAULTS,
-    add_measuring_flags,
+    add_flags,
     file_names,
-    files,
+    flag_values,
     hydra_arguments,
-    measuring_values,
+    is_several,
     parsed,
-    split_numbers,
     split_overrides,
 )
 from velosweep.config.command_words import quoted
@@ -56,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     """
     flags, overrides = split_overrides(argv)
     arguments = parsed(_parser(), flags)
-    builds = list(dict.fromkeys(file_names(arguments.llama_cpp_path)))
+    builds = list(dict.fromkeys(file_names(arguments.llama_server)))
     if len(builds) < 2:
         raise ConfigError("bisect compares two builds or more", remedy="name them from old to new: -l OLD NEW")
     if arguments.draft and not arguments.main:
@@ -215,12 +214,12 @@ class _Bisection:
 
 def _words(arguments: argparse.Namespace, overrides: Sequence[str]) -> list[str]:
     """What all comparisons have in common, in Hydra's grammar."""
-    values = {
-        "model_pair.main_model": files(arguments.main),
-        "model_pair.draft_model": files(arguments.draft),
-        "n_draft": split_numbers(arguments.n_draft),
-        **measuring_values(arguments),
-    }
+    values = flag_values(arguments, "bisect")
+    for key in ("llama_cpp.path", "hydra.sweep.dir"):  # of each comparison its own
+        values.pop(key, None)
+    several = [key for key, of_key in values.items() if len(of_key) > 1]
+    if several := several + [word.partition("=")[0] for word in overrides if is_several(word)]:
+        raise ConfigError(f"{several[0]} has several values, and bisect compares builds at one", remedy="give one")
     defaults = {
         "speculation": [] if arguments.draft or arguments.n_draft else ["none"],
         "iterations": [str(_ROUNDS[0])],
@@ -251,9 +250,6 @@ def _parser() -> argparse.ArgumentParser:
         "without it.",
         epilog="Any other setting: KEY=VALUE, as `velosweep --help` lists them, e.g. engine.threads=8",
     )
-    parser.add_argument("-m", "--main", "--main-model", "--model", nargs=1, metavar="FILE", help="main model")
-    parser.add_argument("-d", "-md", "--draft", "--draft-model", nargs=1, metavar="FILE", help="draft model")
-    add_measuring_flags(parser)
-    parser.add_argument("--n-draft", nargs=1, metavar="N", help="tokens drafted at a time")
+    add_flags(parser, "bisect")
     parser.add_argument("--slower-by", default="5%", metavar="SHARE", help="what counts as slower (default: 5%%)")
     return parser

@@ -6,10 +6,12 @@ import glob
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from velosweep.config.command_words import quoted
 from velosweep.config.flag_habits import counterpart
+from velosweep.config.flags import FLAGS, FLAGS_OF
 from velosweep.config.keys import expanded
 from velosweep.config.schema import GROUPS, KEYS, nearest
 from velosweep.errors import ConfigError
@@ -37,22 +39,10 @@ def words(argv: Sequence[str], command: str = "run") -> list[str]:
         raise ConfigError("--draft is given without --main", remedy="velosweep run --main MAIN.gguf --draft DRAFT.gguf")
     if arguments.budget and not arguments.tune:
         raise ConfigError("--budget is for a search", remedy="add --tune")
-    values = {
-        "model_pair.main_model": files(arguments.main),
-        "model_pair.draft_model": files(arguments.draft),
-        "speculation": split_values(arguments.kind),
-        "n_draft": split_numbers(arguments.n_draft),
-        "iterations": split_numbers(arguments.iterations),
-        "llama_cpp.path": files(arguments.llama_cpp_path),
-        "output": [quoted(str(expanded(arguments.output)))] if arguments.output else [],
-        "skip_vanilla": ["true"] if arguments.skip_vanilla else [],
-        **measuring_values(arguments),
-        "hydra/sweeper": ["tune"] if arguments.tune else [],
-        "tuner.budget": [arguments.budget] if arguments.budget else [],
-    }
-    several = arguments.tune or any(len(of_key) > 1 for of_key in values.values()) or any(map(_is_several, overrides))
-    folder = "hydra.sweep.dir" if several else "hydra.run.dir"
-    values[folder] = [quoted(arguments.out)] if arguments.out else []
+    values = {**flag_values(arguments, "run"), "hydra/sweeper": ["tune"] if arguments.tune else []}
+    several = arguments.tune or any(len(of_key) > 1 for of_key in values.values()) or any(map(is_several, overrides))
+    if not several and arguments.out:
+        values["hydra.run.dir"] = values.pop("hydra.sweep.dir")
     return [*(["-m"] if several else []), *hydra_arguments(values, DEFAULTS, overrides)]
 
 
@@ -108,24 +98,24 @@ _OVERRIDE = re.compile(r"[+~]{0,2}([A-Za-z_][\w./]*)=")
 
 
 def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Flags and their values, and the words that set one of our keys as in `velosweep KEY=VALUE`."""
+    """Flags and their values, and the words that set one of our keys as in `velosweep KEY=VALUE`.
+
+    Hydra's -m, which stands before such a word, is neither: what has several values is a sweep here without it.
+    """
 
     def is_override(word: str) -> bool:
         found = _OVERRIDE.match(word)
         return found is not None and (found[1] in KEYS or found[1] in GROUPS or found[1].startswith("hydra."))
 
-    return [word for word in argv if not is_override(word)], [word for word in argv if is_override(word)]
+    words = [word for word, after in zip(argv, [*argv[1:], ""], strict=True) if word != "-m" or not is_override(after)]
+    return [word for word in words if not is_override(word)], [word for word in words if is_override(word)]
 
 
-def _is_several(override: str) -> bool:
+def is_several(override: str) -> bool:
+    """Whether `key=…` names several values."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return OverridesParser.create().parse_override(override).is_sweep_override()
-
-
-def files(given: Iterable[str] | None) -> list[str]:
-    """As `file_names`, quoted for Hydra."""
-    return list(map(quoted, file_names(given)))
 
 
 def file_names(given: Iterable[str] | None) -> list[str]:
@@ -150,36 +140,62 @@ def split_values(given: Iterable[str] | None) -> list[str]:
 
 
 def split_numbers(given: Iterable[str] | None) -> list[str]:
-    """As `split_values`; `2-5` stands for 2, 3, 4, 5."""
+    """As `split_values`; `2-5` stands for 2, 3, 4, 5. Raises ConfigError for `5-2`."""
     found: list[str] = []
     for part in split_values(given):
         span = re.fullmatch(r"(\d+)(?:-|\.\.)(\d+)", part)
+        if span and int(span[1]) > int(span[2]):
+            raise ConfigError(f"{part} names no number", remedy=f"write the smaller one first: {span[2]}-{span[1]}")
         found += map(str, range(int(span[1]), int(span[2]) + 1)) if span else [part]
     return found
 
 
-def _prompt_values(prompts: Sequence[str] | None, source: str | None) -> dict[str, list[str]]:
-    """The keys for prompts given as texts, and for a file of them or the name of a set. Raises ConfigError for both."""
-    if prompts and source:
+# How the values of a flag are read that takes several: as Hydra's grammar has them.
+_READERS: dict[str, Callable[[Sequence[str]], list[str]]] = {
+    "N": split_numbers,
+    "KIND": split_values,
+    "FILE": lambda given: list(map(quoted, file_names(given))),
+    "TEXT": lambda given: list(map(quoted, given)),
+}
+
+
+def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
+    """The flags of `command` that set keys."""
+    for flag in (FLAGS[key] for key in FLAGS_OF[command]):
+        how: dict[str, Any] = {"metavar": flag.takes} if flag.takes else {"action": "store_true"}
+        if flag.takes in _READERS:
+            how |= {"action": "append"} if flag.takes == "TEXT" else {"action": "extend", "nargs": "+"}
+        parser.add_argument(*flag.ours.split(), help=flag.text, **how)
+
+
+def flag_values(arguments: argparse.Namespace, command: str) -> dict[str, list[str]]:
+    """The keys that the flags of `command` set, with their values. Raises ConfigError for a flag without a value."""
+    found: dict[str, list[str]] = {}
+    for key in FLAGS_OF[command]:
+        flag = FLAGS[key]
+        given = getattr(arguments, flag.name.lstrip("-").replace("-", "_"))
+        if given is True:
+            found[key] = ["true"]
+        elif flag.takes in _READERS and given:
+            found[key] = _READERS[flag.takes](given)
+            if not found[key]:
+                raise ConfigError(f"{flag.name} {' '.join(given)} names no value", remedy=f"{flag.name}: {flag.text}")
+        elif given:
+            found[key] = [quoted(str(expanded(given)))]
+    if {"prompt", "prompts.file"} <= found.keys():
         raise ConfigError("--prompt and --prompts are both given, and one would be ignored", remedy="give one of them")
-    if source:
-        path = expanded(source)
-        is_file = path.exists() or path.suffix or "/" in source
-        return {"prompts.file": [quoted(str(path))]} if is_file else {"prompts": [source]}
-    if prompts and len(prompts) > 1:
-        return {"prompts.items": [f"[{','.join(map(quoted, prompts))}]"]}
-    return {"prompt": [quoted(prompts[0])] if prompts else []}
+    if len(found.get("prompt", ())) > 1:
+        found["prompts.items"] = [f"[{','.join(found.pop('prompt'))}]"]
+    if arguments.prompts and not _is_file(arguments.prompts):
+        del found["prompts.file"]
+        found["prompts"] = [arguments.prompts]
+    return found
 
 
-def measuring_values(arguments: argparse.Namespace) -> dict[str, list[str]]:
-    """The keys of `add_measuring_flags`, but for programs and folders. Raises ConfigError."""
-    return {
-        "n_predict": split_numbers(arguments.n_predict),
-        **_prompt_values(arguments.prompt, arguments.prompts),
-        "dry_run": ["true"] if arguments.dry_run else [],
-        "display.quiet": ["true"] if arguments.quiet else [],
-        "display.verbose": ["true"] if arguments.verbose else [],
-    }
+def _is_file(prompts: str) -> bool:
+    """Whether it is meant as a file, and not as the name of a set."""
+    path = expanded(prompts)
+    return path.exists() or bool(path.suffix) or "/" in prompts
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -190,35 +206,6 @@ def _parser() -> argparse.ArgumentParser:
         "every combination. The run is saved as the configuration that these flags stand for.",
         epilog="Any other setting: KEY=VALUE, as `velosweep --help` lists them, e.g. engine.context=8192",
     )
-    many = {"nargs": "+", "action": "extend", "metavar": "FILE"}
-    parser.add_argument("-m", "--main", "--main-model", "--model", **many, help="main model (several, or a pattern)")  # type: ignore[arg-type]
-    parser.add_argument("-d", "-md", "--draft", "--draft-model", "--model-draft", **many, help="draft model, likewise")  # type: ignore[arg-type]
-    add_measuring_flags(parser)
-    parser.add_argument("--n-draft", nargs="+", metavar="N", help="tokens drafted at a time: 8, or 2,4,8, or 1-8")
-    parser.add_argument("--kind", nargs="+", metavar="KIND", help="kinds of speculation (default: draft)")
     parser.add_argument("--tune", action="store_true", help="search these values for the fastest")
-    parser.add_argument("--budget", metavar="TIME", help="--tune: most time of measuring, e.g. 90s, 10min, 2h")
-    parser.add_argument("-i", "--iterations", nargs=1, metavar="N", help="runs of each setting (default: 5)")
-    parser.add_argument("-o", "--output", metavar="FILE", help="also write the summary to this file")
-    parser.add_argument("--skip-vanilla", action="store_true", help="measure speculative decoding only")
+    add_flags(parser, "run")
     return parser
-
-
-def add_measuring_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags of `run` and `best` alike."""
-    parser.add_argument("-p", "--prompt", action="append", metavar="TEXT", help="a prompt (repeat for more)")
-    parser.add_argument("--prompts", metavar="FILE", help="a file of prompts, or the name of a set, such as mixed")
-    parser.add_argument("-n", "--n-predict", nargs="+", metavar="N", help="tokens generated per run (default: 100)")
-    parser.add_argument(
-        "-l",
-        "--llama-server",
-        "--llama-cpp-path",
-        dest="llama_cpp_path",
-        nargs="+",
-        metavar="PATH",
-        help="llama-server, or the folder of a llama.cpp",
-    )
-    parser.add_argument("--out", metavar="DIR", help="folder for the results (default: outputs/<date>/<time>)")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and run nothing")
-    parser.add_argument("-q", "--quiet", action="store_true", help="results only")
-    parser.add_argument("-v", "--verbose", action="store_true", help="also load times and every remark")

@@ -6,19 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from velosweep.config.command_words import quoted
-from velosweep.config.schema import FLAGS
+from velosweep.config.flags import FLAGS, FLAGS_OF
 
-# A flag -> that of `velosweep run`, or the key that it sets (ends with =). `--draft` is llama.cpp's: a length.
-_MEANT = {
-    word: flag or f"{key}=" for key, (flag, words) in FLAGS.items() for word in (*filter(None, [flag]), *words.split())
-} | {"--tune": "--tune"}
-_WITHOUT_VALUE = ("--tune", "--skip-vanilla")
-# Hydra has these, too: they are ours only before a value that Hydra's could not have.
-_HYDRAS: dict[str, Callable[[str, Sequence[str]], bool]] = {
+# A flag -> that of `velosweep run`, or the key that it sets (ends with =).
+_MEANT = {word: flag.name or f"{key}=" for key, flag in FLAGS.items() for word in flag.spellings} | {"--tune": "--tune"}
+_WITHOUT_VALUE = {word for flag in FLAGS.values() if not flag.takes for word in flag.ours.split()} | {"--tune"}
+# Others have these, too: they are ours only before a value that theirs could not have.
+_SHARED: dict[str, Callable[[str, Sequence[str]], bool]] = {
     "-m": lambda value, _: _is_model(value),
     "-c": lambda value, _: value.isdigit(),
     "-i": lambda value, _: value.isdigit(),
     "-p": lambda value, words: not {"-c", "--cfg"} & set(words),
+    **dict.fromkeys(("-q", "--quiet", "-v", "--verbose"), lambda value, _: False),
 }
 
 
@@ -31,16 +30,11 @@ def counterpart(flag: str) -> str | None:
     return _MEANT.get(flag)
 
 
-# The flags of these commands that stand for keys, for errors to be said in the words that were typed.
-_OF_RUN = {key: flag for key, (flag, _) in FLAGS.items() if flag}
-_OF_RUN |= {"prompts": "--prompts", "tuner.budget": "--budget", "hydra.run.dir": "--out", "hydra.sweep.dir": "--out"}
-_OF_ALL = {key: flag for key, flag in _OF_RUN.items() if key not in ("iterations", "output", "skip_vanilla")}
-_FLAGS_OF = {
-    "run": {**_OF_RUN, "speculation": "--kind"},
-    "bisect": _OF_ALL,
-    "best": {key: flag for key, flag in _OF_ALL.items() if key not in ("model_pair.draft_model", "n_draft")}
-    | {"model_pair.main_model": "MODEL", "concurrency": "--streams", "depth": "--depth"},
-}
+def _names_of(command: str) -> dict[str, str]:
+    """The command's flag for each key that has one, for errors to be said in the words that were typed."""
+    names = {key: FLAGS[key].name for key in FLAGS_OF[command]}
+    names |= {"prompts": "--prompts", "hydra.run.dir": "--out"}
+    return {"model_pair.main_model": "MODEL", **names}
 
 
 def in_flags(text: str, command: str, typed: Sequence[str]) -> str:
@@ -49,7 +43,7 @@ def in_flags(text: str, command: str, typed: Sequence[str]) -> str:
     `No model at x; set model_pair.draft_model` -> `No model at x; set --draft`.
     """
     text = text.replace("choose model_pair=synthetic", "leave --main and --draft out")
-    for key, flag in _FLAGS_OF[command].items():
+    for key, flag in _names_of(command).items():
         if any(word.lstrip("+~").startswith(f"{key}=") for word in typed):
             continue
         alone = rf"(?<![\w./-]){re.escape(key)}"
@@ -67,7 +61,7 @@ def in_flags(text: str, command: str, typed: Sequence[str]) -> str:
 
 def as_typed(text: str, command: Sequence[str]) -> str:
     """The text with flags for keys where a sweep's recorded `command` is one of those that take flags."""
-    return in_flags(text, command[1], command) if len(command) > 1 and command[1] in _FLAGS_OF else text
+    return in_flags(text, command[1], command) if len(command) > 1 and command[1] in FLAGS_OF else text
 
 
 def run_command(arguments: Sequence[str]) -> str | None:
@@ -105,8 +99,10 @@ class _Found:
     def add(self, word: str, value: str, equals: str, arguments: Sequence[str]) -> None:
         """Take one flag with its value (`equals`: what stood between them), or another word."""
         target = _MEANT.get(word)
+        if word == "--draft" and not value.isdigit():  # llama.cpp's is a length, ours a file
+            target = "--draft"
         if target is not None:
-            self.meant |= word not in _HYDRAS or _HYDRAS[word](value, arguments)
+            self.meant |= word not in _SHARED or _SHARED[word](value, arguments)
             if target.endswith("="):
                 self.keys.append(target + value)
             elif word != "-m" or _is_model(value):

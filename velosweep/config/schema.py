@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from velosweep.config.flags import FLAGS
 from velosweep.config.keys import Key, dotted_keys, flattened, gpus, key, structured, yes_no_auto
 from velosweep.config.settings import EngineSettings, Protocol, Sampling, Speculation, SyntheticShape, TunerSettings
 from velosweep.errors import ConfigError
@@ -148,32 +149,7 @@ _TEXT_KEY = re.compile(r"(^|\.)(prompt|output|main_model|draft_model|path|file|n
 TEXT_KEYS = frozenset(key for key in KEYS if _TEXT_KEY.search(key))
 """Keys whose values may hold spaces and any other character."""
 
-# Key -> its flag of `velosweep run`, and what the specification and llama.cpp's programs call it.
-FLAGS: dict[str, tuple[str, str]] = {
-    "model_pair.main_model": ("--main", "-m --model --main-model -hf --hf-repo"),
-    "model_pair.draft_model": ("--draft", "-d -md --model-draft --spec-draft-model --draft-model"),
-    "n_draft": ("--n-draft", "--draft --draft-max --draft-n --spec-draft-n-max"),
-    "n_predict": ("--n-predict", "-n --predict"),
-    "prompt": ("--prompt", "-p"),
-    "prompts.file": ("--prompts", "-f --file"),
-    "iterations": ("--iterations", "-i"),
-    "output": ("--output", "-o"),
-    "llama_cpp.path": ("--llama-server", "-l --llama-cpp-path"),
-    "skip_vanilla": ("--skip-vanilla", ""),
-    "concurrency": ("", "-np --parallel --streams"),
-    "depth": ("", "--n-depth"),
-    "engine.context": ("", "-c --ctx-size --n-ctx"),
-    "engine.threads": ("", "-t --threads"),
-    "engine.gpu_layers": ("", "-ngl --gpu-layers --n-gpu-layers"),
-    "engine.draft_gpu_layers": ("", "-ngld --gpu-layers-draft --spec-draft-ngl"),
-    "engine.flash_attention": ("", "-fa --flash-attn"),
-    "engine.cache_type_k": ("", "-ctk --cache-type-k"),
-    "engine.cache_type_v": ("", "-ctv --cache-type-v"),
-    "speculation.p_min": ("", "--draft-p-min --spec-draft-p-min"),
-    "sampling.temperature": ("", "--temp"),
-    "sampling.seed": ("", "-s --seed"),
-}
-_ALIASES = {word.lstrip("-").replace("-", "_"): key for key, (_, words) in FLAGS.items() for word in words.split()}
+_ALIASES = {word.lstrip("-").replace("-", "_"): key for key, flag in FLAGS.items() for word in flag.spellings}
 
 
 def nearest(word: str, known: Iterable[str] = (*KEYS, *GROUPS)) -> str | None:

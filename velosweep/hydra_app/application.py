@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from velosweep.config.command_words import read_words
 from velosweep.config.composing import PRIMARY, register_kinds, start_hydra
 from velosweep.config.flag_habits import run_command
+from velosweep.config.flags import FLAGS
 from velosweep.config.schema import nearest
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.hydra_app.task import JobError, JobTask
@@ -71,10 +72,7 @@ def run(
 
 
 # The commands' flags for how much is said.
-_DISPLAY = {
-    **dict.fromkeys(("-v", "--verbose"), "display.verbose=true"),
-    **dict.fromkeys(("-q", "--quiet"), "display.quiet=true"),
-}
+_DISPLAY = {word: f"{key}=true" for key in ("display.verbose", "display.quiet") for word in FLAGS[key].ours.split()}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -114,9 +112,7 @@ def _parse(arguments: Sequence[str], commands: Sequence[str]) -> tuple[argparse.
 
 def _unknown_flag(flag: str) -> ConfigError:
     """The error for a flag that Hydra does not have; the remedy names the key that was probably meant."""
-    name = flag.lstrip("-").partition("=")[0]
-    short = {"l": "llama_cpp.path", "d": "model_pair.draft_model", "n": "n_predict", "p": "prompt", "i": "iterations"}
-    guess = short.get(name) or nearest(name)
+    guess = nearest(flag.lstrip("-").partition("=")[0])
     remedy = f"settings are written key=value: {guess}=VALUE" if guess else "settings are written key=value"
     return ConfigError(f"There is no option {flag!r}", remedy=f"{remedy}; velosweep --help lists all")
 

@@ -13,6 +13,7 @@ from tests.results.made import environment
 from velosweep.config.settings import Job
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.machine.conditions import Monitor
+from velosweep.measuring.cooldown import Cooldown
 from velosweep.measuring.dispatch import run_lane
 from velosweep.measuring.events import Event, Recorder, RunEnded, ServerFailed
 from velosweep.measuring.interrupts import StopFlag
@@ -146,7 +147,8 @@ class Bench:
             lane=LANE,
             outputs={},
             order=itertools.count(),
-            monitor=Monitor(LANE),
+            monitor=(monitor := Monitor(LANE)),
+            cooldown=Cooldown(monitor, self.stop),
             memory=prepared.memory_estimates(LANE),
             prepared=prepared,
             recorder=Recorder(journal=journal, observe=self._observe, done=self.done),

@@ -11,8 +11,8 @@ from tests.machine.fake_pynvml import FakeGpu, FakePynvml
 from velosweep.config.settings import Protocol
 from velosweep.machine.conditions import Monitor
 from velosweep.machine.nvml import NvmlDriver
+from velosweep.measuring.cooldown import Cooldown, rest_needed_s, wait_until_cool
 from velosweep.measuring.interrupts import StopFlag
-from velosweep.measuring.lane_context import Cooldown, rest_needed_s, wait_until_cool
 from velosweep.values import Device, Lane
 
 COOLING = Protocol(cooldown=True, cooldown_drift=0.02, cooldown_max_s=60)

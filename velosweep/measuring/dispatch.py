@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from velosweep.config.settings import Job
 from velosweep.garbage_collection import existing_objects_frozen
 from velosweep.machine.conditions import Monitor
+from velosweep.measuring.cooldown import Cooldown
 from velosweep.measuring.events import GroupEnded, Observer, Recorder
 from velosweep.measuring.interrupts import StopFlag
-from velosweep.measuring.lane_context import Cooldown, LaneContext, ModelWatch, Preload, ServerLogs
+from velosweep.measuring.lane_context import LaneContext, ModelWatch, Preload, ServerLogs
 from velosweep.measuring.lane_runner import GroupRunner
 from velosweep.measuring.opening import OpenedSweep
 from velosweep.measuring.resident_servers import ResidentServers
@@ -100,12 +101,14 @@ def _contexts(opened: OpenedSweep, recorder: Recorder, stop: StopFlag, preload: 
     model_files, logs = ModelWatch(prepared.environment.models), ServerLogs(SweepPaths(opened.root))
     own_pids: set[int] = set()  # of all lanes' servers: none of them is somebody else's work
     for lane in prepared.lanes:
+        monitor = Monitor(lane, nvml=prepared.nvml, own_pids=own_pids)
         yield LaneContext(
             sweep_id=opened.record.sweep_id,
             lane=lane,
             outputs=dict(progress.outputs),
             order=itertools.count(progress.next_order),
-            monitor=Monitor(lane, nvml=prepared.nvml, own_pids=own_pids),
+            monitor=monitor,
+            cooldown=Cooldown(monitor, stop),
             memory=prepared.memory_estimates(lane),
             prepared=prepared,
             recorder=recorder,
@@ -148,10 +151,10 @@ def run_lane(queue: LaneQueue, context: LaneContext, search_drivers: Mapping[Ser
 
     GroupEnded says that nothing of a group is left to do. Raises StorageError where a sample can't be recorded.
     """
-    servers, cooldown = ResidentServers(context), Cooldown(context.monitor, context.stop)
+    servers = ResidentServers(context)
     try:
         while not context.stop.requested and (groups := queue.take(context.lane.number)):
-            runners = [GroupRunner(group, context, servers, cooldown) for group in groups]
+            runners = [GroupRunner(group, context, servers) for group in groups]
             driver = search_drivers.get(groups[0])
             if driver is not None:
                 runners[0].run_search(driver)

@@ -4,17 +4,16 @@ import importlib
 import os
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from velosweep.config.settings import Protocol
 from velosweep.errors import VelosweepError
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.machine.conditions import Monitor
+from velosweep.measuring.cooldown import Cooldown
 from velosweep.measuring.events import Recorder
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.memory_estimates import MemoryEstimates
@@ -25,7 +24,6 @@ from velosweep.records import ModelFile
 from velosweep.results.paths import SweepPaths
 from velosweep.values import Lane
 
-_POLL_S = 1.0
 MODULES = (
     "orjson",
     "pyarrow.compute",
@@ -135,7 +133,7 @@ class Preload:
 
 @dataclass(frozen=True, kw_only=True)
 class LaneContext:
-    """The lane's own `outputs`, `order`, `monitor` and `memory`; all else is shared by the lanes of a sweep.
+    """The lane's own `outputs`, `order`, `monitor`, `cooldown` and `memory`; all else is shared by a sweep's lanes.
 
     `outputs`: the tokens of each first vanilla run, also noted in the journal, so that a resumed sweep has them.
     `order` numbers the runs.
@@ -146,6 +144,7 @@ class LaneContext:
     outputs: dict[OutputKey, tuple[int, ...]]
     order: Iterator[int]
     monitor: Monitor
+    cooldown: Cooldown
     memory: MemoryEstimates
     prepared: Prepared
     recorder: Recorder
@@ -153,61 +152,3 @@ class LaneContext:
     model_files: ModelWatch
     logs: ServerLogs
     preload: Preload
-
-
-class Cooldown:
-    """Rests one lane whose machine has become slower, until it is as cool as in the first round.
-
-    The temperature that a rest waits for is the one at the first call.
-    """
-
-    def __init__(self, monitor: Monitor, stop: StopFlag) -> None:
-        self._temperature_c = monitor.temperature_c
-        self._stop = stop
-        self._target_c: float | None = None
-        self._looked = False
-
-    def rest(self, protocol: Protocol, *, baseline: float, latest: float) -> bool:
-        """Rest if the vanilla server's tokens per second fell too far from `baseline`; whether a rest was taken.
-
-        Ends early as soon as an end of the sweep is asked for, or when the lane is cool.
-        """
-        if not self._looked:
-            self._target_c, self._looked = self._temperature_c(), True
-        needed_s = rest_needed_s(baseline=baseline, latest=latest, protocol=protocol)
-        if needed_s:
-            wait_until_cool(needed_s, self._temperature_c, target_c=self._target_c, wait=self._stop.wait)
-        return needed_s > 0
-
-
-def rest_needed_s(*, baseline: float, latest: float, protocol: Protocol) -> float:
-    """Seconds to rest, by how far the vanilla server (tokens per second) fell from its first round.
-
-    0 up to a relative fall of `cooldown_drift`, then in proportion to the excess, at most `cooldown_max_s`, which
-    twice the drift reaches. Getting faster never asks for a rest.
-    """
-    if not protocol.cooldown or baseline <= 0 or protocol.cooldown_drift <= 0:
-        return 0.0
-    excess = (1 - latest / baseline) / protocol.cooldown_drift - 1
-    return protocol.cooldown_max_s * min(1.0, max(0.0, excess))
-
-
-def wait_until_cool(
-    rest_s: float,
-    temperature_c: Callable[[], float | None],
-    *,
-    target_c: float | None,
-    wait: Callable[[float], bool],
-    clock: Callable[[], float] = time.monotonic,
-) -> None:
-    """Rest for `rest_s` seconds, or until the temperature has come down to `target_c` (None: no thermometer).
-
-    `wait(seconds)` sleeps and returns True as soon as an end is asked for.
-    """
-    end = clock() + rest_s
-    while (left := end - clock()) > 0:
-        now_c = temperature_c() if target_c is not None else None
-        if now_c is not None and target_c is not None and now_c <= target_c:
-            return
-        if wait(min(_POLL_S, left)):
-            return

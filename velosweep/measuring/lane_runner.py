@@ -8,8 +8,8 @@ from velosweep.config.settings import Prompt
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring.convergence import converged, iteration_speeds
 from velosweep.measuring.events import PromptLeftOut, ServerFailed
-from velosweep.measuring.lane_context import Cooldown, LaneContext
-from velosweep.measuring.prompt_refusals import first_rounds, ran_well_before, record_refusal, refused_prompts
+from velosweep.measuring.lane_context import LaneContext
+from velosweep.measuring.prompt_refusals import ran_well_before, record_refusal, refused_rounds
 from velosweep.measuring.resident_servers import ResidentServers, run_once
 from velosweep.planning.measurements import Measurement, Round, batches_after, launch_iterations, rounds, warmups
 from velosweep.planning.server_groups import ServerGroup, without_prompts
@@ -20,13 +20,12 @@ from velosweep.values import MAX_RECOVERY_PROBES, Mode, Sample, Status
 class GroupRunner:
     """Measures one group on a lane whose servers it is given. `interrupted`: it was stopped before its end."""
 
-    def __init__(self, group: ServerGroup, context: LaneContext, servers: ResidentServers, cooldown: Cooldown) -> None:
+    def __init__(self, group: ServerGroup, context: LaneContext, servers: ResidentServers) -> None:
         self.group = group
         self.interrupted = False
         self._protocol = group.jobs[0].protocol
         self._context = context
         self._servers = servers
-        self._cooldown = cooldown
         self._driver: SearchDriver | None = None
         self._stop = context.stop
         self._done = context.recorder.done
@@ -121,7 +120,7 @@ class GroupRunner:
         at_first = self._done[replace(probe, iteration=launch_iterations(job, launch)[0]).key]
         baseline, latest = speeds[0], speeds[-1]
         for _ in range(MAX_RECOVERY_PROBES):
-            if not self._cooldown.rest(self._protocol, baseline=baseline, latest=latest):
+            if not self._context.cooldown.rest(self._protocol, baseline=baseline, latest=latest):
                 return
             if self._stop.requested or self._servers.get(vanilla) is None:
                 return
@@ -243,14 +242,12 @@ class GroupRunner:
         if loaded is None or self._prompts_checked or self._stop.requested:
             return
         self._prompts_checked = True
-        firsts = first_rounds(self.group, launch)
         with self._stop.closing(loaded.session.close):
-            refused = refused_prompts(loaded, [round_[0] for round_ in firsts])
-        for round_ in (round_ for round_ in firsts if round_[0].prompt.id in refused):
-            prompt = round_[0].prompt
+            refused = refused_rounds(loaded, self.group, launch)
+        for round_, error in refused:
             for run in round_:
-                record_refusal(self._context, run, refused[prompt.id])
-            self._leave_out(prompt, str(refused[prompt.id]))
+                record_refusal(self._context, run, error)
+            self._leave_out(round_[0].prompt, str(error))
 
     def _leave_out(self, prompt: Prompt, error: str) -> None:
         """Go on without this prompt; where it was the last one, give up every server."""

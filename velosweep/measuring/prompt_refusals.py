@@ -1,6 +1,6 @@
 """Prompts that a group's servers can't or won't run, found out without running them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -14,21 +14,15 @@ from velosweep.planning.measurements import Measurement, Round, RunKey, launch_i
 from velosweep.planning.server_groups import ServerGroup
 
 
-def first_rounds(group: ServerGroup, launch: int) -> list[Round]:
-    """The first round of each prompt in a launch."""
-    first = group.jobs[0]
-    iteration = launch_iterations(first, launch)[0]
-    return [round_of(group, group.owned, prompt, iteration, launch) for prompt in first.prompts.prompts]
-
-
-def refused_prompts(server: ResidentServer, measurements: Iterable[Measurement]) -> dict[str, RequestRefused]:
-    """Why prompts can't be measured, by their ids, from asking the server without running them."""
-    refused = {}
-    for measurement in measurements:
+def refused_rounds(server: ResidentServer, group: ServerGroup, launch: int) -> list[tuple[Round, RequestRefused]]:
+    """The first round of each prompt that can't be measured, with the reason: `server` is asked without running it."""
+    first, refused = group.jobs[0], []
+    for prompt in first.prompts.prompts:
+        round_ = round_of(group, group.owned, prompt, launch_iterations(first, launch)[0], launch)
         try:
-            server.session.check_request(request_of(measurement))
+            server.session.check_request(request_of(round_[0]))
         except RequestRefused as error:
-            refused[measurement.prompt.id] = error
+            refused.append((round_, error))
         except RunFailed:
             break  # the runs will tell what is the matter with it
     return refused

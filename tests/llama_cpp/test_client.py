@@ -141,6 +141,17 @@ def test_an_event_without_a_token_is_no_first_token(early: bytes) -> None:
     assert done.time_to_first_token_ms >= 199
 
 
+@pytest.mark.parametrize("claimed", [{"predicted_n": 10**12}, {"predicted_n": -1}, {"predicted_ms": 10**400}])
+def test_absurd_times_of_tokens_are_left_out(claimed: dict[str, int]) -> None:
+    steps = [{"predicted_n": 1, "predicted_ms": 0.0} | claimed, {"predicted_n": 2, "predicted_ms": 5.0}]
+    told = b"".join([HEAD, *(event(content="a", timings=step) for step in steps), FINAL, END])
+
+    with serving(lambda connection: connection.sendall(told)) as http:
+        done = complete(http, {"prompt": "x", "timings_per_token": True}, timeout_s=5)
+
+    assert done.steps == ((2, 5.0),)
+
+
 def test_an_absurd_count_of_tokens_fills_no_memory() -> None:
     first = event(content="a", tokens=[97], tokens_predicted=1 << 60)
 

@@ -13,9 +13,8 @@ from velosweep.llama_cpp.client import HttpClient, check_status, shown
 from velosweep.llama_cpp.engine import Request
 
 NOT_SENT = -1
-_MOST_HELD_BACK = 1024  # a hostile count of tokens must not become a list of that length
-
-
+_MOST_HELD_BACK = 1024  # a hostile count of tokens must not become a list of that length,
+_MOST_TOKENS, _MOST_MS = 1 << 24, 1e12  # nor one that a step of several streams claims
 _TIMED_EVENTS_BYTES = 1 << 14
 
 
@@ -194,11 +193,12 @@ def _first_token_ms(first_event_ms: float, total_ms: float, final: Mapping[str, 
 
 def _steps(events: Sequence[Mapping[str, object]]) -> Iterator[tuple[int, float]]:
     for event in events:
-        timings = event.get("timings")
-        if event.get("stop") is not True and isinstance(timings, Mapping):
-            tokens, ms = timings.get("predicted_n"), timings.get("predicted_ms")
-            if isinstance(tokens, int) and isinstance(ms, (int, float)) and math.isfinite(ms):
-                yield tokens, float(ms)
+        match event:
+            case {"stop": True}:
+                continue
+            case {"timings": {"predicted_n": int(tokens), "predicted_ms": int(ms) | float(ms)}}:
+                if 0 <= tokens <= _MOST_TOKENS and 0 <= ms <= _MOST_MS:
+                    yield tokens, float(ms)
 
 
 def parse_events(body: bytes) -> list[dict[str, object]]:

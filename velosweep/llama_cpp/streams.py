@@ -13,13 +13,14 @@ so seem to have been decoded beside another that was long done. An answer of whi
 nothing, and the loop goes on.
 """
 
-import math
 import threading
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from statistics import fmean
+
+import numpy as np
+import numpy.typing as npt
 
 from velosweep.errors import RunFailed
 from velosweep.llama_cpp.completion import Completion
@@ -77,7 +78,7 @@ def _long_enough(answers: Sequence[Sequence[Completion]]) -> bool:
     hopeless = max(map(len, answers)) >= _MOST_REQUESTS and took_s > _LEAST_S
     if hopeless or not all(answer.steps for answer in every):
         return True
-    tokens = _busy(answers)[1]
+    _, tokens = _busy(_clocks(answers))
     return all(count >= _ENOUGH * (stream[0].steps[-1][0] - 1) for count, stream in zip(tokens, answers, strict=True))
 
 
@@ -102,20 +103,22 @@ def stream_figures(answers: Sequence[Sequence[Completion]]) -> StreamFigures:
             "This llama.cpp doesn't say when each token came, which several streams need",
             remedy="use one of 2025 or later, or concurrency=1",
         )
-    spans, tokens = _busy(answers)
+    clocks = _clocks(answers)
+    spans, tokens = _busy(clocks)
     seconds = sum(end - begin for begin, end in spans)
-    gaps = sorted(gap for stream in _clocks(answers) for clock in stream for gap in clock.gaps_ms(spans))
-    if not gaps or min(tokens) <= 0:
+    gaps_ms = [gap for stream in clocks for clock in stream for span in spans for gap in clock.gaps_ms(span)]
+    if not gaps_ms or min(tokens) <= 0:
         raise RunFailed(
             f"The {len(answers)} streams were never seen decoding all at once: one had its whole answer before another "
             "had its first token, or answers came late",
             remedy="raise n_predict, lower concurrency, or close other programs",
         )
+    p50, p95, p99 = map(float, np.percentile(gaps_ms, (50, 95, 99), method="inverted_cdf"))  # the nearest rank
     return StreamFigures(
         tokens=sum(tokens),
         ms=seconds * 1000,
         tokens_per_second=tuple(count / seconds for count in tokens),
-        between_tokens_ms=(percentile(gaps, 0.5), percentile(gaps, 0.95), percentile(gaps, 0.99)),
+        between_tokens_ms=(p50, p95, p99),
     )
 
 
@@ -151,9 +154,8 @@ Span = tuple[float, float]
 """Seconds of time.perf_counter."""
 
 
-def _busy(answers: Sequence[Sequence[Completion]]) -> tuple[list[Span], list[float]]:
+def _busy(clocks: "Sequence[Sequence[_Clock]]") -> tuple[list[Span], list[float]]:
     """The spans in which all streams were busy, and each stream's tokens in them."""
-    clocks = _clocks(answers)
     spans = busy_spans([[clock.span(first=clock.number == 0) for clock in stream] for stream in clocks])
     return spans, [sum(clock.tokens(span) for clock in stream for span in spans) for stream in clocks]
 
@@ -204,35 +206,21 @@ class _Clock:
         came: dict[float, int] = {}  # tokens so far at each batch
         for tokens, ms in answer.steps:
             came[first_at + ms / 1000] = tokens
-        self._times = [answer.sent_at, *came]
-        self._counts = [0, *came.values()]
+        self._times_s = np.array([answer.sent_at, *came])
+        self._counts = np.array([0, *came.values()])
 
     def span(self, *, first: bool) -> Span:
         """From its first token to its last; a later request of a stream counts from its sending."""
-        return (self._times[1] if first else self._times[0], self._times[-1])
+        return float(self._times_s[1 if first else 0]), float(self._times_s[-1])
 
     def tokens(self, span: Span) -> float:
         """How many came in it, with shares of those between whose batches a limit lies."""
-        return self._at(span[1]) - self._at(span[0])
+        before, after = np.interp(span, self._times_s, self._counts)
+        return float(after - before)
 
-    def _at(self, moment: float) -> float:
-        place = bisect_right(self._times, moment)
-        if place == 0:
-            return 0.0
-        if place == len(self._times):
-            return float(self._counts[-1])
-        before, after = self._times[place - 1], self._times[place]
-        share = (moment - before) / (after - before)
-        return self._counts[place - 1] + share * (self._counts[place] - self._counts[place - 1])
-
-    def gaps_ms(self, spans: Sequence[Span]) -> Iterator[float]:
-        """The time before each token but the first that came in these spans."""
-        for place in range(2, len(self._times)):
-            if any(begin < self._times[place] <= end for begin, end in spans):
-                yield (self._times[place] - self._times[place - 1]) * 1000
-                yield from (0.0 for _ in range(self._counts[place] - self._counts[place - 1] - 1))
-
-
-def percentile(ascending: Sequence[float], share: float) -> float:
-    """The nearest-rank percentile of sorted figures, of which there is at least one."""
-    return ascending[max(0, math.ceil(share * len(ascending)) - 1)]
+    def gaps_ms(self, span: Span) -> npt.NDArray[np.float64]:
+        """The time before each token but the first that came in it: of one batch all but one came at once."""
+        came = self._times_s[2:]
+        inside = (span[0] < came) & (came <= span[1])
+        gaps_ms, tokens = np.diff(self._times_s)[1:] * 1000, np.diff(self._counts)[1:]
+        return np.concatenate([gaps_ms[inside], np.zeros(np.maximum(tokens[inside] - 1, 0).sum())])

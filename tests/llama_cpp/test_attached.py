@@ -301,9 +301,12 @@ def test_urls_are_read_in_every_form() -> None:
     assert (with_key.host, with_key.port, with_key.prefix, with_key.api_key) == ("host", 99, "/llama", "se cret")
     assert (parse_url("host:99").port, parse_url("http://host").port) == (99, 8080)
     assert parse_url("unix:///run/llama.sock").unix == "/run/llama.sock"
+    assert str(parse_url("[::1]:99/llama")) == "http://[::1]:99/llama"
 
 
-@pytest.mark.parametrize("url", ["https://:secret@host:1", "http://", "http://host:notaport", "ftp://host"])
+@pytest.mark.parametrize(
+    "url", ["https://:secret@host:1", "http://", "http://host:notaport", "ftp://host", "http://[::1"]
+)
 def test_what_is_no_address_is_refused_without_its_key(url: str) -> None:
     with pytest.raises(ProgramError, match="is not a llama-server address") as refused:
         parse_url(url)

@@ -68,6 +68,31 @@ def completion(*pieces: bytes, timeout_s: float = 5.0) -> Completion:
         return complete(http, {"prompt": "x"}, timeout_s=timeout_s)
 
 
+@pytest.mark.parametrize(("host", "named"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+def test_a_server_is_named_with_its_port_as_proxies_want_it(host: str, named: str) -> None:
+    asked: list[bytes] = []
+    try:
+        listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError:
+        pytest.skip(f"{host} is not an address of this machine")
+    with listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                asked.append(connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        port = listener.getsockname()[1]
+        answered = HttpClient(ServerAddress(host=host, port=port)).get_json("/props")
+        thread.join(200)
+
+    assert answered == {}
+    assert f"Host: {named}:{port}\r\n".encode() in asked[0]
+
+
 def test_tokens_text_and_timings_of_a_stream_are_read() -> None:
     done = completion(HEAD, event(content="a", tokens=[97]), event(content="b", tokens=[98]), FINAL, END)
 

@@ -29,14 +29,14 @@ def parse_url(url: str) -> ServerAddress:
     A key that is not in the URL is taken from $LLAMA_API_KEY, which keeps it out of the results' configuration.
     """
     from_environment = os.environ.get("LLAMA_API_KEY") or None
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port or 8080
+    except ValueError:  # a port that is no number, a bracket without its other
+        parts, port = urlsplit(""), 0
     if parts.scheme == "unix":
         return ServerAddress(unix=parts.path, host="localhost", api_key=from_environment)
-    try:
-        port = parts.port or 8080
-    except ValueError:
-        port = 0
-    if parts.scheme != "http" or not parts.hostname or not port:
+    if parts.scheme != "http" or not parts.hostname:
         head, at, tail = url.rpartition("@")
         shown = f"{head.partition('://')[0]}://…@{tail}" if at else url  # without its key
         raise ProgramError(

@@ -42,7 +42,13 @@ class ServerAddress:
     api_key: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        return self.unix or f"http://{self.host}:{self.port}{self.prefix}"
+        return self.unix or f"http://{self.authority}{self.prefix}"
+
+    @property
+    def authority(self) -> str:
+        """Host and port as a URL has them and the header `Host`, e.g. `[::1]:8080`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}" if self.port else host
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,7 +215,7 @@ def _request_bytes(address: ServerAddress, method: str, path: str, payload: Mapp
     body = b"" if payload is None else json.dumps(payload).encode()
     lines = [
         f"{method} {address.prefix}{path} HTTP/1.1",
-        f"Host: {address.host}",
+        f"Host: {address.authority}",
         "Accept: */*",
         # The server then ends the stream by closing, and no idle connection holds one of its threads.
         "Connection: close",

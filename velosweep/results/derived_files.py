@@ -11,13 +11,11 @@ import pyarrow as pa
 
 from velosweep.files import make_folder, read_bytes, write_bytes
 from velosweep.records import SweepRecord
-from velosweep.results.absurd_values import refuse_absurd
 from velosweep.results.job_files import compare_in_slices, compare_job_rows, write_in_slices, write_job_files
 from velosweep.results.journal_table import Damaged, damage_in_words, journal_columns, journal_row_groups
 from velosweep.results.loading import RUN, load_sweep_samples, lost_rows
 from velosweep.results.parquet_files import (
     read_parquet,
-    read_row_groups,
     row_count,
     samples_schema,
     sweep_metadata,
@@ -79,7 +77,7 @@ def write_derived_files(root: Path) -> SweepResults:
         write_samples(paths.samples, stored.samples, metadata=sweep_metadata(record))
         comparisons = write_job_files(paths, jobs, stored.samples, samples=not record.single)
     else:
-        comparisons = write_in_slices(root, jobs, samples=not record.single)
+        comparisons = write_in_slices(root, jobs, samples=not record.single, check=not paths.journal.is_file())
     comparisons = _completed(comparisons, record, stored.samples)
     results = replace(stored, comparisons=comparisons)
     write_results(
@@ -111,7 +109,7 @@ def analyse(root: Path, *, speeds: bool = False) -> SweepResults:
         if stored.samples is not None:
             comparisons = compare_job_rows(stored.record.jobs, stored.samples)
         else:
-            comparisons = compare_in_slices(file, stored.record.jobs, speeds=speeds)
+            comparisons = compare_in_slices(file, stored.record.jobs, speeds=speeds, check=not paths.journal.is_file())
     return replace(stored, comparisons=_completed(comparisons, stored.record, stored.samples))
 
 
@@ -148,9 +146,6 @@ def _loaded(paths: SweepPaths, new: Callable[[], Path]) -> tuple[SweepResults, P
         if paths.journal.is_file():
             file = new()
             damaged = _copy_journal(paths, record, file)
-        else:
-            for rows in read_row_groups(file):
-                refuse_absurd(file, rows)
         count = row_count(file)
         table = None if count > MOST_IN_MEMORY else read_parquet(file)
     else:

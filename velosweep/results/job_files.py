@@ -18,6 +18,7 @@ from velosweep.errors import StorageError
 from velosweep.files import make_folder, write_bytes
 from velosweep.garbage_collection import collection_paused
 from velosweep.records import JobRecord
+from velosweep.results.absurd_values import refuse_absurd
 from velosweep.results.journal_table import numbers, owner_ranges
 from velosweep.results.parquet_files import (
     COLUMNS,
@@ -123,7 +124,7 @@ def _rows_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[J
 
 def _places_by_job(table: pa.Table, jobs: Sequence[JobRecord]) -> Iterator[tuple[JobRecord, Any]]:
     """Where each job's rows stand, in their order."""
-    block, ranges = numbers(table, "block", missing=0), owner_ranges(table)
+    block, ranges = numbers(table, "block", missing=0), owner_ranges([table])
     for job in jobs:
         first, count = ranges.get(job.id, (0, 0))
         begin, size = ranges.get(job.baseline_id, (0, 0))
@@ -147,39 +148,45 @@ def _batched(items: Iterable[_T], size: Callable[[_T], int], *, most: int) -> It
         yield together
 
 
-def write_in_slices(root: Path, jobs: Sequence[JobRecord], *, samples: bool) -> list[Comparison]:
+def write_in_slices(root: Path, jobs: Sequence[JobRecord], *, samples: bool, check: bool) -> list[Comparison]:
     """As `write_job_files` for all jobs of a sweep whose samples.parquet is in canonical order.
 
-    The comparisons are without their single samples. Raises StorageError for a damaged file, and where a process was
-    killed; SchemaError for a newer program's file.
+    `check`: for values that no run can have. The comparisons are without their single samples. Raises StorageError for
+    such a value, for a damaged file, and where a process was killed; SchemaError for a newer program's file.
     """
     paths = SweepPaths(root)
 
     def write(members: Sequence[JobRecord], table: pa.Table, threads: int) -> list[Comparison]:
         return write_job_files(paths, members, table, samples=samples, threads=threads)
 
-    return _in_slices(paths.samples, jobs, write, without=METRICS)
+    return _in_slices(paths.samples, jobs, write, without=METRICS, check=check)
 
 
-def compare_in_slices(path: Path, jobs: Sequence[JobRecord], *, speeds: bool) -> list[Comparison]:
+def compare_in_slices(path: Path, jobs: Sequence[JobRecord], *, speeds: bool, check: bool) -> list[Comparison]:
     """As `write_in_slices` for the samples in `path`, but nothing is written. `speeds`: with tokens per second."""
     kept = {"tokens_per_second"} if speeds else set[str]()
     without = [metric for metric in METRICS if metric not in kept]
-    return _in_slices(path, jobs, lambda members, table, _: compare_job_rows(members, table), without=without)
+
+    def compare(members: Sequence[JobRecord], table: pa.Table, _: int) -> list[Comparison]:
+        return compare_job_rows(members, table)
+
+    return _in_slices(path, jobs, compare, without=without, check=check)
 
 
-def _in_slices(path: Path, jobs: Sequence[JobRecord], compare: _Compare, *, without: Sequence[str]) -> list[Comparison]:
+def _in_slices(
+    path: Path, jobs: Sequence[JobRecord], compare: _Compare, *, without: Sequence[str], check: bool
+) -> list[Comparison]:
     """The comparisons of each slice's jobs, `without` the single samples of these metrics."""
     slices = list(_divided(path, jobs))
     workers = most_workers() if len(slices) >= FEWEST_SLICES else 1
     if workers < 2:
-        return [row for part in slices for row in _of_slice(path, compare, without, *part)]
+        return [row for part in slices for row in _of_slice(path, compare, without, check, *part)]
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
     work = Parallel(n_jobs=workers, batch_size=1)
     try:  # each core has a worker: threads would only take turns
-        done = work(delayed(_of_slice)(path, compare, without, *part, threads=1) for part in slices)
+        done = work(delayed(_of_slice)(path, compare, without, check, *part, threads=1) for part in slices)
     except BrokenProcessPool as error:
         raise StorageError(
             f"A process that worked on {path.parent} was ended from outside: {error}",
@@ -200,6 +207,7 @@ def _of_slice(
     path: Path,
     compare: _Compare,
     without: Sequence[str],
+    check: bool,
     jobs: Sequence[JobRecord],
     owners: frozenset[str],
     row_groups: list[int],
@@ -210,6 +218,9 @@ def _of_slice(
         rows = open_parquet(path).read_row_groups(row_groups)
     own = pc.is_in(rows["job_id"], pa.array(sorted(owners), pa.string()))
     table = with_all_columns(rows if pc.all(own).as_py() else rows.filter(own))  # filtering copies
+    if check:
+        with reading_parquet(path):  # columns of other types, too
+            refuse_absurd(path, table.select(list(COLUMNS)).cast(samples_schema()))
     ids = {job.id for job in jobs}
     with collection_paused():
         comparisons = compare(jobs, table, threads)
@@ -228,15 +239,16 @@ def _divided(path: Path, jobs: Sequence[JobRecord]) -> Iterator[tuple[list[JobRe
         alone.setdefault(job.main_model, set()).add(job.baseline_id)
     with reading_parquet(path):
         file = open_parquet(path)
-        ranges = owner_ranges(file.read(["job_id"]))
-    ends = np.cumsum([file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)])
+        groups = range(file.num_row_groups)
+        ranges = owner_ranges(file.read_row_group(number, ["job_id"]) for number in groups)
+    ends = np.cumsum([file.metadata.row_group(number).num_rows for number in groups])
     for members in _grouped(jobs, ranges):
-        groups: set[int] = set()
+        needed: set[int] = set()
         owners = _owners(members).union(*(alone.get(job.draft_model or "", ()) for job in members))
         for first, count in {ranges[owner] for owner in owners if owner in ranges}:
             begin, end = np.searchsorted(ends, [first, first + count - 1], side="right").tolist()
-            groups.update(range(begin, end + 1))
-        yield members, frozenset(owners), sorted(groups)
+            needed.update(range(begin, end + 1))
+        yield members, frozenset(owners), sorted(needed)
 
 
 def _owners(jobs: Iterable[JobRecord]) -> set[str]:

@@ -172,19 +172,23 @@ def numbers(table: pa.Table, name: str, *, missing: int) -> Any:
     return column.fill_null(missing).to_numpy()
 
 
-def owner_ranges(ordered: pa.Table) -> dict[str, tuple[int, int]]:
-    """Where each `job_id` stands in a table in canonical order: (first row, number of rows).
+def owner_ranges(ordered: Iterable[pa.Table]) -> dict[str, tuple[int, int]]:
+    """Where each `job_id` stands in rows in canonical order, which come in parts: (first row, number of rows).
 
     Raises ValueError where rows of one do not stand together.
     """
-    runs: Any = pc.call_function("run_end_encode", [_owners(ordered)])
     ranges: dict[str, tuple[int, int]] = {}
+    last: str | None = None
     begin = 0
-    for name, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-        if name in ranges:
-            raise ValueError(f"rows of job_id {name} do not stand together")
-        ranges[name] = (begin, end - begin)
-        begin = end
+    for part in ordered:
+        runs: Any = pc.call_function("run_end_encode", [_owners(part)])
+        first = begin
+        for name, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+            start = ranges[name][0] if name == last else begin
+            if name in ranges and name != last:
+                raise ValueError(f"rows of job_id {name} do not stand together")
+            ranges[name] = (start, first + end - start)
+            begin, last = first + end, name
     return ranges
 
 

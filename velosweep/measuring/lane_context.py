@@ -103,8 +103,9 @@ class ModelWatch:
 class Preload:
     """Imports `modules`, which the end of a sweep needs, once and while servers load, so that results come sooner.
 
-    Importing SciPy, pyarrow and jinja2 takes a second. Runs that count wait until it is over. Safe to use from any
-    thread. A module that can't be imported is left to whoever needs it, who says so.
+    Importing SciPy, pyarrow and jinja2 takes a second, and preparing the report's page a tenth. Runs that count wait
+    until it is over. Safe to use from any thread. A module that can't be imported is left to whoever needs it, who says
+    so.
     """
 
     def __init__(self, modules: Sequence[str] = MODULES) -> None:
@@ -129,6 +130,8 @@ class Preload:
                 importlib.import_module(name)
         if "pyarrow" in sys.modules:
             sys.modules["pyarrow"].array([0])  # its first array looks for pandas, and imports it where it is there
+        if page := sys.modules.get("velosweep.reporting.html"):
+            page.prepare_page()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -225,6 +225,12 @@ def render_template(name: str, *, show_paths: bool, **values: object) -> str:
     return text if show_paths else shorten_homes(text)
 
 
+def prepare_page() -> None:
+    """What every report takes that does not depend on results, so that theirs come sooner."""
+    _environment().get_template("report.html.j2")
+    plotly_script()
+
+
 @lru_cache(maxsize=1)
 def plotly_script() -> str:
     """plotly.js with the charts of Cartesian axes alone (npm's plotly.js-cartesian-dist-min), as base64 of gzip.

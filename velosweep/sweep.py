@@ -14,7 +14,8 @@ from velosweep.measuring.dispatch import MeasuringOutcome, measure, with_outcome
 from velosweep.measuring.interrupts import StopFlag, stop_on_signals
 from velosweep.measuring.lane_context import Preload
 from velosweep.measuring.opening import OpenedSweep, open_sweep, refuse_unfit_folder, refuse_unwritable_names
-from velosweep.measuring.prepare import hive_folder_warnings, prepare
+from velosweep.measuring.preflight_warnings import hive_folder_warnings
+from velosweep.measuring.prepare import prepare
 from velosweep.measuring.resuming import plan, plan_as_data
 from velosweep.planning.server_groups import ServerGroup
 from velosweep.records import SweepRecord

@@ -68,7 +68,8 @@ def test_jobs_that_come_to_one_run_are_measured_once_in_the_first_one_s_place():
     assert (merged.num, merged.n_draft, merged.twins) == (jobs[0].num, 8, (jobs[1].num, jobs[2].num))
     assert "twins" not in other_settings(merged)  # no setting that rows are told apart by
     assert list(changed_lengths(jobs, [8, 8, 8])) == [
-        "ngram-cache drafts 8 tokens at a time, whatever it is told: n_draft 4, 8, 12 are measured once, as n_draft 8"
+        "ngram-cache drafts 8 tokens at a time, whatever it is told: n_draft 4, 8, 12 are measured once, as n_draft 8; "
+        "give it that n_draft alone"
     ]
 
 
@@ -87,7 +88,8 @@ def test_drafts_that_are_cut_are_told_apart_from_those_of_a_fixed_length():
 
     assert [one.n_draft for one in merge_duplicate_jobs(jobs, [4, 7])] == [4, 7]
     assert list(changed_lengths(jobs, [4, 7])) == [
-        "draft-dflash drafts at most 7 tokens at a time, whatever it is told: n_draft 12 is measured as n_draft 7"
+        "draft-dflash drafts at most 7 tokens at a time, whatever it is told: n_draft 12 is measured as n_draft 7; "
+        "give it that n_draft alone"
     ]
 
 
@@ -102,11 +104,11 @@ def test_ngram_simple_is_not_left_to_draft_nothing_without_a_word():
     of_three = Speculation(kinds=("ngram-simple",), parameters=(("ngram_simple.size_n", 3),))
     said = list(too_short_to_copy([*jobs_over(4, 11, 12, kind="ngram-simple"), job(n_draft=4, speculation=of_three)]))
 
-    assert [text.partition(":")[0] for text, _ in said] == [
+    assert [text.partition(":")[0] for text in said] == [
         "ngram-simple never drafts with n_draft 4",
         "ngram-simple never drafts with n_draft 11",
     ]
-    assert said[0][1].startswith("take n_draft 12 or more, or +speculation.parameters.ngram_simple.size_n=4")
+    assert said[0].endswith("; take n_draft 12 or more, or +speculation.parameters.ngram_simple.size_n=4 or less")
     assert list(too_short_to_copy(jobs_over(4, kind="ngram-map-k"))) == []
 
 

@@ -17,7 +17,7 @@ from tests.planning.jobs import job
 from velosweep.config.settings import EngineSettings, Job, ModelPair, Sampling, Speculation
 from velosweep.errors import ConfigError
 from velosweep.measuring.job_resolver import JobResolver
-from velosweep.measuring.prepare import hive_folder_warnings, preflight_warnings
+from velosweep.measuring.preflight_warnings import hive_folder_warnings, preflight_warnings
 from velosweep.models.gguf_model import GgufInfo
 from velosweep.values import Device, Lane
 
@@ -41,32 +41,35 @@ def with_threads(threads: int, **changes: Any) -> Job:
 
 
 @pytest.mark.parametrize(
-    ("one", "headers", "lanes", "subjects"),
+    ("one", "headers", "lanes", "remedies"),
     [
         (job(), sizes(5, 1), [CPU], []),
-        (job(), sizes(5, 5), [CPU], ["pair"]),
+        (job(), sizes(5, 5), [CPU], ["choose a draft model a fifth"]),
         (job(), {}, [CPU], []),
         (job(speculation=Speculation(kinds=("ngram-simple",))), sizes(1, 5), [CPU], []),
-        (job(n_draft=20, n_predict=20), {}, [CPU], ["n_draft"]),
-        (job(n_draft=19, n_predict=20), {}, [CPU], ["n_draft"]),
+        (job(n_draft=20, n_predict=20), {}, [CPU], ["raise n_predict above 21"]),
+        (job(n_draft=19, n_predict=20), {}, [CPU], ["raise n_predict above 20"]),
         (job(n_draft=18, n_predict=20), {}, [CPU], []),
         (job(n_draft=20, n_predict=20, speculation=Speculation(kinds=())), {}, [CPU], []),
         (job(n_predict=255), trained_for(256), [CPU], []),
-        (job(n_predict=256), trained_for(256), [CPU], ["context"]),
-        (job(n_predict=100, depth=200), trained_for(256), [CPU], ["context"]),
-        (job(sampling=Sampling(top_p=0.9)), {}, [CPU], ["sampling"]),
+        (job(n_predict=256), trained_for(256), [CPU], ["stay below 256"]),
+        (job(n_predict=100, depth=200), trained_for(256), [CPU], ["stay below 256"]),
+        (job(sampling=Sampling(top_p=0.9)), {}, [CPU], ["set sampling.temperature=0.8"]),
         (job(sampling=Sampling(temperature=0.8, top_p=0.9)), {}, [CPU], []),
         (job(sampling=Sampling(repeat_penalty=1.1)), {}, [CPU], []),
-        (with_threads(MANY), {}, [CPU], ["threads"]),
+        (with_threads(MANY), {}, [CPU], ["leave engine.threads out"]),
         (with_threads(MANY), {}, [], []),
-        (with_threads(1), {}, [CPU] * MANY, ["threads"]),
+        (with_threads(1), {}, [CPU] * MANY, ["leave engine.threads out"]),
         (with_threads(1), {}, [GPU] * MANY, []),
     ],
 )
-def test_what_is_probably_a_mistake_is_warned_of(
-    one: Job, headers: Mapping[str, GgufInfo], lanes: list[Lane], subjects: list[str]
+def test_what_is_probably_a_mistake_is_warned_of_with_what_to_do(
+    one: Job, headers: Mapping[str, GgufInfo], lanes: list[Lane], remedies: list[str]
 ) -> None:
-    assert [warning.subject for warning in preflight_warnings([one, one], headers, lanes)] == subjects
+    warnings = list(preflight_warnings([one, one], headers, lanes))
+
+    assert len(warnings) == len(remedies)
+    assert all(remedy in warning.lower() for remedy, warning in zip(remedies, warnings, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +121,7 @@ def test_heads_of_the_main_model_have_no_use_for_a_plain_draft_model(kinds: tupl
     ],
 )
 def test_a_folder_that_shadows_a_column_of_ours_is_warned_of(root: str, directory: str, named: str | None) -> None:
-    warnings = hive_folder_warnings(Path(root), [job(directory=directory)])
+    warnings = list(hive_folder_warnings(Path(root), [job(directory=directory)]))
 
-    assert [named in warning.text for warning in warnings if named] == ([True] if named else [])
+    assert [named in warning for warning in warnings if named] == ([True] if named else [])
     assert bool(warnings) is (named is not None)

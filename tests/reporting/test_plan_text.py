@@ -10,7 +10,7 @@ from tests.measuring.headers import header
 from tests.planning.jobs import of_builds
 from tests.reporting import planned, sweeps
 from velosweep.config.settings import Job, RunSettings, SyntheticShape, TunerSettings
-from velosweep.measuring.prepare import PreflightWarning, Prepared
+from velosweep.measuring.prepare import Prepared
 from velosweep.planning.server_groups import plan_with_earlier
 from velosweep.reporting.console import make_console
 from velosweep.reporting.plan_text import print_plan, print_start
@@ -26,7 +26,7 @@ def prepared(jobs: Sequence[Job]) -> Prepared:
         engines={},
         reasons=("found",),
         headers={planned.MAIN: header(1_000_000_000, None)},
-        warnings=(PreflightWarning(subject="threads", text="More threads than cores", remedy=""),),
+        warnings=("More threads than cores",),
     )
 
 

@@ -161,7 +161,7 @@ def _models(job: Job, settings: RunSettings) -> Iterator[Check]:
     if ready.model_pair.draft_model:
         yield Check("ok", "pair", "the draft's vocabulary fits the main model's")
     for warning in prepared.warnings:
-        yield Check("warning", warning.subject, warning.text, warning.remedy)
+        yield Check("warning", "setting", warning)
     if ready.engine.kind == "attached":  # what it needs is not ours to know
         return
     count = prepared.memory_estimates(prepared.lanes[0]).resident_servers(ready)

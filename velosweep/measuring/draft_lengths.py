@@ -51,11 +51,14 @@ def changed_lengths(jobs: Sequence[Job], real: Iterable[int]) -> Iterator[str]:
             several = "are measured once," if len(lengths) > 1 else "is measured"
             given = ", ".join(map(str, sorted(lengths)))
             most = f"{'' if min(lengths) < n_draft else 'at most '}{n_draft} tokens at a time"
-            yield f"{label} drafts {most}, whatever it is told: n_draft {given} {several} as n_draft {n_draft}"
+            yield (
+                f"{label} drafts {most}, whatever it is told: n_draft {given} {several} as n_draft {n_draft}; give it "
+                "that n_draft alone"
+            )
 
 
-def too_short_to_copy(jobs: Iterable[Job]) -> Iterator[tuple[str, str]]:
-    """What speaks against an ngram-simple that can draft nothing, and the remedy.
+def too_short_to_copy(jobs: Iterable[Job]) -> Iterator[str]:
+    """A sentence for each ngram-simple that can draft nothing, with the remedy.
 
     llama.cpp (`common_ngram_simple_draft`) drops a draft that is shorter than the tokens that were looked for.
     """
@@ -67,6 +70,6 @@ def too_short_to_copy(jobs: Iterable[Job]) -> Iterator[tuple[str, str]]:
         if isinstance(looked_for, int) and isinstance(longest, int) and longest < looked_for:
             yield (
                 f"ngram-simple never drafts with n_draft {longest}: it copies no fewer tokens than it looks for, "
-                f"which are {looked_for}",
-                f"take n_draft {looked_for} or more, or +speculation.parameters.ngram_simple.size_n={longest} or less",
+                f"which are {looked_for}; take n_draft {looked_for} or more, or "
+                f"+speculation.parameters.ngram_simple.size_n={longest} or less"
             )

@@ -1,20 +1,17 @@
-"""From jobs as configured to jobs that can run: programs found, models checked, lanes and threads fixed.
-
-Valid settings that are probably mistakes run all the same, and people are warned.
-"""
+"""From jobs as configured to jobs that can run: programs found, models checked, lanes and threads fixed."""
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from velosweep.config.settings import EngineSettings, Job, ModelPair, RunSettings, Sampling
+from velosweep.config.settings import EngineSettings, Job, ModelPair, RunSettings
 from velosweep.errors import ConfigError
 from velosweep.llama_cpp.attached import AttachedEngine
 from velosweep.llama_cpp.engine import Engine, ServerConfig
 from velosweep.llama_cpp.selection import open_engine, resolve_engine
 from velosweep.llama_cpp.server_command import command_arguments
-from velosweep.machine.cores import check_threads, oversubscription, resolve_threads
+from velosweep.machine.cores import check_threads, resolve_threads
 from velosweep.machine.devices import find_lanes
 from velosweep.machine.environment import collect_environment, program_sha256
 from velosweep.machine.nvml import NvmlDriver, open_nvml
@@ -26,22 +23,11 @@ from velosweep.measuring.draft_lengths import (
 )
 from velosweep.measuring.job_resolver import EngineKey, JobResolver, check_files_exist, engine_key
 from velosweep.measuring.memory_estimates import MemoryEstimates
+from velosweep.measuring.preflight_warnings import preflight_warnings
 from velosweep.models.gguf_model import GgufInfo
 from velosweep.planning.identity import identify
 from velosweep.records import Environment
-from velosweep.results.parquet_files import COLUMNS
 from velosweep.values import Lane
-
-_ONE_LENGTH = "give it that n_draft alone"
-
-
-@dataclass(frozen=True, slots=True)
-class PreflightWarning:
-    """A setting that is probably a mistake. `subject`: what it is about, in a word; `remedy`: what to do."""
-
-    subject: str
-    text: str
-    remedy: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +46,7 @@ class Prepared:
     raw_text: tuple[str, ...] = ()
     nvml: NvmlDriver | None = None
     headers: Mapping[str, GgufInfo] = field(default_factory=dict)
-    warnings: tuple[PreflightWarning, ...] = ()
+    warnings: tuple[str, ...] = ()  # of what is probably a mistake, with what to do
 
     def engine_of(self, server: ServerConfig) -> Engine:
         key = engine_key(server.engine)
@@ -132,8 +118,8 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
         nvml=nvml,
         headers=resolver.headers,
         warnings=(
-            *(PreflightWarning("n_draft", text, _ONE_LENGTH) for text in changed_lengths(threaded, lengths)),
-            *(PreflightWarning("n_draft", text, remedy) for text, remedy in too_short_to_copy(identified)),
+            *changed_lengths(threaded, lengths),
+            *too_short_to_copy(identified),
             *preflight_warnings(identified, resolver.headers, () if settings.measures_remotely else lanes),
         ),
     )
@@ -183,62 +169,3 @@ def _lanes(
 def _with_threads(engine: EngineSettings, lanes: int) -> EngineSettings:
     threads = resolve_threads(lanes, engine.threads)
     return replace(engine, threads=threads, threads_batch=engine.threads_batch or threads)
-
-
-def hive_folder_warnings(root: Path, jobs: Sequence[Job]) -> tuple[PreflightWarning, ...]:
-    """Folders named like `n_draft=4`, of which readers of Parquet files make a column instead of the file's own."""
-    parts = dict.fromkeys(part for job in jobs for part in (root / job.directory).parts)
-    shadowed = [part for part in parts if (name := part.partition("=")[0]) != part and name in COLUMNS]
-    if not shadowed:
-        return ()
-    text = (
-        f"The folder {shadowed[0]} is named like a column of our files: DuckDB, Polars and Spark then read its value "
-        "in place of the file's"
-    )
-    remedy = "name it otherwise, or read with hive_partitioning=false; velosweep.load reads the files' own columns"
-    return (PreflightWarning("folder", text, remedy),)
-
-
-def preflight_warnings(
-    jobs: Sequence[Job], headers: Mapping[str, GgufInfo], lanes: Sequence[Lane]
-) -> Iterator[PreflightWarning]:
-    """Everything to warn of before measuring. `headers`: of the model files, by path. No `lanes`: not measured here."""
-    drafting = [job for job in jobs if "draft" in job.speculation.kinds]
-    for main, draft in dict.fromkeys((job.model_pair.main_model, job.model_pair.draft_model or "") for job in drafting):
-        if main in headers and draft in headers and headers[draft].size_bytes >= headers[main].size_bytes:
-            text = (
-                f"The draft model {Path(draft).name} is no smaller than the main model {Path(main).name}: "
-                "it can't speed it up. Are the two swapped?"
-            )
-            yield PreflightWarning("pair", text, "choose a draft model a fifth as large or less")
-    for draft, tokens in dict.fromkeys(
-        (job.model_pair.draft_model or "", job.depth + job.n_predict) for job in drafting
-    ):
-        trained = headers[draft].trained_context if draft in headers else None
-        if trained is not None and tokens >= trained:
-            text = (
-                f"The draft model {Path(draft).name} was trained for a context of {trained}, and runs go to {tokens} "
-                "tokens plus prompt: beyond that, drafts are guesses"
-            )
-            yield PreflightWarning("context", text, f"stay below {trained}, or take another draft model")
-    # llama.cpp drafts at most what the run still may generate after its first token, less one
-    for n_draft, n_predict in dict.fromkeys(
-        (job.n_draft, job.n_predict) for job in jobs if job.speculation.kinds and job.n_draft > job.n_predict - 2
-    ):
-        most = f"measures what n_draft {n_predict - 2} would" if n_predict > 2 else "drafts nothing"
-        text = (
-            f"n_draft {n_draft} is longer than a run of n_predict {n_predict} has room for: a server drafts no more "
-            f"than the run has left, so it {most}"
-        )
-        yield PreflightWarning("n_draft", text, f"raise n_predict above {n_draft + 1}, or take shorter drafts")
-    greedy = {job.sampling for job in jobs if job.sampling.temperature <= 0}
-    choices = ("top_k", "top_p", "min_p")
-    if ignored := [n for n in choices if any(getattr(one, n) != getattr(Sampling(), n) for one in greedy)]:
-        text = f"sampling.{' and sampling.'.join(ignored)} changes nothing: temperature 0 takes the likeliest token"
-        yield PreflightWarning("sampling", text, "set sampling.temperature=0.8, or leave it out")
-    # lanes on GPUs hardly use their threads at the same time
-    sharing = len(lanes) if all(lane.on_cpu for lane in lanes) else 1
-    for threads in dict.fromkeys(job.engine.threads for job in jobs if job.engine.kind != "attached"):
-        if lanes and threads and (crowded := oversubscription(threads, lanes=sharing)):
-            remedy = "leave engine.threads out: then all physical cores but one are used"
-            yield PreflightWarning("threads", crowded, remedy)

@@ -66,7 +66,7 @@ def print_start(
 
 
 def _remarks(prepared: Prepared, groups: Sequence[ServerGroup], settings: RunSettings) -> Iterator[str]:
-    yield from (warning.text for warning in prepared.warnings)
+    yield from prepared.warnings
     if builds_apart(groups):
         why = "each has a search of its own" if settings.tuner else "the servers of all of them do not fit at once"
         yield (

@@ -179,7 +179,7 @@ def metrics(data: bytes) -> None:
     found = parse_counters(data.decode(errors="replace"))
     if found is not None:
         assert len(found.accepted_per_position or ()) <= 10_000
-        found.since(SpeculationCounters(rounds=1, accepted_per_position=(1, 2)))
+        found.since(SpeculationCounters(rounds=1, draft_tokens=1, accepted_tokens=1, accepted_per_position=(1, 2)))
 
 
 def program_output(data: bytes) -> None:

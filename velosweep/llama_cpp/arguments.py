@@ -175,15 +175,13 @@ def words_of(server: ServerConfig, values: Values, capabilities: Capabilities) -
         flag = capabilities.name(name)
         if flag is None and name in needed:
             raise ProgramError(
-                f"{capabilities.program} (build {capabilities.build}) has none of "
-                f"{', '.join(setting_of(name).flags)}, which {needed[name]} needs",
+                f"{capabilities} has none of {', '.join(setting_of(name).flags)}, which {needed[name]} needs",
                 remedy=_remedy(name, capabilities),
             )
         choices = capabilities.choices(flag) if flag and name == "split_mode" else ()
         if choices and value not in choices:
             raise ProgramError(
-                f"{capabilities.program} (build {capabilities.build}) knows no {flag} {value}; "
-                f"it knows {', '.join(choices)}",
+                f"{capabilities} knows no {flag} {value}; it knows {', '.join(choices)}",
                 remedy="set engine.split_mode to one of these, or use a newer llama.cpp",
             )
         if flag is None or (name == "verbosity" and not capabilities.traces):
@@ -221,8 +219,7 @@ def check_speculation(speculation: Speculation, capabilities: Capabilities) -> N
     for name in kind_parameters(speculation, 1):
         if capabilities.name(name) is None and name in dict(speculation.parameters):
             raise ProgramError(
-                f"{capabilities.program} (build {capabilities.build}) has no {setting_of(name).flags[0]}, which "
-                f"speculation parameter {name} needs",
+                f"{capabilities} has no {setting_of(name).flags[0]}, which speculation parameter {name} needs",
                 remedy=_remedy(name, capabilities),
             )
 
@@ -245,7 +242,7 @@ def _for_kinds(speculation: Speculation, values: Values, capabilities: Capabilit
         if kind not in known:
             others = ", ".join(name for name in known if name != "none") or "a draft model only"
             raise ProgramError(
-                f"{capabilities.program} (build {capabilities.build}) can't speculate with {kind}; it knows {others}",
+                f"{capabilities} can't speculate with {kind}; it knows {others}",
                 remedy="choose another speculation, or set llama_cpp.path to a llama.cpp that knows it",
             )
     unwanted = set() if wanted else {"spec_type"}

@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -60,28 +61,26 @@ class AttachedEngine(Engine):
             for mode, url in ((Mode.VANILLA, vanilla_url), (Mode.SPECULATIVE, speculative_url))
             if url is not None
         }
-        self._build: str | None = None
+        self._build = ""
 
     @property
     def build(self) -> str:
         """What the servers say, `unknown` while none can be reached."""
-        if self._build is None:
-            said = set()
-            for address in self._addresses.values():
-                with suppress(RunFailed):
-                    info = server_props(HttpClient(address), timeout_s=3.0).get("build_info")
-                    said |= {info} if isinstance(info, str) and info else set()
-            self._build = " and ".join(sorted(said)) or None
+        self._build = self._build or " and ".join(sorted(set(self._said("build_info"))))
         return self._build or "unknown"
 
     def served_model(self) -> str | None:
         """The model file that the servers say they hold, vanilla's first; None while none can be asked or says it."""
+        path = next(self._said("model_path"), None)
+        return path if path is None or path.isprintable() else ascii(path)
+
+    def _said(self, name: str) -> Iterator[str]:
+        """What each server says of itself under this name, vanilla first; nothing of one that can't be asked."""
         for address in self._addresses.values():
             with suppress(RunFailed):
-                path = server_props(HttpClient(address), timeout_s=3.0).get("model_path")
-                if isinstance(path, str) and path.strip():
-                    return path if path.isprintable() else ascii(path)
-        return None
+                value = server_props(HttpClient(address), timeout_s=3.0).get(name)
+                if isinstance(value, str) and value.strip():
+                    yield value
 
     def check_reachable(self, *, streams: int) -> None:
         """Raise ProgramError for each server that can't be asked, with the cause; one that still loads is no problem.

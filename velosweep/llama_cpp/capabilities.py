@@ -27,6 +27,10 @@ class Capabilities:
     traces: bool = False  # its log has the level `trace`, 4; before 2026 that prints several lines a token
     defaults: Mapping[str, str] = field(default_factory=dict)  # every spelling -> what --help says of its default
 
+    def __str__(self) -> str:
+        """As messages call it."""
+        return f"{self.program} (build {self.build})"
+
     def name(self, setting: str) -> str | None:
         """What this program calls a setting of the table; None if it has no such flag."""
         return next((flag for flag in setting_of(setting).flags if flag in self.flags), None)

@@ -126,8 +126,8 @@ class ServerClient:
         n_draft = self._server.n_draft
         complete(self._http, _small_payload(n_predict=_SPACER_TOKENS + n_draft), timeout_s=timeout_s)
         counters = read_counters(self._http)
-        positions = counters.accepted_per_position if counters is not None else None
-        if positions is not None and len(positions) != n_draft:
+        positions = counters.accepted_per_position if counters is not None else ()
+        if positions and len(positions) != n_draft:
             raise RunFailed(
                 f"the server drafts {len(positions)} tokens at a time, not n_draft={n_draft}",
                 remedy=f"set n_draft={len(positions)}, or start the server with n_draft={n_draft}",
@@ -210,23 +210,24 @@ class ServerClient:
             for counts in zip(*known, strict=True)
         )
         now = None if self._counters is None else read_counters(self._http)
-        run = SpeculationCounters()  # empty where the server's counters disagree with the answer itself
+        run = None
         if now is not None and self._counters is not None:
-            since, self._counters = now.since(self._counters), now
-            # They differ where another client asks the same server, or a build counts later than it answers.
-            run = since if drafted in (None, since.draft_tokens) else run
+            run, self._counters = now.since(self._counters), now
+            if drafted not in (None, run.draft_tokens):  # another client asks, too, or a build counts after it answers
+                run = None
         if drafted is None and self._server.mode is Mode.SPECULATIVE:
-            drafted, accepted = run.draft_tokens, run.accepted_tokens
-            if drafted is None and rules.silent_if_nothing_drafted:
+            if run is not None:
+                drafted, accepted = run.draft_tokens, run.accepted_tokens
+            elif rules.silent_if_nothing_drafted:
                 drafted = accepted = 0
         steps = None if accepted is None else sum(int(done.number("predicted_n")) - 1 for done in answers) - accepted
         return {
             "draft_tokens": drafted,
             "accepted_tokens": accepted,
-            "accepted_per_position": run.accepted_per_position,
+            "accepted_per_position": run.accepted_per_position or None if run else None,
             # Its counter leaves out rounds without a draft; a stop within accepted tokens would make steps too few.
-            "rounds": None if steps is None else max(steps, run.rounds or 0),
-            "drafting_rounds": run.rounds,
+            "rounds": None if steps is None else max(steps, run.rounds if run else 0),
+            "drafting_rounds": run.rounds if run else None,
         }
 
     def _generation(self, done: Completion, drafts: Mapping[str, Any]) -> Generation:

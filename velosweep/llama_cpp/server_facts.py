@@ -6,8 +6,7 @@ All but the counters raise RunFailed if it can't be asked.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain, repeat
-from operator import sub
+from itertools import zip_longest
 
 from velosweep.errors import RequestRefused, RunFailed
 from velosweep.llama_cpp.client import HttpClient, check_status
@@ -93,25 +92,21 @@ _COUNTER = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpeculationCounters:
-    """llama-server's cumulative counters; differences of two are one run's. None where a build has them not."""
+    """llama-server's cumulative counters; differences of two are one run's. A build has all of them or none."""
 
-    rounds: int | None = None
-    draft_tokens: int | None = None
-    accepted_tokens: int | None = None
-    accepted_per_position: tuple[int, ...] | None = None
+    rounds: int
+    draft_tokens: int
+    accepted_tokens: int
+    accepted_per_position: tuple[int, ...] = ()
 
     def since(self, before: "SpeculationCounters") -> "SpeculationCounters":
         """What happened between two readings."""
-
-        def difference(now: int | None, then: int | None) -> int | None:
-            return None if now is None else now - (then or 0)
-
-        positions, earlier = self.accepted_per_position, chain(before.accepted_per_position or (), repeat(0))
+        positions = zip_longest(self.accepted_per_position, before.accepted_per_position, fillvalue=0)
         return SpeculationCounters(
-            rounds=difference(self.rounds, before.rounds),
-            draft_tokens=difference(self.draft_tokens, before.draft_tokens),
-            accepted_tokens=difference(self.accepted_tokens, before.accepted_tokens),
-            accepted_per_position=None if positions is None else tuple(map(sub, positions, earlier)),
+            rounds=self.rounds - before.rounds,
+            draft_tokens=self.draft_tokens - before.draft_tokens,
+            accepted_tokens=self.accepted_tokens - before.accepted_tokens,
+            accepted_per_position=tuple(now - then for now, then in positions),
         )
 
 
@@ -137,12 +132,11 @@ def parse_counters(text: str) -> SpeculationCounters | None:
             totals[name] = number
         elif name == "accepted_tokens_per_pos":
             positions[int(position)] = number
-    if not totals:
+    if not {"drafts", "draft_tokens", "accepted_tokens"} <= totals.keys():
         return None
-    per_position = tuple(positions.get(i, 0) for i in range(max(positions) + 1)) if positions else None
     return SpeculationCounters(
-        rounds=totals.get("drafts"),
-        draft_tokens=totals.get("draft_tokens"),
-        accepted_tokens=totals.get("accepted_tokens"),
-        accepted_per_position=per_position,
+        rounds=totals["drafts"],
+        draft_tokens=totals["draft_tokens"],
+        accepted_tokens=totals["accepted_tokens"],
+        accepted_per_position=tuple(positions.get(i, 0) for i in range(max(positions, default=-1) + 1)),
     )

@@ -135,7 +135,7 @@ def parse_header(data: bytes, path: Path, size: int) -> GgufInfo:
     tokenizer = _text(values, "tokenizer.ggml.model")
     special = default_special_tokens(tokenizer, _text(values, "tokenizer.ggml.pre"), len(reader.tokens))
     names, split_count = {name for name, *_ in tensors}, max(_number(values, "split.count") or 1, 1)
-    file_type = _number(values, "general.file_type")
+    file_type, template = _number(values, "general.file_type"), values.get("tokenizer.chat_template")
     return GgufInfo(
         path=path,
         architecture=architecture,
@@ -154,7 +154,7 @@ def parse_header(data: bytes, path: Path, size: int) -> GgufInfo:
         split_count=split_count,
         kv_elements_per_token=_kv_elements_per_token(values, architecture),
         width=_number(values, f"{architecture}.embedding_length"),
-        chat_template=b"{%" in _bytes(values, "tokenizer.chat_template"),
+        chat_template=isinstance(template, bytes) and b"{%" in template,
         head=draft_head(architecture, values, names),
         trained_context=_number(values, f"{architecture}.context_length"),
         non_model=other_content(architecture, values, names, whole=split_count == 1),
@@ -182,11 +182,6 @@ def _text(values: dict[str, HeaderValue], key: str) -> str | None:
     if not isinstance(value, bytes):
         return None
     return "".join(c if c.isprintable() else "�" for c in value[:800].decode("utf-8", "replace"))[:200]
-
-
-def _bytes(values: dict[str, HeaderValue], key: str) -> bytes:
-    value = values.get(key)
-    return value if isinstance(value, bytes) else b""
 
 
 def _number(values: dict[str, HeaderValue], key: str, default: int | None = None) -> int | None:

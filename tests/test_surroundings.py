@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from velosweep.config.settings import EngineSettings
 from velosweep.errors import ProgramError, StorageError
 from velosweep.files import user_cache
-from velosweep.llama_cpp.selection import resolve_engine
+from velosweep.llama_cpp.selection import choose_engine
 
 QUICK = ("engine=embedded", "iterations=1", "n_predict=4")
 ODD = os.fsdecode(b"caf\xe9")
@@ -73,7 +74,7 @@ def test_a_program_that_is_not_executable_is_called_that(named: str, tmp_path: P
     (tmp_path / "llama-server").write_text("#!/bin/sh\n")
 
     with pytest.raises(ProgramError, match=r"llama-server is not executable; make it so: chmod \+x "):
-        resolve_engine("server", str(tmp_path / named), {})
+        choose_engine(EngineSettings(kind="server", program=str(tmp_path / named)), {})
 
 
 @pytest.mark.real

@@ -10,7 +10,12 @@ import pytest
 from tests.llama_cpp import standin
 from velosweep.config.settings import EngineSettings
 from velosweep.errors import ProgramError
-from velosweep.llama_cpp.selection import open_engine, probably_embedded, resolve_engine
+from velosweep.llama_cpp.selection import ChosenEngine, choose_engine, probably_embedded
+
+
+def choose(kind: str, path: str | None, environ: dict[str, str]) -> ChosenEngine:
+    """The engine of these keys."""
+    return choose_engine(EngineSettings(kind=kind, program=path), environ)
 
 
 @pytest.fixture
@@ -20,22 +25,22 @@ def llama(tmp_path: Path) -> Path:
 
 
 def test_the_path_of_the_configuration_comes_first(llama: Path) -> None:
-    found = resolve_engine("auto", str(llama), {"LLAMA_CPP_PATH": "/elsewhere", "PATH": ""})
+    found = choose("auto", str(llama), {"LLAMA_CPP_PATH": "/elsewhere", "PATH": ""})
 
-    assert ("server", str((llama / "build/bin/llama-server").resolve())) == (found.kind, found.program)
-    assert found.build.startswith("0.5.0-dev")
+    assert ("server", str((llama / "build/bin/llama-server").resolve())) == (found.engine.name, found.program)
+    assert found.engine.build.startswith("0.5.0-dev")
     assert found.reason == f"llama_cpp.path={llama}"
 
 
 def test_then_the_variable_then_path_then_the_embedded(llama: Path) -> None:
-    by_variable = resolve_engine("auto", None, {"LLAMA_CPP_PATH": str(llama), "PATH": ""})
-    on_path = resolve_engine("auto", None, {"PATH": str(llama / "build/bin")})
-    embedded = resolve_engine("auto", None, {"PATH": ""})
+    by_variable = choose("auto", None, {"LLAMA_CPP_PATH": str(llama), "PATH": ""})
+    on_path = choose("auto", None, {"PATH": str(llama / "build/bin")})
+    embedded = choose("auto", None, {"PATH": ""})
 
     assert by_variable.reason == f"$LLAMA_CPP_PATH={llama}"
-    assert (on_path.kind, on_path.reason) == ("server", "llama-server is on PATH")
-    assert (embedded.kind, embedded.program) == ("embedded", None)
-    assert embedded.build.startswith("xllamacpp ")
+    assert (on_path.engine.name, on_path.reason) == ("server", "llama-server is on PATH")
+    assert (embedded.engine.name, embedded.program) == ("embedded", None)
+    assert embedded.engine.build.startswith("xllamacpp ")
 
 
 def test_a_broken_program_is_told_by_where_it_was_found(tmp_path: Path) -> None:
@@ -45,13 +50,13 @@ def test_a_broken_program_is_told_by_where_it_was_found(tmp_path: Path) -> None:
     program.chmod(0o755)
 
     with pytest.raises(ProgramError) as on_path:
-        resolve_engine("server", None, {"PATH": str(program.parent)})
+        choose("server", None, {"PATH": str(program.parent)})
     with pytest.raises(ProgramError, match=r"does not answer --help.*check llama_cpp\.path"):
-        resolve_engine("auto", str(tmp_path), {"PATH": ""})
+        choose("auto", str(tmp_path), {"PATH": ""})
     with pytest.raises(
         ProgramError, match=r"^\$LLAMA_CPP_PATH=.*does not answer --help.*that environment variable names"
     ):
-        resolve_engine("auto", None, {"LLAMA_CPP_PATH": str(tmp_path), "PATH": ""})
+        choose("auto", None, {"LLAMA_CPP_PATH": str(tmp_path), "PATH": ""})
 
     assert on_path.value.message.startswith(f"The llama-server that was found on PATH, {program}, does not work: ")
     assert on_path.value.message.endswith(
@@ -65,9 +70,9 @@ def test_a_broken_program_on_path_leaves_the_embedded_one_and_a_line(tmp_path: P
     program = tmp_path / "llama-server"
     program.write_text("#!/bin/sh\necho no such library >&2\nexit 127\n", encoding="utf-8")
     program.chmod(0o755)
-    found = resolve_engine("auto", None, {"PATH": str(tmp_path)})
+    found = choose("auto", None, {"PATH": str(tmp_path)})
 
-    assert found.kind == "embedded"
+    assert found.engine.name == "embedded"
     assert found.reason == (
         f"the llama-server on PATH, {program}, does not work: it does not answer --help as llama.cpp does "
         "(exit status 127): no such library"
@@ -88,12 +93,12 @@ def test_a_program_is_run_by_the_name_it_was_given(llama: Path, tmp_path: Path) 
     (tmp_path / "bin/llama-server").symlink_to(real)
 
     for found in (
-        resolve_engine("auto", None, {"PATH": str(tmp_path / "bin")}),
-        resolve_engine("auto", str(llama), {"PATH": ""}),
-        resolve_engine("auto", str(real), {"PATH": ""}),
+        choose("auto", None, {"PATH": str(tmp_path / "bin")}),
+        choose("auto", str(llama), {"PATH": ""}),
+        choose("auto", str(real), {"PATH": ""}),
     ):
-        assert (found.kind, Path(found.program or "").name) == ("server", "llama-server")
-        assert open_engine(EngineSettings(kind=found.kind, program=found.program)).build == found.build
+        assert (found.engine.name, Path(found.program or "").name) == ("server", "llama-server")
+        assert found.engine.build.startswith("0.5.0-dev")
 
 
 def test_a_program_in_the_current_folder_is_not_on_path(
@@ -102,7 +107,7 @@ def test_a_program_in_the_current_folder_is_not_on_path(
     monkeypatch.chdir(llama / "build/bin")
 
     for path in ("", ".", f"{os.pathsep}/nowhere"):
-        assert resolve_engine("auto", None, {"PATH": path}).kind == "embedded"
+        assert choose("auto", None, {"PATH": path}).engine.name == "embedded"
 
 
 @pytest.mark.parametrize("inner", ["build/bin", "bin", "."])
@@ -111,55 +116,50 @@ def test_each_usual_folder_is_looked_into(inner: str, llama: Path, tmp_path: Pat
     folder.parent.mkdir(parents=True, exist_ok=True)
     (llama / "build/bin").rename(folder)
 
-    assert resolve_engine("auto", str(tmp_path / "other"), {"PATH": ""}).kind == "server"
+    assert choose("auto", str(tmp_path / "other"), {"PATH": ""}).engine.name == "server"
 
 
 def test_the_program_itself_may_be_named(llama: Path) -> None:
     program = llama / "build/bin/llama-server"
 
-    assert resolve_engine("server", str(program), {"PATH": ""}).program == str(program.resolve())
+    assert choose("server", str(program), {"PATH": ""}).program == str(program.resolve())
 
 
 def test_a_path_without_server_is_refused_with_how_to_build(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
     with pytest.raises(ProgramError, match=r"No llama-server for llama_cpp\.path=.*build/bin.*cmake --build"):
-        resolve_engine("auto", str(tmp_path / "empty"), {"PATH": ""})
+        choose("auto", str(tmp_path / "empty"), {"PATH": ""})
     with pytest.raises(ProgramError, match=r"\$LLAMA_CPP_PATH=/no/where does not exist.*unset it"):
-        resolve_engine("auto", None, {"PATH": "", "LLAMA_CPP_PATH": "/no/where"})
+        choose("auto", None, {"PATH": "", "LLAMA_CPP_PATH": "/no/where"})
     with pytest.raises(ProgramError, match=r"\$LLAMA_CPP_PATH=/no/where/ does not exist; that environment variable"):
-        resolve_engine("auto", "/no/where", {"PATH": "", "LLAMA_CPP_PATH": "/no/where/"})
+        choose("auto", "/no/where", {"PATH": "", "LLAMA_CPP_PATH": "/no/where/"})
 
 
 def test_a_named_engine_that_is_not_there_is_refused() -> None:
     with pytest.raises(ProgramError, match="no llama-server on PATH"):
-        resolve_engine("server", None, {"PATH": ""})
+        choose("server", None, {"PATH": ""})
     with pytest.raises(ProgramError, match="no llama-speculative on PATH"):
-        resolve_engine("binaries", None, {"PATH": ""})
+        choose("binaries", None, {"PATH": ""})
     with pytest.raises(ProgramError, match="no engine 'sever'; choose one of auto, embedded"):
-        resolve_engine("sever", None, {"PATH": ""})
+        choose("sever", None, {"PATH": ""})
 
 
 def test_binaries_are_found_by_path_and_on_path(llama: Path) -> None:
-    by_path = resolve_engine("binaries", str(llama), {"PATH": ""})
-    on_path = resolve_engine("binaries", None, {"PATH": str(llama / "build/bin")})
+    by_path = choose("binaries", str(llama), {"PATH": ""})
+    on_path = choose("binaries", None, {"PATH": str(llama / "build/bin")})
 
     assert (llama / "build/bin").resolve() == Path(by_path.program or "") == Path(on_path.program or "")
 
 
-def test_each_resolved_engine_opens(llama: Path) -> None:
-    for kind in ("server", "binaries", "embedded"):
-        found = resolve_engine(kind, None if kind == "embedded" else str(llama), {"PATH": ""})
-        engine = open_engine(EngineSettings(kind=found.kind, program=found.program))
+def test_what_was_chosen_is_chosen_again(llama: Path) -> None:
+    for kind, path in (("server", str(llama)), ("binaries", str(llama)), ("embedded", None)):
+        found = choose(kind, path, {"PATH": ""})
+        again = choose(found.engine.name, found.program, {"PATH": ""})
 
-        assert (kind, found.build) == (engine.name, engine.build)
-    attached = open_engine(EngineSettings(kind="attached", vanilla_url="http://127.0.0.1:9"))
-    assert attached.name == "attached"
-
-
-def test_auto_can_not_be_opened() -> None:
-    with pytest.raises(ProgramError, match="must be resolved first"):
-        open_engine(EngineSettings(kind="auto"))
+        assert (kind, found.program) == (again.engine.name, again.program)
+    attached = choose_engine(EngineSettings(kind="attached", vanilla_url="http://127.0.0.1:9"), {})
+    assert (attached.engine.name, attached.program) == ("attached", None)
 
 
 @pytest.mark.parametrize(

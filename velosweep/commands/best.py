@@ -91,16 +91,15 @@ def _plan(
     main_model: Path, found: Sequence[FoundModel], arguments: argparse.Namespace
 ) -> tuple[CandidatePlan, list[Misfit]]:
     """What to search. Raises ModelFileError and ProgramError for what can't run, ConfigError for nothing to search."""
-    from velosweep.llama_cpp.capabilities import capabilities_of
-    from velosweep.llama_cpp.selection import resolve_engine
+    from velosweep.llama_cpp.selection import choose_engine
     from velosweep.measuring.prepare import open_lanes
 
     header = check_model(main_model, key="MODEL")
     program = str(expanded(arguments.llama_server[0])) if arguments.llama_server else None
-    chosen = resolve_engine("auto", program, os.environ)
-    known = capabilities_of(chosen.program).spec_types if chosen.program else ()
-    candidates, misfits = find_candidates(header, found, known)
-    lanes, _ = open_lanes(EngineSettings(kind=chosen.kind, program=chosen.program), RunSettings())
+    engine = EngineSettings(program=program)
+    known = choose_engine(engine, os.environ).engine.capabilities_for(None)
+    candidates, misfits = find_candidates(header, found, known.spec_types if known else ())
+    lanes, _ = open_lanes(engine, RunSettings())
     if not candidates:
         raise ConfigError(
             f"Nothing here can speed {main_model.name} up: no draft model fits, and this llama.cpp knows no other kind",

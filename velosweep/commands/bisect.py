@@ -24,8 +24,9 @@ from velosweep.commands.run import (
 )
 from velosweep.config.command_words import quoted
 from velosweep.config.keys import expanded
+from velosweep.config.settings import EngineSettings
 from velosweep.errors import ConfigError, ExitStatus, Interrupted, NothingMeasured
-from velosweep.llama_cpp.selection import resolve_engine
+from velosweep.llama_cpp.selection import choose_engine
 from velosweep.reporting.console import SILENT, make_console, say
 from velosweep.reporting.wording import interval
 from velosweep.results.derived_files import analyse
@@ -68,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
         argv=argv,
     )
     for build in builds:  # before any is measured
-        resolve_engine("auto", str(expanded(build)), os.environ)
+        choose_engine(EngineSettings(program=str(expanded(build))), os.environ)
     if arguments.dry_run:
         bisection.measure(builds[-1], look=0)
         return int(ExitStatus.OK)

@@ -120,19 +120,19 @@ def _machine() -> Iterator[Check]:
 
 def _program(job: Job, settings: RunSettings) -> Iterator[Check]:
     from velosweep.llama_cpp.attached import parse_url
-    from velosweep.llama_cpp.capabilities import capabilities_of
-    from velosweep.llama_cpp.selection import resolve_engine
+    from velosweep.llama_cpp.selection import choose_engine
 
-    found = resolve_engine(job.engine.kind, job.engine.program, os.environ)
+    found = choose_engine(job.engine, os.environ)
+    kind = found.engine.name
     where = found.program or "inside velosweep's Python package xllamacpp"
-    if found.kind == "attached":
+    if kind == "attached":
         where = " and ".join(str(parse_url(url)) for url in (job.engine.vanilla_url, job.engine.speculative_url) if url)
-    yield Check("ok", "llama.cpp", f"engine {found.kind}, build {found.build}, {where} ({found.reason})")
-    if found.kind == "embedded":
+    yield Check("ok", "llama.cpp", f"engine {kind}, build {found.engine.build}, {where} ({found.reason})")
+    if kind == "embedded":
         remedy = "for a GPU, or for figures of your own llama.cpp, set llama_cpp.path=/path/to/llama.cpp"
         yield Check("note", "llama.cpp", "the embedded llama.cpp runs on the CPU only", remedy)
-    if found.kind == "server" and found.program:
-        known = capabilities_of(found.program)
+    known = found.engine.capabilities_for(job.speculation) if kind == "server" else None
+    if known is not None:
         meanings = ("draft_model", "n_draft", "p_min", "spec_type", "draft_gpu_layers", "metrics")
         yield Check("ok", "flags", ", ".join(f"{meaning}={known.name(meaning) or 'no'}" for meaning in meanings))
         if known.name("draft_model") is None or known.name("n_draft") is None:

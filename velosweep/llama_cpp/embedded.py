@@ -36,10 +36,19 @@ class EmbeddedEngine(Engine):
 
     name = "embedded"
 
+    def __init__(self) -> None:
+        """Raises ProgramError if the package isn't installed."""
+        try:  # its version: the wheel doesn't say which llama.cpp it was built from
+            self._build = f"xllamacpp {importlib.metadata.version('xllamacpp')}"
+        except importlib.metadata.PackageNotFoundError:
+            raise ProgramError(
+                "The embedded llama.cpp (package xllamacpp) isn't installed",
+                remedy="install velosweep again, or set llama_cpp.path to a llama.cpp of your own",
+            ) from None
+
     @property
     def build(self) -> str:
-        """The package's version: the wheel doesn't say which llama.cpp it was built from."""
-        return embedded_build()
+        return self._build
 
     def check(self, engine: EngineSettings, speculation: Speculation) -> None:
         if engine.args:
@@ -89,18 +98,6 @@ def ask_devices_early() -> None:
             EmbeddedEngine().devices()
 
     threading.Thread(target=ask, daemon=True, name="velosweep-devices").start()
-
-
-@functools.cache  # asked for every run, and the answer lies in some 1,600 lines of metadata
-def embedded_build() -> str:
-    """`xllamacpp 2026.10.11549`. Raises ProgramError if it isn't installed."""
-    try:
-        return f"xllamacpp {importlib.metadata.version('xllamacpp')}"
-    except importlib.metadata.PackageNotFoundError:
-        raise ProgramError(
-            "The embedded llama.cpp (package xllamacpp) isn't installed",
-            remedy="install velosweep again, or set llama_cpp.path to a llama.cpp of your own",
-        ) from None
 
 
 @functools.cache

@@ -13,8 +13,8 @@ from velosweep.errors import ProgramError
 from velosweep.isolation import without_current_folder
 from velosweep.llama_cpp.attached import AttachedEngine
 from velosweep.llama_cpp.binaries import SPECULATIVE_PROGRAMS, VANILLA_PROGRAMS, BinariesEngine
-from velosweep.llama_cpp.capabilities import capabilities_of, find_in, program_folders
-from velosweep.llama_cpp.embedded import EmbeddedEngine, embedded_build
+from velosweep.llama_cpp.capabilities import find_in, program_folders
+from velosweep.llama_cpp.embedded import EmbeddedEngine
 from velosweep.llama_cpp.engine import Engine
 from velosweep.llama_cpp.server import ServerEngine
 
@@ -32,44 +32,48 @@ _OTHER_VARIABLE = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChosenEngine:
-    """The engine that `auto` (or a name) came to. `program` as in EngineSettings; `reason` one clause for people."""
+    """The engine that settings came to. `program`: its file or folder, None for one that has none; `reason`: a clause
+    for people."""
 
-    kind: str
-    program: str | None
-    build: str
+    engine: Engine
+    program: str | None = None
     reason: str
 
 
-def resolve_engine(settings_kind: str, llama_cpp_path: str | None, environ: Mapping[str, str]) -> ChosenEngine:
+def choose_engine(settings: EngineSettings, environ: Mapping[str, str]) -> ChosenEngine:
     """The contract's order: `llama_cpp.path`, else $LLAMA_CPP_PATH, else llama-server on PATH, else embedded.
 
     Raises ProgramError if what was asked for by name or by path isn't there or doesn't run.
     """
-    if settings_kind not in ENGINES:
-        raise ProgramError(f"There is no engine {settings_kind!r}", remedy=f"choose one of {', '.join(ENGINES)}")
-    if settings_kind == "attached":
-        return ChosenEngine(kind="attached", program=None, build="as the servers say", reason="engine=attached")
-    if settings_kind == "embedded":
-        return _embedded("engine=embedded")
+    kind, llama_cpp_path = settings.kind, settings.program
+    if kind not in ENGINES:
+        raise ProgramError(f"There is no engine {kind!r}", remedy=f"choose one of {', '.join(ENGINES)}")
+    if kind == "attached":
+        attached = AttachedEngine(vanilla_url=settings.vanilla_url, speculative_url=settings.speculative_url)
+        return ChosenEngine(engine=attached, reason="engine=attached")
+    if kind == "embedded":
+        return ChosenEngine(engine=EmbeddedEngine(), reason="engine=embedded")
     variable = environ.get("LLAMA_CPP_PATH") or None
     path, source = variable, _VARIABLE  # the shipped configuration sets llama_cpp.path to it
     if llama_cpp_path and not (variable and Path(llama_cpp_path) == expanded(variable)):
         path, source = llama_cpp_path, "llama_cpp.path"
-    if settings_kind == "binaries":
+    if kind == "binaries":
         return _binaries(path, source, environ)
     if path is not None:
         return _server_at(path, source)
     on_path = _on_path("llama-server", environ)
     if on_path is None:
-        if settings_kind == "server":
+        if kind == "server":
             raise ProgramError("engine=server, but there is no llama-server on PATH", remedy=HOW_TO_BUILD)
-        return _embedded("no llama_cpp.path, no $LLAMA_CPP_PATH and no llama-server on PATH")
+        reason = "no llama_cpp.path, no $LLAMA_CPP_PATH and no llama-server on PATH"
+        return ChosenEngine(engine=EmbeddedEngine(), reason=reason)
     try:
-        return _server(on_path, "llama-server is on PATH")
+        return ChosenEngine(engine=ServerEngine(on_path), program=on_path, reason="llama-server is on PATH")
     except ProgramError as error:
         why = " ".join(error.message.replace(f"{on_path} ", "it ", 1).split())
-        if settings_kind != "server":  # nobody named this program
-            return _embedded(f"the llama-server on PATH, {on_path}, does not work: {why[:300]}")
+        if kind != "server":  # nobody named this program
+            reason = f"the llama-server on PATH, {on_path}, does not work: {why[:300]}"
+            return ChosenEngine(engine=EmbeddedEngine(), reason=reason)
         raise ProgramError(
             f"The llama-server that was found on PATH, {on_path}, does not work: {why}",
             remedy="mend it or take it off PATH; or set llama_cpp.path to another llama.cpp, or choose engine=embedded",
@@ -102,14 +106,6 @@ def _on_path(program: str, environ: Mapping[str, str]) -> str | None:
     return None if found is None else str(Path(found).absolute())
 
 
-def _embedded(reason: str) -> ChosenEngine:
-    return ChosenEngine(kind="embedded", program=None, build=embedded_build(), reason=reason)
-
-
-def _server(program: str, reason: str) -> ChosenEngine:
-    return ChosenEngine(kind="server", program=program, build=capabilities_of(program).build, reason=reason)
-
-
 def _server_at(path: str, source: str) -> ChosenEngine:
     given = expanded(path)
     if given.is_file() and os.access(given, os.X_OK):
@@ -119,7 +115,7 @@ def _server_at(path: str, source: str) -> ChosenEngine:
     if program is None:
         raise _not_found("llama-server", path, source)
     try:
-        return _server(str(program), f"{source}={path}")
+        return ChosenEngine(engine=ServerEngine(str(program)), program=str(program), reason=f"{source}={path}")
     except ProgramError as error:
         if source != _VARIABLE:
             raise
@@ -135,8 +131,7 @@ def _binaries(path: str | None, source: str, environ: Mapping[str, str]) -> Chos
     folder = find_programs(path)
     if folder is None:
         raise _not_found("llama-speculative", path, source)
-    build = BinariesEngine(str(folder)).build
-    return ChosenEngine(kind="binaries", program=str(folder), build=build, reason=f"{source}={path}")
+    return ChosenEngine(engine=BinariesEngine(str(folder)), program=str(folder), reason=f"{source}={path}")
 
 
 def find_programs(path: str) -> Path | None:
@@ -158,16 +153,3 @@ def _not_found(program: str, path: str, source: str) -> ProgramError:
         return ProgramError(f"{file} is not executable", remedy=f"make it so: chmod +x {shlex.quote(str(file))}")
     looked = ", ".join(str(folder) for folder in program_folders(given)[:3])
     return ProgramError(f"No {program} for {source}={path} (looked in {looked})", remedy=remedy)
-
-
-def open_engine(settings: EngineSettings) -> Engine:
-    """The engine of resolved settings. Raises ProgramError."""
-    if settings.kind in ("server", "binaries"):
-        if settings.program is None:
-            raise ProgramError(f"engine={settings.kind} without a program", remedy=HOW_TO_BUILD)
-        return ServerEngine(settings.program) if settings.kind == "server" else BinariesEngine(settings.program)
-    if settings.kind == "embedded":
-        return EmbeddedEngine()
-    if settings.kind == "attached":
-        return AttachedEngine(vanilla_url=settings.vanilla_url, speculative_url=settings.speculative_url)
-    raise ProgramError(f"The engine {settings.kind!r} can't be opened; it must be resolved first")

@@ -9,7 +9,7 @@ from velosweep.config.model_references import is_local
 from velosweep.config.settings import EngineSettings, Job, ModelPair, PromptSet, Sampling, Speculation, SyntheticShape
 from velosweep.errors import ConfigError, ProgramError, VelosweepError, combine_errors
 from velosweep.llama_cpp.engine import Engine
-from velosweep.llama_cpp.selection import ChosenEngine, open_engine, resolve_engine
+from velosweep.llama_cpp.selection import ChosenEngine, choose_engine
 from velosweep.models.draft_heads import DraftHead
 from velosweep.models.gguf_model import GgufInfo
 from velosweep.models.hub_models import resolve_model
@@ -116,7 +116,7 @@ class JobResolver:
     headers: dict[str, GgufInfo] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     raw_text: dict[str, None] = field(default_factory=dict)
-    _selections: dict[tuple[str, str | None], ChosenEngine] = field(default_factory=dict)
+    _chosen: dict[EngineKey, ChosenEngine] = field(default_factory=dict)
     _paths: dict[tuple[str, str], str] = field(default_factory=dict)
     _checked_pairs: set[tuple[str, str]] = field(default_factory=set)
     _synthetic: dict[tuple[SyntheticShape, tuple[str, ...]], tuple[Path, Path | None]] = field(default_factory=dict)
@@ -126,12 +126,13 @@ class JobResolver:
 
         Raises ProgramError, ModelFileError, PairError, ConfigError.
         """
-        asked = (job.engine.kind, job.engine.program)
-        if asked not in self._selections:
-            self._selections[asked] = resolve_engine(*asked, os.environ)
-            self.reasons.append(self._selections[asked].reason)
-        selection = self._selections[asked]
-        engine = replace(job.engine, kind=selection.kind, program=selection.program)
+        asked = engine_key(job.engine)
+        if asked not in self._chosen:
+            self._chosen[asked] = choose_engine(job.engine, os.environ)
+            self.reasons += {self._chosen[asked].reason} - {*self.reasons}
+        chosen = self._chosen[asked]
+        engine = replace(job.engine, kind=chosen.engine.name, program=chosen.program)
+        self.engines.setdefault(engine_key(engine), chosen.engine)
         pair = job.model_pair if engine.kind == "attached" else self._find_models(job)
         prompts = job.prompts
         if prompts.chat is None:
@@ -141,15 +142,12 @@ class JobResolver:
                 self.raw_text.setdefault(why_raw)
         return replace(job, engine=engine, model_pair=pair, prompts=prompts)
 
-    def open_engines(self, jobs: Sequence[Job]) -> None:
-        """Open each engine that resolved jobs name. Raises ProgramError, also for settings it has no place for."""
+    def check_engines(self, jobs: Sequence[Job]) -> None:
+        """Raise ProgramError for settings of resolved jobs that their engines have no place for."""
         for job in jobs:
             _check_requests(job)
         for settings, speculation in dict.fromkeys((job.engine, job.speculation) for job in jobs):
-            key = engine_key(settings)
-            if key not in self.engines:
-                self.engines[key] = open_engine(settings)
-            self.engines[key].check(settings, speculation)
+            self.engines[engine_key(settings)].check(settings, speculation)
 
     def _find_models(self, job: Job) -> ModelPair:
         pair = job.model_pair

@@ -9,7 +9,7 @@ from velosweep.config.settings import EngineSettings, Job, ModelPair, RunSetting
 from velosweep.errors import ConfigError
 from velosweep.llama_cpp.attached import AttachedEngine
 from velosweep.llama_cpp.engine import Engine, ServerConfig
-from velosweep.llama_cpp.selection import open_engine, resolve_engine
+from velosweep.llama_cpp.selection import choose_engine
 from velosweep.llama_cpp.server_command import command_arguments
 from velosweep.machine.cores import check_threads, resolve_threads
 from velosweep.machine.devices import find_lanes
@@ -51,7 +51,7 @@ class Prepared:
     def engine_of(self, server: ServerConfig) -> Engine:
         key = engine_key(server.engine)
         if key not in self.engines:  # an attached vanilla server knows its own address alone
-            self.engines[key] = open_engine(server.engine)
+            self.engines[key] = choose_engine(server.engine, os.environ).engine
         return self.engines[key]
 
     def server_arguments(self, server: ServerConfig | None) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     check_files_exist(jobs)
     resolver = JobResolver(say=say)
     resolved = [resolver.resolve(job) for job in jobs]
-    resolver.open_engines(resolved)
+    resolver.check_engines(resolved)
     engines, nvml = resolver.engines, open_nvml()
     if not settings.dry_run and not settings.measures_remotely:
         _check_attached(engines, resolved)
@@ -145,10 +145,8 @@ def open_lanes(engine: EngineSettings, settings: RunSettings) -> tuple[tuple[Lan
 
     Raises ProgramError and ConfigError.
     """
-    selection = resolve_engine(engine.kind, engine.program, os.environ)
-    resolved = replace(engine, kind=selection.kind, program=selection.program)
     notes: list[str] = []
-    lanes = _lanes([open_engine(resolved)], settings, open_nvml(), notes.append)
+    lanes = _lanes([choose_engine(engine, os.environ).engine], settings, open_nvml(), notes.append)
     return lanes, tuple(notes)
 
 

@@ -20,7 +20,7 @@ from velosweep.measuring.resuming import plan, plan_as_data
 from velosweep.planning.server_groups import ServerGroup
 from velosweep.records import SweepRecord
 from velosweep.reporting.collation import collate
-from velosweep.reporting.console import make_console, say, tell_on_stderr
+from velosweep.reporting.console import SILENT, make_console, say, tell_on_stderr
 from velosweep.reporting.image_export import require_matplotlib
 from velosweep.reporting.plan_text import print_plan, print_start
 from velosweep.reporting.progress import ProgressDisplay
@@ -73,7 +73,7 @@ def run_sweep(
             opened = open_sweep(root, prepared, settings, command=command, single=single)
             measured = _measure(opened, settings, console, journal, stop, locks, single=single)
         derived = _collate(root, measured)
-    print_end(derived, measured, console, verbosity=settings.verbosity)
+    print_end(derived, measured, console, verbosity=settings.verbosity if settings.tells_results else SILENT)
     if measured.broken:
         raise _ended_early(measured.broken, root) from measured.broken
     asked = {job.id for job in opened.prepared.jobs}

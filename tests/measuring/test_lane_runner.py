@@ -79,11 +79,12 @@ def test_groups_of_which_one_had_come_further_share_rounds_again_when_they_go_on
     assert taken == [*whole[6:8], *whole[8:]]
 
 
-def test_each_launch_starts_the_servers_of_all_builds_anew() -> None:
+def test_each_launch_starts_the_servers_of_all_builds_anew_and_every_other_one_begins_with_the_last_build() -> None:
     bench = Bench()
     taken = runs_of_builds(bench, "old", "new", launches=2)
 
-    assert [word.partition(" ")[0] for word in taken] == ["old", "old", "new", "new"] * 2
+    forth = ["old vanilla", "old n_draft 4", "new vanilla", "new n_draft 4"]
+    assert taken == [*forth, *forth[::-1]]
     assert len(bench.engine.sessions) == 8
 
 

@@ -266,6 +266,7 @@ class RunSettings:
     report_plots: bool = False
     report_paths: bool = False
     verbosity: int = 0  # -1 quiet, 1 verbose
+    tells_results: bool = True  # else the command that has it measured does
     force: bool = False
     tuner: TunerSettings | None = None  # search the grid instead of measuring all of it
     measures_remotely: bool = False  # other machines measure, so that this one's cores say nothing

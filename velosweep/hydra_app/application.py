@@ -4,9 +4,9 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from velosweep.config.command_words import read_words
 from velosweep.config.composing import PRIMARY, register_kinds, start_hydra
@@ -26,12 +26,16 @@ if TYPE_CHECKING:
 
 
 def run(
-    arguments: Sequence[str], *, commands: Sequence[str] = (), verbosity: int | None = None, typed: Sequence[str] = ()
+    arguments: Sequence[str],
+    *,
+    commands: Sequence[str] = (),
+    typed: Sequence[str] = (),
+    changes: Mapping[str, Any] | None = None,
 ) -> int:
     """Run the command line `arguments`; returns the exit status. Raises our errors and Hydra's.
 
-    `verbosity`: instead of what the configuration says. `typed`: the command line for the record, where `arguments`
-    were made of another one.
+    `typed`: the command line for the record, where `arguments` were made of another one. `changes`: fields of
+    RunSettings, instead of what the configuration says.
     """
     args, parser = _parse(arguments, commands)
     from hydra.core.global_hydra import GlobalHydra
@@ -65,7 +69,7 @@ def run(
         elif args.info:
             hydra.show_info(args.info, config_name=args.config_name, overrides=args.overrides)
         else:
-            return _measure(hydra, args, JobTask(typed or ["velosweep", *arguments], verbosity))
+            return _measure(hydra, args, JobTask(typed or ["velosweep", *arguments], changes))
     finally:
         GlobalHydra.instance().clear()
     return int(ExitStatus.OK)

@@ -26,25 +26,23 @@ class JobError(VelosweepError):
 class JobTask:
     """Hydra's task function: measures one job in the directory that Hydra made for it.
 
-    `command`: the command line, for the record; `verbosity`: instead of what the configuration says. Our launchers
-    don't call the task: they measure all jobs with `run_sweep` and store its result in `outcome`. Other launchers call
-    it once per job, perhaps in other processes (it can be pickled), and get a job's status from what it returns or
-    raises.
+    `command`: the command line, for the record; `changes`: fields of RunSettings, instead of what the configuration
+    says. Our launchers don't call the task: they measure all jobs with `run_sweep` and store its result in `outcome`.
+    Other launchers call it once per job, perhaps in other processes (it can be pickled), and get a job's status from
+    what it returns or raises.
     """
 
-    def __init__(self, command: Sequence[str] = (), verbosity: int | None = None) -> None:
+    def __init__(self, command: Sequence[str] = (), changes: Mapping[str, Any] | None = None) -> None:
         self.command = list(command)
         self.outcome: SweepOutcome | None = None
         self.single_error: Exception | None = None
-        self._verbosity = verbosity
+        self._changes = dict(changes or {})
 
     def run_sweep(self, jobs: Sequence[Job], *, settings: RunSettings, **how: Any) -> SweepOutcome:
         """As `velosweep.sweep.run_sweep`."""
         from velosweep.sweep import run_sweep
 
-        if self._verbosity is not None:
-            settings = replace(settings, verbosity=self._verbosity)
-        return run_sweep(jobs, settings=settings, **how)
+        return run_sweep(jobs, settings=replace(settings, **self._changes), **how)
 
     def __call__(self, cfg: "DictConfig") -> Mapping[str, Any] | None:
         """Measure the job and return its summary; raises where it can't be measured.

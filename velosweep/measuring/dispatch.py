@@ -168,9 +168,13 @@ def run_lane(queue: LaneQueue, context: LaneContext, search_drivers: Mapping[Ser
 
 
 def _measure_together(runners: Sequence[GroupRunner], servers: ResidentServers, context: LaneContext) -> None:
-    """Launch by launch, the groups' rounds in turn: A B, B A, ... so that a drift cancels between them, too."""
+    """Launch by launch, the groups' rounds in turn: A B, B A, ... so that a drift cancels between them, too.
+
+    Every other launch begins with the last group: with a round each, the first one would always be first.
+    """
     for launch in range(runners[0].group.jobs[0].protocol.launches):
-        beginning = [runner for runner in runners if not runner.interrupted and runner.has_work(launch)]
+        in_order = runners[::-1] if launch % 2 else runners
+        beginning = [runner for runner in in_order if not runner.interrupted and runner.has_work(launch)]
         if not beginning:
             continue
         kept = [server for runner in beginning for server in runner.group.servers]

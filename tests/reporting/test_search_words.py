@@ -38,7 +38,6 @@ def answer(**changes: object) -> SearchAnswer:
         confirmed=CONFIRMED,
         measurements=21,
         confirm_measurements=12,
-        full_grid_measurements=76,
         measuring_s=30.0,
         loading_s=2.0,
     )

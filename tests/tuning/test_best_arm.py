@@ -118,7 +118,6 @@ def test_not_speculating_can_win_and_needs_no_confirmation() -> None:
 
     assert (answer.winner, answer.confirmed, answer.confirm_measurements) == ("n0", None, 0)
     assert answer.certified
-    assert answer.full_grid_measurements % 17 == 0  # each candidate and vanilla equally often
 
 
 def test_a_winner_that_fresh_pairs_refute_gives_way_to_vanilla() -> None:

@@ -118,14 +118,6 @@ def test_a_candidate_that_failed_is_dropped_in_that_round() -> None:
     assert (elimination.remaining, elimination.dropped) == (("a", "b"), {"c": 2})
 
 
-def test_a_certified_full_grid_is_reckoned_from_the_noise_that_was_seen() -> None:
-    noise = 0.01
-    expected = math.ceil(2 * (1.959963984540054 * math.sqrt(1.5) * noise / -math.log(0.99)) ** 2)
-
-    assert measured(4.0, 4.0, 4.0, noise=noise).full_grid_measurements(3) == 3 * expected
-    assert Elimination(shortlist=("a",), rounds=[], settings=TunerSettings()).full_grid_measurements(17) == 34
-
-
 def after_three_rounds(noise: float) -> BestArmSearch:
     """Three rounds of vanilla and two lengths, which are too few to calibrate."""
     search = search_over_n_draft(TunerSettings(tolerance=0.0001))

@@ -30,7 +30,15 @@ from velosweep.records import TunerDecision
 from velosweep.statistics.intervals import t_ratio
 from velosweep.tuning.calibration import Calibration
 from velosweep.tuning.elimination import Elimination, Estimate
-from velosweep.tuning.search_values import OUT_OF_TIME, Observation, Phase, SearchAnswer, SearchRound
+from velosweep.tuning.search_values import (
+    OUT_OF_TIME,
+    Observation,
+    Phase,
+    SearchAnswer,
+    SearchRound,
+    mean_seconds,
+    spent_s,
+)
 
 # Of the candidates whose predicted speed is near the best one's, so many are raced; of a short suite more.
 _LEAST_SHORTLIST, MOST_SHORTLISTED, _MOST_OF_SHORT_SUITE = 3, 6, 10
@@ -82,7 +90,7 @@ class BestArmSearch:
         leader, budget = self._leader, self.settings.budget_s
         if leader is None or leader == self.vanilla or done >= self.settings.confirm_pairs:
             return None
-        with_a_pair_s = sum(self._seconds) + 2 * fmean(self._seconds or [0.0])
+        with_a_pair_s = self.spent_s + 2 * mean_seconds(self.history)
         if budget is not None and done >= _LEAST_PAIRS and with_a_pair_s > budget:
             return None
         pair = (self.vanilla, leader) if done % 2 == 0 else (leader, self.vanilla)
@@ -100,19 +108,14 @@ class BestArmSearch:
         if budget is None or not self.history:
             return True
         cost = {name: seen.seconds for r in self.history for name, seen in r.observations.items() if seen.seconds > 0}
-        usual = fmean(self._seconds or [0.0])
+        usual = mean_seconds(self.history)
         confirming = min(2 * self.settings.confirm_pairs * usual, 0.3 * budget)
         unknown = usual if asked.phase is Phase.ELIMINATION else 0.0  # the first look has left time for calibrating
         return self.spent_s + sum(cost.get(name, unknown) for name in asked.order) + confirming <= budget
 
     @property
     def spent_s(self) -> float:
-        return sum(self._seconds)
-
-    @property
-    def _seconds(self) -> list[float]:
-        """What each measurement took; failures that took no time are left out."""
-        return [o.seconds for done in self.history for o in done.observations.values() if o.seconds > 0]
+        return spent_s(self.history)
 
     @cached_property
     def _jobs(self) -> dict[str, Job | None]:
@@ -243,7 +246,6 @@ class BestArmSearch:
             confirmed=confirmed,
             measurements=counts[Phase.CALIBRATION] + counts[Phase.ELIMINATION],
             confirm_measurements=counts[Phase.CONFIRMATION],
-            full_grid_measurements=self.elimination.full_grid_measurements(len(self._jobs)),
             measuring_s=self.spent_s,
         )
 

@@ -12,7 +12,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from statistics import NormalDist
 
 import numpy as np
 
@@ -161,12 +160,3 @@ class Elimination:
     def _slack(self) -> float:
         """The tolerance on the log scale."""
         return -math.log1p(-self.settings.tolerance)
-
-    def full_grid_measurements(self, candidates: int) -> int:
-        """Measurements of a grid that would certify the best of so many candidates at the noise seen here."""
-        model = self._model(len(self.rounds)) if self.rounds else None
-        if model is None or not model.df[0] or candidates < 2:
-            return 2 * candidates
-        quantile = NormalDist().inv_cdf(1 - (1 - self.settings.confidence) / (candidates - 1))
-        stddev = math.sqrt(model.squares[0] / model.df[0])
-        return candidates * max(2, math.ceil(2 * (quantile * stddev / self._slack) ** 2))

@@ -9,10 +9,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean
 
 from velosweep.config.settings import Job
-from velosweep.tuning.search_values import SearchRound
+from velosweep.tuning.search_values import SearchRound, mean_seconds, spent_s
 
 _LENGTH = 4
 CALIBRATION_LENGTHS = (1, 4, 16)
@@ -40,45 +39,36 @@ class FirstLook:
     @property
     def lasts(self) -> bool:
         """Whether there is more to look at, time to do so, and nothing yet to go on with."""
-        in_time = sum(map(_spent, self.rounds[1:])) < _CALIBRATED_SHARE * self.budget_s
+        in_time = spent_s(self.rounds[1:]) < _CALIBRATED_SHARE * self.budget_s
         return not self.rounds or (in_time and bool(self._unseen) and not self._usable_families)
 
     @property
     def taken(self) -> int:
         """How many of the rounds belong to the look."""
-        return 1 + len(self._batches)
+        return 1 + max((number for number, _ in self._seen), default=0)
 
     @cached_property
-    def _batches(self) -> list[Sequence[Family]]:
-        """The families that were looked at, round by round, until one of them was able."""
-        batches: list[Sequence[Family]] = []
-        for done in self.rounds[1:]:
-            batch = self.families[sum(map(len, batches)) :][: self._at_once]
-            if not batch:
-                break
-            batches.append(batch)
-            if any(done.log_value(_looked_at(family)) is not None for family in batch):
-                break
-        return batches
+    def _seen(self) -> list[tuple[int, Family]]:
+        """The families that were looked at, each with the place in `rounds` where it first was."""
+        asked = [(number, set(done.order)) for number, done in enumerate(self.rounds)]
+        firsts = ((next((n for n, names in asked if _looked_at(own) in names), None), own) for own in self.families)
+        return [(number, family) for number, family in firsts if number is not None]
 
     @property
     def _unseen(self) -> Sequence[Family]:
-        return self.families[sum(map(len, self._batches)) :]
+        return self.families[len(self._seen) :]
 
     @property
     def _at_once(self) -> int:
         """Families there is time to look at, by what vanilla took."""
-        seconds = _mean_seconds(self.rounds[:1])
+        seconds = mean_seconds(self.rounds[:1])
         return max(1, math.floor(_LOOK_SHARE * self.budget_s / seconds) - 1) if seconds else len(self.families)
 
     @cached_property
     def _usable_families(self) -> list[Family]:
-        """Those that could run and drafted, the fastest first: all of the last round."""
-        if not self._batches:
-            return []
-        last = self.rounds[len(self._batches)]
-        seen = [(last.log_value(_looked_at(family)), family) for family in self._batches[-1]]
-        able = [(value, family) for value, family in seen if value is not None]
+        """Those that could run and drafted, the fastest first."""
+        values = [(self.rounds[number].log_value(_looked_at(family)), family) for number, family in self._seen]
+        able = [(value, family) for value, family in values if value is not None]
         return [family for _, family in sorted(able, key=lambda one: -one[0])]
 
     @cached_property
@@ -86,8 +76,8 @@ class FirstLook:
         """Families to go on with: what needs no calibration, and of the others the fastest that there is time for."""
         if self.lasts:
             return ()
-        each = len(CALIBRATION_LENGTHS) * _mean_seconds(self.rounds[1 : self.taken])
-        left = _CALIBRATED_SHARE * self.budget_s - sum(map(_spent, self.rounds[: self.taken]))
+        each = len(CALIBRATION_LENGTHS) * mean_seconds(self.rounds[1 : self.taken])
+        left = _CALIBRATED_SHARE * self.budget_s - spent_s(self.rounds[: self.taken])
         calibrated = [family for family in self._usable_families if needs_calibration(family)]
         most = max(1, math.floor(left / each)) if each else len(calibrated)
         return [family for family in self._usable_families if family not in calibrated[most:]]
@@ -100,12 +90,3 @@ def needs_calibration(family: Family) -> bool:
 
 def _looked_at(family: Family) -> str:
     return min(family, key=lambda job: (abs(job.n_draft - _LENGTH), job.n_draft)).id
-
-
-def _spent(done: SearchRound) -> float:
-    return sum(seen.seconds for seen in done.observations.values())
-
-
-def _mean_seconds(rounds: Sequence[SearchRound]) -> float:
-    seconds = [seen.seconds for done in rounds for seen in done.observations.values() if seen.seconds > 0]
-    return fmean(seconds or [0.0])

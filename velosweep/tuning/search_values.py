@@ -1,6 +1,6 @@
 """What a search asks for, what was observed, and how the search ended."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -70,6 +70,17 @@ class SearchRound:
         return DRAFTED_NOTHING if seen and seen.idle else "failed"
 
 
+def spent_s(rounds: Sequence[SearchRound]) -> float:
+    """What the measurements of these rounds took."""
+    return sum(seen.seconds for done in rounds for seen in done.observations.values())
+
+
+def mean_seconds(rounds: Sequence[SearchRound]) -> float:
+    """What a measurement took on average; 0 without any. Failures that took no time are left out."""
+    count = sum(seen.seconds > 0 for done in rounds for seen in done.observations.values())
+    return spent_s(rounds) / max(count, 1)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchStatus:
     """How far a search has come: the round being measured, whose `candidates` (ids) are in the running."""
@@ -108,6 +119,5 @@ class SearchAnswer:
     confirmed: Interval | None  # the winner over vanilla, from fresh pairs; None for vanilla, or without time left
     measurements: int
     confirm_measurements: int
-    full_grid_measurements: int
     measuring_s: float
     loading_s: float = 0.0

@@ -26,27 +26,7 @@ def engine_key(engine: EngineSettings) -> EngineKey:
     return (engine.kind, engine.program, engine.vanilla_url, engine.speculative_url)
 
 
-def check_files_exist(jobs: Sequence[Job]) -> None:
-    """Raise ModelFileError for every model file that isn't there, at once and before anything is fetched or made."""
-    named: dict[tuple[str, str], None] = {}
-    for job in jobs:
-        if job.engine.kind != "attached" and job.model_pair.synthetic is None:
-            named[job.model_pair.main_model, "model_pair.main_model"] = None
-            if job.speculation.takes_draft_model:
-                named[job.model_pair.draft_model or "", "model_pair.draft_model"] = None
-    problems: list[VelosweepError] = []
-    for reference, key in named:
-        if not reference or not is_local(reference):
-            continue
-        try:
-            path = Path(resolve_model(reference, key=key))
-            if not os.path.exists(path):  # noqa: PTH110 (no error for a name that is too long)
-                check_model(path, key=key)
-        except VelosweepError as error:
-            problems.append(error)
-    if problems:
-        raise combine_errors(problems)
-
+_MAIN, _DRAFT = "model_pair.main_model", "model_pair.draft_model"
 
 # What a request can ask of a server, and a program for one request isn't told: of sampling all but these two.
 _TOLD = ("temperature", "seed")
@@ -121,6 +101,21 @@ class JobResolver:
     _checked_pairs: set[tuple[str, str]] = field(default_factory=set)
     _synthetic: dict[tuple[SyntheticShape, tuple[str, ...]], tuple[Path, Path | None]] = field(default_factory=dict)
 
+    def check_local_files(self, jobs: Sequence[Job]) -> None:
+        """Raise ModelFileError for all model files here that can't be read, before anything is fetched or made."""
+        of_files = [job for job in jobs if job.engine.kind != "attached" and job.model_pair.synthetic is None]
+        named = [(job.model_pair.main_model, _MAIN) for job in of_files]
+        named += [(job.model_pair.draft_model or "", _DRAFT) for job in of_files if job.speculation.takes_draft_model]
+        problems: list[VelosweepError] = []
+        for reference, key in dict.fromkeys(named):
+            try:
+                if reference and is_local(reference):
+                    self._find_model(reference, key)
+            except VelosweepError as error:
+                problems.append(error)
+        if problems:
+            raise combine_errors(problems)
+
     def resolve(self, job: Job) -> Job:
         """The job with its engine and its models found and checked.
 
@@ -157,7 +152,7 @@ class JobResolver:
             if asked not in self._synthetic:
                 self._synthetic[asked] = ensure_models(*asked, on_progress=self.say)
             named_main, named_draft = (str(path or "") for path in self._synthetic[asked])
-        main = self._find_model(named_main, "model_pair.main_model")
+        main = self._find_model(named_main, _MAIN)
         _check_trained_context(job, self.headers[main])
         draft = self._find_draft(job.speculation, named_draft)
         check_heads(
@@ -179,7 +174,7 @@ class JobResolver:
             )
         if not reference or not speculation.takes_draft_model:
             return None
-        draft = self._find_model(reference, "model_pair.draft_model")
+        draft = self._find_model(reference, _DRAFT)
         head = self.headers[draft].head
         takers = {kind.name for kind in speculation.all_kinds if kind.takes_draft_model}
         if takers == {"draft-mtp"} and (head is None or head.kind != "draft-mtp"):

@@ -21,7 +21,7 @@ from velosweep.measuring.draft_lengths import (
     merge_duplicate_jobs,
     too_short_to_copy,
 )
-from velosweep.measuring.job_resolver import EngineKey, JobResolver, check_files_exist, engine_key
+from velosweep.measuring.job_resolver import EngineKey, JobResolver, engine_key
 from velosweep.measuring.memory_estimates import MemoryEstimates
 from velosweep.measuring.preflight_warnings import preflight_warnings
 from velosweep.models.gguf_model import GgufInfo
@@ -85,8 +85,8 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     for engine in own_engines if not settings.measures_remotely else ():
         check_threads(engine.threads)
         check_threads(engine.threads_batch, key="engine.threads_batch")
-    check_files_exist(jobs)
     resolver = JobResolver(say=say)
+    resolver.check_local_files(jobs)
     resolved = [resolver.resolve(job) for job in jobs]
     resolver.check_engines(resolved)
     engines, nvml = resolver.engines, open_nvml()

@@ -27,12 +27,9 @@ _LATER: Mapping[type, tuple[str, ...]] = {
 
 def _content(value: Any) -> dict[str, object]:
     """A dataclass's fields by name; `asdict` would copy each value, which is most of what identities cost."""
-    content = {field.name: getattr(value, field.name) for field in fields(value)}
     later = _LATER.get(type(value), ())
-    for field in fields(value) if later else ():
-        if field.name in later and content[field.name] == field.default:
-            del content[field.name]
-    return content
+    own = ((field, getattr(value, field.name)) for field in fields(value))
+    return {field.name: it for field, it in own if field.name not in later or it != field.default}
 
 
 _DRAFT_DEFAULTS: dict[str, Any] = {

@@ -8,8 +8,9 @@ import pytest
 
 from tests.llama_cpp import standin
 from tests.llama_cpp.servers import CPU, request, speculative, vanilla
-from velosweep.config.settings import EngineSettings, Speculation
+from velosweep.config.settings import Speculation
 from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout
+from velosweep.llama_cpp.arguments import check_speculation
 from velosweep.llama_cpp.binaries import BinariesEngine, BinariesSession
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.llama_cpp.selection import find_programs
@@ -48,11 +49,11 @@ def test_both_modes_are_measured_by_the_programs_own_account(generation: str, tm
 
 
 def test_what_can_be_asked_for_is_what_the_speculative_program_knows(tmp_path: Path) -> None:
-    engine = engine_of(tmp_path, "2026-10")
+    known = engine_of(tmp_path, "2026-10").capabilities_for(Speculation())
 
-    engine.check(EngineSettings(), Speculation())
+    check_speculation(Speculation(), known)
     with pytest.raises(ProgramError, match=r"llama-speculative-simple .* can't speculate with draft-of-next-month"):
-        engine.check(EngineSettings(), Speculation(kinds=("draft-of-next-month",)))
+        check_speculation(Speculation(kinds=("draft-of-next-month",)), known)
 
 
 def test_the_command_that_people_are_shown_is_in_the_words_of_the_measured_build(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from velosweep.config import speculation_kinds
 from velosweep.config.settings import Speculation
 from velosweep.errors import LaunchFailed, ProgramError, RequestRefused
 from velosweep.llama_cpp import arguments, embedded, setting_table
+from velosweep.llama_cpp.arguments import check_speculation
 from velosweep.llama_cpp.embedded import EmbeddedEngine, embedded_settings
 from velosweep.llama_cpp.engine import Generation, ServerConfig
 from velosweep.llama_cpp.server_command import command_arguments
@@ -56,11 +57,6 @@ def test_vanilla_says_that_it_does_not_speculate() -> None:
 
 def test_a_gpu_lane_gets_its_layers() -> None:
     assert embedded_settings(vanilla(gpu_layers=20), lane=gpu_lane("GPU-a"))["n_gpu_layers"] == 20
-
-
-def test_server_arguments_are_refused_with_the_way_out() -> None:
-    with pytest.raises(ProgramError, match=r"engine\.args.*use engine=server"):
-        EmbeddedEngine().check(vanilla(args=("--jinja",)).engine, Speculation())
 
 
 @pytest.mark.parametrize(
@@ -159,17 +155,18 @@ def test_a_kind_that_this_release_knows_nothing_of_runs_under_its_llama_cpp_name
     engine = EmbeddedEngine()
     server = speculative(3, main_model=pair[0], draft_model=None, speculation=speculation)
 
-    engine.check(server.engine, speculation)
+    known = engine.capabilities_for(speculation)
+    check_speculation(speculation, known)
     (run,) = run_of(server, tmp_path)
-    shown = command_arguments(server, lane=CPU, capabilities=engine.capabilities_for(speculation))
+    shown = command_arguments(server, lane=CPU, capabilities=known)
 
     assert " ".join(shown).endswith("--spec-type ngram-map-k --spec-ngram-map-k-size-m 3 --spec-ngram-map-k-size-n 2")
     assert run.draft_tokens > 0
     assert len(run.accepted_per_position) == 3
     with pytest.raises(ProgramError, match=r"it knows draft-simple, .*ngram-map-k, "):
-        engine.check(server.engine, Speculation(kinds=("ngram-of-next-month",)))
+        check_speculation(Speculation(kinds=("ngram-of-next-month",)), known)
     with pytest.raises(ProgramError, match=r"parameter draft.conf_min needs; it has .*ngram_map_k_size_n"):
-        engine.check(server.engine, Speculation(parameters=(("draft.conf_min", 0.5),)))
+        check_speculation(Speculation(parameters=(("draft.conf_min", 0.5),)), known)
 
 
 @pytest.mark.real

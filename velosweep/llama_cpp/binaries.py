@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from velosweep.config.settings import EngineSettings, Prompt, Sampling, Speculation
+from velosweep.config.settings import Prompt, Sampling, Speculation
 from velosweep.errors import LaunchFailed, ProgramError, RunFailed, RunTimeout
 from velosweep.llama_cpp import failures, process
-from velosweep.llama_cpp.arguments import check_speculation, program_arguments
+from velosweep.llama_cpp.arguments import program_arguments
 from velosweep.llama_cpp.capabilities import Capabilities, capabilities_of, find_in, list_devices, pinning_environment
 from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig, Session
 from velosweep.values import Device, Lane, Mode
@@ -45,9 +45,6 @@ class BinariesEngine(Engine):
     @property
     def build(self) -> str:
         return self._programs[Mode.VANILLA].build
-
-    def check(self, engine: EngineSettings, speculation: Speculation) -> None:
-        check_speculation(speculation, self._programs[Mode.SPECULATIVE])
 
     def capabilities_for(self, speculation: Speculation | None) -> Capabilities:
         return self._programs[Mode.SPECULATIVE]

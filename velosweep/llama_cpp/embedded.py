@@ -9,12 +9,12 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from velosweep.config.settings import EngineSettings, Speculation
+from velosweep.config.settings import Speculation
 from velosweep.config.speculation_kinds import KINDS
 from velosweep.errors import ProgramError
 from velosweep.isolation import python_command
 from velosweep.llama_cpp import process
-from velosweep.llama_cpp.arguments import check_speculation, server_values
+from velosweep.llama_cpp.arguments import server_values
 from velosweep.llama_cpp.capabilities import Capabilities, parse_devices
 from velosweep.llama_cpp.engine import Engine, ServerConfig
 from velosweep.llama_cpp.server import ServerSession, start_child
@@ -49,15 +49,6 @@ class EmbeddedEngine(Engine):
     @property
     def build(self) -> str:
         return self._build
-
-    def check(self, engine: EngineSettings, speculation: Speculation) -> None:
-        if engine.args:
-            raise ProgramError(
-                f"engine.args ({' '.join(engine.args)}) are llama-server's arguments; "
-                "the embedded llama.cpp takes none",
-                remedy="use engine=server with llama_cpp.path, or the typed keys of engine",
-            )
-        check_speculation(speculation, self.capabilities_for(speculation))
 
     def capabilities_for(self, speculation: Speculation | None) -> Capabilities:
         """As a llama-server of its age would say; of kinds and parameters beyond our tables the package is asked."""

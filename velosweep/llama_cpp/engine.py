@@ -136,10 +136,6 @@ class Engine(Protocol):
     def build(self) -> str:
         """What the program says of its version; the `llama_cpp_build` column."""
 
-    def check(self, engine: EngineSettings, speculation: Speculation) -> None:
-        """Raise ProgramError for settings that it has no place for."""
-        return
-
     def capabilities_for(self, speculation: Speculation | None) -> Capabilities | None:
         """What its llama.cpp can do, as far as this speculation needs it; None where that is not ours to ask."""
         return None

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from velosweep.config.settings import EngineSettings, Speculation
+from velosweep.config.settings import Speculation
 from velosweep.errors import LaunchFailed, RunFailed
 from velosweep.llama_cpp import failures, process
-from velosweep.llama_cpp.arguments import check_speculation, server_arguments
+from velosweep.llama_cpp.arguments import server_arguments
 from velosweep.llama_cpp.capabilities import Capabilities, capabilities_of, list_devices, pinning_environment
 from velosweep.llama_cpp.client import HttpClient, ServerAddress
 from velosweep.llama_cpp.engine import Engine, Generation, Request, ServerConfig, Session
@@ -38,9 +38,6 @@ class ServerEngine(Engine):
     @property
     def build(self) -> str:
         return self._capabilities.build
-
-    def check(self, engine: EngineSettings, speculation: Speculation) -> None:
-        check_speculation(speculation, self._capabilities)
 
     def capabilities_for(self, speculation: Speculation | None) -> Capabilities:
         return self._capabilities

@@ -8,6 +8,7 @@ from pathlib import Path
 from velosweep.config.model_references import is_local
 from velosweep.config.settings import EngineSettings, Job, ModelPair, PromptSet, Sampling, Speculation, SyntheticShape
 from velosweep.errors import ConfigError, ProgramError, VelosweepError, combine_errors
+from velosweep.llama_cpp.arguments import check_speculation
 from velosweep.llama_cpp.engine import Engine
 from velosweep.llama_cpp.selection import ChosenEngine, choose_engine
 from velosweep.models.draft_heads import DraftHead
@@ -38,7 +39,13 @@ _SERVER_ONLY = (
 )
 
 
-def _check_requests(job: Job) -> None:
+def _check_settings(job: Job) -> None:
+    """Raise ProgramError for what its engine has no place for."""
+    if job.engine.kind == "embedded" and job.engine.args:
+        raise ProgramError(
+            f"engine.args ({' '.join(job.engine.args)}) are llama-server's; the embedded llama.cpp takes none",
+            remedy="use engine=server with llama_cpp.path, or the typed keys of engine",
+        )
     settings = other_settings(job)
     for key in _SERVER_ONLY if job.engine.kind == "binaries" else ():
         if key in settings:
@@ -140,9 +147,11 @@ class JobResolver:
     def check_engines(self, jobs: Sequence[Job]) -> None:
         """Raise ProgramError for settings of resolved jobs that their engines have no place for."""
         for job in jobs:
-            _check_requests(job)
-        for settings, speculation in dict.fromkeys((job.engine, job.speculation) for job in jobs):
-            self.engines[engine_key(settings)].check(settings, speculation)
+            _check_settings(job)
+        for key, speculation in dict.fromkeys((engine_key(job.engine), job.speculation) for job in jobs):
+            known = self.engines[key].capabilities_for(speculation)
+            if known is not None:
+                check_speculation(speculation, known)
 
     def _find_models(self, job: Job) -> ModelPair:
         pair = job.model_pair

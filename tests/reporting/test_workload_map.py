@@ -48,22 +48,23 @@ LOST, OPEN = "it is 0.90× [0.85, 0.95]", "it is 1.05× [0.90, 1.20], not sure"
 def test_the_sentence_says_up_to_how_many_streams_it_pays(speedups: list[Figures], sentence: str) -> None:
     loads = {(streams, 0): figures for streams, figures in zip((1, 2, 4, 8), speedups, strict=False)}
 
-    assert where_it_pays(measured(loads)) == [sentence]
+    assert where_it_pays(measured(loads)) == [(sentence, "nowhere" not in sentence)]
 
 
 def test_over_depth_alone_the_sentence_names_depths() -> None:
     jobs = measured({(1, 0): PAYS, (1, 4096): PAYS, (1, 16384): LOSES})
 
-    assert where_it_pays(jobs) == ["Pays up to depth 4,096; at depth 16,384 it is 0.90× [0.85, 0.95]."]
+    assert where_it_pays(jobs) == [("Pays up to depth 4,096; at depth 16,384 it is 0.90× [0.85, 0.95].", True)]
 
 
 def test_over_both_there_is_a_sentence_for_each_depth() -> None:
     jobs = measured({(1, 0): PAYS, (8, 0): PAYS, (1, 16384): PAYS, (8, 16384): LOSES})
 
-    assert where_it_pays(jobs) == [
+    (answer,) = where_it_pays(jobs)
+    assert answer.text == (
         "At depth 0 it pays at all measured, 1 stream to 8 streams. "
         "At depth 16,384 it pays at 1 stream only; at 8 streams it is 0.90× [0.85, 0.95]."
-    ]
+    )
 
 
 def test_one_load_needs_no_sentence() -> None:
@@ -75,7 +76,7 @@ def test_each_loads_best_setting_counts_for_it() -> None:
     poor, good = measured({(1, 0): LOSES}), measured({(1, 0): PAYS, (2, 0): PAYS})
     jobs = [replace(poor[0], job_id="poor"), *good]
 
-    assert where_it_pays(jobs) == ["Pays at all measured, 1 stream to 2 streams."]
+    assert where_it_pays(jobs) == [("Pays at all measured, 1 stream to 2 streams.", True)]
 
 
 def test_of_a_search_its_winners_count_by_their_confirming_pairs() -> None:

@@ -5,7 +5,6 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,10 +12,10 @@ import pyarrow.compute as pc
 from velosweep.planning.job_names import JobNames
 from velosweep.planning.job_settings import MAIN, settings_of, value_of
 from velosweep.records import SweepRecord
-from velosweep.reporting.wording import interval, is_informative, names_of
+from velosweep.reporting.wording import grouped, interval, is_informative, names_of
 from velosweep.statistics.best_of_several import task_of
 from velosweep.statistics.builds import SharedRounds, series_of
-from velosweep.statistics.comparison import Comparison
+from velosweep.statistics.comparison import BuildComparison, Comparison
 from velosweep.statistics.intervals import WELCH, Interval, Ratio, welch_ratio
 from velosweep.statistics.ranking import Leader, leaders
 from velosweep.units import bytes_words, plural
@@ -29,30 +28,24 @@ _MOST_ARMS = 16  # series by which the noise of shared rounds is judged; more co
 def build_answers(jobs: Sequence[Comparison], record: SweepRecord) -> Iterator[str]:
     """A sentence for each further build and load: without speculation, then the settings that changed most."""
     names, by_id = names_of(jobs), {job.job_id: job for job in jobs}
-    of_build: dict[tuple[str, str], list[Comparison]] = defaultdict(list)
+    of_build: dict[tuple[str, str], list[BuildComparison]] = defaultdict(list)
     for job in jobs:
-        if job.beside_first is not None:
-            twins = (names.vanilla[name].removeprefix("vanilla, ") for name in (job.job_id, job.beside_first.reference))
-            new, old = twins
-            of_build[new, old].append(job)
+        if (twins := job.beside_first) is not None:
+            new, old = (names.vanilla[name].removeprefix("vanilla, ") for name in (job.job_id, twins.reference))
+            of_build[new, old].append(twins)
     one_start = all(job.launches == 1 for job in record.jobs)
     for (new, old), members in of_build.items():
-        settings = names_of([by_id[job.beside_first.reference] for job in members if job.beside_first])
-        parts = []
-        vanilla = next((job.beside_first.vanilla for job in members if job.beside_first), None)
-        if vanilla is not None:
-            parts.append(f"{_words(vanilla)} without speculation")
-        drafted = [(job.beside_first.speculative, job.beside_first.reference) for job in members if job.beside_first]
-        told = [(ratio, name) for ratio, name in drafted if ratio is not None]
-        told.sort(key=lambda pair: -abs(pair[0].ratio - 1))
-        parts += [
-            f"{_words(ratio)} with {settings.labels[name] or 'speculation'}" for ratio, name in told[:_MOST_SETTINGS]
-        ]
+        labels = names_of([by_id[twins.reference] for twins in members]).labels
+        vanilla = members[0].vanilla
+        told = [(labels[twins.reference], twins.speculative) for twins in members if twins.speculative is not None]
+        told.sort(key=lambda entry: -abs(entry[1].ratio - 1))
+        parts = [f"{_words(vanilla)} without speculation"] if vanilla is not None else []
+        parts += [f"{_words(ratio)} with {label or 'speculation'}" for label, ratio in told[:_MOST_SETTINGS]]
         if not parts:
             continue
         if len(told) > _MOST_SETTINGS:
             parts.append(f"{len(told) - _MOST_SETTINGS} more settings changed less")
-        found = [ratio for ratio in (vanilla, *(ratio for ratio, _ in told)) if ratio is not None]
+        found = [*([vanilla] if vanilla else []), *(ratio for _, ratio in told)]
         yield f"{new[0].upper()}{new[1:]} against {old}: {'; '.join(parts)}.{_rests_on(found, one_start)}"
 
 
@@ -74,22 +67,17 @@ def _rests_on(ratios: Sequence[Interval], one_start: bool) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Entry:
-    """What one baseline reached. `rates`: tokens a second, run by run, of the series `arm`; `memory`: bytes, of files
-    where `of_files`."""
+    """What one baseline reached by the faster way to run it.
+
+    `rates`: tokens a second, run by run, of the series `arm`; `words`: `q8_0 main model, n_draft 4: 31.4 tok/s in
+    393 MB`.
+    """
 
     job: Comparison
     baseline_id: str
     arm: str
-    name: str
     rates: tuple[float, ...]
-    memory: int | None
-    of_files: bool
-
-    @property
-    def words(self) -> str:
-        """`q8_0 main model, n_draft 4: 31.4 tok/s in 393 MB`."""
-        where = "" if self.memory is None else f" in {bytes_words(self.memory)}{' of files' if self.of_files else ''}"
-        return f"{self.name}: {sum(self.rates) / len(self.rates):.1f} tok/s{where}"
+    words: str
 
 
 def fastest_of_all(
@@ -103,14 +91,10 @@ def fastest_of_all(
     intervals hold together with 95 %: it was chosen for being the fastest.
     """
 
-    def task(job: Comparison) -> list[str]:
-        return sorted(f"{key}={value}" for key, value in task_of(job) if key != MAIN)
-
     if any(job.beside_first is not None for job in jobs):  # build_answers says more of them
         return
     names, baseline_of = names_of(jobs), record.baselines
-    for _, alike in groupby(sorted(jobs, key=task), task):
-        competing = list(alike)
+    for competing in grouped(jobs, lambda job: frozenset(one for one in task_of(job) if one[0] != MAIN)).values():
         found = [_entry(leader, names, record) for leader in leaders(competing, record)]
         entries = [entry for entry in found if entry is not None]
         if len(entries) > 1:
@@ -118,35 +102,36 @@ def fastest_of_all(
             others = [arm for job in competing for arm in (job.job_id, baseline_of.get(job.job_id, ""))]
             arms = list(dict.fromkeys([*leading, *others]))[: max(len(leading), _MOST_ARMS)]
             series = {} if samples is None else series_of(samples, set(arms))
-            text, by_rounds = _first_two(entries, SharedRounds(series))
-            yield f"{text}.", _sentence(entries, text, by_rounds, samples)
+            yield _told(entries, SharedRounds(series), samples)
 
 
 def _entry(leader: Leader, names: JobNames, record: SweepRecord) -> _Entry | None:
     job, mode = leader.job, leader.mode
     if mode is None or not mode.tokens_per_second.samples:
         return None
-    plain = names.vanilla[job.job_id].removeprefix("vanilla, ")
-    memory, sizes = job.memory_bytes_vanilla, {model.path: model.size_bytes for model in record.environment.models}
-    files = [job.main_model]
     if leader.speculates:
-        memory = job.memory_bytes_speculative
-        files += [job.draft_model] if job.draft_model else []
-    of_files = memory is None and all(path in sizes for path in files)
+        name, memory, files = names.labels[job.job_id], job.memory_bytes_speculative, (job.main_model, job.draft_model)
+    else:
+        plain = names.vanilla[job.job_id].removeprefix("vanilla, ")
+        name, memory, files = f"{plain}, no speculation", job.memory_bytes_vanilla, (job.main_model, None)
+    known = {model.path: model.size_bytes for model in record.environment.models}
+    sizes = [known.get(path) for path in files if path]
+    where = "" if memory is None else f" in {bytes_words(memory)}"
+    if memory is None and None not in sizes:
+        where = f" in {bytes_words(sum(filter(None, sizes)))} of files"
+    rates = mode.tokens_per_second.samples
     return _Entry(
         job=job,
         baseline_id=leader.baseline_id,
         arm=job.job_id if leader.speculates else leader.baseline_id,
-        name=names.labels[job.job_id] if leader.speculates else f"{plain}, no speculation",
-        rates=mode.tokens_per_second.samples,
-        memory=sum(sizes[path] for path in files) if of_files else memory,
-        of_files=of_files,
+        rates=rates,
+        words=f"{name}: {sum(rates) / len(rates):.1f} tok/s{where}",
     )
 
 
-def _first_two(entries: Sequence[_Entry], series: SharedRounds) -> tuple[str, bool]:
-    """The two in words, and whether they were compared by rounds."""
-    first, second, *_ = entries
+def _told(entries: Sequence[_Entry], series: SharedRounds, samples: pa.Table | None) -> tuple[str, str]:
+    """The first two in a sentence, and the same with the others and whether the answers of the two differ."""
+    first, second, *others = entries
     ratios = [_ratio(first, other, series, confidence=1 - 0.05 / (len(entries) - 1)) for other in entries[1:]]
     found = ratios[0].interval
     bounds = found and interval(found.low, found.high)
@@ -154,18 +139,13 @@ def _first_two(entries: Sequence[_Entry], series: SharedRounds) -> tuple[str, bo
     equal = sum(ratio.interval is None or ratio.interval.low <= 1 for ratio in ratios)
     if equal:
         text += ", which may be as fast" if equal == 1 else f", which may be as fast, as {equal - 1} more may"
-    return text, found is not None and found.method != WELCH
-
-
-def _sentence(entries: Sequence[_Entry], text: str, by_rounds: bool, samples: pa.Table | None) -> str:
-    first, second, *others = entries
-    if others:
-        text += f"; then {'; '.join(entry.words for entry in others[: _MOST_NAMED - 2])}"
-        if len(entries) > _MOST_NAMED:
-            text += f"; {len(entries) - _MOST_NAMED} more"
-    answers = _answers(first, second, samples, "The first two" if others else "Both")
+    further = f"; then {'; '.join(entry.words for entry in others[: _MOST_NAMED - 2])}" if others else ""
+    if len(entries) > _MOST_NAMED:
+        further += f"; {len(entries) - _MOST_NAMED} more"
+    by_rounds = found is not None and found.method != WELCH
     apart = "" if by_rounds else " Not compared round by round."
-    return f"{text}.{apart} {answers}".strip()
+    answers = _answers(first, second, samples, "The first two" if others else "Both")
+    return f"{text}.", f"{text}{further}.{apart} {answers}".strip()
 
 
 def _ratio(first: _Entry, other: _Entry, series: SharedRounds, *, confidence: float) -> Ratio:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TextIO
 
-from velosweep.reporting.escaping import clip, for_encoding, replace_with_look_alikes, terminal_text
+from velosweep.reporting.escaping import clip, replace_with_look_alikes, terminal_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +47,7 @@ def say(console: "Console", text: str = "", *, style: str | None = None, indent:
     from rich.padding import Padding
     from rich.text import Text
 
-    body = for_encoding(terminal_text(text), console.encoding)
+    body = terminal_text(text)
     if whole or not console.is_terminal:
         console.print(Text(" " * indent + body, style=style or ""), soft_wrap=True)
     else:
@@ -59,7 +59,7 @@ def say_lines(console: "Console", lines: Iterable[str]) -> None:
     from rich.text import Text
 
     for line in lines:
-        body = for_encoding(terminal_text(line), console.encoding)
+        body = terminal_text(line)
         console.print(Text(clip(body, width_of(console)) if console.is_terminal else body), soft_wrap=True)
 
 

@@ -1,7 +1,8 @@
 """A sweep's answer in the forms that servers read: a command, llama-server's router presets, llama-swap's models."""
 
+import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,24 +98,15 @@ def preset_text(comparisons: Sequence[Comparison], record: SweepRecord) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _arguments(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _arguments(words: Sequence[str]) -> list[tuple[str, str]]:
     """Each flag with its value; `true` where it has none."""
-    place = 0
-    while place < len(words):
-        flag, value = words[place], "true"
-        place += 1
-        if place < len(words) and not (words[place].startswith("-") and not _is_number(words[place])):
-            value = words[place]
-            place += 1
-        yield flag, value
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+    found: list[tuple[str, str]] = []
+    for word in words:
+        if re.match("-+[a-zA-Z]", word):  # and not a negative number
+            found.append((word, "true"))
+        else:
+            found[-1] = (found[-1][0], word)
+    return found
 
 
 def llama_swap_text(comparisons: Sequence[Comparison], record: SweepRecord) -> str:

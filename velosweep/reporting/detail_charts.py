@@ -15,7 +15,7 @@ from velosweep.reporting.chart import (
     series_style,
 )
 from velosweep.reporting.wording import jobs_by_series, join_words, leading_series, names_of, percent, plus_minus
-from velosweep.statistics.comparison import Comparison, DecodingTime, Statistics
+from velosweep.statistics.comparison import Comparison, Statistics
 
 MOST_POSITION_LINES = 8
 _MOST_JOBS = 12  # whose decoding time is drawn
@@ -169,7 +169,8 @@ def decoding_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) ->
         title="Where a token's time goes",
         caption="By llama.cpp's own log: drafting, checking the draft by the main model in one batch, and the draft "
         "model's reading of that batch, divided by the tokens that this gave.",
-        summary=f"{names.labels[first.job_id]}: {_words(decoding)}.",
+        summary=f"{names.labels[first.job_id]}: {percent(decoding.draft_share)} drafting, "
+        f"{percent(decoding.verify_share)} verifying.",
         data=data,
         layout={
             "barmode": "stack",
@@ -179,10 +180,6 @@ def decoding_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) ->
         },
         height=150 + 34 * (len(plain) + len(known)),
     )
-
-
-def _words(decoding: DecodingTime) -> str:
-    return f"{percent(decoding.draft_share)} drafting, {percent(decoding.verify_share)} verifying"
 
 
 def _bars(name: str, labels: Sequence[str], values: Sequence[float], colour: str) -> Trace:

@@ -42,22 +42,16 @@ def terminal_text(text: str) -> str:
     return "".join(shown)
 
 
-def for_encoding(text: str, encoding: str | None) -> str:
-    """`text` in characters that `encoding` has: signs become ASCII look-alikes, the rest `?`."""
-    if encoding is None or encoding.lower().replace("-", "").startswith("utf"):
-        return text
-    try:
-        text.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
-    return text
+def look_alikes(text: str) -> str:
+    """`text` in ASCII: signs become what looks like them, the rest `?`."""
+    return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
 
 
 def replace_with_look_alikes(error: UnicodeError) -> tuple[str, int]:
-    """An error handler for `codecs.register_error`: what an output's encoding lacks is written as by `for_encoding`."""
+    """An error handler for `codecs.register_error`: what an output's encoding lacks is written in look-alikes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return for_encoding(error.object[error.start : error.end], "ascii"), error.end
+    return look_alikes(error.object[error.start : error.end]), error.end
 
 
 def markdown_text(text: str) -> str:

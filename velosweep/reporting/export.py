@@ -2,10 +2,9 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterable
-from dataclasses import asdict
-from datetime import datetime
+
+import orjson
 
 from velosweep.planning.job_settings import model_name
 from velosweep.records import SweepRecord
@@ -94,11 +93,9 @@ def _json(comparisons: list[Comparison], record: SweepRecord) -> str:
         for found in recommend(comparisons, record)
     ]
 
-    def as_text(value: object) -> str:
-        return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
-
-    value = {"answers": answers, "results": [asdict(row) for row in comparisons]}
-    return json_text(json.dumps(value, indent=2, default=as_text, ensure_ascii=False)) + "\n"
+    options = orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z
+    text = orjson.dumps({"answers": answers, "results": comparisons}, default=str, option=options).decode()
+    return json_text(text) + "\n"
 
 
 FORMATS = {

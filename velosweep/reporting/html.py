@@ -4,7 +4,7 @@ import base64
 import gzip
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import resources
@@ -17,7 +17,7 @@ from velosweep.reporting.chart import Chart, rounded
 from velosweep.reporting.detail_charts import acceptance_chart, decoding_chart, metric_charts
 from velosweep.reporting.escaping import json_for_script, plot_text, shorten_homes, without_keys
 from velosweep.reporting.finding_text import WORST, grouped_findings
-from velosweep.reporting.recommendation import Recommendation, answered_jobs, recommend, with_answers
+from velosweep.reporting.recommendation import answered_jobs, recommend, with_answers
 from velosweep.reporting.result_tables import (
     category_table,
     detailed_job_table,
@@ -69,18 +69,19 @@ def render_report(
 
     Unless `show_paths`, home directories (and so user names) are shortened to `~`, and hosts have no names.
     """
-    record, rows = (record, list(comparisons)) if show_paths else _without_host(record, comparisons)
+    rows = list(comparisons)
+    if not show_paths:
+        record = replace(record, environment=replace(record.environment, host=""))
+        rows = [replace(row, host="") for row in rows]
     recommendations = recommend(rows, record)
     rows = with_answers(rows, recommendations)
     jobs = whole_jobs(rows)
     labels = names_of(jobs).labels
-    advised = list(answered_jobs(recommendations).values())
-    target = target_of(record, advised[0].job_id) if advised else 1.5
-    charts = _charts(rows, samples, advised, target, record.baselines)
-    prompts, ids = _prompt_rows(rows), _ids(advised)
-    shown = prompts if len(prompts) <= MOST_PROMPT_ROWS else [row for row in prompts if row.job_id in ids]
-    leading = sorted(jobs, key=lambda job: (job.job_id not in ids, -(best_estimate(job) or 0.0)))[:MOST_SUMMARY_ROWS]
-    failing = with_errors_replaced(record, "see above")
+    advised = answered_jobs(recommendations)
+    charts = _charts(rows, samples, advised, record)
+    prompts = _prompt_rows(rows)
+    shown = prompts if len(prompts) <= MOST_PROMPT_ROWS else [row for row in prompts if row.job_id in advised]
+    leading, failing = _leading(jobs, advised), with_errors_replaced(record, "see above")
     text = render_template(
         "report.html.j2",
         show_paths=show_paths,
@@ -88,12 +89,12 @@ def render_report(
         jobs=jobs,
         builds=list(build_answers(jobs, record)),
         where_it_pays=where_it_pays(as_answered(jobs, recommendations, record)),
-        recommendations=[(found, *_heading_and_reasons(found, jobs, record)) for found in recommendations],
+        recommendations=[(found, target_reasons(found, jobs, record)) for found in recommendations],
         fastest=[sentence for _, sentence in fastest_of_all(jobs, record, samples)],
         failures=failure_sentences(record),
-        summary=summary_table(with_failed(jobs, record), failing, recommendations, {job.job_id for job in leading}),
+        summary=summary_table(with_failed(jobs, record), failing, recommendations, leading),
         unshown=len(jobs) - len(leading),
-        results=detailed_job_table(with_failed(jobs, record), record, ids),
+        results=detailed_job_table(with_failed(jobs, record), record, advised),
         searches=list(zip(search_titles(record), record.searches, map(search_table, record.searches), strict=True)),
         findings=[(advice, _where(where, len(jobs))) for advice, where in grouped_findings(jobs, labels, record)],
         charts=charts,
@@ -101,22 +102,23 @@ def render_report(
         categories=category_table(recommendations, rows),
         prompts=prompt_table(shown, labels) if shown else None,
         prompts_in_all=len(prompts) if shown is not prompts else 0,
-        texts=_prompt_texts(samples, advised or jobs[:1], record),
+        texts=_prompt_texts(samples, [*advised.values()] or jobs[:1], record),
         repeat=shlex.join(record.command or ("velosweep",)),
     )
     before, _, after = text.rpartition(_PLOTLY_HERE)  # a prompt may hold these letters: the page's own come last
     return before + plotly_script() + after
 
 
-def _without_host(record: SweepRecord, rows: Iterable[Comparison]) -> tuple[SweepRecord, list[Comparison]]:
-    here = replace(record.environment, host="")
-    return replace(record, environment=here), [replace(row, host="") for row in rows]
+def _leading(jobs: Sequence[Comparison], advised: Collection[str]) -> set[str]:
+    """The ids of the jobs that the answer's table shows: those advised, and the fastest."""
+    ranked = sorted(jobs, key=lambda job: (job.job_id not in advised, -(best_estimate(job) or 0.0)))
+    return {job.job_id for job in ranked[:MOST_SUMMARY_ROWS]}
 
 
 def _prompt_rows(rows: Iterable[Comparison]) -> list[Comparison]:
     """The rows of single prompts; none where each job has one prompt, whose row would only repeat the job's."""
     prompts = [row for row in rows if row.prompt_id is not None and row.verdict is not Verdict.INVALID]
-    return [] if len(prompts) == len(_ids(prompts)) else prompts
+    return [] if len(prompts) == len({row.job_id for row in prompts}) else prompts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,17 +153,6 @@ def _prompt_texts(samples: "pa.Table | None", jobs: Sequence[Comparison], record
     return list(found.values())[:MOST_PROMPTS]
 
 
-def _ids(jobs: Iterable[Comparison]) -> set[str]:
-    return {job.job_id for job in jobs}
-
-
-def _heading_and_reasons(
-    found: Recommendation, jobs: Sequence[Comparison], record: SweepRecord
-) -> tuple[str, list[str]]:
-    reasons = target_reasons(found, jobs, record)
-    return hint_heading(found.job) if found.job is not None and reasons else "", reasons
-
-
 def _where(where: Sequence[str], jobs: int) -> str:
     if jobs < 2:
         return ""
@@ -171,52 +162,43 @@ def _where(where: Sequence[str], jobs: int) -> str:
 
 
 def _charts(
-    comparisons: Sequence[Comparison],
-    samples: "pa.Table | None",
-    advised: Sequence[Comparison],
-    target: float,
-    baselines: Mapping[str, str],
+    comparisons: Sequence[Comparison], samples: "pa.Table | None", advised: Collection[str], record: SweepRecord
 ) -> dict[str, list[Chart]]:
-    """The charts by the section they stand in, in order. Names are escaped for Plotly, which interprets mark-up."""
-    texts = (
-        "model_pair",
-        "main_model",
-        "draft_model",
-        "speculation",
-        "prompt_set",
-        "prompt_id",
-        "prompt_category",
-        "device",
-    )
-    rows: list[Comparison] = []
-    for row in comparisons:
-        safe: dict[str, Any] = {name: plot_text(value) for name in texts if (value := getattr(row, name)) is not None}
-        safe["settings"] = {
-            key: plot_text(value) if isinstance(value, str) else value for key, value in row.settings.items()
-        }
-        changed = {name: value for name, value in safe.items() if value != getattr(row, name)}
-        rows.append(replace(row, **changed) if changed else row)
-    jobs = whole_jobs(rows)
-    ids = _ids(advised)
+    """The charts by the section they stand in, in order."""
+    rows = list(map(_safe_for_plotly, comparisons))
+    jobs, baselines = whole_jobs(rows), record.baselines
     names = names_of(jobs)
     of_runs = {**{baselines[job]: label for job, label in names.vanilla.items() if job in baselines}, **names.labels}
     line = timeline(samples, of_runs) if samples is not None and samples.num_rows else None
-    several = len(jobs) > 1
-    best = [job for job in jobs if job.job_id in ids][:4] if several else []
+    several, target = len(jobs) > 1, target_of(record, next(iter(advised), ""))
+    best = [job for job in jobs if job.job_id in advised][:4] if several else []
     of_prompts: list[Chart | None] = []
     for number, job in enumerate(best):
         title = f"Speedup by prompt: {names.labels[job.job_id]}"
         of_prompts.append(prompts_chart(rows, job, f"prompts-{job.job_num}-{number}", title))
         of_prompts.append(prompt_heat_map(jobs, rows, job, f"prompt-heat-{number}"))
     found: dict[str, Iterable[Chart | None]] = {
-        "main": [workload_chart(jobs, ids), main_chart(jobs, rows, target), decoding_chart(jobs, ids)],
+        "main": [workload_chart(jobs, advised), main_chart(jobs, rows, target), decoding_chart(jobs, advised)],
         "results": [heat_map(jobs)],
-        "acceptance": [acceptance_chart(jobs, ids)],
+        "acceptance": [acceptance_chart(jobs, advised)],
         "runs": [samples_chart(line), conditions_chart(line)] if line else [],
         "metrics": metric_charts(jobs) if several else [],
         "prompts": of_prompts,
     }
     return {section: [chart for chart in charts if chart is not None] for section, charts in found.items()}
+
+
+_NAMES = (
+    "model_pair", "main_model", "draft_model", "speculation", "prompt_set", "prompt_id", "prompt_category", "device",
+)  # fmt: skip
+
+
+def _safe_for_plotly(row: Comparison) -> Comparison:
+    """The row with escaped names: Plotly interprets mark-up."""
+    names = {name: value for name in _NAMES if (value := getattr(row, name))}
+    changed: dict[str, Any] = {name: safe for name, value in names.items() if (safe := plot_text(value)) != value}
+    settings = {key: plot_text(value) if isinstance(value, str) else value for key, value in row.settings.items()}
+    return replace(row, settings=settings, **changed) if changed or settings != row.settings else row
 
 
 def render_template(name: str, *, show_paths: bool, **values: object) -> str:
@@ -289,5 +271,6 @@ def _environment() -> "Environment":
     # A command in parts between which a line may break: each flag with its value.
     environment.filters["arguments"] = lambda command: re.split(r" (?=-)", command)
     environment.filters |= {"prose": _flags_unbroken, "method": method_words, "body": table_body}
+    environment.filters["hint_heading"] = hint_heading
     environment.globals["file"] = template_text
     return environment

@@ -11,7 +11,6 @@ from velosweep.records import SweepRecord
 from velosweep.reporting.deploy_formats import no_answer
 from velosweep.reporting.escaping import markdown_text
 from velosweep.reporting.recommendation import answered_jobs, recommend, with_answers
-from velosweep.reporting.result_tables import with_failed
 from velosweep.reporting.table import Column, Table, column, markdown_lines
 from velosweep.reporting.wording import interval, number, percent, whole_jobs
 from velosweep.statistics.comparison import Comparison
@@ -37,8 +36,8 @@ def own_rows(comparisons: Sequence[Comparison], record: SweepRecord) -> list[Pos
     prompts = {job.id: len(job.prompt_ids) for job in record.jobs}
     found = recommend(comparisons, record)
     answers = answered_jobs(found).keys()
-    whole = with_answers(with_failed(whole_jobs(comparisons), record), found)
-    jobs = [job for job in whole if job.speedup_gm is not None and job.drafted is not False]
+    jobs = with_answers(whole_jobs(comparisons), found)
+    jobs = [job for job in jobs if job.speedup_gm is not None and job.drafted is not False]
     if record.searches:
         jobs = [job for job in jobs if job.job_id in answers]
 
@@ -91,11 +90,10 @@ def row_text(comparisons: Sequence[Comparison], record: SweepRecord) -> str:
     if not (rows := own_rows(comparisons, record)[:1]):
         raise no_answer()
     where = markdown_text(f"{environment.velosweep} on {environment.cpu}, {environment.system}")
-    sampling = f"measured with velosweep {where}"
     note = (
-        f"{sampling}: vanilla and speculative servers take turns in the same rounds. tok/s: decoding, by llama.cpp's "
-        "clock; speedup: geometric mean of paired ratios, with its 95 % interval; accepted: of the drafted tokens; "
-        "pairs: runs of all prompts with and without speculation."
+        f"measured with velosweep {where}: vanilla and speculative servers take turns in the same rounds. tok/s: "
+        "decoding, by llama.cpp's clock; speedup: geometric mean of paired ratios, with its 95 % interval; accepted: "
+        "of the drafted tokens; pairs: runs of all prompts with and without speculation."
     )
     return "\n".join([*markdown_lines(rows_table(rows)), "", f"<sub>{note}</sub>"]) + "\n"
 

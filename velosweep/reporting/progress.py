@@ -1,5 +1,5 @@
 """What a person sees while a sweep runs. On a terminal a block is redrawn on events, at most twice a second, and once a
-second in between, by a thread of its own, so that its clock moves: that takes a millisecond."""
+second in between, by a thread of rich's, so that its clock moves: that takes a millisecond."""
 
 import threading
 import time
@@ -27,6 +27,7 @@ from velosweep.values import Mode, Status
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
+    from rich.text import Text
 
 
 REDRAW_S = 0.5
@@ -59,9 +60,7 @@ class ProgressDisplay:
         self._console, self._verbosity, self._clock = console, verbosity, clock
         self._searches, self._command = searches, command
         self._live: Live | None = None
-        self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._ticking = threading.Thread(target=self._tick, name="clock", daemon=True)
+        self._lock = threading.Lock()  # of all below; never held while anything is printed or drawn, which rich locks
         self._started = self._drawn = self._status_at = self._last_run = clock()
         self._lanes: dict[int, tuple[str, float]] = {}  # what each is doing, since when
         servers = len(jobs) + len({job.baseline_id for job in jobs if not job.skip_vanilla})
@@ -76,51 +75,52 @@ class ProgressDisplay:
         if self._console.is_terminal and self._verbosity != QUIET:
             from rich.live import Live
 
-            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live = Live(
+                console=self._console, transient=True, refresh_per_second=1 / TICK_S, get_renderable=self._block
+            )
             self._live.start()
-            self._ticking.start()
         return self.observe
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
-            self._ended.set()
-            self._ticking.join()
             with suppress(OSError):  # a closed terminal needs no tidying, and must not cost the results
                 self._live.stop()
 
-    def _tick(self) -> None:
-        while not self._ended.wait(TICK_S):
-            with self._lock, suppress(OSError):  # a closed terminal must not end the clock's thread with a traceback
-                self._draw(self._clock())
-
-    def _draw(self, now: float) -> None:
+    def _block(self) -> "Text":
         from rich.text import Text
 
-        if self._live is not None:
-            self._drawn = now
-            width = width_of(self._console) - 1
-            self._live.update(Text("\n".join(clip(line, width) for line in self._block_lines(now))), refresh=True)
+        width = width_of(self._console) - 1
+        with self._lock:
+            self._drawn = self._clock()
+            return Text("\n".join(clip(line, width) for line in self._block_lines(self._drawn)))
 
     def observe(self, event: Event) -> None:
         """Take one event. Raises what a terminal that is gone raises, which must not end the measuring."""
         with self._lock:
-            line = self._take(event)
-            if line and (self._verbosity > QUIET or isinstance(event, (events.ServerFailed, events.PromptLeftOut))):
-                say(self._console, line, indent=2)
-            now = self._clock()
+            lines = list(self._lines(event))
             # The next run starts within a moment of the end of one. Drawn at the end, the block would name the
             # finished run for as long as the next one takes.
-            if not isinstance(event, events.RunEnded) and now - self._drawn >= REDRAW_S:
-                self._draw(now)
-            no_status = self._live is not None or self._each_line or self._verbosity <= QUIET
-            if not no_status and now - self._status_at >= STATUS_LINE_S:
-                self._status_at = now
-                leaders = [
-                    f"; ahead: {self._names.labels[job.id]} {number(speedup.ratio)}× {_half_width(speedup.interval, 0)}"
-                    for job, speedup in self._progress.leaders(1)
-                ]
-                for line in (f"{self._status(now)}{''.join(leaders)}".rstrip(), *self._search_lines()):
-                    say(self._console, line, indent=2)
+            draw = not isinstance(event, events.RunEnded) and self._clock() - self._drawn >= REDRAW_S
+        for line in lines:
+            say(self._console, line, indent=2)
+        if self._live is not None and draw:
+            self._live.refresh()
+
+    def _lines(self, event: Event) -> Iterator[str]:
+        """What is printed for an event, and from time to time how far the sweep is."""
+        line = self._take(event)
+        if line and (self._verbosity > QUIET or isinstance(event, (events.ServerFailed, events.PromptLeftOut))):
+            yield line
+        now = self._clock()
+        no_status = self._live is not None or self._each_line or self._verbosity <= QUIET
+        if not no_status and now - self._status_at >= STATUS_LINE_S:
+            self._status_at = now
+            leaders = [
+                f"; ahead: {self._names.labels[job.id]} {number(speedup.ratio)}× {_half_width(speedup.interval, 0)}"
+                for job, speedup in self._progress.leaders(1)
+            ]
+            yield f"{self._status(now)}{''.join(leaders)}".rstrip()
+            yield from self._search_lines()
 
     def _take(self, event: Event) -> str | None:
         """Record the event; returns the line to print for it, if any."""

@@ -17,6 +17,7 @@ from velosweep.reporting.wording import (
     TOO_FEW_RUNS,
     by_prompt,
     first_few,
+    grouped,
     interval,
     interval_source,
     is_informative,
@@ -67,9 +68,7 @@ def recommend(comparisons: Iterable[Comparison], record: SweepRecord) -> tuple[R
     """One recommendation for each task that was measured (main model, prompts, tokens, sampling), in jobs' order."""
     rows = list(comparisons)
     whole = whole_jobs(rows)
-    rows_of: dict[str, list[Comparison]] = {}
-    for row in rows:
-        rows_of.setdefault(row.job_id, []).append(row)
+    rows_of = grouped(rows, lambda row: row.job_id)
     recorded = {job.id: job for job in record.jobs}
     names, mains = names_of(whole), shortened({job.main_model for job in whole})
     tasks = [key for key in names.keys if key != MAIN and asks(key)]

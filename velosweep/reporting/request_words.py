@@ -18,10 +18,9 @@ def request_words(job: Comparison, *, brief: bool = False) -> str | None:
     if times is None or job.vanilla is None or job.speculative is None:
         return None
     first = _both(job.vanilla.time_to_first_token_ms.mean, job.speculative.time_to_first_token_ms.mean)
-    total = f"{_both(times.vanilla_ms, times.speculative_ms)}, {times.total_ratio:.2f}×"
-    parts = [f"First token {first}", f"whole answer of {length_words(job)} {total}", payback_words(job)]
-    if brief:
-        parts = [f"{parts[0]}, whole answer {total.partition(',')[0]}", parts[2].partition(" at this")[0]]
+    whole = _both(times.vanilla_ms, times.speculative_ms)
+    whole = whole if brief else f"of {length_words(job)} {whole}, {times.total_ratio:.2f}×"
+    parts = [f"First token {first}{',' if brief else ';'} whole answer {whole}", payback_words(job, brief=brief)]
     if job.depth_ms_vanilla is not None and job.depth_ms_speculative is not None:
         before = _both(job.depth_ms_vanilla, job.depth_ms_speculative)
         parts.append(f"the {plural(job.depth, 'token')} before it are read once a launch, in {before}")
@@ -35,22 +34,27 @@ def request_differs(job: Comparison) -> bool:
     times, value = job.request, best_estimate(job)
     if times is None or value is None:
         return False
-    later = times.breakeven_tokens is None or times.breakeven_tokens > _AT_ONCE
     before, after = job.depth_ms_vanilla, job.depth_ms_speculative
-    later = (
-        later
+    return (
+        times.breakeven_tokens is None
+        or times.breakeven_tokens > _AT_ONCE
         or _lengths_differ(job)
         or (before is not None and after is not None and after > before * (1 + _SAME_RATIO))
+        or abs(times.total_ratio / value - 1) > _SAME_RATIO
     )
-    return later or abs(times.total_ratio / value - 1) > _SAME_RATIO
 
 
-def payback_words(job: Comparison) -> str:
-    """From how many generated tokens on it pays; empty where it is not known whether it pays at all."""
+def payback_words(job: Comparison, *, brief: bool = False) -> str:
+    """From how many generated tokens on it pays; empty where it is not known whether it pays at all.
+
+    `brief`: without the length of the prompt at which it does.
+    """
     times = job.request
     if times is None:
         return ""
-    length = f" at this prompt length ({plural(round(times.prompt_tokens), 'token')})" if times.prompt_tokens else ""
+    length = ""
+    if times.prompt_tokens and not brief:
+        length = f" at this prompt length ({plural(round(times.prompt_tokens), 'token')})"
     if job.verdict is Verdict.SLOWER:
         return f"never pays{length}"
     if job.verdict is not Verdict.FASTER or times.breakeven_tokens is None:

@@ -13,6 +13,7 @@ from velosweep.reporting.wording import (
     TOO_FEW_RUNS,
     VERDICT_SIGNS,
     VERDICT_WORDS,
+    grouped,
     interval_words,
     is_informative,
     names_of,
@@ -229,14 +230,10 @@ def category_table(advised: Sequence[Recommendation], rows: Sequence[Comparison]
     jobs = whole_jobs(rows)
     labels = names_of(jobs).labels
     found: list[tuple[str, Comparison, str, dict[str, float]]] = []
-    questions = by_task(jobs)
-    rivals = {job.job_id: number for number, alike in enumerate(questions.values()) for job in alike}
-    rows_of: dict[int, list[Comparison]] = {}
-    for row in rows:
-        if row.job_id in rivals:
-            rows_of.setdefault(rivals[row.job_id], []).append(row)
+    question_of = {job.job_id: number for number, alike in enumerate(by_task(jobs).values()) for job in alike}
+    rows_of = grouped(rows, lambda row: question_of.get(row.job_id))
     for best in answered_jobs(advised).values():
-        for category, of_job in category_speedups(rows_of[rivals[best.job_id]]).items():
+        for category, of_job in category_speedups(rows_of[question_of[best.job_id]]).items():
             found.append((category, best, max(of_job, key=of_job.__getitem__), of_job))
     if len({category for category, *_ in found}) < 2:
         return None

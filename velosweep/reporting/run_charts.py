@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy import ndimage
 
 from velosweep.reporting.chart import BAD, MUTED, Chart, Trace, axis, rounded, scatter, series_style
 from velosweep.reporting.escaping import clip, plot_text
@@ -81,14 +82,11 @@ def timeline(samples: pa.Table, labels: Mapping[str, str]) -> Timeline | None:
 def _medians(rate: Any, counted: Any, group: Any) -> Any:
     """For each row the median of its group's counted rows, NaN where there are none."""
     codes = np.unique(group, return_inverse=True)[1]
-    order = np.lexsort((rate, codes))
-    ranked = rate[order[counted[order]]]
-    size = np.bincount(codes[counted], minlength=codes.max() + 1)
-    begin, some = np.cumsum(size) - size, size > 0
-    low, high = begin[some] + (size[some] - 1) // 2, begin[some] + size[some] // 2
-    found = np.full(len(size), np.nan)
-    found[some] = (ranked[low] + ranked[high]) / 2
-    return found[codes]
+    known = np.isin(codes, codes[counted])
+    found = np.full(len(codes), np.nan)
+    if known.any():
+        found[known] = ndimage.median(rate[counted], codes[counted], index=codes[known])
+    return found
 
 
 def samples_chart(line: Timeline) -> Chart | None:

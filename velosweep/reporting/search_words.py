@@ -1,15 +1,16 @@
 """How a search for the best setting ended, in words."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from velosweep.planning.job_names import job_names, names_of_jobs
-from velosweep.planning.job_settings import asks, settings_of
+from velosweep.planning.job_names import names_of_jobs
+from velosweep.planning.job_settings import asks
 from velosweep.planning.measurements import most_iterations
 from velosweep.records import SearchCandidate, SearchRecord, SweepRecord
 from velosweep.reporting.console import say
 from velosweep.reporting.table import Table, column, figure, print_table
-from velosweep.reporting.wording import duration, interval, join_words, number, percent
+from velosweep.reporting.wording import duration, interval, join_words, number, percent, recorded_names
 from velosweep.tuning.search_values import DRAFTED_NOTHING, OUT_OF_TIME, SearchAnswer
 from velosweep.units import plural
 
@@ -105,12 +106,11 @@ def search_titles(record: SweepRecord) -> list[str]:
     """`Search for the fastest setting`, under which load, of which model and for which prompts as far as these vary."""
     ids = [{row.job_id for row in search.candidates} for search in record.searches]
     firsts = [next((job for job in record.jobs if job.id in of_search), None) for of_search in ids]
-    settings = {job.id: settings_of(job) for job in firsts if job is not None}
-    names = job_names(settings, {job.id: job.num for job in firsts if job is not None}) if settings else None
-    tasks = [key for key in names.keys if asks(key)] if names else []
+    names = recorded_names(replace(record, jobs=tuple(job for job in firsts if job is not None)))
+    tasks = [key for key in names.keys if asks(key)]
     titles = []
     for search, job in zip(record.searches, firsts, strict=True):
-        about = [f"{names.titles[key]} {names.texts[key][job.id]}" for key in tasks] if names and job else []
+        about = [f"{names.titles[key]} {names.texts[key][job.id]}" for key in tasks] if job else []
         about += [f"prompts of category {search.category}"] if search.category else []
         titles.append(", ".join(["Search for the fastest setting", *about]))
     return titles

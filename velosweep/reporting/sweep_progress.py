@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import nlargest
 
 from velosweep.config.settings import Job
 from velosweep.planning.measurements import Measurement, most_iterations
@@ -40,7 +41,6 @@ class SweepProgress:
     ratios: dict[str, Ratio] = field(default_factory=dict)  # of all a job's pairs, where they were asked for
     of_baseline: dict[str, list[Job]] = field(init=False)
     _runs_of_baseline: dict[str, tuple[int, int]] = field(init=False)  # vanilla's of a group, all jobs'
-    _leaders: list[tuple[Job, Ratio]] | None = None
 
     def __post_init__(self) -> None:
         self.of_baseline = defaultdict(list)
@@ -78,14 +78,11 @@ class SweepProgress:
             if fast and base and fast.runs == base.runs == len(other.prompts.prompts):
                 self.log_ratios[other.id].append(math.log(fast.tokens_per_second / base.tokens_per_second))
                 self.ratios.pop(other.id, None)
-                self._leaders = None
         return own
 
     def leaders(self, most: int = MOST_LEADERS) -> list[tuple[Job, Ratio]]:
         """The jobs with the highest speedups so far: geometric mean of the complete pairs, and its 95 % interval."""
-        if self._leaders is None:
-            for job_id in self.log_ratios.keys() - self.ratios.keys():
-                self.ratios[job_id] = t_ratio(self.log_ratios[job_id])
-            found = [(job, self.ratios[job.id]) for job in self.jobs if job.id in self.ratios]
-            self._leaders = sorted(found, key=lambda entry: -(entry[1].ratio or 0.0))[:MOST_LEADERS]
-        return self._leaders[:most]
+        for job_id in self.log_ratios.keys() - self.ratios.keys():
+            self.ratios[job_id] = t_ratio(self.log_ratios[job_id])
+        found = [(job, self.ratios[job.id]) for job in self.jobs if job.id in self.ratios]
+        return nlargest(most, found, key=lambda entry: entry[1].ratio or 0.0)

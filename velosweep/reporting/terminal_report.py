@@ -2,8 +2,9 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from velosweep.measuring.dispatch import MeasuringOutcome
@@ -48,13 +49,6 @@ def _named(root: Path) -> str:
     return "last" if latest == [root.absolute()] else shlex.quote(near(root))
 
 
-def _more(record: SweepRecord, root: Path, rounds: int, pairs: int) -> str:
-    """How to add rounds to the pairs of the sweep in `root`, in words."""
-    if record.shared_out:  # `more` would measure here
-        return f"the same command with iterations={pairs + rounds}"
-    return f"velosweep more {_named(root)} --iterations {rounds}"
-
-
 def print_end(derived: "SweepResults", measured: MeasuringOutcome, console: "Console", *, verbosity: int) -> None:
     """The results of a sweep that has just ended, and why some are missing."""
     if measured.nothing_left and verbosity > QUIET:
@@ -69,11 +63,20 @@ def print_end(derived: "SweepResults", measured: MeasuringOutcome, console: "Con
 
 
 class _Line(NamedTuple):
-    """A line of the end. `whole`: it holds what is to be pasted, and is not wrapped at words."""
+    """A line of the end. `whole`: it holds what is to be pasted, and is not wrapped at words.
+
+    `shorter`: by the part of _LEFT_OUT that is left out, what then stands there; nothing where that is empty.
+    """
 
     text: str
     style: str | None = None
     whole: bool = False
+    shorter: Mapping[str, str] = MappingProxyType({})
+
+    def without(self, parts: Sequence[str]) -> "_Line":
+        """The line where these parts are left out, the last of them being the most telling."""
+        known = [self.shorter[part] for part in parts if part in self.shorter]
+        return self._replace(text=known[-1]) if known else self
 
 
 def print_results(
@@ -105,16 +108,16 @@ def print_results(
     fastest = [] if loads else list(fastest_of_all(jobs, record, derived.samples))
     others = () if loads or (builds and all(job.speculative is None for job in jobs)) else found
     told = [answer for answer in found if answer.command][:1] or found[:1] if loads else found
-    failures, places = list(_failures(derived)), list(_places(derived, jobs, verbosity, ended=ended))
-    measured = {job.job_id for job in jobs if job.vanilla is not None}
-    baselines = len({baseline for job, baseline in record.baselines.items() if job in measured})
+    above = list(_answers((*builds, *(load.text for load in loads)), others, fastest, single=single))
+    steps = _next_steps(told, jobs, derived, quiet=verbosity <= QUIET, interrupted=interrupted)
+    below = [*_failures(derived), *steps, *_places(derived, jobs, verbosity, ended=ended)]
+    baselines = len({record.baselines.get(job.job_id) for job in jobs if job.vanilla is not None})
     answered = len(answered_jobs(found))
     room = MOST_LINES - 2 - baselines  # a blank line, titles
     for left_out in range(len(_LEFT_OUT) + 1):
-        without = _LEFT_OUT[:left_out]
-        answers = list(_answers((*builds, *loads), others, fastest, without, single=single))
-        steps = _next_steps(told, jobs, derived, without, quiet=verbosity <= QUIET, interrupted=interrupted)
-        after = [*failures, *steps, *places]
+        answers, after = (
+            [shown for line in lines if (shown := line.without(_LEFT_OUT[:left_out])).text] for lines in (above, below)
+        )
         taken = sum(height(console, line.text, whole=line.whole) for line in (*answers, *after))
         if loads or single or taken + (len(jobs) if not left_out else answered + (len(jobs) > answered)) <= room:
             break
@@ -129,27 +132,21 @@ def print_results(
 
 
 def _answers(
-    first: Sequence[str],
-    found: Sequence[Recommendation],
-    fastest: Sequence[tuple[str, str]],
-    without: Collection[str],
-    *,
-    single: bool,
+    first: Sequence[str], found: Sequence[Recommendation], fastest: Sequence[tuple[str, str]], *, single: bool
 ) -> Iterator[_Line]:
     """What is said above the table: these sentences, each answer, and which is the `fastest`, in short and in full.
 
     Of a single job only what the specification's layout doesn't say.
     """
     yield from (_Line(sentence, "bold") for sentence in first)
-    for answer in () if fastest and "answers" in without else found:
+    for answer in found:
         if not single or answer.kind == "nothing":
-            question = f"{answer.question}: " if answer.question else ""
+            text = f"{answer.question}: {answer.headline}." if answer.question else f"{answer.headline}."
+            shorter = {"sureness": f"{text} Weak evidence." if answer.is_weak else text} if len(found) > 1 else {}
+            shorter |= {"answers": ""} if fastest else {}
             style = "bold green" if answer.kind == "run" else "bold yellow"
-            sureness = answer.sureness
-            if "sureness" in without and len(found) > 1:
-                sureness = "Weak evidence." if answer.is_weak else ""
-            yield _Line(f"{question}{answer.headline}. {sureness}".rstrip(), style)
-    yield from (_Line(brief if "sureness" in without else sentence, "bold") for brief, sentence in fastest)
+            yield _Line(f"{text} {answer.sureness}".rstrip(), style, shorter=shorter)
+    yield from (_Line(sentence, "bold", shorter={"sureness": brief}) for brief, sentence in fastest)
 
 
 def _places(derived: "SweepResults", jobs: Sequence[Comparison], verbosity: int, *, ended: bool) -> Iterator[_Line]:
@@ -201,7 +198,6 @@ def _next_steps(
     found: Sequence[Recommendation],
     jobs: Sequence[Comparison],
     derived: "SweepResults",
-    without: Collection[str],
     *,
     quiet: bool,
     interrupted: bool,
@@ -210,24 +206,24 @@ def _next_steps(
     record, root = derived.record, derived.root
     single = record.single and len(jobs) == 1
     made_up = all(job.synthetic for job in record.jobs)  # whose text nobody wants
-    several = "commands" in without and sum(answer.command is not None for answer in found) > 1
+    several = not made_up and sum(answer.command is not None for answer in found) > 1
     for answer in found:
         question = f"{answer.question}: " if answer.question else ""
         if single and answer.is_weak:
             yield _Line(f"⚠️ {answer.sureness}")
-        told = answer.costs and answer.kind != "slower" and "costs" not in without and not quiet
-        if told and answer.job is not None:
-            yield _Line(f"{question}{request_words(answer.job, brief=True)}")
-        if not ("hints" in without or single or quiet) and (reasons := target_reasons(answer, jobs, record)):
-            yield _Line(f"Would help: {question}{reasons[0][0].lower()}{reasons[0][1:]}")
-        if answer.command and not made_up and not several:
+        if answer.costs and answer.kind != "slower" and answer.job is not None and not quiet:
+            yield _Line(f"{question}{request_words(answer.job, brief=True)}", shorter={"costs": ""})
+        if not (single or quiet) and (reasons := target_reasons(answer, jobs, record)):
+            yield _Line(f"Would help: {question}{reasons[0][0].lower()}{reasons[0][1:]}", shorter={"hints": ""})
+        if answer.command and not made_up:
             remarks = () if answer.job is None else command_remarks(answer.job, record)
             about = "; ".join(filter(None, (answer.question, *remarks)))
             load = f"Run it ({about}):" if about else "Run it:    "
-            yield _Line(f"{load} {answer.command}", whole=True)
-    if several and not made_up:
+            yield _Line(f"{load} {answer.command}", whole=True, shorter={"commands": ""} if several else {})
+    if several:
         name = _named(root)
-        yield _Line(f"Run it:     velosweep serve {name}  (each: report {name} --format command)", whole=True)
+        serve = f"Run it:     velosweep serve {name}  (each: report {name} --format command)"
+        yield _Line("", whole=True, shorter={"commands": serve})
     idle = [job for job in jobs if job.drafted is False]
     advice = [one for one in grouped_findings(idle, names_of(jobs).labels, record) if one[0].code == "nothing_drafted"]
     if advice and not quiet:
@@ -241,12 +237,22 @@ def _next_steps(
         return
     if made_up and not quiet:
         yield _Line("Your own:   velosweep best MODEL.gguf  (this pair is synthetic)", whole=True)
-    weak = [answer for answer in found if answer.job is not None and answer.is_weak]
-    if weak and not quiet:
-        codes = {advice.code for answer in weak for advice in answer.against}
-        pairs = min(answer.job.n_pairs for answer in weak if answer.job is not None)
-        quieter = "close other programs, then " if "machine_busy" in codes else ""
-        yield _Line(f"Surer:      {quieter}{_more(record, root, max(5 - pairs, pairs), pairs)}", whole=True)
+    if not quiet:
+        yield from _surer(found, derived)
+
+
+def _surer(found: Sequence[Recommendation], derived: "SweepResults") -> Iterator[_Line]:
+    """What would make weak evidence stronger."""
+    weak = [(answer.job, answer.against) for answer in found if answer.job is not None and answer.is_weak]
+    if not weak:
+        return
+    pairs = min(job.n_pairs for job, _ in weak)
+    rounds = max(5 - pairs, pairs)
+    more = f"velosweep more {_named(derived.root)} --iterations {rounds}"
+    if derived.record.shared_out:  # `more` would measure here
+        more = f"the same command with iterations={pairs + rounds}"
+    busy = any(advice.code == "machine_busy" for _, against in weak for advice in against)
+    yield _Line(f"Surer:      {'close other programs, then ' if busy else ''}{more}", whole=True)
 
 
 def _failures(derived: "SweepResults") -> Iterator[_Line]:

@@ -1,18 +1,21 @@
 """Figures and names in words, alike on the screen, in exports and in the report."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from velosweep.config.flag_habits import as_typed
 from velosweep.planning.job_names import JobNames, job_names
 from velosweep.planning.job_settings import settings_of
-from velosweep.records import JobRecord, SweepRecord
+from velosweep.records import SweepRecord
 from velosweep.statistics.comparison import Comparison, Statistics
 from velosweep.statistics.intervals import ONE_LAUNCH
 from velosweep.statistics.ranking import best_estimate
 from velosweep.values import Verdict
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 VERDICT_WORDS = {
     Verdict.FASTER: "faster",
@@ -119,10 +122,8 @@ def failure_alike(error: str) -> str:
 
 def failure_sentences(record: SweepRecord) -> list[str]:
     """Which settings failed and why, a sentence for those that failed alike."""
-    alike: dict[str, list[JobRecord]] = {}
-    for job in record.jobs:
-        if job.state == "failed":
-            alike.setdefault(failure_alike(job.error or "see its log"), []).append(job)
+    failed = (job for job in record.jobs if job.state == "failed")
+    alike = grouped(failed, lambda job: failure_alike(job.error or "see its log"))
     labels = recorded_names(record).labels if alike else {}
     return [
         f"{'The job' if record.single else '; '.join(first_few([labels[job.id] for job in jobs], 3))} failed: "
@@ -134,6 +135,14 @@ def failure_sentences(record: SweepRecord) -> list[str]:
 def first_few(items: Sequence[str], most: int) -> list[str]:
     """The first `most` items, and how many more there are."""
     return [*items[:most], *([f"{len(items) - most} more"] if len(items) > most else [])]
+
+
+def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """The items by their keys, both in the order given."""
+    found: dict[K, list[T]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
 
 
 def whole_jobs(comparisons: Iterable[Comparison]) -> list[Comparison]:
@@ -180,9 +189,7 @@ def jobs_by_series(rows: Iterable[Comparison]) -> dict[str, list[Comparison]]:
     """Jobs that differ only in n_draft, by label (empty where there is one series), each in order of n_draft."""
     jobs = list(rows)
     names = names_of(jobs).series
-    series: dict[str, list[Comparison]] = {}
-    for job in jobs:
-        series.setdefault(names[job.job_id], []).append(job)
+    series = grouped(jobs, lambda job: names[job.job_id])
     return {name: sorted(members, key=lambda job: job.n_draft) for name, members in series.items()}
 
 

@@ -6,14 +6,22 @@ Settings measured at one workload (a number of streams, a depth) compete; each w
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from velosweep.planning.job_settings import value_of, varying_keys
 from velosweep.records import SweepRecord
 from velosweep.reporting.chart import MUTED, Chart, Trace, axis, heat_trace, rounded
 from velosweep.reporting.recommendation import Recommendation, answered_jobs
 from velosweep.reporting.table import Cell, Table, column, figure
-from velosweep.reporting.wording import VERDICT_SIGNS, VERDICT_WORDS, join_words, names_of, number, speedup_words
+from velosweep.reporting.wording import (
+    VERDICT_SIGNS,
+    VERDICT_WORDS,
+    grouped,
+    join_words,
+    names_of,
+    number,
+    speedup_words,
+)
 from velosweep.statistics.best_of_several import Task, task_of
 from velosweep.statistics.comparison import Comparison, ModeStatistics
 from velosweep.statistics.ranking import best_estimate, fastest
@@ -40,8 +48,15 @@ def _of_other_workloads(jobs: Sequence[Comparison], answered: Iterable[Compariso
     return [job for job in jobs if task_of(job) not in covered]
 
 
-def where_it_pays(jobs: Sequence[Comparison]) -> list[str]:
-    """A sentence or more for each question beside the load (main model, prompts, …); empty for a single load."""
+class LoadAnswer(NamedTuple):
+    """A sentence or more on where it pays, and whether it does anywhere for sure."""
+
+    text: str
+    pays: bool
+
+
+def where_it_pays(jobs: Sequence[Comparison]) -> list[LoadAnswer]:
+    """One for each question beside the load (main model, prompts, …); empty for a single load."""
     questions = _questions(jobs)
     varying = varying_keys([dict(question) for question in questions])
     found = []
@@ -49,16 +64,13 @@ def where_it_pays(jobs: Sequence[Comparison]) -> list[str]:
         cells = best_of_workloads(rows)
         if len(cells) > 1:
             which = ", ".join(f"{key} {value_of(dict(question), key)}" for key in varying)
-            found.append(f"{which}{': ' if which else ''}{' '.join(_sentences(cells))}")
+            pays = any(job.verdict is Verdict.FASTER for job in cells.values())
+            found.append(LoadAnswer(f"{which}{': ' if which else ''}{' '.join(_sentences(cells))}", pays))
     return found
 
 
 def _questions(jobs: Sequence[Comparison]) -> dict[Task, list[Comparison]]:
-    found: dict[Task, list[Comparison]] = {}
-    for job in jobs:
-        beside = frozenset((key, value) for key, value in task_of(job) if key not in ("concurrency", "depth"))
-        found.setdefault(beside, []).append(job)
-    return found
+    return grouped(jobs, lambda job: frozenset(one for one in task_of(job) if one[0] not in ("concurrency", "depth")))
 
 
 def best_of_workloads(jobs: Sequence[Comparison]) -> dict[Workload, Comparison]:
@@ -68,10 +80,7 @@ def best_of_workloads(jobs: Sequence[Comparison]) -> dict[Workload, Comparison]:
 
 
 def _by_workload(jobs: Sequence[Comparison]) -> dict[Workload, list[Comparison]]:
-    loads: dict[Workload, list[Comparison]] = {}
-    for job in jobs:
-        loads.setdefault((job.depth, job.concurrency), []).append(job)
-    return loads
+    return grouped(jobs, lambda job: (job.depth, job.concurrency))
 
 
 def _sentences(cells: Mapping[Workload, Comparison]) -> Iterator[str]:
@@ -91,8 +100,10 @@ def _sentence(cells: Mapping[int, Comparison], name: Callable[[int], str]) -> st
     paying = [place for place in places if cells[place].verdict is Verdict.FASTER]
     others = [place for place in places if place not in paying]
     figures = "; ".join(f"at {name(place)} it is {_figure(cells[place])}" for place in others[:2])
+    if len(others) > 2:
+        figures += f"; and {len(others) - 2} more"
     if not paying:
-        return f"Pays nowhere for sure: {figures}{_more(others)}."
+        return f"Pays nowhere for sure: {figures}."
     if not others:
         where = (
             f"at {name(places[0])}" if len(places) == 1 else f"at all measured, {name(places[0])} to {name(places[-1])}"
@@ -101,11 +112,7 @@ def _sentence(cells: Mapping[int, Comparison], name: Callable[[int], str]) -> st
         where = f"at {join_words([name(place) for place in paying])}"
     else:
         where = f"at {name(paying[0])} only" if len(paying) == 1 else f"up to {name(paying[-1])}"
-    return f"Pays {where}{f'; {figures}{_more(others)}' if others else ''}."
-
-
-def _more(others: Sequence[int]) -> str:
-    return f"; and {len(others) - 2} more" if len(others) > 2 else ""
+    return f"Pays {where}{f'; {figures}' if others else ''}."
 
 
 def _figure(job: Comparison) -> str:
@@ -134,7 +141,7 @@ def workload_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) ->
         title="Where it pays: speedup by streams and depth",
         caption="The line is where the speedup crosses 1. Hatched: not sure, the interval holds 1. "
         "▲ surely faster, ▼ surely slower, ≈ no reliable gain, ? not converged.",
-        summary=" ".join(where_it_pays(jobs)),
+        summary=" ".join(answer.text for answer in where_it_pays(jobs)),
         data=[trace],
         layout=layout,
         height=170 + 56 * len(depths),
@@ -194,7 +201,8 @@ def workload_table(answers: Sequence[Comparison], jobs: Sequence[Comparison]) ->
     `answers`: as `as_answered` gives them of all `jobs`.
     """
     cells = best_of_workloads(answers)
-    names = _names_at_workloads(jobs) if len(jobs) > len(cells) else {}
+    of_one = _by_workload(jobs).values() if len(jobs) > len(cells) else ()
+    names = {job_id: name for rows in of_one for job_id, name in names_of(rows).labels.items()}
     depths, streams = (sorted({load[place] for load in cells}) for place in (0, 1))
     if len(depths) > 1 < len(streams):
         speedups = partial(_speedup_at, cells, names)
@@ -216,11 +224,6 @@ def workload_table(answers: Sequence[Comparison], jobs: Sequence[Comparison]) ->
             column("next token p95 ms", found, lambda job: _waits(job, "between_tokens_p95_ms"), drop=2),
         ),
     )
-
-
-def _names_at_workloads(jobs: Sequence[Comparison]) -> dict[str, str]:
-    """What each job is called among those of its load, by job id."""
-    return {job_id: name for rows in _by_workload(jobs).values() for job_id, name in names_of(rows).labels.items()}
 
 
 def _speedup_at(cells: Mapping[Workload, Comparison], names: Mapping[str, str], streams: int, depth: int) -> str | None:

@@ -156,21 +156,24 @@ def parse_version(text: str) -> str:
     return match.group(1) if match else "unknown"
 
 
-# Beginning of the name in llama.cpp's list -> kind. CPU-side helpers (BLAS, AMX) and RPC servers are no devices here.
-_KINDS = {
+# Beginning of the name in llama.cpp's list -> kind; of a GPU that several back ends list the first of these is used.
+# CPU-side helpers (BLAS, AMX) and RPC servers are no devices here.
+DEVICE_KINDS = {
     "CUDA": "cuda",
     "ROCm": "rocm",
     "MUSA": "musa",
-    "Vulkan": "vulkan",
+    "SYCL": "sycl",
     "Metal": "metal",
     "MTL": "metal",
-    "SYCL": "sycl",
+    "Vulkan": "vulkan",
     "GPUOpenCL": "opencl",
     "OpenCL": "opencl",
     "CANN": "cann",
 }
+# Variables that hide devices from a back end, which then numbers those that are left from 0. A device's index is the
+# one that the variable knows it by.
+VISIBILITY = {"cuda": "CUDA_VISIBLE_DEVICES", "rocm": "HIP_VISIBLE_DEVICES", "vulkan": "GGML_VK_VISIBLE_DEVICES"}
 _DEVICE = re.compile(r"^[ \t]+([A-Za-z]+?)(\d{0,6}): (.+?) \((\d{1,12}) MiB, \d+ MiB free\)\s*$", re.MULTILINE)
-_HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES")
 
 
 @functools.cache
@@ -202,14 +205,14 @@ def parse_list(text: str) -> tuple[Device, ...]:
     """`--list-devices` to devices. `  CUDA0: NVIDIA H100 (81079 MiB, 80555 MiB free)` -> cuda, index 0."""
     return tuple(
         Device(
-            kind=_KINDS[prefix],
+            kind=DEVICE_KINDS[prefix],
             name=name,
             index=int(index) if index else None,
             memory_bytes=int(total) << 20,
             program_name=prefix + index,
         )
         for prefix, index, name, total in _DEVICE.findall(text)
-        if prefix in _KINDS
+        if prefix in DEVICE_KINDS
     )
 
 
@@ -223,8 +226,8 @@ def visible_names(lane: Lane) -> list[str]:
         if device.program_name is None:
             return []
         prefix = device.program_name.rstrip("0123456789")
-        hidden = device.kind in ("cuda", "rocm", "vulkan", "sycl")
-        names.append(f"{prefix}{position}" if hidden else device.program_name)
+        renumbered = device.kind in VISIBILITY or device.kind == "sycl"
+        names.append(f"{prefix}{position}" if renumbered else device.program_name)
     return names
 
 
@@ -232,7 +235,7 @@ def pinning_environment(lane: Lane) -> dict[str, str | None]:
     """Variables that show a child only the lane's devices; for a lane of the CPU, none of a GPU's."""
     gpus = [device for device in lane.devices if device.kind != "cpu"]
     if not gpus:
-        return {**dict.fromkeys(_HIDING, ""), "ROCR_VISIBLE_DEVICES": None}
+        return {**dict.fromkeys(VISIBILITY.values(), ""), "ROCR_VISIBLE_DEVICES": None}
     indices = ",".join(str(device.index) for device in gpus)
     kind = gpus[0].kind
     if kind == "cuda":
@@ -243,5 +246,4 @@ def pinning_environment(lane: Lane) -> dict[str, str | None]:
         return {"ROCR_VISIBLE_DEVICES": ",".join(device.uuid or "" for device in gpus), "HIP_VISIBLE_DEVICES": None}
     if kind == "sycl":
         return {"ONEAPI_DEVICE_SELECTOR": f"level_zero:{indices}"}
-    names = {"rocm": "HIP_VISIBLE_DEVICES", "vulkan": "GGML_VK_VISIBLE_DEVICES"}
-    return {names[kind]: indices} if kind in names else {}
+    return {VISIBILITY[kind]: indices} if kind in VISIBILITY else {}

@@ -13,16 +13,11 @@ from dataclasses import replace
 import psutil
 
 from velosweep.errors import ConfigError
+from velosweep.llama_cpp.capabilities import DEVICE_KINDS, VISIBILITY
 from velosweep.machine.cores import physical_cores, share_cores
 from velosweep.machine.environment import cpu_name
 from velosweep.machine.nvml import Gpu, NvmlDriver
 from velosweep.values import Device, Lane
-
-# A program built with several back ends lists the same GPU once for each of them: the first of these kinds is used.
-PREFERRED_KINDS = ("cuda", "rocm", "musa", "sycl", "metal", "vulkan", "opencl")
-# Variables that hide devices from a back end, which then numbers those that are left from 0. A device's index here is
-# the one that the variable knows it by, since a child is shown its devices by the same variable.
-VISIBILITY = {"cuda": "CUDA_VISIBLE_DEVICES", "rocm": "HIP_VISIBLE_DEVICES", "vulkan": "GGML_VK_VISIBLE_DEVICES"}
 
 
 def find_lanes(
@@ -68,11 +63,10 @@ def _usable_gpus(
     program_devices: Sequence[Device], driver: Sequence[Gpu], environ: Mapping[str, str]
 ) -> tuple[Device, ...]:
     """The program's GPUs of its best back end, with what the driver knows of each."""
-    kinds = {device.kind for device in program_devices} - {"cpu"}
-    ranked = sorted(kinds, key=lambda kind: (PREFERRED_KINDS.index(kind) if kind in PREFERRED_KINDS else 99, kind))
-    if not ranked:
+    kinds = {device.kind for device in program_devices}
+    kind = next((kind for kind in DEVICE_KINDS.values() if kind in kinds), None)
+    if kind is None:
         return ()
-    kind = ranked[0]
     devices = [device for device in program_devices if device.kind == kind]
     numbered = [device if device.index is not None else replace(device, index=i) for i, device in enumerate(devices)]
     visible = environ.get(VISIBILITY.get(kind, ""))

@@ -3,7 +3,6 @@
 import argparse
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from velosweep.commands.command import answer_arguments
 from velosweep.commands.sweep_folder import add_sweep_folder
 from velosweep.config.keys import expanded
 from velosweep.errors import ConfigError, ProgramError
-from velosweep.isolation import program_environment, without_current_folder
+from velosweep.isolation import program_environment
 from velosweep.llama_cpp.arguments import absolute_paths
 from velosweep.reporting.printed_command import WHERE_TO_GET_IT
 
@@ -46,13 +45,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _program(name: str, *, asked: bool) -> str:
-    from velosweep.llama_cpp.capabilities import find_in, program_folders
+    from velosweep.llama_cpp.capabilities import find_program
+    from velosweep.llama_cpp.selection import find_on_path
 
-    folders = program_folders(expanded(name))
-    path = without_current_folder(os.environ.get("PATH", os.defpath))
-    found = shutil.which(name, path=path) or next(
-        filter(None, (find_in(folder, "llama-server") for folder in folders)), None
-    )
+    found = find_on_path(name, os.environ) or find_program(expanded(name), "llama-server")
     if not found:
         if asked:
             raise ConfigError(f"There is no llama-server at {name}", remedy="give the program, or a llama.cpp folder")
@@ -60,4 +56,4 @@ def _program(name: str, *, asked: bool) -> str:
             f"There is no {name} here; the sweep may have used the llama.cpp that comes with velosweep",
             remedy=f"name a llama-server of yours: velosweep serve --llama-server PATH ({WHERE_TO_GET_IT})",
         )
-    return str(Path(found).absolute())
+    return str(found)

@@ -104,6 +104,11 @@ def find_in(folder: Path, *names: str) -> Path | None:
     return None
 
 
+def find_program(llama_cpp: Path, name: str) -> Path | None:
+    """A program of the llama.cpp in a folder."""
+    return next(filter(None, (find_in(folder, name) for folder in program_folders(llama_cpp))), None)
+
+
 @functools.cache
 def capabilities_of(program: str) -> Capabilities:
     """Ask `program` (an absolute path), once in this process.

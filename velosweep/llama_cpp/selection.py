@@ -13,7 +13,7 @@ from velosweep.errors import ProgramError
 from velosweep.isolation import without_current_folder
 from velosweep.llama_cpp.attached import AttachedEngine
 from velosweep.llama_cpp.binaries import SPECULATIVE_PROGRAMS, VANILLA_PROGRAMS, BinariesEngine
-from velosweep.llama_cpp.capabilities import find_in, program_folders
+from velosweep.llama_cpp.capabilities import find_in, find_program, program_folders
 from velosweep.llama_cpp.embedded import EmbeddedEngine
 from velosweep.llama_cpp.engine import Engine
 from velosweep.llama_cpp.server import ServerEngine
@@ -61,7 +61,7 @@ def choose_engine(settings: EngineSettings, environ: Mapping[str, str]) -> Chose
         return _binaries(path, source, environ)
     if path is not None:
         return _server_at(path, source)
-    on_path = _on_path("llama-server", environ)
+    on_path = find_on_path("llama-server", environ)
     if on_path is None:
         if kind == "server":
             raise ProgramError("engine=server, but there is no llama-server on PATH", remedy=HOW_TO_BUILD)
@@ -82,7 +82,7 @@ def choose_engine(settings: EngineSettings, environ: Mapping[str, str]) -> Chose
 
 def server_command_name(engine: EngineSettings, environ: Mapping[str, str]) -> str:
     """What starts the llama-server of a resolved engine at a prompt: its path, unless PATH has it."""
-    if engine.kind != "server" or engine.program is None or engine.program == _on_path("llama-server", environ):
+    if engine.kind != "server" or engine.program is None or engine.program == find_on_path("llama-server", environ):
         return "llama-server"
     return engine.program
 
@@ -96,11 +96,11 @@ def probably_embedded(words: Sequence[str], environ: Mapping[str, str]) -> bool:
     return (
         not any(word.lstrip("+~").startswith(elsewhere) for word in words)
         and not environ.get("LLAMA_CPP_PATH")
-        and _on_path("llama-server", environ) is None
+        and find_on_path("llama-server", environ) is None
     ) or "engine=embedded" in words
 
 
-def _on_path(program: str, environ: Mapping[str, str]) -> str | None:
+def find_on_path(program: str, environ: Mapping[str, str]) -> str | None:
     """Absolute path of the program by the name under which PATH has it; what lies in the current folder is not it."""
     found = shutil.which(program, path=without_current_folder(environ.get("PATH", os.defpath)))
     return None if found is None else str(Path(found).absolute())
@@ -108,10 +108,8 @@ def _on_path(program: str, environ: Mapping[str, str]) -> str | None:
 
 def _server_at(path: str, source: str) -> ChosenEngine:
     given = expanded(path)
-    if given.is_file() and os.access(given, os.X_OK):
-        program: Path | None = given.absolute()
-    else:
-        program = next(filter(None, (find_in(folder, "llama-server") for folder in program_folders(given))), None)
+    itself = given.is_file() and os.access(given, os.X_OK)
+    program = given.absolute() if itself else find_program(given, "llama-server")
     if program is None:
         raise _not_found("llama-server", path, source)
     try:
@@ -124,7 +122,7 @@ def _server_at(path: str, source: str) -> ChosenEngine:
 
 def _binaries(path: str | None, source: str, environ: Mapping[str, str]) -> ChosenEngine:
     if path is None:
-        on_path = _on_path("llama-speculative-simple", environ) or _on_path("llama-speculative", environ)
+        on_path = find_on_path("llama-speculative-simple", environ) or find_on_path("llama-speculative", environ)
         if on_path is None:
             raise ProgramError("engine=binaries, but there is no llama-speculative on PATH", remedy=HOW_TO_BUILD)
         path, source = str(Path(on_path).parent), "PATH"

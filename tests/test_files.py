@@ -11,7 +11,7 @@ import pytest
 
 from tests.results.made import job_record
 from velosweep.errors import StorageError
-from velosweep.files import make_folder, replacing, write_bytes, write_text
+from velosweep.files import make_folder, replacing, storage_error, write_bytes, write_text
 from velosweep.results.paths import JobPaths, SweepPaths, safe_name
 
 
@@ -71,6 +71,16 @@ def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match=r"Permission denied; you may not write there"):
         write_bytes(tmp_path / "a.json", b"content")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_a_file_that_may_not_be_read_is_not_called_one_to_write(number: int) -> None:
+    refused = OSError(number, os.strerror(number))
+
+    remedies = [storage_error(Path("a"), refused, doing=doing).remedy or "" for doing in ("read", "write")]
+
+    assert remedies[0] == "change its permissions, or use a copy that you may read"
+    assert remedies[1].startswith("you may not write there")
 
 
 def test_files_get_the_users_umask(tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ def storage_error(path: Path, error: OSError, *, doing: str = "write") -> Storag
     """`error` in words, with what to do about it."""
     code = error.errno or 0
     reason = os.strerror(code) if code else str(error)
-    return StorageError(f"Can't {doing} {path}: {reason}", remedy=_REMEDIES.get(code))
+    unreadable = doing == "read" and code in (errno.EACCES, errno.EPERM)
+    remedy = "change its permissions, or use a copy that you may read" if unreadable else _REMEDIES.get(code)
+    return StorageError(f"Can't {doing} {path}: {reason}", remedy=remedy)
 
 
 @contextmanager

@@ -114,6 +114,32 @@ def test_a_model_may_be_called_by_its_name_in_a_store(recorded: Recorded, place:
     assert mains == ["sha256-1", "studio.gguf"]
 
 
+def test_of_a_folder_the_largest_model_is_searched_with_the_others(
+    recorded: Recorded,  # noqa: F811
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (place / "inner").mkdir()
+    (place / "larger.gguf").rename(place / "inner" / "larger.gguf")
+
+    assert recorded.main(["best", str(place), "--budget", "2h"]) == 0
+
+    assert {job.model_pair.main_model for job in recorded.jobs} == {str(place / "inner" / "larger.gguf")}
+    assert str(place / "draft.gguf") in {job.model_pair.draft_model for job in recorded.jobs}
+    assert f"Of the models in {place} the largest: {place}/inner/larger.gguf" in capsys.readouterr().out
+
+
+def test_a_folder_without_a_model_is_refused(
+    recorded: Recorded,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "none").mkdir()
+
+    assert recorded.main(["best", str(tmp_path / "none")]) == 2
+    assert f"There is no GGUF model in {tmp_path}/none\n" in capsys.readouterr().err
+
+
 def test_prompts_are_chosen_by_what_it_is_for(recorded: Recorded, place: Path) -> None:  # noqa: F811
     words = ["--for", "code, chat,edit", "--budget", "5s", "-q"]  # however little time there is
     assert recorded.main(["best", str(place / "main.gguf"), *words]) == 0

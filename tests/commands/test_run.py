@@ -53,6 +53,19 @@ def test_several_values_are_every_combination_without_m(recorded: Recorded) -> N
     ]
 
 
+def test_a_flag_that_is_given_again_adds_its_values(recorded: Recorded) -> None:  # noqa: F811
+    assert recorded.main(["run", "--n-draft", "2", "--n-draft", "4", "-n", "20", "-n", "30"]) == 0
+
+    assert [(job.n_draft, job.n_predict) for job in recorded.jobs] == [(2, 20), (2, 30), (4, 20), (4, 30)]
+
+
+def test_a_draft_flag_goes_with_a_main_model_that_a_key_names(recorded: Recorded) -> None:  # noqa: F811
+    assert recorded.main(["run", "model_pair.main_model=a.gguf", "--draft", "b.gguf"]) == 0
+
+    pair = recorded.jobs[0].model_pair
+    assert (pair.main_model, pair.draft_model) == ("a.gguf", "b.gguf")
+
+
 def test_a_pattern_stands_for_the_files_it_matches(recorded: Recorded, tmp_path: Path) -> None:  # noqa: F811
     for name in ("x, y.gguf", "ü.gguf"):
         (tmp_path / name).touch()
@@ -99,6 +112,7 @@ def test_tune_is_a_search_and_prompts_come_from_a_file_or_a_set(recorded: Record
         (["--main", "a.gguf", "-ngl", "99"], "write engine.gpu_layers=99 instead"),
         (["--main", "a.gguf", "-c=2048"], "write engine.context=2048 instead"),
         (["--main", "a.gguf", "--ndraft", "4"], "did you mean --n-draft?"),
+        (["main=a.gguf", "draft=b c.gguf"], "write --main a.gguf --draft 'b c.gguf'"),
         (["a.gguf", "b.gguf"], "velosweep run --main a.gguf --draft b.gguf"),
     ],
 )

@@ -45,6 +45,14 @@ def test_a_header_is_read(tmp_path):
     assert info.description == "llama 0M Q8_0, 12 layers, 0 MB"
 
 
+def test_of_a_name_that_is_not_there_the_nearest_is_named(tmp_path):
+    path = write(tmp_path, model({}), "Smol-135M-f16.gguf")
+
+    with pytest.raises(ModelFileError) as caught:
+        check_model(tmp_path / "Smol-135M-f16.guf", key="model_pair.main_model")
+    assert caught.value.remedy.startswith(f"did you mean {path}? set model_pair.main_model")
+
+
 def test_text_of_the_file_brings_no_control_characters_to_a_terminal(tmp_path):
     path = write(tmp_path, model({"general.architecture": "a \x1b[31mname"}))
 

@@ -1,11 +1,9 @@
 """`velosweep best MODEL`: find what speeds a model up on this machine, search it, and say what to run."""
 
 import argparse
-import difflib
 import os
 import shlex
 from collections.abc import Sequence
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,8 +24,8 @@ from velosweep.errors import ConfigError, ExitStatus, ModelFileError
 from velosweep.models.candidates import Candidate, Misfit, find_candidates
 from velosweep.models.found_models import FoundModel, list_files, read_models
 from velosweep.models.hub_models import resolve_model
-from velosweep.models.model_checks import check_model
-from velosweep.models.model_stores import StoredFile, home_folder
+from velosweep.models.model_checks import check_model, did_you_mean
+from velosweep.models.model_stores import StoredFile, gguf_files, home_folder
 from velosweep.tuning.candidate_plan import FEW_LENGTHS, LENGTHS, CandidatePlan, RunCost, plan_candidates
 from velosweep.units import plural
 
@@ -48,7 +46,11 @@ def main(argv: Sequence[str]) -> int:
     flags, overrides = split_overrides(argv)
     arguments = parsed(_parser(), flags)
     console = make_console()
-    tell = partial(say, console) if not arguments.quiet else lambda text: None
+
+    def tell(text: str) -> None:
+        if not arguments.quiet:
+            say(console, text)
+
     folders = [expanded(folder) for folder in arguments.models or ()]
     for folder in folders:
         if not folder.is_dir():
@@ -56,6 +58,10 @@ def main(argv: Sequence[str]) -> int:
     if arguments.model is None:
         found, refused = read_models(_files([*folders, Path.cwd()]), on_progress=tell)
         return _list(found, refused, console)
+    if (folder := expanded(arguments.model)).is_dir():
+        folders.insert(0, folder)
+        arguments.model = str(_largest_model(folder))
+        tell(f"Of the models in {folder} the largest: {arguments.model} (for another: velosweep best FILE)")
     main_model = _main_model(arguments.model, folders)
     found, _ = read_models(_files([*folders, main_model.parent]), on_progress=tell)
     plan, misfits = _plan(main_model, found, arguments)
@@ -70,6 +76,18 @@ def _files(folders: Sequence[Path]) -> list[StoredFile]:
     return list(list_files(folders, home_folder(), os.environ))
 
 
+def _largest_model(folder: Path) -> Path:
+    """The file of the largest model in a folder and those in it. Raises ModelFileError where there is none."""
+    found, refused = read_models(list(gguf_files(folder, str(folder))))
+    complete = [model for model in found if model.header.head is None or not model.header.head.heads_only]
+    if not complete:
+        raise ModelFileError(
+            "; ".join((f"There is no GGUF model in {folder}", *refused)),
+            remedy="name a model's file; velosweep best lists the models that it finds",
+        )
+    return max(complete, key=lambda model: model.header.size_bytes).file.path
+
+
 def _main_model(name: str, folders: Sequence[Path]) -> Path:
     """The file of MODEL: a path, a reference, or a model's name in a folder or a store. Raises ModelFileError."""
     if not expanded(name).exists() and "://" not in name:
@@ -81,8 +99,7 @@ def _main_model(name: str, folders: Sequence[Path]) -> Path:
     path = Path(resolve_model(name, key="MODEL"))
     if not path.exists():
         there = [file.path for file in _files([*folders, path.parent] if path.parent.is_dir() else folders)]
-        near = difflib.get_close_matches(path.name, [file.name for file in there], n=1, cutoff=0.7)
-        meant = "".join(f"did you mean {file}? " for file in there if [file.name] == near)
+        meant = did_you_mean(path, there)
         raise ModelFileError(f"No model at {path}", remedy=f"{meant}velosweep best lists the models that it finds")
     return path
 
@@ -221,7 +238,12 @@ def _parser() -> argparse.ArgumentParser:
         "the models found and which fit each other.",
         epilog="Any other setting: KEY=VALUE, as `velosweep --help` lists them, e.g. engine.context=8192",
     )
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="a GGUF file, or a model's name in one of the stores")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="a GGUF file, a folder (its largest model), or a model's name in one of the stores",
+    )
     parser.add_argument("--for", dest="uses", metavar="USE", help=f"what it is for: {', '.join(_USES)}, or several")
     parser.add_argument("--models", nargs="+", action="extend", metavar="DIR", help="further folders with models")
     add_flags(parser, "best")

@@ -19,6 +19,7 @@ from velosweep.commands.run import (
     hydra_arguments,
     is_several,
     parsed,
+    refuse_lone_draft,
     split_overrides,
 )
 from velosweep.config.command_words import quoted
@@ -46,8 +47,7 @@ def main(argv: Sequence[str]) -> int:
     builds = list(dict.fromkeys(file_names(arguments.llama_server)))
     if len(builds) < 2:
         raise ConfigError("bisect compares two builds or more", remedy="name them from old to new: -l OLD NEW")
-    if arguments.draft and not arguments.main:
-        raise ConfigError("--draft is given without --main", remedy="add --main MAIN.gguf")
+    refuse_lone_draft(arguments, overrides)
     sweeps = _BuildSweeps(
         builds=builds,
         root=expanded(arguments.out or datetime.now().astimezone().strftime("outputs/%Y-%m-%d/%H-%M-%S")).absolute(),

@@ -35,8 +35,7 @@ def words(argv: Sequence[str], command: str = "run") -> list[str]:
     arguments = parsed(parser, flags)
     if numbered := [text for text in arguments.draft or () if text.isdigit() and not os.path.exists(text)]:  # noqa: PTH110
         raise ConfigError(f"--draft takes a file, not {numbered[0]}", remedy=f"for the length: --n-draft {numbered[0]}")
-    if arguments.draft and not arguments.main:
-        raise ConfigError("--draft is given without --main", remedy="velosweep run --main MAIN.gguf --draft DRAFT.gguf")
+    refuse_lone_draft(arguments, overrides)
     if arguments.budget and not arguments.tune:
         raise ConfigError("--budget is for a search", remedy="add --tune")
     values = {**flag_values(arguments, "run"), "hydra/sweeper": ["tune"] if arguments.tune else []}
@@ -44,6 +43,13 @@ def words(argv: Sequence[str], command: str = "run") -> list[str]:
     if not several and arguments.out:
         values["hydra.run.dir"] = values.pop("hydra.sweep.dir")
     return [*(["-m"] if several else []), *hydra_arguments(values, DEFAULTS, overrides)]
+
+
+def refuse_lone_draft(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
+    """Raise ConfigError for a draft model without a main model, by a flag or a key."""
+    has_main = arguments.main or {"model_pair", "model_pair.main_model"} & set(map(_key_of, overrides))
+    if arguments.draft and not has_main:
+        raise ConfigError("--draft is given without --main", remedy="add --main MAIN.gguf")
 
 
 def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
@@ -63,7 +69,10 @@ def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
     if not unknown:
         return arguments
     remedy = f"{parser.prog} --help lists its flags; other settings are written KEY=VALUE"
-    if unknown[0].lower().endswith(".gguf"):
+    pairs = [word.partition("=")[::2] for word in unknown]
+    if as_flags := [f"--{name} {shlex.quote(value)}" for name, value in pairs if f"--{name}" in flags]:
+        remedy = f"write {' '.join(as_flags)}"
+    elif unknown[0].lower().endswith(".gguf"):
         main, *drafts = list(filter(None, [getattr(arguments, "model", None), *unknown]))
         remedy = f"write: {shlex.join(['velosweep', 'run', '--main', main, '--draft', *(drafts or ['DRAFT.gguf'])])}"
     elif counterpart(unknown[0]) == "--main":

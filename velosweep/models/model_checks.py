@@ -4,10 +4,11 @@ Enough to refuse a job before a server is started: llama.cpp serves a pair whose
 word, as if there were no draft.
 """
 
+import difflib
 import math
 import os
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +18,7 @@ from velosweep.errors import ModelFileError, NotALanguageModelError, PairError
 from velosweep.models.draft_heads import head_misfit
 from velosweep.models.gguf_model import GgufInfo, read_header
 from velosweep.models.hub_models import part_names
+from velosweep.models.model_stores import gguf_files
 
 # Kinds that draft with heads, and what those are called.
 HEADS = {
@@ -58,12 +60,19 @@ def check_model(path: Path, *, key: str) -> GgufInfo:
     )
 
 
+def did_you_mean(path: Path, files: Sequence[Path]) -> str:
+    """A question for the file whose name is nearly that of `path`, which isn't there; empty where there is none."""
+    near = difflib.get_close_matches(path.name, [file.name for file in files], n=1, cutoff=0.7)
+    return "".join(f"did you mean {file}? " for file in files if [file.name] == near)
+
+
 def _check_file(path: Path, key: str) -> GgufInfo:
     remedy = f"set {key} to a GGUF file, or choose model_pair=synthetic"
     if not path.exists():
         if str(path.parent) == os.environ.get("VELOSWEEP_MODELS", "/models"):  # as the shipped pairs are written
             remedy += "; the pairs of conf/ look for theirs in the folder $VELOSWEEP_MODELS"
-        raise ModelFileError(f"No model at {path}", remedy=remedy)
+        meant = did_you_mean(path, [file.path for file in gguf_files(path.parent, "", depth=1)])
+        raise ModelFileError(f"No model at {path}", remedy=meant + remedy)
     if path.is_dir():
         raise ModelFileError(f"The model {path} is a directory", remedy=f"set {key} to a .gguf file in it")
     if not path.is_file():

@@ -47,6 +47,18 @@ class HolderLock:
             return {}
         return note if isinstance(note, dict) else {}
 
+    def is_held(self) -> bool:
+        """Whether another process has the lock. One that a dead holder left a note of is taken for an instant."""
+        if not self.holder():
+            return False
+        try:
+            with self._lock:
+                return False
+        except Timeout:
+            return True
+        except OSError:  # somebody else's, in a folder that we may only read
+            return False
+
     def release(self, *, remove: bool = False) -> None:
         """Let others take the lock; idempotent. `remove`: leave no lock file either."""
         if not self._lock.is_locked:

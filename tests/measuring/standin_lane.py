@@ -19,7 +19,7 @@ from velosweep.measuring.events import Event, Recorder, RunEnded, ServerFailed
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.lane_context import LaneContext, ModelWatch, Preload, ServerLogs
 from velosweep.measuring.prepare import Prepared, engine_key
-from velosweep.measuring.resuming import CompletedRun
+from velosweep.measuring.resuming import CompletedRun, earlier_progress
 from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.measurements import RunKey
 from velosweep.planning.server_groups import ServerGroup, plan_with_earlier
@@ -122,6 +122,7 @@ class Bench:
     stop: StopFlag = field(default_factory=StopFlag)
     after_sample: Callable[[Sample], None] = lambda sample: None
     driver: SearchDriver | None = None
+    refused: dict[tuple[str, str], str] = field(default_factory=dict)  # by earlier runs of the sweep
     room: int = 100  # for so many servers at once
     preload_calls: list[str] = field(default_factory=list)
 
@@ -131,6 +132,7 @@ class Bench:
             path = Path(folder) / "journal.jsonl"
             with Journal(path) as journal:
                 self._run(groups, journal, Path(folder))
+            self.refused |= earlier_progress(SweepPaths(Path(folder))).refused
             self.recorded += read_journal(path).samples
 
     def _run(self, groups: Sequence[ServerGroup], journal: Journal, folder: Path) -> None:
@@ -156,6 +158,7 @@ class Bench:
             model_files=ModelWatch(()),
             logs=ServerLogs(SweepPaths(folder)),
             preload=preload,
+            refused=self.refused,
         )
         drivers = {self.driver.group: self.driver} if self.driver else {}
         run_lane(LaneQueue(groups, lanes=[LANE], model_bytes=prepared.model_bytes), context, drivers)

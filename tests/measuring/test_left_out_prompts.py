@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
 
 from tests.measuring.standin_lane import Bench, StandInSession, good
 from tests.planning.jobs import jobs_over_n_draft
@@ -12,7 +15,7 @@ from tests.tuning.test_search_driver import Truth, search
 from velosweep.config.settings import Job, Prompt, PromptSet
 from velosweep.errors import RequestRefused, RunFailed
 from velosweep.llama_cpp.engine import Generation, Request
-from velosweep.measuring.events import PromptLeftOut
+from velosweep.measuring.events import GroupEnded, PromptLeftOut, ServerFailed
 from velosweep.statistics.summarise import compare_jobs
 
 
@@ -68,6 +71,42 @@ def test_the_refusal_is_recorded_once_for_each_server_with_its_reason() -> None:
     assert [(s.prompt_id, s.n_draft, s.status.value, s.iteration, s.error) for s in refused] == [
         ("c", n_draft, "failed", 1, "c is too long; shorten it") for n_draft in (0, 4, 8)
     ]
+
+
+@pytest.mark.parametrize("refused", ["c", "abcd"])
+def test_a_sweep_that_goes_on_asks_no_server_again_for_what_was_refused(refused: str) -> None:
+    bench = Bench()
+    bench.engine.check = refusing(*refused)
+    bench.run(jobs(4, 8))
+    events, started = bench.events.copy(), len(bench.engine.sessions)
+    bench.events.clear()
+    bench.run(jobs(4, 8))
+
+    told = [event for event in events if isinstance(event, (PromptLeftOut, ServerFailed))]
+    assert [event for event in bench.events if not isinstance(event, GroupEnded)] == told  # the state stays what it was
+    assert len([sample for sample in bench.recorded if sample.error]) == 3 * len(refused)
+    assert len(bench.engine.sessions) == started
+
+
+def test_a_prompt_that_was_refused_is_asked_again_for_a_setting_that_was_not_there() -> None:
+    bench = Bench()
+    bench.engine.check = refusing("c")
+    bench.run(jobs(4))
+    bench.engine.check = refusing()
+    bench.run(jobs(4, 8))
+
+    assert outcomes(bench)["c", "ok"] == 2 * 3
+
+
+def test_an_attached_server_is_asked_again_because_it_may_be_another_one() -> None:
+    attached = [replace(job, engine=replace(job.engine, kind="attached")) for job in jobs(4)]
+    bench = Bench()
+    bench.engine.check = refusing("c")
+    bench.run(attached)
+    bench.engine.check = refusing()
+    bench.run(attached)
+
+    assert outcomes(bench)["c", "ok"] == 2 * 2
 
 
 def test_where_every_prompt_is_refused_the_jobs_fail_with_the_reason_and_nothing_is_run() -> None:

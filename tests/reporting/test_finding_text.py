@@ -84,6 +84,15 @@ def test_findings_are_grouped_worst_first_with_their_jobs() -> None:
     assert found[0][1] == ["n_draft 4", "n_draft 8", "n_draft 12"]
 
 
+def test_after_velosweep_run_a_finding_names_flags() -> None:
+    record = replace(sweeps.default_sweep().record, command=("velosweep", "run", "--main", "a.gguf"))
+    evidence = {"prompts": 1, "of": 3, "names": "long", "reason": "it needs 900 tokens; lower n_predict or depth"}
+    left_out = Finding(code="prompts_left_out", severity="warning", subject="prompts", evidence=evidence)
+
+    assert "lower --n-predict or depth" in explain(left_out, record).sentence
+    assert "lower n_predict or depth" in explain(left_out, sweeps.default_sweep().record).sentence
+
+
 def test_findings_that_a_search_causes_are_left_out() -> None:
     made = sweeps.default_sweep()
     codes = ("not_paired", "too_few_pairs", "drift")
@@ -95,7 +104,7 @@ def test_findings_that_a_search_causes_are_left_out() -> None:
     assert [f.code for f in selected_findings(loser, made.record)] == list(codes)
     assert [f.code for f in selected_findings(winner, search)] == ["too_few_pairs", "drift"]
     assert [f.code for f in selected_findings(loser, search)] == ["drift"]
-    assert "tuner.confirm_pairs" in explain(findings[1], search).remedy
+    assert "to confirm the winner" in explain(findings[1], search).remedy
     assert "velosweep more" in explain(findings[1], made.record).remedy
     assert {advice.code for advice, _ in grouped_findings([loser], {}, search)} == {"drift"}
 

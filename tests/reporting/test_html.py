@@ -101,6 +101,14 @@ def test_the_key_of_a_server_is_not_on_the_page() -> None:
     assert "http://:…@127.0.0.1:8080" in text
 
 
+def test_no_line_breaks_between_a_figure_and_its_unit() -> None:
+    text = re.sub(r"<(pre|script|style|td|title).*?</", "", body("with_failures"), flags=re.DOTALL)
+    text = re.sub(r' aria-label="[^"]*"', "", text)
+
+    assert re.findall(r".{20}\d (?:%|ms|s|tok/s)[ ,.;)<].{9}", text) == []
+    assert len(re.findall(r"\d(?:\u00a0|&nbsp;)%", text)) > 3
+
+
 @pytest.mark.parametrize("private", ["/home/somebody", "bench-1"])
 def test_homes_and_the_host_are_not_named_unless_paths_are_asked_for(private: str) -> None:
     made = sweeps.default_sweep()
@@ -113,7 +121,7 @@ def test_failed_jobs_come_before_the_answer_which_names_what_weakens_it() -> Non
     text = body("with_failures")
 
     assert text.index("n_draft 16 failed") < text.index('class="headline"')
-    assert text.index('class="headline"') < text.index("Weak evidence: ") < text.index("drifted by -5.7 %")
+    assert text.index('class="headline"') < text.index("Weak evidence: ") < text.index("drifted by -5.7\u00a0%")
 
 
 def test_settings_that_failed_alike_are_one_sentence_on_the_page() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import socket
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +25,14 @@ from velosweep.reporting.result_tables import detailed_job_table, summary_table,
 from velosweep.reporting.table import terminal_lines
 from velosweep.reporting.terminal_details import interval_plot
 from velosweep.reporting.terminal_report import print_results
+from velosweep.results.journal import sweep_lock
 from velosweep.statistics.comparison import Comparison, Finding, ModeStatistics, RequestTimes, Statistics
 from velosweep.values import Verdict
 
 
-def shown(made: sweeps.MadeUp, *, verbosity: int = 0, console: Console | None = None) -> str:
+def shown(made: sweeps.MadeUp, *, verbosity: int = 0, console: Console | None = None, **ended: Any) -> str:
     out = io.StringIO()
-    print_results(made, console=console or make_console(out), verbosity=verbosity)
+    print_results(made, console=console or make_console(out), verbosity=verbosity, **ended)
     return out.getvalue()
 
 
@@ -200,6 +202,31 @@ def test_an_interrupted_sweep_is_told_once_to_go_on_and_not_to_add_rounds() -> N
     assert "Weak evidence: busy machine" in text
     assert text.count("Go on with: velosweep resume sweep\n") == 1
     assert "Surer" not in text
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_sweep_that_is_being_measured_is_called_that_and_not_to_be_resumed(tmp_path: Path, measured: bool) -> None:
+    made = sweeps.default_sweep()
+    jobs = (*made.record.jobs[:-1], replace(made.record.jobs[-1], state="pending"))
+    made = replace(made, root=tmp_path, record=replace(made.record, jobs=jobs))
+    made = made if measured else replace(made, comparisons=[], samples=made.samples.slice(0, 0))
+
+    with sweep_lock(tmp_path / "lock"):
+        running = shown(made)
+    ended = shown(made)
+
+    assert f"process {os.getpid()} on {socket.gethostname()}" in running
+    assert "velosweep resume" not in running
+    assert f"velosweep resume {tmp_path}" in ended
+
+
+def test_a_note_that_a_killed_process_left_is_no_running_sweep(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    (tmp_path / "lock.json").write_text('{"pid": 1, "host": "here"}')
+    made = replace(sweeps.default_sweep(), root=tmp_path)
+
+    assert "Running" not in shown(made)
+    assert "Running" not in shown(made)  # and looking changed nothing
 
 
 @pytest.mark.parametrize(("width", "settings"), [(80, 9), (120, 9), (80, 36)])
@@ -502,6 +529,10 @@ def test_a_job_that_failed_beside_others_has_a_row_that_says_so(baseline: bool) 
     (row,) = (line for line in shown(made).splitlines() if line.split()[:1] == ["16"])
     assert " ".join(row.split()[1:]) == "failed: see below"
     assert "❌ n_draft 16 failed: llama-server ended with 1: failed to allocate buffer" in shown(made)
+    told = shown(made, failures_told=[job.id for job in made.record.jobs])
+    assert "❌ n_draft 16 failed: see above\n" in told
+    assert "failed to allocate" not in told
+    assert "failed: see below" not in told
     page = detailed_job_table(with_failed(made.jobs, made.record), made.record, ())
     (verdict,) = [cell for cell in page.rows[3] if cell.verdict]
     assert not {cell.text for cell in page.rows[3] if cell.text.endswith(("%", "×"))}  # no figure of a job beside it

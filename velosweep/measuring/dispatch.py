@@ -37,13 +37,9 @@ class MeasuringOutcome:
     ended: frozenset[str]  # jobs of which nothing is left to do
     begun: frozenset[str]  # those with enough good runs to say something of
     interrupted: bool
+    nothing_left: bool  # an earlier run of the sweep had measured everything
     broken: Exception | None = None  # what kept the sweep from going on, such as a full disk
     display_error: str | None = None  # what silenced the screen
-
-    @property
-    def nothing_left(self) -> bool:
-        """Whether an earlier run of the sweep had measured everything."""
-        return not (self.runs or self.errors or self.interrupted or self.broken)
 
 
 def measure(
@@ -91,6 +87,7 @@ def measure(
         ended=frozenset(recorder.ended),
         begun=begun,
         interrupted=bool(missing) and not broken,
+        nothing_left=not (recorder.runs or recorder.errors or missing or broken),
         broken=broken[0] if broken else None,
         display_error=recorder.display_error,
     )
@@ -116,6 +113,7 @@ def _contexts(opened: OpenedSweep, recorder: Recorder, stop: StopFlag, preload: 
             model_files=model_files,
             logs=logs,
             preload=preload,
+            refused={} if opened.accepted else progress.refused,
         )
 
 
@@ -172,6 +170,8 @@ def _measure_together(runners: Sequence[GroupRunner], servers: ResidentServers, 
 
     Every other launch begins with the last group: with a round each, the first one would always be first.
     """
+    for runner in runners:
+        runner.leave_out_refused()
     for launch in range(runners[0].group.jobs[0].protocol.launches):
         in_order = runners[::-1] if launch % 2 else runners
         beginning = [runner for runner in in_order if not runner.interrupted and runner.has_work(launch)]

@@ -5,9 +5,9 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from velosweep.errors import VelosweepError
@@ -155,3 +155,4 @@ class LaneContext:
     model_files: ModelWatch
     logs: ServerLogs
     preload: Preload
+    refused: Mapping[tuple[str, str], str] = field(default_factory=dict)  # see EarlierResults

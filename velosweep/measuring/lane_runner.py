@@ -41,6 +41,14 @@ class GroupRunner:
         missing = any(m.key not in self._done for round_ in rounds(self.group, launch) for m in round_)
         return missing and not self._decided(launch)
 
+    def leave_out_refused(self) -> None:
+        """Leave out prompts that an earlier run of the sweep was refused; an attached server may be another by now."""
+        jobs = self.group.jobs
+        for prompt in jobs[0].prompts.prompts if jobs[0].engine.kind != "attached" else ():
+            errors = [self._context.refused.get((job.id, prompt.id)) for job in jobs]
+            if errors[0] is not None and None not in errors:
+                self._leave_out(prompt, errors[0])
+
     def open(self, launch: int) -> None:
         """Load and warm up the group's servers."""
         self._open(self.group.servers, launch)
@@ -86,6 +94,7 @@ class GroupRunner:
         make room.
         """
         self._driver = driver
+        self.leave_out_refused()
         self._context.preload.finish()
         while (round_ := driver.next_round()) is not None:
             for server in self._stateful_servers:
@@ -222,7 +231,7 @@ class GroupRunner:
                 if sample.status is not Status.OK:
                     error, culprit = sample.error or error, one.server
                     if loaded is not None and one.prompt.id in loaded.refused:
-                        self._leave_out(one.prompt, error)
+                        self._refused(one.prompt, error)
                         return True
                     break
                 self._failed_last.discard(one.server.id)
@@ -247,7 +256,13 @@ class GroupRunner:
         for round_, error in refused:
             for run in round_:
                 record_refusal(self._context, run, error)
-            self._leave_out(round_[0].prompt, str(error))
+            self._refused(round_[0].prompt, str(error))
+
+    def _refused(self, prompt: Prompt, error: str) -> None:
+        """Leave a prompt out for good: a sweep that goes on asks no server again."""
+        job_ids = [job.id for job in self.group.jobs]
+        self._context.recorder.journal.note("refused", prompt_id=prompt.id, job_ids=job_ids, error=error)
+        self._leave_out(prompt, error)
 
     def _leave_out(self, prompt: Prompt, error: str) -> None:
         """Go on without this prompt; where it was the last one, give up every server."""

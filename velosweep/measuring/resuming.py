@@ -38,6 +38,7 @@ class EarlierResults:
 
     done: dict[RunKey, CompletedRun] = field(default_factory=dict)  # good samples
     outputs: dict[OutputKey, tuple[int, ...]] = field(default_factory=dict)  # the tokens of vanilla
+    refused: dict[tuple[str, str], str] = field(default_factory=dict)  # why, by job id and prompt id
     next_order: int = 0
     groups: dict[str, tuple[str, int]] = field(default_factory=dict)  # each job's, as (baseline id, number)
 
@@ -71,6 +72,12 @@ def earlier_progress(paths: SweepPaths) -> EarlierResults:
         for event in contents.events
         if event.kind == "output"
     }
+    refused = {
+        (job_id, event.data["prompt_id"]): event.data["error"]
+        for event in contents.events
+        if event.kind == "refused"
+        for job_id in event.data["job_ids"]
+    }
     next_order = max((sample.order for sample in contents.samples), default=-1) + 1
     groups = {  # of the last plan that each job was part of
         job_id: (baseline_id, number)
@@ -79,4 +86,4 @@ def earlier_progress(paths: SweepPaths) -> EarlierResults:
         for baseline_id, number, job_ids in event.data["blocks"]
         for job_id in job_ids
     }
-    return EarlierResults(done=done, outputs=outputs, next_order=next_order, groups=groups)
+    return EarlierResults(done=done, outputs=outputs, refused=refused, next_order=next_order, groups=groups)

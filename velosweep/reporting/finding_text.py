@@ -83,9 +83,9 @@ def explain(finding: Finding, record: SweepRecord | None = None) -> Advice:
     about = f"{finding.subject}: " if finding.subject not in _NO_SUBJECT else ""
     searched = record is not None and record.tuner is not None
     remedy = text.remedy_in_search if searched and text.remedy_in_search else text.remedy
-    if record is not None:
-        remedy = as_typed(remedy, record.command)
     said = re.sub(r"(?<=\d)%", " %", f"{about}{sentence}.")
+    if record is not None:
+        said, remedy = as_typed(said, record.command), as_typed(remedy, record.command)
     return Advice(severity=finding.severity, code=finding.code, sentence=said, remedy=remedy, brief=brief)
 
 

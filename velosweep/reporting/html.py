@@ -223,11 +223,12 @@ def plotly_script() -> str:
     return base64.b64encode(packed).decode()
 
 
-def _flags_unbroken(text: str) -> "Markup":
-    """Text in which no line breaks behind the hyphens of a flag, such as `--budget`."""
+def _prose(text: str) -> "Markup":
+    """A sentence in which no line breaks behind the hyphens of a flag, such as `--budget`, or before a unit: `95 %`."""
     from markupsafe import Markup, escape
 
-    return Markup(re.sub(r"(?<!\S)--[a-z][\w-]*", r'<span class="flag">\g<0></span>', str(escape(text))))  # noqa: S704
+    whole = re.sub(r"(?<=\d) (?=(?:%|tok/s|ms|s|min|h|MB|GB)(?!\w))", "\u00a0", str(escape(text)))
+    return Markup(re.sub(r"(?<!\S)--[a-z][\w-]*", r'<span class="flag">\g<0></span>', whole))  # noqa: S704
 
 
 def table_body(table: Table) -> "Markup":
@@ -270,7 +271,7 @@ def _environment() -> "Environment":
     environment.filters |= {"bytes_words": bytes_words, "join_words": join_words, "plural": plural}
     # A command in parts between which a line may break: each flag with its value.
     environment.filters["arguments"] = lambda command: re.split(r" (?=-)", command)
-    environment.filters |= {"prose": _flags_unbroken, "method": method_words, "body": table_body}
+    environment.filters |= {"prose": _prose, "method": method_words, "body": table_body}
     environment.filters["hint_heading"] = hint_heading
     environment.globals["file"] = template_text
     return environment

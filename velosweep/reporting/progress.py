@@ -138,7 +138,7 @@ class ProgressDisplay:
             why = as_typed(event.error, self._command) if first == name else f"for the same reason as {first}"
             return f"❌ {name} did not run: {why}"
         elif isinstance(event, events.PromptLeftOut):
-            return f"❌ prompt {event.prompt.id} is left out: {event.error}"
+            return f"❌ prompt {event.prompt.id} is left out: {as_typed(event.error, self._command)}"
         elif isinstance(event, events.RunStarted):
             measurement = event.measurement
             self._progress.groups[measurement.job.baseline_id].add(measurement.group)

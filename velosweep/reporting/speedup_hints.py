@@ -211,7 +211,7 @@ class KindHints:
     takes_length: bool = True
 
 
-_OTHERS = "speculation=draft with a small model of the same family"
+_OTHERS = "a small draft model of the same family"
 _DRAFT = KindHints(
     better="A draft of the same model family, or one made for this model",
     faster="A faster draft (smaller, more quantised, or a head)",

@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,6 +21,7 @@ from velosweep.reporting.table import print_table
 from velosweep.reporting.terminal_details import print_details, print_single
 from velosweep.reporting.wording import failure_sentences, first_few, names_of, whole_jobs
 from velosweep.reporting.workload_map import as_answered, where_it_pays, workload_table
+from velosweep.results.journal import sweep_writer
 from velosweep.results.loading import sweeps_by_age
 from velosweep.results.paths import SweepPaths
 from velosweep.statistics.comparison import Comparison
@@ -57,7 +58,8 @@ def print_end(derived: "SweepResults", measured: MeasuringOutcome, console: "Con
         go_on = f"Go on with: {resume_command(derived.root)}"
         say(console, f"Interrupted before anything was measured. {go_on}", whole=True)
         return
-    print_results(derived, console=console, verbosity=verbosity, interrupted=measured.interrupted)
+    told = () if measured.display_error else measured.errors.keys()
+    print_results(derived, console=console, verbosity=verbosity, interrupted=measured.interrupted, failures_told=told)
     if measured.display_error:
         say(console, f"The progress display failed and was switched off: {measured.display_error}")
 
@@ -86,14 +88,15 @@ def print_results(
     verbosity: int = NORMAL,
     ended: bool = True,
     interrupted: bool = False,
+    failures_told: Collection[str] = (),
 ) -> None:
     """The end of a sweep in a dozen lines: the answer, the settings against vanilla, what to do next, where all is.
 
     A single job comes in the specification's layout. When verbose all else is above. `ended`: just now, and where its
-    results are is news.
+    results are is news. `failures_told`: ids of jobs whose failures are on the screen already.
     """
     if verbosity <= SILENT:
-        for line in _failures(derived):
+        for line in _failures(derived, failures_told):
             say(console, line.text)
         return
     jobs, record = whole_jobs(derived.comparisons), derived.record
@@ -110,10 +113,8 @@ def print_results(
     told = [answer for answer in found if answer.command][:1] or found[:1] if loads else found
     above = list(_answers((*builds, *(load.text for load in loads)), others, fastest, single=single))
     steps = _next_steps(told, jobs, derived, quiet=verbosity <= QUIET, interrupted=interrupted)
-    below = [*_failures(derived), *steps, *_places(derived, jobs, verbosity, ended=ended)]
-    baselines = len({record.baselines.get(job.job_id) for job in jobs if job.vanilla is not None})
-    answered = len(answered_jobs(found))
-    room = MOST_LINES - 2 - baselines  # a blank line, titles
+    below = [*_failures(derived, failures_told), *steps, *_places(derived, jobs, verbosity, ended=ended)]
+    answered, room = len(answered_jobs(found)), _room(jobs, record)
     for left_out in range(len(_LEFT_OUT) + 1):
         answers, after = (
             [shown for line in lines if (shown := line.without(_LEFT_OUT[:left_out])).text] for lines in (above, below)
@@ -126,9 +127,14 @@ def print_results(
     if loads:
         print_table(workload_table(told_jobs, jobs), console)
     elif jobs and not single:
-        _print_table(with_failed(jobs, record), found, record, max(room - taken, answered + 1), console)
+        _print_table(jobs, found, record, failures_told, max(room - taken, answered + 1), console)
     for line in after:
         say(console, line.text, whole=line.whole)
+
+
+def _room(jobs: Sequence[Comparison], record: SweepRecord) -> int:
+    """Lines beside a blank one, the table's titles and its rows of vanilla."""
+    return MOST_LINES - 2 - len({record.baselines.get(job.job_id) for job in jobs if job.vanilla is not None})
 
 
 def _answers(
@@ -167,12 +173,18 @@ def _places(derived: "SweepResults", jobs: Sequence[Comparison], verbosity: int,
 
 
 def _print_table(
-    jobs: Sequence[Comparison], found: Sequence[Recommendation], record: SweepRecord, room: int, console: "Console"
+    measured: Sequence[Comparison],
+    found: Sequence[Recommendation],
+    record: SweepRecord,
+    failures_told: Collection[str],
+    room: int,
+    console: "Console",
 ) -> None:
     """Print titles, vanilla and at most `room` lines of jobs: all of them, or the best few and in one line the rest.
 
     Those that failed are named below the table and need no row there.
     """
+    jobs = with_failed(measured, record)
     ids = answered_jobs(found).keys()
     failed = {job.id for job in record.jobs if job.state == "failed"}
     plain = {job.job_id for job in jobs if job.speculation == "none"}
@@ -185,8 +197,8 @@ def _print_table(
     ranked = sorted((job for job in jobs if job.job_id not in failed | plain), key=rank)
     shown = ranked if len(ranked) <= room else ranked[: room - 1]
     kept = plain | {job.job_id for job in shown} | (failed if len(ranked) + len(failed) <= room else set())
-    below = with_errors_replaced(record, "see below")
-    print_table(summary_table(jobs, below, found, kept), console)
+    where = "see above" if failed and failed <= set(failures_told) else "see below"
+    print_table(summary_table(jobs, with_errors_replaced(record, where), found, kept), console)
     rest = ranked[len(shown) :]
     values = [value for job in rest if (value := best_estimate(job)) is not None and job.job_id not in searched]
     if rest:
@@ -232,10 +244,21 @@ def _next_steps(
             where = list(dict.fromkeys(job.speculation for job in idle))
             remedy = "Prompts whose answers repeat text may change that"
         yield _Line(f"No drafts:  {'' if single else '; '.join(first_few(where, 3)) + '. '}{remedy}")
-    if interrupted or (record.tuner is None and any(job.state == "pending" for job in record.jobs)):
-        yield _Line(f"Go on with: {resume_command(derived.root)}", whole=True)
+    yield from _further_steps(found, derived, quiet=quiet, interrupted=interrupted)
+
+
+def _further_steps(
+    found: Sequence[Recommendation], derived: "SweepResults", *, quiet: bool, interrupted: bool
+) -> Iterator[_Line]:
+    """How to go on with the sweep: finish it, measure one's own models, make it surer."""
+    record, root = derived.record, derived.root
+    if writer := sweep_writer(SweepPaths(root).lock):
+        yield _Line(f"Running:    {writer} still measures it; these are the results so far")
         return
-    if made_up and not quiet:
+    if interrupted or (record.tuner is None and any(job.state == "pending" for job in record.jobs)):
+        yield _Line(f"Go on with: {resume_command(root)}", whole=True)
+        return
+    if all(job.synthetic for job in record.jobs) and not quiet:
         yield _Line("Your own:   velosweep best MODEL.gguf  (this pair is synthetic)", whole=True)
     if not quiet:
         yield from _surer(found, derived)
@@ -255,7 +278,7 @@ def _surer(found: Sequence[Recommendation], derived: "SweepResults") -> Iterator
     yield _Line(f"Surer:      {'close other programs, then ' if busy else ''}{more}", whole=True)
 
 
-def _failures(derived: "SweepResults") -> Iterator[_Line]:
+def _failures(derived: "SweepResults", told: Collection[str]) -> Iterator[_Line]:
     """Why there are no results, which jobs failed and why, and how many runs of the others failed; a line each."""
     jobs, record, samples = whole_jobs(derived.comparisons), derived.record, derived.samples
     gone = {job.id for job in record.jobs if job.state == "failed"} if jobs else ()
@@ -266,12 +289,14 @@ def _failures(derived: "SweepResults") -> Iterator[_Line]:
         failed, pending, rest = states["failed"], states["pending"], states["done"] + states["partial"]
         words = [f"{plural(failed, 'setting')} failed"] if failed else []
         if pending:
-            words.append(f"{plural(pending, 'setting')} did not finish ({resume_command(derived.root)} goes on)")
+            writer = sweep_writer(SweepPaths(derived.root).lock)
+            how = f"{writer} measures it" if writer else f"{resume_command(derived.root)} goes on"
+            words.append(f"{plural(pending, 'setting')} did not finish ({how})")
         if rest:
             words.append(f"no samples of {plural(rest, 'setting')} are left in its folder")
         what = "Nothing could be measured" if counts else "Nothing was measured"
         yield _Line(f"{what}: {', '.join(words) or 'there are no settings'}", whole=True)
-    yield from (_Line(f"❌ {sentence}") for sentence in failure_sentences(record))
+    yield from (_Line(f"❌ {sentence}") for sentence in failure_sentences(record, told))
     bad = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()) if status != "ok")
     if bad:
         yield _Line(f"⚠️ Of {counts.total()} runs: {bad}; none of these is averaged")

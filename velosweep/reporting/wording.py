@@ -1,7 +1,7 @@
 """Figures and names in words, alike on the screen, in exports and in the report."""
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -120,14 +120,14 @@ def failure_alike(error: str) -> str:
     return re.sub(r" ?\(log: [^)]*\)", "", error)
 
 
-def failure_sentences(record: SweepRecord) -> list[str]:
-    """Which settings failed and why, a sentence for those that failed alike."""
+def failure_sentences(record: SweepRecord, told: Collection[str] = ()) -> list[str]:
+    """Which settings failed and why, a sentence for those that failed alike. `told`: of which jobs that is above."""
     failed = (job for job in record.jobs if job.state == "failed")
     alike = grouped(failed, lambda job: failure_alike(job.error or "see its log"))
     labels = recorded_names(record).labels if alike else {}
     return [
         f"{'The job' if record.single else '; '.join(first_few([labels[job.id] for job in jobs], 3))} failed: "
-        f"{as_typed(jobs[0].error or 'see its log', record.command)}"
+        + ("see above" if jobs[0].id in told else as_typed(jobs[0].error or "see its log", record.command))
         for jobs in alike.values()
     ]
 

@@ -54,16 +54,24 @@ def sweep_lock(path: Path) -> Iterator[None]:
     with as_storage_error(path):
         taken = lock.acquire(host=socket.gethostname())
     if not taken:
-        holder = lock.holder()
-        named = f"process {holder.get('pid')} on {holder['host']}" if "host" in holder else "another process"
         raise BusyError(
-            f"{path.parent} is being written by {named}",
+            f"{path.parent} is being written by {_named(lock.holder())}",
             remedy="wait until it ends; for a new sweep choose another hydra.sweep.dir",
         )
     try:
         yield
     finally:
         lock.release(remove=True)
+
+
+def sweep_writer(path: Path) -> str | None:
+    """Which other process holds a sweep's lock file, that is, measures or writes the sweep; None where none does."""
+    lock = HolderLock(path)
+    return _named(lock.holder()) if lock.is_held() else None
+
+
+def _named(holder: Mapping[str, Any]) -> str:
+    return f"process {holder.get('pid')} on {holder['host']}" if "host" in holder else "another process"
 
 
 class Journal:

@@ -254,13 +254,11 @@ def _further_steps(
     record, root = derived.record, derived.root
     if writer := sweep_writer(SweepPaths(root).lock):
         yield _Line(f"Running:    {writer} still measures it; these are the results so far")
-        return
-    if interrupted or (record.tuner is None and any(job.state == "pending" for job in record.jobs)):
+    elif interrupted or any(job.state == "pending" for job in record.jobs):
         yield _Line(f"Go on with: {resume_command(root)}", whole=True)
-        return
-    if all(job.synthetic for job in record.jobs) and not quiet:
-        yield _Line("Your own:   velosweep best MODEL.gguf  (this pair is synthetic)", whole=True)
-    if not quiet:
+    elif not quiet:
+        if all(job.synthetic for job in record.jobs):
+            yield _Line("Your own:   velosweep best MODEL.gguf  (this pair is synthetic)", whole=True)
         yield from _surer(found, derived)
 
 
@@ -289,9 +287,7 @@ def _failures(derived: "SweepResults", told: Collection[str]) -> Iterator[_Line]
         failed, pending, rest = states["failed"], states["pending"], states["done"] + states["partial"]
         words = [f"{plural(failed, 'setting')} failed"] if failed else []
         if pending:
-            writer = sweep_writer(SweepPaths(derived.root).lock)
-            how = f"{writer} measures it" if writer else f"{resume_command(derived.root)} goes on"
-            words.append(f"{plural(pending, 'setting')} did not finish ({how})")
+            words.append(f"{plural(pending, 'setting')} did not finish")
         if rest:
             words.append(f"no samples of {plural(rest, 'setting')} are left in its folder")
         what = "Nothing could be measured" if counts else "Nothing was measured"

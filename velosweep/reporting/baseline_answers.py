@@ -58,11 +58,12 @@ def _words(ratio: Interval) -> str:
 
 def _rests_on(ratios: Sequence[Interval], one_start: bool) -> str:
     """What the intervals don't hold."""
+    told = ""
     if any(ratio.method == WELCH for ratio in ratios):
-        return " The builds did not take turns: a drift of the machine would look the same."
+        told = " The builds did not take turns: a drift of the machine would look the same."
     if one_start and any(ratio.low > 1 or ratio.high < 1 for ratio in ratios):
-        return " One start of each: protocol.launches=3 shows whether another start does the same."
-    return ""
+        told += " One start of each: protocol.launches=3 shows whether another start does the same."
+    return told
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,7 +150,7 @@ def _told(entries: Sequence[_Entry], series: SharedRounds, samples: pa.Table | N
 
 
 def _ratio(first: _Entry, other: _Entry, series: SharedRounds, *, confidence: float) -> Ratio:
-    found = series.by_rounds(first.arm, other.arm)
+    found = series.ratio(first.arm, other.arm)
     if found is not None:
         return Ratio(ratio=found.ratio, interval=found.at(confidence))
     return welch_ratio(*([math.log(rate) for rate in one.rates] for one in (other, first)), confidence=confidence)

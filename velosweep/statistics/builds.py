@@ -126,26 +126,24 @@ class SharedRounds:
         self._names, self._took_turns = list(series), _took_turns(series.values())
         passes, self._values = _table(series)
         self._several = len({launch for launch, _ in passes}) > 1
-        rounds = [self._values]
+        # What is independent of each other: starts where there are several, else passes.
+        self._units = np.array(_starts(passes) if self._several else range(len(passes)))
+        rounds = self._values
         if self._several:
-            of_start, whole = np.array(_starts(passes)), ~np.isnan(self._values).any(axis=0)
-            starts = np.unique(of_start[whole])
-            rounds = [self._values[:, whole & (of_start == one)].mean(axis=1, keepdims=True) for one in starts]
-        compares = self._took_turns and series and rounds
-        self._model = TwoWayModel.of(np.concatenate(rounds, axis=1)[None]) if compares else None
+            whole = ~np.isnan(rounds).any(axis=0)
+            means = [rounds[:, whole & (self._units == one)].mean(axis=1) for one in np.unique(self._units[whole])]
+            rounds = np.array(means).T
+        self._model = TwoWayModel.of(rounds[None]) if self._took_turns and rounds.size else None
 
     def ratio(self, name: str, reference: str) -> Interval | None:
-        """The ratio of two series, by rounds where all took turns, else Welch's; None where there is none."""
-        if self._took_turns or not {name, reference} <= set(self._names):
-            return self.by_rounds(name, reference)
-        rows = [self._values[self._names.index(one)].tolist() for one in (reference, name)]
-        return welch_ratio(*([x for x in row if not math.isnan(x)] for row in rows)).interval
-
-    def by_rounds(self, name: str, reference: str) -> Interval | None:
-        """The ratio of two series by rounds; None where they did not all take turns, and for fewer than two rounds."""
-        if self._model is None or not {name, reference} <= set(self._names):
+        """The ratio of two series: by rounds where all took turns, else Welch's; None for fewer than two rounds."""
+        if not {name, reference} <= set(self._names):
             return None
         arm, base = (self._names.index(one) for one in (name, reference))
+        if not self._took_turns:
+            return welch_ratio(self._means(base), self._means(arm)).interval
+        if self._model is None:
+            return None
         found, place = self._model.contrasts(base), (0, arm)
         rounds = int(found.rounds[place])
         if rounds < 2:
@@ -157,6 +155,12 @@ class SharedRounds:
             n=rounds,
             method=MODERATED_LAUNCHES if self._several else MODERATED_ONE_LAUNCH,
         )
+
+    def _means(self, row: int) -> list[float]:
+        """Of one series, each start's mean where there are several, else each pass's."""
+        measured = ~np.isnan(self._values[row])
+        values, units = self._values[row, measured], self._units[measured]
+        return [float(values[units == one].mean()) for one in np.unique(units)]
 
 
 def _starts(passes: Sequence[Pass]) -> list[int]:

@@ -10,6 +10,7 @@ import pytest
 from tests.machine.fake_pynvml import FakeGpu, FakePynvml
 from tests.measuring.headers import header
 from tests.planning.jobs import job as make_job
+from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.machine.memory import GPU_MARGIN_BYTES
 from velosweep.machine.nvml import NvmlDriver
 from velosweep.measuring.memory_estimates import MemoryEstimates
@@ -87,7 +88,37 @@ def test_on_a_gpu_the_driver_says_what_a_server_holds() -> None:
 
     assert memory.learn(VANILLA, Session(held=1)) == 8 * GIB
     assert memory.learn(VANILLA, Session(held=1, pid=None)) is None
-    assert memory.need(VANILLA).private_bytes == 3 * GIB
+    assert memory.need(VANILLA).total_bytes == 8 * GIB
+
+
+def on_gpu(server: ServerConfig, **engine: Any) -> ServerConfig:
+    return replace(server, engine=replace(server.engine, **engine))
+
+
+def test_layers_that_are_left_to_the_cpu_take_no_room_on_the_gpu() -> None:
+    memory = estimates(FakeGpu("GPU-a", "H100", free=8 * GIB), main_bytes=40 * GIB)
+    memory.headers = {path: replace(header, layers=79) for path, header in memory.headers.items()}
+
+    assert [memory.need(on_gpu(VANILLA, gpu_layers=layers)).file_bytes // GIB for layers in (0, 8, 80, 999)] == [
+        0, 4, 40, 40,
+    ]  # fmt: skip
+    assert memory.refusal(on_gpu(VANILLA, gpu_layers=8), []) is None
+    refused = memory.refusal(on_gpu(VANILLA, gpu_layers=80), [])
+    assert refused is not None
+    assert (refused.remedy or "").endswith("lower engine.context or engine.gpu_layers")
+
+
+@pytest.mark.parametrize("kept", [{"n_cpu_moe": 30}, {"override_tensor": "exps=CPU"}])
+def test_a_server_with_tensors_on_the_cpu_is_tried_alone_and_then_known(kept: dict[str, Any]) -> None:
+    memory = estimates(FakeGpu("GPU-a", "H100", free=8 * GIB, processes=[(10, 3 * GIB)]), main_bytes=40 * GIB)
+    server = on_gpu(VANILLA, **kept)
+
+    assert memory.refusal(server, []) is None
+    assert memory.refusal(server, [VANILLA]) is not None
+    assert memory.refusal(VANILLA, []) is not None
+    memory.learn(server, Session(None))
+    assert memory.need(server).total_bytes == 3 * GIB
+    assert memory.refusal(server, [server]) is None
 
 
 def test_servers_without_a_model_of_ours_need_no_files() -> None:

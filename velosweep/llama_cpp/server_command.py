@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from velosweep.config.settings import EngineSettings, Job, Sampling
+from velosweep.config.settings import Job, Sampling
 from velosweep.llama_cpp.arguments import Values, as_text, server_values, speculation_values, words_of
 from velosweep.llama_cpp.capabilities import Capabilities, visible_names
 from velosweep.llama_cpp.engine import ServerConfig
@@ -64,7 +64,8 @@ def _placed(server: ServerConfig, lane: Lane, seen: Sequence[Device]) -> Values:
     if server.engine.mmap:
         del values["load_mode"]
     unneeded = {"gpu_layers", "draft_gpu_layers"} if lane.on_cpu else set()
-    if not lane.on_cpu and not _uses_cpu(server.engine):
+    layers_there = min(server.engine.gpu_layers, server.engine.draft_gpu_layers)
+    if not lane.on_cpu and layers_there >= 999 and not server.engine.keeps_tensors_on_cpu:  # nothing is left to the CPU
         unneeded |= {"threads", "threads_batch", "draft_threads", "draft_threads_batch"}
     if not (seen if lane.on_cpu else server.engine.draft_device or len(seen) > len(lane.devices)):
         unneeded |= {"device", "draft_device"}
@@ -76,12 +77,6 @@ def _placed(server: ServerConfig, lane: Lane, seen: Sequence[Device]) -> Values:
             outside.get(str(one), str(one)) for one in (given if isinstance(given, tuple) else (given,))
         )
     return values
-
-
-def _uses_cpu(engine: EngineSettings) -> bool:
-    """Whether the CPU computes layers, or tensors of layers, although there is a GPU."""
-    moved = (engine.n_cpu_moe, engine.override_tensor, engine.draft_n_cpu_moe, engine.draft_override_tensor)
-    return min(engine.gpu_layers, engine.draft_gpu_layers) < 999 or any(moved)
 
 
 def _is_default(name: str, values: Values, capabilities: Capabilities) -> bool:

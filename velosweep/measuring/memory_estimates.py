@@ -31,19 +31,21 @@ class MemoryEstimates:
     def need(self, server: ServerConfig) -> MemoryNeed:
         """What a server takes, measured where it was loaded before.
 
-        A measurement lower than the files (pages not touched yet) says nothing of the rest, which is then estimated.
+        On the CPU a measurement lower than the files (pages not touched yet) says nothing of the rest, which is then
+        estimated.
         """
         if server.engine.kind == "attached":
             return MemoryNeed(files=(), private_bytes=0)
-        paths = (server.main_model, server.draft_model) if server.draft_model else (server.main_model,)
         expected = expected_need(
-            files=tuple((path, self.headers[path].size_bytes if path in self.headers else 0) for path in paths),
+            files=self._files(server),
             context=server.context,
             ubatch=server.engine.ubatch,
             kv_bytes_per_token=self._kv_bytes_per_token(server),
             on_gpu=not self.lane.on_cpu,
         )
         measured = self._measured.get(server.id, 0)
+        if measured and not self.lane.on_cpu:
+            return MemoryNeed(files=(), private_bytes=measured)
         if measured < expected.file_bytes or not measured:
             return expected
         return MemoryNeed(files=expected.files, private_bytes=measured - expected.file_bytes)
@@ -77,19 +79,40 @@ class MemoryEstimates:
     ) -> LaunchFailed | None:
         """Why `server` has no room beside the loaded ones and those that are loading; None where it has.
 
-        What is loading has not taken its memory yet: its need is subtracted from what is free now.
+        What is loading has not taken its memory yet: its need is subtracted from what is free now. How much experts or
+        tensors on the CPU leave of the model on a GPU only a load shows: such a server may try it alone.
         """
         shared = self._shares_files(server)
         free = _left(free_bytes(self.lane, nvml=self.nvml), [self.need(other) for other in loading], shared)
         need = self.need(server)
         loaded = [self.need(other) for other in (*resident, *loading)]
-        if free is None or fits(need, resident=loaded, free_bytes=free, shared_files=shared):
+        unknown = not self.lane.on_cpu and server.engine.keeps_tensors_on_cpu and server.id not in self._measured
+        if (
+            free is None
+            or (unknown and not loaded)
+            or fits(need, resident=loaded, free_bytes=free, shared_files=shared)
+        ):
             return None
+        layers = "" if self.lane.on_cpu else " or engine.gpu_layers"
         return LaunchFailed(
             f"No room to load {server.label}: it needs about {bytes_words(need.total_bytes)}, {self.lane.label} has "
             f"{bytes_words(free)} free beside {plural(len(loaded), 'loaded server')}",
-            remedy="free memory, choose a smaller model or quantisation, or lower engine.context",
+            remedy=f"free memory, choose a smaller model or quantisation, or lower engine.context{layers}",
         )
+
+    def _files(self, server: ServerConfig) -> tuple[tuple[str, int], ...]:
+        """Paths and bytes of the models: on a GPU of the layers that are there, of which the output is one."""
+        asked = [(server.main_model, server.engine.gpu_layers)]
+        if server.draft_model:
+            asked.append((server.draft_model, server.engine.draft_gpu_layers))
+        files = []
+        for path, layers_there in asked:
+            header = self.headers.get(path)
+            size = header.size_bytes if header else 0
+            if header and header.layers and not self.lane.on_cpu:
+                size = size * min(layers_there, header.layers + 1) // (header.layers + 1)
+            files.append((path, size))
+        return tuple(files)
 
     def _kv_bytes_per_token(self, server: ServerConfig) -> int | None:
         """Of both models; None where a header doesn't say."""

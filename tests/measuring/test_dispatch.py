@@ -56,8 +56,8 @@ def test_every_job_is_measured_once_over_any_number_of_lanes(tmp_path: Path, lan
     journal.close()
     samples = [sample for sample in read_journal(tmp_path / "journal").samples if not sample.warmup]
 
-    assert measured.ended == measured.begun == {job.id for job in JOBS}
-    assert (measured.errors, measured.interrupted, measured.broken) == ({}, False, None)
+    assert measured.states == {job.id: ("done", None) for job in JOBS}
+    assert (measured.interrupted, measured.broken) == (False, None)
     assert len(samples) == len({(s.job_id, s.mode) for s in samples}) == 2 * len(JOBS)
 
 
@@ -101,7 +101,7 @@ def test_a_lane_that_cannot_record_ends_the_others_and_says_why(
     assert str(measured.broken) == "the disk is full"
     assert stop.requested
     assert not measured.interrupted
-    assert len(measured.ended) < len(JOBS)
+    assert len(measured.states) < len(JOBS)
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
@@ -126,5 +126,5 @@ def test_a_left_out_prompt_makes_a_job_partial_and_an_interrupted_one_stays_to_b
         measured = run(tmp_path, lanes=1, engine=engine, stop=stop, journal=journal, jobs=jobs)
 
     assert measured.interrupted is interrupted
-    assert measured.errors == ({} if interrupted else {jobs[0].id: "prompt b is left out: too long"})
-    assert measured.begun == {jobs[0].id}
+    left_out = {jobs[0].id: ("partial", "prompt b is left out: too long")}
+    assert measured.states == ({} if interrupted else left_out)

@@ -22,7 +22,7 @@ from velosweep.measuring.resuming import CompletedRun
 from velosweep.planning.lane_queue import LaneQueue
 from velosweep.planning.measurements import RunKey
 from velosweep.planning.server_groups import ServerGroup
-from velosweep.records import JobRecord, SweepRecord
+from velosweep.records import SweepRecord
 from velosweep.results.journal import Journal
 from velosweep.results.paths import SweepPaths
 from velosweep.tuning.search_driver import SearchDriver
@@ -30,12 +30,11 @@ from velosweep.tuning.search_driver import SearchDriver
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuringOutcome:
-    """How the lanes ended; jobs by their ids."""
+    """How the lanes ended. `states`: of the jobs of which nothing is left to do, by id: done, partial (something can
+    be said of it) or failed, with the reason where it is not done."""
 
     runs: int  # samples that were taken, failed ones too
-    errors: dict[str, str]  # why jobs failed
-    ended: frozenset[str]  # jobs of which nothing is left to do
-    begun: frozenset[str]  # those with enough good runs to say something of
+    states: Mapping[str, tuple[str, str | None]]
     interrupted: bool
     nothing_left: bool  # an earlier run of the sweep had measured everything
     broken: Exception | None = None  # what kept the sweep from going on, such as a full disk
@@ -79,14 +78,16 @@ def measure(
 
             Parallel(n_jobs=len(contexts), backend="threading")(delayed(run_one)(context) for context in contexts)
     begun = _begun(groups, done)
-    incomplete = {job_id: why for job_id, why in recorder.incomplete.items() if job_id in begun & recorder.ended}
-    missing = {job.id for group in groups for job in group.jobs} - recorder.ended - recorder.errors.keys()
+    states: dict[str, tuple[str, str | None]] = dict.fromkeys(recorder.ended, ("done", None))
+    states |= {
+        job_id: ("partial", why) for job_id, why in recorder.incomplete.items() if job_id in begun & states.keys()
+    }
+    states |= {job_id: ("partial" if job_id in begun else "failed", why) for job_id, why in recorder.errors.items()}
+    missing = any(job.id not in states for group in groups for job in group.jobs)
     return MeasuringOutcome(
         runs=recorder.runs,
-        errors=incomplete | recorder.errors,
-        ended=frozenset(recorder.ended),
-        begun=begun,
-        interrupted=bool(missing) and not broken,
+        states=states,
+        interrupted=missing and not broken,
         nothing_left=not (recorder.runs or recorder.errors or missing or broken),
         broken=broken[0] if broken else None,
         display_error=recorder.display_error,
@@ -117,31 +118,22 @@ def _contexts(opened: OpenedSweep, recorder: Recorder, stop: StopFlag, preload: 
         )
 
 
-def _begun(groups: Sequence[ServerGroup], done: Mapping[RunKey, CompletedRun]) -> frozenset[str]:
+def _begun(groups: Sequence[ServerGroup], done: Mapping[RunKey, CompletedRun]) -> set[str]:
     """Jobs that something can be said of: with good runs of their own and, unless that is skipped, of vanilla."""
-    owners = {(key[0], key[1]) for key in done}
+    measured = {(key[0], key[1]) for key in done}  # owner and group
 
-    def needed(job: Job) -> set[str]:
-        return ({job.id} if job.speculation.kinds else set()) | (set() if job.skip_vanilla else {job.baseline_id})
+    def has_runs(job: Job, number: int) -> bool:
+        of_vanilla = job.skip_vanilla or (job.baseline_id, number) in measured
+        return of_vanilla and (not job.speculation.kinds or (job.id, number) in measured)
 
-    return frozenset(
-        job.id
-        for group in groups
-        for job in group.jobs
-        if all((owner, group.number) in owners for owner in needed(job))
-    )
+    return {job.id for group in groups for job in group.jobs if has_runs(job, group.number)}
 
 
 def with_outcomes(record: SweepRecord, measured: MeasuringOutcome) -> SweepRecord:
     """The record after the lanes have ended; a job with runs left to take stays what it was."""
-
-    def after(job: JobRecord) -> JobRecord:
-        if job.id in measured.errors:
-            state = "partial" if job.id in measured.begun else "failed"
-            return replace(job, state=state, error=measured.errors[job.id])
-        return replace(job, state="done", error=None) if job.id in measured.ended else job
-
-    return replace(record, jobs=tuple(after(job) for job in record.jobs))
+    ends = (measured.states.get(job.id, (job.state, job.error)) for job in record.jobs)
+    jobs = (replace(job, state=state, error=error) for job, (state, error) in zip(record.jobs, ends, strict=True))
+    return replace(record, jobs=tuple(jobs))
 
 
 def run_lane(queue: LaneQueue, context: LaneContext, search_drivers: Mapping[ServerGroup, SearchDriver]) -> None:

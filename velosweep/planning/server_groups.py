@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -88,25 +88,22 @@ def plan_with_earlier(
         own = family.get(job.baseline_id)
         return resident_servers(job) // (len(builds[own]) if own else 1)
 
-    former: dict[tuple[str, int], list[Job]] = {}
-    new: list[Job] = []
+    former: defaultdict[tuple[str, int], list[Job]] = defaultdict(list)
     for job in jobs:
         if job.id in earlier:
-            former.setdefault(earlier[job.id], []).append(job)
-        else:
-            new.append(job)
+            former[earlier[job.id]].append(job)
+    new = [job for job in jobs if job.id not in earlier]
     groups: list[ServerGroup] = []
     for (_, number), together in former.items():
-        (group, *more) = plan_groups(together, resident_servers=room)
-        if more:
-            new += together
+        if len(plan_groups(together, resident_servers=room)) == 1:
+            groups.append(ServerGroup(number=number, jobs=tuple(together)))
         else:
-            groups.append(replace(group, number=number))
-    first: dict[str, int] = {}
+            new += together
+    free = Counter[str]()  # the first number of new groups, by baseline
     for baseline_id, number in earlier.values():
-        first[baseline_id] = max(first.get(baseline_id, 0), number + 1)
-    for group in plan_groups(new, lanes=lanes, resident_servers=room) if new else ():
-        groups.append(replace(group, number=group.number + first.get(group.jobs[0].baseline_id, 0)))
+        free[baseline_id] = max(free[baseline_id], number + 1)
+    for group in plan_groups(new, lanes=lanes, resident_servers=room):
+        groups.append(replace(group, number=group.number + free[group.jobs[0].baseline_id]))
     return tuple(replace(group, family=family.get(group.jobs[0].baseline_id, "")) for group in groups)
 
 
@@ -121,24 +118,22 @@ def families(jobs: Sequence[Job], resident_servers: Callable[[Job], int], *, lan
         return {}
     pairs = {job.baseline_id for job in jobs if job.speculation.kinds and not job.skip_vanilla}
     servers = Counter(job.baseline_id for job in jobs if job.speculation.kinds)
-
-    def alike(family_of: Callable[[Job], str]) -> Iterator[tuple[str, list[str], int]]:
-        """Families, their baselines, and how many servers of the largest of these fit at once."""
-        found: dict[str, list[Job]] = {}
-        for job in first.values():
-            found.setdefault(family_of(job), []).append(job)
-        for family, members in found.items():
-            if len(members) > 1:
-                yield family, [job.baseline_id for job in members], min(map(resident_servers, members))
-
+    servers.update(baseline_id for baseline_id, job in first.items() if not job.skip_vanilla)
     found: dict[str, str] = {}
+
+    def join(family_of: Callable[[Job], str], needed: Callable[[list[str]], int]) -> None:
+        """Make a family of the baselines that are alike, where all servers `needed` for it fit at once."""
+        alike: defaultdict[str, list[str]] = defaultdict(list)
+        for baseline_id, job in first.items():
+            alike[family_of(job)].append(baseline_id)
+        for family, members in alike.items():
+            if len(members) > 1 and min(resident_servers(first[one]) for one in members) >= needed(members):
+                found.update(dict.fromkeys(members, family))
+
     if len({(job.engine.kind, job.engine.program) for job in jobs}) > 1:
-        for family, members, room in alike(build_family):
-            if room >= len(members) * (2 if pairs & set(members) else 1):
-                found |= dict.fromkeys(members, family)
-    for family, members, room in alike(round_family) if lanes == 1 else ():
-        if room >= sum(servers[one] + (not first[one].skip_vanilla) for one in members):
-            found |= dict.fromkeys(members, family)
+        join(build_family, lambda members: len(members) * (1 if pairs.isdisjoint(members) else 2))
+    if lanes == 1:
+        join(round_family, lambda members: sum(servers[one] for one in members))
     return found
 
 

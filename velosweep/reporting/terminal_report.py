@@ -58,7 +58,7 @@ def print_end(derived: "SweepResults", measured: MeasuringOutcome, console: "Con
         go_on = f"Go on with: {resume_command(derived.root)}"
         say(console, f"Interrupted before anything was measured. {go_on}", whole=True)
         return
-    told = () if measured.display_error else measured.errors.keys()
+    told = () if measured.display_error else [job_id for job_id, (_, why) in measured.states.items() if why]
     print_results(derived, console=console, verbosity=verbosity, interrupted=measured.interrupted, failures_told=told)
     if measured.display_error:
         say(console, f"The progress display failed and was switched off: {measured.display_error}")

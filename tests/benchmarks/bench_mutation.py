@@ -2,7 +2,7 @@
 
 Mutates velosweep/statistics, and what writes results.parquet and summary.json, with the operators of cosmic-ray (`pip
 install cosmic-ray`). A mutant exists only in the memory of a forked process, where those tests of its layer run that
-execute the changed line, quickest first. Prints each survivor as a diff, and the share killed.
+execute the changed line, quickest and most telling first. Prints each survivor as a diff, and the share killed.
 
 Not counted, because no figure can depend on it: annotations, docstrings, arguments of `dataclass` and `lru_cache`,
 `strict=` of zip, TYPE_CHECKING; and what surviving_mutants.yaml lists with the reason why it may live (not run).
@@ -15,11 +15,11 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import gc
 import importlib.abc
 import importlib.util
 import inspect
 import os
-import pickle
 import random
 import signal
 import sys
@@ -43,7 +43,13 @@ import yaml
 ROOT = Path(__file__).parents[2]
 WRITERS = ("results_file", "derived_files", "job_files", "parquet_files", "setting_columns")
 SLOW = {"test_coverage.py", "test_properties.py", "test_journal.py", "test_sweep_record.py"}
-SLOW_TESTS = "not layout_changes_no_value and not several_processes and not pandas_polars"
+SLOW_TESTS = " and ".join(
+    f"not {name}"
+    for name in (
+        *("layout_changes_no_value", "several_processes", "pandas_polars"),
+        *("read_one_in_19_of_20_sweeps", "equal_jobs_seldom_look_changed"),
+    )
+)
 COMPARISONS = {"Eq": "NotEq", "NotEq": "Eq", "Lt": "LtE Gt", "LtE": "Lt GtE", "Gt": "GtE Lt", "GtE": "Gt LtE"}
 BINARY = {"Add": "Sub", "Sub": "Add", "Mul": "Div", "Div": "Mul", "FloorDiv": "Mul", "Mod": "Mul", "Pow": "Mul"}
 FAULT = 99  # exit status of a process that could not try its mutant; pytest's are under 10
@@ -258,9 +264,7 @@ class Watch:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         """Watch one test, which may find nothing in caches of ours."""
-        for value in [value for module in _our_modules() for value in vars(sys.modules[module]).values()]:
-            if hasattr(value, "cache_clear"):
-                value.cache_clear()
+        clear_caches()
         begun = time.process_time()
         with self.watching() as lines:
             result = yield
@@ -271,27 +275,15 @@ class Watch:
         return result
 
     def tests_of(self, mutant: Mutant) -> list[str]:
-        """The tests to run, in order."""
+        """The tests that execute what changed."""
         path = str(path_of(mutant.layer, mutant.name))
         first, last = mutant.place()
-        near = (test for test, seen in self.lines.items() if any(p == path and first <= n <= last for p, n in seen))
-        return sorted(near, key=self.seconds.__getitem__)
-
-
-class Limited:
-    """A plugin of pytest: a process in which a test takes ten times its time, and five seconds, ends."""
-
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self.seconds = seconds
-
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Begin to measure."""
-        signal.setitimer(signal.ITIMER_PROF, 5 + 10 * self.seconds[item.nodeid])  # processor time: others may be busy
+        return [test for test, seen in self.lines.items() if any(p == path and first <= n <= last for p, n in seen)]
 
 
 @dataclass(eq=False)
-class Chosen(Limited):
-    """A plugin of pytest: only these tests, in this order."""
+class Chosen:
+    """A plugin of pytest: only these tests, in this order; the process ends if one takes ten times its time."""
 
     tests: list[str]
     seconds: dict[str, float]
@@ -302,28 +294,55 @@ class Chosen(Limited):
         found = {item.nodeid: item for item in items}
         items[:] = [found[test] for test in self.tests]
 
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Begin to measure."""
+        signal.setitimer(signal.ITIMER_PROF, 5 + 10 * self.seconds[item.nodeid])  # processor time: others may be busy
 
-class Mutating(Limited):
-    """A plugin of pytest: in place of running what it collected, `work` on the mutants with it."""
 
-    def __init__(self, watch: Watch, work: Callable[[Mutating], None]) -> None:
-        super().__init__(watch.seconds)
-        self.watch, self.work = watch, work
+class Mutating:
+    """A plugin of pytest: runs the collected tests of a layer once, watched, then does its work with them."""
+
+    def __init__(self, layer: str, work: Callable[[Mutating], None]) -> None:
+        self.watch, self.work = Watch(str(ROOT / "velosweep" / layer)), work
+        self.kills = Counter[str]()  # by test
         self.session: Any = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Do the work."""
-        self.session = session
+        """All that pytest is to do once it has collected."""
+        self.session, plugins = session, session.config.pluginmanager
+        session.config.option.tbstyle = "no"  # nobody reads how a test fails
+        plugins.register(self.watch)
+        if failing := self.failing([item.nodeid for item in session.items]):
+            raise RuntimeError(f"{failing} fails without any mutation")
+        plugins.unregister(self.watch)
+        clear_caches()
+        gc.freeze()  # so that forks need not copy it
         self.work(self)
         return True
+
+    def failing(self, tests: list[str]) -> str:
+        """The first of the collected tests that fails, if any."""
+        collected = {item.nodeid: item for item in self.session.items}
+        items = [collected[test] for test in tests]
+        for item, after in zip_longest(items, items[1:]):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+            if self.session.testsfailed:
+                return item.nodeid
+        return ""
 
     def fate_of(self, mutant: Mutant) -> str:
         """Whether a test fails, in a process of its own, or takes too long."""
         if mutant.may_live():
             return "listed"
+        seconds = self.watch.seconds
+        tests = sorted(self.watch.tests_of(mutant), key=lambda test: seconds[test] / (1 + self.kills[test]))
+        reading, writing = os.pipe()
         pid = os.fork()
         if pid:
+            os.close(writing)
+            with os.fdopen(reading) as pipe:
+                self.kills[pipe.read()] += 1
             status = os.waitpid(pid, 0)[1]
             if os.WIFEXITED(status) and os.WEXITSTATUS(status) == FAULT:
                 raise RuntimeError(f"could not be tried: {mutant.diff()}")
@@ -331,20 +350,15 @@ class Mutating(Limited):
         try:
             silence()
             signal.signal(signal.SIGPROF, signal.SIG_DFL)
-            tests = self.watch.tests_of(mutant)
-            os._exit(self._failed(tests) if patched(mutant) else anew(mutant, Chosen(tests, self.seconds)))
+            chosen = Chosen(tests, seconds)
+            if not patched(mutant):
+                os._exit(anew(mutant, chosen))
+            self.session.config.pluginmanager.register(chosen)
+            failing = self.failing(tests)
+            os.write(writing, failing.encode())
+            os._exit(bool(failing))
         finally:  # whatever happened, the fork must not go on with its parent's code
             os._exit(FAULT)
-
-    def _failed(self, tests: list[str]) -> bool:
-        """Whether one of the collected tests fails; each takes milliseconds."""
-        collected = {item.nodeid: item for item in self.session.items}
-        items = [collected[test] for test in tests]
-        for item, after in zip_longest(items, items[1:]):
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
-            if self.session.testsfailed:
-                return True
-        return False
 
 
 def anew(mutant: Mutant, chosen: Chosen) -> int:
@@ -354,6 +368,13 @@ def anew(mutant: Mutant, chosen: Chosen) -> int:
         del sys.modules[module]
     files = dict.fromkeys(test.partition("::")[0] for test in chosen.tests)
     return run_tests(list(files), chosen) if files else 0
+
+
+def clear_caches() -> None:
+    """No function of ours remembers what it returned."""
+    for value in [value for module in _our_modules() for value in vars(sys.modules[module]).values()]:
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
 
 
 def _our_modules() -> list[str]:
@@ -389,35 +410,14 @@ def silence() -> None:
 
 def run_tests(files: list[str], *plugins: object) -> int:
     """Pytest's exit status."""
-    options = ["-x", "-q", "-s", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:hydra_pytest"]
+    unneeded = ("terminal", "cacheprovider", "hydra_pytest", "logging", "unraisableexception", "threadexception")
+    options = ["-x", "-s", "-o", "addopts=", "--assert=plain", *(f"-pno:{name}" for name in unneeded)]
     return int(pytest.main([*options, "-m", "not long", "-k", SLOW_TESTS, *files], plugins=list(plugins)))
 
 
 def files_of(layer: str) -> list[str]:
     """The test files of a layer."""
     return sorted(str(path) for path in (ROOT / "tests" / layer).glob("test_*.py") if path.name not in SLOW)
-
-
-def watched(layer: str) -> Watch:
-    """Run the layer's tests once, in a process of its own."""
-    watch = Watch(str(ROOT / "velosweep" / layer))
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        try:
-            silence()
-            status = run_tests(files_of(layer), watch)
-            with os.fdopen(writing, "wb") as pipe:
-                pickle.dump((status, watch.seconds, watch.lines), pipe)
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        status, watch.seconds, watch.lines = pickle.load(pipe)
-    os.waitpid(pid, 0)
-    if status:
-        raise SystemExit(f"the tests of {layer} fail without any mutation")
-    return watch
 
 
 def path_of(layer: str, name: str) -> Path:
@@ -452,7 +452,9 @@ def main() -> None:
     for layer in ("statistics", "results"):
         names = [name for name in arguments.modules if (name in WRITERS) == (layer == "results")]
         if names:
-            run_tests(files_of(layer), Mutating(watched(layer), partial(mutate, names, layer)))
+            mutating = Mutating(layer, partial(mutate, names, layer))
+            if run_tests(files_of(layer), mutating):
+                raise SystemExit(f"the mutants of {layer} could not all be tried")
     share = counts["killed"] / (counts["killed"] + counts["unseen"])
     print(f"{counts['killed']} killed, {counts['unseen']} unseen, {counts['listed']} listed as harmless: {share:.1%}")
 

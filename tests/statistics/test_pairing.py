@@ -236,3 +236,12 @@ def test_a_job_without_runs_is_not_listed_beside_jobs_that_use_its_baseline():
     jobs = _jobs(sweep([4], iterations=2), jobs={"j4": record(4), "j8": record(8)})
 
     assert [job.job_id for job in jobs] == ["j4"]
+
+
+def test_a_run_without_a_partner_is_held_against_vanilla_wherever_its_row_is():
+    vanilla = [s for s in sweep(iterations=2) if s.mode is Mode.VANILLA]
+    alone = speculative(tps=60.0, iteration=9, order=20)
+
+    for samples in ([alone, *vanilla], [*vanilla, alone]):
+        (job,) = _jobs(samples)
+        assert (_speeds(job.vanilla), _speeds(job.speculative), job.n_pairs) == ((30.0, 30.0), (60.0,), 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -131,6 +131,17 @@ def test_of_runs_that_say_nothing_nothing_is_claimed(missing):
     job = _jobs(samples)["j8"]
 
     assert (job.cost_ratio, job.cost_source, job.decoding, job.expected_speedup) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("unknown", [{"draft_tokens": None}, {"rounds": None}])
+def test_a_run_that_leaves_rounds_or_drafts_open_is_in_no_cost(unknown):
+    known = told(4, c=0.5, v=lambda k: 2.0, s=0.4)
+    wrong = {"draft_ms": 1.0, "tokens_per_second": 7.0, **unknown}
+    samples = [replace(s, **wrong) if s.n_draft and s.iteration == 1 else s for s in known]
+
+    found = _jobs(samples)["j4"]
+    assert found.cost_ratio == pytest.approx(0.5)
+    assert asdict(found.decoding) == pytest.approx(asdict(_jobs(known)["j4"].decoding))
 
 
 def _draft_alone(**changes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -160,22 +161,28 @@ def _record(**changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "what"),
+    ("changes", "said"),
     [
-        ({"engine": "server"}, "engine"),
-        ({"llama_cpp_build": "b2"}, "build"),
-        ({"host": "other"}, "host"),
-        ({"cpu": "Xeon"}, "cpu"),
-        ({"devices": (Device(kind="cuda", name="A100"),)}, "devices"),
-        ({"models": (ModelFile(path="/b/main.gguf", size_bytes=1, fingerprint="f2"),)}, "model main.gguf"),
+        ({"engine": "server"}, "engine was embedded, is server"),
+        ({"llama_cpp_build": "b2"}, "build was b1, is b2"),
+        ({"llama_cpp_build": ""}, "build was b1, is unknown"),
+        ({"program_sha256": "0123456789abcdef"}, "program was unknown, is 0123456789ab"),
+        ({"host": "other"}, "host was bench, is other"),
+        ({"cpu": "Xeon"}, "cpu was EPYC, 2 cores, is Xeon, 2 cores"),
+        ({"physical_cores": 8}, "cpu was EPYC, 2 cores, is EPYC, 8 cores"),
+        ({"devices": (Device(kind="cuda", name="A100"),)}, "devices was cuda H100, is cuda A100"),
+        (
+            {"models": (ModelFile(path="D:\\b\\main.gguf", size_bytes=1, fingerprint="0123456789abcdef"),)},
+            "model main.gguf was f1, is 0123456789ab",
+        ),
     ],
 )
-def test_unlike_sweeps_say_what_differs(changes, what):
-    (found,) = environment_differences(_record(), _record(**changes))
+def test_unlike_sweeps_say_what_differs(changes, said):
+    unlike = _record(**changes)
 
-    said, _, now = found.partition(", is ")
-    assert said.startswith(f"{what} was ")
-    assert said != f"{what} was {now}"
+    assert environment_differences(_record(), unlike) == [said]
+    what, was, now = re.fullmatch("(.*) was (.*), is (.*)", said).groups()
+    assert environment_differences(unlike, _record()) == [f"{what} was {now}, is {was}"]
 
 
 def test_models_that_moved_but_are_the_same_are_alike():

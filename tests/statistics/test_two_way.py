@@ -13,6 +13,7 @@ from velosweep.statistics.two_way import PRIOR_DF, TwoWayModel, dunnett_quantile
 RNG = np.random.default_rng(7)
 FULL = RNG.normal(size=(4, 6)) + np.arange(6)
 GAPS = np.where(RNG.random((5, 8)) < 0.25, np.nan, RNG.normal(size=(5, 8)) + np.arange(8))
+ONE_ROUND = np.vstack([GAPS, np.where(np.arange(8) == 3, 0.7, np.nan)])  # of an arm
 
 
 def least_squares(values):
@@ -27,7 +28,7 @@ def least_squares(values):
     return ((y - design @ effects) ** 2).sum(), len(cells) - rank
 
 
-@pytest.mark.parametrize("values", [FULL, GAPS, GAPS[:2], FULL[:1], np.full((2, 3), np.nan)])
+@pytest.mark.parametrize("values", [FULL, GAPS, GAPS[:2], FULL[:1], ONE_ROUND, np.full((2, 3), np.nan)])
 def test_what_is_left_is_that_of_least_squares(values):
     squares, df = least_squares(values)
 

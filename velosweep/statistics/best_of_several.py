@@ -61,6 +61,8 @@ def with_best_marked(comparisons: Iterable[Comparison]) -> list[Comparison]:
 
 
 def _marked(jobs: Sequence[Comparison]) -> list[Comparison]:
+    if len(jobs) == 1:
+        return [replace(jobs[0], may_be_best=True, chosen_low=_chosen_low(jobs[0], 1))]
     pairs = _Pairs(jobs)
     top = np.argsort(-pairs.speeds.center, kind="stable")[:MOST_RIVALS].tolist()
     upper, lower = np.full(len(jobs), np.inf), np.full((len(top), len(jobs)), np.inf)
@@ -73,16 +75,13 @@ def _marked(jobs: Sequence[Comparison]) -> list[Comparison]:
     among = may_be_best[top]
     nearest = lower[among].min(axis=0, initial=np.inf)  # infinite for the only one that may be best
     low = np.where(np.isposinf(nearest), 0.0, np.minimum(nearest, 0.0))
-    chosen = [_chosen_low(job, len(jobs)) for job in jobs]
-    if len(jobs) == 1:
-        return [replace(jobs[0], may_be_best=True, chosen_low=chosen[0])]
     return [
         replace(
             job,
             may_be_best=bool(may_be_best[i]),
             to_best_low=_ratio(low[i]),
             to_best_high=_ratio(max(upper[i], 0.0)),
-            chosen_low=chosen[i],
+            chosen_low=_chosen_low(job, len(jobs)),
         )
         for i, job in enumerate(jobs)
     ]

@@ -194,8 +194,10 @@ def find_jobs(arrangement: IndexedRuns, records: Mapping[str, JobRecord]) -> lis
     sweeps = sorted({owner.sweep_id for owner in arrangement.owners})
     for record in records.values():
         if record.id not in seen and record.n_draft == 0:
-            baseline = [index.by_id.get((sweep, name)) for sweep in sweeps for name in (record.id, record.baseline_id)]
-            found += [FoundJob(record=record, speculative=None, vanilla=i) for i in baseline if i is not None][:1]
+            places = [(sweep, name) for sweep in sweeps for name in (record.id, record.baseline_id)]
+            vanilla = next((index.by_id[place] for place in places if place in index.by_id), None)
+            if vanilla is not None:
+                found.append(FoundJob(record=record, speculative=None, vanilla=vanilla))
     used = {job.vanilla for job in found}
     for number, owner in enumerate(arrangement.owners):
         if owner.mode is Mode.VANILLA and number not in used:

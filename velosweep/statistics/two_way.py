@@ -61,9 +61,9 @@ class TwoWayModel:
             own = (np.where(shared, d - difference[..., None], 0.0) ** 2).sum(axis=2) / 2
             f = (rounds - 1).astype(float)
             g = np.maximum(self.df[:, None] - f, 0.0)
-            rest = np.maximum(self.squares[:, None] - own, 0.0)
             prior = np.minimum(prior_df, g)
-            variance = (own + np.where(g > 0, prior * rest / g, 0.0)) / (f + prior)
+            rest = np.where(g > 0, prior * (self.squares[:, None] - own) / g, 0.0)
+            variance = (own + rest) / (f + prior)
             error = np.where(f > 0, np.sqrt(2 * variance / rounds), np.nan)
         return Contrasts(difference=difference, standard_error=error, df=f + prior, rounds=rounds)
 
@@ -87,22 +87,21 @@ def _incomplete_residuals(values: Any) -> tuple[float, float]:
     y = np.where(present, values, 0.0)
     y = np.where(present, y - (y.sum(axis=1) / of_arm)[:, None], 0.0)
     normal = np.diag(cells.sum(axis=0)) - cells.T @ (cells / of_arm[:, None])
-    effects = np.linalg.pinv(normal, hermitian=True, rcond=1e-10) @ y.sum(axis=0)
+    effects, _, rank, _ = np.linalg.lstsq(normal, y.sum(axis=0), rcond=1e-10)
     shared = (cells @ effects / of_arm)[:, None]
     left = np.where(present, y - effects + shared, 0.0)
-    rank = present.any(axis=1).sum() + np.linalg.matrix_rank(normal, hermitian=True, tol=1e-8)
-    return float((left * left).sum()), float(present.sum() - rank)
+    return float((left * left).sum()), float(present.sum() - present.any(axis=1).sum() - rank)
 
 
-_STEPS = 64  # of 1 / df; between two the logarithm of the quantile is a line to 5e-5
+_STEPS = 65  # of 1 / df from 0 to 1; between two the logarithm of the quantile is a line to 5e-5
 
 
 def dunnett_quantiles(rivals: int, df: Any, confidence: float) -> Any:
     """`dunnett_quantile` of each df of at least 1; of many different ones interpolated, as each takes milliseconds."""
     different, places = np.unique(df, return_inverse=True)
-    if len(different) <= _STEPS:
+    if len(different) < _STEPS:
         return np.array([dunnett_quantile(rivals, value, confidence) for value in different.tolist()])[places]
-    steps = np.linspace(0, 1, _STEPS + 1)
+    steps = np.linspace(0, 1, _STEPS)
     known = [dunnett_quantile(rivals, 1 / step if step else math.inf, confidence) for step in steps.tolist()]
     return np.exp(np.interp(1 / df, steps, np.log(known)))
 

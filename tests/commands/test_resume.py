@@ -35,10 +35,8 @@ def test_runs_of_a_sweep_without_its_record_are_not_mixed_with_new_ones(bench: B
 
 
 def test_a_model_that_is_gone_is_to_be_put_back_and_not_to_be_set(tmp_path: Path) -> None:
-    sweep = planned.sweep()
-    saved = SavedSweep(
-        root=tmp_path, record=sweeps.default_sweep().record, jobs=list(sweep.jobs), settings=RunSettings()
-    )
+    jobs = list(planned.jobs())
+    saved = SavedSweep(root=tmp_path, record=sweeps.default_sweep().record, jobs=jobs, settings=RunSettings())
 
     with pytest.raises(ModelFileError) as refused:
         saved.measure_rest(saved.jobs)

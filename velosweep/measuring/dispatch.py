@@ -18,9 +18,7 @@ from velosweep.measuring.lane_context import LaneContext, ModelWatch, Preload, S
 from velosweep.measuring.lane_runner import GroupRunner
 from velosweep.measuring.opening import OpenedSweep
 from velosweep.measuring.resident_servers import ResidentServers
-from velosweep.measuring.resuming import CompletedRun
 from velosweep.planning.lane_queue import LaneQueue
-from velosweep.planning.measurements import RunKey
 from velosweep.planning.server_groups import ServerGroup
 from velosweep.records import SweepRecord
 from velosweep.results.journal import Journal
@@ -77,12 +75,7 @@ def measure(
             from joblib import Parallel, delayed
 
             Parallel(n_jobs=len(contexts), backend="threading")(delayed(run_one)(context) for context in contexts)
-    begun = _begun(groups, done)
-    states: dict[str, tuple[str, str | None]] = dict.fromkeys(recorder.ended, ("done", None))
-    states |= {
-        job_id: ("partial", why) for job_id, why in recorder.incomplete.items() if job_id in begun & states.keys()
-    }
-    states |= {job_id: ("partial" if job_id in begun else "failed", why) for job_id, why in recorder.errors.items()}
+    states = _states(groups, recorder)
     missing = any(job.id not in states for group in groups for job in group.jobs)
     return MeasuringOutcome(
         runs=recorder.runs,
@@ -118,15 +111,24 @@ def _contexts(opened: OpenedSweep, recorder: Recorder, stop: StopFlag, preload: 
         )
 
 
-def _begun(groups: Sequence[ServerGroup], done: Mapping[RunKey, CompletedRun]) -> set[str]:
-    """Jobs that something can be said of: with good runs of their own and, unless that is skipped, of vanilla."""
-    measured = {(key[0], key[1]) for key in done}  # owner and group
+def _states(groups: Sequence[ServerGroup], recorder: Recorder) -> dict[str, tuple[str, str | None]]:
+    """As `MeasuringOutcome.states`."""
+    measured = {(key[0], key[1]) for key in recorder.done}  # owner and group
 
-    def has_runs(job: Job, number: int) -> bool:
+    def begun(job: Job, number: int) -> bool:
+        """Whether there are good runs of the job and, unless that is skipped, of vanilla."""
         of_vanilla = job.skip_vanilla or (job.baseline_id, number) in measured
         return of_vanilla and (not job.speculation.kinds or (job.id, number) in measured)
 
-    return {job.id for group in groups for job in group.jobs if has_runs(job, group.number)}
+    states: dict[str, tuple[str, str | None]] = {}
+    for group in groups:
+        for job in group.jobs:
+            some, error, lacks = begun(job, group.number), recorder.errors.get(job.id), recorder.incomplete.get(job.id)
+            if error is not None:
+                states[job.id] = ("partial" if some else "failed", error)
+            elif job.id in recorder.ended:
+                states[job.id] = ("partial", lacks) if some and lacks else ("done", None)
+    return states
 
 
 def with_outcomes(record: SweepRecord, measured: MeasuringOutcome) -> SweepRecord:

@@ -394,6 +394,20 @@ def test_a_machine_that_got_slow_rests_and_is_looked_at_again_at_most_twice() ->
     assert all(s.n_predict == 100 for s in looks)
 
 
+def test_a_look_at_a_slow_machine_belongs_to_no_single_job_either() -> None:
+    bench, taken = Bench(), itertools.count()
+    bench.engine.answer = lambda session, request: good(
+        session.server, request, ms_per_token=10.0 if next(taken) < 6 else 20.0
+    )
+    jobs = jobs_over_n_draft(4, 8, iterations=4)
+    bench.run(identify([replace(job, protocol=replace(job.protocol, **COOLING)) for job in jobs], {}))
+
+    looks = [s for s in bench.samples if s.warmup and s.iteration > 0]
+
+    assert {s.iteration for s in looks} == {3, 4}  # a round that begins with vanilla, and one that ends with it
+    assert {s.job_num for s in looks} == {None}
+
+
 def test_a_look_at_a_slow_machine_asks_as_the_runs_that_it_is_compared_with_did() -> None:
     bench = Bench()
     asked: list[Request] = []

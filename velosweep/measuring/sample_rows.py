@@ -105,7 +105,7 @@ def _what(measurement: Measurement, generation: Generation | None) -> dict[str, 
     job, server = measurement.job, measurement.server
     return {
         "job_id": measurement.owner,
-        "job_num": None if measurement.shared else job.num,
+        "job_num": None if server.mode is Mode.VANILLA and measurement.shared else job.num,
         "model_pair": job.model_pair.name,
         "main_model": server.main_model,
         "draft_model": server.draft_model,

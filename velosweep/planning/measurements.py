@@ -25,7 +25,7 @@ class Measurement:
     launch: int
     group: int  # its number
     warmup: bool = False
-    shared: bool = False  # a vanilla run of several jobs
+    shared: bool = False  # several jobs use the vanilla runs of its group
 
     @property
     def owner(self) -> str:
@@ -104,7 +104,7 @@ def round_of(
             launch=launch,
             group=group.number,
             warmup=warmup,
-            shared=server.mode is Mode.VANILLA and len(group.jobs) > 1,
+            shared=len(group.jobs) > 1,
         )
         for server, job in owned
     )

@@ -86,12 +86,10 @@ class MemoryEstimates:
         free = _left(free_bytes(self.lane, nvml=self.nvml), [self.need(other) for other in loading], shared)
         need = self.need(server)
         loaded = [self.need(other) for other in (*resident, *loading)]
+        if free is None or fits(need, resident=loaded, free_bytes=free, shared_files=shared):
+            return None
         unknown = not self.lane.on_cpu and server.engine.keeps_tensors_on_cpu and server.id not in self._measured
-        if (
-            free is None
-            or (unknown and not loaded)
-            or fits(need, resident=loaded, free_bytes=free, shared_files=shared)
-        ):
+        if unknown and not loaded:
             return None
         layers = "" if self.lane.on_cpu else " or engine.gpu_layers"
         return LaunchFailed(

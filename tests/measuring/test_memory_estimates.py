@@ -113,6 +113,7 @@ def test_a_server_with_tensors_on_the_cpu_is_tried_alone_and_then_known(kept: di
     memory = estimates(FakeGpu("GPU-a", "H100", free=8 * GIB, processes=[(10, 3 * GIB)]), main_bytes=40 * GIB)
     server = on_gpu(VANILLA, **kept)
 
+    assert memory.resident_servers(replace(JOB, engine=server.engine)) == 1
     assert memory.refusal(server, []) is None
     assert memory.refusal(server, [VANILLA]) is not None
     assert memory.refusal(VANILLA, []) is not None

@@ -144,7 +144,7 @@ class AttachedSession(Session):
     def __init__(self, server: ServerConfig, address: ServerAddress, *, other: ServerAddress | None) -> None:
         self._server = server
         self._http = HttpClient(address)
-        self._client = ServerClient(server, self._http, shared=True)
+        self._client = ServerClient(server, self._http)
         self._other = other
         self._failed = False
         self._pid: int | None = None

@@ -82,13 +82,11 @@ def lack_of_slots(slots: Sequence[object], needed: int) -> str | None:
 class ServerClient:
     """Asks one server for the runs of one configuration."""
 
-    def __init__(self, server: ServerConfig, http: HttpClient, *, shared: bool = False) -> None:
-        """`shared`: others may ask the same server, so that its counters have to be read before each run, too."""
+    def __init__(self, server: ServerConfig, http: HttpClient) -> None:
         self._server = server
         self._http = http
-        self._shared = shared
         self._rules: BuildQuirks | None = None
-        self._counters: SpeculationCounters | None = None
+        self._counts = False  # whether the build has counters of speculation
         self._last_run: tuple[Sequence[str | int], tuple[int, ...]] | None = None  # prompt and tokens
         self._chat = ChatPrompts(http)
         self._context = ContextBefore(http, server.depth) if server.depth else None
@@ -108,7 +106,7 @@ class ServerClient:
         self._rules = rules_for(answer.final)
         if not wanted and self._rules.kinds:
             return f"The server speculates ({', '.join(self._rules.kinds)}), although it should be vanilla"
-        self._counters = read_counters(self._http) if wanted else None
+        self._counts = wanted and read_counters(self._http) is not None
         return lack_of_slots(slots, self._server.concurrency)
 
     def check_drafting(self, *, timeout_s: float) -> None:
@@ -143,26 +141,26 @@ class ServerClient:
                 payload = self._prepared(earlier, stream, rules, timeout_s)
                 self._chat.remember(earlier.prompt, complete(self._http, payload, timeout_s=timeout_s).text, stream)
         payloads = [self._prepared(request, stream, rules, timeout_s) for stream in range(streams)]
-        if self._counters is not None and (rules.spacer or self._shared or self._context or request.prompt.before):
-            self._counters = read_counters(self._http)
-        if streams == 1:
-            done = complete(self._http, payloads[0], timeout_s=timeout_s)
-            prompt = payloads[0]["prompt"]
-            self._last_run = prompt if isinstance(prompt, list) else [str(prompt)], done.tokens
-            self._chat.remember(request.prompt, done.text)
-            return self._generation(done, self._accepted([done], rules))
+        before = read_counters(self._http) if self._counts else None
 
         def ask(stream: int, number: int) -> Completion:
             seed = request.sampling.seed + stream * _SEEDS_A_STREAM + number * _SEEDS_A_REQUEST
             payload = {**payloads[stream], "seed": seed, "timings_per_token": True}
             return complete(self._http, payload, timeout_s=timeout_s)
 
-        answers = closed_loop(ask, streams)
+        if streams == 1:
+            answers = [[complete(self._http, payloads[0], timeout_s=timeout_s)]]
+        else:
+            answers = closed_loop(ask, streams)
         for stream, (first, *_) in enumerate(answers):
             self._chat.remember(request.prompt, first.text, stream)
-        every = [answer for stream in answers for answer in stream]
-        drafts = self._accepted(every, rules)
-        return of_streams([[self._generation(one, drafts) for one in stream] for stream in answers], answers)
+        drafts = self._accepted([answer for stream in answers for answer in stream], before, rules)
+        runs = [[self._generation(answer, drafts) for answer in stream] for stream in answers]
+        if streams > 1:
+            return of_streams(runs, answers)
+        prompt = payloads[0]["prompt"]
+        self._last_run = prompt if isinstance(prompt, list) else [str(prompt)], runs[0][0].tokens
+        return runs[0][0]
 
     def _prepared(self, request: Request, stream: int, rules: BuildQuirks, timeout_s: float) -> dict[str, object]:
         """The request of one stream, whose slot is brought into the state in which it is to find it."""
@@ -201,20 +199,20 @@ class ServerClient:
             return []
         return time_batches(self._http, *self._last_run, sizes, timeout_s=timeout_s)
 
-    def _accepted(self, answers: Sequence[Completion], rules: BuildQuirks) -> dict[str, Any]:
-        """What was drafted and accepted over these requests, the server's only ones since its counters were read:
+    def _accepted(
+        self, answers: Sequence[Completion], before: SpeculationCounters | None, rules: BuildQuirks
+    ) -> dict[str, Any]:
+        """What was drafted and accepted over these requests, the server's only ones since its counters were `before`:
         fields of a Generation."""
         known = [(done.count("draft_n"), done.count("draft_n_accepted")) for done in answers]
         drafted, accepted = (
             sum(count or 0 for count in counts) if any(count is not None for count in counts) else None
             for counts in zip(*known, strict=True)
         )
-        now = None if self._counters is None else read_counters(self._http)
-        run = None
-        if now is not None and self._counters is not None:
-            run, self._counters = now.since(self._counters), now
-            if drafted not in (None, run.draft_tokens):  # another client asks, too, or a build counts after it answers
-                run = None
+        after = None if before is None else read_counters(self._http)
+        run = after.since(before) if after is not None and before is not None else None
+        if run is not None and drafted not in (None, run.draft_tokens):
+            run = None  # another client asks the same server, or a build counts after it answers
         if drafted is None and self._server.mode is Mode.SPECULATIVE:
             if run is not None:
                 drafted, accepted = run.draft_tokens, run.accepted_tokens

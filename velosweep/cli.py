@@ -70,7 +70,7 @@ def _status(arguments: list[str]) -> int:
         refusal = _own_error(error)
         if refusal is None:
             raise
-        from velosweep.config.flag_habits import as_typed
+        from velosweep.config.flags import as_typed
 
         refusal.message = as_typed(refusal.message, ("velosweep", *arguments))
         refusal.remedy = refusal.remedy and as_typed(refusal.remedy, ("velosweep", *arguments))

@@ -169,7 +169,7 @@ def test_streams_and_depths_are_searched_each_and_share_the_budget(recorded: Rec
     [
         (["nothing.gguf"], "No model at"),
         (["mian.gguf"], "main.gguf? velosweep best lists"),
-        (["main.gguf", "-c", "512"], "write engine.context=512 instead"),
+        (["main.gguf", "-c", "0", "-q"], "engine.context is 0"),
         (["--models", "nowhere"], "no folder nowhere"),
         (["main.gguf", "--draft-max", "16"], "velosweep best --help lists its flags"),
         (["main.gguf", "draft.gguf"], "velosweep run --main main.gguf --draft draft.gguf"),

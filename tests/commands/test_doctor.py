@@ -22,6 +22,6 @@ def test_each_of_several_drafts_is_checked_once_and_remedies_are_flags(
     assert "model_pair." not in said
 
 
-def test_a_flag_of_llama_servers_is_refused_in_the_doctors_name() -> None:
-    with pytest.raises(ConfigError, match=r"^velosweep doctor has no -ngl; "):
-        main(["-ngl", "99"])
+def test_a_flag_that_there_is_not_is_refused_in_the_doctors_name() -> None:
+    with pytest.raises(ConfigError, match=r"^velosweep doctor can't read '--jinja'; "):
+        main(["--jinja"])

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from tests.recorded import Recorded, recorded  # noqa: F401
 from velosweep.commands.run import words
 from velosweep.config.command_words import quoted
-from velosweep.config.flag_habits import in_flags
+from velosweep.config.flags import in_flags
 from velosweep.errors import ConfigError
 
 
@@ -82,6 +82,20 @@ def test_keys_and_groups_are_taken_beside_flags(recorded: Recorded) -> None:  # 
     assert {job.protocol.name for job in recorded.jobs} == {"quick"}
 
 
+def test_llama_servers_spellings_are_taken(recorded: Recorded) -> None:  # noqa: F811
+    words = (
+        "-hf o/r:Q4_K_M -md b.gguf -c 2048 -t=3 -ngl 99 -ngld 0 -fa on -ctk q8_0 -np 2 --draft-max 4,8 --temp 0.5 -s 7"
+    )
+
+    assert recorded.main(["run", *words.split()]) == 0
+
+    job, engine, sampling = recorded.jobs[1], recorded.jobs[1].engine, recorded.jobs[1].sampling
+    assert (job.model_pair.main_model, job.model_pair.draft_model, job.n_draft) == ("o/r:Q4_K_M", "b.gguf", 8)
+    assert (engine.context, engine.threads, engine.gpu_layers, engine.draft_gpu_layers) == (2048, 3, 99, 0)
+    assert (engine.flash_attention, engine.cache_type_k, job.concurrency) == ("on", "q8_0", 2)
+    assert (sampling.temperature, sampling.seed) == (0.5, 7)
+
+
 def test_streams_and_depths_have_flags(recorded: Recorded) -> None:  # noqa: F811
     assert recorded.main(["run", "--streams", "1,4", "--depth", "2000"]) == 0
 
@@ -109,8 +123,7 @@ def test_tune_is_a_search_and_prompts_come_from_a_file_or_a_set(recorded: Record
         (["--budget", "1min"], "add --tune"),
         (["--main", "a.gguf", "--draft", "nothing-*.gguf"], "No file matches nothing-*.gguf"),
         (["--prompt", "a", "--prompts", "b"], "one would be ignored"),
-        (["--main", "a.gguf", "-ngl", "99"], "write engine.gpu_layers=99 instead"),
-        (["--main", "a.gguf", "-c=2048"], "write engine.context=2048 instead"),
+        (["--main", "a.gguf", "--jinja"], "if it is llama-server's, write it as 'engine.args=[--jinja]'"),
         (["--main", "a.gguf", "--ndraft", "4"], "did you mean --n-draft?"),
         (["main=a.gguf", "draft=b c.gguf"], "write --main a.gguf --draft 'b c.gguf'"),
         (["a.gguf", "b.gguf"], "velosweep run --main a.gguf --draft b.gguf"),
@@ -145,7 +158,8 @@ def test_prompts_go_through_the_chat_template_where_there_is_one_unless_told_oth
         ("--tune --budget 3x", "velosweep: --budget is '3x'\n"),
         ("--kind none --skip-vanilla", "--skip-vanilla with --kind none leaves nothing to measure\n"),
         ("n_draft=0", "velosweep: n_draft is 0\n"),
-        ("--draft-max 16", "velosweep run has no --draft-max\n  write --n-draft 16 instead\n"),
+        ("--draft-max 0 -c 8192", "velosweep: --n-draft is 0\n"),
+        ("-c 0", "engine.context is 0\n"),
         ("--retries 2", "velosweep run can't read '--retries'\n  did you mean protocol.retries=VALUE? "),
         ("--n-draft 8-4", "velosweep: 8-4 names no number\n  write the smaller one first: 4-8\n"),
         ("--kind ,", "velosweep: --kind , names no value\n"),

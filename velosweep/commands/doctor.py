@@ -9,7 +9,7 @@ from itertools import product
 
 from velosweep import __version__
 from velosweep.commands.run import words
-from velosweep.config.flag_habits import as_typed
+from velosweep.config.flags import as_typed
 from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import ExitStatus, VelosweepError, install_extra
 from velosweep.planning.job_settings import PATHS

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from velosweep.commands.sweep_folder import add_sweep_folder
-from velosweep.config.flag_habits import as_typed
+from velosweep.config.flags import as_typed
 from velosweep.config.keys import expanded
 from velosweep.config.load import load_saved
 from velosweep.config.settings import Job, RunSettings

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from velosweep.config.command_words import quoted
-from velosweep.config.flag_habits import counterpart
-from velosweep.config.flags import FLAGS, FLAGS_OF
+from velosweep.config.flags import ALIASES, FLAGS, FLAGS_OF
 from velosweep.config.keys import expanded
 from velosweep.config.schema import GROUPS, KEYS, nearest
 from velosweep.errors import ConfigError
@@ -53,36 +52,28 @@ def refuse_lone_draft(arguments: argparse.Namespace, overrides: Sequence[str]) -
 
 
 def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    """What the words say. Raises ConfigError for those that are no flags of the command.
-
-    A flag of llama-server's is answered with what it is here; argparse would take `-ngl` for `-n gl`.
-    """
-    flags = re.findall(r"(?<![\w-])--?[a-z][a-z-]*", parser.format_help())
-    for place, word in enumerate(words):
-        flag, _, value = word.partition("=")
-        here = counterpart(flag) if flag not in flags else None
-        if here is not None and (here.endswith("=") or here in flags):
-            value = value or next((after for after in words[place + 1 : place + 2] if not after.startswith("-")), "…")
-            instead = here + value if here.endswith("=") else f"{here} {value}"
-            raise ConfigError(f"{parser.prog} has no {flag}", remedy=f"write {instead} instead")
+    """What the words say. Raises ConfigError for those that are no flags of the command."""
     arguments, unknown = parser.parse_known_args(words)
     if not unknown:
         return arguments
+    flag, flags = unknown[0].partition("=")[0], re.findall(r"(?<![\w-])--?[a-z][a-z-]*", parser.format_help())
     remedy = f"{parser.prog} --help lists its flags; other settings are written KEY=VALUE"
     pairs = [word.partition("=")[::2] for word in unknown]
     if as_flags := [f"--{name} {shlex.quote(value)}" for name, value in pairs if f"--{name}" in flags]:
         remedy = f"write {' '.join(as_flags)}"
-    elif unknown[0].lower().endswith(".gguf"):
+    elif flag.lower().endswith(".gguf"):
         main, *drafts = list(filter(None, [getattr(arguments, "model", None), *unknown]))
         remedy = f"write: {shlex.join(['velosweep', 'run', '--main', main, '--draft', *(drafts or ['DRAFT.gguf'])])}"
-    elif counterpart(unknown[0]) == "--main":
+    elif ALIASES.get(flag) == "model_pair.main_model":
         remedy = f"the model needs no flag: {parser.prog} MODEL.gguf"
-    elif re.fullmatch(r"s|sec|min|minutes?|h|hours?", unknown[0]):
-        remedy = f"write the time as one word, such as 10{unknown[0]}"
-    elif near := difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1, cutoff=0.7):
+    elif re.fullmatch(r"s|sec|min|minutes?|h|hours?", flag):
+        remedy = f"write the time as one word, such as 10{flag}"
+    elif near := difflib.get_close_matches(flag, flags, n=1, cutoff=0.7):
         remedy = f"did you mean {near[0]}? {remedy}"
-    elif unknown[0].startswith("-") and (key := nearest(unknown[0].partition("=")[0])):
+    elif flag.startswith("-") and (key := nearest(flag)):
         remedy = f"did you mean {key}=VALUE? {remedy}"
+    elif flag.startswith("-"):
+        remedy = f"if it is llama-server's, write it as 'engine.args=[{flag}]'. {remedy}"
     raise ConfigError(f"{parser.prog} can't read {unknown[0]!r}", remedy=remedy)
 
 
@@ -116,7 +107,7 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         found = _OVERRIDE.match(word)
         return found is not None and (found[1] in KEYS or found[1] in GROUPS or found[1].startswith("hydra."))
 
-    words = [word for word, after in zip(argv, [*argv[1:], ""], strict=True) if word != "-m" or not is_override(after)]
+    words = [word for word, after in zip(argv, [*argv[1:], ""], strict=False) if word != "-m" or not is_override(after)]
     return [word for word in words if not is_override(word)], [word for word in words if is_override(word)]
 
 
@@ -169,12 +160,16 @@ _READERS: dict[str, Callable[[Sequence[str]], list[str]]] = {
 
 
 def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
-    """The flags of `command` that set keys."""
+    """The flags of `command` that set keys; its `--help` lists our spellings of them."""
+    taken: set[str] = set()
     for flag in (FLAGS[key] for key in FLAGS_OF[command]):
         how: dict[str, Any] = {"metavar": flag.takes} if flag.takes else {"action": "store_true"}
         if flag.takes in _READERS:
             how |= {"action": "append"} if flag.takes == "TEXT" else {"action": "extend", "nargs": "+"}
-        parser.add_argument(*flag.ours.split(), help=flag.text, **how)
+        for spellings, text in ((flag.ours, flag.text), (flag.others, argparse.SUPPRESS)):
+            if words := [word for word in spellings.split() if word not in taken]:
+                parser.add_argument(*words, dest=flag.attribute, help=text, **how)
+                taken.update(words)
 
 
 def flag_values(arguments: argparse.Namespace, command: str) -> dict[str, list[str]]:
@@ -182,7 +177,7 @@ def flag_values(arguments: argparse.Namespace, command: str) -> dict[str, list[s
     found: dict[str, list[str]] = {}
     for key in FLAGS_OF[command]:
         flag = FLAGS[key]
-        given = getattr(arguments, flag.name.lstrip("-").replace("-", "_"))
+        given = getattr(arguments, flag.attribute)
         if given is True:
             found[key] = ["true"]
         elif flag.takes in _READERS and given:
@@ -213,7 +208,8 @@ def _parser() -> argparse.ArgumentParser:
         usage="velosweep run --main MAIN.gguf --draft DRAFT.gguf … [--n-draft 2,4,8] [--tune] …",
         description="Measure a model with and without speculative decoding. Flags that take several values measure "
         "every combination. The run is saved as the configuration that these flags stand for.",
-        epilog="Any other setting: KEY=VALUE, as `velosweep --help` lists them, e.g. engine.context=8192",
+        epilog="Any other setting: KEY=VALUE, as `velosweep --help` lists them, e.g. engine.mmap=false. llama-server's "
+        "spellings are taken, too: -c, -t, -ngl, -fa, -ctk, -ctv, -np, --draft-max, --temp, --seed.",
     )
     parser.add_argument("--tune", action="store_true", help="search these values for the fastest")
     add_flags(parser, "run")

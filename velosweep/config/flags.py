@@ -1,11 +1,14 @@
-"""Keys that have flags, and what `velosweep run` and its relatives, llama.cpp and the specification call them."""
+"""Keys that have flags: what `velosweep run` and its relatives, llama.cpp and the specification call them."""
 
+import re
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A key's flag. `ours`: its spellings in our commands; `others`: what llama.cpp and the specification call it.
+    """A key's flag. `ours`: its spellings in our `--help`; `others`: llama.cpp's and the specification's, taken too.
 
     `takes`: what `--help` shows for its value, by which the value is read; "" where it only switches the key on.
     """
@@ -16,14 +19,14 @@ class Flag:
     text: str = ""
 
     @property
-    def spellings(self) -> list[str]:
-        """All words that mean the key."""
-        return [*self.ours.split(), *self.others.split()]
+    def name(self) -> str:
+        """Our first long spelling, `--main` of `-m --main --model`, else llama.cpp's first."""
+        return next((word for word in self.ours.split() if word.startswith("--")), "") or self.others.split()[0]
 
     @property
-    def name(self) -> str:
-        """Our first long spelling, `--main` of `-m --main --model`; "" where our commands have no flag for the key."""
-        return next((word for word in self.ours.split() if word.startswith("--")), "")
+    def attribute(self) -> str:
+        """What argparse calls its value."""
+        return self.name.lstrip("-").replace("-", "_")
 
 
 _DRAFTS = "-d -md --draft --draft-model --model-draft"
@@ -47,26 +50,79 @@ FLAGS: dict[str, Flag] = {
     "dry_run": Flag("--dry-run", text="print the plan and run nothing"),
     "display.quiet": Flag("-q --quiet", text="results only"),
     "display.verbose": Flag("-v --verbose", text="also load times and every remark"),
-    "engine.context": Flag("", "-c --ctx-size --n-ctx"),
-    "engine.threads": Flag("", "-t --threads"),
-    "engine.gpu_layers": Flag("", "-ngl --gpu-layers --n-gpu-layers"),
-    "engine.draft_gpu_layers": Flag("", "-ngld --gpu-layers-draft --spec-draft-ngl"),
-    "engine.flash_attention": Flag("", "-fa --flash-attn"),
-    "engine.cache_type_k": Flag("", "-ctk --cache-type-k"),
-    "engine.cache_type_v": Flag("", "-ctv --cache-type-v"),
-    "speculation.p_min": Flag("", "--draft-p-min --spec-draft-p-min"),
-    "sampling.temperature": Flag("", "--temp"),
-    "sampling.seed": Flag("", "-s --seed"),
+    "engine.context": Flag("", "-c --ctx-size --n-ctx", "N"),
+    "engine.threads": Flag("", "-t --threads", "N"),
+    "engine.gpu_layers": Flag("", "-ngl --gpu-layers --n-gpu-layers", "N"),
+    "engine.draft_gpu_layers": Flag("", "-ngld --gpu-layers-draft --spec-draft-ngl", "N"),
+    "engine.flash_attention": Flag("", "-fa --flash-attn", "KIND"),
+    "engine.cache_type_k": Flag("", "-ctk --cache-type-k", "KIND"),
+    "engine.cache_type_v": Flag("", "-ctv --cache-type-v", "KIND"),
+    "speculation.p_min": Flag("", "--draft-p-min --spec-draft-p-min", "N"),
+    "sampling.temperature": Flag("", "--temp", "N"),
+    "sampling.seed": Flag("", "-s --seed", "N"),
 }
+ALIASES = {word: key for key, flag in FLAGS.items() for word in f"{flag.ours} {flag.others}".split()}
+"""The key that each spelling means, where it stands without a command of ours."""
 
 _MODELS = ("model_pair.main_model", "model_pair.draft_model")
 _MEASURING = (
     *("llama_cpp.path", "n_predict", "concurrency", "depth", "prompt", "prompts.file"),
     *("hydra.sweep.dir", "dry_run", "display.quiet", "display.verbose"),
+    *(key for key in FLAGS if key.startswith(("engine.", "sampling."))),
 )
 FLAGS_OF: dict[str, tuple[str, ...]] = {
-    "run": (*_MODELS, "speculation", "n_draft", "iterations", "output", "skip_vanilla", "tuner.budget", *_MEASURING),
+    "run": (
+        *(*_MODELS, "speculation", "n_draft", "speculation.p_min", "iterations"),
+        *("output", "skip_vanilla", "tuner.budget", *_MEASURING),
+    ),
     "best": ("tuner.budget", *_MEASURING),
-    "bisect": (*_MODELS, "n_draft", *_MEASURING),
+    "bisect": (*_MODELS, "n_draft", "speculation.p_min", *_MEASURING),
 }
 """The keys for which a command has flags; of those with several values, later ones vary faster."""
+
+# Hydra has these, too: they are ours only before a value that Hydra's could not have.
+_SHARED: dict[str, Callable[[str, Sequence[str]], bool]] = {
+    "-m": lambda value, _: value.lower().endswith(".gguf") and "=" not in value,
+    "-c": lambda value, _: value.isdigit(),
+    "-i": lambda value, _: value.isdigit(),
+    "-p": lambda value, words: not {"-c", "--cfg"} & set(words),
+    **dict.fromkeys(("-q", "--quiet", "-v", "--verbose"), lambda value, _: False),
+}
+
+
+def in_flags(text: str, command: str, typed: Sequence[str]) -> str:
+    """What an error of these commands says, with flags for the keys in it, but for the keys that were `typed`.
+
+    `No model at x; set model_pair.draft_model` -> `No model at x; set --draft`.
+    """
+    text = text.replace("choose model_pair=synthetic", "leave --main and --draft out")
+    names = {"model_pair.main_model": "MODEL", **{key: FLAGS[key].name for key in FLAGS_OF[command] if FLAGS[key].ours}}
+    for key, flag in {**names, "prompts": "--prompts", "hydra.run.dir": "--out"}.items():
+        if any(word.lstrip("+~").startswith(f"{key}=") for word in typed):
+            continue
+        alone = rf"(?<![\w./-]){re.escape(key)}"
+        # One that may be an ordinary word counts as a key only in these places.
+        named = rf"(?m:^|(?<=- )){key}(?=:| is | has )|(?:(?<=lower )|(?<=raise )){key}\b|{alone}(?= out\b)"
+        for pattern, said in (
+            (rf"-m '{key}=range\(START,STOP,STEP\)'", f"{flag} START-STOP"),
+            (rf"(?:-m )?{alone}=(?:true\b|(?=[\s,;:]|$))", flag),
+            (rf"(?:-m )?{alone}=", f"{flag} "),
+            (rf"{alone}(?![\w.])" if "." in key else named, flag),
+        ):
+            text = re.sub(pattern, said, text)
+    return text
+
+
+def as_typed(text: str, command: Sequence[str]) -> str:
+    """The text with flags for keys where a sweep's recorded `command` is one of those that take flags."""
+    return in_flags(text, command[1], command) if len(command) > 1 and command[1] in FLAGS_OF else text
+
+
+def run_command(arguments: Sequence[str]) -> str | None:
+    """`velosweep run` with these words; None where none of them is a flag that can only be `run`'s."""
+    for word, after in zip(arguments, [*arguments[1:], ""], strict=False):
+        flag, equals, value = word.partition("=")
+        ours = flag in ALIASES or flag == "--tune"
+        if ours and (flag not in _SHARED or _SHARED[flag](value if equals else after, arguments)):
+            return shlex.join(["velosweep", "run", *arguments])
+    return None

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from velosweep.config.flags import FLAGS
+from velosweep.config.flags import ALIASES
 from velosweep.config.keys import Key, dotted_keys, flattened, gpus, key, structured, yes_no_auto
 from velosweep.config.settings import EngineSettings, Protocol, Sampling, Speculation, SyntheticShape, TunerSettings
 from velosweep.errors import ConfigError
@@ -149,7 +149,7 @@ _TEXT_KEY = re.compile(r"(^|\.)(prompt|output|main_model|draft_model|path|file|n
 TEXT_KEYS = frozenset(key for key in KEYS if _TEXT_KEY.search(key))
 """Keys whose values may hold spaces and any other character."""
 
-_ALIASES = {word.lstrip("-").replace("-", "_"): key for key, flag in FLAGS.items() for word in flag.spellings}
+_ALIASES = {word.lstrip("-").replace("-", "_"): key for word, key in ALIASES.items()}
 
 
 def nearest(word: str, known: Iterable[str] = (*KEYS, *GROUPS)) -> str | None:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from velosweep.config.command_words import read_words
 from velosweep.config.composing import PRIMARY, register_kinds, start_hydra
-from velosweep.config.flag_habits import run_command
-from velosweep.config.flags import FLAGS
+from velosweep.config.flags import ALIASES, run_command
 from velosweep.config.schema import nearest
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.hydra_app.task import JobError, JobTask
@@ -76,7 +75,7 @@ def run(
 
 
 # The commands' flags for how much is said.
-_DISPLAY = {word: f"{key}=true" for key in ("display.verbose", "display.quiet") for word in FLAGS[key].ours.split()}
+_DISPLAY = {word: f"{key}=true" for word, key in ALIASES.items() if key.startswith("display.")}
 
 
 class _Parser(argparse.ArgumentParser):

@@ -17,6 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf._utils import OmegaConfDumper
 from omegaconf.errors import OmegaConfBaseException
 
 from velosweep.config.schema import KEYS
@@ -30,13 +31,18 @@ _VALUE_KEYS = frozenset(name for name, key in KEYS.items() if key.type_word)
 class JobConfig:
     """A job's configuration, valid until the next job's is composed.
 
-    `unresolved`: the same as plain dicts, lists and scalars. `overrides`: as they were written, without Hydra's.
+    `unresolved`: the same as plain dicts, lists and scalars. `parsed`: its overrides, without Hydra's.
     """
 
     num: int
     cfg: DictConfig
     unresolved: dict[str, Any]
-    overrides: list[str]
+    parsed: list[Override]
+
+    @property
+    def overrides(self) -> list[str]:
+        """Its overrides as they were written."""
+        return [override.input_line or "" for override in self.parsed]
 
     def number(self) -> None:
         """Write the job's number, its overrides and the directory name made of them into `cfg`."""
@@ -50,13 +56,9 @@ class JobConfig:
         job, own = self.unresolved["hydra"]["job"], {"num": self.num, "id": str(self.num)}
         if "${" in str(job["override_dirname"]):
             return own
-        rule = job["config"]["override_dirname"]
-        named = sorted(
-            line
-            for line in self.overrides
-            if line.partition("=")[0].partition("@")[0].lstrip("+~") not in rule["exclude_keys"]
-        )
-        return {**own, "override_dirname": rule["item_sep"].join(named).replace("=", rule["kv_sep"])}
+        from hydra._internal.config_loader_impl import get_overrides_dirname
+
+        return {**own, "override_dirname": get_overrides_dirname(self.parsed, **job["config"]["override_dirname"])}
 
 
 class JobConfigs:
@@ -82,8 +84,8 @@ class JobConfigs:
             plain = override.value() if OmegaConf.is_interpolation(cfg, top) else cfg[top]
             is_config = OmegaConf.is_config(plain)
             unresolved[top] = OmegaConf.to_container(plain, enum_to_str=True) if is_config else plain
-        own = [override.input_line or "" for override in parsed if not override.is_hydra_override()]
-        return JobConfig(num=num, cfg=cfg, unresolved=unresolved, overrides=own)
+        own = [override for override in parsed if not override.is_hydra_override()]
+        return JobConfig(num=num, cfg=cfg, unresolved=unresolved, parsed=own)
 
     def _composed(self, groups: tuple[str, ...], keys: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any], set[str]]:
         """What Hydra composes for `groups`, with the values of the latest job; and the keys given as +key.
@@ -175,24 +177,11 @@ class HydraFolders:
         return "".join(lines)
 
 
-_BOOLEANS = ("y", "yes", "n", "no", "true", "false", "on", "off")
-
-
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
     """Writes YAML as OmegaConf does, several times as fast."""
 
 
-def _represent_text(dumper: Any, text: str) -> Any:
-    """Quote text that OmegaConf, unlike libyaml, would read as a number or a bool (`1e3`, `n`)."""
-    if text.lower() not in _BOOLEANS:
-        try:
-            float(text)
-        except ValueError:
-            return dumper.represent_str(text)
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
-
-
-_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(str, OmegaConfDumper.str_representer)
 
 
 def to_yaml(content: Any) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 
-from velosweep.config.flag_habits import as_typed
+from velosweep.config.flags import as_typed
 from velosweep.records import SweepRecord
 from velosweep.statistics.comparison import Comparison, Finding
 from velosweep.units import plural

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from velosweep import __version__
-from velosweep.config.flag_habits import as_typed
+from velosweep.config.flags import as_typed
 from velosweep.config.settings import Job, RunSettings
 from velosweep.measuring.prepare import Prepared
 from velosweep.planning.job_names import names_of_jobs

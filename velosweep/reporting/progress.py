@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from velosweep.config.flag_habits import as_typed
+from velosweep.config.flags import as_typed
 from velosweep.config.settings import Job
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.measuring import events

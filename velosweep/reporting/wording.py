@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
-from velosweep.config.flag_habits import as_typed
+from velosweep.config.flags import as_typed
 from velosweep.planning.job_names import JobNames, job_names
 from velosweep.planning.job_settings import settings_of
 from velosweep.records import SweepRecord

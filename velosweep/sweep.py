@@ -30,7 +30,7 @@ from velosweep.results.journal import Journal, read_journal
 from velosweep.results.paths import SweepPaths
 from velosweep.results.results_file import write_decisions
 from velosweep.results.sweep_record import SweepOutcome, write_record
-from velosweep.tuning.search_driver import SearchDriver, search_drivers, statuses
+from velosweep.tuning.search_driver import SearchDriver, search_drivers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,7 +115,7 @@ def _measure(
         verbosity=settings.verbosity,
         command=command,
         done=done,
-        searches=partial(statuses, drivers.values()) if drivers else None,
+        searches=(lambda: [one for driver in drivers.values() if (one := driver.status())]) if drivers else None,
     )
     with display as observe:
         measured = measure(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from velosweep.measuring.prepare import Prepared
 from velosweep.planning.measurements import RunKey, sample_key
@@ -66,24 +67,18 @@ def plan_as_data(groups: Sequence[ServerGroup]) -> list[list[object]]:
 def earlier_progress(paths: SweepPaths) -> EarlierResults:
     """What the journal holds. Raises StorageError."""
     contents = read_journal(paths.journal)
+
+    def noted(kind: str) -> list[Mapping[str, Any]]:
+        return [event.data for event in contents.events if event.kind == kind]
+
     done = {sample_key(sample): CompletedRun.of(sample) for sample in contents.samples if sample.is_counted}
-    outputs = {
-        (event.data["baseline_id"], event.data["prompt_id"]): tuple(event.data["tokens"])
-        for event in contents.events
-        if event.kind == "output"
-    }
-    refused = {
-        (job_id, event.data["prompt_id"]): event.data["error"]
-        for event in contents.events
-        if event.kind == "refused"
-        for job_id in event.data["job_ids"]
-    }
+    outputs = {(one["baseline_id"], one["prompt_id"]): tuple(one["tokens"]) for one in noted("output")}
+    refused = {(job_id, one["prompt_id"]): one["error"] for one in noted("refused") for job_id in one["job_ids"]}
     next_order = max((sample.order for sample in contents.samples), default=-1) + 1
     groups = {  # of the last plan that each job was part of
         job_id: (baseline_id, number)
-        for event in contents.events
-        if event.kind == "plan"
-        for baseline_id, number, job_ids in event.data["blocks"]
+        for one in noted("plan")
+        for baseline_id, number, job_ids in one["blocks"]
         for job_id in job_ids
     }
     return EarlierResults(done=done, outputs=outputs, refused=refused, next_order=next_order, groups=groups)

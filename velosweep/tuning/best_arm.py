@@ -25,7 +25,6 @@ from functools import cached_property
 from statistics import fmean
 
 from velosweep.config.settings import Job, TunerSettings
-from velosweep.errors import ConfigError
 from velosweep.records import TunerDecision
 from velosweep.statistics.intervals import t_ratio
 from velosweep.tuning.calibration import Calibration
@@ -216,11 +215,11 @@ class BestArmSearch:
             reason=reason,
         )
 
-    def answer(self) -> SearchAnswer:
-        """How the search ended, or stands. Raises ConfigError if nothing was measured."""
+    def answer(self, loading_s: float = 0.0) -> SearchAnswer | None:
+        """How the search ended, or stands; None if nothing could be measured. `loading_s`: spent on loading servers."""
         leader = self._leader
         if leader is None:
-            raise ConfigError("No candidate of the search could be measured", remedy="see the jobs' logs for the cause")
+            return None
         pairs = [(done.log_value(leader), done.log_value(self.vanilla)) for done in self._rounds(Phase.CONFIRMATION)]
         logs = [own - vanilla for own, vanilla in pairs if own is not None and vanilla is not None]
         confirmed = t_ratio(logs, confidence=self.settings.confidence).interval  # the leader over vanilla
@@ -247,6 +246,7 @@ class BestArmSearch:
             measurements=counts[Phase.CALIBRATION] + counts[Phase.ELIMINATION],
             confirm_measurements=counts[Phase.CONFIRMATION],
             measuring_s=self.spent_s,
+            loading_s=loading_s,
         )
 
     def _reason(self, *, certified: bool, refuted: bool) -> str:

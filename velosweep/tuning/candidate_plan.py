@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from velosweep.config.command_words import quoted
 from velosweep.config.settings import TunerSettings
@@ -97,11 +97,7 @@ def plan_candidates(
     """
     families = [_family(candidate, lengths) for candidate in candidates]
     with_files = [family for family in families if family.p_min is not None]
-    later = [
-        SearchFamily(candidate=family.candidate, lengths=family.lengths, p_min=p_min)
-        for p_min in _P_MIN[1:]
-        for family in with_files
-    ]
+    later = [replace(family, p_min=p_min) for p_min in _P_MIN[1:] for family in with_files]
     draftless = [family for family in families if family.p_min is None]
     chosen: list[SearchFamily] = []
     left_out: list[SearchFamily] = []

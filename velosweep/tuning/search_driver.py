@@ -6,7 +6,7 @@ again and goes on.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from velosweep.config.settings import Job, Prompt, TunerSettings
 from velosweep.errors import ConfigError
@@ -110,8 +110,8 @@ class SearchDriver:
 
     def _measurements(self, category: str | None, candidate: str) -> list[Measurement]:
         owner = self._servers[candidate]
-        rounds = (round_of(self.group, [owner], prompt, self._iteration, 0) for prompt in self._prompts(category))
-        return [run for round_ in rounds for run in round_]
+        prompts = self._prompts(category)
+        return [run for one in prompts for run in round_of(self.group, [owner], one, self._iteration, 0)]
 
     def _prompts(self, category: str | None) -> list[Prompt]:
         every = self.group.jobs[0].prompts.prompts
@@ -140,13 +140,8 @@ class SearchDriver:
     def answers(self) -> list[SearchAnswer]:
         """How each search ended, or stands; none of a search of which nothing could be measured."""
         self._complete_round()
-        answers = []
-        for search in self.searches.values():
-            try:
-                answers.append(replace(search.answer(), loading_s=self.loading_s))
-            except ConfigError:  # its jobs' errors say why nothing could be measured
-                continue
-        return answers
+        answers = (search.answer(self.loading_s) for search in self.searches.values())
+        return [answer for answer in answers if answer is not None]
 
 
 def search_drivers(
@@ -158,11 +153,6 @@ def search_drivers(
     """
     earlier = {sample_key(sample): sample for sample in samples if sample.is_counted}
     return {group: SearchDriver(group=group, settings=settings, samples=dict(earlier)) for group in groups}
-
-
-def statuses(drivers: Iterable[SearchDriver]) -> list[SearchStatus]:
-    """How far the searches have come that measure at the moment."""
-    return [status for driver in drivers if (status := driver.status()) is not None]
 
 
 def _log_value(runs: Sequence[Sample], objective: str) -> float | None:

@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from tests.recorded import Recorded, recorded  # noqa: F401
+from tests.results.made import record
 from velosweep.errors import MismatchError, ModelFileError
+from velosweep.results.sweep_record import write_record
 
 
 def folder(recorded: Recorded) -> Path:  # noqa: F811
@@ -214,15 +216,58 @@ def test_a_dry_run_leaves_no_folders(recorded: Recorded, arguments: list[str]) -
     assert list(Path().iterdir()) == []
 
 
-def test_a_refused_job_leaves_no_folder_but_results_of_an_earlier_one_stay(recorded: Recorded) -> None:  # noqa: F811
+def test_a_refused_job_leaves_no_folder(recorded: Recorded) -> None:  # noqa: F811
     recorded.raises = ModelFileError("No model at /m/x.gguf")
     assert recorded.main(["n_draft=4"]) == 2
     assert list(Path().iterdir()) == []
 
+
+@pytest.mark.parametrize(
+    "words", [["hydra.run.dir=old/0"], ["-m", "hydra.sweep.dir=old/0"], ["hydra.run.dir=old/0/in"]]
+)
+def test_the_folder_of_a_sweeps_job_is_taken_for_no_other_sweep(
+    recorded: Recorded,  # noqa: F811
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert recorded.main(["-m", "n_draft=2,4", "hydra.sweep.dir=old"]) == 0
+    write_record(Path("old/sweep.json"), record(2))
+    before = {path: path.is_file() and path.read_bytes() for path in Path("old").rglob("*")}
+
+    status = recorded.main([*words, "n_draft=8"])
+
+    assert status == (0 if "old/0/in" in words[-1] else 2)
+    if status:
+        assert "is the folder of a job of the sweep" in capsys.readouterr().err
+        assert {path: path.is_file() and path.read_bytes() for path in Path("old").rglob("*")} == before
+
+
+def test_a_refused_single_job_leaves_nothing_in_the_folder_of_a_sweep(recorded: Recorded) -> None:  # noqa: F811
     Path("old").mkdir()
     Path("old/sweep.json").write_text("{}")
+    recorded.raises = ModelFileError("No model at /m/x.gguf")
+
     assert recorded.main(["n_draft=4", "hydra.run.dir=old"]) == 2
-    assert {path.name for path in Path("old").iterdir()} == {".hydra", "sweep.json"}
+    assert recorded.main(["-m", "n_draft=4,8", "hydra.sweep.dir=old"]) == 2
+    assert [path.name for path in Path("old").iterdir()] == ["sweep.json"]
+
+
+@pytest.mark.parametrize(("last", "refusal"), [("8", None), ("8", "No model at /m/x.gguf"), ("0", None)])
+def test_a_refused_sweep_leaves_no_folders_of_jobs_that_the_earlier_one_did_not_have(
+    recorded: Recorded,  # noqa: F811
+    last: str,
+    refusal: str | None,
+) -> None:
+    assert recorded.main(["-m", "n_draft=2,4", "hydra.sweep.dir=old"]) == 0
+    Path("old/sweep.json").write_text("{}")
+    before = {path: path.is_file() and path.read_bytes() for path in Path("old").rglob("*")}
+    recorded.raises = ModelFileError(refusal) if refusal else None
+
+    refused = recorded.main(["-m", f"n_draft=2,4,6,{last}", "hydra.sweep.dir=old"]) == 2
+
+    now = {path: path.is_file() and path.read_bytes() for path in Path("old").rglob("*")}
+    assert refused == (refusal is not None or last == "0")
+    assert (now == before) == refused
 
 
 @pytest.mark.parametrize(

@@ -65,10 +65,14 @@ def test_a_grown_grid_keeps_the_rounds_that_were_added_to_its_earlier_jobs() -> 
 
 
 def test_another_job_in_the_place_of_one_that_stands_is_refused() -> None:
-    record = adopted(None, jobs_over_n_draft(4, 8))
+    def overridden(*n_drafts: int) -> tuple[Job, ...]:
+        jobs = jobs_over_n_draft(*n_drafts)
+        return tuple(replace(job, overrides=("prompt=a", f"n_draft={job.n_draft}")) for job in jobs)
 
-    with pytest.raises(MismatchError, match=r"job 1 .* would overwrite the results of job 1"):
-        adopted(record, jobs_over_n_draft(4, 12))
+    record = adopted(None, overridden(4, 8))
+
+    with pytest.raises(MismatchError, match=r"^job 1 \(n_draft=12\) would overwrite .* of job 1 \(n_draft=8\) in "):
+        adopted(record, overridden(4, 12))
 
 
 def test_another_single_job_is_told_the_key_of_its_own_folder() -> None:

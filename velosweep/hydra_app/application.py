@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -125,14 +126,17 @@ def _measure(hydra: "Hydra", args: argparse.Namespace, task: JobTask) -> int:
     from hydra.types import RunMode
 
     overrides = list(args.overrides)
-    mode, earlier = (RunMode.MULTIRUN, {}) if args.multirun else _mode(hydra, args.config_name, overrides)
+    mode, saved = (RunMode.MULTIRUN, None) if args.multirun else _mode(hydra, args.config_name, overrides)
     overrides.append(f"hydra.mode={mode.name}")
     if mode == RunMode.RUN:
+        earlier = {file: file.read_bytes() for file in saved.glob("*.yaml")} if saved else {}
         try:
             hydra.run(config_name=args.config_name, task_function=task, overrides=overrides)
         finally:  # a resumed job's are the same; where this is another job, it is refused, and the earlier one stays
             for file, content in earlier.items():
                 file.write_bytes(content)
+            if saved and not earlier and getattr(task.single_error, "exit_status", None) == ExitStatus.REFUSED:
+                shutil.rmtree(saved, ignore_errors=True)
         if task.single_error is not None:
             raise task.single_error
     else:
@@ -145,11 +149,11 @@ def _measure(hydra: "Hydra", args: argparse.Namespace, task: JobTask) -> int:
     return int(task.outcome.exit_status) if task.outcome else int(ExitStatus.OK)
 
 
-def _mode(hydra: "Hydra", config_name: str, overrides: list[str]) -> "tuple[RunMode, dict[Path, bytes]]":
-    """The configured hydra.mode, so that an experiment file that sets MULTIRUN is a sweep without -m; and what a single
-    job's folder already has of the files that Hydra would write over.
+def _mode(hydra: "Hydra", config_name: str, overrides: list[str]) -> "tuple[RunMode, Path | None]":
+    """The configured hydra.mode, so that an experiment file that sets MULTIRUN is a sweep without -m; and where a job
+    that was measured before has its configuration, which Hydra would write over.
 
-    Raises ConfigError where a search is asked for and the mode is a single job.
+    Raises ConfigError where a search is asked for and the mode is a single job, MismatchError for a folder of a sweep.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -169,5 +173,8 @@ def _mode(hydra: "Hydra", config_name: str, overrides: list[str]) -> "tuple[RunM
         )
     HydraConfig.instance().set_config(cfg)  # to which hydra.run.dir may refer
     folder, own = Path(str(cfg.hydra.run.dir)).absolute(), cfg.hydra.output_subdir
-    files = (folder / own).glob("*.yaml") if own is not None and is_sweep(folder) and mode == RunMode.RUN else ()
-    return mode, {file: file.read_bytes() for file in files}
+    if mode == RunMode.RUN and any(map(is_sweep, folder.parents)):
+        from velosweep.results.sweep_record import refuse_job_folder
+
+        refuse_job_folder(folder)
+    return mode, folder / own if own is not None and is_sweep(folder) and mode == RunMode.RUN else None

@@ -23,7 +23,7 @@ from velosweep.config.keys import check_limits, key
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.hydra_app.launcher import LaneLauncher
 from velosweep.hydra_app.task import JobTask, remove_unmeasured
-from velosweep.results.sweep_record import SweepOutcome
+from velosweep.results.sweep_record import SweepOutcome, refuse_job_folder
 
 
 @dataclass
@@ -69,6 +69,7 @@ class GridSweep(Sweeper):
         jobs = [job for grid in self.grids for job in expand([*common, *grid], self._context)]
         size = self.max_batch_size or len(jobs)
         sweep_dir = Path(str(self._config.hydra.sweep.dir)).absolute()
+        refuse_job_folder(sweep_dir)
         is_new, file = not sweep_dir.exists(), sweep_dir / "multirun.yaml"
         earlier = file.read_bytes() if file.is_file() else None
         if not OmegaConf.select(self._config, "dry_run"):
@@ -89,6 +90,8 @@ class GridSweep(Sweeper):
                     remove_unmeasured(sweep_dir)
                 elif earlier is not None:
                     file.write_bytes(earlier)
+                else:
+                    file.unlink(missing_ok=True)
             raise
         if isinstance(self._task, JobTask):
             self._task.outcome = SweepOutcome.together(outcomes) if outcomes else outcome_of(batches)

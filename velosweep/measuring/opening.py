@@ -172,8 +172,7 @@ def merge_records(before: SweepRecord, today: SweepRecord, root: Path, *, accept
             job = _with_former(job, former)
         elif other is not None:
             raise MismatchError(
-                f"job {job.num} ({' '.join(job.overrides)}) would overwrite the results of job {other.num} "
-                f"({' '.join(other.overrides)}) in {root}",
+                f"{_unlike(job, other)} would overwrite the results of {_unlike(other, job)} in {root}",
                 remedy=f"choose another {own}; velosweep resume goes on with this one",
             )
         together.append(job)
@@ -182,6 +181,12 @@ def merge_records(before: SweepRecord, today: SweepRecord, root: Path, *, accept
         jobs=tuple(sorted(together, key=lambda job: job.num)),
         accepted=tuple(dict.fromkeys((*before.accepted, *accepted))),
     )
+
+
+def _unlike(job: JobRecord, other: JobRecord) -> str:
+    """`job 0 (n_predict=30)`: its number, and what was set for it alone."""
+    own = [override for override in job.overrides if override not in other.overrides]
+    return f"job {job.num} ({' '.join(own)})" if own else f"job {job.num}"
 
 
 def _with_former(job: JobRecord, former: JobRecord) -> JobRecord:

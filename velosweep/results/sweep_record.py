@@ -7,6 +7,7 @@ import json
 import types
 import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -14,12 +15,12 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
-from velosweep.errors import ExitStatus, SchemaError, StorageError
+from velosweep.errors import ExitStatus, MismatchError, SchemaError, StorageError
 from velosweep.files import as_storage_error, write_text
 from velosweep.planning.job_settings import overridden_settings
 from velosweep.records import Environment, JobRecord, SweepRecord
 from velosweep.results.parquet_files import check_schema, to_plain
-from velosweep.results.paths import SweepPaths
+from velosweep.results.paths import SweepPaths, is_sweep
 from velosweep.units import plural
 from velosweep.values import Mode
 
@@ -53,6 +54,19 @@ def read_record(path: Path) -> SweepRecord:
             f"{path} is damaged ({type(error).__name__}: {error})",
             remedy="restore it from a copy, or move it away: report and collate then go by the samples alone",
         ) from error
+
+
+def refuse_job_folder(folder: Path) -> None:
+    """Raise MismatchError for the folder of a job of a sweep: another sweep there would replace the job's files."""
+    for root in filter(is_sweep, folder.parents):
+        jobs: Sequence[JobRecord] = ()
+        with suppress(StorageError):  # damaged, or somebody else's file of this name
+            jobs = read_record(SweepPaths(root).record).jobs
+        if any(root / job.directory == folder for job in jobs):
+            raise MismatchError(
+                f"{folder} is the folder of a job of the sweep {root}, whose results would be written over",
+                remedy="choose another hydra.run.dir (with -m hydra.sweep.dir)",
+            )
 
 
 _hints = lru_cache(typing.get_type_hints)

@@ -19,7 +19,6 @@ from velosweep.llama_cpp.client import HttpClient
 from velosweep.llama_cpp.completion import Completion, complete, completion_payload, stop_reason, time_batches
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.llama_cpp.server_facts import SpeculationCounters, check_prompt_fits, read_counters, server_slots
-from velosweep.llama_cpp.streams import closed_loop, of_streams
 from velosweep.units import plural
 from velosweep.values import Mode
 
@@ -133,6 +132,8 @@ class ServerClient:
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:
         """One run, of as many streams as the server has for it. Raises RunTimeout or RunFailed."""
+        from velosweep.llama_cpp.streams import closed_loop, of_streams  # needs NumPy, which no refusal waits for
+
         if self._rules is None:
             raise RunFailed("The server was asked for a run before it was asked what it does; call wait_ready first")
         rules, streams = self._rules, self._server.concurrency

@@ -20,6 +20,9 @@ LLAMA_8B = {
     [
         ({}, 32 * 8 * 256),
         ({"llama.attention.head_count_kv": 32}, 32 * 32 * 256),
+        ({"llama.attention.head_count_kv": [0, 0, 8, 0] * 8}, 8 * 8 * 256),  # as of hybrid models
+        ({"llama.attention.head_count": [32, 16] * 16, "llama.attention.head_count_kv": [8, 4] * 16}, 192 * 256),
+        ({"llama.full_attention_interval": 4}, 8 * 8 * 256),
         ({"llama.attention.key_length": 64, "llama.attention.value_length": 32}, 32 * 8 * 96),
         ({"llama.attention.kv_lora_rank": 512}, None),
         ({"llama.attention.head_count": 0}, None),

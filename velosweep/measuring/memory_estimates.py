@@ -72,7 +72,7 @@ class MemoryEstimates:
             need, resident=resident, free_bytes=_left(free, resident, shared), shared_files=shared
         ):
             resident.append(need)
-        return len(resident) or int(self._must_be_tried(server))
+        return len(resident)
 
     def refusal(
         self, server: ServerConfig, resident: Sequence[ServerConfig], loading: Sequence[ServerConfig] = ()
@@ -87,7 +87,7 @@ class MemoryEstimates:
         loaded = [self.need(other) for other in (*resident, *loading)]
         if free is None or fits(need, resident=loaded, free_bytes=free, shared_files=shared):
             return None
-        if not loaded and self._must_be_tried(server):
+        if not loaded and not self.lane.on_cpu:  # with experts on the CPU, say, only a load shows what it takes
             return None
         layers = "" if self.lane.on_cpu else " or engine.gpu_layers"
         return LaunchFailed(
@@ -95,10 +95,6 @@ class MemoryEstimates:
             f"{bytes_words(free)} free beside {plural(len(loaded), 'loaded server')}",
             remedy=f"free memory, choose a smaller model or quantisation, or lower engine.context{layers}",
         )
-
-    def _must_be_tried(self, server: ServerConfig) -> bool:
-        """Whether only a load shows what it takes: how much experts or tensors on the CPU leave of it on a GPU."""
-        return not self.lane.on_cpu and server.engine.keeps_tensors_on_cpu and server.id not in self._measured
 
     def _files(self, server: ServerConfig) -> tuple[tuple[str, int], ...]:
         """Paths and bytes of the models: on a GPU of the layers that are there, of which the output is one."""

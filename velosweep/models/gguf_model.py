@@ -34,7 +34,7 @@ _MAX_PAIRS = 1 << 16
 _MAX_TENSORS = 1 << 18
 _MAX_TOKENS = 1 << 22
 _MAX_DIMENSIONS = 4
-_MAX_NUMBERS = 64  # of an array that is kept
+_MAX_NUMBERS = 512  # of an array that is kept: some are by layer
 _MAX_ALIGNMENT = 1 << 20
 _TOKENS_KEY = b"tokenizer.ggml.tokens"
 
@@ -162,18 +162,25 @@ def parse_header(data: bytes, path: Path, size: int) -> GgufInfo:
 
 
 def _kv_elements_per_token(values: dict[str, HeaderValue], architecture: str) -> int | None:
-    """Layers x KV heads x (key + value length): too many where heads vary by layer, None for compressed keys (MLA)."""
+    """KV heads of all layers x (key + value length): too many with sliding windows, None for compressed keys (MLA)."""
 
     def number(name: str, default: int | None = None) -> int | None:
         return _number(values, f"{architecture}.{name}", default)
 
     layers, heads, width = number("block_count"), number("attention.head_count"), number("embedding_length")
+    by_layer = values.get(f"{architecture}.attention.head_count")
+    if isinstance(by_layer, tuple):
+        heads = max(by_layer, default=None)
     if not layers or not heads or not width or number("attention.kv_lora_rank"):
         return None
     kv_heads = number("attention.head_count_kv", heads) or heads
+    kv_heads *= layers // max(number("full_attention_interval") or 1, 1)  # the others keep no earlier tokens
+    by_layer = values.get(f"{architecture}.attention.head_count_kv")
+    if isinstance(by_layer, tuple):
+        kv_heads = sum(by_layer)
     key = number("attention.key_length", width // heads) or 0
     value = number("attention.value_length", width // heads) or 0
-    return layers * kv_heads * (key + value) or None
+    return kv_heads * (key + value) or None
 
 
 def _text(values: dict[str, HeaderValue], key: str) -> str | None:

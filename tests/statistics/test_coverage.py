@@ -71,6 +71,18 @@ def test_welch_covers_where_there_is_no_drift():
     assert 0.935 <= _coverage("iid", "block", 8, QUICK) <= 0.975
 
 
+@pytest.mark.parametrize("design", ["abba", "apart"])
+def test_runs_of_several_starts_count_as_their_means(design):
+    rng, launches = np.random.default_rng(0), np.arange(3).repeat(5)
+    starts = rng.normal(0, 0.03, (2, 500, 3))[:, :, launches]
+    speeds = 30 * np.exp(starts + rng.normal(0, 0.01, starts.shape))
+    table = speeds_table(speeds[0], TRUTH * speeds[1], design=design, launches=launches.tolist())
+
+    held = [job.ci_low <= TRUTH <= job.ci_high for _, job in iterate_jobs(table)]
+
+    assert 0.93 <= np.mean(held) <= 0.985
+
+
 def _adaptive_coverage(cv, sweeps, adaptive, seed=0):
     """Coverage of the interval that is reported of jobs that stopped by the rule, and the median number of pairs."""
     rng = np.random.default_rng(seed)

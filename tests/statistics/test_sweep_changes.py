@@ -58,6 +58,22 @@ def test_a_sweep_against_itself_changed_nothing():
     assert (result.only_old, result.only_new) == ((), ())
 
 
+def test_several_starts_of_both_sweeps_are_judged_by_their_means():
+    rng, real = np.random.default_rng(3), []
+
+    def of_starts():
+        starts, runs = rng.normal(0, 0.03, (3, 2)), rng.normal(0, 0.01, (15, 2))
+        return sweep(iterations=15, speed=lambda n, _, i: float(30 * np.exp(starts[i // 5, n // 8] + runs[i, n // 8])))
+
+    for _ in range(40):
+        rows = [
+            compare_jobs(samples_to_table(replace(run, launch=run.iteration // 5) for run in of_starts())) for _ in "ab"
+        ]
+        real.append(compare_sweeps(*rows).changes[0].real)
+
+    assert np.mean(real) <= 0.1
+
+
 def test_many_equal_jobs_seldom_look_changed():
     lengths = list(range(1, 21))
     wrong = 0

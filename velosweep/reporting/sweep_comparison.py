@@ -22,7 +22,8 @@ CAVEAT = (
     "new / old: ratio of the setting's own speeds, with its 95 % interval. vanilla: the same for vanilla: machine "
     "drift. of speedups: new / old of the speedups, each against vanilla in its own sweep. "
     "Speeds of two sweeps were measured at different times: their interval assumes that the machine did not drift "
-    "between them. The ratio of the speedups does not, where both sweeps interleave their runs."
+    "between them. The ratio of the speedups does not, where both sweeps interleave their runs. Of servers that were "
+    "started once (protocol.launches=1) both assume that another start would be as fast."
 )
 
 WIDEST_HIDDEN_CHANGE = 0.1  # where intervals are so wide that they would hide more, their overlap is no reproduction

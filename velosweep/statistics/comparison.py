@@ -54,11 +54,12 @@ class Statistics:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModeStatistics:
-    """The three metrics of one mode."""
+    """The three metrics of one mode. `launch_logs`: mean log tokens per second of each launch, where several ran."""
 
     tokens_per_second: Statistics
     time_to_first_token_ms: Statistics
     total_time_ms: Statistics
+    launch_logs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -260,7 +260,7 @@ def _ratios(
 
     `place`: of each comparison, which of the `vanilla` series is its own.
     """
-    logs = [np.log(series.tokens_per_second) for series in (vanilla, speculative)]
+    logs = [series.independent_logs() for series in (vanilla, speculative)]
     ratios = [
         welch_ratio(logs[0][place[p]], logs[1][p]) if ratio is None else ratio for p, ratio in enumerate(of_pairs)
     ]

@@ -40,10 +40,24 @@ class Series:
         if not len(self.launch):
             return [None] * len(self.time)
         metrics = (self.tokens_per_second, self.time_to_first_token_ms, self.total_time_ms)
+        several = bool((self.launch != self.launch[0]).any())
+        launches = self.independent_logs().tolist() if several else [()] * len(self.time)
         return [
-            ModeStatistics(tokens_per_second=speed, time_to_first_token_ms=first, total_time_ms=total)
-            for speed, first, total in zip(*map(_statistics, metrics), strict=True)
+            ModeStatistics(
+                tokens_per_second=speed, time_to_first_token_ms=first, total_time_ms=total, launch_logs=tuple(logs)
+            )
+            for speed, first, total, logs in zip(*map(_statistics, metrics), launches, strict=True)
         ]
+
+    def independent_logs(self) -> Any:
+        """Log tokens per second: comparisons x passes, or x launches, as means, where there are several.
+
+        Runs of one launch share what its start has of its own.
+        """
+        logs, launches = np.log(self.tokens_per_second), np.unique(self.launch)
+        if len(launches) < 2:
+            return logs
+        return np.stack([logs[:, self.launch == one].mean(axis=1) for one in launches], axis=1)
 
 
 def _statistics(x: Any) -> list[Statistics]:

@@ -113,9 +113,10 @@ def _change(old: Comparison, new: Comparison) -> Change:
 
 
 def _speed_ratio(old: ModeStatistics | None, new: ModeStatistics | None) -> Interval | None:
+    """By the means of launches where there are several: runs of one launch share what its start has of its own."""
     if old is None or new is None:
         return None
-    logs = [[math.log(speed) for speed in mode.tokens_per_second.samples] for mode in (old, new)]
+    logs = [mode.launch_logs or [*map(math.log, mode.tokens_per_second.samples)] for mode in (old, new)]
     return welch_ratio(*logs, method=BETWEEN_SWEEPS).interval
 
 

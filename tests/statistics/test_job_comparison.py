@@ -209,6 +209,19 @@ def test_a_prompt_that_has_no_ratio_is_not_in_the_population():
     assert "incomplete_passes" not in {f.code for f in rows[-1].findings}
 
 
+def test_of_prompts_that_are_left_out_the_last_error_of_the_first_is_told():
+    samples = [
+        replace(s, status=Status.FAILED, error=None if s.iteration == 2 else f"{s.prompt_id}{s.iteration}")
+        if s.mode is Mode.SPECULATIVE and s.prompt_id != "c"
+        else s
+        for s in sweep(iterations=3, prompts=("a", "b", "c"))
+    ]
+
+    left_out = next(f for f in _rows(samples)[-1].findings if f.code == "prompts_left_out")
+
+    assert left_out.evidence == {"prompts": 2, "of": 3, "names": "a, b", "reason": "a1"}
+
+
 def test_a_prompt_that_failed_once_costs_its_pass_and_not_itself():
     samples = sweep(prompts=("a", "b"), speed=_noisy)
     lost = next(s for s in samples if s.mode is Mode.SPECULATIVE and s.iteration == 2 and s.prompt_id == "b")
@@ -216,6 +229,32 @@ def test_a_prompt_that_failed_once_costs_its_pass_and_not_itself():
 
     assert job.n_pairs == 4
     assert "prompts_left_out" not in {f.code for f in job.findings}
+
+
+def test_of_two_prompts_that_failed_alike_the_last_is_left_out():
+    samples = [
+        replace(s, status=Status.FAILED) if (s.iteration, s.prompt_id) in {(0, "a"), (1, "b")} else s
+        for s in sweep(iterations=2, prompts=("a", "b"), speed=_noisy)
+    ]
+
+    a, _, job = _rows(samples)
+
+    assert next(f for f in job.findings if f.code == "prompts_left_out").evidence["names"] == "b"
+    assert (job.n_pairs, job.speedup_gm) == (1, pytest.approx(a.speedup_gm))
+
+
+def test_a_prompt_that_failed_once_is_kept_beside_those_that_always_fail():
+    samples = [
+        replace(s, status=Status.FAILED)
+        if s.mode is Mode.SPECULATIVE and (s.prompt_id in "ab" or (s.prompt_id, s.iteration) == ("e", 1))
+        else s
+        for s in sweep(iterations=8, prompts=tuple("abcde"), speed=_noisy)
+    ]
+
+    job = _rows(samples)[-1]
+
+    assert next(f for f in job.findings if f.code == "prompts_left_out").evidence["names"] == "a, b"
+    assert job.n_pairs == 7
 
 
 @pytest.mark.parametrize("place", [0, -1])

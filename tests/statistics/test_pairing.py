@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tests.strategies import record, sample, samples_to_table, speculative, sweep, wobble
@@ -201,14 +202,32 @@ def test_the_last_of_equal_attempts_counts():
     assert _speeds(_jobs([again, *samples])[0].speculative) == (66.0,)
 
 
-def test_iterations_of_any_size_are_passes():
+@pytest.mark.parametrize("step", [2**29, 2**19 - 1])  # beyond what a code has room for, and beyond all three together
+def test_numbers_of_any_size_are_passes(step):
     samples = [
-        replace(s, iteration=s.iteration * 2**29, launch=s.iteration * 2**28) for s in sweep(iterations=3, speed=_noisy)
+        replace(s, **dict.fromkeys(("block", "launch", "iteration"), step * s.iteration))
+        for s in sweep(iterations=3, speed=_noisy)
     ]
+    again = [replace(s, attempt=2, order=s.order + 100) for s in samples[-1:]]
 
-    (job,) = _jobs(samples, jobs={"j8": record()})
+    (job,) = _jobs([*samples, *again], jobs={"j8": record()})
 
     assert job.n_pairs == 3
+
+
+def test_without_records_the_baseline_has_the_settings_of_the_job_as_far_as_vanilla_has_any():
+    samples = sweep(iterations=2)
+    other = [replace(s, job_id="a", tokens_per_second=15.0) for s in samples if s.mode is Mode.VANILLA]
+    threads = {"a": "4", "base": "8", "j8": "8"}
+    table = samples_to_table([*other, *samples])
+    owners = table["job_id"].to_pylist()
+    for name, values in (("engine.threads", threads), ("draft.cache", {"j8": "q8_0"})):
+        table = table.append_column(name, pa.array([values.get(owner) for owner in owners], pa.string()))
+
+    (job,) = (row for row in compare_jobs(table) if row.job_id == "j8" and row.prompt_id is None)
+
+    assert _speeds(job.vanilla) == (30.0, 30.0)
+    assert "ambiguous_baseline" not in {finding.code for finding in job.findings}
 
 
 def test_vanilla_only_jobs_have_the_first_of_their_baselines_that_has_runs():

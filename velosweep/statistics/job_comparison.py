@@ -89,11 +89,9 @@ class ComparedJob:
             machine.append(warning("ambiguous_baseline", "vanilla", {}))
         if count > 1:
             return [*per_prompt, self._whole(per_prompt, figures, machine)]
-        findings = [*per_prompt[0].findings, *machine]
-        return [
-            *per_prompt,
-            replace(per_prompt[0], prompt_id=None, turn=None, findings=tuple(findings), by_round=figures[0].by_round),
-        ]
+        (only,), (of_only,) = per_prompt, figures
+        all_findings = (*only.findings, *machine)
+        return [only, replace(only, prompt_id=None, turn=None, findings=all_findings, by_round=of_only.by_round)]
 
     def _whole(
         self, per_prompt: list[Comparison], figures: Sequence[PairedStatistics], machine: list[Finding]

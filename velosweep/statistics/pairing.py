@@ -146,11 +146,8 @@ class Baselines:
     def _set_alike(self, vanilla: Owner, owner: Owner) -> bool:
         """Whether a job has the values that vanilla runs have in columns of settings, which follow the contract's."""
         columns, places = self._arrangement.columns, (int(vanilla.rows[0]), int(owner.rows[0]))
-        for name in self._settings:
-            theirs, own = (columns.text(name).at(place) for place in places)
-            if theirs is not None and theirs != own:
-                return False
-        return True
+        values = ([columns.text(name).at(place) for place in places] for name in self._settings)
+        return all(theirs is None or theirs == own for theirs, own in values)
 
 
 def _signature(columns: Columns, owner: Owner) -> tuple[object, ...]:
@@ -232,7 +229,7 @@ def job_rows(arrangement: IndexedRuns, job: FoundJob) -> JobRows:
     number = slots // arrangement.prompt_count  # sorted, as slots are
     pass_of = np.cumsum(np.diff(number, prepend=number[:1]) > 0)
     prompts = _prompt_order(arrangement, rows, record)
-    column_of = np.full(arrangement.prompt_count, -1)
+    column_of = np.zeros(arrangement.prompt_count, dtype=np.int64)
     column_of[prompts] = np.arange(len(prompts))
     where = (pass_of, column_of[slots % arrangement.prompt_count])
     cubes = np.full((2, int(pass_of[-1]) + 1, len(prompts)), -1, dtype=np.int64)

@@ -253,23 +253,16 @@ def used_rows(runs: Runs, job: JobRows) -> tuple[Any, Any, bool]:
 def suite_prompts(runs: Runs, job: JobRows, vanilla: Any, speculative: Any) -> Any:
     """Mask of the prompts over which passes are compared: all, but for those whose failures cost more than they give.
 
-    A prompt that failed for good leaves no whole pass. It is left out where the passes that are whole without it hold
-    more runs. `vanilla`, `speculative`: the used rows, passes x prompts, -1 where none.
+    A prompt that failed for good leaves no whole pass. Of the prompts with a failed run those with the fewest good ones
+    are left out, so many that the whole passes hold the most runs. `vanilla`, `speculative`: the used rows, passes x
+    prompts, -1 where none.
     """
     there = (speculative if (speculative >= 0).any() else vanilla) >= 0
     failed = [(cube >= 0) & ~runs.usable[cube] for cube in (job.vanilla, job.speculative)]
-    suspects = (failed[0] | failed[1]).any(axis=0)
-    kept, places = np.ones(len(job.prompts), dtype=bool), np.arange(len(job.prompts))
-
-    def whole_runs(mask: Any) -> int:
-        return int(there[:, mask].all(axis=1).sum()) * int(mask.sum())
-
-    while suspects.any():
-        most, worst = max((whole_runs(kept & (places != p)), p) for p in np.flatnonzero(suspects))
-        if most <= whole_runs(kept):
-            break
-        kept[worst] = suspects[worst] = False
-    return kept
+    suspects = np.flatnonzero((failed[0] | failed[1]).any(axis=0))
+    worst_first = suspects[np.lexsort((-suspects, there[:, suspects].sum(axis=0)))]
+    masks = [~np.isin(np.arange(len(job.prompts)), worst_first[:out]) for out in range(len(suspects) + 1)]
+    return max(masks, key=lambda mask: int(there[:, mask].all(axis=1).sum() * mask.sum()))
 
 
 def present_rows(rows: Any) -> Any:

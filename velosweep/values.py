@@ -58,6 +58,11 @@ class Verdict(str, Enum):
     NOT_CONVERGED = "not_converged"
     INVALID = "invalid"
 
+    @property
+    def words(self) -> str:
+        """For people: `no reliable gain`."""
+        return self.value.replace("_", " ")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Device:

@@ -48,9 +48,8 @@ def deployments(comparisons: Sequence[Comparison], record: SweepRecord) -> list[
         best = "nothing was drafted" if job.drafted is False else f"the best setting was {speedup_words(job)}"
         what = speedup_words(job) if command else f"no speculation ({best})"
         where = f"{job.device}, {job.engine}, llama.cpp {job.llama_cpp_build}"
-        mode = job.speculative if command else job.vanilla
         found[job.main_model] = (
-            mode.tokens_per_second.mean if mode else 0.0,
+            (job.speculative_speed if command else job.vanilla_speed) or 0.0,
             Deployment(
                 name=terminal_text(Path(job.main_model).stem).replace("[", "(").replace("]", ")"),
                 command=_plain(tuple(shlex.split(command or vanilla_command(job, record)))),

@@ -143,16 +143,16 @@ def decoding_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) ->
     Of many jobs those whose ids are `advised` are shown, and the first.
     """
     known = [
-        (job, job.decoding, 1000 / job.speculative.tokens_per_second.mean)
+        (job, job.decoding, 1000 / job.speculative_speed)
         for job in sorted(jobs, key=lambda job: job.job_id not in advised)
-        if job.decoding is not None and job.speculative is not None
+        if job.decoding is not None and job.speculative_speed is not None
     ][:_MOST_JOBS]
     if not known:
         return None
     names = names_of(jobs)
     first, decoding, _ = known[0]
     known.sort(key=lambda entry: list(names.labels).index(entry[0].job_id))
-    plain = {names.vanilla[job.job_id]: 1000 / job.vanilla.tokens_per_second.mean for job, _, _ in known if job.vanilla}
+    plain = {names.vanilla[job.job_id]: 1000 / job.vanilla_speed for job, _, _ in known if job.vanilla_speed}
     labels = [names.labels[job.job_id] for job, _, _ in known]
     told = all(one.sync_cost is not None for _, one, _ in known)
     verifying = "verifying" if told else "verifying, and the draft model reading that"

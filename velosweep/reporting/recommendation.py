@@ -157,10 +157,9 @@ def _kind_and_headline(best: Comparison, setting: str) -> tuple[str, str]:
 
 def _speeds(best: Comparison) -> str:
     """` (20.2 → 24.0 tok/s)`; empty where all runs' means would refute the ratio of the confirming pairs."""
-    old, new, ratio = best.vanilla, best.speculative, best_estimate(best)
-    if old is None or new is None or ratio is None:
+    before, after, ratio = best.vanilla_speed, best.speculative_speed, best_estimate(best)
+    if before is None or after is None or ratio is None:
         return ""
-    before, after = old.tokens_per_second.mean, new.tokens_per_second.mean
     return f" ({before:.1f} → {after:.1f} tok/s)" if abs(after / before / ratio - 1) < _SAME_RATIO else ""
 
 
@@ -190,28 +189,23 @@ def _without_ratio(
     speculating = [job for job in jobs if job.speculation != "none"]
     if speculating and all(job.drafted is False for job in speculating):
         return "Nothing was drafted on these prompts, so there is nothing to gain: run without speculation"
-    rates = {job.job_id: job.speculative.tokens_per_second.mean for job in jobs if job.speculative}
-    if rates:
-        top = max((job for job in jobs if job.speculative), key=lambda job: rates[job.job_id])
+    top = max(jobs, key=lambda job: job.speculative_speed or 0.0)
+    if top.speculative is not None:
         invalid = top.verdict is Verdict.INVALID and top.vanilla
         why = "all runs are invalid" if invalid else without_speedup(top, record)
-        setting = _setting(top, names, record)
-        return f"No speedup known ({why}). Fastest: {setting}, {number(rates[top.job_id], 1)} tok/s"
-    vanilla = [
-        (job.speculation == "none", job.vanilla.tokens_per_second.mean, names.labels[job.job_id])
-        for job in jobs
-        if job.vanilla is not None
-    ]
-    if not vanilla:
+        speed = f"{number(top.speculative_speed, 1)} tok/s"
+        return f"No speedup known ({why}). Fastest: {_setting(top, names, record)}, {speed}"
+    top = max(jobs, key=lambda job: (job.vanilla is not None, job.speculation == "none", job.vanilla_speed))
+    if top.vanilla is None:
         return "Nothing could be measured"
-    wanted, rate, label = max(vanilla)
+    speed = f"{number(top.vanilla_speed, 1)} tok/s"
     if not speculating:
-        fastest = f", the fastest: {label.removeprefix('no speculation, ')}" if len(jobs) > 1 else ""
-        return f"{number(rate, 1)} tok/s without speculation{fastest}"
+        label = names.labels[top.job_id].removeprefix("no speculation, ")
+        return f"{speed} without speculation{f', the fastest: {label}' if len(jobs) > 1 else ''}"
     why = "No speculative run could be measured"
     if search is not None and not search.certified and not anything_compared(search):
         why = search.headline
-    return f"{'Only' if wanted else f'{why};'} without speculation: {number(rate, 1)} tok/s"
+    return f"{'Only' if top.speculation == 'none' else f'{why};'} without speculation: {speed}"
 
 
 def _setting(job: Comparison, names: JobNames, record: SweepRecord) -> str:

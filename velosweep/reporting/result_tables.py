@@ -12,7 +12,6 @@ from velosweep.reporting.table import Cell, Column, Table, column, figure, perce
 from velosweep.reporting.wording import (
     TOO_FEW_RUNS,
     VERDICT_SIGNS,
-    VERDICT_WORDS,
     grouped,
     interval_words,
     is_informative,
@@ -60,7 +59,7 @@ def summary_table(
     speeds: dict[str, str] = {}  # vanilla's, by baseline
     for job in (*best.values(), *jobs):
         if job.vanilla is not None:
-            speeds.setdefault(baseline_of.get(job.job_id, ""), number(job.vanilla.tokens_per_second.mean, 1))
+            speeds.setdefault(baseline_of.get(job.job_id, ""), number(job.vanilla_speed, 1))
     lines: list[dict[str, str]] = []
     for job in jobs if shown is None else [job for job in jobs if job.job_id in shown]:
         cells = {key: names.texts[key][job.job_id] for key in keys}
@@ -106,11 +105,11 @@ def _outcome(job: Comparison, failed: str | None) -> dict[str, str]:
         told = is_informative(job.ci_low, job.ci_high)
         ends = f"{job.ci_low:.2f}–{job.ci_high:.2f}" if told else TOO_FEW_RUNS
         limits = f" ({ends}{', unpaired' if unpaired(job) else ''})"
-    rate = job.speculative.tokens_per_second.mean if job.speculative else None
-    if rate and job.vanilla and value and (rate / job.vanilla.tokens_per_second.mean - 1) * (value - 1) < 0:
-        rate = None  # the mean of all runs would refute the ratio of the pairs
+    speed, vanilla = job.speculative_speed, job.vanilla_speed
+    if speed and vanilla and value and (speed / vanilla - 1) * (value - 1) < 0:
+        speed = None  # the mean of all runs would refute the ratio of the pairs
     return {
-        "tok/s": number(rate, 1) if rate is not None else "",
+        "tok/s": figure(speed, 1).text,
         "speedup": "" if value is None else f"{value:.2f}×{limits}",
         "accepted": _FIGURES["accepted"](job).text,
         "verdict": f"failed: {failed}" if failed else _MARKS.get(_verdict(job)[0], ""),
@@ -174,7 +173,7 @@ def _verdict(row: Comparison) -> tuple[str, str]:
         return "∅", "drafted nothing"
     if best_estimate(row) is None and row.verdict is not Verdict.INVALID:
         return "–", "no baseline"
-    return VERDICT_SIGNS[row.verdict], VERDICT_WORDS[row.verdict]
+    return VERDICT_SIGNS[row.verdict], row.verdict.words
 
 
 def _spread(mode: ModeStatistics | None, metric: str = "tokens_per_second") -> Cell:

@@ -20,7 +20,6 @@ from velosweep.reporting.chart import (
 from velosweep.reporting.wording import (
     MOST_SERIES,
     VERDICT_SIGNS,
-    VERDICT_WORDS,
     by_prompt,
     jobs_by_series,
     join_words,
@@ -89,7 +88,7 @@ def _speedup_over_n_draft(jobs: Sequence[Comparison], target: float) -> Chart:
     for index, (name, members) in enumerate(leading.items()):
         drafts = [job.n_draft for job in members]
         hovers = [
-            f"<b>n_draft {job.n_draft}: {speedup_words(job)}</b><br>{VERDICT_WORDS[job.verdict]}, "
+            f"<b>n_draft {job.n_draft}: {speedup_words(job)}</b><br>{job.verdict.words}, "
             f"{'unpaired runs' if unpaired(job) else plural(job.n_pairs, 'pair')}"
             f"{f'<br>acceptance {percent(job.acceptance.rate)}' if job.acceptance else ''}"
             for job in members
@@ -201,7 +200,7 @@ def _heat(chart_id: str, title: str, what: str, rows: Mapping[str, Mapping[int, 
         [[row.get(n_draft) for n_draft in drafts] for row in rows.values()],
         lambda cell: None if best_estimate(cell) is None else _value(cell),
         lambda cell: f"{number(best_estimate(cell))}{VERDICT_SIGNS[cell.verdict]}",
-        lambda cell: f"{speedup_words(cell)}, {VERDICT_WORDS[cell.verdict]}",
+        lambda cell: f"{speedup_words(cell)}, {cell.verdict.words}",
         middle=1.0,
         where="%{y}<br>n_draft %{x}: ",
         x=[str(n_draft) for n_draft in drafts],

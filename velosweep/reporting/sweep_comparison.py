@@ -114,6 +114,9 @@ def _settings_apart(old: Sequence[Comparison], new: Sequence[Comparison]) -> Ite
             yield f"{names.titles[key]} is {join_words(before)} in the old one, {join_words(after)} in the new one"
 
 
+_SIGNS = {"can't tell": "–", "none found": "≈", "faster": "▲", "slower": "▼"}
+
+
 def _words(change: Change) -> str:
     if change.ratio is None:
         return "can't tell"
@@ -150,29 +153,25 @@ def change_table(compared: SweepComparison) -> Table:
     """One row a job; its speed is the speculative mode's, else vanilla's."""
     changes = compared.changes.changes
 
-    def speed(row: Comparison) -> Cell:
-        mode = row.speculative or row.vanilla
-        return figure(mode.tokens_per_second.mean if mode else None, 1)
-
     def vanilla(change: Change) -> Cell:
         return figure(change.vanilla_ratio.ratio if change.vanilla_ratio else None, 3, "×")
 
-    def change_cell(change: Change) -> str:
-        sign = "–" if change.ratio is None else "≈" if not change.real else "▲" if change.ratio.ratio > 1 else "▼"
-        return f"{sign} {_words(change)}"
-
     columns = (
         column("setting", changes, compared.label, right=False),
-        column("old tok/s", changes, lambda change: speed(change.old), drop=3),
-        column("new tok/s", changes, lambda change: speed(change.new), drop=2),
+        column("old tok/s", changes, lambda change: _speed(change.old), drop=3),
+        column("new tok/s", changes, lambda change: _speed(change.new), drop=2),
         column("new / old", changes, lambda change: _ratio_words(change.ratio)),
         column("vanilla", changes, vanilla, drop=5),
         column("old speedup", changes, lambda change: figure(change.old.speedup_gm), drop=6),
         column("new speedup", changes, lambda change: figure(change.new.speedup_gm), drop=6),
         column("of speedups", changes, lambda change: _ratio_words(change.speedup_ratio), drop=4),
-        column("change", changes, change_cell, right=False),
+        column("change", changes, lambda change: f"{_SIGNS[_words(change)]} {_words(change)}", right=False),
     )
     return Table(caption="Every setting", columns=columns)
+
+
+def _speed(row: Comparison) -> Cell:
+    return figure(row.speculative_speed or row.vanilla_speed, 1)
 
 
 def print_comparison(compared: SweepComparison, console: "Console") -> None:

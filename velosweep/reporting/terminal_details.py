@@ -73,19 +73,16 @@ def print_single(job: Comparison, record: SweepRecord, console: "Console") -> No
     if job.drafted is False:
         say(console, "⚠️ Nothing was drafted: that is vanilla measured twice", style="yellow")
     elif job.speedup is not None:
-        _print_target(job, job.speedup, reasons_for_modest_speedup(job), record, console)
+        _print_target(job, job.speedup, record, console)
     say(console)
 
 
-def _print_target(
-    job: Comparison, value: float, reasons: Sequence[str], record: SweepRecord, console: "Console"
-) -> None:
-    """Whether the job reached its target, and what may help; no `reasons` where the findings above say everything."""
+def _print_target(job: Comparison, value: float, record: SweepRecord, console: "Console") -> None:
+    """Whether the job reached its target, and what may help."""
     target = target_of(record, job.job_id)
     if value <= target or job.verdict is Verdict.INVALID:
-        also = "" if reasons else " a quieter machine, as said above"
-        say(console, f"{hint_heading(job)}{also}", style="yellow")
-        for reason in reasons:
+        say(console, hint_heading(job), style="yellow")
+        for reason in reasons_for_modest_speedup(job):
             say(console, f"- {reason}", indent=3)
     elif job.verdict is not Verdict.FASTER:
         why = "see the interval" if job.ci_low is not None else "one pair of runs has no interval"

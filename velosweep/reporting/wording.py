@@ -17,13 +17,6 @@ from velosweep.values import Verdict
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
-VERDICT_WORDS = {
-    Verdict.FASTER: "faster",
-    Verdict.SLOWER: "slower",
-    Verdict.NO_RELIABLE_GAIN: "no reliable gain",
-    Verdict.NOT_CONVERGED: "not converged",
-    Verdict.INVALID: "invalid",
-}
 VERDICT_SIGNS = {
     Verdict.FASTER: "▲",
     Verdict.SLOWER: "▼",

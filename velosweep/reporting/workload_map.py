@@ -12,18 +12,10 @@ from velosweep.planning.job_settings import value_of, varying_keys
 from velosweep.records import SweepRecord
 from velosweep.reporting.chart import MUTED, Chart, Trace, axis, heat_trace, rounded
 from velosweep.reporting.recommendation import Recommendation, answered_jobs
-from velosweep.reporting.table import Cell, Table, column, figure
-from velosweep.reporting.wording import (
-    VERDICT_SIGNS,
-    VERDICT_WORDS,
-    grouped,
-    join_words,
-    names_of,
-    number,
-    speedup_words,
-)
+from velosweep.reporting.table import Table, column, figure
+from velosweep.reporting.wording import VERDICT_SIGNS, grouped, join_words, names_of, number, speedup_words
 from velosweep.statistics.best_of_several import Task, task_of
-from velosweep.statistics.comparison import Comparison, ModeStatistics
+from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate, fastest
 from velosweep.units import plural
 from velosweep.values import Verdict
@@ -157,7 +149,7 @@ def _log_speedup(job: Comparison) -> float | None:
 def _hover(job: Comparison) -> str:
     setting = f"{job.speculation}, n_draft {job.n_draft}"
     load = f"{plural(job.concurrency, 'stream')}, depth {job.depth:,}"
-    return f"<b>{load}: {speedup_words(job)}</b><br>{VERDICT_WORDS[job.verdict]}, {setting}"
+    return f"<b>{load}: {speedup_words(job)}</b><br>{job.verdict.words}, {setting}"
 
 
 def _steps(title: str, names: Sequence[str]) -> dict[str, Any]:
@@ -216,10 +208,10 @@ def workload_table(answers: Sequence[Comparison], jobs: Sequence[Comparison]) ->
         columns=(
             load,
             *([column("best setting", found, lambda job: names[job.job_id], right=False)] if names else []),
-            column("vanilla tok/s", found, lambda job: _rate(job.vanilla)),
-            column("speculative tok/s", found, lambda job: _rate(job.speculative)),
+            column("vanilla tok/s", found, lambda job: figure(job.vanilla_speed, 1)),
+            column("speculative tok/s", found, lambda job: figure(job.speculative_speed, 1)),
             column("speedup", found, speedup_words),
-            column("", found, lambda job: VERDICT_WORDS[job.verdict], right=False),
+            column("", found, lambda job: job.verdict.words, right=False),
             column("first token p95 ms", found, lambda job: _waits(job, "first_token_p95_ms"), drop=1),
             column("next token p95 ms", found, lambda job: _waits(job, "between_tokens_p95_ms"), drop=2),
         ),
@@ -234,10 +226,6 @@ def _speedup_at(cells: Mapping[Workload, Comparison], names: Mapping[str, str], 
 
 def _sign(job: Comparison) -> str:
     return f"{number(best_estimate(job))}×{VERDICT_SIGNS[job.verdict]}"
-
-
-def _rate(stats: ModeStatistics | None) -> Cell:
-    return figure(stats.tokens_per_second.mean if stats else None, 1)
 
 
 def _waits(job: Comparison, name: str) -> str | None:

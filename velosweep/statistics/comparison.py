@@ -230,3 +230,13 @@ class Comparison:
     to_best_high: float | None = None
     chosen_low: float | None = None
     beside_first: BuildComparison | None = None
+
+    @property
+    def vanilla_speed(self) -> float | None:
+        """Mean tokens per second of its runs without speculation."""
+        return None if self.vanilla is None else self.vanilla.tokens_per_second.mean
+
+    @property
+    def speculative_speed(self) -> float | None:
+        """Mean tokens per second of its runs with speculation."""
+        return None if self.speculative is None else self.speculative.tokens_per_second.mean

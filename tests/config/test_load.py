@@ -198,9 +198,9 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         job(f"model_pair.main_model={tmp_path}/none.gguf", "n_draft=0", "protocol.launches=0")
 
     said = str(caught.value)
-    assert said.startswith("4 things are wrong:\n  - model_pair.draft_model has no value; ")
+    assert said.startswith("4 things are wrong:\n  - n_draft is 0; it must be at least 1\n")
     assert f"\n  - No model at {tmp_path}/none.gguf; set model_pair.main_model" in said
-    assert "\n  - n_draft is 0; it must be at least 1" in said
+    assert "\n  - model_pair.draft_model has no value; " in said
     assert "\n  - protocol.launches is 0" in said
 
 

@@ -21,6 +21,8 @@ from velosweep.errors import ConfigError, StorageError, VelosweepError, combine_
 
 _JOB_KEYS = [name for name in KEYS if "." not in name and (name not in RUN_KEYS or name == "tuner")]
 """A single job has no use for `tuner`, and still says what is wrong with it."""
+_JOB_FIELDS = [name for name in _JOB_KEYS if name not in ("llama_cpp", "prompt", "iterations", "tuner")]
+"""The others are parts of these (see `JobLoader`)."""
 
 
 def load_settings(cfg: DictConfig, unresolved: Mapping[str, Any] | None = None, *, tune: bool = False) -> RunSettings:
@@ -91,8 +93,13 @@ class JobLoader:
 
     def __init__(self, *, base: Path | None = None) -> None:
         base = base or Path.cwd()
-        self._prompts = partial(load_prompts, base=base)
-        self._output = partial(job_parts.output_path, base=base)
+        self._joined: dict[str, tuple[tuple[str, ...], Callable[..., Any]]] = {
+            "model_pair": (("model_pair",), job_parts.model_pair),
+            "engine": (("engine", "llama_cpp"), job_parts.engine),
+            "prompts": (("prompt", "prompts"), partial(load_prompts, base=base)),
+            "protocol": (("protocol", "iterations"), job_parts.protocol),
+            "output": (("output",), partial(job_parts.output_path, base=base)),
+        }
         self._made: dict[Any, Any] = {}
         self._resolved: dict[Any, Any] = {}
 
@@ -112,30 +119,11 @@ class JobLoader:
         """
         values = plain_values(cfg, _JOB_KEYS, unresolved, self._resolved)
         parts = _Parts(values, self._made)
-        made = {
-            "model_pair": parts.make("model_pair", by=job_parts.model_pair),
-            "speculation": parts.make("speculation"),
-            "skip_vanilla": parts.make("skip_vanilla"),
-        }
-        parts.check(job_parts.check_measurable, *made.values())
-        made |= {
-            "engine": parts.make("engine", "llama_cpp", by=job_parts.engine),
-            "n_draft": parts.make("n_draft"),
-            "n_predict": parts.make("n_predict"),
-            "concurrency": parts.make("concurrency"),
-            "depth": parts.make("depth"),
-            "stop": parts.make("stop"),
-        }
+        made = {name: parts.make(*self._joined.get(name, ((name,), None))) for name in _JOB_FIELDS}
+        parts.make(("tuner",))
+        parts.check(job_parts.check_measurable, made["model_pair"], made["speculation"], made["skip_vanilla"])
         for key in ("n_draft", "n_predict"):
             parts.check(job_parts.check_context, key, made[key], made["engine"])
-        made |= {
-            "prompts": parts.make("prompt", "prompts", by=self._prompts),
-            "sampling": parts.make("sampling"),
-            "protocol": parts.make("protocol", "iterations", by=job_parts.protocol),
-            "target_speedup": parts.make("target_speedup"),
-            "output": parts.make("output", by=self._output),
-        }
-        parts.make("tuner")
         if parts.problems and values["engine"]["kind"] != "attached":  # an attached server's models are where it runs
             parts.check(job_parts.check_main_model, made["model_pair"])
         if parts.problems:
@@ -154,7 +142,7 @@ class _Parts:
         self._values = values
         self._made = made
 
-    def make(self, *names: str, by: Callable[..., Any] | None = None) -> Any:
+    def make(self, names: Sequence[str], by: Callable[..., Any] | None = None) -> Any:
         """The frozen value of a key, or what `by` makes of several keys'; None where something is wrong with them."""
         cause = (by, *names, repr([self._values[name] for name in names]))
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import GrammarParseError
 
 from velosweep.config.command_words import quoted
@@ -92,47 +92,42 @@ def spread_lists(loaded: "ConfigResult", config_path: str) -> "ConfigResult":
 
     Only lists at keys that take one value, and of a group's choices; a list of one is that value.
     """
-    config, package = loaded.config, loaded.header.get("package")
-    group = config_path.rpartition("/")[0].replace("/", ".")
-    prefix = "" if package == "_global_" else group if package in (None, "_group_") else package
-    if not isinstance(config, DictConfig):
+    config: Any = OmegaConf.to_container(loaded.config)
+    if not isinstance(config, dict):
         return loaded
+    package, group = loaded.header.get("package"), config_path.rpartition("/")[0].replace("/", ".")
+    prefix = "" if package == "_global_" else group if package in (None, "_group_") else package
     params = {} if prefix else _choices(config)
     for key, owner, name in _lists(config, f"{prefix}." if prefix else ""):
-        values = OmegaConf.to_container(owner._get_node(name))
-        if not isinstance(values, list) or not values or any(isinstance(value, (list, dict)) for value in values):
-            continue
-        if len(values) > 1:
-            params[key] = ",".join(map(_word, values))
-        owner[name] = values[0]  # what holds where one job is looked at
+        if len(owner[name]) > 1:
+            params[key] = ",".join(map(_word, owner[name]))
+        owner[name] = owner[name][0]  # what holds where one job is looked at
+    loaded.config = OmegaConf.create(config)
     if not params:
         return loaded
     if prefix:  # what is Hydra's can only be set from the top
-        defaults = {"defaults": config.pop("defaults")} if "defaults" in config else {}
-        top = OmegaConf.create(defaults)
-        OmegaConf.update(top, prefix, config, force_add=True)
-        loaded.config = config = top
+        loaded.config = OmegaConf.create({"defaults": config.pop("defaults")} if "defaults" in config else {})
+        OmegaConf.update(loaded.config, prefix, config, force_add=True)
         loaded.header["package"] = "_global_"
-    OmegaConf.update(config, "hydra.mode", "MULTIRUN", force_add=True)
-    OmegaConf.update(config, "hydra.sweeper.params", params, merge=True, force_add=True)
+    OmegaConf.update(loaded.config, "hydra.mode", "MULTIRUN", force_add=True)
+    OmegaConf.update(loaded.config, "hydra.sweeper.params", params, merge=True, force_add=True)
     return loaded
 
 
-def _choices(config: DictConfig) -> dict[str, str]:
+def _choices(config: dict[str, Any]) -> dict[str, str]:
     """The groups of which a file names several choices: what they are swept over.
 
     `protocol: quick`, as other keys are written, becomes the entry of `defaults` that Hydra wants. Of several the
     first is it; Hydra would put all of them into one job.
     """
     params: dict[str, str] = {}
-    plain: dict[Any, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
-    entries = list(plain.get("defaults") or ()) if isinstance(plain.get("defaults"), list) else []
+    entries = list(config["defaults"]) if isinstance(config.get("defaults"), list) else []
     for name in GROUPS:
-        chosen = plain.get(name)
+        chosen = config.get(name)
         words = chosen if isinstance(chosen, list) else [chosen]
         if words and all(isinstance(word, str) for word in words):
             entries.append({f"override /{name}": chosen})
-            config.pop(name)
+            del config[name]
     for entry in entries:
         for key, value in entry.items() if isinstance(entry, dict) else ():
             group = str(key).removeprefix("override").strip().lstrip("/")
@@ -140,18 +135,20 @@ def _choices(config: DictConfig) -> dict[str, str]:
                 entry[key] = value[0]
                 params |= {group: ",".join(map(str, value))} if len(value) > 1 else {}
     if entries:
-        config.defaults = entries
+        config["defaults"] = entries
     return params
 
 
-def _lists(config: DictConfig, prefix: str) -> Iterator[tuple[str, DictConfig, str]]:
-    """Lists at keys that take one value: the dotted key, and where it is."""
-    for name in map(str, list(config)):
-        node, key = config._get_node(name), f"{prefix}{name}"
-        if isinstance(node, ListConfig) and KEY_TYPES.get(key) in ("int", "number", "text", "bool"):
+def _lists(config: dict[str, Any], prefix: str) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Lists of values at keys that take one: the dotted key, and where it is."""
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from _lists(value, f"{key}.")
+        elif KEY_TYPES.get(key) not in ("int", "number", "text", "bool") or not isinstance(value, list):
+            continue
+        elif value and not any(isinstance(one, (list, dict)) for one in value):
             yield key, config, name
-        elif isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
-            yield from _lists(node, f"{key}.")
 
 
 def _word(value: object) -> str:

@@ -40,24 +40,24 @@ def jobs_over(*n_drafts: int, kind: str = "draft") -> list[Job]:
 
 
 @pytest.mark.parametrize(
-    ("kinds", "heads", "real"),
+    ("kinds", "head", "real"),
     [
-        (("draft",), [], [4, 12]),
-        ((), [], [4, 12]),
-        (("ngram-cache",), [], [8, 8]),
-        (("ngram-cache", "ngram-mod"), [], [4, 12]),
-        (("draft-dflash",), [SEVEN], [4, 7]),
-        (("draft-dflash", "ngram-cache"), [SEVEN], [4, 7]),
-        (("draft-dflash", "ngram-mod"), [SEVEN], [4, 12]),
-        (("draft-mtp",), [THREE], [3, 3]),
-        (("draft-mtp",), [FREE], [4, 12]),
-        (("draft",), [THREE], [4, 12]),  # a main model with heads that this kind does not use
+        (("draft",), None, [4, 12]),
+        ((), None, [4, 12]),
+        (("ngram-cache",), None, [8, 8]),
+        (("ngram-cache", "ngram-mod"), None, [4, 12]),
+        (("draft-dflash",), SEVEN, [4, 7]),
+        (("draft-dflash", "ngram-cache"), SEVEN, [4, 7]),
+        (("draft-dflash", "ngram-mod"), SEVEN, [4, 12]),
+        (("draft-mtp",), THREE, [3, 3]),
+        (("draft-mtp",), FREE, [4, 12]),
+        (("draft",), THREE, [4, 12]),  # a main model with heads that this kind does not use
     ],
 )
-def test_a_kind_drafts_what_it_can_whatever_it_is_told(kinds, heads, real):
+def test_a_kind_drafts_what_it_can_whatever_it_is_told(kinds, head, real):
     speculation = Speculation(kinds=kinds)
 
-    assert [effective_n_draft(job(n_draft=n, speculation=speculation), heads) for n in (4, 12)] == real
+    assert [effective_n_draft(job(n_draft=n, speculation=speculation), head) for n in (4, 12)] == real
 
 
 def test_jobs_that_come_to_one_run_are_measured_once_in_the_first_one_s_place():
@@ -133,6 +133,6 @@ def test_a_model_with_three_heads_drafts_three_tokens_whatever_llama_cpp_is_told
 
     head = read_header(tmp_path / "main.gguf").head
     assert head is not None
-    assert effective_n_draft(job(n_draft=8, speculation=kind), [head]) == 3
+    assert effective_n_draft(job(n_draft=8, speculation=kind), head) == 3
     assert run.accepted_per_position is not None
     assert len(run.accepted_per_position) == 3

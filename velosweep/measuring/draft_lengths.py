@@ -3,7 +3,7 @@
 llama.cpp takes any n_draft and says nothing, so that several n_draft are then one run under several names.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from velosweep.config.settings import Job
@@ -11,16 +11,16 @@ from velosweep.llama_cpp.arguments import kind_parameters
 from velosweep.models.draft_heads import DraftHead
 
 
-def effective_n_draft(job: Job, heads: Collection[DraftHead]) -> int:
-    """The n_draft that the job really has. `heads`: those of its models that its kinds draft with."""
+def effective_n_draft(job: Job, head: DraftHead | None) -> int:
+    """The n_draft that the job really has. `head`: what its models have to draft with."""
     kinds = job.speculation.all_kinds
     fixed = [kind.fixed_length for kind in kinds if kind.fixed_length is not None]
     if kinds and len(fixed) == len(kinds):
         return max(fixed)
-    longest = {head.kind: head.longest for head in heads}
-    limits = [longest.get(kind.llama_cpp) for kind in kinds if kind.fixed_length is None]
-    known = [limit for limit in limits if limit is not None]
-    return min(job.n_draft, max(known)) if known and len(known) == len(limits) else job.n_draft
+    free = {kind.llama_cpp for kind in kinds if kind.fixed_length is None}
+    if head is None or head.longest is None or free != {head.kind}:
+        return job.n_draft
+    return min(job.n_draft, head.longest)
 
 
 def merge_duplicate_jobs(jobs: Sequence[Job], real: Iterable[int]) -> list[Job]:

@@ -78,30 +78,19 @@ def _why_no_template(engine: str, main: GgufInfo | None) -> str | None:
     return None if main is not None and main.chat_template else "the main model has no chat template"
 
 
-def _with_template(prompts: PromptSet, *, there: bool) -> PromptSet:
-    """The prompts of prompts.chat=auto, by whether a chat template can be applied. Raises ConfigError for those that
-    make no sense without one."""
-    if not there and (prompts.system or any(one.system or one.before for one in prompts.prompts)):
-        raise ConfigError(
-            f"The prompts {prompts.name} have system messages or turns, and there is no chat template for them",
-            remedy="choose a main model with a chat template, or prompts without these",
-        )
-    return replace(prompts, chat=there)
-
-
 @dataclass
 class JobResolver:
     """`say` gets a line where a step may take long (writing the synthetic pair, fetching a model).
 
-    What was found so far: `engines`, model files in `models` and their `headers`, both by path; `reasons`: why each
-    llama.cpp was chosen; `raw_text`: why prompts.chat=auto applies no chat template, once each.
+    What was found so far: `engines`, model files in `models` and their `headers`, both by path; once each
+    `reasons`, why each llama.cpp was chosen, and `raw_text`, why prompts.chat=auto applies no chat template.
     """
 
     say: Callable[[str], None]
     engines: dict[EngineKey, Engine] = field(default_factory=dict)
     models: dict[str, ModelFile] = field(default_factory=dict)
     headers: dict[str, GgufInfo] = field(default_factory=dict)
-    reasons: list[str] = field(default_factory=list)
+    reasons: dict[str, None] = field(default_factory=dict)
     raw_text: dict[str, None] = field(default_factory=dict)
     _chosen: dict[EngineKey, ChosenEngine] = field(default_factory=dict)
     _paths: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -131,7 +120,7 @@ class JobResolver:
         asked = engine_key(job.engine)
         if asked not in self._chosen:
             self._chosen[asked] = choose_engine(job.engine, os.environ)
-            self.reasons += {self._chosen[asked].reason} - {*self.reasons}
+            self.reasons.setdefault(self._chosen[asked].reason)
         chosen = self._chosen[asked]
         engine = replace(job.engine, kind=chosen.engine.name, program=chosen.program)
         self.engines.setdefault(engine_key(engine), chosen.engine)
@@ -139,10 +128,18 @@ class JobResolver:
         prompts = job.prompts
         if prompts.chat is None:
             why_raw = _why_no_template(engine.kind, self.headers.get(pair.main_model))
-            prompts = _with_template(prompts, there=why_raw is None)
-            if why_raw is not None:
-                self.raw_text.setdefault(why_raw)
+            prompts = replace(prompts, chat=True) if why_raw is None else self._as_raw_text(prompts, why_raw)
         return replace(job, engine=engine, model_pair=pair, prompts=prompts)
+
+    def _as_raw_text(self, prompts: PromptSet, why: str) -> PromptSet:
+        """Raises ConfigError for prompts that make no sense without a chat template."""
+        if prompts.system or any(one.system or one.before for one in prompts.prompts):
+            raise ConfigError(
+                f"The prompts {prompts.name} have system messages or turns, and there is no chat template for them",
+                remedy="choose a main model with a chat template, or prompts without these",
+            )
+        self.raw_text.setdefault(why)
+        return replace(prompts, chat=False)
 
     def check_engines(self, jobs: Sequence[Job]) -> None:
         """Raise ProgramError for settings of resolved jobs that their engines have no place for."""
@@ -190,11 +187,10 @@ class JobResolver:
             return None  # the pair's draft model, for other kinds; the main model may have heads of its own
         return draft
 
-    def heads_of(self, job: Job) -> list[DraftHead]:
-        """The heads that a resolved job drafts with; none where its models are not here to be read."""
-        pair = job.model_pair
-        files = [path for path in (pair.draft_model or pair.main_model,) if path in self.headers]
-        return [head for path in files if (head := self.headers[path].head) is not None]
+    def head_of(self, job: Job) -> DraftHead | None:
+        """What a resolved job's models have to draft with; None also where they are not here to be read."""
+        header = self.headers.get(job.model_pair.draft_model or job.model_pair.main_model)
+        return header.head if header else None
 
     def _find_model(self, reference: str, key: str) -> str:
         if (reference, key) not in self._paths:

@@ -93,9 +93,9 @@ def prepare(jobs: Sequence[Job], settings: RunSettings, *, say: Callable[[str], 
     if not settings.dry_run and not settings.measures_remotely:
         _check_attached(engines, resolved)
     resolved = [_named_by_server(job, engines[engine_key(job.engine)]) for job in resolved]
-    lanes = _lanes(engines.values(), settings, nvml, resolver.reasons.append)
+    lanes = _lanes(engines.values(), settings, nvml, resolver.reasons.setdefault)
     threaded = [replace(job, engine=_with_threads(job.engine, len(lanes))) for job in resolved]
-    lengths = [effective_n_draft(job, resolver.heads_of(job)) for job in threaded]
+    lengths = [effective_n_draft(job, resolver.head_of(job)) for job in threaded]
     distinct = merge_duplicate_jobs(threaded, lengths)
     programs = {program: program_sha256(Path(program)) for _, program, *_ in engines if program}
     content = {path: model.fingerprint for path, model in resolver.models.items()}

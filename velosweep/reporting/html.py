@@ -23,7 +23,6 @@ from velosweep.reporting.result_tables import (
     detailed_job_table,
     prompt_table,
     summary_table,
-    with_errors_replaced,
     with_failed,
 )
 from velosweep.reporting.run_charts import conditions_chart, samples_chart, timeline
@@ -81,7 +80,7 @@ def render_report(
     charts = _charts(rows, samples, advised, record)
     prompts = _prompt_rows(rows)
     shown = prompts if len(prompts) <= MOST_PROMPT_ROWS else [row for row in prompts if row.job_id in advised]
-    leading, failing = _leading(jobs, advised), with_errors_replaced(record, "see above")
+    leading, every = _leading(jobs, advised), with_failed(jobs, record)
     text = render_template(
         "report.html.j2",
         show_paths=show_paths,
@@ -92,9 +91,9 @@ def render_report(
         recommendations=[(found, target_reasons(found, jobs, record)) for found in recommendations],
         fastest=[sentence for _, sentence in fastest_of_all(jobs, record, samples)],
         failures=failure_sentences(record),
-        summary=summary_table(with_failed(jobs, record), failing, recommendations, leading),
+        summary=summary_table(every, record, recommendations, leading, failed_because="see above"),
         unshown=len(jobs) - len(leading),
-        results=detailed_job_table(with_failed(jobs, record), record, advised),
+        results=detailed_job_table(every, record, advised),
         searches=list(zip(search_titles(record), record.searches, map(search_table, record.searches), strict=True)),
         findings=[(advice, _where(where, len(jobs))) for advice, where in grouped_findings(jobs, labels, record)],
         charts=charts,

@@ -40,16 +40,16 @@ def summary_table(
     record: SweepRecord,
     found: Sequence[Recommendation],
     shown: Collection[str] | None = None,
+    *,
+    failed_because: str | None = None,
 ) -> Table:
     """One row a job below its vanilla: what it is, its speed, its speedup with the interval, and what that means.
 
     Jobs that `found` is about have its figures, and those to run a mark. `shown`: only these jobs by id, named as among
-    all `jobs`. A job that failed by `record` says why. What a search did not choose has its outcome there, and no
-    speedup: its runs were taken beside the winner's, and few of them beside vanilla's.
+    all `jobs`. A job that failed by `record` says why, or `failed_because` where that is said beside the table.
     """
-    names, failed, baseline_of = names_of(jobs), _reasons(record), record.baselines
-    best = answered_jobs(found)
-    searched = searched_candidates(record)
+    names, failed, baseline_of = names_of(jobs), _reasons(record, failed_because), record.baselines
+    best, searched = answered_jobs(found), searched_candidates(record)
     advised = answered_jobs(answer for answer in found if answer.kind == "run").keys()
     speculating = any(job.speculation != "none" for job in jobs)
     keys = tuple(dict.fromkeys((*names.keys, N_DRAFT))) if speculating else names.keys
@@ -58,7 +58,7 @@ def summary_table(
         vanilla |= {next(key for key in (DRAFT, KIND, N_DRAFT) if key in keys): "none", "speedup": "1.00×"}
     speeds: dict[str, str] = {}  # vanilla's, by baseline
     for job in (*best.values(), *jobs):
-        if job.vanilla is not None:
+        if job.vanilla:
             speeds.setdefault(baseline_of.get(job.job_id, ""), number(job.vanilla_speed, 1))
     lines: list[dict[str, str]] = []
     for job in jobs if shown is None else [job for job in jobs if job.job_id in shown]:
@@ -68,8 +68,7 @@ def summary_table(
         if job.speculation != "none":
             lines.append({**cells, **_outcome(best.get(job.job_id, job), failed.get(job.job_id))})
             if job.job_id in searched and job.job_id not in best and job.job_id not in failed:
-                words = searched[job.job_id].outcome.removesuffix(" as the winner").partition(":")[0]
-                lines[-1] |= {"speedup": "", **({} if job.drafted is False else {"speedup": words, "verdict": ""})}
+                lines[-1] |= _not_chosen(job, searched[job.job_id])
             lines[-1][""] = "▶" if job.job_id in advised else ""
 
     def of(name: str, title: str = "", *, right: bool = False) -> Column:
@@ -87,15 +86,17 @@ def summary_table(
     return Table(caption="Settings", columns=columns, advised=marked)
 
 
-def with_errors_replaced(record: SweepRecord, where: str) -> SweepRecord:
-    """The record for a table beside which `where` says why settings failed."""
-    return replace(record, jobs=tuple(replace(job, error=where) for job in record.jobs))
-
-
 def searched_candidates(record: SweepRecord) -> dict[str, SearchCandidate]:
     """What became of the settings of the searches over all prompts, by job id."""
     rows = (row for search in record.searches if search.category is None for row in search.candidates)
     return {row.job_id: row for row in rows if row.job_id is not None}
+
+
+def _not_chosen(job: Comparison, candidate: SearchCandidate) -> dict[str, str]:
+    """A search's outcome in place of a speedup: such runs were taken beside the winner's, and few beside vanilla's."""
+    if job.drafted is False:
+        return {"speedup": ""}
+    return {"speedup": candidate.outcome.removesuffix(" as the winner").partition(":")[0], "verdict": ""}
 
 
 def _outcome(job: Comparison, failed: str | None) -> dict[str, str]:
@@ -136,9 +137,10 @@ def detailed_job_table(jobs: Sequence[Comparison], record: SweepRecord, advised:
     return Table(caption="Results of each setting", columns=columns, advised=marked)
 
 
-def _reasons(record: SweepRecord) -> dict[str, str]:
-    """Why jobs failed, by job id."""
-    return {job.id: clip(job.error or "see its log", _REASON) for job in record.jobs if job.state == "failed"}
+def _reasons(record: SweepRecord, same: str | None = None) -> dict[str, str]:
+    """Why jobs failed, by job id. `same`: said of all of them instead."""
+    failed = (job for job in record.jobs if job.state == "failed")
+    return {job.id: same or clip(job.error or "see its log", _REASON) for job in failed}
 
 
 def _varying(jobs: Sequence[Comparison]) -> list[Column]:

@@ -15,7 +15,7 @@ from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.printed_command import command_remarks
 from velosweep.reporting.recommendation import Recommendation, answered_jobs, recommend
 from velosweep.reporting.request_words import request_words
-from velosweep.reporting.result_tables import searched_candidates, summary_table, with_errors_replaced, with_failed
+from velosweep.reporting.result_tables import searched_candidates, summary_table, with_failed
 from velosweep.reporting.speedup_hints import target_reasons
 from velosweep.reporting.table import print_table
 from velosweep.reporting.terminal_details import print_details, print_single
@@ -134,7 +134,8 @@ def print_results(
 
 def _room(jobs: Sequence[Comparison], record: SweepRecord) -> int:
     """Lines beside a blank one, the table's titles and its rows of vanilla."""
-    return MOST_LINES - 2 - len({record.baselines.get(job.job_id) for job in jobs if job.vanilla is not None})
+    baselines = record.baselines
+    return MOST_LINES - 2 - len({baselines.get(job.job_id) for job in jobs if job.vanilla is not None})
 
 
 def _answers(
@@ -198,7 +199,7 @@ def _print_table(
     shown = ranked if len(ranked) <= room else ranked[: room - 1]
     kept = plain | {job.job_id for job in shown} | (failed if len(ranked) + len(failed) <= room else set())
     where = "see above" if failed and failed <= set(failures_told) else "see below"
-    print_table(summary_table(jobs, with_errors_replaced(record, where), found, kept), console)
+    print_table(summary_table(jobs, record, found, kept, failed_because=where), console)
     rest = ranked[len(shown) :]
     values = [value for job in rest if (value := best_estimate(job)) is not None and job.job_id not in searched]
     if rest:

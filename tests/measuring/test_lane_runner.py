@@ -394,6 +394,18 @@ def test_a_machine_that_got_slow_rests_and_is_looked_at_again_at_most_twice() ->
     assert all(s.n_predict == 100 for s in looks)
 
 
+def test_a_machine_that_has_recovered_is_not_rested_again_before_vanilla_has_run_again() -> None:
+    bench, taken = Bench(), itertools.count()
+    bench.engine.answer = lambda session, request: good(
+        session.server, request, ms_per_token=20.0 if next(taken) == 4 else 10.0
+    )
+    (job,) = jobs_over_n_draft(4, iterations=3, order="block")
+    bench.run(identify([replace(job, protocol=replace(job.protocol, **COOLING))], {}))
+
+    assert [s.tokens_per_second for s in bench.samples if s.mode is Mode.VANILLA and not s.warmup] == [100, 100, 50]
+    assert [s.iteration for s in bench.samples if s.warmup and s.iteration > 0] == [1]
+
+
 def test_a_look_at_a_slow_machine_belongs_to_no_single_job_either() -> None:
     bench, taken = Bench(), itertools.count()
     bench.engine.answer = lambda session, request: good(

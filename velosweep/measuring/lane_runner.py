@@ -33,6 +33,7 @@ class GroupRunner:
         self._warmup_errors: dict[str, str] = {}  # by server id
         self._began = time.monotonic()
         self._prompts_checked = False
+        self._cool_after = (0, 0)  # the launch, and its vanilla passes, after which the machine was cool
         self._left_out: set[str] = set()  # ids of prompts
         self._failed_last: set[str] = set()  # ids of servers that failed at a prompt, and not run well since
 
@@ -123,13 +124,15 @@ class GroupRunner:
         """
         vanilla, job = self.group.vanilla, self.group.jobs[0]  # `first` may know prompts that are left out
         speeds = iteration_speeds(self._done, self.group, job.baseline_id, launch)
-        if vanilla is None or not speeds or not self._protocol.cooldown:
+        newest = (launch, len(speeds))
+        if vanilla is None or not speeds or not self._protocol.cooldown or newest == self._cool_after:
             return
         probe = replace(first, server=vanilla, prompt=job.prompts.prompts[0], warmup=True)
         at_first = self._done[replace(probe, iteration=launch_iterations(job, launch)[0]).key]
         baseline, latest = speeds[0], speeds[-1]
         for _ in range(MAX_RECOVERY_PROBES):
             if not self._context.cooldown.rest(self._protocol, baseline=baseline, latest=latest):
+                self._cool_after = newest
                 return
             if self._stop.requested or self._servers.get(vanilla) is None:
                 return

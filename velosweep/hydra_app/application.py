@@ -3,7 +3,6 @@
 import argparse
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from velosweep.config.composing import PRIMARY, register_kinds, start_hydra
 from velosweep.config.flags import ALIASES, run_command
 from velosweep.config.schema import nearest
 from velosweep.errors import ConfigError, ExitStatus
+from velosweep.hydra_app.refused_folders import undone_if_refused
 from velosweep.hydra_app.task import JobError, JobTask
 from velosweep.llama_cpp.embedded import ask_devices_early
 from velosweep.llama_cpp.selection import probably_embedded
@@ -126,19 +126,13 @@ def _measure(hydra: "Hydra", args: argparse.Namespace, task: JobTask) -> int:
     from hydra.types import RunMode
 
     overrides = list(args.overrides)
-    mode, saved = (RunMode.MULTIRUN, None) if args.multirun else _mode(hydra, args.config_name, overrides)
+    mode, folder = (RunMode.MULTIRUN, Path()) if args.multirun else _mode(hydra, args.config_name, overrides)
     overrides.append(f"hydra.mode={mode.name}")
     if mode == RunMode.RUN:
-        earlier = {file: file.read_bytes() for file in saved.glob("*.yaml")} if saved else {}
-        try:
+        with undone_if_refused(folder):
             hydra.run(config_name=args.config_name, task_function=task, overrides=overrides)
-        finally:  # a resumed job's are the same; where this is another job, it is refused, and the earlier one stays
-            for file, content in earlier.items():
-                file.write_bytes(content)
-            if saved and not earlier and getattr(task.single_error, "exit_status", None) == ExitStatus.REFUSED:
-                shutil.rmtree(saved, ignore_errors=True)
-        if task.single_error is not None:
-            raise task.single_error
+            if task.single_error is not None:
+                raise task.single_error
     else:
         try:
             hydra.multirun(config_name=args.config_name, task_function=task, overrides=overrides)
@@ -149,9 +143,9 @@ def _measure(hydra: "Hydra", args: argparse.Namespace, task: JobTask) -> int:
     return int(task.outcome.exit_status) if task.outcome else int(ExitStatus.OK)
 
 
-def _mode(hydra: "Hydra", config_name: str, overrides: list[str]) -> "tuple[RunMode, Path | None]":
-    """The configured hydra.mode, so that an experiment file that sets MULTIRUN is a sweep without -m; and where a job
-    that was measured before has its configuration, which Hydra would write over.
+def _mode(hydra: "Hydra", config_name: str, overrides: list[str]) -> "tuple[RunMode, Path]":
+    """The configured hydra.mode, so that an experiment file that sets MULTIRUN is a sweep without -m; and the folder of
+    a single job.
 
     Raises ConfigError where a search is asked for and the mode is a single job, MismatchError for a folder of a sweep.
     """
@@ -172,9 +166,9 @@ def _mode(hydra: "Hydra", config_name: str, overrides: list[str]) -> "tuple[RunM
             remedy=f"add -m: {shlex.join(['velosweep', '-m', *overrides])}",
         )
     HydraConfig.instance().set_config(cfg)  # to which hydra.run.dir may refer
-    folder, own = Path(str(cfg.hydra.run.dir)).absolute(), cfg.hydra.output_subdir
+    folder = Path(str(cfg.hydra.run.dir)).absolute()
     if mode == RunMode.RUN and any(map(is_sweep, folder.parents)):
         from velosweep.results.sweep_record import refuse_job_folder
 
         refuse_job_folder(folder)
-    return mode, folder / own if own is not None and is_sweep(folder) and mode == RunMode.RUN else None
+    return mode, folder

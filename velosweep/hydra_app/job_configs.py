@@ -133,13 +133,9 @@ def _is_value(override: Override) -> bool:
 
 
 class HydraFolders:
-    """Writes jobs' `.hydra/` folders below `root`; sections that are equal in several jobs are dumped once.
-
-    `added`: the jobs' folders that were not there before.
-    """
+    """Writes jobs' `.hydra/` folders below `root`; sections that are equal in several jobs are dumped once."""
 
     def __init__(self, root: Path) -> None:
-        self.added: list[Path] = []
         self._root = root
         self._goes_on = is_sweep(root)
         self._texts: dict[tuple[str, str, str], str] = {}
@@ -156,8 +152,6 @@ class HydraFolders:
         folder = self._root / directory / str(subdir)
         if self._goes_on and (folder / "config.yaml").is_file():
             return
-        if not (self._root / directory).exists():
-            self.added.append(self._root / directory)
         folder.mkdir(parents=True, exist_ok=True)
         own = {key: value for key, value in config.unresolved.items() if key != "hydra"}
         hydra = config.unresolved["hydra"]

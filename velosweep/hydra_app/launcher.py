@@ -19,9 +19,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from velosweep.config.load import JobLoader, load_settings
 from velosweep.config.schema import RUN_KEYS
 from velosweep.config.settings import Job, RunSettings
-from velosweep.errors import ConfigError, ExitStatus, VelosweepError
+from velosweep.errors import ConfigError
 from velosweep.hydra_app.job_configs import HydraFolders, JobConfigs
-from velosweep.hydra_app.task import JobError, JobTask, remove_unmeasured
+from velosweep.hydra_app.task import JobError, JobTask
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import SweepOutcome
 
@@ -43,15 +43,9 @@ class LaneLauncher(Launcher):
         HydraConfig.instance().set_config(self._config)
         root = Path(str(self._config.hydra.sweep.dir)).absolute()
         configs = JobConfigs(self._config, self._context.config_loader)
-        folders = HydraFolders(root)
-        try:
-            jobs, settings = self._load(configs, job_overrides, initial_job_idx, root, folders)
-            returns = [self._job_return(configs, job, root) for job in jobs]
-            self._task.outcome = outcome = self.run(jobs, root=root, command=self._task.command, settings=settings)
-        except VelosweepError as refusal:
-            for folder in folders.added if refusal.exit_status == ExitStatus.REFUSED else ():
-                remove_unmeasured(folder)
-            raise
+        jobs, settings = self._load(configs, job_overrides, initial_job_idx, root)
+        returns = [self._job_return(configs, job, root) for job in jobs]
+        self._task.outcome = outcome = self.run(jobs, root=root, command=self._task.command, settings=settings)
         for job, job_return, summary, error in zip(jobs, returns, outcome.summaries, outcome.errors, strict=True):
             job_return.status = JobStatus.COMPLETED if error is None else JobStatus.FAILED
             job_return.return_value = summary if error is None else JobError(error)
@@ -65,10 +59,10 @@ class LaneLauncher(Launcher):
         return self._task.run_sweep(jobs, root=root, single=False, command=command, settings=settings)
 
     def _load(
-        self, configs: JobConfigs, job_overrides: Sequence[Sequence[str]], first: int, root: Path, folders: HydraFolders
+        self, configs: JobConfigs, job_overrides: Sequence[Sequence[str]], first: int, root: Path
     ) -> tuple[list[Job], RunSettings]:
         """The jobs, numbered from `first`, and their run settings; writes their `.hydra/`. Raises our errors."""
-        loader, paths = JobLoader(), SweepPaths(root)
+        loader, folders, paths = JobLoader(), HydraFolders(root), SweepPaths(root)
         settings: RunSettings | None = None
         measured: dict[Job, Job] = {}
         directories: dict[str, int] = {}

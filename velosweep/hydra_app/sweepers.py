@@ -22,7 +22,8 @@ from velosweep.config.hydra_errors import translate
 from velosweep.config.keys import check_limits, key
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.hydra_app.launcher import LaneLauncher
-from velosweep.hydra_app.task import JobTask, remove_unmeasured
+from velosweep.hydra_app.refused_folders import undone_if_refused
+from velosweep.hydra_app.task import JobTask
 from velosweep.results.sweep_record import SweepOutcome, refuse_job_folder
 
 
@@ -70,29 +71,18 @@ class GridSweep(Sweeper):
         size = self.max_batch_size or len(jobs)
         sweep_dir = Path(str(self._config.hydra.sweep.dir)).absolute()
         refuse_job_folder(sweep_dir)
-        is_new, file = not sweep_dir.exists(), sweep_dir / "multirun.yaml"
-        earlier = file.read_bytes() if file.is_file() else None
-        if not OmegaConf.select(self._config, "dry_run"):
-            sweep_dir.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(self._config, file)
         batches: list[Sequence[JobReturn]] = []
         outcomes: list[SweepOutcome] = []
-        try:
+        with undone_if_refused(sweep_dir):
+            if not OmegaConf.select(self._config, "dry_run"):
+                sweep_dir.mkdir(parents=True, exist_ok=True)
+                OmegaConf.save(self._config, sweep_dir / "multirun.yaml")
             for first in range(0, len(jobs), size):
                 batches.append(self._launcher.launch(jobs[first : first + size], initial_job_idx=first))
                 if isinstance(self._task, JobTask) and self._task.outcome is not None:
                     outcomes.append(self._task.outcome)
                     if outcomes[-1].exit_status == ExitStatus.INTERRUPTED:
                         break
-        except Exception as error:
-            if getattr(translate(error), "exit_status", None) == ExitStatus.REFUSED:
-                if is_new:
-                    remove_unmeasured(sweep_dir)
-                elif earlier is not None:
-                    file.write_bytes(earlier)
-                else:
-                    file.unlink(missing_ok=True)
-            raise
         if isinstance(self._task, JobTask):
             self._task.outcome = SweepOutcome.together(outcomes) if outcomes else outcome_of(batches)
         return batches

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import ExitStatus, VelosweepError
+from velosweep.hydra_app.refused_folders import remove_unmeasured
 from velosweep.results.sweep_record import SweepOutcome
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-
-_HYDRAS_FILES = ("multirun.yaml", "config.yaml", "hydra.yaml", "overrides.yaml")
 
 
 class JobError(VelosweepError):
@@ -59,12 +57,11 @@ class JobTask:
             if outcome.errors[0] is not None:
                 raise JobError(outcome.errors[0])
             return outcome.summaries[0]
-        refused = False
         try:
             self.outcome = self._measure(cfg, folder)
         except Exception as error:  # noqa: BLE001 (the command line raises it again)
             self.single_error = error
-            refused = getattr(error, "exit_status", None) == ExitStatus.REFUSED
+        refused = getattr(self.single_error, "exit_status", None) == ExitStatus.REFUSED
         if (refused or cfg.dry_run) and {path.name for path in folder.iterdir()} <= {".hydra"}:
             remove_unmeasured(folder)
         return self.outcome.summaries[0] if self.outcome else None
@@ -78,25 +75,3 @@ class JobTask:
         overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)  # unresolved, as they were written
         job = JobLoader().load(cfg, overrides=overrides)
         return self.run_sweep([job], root=root, single=True, command=self.command, settings=load_settings(cfg))
-
-
-def remove_unmeasured(folder: Path) -> None:
-    """Remove the folder of a sweep that was not run, and its parents below the current folder that are then empty.
-
-    A folder that holds more than the configurations that Hydra writes beforehand and empty files is left as it is.
-    """
-    if not folder.is_dir():
-        return
-    found = sorted(folder.rglob("*"), reverse=True)  # a folder's content before the folder
-    folders = [path for path in found if path.is_dir() and not path.is_symlink()]
-    files = [path for path in found if path not in folders]
-    if any(path.name not in _HYDRAS_FILES and path.lstat().st_size for path in files):
-        return
-    for path in files:
-        path.unlink()
-    for path in folders:
-        path.rmdir()
-    for path in (folder, *folder.parents):
-        if Path.cwd() not in path.parents or any(path.iterdir()):
-            return
-        path.rmdir()

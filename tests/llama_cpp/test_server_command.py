@@ -76,7 +76,9 @@ def test_a_gpu_is_named_where_the_program_sees_others() -> None:
     assert "-devd CUDA1" in command(speculative(), second, seen=two.devices)
 
 
-@pytest.mark.parametrize("left", [{"n_cpu_moe": 2}, {"override_tensor": "exps=CPU"}, {"draft_gpu_layers": 0}])
+@pytest.mark.parametrize(
+    "left", [{"n_cpu_moe": 2}, {"override_tensor": "exps=CPU"}, {"draft_gpu_layers": 0}, {"args": ("-ngl", "9")}]
+)
 def test_threads_are_said_on_a_gpu_where_the_cpu_computes_a_part(left: dict[str, object]) -> None:
     assert " -t 3 " in command(speculative(threads=3, **left), gpu_lane("GPU-a"))
     assert " -t " not in command(speculative(threads=3), gpu_lane("GPU-a"))

@@ -172,11 +172,6 @@ class EngineSettings:
     vanilla_url: str | None = key(None, "kind=attached: address of a server without speculation")
     speculative_url: str | None = key(None, "kind=attached: address of a server with speculation")
 
-    @property
-    def keeps_tensors_on_cpu(self) -> bool:
-        """Whether experts or other tensors stay on the CPU although their layers are on a GPU."""
-        return bool(self.n_cpu_moe or self.override_tensor or self.draft_n_cpu_moe or self.draft_override_tensor)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adaptive:

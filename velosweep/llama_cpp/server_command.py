@@ -63,11 +63,13 @@ def _placed(server: ServerConfig, lane: Lane, seen: Sequence[Device]) -> Values:
         del values["parallel"]
     if server.engine.mmap:
         del values["load_mode"]
-    unneeded = {"gpu_layers", "draft_gpu_layers"} if lane.on_cpu else set()
-    layers_there = min(server.engine.gpu_layers, server.engine.draft_gpu_layers)
-    if not lane.on_cpu and layers_there >= 999 and not server.engine.keeps_tensors_on_cpu:  # nothing is left to the CPU
-        unneeded |= {"threads", "threads_batch", "draft_threads", "draft_threads_batch"}
-    if not (seen if lane.on_cpu else server.engine.draft_device or len(seen) > len(lane.devices)):
+    engine, unneeded = server.engine, set[str]()
+    moved = (engine.n_cpu_moe, engine.override_tensor, engine.draft_n_cpu_moe, engine.draft_override_tensor)
+    if lane.on_cpu:
+        unneeded |= {"gpu_layers", "draft_gpu_layers"}
+    elif min(engine.gpu_layers, engine.draft_gpu_layers) >= 999 and not any((*moved, engine.args)):
+        unneeded |= {"threads", "threads_batch", "draft_threads", "draft_threads_batch"}  # the CPU computes nothing
+    if not (seen if lane.on_cpu else engine.draft_device or len(seen) > len(lane.devices)):
         unneeded |= {"device", "draft_device"}
     values = {name: value for name, value in values.items() if name not in unneeded}
     outside = dict(zip(visible_names(lane), (device.program_name or "" for device in lane.devices), strict=False))

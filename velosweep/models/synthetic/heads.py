@@ -20,7 +20,6 @@ from velosweep.models.synthetic.tensors import (
     ANCHOR,
     ATTENTION_SCALE,
     QUERY_KEY_SCALE,
-    Pieces,
     Pool,
     SyntheticFile,
     Tensor,
@@ -48,12 +47,7 @@ def head_files(shape: SyntheticShape, kind: str, pool: Pool) -> tuple[SyntheticF
 
 def _rows(name: str, rows: int, columns: int, content: Callable[[], Iterator[Floats]], pool: Pool) -> Tensor:
     """A matrix that is made some rows at a time."""
-
-    def pieces() -> Pieces:
-        for values in content():
-            yield pool.encode(np.ascontiguousarray(values, dtype=np.float32))
-
-    return Tensor(name=name, rows=rows, columns=columns, pieces=pieces)
+    return Tensor(name=name, rows=rows, columns=columns, pieces=lambda: map(pool.encode, content()))
 
 
 def _embedding_rms(shape: SyntheticShape) -> float:

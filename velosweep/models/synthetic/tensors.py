@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,6 @@ BOS = 257
 EOS = 258
 PRINTABLE = range(0x20, 0x7F)
 MERGE = "t h"
-NORMAL, CONTROL, UNUSED = 1, 3, 5  # llama.cpp's token types
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,10 +166,9 @@ def output(shape: SyntheticShape, pool: "Pool") -> Tensor:
 
 
 def _add_metadata(writer: GGUFWriter, file: SyntheticFile, shape: SyntheticShape) -> None:
-    types = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0", "q4_0": "MOSTLY_Q4_0"}
     writer.add_name(f"velosweep synthetic, {file.what}, eps {shape.eps}")
     writer.add_description("Random weights: times are real, text is not")
-    writer.add_file_type(LlamaFileType[types[shape.type]])
+    writer.add_file_type(LlamaFileType[f"{'ALL' if shape.type == 'f32' else 'MOSTLY'}_{shape.type.upper()}"])
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(shape.width)
     writer.add_block_count(file.blocks)
@@ -191,7 +190,7 @@ def _add_metadata(writer: GGUFWriter, file: SyntheticFile, shape: SyntheticShape
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(texts)
-    writer.add_token_types([TokenType(kind) for kind in kinds])
+    writer.add_token_types(kinds)
     writer.add_token_merges([MERGE])
     writer.add_bos_token_id(BOS)
     writer.add_eos_token_id(EOS)
@@ -201,7 +200,7 @@ def _add_metadata(writer: GGUFWriter, file: SyntheticFile, shape: SyntheticShape
     writer.add_add_eos_token(False)
 
 
-def vocabulary_tokens(size: int) -> tuple[list[str], list[int]]:
+def vocabulary_tokens(size: int) -> tuple[list[str], list[TokenType]]:
     """Token texts and types; token id = byte value for the first 256.
 
     GPT-2 writes a byte as itself where that can be printed, else as a character from U+0100 on.
@@ -211,9 +210,9 @@ def vocabulary_tokens(size: int) -> tuple[list[str], list[int]]:
     for byte in range(256):
         characters.setdefault(byte, chr(0x100 + len(characters) - len(shown)))
     texts = [*(characters[byte] for byte in range(256)), MERGE.replace(" ", ""), "<|begin|>", "<|end|>"]
-    types = [NORMAL] * 257 + [CONTROL] * 2
+    types = [TokenType.NORMAL] * 257 + [TokenType.CONTROL] * 2
     padding = range(len(texts), size)
-    return texts + [f"<|unused{i}|>" for i in padding], types + [UNUSED] * len(padding)
+    return texts + [f"<|unused{i}|>" for i in padding], types + [TokenType.UNUSED] * len(padding)
 
 
 SMALLEST_POOL, LARGEST_POOL = 1 << 16, 1 << 22
@@ -261,9 +260,9 @@ class Pool:
         values *= np.float32(scale)
         return values
 
-    def encode(self, values: npt.NDArray[np.float32]) -> bytes:
+    def encode(self, values: npt.NDArray[np.floating[Any]]) -> bytes:
         """`values` (a multiple of 32 of them) in the pool's type."""
-        return quantize(values, self._kind).tobytes()
+        return quantize(np.ascontiguousarray(values, dtype=np.float32), self._kind).tobytes()
 
     def chunks(self, name: str, count: int, scale: float) -> Iterator[bytes]:
         """Bytes of `count` weights of standard deviation `scale`, a piece at a time."""

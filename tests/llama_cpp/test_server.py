@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.llama_cpp import standin
@@ -160,6 +161,28 @@ def test_a_chat_prompt_goes_through_the_servers_template(tmp_path: Path, model: 
         session.close()
 
     assert plain.text != chat.text
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_the_server_that_a_script_starts_is_what_is_watched(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    from velosweep.llama_cpp import server
+
+    monkeypatch.setattr(server, "_SILENCE_S", 0.0)
+    real = standin.write(tmp_path / "llama", "2026-10", silent=silent) / "build/bin/llama-server"
+    wrapper = tmp_path / "llama-server"
+    wrapper.write_text(f'#!/bin/sh\n{real} "$@"\necho ended\n')
+    wrapper.chmod(0o755)
+    session = launched(ServerEngine(str(wrapper)), vanilla(model), tmp_path)
+    try:
+        watched, script = psutil.Process(session.pid), session._child.pid
+
+        assert watched.ppid() == script != watched.pid
+        assert session.memory_bytes() == pytest.approx(watched.memory_info().rss, rel=0.5)
+        assert session.memory_bytes() > 2 * psutil.Process(script).memory_info().rss
+    finally:
+        session.close()
 
 
 def test_a_silenced_log_hides_no_server(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,7 @@ class Bench:
     refused: dict[tuple[str, str], str] = field(default_factory=dict)  # by earlier runs of the sweep
     room: int = 100  # for so many servers at once
     preload_calls: list[str] = field(default_factory=list)
+    monitor: Monitor = field(default_factory=lambda: Monitor(LANE))
 
     def run(self, jobs: Sequence[Job]) -> None:
         groups = plan_with_earlier(jobs, {}, lanes=1, resident_servers=lambda job: self.room)
@@ -149,8 +150,8 @@ class Bench:
             lane=LANE,
             outputs={},
             order=itertools.count(),
-            monitor=(monitor := Monitor(LANE)),
-            cooldown=Cooldown(monitor, self.stop),
+            monitor=self.monitor,
+            cooldown=Cooldown(self.monitor, self.stop),
             memory=prepared.memory_estimates(LANE),
             prepared=prepared,
             recorder=Recorder(journal=journal, observe=self._observe, done=self.done),

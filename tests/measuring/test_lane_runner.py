@@ -23,6 +23,8 @@ from velosweep.planning.identity import identify
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Mode, Status
 
+NOBODY = (1 << 22) + 1  # above every process id of Linux
+
 
 def test_servers_are_warmed_up_and_then_measured_in_alternating_rounds() -> None:
     bench = Bench()
@@ -154,6 +156,23 @@ def test_a_shared_vanilla_run_stands_once_and_belongs_to_no_single_job() -> None
     vanilla = [s for s in bench.samples if s.mode is Mode.VANILLA and not s.warmup]
 
     assert [(s.job_id, s.job_num, s.n_draft) for s in vanilla] == [(jobs[0].baseline_id, None, 0)]
+
+
+def test_what_a_script_started_is_none_of_others_work_once_it_is_ready() -> None:
+    bench, own = Bench(), list[set[int]]()
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        own.append(set(bench.monitor.own_pids))
+        return good(session.server, request)
+
+    def start(server: ServerConfig) -> None:
+        bench.engine.sessions[-1].pid = NOBODY
+
+    bench.engine.on_ready, bench.engine.answer = start, answer
+    bench.run(jobs_over_n_draft(4, iterations=1, skip_vanilla=True))
+
+    assert own == [{NOBODY}] * 2
+    assert bench.monitor.own_pids == set()
 
 
 def test_each_server_is_started_once_and_closed_at_the_end() -> None:

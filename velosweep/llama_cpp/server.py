@@ -3,10 +3,12 @@
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+
+import psutil
 
 from velosweep.config.settings import Speculation
 from velosweep.errors import LaunchFailed, RunFailed
@@ -59,6 +61,24 @@ def listening_port(log: str) -> int | None:
     return next((port for port in ports if 0 < port < 1 << 16), None)
 
 
+def find_listener(pid: int, port: int | None = None) -> tuple[int, int] | None:
+    """The process that listens and its port: `pid`, or one that it started as packages' scripts do.
+
+    `port`: the only one that counts.
+    """
+
+    def processes() -> Iterator[psutil.Process]:
+        yield psutil.Process(pid)
+        yield from psutil.Process(pid).children(recursive=True)
+
+    with suppress(psutil.Error):
+        for one in processes():
+            for found in one.net_connections(kind="tcp"):
+                if found.status == psutil.CONN_LISTEN and port in (None, found.laddr.port):
+                    return one.pid, found.laddr.port
+    return None
+
+
 def start_child(
     argv: list[str], *, lane: Lane, log_path: Path, environment: Mapping[str, str] | None = None, stdin: bytes = b""
 ) -> process.ChildProcess:
@@ -76,6 +96,7 @@ class ServerSession(Session):
     def __init__(self, server: ServerConfig, child: process.ChildProcess, *, log_path: Path, api_key: str) -> None:
         self._server = server
         self._child = child
+        self._pid = child.pid
         self._log_path = log_path
         self._api_key = api_key
         self._started = time.perf_counter()
@@ -89,8 +110,9 @@ class ServerSession(Session):
         return self._child.exit_code is None
 
     @property
-    def pid(self) -> int | None:
-        return self._child.pid
+    def pid(self) -> int:
+        """Where a script started the server, that one's process once it is ready."""
+        return self._pid
 
     def wait_ready(self, timeout_s: float) -> None:
         deadline = time.perf_counter() + timeout_s
@@ -129,18 +151,14 @@ class ServerSession(Session):
         if wrong is not None:
             raise self._launch_failed(wrong, None)
         self._layers = offloaded_layers(self._log_path)
+        self._pid, _ = find_listener(self._child.pid, http.address.port) or (self._child.pid, 0)
 
     def _listening(self) -> HttpClient | None:
         if port := listening_port(process.tail(self._log_path)):
             return HttpClient(ServerAddress(port=port, api_key=self._api_key))
         # A person's own arguments may have silenced the log; the system knows the port, too, but asking it costs more.
-        if time.perf_counter() - self._started > _SILENCE_S:
-            import psutil
-
-            with suppress(psutil.Error, AttributeError):
-                for one in psutil.Process(self._child.pid).net_connections(kind="tcp"):
-                    if one.status == psutil.CONN_LISTEN and one.laddr:
-                        return HttpClient(ServerAddress(port=one.laddr.port, api_key=self._api_key))
+        if time.perf_counter() - self._started > _SILENCE_S and (found := find_listener(self._child.pid)):
+            return HttpClient(ServerAddress(port=found[1], api_key=self._api_key))
         return None
 
     def _launch_failed(self, what: str, exit_code: int | None) -> LaunchFailed:
@@ -186,10 +204,8 @@ class ServerSession(Session):
 
     def memory_bytes(self) -> int | None:
         """Resident set of the process."""
-        import psutil
-
         try:
-            return int(psutil.Process(self._child.pid).memory_info().rss)
+            return int(psutil.Process(self._pid).memory_info().rss)
         except psutil.Error:
             return None
 

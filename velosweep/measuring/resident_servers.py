@@ -30,6 +30,7 @@ class ResidentServer:
     session: Session
     started_at: float  # by time.perf_counter
     warmed_up: bool = False  # it has had its short first run
+    pids: set[int] = field(default_factory=set)  # of a script and of the server that it started
     timed: int = 0  # runs after which batches were timed
     refused: set[str] = field(default_factory=set)  # ids of prompts that it won't run; it would refuse them again
 
@@ -91,9 +92,14 @@ class ResidentServers:
         session = engine.launch(server, lane=context.lane, log_path=context.logs.new_path(server))
         started = ResidentServer(config=server, session=session, started_at=started_at)
         self._servers[server.id] = started
-        if session.pid is not None:
-            context.monitor.own_pids.add(session.pid)
+        self._count_as_own(started)
         return started
+
+    def _count_as_own(self, server: ResidentServer) -> None:
+        """What its process does is none of others' work."""
+        if (pid := server.session.pid) is not None:
+            server.pids.add(pid)
+            self._context.monitor.own_pids.add(pid)
 
     def _wait_for(self, starting: Sequence[ResidentServer], protocol: Protocol) -> Iterator[tuple[ServerConfig, str]]:
         if starting:
@@ -121,6 +127,7 @@ class ResidentServers:
         except LaunchFailed as error:
             self.close(server.config)
             return error
+        self._count_as_own(server)
         memory_bytes = context.memory.learn(server.config, session)
         load_s = time.perf_counter() - server.started_at
         self.loading_s += load_s
@@ -143,8 +150,7 @@ class ResidentServers:
         loaded = self._servers.pop(server.id, None)
         if loaded is None:
             return
-        if loaded.session.pid is not None:
-            self._context.monitor.own_pids.discard(loaded.session.pid)
+        self._context.monitor.own_pids.difference_update(loaded.pids)
         loaded.session.close()
 
     def keep_only(self, servers: Iterable[ServerConfig]) -> None:

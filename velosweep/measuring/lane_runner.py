@@ -143,7 +143,7 @@ class GroupRunner:
 
     def _decided(self, launch: int) -> bool:
         """Whether every job of the group has reached its target (only with an adaptive protocol)."""
-        speculative = [(server, job) for server, job in self.group.owned if server.mode is Mode.SPECULATIVE]
+        speculative = [(server, job) for server, job in self.group.servers_with_jobs if server.mode is Mode.SPECULATIVE]
         owners = [job.id for server, job in speculative if server.id not in self._given_up]
         took_s = time.monotonic() - self._began
         return bool(owners) and all(converged(self._done, self.group, one, launch, took_s=took_s) for one in owners)
@@ -175,7 +175,7 @@ class GroupRunner:
         self._servers.close(server)
         jobs = self.group.jobs
         if server.mode is Mode.SPECULATIVE:
-            jobs = tuple(job for own, job in self.group.owned if own == server)
+            jobs = tuple(job for own, job in self.group.servers_with_jobs if own == server)
         event = ServerFailed(lane=self._context.lane.number, server=server, jobs=jobs, error=error)
         self._context.recorder.event(event)
 

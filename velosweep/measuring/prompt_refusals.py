@@ -18,7 +18,7 @@ def refused_rounds(server: ResidentServer, group: ServerGroup, launch: int) -> l
     """The first round of each prompt that can't be measured, with the reason: `server` is asked without running it."""
     first, refused = group.jobs[0], []
     for prompt in first.prompts.prompts:
-        round_ = round_of(group, group.owned, prompt, launch_iterations(first, launch)[0], launch)
+        round_ = round_of(group, group.servers_with_jobs, prompt, launch_iterations(first, launch)[0], launch)
         try:
             server.session.check_request(request_of(round_[0]))
         except RequestRefused as error:
@@ -42,7 +42,7 @@ def ran_well_before(
     """Whether a server has a good run of another prompt in this launch."""
     return any(
         replace(measurement, server=server, job=job, prompt=prompt, iteration=iteration).key in done
-        for own, job in group.owned
+        for own, job in group.servers_with_jobs
         if own.id == server.id
         for prompt in job.prompts.prompts
         if prompt.id != measurement.prompt.id

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from velosweep.config.settings import Job, Prompt
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.planning.identity import content_hash
-from velosweep.planning.server_groups import Owned, ServerGroup
+from velosweep.planning.server_groups import ServerGroup, ServerOfJob
 from velosweep.values import Mode, Sample
 
 RunKey = tuple[str, int, int, int, str]
@@ -91,10 +91,8 @@ def launch_iterations(job: Job, launch: int) -> Sequence[int]:
     return found
 
 
-def round_of(
-    group: ServerGroup, owned: Sequence[Owned], prompt: Prompt, iteration: int, launch: int, *, warmup: bool = False
-) -> Round:
-    """One run of each of these servers."""
+def round_of(group: ServerGroup, servers: Sequence[ServerOfJob], prompt: Prompt, iteration: int, launch: int) -> Round:
+    """One run of each of these servers; iteration 0 is of warm-ups."""
     return tuple(
         Measurement(
             server=server,
@@ -103,10 +101,10 @@ def round_of(
             iteration=iteration,
             launch=launch,
             group=group.number,
-            warmup=warmup,
+            warmup=iteration == 0,
             shared=len(group.jobs) > 1,
         )
-        for server, job in owned
+        for server, job in servers
     )
 
 
@@ -114,7 +112,7 @@ def warmups(group: ServerGroup, launch: int) -> Round:
     """One short run for each server of a fresh launch; kept and shown, never averaged. None under warmup_tokens=0."""
     if not group.jobs[0].protocol.warmup_tokens:
         return ()
-    return round_of(group, group.owned, WARMUP_PROMPT, 0, launch, warmup=True)
+    return round_of(group, group.servers_with_jobs, WARMUP_PROMPT, 0, launch)
 
 
 def rounds(group: ServerGroup, launch: int) -> Iterator[Round]:
@@ -124,7 +122,7 @@ def rounds(group: ServerGroup, launch: int) -> Iterator[Round]:
     cancels within pairs of iterations. `random`: a seeded permutation each round. `block`: all runs of a server, then
     the next server (drift-prone). Prompts take turns: where the set has several, no server sees one twice in a row.
     """
-    first, owned = group.jobs[0], group.owned
+    first, servers = group.jobs[0], group.servers_with_jobs
     passes = [
         (iteration, index, prompt)
         for iteration in launch_iterations(first, launch)
@@ -133,15 +131,15 @@ def rounds(group: ServerGroup, launch: int) -> Iterator[Round]:
 
     if first.protocol.order == "block":
         yield from (
-            round_of(group, [one], prompt, iteration, launch) for one in owned for iteration, _, prompt in passes
+            round_of(group, [one], prompt, iteration, launch) for one in servers for iteration, _, prompt in passes
         )
         return
     generator = random.Random(content_hash([first.protocol.seed, group.number, launch, first.id]))  # noqa: S311
     for iteration, index, prompt in passes:
         if first.protocol.order == "random":
-            order: Sequence[Owned] = generator.sample(owned, len(owned))
+            order: Sequence[ServerOfJob] = generator.sample(servers, len(servers))
         else:  # alternating along both iterations and prompts
-            order = owned if (iteration - 1 + index) % 2 == 0 else owned[::-1]
+            order = servers if (iteration - 1 + index) % 2 == 0 else servers[::-1]
         yield round_of(group, order, prompt, iteration, launch)
 
 

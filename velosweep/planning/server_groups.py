@@ -11,7 +11,7 @@ from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.planning.identity import build_family, round_family, speculative_server, vanilla_server
 from velosweep.values import Mode
 
-Owned = tuple[ServerConfig, Job]
+ServerOfJob = tuple[ServerConfig, Job]
 """A server, and the job whose samples it gives."""
 
 
@@ -29,7 +29,7 @@ class ServerGroup:
     family: str = ""
 
     @cached_property
-    def owned(self) -> tuple[Owned, ...]:
+    def servers_with_jobs(self) -> tuple[ServerOfJob, ...]:
         """The servers with their jobs, vanilla first, which goes with the first job."""
         first = self.jobs[0]
         shared = () if first.skip_vanilla else ((vanilla_server(first), first),)
@@ -38,7 +38,7 @@ class ServerGroup:
     @property
     def servers(self) -> tuple[ServerConfig, ...]:
         """All servers, vanilla first."""
-        return tuple(server for server, _ in self.owned)
+        return tuple(server for server, _ in self.servers_with_jobs)
 
     @property
     def vanilla(self) -> ServerConfig | None:

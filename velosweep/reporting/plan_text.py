@@ -157,7 +157,8 @@ def print_plan(
     say(console, f"Estimated time: {guess}", indent=2)
     for group in groups if not settings.tuner else ():  # of a search each round loads what it needs
         servers = "; ".join(
-            names.vanilla[job.id] if server == group.vanilla else names.labels[job.id] for server, job in group.owned
+            names.vanilla[job.id] if server == group.vanilla else names.labels[job.id]
+            for server, job in group.servers_with_jobs
         )
         at_most = " at most" if any(job.protocol.adaptive for job in group.jobs) else ""
         say(console, f"Loaded together{at_most}: {servers}", indent=2)

@@ -50,7 +50,7 @@ class SearchDriver:
                 "whole requests, the tokens are of the time in which all streams were busy",
                 remedy="set concurrency=1 or tuner.objective=tokens_per_second",
             )
-        _, *speculative = self.group.owned  # vanilla is the first
+        _, *speculative = self.group.servers_with_jobs  # vanilla is the first
         self._servers = {first.baseline_id: (vanilla, first)} | {job.id: (server, job) for server, job in speculative}
         categories = dict.fromkeys(p.category for p in first.prompts.prompts) if self.settings.per_category else [None]
         self.searches = {

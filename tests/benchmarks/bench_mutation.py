@@ -25,12 +25,12 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from importlib.machinery import ModuleSpec
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -278,7 +278,16 @@ class Watch:
         """The tests that execute what changed."""
         path = str(path_of(mutant.layer, mutant.name))
         first, last = mutant.place()
-        return [test for test, seen in self.lines.items() if any(p == path and first <= n <= last for p, n in seen)]
+        return sorted(set().union(*(self.by_line[path, line] for line in range(first, last + 1))))
+
+    @cached_property
+    def by_line(self) -> dict[tuple[str, int], set[str]]:
+        """The tests that execute a line."""
+        found = defaultdict[tuple[str, int], set[str]](set)
+        for test, lines in self.lines.items():
+            for line in lines:
+                found[line].add(test)
+        return found
 
 
 @dataclass(eq=False)
@@ -336,7 +345,7 @@ class Mutating:
         if mutant.may_live():
             return "listed"
         seconds = self.watch.seconds
-        tests = sorted(self.watch.tests_of(mutant), key=lambda test: seconds[test] / (1 + self.kills[test]))
+        tests = sorted(self.watch.tests_of(mutant), key=lambda test: seconds[test] / (0.05 + self.kills[test]))
         reading, writing = os.pipe()
         pid = os.fork()
         if pid:

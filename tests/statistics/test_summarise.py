@@ -392,11 +392,13 @@ def test_a_missing_column_is_named():
         compare_jobs(table)
 
 
-def test_an_unknown_mode_is_named():
+@pytest.mark.parametrize(("mode", "named"), [("Turbo", "Turbo"), (None, "null")])
+def test_an_unknown_mode_is_named(mode, named):
     table = samples_to_table(sweep())
-    table = table.set_column(table.column_names.index("mode"), "mode", pa.array(["Turbo"] * len(table)))
+    modes = pa.array([*table["mode"].to_pylist()[1:], mode], pa.string())
+    table = table.set_column(table.column_names.index("mode"), "mode", modes)
 
-    with pytest.raises(StorageError, match="Turbo"):
+    with pytest.raises(StorageError, match=f"Samples of mode {named}"):
         compare_jobs(table)
 
 

@@ -107,7 +107,7 @@ def arrange(columns: Columns) -> IndexedRuns:
 def _modes(columns: Columns) -> Any:
     text = columns.text("mode")
     unknown = set(text.values) - {mode.value for mode in Mode}
-    if unknown or (len(columns) and int(text.codes.min()) < 0):
+    if unknown or (text.codes < 0).any():
         named = ", ".join(sorted(unknown)) or "null"
         raise StorageError(f"Samples of mode {named}", remedy=f"mode is {' or '.join(mode.value for mode in Mode)}")
     return text.codes
@@ -258,8 +258,9 @@ def _partners(vanilla: Owner, keys: Any, slots: Any, attempts: int) -> Any:
     wanted = slots * base + attempts + (keys - slots * base) % attempts
     at = np.searchsorted(vanilla.keys, wanted, side="right") - 1
     last = np.searchsorted(vanilla.keys, (slots + 1) * base) - 1
-    latest = np.where((last >= 0) & (vanilla.slots[last] == slots), last, -1)
-    return np.where((at >= 0) & (vanilla.keys[at] == wanted), at, latest)
+    # Where there is none before, -1 is the last one, which is of a later slot.
+    latest = np.where(vanilla.slots[last] == slots, last, -1)
+    return np.where(vanilla.keys[at] == wanted, at, latest)
 
 
 def _prompt_order(arrangement: IndexedRuns, rows: Any, record: JobRecord | None) -> Any:

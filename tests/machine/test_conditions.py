@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -155,6 +157,22 @@ def test_a_server_started_meanwhile_counts_as_ours():
     after = CpuTimes(busy_s=15, total_s=110, own_s={1: 3.0, 2: 5.0})
 
     assert busy_by_others(before, after) == 0
+
+
+def test_a_program_that_ran_and_ended_meanwhile_is_ours():
+    """As each run of engine=binaries is."""
+    watching = Monitor(CPU_LANE)
+    before = watching._seconds(os.getpid())
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"], check=True)
+
+    assert watching._seconds(os.getpid()) - before >= 0.4
+
+
+def test_a_server_that_ended_after_its_run_is_not_taken_for_all_of_the_load():
+    before = CpuTimes(busy_s=10, total_s=100, own_s={1: 3.0})
+    after = CpuTimes(busy_s=15, total_s=110, own_s={1: 60.0})
+
+    assert busy_by_others(before, after) is None
 
 
 def test_load_by_others_is_unknown_where_one_of_ours_ended():

@@ -29,6 +29,9 @@ class Conditions:
     cpu_busy: float | None = None  # share of all cores used by others during the run, 0..1
 
 
+_MOST_MISCOUNTED = 0.1  # share of all cores by which clocks that tick every 10 ms may differ
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CpuTimes:
     """Busy and total seconds of all cores since boot; and busy seconds of our own processes, by pid."""
@@ -111,7 +114,10 @@ class Monitor:
         except psutil.Error:
             self._processes.pop(pid, None)
             return None
-        return float(times.user + times.system)
+        if pid != os.getpid():
+            return float(times.user + times.system)
+        # With the programs that ended meanwhile, as those of engine=binaries do.
+        return float(times.user + times.system + times.children_user + times.children_system)
 
 
 def machine_seconds() -> tuple[float, float] | None:
@@ -130,7 +136,8 @@ def machine_seconds() -> tuple[float, float] | None:
 def busy_by_others(before: CpuTimes | None, after: CpuTimes | None) -> float | None:
     """Share of all cores that others used, 0..1.
 
-    None if no time passed by the system's clock, or one of our processes ended meanwhile: its time is unknown.
+    None if no time passed by the system's clock, or one of our servers ended meanwhile: its time is unknown, and then
+    it counts in whole as a program that ran meanwhile.
     """
     if before is None or after is None or after.total_s <= before.total_s:
         return None
@@ -138,7 +145,7 @@ def busy_by_others(before: CpuTimes | None, after: CpuTimes | None) -> float | N
         return None
     own = sum(seconds - before.own_s.get(pid, 0.0) for pid, seconds in after.own_s.items())
     others = (after.busy_s - before.busy_s - own) / (after.total_s - before.total_s)
-    return min(1.0, max(0.0, others))
+    return min(1.0, max(0.0, others)) if others > -_MOST_MISCOUNTED else None
 
 
 def _over(combine: Callable[[list[float]], float], values: list[float | None]) -> float | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.results.made import environment
 from velosweep.config.settings import Job
+from velosweep.errors import LaunchFailed
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.machine.conditions import Monitor
 from velosweep.measuring.cooldown import Cooldown
@@ -18,6 +19,7 @@ from velosweep.measuring.dispatch import run_lane
 from velosweep.measuring.events import Event, Recorder, RunEnded, ServerFailed
 from velosweep.measuring.interrupts import StopFlag
 from velosweep.measuring.lane_context import LaneContext, ModelWatch, Preload, ServerLogs
+from velosweep.measuring.memory_estimates import MemoryEstimates
 from velosweep.measuring.prepare import Prepared, engine_key
 from velosweep.measuring.resuming import CompletedRun, earlier_progress
 from velosweep.planning.lane_queue import LaneQueue
@@ -110,6 +112,19 @@ class RecordedPreload(Preload):
         self.calls.append("finish")
 
 
+@dataclass(kw_only=True)
+class RoomFor(MemoryEstimates):
+    """A machine that has room for so many servers."""
+
+    servers: int
+
+    def refusal(
+        self, server: ServerConfig, resident: Sequence[ServerConfig], loading: Sequence[ServerConfig] = ()
+    ) -> LaunchFailed | None:
+        full = len(resident) + len(loading) >= self.servers
+        return LaunchFailed(f"No room to load {server.label}") if full else None
+
+
 @dataclass
 class Bench:
     """Runs groups on a lane with a stand-in engine and keeps what came of it."""
@@ -123,7 +138,8 @@ class Bench:
     after_sample: Callable[[Sample], None] = lambda sample: None
     driver: SearchDriver | None = None
     refused: dict[tuple[str, str], str] = field(default_factory=dict)  # by earlier runs of the sweep
-    room: int = 100  # for so many servers at once
+    room: int = 100  # for so many servers at once, when groups are planned
+    loaded_at_most: int = 100  # servers, when they are loaded
     preload_calls: list[str] = field(default_factory=list)
     monitor: Monitor = field(default_factory=lambda: Monitor(LANE))
 
@@ -152,7 +168,7 @@ class Bench:
             order=itertools.count(),
             monitor=self.monitor,
             cooldown=Cooldown(self.monitor, self.stop),
-            memory=prepared.memory_estimates(LANE),
+            memory=RoomFor(lane=LANE, headers={}, servers=self.loaded_at_most),
             prepared=prepared,
             recorder=Recorder(journal=journal, observe=self._observe, done=self.done),
             stop=self.stop,

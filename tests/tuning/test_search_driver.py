@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections import Counter
@@ -311,3 +312,20 @@ def test_a_single_prompt_of_fewer_than_256_tokens_is_a_short_suite(n_predict: in
     (driver,) = search_drivers(groups, TunerSettings(), []).values()
 
     assert [search.short_suite for search in driver.searches.values()] == [short]
+
+
+@pytest.mark.parametrize("failing", range(4))
+def test_where_one_server_fits_they_make_room_for_each_other_also_when_a_run_is_repeated(failing: int) -> None:
+    truth, bench, taken = Truth(cv=0.005, seed=1), Bench(loaded_at_most=1), itertools.count()
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        if request.prompt.id != "warmup" and next(taken) == failing:
+            raise RunFailed("a hiccup")
+        return truth.answer(session, request)
+
+    bench.engine.answer = answer
+    found, _ = search(jobs_over_n_draft(2, 4), bench)
+
+    assert bench.failures() == []
+    assert n_draft_of(found) == 4
+    assert found.confirmed is not None

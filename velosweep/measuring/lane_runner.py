@@ -105,7 +105,6 @@ class GroupRunner:
                 if not self._stop.requested:
                     if measurement.key in self._done or self._given_up_for(measurement):
                         continue
-                    self._servers.make_room(measurement.server, [other.server for other in round_])
                     if self._measure_with_retries(round_, measurement):
                         continue
                 self.interrupted = True
@@ -217,6 +216,8 @@ class GroupRunner:
                 if self._stop.requested:
                     return False
                 if self._servers.get(one.server) is None:
+                    if self._driver is not None:
+                        self._servers.make_room(one.server, [other.server for other in round_])
                     self._open([one.server], one.launch)
                 if self._given_up_for(one):
                     if one is measurement or one.server.mode is Mode.VANILLA:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from tests.forked import Forked
 from tests.llama_cpp import standin
 from tests.llama_cpp.servers import CPU, request, speculative, vanilla
+from tests.machine.fake_pynvml import FakeGpu, FakePynvml
 from tests.planning.jobs import job
 from velosweep.cli import main
 from velosweep.config.settings import EngineSettings, ModelPair, RunSettings, Speculation, SyntheticShape
@@ -25,8 +27,11 @@ from velosweep.llama_cpp import process
 from velosweep.llama_cpp.attached import AttachedEngine, parse_url
 from velosweep.llama_cpp.engine import ServerConfig
 from velosweep.llama_cpp.server_client import rules_for
+from velosweep.machine.nvml import NvmlDriver
+from velosweep.measuring.opening import differences
 from velosweep.measuring.prepare import prepare
 from velosweep.measuring.sample_rows import invalid_reason
+from velosweep.values import Device
 
 Serve = Callable[..., str]
 
@@ -127,6 +132,19 @@ def test_the_model_is_what_the_server_says_and_no_default(serve: Serve) -> None:
 
     assert [one.model_pair for one in prepared.jobs] == [ModelPair(name="m", main_model="m.gguf"), own]
     assert AttachedEngine(vanilla_url="http://127.0.0.1:9", speculative_url=None).served_model() is None
+
+
+def test_what_an_attached_server_runs_on_is_not_claimed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither this machine's processor, nor that llama.cpp has no GPU support where there are GPUs."""
+    driver = NvmlDriver(FakePynvml(FakeGpu("GPU-a", "H100")))
+    monkeypatch.setattr("velosweep.measuring.prepare.open_nvml", lambda: driver)
+    engine = EngineSettings(kind="attached", vanilla_url=serve("2026-10"))
+    found = prepare([job(engine=engine, speculation=Speculation(kinds=()))], RunSettings())
+    before = replace(found.environment, devices=(Device(kind="cpu", name="of an older version"),))
+
+    assert [lane.label for lane in found.lanes] == ["attached server"]
+    assert found.reasons == ("engine=attached",)
+    assert differences(before, found.environment) == []
 
 
 def test_more_streams_than_a_server_has_slots_are_refused_before_anything_runs(serve: Serve) -> None:

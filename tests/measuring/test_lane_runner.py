@@ -15,7 +15,7 @@ import pytest
 from tests.measuring.standin_lane import Bench, StandInEngine, StandInSession, good
 from tests.planning.jobs import jobs_over_n_draft, of_builds
 from tests.strategies import samples_to_table
-from velosweep.config.settings import Adaptive, Prompt, PromptSet, Protocol, Speculation
+from velosweep.config.settings import Adaptive, EngineSettings, Prompt, PromptSet, Protocol, Speculation
 from velosweep.errors import LaunchFailed, RunFailed, RunTimeout
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig
 from velosweep.measuring.events import GroupEnded
@@ -173,6 +173,16 @@ def test_what_a_script_started_is_none_of_others_work_once_it_is_ready() -> None
 
     assert own == [{NOBODY}] * 2
     assert bench.monitor.own_pids == set()
+
+
+@pytest.mark.parametrize("pid", [None, NOBODY])
+def test_conditions_are_not_those_of_another_machine_than_the_attached_servers(pid: int | None) -> None:
+    bench = Bench()
+    bench.engine.on_ready = lambda server: setattr(bench.engine.sessions[-1], "pid", pid)
+    elsewhere = EngineSettings(kind="attached", speculative_url="http://elsewhere:8080")
+    bench.run(jobs_over_n_draft(4, iterations=1, skip_vanilla=True, engine=elsewhere))
+
+    assert [sample.load_average is None for sample in bench.samples] == [pid is None] * 2
 
 
 def test_each_server_is_started_once_and_closed_at_the_end() -> None:

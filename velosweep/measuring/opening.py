@@ -242,6 +242,8 @@ def differences(old: Environment, new: Environment) -> list[str]:
         "program": tuple(digest and digest[:12] for digest in (old.program_sha256, new.program_sha256)),
         "devices": tuple(", ".join(one.uuid or one.name for one in where.devices) for where in (old, new)),
     }
+    if new.engine == "attached":  # what it runs on is not known, though older versions named this machine's processor
+        del named["devices"]
     changed = [f"{name} was {was}, is {now}" for name, (was, now) in named.items() if was != now]
     models = {model.path: model for model in new.models}
     for model in old.models:

@@ -27,7 +27,7 @@ from velosweep.measuring.preflight_warnings import preflight_warnings
 from velosweep.models.gguf_model import GgufInfo
 from velosweep.planning.identity import identify
 from velosweep.records import Environment
-from velosweep.values import Lane
+from velosweep.values import Device, Lane
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,14 +154,18 @@ def _lanes(
     engines: Collection[Engine], settings: RunSettings, nvml: NvmlDriver | None, note: Callable[[str], None]
 ) -> tuple[Lane, ...]:
     devices = dict.fromkeys(device for engine in engines for device in engine.devices())
-    return find_lanes(
+    attached = all(isinstance(engine, AttachedEngine) for engine in engines)
+    lanes = find_lanes(
         gpus=settings.gpus,
         gpus_per_lane=settings.gpus_per_lane,
         cpu_lanes=settings.cpu_lanes,
         program_devices=tuple(devices),
-        nvml=nvml,
+        nvml=None if attached else nvml,
         note=note,
     )
+    if attached:  # what it runs on, and where, is not ours to see
+        lanes = tuple(replace(lane, devices=(Device(kind="cpu", name="attached server"),)) for lane in lanes)
+    return lanes
 
 
 def _with_threads(engine: EngineSettings, lanes: int) -> EngineSettings:

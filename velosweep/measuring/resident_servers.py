@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from velosweep.config.settings import Protocol
 from velosweep.errors import LaunchFailed, ProgramError, RequestRefused, RunFailed, RunTimeout
 from velosweep.llama_cpp.engine import Generation, Request, ServerConfig, Session
+from velosweep.machine.conditions import Conditions
 from velosweep.measuring.events import RunEnded, RunStarted, ServerLoading, ServerReady
 from velosweep.measuring.lane_context import LaneContext
 from velosweep.measuring.sample_rows import make_sample
@@ -208,6 +209,8 @@ def run_once(
     except RunFailed as error:
         outcome = error
     conditions = context.monitor.end()
+    if measurement.server.engine.kind == "attached" and session.pid is None:  # of another machine than the server's
+        conditions = Conditions()
     if context.stop.at_once and isinstance(outcome, RunFailed):
         return None
     if isinstance(outcome, RunTimeout) or not session.alive:

@@ -64,6 +64,12 @@ def test_a_damaged_configuration_is_named(content: str | None, said: str, folder
         ("n_draft=4,8", ConfigError, "'n_draft=4,8' names several values; give n_draft one value"),
         ("n_drafts=4", ConfigError, "There is no key 'n_drafts'; did you mean n_draft?"),
         ("n_draft=0", ConfigError, "n_draft is 0; it must be at least 1"),
+        (
+            "protocol=quick",
+            ConfigError,
+            "'protocol=quick' names a file, and a saved sweep has keys; set the keys that it would set: "
+            "protocol.KEY=VALUE",
+        ),
     ],
 )
 def test_an_override_that_can_not_be_laid_over_it_is_refused(

@@ -15,7 +15,7 @@ from velosweep.config import job_parts
 from velosweep.config.hydra_errors import not_yaml, translate, translating_errors
 from velosweep.config.keys import freeze
 from velosweep.config.prompts import load_prompts
-from velosweep.config.schema import KEY_TYPES, KEYS, RUN_KEYS, omegaconf_schema, unknown_key
+from velosweep.config.schema import GROUPS, KEY_TYPES, KEYS, RUN_KEYS, omegaconf_schema, unknown_key
 from velosweep.config.settings import Job, RunSettings
 from velosweep.errors import ConfigError, StorageError, VelosweepError, combine_errors
 
@@ -221,6 +221,9 @@ def _read(path: Path, overrides: Sequence[str]) -> Any:
             if override.is_sweep_override():
                 remedy = f"give {override.key_or_group} one value"
                 raise ConfigError(f"{override.input_line!r} names several values", remedy=remedy)
+            if override.key_or_group in GROUPS and not isinstance(override.value(), dict):
+                remedy = f"set the keys that it would set: {override.key_or_group}.KEY=VALUE"
+                raise ConfigError(f"{override.input_line!r} names a file, and a saved sweep has keys", remedy=remedy)
             OmegaConf.update(merged, override.key_or_group, override.value(), merge=True)
     return merged
 

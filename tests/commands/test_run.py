@@ -75,6 +75,16 @@ def test_a_pattern_stands_for_the_files_it_matches(recorded: Recorded, tmp_path:
     assert [job.model_pair.draft_model for job in recorded.jobs] == ["x, y.gguf", "ü.gguf"]
 
 
+def test_models_of_a_hub_are_taken_as_they_are_written(recorded: Recorded) -> None:  # noqa: F811
+    main, drafts = "hf://o/r/main.gguf", ["hf://o/r@v1/a.gguf", "o/r:Q4_K_M"]
+
+    assert recorded.main(["run", "--main", main, "--draft", ",".join(drafts)]) == 0
+
+    assert [(job.model_pair.main_model, job.model_pair.draft_model) for job in recorded.jobs] == [
+        (main, draft) for draft in drafts
+    ]
+
+
 def test_keys_and_groups_are_taken_beside_flags(recorded: Recorded) -> None:  # noqa: F811
     assert recorded.main(["run", "--n-draft", "4", "-m", "engine.cache_type_k=f16,q8_0", "protocol=quick"]) == 0
 

@@ -40,6 +40,16 @@ def with_threads(threads: int, **changes: Any) -> Job:
     return replace(one, engine=replace(one.engine, threads=threads))
 
 
+def thinking(*args: str, chat: bool = True) -> Job:
+    one = job()
+    prompts = replace(one.prompts, chat=chat, template_kwargs=(("enable_thinking", False),))
+    return replace(one, prompts=prompts, engine=replace(one.engine, args=args))
+
+
+def with_template(template: str) -> Mapping[str, GgufInfo]:
+    return {"main.gguf": replace(header(5, None), chat_template=template), "draft.gguf": header(1, None)}
+
+
 @pytest.mark.parametrize(
     ("one", "headers", "lanes", "remedies"),
     [
@@ -57,6 +67,11 @@ def with_threads(threads: int, **changes: Any) -> Job:
         (job(sampling=Sampling(top_p=0.9)), {}, [CPU], ["set sampling.temperature=0.8"]),
         (job(sampling=Sampling(temperature=0.8, top_p=0.9)), {}, [CPU], []),
         (job(sampling=Sampling(repeat_penalty=1.1)), {}, [CPU], []),
+        (thinking(), with_template("{% if enable_thinking %}"), [CPU], []),
+        (thinking(), with_template("{% if thinking %}"), [CPU], ["check its spelling"]),
+        (thinking(chat=False), with_template("{% if thinking %}"), [CPU], []),
+        (thinking("--chat-template-file"), with_template("{% if thinking %}"), [CPU], []),
+        (thinking(), {}, [CPU], []),
         (with_threads(MANY), {}, [CPU], ["leave engine.threads out"]),
         (with_threads(MANY), {}, [], []),
         (with_threads(1), {}, [CPU] * MANY, ["leave engine.threads out"]),

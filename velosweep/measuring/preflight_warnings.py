@@ -29,11 +29,24 @@ def preflight_warnings(jobs: Sequence[Job], headers: Mapping[str, GgufInfo], lan
             f"sampling.{' and sampling.'.join(ignored)} changes nothing: temperature 0 takes the likeliest token; set "
             "sampling.temperature=0.8, or leave it out"
         )
+    yield from _of_template_variables(jobs, headers)
     # lanes on GPUs hardly use their threads at the same time
     sharing = len(lanes) if all(lane.on_cpu for lane in lanes) else 1
     for threads in dict.fromkeys(job.engine.threads for job in jobs if job.engine.kind != "attached"):
         if lanes and threads and (crowded := oversubscription(threads, lanes=sharing)):
             yield f"{crowded}; leave engine.threads out: then all physical cores but one are used"
+
+
+def _of_template_variables(jobs: Sequence[Job], headers: Mapping[str, GgufInfo]) -> Iterator[str]:
+    own = [job for job in jobs if job.prompts.chat and not any("chat-template" in word for word in job.engine.args)]
+    asked = ((job.model_pair.main_model, name) for job in own for name, _ in job.prompts.template_kwargs)
+    for main, name in dict.fromkeys(asked):
+        template = headers[main].chat_template if main in headers else None
+        if template is not None and name not in template:
+            yield (
+                f"The chat template of {Path(main).name} does not name {name}: prompts.template_kwargs.{name} probably "
+                "changes nothing; check its spelling, or leave it out"
+            )
 
 
 def _of_draft_models(drafting: Sequence[Job], headers: Mapping[str, GgufInfo]) -> Iterator[str]:

@@ -83,7 +83,7 @@ class GgufInfo:
     kv_elements_per_token: int | None = None  # numbers the KV cache keeps for a token; None where not of the usual kind
     width: int | None = None  # of the embeddings
     head: DraftHead | None = None  # what the file holds to draft for a main model
-    chat_template: bool = False  # it has one in Jinja, which llama.cpp reads
+    chat_template: str | None = None  # in Jinja, which llama.cpp reads
     trained_context: int | None = None  # tokens that the model was trained for
     non_model: OtherContent | None = None  # what the file holds if it is no language model
 
@@ -136,6 +136,7 @@ def parse_header(data: bytes, path: Path, size: int) -> GgufInfo:
     special = default_special_tokens(tokenizer, _text(values, "tokenizer.ggml.pre"), len(reader.tokens))
     names, split_count = {name for name, *_ in tensors}, max(_number(values, "split.count") or 1, 1)
     file_type, template = _number(values, "general.file_type"), values.get("tokenizer.chat_template")
+    is_jinja = isinstance(template, bytes) and b"{%" in template
     return GgufInfo(
         path=path,
         architecture=architecture,
@@ -154,7 +155,9 @@ def parse_header(data: bytes, path: Path, size: int) -> GgufInfo:
         split_count=split_count,
         kv_elements_per_token=_kv_elements_per_token(values, architecture),
         width=_number(values, f"{architecture}.embedding_length"),
-        chat_template=isinstance(template, bytes) and b"{%" in template,
+        chat_template=template.decode("utf-8", "replace")
+        if isinstance(template, bytes) and b"{%" in template
+        else None,
         head=draft_head(architecture, values, names),
         trained_context=_number(values, f"{architecture}.context_length"),
         non_model=other_content(architecture, values, names, whole=split_count == 1),

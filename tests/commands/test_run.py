@@ -59,6 +59,16 @@ def test_a_flag_that_is_given_again_adds_its_values(recorded: Recorded) -> None:
     assert [(job.n_draft, job.n_predict) for job in recorded.jobs] == [(2, 20), (2, 30), (4, 20), (4, 30)]
 
 
+def test_keys_inside_a_map_are_keys_wherever_they_stand(recorded: Recorded) -> None:  # noqa: F811
+    own = ["+speculation.parameters.ngram_simple.size_n=3", "+prompts.template_kwargs.enable_thinking=false"]
+
+    assert recorded.main(["run", "--n-draft", "4", "--kind", "ngram-simple", *own, "prompts.chat=true"]) == 0
+
+    (job,) = recorded.jobs
+    assert job.prompts.template_kwargs == (("enable_thinking", False),)
+    assert dict(job.speculation.parameters) == {"ngram_simple.size_n": 3}
+
+
 def test_a_draft_flag_goes_with_a_main_model_that_a_key_names(recorded: Recorded) -> None:  # noqa: F811
     assert recorded.main(["run", "model_pair.main_model=a.gguf", "--draft", "b.gguf"]) == 0
 
@@ -168,6 +178,7 @@ def test_prompts_go_through_the_chat_template_where_there_is_one_unless_told_oth
         ("--tune --budget 3x", "velosweep: --budget is '3x'\n"),
         ("--kind none --skip-vanilla", "--skip-vanilla with --kind none leaves nothing to measure\n"),
         ("n_draft=0", "velosweep: n_draft is 0\n"),
+        ("--kind ngram-simple engine.contxt=8", "no key 'engine.contxt'\n  did you mean engine.context?\n"),
         ("--draft-max 0 -c 8192", "velosweep: --n-draft is 0\n"),
         ("-c 0", "engine.context is 0\n"),
         ("--retries 2", "velosweep run can't read '--retries'\n  did you mean protocol.retries=VALUE? "),

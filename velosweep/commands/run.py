@@ -95,17 +95,20 @@ def _key_of(override: str) -> str:
 
 
 _OVERRIDE = re.compile(r"[+~]{0,2}([A-Za-z_][\w./]*)=")
+_SECTIONS = {"hydra", *(key.partition(".")[0] for key in KEYS if "." in key)}
 
 
 def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Flags and their values, and the words that set one of our keys as in `velosweep KEY=VALUE`.
+    """Flags and their values, and the words that set one of our keys as in `velosweep KEY=VALUE`; also a key in one of
+    our sections that is misspelled, or the person's own, such as +speculation.parameters.NAME.
 
     Hydra's -m, which stands before such a word, is neither: what has several values is a sweep here without it.
     """
 
     def is_override(word: str) -> bool:
         found = _OVERRIDE.match(word)
-        return found is not None and (found[1] in KEYS or found[1] in GROUPS or found[1].startswith("hydra."))
+        key = found[1] if found else ""
+        return key in KEYS or key in GROUPS or ("." in key and key.partition(".")[0] in _SECTIONS)
 
     words = [word for word, after in zip(argv, [*argv[1:], ""], strict=False) if word != "-m" or not is_override(after)]
     return [word for word in words if not is_override(word)], [word for word in words if is_override(word)]

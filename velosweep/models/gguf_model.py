@@ -136,7 +136,7 @@ def parse_header(data: bytes, path: Path, size: int) -> GgufInfo:
     special = default_special_tokens(tokenizer, _text(values, "tokenizer.ggml.pre"), len(reader.tokens))
     names, split_count = {name for name, *_ in tensors}, max(_number(values, "split.count") or 1, 1)
     file_type, template = _number(values, "general.file_type"), values.get("tokenizer.chat_template")
-    is_jinja = isinstance(template, bytes) and b"{%" in template
+    template = template if isinstance(template, bytes) and b"{%" in template else None
     return GgufInfo(
         path=path,
         architecture=architecture,
@@ -155,9 +155,7 @@ def parse_header(data: bytes, path: Path, size: int) -> GgufInfo:
         split_count=split_count,
         kv_elements_per_token=_kv_elements_per_token(values, architecture),
         width=_number(values, f"{architecture}.embedding_length"),
-        chat_template=template.decode("utf-8", "replace")
-        if isinstance(template, bytes) and b"{%" in template
-        else None,
+        chat_template=str(template, "utf-8", "replace") if template else None,
         head=draft_head(architecture, values, names),
         trained_context=_number(values, f"{architecture}.context_length"),
         non_model=other_content(architecture, values, names, whole=split_count == 1),

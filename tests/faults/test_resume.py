@@ -133,6 +133,7 @@ def test_a_second_sweep_on_a_device_says_for_whom_it_waits_and_begins_when_that_
     assert f"in use by {bench.root} (process {first.process.pid}" in second.said
     assert refused.wait() == 2
     assert f"in use by {bench.root}" in refused.said
+    assert list((bench.folder / "third").glob("*")) == []
     first.send(signal.SIGKILL)
     bench.set(ms_per_token=0.2)
     assert second.wait() == 0, second.said

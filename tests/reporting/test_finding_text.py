@@ -93,6 +93,13 @@ def test_after_velosweep_run_a_finding_names_flags() -> None:
     assert "lower n_predict or depth" in explain(left_out, sweeps.default_sweep().record).sentence
 
 
+def test_runs_that_were_never_begun_are_not_called_failed_in_the_answer() -> None:
+    never = Finding(code="failed_runs", severity="warning", subject="context", evidence={"runs": 2, "of": 4})
+
+    assert explain(never).brief == "prompts left out"
+    assert explain(replace(never, subject="runs")).brief == "2 of 4 runs failed"
+
+
 def test_findings_that_a_search_causes_are_left_out() -> None:
     made = sweeps.default_sweep()
     codes = ("not_paired", "too_few_pairs", "drift")

@@ -48,6 +48,17 @@ def test_events_keep_their_kind_and_data(tmp_path: Path) -> None:
     )
 
 
+def test_a_new_journal_in_which_nothing_was_written_is_gone_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path).close()
+    assert list(tmp_path.iterdir()) == []
+
+    with Journal(path) as journal:
+        journal.note("plan", blocks=[])
+    Journal(path).close()
+    assert [event.kind for event in read_journal(path).events] == ["plan"]
+
+
 def test_every_line_is_plain_json(tmp_path: Path) -> None:
     paths = journal_of(tmp_path, rounds())
 

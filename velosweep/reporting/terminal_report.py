@@ -281,8 +281,8 @@ def _failures(derived: "SweepResults", told: Collection[str]) -> Iterator[_Line]
     """Why there are no results, which jobs failed and why, and how many runs of the others failed; a line each."""
     jobs, record, samples = whole_jobs(derived.comparisons), derived.record, derived.samples
     gone = {job.id for job in record.jobs if job.state == "failed"} if jobs else ()
-    owners = zip(samples["job_id"].to_pylist(), samples["status"].to_pylist(), strict=True) if samples else ()
-    counts = Counter(status or "ok" for owner, status in owners if owner not in gone)  # null: not recorded
+    runs = zip(*(samples[name].to_pylist() for name in ("job_id", "warmup", "status")), strict=True) if samples else ()
+    counts = Counter(status or "ok" for owner, warmup, status in runs if not (warmup or owner in gone))  # null: unknown
     if not jobs:
         states = Counter(job.state for job in record.jobs)
         failed, pending, rest = states["failed"], states["pending"], states["done"] + states["partial"]

@@ -93,10 +93,11 @@ class Journal:
             stack.enter_context(sweep_lock(lock or path.with_name("lock")))
             with as_storage_error(path):
                 self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            self._size = os.fstat(self._handle).st_size
+            self._size, self._empty_size = os.fstat(self._handle).st_size, 0
             if self._size == 0:
                 self._write(_line("journal", {"schema_version": SCHEMA_VERSION}))
                 sync_folder(path.parent)
+                self._empty_size = self._size
             elif os.pread(self._handle, 1, self._size - 1) != b"\n":
                 self._write(b"\n")
             self._held = stack.pop_all()
@@ -132,11 +133,14 @@ class Journal:
             self._on_line(line)
 
     def close(self) -> None:
-        """Close the file and release the lock; idempotent."""
+        """Close the file, which goes where it is new and nothing came, and release the lock; idempotent."""
         with self._mutex:
             if self._handle >= 0:
                 os.close(self._handle)
                 self._handle = -1
+                if self._size == self._empty_size:
+                    with suppress(OSError):  # it does no harm
+                        self._path.unlink()
         self._held.close()
 
     def __enter__(self) -> "Journal":

@@ -39,6 +39,28 @@ def test_the_page_is_under_six_megabytes_and_needs_no_network(name: str) -> None
     assert "default-src 'none'" in body(name)
 
 
+@pytest.mark.parametrize(
+    ("engine", "program", "digest", "said"),
+    [
+        ("embedded", None, None, "within velosweep"),
+        ("attached", None, None, None),  # somebody else's
+        ("server", None, None, None),  # of several builds
+        ("server", "/p/llama-server", "abc", "/p/llama-server (SHA-256 abc)"),
+        ("binaries", "/p", None, "/p"),
+    ],
+)
+def test_the_program_that_was_measured_is_named_where_it_is_one(
+    engine: str, program: str | None, digest: str | None, said: str | None
+) -> None:
+    made = sweeps.single_job()
+    here = replace(made.record.environment, engine=engine, program=program, program_sha256=digest)
+    page = render_report(made.comparisons, replace(made.record, environment=here), made.samples)
+    table = page.partition('id="environment"')[2].partition("</table>")[0]
+    found = re.search(r"Program</t[hd]>\s*<td[^>]*>(.*?)</td>", table)
+
+    assert (found and found.group(1)) == said
+
+
 class Outline(HTMLParser):
     def __init__(self) -> None:
         super().__init__()

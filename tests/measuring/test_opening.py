@@ -10,10 +10,16 @@ from pathlib import Path
 import pytest
 
 from tests.planning.jobs import jobs_over_n_draft
-from velosweep.config.settings import Job, Speculation
+from velosweep.config.settings import EngineSettings, Job, RunSettings, Speculation
 from velosweep.errors import MismatchError
-from velosweep.measuring.opening import job_record, merge_records
+from velosweep.measuring.opening import job_record, merge_records, open_sweep
+from velosweep.measuring.prepare import Prepared
+from velosweep.measuring.resuming import EarlierResults
+from velosweep.planning.identity import identify
 from velosweep.records import Environment, SweepRecord
+from velosweep.results.journal import Journal
+from velosweep.results.paths import SweepPaths
+from velosweep.results.sweep_record import write_record
 
 NOW = datetime(2026, 10, 1, tzinfo=timezone.utc)
 HERE = Environment(
@@ -99,3 +105,21 @@ def test_an_earlier_job_that_is_now_known_to_be_another_s_twin_is_not_waited_for
     assert [(job.num, job.twins) for job in adopted(twice, once).jobs] == [(0, (1,))]
     measured = replace(twice, jobs=tuple(replace(job, state="done") for job in twice.jobs))
     assert [job.num for job in adopted(measured, once).jobs] == [0, 1]
+
+
+def test_what_another_llama_cpp_answered_and_refused_says_nothing_of_todays(tmp_path: Path) -> None:
+    paths, engine = SweepPaths(tmp_path), EngineSettings(kind="attached", vanilla_url="http://localhost:1")
+    jobs = identify([replace(job, engine=engine) for job in jobs_over_n_draft(4)], {})
+    prepared = Prepared(jobs=jobs, lanes=(), environment=HERE, engines={}, reasons=())
+
+    def opened(prepared: Prepared, **settings: bool) -> EarlierResults:
+        return open_sweep(tmp_path, prepared, RunSettings(**settings), command=(), single=True).progress
+
+    write_record(paths.record, open_sweep(tmp_path, prepared, RunSettings(), command=(), single=True).record)
+    with Journal(paths.journal) as journal:
+        journal.note("output", baseline_id="v", prompt_id="p", tokens=[1, 2])
+        journal.note("refused", prompt_id="q", job_ids=[jobs[0].id], error="too long")
+    same, other = opened(prepared), replace(prepared, environment=replace(HERE, llama_cpp_build="other"))
+
+    assert (same.outputs, same.refused) == ({("v", "p"): (1, 2)}, {(jobs[0].id, "q"): "too long"})
+    assert (opened(other, force=True).outputs, opened(other, force=True).refused) == ({}, {})

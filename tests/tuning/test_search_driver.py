@@ -15,7 +15,7 @@ from tests.measuring.standin_lane import Bench, StandInSession, good
 from tests.planning.jobs import jobs_over_n_draft
 from tests.strategies import sample, speculative
 from velosweep.config.settings import Job, Prompt, PromptSet, Speculation, TunerSettings
-from velosweep.errors import ConfigError, RunFailed
+from velosweep.errors import ConfigError, RequestRefused, RunFailed
 from velosweep.llama_cpp.engine import Generation, Request
 from velosweep.planning.server_groups import plan_groups
 from velosweep.tuning.search_driver import SearchDriver, search_drivers
@@ -200,16 +200,35 @@ def test_a_candidate_that_cannot_run_is_dropped_and_the_others_are_searched() ->
     assert any(line.reason == "failed" for line in driver.decisions() if line.n_draft == 4)
 
 
+CATEGORIES = PromptSet(
+    name="two", prompts=(Prompt(id="a", text="A", category="code"), Prompt(id="b", text="B", category="prose"))
+)
+
+
+def test_a_category_whose_prompts_are_all_left_out_has_no_answer_and_is_not_said_to_have_drafted_nothing() -> None:
+    bench = Bench()
+    bench.engine.answer = Truth(cv=0.002, seed=5).answer
+    jobs = jobs_over_n_draft(1, 4, n_predict=400, prompts=CATEGORIES)
+    (bench.driver,) = search_drivers(plan_groups(jobs), TunerSettings(per_category=True), []).values()
+
+    def check(request: Request) -> None:
+        if request.prompt.id == "b":
+            raise RequestRefused("too long")
+
+    bench.engine.check = check
+    bench.run(jobs)
+
+    assert [answer.category for answer in bench.driver.answers()] == ["code"]
+    assert {row.reason for row in bench.driver.decisions() if row.category == "prose"} == {"failed"}
+
+
 def test_each_category_of_prompts_has_a_winner_of_its_own() -> None:
-    prompts = PromptSet(
-        name="two", prompts=(Prompt(id="a", text="A", category="code"), Prompt(id="b", text="B", category="prose"))
-    )
     code, prose = Truth(cv=0.002, seed=5, alpha=0.95), Truth(cv=0.002, seed=5, alpha=0.2)
     bench = Bench()
     bench.engine.answer = lambda session, request: (code if request.prompt.id == "a" else prose).answer(
         session, request
     )
-    jobs = jobs_over_n_draft(1, 4, 7, n_predict=400, prompts=prompts)
+    jobs = jobs_over_n_draft(1, 4, 7, n_predict=400, prompts=CATEGORIES)
     groups = plan_groups(jobs)
     (driver,) = search_drivers(groups, TunerSettings(per_category=True), []).values()
     bench.driver = driver

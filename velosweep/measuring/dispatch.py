@@ -107,7 +107,7 @@ def _contexts(opened: OpenedSweep, recorder: Recorder, stop: StopFlag, preload: 
             model_files=model_files,
             logs=logs,
             preload=preload,
-            refused={} if opened.accepted else progress.refused,
+            refused=progress.refused,
         )
 
 

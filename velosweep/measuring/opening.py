@@ -61,11 +61,14 @@ def open_sweep(
     )
     if before:
         record = merge_records(before, record, root, accepted=accepted)
+    progress = earlier_progress(paths) if before else EarlierResults()
+    if accepted:  # another llama.cpp or machine: what the former one answered and refused says nothing of it
+        progress = replace(progress, outputs={}, refused={})
     return OpenedSweep(
         root=root,
         prepared=prepared,
         record=replace(record, tuner=settings.tuner, show_paths=settings.report_paths, plots=settings.report_plots),
-        progress=earlier_progress(paths) if before else EarlierResults(),
+        progress=progress,
         accepted=accepted,
     )
 

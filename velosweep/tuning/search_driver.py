@@ -97,7 +97,7 @@ class SearchDriver:
         wanted = self._measurements(category, candidate)
         runs = [self.samples[run.key] for run in wanted if run.key in self.samples]
         seconds = sum(run.total_time_ms or 0.0 for run in runs) / 1000
-        if len(runs) < len(wanted):
+        if not runs or len(runs) < len(wanted):
             return Observation(log_value=None, seconds=seconds)
         if all(run.draft_tokens == 0 for run in runs):
             return Observation(log_value=None, seconds=seconds, idle=True)

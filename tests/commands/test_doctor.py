@@ -6,6 +6,8 @@ import pytest
 
 from velosweep.commands.doctor import main
 from velosweep.errors import ConfigError, ExitStatus
+from velosweep.llama_cpp.embedded import EmbeddedEngine
+from velosweep.values import Device
 
 
 def test_each_of_several_drafts_is_checked_once_and_remedies_are_flags(
@@ -20,6 +22,19 @@ def test_each_of_several_drafts_is_checked_once_and_remedies_are_flags(
     assert [said.count(f"No model at {tmp_path / name}.gguf") for name in ("main", "one", "two")] == [2, 1, 1]
     assert "set --draft to a GGUF file" in said
     assert "model_pair." not in said
+
+
+@pytest.mark.parametrize("gpus", [(), (Device(kind="metal", name="Apple M2", program_name="MTL0"),)])
+def test_the_embedded_llama_cpp_is_said_to_run_on_the_cpu_only_where_it_does(
+    gpus: tuple[Device, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EmbeddedEngine, "devices", lambda self: gpus)
+    main(["engine=embedded"])
+    said = capsys.readouterr().out
+
+    assert ("runs on the CPU only" in said) is not bool(gpus)
+    assert ("Apple M2 has free is not known: two servers" in said) is bool(gpus)
+    assert ("of this pair at once" in said) is not bool(gpus)
 
 
 def test_a_flag_that_there_is_not_is_refused_in_the_doctors_name() -> None:

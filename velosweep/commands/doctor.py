@@ -128,7 +128,7 @@ def _program(job: Job, settings: RunSettings) -> Iterator[Check]:
     if kind == "attached":
         where = " and ".join(str(parse_url(url)) for url in (job.engine.vanilla_url, job.engine.speculative_url) if url)
     yield Check("ok", "llama.cpp", f"engine {kind}, build {found.engine.build}, {where} ({found.reason})")
-    if kind == "embedded":
+    if kind == "embedded" and not found.engine.devices():
         remedy = "for a GPU, or for figures of your own llama.cpp, set llama_cpp.path=/path/to/llama.cpp"
         yield Check("note", "llama.cpp", "the embedded llama.cpp runs on the CPU only", remedy)
     known = found.engine.capabilities_for(job.speculation) if kind == "server" else None
@@ -151,6 +151,7 @@ def _devices(job: Job, settings: RunSettings) -> Iterator[Check]:
 
 
 def _models(job: Job, settings: RunSettings) -> Iterator[Check]:
+    from velosweep.machine.memory import free_bytes
     from velosweep.measuring.prepare import prepare
 
     prepared = prepare([job], settings)
@@ -163,6 +164,10 @@ def _models(job: Job, settings: RunSettings) -> Iterator[Check]:
     for warning in prepared.warnings:
         yield Check("warning", "setting", warning)
     if ready.engine.kind == "attached":  # what it needs is not ours to know
+        return
+    if free_bytes(prepared.lanes[0], nvml=prepared.nvml) is None:
+        text = f"how much {prepared.lanes[0].label} has free is not known: two servers are loaded at a time"
+        yield Check("note", "memory", text)
         return
     count = prepared.memory_estimates(prepared.lanes[0]).resident_servers(ready)
     remedy = "free memory, choose a smaller model or quantisation, or lower engine.context" if count < 2 else ""

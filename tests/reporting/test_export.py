@@ -107,3 +107,12 @@ def test_the_key_of_a_server_is_not_passed_on() -> None:
 
 def test_a_sweep_without_results_says_so() -> None:
     assert export([], sweeps.default_sweep().record, "md").startswith("Nothing has been measured yet.\n")
+
+
+def test_what_people_post_has_every_answer_that_the_screen_has() -> None:
+    made, several = sweeps.default_sweep(), sweeps.large_sweep()
+    loads = [replace(row, concurrency=2**place) for place, row in enumerate(made.jobs)]
+
+    assert "**Pays at all measured, 1 stream to 4 streams.**" in export(loads, made.record, "md")
+    assert "\nFastest of all: " in export(several.comparisons, several.record, "md", samples=several.samples)
+    assert "Fastest of all" not in export(made.comparisons, made.record, "md")

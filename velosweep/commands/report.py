@@ -38,7 +38,8 @@ def main(argv: Sequence[str]) -> int:
         from velosweep.reporting.export import export
 
         derived = analyse(root)
-        sys.stdout.write(export(derived.comparisons, derived.record, formats[0], show_paths=arguments.paths))
+        rows, record, samples = derived.comparisons, derived.record, derived.samples
+        sys.stdout.write(export(rows, record, formats[0], samples=samples, show_paths=arguments.paths))
     else:
         _show(analyse(root), arguments)
     return int(ExitStatus.OK)

@@ -1,20 +1,15 @@
 """A sweep's derived files and its report, from its samples."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from velosweep.files import write_bytes, write_text
 from velosweep.garbage_collection import collection_paused
+from velosweep.results.derived_files import SweepResults, write_derived_files
 from velosweep.results.paths import SweepPaths
 
-if TYPE_CHECKING:  # these import numpy and pyarrow: not before the first run
-    from velosweep.results.derived_files import SweepResults
 
-
-def collate(root: Path) -> "SweepResults":
+def collate(root: Path) -> SweepResults:
     """Write every derived file of a sweep and its report: the same samples give the same bytes. Raises StorageError."""
-    from velosweep.results.derived_files import write_derived_files
-
     with collection_paused():  # it would take a third of the report's time
         derived = write_derived_files(root)
         write_report(derived, show_paths=derived.record.show_paths)
@@ -23,16 +18,16 @@ def collate(root: Path) -> "SweepResults":
     return derived
 
 
-def write_report(derived: "SweepResults", *, show_paths: bool) -> Path:
+def write_report(derived: SweepResults, *, show_paths: bool) -> Path:
     """Write report.html; returns where. `show_paths`: home directories too. Raises StorageError."""
-    from velosweep.reporting.html import render_report
+    from velosweep.reporting.html import render_report  # imports SciPy, which is done while servers load
 
     path = SweepPaths(derived.root).report
     write_text(path, render_report(derived.comparisons, derived.record, derived.samples, show_paths=show_paths))
     return path
 
 
-def write_plots(derived: "SweepResults") -> None:
+def write_plots(derived: SweepResults) -> None:
     """Write report.png and report.svg. Raises StorageError, and ConfigError without matplotlib."""
     from velosweep.reporting.image_export import main_plots
 

@@ -2,9 +2,10 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
 
 import orjson
+import pyarrow as pa
 
 from velosweep.planning.job_settings import model_name
 from velosweep.records import SweepRecord
@@ -13,20 +14,25 @@ from velosweep.reporting.escaping import csv_text, json_text, markdown_text, sho
 from velosweep.reporting.posted_rows import row_text
 from velosweep.reporting.recommendation import recommend
 from velosweep.reporting.result_tables import summary_table, with_failed
+from velosweep.reporting.sweep_answers import sweep_answers
 from velosweep.reporting.table import markdown_lines
-from velosweep.reporting.wording import whole_jobs
 from velosweep.results.results_file import COLUMNS, results_to_table
 from velosweep.statistics.comparison import Comparison
 
 
-def _markdown(comparisons: list[Comparison], record: SweepRecord) -> str:
+def _markdown(comparisons: list[Comparison], record: SweepRecord, samples: pa.Table | None = None) -> str:
     """What people post: the answer, the table, the command, and on what it was measured."""
-    found, jobs, here = recommend(comparisons, record), whole_jobs(comparisons), record.environment
+    answers, here = sweep_answers(comparisons, record, samples), record.environment
+    found, jobs = answers.recommendations, answers.jobs
     lines: list[str] = []
+    for sentence in (*answers.builds, *(load.text for load in answers.loads)):
+        lines += [f"**{markdown_text(sentence)}**", ""]
     for answer in found:
         question = f"{answer.question}: " if answer.question else ""
         words = " ".join(filter(None, (answer.sureness, answer.costs)))
         lines += [f"**{markdown_text(f'{question}{answer.headline}.')}** {markdown_text(words)}".rstrip(), ""]
+    for _, sentence in answers.fastest:
+        lines += [markdown_text(sentence), ""]
     if not comparisons:
         lines += ["Nothing has been measured yet.", ""]
     lines += [*markdown_lines(summary_table(with_failed(jobs, record), record, found)), ""] if jobs else []
@@ -92,13 +98,12 @@ def _json(comparisons: list[Comparison], record: SweepRecord) -> str:
         }
         for found in recommend(comparisons, record)
     ]
-
     options = orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z
     text = orjson.dumps({"answers": answers, "results": comparisons}, default=str, option=options).decode()
     return json_text(text) + "\n"
 
 
-FORMATS = {
+FORMATS: Mapping[str, Callable[[list[Comparison], SweepRecord], str]] = {
     "md": _markdown,
     "csv": _csv,
     "json": _json,
@@ -110,13 +115,21 @@ FORMATS = {
 _FOR_PROGRAMS = ("command", "preset", "llama-swap")  # which don't know ~
 
 
-def export(comparisons: Iterable[Comparison], record: SweepRecord, form: str, *, show_paths: bool = False) -> str:
-    """The results in one of FORMATS, ending with a newline.
+def export(
+    comparisons: Sequence[Comparison],
+    record: SweepRecord,
+    form: str,
+    *,
+    samples: pa.Table | None = None,
+    show_paths: bool = False,
+) -> str:
+    """The results in one of FORMATS, ending with a newline. `samples`: by which baselines are compared.
 
     Home directories become `~` unless `show_paths` or a program is to read it. Jobs that failed have rows in Markdown
     alone. Raises NothingMeasured for a format that states the answer where there is none.
     """
-    text = FORMATS[form](list(comparisons), record)
+    rows = list(comparisons)
+    text = _markdown(rows, record, samples) if form == "md" else FORMATS[form](rows, record)
     if form in _FOR_PROGRAMS:
         return text
     return without_keys(text if show_paths else shorten_homes(text))

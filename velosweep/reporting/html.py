@@ -11,13 +11,15 @@ from importlib import resources
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from velosweep.records import SweepRecord
-from velosweep.reporting.baseline_answers import build_answers, fastest_of_all
 from velosweep.reporting.chart import Chart, rounded
 from velosweep.reporting.detail_charts import acceptance_chart, decoding_chart, metric_charts
 from velosweep.reporting.escaping import json_for_script, plot_text, shorten_homes, without_keys
 from velosweep.reporting.finding_text import WORST, grouped_findings
-from velosweep.reporting.recommendation import answered_jobs, recommend, with_answers
+from velosweep.reporting.recommendation import answered_jobs, with_answers
 from velosweep.reporting.result_tables import (
     category_table,
     detailed_job_table,
@@ -29,6 +31,7 @@ from velosweep.reporting.run_charts import conditions_chart, samples_chart, time
 from velosweep.reporting.search_words import search_table, search_titles
 from velosweep.reporting.speedup_charts import heat_map, main_chart, prompt_heat_map, prompts_chart
 from velosweep.reporting.speedup_hints import hint_heading, target_reasons
+from velosweep.reporting.sweep_answers import sweep_answers
 from velosweep.reporting.table import Cell, Table
 from velosweep.reporting.wording import (
     failure_sentences,
@@ -40,14 +43,13 @@ from velosweep.reporting.wording import (
     target_of,
     whole_jobs,
 )
-from velosweep.reporting.workload_map import as_answered, where_it_pays, workload_chart
+from velosweep.reporting.workload_map import workload_chart
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate
 from velosweep.units import bytes_words, plural
 from velosweep.values import Verdict
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from jinja2 import Environment
     from markupsafe import Markup
 
@@ -58,11 +60,7 @@ _PLOTLY_HERE = "@@PLOTLY@@"
 
 
 def render_report(
-    comparisons: Iterable[Comparison],
-    record: SweepRecord,
-    samples: "pa.Table | None" = None,
-    *,
-    show_paths: bool = False,
+    comparisons: Iterable[Comparison], record: SweepRecord, samples: pa.Table | None = None, *, show_paths: bool = False
 ) -> str:
     """The whole page, from its arguments alone: it reads no clock, and keeps the order of the jobs.
 
@@ -72,7 +70,8 @@ def render_report(
     if not show_paths:
         record = replace(record, environment=replace(record.environment, host=""))
         rows = [replace(row, host="") for row in rows]
-    recommendations = recommend(rows, record)
+    answers = sweep_answers(rows, record, samples)
+    recommendations = answers.recommendations
     rows = with_answers(rows, recommendations)
     jobs = whole_jobs(rows)
     labels = names_of(jobs).labels
@@ -86,10 +85,8 @@ def render_report(
         show_paths=show_paths,
         record=record,
         jobs=jobs,
-        builds=list(build_answers(jobs, record)),
-        where_it_pays=where_it_pays(as_answered(jobs, recommendations, record)),
+        answers=answers,
         recommendations=[(found, target_reasons(found, jobs, record)) for found in recommendations],
-        fastest=[sentence for _, sentence in fastest_of_all(jobs, record, samples)],
         failures=failure_sentences(record),
         summary=summary_table(every, record, recommendations, leading, failed_because="see above"),
         unshown=len(jobs) - len(leading),
@@ -129,11 +126,8 @@ class PromptTexts:
     answers: dict[str, tuple[int | None, str]] = field(default_factory=dict)
 
 
-def _prompt_texts(samples: "pa.Table | None", jobs: Sequence[Comparison], record: SweepRecord) -> list[PromptTexts]:
+def _prompt_texts(samples: pa.Table | None, jobs: Sequence[Comparison], record: SweepRecord) -> list[PromptTexts]:
     """The prompts with what vanilla and these jobs answered, as far as that was kept."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if samples is None or "answer" not in samples.column_names:
         return []
     labels, baselines = recorded_names(record).labels, record.baselines
@@ -161,7 +155,7 @@ def _where(where: Sequence[str], jobs: int) -> str:
 
 
 def _charts(
-    comparisons: Sequence[Comparison], samples: "pa.Table | None", advised: Collection[str], record: SweepRecord
+    comparisons: Sequence[Comparison], samples: pa.Table | None, advised: Collection[str], record: SweepRecord
 ) -> dict[str, list[Chart]]:
     """The charts by the section they stand in, in order."""
     rows = list(map(_safe_for_plotly, comparisons))

@@ -75,7 +75,7 @@ def _draw(axes: "Axes", chart: Chart) -> None:
         places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
         axes.set_yticks(list(places.values()), [_literal(label) for label in places])
         axes.set_ylim(-0.8, len(places) - 0.2)
-    from velosweep.reporting.html import template_text  # imports numpy and pyarrow: not before the first run
+    from velosweep.reporting.html import template_text  # imports SciPy, which is done while servers load
 
     # The style sheet's colours by name: the light theme's come first there, and so last here.
     colours = dict(reversed(re.findall(r"(--[a-z0-9-]+): (#[0-9a-f]{6})", template_text("report.css"))))

@@ -26,6 +26,7 @@ from velosweep.reporting.wording import (
     whole_jobs,
     without_speedup,
 )
+from velosweep.results.derived_files import SweepResults
 from velosweep.statistics.comparison import Comparison
 from velosweep.statistics.ranking import best_estimate
 from velosweep.units import plural
@@ -33,8 +34,6 @@ from velosweep.values import Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from velosweep.results.derived_files import SweepResults
 
 
 def print_single(job: Comparison, record: SweepRecord, console: "Console") -> None:
@@ -91,7 +90,7 @@ def _print_target(job: Comparison, value: float, record: SweepRecord, console: "
         say(console, f"✅ Speculative decoding achieved target speedup (>{target:g}x)!", style="green")
 
 
-def print_details(derived: "SweepResults", found: Sequence[Recommendation], console: "Console") -> None:
+def print_details(derived: SweepResults, found: Sequence[Recommendation], console: "Console") -> None:
     """All that the dozen lines leave out: every figure, how a search went, what each answer rests on, all findings."""
     rows, record = with_answers(derived.comparisons, found), derived.record
     jobs = whole_jobs(rows)

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from velosweep.measuring.dispatch import MeasuringOutcome
 from velosweep.records import SweepRecord
-from velosweep.reporting.baseline_answers import build_answers, fastest_of_all
 from velosweep.reporting.console import NORMAL, QUIET, SILENT, VERBOSE, height, near, say
 from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.printed_command import command_remarks
-from velosweep.reporting.recommendation import Recommendation, answered_jobs, recommend
+from velosweep.reporting.recommendation import Recommendation, answered_jobs
 from velosweep.reporting.request_words import request_words
 from velosweep.reporting.result_tables import searched_candidates, summary_table, with_failed
 from velosweep.reporting.speedup_hints import target_reasons
+from velosweep.reporting.sweep_answers import SweepAnswers, sweep_answers
 from velosweep.reporting.table import print_table
 from velosweep.reporting.terminal_details import print_details, print_single
 from velosweep.reporting.wording import failure_sentences, first_few, names_of, whole_jobs
-from velosweep.reporting.workload_map import as_answered, where_it_pays, workload_table
+from velosweep.reporting.workload_map import workload_table
+from velosweep.results.derived_files import SweepResults
 from velosweep.results.journal import sweep_writer
 from velosweep.results.loading import sweeps_by_age
 from velosweep.results.paths import SweepPaths
@@ -30,8 +31,6 @@ from velosweep.units import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from velosweep.results.derived_files import SweepResults
 
 
 MOST_LINES = 12
@@ -50,7 +49,7 @@ def _named(root: Path) -> str:
     return "last" if latest == [root.absolute()] else shlex.quote(near(root))
 
 
-def print_end(derived: "SweepResults", measured: MeasuringOutcome, console: "Console", *, verbosity: int) -> None:
+def print_end(derived: SweepResults, measured: MeasuringOutcome, console: "Console", *, verbosity: int) -> None:
     """The results of a sweep that has just ended, and why some are missing."""
     if measured.nothing_left and verbosity > QUIET:
         say(console, "Nothing was left to measure: this sweep is finished")
@@ -82,7 +81,7 @@ class _Line(NamedTuple):
 
 
 def print_results(
-    derived: "SweepResults",
+    derived: SweepResults,
     *,
     console: "Console",
     verbosity: int = NORMAL,
@@ -99,33 +98,30 @@ def print_results(
         for line in _failures(derived, failures_told):
             say(console, line.text)
         return
-    jobs, record = whole_jobs(derived.comparisons), derived.record
-    found, single = recommend(derived.comparisons, record), record.single and len(jobs) == 1
+    record, answers = derived.record, sweep_answers(derived.comparisons, derived.record, derived.samples)
+    jobs, found, loads = answers.jobs, answers.recommendations, answers.loads
+    single = record.single and len(jobs) == 1
     say(console)
     if verbosity >= VERBOSE:
         print_details(derived, found, console)
     if single:
         print_single(jobs[0], record, console)
-    loads = where_it_pays(told_jobs := as_answered(jobs, found, record))
-    builds = list(build_answers(jobs, record))
-    fastest = [] if loads else list(fastest_of_all(jobs, record, derived.samples))
-    others = () if loads or (builds and all(job.speculative is None for job in jobs)) else found
     told = [answer for answer in found if answer.command][:1] or found[:1] if loads else found
-    above = list(_answers((*builds, *(load.text for load in loads)), others, fastest, single=single))
+    above = list(_answers(answers, single=single))
     steps = _next_steps(told, jobs, derived, quiet=verbosity <= QUIET, interrupted=interrupted)
     below = [*_failures(derived, failures_told), *steps, *_places(derived, jobs, verbosity, ended=ended)]
     answered, room = len(answered_jobs(found)), _room(jobs, record)
     for left_out in range(len(_LEFT_OUT) + 1):
-        answers, after = (
+        before, after = (
             [shown for line in lines if (shown := line.without(_LEFT_OUT[:left_out])).text] for lines in (above, below)
         )
-        taken = sum(height(console, line.text, whole=line.whole) for line in (*answers, *after))
+        taken = sum(height(console, line.text, whole=line.whole) for line in (*before, *after))
         if loads or single or taken + (len(jobs) if not left_out else answered + (len(jobs) > answered)) <= room:
             break
-    for line in answers:
+    for line in before:
         say(console, line.text, style=line.style)
     if loads:
-        print_table(workload_table(told_jobs, jobs), console)
+        print_table(workload_table(answers.of_loads, jobs), console)
     elif jobs and not single:
         _print_table(jobs, found, record, failures_told, max(room - taken, answered + 1), console)
     for line in after:
@@ -138,25 +134,23 @@ def _room(jobs: Sequence[Comparison], record: SweepRecord) -> int:
     return MOST_LINES - 2 - len({baselines.get(job.job_id) for job in jobs if job.vanilla is not None})
 
 
-def _answers(
-    first: Sequence[str], found: Sequence[Recommendation], fastest: Sequence[tuple[str, str]], *, single: bool
-) -> Iterator[_Line]:
-    """What is said above the table: these sentences, each answer, and which is the `fastest`, in short and in full.
-
-    Of a single job only what the specification's layout doesn't say.
-    """
-    yield from (_Line(sentence, "bold") for sentence in first)
-    for answer in found:
+def _answers(answers: SweepAnswers, *, single: bool) -> Iterator[_Line]:
+    """What is said above the table; of a single job only what the specification's layout doesn't say."""
+    yield from (_Line(sentence, "bold") for sentence in (*answers.builds, *(load.text for load in answers.loads)))
+    summed_up = answers.loads or (answers.builds and all(job.speculative is None for job in answers.jobs))
+    told = () if summed_up else answers.recommendations
+    for answer in told:
         if not single or answer.kind == "nothing":
             text = f"{answer.question}: {answer.headline}." if answer.question else f"{answer.headline}."
-            shorter = {"sureness": f"{text} Weak evidence." if answer.is_weak else text} if len(found) > 1 else {}
-            shorter |= {"answers": ""} if fastest else {}
+            shorter = {"answers": ""} if answers.fastest else {}
+            if len(told) > 1:
+                shorter["sureness"] = f"{text} Weak evidence." if answer.is_weak else text
             style = "bold green" if answer.kind == "run" else "bold yellow"
             yield _Line(f"{text} {answer.sureness}".rstrip(), style, shorter=shorter)
-    yield from (_Line(sentence, "bold", shorter={"sureness": brief}) for brief, sentence in fastest)
+    yield from (_Line(sentence, "bold", shorter={"sureness": brief}) for brief, sentence in answers.fastest)
 
 
-def _places(derived: "SweepResults", jobs: Sequence[Comparison], verbosity: int, *, ended: bool) -> Iterator[_Line]:
+def _places(derived: SweepResults, jobs: Sequence[Comparison], verbosity: int, *, ended: bool) -> Iterator[_Line]:
     """Where the report and other files are, and how many remarks it has."""
     record = derived.record
     remarks = sum(advice.rank < 3 for advice, _ in grouped_findings(jobs, names_of(jobs).labels, record))
@@ -210,7 +204,7 @@ def _print_table(
 def _next_steps(
     found: Sequence[Recommendation],
     jobs: Sequence[Comparison],
-    derived: "SweepResults",
+    derived: SweepResults,
     *,
     quiet: bool,
     interrupted: bool,
@@ -249,7 +243,7 @@ def _next_steps(
 
 
 def _further_steps(
-    found: Sequence[Recommendation], derived: "SweepResults", *, quiet: bool, interrupted: bool
+    found: Sequence[Recommendation], derived: SweepResults, *, quiet: bool, interrupted: bool
 ) -> Iterator[_Line]:
     """How to go on with the sweep: finish it, measure one's own models, make it surer."""
     record, root = derived.record, derived.root
@@ -263,7 +257,7 @@ def _further_steps(
         yield from _surer(found, derived)
 
 
-def _surer(found: Sequence[Recommendation], derived: "SweepResults") -> Iterator[_Line]:
+def _surer(found: Sequence[Recommendation], derived: SweepResults) -> Iterator[_Line]:
     """What would make weak evidence stronger."""
     weak = [(answer.job, answer.against) for answer in found if answer.job is not None and answer.is_weak]
     if not weak:
@@ -277,7 +271,7 @@ def _surer(found: Sequence[Recommendation], derived: "SweepResults") -> Iterator
     yield _Line(f"Surer:      {'close other programs, then ' if busy else ''}{more}", whole=True)
 
 
-def _failures(derived: "SweepResults", told: Collection[str]) -> Iterator[_Line]:
+def _failures(derived: SweepResults, told: Collection[str]) -> Iterator[_Line]:
     """Why there are no results, which jobs failed and why, and how many runs of the others failed; a line each."""
     jobs, record, samples = whole_jobs(derived.comparisons), derived.record, derived.samples
     gone = {job.id for job in record.jobs if job.state == "failed"} if jobs else ()

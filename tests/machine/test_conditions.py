@@ -111,6 +111,13 @@ def test_only_other_processes_on_the_gpu_are_counted():
     gpu = FakeGpu("GPU-a", "H100", processes=[(100, 5 << 30), (200, None), (300, 1)])
 
     assert monitor(gpu, own_pids={100, 200}).end().gpu_processes == 1
+    assert monitor(gpu).end().gpu_processes == 3
+
+
+def test_in_a_container_where_ours_go_by_the_hosts_ids_no_process_is_called_anothers():
+    gpu = FakeGpu("GPU-a", "H100", processes=[(70100, 5 << 30)])
+
+    assert monitor(gpu, own_pids={100}).end().gpu_processes is None
 
 
 def test_a_mig_instance_has_its_gpus_heat_but_no_energy():

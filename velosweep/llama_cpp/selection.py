@@ -32,8 +32,7 @@ _OTHER_VARIABLE = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChosenEngine:
-    """The engine that settings came to. `program`: its file or folder, None for one that has none; `reason`: a clause
-    for people."""
+    """The engine that settings came to, its program or folder of programs if it has one, and why, in a clause."""
 
     engine: Engine
     program: str | None = None

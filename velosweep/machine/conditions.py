@@ -4,7 +4,7 @@ Both readings are outside the timed span. What can't be read is None.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -72,8 +72,6 @@ class Monitor:
         load_average = None
         with suppress(OSError, AttributeError):
             load_average = os.getloadavg()[0]
-        # In a container the driver gives the host's process ids: ours can't be told from others', and are counted too.
-        processes = [reading.processes for reading in readings if reading.processes is not None]
         by_quota = [QUOTA_THROTTLED] if throttled_s else []
         of_gpus = [name for one in readings for name in one.throttle or ()]
         before = self._energy_before if len(self._energy_before) == len(readings) else (None,) * len(readings)
@@ -84,13 +82,24 @@ class Monitor:
             energy_j=_over(sum, [_difference(now.energy_j, then) for now, then in zip(readings, before, strict=True)]),
             load_average=load_average,
             throttle_reasons=", ".join(dict.fromkeys((*by_quota, *of_gpus))) or None,
-            gpu_processes=len(set().union(*processes) - self._own()) if processes else None,
+            gpu_processes=self._other_processes(readings),
             cpu_busy=busy_by_others(self._cpu_before, cpu_after),
         )
 
     def temperature_c(self) -> float | None:
         """The hottest of the lane's GPUs now."""
         return _over(max, [reading.temperature_c for reading in self._readings()])
+
+    def _other_processes(self, readings: Sequence[GpuReading]) -> int | None:
+        """How many the GPUs have beside ours; None where ours are not among them.
+
+        In a container the driver gives the host's process ids, by which ours can't be told from others'.
+        """
+        told = [set(reading.processes) for reading in readings if reading.processes is not None]
+        there = set[int]().union(*told)
+        if not told or (self.own_pids and not there & self._own()):
+            return None
+        return len(there - self._own())
 
     def _own(self) -> set[int]:
         return {*self.own_pids, os.getpid()}

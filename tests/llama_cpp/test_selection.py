@@ -10,7 +10,7 @@ import pytest
 from tests.llama_cpp import standin
 from velosweep.config.settings import EngineSettings
 from velosweep.errors import ProgramError
-from velosweep.llama_cpp.selection import ChosenEngine, choose_engine, probably_embedded
+from velosweep.llama_cpp.selection import ChosenEngine, choose_engine, probably_embedded, server_command_name
 
 
 def choose(kind: str, path: str | None, environ: dict[str, str]) -> ChosenEngine:
@@ -150,6 +150,19 @@ def test_binaries_are_found_by_path_and_on_path(llama: Path) -> None:
     on_path = choose("binaries", None, {"PATH": str(llama / "build/bin")})
 
     assert (llama / "build/bin").resolve() == Path(by_path.program or "") == Path(on_path.program or "")
+
+
+def test_the_measured_builds_own_server_is_named_unless_path_has_it(llama: Path) -> None:
+    folder = (llama / "build/bin").resolve()
+    program = str(folder / "llama-server")
+    engines = [
+        EngineSettings(kind="server", program=program),
+        EngineSettings(kind="binaries", program=str(folder)),
+        EngineSettings(kind="embedded"),
+    ]
+
+    assert [server_command_name(one, {"PATH": ""}) for one in engines] == [program, program, "llama-server"]
+    assert {server_command_name(one, {"PATH": str(folder)}) for one in engines} == {"llama-server"}
 
 
 def test_what_was_chosen_is_chosen_again(llama: Path) -> None:

@@ -80,10 +80,11 @@ def choose_engine(settings: EngineSettings, environ: Mapping[str, str]) -> Chose
 
 
 def server_command_name(engine: EngineSettings, environ: Mapping[str, str]) -> str:
-    """What starts the llama-server of a resolved engine at a prompt: its path, unless PATH has it."""
-    if engine.kind != "server" or engine.program is None or engine.program == find_on_path("llama-server", environ):
-        return "llama-server"
-    return engine.program
+    """What starts the llama-server of a resolved engine at a prompt: its path, unless PATH has it or there is none."""
+    program = engine.program if engine.kind == "server" else None
+    if engine.kind == "binaries" and (beside := find_in(Path(engine.program or ""), "llama-server")):
+        program = str(beside)
+    return "llama-server" if program in (None, find_on_path("llama-server", environ)) else program
 
 
 def probably_embedded(words: Sequence[str], environ: Mapping[str, str]) -> bool:

@@ -256,10 +256,15 @@ def test_a_dry_rerun_prints_the_plan_and_leaves_nothing(bench: Bench) -> None:
     assert not (bench.folder / "again").exists()
 
 
-def test_a_rerun_does_not_set_what_the_sweep_varies(bench: Bench) -> None:
+def test_a_rerun_that_sets_what_the_sweep_varies_or_can_not_run_leaves_nothing(bench: Bench) -> None:
     assert bench.sweep("n_draft=4,8", "iterations=1").wait() == 0
     drive = bench.run("rerun", str(bench.root), "n_draft=16", "--out", str(bench.folder / "again"))
 
     assert drive.process.returncode == 2
     assert "This sweep varies n_draft (4, 8)\n  leave n_draft= out" in drive.said
+
+    drive = bench.run("rerun", str(bench.root), "llama_cpp.path=/nowhere", "--out", str(bench.folder / "again"))
+
+    assert drive.process.returncode == 2
+    assert "llama_cpp.path=/nowhere does not exist" in drive.said
     assert not (bench.folder / "again").exists()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from velosweep.commands.resume import saved_sweep
-from velosweep.commands.sweep_folder import add_sweep_folder
+from velosweep.commands.sweep_folder import add_sweep_folder, add_verbosity
 from velosweep.config.keys import seconds
 from velosweep.config.settings import TunerSettings
 from velosweep.errors import ConfigError
@@ -22,11 +22,11 @@ def main(argv: Sequence[str]) -> int:
     add_sweep_folder(parser, default=True)
     parser.add_argument("-i", "--iterations", type=int, default=5, metavar="N", help="rounds to add (default: 5)")
     parser.add_argument("--budget", metavar="TIME", help="of a search: time to add, e.g. 10min")
-    parser.add_argument("-q", "--quiet", action="store_true", help="results only")
+    add_verbosity(parser)
     arguments = parser.parse_args(argv)
     if arguments.iterations < 1:
         raise ConfigError(f"--iterations is {arguments.iterations}", remedy="add 1 or more")
-    saved = saved_sweep(arguments.directory)
+    saved = saved_sweep(arguments.directory, verbosity=arguments.verbosity)
     if any(job.protocol.adaptive for job in saved.jobs):
         raise ConfigError(
             "An adaptive sweep takes as many rounds as its target needs",
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError("--budget is for a search; this sweep isn't one", remedy="give --iterations")
     else:
         jobs = [replace(job, added=(*job.added, arguments.iterations)) for job in jobs]
-    return saved.measure_rest(jobs, verbosity=-1 if arguments.quiet else saved.settings.verbosity, tuner=tuner)
+    return saved.measure_rest(jobs, tuner=tuner)
 
 
 def _longer(tuner: TunerSettings, *, pairs: int, time_s: float | None) -> TunerSettings:

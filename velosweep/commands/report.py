@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from velosweep.commands.sweep_folder import add_sweep_folder
+from velosweep.commands.sweep_folder import add_sweep_folder, add_verbosity
 from velosweep.errors import ConfigError, ExitStatus, StorageError
 from velosweep.results.derived_files import SweepResults, analyse
 from velosweep.results.loading import sweeps_below
@@ -95,7 +95,7 @@ def _show(derived: SweepResults, arguments: argparse.Namespace) -> None:
         write_report(derived, show_paths=arguments.paths)
     except StorageError as error:  # what is there can be shown all the same
         say(console, f"⚠️ report.html is not written anew: {error}")
-    print_results(derived, console=console, verbosity=arguments.verbosity, ended=False)
+    print_results(derived, console=console, verbosity=arguments.verbosity or 0, ended=False)
     if arguments.plots:
         write_plots(derived)
     if arguments.mlflow is None:
@@ -139,7 +139,5 @@ def _parser() -> argparse.ArgumentParser:
         metavar="URI",
         help="log each job as a run to MLflow (extra: mlflow); without URI: at MLFLOW_TRACKING_URI",
     )
-    level = parser.add_mutually_exclusive_group()
-    level.add_argument("-q", "--quiet", dest="verbosity", action="store_const", const=-1, default=0, help="answer only")
-    level.add_argument("-v", "--verbose", dest="verbosity", action="store_const", const=1, help="every remark")
+    add_verbosity(parser)
     return parser

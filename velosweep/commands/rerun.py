@@ -2,16 +2,16 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from velosweep.commands.compare import print_reproduction
 from velosweep.commands.resume import saved_sweep
-from velosweep.commands.sweep_folder import add_sweep_folder
+from velosweep.commands.sweep_folder import add_sweep_folder, add_verbosity
 from velosweep.config.command_words import read_words
 from velosweep.config.load import copy_saved
 from velosweep.errors import ConfigError, StorageError
+from velosweep.hydra_app.refused_folders import undone_if_refused
 from velosweep.reporting.console import ignore_closed_output
 from velosweep.sweep import run_sweep
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
     add_sweep_folder(parser)
     parser.add_argument("overrides", nargs="*", help="key=value, set for every job")
     parser.add_argument("--out", type=Path, help="the new folder; by default outputs/<date>/<time>")
-    parser.add_argument("-q", "--quiet", action="store_true", help="results only")
+    add_verbosity(parser)
     arguments = parser.parse_args(argv)
     overrides = read_words(arguments.overrides)
     if any(override.lstrip("+~").startswith("hydra") for override in overrides):
@@ -37,26 +37,18 @@ def main(argv: Sequence[str]) -> int:
                     f"This sweep varies {key} ({', '.join(values[:8])}{', …' if len(values) > 8 else ''})",
                     remedy=f"leave {key}= out; for other values of it measure a new sweep: velosweep -m {key}=…",
                 )
-    old = saved_sweep(arguments.directory, overrides=overrides)
+    old = saved_sweep(arguments.directory, overrides=overrides, verbosity=arguments.verbosity)
     new = Path("outputs") / datetime.now().astimezone().strftime("%Y-%m-%d/%H-%M-%S")  # as Hydra would name it
     root = (arguments.out or new).absolute()
     if root.exists() and any(root.iterdir()):
         raise StorageError(f"{root} is not empty", remedy="name a new folder with --out")
     measures = not old.settings.dry_run
-    for job in old.jobs if measures else ():  # so that the new sweep can be resumed and rerun, too
-        copy_saved(old.root / job.directory, root / job.directory, overrides)
     ignore_closed_output()
-    outcome = run_sweep(
-        old.jobs,
-        root=root,
-        single=old.record.single,
-        command=("velosweep", "rerun", *argv),
-        settings=replace(
-            old.settings,
-            verbosity=-1 if arguments.quiet else old.settings.verbosity,
-            tuner=old.record.tuner,  # a search is searched again
-        ),
-    )
+    command = ("velosweep", "rerun", *argv)
+    with undone_if_refused(root):
+        for job in old.jobs if measures else ():  # so that the new sweep can be resumed and rerun, too
+            copy_saved(old.root / job.directory, root / job.directory, overrides)
+        outcome = run_sweep(old.jobs, root=root, single=old.record.single, command=command, settings=old.settings)
     if measures:
         print_reproduction(old.root, root)
     return outcome.exit_status

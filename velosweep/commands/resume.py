@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from velosweep.commands.sweep_folder import add_sweep_folder
+from velosweep.commands.sweep_folder import add_sweep_folder, add_verbosity
 from velosweep.config.flags import as_typed
 from velosweep.config.keys import expanded
 from velosweep.config.load import load_saved
@@ -24,17 +24,15 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="velosweep resume", description="Finish an interrupted sweep.")
     add_sweep_folder(parser, default=True)
     parser.add_argument("--force", action="store_true", help="go on even if models, program or machine changed")
-    parser.add_argument("-q", "--quiet", action="store_true", help="results only")
-    parser.add_argument("-v", "--verbose", action="store_true", help="also load times and every remark")
+    add_verbosity(parser)
     arguments = parser.parse_args(argv)
-    saved = saved_sweep(arguments.directory)
-    verbosity = -1 if arguments.quiet else 1 if arguments.verbose else saved.settings.verbosity
-    return saved.measure_rest(saved.jobs, force=arguments.force, verbosity=verbosity, tuner=saved.record.tuner)
+    saved = saved_sweep(arguments.directory, verbosity=arguments.verbosity)
+    return saved.measure_rest(saved.jobs, force=arguments.force)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SavedSweep:
-    """Jobs and settings as they were configured, and the record of how they ended."""
+    """Jobs and settings as they were configured (a search is searched again), and the record of how they ended."""
 
     root: Path
     record: SweepRecord
@@ -58,8 +56,8 @@ class SavedSweep:
         return outcome.exit_status
 
 
-def saved_sweep(directory: Path, *, overrides: Sequence[str] = ()) -> SavedSweep:
-    """Read a sweep's folder; `overrides` are laid over every job.
+def saved_sweep(directory: Path, *, overrides: Sequence[str] = (), verbosity: int | None = None) -> SavedSweep:
+    """Read a sweep's folder; `overrides` are laid over every job. `verbosity`: instead of the saved one.
 
     Raises StorageError where it isn't one or its configuration is gone.
     """
@@ -72,4 +70,7 @@ def saved_sweep(directory: Path, *, overrides: Sequence[str] = ()) -> SavedSweep
     base = Path(record.working_directory) if record.working_directory else None
     jobs, settings = load_saved(folders, overrides=overrides, base=base)
     jobs = [replace(job, added=saved.added) for job, saved in zip(jobs, record.jobs, strict=True)]
-    return SavedSweep(root=root, record=record, jobs=jobs, settings=settings)
+    verbosity = settings.verbosity if verbosity is None else verbosity
+    return SavedSweep(
+        root=root, record=record, jobs=jobs, settings=replace(settings, verbosity=verbosity, tuner=record.tuner)
+    )

@@ -1,4 +1,4 @@
-"""The folder that a command is about: as it was named, or `last` for the sweep measured last."""
+"""What commands about a sweep's folder share: the folder, as it was named or `last`, and how much is said."""
 
 import argparse
 import difflib
@@ -21,6 +21,13 @@ def add_sweep_folder(parser: argparse.ArgumentParser, *, default: bool = False) 
         help="the sweep's folder, or `last`" + (" (the default)" if default else ""),
         **how,  # type: ignore[arg-type]
     )
+
+
+def add_verbosity(parser: argparse.ArgumentParser) -> None:
+    """-q and -v, as the argument `verbosity`: -1, 1, or None where neither is given."""
+    level = parser.add_mutually_exclusive_group()
+    level.add_argument("-q", "--quiet", dest="verbosity", action="store_const", const=-1, help="results only")
+    level.add_argument("-v", "--verbose", dest="verbosity", action="store_const", const=1, help="every remark, too")
 
 
 def sweep_folder(text: str) -> Path:

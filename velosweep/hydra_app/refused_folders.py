@@ -53,7 +53,8 @@ def remove_unmeasured(folder: Path) -> None:
         path.unlink()
     for path in folders:
         path.rmdir()
-    for path in (folder, *folder.parents):
+    folder.rmdir()
+    for path in folder.parents:
         if Path.cwd() not in path.parents or any(path.iterdir()):
             return
         path.rmdir()

@@ -15,6 +15,7 @@ Medians and spreads; machine and load are printed with them. Nothing here assert
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -147,15 +148,22 @@ def disturbance(repeats: int, streams: int = 1) -> Iterator[Figure]:
     from scipy.special import stdtrit
 
     from tests.planning.jobs import job
+    from tests.results.made import environment as made_environment
     from velosweep.config.settings import EngineSettings, ModelPair
     from velosweep.llama_cpp.embedded import EmbeddedEngine
     from velosweep.llama_cpp.engine import Request
     from velosweep.machine.conditions import Monitor
-    from velosweep.measuring.sample_rows import SampleMaker
+    from velosweep.measuring.cooldown import Cooldown
+    from velosweep.measuring.events import Recorder
+    from velosweep.measuring.interrupts import StopFlag
+    from velosweep.measuring.lane_context import LaneContext, ModelWatch, Preload, ServerLogs
+    from velosweep.measuring.prepare import Prepared, engine_key
+    from velosweep.measuring.resident_servers import ResidentServers, run_once
     from velosweep.models.synthetic.pair import DEFAULT_SHAPE, ensure_files
     from velosweep.planning.identity import identify, vanilla_server
     from velosweep.planning.measurements import Measurement
     from velosweep.results.journal import Journal
+    from velosweep.results.paths import SweepPaths
     from velosweep.values import Device, Lane
 
     main_model, draft_model = map(str, ensure_files(DEFAULT_SHAPE))
@@ -165,36 +173,54 @@ def disturbance(repeats: int, streams: int = 1) -> Iterator[Figure]:
                 model_pair=ModelPair(name="synthetic", main_model=main_model, draft_model=draft_model),
                 engine=EngineSettings(kind="embedded", threads=1, threads_batch=1),
                 concurrency=streams,
+                n_predict=100 if streams == 1 else 40,
             )
         ],
         {},
     )
     arm, lane = vanilla_server(one), Lane(number=0, devices=(Device(kind="cpu", name="CPU"),))
-    engine = EmbeddedEngine()
+    prepared = Prepared(
+        jobs=(one,),
+        lanes=(lane,),
+        environment=made_environment(),
+        engines={engine_key(one.engine): EmbeddedEngine()},
+        reasons=(),
+    )
     with (
         tempfile.TemporaryDirectory() as folder,
         Journal(Path(folder) / "journal.jsonl") as journal,
         ThreadPoolExecutor(streams) as pool,
     ):
-        session: Any = engine.launch(arm, lane=lane, log_path=Path(folder) / "log")
-        session.wait_ready(60.0)
-        maker = SampleMaker(sweep_id="bench", lane=lane, host="here", engine_of=lambda arm: engine, journal=journal)
-        monitor = Monitor(lane, own_pids={session.pid})
+        context = LaneContext(
+            sweep_id="bench",
+            lane=lane,
+            outputs={},
+            order=itertools.count(),
+            monitor=(monitor := Monitor(lane)),
+            cooldown=Cooldown(monitor, stop := StopFlag()),
+            memory=prepared.memory_estimates(lane),
+            prepared=prepared,
+            recorder=Recorder(journal=journal, observe=lambda event: None, done={}),
+            stop=stop,
+            model_files=ModelWatch(()),
+            logs=ServerLogs(SweepPaths(Path(folder))),
+            preload=Preload(()),
+        )
+        servers = ResidentServers(context)
+        failed = list(servers.open([arm], one.protocol))
+        assert not failed, failed
+        loaded = servers.get(arm)
+        session: Any = loaded.session if loaded else None
         prompt = one.prompts.prompts[0]
-        request = Request(prompt=prompt, n_predict=100 if streams == 1 else 40, sampling=one.sampling)
+        request = Request(prompt=prompt, n_predict=one.n_predict, sampling=one.sampling)
         ratios = []
         for number in range(-1, repeats * PAIRS):
             pair = {}
             for who in ("ours", "bare") if number % 2 else ("bare", "ours"):
                 if who == "ours":
                     measurement = Measurement(server=arm, job=one, prompt=prompt, iteration=1, launch=0, group=0)
-                    started_at = datetime.now(timezone.utc)
-                    monitor.begin()
-                    outcome = session.generate(request, timeout_s=60.0)
-                    sample = maker.make(
-                        measurement, request, outcome, monitor.end(), started_at=started_at, attempt=0, shared=False
-                    )
-                    journal.append(sample)
+                    sample = run_once(context, servers, measurement)
+                    assert sample is not None
                     speeds = (sample.tokens_per_second or 0.0, 1000 / (sample.total_time_ms or math.inf))
                     pair[who] = speeds[0] if streams == 1 else speeds[1]
                 elif streams == 1:
@@ -204,7 +230,7 @@ def disturbance(repeats: int, streams: int = 1) -> Iterator[Figure]:
                     pair[who] = 1 / statistics.fmean(asked)
             if number >= 0:  # the first pair warms up
                 ratios.append(pair["ours"] / pair["bare"])
-        session.close()
+        servers.close(arm)
     logs = [math.log(ratio) for ratio in ratios]
     half = float(stdtrit(len(logs) - 1, 0.975)) * statistics.stdev(logs) / math.sqrt(len(logs))
     middle = statistics.mean(logs)

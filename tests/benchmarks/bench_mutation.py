@@ -305,7 +305,7 @@ class Chosen:
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Begin to measure."""
-        signal.setitimer(signal.ITIMER_PROF, 5 + 10 * self.seconds[item.nodeid])  # processor time: others may be busy
+        signal.setitimer(signal.ITIMER_PROF, 1 + 10 * self.seconds[item.nodeid])  # processor time: others may be busy
 
 
 class Mutating:
@@ -314,6 +314,7 @@ class Mutating:
     def __init__(self, layer: str, work: Callable[[Mutating], None]) -> None:
         self.watch, self.work = Watch(str(ROOT / "velosweep" / layer)), work
         self.kills = Counter[str]()  # by test
+        self.lock = threading.Lock()
         self.session: Any = None
 
     @pytest.hookimpl(tryfirst=True)
@@ -345,7 +346,8 @@ class Mutating:
         if mutant.may_live():
             return "listed"
         seconds = self.watch.seconds
-        tests = sorted(self.watch.tests_of(mutant), key=lambda test: seconds[test] / (0.05 + self.kills[test]))
+        with self.lock:  # ast.parse fails in two threads at a time
+            tests = sorted(self.watch.tests_of(mutant), key=lambda test: seconds[test] / (0.05 + self.kills[test]))
         reading, writing = os.pipe()
         pid = os.fork()
         if pid:

@@ -74,7 +74,8 @@ def test_vanilla_runs_under_the_jobs_own_id_come_before_its_records_baseline():
     samples = _apart({})
     own = [replace(s, job_id="j8") if s.job_id == "other" else s for s in samples]
 
-    assert _speeds(_jobs(own, jobs={"j8": record()})[0].vanilla) == (15.0, 15.0)
+    jobs = _jobs(own, jobs={"j8": record()})
+    assert [(job.job_id, _speeds(job.vanilla)) for job in jobs] == [("j8", (15.0, 15.0)), ("base", (30.0, 30.0))]
     assert _speeds(_jobs(samples, jobs={"j8": record(baseline_id="other")})[0].vanilla) == (15.0, 15.0)
 
 
@@ -86,6 +87,7 @@ def test_a_record_that_skips_vanilla_takes_no_series_that_happens_to_fit():
     )
 
     assert job.vanilla is None
+    assert "ambiguous_baseline" not in {finding.code for finding in job.findings}
 
 
 def test_a_record_whose_baseline_has_no_runs_takes_the_one_that_fits():

@@ -139,7 +139,7 @@ class Baselines:
         fitting = self._by_signature.get(_signature(self._arrangement.columns, owner), [])
         fitting = [index for index in fitting if self._set_alike(self._arrangement.owners[index], owner)]
         if len(fitting) < 2:
-            return (fitting[0] if fitting else None), False
+            return next(iter(fitting), None), False
         owners = self._arrangement.owners
         return max(fitting, key=lambda index: len(np.intersect1d(owner.slots, owners[index].slots))), True
 
@@ -187,7 +187,7 @@ def find_jobs(arrangement: IndexedRuns, records: Mapping[str, JobRecord]) -> lis
             record = records.get(owner.job_id)
             vanilla, ambiguous = index.find(owner, record)
             found.append(FoundJob(record=record, speculative=number, vanilla=vanilla, ambiguous=ambiguous))
-    seen = {arrangement.owners[job.speculative].job_id for job in found if job.speculative is not None}
+    seen = {owner.job_id for owner in arrangement.owners if owner.mode is Mode.SPECULATIVE}
     sweeps = sorted({owner.sweep_id for owner in arrangement.owners})
     for record in records.values():
         if record.id not in seen and record.n_draft == 0:
@@ -272,8 +272,6 @@ def _prompt_order(arrangement: IndexedRuns, rows: Any, record: JobRecord | None)
         names = arrangement.columns.text("prompt_id").values
         last = len(rank)
         return np.array(sorted(present, key=lambda code: (rank.get(names[code - 1], last) if code else last, code)))
-    if len(present) < 2:
-        return present
     first = np.full(int(present[-1]) + 1, np.iinfo(np.int64).max)
     np.minimum.at(first, codes, arrangement.columns.integer("order")[rows])
     return present[np.lexsort((present, first[present]))]

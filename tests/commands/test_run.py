@@ -43,7 +43,7 @@ def test_the_specifications_flags_are_one_job_with_the_same_configuration(record
 
 def test_several_values_are_every_combination_without_m(recorded: Recorded) -> None:  # noqa: F811
     assert (
-        recorded.main(["run", "--main", "a.gguf", "--draft", "b.gguf", "--draft", "c,d.gguf", "--n-draft", "2,4-5"])
+        recorded.main(["run", "--main", "a.gguf", "--draft", "b.gguf", "--draft", "c,", "d.gguf", "--n-draft", "2,4-5"])
         == 0
     )
 

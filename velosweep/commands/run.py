@@ -128,13 +128,13 @@ def file_names(given: Iterable[str] | None) -> list[str]:
     """
     found: list[str] = []
     for text in given or ():
-        for part in [text] if os.path.exists(text) else text.split(","):  # noqa: PTH110 (may be too long for a name)
+        for part in [text] if os.path.exists(text) else split_values([text]):  # noqa: PTH110 (a name may be too long)
             path = part if "://" in part else str(expanded(part))  # a path would lose a slash of hf://
             matches = sorted(glob.glob(path)) if glob.has_magic(path) and not os.path.exists(path) else [path]  # noqa: PTH110, PTH207
             if not matches:
                 raise ConfigError(f"No file matches {part}", remedy="check the folder, or name the files")
             found += matches
-    return [path for path in found if path]
+    return found
 
 
 def split_values(given: Iterable[str] | None) -> list[str]:

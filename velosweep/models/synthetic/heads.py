@@ -68,8 +68,6 @@ def _hy_v3(shape: SyntheticShape, what: str, blocks: list[Tensor], pool: Pool) -
         architecture="hy_v3",
         what=what,
         blocks=shape.layers + 1,
-        heads=shape.heads,
-        kv_heads=shape.kv_heads,
         tensors=model_tensors(shape, blocks, pool),
         extra={"nextn_predict_layers": 1, "expert_feed_forward_length": shape.feed_forward},
     )
@@ -109,7 +107,6 @@ def _eagle3(shape: SyntheticShape, pool: Pool) -> SyntheticFile:
         what="EAGLE-3 head",
         blocks=1,
         heads=2 * shape.heads,
-        kv_heads=2 * shape.heads,
         tensors=(
             _random("fc.weight", width, 3 * width, pool),
             norm("output_norm.weight", width, anchor=1.0),
@@ -186,8 +183,6 @@ def _dflash(shape: SyntheticShape, pool: Pool) -> SyntheticFile:
         architecture="dflash",
         what="DFlash head",
         blocks=1,
-        heads=shape.heads,
-        kv_heads=shape.kv_heads,
         tensors=(
             _random("fc.weight", width, 3 * width, pool),
             norm("enc.output_norm.weight", width, anchor=1.0),

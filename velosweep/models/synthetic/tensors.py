@@ -54,9 +54,8 @@ class SyntheticFile:
     architecture: str
     what: str
     blocks: int
-    heads: int
-    kv_heads: int
     tensors: tuple[Tensor, ...]
+    heads: int | None = None  # of attention, for queries, keys and values alike; None: the shape's
     extra: Mapping[str, int | bool | list[int]] = field(default_factory=dict)
 
 
@@ -67,8 +66,6 @@ def plain_model(shape: SyntheticShape, layers: int, pool: "Pool") -> SyntheticFi
         architecture="llama",
         what=f"{layers} of {shape.layers} blocks",
         blocks=layers,
-        heads=shape.heads,
-        kv_heads=shape.kv_heads,
         tensors=model_tensors(shape, blocks, pool),
     )
 
@@ -173,8 +170,8 @@ def _add_metadata(writer: GGUFWriter, file: SyntheticFile, shape: SyntheticShape
     writer.add_embedding_length(shape.width)
     writer.add_block_count(file.blocks)
     writer.add_feed_forward_length(shape.feed_forward)
-    writer.add_head_count(file.heads)
-    writer.add_head_count_kv(file.kv_heads)
+    writer.add_head_count(file.heads or shape.heads)
+    writer.add_head_count_kv(file.heads or shape.kv_heads)
     writer.add_rope_dimension_count(shape.width // shape.heads)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(shape.vocabulary)

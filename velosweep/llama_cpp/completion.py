@@ -116,15 +116,13 @@ def complete(client: HttpClient, payload: Mapping[str, object], *, timeout_s: fl
         raise RunFailed(f"The stream ended after {len(events)} events without a final one; the server may have died")
     if response.first_event_at is None or response.last_event_at is None:
         raise RunFailed(f"The answer to {what} is no event stream: {shown(response.body)}")
-    total_ms = (response.last_event_at - response.sent_at) * 1000
+    first_ms, total_ms = ((at - response.sent_at) * 1000 for at in (response.first_event_at, response.last_event_at))
     tokens = _tokens(events)
     return Completion(
         final=final,
         tokens=tokens,
         text="".join(content for event in events if isinstance(content := event.get("content"), str)),
-        time_to_first_token_ms=_first_token_ms(
-            (response.first_event_at - response.sent_at) * 1000, total_ms, final, empty=_is_empty(events[0])
-        ),
+        time_to_first_token_ms=_first_token_ms(first_ms, total_ms, events[0], final),
         total_time_ms=total_ms,
         sent_at=response.sent_at,
         steps=tuple(_steps(events)) if payload.get("timings_per_token") else (),
@@ -173,22 +171,20 @@ def _tokens(events: Sequence[Mapping[str, object]]) -> tuple[int, ...]:
     return tuple(tokens)
 
 
-def _is_empty(event: Mapping[str, object]) -> bool:
-    """Whether an event holds no token: it says that the prompt is being read, or that the answer begins."""
-    return not (event.get("content") or event.get("tokens") or event.get("stop") is True)
+def _first_token_ms(
+    first_event_ms: float, total_ms: float, first: Mapping[str, object], final: Mapping[str, object]
+) -> float:
+    """When the first token was there: with the first event, unless that came later or holds none.
 
-
-def _first_token_ms(first_event_ms: float, total_ms: float, final: Mapping[str, object], *, empty: bool) -> float:
-    """When the first token was there: with the first event, unless that came later or is `empty`.
-
-    A server holds back a token that is part of a character, a proxy whatever it likes. The moment is then taken from
-    llama.cpp's own clock, which counts predicted_ms from the first token to the last.
+    An event may say that the prompt is being read, or that the answer begins; a server holds back a token that is part
+    of a character, a proxy whatever it likes. The moment is then taken from llama.cpp's own clock, which counts
+    predicted_ms from the first token to the last.
     """
-    timings = final.get("timings")
-    predicted_ms = timings.get("predicted_ms") if isinstance(timings, Mapping) else None
-    if not isinstance(predicted_ms, (int, float)) or not 0 <= predicted_ms <= total_ms:
-        return first_event_ms
-    return total_ms - predicted_ms if empty else min(first_event_ms, total_ms - predicted_ms)
+    match final:
+        case {"timings": {"predicted_ms": int(ms) | float(ms)}} if 0 <= ms <= total_ms:
+            holds_token = first.get("content") or first.get("tokens") or first.get("stop") is True
+            return min(first_event_ms, total_ms - ms) if holds_token else total_ms - ms
+    return first_event_ms
 
 
 def _steps(events: Sequence[Mapping[str, object]]) -> Iterator[tuple[int, float]]:

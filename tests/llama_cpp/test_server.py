@@ -163,6 +163,22 @@ def test_a_chat_prompt_goes_through_the_servers_template(tmp_path: Path, model: 
     assert plain.text != chat.text
 
 
+@pytest.mark.parametrize(
+    ("how", "crashed"), [("kill -SEGV $$", True), ("exit 139", True), ("kill -KILL $$", False), ("exit 1", False)]
+)
+def test_a_load_that_a_signal_ended_may_be_tried_again_also_where_a_script_tells_of_it(
+    tmp_path: Path, model: str, how: str, crashed: bool
+) -> None:
+    real = standin.write(tmp_path / "llama", "2026-10") / "build/bin/llama-server"
+    wrapper = tmp_path / "llama-server"
+    wrapper.write_text(f'#!/bin/sh\ncase $1 in --help|--version) exec {real} "$@";; esac\n{how}\n')
+    wrapper.chmod(0o755)
+
+    with pytest.raises(LaunchFailed, match="did not start") as failed:
+        launched(ServerEngine(str(wrapper)), vanilla(model), tmp_path)
+    assert failed.value.crashed is crashed
+
+
 @pytest.mark.parametrize("silent", [False, True])
 def test_the_server_that_a_script_starts_is_what_is_watched(
     tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch, silent: bool

@@ -25,7 +25,7 @@ from velosweep.values import Device, Lane
 _LISTENING = re.compile(r"listening on (?:http://)?127\.0\.0\.1:(\d{1,5})\b")
 _SILENCE_S = 2.0
 _LAST_WORDS = 1 << 20  # bytes of log in which the cause of a death is looked for: debuggers write much
-_KILLED = -9  # by somebody, or by a system that is out of memory: to load again would do harm
+_KILLED = 9  # by somebody, or by a system that is out of memory: to load again would do harm
 
 
 class ServerEngine(Engine):
@@ -169,7 +169,7 @@ class ServerSession(Session):
         return LaunchFailed(
             f"{what}: {failure.cause} (log: {self._log_path})",
             remedy=failure.remedy,
-            crashed=exit_code is not None and exit_code < 0 and exit_code != _KILLED,
+            crashed=process.signal_of(exit_code) not in (0, _KILLED),
         )
 
     def generate(self, request: Request, *, timeout_s: float) -> Generation:

@@ -28,3 +28,16 @@ def test_markdown_has_an_alignment_a_column_and_no_markup_of_its_cells() -> None
     )
 
     assert markdown_lines(table) == ["| n | name |", "|---:|---|", "| 1.50 | a\\|b |"]
+
+
+def test_rows_are_told_apart_as_long_as_columns_can_be_left_out() -> None:
+    settings = ("draft.gguf, n_draft 4", "draft.gguf, n_draft 8")
+    named = column("setting", settings, str, right=False)
+    speeds = [column(title, settings, lambda _: "100.0", drop=drop) for title, drop in (("old", 2), ("new", 0))]
+
+    told = terminal_lines(Table(caption="", columns=(named, *speeds)), width=30)
+    cut = terminal_lines(Table(caption="", columns=(named, *speeds)), width=24)
+
+    assert [line.split("  ")[0] for line in told[1:3]] == list(settings)
+    assert told[-1] == "(a wider window or | cat shows old too)"
+    assert [line.split("  ")[0] for line in cut[1:3]] == ["draft.gguf, n_dr…"] * 2  # nothing is left to leave out

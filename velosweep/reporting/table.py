@@ -78,7 +78,8 @@ def terminal_lines(table: Table, *, width: int | None) -> list[str]:
     """Aligned lines, titles first, without the columns that are empty.
 
     On a screen of `width` (None: no screen, so no limit) texts are clipped where they don't fit, then columns are left
-    out, which the last line names or counts. What still doesn't fit is cut by `say_lines`.
+    out, which the last line names or counts. Texts of the first column name the rows: they are clipped beyond what
+    tells them apart only where no column can be left out. What still doesn't fit is cut by `say_lines`.
     """
     from rich.cells import cell_len
 
@@ -95,9 +96,12 @@ def terminal_lines(table: Table, *, width: int | None) -> list[str]:
         words = [texts for column, texts in shown if not column.right]
         longest = max(words, key=lambda texts: max(map(cell_len, texts)), default=[""])
         size = max(map(cell_len, longest))
-        if size > _LEAST_TEXT:
-            longest[:] = [clip(text, max(size - over, _LEAST_TEXT)) for text in longest]
-        elif droppable := [entry for entry in shown if entry[0].drop]:
+        clipped = [clip(text, max(size - over, _LEAST_TEXT)) for text in longest]
+        droppable = [entry for entry in shown if entry[0].drop]
+        told_apart = longest is not shown[0][1] or len(set(clipped)) == len(set(longest))
+        if size > _LEAST_TEXT and (told_apart or not droppable):
+            longest[:] = clipped
+        elif droppable:
             shown.remove(gone := max(droppable, key=lambda entry: entry[0].drop))
             left_out.append(gone[0].title)
         else:

@@ -197,8 +197,8 @@ def _print_table(
     rest = ranked[len(shown) :]
     values = [value for job in rest if (value := best_estimate(job)) is not None and job.job_id not in searched]
     if rest:
-        span = f", {min(values):.2f}× to {max(values):.2f}×" if values else ""
-        say(console, f"{plural(len(rest), 'further setting')}{span}")
+        ends = dict.fromkeys(f"{value:.2f}×" for value in (min(values), max(values))) if values else {}
+        say(console, ", ".join(filter(None, (plural(len(rest), "further setting"), " to ".join(ends)))))
 
 
 def _next_steps(

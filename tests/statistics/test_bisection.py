@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,12 +88,50 @@ def ratio(of: float, *, rounds: int, error: float = 0.003) -> Interval:
     return log_ratio_interval(math.log(of), error, df=rounds - 1, n=rounds, method=MODERATED_LAUNCHES)
 
 
-@pytest.mark.parametrize(("of_last", "slower_by"), [(0.9, 0.05), (0.79, 0.1), (0.55, 0.22), (0.97, 0.05)])
+@pytest.mark.parametrize(("of_last", "slower_by"), [(0.9, 0.05), (0.79, 0.1), (0.55, 0.22), (0.5, 0.25), (0.97, 0.05)])
 def test_between_counts_what_lost_half_as_much_as_the_last(of_last: float, slower_by: float) -> None:
-    bisection = Bisection(builds="abc", compare=lambda build, rounds: ratio(of_last, rounds=rounds))
+    bisection = Bisection(
+        builds="abcd", compare=lambda build, rounds: ratio(of_last if build == "d" else 1.0, rounds=rounds)
+    )
     bisection.suspects()
 
     assert bisection.slower_by == pytest.approx(slower_by)
+
+
+@pytest.mark.parametrize(("builds", "comparisons"), [("ab", 1), ("abc", 2), ("abcdefghi", 4), ("abcdefghij", 5)])
+def test_each_limit_of_each_look_has_its_share_of_five_per_cent(builds: str, comparisons: int) -> None:
+    bisection = Bisection(builds=builds, compare=lambda build, rounds: ratio(0.8, rounds=rounds))
+    bisection.suspects()
+
+    assert bisection.looks[builds[-1]].ratio == ratio(0.8, rounds=4).at(1 - 2 * 0.05 / 4 / comparisons)
+
+
+@pytest.mark.parametrize(
+    ("lows", "share"),
+    [
+        ({"c": (0.866, 1.1), "d": (0.6, 0.84)}, 0.14),
+        ({"c": (0.864, 1.1), "d": (0.6, 0.84)}, 0.15),
+        ({"b": (0.5, 1.5), "c": (0.868, 1.1), "d": (0.6, 0.84)}, 0.14),  # b is no suspect
+        ({"c": (0.69, 1.18), "d": (0.68, 0.91)}, None),
+        ({"d": (0.93, 1.1)}, 0.08),
+        ({"d": (0.002, 9.0)}, None),
+    ],
+)
+def test_a_share_that_the_same_runs_can_tell_is_offered_where_something_is_slower_by_it(
+    lows: dict[str, tuple[float, float]], share: float | None
+) -> None:
+    looks = {
+        build: Look(
+            build=build,
+            ratio=replace(ratio(1.0, rounds=32), low=low, high=high),
+            verdict=BuildVerdict.SLOWER if high < 0.95 else BuildVerdict.UNCLEAR,
+            last=True,
+        )
+        for build, (low, high) in lows.items()
+    }
+    bisection = Bisection(builds="abcd", compare=lambda build, rounds: None, looks=looks)
+
+    assert bisection.clear_share("cd") == share
 
 
 def test_no_more_counts_as_slower_than_the_last_surely_lost() -> None:
@@ -114,7 +153,7 @@ def test_a_share_that_was_asked_for_counts_for_all_and_of_two_builds_the_least_o
     assert bisection.slower_by == (share or 0.05)
 
 
-@pytest.mark.parametrize(("of", "rounds"), [(0.95, [4, 8, 16]), (0.965, [4, 8, 16, 32]), (1.2, [4])])
+@pytest.mark.parametrize(("of", "rounds"), [(0.9594, [4, 8, 16]), (0.9596, [4, 8, 16, 32]), (1.2, [4])])
 def test_more_rounds_are_taken_until_a_build_can_be_told_or_is_too_near_to_the_limit(
     of: float, rounds: list[int]
 ) -> None:

@@ -14,11 +14,12 @@ from tests.strategies import record, sample, samples_to_table, speculative
 from velosweep.records import JobRecord
 from velosweep.reporting.baseline_answers import build_answers
 from velosweep.reporting.wording import whole_jobs
-from velosweep.statistics.builds import RunSeries, SharedRounds, with_builds_compared
+from velosweep.statistics.builds import RunSeries, SharedRounds, series_of, with_builds_compared
 from velosweep.statistics.comparison import BuildComparison, Comparison
-from velosweep.statistics.intervals import MODERATED_LAUNCHES, MODERATED_ONE_LAUNCH, WELCH
+from velosweep.statistics.intervals import MODERATED_LAUNCHES, MODERATED_ONE_LAUNCH, WELCH, Interval
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.statistics.two_way import TwoWayModel
+from velosweep.values import Status
 
 BUILDS = ("/old/llama-server", "/new/llama-server")
 
@@ -140,21 +141,84 @@ def test_a_run_without_speed_is_left_out() -> None:
     assert (found.ratio, found.n) == (1, 3)
 
 
-@pytest.mark.parametrize(("apart", "method"), [(1, MODERATED_ONE_LAUNCH), (9, WELCH)])
-def test_two_series_are_compared_by_rounds_where_they_took_turns(apart: int, method: str) -> None:
+def two_series(
+    passes: list[tuple[int, int]], *, apart: int = 1, devices: tuple[str, str] = ("CPU", "CPU"), ratio: float = 0.5
+) -> tuple[RunSeries, RunSeries]:
+    """Runs of one prompt that take turns, or the second series `apart` runs later; `ratio` of the second, as a log."""
     first, second = (
         RunSeries(
-            logs={(0, i): {"p": log + 0.01 * i} for i in range(3)},
-            order={(0, i): [2 * i + apart * place] for i in range(3)},
-            places={("here", "CPU")},
+            logs={one: {"p": 3 + ratio * place + 0.01 * number} for number, one in enumerate(passes)},
+            order={one: [2 * number + apart * place] for number, one in enumerate(passes)},
+            places={("here", device)},
         )
-        for place, log in enumerate((3.0, 3.5))
+        for place, device in enumerate(devices)
     )
+    return first, second
 
-    found = SharedRounds({"first": first, "second": second}).ratio("second", "first")
+
+def compared(first: RunSeries, second: RunSeries) -> Interval | None:
+    return SharedRounds({"first": first, "second": second}).ratio("second", "first")
+
+
+@pytest.mark.parametrize(
+    ("apart", "devices", "method"),
+    [(1, ("CPU", "CPU"), MODERATED_ONE_LAUNCH), (9, ("CPU", "CPU"), WELCH), (1, ("GPU0", "GPU1"), WELCH)],
+)
+def test_two_series_are_compared_by_rounds_where_they_took_turns_on_one_device(
+    apart: int, devices: tuple[str, str], method: str
+) -> None:
+    found = compared(*two_series([(0, 0), (0, 1), (0, 2)], apart=apart, devices=devices))
 
     assert found is not None
     assert (found.ratio, found.method) == (pytest.approx(math.exp(0.5)), method)
+
+
+@pytest.mark.parametrize(
+    ("passes", "starts"),
+    [
+        ([(0, 1), (0, 2), (1, 3), (1, 4)], 2),
+        ([(0, 1), (1, 2), (0, 3), (1, 4)], 4),
+        ([(0, 1), (0, 2), (1, 3), (0, 4)], 3),
+    ],
+)
+def test_what_was_added_to_a_launch_counts_as_starts_of_their_own(passes: list[tuple[int, int]], starts: int) -> None:
+    found = compared(*two_series(passes))
+
+    assert found is not None
+    assert (found.method, found.n) == (MODERATED_LAUNCHES, starts)
+
+
+def test_one_round_says_nothing() -> None:
+    assert compared(*two_series([(0, 0)])) is None
+
+
+def test_the_prompts_that_both_have_in_a_pass_count_as_their_mean() -> None:
+    first, second = two_series([(0, 0), (0, 1)], ratio=0.1)
+    first.logs[0, 0]["q"], second.logs[0, 0]["q"] = 5.0, 5.3
+    second.logs[0, 1]["q"] = 9.0
+
+    found = compared(first, second)
+
+    assert found is not None
+    assert found.ratio == pytest.approx(math.exp((0.2 + 0.1) / 2))
+
+
+def test_good_runs_alone_make_a_series() -> None:
+    samples = [
+        sample(iteration=0, tps=20.0),
+        sample(iteration=0, tps=0.5, prompt_id="slow"),
+        sample(iteration=1, tps=math.inf),
+        sample(iteration=2, tps=None),
+        sample(iteration=3, tps=30.0, warmup=True),
+        sample(iteration=4, tps=30.0, status=Status.FAILED),
+        sample(iteration=5, tps=30.0, job_id="another"),
+    ]
+
+    found = series_of(samples_to_table(samples), {samples[0].job_id})
+
+    assert {name: own.logs for name, own in found.items()} == {
+        samples[0].job_id: {(0, 0): {samples[0].prompt_id: math.log(20), "slow": math.log(0.5)}}
+    }
 
 
 def test_one_build_has_nothing_beside_it() -> None:

@@ -161,8 +161,6 @@ def _answer(bisection: Bisection, suspects: Sequence[str], sweeps: _BuildSweeps)
         between = ", and those between were not measured" if len(bisection.builds) > 2 else ""
         yield f"{last} is not {slower}{between}."
         return
-    looks = [look for build in suspects if (look := bisection.looks.get(build))]
-    unclear = [look.ratio for look in looks if look.verdict is BuildVerdict.UNCLEAR and look.ratio]
     if bisection.looks[last].verdict is BuildVerdict.UNCLEAR:
         yield f"These runs can't tell whether {last} is {slower}."
     elif len(suspects) == 1:
@@ -170,11 +168,11 @@ def _answer(bisection: Bisection, suspects: Sequence[str], sweeps: _BuildSweeps)
     else:
         before = suspects[0] if len(suspects) == 2 else f"{suspects[0]} to {suspects[-2]}"
         yield f"The first build that is surely {slower}: {suspects[-1]}. Unclear: {before}."
-    if unclear:
-        share = math.ceil(100 * (1 - min(ratio.low for ratio in unclear)) + 0.5) / 100
+    if any(look.verdict is BuildVerdict.UNCLEAR for build, look in bisection.looks.items() if build in suspects):
+        share = bisection.clear_share(suspects)
         surer = "Surer:      close other programs, take longer runs (-n 300)"
-        yield f"{surer}, or raise --slower-by, same runs:" if share < 1 else surer
-        if share < 1:
+        yield f"{surer}, or raise --slower-by, same runs:" if share else surer
+        if share:
             yield f"            {sweeps.again(share=share)}"
 
 

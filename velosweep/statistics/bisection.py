@@ -65,14 +65,25 @@ class Bisection:
         if self.share is not None:
             return self.share
         last = self.looks.get(self.builds[-1])
-        if last is None or last.ratio is None or last.verdict is not BuildVerdict.SLOWER or len(self.builds) == 2:
-            return _LEAST_SHARE
-        surely = min((1 - last.ratio.ratio) / 2, 1 - last.ratio.high)
-        return max(_LEAST_SHARE, math.floor(100 * surely) / 100)
+        if last and last.ratio and last.verdict is BuildVerdict.SLOWER and len(self.builds) > 2:
+            surely = min((1 - last.ratio.ratio) / 2, 1 - last.ratio.high)
+            return max(_LEAST_SHARE, math.floor(100 * surely) / 100)
+        return _LEAST_SHARE
 
     def suspects(self) -> list[str]:
         """As `first_slower`."""
         return first_slower(self.builds, self._judge)
+
+    def clear_share(self, suspects: Sequence[str]) -> float | None:
+        """The share that would have to count as slower for the same runs to tell of all suspects, in whole per cent.
+
+        One of them is unclear. None where that is more than what the slower ones surely lost.
+        """
+        seen = [(look, look.ratio) for look in self.looks.values() if look.ratio is not None]
+        lows = [ratio.low for look, ratio in seen if look.build in suspects and look.verdict is BuildVerdict.UNCLEAR]
+        highs = [ratio.high for look, ratio in seen if look.verdict is BuildVerdict.SLOWER]
+        share = math.ceil(100 * (1 - min(lows)) + 0.5) / 100
+        return share if share < 1 - max(highs, default=0.0) else None
 
     def _judge(self, build: str) -> BuildVerdict:
         verdict = BuildVerdict.UNCLEAR

@@ -32,6 +32,7 @@ _TITLES = {
     DRAFT: "draft",
     KIND: "kind",
     PROMPTS: "prompts",
+    "engine.kind": "engine",
     "protocol.name": "protocol",
     "llama_cpp.path": "build",
 }

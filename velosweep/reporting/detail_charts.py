@@ -57,8 +57,8 @@ def acceptance_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) 
     return Chart(
         id="acceptance",
         title="Acceptance by position",
-        caption="Share of drafts of which the token at this position was accepted. Choose a name in the legend "
-        "to show or hide it.",
+        caption="Share of drafts of which the token at this position was accepted; some are shorter, as a run's last "
+        "one. Choose a name in the legend to show or hide it.",
         summary=f"{labels[first.job_id]}: the first drafted token is accepted in {percent(positions[0])} of drafts.",
         data=data,
         layout={

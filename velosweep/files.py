@@ -15,9 +15,9 @@ _ELSEWHERE = (
     "for a new sweep set hydra.run.dir (with -m hydra.sweep.dir) to a folder of yours, for an old one use a copy of it"
 )
 _REMEDIES = {
-    errno.ENOSPC: "free some space there, then run `velosweep resume` or `velosweep collate` on the folder",
-    errno.EDQUOT: "your quota is used up; free some space, then run `velosweep resume` or `velosweep collate`",
-    errno.EFBIG: "raise the file size limit (`ulimit -f`), then run `velosweep collate`",
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "your quota is used up: free some space",
+    errno.EFBIG: "raise the file size limit (`ulimit -f`)",
     errno.EROFS: f"the file system is read-only; {_ELSEWHERE}",
     errno.EACCES: f"you may not write there; {_ELSEWHERE}",
     errno.EPERM: f"you may not write there; {_ELSEWHERE}",

@@ -57,7 +57,7 @@ def test_a_full_disk_ends_the_sweep_in_words_and_keeps_every_sample(bench: Bench
 
     assert drive.wait() == 1, drive.said
     assert "No space left on device" in drive.said
-    assert f"velosweep resume {bench.root}" in drive.said
+    assert drive.said.count(f"velosweep resume {bench.root}") == drive.said.count("velosweep resume") == 1
     assert "Traceback" not in drive.said
     shutil.copytree(f"{bench.root}.kept", bench.root, dirs_exist_ok=True)  # the same folder on a larger disk
     (bench.root / "filler").unlink()
@@ -72,6 +72,13 @@ def fill(path: Path, room: int) -> None:
             os.write(handle, bytes(4096))
     os.ftruncate(handle, os.fstat(handle).st_size - room)
     os.close(handle)
+
+
+def test_a_disk_without_room_for_the_configuration_is_named_before_anything_runs(bench: Bench) -> None:
+    drive = in_namespace(bench, 'mount -t tmpfs -o size=4k tmpfs "$0" && "$@"')
+
+    assert drive.wait() == 2, drive.said
+    assert f"Can't write {bench.root}: No space left on device\n  free some space there\n" in drive.said
 
 
 def test_a_disk_that_turns_read_only_before_the_results_costs_no_sample(bench: Bench) -> None:

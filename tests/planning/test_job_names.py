@@ -61,7 +61,11 @@ def test_drafts_are_told_apart_by_the_words_in_which_they_differ() -> None:
     ("key", "values", "said"),
     [
         ("engine", (engine(), engine(cache_type_k="q8_0")), ["cache_type_k f16", "cache_type_k q8_0"]),
-        ("engine", (EngineSettings(kind="server"), EngineSettings(kind="embedded")), ["engine server", "engine embedded"]),
+        (
+            "engine",
+            (EngineSettings(kind="server"), EngineSettings(kind="embedded")),
+            ["engine server", "engine embedded"],
+        ),
         ("engine", (engine(mmap=True), engine(mmap=False)), ["mmap true", "mmap false"]),
         ("engine", (engine(), engine(tensor_split=(3.0, 1.0))), ["tensor_split none", "tensor_split 3.0,1.0"]),
         ("speculation", (Speculation(), Speculation(p_min=0.8)), ["p_min 0", "p_min 0.8"]),

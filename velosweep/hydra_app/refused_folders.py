@@ -6,13 +6,14 @@ from pathlib import Path
 
 from velosweep.config.hydra_errors import translate
 from velosweep.errors import ExitStatus
+from velosweep.files import storage_error
 
 _HYDRAS_FILES = ("multirun.yaml", "config.yaml", "hydra.yaml", "overrides.yaml")
 
 
 @contextmanager
 def undone_if_refused(root: Path) -> Iterator[None]:
-    """Leave the sweep's folder `root` as it was where what is run inside is refused.
+    """Leave the sweep's folder `root` as it was where what is run inside is refused, or has no room there, in words.
 
     A single job's own configuration stays in any case: that of a resumed job is the same but for how it is run.
     """
@@ -20,7 +21,8 @@ def undone_if_refused(root: Path) -> Iterator[None]:
     own = {file: file.read_bytes() for file in root.glob(".hydra/*.yaml")}
     earlier = {file: file.read_bytes() for file in root.glob("multirun.yaml")}
     try:
-        yield
+        with _files_named(root):
+            yield
     except Exception as error:
         if getattr(translate(error), "exit_status", None) == ExitStatus.REFUSED:
             own |= earlier
@@ -35,6 +37,17 @@ def undone_if_refused(root: Path) -> Iterator[None]:
     finally:
         for file, content in own.items():
             file.write_bytes(content)
+
+
+@contextmanager
+def _files_named(root: Path) -> Iterator[None]:
+    """Turn an error of a file that the system doesn't name, one of Hydra's in `root`, into StorageError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # Hydra has an OSError of its own
+            raise storage_error(root, error) from error
+        raise
 
 
 def remove_unmeasured(folder: Path) -> None:

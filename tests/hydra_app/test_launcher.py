@@ -258,12 +258,13 @@ def test_a_refused_sweep_leaves_no_folders_of_jobs_that_the_earlier_one_did_not_
     last: str,
     refusal: str | None,
 ) -> None:
-    assert recorded.main(["-m", "n_draft=2,4", "hydra.sweep.dir=old"]) == 0
+    where = ["-m", "hydra.sweep.dir=old", "hydra.sweep.subdir=in/${hydra.job.num}"]
+    assert recorded.main([*where, "n_draft=2,4"]) == 0
     Path("old/sweep.json").write_text("{}")
     before = {path: path.is_file() and path.read_bytes() for path in Path("old").rglob("*")}
     recorded.raises = ModelFileError(refusal) if refusal else None
 
-    refused = recorded.main(["-m", f"n_draft=2,4,6,{last}", "hydra.sweep.dir=old"]) == 2
+    refused = recorded.main([*where, f"n_draft=2,4,6,{last}"]) == 2
 
     now = {path: path.is_file() and path.read_bytes() for path in Path("old").rglob("*")}
     assert refused == (refusal is not None or last == "0")

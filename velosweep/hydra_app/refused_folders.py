@@ -1,6 +1,6 @@
 """Hydra writes a sweep's configuration before its jobs are checked: what of it is undone where they are refused."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def undone_if_refused(root: Path) -> Iterator[None]:
 
     A single job's own configuration stays in any case: that of a resumed job is the same but for how it is run.
     """
-    there = set(root.iterdir()) if root.is_dir() else None
+    there = frozenset(root.rglob("*"))
     own = {file: file.read_bytes() for file in root.glob(".hydra/*.yaml")}
     earlier = {file: file.read_bytes() for file in root.glob("multirun.yaml")}
     try:
@@ -26,13 +26,7 @@ def undone_if_refused(root: Path) -> Iterator[None]:
     except Exception as error:
         if getattr(translate(error), "exit_status", None) == ExitStatus.REFUSED:
             own |= earlier
-            if there is None:
-                remove_unmeasured(root)
-            for path in set(root.iterdir()) - there if there is not None else ():
-                if path.name in _HYDRAS_FILES:
-                    path.unlink()
-                else:
-                    remove_unmeasured(path)
+            remove_unmeasured(root, there)
         raise
     finally:
         for file, content in own.items():
@@ -50,24 +44,24 @@ def _files_named(root: Path) -> Iterator[None]:
         raise
 
 
-def remove_unmeasured(folder: Path) -> None:
-    """Remove the folder of a sweep that was not run, and its parents below the current folder that are then empty.
+def remove_unmeasured(root: Path, there: Set[Path] = frozenset()) -> None:
+    """Remove what a sweep that was not run wrote into its folder `root` beside what was `there`.
 
-    A folder that holds more than the configurations that Hydra writes beforehand and empty files is left as it is.
+    Then the folder and its parents below the current one, where they are empty. If there is more than what Hydra
+    writes beforehand and empty files, all is left as it is.
     """
-    if not folder.is_dir():
+    if not root.is_dir():
         return
-    found = sorted(folder.rglob("*"), reverse=True)  # a folder's content before the folder
-    folders = [path for path in found if path.is_dir() and not path.is_symlink()]
-    files = [path for path in found if path not in folders]
+    new = sorted(set(root.rglob("*")) - there, reverse=True)  # a folder's content before the folder
+    folders = [path for path in new if path.is_dir() and not path.is_symlink()]
+    files = [path for path in new if path not in folders]
     if any(path.name not in _HYDRAS_FILES and path.lstat().st_size for path in files):
         return
     for path in files:
         path.unlink()
     for path in folders:
         path.rmdir()
-    folder.rmdir()
-    for path in folder.parents:
-        if Path.cwd() not in path.parents or any(path.iterdir()):
+    for path in (root, *root.parents):
+        if any(path.iterdir()) or (path != root and Path.cwd() not in path.parents):
             return
         path.rmdir()

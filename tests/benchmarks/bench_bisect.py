@@ -6,7 +6,7 @@ Rows: builds, by how much the slower ones are slower, noise (starts and runs, as
 bisections with a wrong verdict (promised: at most 5 %), of those that leave several suspects, their suspects on
 average; comparisons and rounds, of two runs each on servers of their own. A slowdown of just 5 % can't be told by any
 number of rounds: there a wrong verdict calls a build slower by more. Without --slower-by these are the builds that
-bisect's default asks for: 5 % of the last one, half of its loss of those between.
+bisect's default asks for: 5 % of the last one, about half of its loss of those between.
 """
 
 from __future__ import annotations

@@ -20,7 +20,11 @@ def test_the_first_slower_build_is_found_and_each_comparison_is_a_sweep(bench: B
     assert re.search(rf"The first build that is slower than {builds[0]} by more than \d+%: {builds[2]}\.\n", drive.said)
     assert "  Iteration 1/4  🔹 vanilla" in drive.said
     assert "Build " not in drive.said  # one interval for each look, wide enough for all verdicts
-    assert len(re.findall(rf"{builds[3]}: 0\.\d+× \[0\.\d+, 0\.\d+] after 4 rounds, slower\n", drive.said)) == 1
+    assert (
+        len(re.findall(rf"{builds[3]}: 0\.\d+× \[0\.\d+, 0\.\d+] after 4 rounds, slower by more than 5%\n", drive.said))
+        == 1
+    )
+    assert "Looking for the first that is slower by more than 2" in drive.said
     assert sum(bench.taken(bench.root / "3").values()) == 8
 
 

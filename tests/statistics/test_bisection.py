@@ -96,6 +96,8 @@ def test_between_counts_what_lost_half_as_much_as_the_last(of_last: float, slowe
     bisection.suspects()
 
     assert bisection.slower_by == pytest.approx(slower_by)
+    assert bisection.looks["d"].share == 0.05
+    assert all(look.share == bisection.slower_by for build, look in bisection.looks.items() if build != "d")
 
 
 @pytest.mark.parametrize(("builds", "comparisons"), [("ab", 1), ("abc", 2), ("abcdefghi", 4), ("abcdefghij", 5)])
@@ -124,6 +126,7 @@ def test_a_share_that_the_same_runs_can_tell_is_offered_where_something_is_slowe
         build: Look(
             build=build,
             ratio=replace(ratio(1.0, rounds=32), low=low, high=high),
+            share=0.05,
             verdict=BuildVerdict.SLOWER if high < 0.95 else BuildVerdict.UNCLEAR,
             last=True,
         )

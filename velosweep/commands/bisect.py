@@ -143,20 +143,22 @@ def _tell_look(look: Look, bisection: Bisection, tell: Callable[..., None], *, q
     """A line of a look at a build, and where the search among those before it begins."""
     if quiet and not look.last:
         return
-    seen = ""
+    said = look.verdict.value if look.last else "not clear yet"
+    if look.verdict in (BuildVerdict.SLOWER, BuildVerdict.NOT_SLOWER):
+        said += f" by more than {_percent(look.share)}"
     if look.ratio is not None:
-        ratio, low, high, rounds = look.ratio.ratio, look.ratio.low, look.ratio.high, look.ratio.n
-        seen = f"{ratio:.3f}× {interval(low, high)} after {rounds} rounds, "
-    tell(f"{look.build}: {seen}{look.verdict.value if look.last else 'not clear yet'}")
-    searched = look.verdict is BuildVerdict.SLOWER and look.build == bisection.builds[-1]
-    if searched and bisection.share is None and len(bisection.builds) > 2 and not quiet:
-        tell(f"Looking for the first that lost half of that: slower by more than {bisection.slower_by:.0%}")
+        limits = interval(look.ratio.low, look.ratio.high)
+        said = f"{look.ratio.ratio:.3f}× {limits} after {look.ratio.n} rounds, {said}"
+    tell(f"{look.build}: {said}")
+    if bisection.slower_by > look.share and not quiet:
+        by = _percent(bisection.slower_by)
+        tell(f"Looking for the first that is slower by more than {by}, at most half of that (--slower-by sets it)")
 
 
 def _answer(bisection: Bisection, suspects: Sequence[str], sweeps: _BuildSweeps) -> Iterator[str]:
     """The sentences for what a bisection found."""
     first, last = bisection.builds[0], bisection.builds[-1]
-    slower = f"slower than {first} by more than {100 * bisection.slower_by:.3g}%"
+    slower = f"slower than {first} by more than {_percent(bisection.slower_by)}"
     if not suspects:
         between = ", and those between were not measured" if len(bisection.builds) > 2 else ""
         yield f"{last} is not {slower}{between}."
@@ -174,6 +176,10 @@ def _answer(bisection: Bisection, suspects: Sequence[str], sweeps: _BuildSweeps)
         yield f"{surer}, or raise --slower-by, same runs:" if share else surer
         if share:
             yield f"            {sweeps.again(share=share)}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
 
 
 def _words(arguments: argparse.Namespace, overrides: Sequence[str]) -> list[str]:
@@ -218,6 +224,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--slower-by",
         metavar="SHARE",
-        help="what counts as slower (default: 5%% for the last build, half of what that lost for those between)",
+        help="what counts as slower (default: 5%% for the last build, about half of its loss for those between)",
     )
     return parser

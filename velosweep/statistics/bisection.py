@@ -35,10 +35,12 @@ class Look:
     """What was seen of a build. `last`: no further look at it follows.
 
     `ratio`: to the first build (None: not measured), with an interval so wide that all verdicts hold together.
+    `share`: by how much a build had to be slower.
     """
 
     build: str
     ratio: Interval | None
+    share: float
     verdict: BuildVerdict
     last: bool
 
@@ -48,9 +50,9 @@ class Bisection:
     """A search for the first slower one of `builds`.
 
     `compare(build, rounds)`: the ratio of a build to the first after so many rounds; None where it could not be
-    measured. `share`: what counts as slower; None: 5 % of the last build, and of those between at least half of what
-    the last one lost, because which of them brought most of that is told sooner than each small difference. Of
-    every look `on_look` is told; `looks` has the latest at each build.
+    measured. `share`: what counts as slower; None: 5 % of the last build, and of those between half of what that one
+    lost, but no more than it surely lost: which of them brought most of it is told sooner than each small difference.
+    Of every look `on_look` is told; `looks` has the latest at each build.
     """
 
     builds: Sequence[str]
@@ -94,7 +96,8 @@ class Bisection:
             wide = None if ratio is None else ratio.at(self._confidence)
             verdict = BuildVerdict.FAILED if wide is None else self._verdict(wide)
             last = verdict is not BuildVerdict.UNCLEAR or rounds == LOOKS[-1] or self._is_close(wide, rounds)
-            self.looks[build] = look = Look(build=build, ratio=wide, verdict=verdict, last=last)
+            look = Look(build=build, ratio=wide, share=self.slower_by, verdict=verdict, last=last)
+            self.looks[build] = look
             self.on_look(look)
             if last:
                 break

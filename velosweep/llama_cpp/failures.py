@@ -61,8 +61,8 @@ _RULES = {
     r"(?:CUDA error: out of memory|cudaMalloc failed: out of memory|hipMalloc failed: out of memory"
     r"|ErrorOutOfDeviceMemory|(?:unable|failed) to allocate (?:CUDA|ROCm|HIP|Vulkan|Metal|SYCL)\S* [^\n]*)": (
         "the GPU has too little free memory",
-        "lower engine.gpu_layers or engine.context, keep experts on the CPU (engine.n_cpu_moe), use more GPUs a lane, or "
-        "a smaller quantisation",
+        "lower engine.gpu_layers or engine.context, keep experts on the CPU (engine.n_cpu_moe), use more GPUs a lane, "
+        "or a smaller quantisation",
     ),
     r"(?:failed to allocate buffer for kv cache|failed to create (?:context|memory)[^\n]*kv)[^\n]*": (
         "the context of engine.context tokens does not fit into memory",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.llama_cpp import standin
 from tests.models.model_files import OTHERS, write_eagle3, write_model
 from tests.recorded import Recorded, recorded  # noqa: F401
 
@@ -58,6 +59,17 @@ def test_everything_that_fits_is_searched_and_no_more(
     said = capsys.readouterr().out
     assert "llama3.2:1b" in said
     assert "stranger.gguf (token 5 is 'token5' in one and 'other5' in the other)" in said
+
+
+def test_a_build_that_knows_draft_models_alone_is_searched_with_these(
+    recorded: Recorded,  # noqa: F811
+    place: Path,
+    tmp_path: Path,
+) -> None:
+    old = standin.write(tmp_path / "old", "2025-08")
+
+    assert recorded.main(["best", str(place / "main.gguf"), "--llama-server", str(old), "--budget", "2h"]) == 0
+    assert {job.speculation.kinds for job in recorded.jobs} == {("draft",)}
 
 
 def test_the_plan_is_cut_to_the_budget_and_says_what_there_is_no_time_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,14 @@ def test_speculation_kinds_are_read_from_help() -> None:
     assert "draft-dspark" in recorded("2026-10-llama-server").spec_types
     assert "ngram-mod" in recorded("2026-10-llama-server").spec_types
     assert recorded("2024-12-llama-server").spec_types == ()
+
+
+def test_a_draft_model_is_a_kind_of_every_build() -> None:
+    early_2026 = replace(recorded("2024-12-llama-server"), spec_types=("none", "ngram-mod"))
+
+    assert recorded("2024-12-llama-server").kinds == ("draft-simple",)
+    assert early_2026.kinds == ("draft-simple", "none", "ngram-mod")
+    assert recorded("2026-10-llama-server").kinds == recorded("2026-10-llama-server").spec_types
 
 
 def test_spec_types_are_read_with_bars_too() -> None:

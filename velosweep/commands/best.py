@@ -115,7 +115,7 @@ def _plan(
     program = str(expanded(arguments.llama_server[0])) if arguments.llama_server else None
     engine = EngineSettings(program=program)
     known = choose_engine(engine, os.environ).engine.capabilities_for(None)
-    candidates, misfits = find_candidates(header, found, known.spec_types if known else ())
+    candidates, misfits = find_candidates(header, found, known.kinds if known else ())
     lanes, _ = open_lanes(engine, RunSettings())
     if not candidates:
         raise ConfigError(

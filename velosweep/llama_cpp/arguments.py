@@ -233,18 +233,14 @@ def _remedy(name: str, capabilities: Capabilities) -> str:
 
 def _for_kinds(speculation: Speculation, values: Values, capabilities: Capabilities) -> Values:
     """The values that the kinds want and this build knows. Raises ProgramError for a kind that it can't do."""
-    known = capabilities.spec_types
-    wanted = [kind.llama_cpp for kind in speculation.all_kinds]
-    if "draft-simple" not in known:
-        # Builds before mid-2026 have no name for it: a draft model alone means it. Those before 2026 know nothing else.
-        wanted = [kind for kind in wanted if kind != "draft-simple"]
-    for kind in wanted:
-        if kind not in known:
-            others = ", ".join(name for name in known if name != "none") or "a draft model only"
+    for kind in (kind.llama_cpp for kind in speculation.all_kinds):
+        if kind not in capabilities.kinds:
+            others = ", ".join(name for name in capabilities.spec_types if name != "none") or "a draft model only"
             raise ProgramError(
                 f"{capabilities} can't speculate with {kind}; it knows {others}",
                 remedy="choose another speculation, or set llama_cpp.path to a llama.cpp that knows it",
             )
+    wanted = [kind.llama_cpp for kind in speculation.all_kinds if kind.llama_cpp in capabilities.spec_types]
     unwanted = set() if wanted else {"spec_type"}
     if not any(kind.draft_settings for kind in speculation.all_kinds):
         unwanted |= {"n_draft", "n_min", "p_min", "p_split", "draft_device", "draft_context"}

@@ -35,6 +35,14 @@ class Capabilities:
         """What this program calls a setting of the table; None if it has no such flag."""
         return next((flag for flag in setting_of(setting).flags if flag in self.flags), None)
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of speculation that it can do, by llama.cpp's names, `none` among them where it says so.
+
+        Builds before mid-2026 have no name for a draft model alone; those before 2026 know nothing else.
+        """
+        return self.spec_types if "draft-simple" in self.spec_types else ("draft-simple", *self.spec_types)
+
     def choices(self, flag: str) -> tuple[str, ...]:
         """What a flag takes, where --help lists that: `{none,layer,row}`."""
         choices = re.fullmatch(r"[{\[]([a-z0-9_,|-]+)[}\]]", self.flags[flag])

@@ -22,31 +22,23 @@ Settings = Mapping[str, Scalar]
 
 PAIR, MAIN, DRAFT = "model_pair.name", "model_pair.main_model", "model_pair.draft_model"
 KIND, N_DRAFT, N_PREDICT, PROMPTS = "speculation.kinds", "n_draft", "n_predict", "prompts.name"
-CORE = (PAIR, MAIN, DRAFT, KIND, N_DRAFT, N_PREDICT, PROMPTS, "concurrency", "depth")
+# The keys that every job has, and what records and comparisons call them.
+_CORE_FIELDS = {
+    PAIR: "model_pair", MAIN: "main_model", DRAFT: "draft_model", KIND: "speculation", N_DRAFT: "n_draft",
+    N_PREDICT: "n_predict", PROMPTS: "prompt_set", "concurrency": "concurrency", "depth": "depth",
+}  # fmt: skip
+CORE = tuple(_CORE_FIELDS)
+_core_of = attrgetter(*_CORE_FIELDS.values())
 
 # Fields of a job that are no settings of what is measured, or that stand in `CORE`.
 _NO_SETTINGS = frozenset({
     "id", "num", "twins", "baseline_id", "added", "directory", "overrides", "output", "target_speedup", "model_pair",
-    "n_draft", "n_predict", "concurrency", "depth", "prompts.name", "prompts.prompts", "speculation.kinds",
+    "prompts.prompts", *CORE,
 })  # fmt: skip
 _KEY_OF = {"engine.program": "llama_cpp.path", "protocol.iterations": "iterations"}
 # By the names of fields, as settings are, not by YAML's.
 _DEFAULTS = {f"{name.rpartition('.')[0]}.{key.field}".lstrip("."): key.default for name, key in KEYS.items()}
 PATHS = frozenset({MAIN, DRAFT, "llama_cpp.path"})
-
-
-# What records and comparisons call the keys of `CORE`.
-_core_of = attrgetter(
-    "model_pair",
-    "main_model",
-    "draft_model",
-    "speculation",
-    "n_draft",
-    "n_predict",
-    "prompt_set",
-    "concurrency",
-    "depth",
-)
 
 
 def settings_of(row: Any) -> dict[str, Scalar]:

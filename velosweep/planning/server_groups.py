@@ -79,7 +79,7 @@ def plan_with_earlier(
     today. Only where a former group no longer fits into memory are its jobs planned, and measured, anew. Builds
     that are measured in the same rounds share the room there is.
     """
-    family = families(jobs, resident_servers, lanes=lanes)
+    family = families(jobs, resident_servers, lanes)
     builds: defaultdict[str, set[object]] = defaultdict(set)
     for job in jobs:
         builds[family.get(job.baseline_id, "")].add((job.engine.kind, job.engine.program))
@@ -107,7 +107,7 @@ def plan_with_earlier(
     return tuple(replace(group, family=family.get(group.jobs[0].baseline_id, "")) for group in groups)
 
 
-def families(jobs: Sequence[Job], resident_servers: Callable[[Job], int], *, lanes: int = 1) -> dict[str, str]:
+def families(jobs: Sequence[Job], resident_servers: Callable[[Job], int], lanes: int) -> dict[str, str]:
     """The family of each baseline, by its id, that is measured in the same rounds as others.
 
     Several builds are, where two servers of each fit at once. Engine settings and main models that are asked the same

@@ -16,12 +16,13 @@ from velosweep.config.flags import run_command
         "a.gguf -md b.gguf",
         "-p hello iterations=1",
         "-i 3 n_draft=4",
-        "-m n_draft=4 --n-predict 9",
+        "n_draft=4,8 --n-predict 9",
         "-hf owner/repo:Q4_K_M",
     ],
 )
 def test_flags_of_run_are_answered_with_run(said: str) -> None:
     assert run_command(said.split()) == f"velosweep run {said}"
+    assert run_command(["-m", "--n-draft", "4"]) == run_command(["--n-draft", "4", "-m"]) == "velosweep run --n-draft 4"
 
 
 @pytest.mark.parametrize(

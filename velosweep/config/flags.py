@@ -82,12 +82,16 @@ FLAGS_OF: dict[str, tuple[str, ...]] = {
 
 # Hydra has these, too: they are ours only before a value that Hydra's could not have.
 _SHARED: dict[str, Callable[[str, Sequence[str]], bool]] = {
-    "-m": lambda value, _: value.lower().endswith(".gguf") and "=" not in value,
+    "-m": lambda value, _: _is_model(value),
     "-c": lambda value, _: value.isdigit(),
     "-i": lambda value, _: value.isdigit(),
     "-p": lambda value, words: not {"-c", "--cfg"} & set(words),
     **dict.fromkeys(("-q", "--quiet", "-v", "--verbose"), lambda value, _: False),
 }
+
+
+def _is_model(word: str) -> bool:
+    return word.lower().endswith(".gguf") and "=" not in word
 
 
 def in_flags(text: str, command: str, typed: Sequence[str]) -> str:
@@ -119,10 +123,12 @@ def as_typed(text: str, command: Sequence[str]) -> str:
 
 
 def run_command(arguments: Sequence[str]) -> str | None:
-    """`velosweep run` with these words; None where none of them is a flag that can only be `run`'s."""
-    for word, after in zip(arguments, [*arguments[1:], ""], strict=False):
+    """`velosweep run` with these words, without Hydra's -m; None where none is a flag that can only be `run`'s."""
+    pairs = list(zip(arguments, [*arguments[1:], ""], strict=False))
+    for word, after in pairs:
         flag, equals, value = word.partition("=")
         ours = flag in ALIASES or flag == "--tune"
         if ours and (flag not in _SHARED or _SHARED[flag](value if equals else after, arguments)):
-            return shlex.join(["velosweep", "run", *arguments])
+            words = [word for word, after in pairs if word != "-m" or _is_model(after)]
+            return shlex.join(["velosweep", "run", *words])
     return None

@@ -54,7 +54,7 @@ def remove_unmeasured(root: Path, there: Set[Path] = frozenset()) -> None:
         return
     new = sorted(set(root.rglob("*")) - there, reverse=True)  # a folder's content before the folder
     folders = [path for path in new if path.is_dir() and not path.is_symlink()]
-    files = [path for path in new if path not in folders]
+    files = set(new).difference(folders)
     if any(path.name not in _HYDRAS_FILES and path.lstat().st_size for path in files):
         return
     for path in files:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gguf
 import pytest
 
 from tests.models.gguf_bytes import model
+from velosweep.models import gguf_model
 from velosweep.models.gguf_model import read_header
 
 LLAMA_8B = {
@@ -40,3 +42,15 @@ def test_a_header_that_says_nothing_leaves_it_undefined(tmp_path):
     path.write_bytes(model({}))
 
     assert read_header(path).kv_elements_per_token is None
+
+
+def test_the_tables_of_types_are_those_of_the_package_gguf():
+    """A wrong size of a block would call whole files cut short. Types that only one of them knows yet say nothing."""
+    blocks = {int(kind): size for kind, size in gguf.GGML_QUANT_SIZES.items()}
+    names = {int(kind): kind.name.removeprefix("ALL_").removeprefix("MOSTLY_") for kind in gguf.LlamaFileType}
+    names[38] = "MXFP4"  # theirs is MXFP4_MOE
+    both = gguf_model._BLOCKS.keys() & blocks.keys(), gguf_model.FILE_TYPES.keys() & names.keys()
+
+    assert {kind: gguf_model._BLOCKS[kind] for kind in both[0]} == {kind: blocks[kind] for kind in both[0]}
+    assert {kind: gguf_model.FILE_TYPES[kind] for kind in both[1]} == {kind: names[kind] for kind in both[1]}
+    assert min(map(len, both)) > 20

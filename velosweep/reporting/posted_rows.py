@@ -41,13 +41,11 @@ def own_rows(comparisons: Sequence[Comparison], record: SweepRecord) -> list[Pos
     if record.searches:
         jobs = [job for job in jobs if job.job_id in answers]
 
-    def theirs(job: Comparison) -> bool:  # nobody told us how an attached server was started
-        return job.engine == "attached"
-
     def row(job: Comparison) -> PostedRow:
         def model(path: str | None) -> str:
             return f"{Path(path).stem} ({sizes[path]})" if path in sizes else Path(path or "").stem
 
+        theirs = job.engine == "attached"  # and nobody told us how that server was started
         return {
             "device": job.device,
             "llama.cpp": f"{job.engine} {job.llama_cpp_build}",
@@ -55,8 +53,8 @@ def own_rows(comparisons: Sequence[Comparison], record: SweepRecord) -> list[Pos
             "draft": model(job.draft_model),
             "kind": job.speculation,
             "n_draft": str(job.n_draft),
-            "context": "" if theirs(job) else _setting(job, "engine.context"),
-            "KV": "" if theirs(job) else "/".join(_setting(job, f"engine.cache_type_{one}") for one in "kv"),
+            "context": "" if theirs else _setting(job, "engine.context"),
+            "KV": "" if theirs else "/".join(_setting(job, f"engine.cache_type_{one}") for one in "kv"),
             "prompts": f"{job.prompt_set} ({prompts.get(job.job_id, 1)})",
             "tokens": str(job.n_predict),
             "vanilla tok/s": number(job.vanilla_speed, 1),

@@ -21,6 +21,7 @@ class SweepAnswers:
     where loads vary; `fastest`: which of several baselines is, in short and in full, where they don't.
     """
 
+    record: SweepRecord
     jobs: list[Comparison]
     recommendations: tuple[Recommendation, ...]
     builds: tuple[str, ...]
@@ -37,6 +38,7 @@ def sweep_answers(
     of_loads = as_answered(jobs, found, record)
     loads = tuple(where_it_pays(of_loads))
     return SweepAnswers(
+        record=record,
         jobs=jobs,
         recommendations=found,
         builds=tuple(build_answers(jobs, record)),

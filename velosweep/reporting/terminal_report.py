@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from velosweep.measuring.dispatch import MeasuringOutcome
-from velosweep.records import SweepRecord
 from velosweep.reporting.console import NORMAL, QUIET, SILENT, VERBOSE, height, near, say
 from velosweep.reporting.finding_text import grouped_findings
 from velosweep.reporting.printed_command import command_remarks
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
 MOST_LINES = 12
 # What goes first where the end would be longer; the report and -v have all of it.
+_QUIET = "quiet"  # what goes on request
 _LEFT_OUT = ("hints", "commands", "sureness", "costs", "answers")
 
 
@@ -66,7 +66,7 @@ def print_end(derived: SweepResults, measured: MeasuringOutcome, console: "Conso
 class _Line(NamedTuple):
     """A line of the end. `whole`: it holds what is to be pasted, and is not wrapped at words.
 
-    `shorter`: by the part of _LEFT_OUT that is left out, what then stands there; nothing where that is empty.
+    `shorter`: by the part that is left out (_QUIET, or of _LEFT_OUT), what then stands there, if anything.
     """
 
     text: str
@@ -108,13 +108,12 @@ def print_results(
         print_single(jobs[0], record, console)
     told = [answer for answer in found if answer.command][:1] or found[:1] if loads else found
     above = list(_answers(answers, single=single))
-    steps = _next_steps(told, jobs, derived, quiet=verbosity <= QUIET, interrupted=interrupted)
+    steps = [*_next_steps(told, answers, derived.root), *_further_steps(told, answers, derived.root, interrupted)]
     below = [*_failures(derived, failures_told), *steps, *_places(derived, jobs, verbosity, ended=ended)]
-    answered, room = len(answered_jobs(found)), _room(jobs, record)
+    answered, room = len(answered_jobs(found)), _room(answers)
     for left_out in range(len(_LEFT_OUT) + 1):
-        before, after = (
-            [shown for line in lines if (shown := line.without(_LEFT_OUT[:left_out])).text] for lines in (above, below)
-        )
+        parts = (*([_QUIET] if verbosity <= QUIET else []), *_LEFT_OUT[:left_out])
+        before, after = ([shown for line in lines if (shown := line.without(parts)).text] for lines in (above, below))
         taken = sum(height(console, line.text, whole=line.whole) for line in (*before, *after))
         if loads or single or taken + (len(jobs) if not left_out else answered + (len(jobs) > answered)) <= room:
             break
@@ -123,15 +122,15 @@ def print_results(
     if loads:
         print_table(workload_table(answers.of_loads, jobs), console)
     elif jobs and not single:
-        _print_table(jobs, found, record, failures_told, max(room - taken, answered + 1), console)
+        _print_table(answers, failures_told, max(room - taken, answered + 1), console)
     for line in after:
         say(console, line.text, whole=line.whole)
 
 
-def _room(jobs: Sequence[Comparison], record: SweepRecord) -> int:
+def _room(answers: SweepAnswers) -> int:
     """Lines beside a blank one, the table's titles and its rows of vanilla."""
-    baselines = record.baselines
-    return MOST_LINES - 2 - len({baselines.get(job.job_id) for job in jobs if job.vanilla is not None})
+    baselines = answers.record.baselines
+    return MOST_LINES - 2 - len({baselines.get(job.job_id) for job in answers.jobs if job.vanilla is not None})
 
 
 def _answers(answers: SweepAnswers, *, single: bool) -> Iterator[_Line]:
@@ -167,19 +166,12 @@ def _places(derived: SweepResults, jobs: Sequence[Comparison], verbosity: int, *
         yield _Line(f"💾 Summary saved to: {near(Path(output))}", whole=True)
 
 
-def _print_table(
-    measured: Sequence[Comparison],
-    found: Sequence[Recommendation],
-    record: SweepRecord,
-    failures_told: Collection[str],
-    room: int,
-    console: "Console",
-) -> None:
+def _print_table(answers: SweepAnswers, failures_told: Collection[str], room: int, console: "Console") -> None:
     """Print titles, vanilla and at most `room` lines of jobs: all of them, or the best few and in one line the rest.
 
     Those that failed are named below the table and need no row there.
     """
-    jobs = with_failed(measured, record)
+    record, found, jobs = answers.record, answers.recommendations, with_failed(answers.jobs, answers.record)
     ids = answered_jobs(found).keys()
     failed = {job.id for job in record.jobs if job.state == "failed"}
     plain = {job.job_id for job in jobs if job.speculation == "none"}
@@ -201,16 +193,9 @@ def _print_table(
         say(console, ", ".join(filter(None, (plural(len(rest), "further setting"), " to ".join(ends)))))
 
 
-def _next_steps(
-    found: Sequence[Recommendation],
-    jobs: Sequence[Comparison],
-    derived: SweepResults,
-    *,
-    quiet: bool,
-    interrupted: bool,
-) -> Iterator[_Line]:
-    """What the answers mean for a request, why they gain no more, the commands that run them, and what is surer."""
-    record, root = derived.record, derived.root
+def _next_steps(found: Sequence[Recommendation], answers: SweepAnswers, root: Path) -> Iterator[_Line]:
+    """What the answers `found` mean for a request, why they gain no more, and the commands that run them."""
+    record, jobs = answers.record, answers.jobs
     single = record.single and len(jobs) == 1
     made_up = all(job.synthetic for job in record.jobs)  # whose text nobody wants
     several = not made_up and sum(answer.command is not None for answer in found) > 1
@@ -218,10 +203,12 @@ def _next_steps(
         question = f"{answer.question}: " if answer.question else ""
         if single and answer.is_weak:
             yield _Line(f"⚠️ {answer.sureness}")
-        if answer.costs and answer.kind != "slower" and answer.job is not None and not quiet:
-            yield _Line(f"{question}{request_words(answer.job, brief=True)}", shorter={"costs": ""})
-        if not (single or quiet) and (reasons := target_reasons(answer, jobs, record)):
-            yield _Line(f"Would help: {question}{reasons[0][0].lower()}{reasons[0][1:]}", shorter={"hints": ""})
+        if answer.costs and answer.kind != "slower" and answer.job is not None:
+            yield _Line(f"{question}{request_words(answer.job, brief=True)}", shorter={"costs": "", _QUIET: ""})
+        if not single and (reasons := target_reasons(answer, jobs, record)):
+            yield _Line(
+                f"Would help: {question}{reasons[0][0].lower()}{reasons[0][1:]}", shorter={"hints": "", _QUIET: ""}
+            )
         if answer.command and not made_up:
             remarks = () if answer.job is None else command_remarks(answer.job, record)
             about = "; ".join(filter(None, (answer.question, *remarks)))
@@ -233,42 +220,39 @@ def _next_steps(
         yield _Line("", whole=True, shorter={"commands": serve})
     idle = [job for job in jobs if job.drafted is False]
     advice = [one for one in grouped_findings(idle, names_of(jobs).labels, record) if one[0].code == "nothing_drafted"]
-    if advice and not quiet:
+    if advice:
         where, remedy = advice[0][1], advice[0][0].remedy
         if len(advice) > 1:
             where = list(dict.fromkeys(job.speculation for job in idle))
             remedy = "Prompts whose answers repeat text may change that"
-        yield _Line(f"No drafts:  {'' if single else '; '.join(first_few(where, 3)) + '. '}{remedy}")
-    yield from _further_steps(found, derived, quiet=quiet, interrupted=interrupted)
+        settings = "" if single else f"{'; '.join(first_few(where, 3))}. "
+        yield _Line(f"No drafts:  {settings}{remedy}", shorter={_QUIET: ""})
 
 
 def _further_steps(
-    found: Sequence[Recommendation], derived: SweepResults, *, quiet: bool, interrupted: bool
+    found: Sequence[Recommendation], answers: SweepAnswers, root: Path, interrupted: bool
 ) -> Iterator[_Line]:
     """How to go on with the sweep: finish it, measure one's own models, make it surer."""
-    record, root = derived.record, derived.root
+    record = answers.record
     if writer := sweep_writer(SweepPaths(root).lock):
         yield _Line(f"Running:    {writer} still measures it; these are the results so far")
-    elif interrupted or any(job.state == "pending" for job in record.jobs):
-        yield _Line(f"Go on with: {resume_command(root)}", whole=True)
-    elif not quiet:
-        if all(job.synthetic for job in record.jobs):
-            yield _Line("Your own:   velosweep best MODEL.gguf  (this pair is synthetic)", whole=True)
-        yield from _surer(found, derived)
-
-
-def _surer(found: Sequence[Recommendation], derived: SweepResults) -> Iterator[_Line]:
-    """What would make weak evidence stronger."""
-    weak = [(answer.job, answer.against) for answer in found if answer.job is not None and answer.is_weak]
-    if not weak:
         return
-    pairs = min(job.n_pairs for job, _ in weak)
-    rounds = max(5 - pairs, pairs)
-    more = f"velosweep more {_named(derived.root)} --iterations {rounds}"
-    if derived.record.shared_out:  # `more` would measure here
-        more = f"the same command with iterations={pairs + rounds}"
-    busy = any(advice.code == "machine_busy" for _, against in weak for advice in against)
-    yield _Line(f"Surer:      {'close other programs, then ' if busy else ''}{more}", whole=True)
+    if interrupted or any(job.state == "pending" for job in record.jobs):
+        yield _Line(f"Go on with: {resume_command(root)}", whole=True)
+        return
+    if all(job.synthetic for job in record.jobs):
+        own = "Your own:   velosweep best MODEL.gguf  (this pair is synthetic)"
+        yield _Line(own, whole=True, shorter={_QUIET: ""})
+    weak = [(answer.job, answer.against) for answer in found if answer.job is not None and answer.is_weak]
+    if weak:
+        pairs = min(job.n_pairs for job, _ in weak)
+        rounds = max(5 - pairs, pairs)
+        more = f"velosweep more {_named(root)} --iterations {rounds}"
+        if record.shared_out:  # `more` would measure here
+            more = f"the same command with iterations={pairs + rounds}"
+        busy = any(advice.code == "machine_busy" for _, against in weak for advice in against)
+        surer = f"Surer:      {'close other programs, then ' if busy else ''}{more}"
+        yield _Line(surer, whole=True, shorter={_QUIET: ""})
 
 
 def _failures(derived: SweepResults, told: Collection[str]) -> Iterator[_Line]:

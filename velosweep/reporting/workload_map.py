@@ -91,7 +91,10 @@ def _sentence(cells: Mapping[int, Comparison], name: Callable[[int], str]) -> st
     places = sorted(cells)
     paying = [place for place in places if cells[place].verdict is Verdict.FASTER]
     others = [place for place in places if place not in paying]
-    figures = "; ".join(f"at {name(place)} it is {_figure(cells[place])}" for place in others[:2])
+    told = [(name(place), cells[place]) for place in others[:2]]
+    figures = "; ".join(
+        f"at {where} it is {speedup_words(job)}{'' if job.verdict in _SURE else ', not sure'}" for where, job in told
+    )
     if len(others) > 2:
         figures += f"; and {len(others) - 2} more"
     if not paying:
@@ -105,10 +108,6 @@ def _sentence(cells: Mapping[int, Comparison], name: Callable[[int], str]) -> st
     else:
         where = f"at {name(paying[0])} only" if len(paying) == 1 else f"up to {name(paying[-1])}"
     return f"Pays {where}{f'; {figures}' if others else ''}."
-
-
-def _figure(job: Comparison) -> str:
-    return f"{speedup_words(job)}{'' if job.verdict in _SURE else ', not sure'}"
 
 
 def workload_chart(jobs: Sequence[Comparison], advised: Collection[str] = ()) -> Chart | None:

@@ -115,6 +115,7 @@ class Mutant:
             return inner.lineno, max(line, body[0].lineno - 1)
         return inner.lineno, inner.end_lineno or line
 
+    @cached_property
     def function(self) -> str | None:
         """The function or Class.method whose body changed, if nothing else did."""
         line = self.line()
@@ -313,7 +314,7 @@ class Mutating:
 
     def __init__(self, layer: str, work: Callable[[Mutating], None]) -> None:
         self.watch, self.work = Watch(str(ROOT / "velosweep" / layer)), work
-        self.kills = Counter[str]()  # by test
+        self.kills = Counter[object]()  # by test, and by module, function and test
         self.lock = threading.Lock()
         self.session: Any = None
 
@@ -331,6 +332,10 @@ class Mutating:
         self.work(self)
         return True
 
+    def promise(self, mutant: Mutant, test: str) -> float:
+        """How likely a test kills a mutant, by those that it killed, of this function above all."""
+        return 0.05 + self.kills[test] + 20 * self.kills[mutant.module, mutant.function, test]
+
     def failing(self, tests: list[str]) -> str:
         """The first of the collected tests that fails, if any."""
         collected = {item.nodeid: item for item in self.session.items}
@@ -347,13 +352,13 @@ class Mutating:
             return "listed"
         seconds = self.watch.seconds
         with self.lock:  # ast.parse fails in two threads at a time
-            tests = sorted(self.watch.tests_of(mutant), key=lambda test: seconds[test] / (0.05 + self.kills[test]))
+            tests = sorted(self.watch.tests_of(mutant), key=lambda test: seconds[test] / self.promise(mutant, test))
         reading, writing = os.pipe()
         pid = os.fork()
         if pid:
             os.close(writing)
             with os.fdopen(reading) as pipe:
-                self.kills[pipe.read()] += 1
+                self.kills.update([killer := pipe.read(), (mutant.module, mutant.function, killer)])
             status = os.waitpid(pid, 0)[1]
             if os.WIFEXITED(status) and os.WEXITSTATUS(status) == FAULT:
                 raise RuntimeError(f"could not be tried: {mutant.diff()}")
@@ -394,7 +399,7 @@ def _our_modules() -> list[str]:
 
 def patched(mutant: Mutant) -> bool:
     """Whether the changed code could be put into the imported module: where it is the body of a function."""
-    function = mutant.function()
+    function = mutant.function
     if function is None:
         return False
     found: Any = sys.modules[mutant.module]

@@ -552,3 +552,15 @@ def test_one_prompt_that_drafted_is_enough_for_the_whole():
                for s in sweep(prompts=("a", "b"), iterations=3)]  # fmt: skip
 
     assert [(row.prompt_id, row.drafted) for row in _rows(samples)] == [("a", True), ("b", False), (None, True)]
+
+
+def test_a_comparison_has_the_mean_speed_of_each_mode_that_ran():
+    samples = sweep(iterations=2)
+    speeds = [
+        (job.vanilla_speed, job.speculative_speed)
+        for job in (
+            _rows([s for s in samples if s.mode in modes])[-1] for modes in (Mode, [Mode.VANILLA], [Mode.SPECULATIVE])
+        )
+    ]
+
+    assert speeds == [(30.0, 60.0), (30.0, None), (None, 60.0)]

@@ -243,6 +243,7 @@ def test_vanilla_only_jobs_have_the_first_of_their_baselines_that_has_runs():
     )
 
     assert [(job.job_id, job.job_num, job.n_draft, job.speculative) for job in by_baseline] == [("none", 3, 0, None)]
+    assert "ambiguous_baseline" not in {finding.code for finding in by_baseline[0].findings}
     assert [(job.job_id, _speeds(job.vanilla)) for job in by_own_id] == [("none", (9.0, 9.0)), ("base", (30.0, 30.0))]
 
 

@@ -232,19 +232,19 @@ def job_rows(arrangement: IndexedRuns, job: FoundJob) -> JobRows:
     column_of = np.zeros(arrangement.prompt_count, dtype=np.int64)
     column_of[prompts] = np.arange(len(prompts))
     where = (pass_of, column_of[slots % arrangement.prompt_count])
-    cubes = np.full((2, int(pass_of[-1]) + 1, len(prompts)), -1, dtype=np.int64)
+    own, partners = np.full((2, int(pass_of[-1]) + 1, len(prompts)), -1, dtype=np.int64)
     all_vanilla = np.zeros(0, dtype=np.int64)
     if vanilla is not None:
         all_vanilla = vanilla.rows[vanilla.latest]
         partner = _partners(vanilla, leading.keys[latest], slots, arrangement.attempts)
-        cubes[1][where] = np.where(partner >= 0, vanilla.rows[partner], -1)
+        partners[where] = np.where(partner >= 0, vanilla.rows[partner], -1)
     if speculative is not None:
-        cubes[0][where] = rows
+        own[where] = rows
     return JobRows(
         job_id=record.id if record else leading.job_id,
         prompts=prompts,
-        speculative=cubes[0],
-        vanilla=cubes[1],
+        speculative=own,
+        vanilla=partners,
         others=np.delete(leading.rows, latest),
         all_vanilla=all_vanilla,
     )
@@ -255,7 +255,7 @@ def _partners(vanilla: Owner, keys: Any, slots: Any, attempts: int) -> Any:
     if np.array_equal(vanilla.keys, keys):
         return np.arange(len(keys))  # as where nothing failed
     base = 2 * attempts
-    wanted = slots * base + attempts + (keys - slots * base) % attempts
+    wanted = slots * base + attempts + keys % attempts
     at = np.searchsorted(vanilla.keys, wanted, side="right") - 1
     last = np.searchsorted(vanilla.keys, (slots + 1) * base) - 1
     # Where there is none before, -1 is the last one, which is of a later slot.

@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 
 from tests.made_up import made_up_group
-from tests.strategies import START, record, sample, samples_to_table, speculative, sweep, wobble
+from tests.strategies import START, record, rounds_table, sample, samples_to_table, speculative, sweep, wobble
 from velosweep.errors import StorageError
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Mode, Status, Verdict
@@ -67,6 +67,14 @@ def test_two_jobs_share_one_vanilla_series():
     rows = [row for row in _compare(sweep([4, 8], speed=_noisy)) if row.prompt_id is None]
 
     assert rows[0].vanilla == rows[1].vanilla
+
+
+def test_jobs_of_several_baselines_have_each_the_figures_of_its_own():
+    speeds = np.array([[[10.0, 20.0, 30.0]] * 3, [[14.0, 20.0, 30.0]] * 3])
+
+    jobs = [row for row in compare_jobs(rounds_table(speeds)) if row.prompt_id is None]
+
+    assert [(job.n_draft, job.vanilla_speed) for job in jobs] == [(1, 10.0), (1, 14.0), (2, 10.0), (2, 14.0)]
 
 
 def test_records_name_the_baseline_where_columns_fit_two():

@@ -348,3 +348,24 @@ def test_where_one_server_fits_they_make_room_for_each_other_also_when_a_run_is_
     assert bench.failures() == []
     assert n_draft_of(found) == 4
     assert found.confirmed is not None
+
+
+@pytest.mark.parametrize("good_runs", [0, 2])
+def test_a_search_whose_vanilla_fails_ends_without_an_answer(good_runs: int) -> None:
+    truth, bench, taken = Truth(cv=0.005, seed=1), Bench(), itertools.count()
+
+    def answer(session: StandInSession, request: Request) -> Generation:
+        vanilla = session.server.mode is Mode.VANILLA and request.prompt.id != "warmup"
+        if vanilla and next(taken) >= good_runs:
+            raise RunFailed("no")
+        return truth.answer(session, request)
+
+    bench.engine.answer = answer
+    jobs = jobs_over_n_draft(2, 4, 8)
+    (bench.driver,) = search_drivers(plan_groups(jobs), TunerSettings(), []).values()
+    bench.run(jobs)
+
+    assert bench.driver.answers() == []
+    assert bench.failures()[0].server.mode is Mode.VANILLA
+    assert {event.error for event in bench.failures()[1:]} == {"the vanilla server of this comparison failed"}
+    assert len([s for s in bench.samples if s.mode is Mode.SPECULATIVE and not s.warmup]) <= 3 * (good_runs + 2)

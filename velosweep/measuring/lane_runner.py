@@ -102,6 +102,9 @@ class GroupRunner:
                 self._servers.close(server)
             self._give_up_changed_files()
             for measurement in round_:
+                if self._cannot_go_on():
+                    driver.vanilla_failed = True
+                    return
                 if not self._stop.requested:
                     if measurement.key in self._done or self._given_up_for(measurement):
                         continue

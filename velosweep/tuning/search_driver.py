@@ -28,13 +28,15 @@ class SearchDriver:
     """Searches the jobs of one group, category by category where the settings ask for that.
 
     `samples`: good samples by key, those of an earlier run of the sweep among them. `loading_s` is what loading servers
-    took. Raises ConfigError for a group without vanilla, against which a winner is confirmed.
+    took. `vanilla_failed`: a winner can't be confirmed, and there is no answer. Raises ConfigError for a group without
+    vanilla.
     """
 
     group: ServerGroup
     settings: TunerSettings
     samples: dict[RunKey, Sample]
     loading_s: float = 0.0
+    vanilla_failed: bool = False
     searches: dict[str | None, BestArmSearch] = field(init=False)
     _servers: dict[str, tuple[ServerConfig, Job]] = field(init=False)
     _iteration: int = 0
@@ -138,8 +140,10 @@ class SearchDriver:
         return [decision for search in self.searches.values() for decision in search.decisions()]
 
     def answers(self) -> list[SearchAnswer]:
-        """How each search ended, or stands; none of a search of which nothing could be measured."""
+        """How each search ended, or stands; none of a search of which nothing, or no vanilla, could be measured."""
         self._complete_round()
+        if self.vanilla_failed:
+            return []
         answers = (search.answer(self.loading_s) for search in self.searches.values())
         return [answer for answer in answers if answer is not None]
 

@@ -7,7 +7,7 @@ import pytest
 from tests.reporting import sweeps
 from velosweep.records import SearchCandidate, SearchRecord
 from velosweep.statistics.comparison import Comparison
-from velosweep.statistics.ranking import best_estimate, category_speedups, fastest, leaders
+from velosweep.statistics.ranking import best_estimate, category_speedups, fastest, leaders, leading
 from velosweep.values import Verdict
 
 _CANDIDATE = [field.name for field in fields(SearchCandidate)]
@@ -77,6 +77,37 @@ def test_where_a_search_chose_no_speculation_nothing_speculates() -> None:
 
     assert (leader.job.verdict, leader.speculates) == (Verdict.FASTER, False)
     assert leader.mode is leader.job.vanilla
+
+
+@pytest.mark.parametrize(
+    ("sure", "speeds", "told"),
+    [  # of each baseline's best setting: whether it surely pays; tokens a second without and with it
+        ((False, False), ((30.0, 38.0), (29.0, 45.0)), 1),  # the table's highest figure is "the best"
+        ((False, False), ((30.0, 20.0), (15.0, 21.0)), 0),  # a large speedup of something slow is no answer
+        ((True, False), ((30.0, 38.0), (29.0, 45.0)), 0),
+        ((False, True), ((30.0, 31.0), (15.0, 21.0)), 0),
+    ],
+)
+def test_where_nothing_surely_pays_the_setting_that_may_be_the_fastest_is_spoken_of(sure, speeds, told) -> None:
+    def with_speed(mode, speed):
+        return replace(mode, tokens_per_second=replace(mode.tokens_per_second, mean=speed))
+
+    made = sweeps.default_sweep()
+    jobs = [
+        replace(
+            measured(fast / slow, 0.9, 1.9, Verdict.FASTER if is_sure else Verdict.NO_RELIABLE_GAIN),
+            job_id=job.job_id,
+            vanilla=with_speed(job.vanilla, slow),
+            speculative=with_speed(job.speculative, fast),
+        )
+        for job, is_sure, (slow, fast) in zip(made.jobs, sure, speeds, strict=False)
+    ]
+    apart = tuple(replace(job, baseline_id=job.id) for job in made.record.jobs)
+
+    leader = leading(jobs, replace(made.record, jobs=apart))
+
+    assert leader is not None
+    assert leader.job.job_id == jobs[told].job_id
 
 
 def test_an_invalid_job_is_never_the_fastest() -> None:

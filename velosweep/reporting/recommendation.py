@@ -31,7 +31,7 @@ from velosweep.reporting.wording import (
 )
 from velosweep.statistics.best_of_several import by_task
 from velosweep.statistics.comparison import Comparison
-from velosweep.statistics.ranking import best_estimate, category_speedups, leaders, turn_speedups
+from velosweep.statistics.ranking import best_estimate, category_speedups, leading, turn_speedups
 from velosweep.units import plural
 from velosweep.values import Verdict
 
@@ -100,8 +100,8 @@ def _recommendation(
     question: str, jobs: list[Comparison], rows: Sequence[Comparison], record: SweepRecord, names: JobNames
 ) -> Recommendation:
     labels = names.labels
-    leading = next(iter(leaders(jobs, record)), None)
-    best, search = (leading.job, leading.search) if leading else (None, _search_of(jobs, record))
+    leader = leading(jobs, record)
+    best, search = (leader.job, leader.search) if leader else (None, _search_of(jobs, record))
     kind, headline = "nothing", _without_ratio(jobs, names, record, search)
     if search is not None and search.job_id is None and anything_compared(search):
         kind, headline = "no_reliable_gain", search.headline

@@ -86,6 +86,18 @@ def leaders(jobs: Iterable[Comparison], record: SweepRecord) -> list[Leader]:
     return sorted(found, key=lambda leader: -leader.speed)
 
 
+def leading(jobs: Iterable[Comparison], record: SweepRecord) -> Leader | None:
+    """The leader that an answer speaks of: the fastest, or where no speculation surely pays the one that may be it."""
+    found = leaders(jobs, record)
+    if any(leader.speculates or leader.search for leader in found):
+        return found[0]
+
+    def most(leader: Leader) -> float:
+        return max(leader.job.vanilla_speed or 0.0, leader.job.speculative_speed or 0.0)
+
+    return max(found, key=most, default=None)
+
+
 def _confirmed(search: SearchRecord, jobs: Iterable[Comparison]) -> Comparison | None:
     """The winner with the speedup of its confirming pairs alone: the pairs that selected it overstate it."""
     group = list(jobs)

@@ -10,6 +10,7 @@ from velosweep.records import SearchCandidate, SearchRecord
 from velosweep.reporting.printed_command import default_arguments
 from velosweep.reporting.recommendation import recommend
 from velosweep.reporting.result_tables import summary_table
+from velosweep.reporting.sweep_answers import sweep_answers
 from velosweep.reporting.table import terminal_lines
 from velosweep.reporting.wording import speedup_words
 from velosweep.statistics.comparison import Comparison, Finding
@@ -139,9 +140,10 @@ def test_an_interval_that_says_nothing_is_shown_as_too_few_runs(three: list[Comp
         for row in three
     ]
 
-    (answer,) = found = recommend(rows, made.record)
+    answers = sweep_answers(rows, made.record)
+    (answer,) = answers.recommendations
 
-    table = "\n".join(terminal_lines(summary_table(rows, made.record, found), width=200))
+    table = "\n".join(terminal_lines(summary_table(answers), width=200))
     assert "1.30× (too few runs)" in table
     assert answer.sureness == "Weak evidence: too few runs for an interval."
     assert speedup_words(rows[0]) == "1.30× (too few runs)"

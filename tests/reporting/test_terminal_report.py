@@ -22,6 +22,7 @@ from velosweep.reporting.deploy_formats import command_text
 from velosweep.reporting.export import export
 from velosweep.reporting.html import render_report
 from velosweep.reporting.result_tables import detailed_job_table, summary_table, with_failed
+from velosweep.reporting.sweep_answers import sweep_answers
 from velosweep.reporting.table import terminal_lines
 from velosweep.reporting.terminal_details import interval_plot
 from velosweep.reporting.terminal_report import print_results
@@ -504,12 +505,12 @@ def test_what_is_piped_loses_no_column_and_a_narrow_screen_names_what_it_has_no_
     kinds = [
         replace(row, speculation=f"a-kind-with-a-very-long-name-{row.n_draft}") for row in sweeps.default_sweep().jobs
     ]
-    table = summary_table(kinds, sweeps.default_sweep().record, ())
+    table = summary_table(sweep_answers(kinds, sweeps.default_sweep().record))
 
     assert "accepted" in terminal_lines(table, width=None)[0]
     narrow = terminal_lines(table, width=64)
     assert "accepted" in narrow[0]
-    assert narrow[2].startswith("a-kind-with…")
+    assert "a-kind-with…" in narrow[2]
 
 
 def _with_a_job_that_never_ran(baseline: bool = True) -> sweeps.MadeUp:

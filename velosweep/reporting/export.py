@@ -13,7 +13,7 @@ from velosweep.reporting.deploy_formats import command_text, llama_swap_text, pr
 from velosweep.reporting.escaping import csv_text, json_text, markdown_text, shorten_homes, terminal_text, without_keys
 from velosweep.reporting.posted_rows import row_text
 from velosweep.reporting.recommendation import recommend
-from velosweep.reporting.result_tables import summary_table, with_failed
+from velosweep.reporting.result_tables import summary_table
 from velosweep.reporting.sweep_answers import sweep_answers
 from velosweep.reporting.table import markdown_lines
 from velosweep.results.results_file import COLUMNS, results_to_table
@@ -35,7 +35,7 @@ def _markdown(comparisons: list[Comparison], record: SweepRecord, samples: pa.Ta
         lines += [markdown_text(sentence), ""]
     if not comparisons:
         lines += ["Nothing has been measured yet.", ""]
-    lines += [*markdown_lines(summary_table(with_failed(jobs, record), record, found)), ""] if jobs else []
+    lines += [*markdown_lines(summary_table(answers)), ""] if jobs else []
     for answer in found:
         lines += ["```sh", terminal_text(answer.command), "```", ""] if answer.command else []
     models = {model.path: model.description for model in here.models}

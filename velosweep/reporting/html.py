@@ -79,7 +79,7 @@ def render_report(
     charts = _charts(rows, samples, advised, record)
     prompts = _prompt_rows(rows)
     shown = prompts if len(prompts) <= MOST_PROMPT_ROWS else [row for row in prompts if row.job_id in advised]
-    leading, every = _leading(jobs, advised), with_failed(jobs, record)
+    leading = _leading(jobs, advised)
     text = render_template(
         "report.html.j2",
         show_paths=show_paths,
@@ -88,9 +88,9 @@ def render_report(
         answers=answers,
         recommendations=[(found, target_reasons(found, jobs, record)) for found in recommendations],
         failures=failure_sentences(record),
-        summary=summary_table(every, record, recommendations, leading, failed_because="see above"),
+        summary=summary_table(answers, leading, failed_because="see above"),
         unshown=len(jobs) - len(leading),
-        results=detailed_job_table(every, record, advised),
+        results=detailed_job_table(with_failed(jobs, record), record, advised),
         searches=list(zip(search_titles(record), record.searches, map(search_table, record.searches), strict=True)),
         findings=[(advice, _where(where, len(jobs))) for advice, where in grouped_findings(jobs, labels, record)],
         charts=charts,

@@ -8,6 +8,7 @@ from velosweep.planning.job_settings import DRAFT, KIND, N_DRAFT, drafting, mode
 from velosweep.records import SearchCandidate, SweepRecord
 from velosweep.reporting.escaping import clip
 from velosweep.reporting.recommendation import Recommendation, answered_jobs
+from velosweep.reporting.sweep_answers import SweepAnswers
 from velosweep.reporting.table import Cell, Column, Table, column, figure, percentage
 from velosweep.reporting.wording import (
     TOO_FEW_RUNS,
@@ -36,18 +37,14 @@ def with_failed(jobs: Sequence[Comparison], record: SweepRecord) -> list[Compari
 
 
 def summary_table(
-    jobs: Sequence[Comparison],
-    record: SweepRecord,
-    found: Sequence[Recommendation],
-    shown: Collection[str] | None = None,
-    *,
-    failed_because: str | None = None,
+    answers: SweepAnswers, shown: Collection[str] | None = None, *, failed_because: str | None = None
 ) -> Table:
     """One row a job below its vanilla: what it is, its speed, its speedup with the interval, and what that means.
 
-    Jobs that `found` is about have its figures, and those to run a mark. `shown`: only these jobs by id, named as among
-    all `jobs`. A job that failed by `record` says why, or `failed_because` where that is said beside the table.
+    Jobs that answers are about have their figures, and those to run a mark. `shown`: only these jobs by id, named as
+    among all. A job that failed says why, or `failed_because` where that is said beside the table.
     """
+    record, found, jobs = answers.record, answers.recommendations, with_failed(answers.jobs, answers.record)
     names, failed, baseline_of = names_of(jobs), _reasons(record, failed_because), record.baselines
     best, searched = answered_jobs(found), searched_candidates(record)
     advised = answered_jobs(answer for answer in found if answer.kind == "run").keys()

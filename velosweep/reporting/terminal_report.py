@@ -171,8 +171,8 @@ def _print_table(answers: SweepAnswers, failures_told: Collection[str], room: in
 
     Those that failed are named below the table and need no row there.
     """
-    record, found, jobs = answers.record, answers.recommendations, with_failed(answers.jobs, answers.record)
-    ids = answered_jobs(found).keys()
+    record, jobs = answers.record, with_failed(answers.jobs, answers.record)
+    ids = answered_jobs(answers.recommendations).keys()
     failed = {job.id for job in record.jobs if job.state == "failed"}
     plain = {job.job_id for job in jobs if job.speculation == "none"}
     searched = searched_candidates(record)
@@ -185,7 +185,7 @@ def _print_table(answers: SweepAnswers, failures_told: Collection[str], room: in
     shown = ranked if len(ranked) <= room else ranked[: room - 1]
     kept = plain | {job.job_id for job in shown} | (failed if len(ranked) + len(failed) <= room else set())
     where = "see above" if failed and failed <= set(failures_told) else "see below"
-    print_table(summary_table(jobs, record, found, kept, failed_because=where), console)
+    print_table(summary_table(answers, kept, failed_because=where), console)
     rest = ranked[len(shown) :]
     values = [value for job in rest if (value := best_estimate(job)) is not None and job.job_id not in searched]
     if rest:

@@ -30,19 +30,17 @@ def draft_head(architecture: str, values: Mapping[str, object], tensors: Collect
         value = values.get(f"{architecture}.{name}")
         return value if isinstance(value, int) else None
 
-    def layers() -> tuple[int, ...] | None:
-        value = values.get(f"{architecture}.target_layers", values.get(f"{architecture}.extract_layers"))
-        return value if isinstance(value, tuple) else None
-
+    layers = values.get(f"{architecture}.target_layers", values.get(f"{architecture}.extract_layers"))
+    read_layers = layers if isinstance(layers, tuple) else None
     if architecture == "eagle3":
-        return DraftHead(kind="draft-eagle3", target_width=number("target_hidden_size"), target_layers=layers())
+        return DraftHead(kind="draft-eagle3", target_width=number("target_hidden_size"), target_layers=read_layers)
     if architecture == "dflash":
         block, dspark = number("block_size") or _BLOCK_SIZE, b"markov_w1.weight" in tensors
         from_anchor = dspark and values.get("dflash.sample_from_anchor", True) is not False
         return DraftHead(
             kind="draft-dspark" if dspark else "draft-dflash",
             target_width=number("embedding_length"),
-            target_layers=layers(),
+            target_layers=read_layers,
             longest=block if from_anchor else block - 1,
         )
     count = number("nextn_predict_layers") or 0

@@ -188,6 +188,8 @@ def test_streams_and_depths_are_searched_each_and_share_the_budget(recorded: Rec
         (["main.gguf", "-n", "x"], "several are --n-predict A,B or --n-predict START-STOP"),
         (["main.gguf", "--streams", "0", "-q"], "--streams is 0"),
         (["main.gguf", "--for", "singing"], "choose from code, chat, edit, reason"),
+        (["main.gguf", "--for", "code", "-p", "Hi"], "--for chooses among prompts, and --prompt gives one"),
+        (["main.gguf", "--for", "code", "--prompts", "plain.txt", "-q"], "none of its prompts has a category: leave"),
         (["main.gguf", "--budget", "soon"], "--budget is 'soon'"),
     ],
 )
@@ -200,6 +202,7 @@ def test_mistakes_are_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(place)
+    (place / "plain.txt").write_text("Why?\n")
 
     assert recorded.main(["best", *words]) == 2
     assert said in capsys.readouterr().err

@@ -51,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
         if not arguments.quiet:
             say(console, text)
 
+    if arguments.uses and arguments.prompt:
+        raise ConfigError("--for chooses among prompts, and --prompt gives one", remedy="leave one of them out")
     folders = [expanded(folder) for folder in arguments.models or ()]
     for folder in folders:
         if not folder.is_dir():

@@ -259,7 +259,8 @@ def _of_categories(found: Sequence[Prompt], categories: Sequence[str], source: s
     for category in categories:
         if category not in known:
             near = difflib.get_close_matches(str(category), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known) or 'none: it has none'}"
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
+            hint = hint if known else "none of its prompts has a category: leave prompts.categories (best's --for) out"
             raise PromptError(f"{source} has no prompt of category {category!r}", remedy=hint)
     if not categories:
         raise PromptError("prompts.categories is an empty list", remedy=f"choose from {', '.join(known)}")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.harness import Bench
 from velosweep.commands.doctor import main
 from velosweep.errors import ConfigError, ExitStatus
 from velosweep.llama_cpp.embedded import EmbeddedEngine
@@ -22,6 +23,18 @@ def test_each_of_several_drafts_is_checked_once_and_remedies_are_flags(
     assert [said.count(f"No model at {tmp_path / name}.gguf") for name in ("main", "one", "two")] == [2, 1, 1]
     assert "set --draft to a GGUF file" in said
     assert "model_pair." not in said
+
+
+def test_the_flags_of_a_build_are_named_as_it_has_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(folder=tmp_path, main_model=tmp_path / "main.gguf", draft_model=tmp_path / "draft.gguf")
+    monkeypatch.setenv("STANDIN", bench.environment["STANDIN"])
+
+    main(["--llama-server", str(bench.program), "--main", "main.gguf", "--draft", "draft.gguf"])
+
+    (flags,) = (line for line in capsys.readouterr().out.splitlines() if "flags: " in line)
+    assert "draft_model --spec-draft-model, n_draft --spec-draft-n-max, " in flags
 
 
 @pytest.mark.parametrize("gpus", [(), (Device(kind="metal", name="Apple M2", program_name="MTL0"),)])

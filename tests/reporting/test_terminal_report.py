@@ -353,7 +353,7 @@ def test_a_job_that_drafted_nothing_says_so_in_its_row_with_the_remedy_and_is_no
 
     (row,) = (line for line in text.splitlines() if line.split()[:1] == ["ngram-simple"])
     assert "drafted nothing" in row
-    assert "0 drafted" in row
+    assert row.count("drafted") == 1
     assert "×" not in row  # vanilla was measured twice
     (advice,) = (line for line in " ".join(text.split("\n")).split("No drafts:")[1:])
     assert f"n_draft {best.n_draft}. " in advice

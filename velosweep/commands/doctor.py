@@ -134,7 +134,7 @@ def _program(job: Job, settings: RunSettings) -> Iterator[Check]:
     known = found.engine.capabilities_for(job.speculation) if kind == "server" else None
     if known is not None:
         meanings = ("draft_model", "n_draft", "p_min", "spec_type", "draft_gpu_layers", "metrics")
-        yield Check("ok", "flags", ", ".join(f"{meaning}={known.name(meaning) or 'no'}" for meaning in meanings))
+        yield Check("ok", "flags", ", ".join(f"{meaning} {known.name(meaning) or 'none'}" for meaning in meanings))
         if known.name("draft_model") is None or known.name("n_draft") is None:
             remedy = "use a llama.cpp from December 2024 or later"
             yield Check("missing", "flags", "this build does not take a draft model", remedy)

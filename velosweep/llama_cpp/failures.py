@@ -119,7 +119,7 @@ _RULES = {
     ),
     r"error loading model: ([^\n]+)": (
         "the model can't be loaded: {0}",
-        "convert or download it again, or use another llama.cpp; it is model_pair.{which}_model",
+        "convert or download the file of model_pair.{which}_model again, or use another llama.cpp",
     ),
     r"(?:failed to load draft model|failed to create (?:the )?draft context)[^\n]*": (
         "the draft model can't be loaded",

@@ -109,7 +109,7 @@ def _outcome(job: Comparison, failed: str | None) -> dict[str, str]:
     return {
         "tok/s": figure(speed, 1).text,
         "speedup": "" if value is None else f"{value:.2f}×{limits}",
-        "accepted": _FIGURES["accepted"](job).text,
+        "accepted": "" if job.drafted is False else _FIGURES["accepted"](job).text,
         "verdict": f"failed: {failed}" if failed else _MARKS.get(_verdict(job)[0], ""),
     }
 

@@ -5,7 +5,6 @@ a job's plain values are written over those of the job before it, and each diffe
 """
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -68,18 +67,16 @@ class JobConfigs:
         self._sweep = sweep
         self._loader = loader
         self._parse = cache(OverridesParser.create(config_loader=loader).parse_override)
-        self._compositions: dict[tuple[tuple[str, ...], ...], tuple[DictConfig, dict[str, Any], set[str]]] = {}
+        self._compositions: dict[tuple[tuple[str, ...], ...], tuple[DictConfig, dict[str, Any]]] = {}
 
     def compose(self, overrides: Sequence[str], num: int) -> JobConfig:
         """The configuration of job `num`. Raises ConfigError, and what Hydra raises for overrides of groups."""
         parsed = [self._parse(line) for line in overrides]
         values = [override for override in parsed if _is_value(override)]
         groups = tuple(override.input_line or "" for override in parsed if not _is_value(override))
-        cfg, unresolved, added = self._composed(groups, keys=tuple(override.key_or_group for override in values))
+        cfg, unresolved = self._composed(groups, values)
         for override in values:
-            _write_value(cfg, override, again=override.key_or_group in added)
-            if override.is_add():
-                added.add(override.key_or_group)
+            _write_value(cfg, override)
             top = override.key_or_group.partition(".")[0]
             plain = override.value() if OmegaConf.is_interpolation(cfg, top) else cfg[top]
             is_config = OmegaConf.is_config(plain)
@@ -87,42 +84,36 @@ class JobConfigs:
         own = [override for override in parsed if not override.is_hydra_override()]
         return JobConfig(num=num, cfg=cfg, unresolved=unresolved, parsed=own)
 
-    def _composed(self, groups: tuple[str, ...], keys: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any], set[str]]:
-        """What Hydra composes for `groups`, with the values of the latest job; and the keys given as +key.
+    def _composed(self, groups: tuple[str, ...], values: Sequence[Override]) -> tuple[DictConfig, dict[str, Any]]:
+        """What Hydra composes for `groups`, with the values of the latest job that gave the same keys.
 
-        One for each set of `keys`, so that no job keeps another's value.
+        One for each set of keys, so that no job keeps another's value. Raises ConfigError for a +key that is there.
         """
-        if (groups, keys) not in self._compositions:
-            lines: Any = OmegaConf.to_container(self._sweep.hydra.overrides.task)  # a line may hold ${hydra.job.num}
-            sweeps_own = [self._parse(line) for line in lines]
-            if groups == tuple(override.input_line for override in sweeps_own if not _is_value(override)):
-                cfg = deepcopy(self._sweep)  # which Hydra hands to plugins read-only
-                OmegaConf.set_readonly(cfg, None)
-                OmegaConf.set_readonly(cfg.hydra, False)
-                with open_dict(cfg.hydra):
-                    cfg.hydra.overrides.task = []
-                    cfg.hydra.job.override_dirname = ""
-                added = {o.key_or_group for o in sweeps_own if o.is_add() and not o.is_sweep_override()}
-            else:
-                cfg, added = self._loader.load_sweep_config(self._sweep, list(groups)), set()
+        known = (groups, tuple(override.key_or_group for override in values))
+        if known not in self._compositions:
+            cfg = self._loader.load_sweep_config(self._sweep, list(groups))
+            for override in values:
+                _refuse_addition(cfg, override)
             unresolved: Any = OmegaConf.to_container(cfg, enum_to_str=True)
-            self._compositions[groups, keys] = cfg, unresolved, added
-        return self._compositions[groups, keys]
+            self._compositions[known] = cfg, unresolved
+        return self._compositions[known]
 
 
-def _write_value(cfg: DictConfig, override: Override, *, again: bool) -> None:
-    """Write an override's value into `cfg` as Hydra does; `again`: `+key` wrote it before.
+def _refuse_addition(cfg: DictConfig, override: Override) -> None:
+    """Raise ConfigError for a `+key` that is there, unless it is a list."""
+    key, line = override.key_or_group, str(override.input_line)
+    there = override.is_add() and OmegaConf.select(cfg, key, throw_on_missing=False) is not None
+    if there and not isinstance(override.value(), list):
+        raise ConfigError(f"There is a key {key!r} already", remedy=f"leave the + out: {line.lstrip('+')}")
 
-    Raises ConfigError for a `+key` that is there, ConfigCompositionException for what OmegaConf refuses.
-    """
-    key, value, line = override.key_or_group, override.value(), override.input_line
+
+def _write_value(cfg: DictConfig, override: Override) -> None:
+    """Write an override's value into `cfg` as Hydra does, which raises ConfigCompositionException, too."""
+    force = override.is_add() or override.is_force_add()
     try:
-        there = override.is_add() and not again and OmegaConf.select(cfg, key, throw_on_missing=False) is not None
-        if there and not isinstance(value, (dict, list)):
-            raise ConfigError(f"There is a key {key!r} already", remedy=f"leave the + out: {str(line).lstrip('+')}")
-        OmegaConf.update(cfg, key, value, merge=True, force_add=override.is_add() or override.is_force_add())
+        OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True, force_add=force)
     except OmegaConfBaseException as error:
-        raise ConfigCompositionException(f"Error merging override {line}") from error
+        raise ConfigCompositionException(f"Error merging override {override.input_line}") from error
 
 
 def _is_value(override: Override) -> bool:

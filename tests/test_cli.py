@@ -184,6 +184,8 @@ def test_hydras_own_flags_are_left_to_it(words: list[str], tmp_path: Path) -> No
         (["-m", "hydra/sweeper=tune", "n_draft=4,8", "tuner.budget=5"], "tuner.budget is '5'"),
         (["--experimental-rerun", "x"], "velosweep rerun DIR"),
         (["--resolve"], "--resolve is for --cfg"),
+        (["--package", "engine"], "--package is for --cfg"),
+        (["--info", "nothing"], "argument --info/-i: invalid choice: 'nothing'"),
         (["-m", "--cfg", "job"], "exclude each other"),
         (["--cfg", "nothing"], "can't be read"),
         (["--config-dir", "nowhere"], "nowhere"),

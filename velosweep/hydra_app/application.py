@@ -83,8 +83,6 @@ class _Parser(argparse.ArgumentParser):
     """Raises ConfigError instead of printing the usage and exiting."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        if message.startswith("argument --info/-i: invalid choice"):  # in the specification -i is iterations
-            raise _unknown_flag("-i")
         raise ConfigError(f"The command line can't be read: {message}", remedy="see `velosweep --help`")
 
 
@@ -99,16 +97,15 @@ def _parse(arguments: Sequence[str], commands: Sequence[str]) -> tuple[argparse.
     args, unknown = parser.parse_known_intermixed_args([_DISPLAY.get(word, word) for word in arguments])
     if unknown:
         raise _unknown_flag(unknown[0])
-    if args.package is not None and not args.cfg:  # Hydra's -p is for --cfg; in the specification it is the prompt
-        raise _unknown_flag("-p")
     args.config_name = args.config_name or PRIMARY
     if not args.shell_completion:
         args.overrides = read_words(args.overrides, commands, multirun=args.multirun)
     doing = [flag for flag in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(args, flag)]
     if len(doing) > 1:
         raise ConfigError(f"--{doing[0]} and --{doing[1]} exclude each other", remedy="give one of them")
-    if args.resolve and not args.cfg:
-        raise ConfigError("--resolve is for --cfg", remedy="velosweep --cfg job --resolve")
+    if (args.resolve or args.package is not None) and not args.cfg:
+        flag = "--resolve" if args.resolve else "--package"
+        raise ConfigError(f"{flag} is for --cfg", remedy="for instance: velosweep --cfg job --resolve")
     if args.experimental_rerun:
         raise ConfigError("--experimental-rerun reads a pickle", remedy="use: velosweep rerun DIR")
     return args, parser

@@ -274,7 +274,7 @@ def test_no_figure_comes_of_no_whole_pass():
     a, b, job = _rows(halves)
 
     assert (a.n_pairs, b.n_pairs, job.n_pairs) == (1, 1, 0)
-    assert (job.speedup_gm, job.ci_low, job.speedup, job.ci_method) == (None,) * 4
+    assert (job.speedup_gm, job.ci_low, job.speedup, job.ci_method, job.suite_speedup) == (None,) * 5
 
 
 def test_one_prompt_with_a_ratio_is_no_population():
@@ -515,7 +515,7 @@ def test_jobs_of_one_baseline_share_its_figures():
 # ---------------------------------------------------------------- nothing drafted
 
 
-@pytest.mark.parametrize(("drafted", "known"), [(0, False), (8, True), (None, None)])
+@pytest.mark.parametrize(("drafted", "known"), [(0, False), (1, True), (8, True), (None, None)])
 def test_a_job_says_whether_anything_was_drafted(drafted, known):
     samples = [s if s.mode is Mode.VANILLA else replace(s, draft_tokens=drafted, accepted_tokens=0)
                for s in sweep(prompts=("a", "b"), iterations=3)]  # fmt: skip

@@ -19,6 +19,7 @@ from velosweep.errors import StorageError
 from velosweep.records import SweepRecord
 from velosweep.results import derived_files, job_files, journal_table, parquet_files
 from velosweep.results.derived_files import SweepResults, analyse, write_derived_files
+from velosweep.results.journal import Journal
 from velosweep.results.parquet_files import COLUMNS
 from velosweep.results.paths import SweepPaths
 from velosweep.results.sweep_record import write_record
@@ -446,7 +447,9 @@ def test_a_large_damaged_file_is_named(tmp_path: Path) -> None:
 
 
 def test_nothing_measured_leaves_empty_files_of_the_right_form(tmp_path: Path) -> None:
-    paths = journal_of(tmp_path, [])
+    paths = SweepPaths(tmp_path)
+    with Journal(paths.journal) as journal:
+        journal.note("plan", blocks=[], accepted=[])
     write_record(paths.record, record())
 
     result = write_derived_files(tmp_path)

@@ -99,7 +99,7 @@ class SearchRecord:
     """How a search for the fastest setting ended, for sweep.json and for people.
 
     `job_id`: the winner, None for no speculation. `speedup` [`low`, `high`]: the winner over vanilla from `pairs`
-    fresh pairs alone, None where there was no time left for them. `ties`: names. `notes`: sentences.
+    fresh pairs alone, None where there are no good ones. `ties`: names. `notes`: sentences.
     """
 
     category: str | None

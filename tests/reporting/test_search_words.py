@@ -13,7 +13,7 @@ from velosweep.config.settings import TunerSettings
 from velosweep.records import SearchCandidate
 from velosweep.reporting.search_words import print_search, search_record, search_table, search_titles
 from velosweep.statistics.intervals import PAIRED_ONE_LAUNCH, Interval
-from velosweep.tuning.search_values import SearchAnswer
+from velosweep.tuning.search_values import INTERRUPTED, SearchAnswer
 
 TWO, FOUR = jobs_over_n_draft(2, 4)
 VANILLA = TWO.baseline_id
@@ -55,6 +55,16 @@ def test_the_winner_stands_with_its_confirmed_speedup_and_how_sure_that_is() -> 
         "n_draft 4: 1.70× [1.65, 1.75]; no other setting that was compared is more than 1 % faster (95 % sure)"
         in said(answer())
     )
+
+
+def test_an_interrupted_search_does_not_ask_for_a_longer_budget() -> None:
+    stopped = answer(certified=False, max_shortfall=None, confirmed=None, reason=INTERRUPTED)
+    unseen = replace(stopped, winner=VANILLA, measured={VANILLA: 30.0}, raced=frozenset(), dropped={})
+
+    assert said(stopped).splitlines()[2] == (
+        "n_draft 4: another setting may be faster: the search was interrupted; its speedup is not confirmed"
+    )
+    assert "No answer: no setting with speculation was measured: the search was interrupted" in said(unseen)
 
 
 def test_what_was_dropped_when_and_at_what_cost_is_said() -> None:

@@ -19,7 +19,7 @@ from velosweep.errors import ConfigError, RequestRefused, RunFailed
 from velosweep.llama_cpp.engine import Generation, Request
 from velosweep.planning.server_groups import plan_groups
 from velosweep.tuning.search_driver import SearchDriver, search_drivers
-from velosweep.tuning.search_values import DraftRounds, Observation, SearchAnswer
+from velosweep.tuning.search_values import INTERRUPTED, DraftRounds, Observation, SearchAnswer
 from velosweep.values import Mode, Status
 
 
@@ -183,6 +183,23 @@ def test_a_search_that_was_interrupted_takes_the_same_decisions_and_goes_on() ->
     assert len({(s.job_id, s.iteration) for s in second.samples if not s.warmup}) == len(
         [s for s in second.samples if not s.warmup]
     )
+
+
+@pytest.mark.parametrize("runs", [3, 9, 14])
+def test_what_an_interrupted_search_did_not_measure_has_not_failed_nor_has_the_time_run_out(runs: int) -> None:
+    bench = Bench()
+    bench.engine.answer = Truth(cv=0.0, seed=3).answer
+    bench.after_sample = lambda sample: bench.stop.request() if len(bench.samples) == runs else None
+    jobs = jobs_over_n_draft(*range(1, 9), n_predict=300)
+    (bench.driver,) = search_drivers(plan_groups(jobs), TunerSettings(), []).values()
+    bench.run(jobs)
+
+    answers = bench.driver.answers()
+
+    assert [(one.reason, dict(one.without_value)) for one in answers] == (
+        [(INTERRUPTED, {})] if runs > 8 else []  # the first round has four servers, each with a warm-up
+    )
+    assert "failed" not in {row.reason for row in bench.driver.decisions()}
 
 
 def test_a_candidate_that_cannot_run_is_dropped_and_the_others_are_searched() -> None:

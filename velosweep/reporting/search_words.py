@@ -11,7 +11,7 @@ from velosweep.records import SearchCandidate, SearchRecord, SweepRecord
 from velosweep.reporting.console import say
 from velosweep.reporting.table import Table, column, figure, print_table
 from velosweep.reporting.wording import duration, interval, join_words, number, percent, recorded_names
-from velosweep.tuning.search_values import DRAFTED_NOTHING, OUT_OF_TIME, SearchAnswer
+from velosweep.tuning.search_values import DRAFTED_NOTHING, INTERRUPTED, OUT_OF_TIME, SearchAnswer
 from velosweep.units import plural
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def search_record(answer: SearchAnswer, command: Sequence[str] = ()) -> SearchRe
         sure = f"no other setting that was compared is more than {percent(within)} faster ({confidence} sure)"
     compared = any(job and key in answer.measured for key, job in answer.jobs.items())
     if not compared:
-        late = answer.reason == OUT_OF_TIME
         idle = set(answer.without_value.values()) == {DRAFTED_NOTHING}
+        late = answer.reason in (OUT_OF_TIME, INTERRUPTED)
         what = "drafted anything" if idle else f"was measured: {why}" if late else "could be measured"
         sure = f"no setting with speculation {what}"
     winner = answer.jobs[answer.winner]
@@ -46,7 +46,7 @@ def search_record(answer: SearchAnswer, command: Sequence[str] = ()) -> SearchRe
     elif winner is None:
         headline = f"Don't speculate here: {sure}" if refuted else f"Nothing faster was found, but {sure}"
     elif confirmed is None:
-        headline = f"{name}: {sure}; no time was left to confirm its speedup"
+        headline = f"{name}: {sure}; its speedup is not confirmed"
     else:
         limits = interval(confirmed.low, confirmed.high)
         headline = f"{name}: {number(confirmed.ratio)}× {limits}; {sure}"

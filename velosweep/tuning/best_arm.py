@@ -30,6 +30,7 @@ from velosweep.statistics.intervals import t_ratio
 from velosweep.tuning.calibration import Calibration
 from velosweep.tuning.elimination import Elimination, Estimate
 from velosweep.tuning.search_values import (
+    INTERRUPTED,
     OUT_OF_TIME,
     Observation,
     Phase,
@@ -233,7 +234,7 @@ class BestArmSearch:
             jobs=self._jobs,
             winner=winner,
             certified=certified,
-            reason=self._reason(certified=certified, refuted=refuted),
+            reason=self._reason(certified=certified, refuted=refuted, interrupted=self.next_round() is not None),
             ties=self.elimination.ties - set(self._without_value) - {winner},
             dropped=self.elimination.dropped,
             without_value=self._without_value,
@@ -249,11 +250,13 @@ class BestArmSearch:
             loading_s=loading_s,
         )
 
-    def _reason(self, *, certified: bool, refuted: bool) -> str:
+    def _reason(self, *, certified: bool, refuted: bool, interrupted: bool) -> str:
         if refuted:
             return "fresh runs against vanilla refuted the winner"
         if certified:
             return "no other setting can be better by more than the tolerance"
+        if interrupted:
+            return INTERRUPTED
         if len(self.elimination.rounds) >= self.settings.max_rounds:
             return "the rounds ran out before the settings could be told apart"
         return OUT_OF_TIME

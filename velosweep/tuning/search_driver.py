@@ -28,8 +28,8 @@ class SearchDriver:
     """Searches the jobs of one group, category by category where the settings ask for that.
 
     `samples`: good samples by key, those of an earlier run of the sweep among them. `loading_s` is what loading servers
-    took. `vanilla_failed`: a winner can't be confirmed, and there is no answer. Raises ConfigError for a group without
-    vanilla.
+    took. `vanilla_failed`: a winner can't be confirmed, and there is no answer.
+    Raises ConfigError for a group without vanilla.
     """
 
     group: ServerGroup
@@ -140,8 +140,10 @@ class SearchDriver:
         return [decision for search in self.searches.values() for decision in search.decisions()]
 
     def answers(self) -> list[SearchAnswer]:
-        """How each search ended, or stands; none of a search of which nothing, or no vanilla, could be measured."""
-        self._complete_round()
+        """How each search ended, or stands; none of a search of which nothing, or no vanilla, could be measured.
+
+        The round under way when a search was interrupted does not count: what it lacks has not failed.
+        """
         if self.vanilla_failed:
             return []
         answers = (search.answer(self.loading_s) for search in self.searches.values())

@@ -8,6 +8,7 @@ from velosweep.config.settings import Job, TunerSettings
 from velosweep.statistics.intervals import Interval
 
 OUT_OF_TIME = "the time ran out"
+INTERRUPTED = "the search was interrupted"
 DRAFTED_NOTHING = "drafted nothing"
 
 
@@ -116,7 +117,7 @@ class SearchAnswer:
     measured: Mapping[str, float]
     raced: frozenset[str]  # were compared with each other in rounds
     max_shortfall: float | None  # no other that was raced is faster by more than this share, as sure as was asked for
-    confirmed: Interval | None  # the winner over vanilla, from fresh pairs; None for vanilla, or without time left
+    confirmed: Interval | None  # the winner over vanilla, from fresh pairs; None for vanilla, or without good ones
     measurements: int
     confirm_measurements: int
     measuring_s: float

@@ -393,6 +393,7 @@ def test_with_a_budget_a_first_look_says_which_drafts_are_calibrated(
 
     looks = [{name[0] for name in done.order} for done in search.history[:3]]
     assert looks == [{"n"}, {"n", *looked_at}, {"n", *calibrated}]
+    assert {name[1:] for name in search.history[1].order} == {"-4", "one"}  # four tokens at a time
     assert {name[0] for name in search.calibration.untried} == set("abcdef") - set(calibrated)
     assert not (search.answer().certified and search.calibration.untried)
     assert search.spent_s <= 100.0 or seconds == 10.0  # one draft and two pairs to confirm take more

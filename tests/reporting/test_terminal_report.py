@@ -305,6 +305,13 @@ def test_the_end_of_a_sweep_is_a_dozen_lines_whatever_was_found(settings: int) -
     assert ("further setting" in text) == (settings > 3)
 
 
+def test_a_range_that_is_one_figure_is_told_once() -> None:
+    made = sweeps.make([sweeps.SYNTHETIC], n_drafts=tuple(range(1, 13)), prompts=1, iterations=5)
+    rows = [replace(row, speedup_gm=1.5) for row in made.comparisons]
+
+    assert " further settings, 1.50×\n" in shown(replace(made, comparisons=rows))
+
+
 def test_of_many_settings_the_best_are_shown_and_the_rest_counted_with_their_range() -> None:
     made = sweeps.make([sweeps.SYNTHETIC], n_drafts=tuple(range(1, 13)), prompts=1, iterations=5)
     values = sorted(row.speedup_gm or 0.0 for row in made.jobs)

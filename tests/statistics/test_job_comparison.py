@@ -537,14 +537,16 @@ def test_a_ratio_of_runs_that_drafted_nothing_is_no_gain():
     assert [f.subject for f in job.findings if f.code == "nothing_drafted"] == ["ngram-mod"]
 
 
-def test_two_tokens_leave_none_to_draft_which_is_said():
+@pytest.mark.parametrize(("tokens", "told"), [(2, "short"), (3, "draft")])
+def test_two_tokens_leave_none_to_draft_which_is_said(tokens, told):
     samples = [s if s.mode is Mode.VANILLA else replace(s, draft_tokens=0, accepted_tokens=0, rounds=1)
                for s in sweep(iterations=5)]  # fmt: skip
-    samples = [replace(s, n_predict=2, predicted_tokens=2) for s in samples]
+    samples = [replace(s, n_predict=tokens, predicted_tokens=tokens) for s in samples]
 
     (found,) = [f for f in _rows(samples)[-1].findings if f.code == "nothing_drafted"]
 
-    assert "Set n_predict=100" in explain(found).remedy
+    assert found.subject == told
+    assert ("Set n_predict=100" in explain(found).remedy) is (told == "short")
 
 
 def test_one_prompt_that_drafted_is_enough_for_the_whole():

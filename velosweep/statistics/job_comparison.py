@@ -80,8 +80,7 @@ class ComparedJob:
             prompt = {name: columns.text(name).at(row) for name in ("prompt_id", "prompt", "prompt_category")}
             prompt["prompt_id"] = prompt["prompt_id"] or ""
             row_of_prompt = self._comparison(found, found.ratio, findings, accepted, **prompt)
-            turn = int(columns.integer("turn", -1)[row])
-            per_prompt.append(replace(row_of_prompt, turn=turn) if turn > 0 else row_of_prompt)
+            per_prompt.append(replace(row_of_prompt, turn=int(columns.integer("turn")[row]) or None))
         rows = present_rows(np.concatenate([self.vanilla.ravel(), self.speculative.ravel()]))
         machine = machine_findings(self.analysis.runs, rows)
         machine += untrusted_findings(self.analysis.runs, self.analysis.probes, present_rows(self.vanilla))

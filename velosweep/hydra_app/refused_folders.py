@@ -1,7 +1,7 @@
 """Hydra writes a sweep's configuration before its jobs are checked: what of it is undone where they are refused."""
 
 from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from velosweep.config.hydra_errors import translate
@@ -17,7 +17,7 @@ def undone_if_refused(root: Path) -> Iterator[None]:
 
     A single job's own configuration stays in any case: that of a resumed job is the same but for how it is run.
     """
-    there = frozenset(root.rglob("*"))
+    there = frozenset(root.rglob("*")) if root.is_dir() else None
     own = {file: file.read_bytes() for file in root.glob(".hydra/*.yaml")}
     earlier = {file: file.read_bytes() for file in root.glob("multirun.yaml")}
     try:
@@ -44,15 +44,15 @@ def _files_named(root: Path) -> Iterator[None]:
         raise
 
 
-def remove_unmeasured(root: Path, there: Set[Path] = frozenset()) -> None:
+def remove_unmeasured(root: Path, there: Set[Path] | None = None) -> None:
     """Remove what a sweep that was not run wrote into its folder `root` beside what was `there`.
 
-    Then the folder and its parents below the current one, where they are empty. If there is more than what Hydra
-    writes beforehand and empty files, all is left as it is.
+    None: the folder was not; it goes, too, and its parents below the current one that are then empty. If there is more
+    than what Hydra writes beforehand and empty files, all is left as it is.
     """
     if not root.is_dir():
         return
-    new = sorted(set(root.rglob("*")) - there, reverse=True)  # a folder's content before the folder
+    new = sorted(set(root.rglob("*")).difference(there or ()), reverse=True)  # a folder's content before the folder
     folders = [path for path in new if path.is_dir() and not path.is_symlink()]
     files = set(new).difference(folders)
     if any(path.name not in _HYDRAS_FILES and path.lstat().st_size for path in files):
@@ -61,7 +61,8 @@ def remove_unmeasured(root: Path, there: Set[Path] = frozenset()) -> None:
         path.unlink()
     for path in folders:
         path.rmdir()
-    for path in (root, *root.parents):
+    for path in (root, *root.parents) if there is None else ():
         if any(path.iterdir()) or (path != root and Path.cwd() not in path.parents):
             return
-        path.rmdir()
+        with suppress(OSError):  # a single job's folder may have been there, as a mount point
+            path.rmdir()

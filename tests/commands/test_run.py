@@ -69,6 +69,13 @@ def test_keys_inside_a_map_are_keys_wherever_they_stand(recorded: Recorded) -> N
     assert dict(job.speculation.parameters) == {"ngram_simple.size_n": 3}
 
 
+def test_a_prompt_may_begin_as_a_key_does(recorded: Recorded) -> None:  # noqa: F811
+    assert recorded.main(["run", "-p", "depth=4 is deep", "--prompt", "n_draft=2,3", "depth=8"]) == 0
+
+    assert [prompt.text for prompt in recorded.jobs[0].prompts.prompts] == ["depth=4 is deep", "n_draft=2,3"]
+    assert [job.depth for job in recorded.jobs] == [8]
+
+
 def test_a_draft_flag_goes_with_a_main_model_that_a_key_names(recorded: Recorded) -> None:  # noqa: F811
     assert recorded.main(["run", "model_pair.main_model=a.gguf", "--draft", "b.gguf"]) == 0
 
@@ -178,6 +185,9 @@ def test_prompts_go_through_the_chat_template_where_there_is_one_unless_told_oth
         ("--tune --budget 3x", "velosweep: --budget is '3x'\n"),
         ("--kind none --skip-vanilla", "--skip-vanilla with --kind none leaves nothing to measure\n"),
         ("n_draft=0", "velosweep: n_draft is 0\n"),
+        ("--n-draft 4 n_draft=8", "velosweep: n_draft is given twice, as 4 and as 8\n  give it once\n"),
+        ("--n-draft 1-100000000", "1-100000000 is more than 10000 numbers\n"),
+        ("n_draft=range(1,100000000)", "names more than 10000 values\n"),
         ("--kind ngram-simple engine.contxt=8", "no key 'engine.contxt'\n  did you mean engine.context?\n"),
         ("--draft-max 0 -c 8192", "velosweep: --n-draft is 0\n"),
         ("-c 0", "engine.context is 0\n"),

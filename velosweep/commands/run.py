@@ -84,7 +84,14 @@ DEFAULTS = {"prompts.chat": ["auto"]}
 def hydra_arguments(
     values: Mapping[str, Sequence[str]], defaults: Mapping[str, Sequence[str]], overrides: Sequence[str]
 ) -> list[str]:
-    """`key=a,b` for each key that has values, then `overrides`. `defaults`: of keys that neither of these sets."""
+    """`key=a,b` for each key that has values, then `overrides`. `defaults`: of keys that neither of these sets.
+
+    Raises ConfigError for a key that both set.
+    """
+    for override in overrides:
+        if of_key := values.get(key := _key_of(override)):
+            said = f"{key} is given twice, as {','.join(of_key)} and as {override.partition('=')[2]}"
+            raise ConfigError(said, remedy="give it once")
     given = {key for key, of_key in values.items() if of_key} | {_key_of(override) for override in overrides}
     chosen = {**{key: of_key for key, of_key in defaults.items() if key not in given}, **values}
     return [*(f"{key}={','.join(dict.fromkeys(of_key))}" for key, of_key in chosen.items() if of_key), *overrides]
@@ -102,16 +109,24 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Flags and their values, and the words that set one of our keys as in `velosweep KEY=VALUE`; also a key in one of
     our sections that is misspelled, or the person's own, such as +speculation.parameters.NAME.
 
-    Hydra's -m, which stands before such a word, is neither: what has several values is a sweep here without it.
+    Hydra's -m, which stands before such a word, is neither: what has several values is a sweep here without it. What
+    follows --prompt is a text, whatever it begins with.
     """
+    flags: list[str] = []
+    overrides: list[str] = []
+    for word, after in zip(argv, [*argv[1:], ""], strict=True):
+        is_text = bool(flags) and flags[-1] in ("-p", "--prompt")
+        if is_text or not (_is_override(word) or (word == "-m" and _is_override(after))):
+            flags.append(word)
+        elif word != "-m":
+            overrides.append(word)
+    return flags, overrides
 
-    def is_override(word: str) -> bool:
-        found = _OVERRIDE.match(word)
-        key = found[1] if found else ""
-        return key in KEYS or key in GROUPS or ("." in key and key.partition(".")[0] in _SECTIONS)
 
-    words = [word for word, after in zip(argv, [*argv[1:], ""], strict=False) if word != "-m" or not is_override(after)]
-    return [word for word in words if not is_override(word)], [word for word in words if is_override(word)]
+def _is_override(word: str) -> bool:
+    found = _OVERRIDE.match(word)
+    key = found[1] if found else ""
+    return key in KEYS or key in GROUPS or ("." in key and key.partition(".")[0] in _SECTIONS)
 
 
 def is_several(override: str) -> bool:
@@ -142,6 +157,9 @@ def split_values(given: Iterable[str] | None) -> list[str]:
     return [part.strip() for text in given or () for part in text.split(",") if part.strip()]
 
 
+_MOST_NUMBERS = 10_000
+
+
 def split_numbers(given: Iterable[str] | None) -> list[str]:
     """As `split_values`; `2-5` stands for 2, 3, 4, 5. Raises ConfigError for `5-2`."""
     found: list[str] = []
@@ -149,6 +167,10 @@ def split_numbers(given: Iterable[str] | None) -> list[str]:
         span = re.fullmatch(r"(\d+)(?:-|\.\.)(\d+)", part)
         if span and int(span[1]) > int(span[2]):
             raise ConfigError(f"{part} names no number", remedy=f"write the smaller one first: {span[2]}-{span[1]}")
+        if span and int(span[2]) - int(span[1]) >= _MOST_NUMBERS:
+            raise ConfigError(
+                f"{part} is more than {_MOST_NUMBERS} numbers", remedy="name the few that matter: 2,4,8,16"
+            )
         found += map(str, range(int(span[1]), int(span[2]) + 1)) if span else [part]
     return found
 

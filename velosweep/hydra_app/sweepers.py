@@ -6,6 +6,7 @@ launcher composes, and a failed job is a result.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,9 @@ class TuneSweep(GridSweep):
         self._launcher.tune = True
 
 
+_MOST_VALUES = 10_000  # of a key: a range with a zero too many would take all memory
+
+
 def expand(arguments: Sequence[str], hydra_context: HydraContext) -> list[list[str]]:
     """The overrides of each job, later keys varying fastest. Raises ConfigError for an empty or endless grid."""
     parser = OverridesParser.create(config_loader=hydra_context.config_loader)
@@ -113,6 +117,11 @@ def expand(arguments: Sequence[str], hydra_context: HydraContext) -> list[list[s
             raise ConfigError(
                 f"{override.input_line!r} has no finite list of values",
                 remedy="name them: a,b,c or range(start,stop,step); hydra/sweeper=tune searches",
+            )
+        values = override.sweep_iterator() if override.is_sweep_override() else iter(())
+        if next(islice(values, _MOST_VALUES, None), None) is not None:
+            raise ConfigError(
+                f"{override.input_line!r} names more than {_MOST_VALUES} values", remedy="name the few that matter"
             )
     jobs = BasicSweeper.split_arguments(parsed, None)[0]
     if not jobs:

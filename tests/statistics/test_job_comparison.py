@@ -71,7 +71,7 @@ def test_what_no_one_recorded_is_empty():
     assert {getattr(job, name) for name in (*TEXTS, "model_pair", "speculation")} == {""}
     assert (job.job_num, job.draft_model, job.prompt, job.prompt_category, job.finished_at) == (None,) * 5
     assert (job.energy_j_per_token_vanilla, job.energy_j_per_token_speculative) == (None, None)
-    assert (job.n_draft, job.n_predict) == (0, 0)
+    assert (job.n_draft, job.n_predict, job.concurrency, job.depth) == (0, 0, 1, 0)
 
 
 def test_job_number_0_is_a_number():
@@ -128,8 +128,13 @@ def test_without_records_a_job_has_the_number_that_its_runs_have():
     assert {row.job_num for row in compare_jobs(table.drop_columns(["job_num"]))} == {None}
 
 
-def test_a_prompt_of_no_conversation_is_no_turn():
-    assert {row.turn for row in _rows(sweep(prompts=("a", "b")))} == {None}
+def test_a_prompt_of_a_conversation_says_which_turn_it_is():
+    samples = sweep(prompts=("a", "b"))
+
+    assert [row.turn for row in _rows(samples)] == [None] * 3
+    turns = [replace(s, turn=1 if s.prompt_id == "a" else 2) for s in samples]
+    assert [row.turn for row in _rows(turns)] == [1, 2, None]
+    assert [row.turn for row in _rows([s for s in turns if s.turn == 1])] == [1, None]
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(1.005, Verdict.NO_RELIABLE_GAIN), (0.995, Verdict.NOT_CONVERGED)])

@@ -576,12 +576,15 @@ def test_each_of_several_answers_is_a_row_of_the_table() -> None:
     assert rows == [["llama8b_1b", "4"], ["codellama13b_1b", "3"]]
 
 
-def test_where_the_report_is_is_said_once() -> None:
-    told = io.StringIO()
-    print_results(replace(sweeps.single_job(), root=Path("a")), console=make_console(told), ended=False)
+def test_where_the_report_is_is_said_once_and_only_where_it_is(tmp_path: Path) -> None:
+    made = replace(sweeps.single_job(), root=tmp_path)
+    missing = shown(made, ended=False)
+    (tmp_path / "report.html").touch()
+    told = shown(made, ended=False)
 
-    assert told.getvalue().count("a/report.html") == 1
-    assert "saved to" not in told.getvalue()
+    assert told.count(f"{tmp_path}/report.html") == 1
+    assert "saved to" not in told
+    assert "📈 Report: not written" in missing
 
 
 def test_a_folder_that_is_called_like_a_page_is_a_folder() -> None:

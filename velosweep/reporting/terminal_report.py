@@ -153,7 +153,8 @@ def _places(derived: SweepResults, jobs: Sequence[Comparison], verbosity: int, *
     """Where the report and other files are, and how many remarks it has."""
     record = derived.record
     remarks = sum(advice.rank < 3 for advice, _ in grouped_findings(jobs, names_of(jobs).labels, record))
-    where = near(SweepPaths(derived.root).report)
+    page = SweepPaths(derived.root).report
+    where = near(page) if ended or page.is_file() else "not written"
     shown_by = f"  ({plural(remarks, 'remark')}: report {_named(derived.root)} -v)"
     more = shown_by if remarks and verbosity == NORMAL else ""
     if record.single or not jobs:

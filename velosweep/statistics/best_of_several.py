@@ -62,7 +62,7 @@ def with_best_marked(comparisons: Iterable[Comparison]) -> list[Comparison]:
 
 def _marked(jobs: Sequence[Comparison]) -> list[Comparison]:
     if len(jobs) == 1:
-        return [replace(jobs[0], may_be_best=True, chosen_low=_chosen_low(jobs[0], 1))]
+        return [replace(job, may_be_best=True, chosen_low=_chosen_low(job, len(jobs))) for job in jobs]
     pairs = _Pairs(jobs)
     top = np.argsort(-pairs.speeds.center, kind="stable")[:MOST_RIVALS].tolist()
     upper, lower = np.full(len(jobs), np.inf), np.full((len(top), len(jobs)), np.inf)
@@ -122,8 +122,8 @@ class _Pairs:
         self.speeds = _speeds(jobs)
         self.speedups = _Estimates(
             center=np.array([math.log(job.speedup_gm or math.nan) for job in jobs]),
-            variance=np.array([(job.standard_error or 0.0) ** 2 for job in jobs]),
-            df=np.array([job.df or math.inf for job in jobs]),
+            variance=np.array([job.standard_error for job in jobs], dtype=float) ** 2,
+            df=np.array([job.df for job in jobs], dtype=float),
         )
         self.tables = [job.by_round and job.by_round.table for job in jobs]
         together: dict[object, list[tuple[int, RoundRatios]]] = defaultdict(list)
@@ -156,7 +156,7 @@ def _speeds(jobs: Sequence[Comparison]) -> _Estimates:
     """Each job's own tokens per second."""
     speeds = [job.speculative.tokens_per_second if job.speculative else None for job in jobs]
     spread = [(math.inf if one is None or one.stddev is None else one.stddev / one.mean) for one in speeds]
-    passes = np.array([max(job.n_pairs or job.iterations, 2) for job in jobs])
+    passes = np.array([job.n_pairs or job.iterations for job in jobs])
     return _Estimates(
         center=np.array([-math.inf if one is None else math.log(one.mean) for one in speeds]),
         variance=np.array(spread) ** 2 / passes,

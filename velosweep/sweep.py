@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     from velosweep.results.derived_files import SweepResults
 
-OnLine = Callable[[bytes], None]
-
 
 def run_sweep(
     jobs: Sequence[Job],
@@ -47,13 +45,12 @@ def run_sweep(
     single: bool,
     command: Sequence[str],
     settings: RunSettings,
-    on_line: OnLine = lambda line: None,
+    on_line: Callable[[bytes], None] = lambda line: None,
 ) -> SweepOutcome:
     """Measure all jobs, or what an earlier run of this folder left to measure, and write every result.
 
     `on_line` is called with each line of the journal once it is on disk; it must not raise or wait.
-    Raises our errors for all that is refused beforehand, SweepBroken where measuring or writing had to end early;
-    a failed job is part of the outcome.
+    Raises our errors for what is refused beforehand, SweepBroken where it had to end early; a failed job is no error.
     """
     if settings.report_plots:
         require_matplotlib()
@@ -78,8 +75,7 @@ def run_sweep(
         raise _ended_early(measured.broken, root) from measured.broken
     asked = {job.id for job in opened.prepared.jobs}
     outcome = SweepOutcome.of_sweep(derived.record, derived.summaries(), asked=asked, interrupted=measured.interrupted)
-    further = f"; go on with: {resume_command(root)}" if measured.interrupted else ""
-    tell_on_stderr(outcome.why, further)
+    tell_on_stderr(outcome.why, f"; go on with: {resume_command(root)}" if measured.interrupted else "")
     return outcome
 
 
@@ -109,13 +105,9 @@ def _measure(
     locks.enter_context(busy)
     write_record(paths.record, opened.record)
     journal.note("plan", blocks=plan_as_data(groups), accepted=list(opened.accepted))
+    searches = (lambda: [one for driver in drivers.values() if (one := driver.status())]) if drivers else None
     display = ProgressDisplay(
-        prepared.jobs,
-        console=console,
-        verbosity=settings.verbosity,
-        command=command,
-        done=done,
-        searches=(lambda: [one for driver in drivers.values() if (one := driver.status())]) if drivers else None,
+        prepared.jobs, console=console, verbosity=settings.verbosity, command=command, done=done, searches=searches
     )
     with display as observe:
         measured = measure(
@@ -128,9 +120,8 @@ def _record_end(
     record: SweepRecord, measured: MeasuringOutcome, drivers: Mapping[ServerGroup, SearchDriver], paths: SweepPaths
 ) -> MeasuringOutcome:
     """Write how jobs and searches ended. Where that fails, `broken` says so and the sweep is still collated."""
-    searches = tuple(
-        search_record(answer, record.command) for driver in drivers.values() for answer in driver.answers()
-    )
+    answers = [answer for driver in drivers.values() for answer in driver.answers()]
+    searches = tuple(search_record(answer, record.command) for answer in answers)
     advised = tuple(dict.fromkeys(search.job_id for search in searches if search.job_id))
     try:
         if drivers:
@@ -147,8 +138,8 @@ def _collate(root: Path, measured: MeasuringOutcome) -> "SweepResults":
     except StorageError as error:
         raise _ended_early(measured.broken or error, root) from error
     except KeyboardInterrupt:
-        go_on = f"go on with: {resume_command(root)}"
-        raise Interrupted("Interrupted while writing results; all samples are safe", remedy=go_on) from None
+        remedy = f"go on with: {resume_command(root)}"
+        raise Interrupted("Interrupted while writing results; all samples are safe", remedy=remedy) from None
 
 
 def _ended_early(cause: Exception, root: Path) -> Exception:

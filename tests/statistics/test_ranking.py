@@ -7,7 +7,7 @@ import pytest
 from tests.reporting import sweeps
 from velosweep.records import SearchCandidate, SearchRecord
 from velosweep.statistics.comparison import Comparison
-from velosweep.statistics.ranking import best_estimate, category_speedups, fastest, leaders, leading
+from velosweep.statistics.ranking import Leader, best_estimate, category_speedups, fastest, leaders, leading
 from velosweep.values import Verdict
 
 _CANDIDATE = [field.name for field in fields(SearchCandidate)]
@@ -16,6 +16,20 @@ _CANDIDATE = [field.name for field in fields(SearchCandidate)]
 def measured(value: float, low: float, high: float, verdict: Verdict = Verdict.FASTER) -> Comparison:
     row = replace(sweeps.default_sweep().jobs[0], chosen_low=None)
     return replace(row, speedup_gm=value, ci_low=low, ci_high=high, verdict=verdict)
+
+
+def with_speed(mode, speed):
+    return replace(mode, tokens_per_second=replace(mode.tokens_per_second, mean=speed))
+
+
+def searched(made, job_id, *, jobs=None, speedup=None, low=None, high=None):
+    """The leaders of a sweep whose jobs were the candidates of a search that chose this one."""
+    search = SearchRecord(
+        category=None, job_id=job_id, certified=True, sure="", speedup=speedup, low=low, high=high, pairs=7,
+        headline="", ties=(), notes=(),
+        candidates=tuple(SearchCandidate(**{**dict.fromkeys(_CANDIDATE), "job_id": job.job_id}) for job in made.jobs),
+    )  # fmt: skip
+    return leaders(jobs or made.jobs, replace(made.record, searches=(search,)))
 
 
 def test_a_sure_gain_is_preferred_to_a_larger_unsure_one() -> None:
@@ -27,10 +41,10 @@ def test_a_sure_gain_is_preferred_to_a_larger_unsure_one() -> None:
 
 def test_what_is_chosen_has_the_limit_and_the_verdict_that_hold_for_the_best_of_several() -> None:
     sure, unsure = (
-        replace(measured(value, value - 0.1, value + 0.1), chosen_low=low) for value, low in ((1.3, 1.15), (1.4, 0.99))
+        replace(measured(value, value - 0.1, value + 0.1), chosen_low=low) for value, low in ((1.3, 1.15), (1.4, 1.0))
     )
 
-    assert fastest([unsure]) == replace(unsure, ci_low=0.99, verdict=Verdict.NO_RELIABLE_GAIN)
+    assert fastest([unsure]) == replace(unsure, ci_low=1.0, verdict=Verdict.NO_RELIABLE_GAIN)
     assert fastest([unsure, sure]) == replace(sure, ci_low=1.15)
 
 
@@ -52,31 +66,45 @@ def test_a_slower_job_stays_slower_when_it_is_chosen() -> None:
 )
 def test_the_winner_of_a_search_has_the_verdict_of_its_confirming_pairs(low, high, verdict) -> None:
     made = sweeps.default_sweep()
-    search = SearchRecord(
-        category=None, job_id=made.jobs[1].job_id, certified=True, sure="", speedup=1.1, low=low, high=high, pairs=7,
-        headline="", ties=(), notes=(),
-        candidates=tuple(SearchCandidate(**{**dict.fromkeys(_CANDIDATE), "job_id": job.job_id}) for job in made.jobs),
-    )  # fmt: skip
 
-    (leader,) = leaders(made.jobs, replace(made.record, searches=(search,)))
+    (leader,) = searched(made, made.jobs[1].job_id, speedup=1.1, low=low, high=high)
 
-    assert (leader.job.job_id, leader.job.speedup_gm, leader.job.n_pairs) == (search.job_id, 1.1, 7)
-    assert (leader.job.ci_low, leader.job.ci_high, leader.job.verdict) == (low, high, verdict)
+    job = leader.job
+    assert (job.job_id, job.speedup_gm, job.n_pairs) == (made.jobs[1].job_id, 1.1, 7)
+    assert (job.ci_low, job.ci_high, job.verdict) == (low, high, verdict)
     assert leader.speculates is (verdict is Verdict.FASTER)
 
 
 def test_where_a_search_chose_no_speculation_nothing_speculates() -> None:
-    made = sweeps.default_sweep()
-    search = SearchRecord(
-        category=None, job_id=None, certified=True, sure="", speedup=None, low=None, high=None, pairs=0,
-        headline="", ties=(), notes=(),
-        candidates=tuple(SearchCandidate(**{**dict.fromkeys(_CANDIDATE), "job_id": job.job_id}) for job in made.jobs),
-    )  # fmt: skip
-
-    (leader,) = leaders(made.jobs, replace(made.record, searches=(search,)))
+    (leader,) = searched(sweeps.default_sweep(), None)
 
     assert (leader.job.verdict, leader.speculates) == (Verdict.FASTER, False)
     assert leader.mode is leader.job.vanilla
+
+
+def test_a_search_that_confirmed_nothing_leaves_its_jobs_as_they_are() -> None:
+    made = sweeps.default_sweep()
+    first, second, *others = made.jobs
+    invalid = [first, replace(second, verdict=Verdict.INVALID), *others]
+
+    assert [leader.job for leader in searched(made, second.job_id)] == [second]
+    assert [leader.job for leader in searched(made, None, speedup=1.1)] == [fastest(made.jobs)]
+    assert [leader.job for leader in searched(made, second.job_id, jobs=invalid, speedup=1.1)] == [invalid[1]]
+    nothing = [replace(job, verdict=Verdict.INVALID) for job in made.jobs]
+    assert searched(made, "gone", jobs=nothing, speedup=1.1) == []
+
+
+def test_the_leader_of_the_faster_baseline_comes_first_by_what_surely_runs() -> None:
+    made = sweeps.default_sweep()
+    slow, fast = (replace(job, vanilla=with_speed(job.vanilla, 10.0 + i)) for i, job in enumerate(made.jobs[:2]))
+    slow = replace(slow, verdict=Verdict.NO_RELIABLE_GAIN, speculative=with_speed(slow.speculative, 50.0))
+    fast = replace(fast, verdict=Verdict.NO_RELIABLE_GAIN, speculative=with_speed(fast.speculative, 5.0))
+    apart = replace(made.record, jobs=tuple(replace(job, baseline_id=job.id) for job in made.record.jobs))
+
+    found = leaders([slow, fast], apart)
+
+    assert [(leader.job.job_id, leader.speed) for leader in found] == [(fast.job_id, 11.0), (slow.job_id, 10.0)]
+    assert Leader(job=replace(slow, vanilla=None), baseline_id="", search=None).speed == 0.0
 
 
 @pytest.mark.parametrize(
@@ -89,9 +117,6 @@ def test_where_a_search_chose_no_speculation_nothing_speculates() -> None:
     ],
 )
 def test_where_nothing_surely_pays_the_setting_that_may_be_the_fastest_is_spoken_of(sure, speeds, told) -> None:
-    def with_speed(mode, speed):
-        return replace(mode, tokens_per_second=replace(mode.tokens_per_second, mean=speed))
-
     made = sweeps.default_sweep()
     jobs = [
         replace(

@@ -73,8 +73,7 @@ def _marked(jobs: Sequence[Comparison]) -> list[Comparison]:
         lower[place, others] = (difference - half)[others]
     may_be_best = upper >= 0  # 0 where nothing varies and two are equally fast
     among = may_be_best[top]
-    nearest = lower[among].min(axis=0, initial=np.inf)  # infinite for the only one that may be best
-    low = np.where(np.isposinf(nearest), 0.0, np.minimum(nearest, 0.0))
+    low = np.minimum(lower[among].min(axis=0, initial=np.inf), 0.0)  # infinite for the only one that may be best
     return [
         replace(
             job,
@@ -154,11 +153,11 @@ class _Pairs:
 
 def _speeds(jobs: Sequence[Comparison]) -> _Estimates:
     """Each job's own tokens per second."""
-    speeds = [job.speculative.tokens_per_second if job.speculative else None for job in jobs]
-    spread = [(math.inf if one is None or one.stddev is None else one.stddev / one.mean) for one in speeds]
+    speeds = [job.speculative.tokens_per_second for job in jobs if job.speculative]  # as all have that can win
+    spread = [math.inf if one.stddev is None else one.stddev / one.mean for one in speeds]
     passes = np.array([job.n_pairs or job.iterations for job in jobs])
     return _Estimates(
-        center=np.array([-math.inf if one is None else math.log(one.mean) for one in speeds]),
+        center=np.array([math.log(one.mean) for one in speeds]),
         variance=np.array(spread) ** 2 / passes,
         df=passes - 1.0,
     )

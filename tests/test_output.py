@@ -71,7 +71,10 @@ def test_python_s_own_choice_of_an_encoding_is_one_of_them(sweep: Path) -> None:
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("words", [("--help",), ("report", "{sweep}"), ("report", "{sweep}", "--format", "csv")])
+@pytest.mark.parametrize(
+    "words",
+    [("--help",), ("report", "{sweep}"), ("report", "{sweep}", "--format", "csv"), ("-m", "n_draft=4", "dry_run=true")],
+)
 def test_a_full_disk_is_told_in_a_sentence(words: tuple[str, ...], sweep: Path) -> None:
     with FULL.open("w") as full:
         done = velosweep(*(word.format(sweep=sweep) for word in words), stdout=full)

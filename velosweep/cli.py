@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from velosweep import __version__
 from velosweep.errors import ExitStatus, Interrupted, OutputFailed, VelosweepError
 from velosweep.isolation import drop_current_folder
-from velosweep.reporting.console import repair_output
+from velosweep.reporting.console import output_failed, repair_output
 
 COMMANDS = {
     "best": "find what speeds a model up here: best MODEL.gguf (without a model: list those there are)",
@@ -31,7 +31,6 @@ COMMANDS = {
     "init": "copy the configuration to a folder of your own",
 }
 _ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
-_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,10 +63,9 @@ def _status(arguments: list[str]) -> int:
             # so that Python does not complain on exit about a closed pipe
             _drop_output()
             return int(ExitStatus.SOME_FAILED)
-        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
-            _drop_output()
-            return _say(OutputFailed(f"The output can't be written: {error.strerror}"))
         refusal = _own_error(error)
+        if isinstance(refusal, OutputFailed):
+            _drop_output()
         if refusal is None:
             raise
         from velosweep.config.flags import as_typed
@@ -112,6 +110,8 @@ def _own_error(error: Exception) -> VelosweepError | None:
         return error
     if isinstance(error, FileNotFoundError) and error.filename is None and not _current_folder_exists():
         return VelosweepError("The current folder is gone", remedy="cd to one that exists")
+    if isinstance(error, OSError) and (failed := output_failed(error)):
+        return failed
     if isinstance(error, OSError) and error.filename is not None:
         return VelosweepError(
             f"{error.filename}: {error.strerror}",

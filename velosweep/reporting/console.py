@@ -6,11 +6,12 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TextIO
 
+from velosweep.errors import OutputFailed
 from velosweep.reporting.escaping import clip, replace_with_look_alikes, terminal_text
 
 if TYPE_CHECKING:
@@ -48,10 +49,11 @@ def say(console: "Console", text: str = "", *, style: str | None = None, indent:
     from rich.text import Text
 
     body = terminal_text(text)
-    if whole or not console.is_terminal:
-        console.print(Text(" " * indent + body, style=style or ""), soft_wrap=True)
-    else:
-        console.print(Padding(Text(body, style=style or "", overflow="fold"), (0, 0, 0, indent)))
+    with _output_errors():
+        if whole or not console.is_terminal:
+            console.print(Text(" " * indent + body, style=style or ""), soft_wrap=True)
+        else:
+            console.print(Padding(Text(body, style=style or "", overflow="fold"), (0, 0, 0, indent)))
 
 
 def say_lines(console: "Console", lines: Iterable[str]) -> None:
@@ -60,7 +62,26 @@ def say_lines(console: "Console", lines: Iterable[str]) -> None:
 
     for line in lines:
         body = terminal_text(line)
-        console.print(Text(clip(body, width_of(console)) if console.is_terminal else body), soft_wrap=True)
+        with _output_errors():
+            console.print(Text(clip(body, width_of(console)) if console.is_terminal else body), soft_wrap=True)
+
+
+@contextmanager
+def _output_errors() -> Iterator[None]:
+    """Turn a full disk under the output into OutputFailed: around Hydra such an error is taken for one of its files."""
+    try:
+        yield
+    except OSError as error:
+        if (failed := output_failed(error)) is None:
+            raise
+        raise failed from error
+
+
+def output_failed(error: OSError) -> OutputFailed | None:
+    """What to say of output that can't be written, such as to a full disk; None for other errors."""
+    if error.errno not in _FULL or error.filename is not None:
+        return None
+    return OutputFailed(f"The output can't be written: {error.strerror}")
 
 
 def height(console: "Console", text: str, *, whole: bool) -> int:
@@ -116,8 +137,8 @@ def repair_output() -> None:
             stream.reconfigure(errors=_LOOK_ALIKES)
 
 
-# A pipe without a reader, a terminal that was closed, a full disk, a quota or a limit of a file's size.
-_CLOSED = (errno.EPIPE, errno.EIO, errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))  # a disk, a file's size, a quota
+_CLOSED = (errno.EPIPE, errno.EIO, *_FULL)  # also a pipe without a reader, a terminal that was closed
 
 
 def ignore_closed_output() -> None:

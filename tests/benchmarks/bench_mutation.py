@@ -352,13 +352,14 @@ class Mutating:
             return "listed"
         seconds = self.watch.seconds
         with self.lock:  # ast.parse fails in two threads at a time
+            function = mutant.module, mutant.function
             tests = sorted(self.watch.tests_of(mutant), key=lambda test: seconds[test] / self.promise(mutant, test))
         reading, writing = os.pipe()
         pid = os.fork()
         if pid:
             os.close(writing)
             with os.fdopen(reading) as pipe:
-                self.kills.update([killer := pipe.read(), (mutant.module, mutant.function, killer)])
+                self.kills.update([killer := pipe.read(), (*function, killer)])
             status = os.waitpid(pid, 0)[1]
             if os.WIFEXITED(status) and os.WEXITSTATUS(status) == FAULT:
                 raise RuntimeError(f"could not be tried: {mutant.diff()}")

@@ -125,6 +125,48 @@ def test_batches_of_sizes_between_those_that_vanilla_timed_are_interpolated():
     assert _jobs(samples)["j4"].decoding.sync_cost == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize("mode", Mode)
+def test_where_one_mode_timed_no_batches_reading_along_is_not_known(mode):
+    samples = [
+        replace(s, batch_tokens=None, batch_ms=None) if s.mode is mode else s
+        for s in told(4, c=0.5, v=lambda k: 2.0, s=0.4)
+    ]
+
+    assert _jobs(samples)["j4"].decoding.sync_cost is None
+
+
+@pytest.mark.parametrize(("size", "ms", "sync_cost"), [(5, 1.9, 0.0), (3, 2.4, 0.4)])
+def test_reading_along_costs_no_less_than_nothing_and_longer_drafts_no_more_than_the_longest_batch(size, ms, sync_cost):
+    samples = [
+        replace(s, batch_tokens=(size,), batch_ms=((ms if s.n_draft else 2.0) * STEP_MS,))
+        for s in told(4, c=0.5, v=lambda k: 2.0, s=0.4)
+    ]
+
+    assert _jobs(samples)["j4"].decoding.sync_cost == pytest.approx(sync_cost)
+
+
+def test_without_a_good_vanilla_run_there_is_no_step_to_count_costs_in():
+    samples = [
+        replace(s, status=Status.FAILED) if s.mode is Mode.VANILLA else s for s in told(4, c=0.5, v=lambda k: 2.0)
+    ]
+
+    assert (_jobs(samples)["j4"].cost_ratio, _jobs(samples)["j4"].decoding) == (None, None)
+
+
+def test_drafting_that_took_longer_than_decoding_leaves_nothing_for_the_rest():
+    samples = [replace(s, draft_ms=1e5) if s.n_draft else s for s in told(4, c=0.5, v=lambda k: 2.0)]
+
+    found = _jobs(samples)["j4"].decoding
+    assert (found.batch_cost, found.sync_cost, found.verify_share) == (0.0, 0.0, 0.0)
+
+
+def test_a_job_without_speculation_hides_the_costs_of_no_other():
+    first = [replace(s, job_num=0) for s in _draft_alone()]
+
+    assert list(jobs := _jobs([*first, *told(4, c=0.5, v=lambda k: 2.0)])) == ["alone", "j4"]
+    assert jobs["j4"].cost_ratio == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize("missing", [{"draft_ms": None}, {"draft_tokens": 0}, {"status": Status.FAILED}])
 def test_of_runs_that_say_nothing_nothing_is_claimed(missing):
     samples = [replace(s, **missing) if s.n_draft == 8 else s for s in told(4, 8, c=0.1, v=lambda k: 1.5)]

@@ -57,6 +57,12 @@ def test_the_costs_of_drafting_and_verifying_and_their_shares_are_what_llama_cpp
     assert job.expected_speedup == pytest.approx(job.acceptance.tokens_per_round / (4 * 0.5 + 1))
 
 
+def test_one_run_of_each_mode_is_enough_for_the_costs():
+    job = _jobs([s for s in told(4, c=0.5, v=lambda k: 2.0, s=0.4) if s.iteration == 0])["j4"]
+
+    assert (job.cost_ratio, job.decoding.sync_cost) == pytest.approx((0.5, 0.4))
+
+
 def test_the_measured_speedup_follows_from_the_costs():
     for n, job in _jobs(told(2, 4, 8, c=0.1, v=lambda k: 1 + k / 10, s=0.2)).items():
         found = job.decoding

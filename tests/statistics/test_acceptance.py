@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from velosweep.statistics.acceptance import Counts, estimate
+from velosweep.statistics.acceptance import Counts, estimate, expected_tokens
 
 
 def _counts(*, drafted, accepted, rounds, drafting_rounds=None, per_position=None):
@@ -56,6 +56,29 @@ def test_alpha_from_positions_counts_a_rejection_unless_the_last_position_was_ac
     assert found.alpha == pytest.approx(30 / (30 + 20 - 12))
     assert found.per_position == (0.9, 0.6)
     assert _one(2, accepted=0, rounds=20, per_position=(0, 0)).alpha == 0
+
+
+def test_one_round_tells_all_that_many_tell():
+    accepted, rejected = (_one(1, accepted=k, rounds=1, per_position=(k,)) for k in (1, 0))
+
+    assert (accepted.alpha, accepted.tokens_per_round, accepted.per_position) == (1.0, 2.0, (1.0,))
+    assert (rejected.alpha, rejected.tokens_per_round, rejected.per_position) == (0.0, 1.0, (0.0,))
+    assert (accepted.high, rejected.low) == (1.0, 0.0)
+    assert 0 < accepted.low < 1
+    assert 0 < rejected.high < 1
+
+
+def test_two_prompts_are_enough_for_an_interval_over_prompts():
+    found = estimate([_counts(drafted=10, accepted=k, rounds=10) for k in (8, 4)], 1)
+
+    half = stats.t.ppf(0.975, 1) * math.sqrt(2 * (2**2 + 2**2)) / 20 / (0.6 * 0.4)  # of the logit of 0.6
+    expected = [1 / (1 + math.exp(-(math.log(1.5) + sign * half))) for sign in (-1, 1)]
+    assert (found.low, found.high) == pytest.approx(expected)
+
+
+def test_where_every_token_is_accepted_a_round_gives_one_more_than_it_drafts():
+    assert expected_tokens(1.0, 4) == 5
+    assert expected_tokens(0.5, 1) == pytest.approx(1.5)
 
 
 def test_without_rounds_there_is_a_rate_and_nothing_a_round():

@@ -114,7 +114,7 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     flags: list[str] = []
     overrides: list[str] = []
-    for word, after in zip(argv, [*argv[1:], ""], strict=True):
+    for word, after in zip_longest(argv, argv[1:], fillvalue=""):
         is_text = bool(flags) and flags[-1] in ("-p", "--prompt")
         if is_text or not (_is_override(word) or (word == "-m" and _is_override(after))):
             flags.append(word)

@@ -87,6 +87,13 @@ def test_many_equal_jobs_seldom_look_changed():
     assert wrong <= 2
 
 
+def test_a_job_that_is_new_hides_none_that_follows():
+    result = compare_sweeps(_compared([8]), _compared([2, 8]))
+
+    assert [row.job_id for row in result.only_new] == ["j2"]
+    assert [change.new.job_id for change in result.changes] == ["j8"]
+
+
 def test_jobs_of_one_sweep_only_are_listed():
     result = compare_sweeps(_compared([4, 8]), _compared([8, 12]))
 

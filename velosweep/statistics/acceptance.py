@@ -85,11 +85,10 @@ def _sum_positions(prompts: Sequence[Counts], n_draft: int) -> list[float] | Non
     return positions
 
 
-def alpha_from_positions(per_position: Sequence[float], rounds: float) -> float | None:
+def alpha_from_positions(per_position: Sequence[float], rounds: float) -> float:
     """accepted / (accepted + rejections): each round ends in one rejection unless it accepted its last position."""
     accepted = sum(per_position)
-    trials = accepted + rounds - per_position[-1]
-    return accepted / trials if trials > 0 else None
+    return accepted / (accepted + rounds - per_position[-1])
 
 
 def alpha_from_totals(accepted_per_round: float, n_draft: int) -> float | None:

@@ -95,7 +95,7 @@ def _exact(row: Comparison) -> tuple[object, ...]:
 
 
 def _name(path: str) -> str:
-    return path.replace("\\", "/").rsplit("/", 1)[-1]
+    return path.replace("\\", "/").split("/")[-1]
 
 
 def _change(old: Comparison, new: Comparison) -> Change:

@@ -84,3 +84,9 @@ def test_one_round_has_a_ratio_without_an_interval():
     one, _ = ratios_within_rounds([single, longer], {})
 
     assert (one.ratio, one.interval) == (math.exp(0.2), None)
+
+
+def test_two_settings_are_enough_to_be_judged_together():
+    rows = [row for row in compare_jobs(samples_to_table(sweep(ARMS[1:3], speed=speed))) if row.prompt_id is None]
+
+    assert {row.ci_method for row in rows} == {"moderated log-ratio t within rounds, conditional on this launch"}

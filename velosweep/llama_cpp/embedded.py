@@ -56,8 +56,9 @@ class EmbeddedEngine(Engine):
         flags = {flag: "N" for setting in today.values() for flag in (setting.flags[0], setting.short) if flag}
         kinds = tuple(kind.llama_cpp for kind in KINDS.values())
         if speculation and {*speculation.kinds, *dict(speculation.parameters)} - {*KINDS, *today}:
-            kinds, further = _known_speculation()
-            flags |= dict.fromkeys(further, "N")
+            kinds, parameters = _known_speculation()
+            ours = {setting.attribute for setting in SETTINGS.values()}
+            flags |= {flag: "N" for flag, attribute in parameters.items() if attribute not in ours}
         program = "The embedded llama.cpp"
         return Capabilities(program=program, build=self.build, flags=flags, spec_types=kinds, defaults=DEFAULTS)
 
@@ -93,11 +94,9 @@ def ask_devices_early() -> None:
 
 @functools.cache
 def _known_speculation() -> tuple[tuple[str, ...], Mapping[str, str]]:
-    """The kinds that the package knows, and its parameters beyond our table: flag -> attribute. Asked in a child."""
+    """The kinds and parameters (flag -> attribute) that the package knows. Asked in a child."""
     answer = json.loads(process.ask(python_command("-m", _CHILD, "--speculation")).stdout)
-    found = {spec_flag(name): f"speculative.{name}" for name in answer["parameters"]}
-    ours = {setting.attribute for setting in SETTINGS.values()}
-    return tuple(answer["kinds"]), {flag: attribute for flag, attribute in found.items() if attribute not in ours}
+    return tuple(answer["kinds"]), {spec_flag(name): f"speculative.{name}" for name in answer["parameters"]}
 
 
 def embedded_settings(server: ServerConfig, *, lane: Lane) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from velosweep import cli, sweep
+from velosweep.commands import rerun, resume  # noqa: F401 (first imported under the stand-in they would keep it)
 from velosweep.config.settings import Job, RunSettings
 from velosweep.results.sweep_record import SweepOutcome
 

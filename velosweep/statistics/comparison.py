@@ -1,6 +1,6 @@
 """What samples mean: the statistics of one job, or of one of its prompts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -107,13 +107,13 @@ class RoundRatios:
     """A setting's log ratios to vanilla, one a round; with several `launches` one a launch, the mean of its rounds.
 
     Equal numbers in `rounds`, among series of one `table` and kind, mean the same round. `drawn`:
-    each round has texts of its own.
+    each round has texts of its own. Large sweeps hold one a job: arrays take a quarter of what tuples do.
     """
 
     table: str
     launches: bool
-    rounds: tuple[int, ...]
-    logs: tuple[float, ...]
+    rounds: Sequence[int]
+    logs: Sequence[float]
     drawn: bool
 
 

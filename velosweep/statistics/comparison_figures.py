@@ -3,6 +3,7 @@
 Comparisons whose series are as long as each other are computed together, as rows of one array.
 """
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -178,11 +179,14 @@ def _by_round(runs: Runs, stack: _Stack, tables: Sequence[str], d: Any) -> dict[
         numbers = np.broadcast_to(launches, d.shape)
     elif d.shape[1] > 1:
         apart = (times[0].max(axis=1) < times[1].min(axis=1)) | (times[1].max(axis=1) < times[0].min(axis=1))
-    for p, (table, rounds, logs) in enumerate(zip(tables, numbers.tolist(), d.tolist(), strict=True)):
-        if not apart[p]:
-            found[stack.numbers[p]] = RoundRatios(
-                table=table, launches=len(launches) > 1, rounds=tuple(rounds), logs=tuple(logs), drawn=drawn[p]
-            )
+    for p in np.flatnonzero(~apart).tolist():
+        found[stack.numbers[p]] = RoundRatios(
+            table=tables[p],
+            launches=len(launches) > 1,
+            rounds=array("q", numbers[p].tolist()),
+            logs=array("d", d[p].tolist()),
+            drawn=drawn[p],
+        )
     return found
 
 

@@ -39,6 +39,7 @@ def test_a_job_that_got_slower_is_a_real_change_and_fails_the_limit():
     assert slower.ratio.low < 0.9 * 1.01 < slower.ratio.high * 1.01
     assert [change.new.n_draft for change in result.below(0.97)] == [8]
     assert result.below(0.8) == ()
+    assert result.below(slower.ratio.ratio) == ()
 
 
 def test_vanilla_that_moved_is_told_apart_from_the_speedup():
@@ -154,6 +155,51 @@ def test_the_same_speeds_that_do_not_vary_are_reproduced():
     alone = [replace(row, speculative=None, speedup=None, ci_low=None, ci_high=None) for row in rows]
 
     assert [change.reproduced for change in compare_sweeps(alone, alone).changes] == [True]
+
+
+def _with_speeds(row, speeds):
+    speed = replace(row.speculative.tokens_per_second, samples=speeds)
+    return replace(row, speculative=replace(row.speculative, tokens_per_second=speed))
+
+
+def test_after_a_change_that_may_be_chance_no_larger_p_is_real():
+    rows = [row for row in _compared([4, 8]) if row.prompt_id is None]
+    speeds = (10.0, 10.1, 9.9, 10.05)
+    old = [_with_speeds(row, speeds) for row in rows]
+    new = [
+        _with_speeds(row, tuple(factor * speed for speed in speeds))
+        for row, factor in zip(rows, (1.017, 1.016), strict=True)
+    ]
+
+    changes = compare_sweeps(old, new).changes
+
+    # Holm asks for .05 / 2 of the first; alone the second would be below .05.
+    assert [change.p for change in changes] == pytest.approx([0.0315, 0.0392], abs=1e-4)
+    assert [change.real for change in changes] == [False, False]
+
+
+@pytest.mark.parametrize("without", ["by_round", "speedup_gm", "standard_error", "df"])
+def test_speedups_are_compared_where_both_have_all_that_it_takes(without):
+    rows = [row for row in _compared([8]) if row.prompt_id is None]
+    lacking = [replace(row, **{without: None}) for row in rows]
+
+    assert compare_sweeps(rows, rows).changes[0].speedup_ratio is not None
+    assert [compare_sweeps(*pair).changes[0].speedup_ratio for pair in ((rows, lacking), (lacking, rows))] == [None] * 2
+
+
+def test_a_mode_that_one_sweep_skipped_has_no_ratio():
+    rows = [row for row in _compared([8]) if row.prompt_id is None]
+    skipped = [replace(row, vanilla=None) for row in rows]
+
+    assert [compare_sweeps(*pair).changes[0].vanilla_ratio for pair in ((rows, skipped), (skipped, rows))] == [None] * 2
+
+
+def test_speedups_whose_intervals_do_not_meet_are_not_reproduced():
+    rows = [row for row in _compared([8]) if row.prompt_id is None]
+    low, high = ([replace(row, by_round=None, ci_low=a, ci_high=a + 0.2) for row in rows] for a in (1.0, 1.3))
+
+    assert [compare_sweeps(*pair).changes[0].reproduced for pair in ((low, high), (high, low))] == [False, False]
+    assert compare_sweeps(low, low).changes[0].reproduced
 
 
 def _record(**changes):

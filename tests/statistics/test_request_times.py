@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.strategies import samples_to_table, sweep
-from velosweep.statistics.request_times import breakeven_tokens, prefill_findings
+from velosweep.statistics.columns import Columns
+from velosweep.statistics.intervals import Ratio
+from velosweep.statistics.request_times import breakeven_tokens, mean_of, prefill_findings, request_times
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Mode
 
@@ -33,6 +36,7 @@ def test_prompt_processing_and_the_whole_request_are_ratios_of_pairs_with_interv
     assert found.total_ratio == pytest.approx((100 + 4950) / (250 + 2475), rel=1e-3)
     assert found.total_low <= found.total_ratio <= found.total_high
     assert found.prompt_tokens == 50
+    assert (found.vanilla_ms, found.speculative_ms) == pytest.approx((100.5 + 4950, 251.25 + 2475))
 
 
 @pytest.mark.parametrize(("speculative_ms", "rate", "tokens"), [
@@ -65,6 +69,8 @@ def test_a_gain_of_a_part_of_a_millisecond_a_token_pays_late():
     job = timed(vanilla_ms=100, speculative_ms=250, vanilla_rate=1000, speculative_rate=2000)
 
     assert job.request.breakeven_tokens == 2 + math.floor(150.75 / 0.5)
+    hardly_later = timed(vanilla_ms=100, speculative_ms=100.5, vanilla_rate=1000, speculative_rate=2000)
+    assert hardly_later.request.breakeven_tokens == 2 + math.floor(0.5025 / 0.5)
 
 
 def test_a_later_first_token_is_a_finding_that_says_by_how_much() -> None:
@@ -89,6 +95,32 @@ def test_a_first_token_that_may_be_as_early_is_no_finding(high, codes) -> None:
     times = replace(job.request, prefill_high=high)
 
     assert [one.code for one in prefill_findings(times, job.vanilla, job.speculative)] == codes
+
+
+@pytest.mark.parametrize(
+    ("ratio", "later_ms", "severities"),
+    [(0.91, 200.0, []), (0.9, 200.0, []), (0.89, 40.0, ["info"]), (0.89, 50.0, ["info"]), (0.89, 50.5, ["warning"])],
+)
+def test_prompts_read_at_less_than_nine_tenths_are_told_and_a_twentieth_of_the_request_is_a_warning(
+    ratio, later_ms, severities
+) -> None:
+    job = timed(vanilla_ms=100, speculative_ms=250, vanilla_rate=20, speculative_rate=40)
+    before = replace(job.vanilla.time_to_first_token_ms, mean=100.0)
+    modes = [
+        replace(job.vanilla, time_to_first_token_ms=before),
+        replace(job.speculative, time_to_first_token_ms=replace(before, mean=100.0 + later_ms)),
+    ]
+    times = replace(job.request, prefill_ratio=ratio, prefill_high=0.95, vanilla_ms=1000.0)
+
+    assert [one.severity for one in prefill_findings(times, *modes)] == severities
+
+
+def test_without_one_of_the_modes_nothing_is_said_of_requests() -> None:
+    job = timed(vanilla_ms=1000, speculative_ms=2500, vanilla_rate=20, speculative_rate=40)
+
+    for modes in ((job.vanilla, None), (None, job.speculative)):
+        assert prefill_findings(job.request, *modes) == []
+        assert request_times(None, {"total": Ratio(ratio=2.0, interval=None)}, *modes, ([], [])) is None
 
 
 def test_a_first_token_as_early_is_no_finding() -> None:
@@ -116,3 +148,10 @@ def test_the_memory_of_a_mode_is_the_most_that_its_servers_held() -> None:
 
     last = max(one.iteration for one in samples)
     assert (job.memory_bytes_vanilla, job.memory_bytes_speculative) == (5 * 2**30 + last, 9 * 2**30 + last)
+
+
+def test_no_runs_have_no_mean() -> None:
+    columns = Columns(samples_to_table(sweep([4], iterations=2)))
+
+    assert mean_of(columns, "total_time_ms", np.arange(2)) is not None
+    assert mean_of(columns, "total_time_ms", np.arange(0)) is None

@@ -11,7 +11,13 @@ import pytest
 from tests.strategies import samples_to_table, speeds_table, sweep, wobble
 from velosweep.reporting.finding_text import explain
 from velosweep.statistics.comparison import warning
-from velosweep.statistics.findings import acceptance_findings, interval_findings, is_cpu, is_quantised
+from velosweep.statistics.findings import (
+    acceptance_findings,
+    confirmed_findings,
+    interval_findings,
+    is_cpu,
+    is_quantised,
+)
 from velosweep.statistics.intervals import (
     MODERATED_ONE_LAUNCH,
     PAIRED_LAUNCHES,
@@ -84,6 +90,27 @@ def test_an_interval_says_what_it_is_conditional_on():
         assert _of_interval(_interval(1.5, 1.51, method=method)) == [("conditional_on_launch", "info", "pairs", {})]
 
 
+@pytest.mark.parametrize(("pairs", "few"), [(2, True), (3, False), (4, False)])
+def test_fewer_than_three_fresh_pairs_are_too_few_whatever_was_said_of_all_pairs(pairs, few):
+    found = [warning("too_few_pairs", "pairs", {"pairs": 1}), warning("heat", "gpu", {})]
+
+    told = confirmed_findings(found, ratio=1.5, low=None, high=None, pairs=pairs)
+
+    own = [("too_few_pairs", "pairs", {"pairs": pairs})] if few else []
+    assert [(one.code, one.subject, one.evidence) for one in told] == [("heat", "gpu", {}), *own]
+
+
+@pytest.mark.parametrize(("low", "high", "wide"), [(0.99, 1.06, True), (1.025, 1.035, False), (None, None, False)])
+def test_the_interval_of_fresh_pairs_is_judged_in_place_of_that_of_all_pairs(low, high, wide):
+    found = [warning("wide_interval", "pairs", {"half_width": 0.3, "ratio": 1.2})]
+
+    told = confirmed_findings(found, ratio=1.03, low=low, high=high, pairs=5)
+
+    half = pytest.approx(math.sinh(math.log(1.06 / 0.99) / 2))
+    expected = [("wide_interval", {"half_width": half, "ratio": 1.03})] if wide else []
+    assert [(one.code, one.evidence) for one in told] == expected
+
+
 def test_a_finding_in_words_has_its_figures():
     assert str(warning("outlier", "vanilla", {"z": 12.51234, "runs": 5})) == "outlier(vanilla: z=12.51, runs=5)"
     assert str(warning("few", "pairs", {})) == "few(pairs)"
@@ -118,6 +145,12 @@ def test_acceptance_that_jumps_by_more_than_15_points_is_said(later, severity):
     assert [finding.severity for finding in found] == ([severity] if severity else [])
 
 
+@pytest.mark.parametrize(("later", "jumps"), [(15, False), (15.1, True)])
+def test_a_jump_of_acceptance_by_15_points_exactly_is_none(later, jumps):
+    assert bool(acceptance_findings(np.array([[100, 100, 100]]), np.array([[0, later, later]]))[0]) == jumps
+
+
+@pytest.mark.filterwarnings("error")
 def test_acceptance_of_one_pass_jumps_nowhere():
     assert acceptance_findings(np.array([[100]]), np.array([[45]])) == [[]]
 
@@ -176,12 +209,27 @@ def test_other_output_is_a_fault_only_where_rounding_cannot_explain_it(device, m
     assert (finding.severity, finding.subject, finding.evidence) == (severity, "speculative", {"runs": 2, "of": 5})
 
 
-@pytest.mark.parametrize(("on_gpu", "severity"), [(33, "warning"), (0, "error"), (None, "error")])
+@pytest.mark.parametrize(("on_gpu", "severity"), [(33, "warning"), (1, "warning"), (0, "error"), (None, "error")])
 def test_a_gpu_named_after_its_processor_is_known_by_the_layers_on_it(on_gpu, severity):
     named = {"device": "AMD Ryzen 7 8840U w/ Radeon 780M Graphics", "main_model": "/m/llama-f16.gguf"}
     samples = [replace(s, **named, layers_on_gpu=on_gpu, layers=33) for s in sweep(speed=_noisy)]
 
     assert _findings(_changed(samples, at=(2, 3), output_sha256="bb"))["output_diverged"].severity == severity
+
+
+@pytest.mark.parametrize("hashed", ["00", "bb"])
+def test_other_output_is_told_wherever_its_hash_stands_in_the_alphabet(hashed):
+    samples = _changed(sweep(speed=_noisy), at=(2,), output_sha256=hashed)
+
+    assert _findings(samples)["output_diverged"].evidence == {"runs": 1, "of": 5}
+
+
+def test_the_output_of_a_single_run_is_compared():
+    samples = [replace(s, device="AMD EPYC", main_model="/m/llama-f16.gguf") for s in sweep(iterations=1)]
+
+    finding = _findings(_changed(samples, output_sha256="bb"))["output_diverged"]
+
+    assert (finding.severity, finding.evidence) == ("error", {"runs": 1, "of": 1})
 
 
 def test_the_first_token_that_differs_is_the_earliest_of_all_runs():
@@ -330,9 +378,20 @@ def test_throttle_reasons_are_named_once():
     assert _machine(throttle_reasons=["hw_slowdown", *[None] * 11])["throttled"].evidence == {"reasons": "hw_slowdown"}
 
 
+def test_a_reason_to_throttle_of_another_job_is_not_this_one_s():
+    samples = [replace(s, throttle_reasons="hw_slowdown" if s.n_draft == 8 else None) for s in sweep([4, 8])]
+    told = {
+        job.n_draft: [one.evidence for one in job.findings if one.code == "throttled"]
+        for job in compare_jobs(samples_to_table(samples))
+        if job.prompt_id is None
+    }
+
+    assert told == {4: [], 8: [{"reasons": "hw_slowdown"}]}
+
+
 @pytest.mark.parametrize(("last", "throttled"), [(1900, False), (1899, True)])
 def test_clocks_that_end_five_per_cent_lower_are_throttling(last, throttled):
-    found = _machine(gpu_clock_mhz=[2000, 2000, 1990, 2010, *[None] * 4, 1500, last, last, last]).get("throttled")
+    found = _machine(gpu_clock_mhz=[2000, 2000, 1990, 2010, *[None] * 4, 1500, 2100, last, last]).get("throttled")
 
     # Of eight readings the first and the last two are compared.
     assert bool(found) == throttled
@@ -349,7 +408,7 @@ def test_two_clocks_are_too_few():
     ("first", "hottest", "hot"), [(40, 55, False), (40, 55.1, True), (80, 84, False), (80, 85, True)]
 )
 def test_a_gpu_that_heats_up_or_is_hot_is_said(first, hottest, hot):
-    found = _machine(gpu_temperature_c=[first, hottest, *[first] * 10]).get("heat")
+    found = _machine(gpu_temperature_c=[first, hottest, *[first + 1] * 10]).get("heat")
 
     assert bool(found) == hot
     if found:
@@ -383,6 +442,18 @@ def test_layers_that_are_not_on_the_gpu_are_told_with_the_server_that_has_them(d
     assert [(one.subject, one.evidence) for one in found] == (
         [("speculative", {"on_gpu": 20, "layers": 33})] if told else []
     )
+
+
+def test_of_servers_with_layers_elsewhere_the_one_with_the_smallest_share_on_the_gpu_is_told():
+    samples = [
+        replace(s, device="NVIDIA H100", layers_on_gpu=there, layers=layers)
+        for s in sweep([4])
+        for there, layers in [(20, 33) if s.n_draft else (10, 12)]
+    ]
+
+    finding = _findings(samples)["layers_not_on_gpu"]
+
+    assert (finding.subject, finding.evidence) == ("speculative", {"on_gpu": 20, "layers": 33})
 
 
 def test_where_nothing_was_read_nothing_is_said_of_the_machine():

@@ -171,10 +171,7 @@ def machine_findings(runs: Runs, rows: Any) -> list[Finding]:
         findings.append(warning("throttled", "gpu", {"reasons": ", ".join(seen)}))
     else:
         findings += _clock_drop(_read(runs, "gpu_clock_mhz", rows))
-    temperature = _read(runs, "gpu_temperature_c", rows)
-    first, hottest = (float(temperature[0]), float(temperature.max())) if len(temperature) else (0.0, 0.0)
-    if hottest - first > HOT_RISE_C or hottest >= HOT_C:
-        findings.append(warning("heat", "gpu", {"first_c": first, "hottest_c": hottest}))
+    findings += _heat(_read(runs, "gpu_temperature_c", rows))
     findings += _layers_elsewhere(runs, rows)
     processes = _read(runs, "gpu_processes", rows)
     if processes.any():
@@ -186,7 +183,7 @@ def machine_findings(runs: Runs, rows: Any) -> list[Finding]:
 def _read(runs: Runs, name: str, rows: Any) -> Any:
     """The figures of a column that were read."""
     if not runs.columns.has(name):
-        return np.zeros(0)
+        return np.array([])
     values = runs.columns.number(name)[rows]
     return values[~np.isnan(values)]
 
@@ -212,6 +209,16 @@ def _clock_drop(clock: Any) -> list[Finding]:
     if after >= (1 - CLOCK_DROP) * before:
         return []
     return [warning("throttled", "gpu", {"clock_mhz_before": before, "clock_mhz_after": after})]
+
+
+def _heat(temperature: Any) -> list[Finding]:
+    """A GPU that is hot, or much hotter than at first."""
+    if not len(temperature):
+        return []
+    first, hottest = float(temperature[0]), float(temperature.max())
+    if hottest - first <= HOT_RISE_C and hottest < HOT_C:
+        return []
+    return [warning("heat", "gpu", {"first_c": first, "hottest_c": hottest})]
 
 
 # Before a round on a slow machine (`protocol.cooldown`) the lane rests and takes a vanilla run as a probe, recorded as

@@ -16,6 +16,8 @@ from scipy import stats
 from tests.made_up import made_up_group
 from tests.strategies import START, record, rounds_table, sample, samples_to_table, speculative, sweep, wobble
 from velosweep.errors import StorageError
+from velosweep.statistics.columns import Columns
+from velosweep.statistics.runs import runs_of
 from velosweep.statistics.summarise import compare_jobs
 from velosweep.values import Mode, Status, Verdict
 
@@ -480,3 +482,43 @@ def test_a_job_measured_beside_longer_drafts_has_no_positions_and_no_alpha_but_i
     assert beside.acceptance.per_position == pytest.approx((0.8, 0.76))
     assert beside.acceptance.alpha == pytest.approx(alone.acceptance.alpha)
     assert beside.acceptance.alpha == pytest.approx((20 + 19) / (20 + 19 + 25 - 19))
+
+
+def test_a_pass_over_a_set_takes_the_time_of_all_its_prompts():
+    runs = sweep(iterations=3, prompts=("a", "b"))
+    timed = [replace(run, total_time_ms=1000.0 * (1 + run.iteration) + 50 * (run.prompt_id == "b")) for run in runs]
+
+    assert _job(timed).vanilla.total_time_ms.samples == (2050.0, 4050.0, 6050.0)
+
+
+def test_of_two_starts_each_has_the_mean_log_of_its_own_runs():
+    runs = sweep(iterations=4, speed=lambda n, prompt, iteration: 30.0 + iteration)
+    vanilla = _job([replace(run, launch=run.iteration // 2) for run in runs]).vanilla
+
+    assert vanilla.launch_logs == pytest.approx([math.log(30 * 31) / 2, math.log(32 * 33) / 2])
+
+
+def test_a_set_without_speculation_has_the_figures_of_the_prompts_that_ran():
+    runs = [run for run in sweep(iterations=3, prompts=("a", "b", "c")) if run.mode is Mode.VANILLA]
+    failing = [
+        replace(run, status=Status.FAILED, tokens_per_second=None) if run.prompt_id == "b" else run for run in runs
+    ]
+    alone = replace(record(), id=runs[0].job_id, baseline_id=runs[0].job_id, speculation="none")
+    job = _job(failing, jobs={alone.id: alone})
+
+    assert job.vanilla is not None
+    assert job.vanilla.tokens_per_second.samples == pytest.approx((30.0, 30.0, 30.0))
+
+
+def test_runs_with_fewer_draft_positions_count_as_none_accepted_there():
+    lists = [(5, 3, 2), (4,)]
+    runs = [
+        replace(run, accepted_per_position=lists[run.iteration]) if run.mode is Mode.SPECULATIVE else run
+        for run in sweep(iterations=2)
+    ]
+    table = samples_to_table(runs)
+    own = np.array([[place for place, run in enumerate(runs) if run.mode is Mode.SPECULATIVE]])
+
+    (counts,) = runs_of(Columns(table)).counts(own)
+
+    assert counts.per_position == (4.5, 1.5, 1.0)

@@ -522,3 +522,16 @@ def test_runs_with_fewer_draft_positions_count_as_none_accepted_there():
     (counts,) = runs_of(Columns(table)).counts(own)
 
     assert counts.per_position == (4.5, 1.5, 1.0)
+
+
+def test_a_large_model_that_takes_seconds_a_token_has_figures():
+    job = _job(sweep(iterations=3, speed=lambda n, prompt, iteration: 0.25 if n == 0 else 0.5))
+
+    assert (job.vanilla.tokens_per_second.mean, job.speedup) == (0.25, 2.0)
+
+
+def test_energy_is_of_each_token_of_one_stream_and_unknown_of_several():
+    runs = [replace(run, energy_j=50.0, predicted_tokens=100) for run in sweep(iterations=3)]
+
+    assert _job(runs).energy_j_per_token_vanilla == 0.5
+    assert _job([replace(run, concurrency=2) for run in runs]).energy_j_per_token_vanilla is None

@@ -484,11 +484,22 @@ def test_a_job_measured_beside_longer_drafts_has_no_positions_and_no_alpha_but_i
     assert beside.acceptance.alpha == pytest.approx((20 + 19) / (20 + 19 + 25 - 19))
 
 
-def test_a_pass_over_a_set_takes_the_time_of_all_its_prompts():
-    runs = sweep(iterations=3, prompts=("a", "b"))
-    timed = [replace(run, total_time_ms=1000.0 * (1 + run.iteration) + 50 * (run.prompt_id == "b")) for run in runs]
+def test_a_pass_over_a_set_takes_the_time_of_all_its_prompts_and_waits_as_they_do_on_average():
+    def timed(run):
+        of_b = run.prompt_id == "b"
+        total_ms, first_ms = 1000.0 * (1 + run.iteration) + 50 * of_b, 10.0 * (1 + run.iteration) + 4 * of_b
+        return replace(run, total_time_ms=total_ms, time_to_first_token_ms=first_ms)
 
-    assert _job(timed).vanilla.total_time_ms.samples == (2050.0, 4050.0, 6050.0)
+    vanilla = _job(map(timed, sweep(iterations=3, prompts=("a", "b")))).vanilla
+
+    assert vanilla.total_time_ms.samples == (2050.0, 4050.0, 6050.0)
+    assert vanilla.time_to_first_token_ms.samples == (12.0, 22.0, 32.0)
+
+
+def test_two_runs_have_a_spread():
+    job = _job(sweep(iterations=2, speed=lambda n, prompt, iteration: 30.0 + 2 * iteration))
+
+    assert job.vanilla.tokens_per_second.stddev == pytest.approx(2**0.5)
 
 
 def test_of_two_starts_each_has_the_mean_log_of_its_own_runs():
@@ -496,6 +507,7 @@ def test_of_two_starts_each_has_the_mean_log_of_its_own_runs():
     vanilla = _job([replace(run, launch=run.iteration // 2) for run in runs]).vanilla
 
     assert vanilla.launch_logs == pytest.approx([math.log(30 * 31) / 2, math.log(32 * 33) / 2])
+    assert _job(runs).vanilla.launch_logs == ()
 
 
 def test_a_set_without_speculation_has_the_figures_of_the_prompts_that_ran():
@@ -533,5 +545,8 @@ def test_a_large_model_that_takes_seconds_a_token_has_figures():
 def test_energy_is_of_each_token_of_one_stream_and_unknown_of_several():
     runs = [replace(run, energy_j=50.0, predicted_tokens=100) for run in sweep(iterations=3)]
 
+    of_none_named = samples_to_table(runs).drop_columns(["concurrency"])
+
     assert _job(runs).energy_j_per_token_vanilla == 0.5
+    assert compare_jobs(of_none_named)[-1].energy_j_per_token_vanilla == 0.5
     assert _job([replace(run, concurrency=2) for run in runs]).energy_j_per_token_vanilla is None

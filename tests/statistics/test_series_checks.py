@@ -10,7 +10,14 @@ import pytest
 from scipy import stats
 
 from velosweep.statistics.intervals import t_ratio
-from velosweep.statistics.series_checks import hodges_lehmann, kendall_tail, median, pair_findings, series_findings
+from velosweep.statistics.series_checks import (
+    MOST_VALUES,
+    hodges_lehmann,
+    kendall_tail,
+    median,
+    pair_findings,
+    series_findings,
+)
 
 # The median is 100.5 and the median distance 1.5, whatever the one value beyond all others is.
 SPREAD = [98.0, 99.0, 100.0, 101.0, 102.0, 100.5]
@@ -397,3 +404,9 @@ def test_the_median_is_that_of_each_row(n):
     x = np.random.default_rng(n).normal(0, 1, (4, n))
 
     assert median(x).tolist() == np.median(x, axis=1).tolist()
+
+
+def test_the_location_of_a_long_series_is_that_of_its_quantiles_from_both_sides():
+    values = np.arange(4.0 * MOST_VALUES)
+
+    assert hodges_lehmann(values[None]).tolist() == pytest.approx([values.mean()])

@@ -134,6 +134,7 @@ _OF_JOB = ({field.name for field in fields(JobRecord)} & {field.name for field i
 
 
 def job_record(job: Job, server_arguments: tuple[str, ...] = ()) -> JobRecord:
+    """A job as sweep.json keeps it, pending; n_draft is 0 without speculation."""
     pair, prompts, protocol, adaptive = job.model_pair, job.prompts, job.protocol, job.protocol.adaptive
     values = {name: getattr(job, name) for name in _OF_JOB}
     return JobRecord(

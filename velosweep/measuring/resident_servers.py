@@ -50,6 +50,7 @@ class ResidentServers:
         self._servers: dict[str, ResidentServer] = {}
 
     def get(self, server: ServerConfig) -> ResidentServer | None:
+        """The loaded server of this configuration; None where it isn't loaded."""
         return self._servers.get(server.id)
 
     def open(self, servers: Sequence[ServerConfig], protocol: Protocol) -> Iterator[tuple[ServerConfig, str]]:
@@ -148,6 +149,7 @@ class ResidentServers:
             self.close(loaded.config)
 
     def close(self, server: ServerConfig) -> None:
+        """End a server, if it is loaded, and wait for its end."""
         loaded = self._servers.pop(server.id, None)
         if loaded is None:
             return
@@ -164,6 +166,7 @@ class ResidentServers:
 
 
 def request_of(measurement: Measurement, batches: tuple[int, ...] = ()) -> Request:
+    """What the server of a measurement is asked; each iteration of a temperature above 0 has a seed of its own."""
     job, prompt, sampling = measurement.job, measurement.prompt, measurement.job.sampling
     if sampling.temperature > 0:  # greedy texts have no use for seeds, and are the same in every iteration
         sampling = replace(sampling, seed=sampling.seed + measurement.iteration)

@@ -42,6 +42,7 @@ class ServerGroup:
 
     @property
     def vanilla(self) -> ServerConfig | None:
+        """The server that all jobs are compared with; None under skip_vanilla."""
         return next((server for server in self.servers if server.mode is Mode.VANILLA), None)
 
 

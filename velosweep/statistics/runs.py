@@ -90,6 +90,7 @@ class Runs:
     finished_us: Any
 
     def series(self, rows: Any) -> Series:
+        """The figures of runs of one prompt, as they were measured. `rows`: comparisons x passes."""
         columns = self.columns
         return Series(
             tokens_per_second=columns.number("tokens_per_second")[rows],
@@ -122,6 +123,7 @@ class Runs:
         return list((before / after).tolist())
 
     def decode_ms(self, rows: Any) -> Any:
+        """How long each run decoded, in the shape of `rows`."""
         return self.tokens[rows] / self.columns.number("tokens_per_second")[rows] * 1000
 
     def by_mode(self, rows: Any) -> tuple[Any, Any]:

@@ -67,6 +67,7 @@ class SearchDriver:
         }
 
     def record(self, measurement: Measurement, sample: Sample) -> None:
+        """Learn from a run, if it counts."""
         if sample.is_counted:
             self.samples[measurement.key] = sample
 
